@@ -1,0 +1,62 @@
+// `querator server`: starts the server, and stops it when the process is told to end.
+
+import { type Command, Option } from "commander";
+import { LOG_FORMATS, LOG_LEVELS, type ServerOptions } from "../config.ts";
+import { startServer } from "../server.ts";
+
+/** How long a stop may take before the process ends all the same. */
+const STOP_MS_MAX = 9_500;
+
+export function addServerCommand(program: Command): void {
+  program
+    .command("server")
+    .description("run a server")
+    .option("--address <host:port>", "where to listen; port 0 takes a free one (default: localhost:2319)")
+    .option("--data-dir <dir>", "where to keep data (default: ./querator-data)")
+    .option("--memory", "keep everything in memory, nothing on disk")
+    .option("--config <file>", "a YAML file; see docs/CONFIGURATION.md")
+    .addOption(new Option("--log-level <level>", "what to log (default: info)").choices(LOG_LEVELS))
+    .addOption(new Option("--log-format <format>", "how to log (default: color)").choices(LOG_FORMATS))
+    .option("--dev", "add endpoints for tests: virtual time, held queues; never in production")
+    .addHelpText(
+      "after",
+      `
+Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_DATA_DIR,
+QUERATOR_MEMORY, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_DEV.
+Flags win over the environment, the environment over the file.
+
+Examples:
+  querator server                                     durable, in ./querator-data
+  querator server --address :8080 --data-dir /var/lib/querator
+  querator server --memory --dev                      for the tests of your own program
+  querator server --config querator.yaml --log-format json`,
+    )
+    .action(async (options: ServerOptions) => {
+      await runServer(options);
+    });
+}
+
+async function runServer(options: ServerOptions): Promise<void> {
+  const server = await startServer(options);
+  let stopping = false;
+  const stop = (): void => {
+    if (stopping) process.exit(1); // asked twice: now
+    stopping = true;
+    const timer = setTimeout(() => {
+      process.stderr.write("Error: the server did not stop in time\n");
+      process.exit(1);
+    }, STOP_MS_MAX);
+    server.stop().then(
+      () => {
+        clearTimeout(timer);
+        process.exit(0);
+      },
+      (error: unknown) => {
+        process.stderr.write(`Error: ${(error as Error).message}\n`);
+        process.exit(1);
+      },
+    );
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+}

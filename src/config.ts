@@ -1,0 +1,461 @@
+// Options once, Config ever after: flags (or what an embedding program gives) win over the
+// environment, the environment over the file, the file over the defaults. What comes out is
+// complete, checked and frozen; nothing further in asks for a default. Every mistake is one line
+// that says where it is, what it is, and what is allowed.
+
+import { readFileSync } from "node:fs";
+import { basename, resolve } from "node:path";
+import { LineCounter, parseDocument } from "yaml";
+import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
+import type { LogFormat, LogLevel } from "./log.ts";
+
+export interface StorageConfig {
+  readonly name: string;
+  readonly driver: "memory" | "sqlite";
+  /** The directory of sqlite. */
+  readonly dir: string | undefined;
+  /** The share of partitions it gets, relative to the others. */
+  readonly affinity: number;
+}
+
+export interface QueueConfig {
+  readonly name: string;
+  readonly deadQueue: string;
+  readonly leaseTimeout: string;
+  readonly expireTimeout: string;
+  readonly maxAttempts: number;
+  readonly reference: string;
+  readonly requestedPartitions: number;
+  /** Where each partition lies; empty: shared out by affinity. */
+  readonly partitions: readonly { readonly partition: number; readonly storageName: string }[];
+}
+
+export interface Config {
+  /** "" means all interfaces. */
+  readonly host: string;
+  readonly port: number;
+  readonly dev: boolean;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  readonly queueStorage: StorageConfig;
+  readonly partitionStorage: readonly StorageConfig[];
+  readonly queues: readonly QueueConfig[];
+  readonly limits: Limits;
+}
+
+/** What a user may say; whatever is left out has the default of docs/CONFIGURATION.md. */
+export interface ServerOptions {
+  /** `HOST:PORT`; port 0 takes a free one. Default `localhost:2319`. */
+  readonly address?: string;
+  /** Where data is kept. Default `./querator-data`. */
+  readonly dataDir?: string;
+  /** Keeps everything in memory, and nothing on disk. */
+  readonly memory?: boolean;
+  /** Adds the endpoints for tests: virtual time and held queues. Never in production. */
+  readonly dev?: boolean;
+  readonly logLevel?: LogLevel;
+  readonly logFormat?: LogFormat;
+  /** A YAML file. */
+  readonly config?: string;
+  readonly limits?: Partial<Limits>;
+}
+
+/** A wrong option; the message is one line for the user. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+}
+
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export const LOG_FORMATS = ["text", "json", "color"] as const;
+const DRIVERS = ["memory", "sqlite"] as const;
+
+/** The environment variable of each option. */
+export const ENVIRONMENT = {
+  address: "QUERATOR_ADDRESS",
+  dataDir: "QUERATOR_DATA_DIR",
+  memory: "QUERATOR_MEMORY",
+  dev: "QUERATOR_DEV",
+  logLevel: "QUERATOR_LOG_LEVEL",
+  logFormat: "QUERATOR_LOG_FORMAT",
+  config: "QUERATOR_CONFIG",
+} as const satisfies Record<Exclude<keyof ServerOptions, "limits">, string>;
+
+/** The keys of the file, as they are written at each level. */
+export const FILE_KEYS = {
+  top: [
+    "address",
+    "data-dir",
+    "memory",
+    "dev",
+    "logging",
+    "queue-storage",
+    "partition-storage",
+    "auth-backend",
+    "queues",
+    "limits",
+  ],
+  logging: ["level", "handler"],
+  storage: ["name", "driver", "affinity", "config"],
+  storageConfig: ["storage-dir"],
+  auth: ["driver"],
+  queue: [
+    "name",
+    "dead-queue",
+    "lease-timeout",
+    "expire-timeout",
+    "max-attempts",
+    "reference",
+    "requested-partitions",
+    "partitions",
+  ],
+  partition: ["partition", "read-only", "storage-name"],
+  limits: Object.keys(DEFAULT_LIMITS).map(kebab),
+} as const;
+
+/** Settles all options; throws a ConfigError. */
+export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Config {
+  const given = new Section("options", { ...options } as Record<string, unknown>);
+  const fromEnv = environment(env);
+  const path = given.text("config") ?? fromEnv.text("config", ENVIRONMENT.config);
+  const file = path === undefined ? new Section("", {}) : readFile(path);
+  file.only(FILE_KEYS.top);
+  const logging = file.section("logging");
+  logging.only(FILE_KEYS.logging);
+  checkAuth(file.section("auth-backend"));
+
+  const memory = given.flag("memory");
+  const dataDir = given.text("dataDir");
+  const envMemory = fromEnv.flag("memory", ENVIRONMENT.memory);
+  const envDir = fromEnv.text("dataDir", ENVIRONMENT.dataDir);
+  if (memory === true && dataDir !== undefined) {
+    throw new ConfigError("give either --memory or --data-dir, not both");
+  }
+  if (envMemory === true && envDir !== undefined) {
+    throw new ConfigError(`give either ${ENVIRONMENT.memory} or ${ENVIRONMENT.dataDir}, not both`);
+  }
+  const storages =
+    chosenStorage(memory, dataDir) ?? chosenStorage(envMemory, envDir) ?? fileStorage(file);
+
+  const address =
+    given.text("address") ??
+    fromEnv.text("address", ENVIRONMENT.address) ??
+    file.text("address") ??
+    "localhost:2319";
+  return deepFreeze({
+    ...parseAddress(address),
+    dev: given.flag("dev") ?? fromEnv.flag("dev", ENVIRONMENT.dev) ?? file.flag("dev") ?? false,
+    logLevel:
+      given.oneOf("logLevel", LOG_LEVELS) ??
+      fromEnv.oneOf("logLevel", LOG_LEVELS, ENVIRONMENT.logLevel) ??
+      logging.oneOf("level", LOG_LEVELS) ??
+      "info",
+    logFormat:
+      given.oneOf("logFormat", LOG_FORMATS) ??
+      fromEnv.oneOf("logFormat", LOG_FORMATS, ENVIRONMENT.logFormat) ??
+      logging.oneOf("handler", LOG_FORMATS) ??
+      "color",
+    ...storages,
+    queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),
+    limits: parseLimits(file.section("limits"), given.section("limits")),
+  });
+}
+
+function environment(env: NodeJS.ProcessEnv): Section {
+  const values: Record<string, unknown> = {};
+  for (const [option, variable] of Object.entries(ENVIRONMENT)) {
+    const value = env[variable];
+    if (value === undefined || value === "") continue;
+    const flag = option === "memory" || option === "dev";
+    values[option] = flag ? ({ true: true, 1: true, false: false, 0: false }[value] ?? value) : value;
+  }
+  return new Section("environment", values);
+}
+
+function readFile(path: string): Section {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ConfigError(`cannot read the configuration file '${path}': ${(cause as Error).message}`);
+  }
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { lineCounter, prettyErrors: false });
+  const problem = document.errors[0];
+  if (problem !== undefined) {
+    const { line } = lineCounter.linePos(problem.pos[0]);
+    throw new ConfigError(`${basename(path)}:${line}: ${problem.message}`);
+  }
+  const value: unknown = document.toJS() ?? {};
+  if (typeof value !== "object" || Array.isArray(value)) {
+    throw new ConfigError(`${basename(path)}: must be a mapping of keys to values`);
+  }
+  return new Section(basename(path), value as Record<string, unknown>);
+}
+
+// --- reading values ---
+
+/** Values under a common path; each reader answers undefined for what is not there. */
+class Section {
+  readonly #source: string;
+  readonly #values: Record<string, unknown>;
+  readonly #path: string;
+
+  constructor(source: string, values: Record<string, unknown>, path = "") {
+    this.#source = source;
+    this.#values = values;
+    this.#path = path;
+  }
+
+  /** Refuses keys that are not among these. */
+  only(keys: readonly string[]): void {
+    for (const key of Object.keys(this.#values)) {
+      if (keys.includes(key)) continue;
+      throw this.error(key, `is not a known key; known are ${keys.join(", ")}`);
+    }
+  }
+
+  text(key: string, shown = key): string | undefined {
+    const value = this.#values[key];
+    if (value === undefined || value === null) return undefined;
+    if (typeof value === "string" && value !== "") return value;
+    throw this.error(shown, `${JSON.stringify(value)} is not allowed; use a text`);
+  }
+
+  flag(key: string, shown = key): boolean | undefined {
+    const value = this.#values[key];
+    if (value === undefined || value === null) return undefined;
+    if (typeof value === "boolean") return value;
+    throw this.error(shown, `${JSON.stringify(value)} is not allowed; use true or false`);
+  }
+
+  oneOf<T extends string>(key: string, allowed: readonly T[], shown = key): T | undefined {
+    const value = this.#values[key];
+    if (value === undefined || value === null) return undefined;
+    const found = allowed.find((each) => each === value);
+    if (found !== undefined) return found;
+    throw this.error(
+      shown,
+      `${JSON.stringify(value)} is not allowed; use one of ${allowed.join(", ")}`,
+    );
+  }
+
+  number(key: string, min: number, max: number, whole = true): number | undefined {
+    const value = this.#values[key];
+    if (value === undefined || value === null) return undefined;
+    const fits =
+      typeof value === "number" && value >= min && value <= max && (!whole || Number.isInteger(value));
+    if (fits) return value;
+    const kind = whole ? "a whole number" : "a number";
+    throw this.error(key, `${JSON.stringify(value)} is not allowed; use ${kind} from ${min} to ${max}`);
+  }
+
+  section(key: string): Section {
+    const value = this.#values[key] ?? {};
+    if (typeof value !== "object" || Array.isArray(value)) {
+      throw this.error(key, `${JSON.stringify(value)} is not allowed; use a mapping`);
+    }
+    return new Section(this.#source, value as Record<string, unknown>, this.#join(key));
+  }
+
+  list(key: string): readonly Section[] {
+    const value = this.#values[key] ?? [];
+    if (!Array.isArray(value)) {
+      throw this.error(key, `${JSON.stringify(value)} is not allowed; use a list`);
+    }
+    return value.map((each: unknown, i) => {
+      const at = `${key}[${i}]`;
+      if (typeof each === "object" && each !== null && !Array.isArray(each)) {
+        return new Section(this.#source, each as Record<string, unknown>, this.#join(at));
+      }
+      throw this.error(at, `${JSON.stringify(each)} is not allowed; use a mapping`);
+    });
+  }
+
+  has(key: string): boolean {
+    return this.#values[key] !== undefined && this.#values[key] !== null;
+  }
+
+  error(key: string, text: string): ConfigError {
+    return new ConfigError(`${this.#source}: ${this.#join(key)}: ${text}`);
+  }
+
+  #join(key: string): string {
+    return this.#path === "" ? key : `${this.#path}.${key}`;
+  }
+}
+
+// --- the parts ---
+
+function parseAddress(address: string): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(address);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) {
+    throw new ConfigError(
+      `address: "${address}" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0`,
+    );
+  }
+  return { host: match[1] ?? match[2] ?? "", port };
+}
+
+interface Storages {
+  readonly queueStorage: StorageConfig;
+  readonly partitionStorage: readonly StorageConfig[];
+}
+
+function sqliteIn(dir: string): StorageConfig {
+  return { name: "sqlite-0", driver: "sqlite", dir: resolve(dir), affinity: 1 };
+}
+
+const MEMORY: StorageConfig = { name: "mem-0", driver: "memory", dir: undefined, affinity: 1 };
+
+// What --memory or --data-dir chooses: one storage for everything.
+function chosenStorage(
+  memory: boolean | undefined,
+  dataDir: string | undefined,
+): Storages | undefined {
+  const storage =
+    memory === true ? MEMORY : dataDir === undefined ? undefined : sqliteIn(dataDir);
+  return storage && { queueStorage: storage, partitionStorage: [storage] };
+}
+
+function fileStorage(file: Section): Storages {
+  const simple =
+    chosenStorage(file.flag("memory"), file.text("data-dir")) ??
+    chosenStorage(false, "./querator-data")!;
+  const partitionStorage = file.list("partition-storage").map((each) => parseStorage(each, true));
+  // Queue records go where the partitions are unless the file says otherwise: records in memory
+  // over durable partitions would lose every queue at a restart.
+  const queueStorage = file.has("queue-storage")
+    ? parseStorage(file.section("queue-storage"), false)
+    : (partitionStorage[0] ?? simple.queueStorage);
+  const all = {
+    queueStorage,
+    partitionStorage: partitionStorage.length > 0 ? partitionStorage : [queueStorage],
+  };
+  checkStorages(file, [all.queueStorage, ...all.partitionStorage]);
+  return all;
+}
+
+function parseStorage(section: Section, hasAffinity: boolean): StorageConfig {
+  section.only(FILE_KEYS.storage);
+  const config = section.section("config");
+  config.only(FILE_KEYS.storageConfig);
+  const driver = parseDriver(section);
+  const dir = config.text("storage-dir");
+  if (driver === "sqlite" && dir === undefined) {
+    throw config.error("storage-dir", "is missing; sqlite needs a directory");
+  }
+  if (driver === "memory" && dir !== undefined) {
+    throw config.error("storage-dir", "is not allowed; memory keeps nothing on disk");
+  }
+  const affinity = section.number("affinity", 0.001, 1_000_000, false) ?? 1;
+  if (!hasAffinity && section.has("affinity")) {
+    throw section.error("affinity", "is not allowed; it belongs to partition-storage");
+  }
+  const name = section.text("name") ?? (driver === "memory" ? MEMORY.name : "sqlite-0");
+  return { name, driver, affinity, dir: dir === undefined ? undefined : resolve(dir) };
+}
+
+function parseDriver(section: Section): StorageConfig["driver"] {
+  const given = section.text("driver") ?? "memory";
+  const driver = DRIVERS.find((each) => each === given.toLowerCase());
+  if (driver !== undefined) return driver;
+  throw section.error("driver", `invalid driver; '${given}' is not one of (${DRIVERS.join(", ")})`);
+}
+
+function checkStorages(file: Section, storages: readonly StorageConfig[]): void {
+  const byName = new Map<string, StorageConfig>();
+  for (const storage of storages) {
+    const same = byName.get(storage.name);
+    if (same !== undefined && (same.driver !== storage.driver || same.dir !== storage.dir)) {
+      throw file.error("partition-storage", `two storages have the name "${storage.name}"`);
+    }
+    byName.set(storage.name, storage);
+  }
+  const byDir = new Map<string, StorageConfig>();
+  for (const storage of byName.values()) {
+    if (storage.dir === undefined) continue;
+    const same = byDir.get(storage.dir);
+    if (same !== undefined) {
+      throw file.error(
+        "partition-storage",
+        `"${same.name}" and "${storage.name}" have the same storage-dir; each needs its own`,
+      );
+    }
+    byDir.set(storage.dir, storage);
+  }
+}
+
+function checkAuth(section: Section): void {
+  section.only(FILE_KEYS.auth);
+  const driver = section.text("driver");
+  if (driver === "internal") {
+    throw section.error("driver", '"internal" is not available in this version; use none');
+  }
+  if (driver !== undefined && driver !== "none") {
+    throw section.error(
+      "driver",
+      `invalid auth-backend driver; '${driver}' is not one of (none, internal)`,
+    );
+  }
+}
+
+function parseQueue(section: Section, storages: readonly StorageConfig[]): QueueConfig {
+  section.only(FILE_KEYS.queue);
+  const name = section.text("name");
+  if (name === undefined) throw section.error("name", "is missing; a queue needs a name");
+  const partitions = section.list("partitions").map((each, i) => {
+    each.only(FILE_KEYS.partition);
+    const storageName = each.text("storage-name") ?? storages[0]!.name;
+    if (!storages.some((storage) => storage.name === storageName)) {
+      throw each.error(
+        "storage-name",
+        `invalid partition storage; queue '${name}' references '${storageName}' which is undefined`,
+      );
+    }
+    if (each.flag("read-only") === true) {
+      throw each.error("read-only", "true is not allowed; read-only partitions are not available");
+    }
+    const partition = each.number("partition", 0, 65_535) ?? i;
+    if (partition !== i) {
+      throw each.error("partition", `${partition} is not allowed; number them from 0 in order`);
+    }
+    return { partition, storageName };
+  });
+  const leaseTimeout = section.text("lease-timeout") ?? "1m";
+  return {
+    name,
+    partitions,
+    leaseTimeout,
+    expireTimeout: section.text("expire-timeout") ?? "24h",
+    deadQueue: section.text("dead-queue") ?? "",
+    reference: section.text("reference") ?? "",
+    maxAttempts: section.number("max-attempts", 0, 65_536) ?? 0,
+    requestedPartitions: section.number("requested-partitions", 1, 65_536) ?? 1,
+  };
+}
+
+const LIMIT_MAX = 2 ** 40;
+
+function parseLimits(file: Section, given: Section): Limits {
+  file.only(FILE_KEYS.limits);
+  given.only(Object.keys(DEFAULT_LIMITS));
+  const limits: Record<string, number> = {};
+  for (const [name, value] of Object.entries(DEFAULT_LIMITS)) {
+    limits[name] =
+      given.number(name, 1, LIMIT_MAX) ?? file.number(kebab(name), 1, LIMIT_MAX) ?? value;
+  }
+  return limits as unknown as Limits;
+}
+
+function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null) {
+    for (const each of Object.values(value)) deepFreeze(each);
+    Object.freeze(value);
+  }
+  return value;
+}

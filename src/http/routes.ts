@@ -1,0 +1,348 @@
+// The endpoints of the API, one row each: path, body limit, request message, handler. A handler
+// checks in the order that wire.md section 2 states, calls one method of a queue or of the
+// registry, and answers. To find what the server does for a path, begin here.
+
+import type { DescMessage } from "@bufbuild/protobuf";
+import type { Clock } from "../clock.ts";
+import { formatDuration } from "../duration.ts";
+import { invalid } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import {
+  checkLookupName,
+  checkNamespace,
+  checkQueueName,
+  isBlank,
+  SYSTEM_NAMESPACE,
+} from "../names.ts";
+import { idError } from "../queue/ids.ts";
+import type { Queue } from "../queue/queue.ts";
+import type { QueueRecord, Queues, QueueSettings } from "../queues.ts";
+import type { ItemTable } from "../storage/storage.ts";
+import {
+  QueueClearRequestSchema,
+  QueueCompleteRequestSchema,
+  QueueLeaseRequestSchema,
+  QueueProduceRequestSchema,
+  QueueReloadRequestSchema,
+  QueueRetryRequestSchema,
+  QueueStatsRequestSchema,
+  QueueStatsResponseSchema,
+} from "./gen/querator/v1/queue_pb.ts";
+import {
+  QueueInfoSchema,
+  QueuesDeleteRequestSchema,
+  QueuesInfoRequestSchema,
+  QueuesListRequestSchema,
+  QueuesListResponseSchema,
+} from "./gen/querator/v1/queues_pb.ts";
+import {
+  StorageItemsDeleteRequestSchema,
+  StorageItemsImportRequestSchema,
+  StorageItemsImportResponseSchema,
+  StorageItemsListRequestSchema,
+  StorageItemsListResponseSchema,
+} from "./gen/querator/v1/storage_pb.ts";
+import { leaseAnswer, toItem, toRecord, toStorageItem } from "./items.ts";
+import { decodeJson, encodeJson } from "./json.ts";
+import type { Decoded, Encodable } from "./message.ts";
+import { decodeProtobuf, encodeProtobuf } from "./protobuf.ts";
+import { type Answer, type Endpoint, type Exchange, OK } from "./server.ts";
+import {
+  checkListLimit,
+  checkQueueTimeouts,
+  checkTimeoutGiven,
+  checkTimeoutMax,
+  checkTimeoutMin,
+  completeDeadline,
+  parseRequestTimeout,
+  RETRY_TIMEOUT,
+} from "./validate.ts";
+
+/** What the endpoints work on. */
+export interface Service {
+  readonly queues: Queues;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  /** Throws the answer that every call gets while the server stops. */
+  checkRunning(): void;
+}
+
+const SMALL = 512;
+const MEDIUM = 256_000;
+
+/** All endpoints by path. */
+export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
+  const { queues, clock, limits } = service;
+
+  function find(name: string): Queue {
+    service.checkRunning();
+    checkLookupName(name);
+    return queues.get(name);
+  }
+
+  const endpoints = new Map<string, Endpoint>();
+  function post<Desc extends DescMessage>(
+    path: string,
+    bodyBytesMax: number,
+    schema: Desc,
+    handler: (request: Decoded<Desc>, exchange: Exchange) => Promise<Answer> | Answer,
+  ): void {
+    endpoints.set(path, {
+      bodyBytesMax,
+      handle: (body, format, exchange) =>
+        handler(
+          format === "json" ? decodeJson(schema, body) : decodeProtobuf(schema, body),
+          exchange,
+        ),
+    });
+  }
+
+  // --- hot ---
+
+  post("/v1/queue.produce", limits.produceBytes, QueueProduceRequestSchema, async (request) => {
+    const queue = find(request.queueName);
+    const timeout = parseRequestTimeout(request.requestTimeout);
+    checkTimeoutGiven(timeout);
+    checkTimeoutMax(timeout, true);
+    checkTimeoutMin(timeout);
+    const { items } = request;
+    if (items.length === 0) throw invalid("items cannot be empty; at least one item is required");
+    if (items.length > limits.produceBatch) {
+      throw invalid(
+        `items is invalid; max_produce_batch_size is ${limits.produceBatch} but received ${items.length}`,
+      );
+    }
+    await queue.produce(items.map(toItem), clock.now() + timeout);
+    return OK;
+  });
+
+  post("/v1/queue.lease", SMALL, QueueLeaseRequestSchema, async (request, exchange) => {
+    const queue = find(request.queueName);
+    const timeout = parseRequestTimeout(request.requestTimeout);
+    const { clientId, batchSize } = request;
+    if (isBlank(clientId)) throw invalid("invalid client id; cannot be empty");
+    if (batchSize <= 0) throw invalid("invalid batch size; must be greater than zero");
+    if (batchSize > limits.leaseBatch) {
+      throw invalid(
+        `invalid batch size; max_lease_batch_size is ${limits.leaseBatch}, but ${batchSize} was requested`,
+      );
+    }
+    checkTimeoutGiven(timeout);
+    checkTimeoutMax(timeout);
+    checkTimeoutMin(timeout);
+    const pending = queue.lease(clientId, batchSize, clock.now() + timeout);
+    exchange.onGone(pending.cancel);
+    return leaseAnswer(request.queueName, await pending.leased);
+  });
+
+  post("/v1/queue.complete", MEDIUM, QueueCompleteRequestSchema, async (request) => {
+    const queue = find(request.queueName);
+    checkPartition(queue, request.partition);
+    const timeout = parseRequestTimeout(request.requestTimeout);
+    checkEndings("ids", request.ids.length, limits);
+    checkTimeoutMax(timeout);
+    checkTimeoutGiven(timeout);
+    const deadline = completeDeadline(clock.now(), timeout);
+    await queue.complete(request.partition, request.ids, deadline);
+    return OK;
+  });
+
+  post("/v1/queue.retry", MEDIUM, QueueRetryRequestSchema, async (request) => {
+    const queue = find(request.queueName);
+    checkPartition(queue, request.partition);
+    checkEndings("items", request.items.length, limits);
+    await queue.retry(request.partition, request.items, clock.now() + RETRY_TIMEOUT);
+    return OK;
+  });
+
+  // --- one queue ---
+
+  post("/v1/queue.stats", SMALL, QueueStatsRequestSchema, (request) => {
+    const stats = find(request.queueName).stats();
+    return reply(QueueStatsResponseSchema, {
+      queueName: request.queueName,
+      logicalQueues: [
+        {
+          produceWaiting: stats.produceWaiting,
+          leaseWaiting: stats.leaseWaiting,
+          completeWaiting: stats.completeWaiting,
+          inFlight: stats.inFlight,
+          partitions: stats.partitions.map((partition, number) => ({
+            partition: number,
+            total: partition.total,
+            totalLeased: partition.leased,
+            failures: partition.failures,
+            averageAge: formatDuration(partition.averageAge),
+            averageLeasedAge: formatDuration(partition.averageLeasedAge),
+            scheduled: partition.scheduled,
+          })),
+        },
+      ],
+    });
+  });
+
+  post("/v1/queue.clear", SMALL, QueueClearRequestSchema, async (request) => {
+    const queue = find(request.queueName);
+    if (!request.queue && !request.scheduled) {
+      throw invalid("invalid clear request; one of 'queue', 'scheduled' must be true");
+    }
+    await queue.clear(request);
+    return OK;
+  });
+
+  post("/v1/queue.reload", SMALL, QueueReloadRequestSchema, async (request) => {
+    await find(request.queueName).reload();
+    return OK;
+  });
+
+  // --- queues ---
+
+  post("/v1/queues.create", MEDIUM, QueueInfoSchema, async (request) => {
+    await queues.create(checkSettings(request, service));
+    return OK;
+  });
+
+  post("/v1/queues.update", 512_000, QueueInfoSchema, async (request) => {
+    await queues.update(checkSettings(request, service));
+    return OK;
+  });
+
+  post("/v1/queues.list", MEDIUM, QueuesListRequestSchema, (request) => {
+    service.checkRunning();
+    const limit = checkListLimit(request.limit);
+    if (limit > 65_536) throw invalid("limit is invalid; cannot be greater than 65536");
+    const { pivot, namespace } = request;
+    if (pivot.includes("~")) {
+      throw invalid(`pivot is invalid; '${pivot}' cannot contain '~' character`);
+    }
+    const records = queues.list({ namespace: namespace || SYSTEM_NAMESPACE, pivot, limit });
+    return reply(QueuesListResponseSchema, { items: records.map(toInfo) });
+  });
+
+  post("/v1/queues.info", MEDIUM, QueuesInfoRequestSchema, (request) => {
+    find(request.queueName);
+    return reply(QueueInfoSchema, toInfo(queues.record(request.queueName)));
+  });
+
+  post("/v1/queues.delete", MEDIUM, QueuesDeleteRequestSchema, async (request) => {
+    service.checkRunning();
+    checkQueueName(request.queueName);
+    await queues.delete(request.queueName, request.force);
+    return OK;
+  });
+
+  // --- storage ---
+
+  for (const table of ["items", "scheduled"] as const satisfies readonly ItemTable[]) {
+    const path = `/v1/storage/${table}.list`;
+    post(path, MEDIUM, StorageItemsListRequestSchema, async (request) => {
+      const queue = find(request.queueName);
+      checkPartition(queue, request.partition);
+      const { pivot } = request;
+      if (pivot !== "") checkIds([pivot]);
+      const limit = checkListLimit(request.limit);
+      const items = await queue.list(request.partition, { table, pivot, limit });
+      return reply(StorageItemsListResponseSchema, { items: items.map(toStorageItem) });
+    });
+  }
+
+  post(
+    "/v1/storage/items.import",
+    64_000_000,
+    StorageItemsImportRequestSchema,
+    async ({ queueName, partition, items }) => {
+      const queue = find(queueName);
+      checkPartition(queue, partition);
+      if (items.length === 0) throw invalid("items is invalid; cannot be empty");
+      const results = await queue.import(
+        partition,
+        items.map((item) => ({
+          sourceId: item.sourceId,
+          isLeased: item.isLeased,
+          leaseDeadline: Math.max(item.leaseDeadline, 0),
+          expireAt: Math.max(item.expireDeadline, 0),
+          attempts: item.attempts,
+          maxAttempts: item.maxAttempts,
+          record: toRecord(item),
+        })),
+      );
+      // An item that was there already is echoed as it came.
+      const echo = results.map((result, i) =>
+        result === undefined ? items[i]! : toStorageItem(result),
+      );
+      return reply(StorageItemsImportResponseSchema, { items: echo });
+    },
+  );
+
+  post("/v1/storage/items.delete", MEDIUM, StorageItemsDeleteRequestSchema, async (request) => {
+    const queue = find(request.queueName);
+    checkPartition(queue, request.partition);
+    if (request.ids.length === 0) throw invalid("ids is invalid; cannot be empty");
+    checkIds(request.ids);
+    await queue.delete(request.partition, request.ids);
+    return OK;
+  });
+
+  return endpoints;
+}
+
+function reply<Desc extends DescMessage>(schema: Desc, message: Encodable<Desc>): Answer {
+  return {
+    encode: (format) =>
+      format === "json" ? encodeJson(schema, message) : encodeProtobuf(schema, message),
+  };
+}
+
+function checkPartition(queue: Queue, partition: number): void {
+  if (partition >= 0 && partition < queue.partitionCount) return;
+  throw invalid(`partition is invalid; '${partition}' is not a valid partition`);
+}
+
+function checkEndings(what: "ids" | "items", count: number, limits: Limits): void {
+  if (count === 0) throw invalid(`${what} is invalid; list of ${what} cannot be empty`);
+  if (count > limits.completeBatch) {
+    throw invalid(
+      `${what} is invalid; max_complete_batch_size is ${limits.completeBatch} but received ${count}`,
+    );
+  }
+}
+
+function checkIds(ids: readonly string[]): void {
+  for (const id of ids) {
+    const error = idError(id);
+    if (error !== undefined) throw error;
+  }
+}
+
+// The checks that queues.create and queues.update share, up to those that need the registry.
+function checkSettings(info: Decoded<typeof QueueInfoSchema>, service: Service): QueueSettings {
+  checkQueueName(info.queueName);
+  const timeouts = checkQueueTimeouts(info.leaseTimeout, info.expireTimeout);
+  const namespace = checkNamespace(info.namespace);
+  service.checkRunning();
+  return {
+    ...timeouts,
+    name: info.queueName,
+    namespace,
+    maxAttempts: info.maxAttempts,
+    deadQueue: info.deadQueue,
+    reference: info.reference,
+    requestedPartitions: info.requestedPartitions,
+  };
+}
+
+function toInfo(record: QueueRecord): Encodable<typeof QueueInfoSchema> {
+  const { createdAt, updatedAt, deadQueue, reference, maxAttempts, namespace } = record;
+  return {
+    queueName: record.name,
+    createdAt,
+    updatedAt,
+    deadQueue,
+    reference,
+    maxAttempts,
+    namespace,
+    leaseTimeout: formatDuration(record.leaseTimeout),
+    expireTimeout: formatDuration(record.expireTimeout),
+    requestedPartitions: record.requestedPartitions,
+  };
+}

@@ -1,0 +1,266 @@
+// The HTTP edge: from socket to handler and back. Reads a body within its limit, decodes it as
+// Content-Type says, calls the one handler of the path, and encodes the answer as Accept says. Every
+// error leaves through one place. Knows no rule of a queue. The order of the checks is that of
+// wire.md 1.1; it is written out in `handle`.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { DescMessage } from "@bufbuild/protobuf";
+import { ERROR_KINDS, MESSAGES, QueueError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import type { Logger } from "../log.ts";
+import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
+import { encodeJson } from "./json.ts";
+import { encodeProtobuf } from "./protobuf.ts";
+
+export type Format = "json" | "protobuf";
+
+/** An answer as it goes out; the same for both formats if it is empty, which means code 200. */
+export interface Answer {
+  encode(format: Format): string | Uint8Array;
+}
+
+/** What a handler may know of the request beside its body. */
+export interface Exchange {
+  /** Calls back, once, if the client goes away before it was answered. */
+  onGone(gone: () => void): void;
+}
+
+/** One endpoint: how large its body may be, and what it does. */
+export interface Endpoint {
+  readonly bodyBytesMax: number;
+  handle(body: Buffer, format: Format, exchange: Exchange): Promise<Answer> | Answer;
+}
+
+export interface HttpOptions {
+  readonly endpoints: ReadonlyMap<string, Endpoint>;
+  readonly limits: Limits;
+  readonly log: Logger;
+  /** Whether storage answers; and whether the server still takes work. */
+  readonly health: () => Promise<Health>;
+}
+
+export interface Health {
+  readonly pass: boolean;
+  readonly body: string;
+}
+
+const CONTENT_TYPES = { json: "application/json", protobuf: "application/protobuf" } as const;
+
+/** The answer to everything that succeeds without data. */
+export const OK: Answer = {
+  encode: (format) => (format === "json" ? OK_JSON : OK_PROTOBUF),
+};
+const OK_JSON = '{"code":200}';
+const OK_PROTOBUF = Uint8Array.of(0x08, 0xc8, 0x01);
+
+/** A server that is not listening yet. */
+export function createHttpServer(options: HttpOptions): Server {
+  const server = createServer((request, response) => {
+    handle(request, response, options).catch((error: unknown) => {
+      options.log.error({ err: error }, "request failed");
+      response.destroy();
+    });
+  });
+  // A client that does not finish its request in time, or sits on an idle connection, is cut off.
+  server.headersTimeout = 10_000;
+  server.requestTimeout = 60_000;
+  server.keepAliveTimeout = 75_000;
+  server.maxConnections = options.limits.connections;
+  return server;
+}
+
+async function handle(
+  request: IncomingMessage,
+  response: ServerResponse,
+  options: HttpOptions,
+): Promise<void> {
+  const path = pathOf(request.url!);
+  let format: Format = "json";
+  try {
+    if (request.method !== "POST") {
+      if (request.method === "GET" && path === "/health") {
+        await sendHealth(response, options);
+        return;
+      }
+      throw new QueueError(
+        "invalid",
+        `http method '${request.method}' not allowed; only POST`,
+      );
+    }
+    checkAuthorization(request);
+    const endpoint = options.endpoints.get(path);
+    if (endpoint === undefined) {
+      throw new QueueError("not-implemented", `no such method; ${path}`);
+    }
+    format = acceptedFormat(request.headers.accept);
+    const sent = sentFormat(request.headers["content-type"]);
+    const body = await readBody(request, endpoint.bodyBytesMax);
+    if (body === undefined) return; // the client has gone
+    const answer = await endpoint.handle(body, sent, exchangeOf(response));
+    send(response, 200, format, answer.encode(format));
+  } catch (error) {
+    sendError(request, response, format, error, options.log);
+  }
+}
+
+function exchangeOf(response: ServerResponse): Exchange {
+  return {
+    onGone(gone) {
+      response.once("close", () => {
+        if (!response.writableEnded) gone();
+      });
+    },
+  };
+}
+
+function pathOf(url: string): string {
+  const end = url.indexOf("?");
+  return end === -1 ? url : url.slice(0, end);
+}
+
+// Without authentication every caller is welcome, but a header that is none is still refused.
+function checkAuthorization(request: IncomingMessage): void {
+  const { authorization } = request.headers;
+  if (authorization !== undefined && !authorization.startsWith("Bearer ")) {
+    throw new QueueError("unauthorized", "invalid authorization header format");
+  }
+}
+
+// --- content types ---
+
+function formatOf(header: string | undefined): Format | undefined {
+  if (header === undefined || header === "application/json") return "json";
+  switch (/^[^;,]*/.exec(header)![0].trim().toLowerCase()) {
+    case "":
+    case "*/*":
+    case "application/*":
+    case "application/json":
+      return "json";
+    case "application/protobuf":
+      return "protobuf";
+    default:
+      return undefined;
+  }
+}
+
+function sentFormat(header: string | undefined): Format {
+  const format = formatOf(header);
+  if (format !== undefined) return format;
+  throw new QueueError(
+    "content",
+    `Content-Type header '${header}' is invalid format or unrecognized content type`,
+  );
+}
+
+function acceptedFormat(header: string | undefined): Format {
+  const format = formatOf(header);
+  if (format !== undefined) return format;
+  throw new QueueError(
+    "content",
+    `Accept header '${header}' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method`,
+  );
+}
+
+// --- bodies ---
+
+/** Reads a body; undefined if the client has gone before its end. */
+function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
+  const tooLarge = (): void => {
+    reject(new QueueError("invalid", `request body exceeds ${formatSize(bytesMax)} limit`));
+  };
+  if (Number(request.headers["content-length"] ?? 0) > bytesMax) {
+    tooLarge();
+    return promise;
+  }
+  let first: Buffer | undefined;
+  let chunks: Buffer[] | undefined;
+  let bytes = 0;
+  request.on("data", (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > bytesMax) {
+      first = undefined;
+      chunks = undefined;
+      tooLarge();
+    } else if (first === undefined) {
+      first = chunk;
+    } else {
+      chunks ??= [first];
+      chunks.push(chunk);
+    }
+  });
+  request.on("end", () =>
+    resolve(chunks === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(chunks)),
+  );
+  request.on("error", () => resolve(undefined));
+  return promise;
+}
+
+/** A size as the limit texts give it: `512B`, `5.0MB`, `250.0KiB`. */
+export function formatSize(bytes: number): string {
+  const [step, units] =
+    bytes % 1024 === 0 ? ([1024, ["KiB", "MiB", "GiB"]] as const) : ([1000, ["kB", "MB", "GB"]] as const);
+  if (bytes < step) return `${bytes}B`;
+  let size = bytes / step;
+  let unit = 0;
+  while (size >= step && unit < units.length - 1) {
+    size /= step;
+    unit++;
+  }
+  return `${size.toFixed(1)}${units[unit]}`;
+}
+
+// --- replies ---
+
+function send(
+  response: ServerResponse,
+  status: number,
+  format: Format,
+  body: string | Uint8Array,
+): void {
+  response.writeHead(status, [
+    "Content-Type",
+    CONTENT_TYPES[format],
+    "X-Content-Type-Options",
+    "nosniff",
+    "Content-Length",
+    String(typeof body === "string" ? Buffer.byteLength(body) : body.length),
+  ]);
+  response.end(body);
+}
+
+function sendError(
+  request: IncomingMessage,
+  response: ServerResponse,
+  format: Format,
+  error: unknown,
+  log: Logger,
+): void {
+  let known: QueueError;
+  if (error instanceof QueueError) {
+    known = error;
+  } else {
+    log.error({ err: error, path: request.url }, "request failed");
+    known = new QueueError("internal", MESSAGES.internal);
+  }
+  if (response.destroyed) return;
+  const { status, text } = ERROR_KINDS[known.kind];
+  const reply = { code: status, codeText: text, message: known.message, details: {} };
+  // What is left of a body that was refused is read and thrown away, so that the client can read
+  // the answer; the connection is then closed, and requestTimeout bounds how long that takes.
+  if (!request.complete) {
+    response.setHeader("Connection", "close");
+    request.resume();
+  }
+  const body = format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
+  send(response, status, format, body);
+}
+
+async function sendHealth(response: ServerResponse, options: HttpOptions): Promise<void> {
+  const { pass, body } = await options.health();
+  response.writeHead(pass ? 200 : 503, {
+    "Content-Type": "application/health+json",
+    "Content-Length": Buffer.byteLength(body),
+  });
+  response.end(body);
+}

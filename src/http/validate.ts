@@ -1,0 +1,80 @@
+// The checks of wire.md that need nothing but the request and the limits, each with its exact
+// text. A check throws a QueueError (400); routes call them in the order that clients rely on.
+
+import { MILLISECOND, MINUTE } from "../clock.ts";
+import { DurationError, formatDuration, parseDuration } from "../duration.ts";
+import { invalid } from "../errors.ts";
+
+const REQUEST_TIMEOUT_MIN = 10 * MILLISECOND;
+const REQUEST_TIMEOUT_MAX = 15 * MINUTE;
+
+/** What a retry, which carries no time-out, is given. */
+export const RETRY_TIMEOUT = 5 * MINUTE;
+
+/** The checks of the two durations of a queue, in microseconds; a text that is not given is 0. */
+export function checkQueueTimeouts(lease: string, expire: string): {
+  readonly leaseTimeout: number;
+  readonly expireTimeout: number;
+} {
+  if (Buffer.byteLength(lease) > 15) {
+    throw invalid("lease timeout is invalid; cannot be greater than '15' characters");
+  }
+  if (Buffer.byteLength(expire) > 15) {
+    throw invalid("expire timeout is invalid; cannot be greater than '15' characters");
+  }
+  const expireTimeout = duration(expire, "expire timeout", "60m, 2h or 24h");
+  const leaseTimeout = duration(lease, "lease timeout", "8m, 15m or 1h");
+  return { leaseTimeout: toMicros(leaseTimeout), expireTimeout: toMicros(expireTimeout) };
+}
+
+// Durations of queues are whole microseconds; what is less than one counts as none.
+function toMicros(duration: number): number {
+  return duration < 0 ? Math.floor(duration) : Math.trunc(duration);
+}
+
+/** Parses the time-out of a request, in microseconds; 0 if it was not given. */
+export function parseRequestTimeout(text: string): number {
+  return duration(text, "request timeout", "900ms, 5m or 15m");
+}
+
+function duration(text: string, what: string, examples: string): number {
+  if (text === "") return 0;
+  try {
+    return parseDuration(text);
+  } catch (error) {
+    if (!(error instanceof DurationError)) throw error;
+    throw invalid(`${what} is invalid; ${error.message} - expected format: ${examples}`);
+  }
+}
+
+export function checkTimeoutGiven(timeout: number): void {
+  if (timeout !== 0) return;
+  throw invalid("request timeout is required; '5m' is recommended, 15m is the maximum");
+}
+
+/** The longest time-out is 15m, which itself is refused if `exclusive`. */
+export function checkTimeoutMax(timeout: number, exclusive = false): void {
+  if (timeout < REQUEST_TIMEOUT_MAX || (timeout === REQUEST_TIMEOUT_MAX && !exclusive)) return;
+  throw invalid(
+    `request timeout is invalid; maximum timeout is '15m' but '${formatDuration(timeout)}' was requested`,
+  );
+}
+
+export function checkTimeoutMin(timeout: number): void {
+  if (timeout >= REQUEST_TIMEOUT_MIN) return;
+  throw invalid(
+    `request timeout is invalid; minimum timeout is '10ms' but '${formatDuration(timeout)}' was requested`,
+  );
+}
+
+/** The deadline of a complete, whose time-out may be negative: that asks for none. */
+export function completeDeadline(now: number, timeout: number): number {
+  return now + (timeout < 0 ? REQUEST_TIMEOUT_MAX : timeout);
+}
+
+/** The limit of a list: 0 means 1000. */
+export function checkListLimit(limit: number): number {
+  if (limit < 0) throw invalid("limit is invalid; limit cannot be negative");
+  return limit === 0 ? 1_000 : limit;
+}
+

@@ -1,0 +1,259 @@
+// Plans one batch of a queue: which partition each produce and each waiting lease gets, how items
+// are dealt among leases, and what complete and retry do. Pure and synchronous; the time is a
+// parameter. One bad request never fails its neighbours: each carries its own error or result.
+
+import { invalid } from "../errors.ts";
+import { idError } from "./ids.ts";
+import type { Item } from "./item.ts";
+import type { Partition } from "./partition.ts";
+import { isLater, PartitionBatch } from "./partition-batch.ts";
+import type {
+  CompleteRequest,
+  LeaseRequest,
+  ProduceRequest,
+  RetryItem,
+  RetryRequest,
+} from "./requests.ts";
+
+/** What the plan needs to know of the queue's record. */
+export interface BatchRules {
+  /** Microseconds. */
+  readonly leaseTimeout: number;
+  readonly expireTimeout: number;
+  /** Bytes of payload in one lease reply. */
+  readonly leaseReplyBytes: number;
+}
+
+export class Batch {
+  readonly now: number;
+  readonly #rules: BatchRules;
+  // Partitions in the order in which they are chosen: produce takes the first, lease the last
+  // healthy one. Kept from batch to batch, because ties keep the order they had.
+  readonly #order: Partition[];
+  readonly #parts = new Map<Partition, PartitionBatch>();
+
+  constructor(order: Partition[], rules: BatchRules, now: number) {
+    this.#order = order;
+    this.#rules = rules;
+    this.now = now;
+  }
+
+  /** The part of the batch that changes a partition. */
+  part(partition: Partition): PartitionBatch {
+    let part = this.#parts.get(partition);
+    if (part === undefined) {
+      part = new PartitionBatch(partition, this.now);
+      this.#parts.set(partition, part);
+    }
+    return part;
+  }
+
+  /** All parts, changed or not. */
+  get parts(): Iterable<PartitionBatch> {
+    return this.#parts.values();
+  }
+
+  /** Gives each request whole to the healthy partition that holds the fewest items. */
+  produce(requests: readonly ProduceRequest[]): void {
+    const loads = this.#sort((partition) => partition.unleased + partition.counters.scheduled);
+    for (const request of requests) {
+      const part = this.part(this.#order[0]!);
+      part.produce(request.items, this.now + this.#rules.expireTimeout);
+      part.served.push(request);
+      this.#settleFirst(loads, request.items.length);
+    }
+  }
+
+  /**
+   * Gives each waiting lease, in order of arrival, the partition with the most leasable items,
+   * then deals the items of each partition one at a time in turn. Leases that could get nothing
+   * are not looked at, however many wait.
+   */
+  lease(waiting: Iterable<LeaseRequest>): void {
+    const loads = this.#sort(
+      (partition) => partition.unleased + (this.#parts.get(partition)?.adds.length ?? 0),
+    );
+    const healthy = this.#order.findLastIndex((partition) => partition.failures === 0);
+    const last = healthy === -1 ? this.#order.length - 1 : healthy;
+    const assigned = new Map<PartitionBatch, LeaseRequest[]>();
+    let useful = 0;
+    for (let i = 0; i <= last; i++) useful += this.#available(this.#order[i]!);
+    for (const request of waiting) {
+      if (useful <= 0) break;
+      const partition = this.#order[last]!;
+      const part = this.part(partition);
+      const requests = assigned.get(part);
+      const count = requests?.length ?? 0;
+      // Once a partition has a lease for each of its items, more leases would get nothing of it.
+      if (count >= part.available && loads.get(partition)! <= 0) break;
+      if (requests === undefined) assigned.set(part, [request]);
+      else requests.push(request);
+      if (count < part.available) useful--;
+      loads.set(partition, Math.max(loads.get(partition)! - request.batchSize, 0));
+      this.#settleLast(loads, last);
+    }
+    for (const [part, requests] of assigned) this.#deal(part, requests);
+  }
+
+  #available(partition: Partition): number {
+    return this.#parts.get(partition)?.available ?? Math.min(partition.readyCount, partition.leaseRoom);
+  }
+
+  #deal(part: PartitionBatch, requests: readonly LeaseRequest[]): void {
+    const deadline = this.now + this.#rules.leaseTimeout;
+    let active = [...requests];
+    while (active.length > 0 && part.available > 0) {
+      const hungry: LeaseRequest[] = [];
+      for (const request of active) {
+        if (part.available <= 0) break;
+        const { record } = part.peek();
+        const bytes = request.bytes + record.payload.length;
+        if (request.items.length > 0 && bytes > this.#rules.leaseReplyBytes) continue;
+        request.bytes = bytes;
+        request.items.push(part.take(deadline));
+        request.records.push(record);
+        if (request.items.length < request.batchSize) hungry.push(request);
+      }
+      active = hungry;
+    }
+    for (const request of requests) {
+      if (request.items.length === 0) continue;
+      const { items, records } = request;
+      const { number: partition, ids } = part.of;
+      request.result = { partition, ids, deadline, items, records };
+      part.served.push(request);
+    }
+  }
+
+  /** Removes the items of a request, all of them or none. */
+  complete(partition: Partition, request: CompleteRequest): void {
+    const part = this.part(partition);
+    part.served.push(request);
+    for (const item of claimComplete(part, request) ?? []) part.remove(item);
+  }
+
+  /**
+   * Puts the items of a request back, at once or later, all of them or none. Dead ones are removed:
+   * with a dead queue, a retry that holds dead items goes another way, through `claimRetry`.
+   */
+  retry(partition: Partition, request: RetryRequest): void {
+    const part = this.part(partition);
+    part.served.push(request);
+    const items = claimRetry(part, request);
+    if (items !== undefined) applyRetry(part, items, request.items);
+  }
+
+  // Puts the partitions into order for this batch and answers their loads.
+  #sort(load: (partition: Partition) => number): Map<Partition, number> {
+    const loads = new Map<Partition, number>();
+    for (const partition of this.#order) loads.set(partition, load(partition));
+    if (this.#order.length > 1) {
+      this.#order.sort((a, b) => a.failures - b.failures || loads.get(a)! - loads.get(b)!);
+    }
+    return loads;
+  }
+
+  // The first partition has got more: it moves behind all that now hold less.
+  #settleFirst(loads: Map<Partition, number>, items: number): void {
+    const order = this.#order;
+    const moved = order[0]!;
+    const load = loads.get(moved)! + items;
+    loads.set(moved, load);
+    let index = 0;
+    while (
+      index + 1 < order.length &&
+      order[index + 1]!.failures === moved.failures &&
+      loads.get(order[index + 1]!)! < load
+    ) {
+      order[index] = order[index + 1]!;
+      index++;
+    }
+    order[index] = moved;
+  }
+
+  // The last partition has given: it moves before all that now hold more.
+  #settleLast(loads: Map<Partition, number>, last: number): void {
+    const order = this.#order;
+    const moved = order[last]!;
+    const load = loads.get(moved)!;
+    let index = last;
+    while (
+      index > 0 &&
+      order[index - 1]!.failures === moved.failures &&
+      loads.get(order[index - 1]!)! > load
+    ) {
+      order[index] = order[index - 1]!;
+      index--;
+    }
+    order[index] = moved;
+  }
+}
+
+/** Claims the leased items of a complete; undefined if the request has got an error instead. */
+function claimComplete(part: PartitionBatch, request: CompleteRequest): Item[] | undefined {
+  return claimAll(part, request, request.ids, "completed");
+}
+
+/** Claims the leased items of a retry; undefined if the request has got an error instead. */
+export function claimRetry(part: PartitionBatch, request: RetryRequest): Item[] | undefined {
+  const ids = request.items.map((item) => item.id);
+  return claimAll(part, request, ids, "retried");
+}
+
+/** Does to each claimed item what its retry says; a dead item is removed. */
+export function applyRetry(
+  part: PartitionBatch,
+  items: readonly Item[],
+  retries: readonly RetryItem[],
+): void {
+  items.forEach((item, i) => {
+    const { retryAt, dead } = retries[i]!;
+    if (dead) part.remove(item);
+    else if (isLater(retryAt, part.now)) part.schedule(item, retryAt);
+    else part.requeue(item);
+  });
+}
+
+// Claims the items that the ids name; if one is not leased, gives all back and notes why.
+function claimAll(
+  part: PartitionBatch,
+  request: CompleteRequest | RetryRequest,
+  ids: readonly string[],
+  verb: "completed" | "retried",
+): Item[] | undefined {
+  const items: Item[] = [];
+  for (const id of ids) {
+    const item = part.leased(part.of.ids.seq(id));
+    if (item === undefined) {
+      for (const claimed of items) part.unclaim(claimed);
+      refuse(part.of, request, id, verb);
+      return undefined;
+    }
+    part.claim(item);
+    items.push(item);
+  }
+  return items;
+}
+
+// An item that is not leased may wait, or be none at all. Beyond the ready window only storage
+// knows, so the request carries the doubt along, to be resolved before it is answered.
+function refuse(
+  partition: Partition,
+  request: CompleteRequest | RetryRequest,
+  id: string,
+  verb: "completed" | "retried",
+): void {
+  const malformed = idError(id);
+  const seq = partition.ids.seq(id);
+  const notLeased = invalid(`item(s) cannot be ${verb}; '${id}' is not marked as leased`);
+  if (malformed !== undefined) {
+    request.error = malformed;
+  } else if (partition.findReady(seq) !== undefined) {
+    request.error = notLeased;
+  } else {
+    request.error = invalid(`invalid storage id; '${id}' does not exist`);
+    if (seq >= partition.counters.head && seq < partition.counters.tail) {
+      request.doubt = { partition, seq, ifWaiting: notLeased };
+    }
+  }
+}

@@ -1,0 +1,66 @@
+// An item in memory, and the lease that may hold it. An Item is made where a request is parsed
+// and lives until it is completed; its record is let go when the item is leased, so memory holds
+// payloads of waiting items only. Written by the loop of its queue alone.
+
+import { type ItemRecord, NO_RECORD, type StoredItem } from "../storage/storage.ts";
+
+export class Item implements StoredItem {
+  seq = 0;
+  createdAt = 0;
+  expireAt = 0;
+  attempts = 0;
+  leaseDeadline = 0;
+  dueAt: number;
+  sourceId = "";
+  maxAttempts = 0;
+  record: ItemRecord;
+  /** The lease that holds it. */
+  grant: Grant | undefined = undefined;
+  /** Whether the batch at hand ends its lease, so that nothing else in that batch may. */
+  ending = false;
+
+  /** An item as a producer hands it in; `dueAt` 0 makes it leasable at once. */
+  constructor(record: ItemRecord, dueAt: number) {
+    this.record = record;
+    this.dueAt = dueAt;
+  }
+
+  static stored(from: StoredItem): Item {
+    const item = new Item(from.record, from.dueAt);
+    item.seq = from.seq;
+    item.createdAt = from.createdAt;
+    item.expireAt = from.expireAt;
+    item.attempts = from.attempts;
+    item.leaseDeadline = from.leaseDeadline;
+    item.sourceId = from.sourceId;
+    item.maxAttempts = from.maxAttempts;
+    return item;
+  }
+
+  dropRecord(): void {
+    this.record = NO_RECORD;
+  }
+}
+
+/** All that one pass leased in one partition: a range of consecutive items with one deadline. */
+export class Grant {
+  readonly deadline: number;
+  readonly leasedAt: number;
+  readonly items: Item[] = [];
+  /** The `first` of its lease mark in storage; 0 if its items carry the deadline themselves. */
+  mark = 0;
+  /** How many of its items are still leased by it. */
+  remaining = 0;
+  /** How many of them the batch at hand ends. */
+  ending = 0;
+
+  constructor(deadline: number, leasedAt: number) {
+    this.deadline = deadline;
+    this.leasedAt = leasedAt;
+  }
+}
+
+/** Roughly what a waiting item costs in memory. */
+export function bytesOf(item: Item): number {
+  return 200 + item.record.text.length + item.record.payload.length;
+}

@@ -1,0 +1,74 @@
+// What time does to items: leases end, items expire, scheduled items become due, and what has
+// failed too often dies. Pure and synchronous, like the batch; the loop says when to look. Nothing
+// here scans a queue: every partition knows what is due next.
+
+import type { StoredItem } from "../storage/storage.ts";
+import type { Item } from "./item.ts";
+import type { Partition } from "./partition.ts";
+import type { PartitionBatch } from "./partition-batch.ts";
+
+// How many items of a partition one batch moves; what is left over follows in the next.
+const STEP = 1_000;
+
+export interface LifecycleRules {
+  /** Leases after which an item dies; 0 for any number. */
+  readonly maxAttempts: number;
+  /** Microseconds. */
+  readonly expireTimeout: number;
+  /** Whether dead items go to another queue. */
+  readonly hasDeadQueue: boolean;
+  /** Microseconds by which a lease outlives its deadline: the client counts from when the reply arrived. */
+  readonly leaseGrace: number;
+}
+
+/** When something of a partition is due next: the time after which `lifecycle` has work. */
+export function nextDue(partition: Partition, rules: LifecycleRules): number {
+  return Math.min(
+    partition.nextLeaseEnd + rules.leaseGrace,
+    partition.scheduled.first?.at ?? Number.POSITIVE_INFINITY,
+    partition.expiries.first?.at ?? Number.POSITIVE_INFINITY,
+  );
+}
+
+/**
+ * Ends the leases that are over: items go back to the tail, or die if they have been leased too
+ * often or are older than they may become. Answers the dead that have a dead queue to go to.
+ */
+export function endLeases(part: PartitionBatch, rules: LifecycleRules): readonly Item[] {
+  const dead: Item[] = [];
+  for (const item of part.of.endedLeases(part.now - rules.leaseGrace, STEP)) {
+    const exhausted = rules.maxAttempts !== 0 && item.attempts >= rules.maxAttempts;
+    const expired = item.expireAt < part.now;
+    if ((exhausted || expired) && rules.hasDeadQueue) {
+      dead.push(item);
+      continue;
+    }
+    part.claim(item);
+    if (exhausted || expired) part.remove(item);
+    else part.requeue(item);
+  }
+  return dead;
+}
+
+/** Makes the scheduled items that are due leasable, in order of their time, then of production. */
+export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): void {
+  for (const due of part.of.scheduled.dueBefore(part.now, STEP)) {
+    const { attempts, expireAt } = due.item;
+    // An item that was scheduled beyond its own expiry was never to be had: its time starts now.
+    const unborn = attempts === 0 && expireAt < part.now;
+    part.fire(due, unborn ? part.now + rules.expireTimeout : expireAt);
+  }
+}
+
+/** Of the waiting items under one expiry: those that have expired, and when the next one will. */
+export function splitExpired(
+  items: readonly StoredItem[],
+  now: number,
+): { readonly expired: readonly StoredItem[]; readonly nextAt: number | undefined } {
+  const expired = items.filter((item) => item.expireAt < now);
+  let nextAt: number | undefined;
+  for (const { expireAt } of items) {
+    if (expireAt >= now && (nextAt === undefined || expireAt < nextAt)) nextAt = expireAt;
+  }
+  return { expired, nextAt };
+}

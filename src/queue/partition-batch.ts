@@ -1,0 +1,383 @@
+// What one batch is going to do to one partition. Planning writes down changes here and leaves the
+// partition as it is; after the commit `apply` brings memory to the same state, after a failed one
+// `discard` takes back the few marks that planning left on items. Pure and synchronous: no clock,
+// no storage, no await.
+
+import { MILLISECOND, SECOND } from "../clock.ts";
+import {
+  type Counters,
+  EXPIRY_SPAN,
+  type Expiry,
+  type LeaseMark,
+  type Move,
+  type PartitionChanges,
+  type SeqRange,
+} from "../storage/storage.ts";
+import { Grant, type Item } from "./item.ts";
+import { type Due, expiryEntry, type Partition } from "./partition.ts";
+import type { HotRequest } from "./requests.ts";
+
+/** Times nearer than this are treated as now. */
+const SOON = 100 * MILLISECOND;
+
+// Items that expire within this time after the first of them share one expiry.
+const EXPIRY_WIDTH = SECOND;
+
+/** Whether a time that a client gave is far enough ahead to be worth scheduling. */
+export function isLater(at: number, now: number): boolean {
+  return at >= now + SOON;
+}
+
+export class PartitionBatch implements PartitionChanges {
+  readonly of: Partition;
+  readonly now: number;
+  /** Whether anything was planned. */
+  touched = false;
+  /** The requests that are answered once this part of the batch is durable. */
+  readonly served: HotRequest<unknown>[] = [];
+
+  readonly counters: Counters;
+  readonly adds: Item[] = [];
+  readonly addsScheduled: Item[] = [];
+  readonly leases: LeaseMark[] = [];
+  readonly moves: Move[] = [];
+  readonly removesScheduled: SeqRange[] = [];
+  readonly releases: number[] = [];
+  readonly addsExpiry: Expiry[] = [];
+  readonly removesExpiry: Expiry[] = [];
+  readonly addsSource: string[] = [];
+  readonly removesSource: string[] = [];
+
+  readonly #tailBefore: number;
+  // The tail after the last add. What moves to the tail comes behind it, is in storage only, and
+  // so ends the ready window.
+  #tailAdded: number;
+  // The lease that this pass grants, and how much of the window and of `adds` it holds.
+  #grant: Grant | undefined;
+  #readyTaken = 0;
+  #addedTaken = 0;
+  readonly #ended: Item[] = [];
+  readonly #movedToScheduled: Due[] = [];
+  readonly #fired: Due[] = [];
+  readonly #removed: number[] = [];
+  #removes: readonly SeqRange[] | undefined;
+  #openExpiry: Expiry | undefined;
+  #dropsReady = false;
+
+  constructor(partition: Partition, now: number) {
+    this.of = partition;
+    this.now = now;
+    this.counters = { ...partition.counters };
+    this.#tailBefore = this.counters.tail;
+    this.#tailAdded = this.counters.tail;
+    this.#openExpiry = partition.openExpiry;
+  }
+
+  get partition(): number {
+    return this.of.key;
+  }
+
+  /** Single items that leave, as ranges. */
+  get removes(): readonly SeqRange[] {
+    this.#removes ??= toRanges(this.#removed);
+    return this.#removes;
+  }
+
+  // --- what comes in ---
+
+  /** Adds new items at the tail; those that are due later become scheduled. */
+  produce(items: readonly Item[], expireAt: number): void {
+    for (const item of items) {
+      item.createdAt = this.now;
+      item.expireAt = expireAt;
+      if (item.dueAt !== 0 && !isLater(item.dueAt, this.now)) item.dueAt = 0;
+      this.add(item);
+    }
+  }
+
+  /** Adds an item whose times are set. */
+  add(item: Item): void {
+    this.touched = true;
+    item.seq = this.counters.tail++;
+    this.#tailAdded = this.counters.tail;
+    if (item.sourceId !== "") this.addsSource.push(item.sourceId);
+    if (item.dueAt !== 0) {
+      this.counters.scheduled++;
+      this.addsScheduled.push(item);
+      return;
+    }
+    this.#count(item.createdAt, 1);
+    this.adds.push(item);
+  }
+
+  /** Adds an item that is leased already, by a lease of its own. Nothing is ready until it was read anew. */
+  addLeased(item: Item): void {
+    this.add(item);
+    const { seq, leaseDeadline: deadline } = item;
+    this.leases.push({ first: seq, last: seq, deadline, leasedAt: this.now });
+    this.dropReady();
+  }
+
+  // --- leases ---
+
+  /** How many items could be leased now. */
+  get available(): number {
+    const ready = this.of.readyCount - this.#readyTaken;
+    const added = this.of.readyComplete ? this.adds.length - this.#addedTaken : 0;
+    return Math.min(ready + added, this.of.leaseRoom - this.#readyTaken - this.#addedTaken);
+  }
+
+  /** The item that `take` would lease. Only to be called while something is available. */
+  peek(): Item {
+    return this.#readyTaken < this.of.readyCount
+      ? this.of.readyAt(this.#readyTaken)
+      : this.adds[this.#addedTaken]!;
+  }
+
+  /** Leases the next item. Items that were added by this very batch are written as leased. */
+  take(deadline: number): Item {
+    this.touched = true;
+    this.#grant ??= new Grant(deadline, this.now);
+    const item = this.peek();
+    if (this.#readyTaken < this.of.readyCount) {
+      this.#readyTaken++;
+    } else {
+      this.#addedTaken++;
+      item.attempts = 1;
+      item.leaseDeadline = deadline;
+    }
+    this.counters.head = item.seq + 1;
+    return item;
+  }
+
+  /** A leased item, unless the batch at hand already ends its lease. */
+  leased(seq: number): Item | undefined {
+    const item = this.of.leased.get(seq);
+    return item === undefined || item.ending ? undefined : item;
+  }
+
+  // --- what leaves ---
+
+  /** Claims a leased item for one ending; `unclaim` takes it back. */
+  claim(item: Item): void {
+    item.ending = true;
+  }
+
+  unclaim(item: Item): void {
+    item.ending = false;
+  }
+
+  /** Removes a leased item that was claimed: completed, dead, deleted or cleared. */
+  remove(item: Item): void {
+    this.#end(item);
+    this.#count(item.createdAt, -1);
+    this.#removed.push(item.seq);
+    if (item.sourceId !== "") this.removesSource.push(item.sourceId);
+  }
+
+  /** Puts a leased item that was claimed back, to the tail under a new number. */
+  requeue(item: Item): void {
+    this.#end(item);
+    const toSeq = this.counters.tail++;
+    const { seq: fromSeq, attempts, expireAt } = item;
+    this.moves.push({ from: "items", fromSeq, to: "items", toSeq, attempts, expireAt, dueAt: 0 });
+    this.#cover(toSeq, expireAt);
+  }
+
+  /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
+  schedule(item: Item, dueAt: number): void {
+    this.#end(item);
+    this.#count(item.createdAt, -1);
+    this.counters.scheduled++;
+    const { seq, attempts, expireAt } = item;
+    this.moves.push({
+      from: "items",
+      fromSeq: seq,
+      to: "scheduled",
+      toSeq: seq,
+      attempts,
+      expireAt,
+      dueAt,
+    });
+    this.#movedToScheduled.push({ at: dueAt, seq, item });
+  }
+
+  /** Makes a scheduled item leasable: at the tail, under a new number. */
+  fire(due: Due, expireAt: number): void {
+    this.touched = true;
+    const toSeq = this.counters.tail++;
+    const { seq: fromSeq, attempts, createdAt } = due.item;
+    this.moves.push({ from: "scheduled", fromSeq, to: "items", toSeq, attempts, expireAt, dueAt: 0 });
+    this.counters.scheduled--;
+    this.#count(createdAt, 1);
+    this.#fired.push(due);
+    this.#cover(toSeq, expireAt);
+  }
+
+  /** Removes an item that waits: expired, deleted or cleared. The window is read anew afterwards. */
+  removeWaiting(item: { seq: number; createdAt: number; sourceId: string }): void {
+    this.touched = true;
+    this.#count(item.createdAt, -1);
+    this.#removed.push(item.seq);
+    if (item.sourceId !== "") this.removesSource.push(item.sourceId);
+    this.dropReady();
+  }
+
+  /** Moves the head behind waiting items that have all been removed, so that no read passes their places again. */
+  passHead(removed: readonly { readonly seq: number }[]): void {
+    const last = removed.at(-1);
+    if (last !== undefined && this.touched) this.counters.head = last.seq + 1;
+  }
+
+  /** Removes a scheduled item: deleted or cleared. */
+  removeScheduled(item: { seq: number; sourceId: string }): void {
+    this.touched = true;
+    this.counters.scheduled--;
+    this.removesScheduled.push({ first: item.seq, last: item.seq });
+    if (item.sourceId !== "") this.removesSource.push(item.sourceId);
+  }
+
+  /** Removes an expiry, and puts another in its place if items it covers are still waiting. */
+  replaceExpiry(expiry: Expiry, at: number | undefined): void {
+    this.touched = true;
+    this.removesExpiry.push(expiry);
+    if (at !== undefined && at !== expiry.at) this.addsExpiry.push({ at, first: expiry.first });
+    else if (at !== undefined) this.removesExpiry.pop();
+    if (this.#openExpiry?.first === expiry.first) this.#openExpiry = undefined;
+  }
+
+  /** Says that the ready window no longer shows what waits, so that it is read anew. */
+  dropReady(): void {
+    this.#dropsReady = true;
+  }
+
+  // --- the three ends of a plan ---
+
+  /** Completes the changes once everything is planned. */
+  finish(): void {
+    for (let i = this.#addedTaken; i < this.adds.length; i++) {
+      const item = this.adds[i]!;
+      if (item.leaseDeadline === 0) this.#cover(item.seq, item.expireAt);
+    }
+    if (this.#readyTaken > 0) {
+      const grant = this.#grant!;
+      const first = this.of.readyAt(0).seq;
+      const last = this.of.readyAt(this.#readyTaken - 1).seq;
+      grant.mark = first;
+      this.leases.push({ first, last, deadline: grant.deadline, leasedAt: grant.leasedAt });
+    }
+    // Expiries whose items have all been leased have nothing left to watch.
+    if (this.#readyTaken > 0 || this.#addedTaken > 0) {
+      const passed = this.counters.head - EXPIRY_SPAN;
+      const first = this.of.expiries.first;
+      if (first !== undefined && first.first <= passed) this.removesExpiry.push(first);
+    }
+  }
+
+  /** The commit has succeeded: memory follows. */
+  apply(): void {
+    const partition = this.of;
+    partition.counters = this.counters;
+    partition.openExpiry = this.#openExpiry;
+    partition.failures = 0;
+    const grant = this.#grant;
+    if (grant !== undefined) {
+      const taken: Item[] = [];
+      for (let i = 0; i < this.#readyTaken; i++) taken.push(partition.readyAt(i));
+      partition.shiftReady(this.#readyTaken);
+      for (const item of taken) {
+        item.attempts++;
+        this.#hold(item, grant);
+      }
+      for (let i = 0; i < this.#addedTaken; i++) this.#hold(this.adds[i]!, grant);
+      partition.addGrant(grant);
+    }
+    for (const item of this.#ended) partition.letGo(item);
+    for (const item of this.addsScheduled) {
+      partition.scheduled.add({ at: item.dueAt, seq: item.seq, item });
+      item.dropRecord();
+    }
+    for (const due of this.#movedToScheduled) partition.scheduled.add(due);
+    for (const due of this.#fired) partition.scheduled.remove(due);
+    if (this.removesScheduled.length > 0) partition.scheduled.invalidate();
+    for (const expiry of this.addsExpiry) partition.expiries.add(expiryEntry(expiry));
+    for (const expiry of this.removesExpiry) partition.expiries.remove(expiryEntry(expiry));
+    if (this.#dropsReady) this.#applyWithoutWindow();
+    else partition.appendReady(this.adds, this.#addedTaken, this.#tailBefore, this.#tailAdded);
+  }
+
+  // Imported items that are leased have leases of their own, and the window is read anew.
+  #applyWithoutWindow(): void {
+    for (const item of this.adds) {
+      if (item.grant !== undefined || item.leaseDeadline === 0) continue;
+      const grant = new Grant(item.leaseDeadline, this.now);
+      grant.mark = item.seq;
+      this.#hold(item, grant);
+      this.of.addGrant(grant);
+    }
+    this.of.dropReady();
+  }
+
+  #hold(item: Item, grant: Grant): void {
+    item.dropRecord();
+    this.of.hold(item, grant);
+  }
+
+  /** The commit has failed: memory is as it was. */
+  discard(): void {
+    for (const item of this.#ended) {
+      item.ending = false;
+      item.grant!.ending = 0;
+    }
+  }
+
+  #end(item: Item): void {
+    this.touched = true;
+    this.#ended.push(item);
+    const grant = item.grant!;
+    grant.ending++;
+    if (grant.mark !== 0 && grant.ending === grant.remaining) this.releases.push(grant.mark);
+  }
+
+  #count(createdAt: number, n: 1 | -1): void {
+    this.counters.total += n;
+    this.counters.createdSum =
+      this.counters.total === 0
+        ? 0
+        : this.counters.createdSum + n * this.of.sinceCreation(createdAt);
+  }
+
+  // Sees to it that an expiry covers a waiting item: the open one, if it fits, or a new one.
+  #cover(seq: number, expireAt: number): void {
+    const open = this.#openExpiry;
+    const fits =
+      open !== undefined &&
+      seq < open.first + EXPIRY_SPAN &&
+      expireAt >= open.at &&
+      expireAt <= open.at + EXPIRY_WIDTH;
+    if (fits) return;
+    this.#openExpiry = { at: expireAt, first: seq };
+    this.addsExpiry.push(this.#openExpiry);
+  }
+}
+
+function toRanges(seqs: readonly number[]): readonly SeqRange[] {
+  if (seqs.length === 0) return [];
+  if (seqs.length === 1) return [{ first: seqs[0]!, last: seqs[0]! }];
+  const sorted = Float64Array.from(seqs).sort();
+  const ranges: SeqRange[] = [];
+  let first = sorted[0]!;
+  let last = first;
+  for (let i = 1; i < sorted.length; i++) {
+    const seq = sorted[i]!;
+    if (seq === last + 1) {
+      last = seq;
+      continue;
+    }
+    ranges.push({ first, last });
+    first = seq;
+    last = seq;
+  }
+  ranges.push({ first, last });
+  return ranges;
+}

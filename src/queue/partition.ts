@@ -1,0 +1,332 @@
+// One partition in memory: its counters, the ready window, what is leased, and what time will do
+// next. It holds what is durable and nothing else: a batch plans on top of it and changes it only
+// after its commit. Memory is bounded by limits, never by what lies in storage. Written by the
+// loop of its queue alone.
+
+import {
+  type Counters,
+  type Expiry,
+  type Storage,
+  type StoredItem,
+  type StoredPartition,
+} from "../storage/storage.ts";
+import type { Limits } from "../limits.ts";
+import { IdSpace } from "./ids.ts";
+import { bytesOf, Grant, Item } from "./item.ts";
+import { OrderedWindow } from "./ordered-window.ts";
+
+// How many entries of what is due next are held in memory for each partition.
+const DUE_WINDOW = 1_024;
+
+/** Bytes of ready items in memory, shared by all partitions of a server. */
+export interface ReadyBudget {
+  bytes: number;
+}
+
+/** A scheduled item, as far as memory needs to know it. */
+export interface Due {
+  readonly at: number;
+  readonly seq: number;
+  readonly item: StoredItem;
+}
+
+/** An Expiry in the order of a window: `seq` is its `first`. */
+export interface ExpiryEntry extends Expiry {
+  readonly seq: number;
+}
+
+export function expiryEntry({ at, first }: Expiry): ExpiryEntry {
+  return { at, first, seq: first };
+}
+
+export class Partition {
+  readonly key: number;
+  readonly number: number;
+  readonly storage: Storage;
+  readonly ids: IdSpace;
+  readonly createdAt: number;
+  readonly #limits: Limits;
+  readonly #budget: ReadyBudget;
+
+  /** As durable as the last commit. */
+  counters: Counters = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
+  /** Leased items by their number. */
+  readonly leased = new Map<number, Item>();
+  /** Sum of leasedAt over the leased items, in milliseconds since createdAt. */
+  leasedSum = 0;
+  /** Leases by deadline, from #grantsStart on; those that hold nothing are dropped now and then. */
+  #grants: Grant[] = [];
+  #grantsStart = 0;
+  #emptyGrants = 0;
+  readonly scheduled = new OrderedWindow<Due>(DUE_WINDOW);
+  readonly expiries = new OrderedWindow<ExpiryEntry>(DUE_WINDOW);
+  /** The expiry that new items may still join. */
+  openExpiry: Expiry | undefined;
+
+  // The ready window: all items that wait, from head up to, not including, #readyEnd. The array
+  // is a queue: what stands before #readyStart has been taken.
+  #ready: Item[] = [];
+  #readyStart = 0;
+  #readyEnd = 1;
+  #readyBytes = 0;
+
+  /** Commits that failed since the last one that did not; 0 means healthy. */
+  failures = 0;
+  /** Memory may differ from storage: load() before use. */
+  stale = true;
+
+  constructor(
+    stored: StoredPartition,
+    context: { storage: Storage; limits: Limits; budget: ReadyBudget },
+  ) {
+    this.key = stored.key;
+    this.number = stored.number;
+    this.createdAt = stored.createdAt;
+    this.ids = new IdSpace(stored.idPrefix);
+    this.storage = context.storage;
+    this.#limits = context.limits;
+    this.#budget = context.budget;
+  }
+
+  /** Items that are neither leased nor scheduled. */
+  get unleased(): number {
+    return this.counters.total - this.leased.size;
+  }
+
+  /** How many more items may be leased. */
+  get leaseRoom(): number {
+    return this.#limits.leasedItems - this.leased.size;
+  }
+
+  /** Reads everything that memory holds anew. */
+  async load(): Promise<void> {
+    const state = await this.storage.loadPartition(this.key);
+    const ahead: StoredItem[] = [];
+    for (const lease of state.leases) {
+      if (lease.last < state.counters.head) continue;
+      const options = { before: lease.last + 1, limit: 1, bytesMax: 1, records: false };
+      ahead.push(
+        ...(await this.storage.readItems(this.key, "items", { from: lease.first, ...options })),
+      );
+    }
+    this.dropReady();
+    this.leased.clear();
+    this.leasedSum = 0;
+    this.#grants = [];
+    this.#grantsStart = 0;
+    this.#emptyGrants = 0;
+    this.openExpiry = undefined;
+    this.scheduled.invalidate();
+    this.expiries.invalidate();
+    this.counters = { ...state.counters };
+    this.#readyEnd = this.counters.head;
+
+    const marked = state.leases.map((lease) => {
+      const grant = new Grant(lease.deadline, lease.leasedAt);
+      grant.mark = lease.first;
+      return { ...lease, grant };
+    });
+    let next = 0;
+    for (const stored of [...state.leased, ...ahead.filter((i) => i.seq >= state.counters.head)]) {
+      const item = Item.stored(stored);
+      while (next < marked.length && marked[next]!.last < item.seq) next++;
+      const mark = marked[next];
+      if (mark !== undefined && mark.first <= item.seq && item.seq <= mark.last) {
+        if (item.leaseDeadline === 0) item.attempts++;
+        this.hold(item, mark.grant);
+      } else {
+        this.hold(item, new Grant(item.leaseDeadline, item.createdAt));
+      }
+    }
+    for (const { grant } of marked) if (grant.remaining > 0) this.addGrant(grant);
+    for (const item of this.leased.values()) {
+      if (item.grant!.mark === 0) this.addGrant(item.grant!);
+    }
+    this.stale = false;
+  }
+
+  /** Reads what is due next, if it is not known. */
+  async fillDue(): Promise<void> {
+    if (this.scheduled.needsFill) {
+      const items = await this.storage.readScheduled(this.key, this.scheduled.limit);
+      this.scheduled.fill(items.map((item) => ({ at: item.dueAt, seq: item.seq, item })));
+    }
+    if (this.expiries.needsFill) {
+      const expiries = await this.storage.readExpiries(this.key, this.expiries.limit);
+      this.expiries.fill(expiries.map(expiryEntry));
+    }
+  }
+
+  // --- the ready window ---
+
+  get readyCount(): number {
+    return this.#ready.length - this.#readyStart;
+  }
+
+  /** Whether everything that waits is in the window. */
+  get readyComplete(): boolean {
+    return this.#readyEnd === this.counters.tail;
+  }
+
+  readyAt(index: number): Item {
+    return this.#ready[this.#readyStart + index]!;
+  }
+
+  /** Finds a waiting item; undefined if it is not in the window. */
+  findReady(seq: number): Item | undefined {
+    let low = this.#readyStart;
+    for (let high = this.#ready.length; low < high; ) {
+      const middle = (low + high) >>> 1;
+      if (this.#ready[middle]!.seq < seq) low = middle + 1;
+      else high = middle;
+    }
+    const item = this.#ready[low];
+    return item?.seq === seq ? item : undefined;
+  }
+
+  /** Whether the window should be read on so that `wanted` items can be leased. */
+  needsReady(wanted: number): boolean {
+    return this.readyCount < wanted && !this.readyComplete && this.unleased > this.readyCount;
+  }
+
+  /** Reads the window on: as much as is wanted, and ahead of that as far as limits allow. */
+  async fillReady(wanted: number): Promise<void> {
+    const limit = Math.min(Math.max(wanted, 1_000), this.#limits.readyItems);
+    const room = Math.max(this.#limits.readyBytes - this.#budget.bytes, 0);
+    const items = await this.storage.readItems(this.key, "items", {
+      from: Math.max(this.#readyEnd, this.counters.head),
+      before: this.counters.tail,
+      limit,
+      bytesMax: Math.min(room, this.#limits.leaseReplyBytes),
+      records: true,
+    });
+    for (const stored of items) {
+      this.#readyEnd = stored.seq + 1;
+      if (!this.leased.has(stored.seq)) this.#pushReady(Item.stored(stored));
+    }
+    if (items.length === 0) this.#readyEnd = this.counters.tail;
+  }
+
+  #pushReady(item: Item): void {
+    const bytes = bytesOf(item);
+    this.#readyBytes += bytes;
+    this.#budget.bytes += bytes;
+    this.#ready.push(item);
+  }
+
+  /** Takes the first `count` items out of the window. Their records must not have been dropped. */
+  shiftReady(count: number): void {
+    for (let i = 0; i < count; i++) {
+      const bytes = bytesOf(this.#ready[this.#readyStart + i]!);
+      this.#readyBytes -= bytes;
+      this.#budget.bytes -= bytes;
+    }
+    this.#readyStart += count;
+    if (this.#readyStart === this.#ready.length) {
+      this.#ready = [];
+      this.#readyStart = 0;
+    } else if (this.#readyStart > 1_024 && this.#readyStart * 2 > this.#ready.length) {
+      this.#ready = this.#ready.slice(this.#readyStart);
+      this.#readyStart = 0;
+    }
+  }
+
+  /**
+   * Puts new items at the end of the window, as long as there is room and it is the end of the
+   * queue: `from` is the tail before they were added, `tail` the one after them.
+   */
+  appendReady(items: readonly Item[], start: number, from: number, tail: number): void {
+    if (this.#readyEnd !== from) return;
+    for (let i = start; i < items.length; i++) {
+      const full =
+        this.readyCount >= this.#limits.readyItems ||
+        this.#budget.bytes >= this.#limits.readyBytes;
+      if (full) return;
+      this.#pushReady(items[i]!);
+      this.#readyEnd = items[i]!.seq + 1;
+    }
+    this.#readyEnd = tail;
+  }
+
+  /** Empties the window, so that it is read anew from the head. */
+  dropReady(): void {
+    this.#budget.bytes -= this.#readyBytes;
+    this.#readyBytes = 0;
+    this.#ready = [];
+    this.#readyStart = 0;
+    this.#readyEnd = this.counters.head;
+  }
+
+  // --- leases ---
+
+  /** Notes that a lease holds an item. */
+  hold(item: Item, grant: Grant): void {
+    item.grant = grant;
+    grant.items.push(item);
+    grant.remaining++;
+    this.leased.set(item.seq, item);
+    this.leasedSum += this.sinceCreation(grant.leasedAt);
+  }
+
+  /** Notes that the lease of an item has ended. */
+  letGo(item: Item): void {
+    const grant = item.grant!;
+    this.leased.delete(item.seq);
+    this.leasedSum = this.leased.size === 0 ? 0 : this.leasedSum - this.sinceCreation(grant.leasedAt);
+    item.grant = undefined;
+    item.ending = false;
+    grant.remaining--;
+    grant.ending = 0;
+    if (grant.remaining === 0) this.#dropEmptyGrants();
+  }
+
+  /** Puts a lease among those whose deadlines are watched. */
+  addGrant(grant: Grant): void {
+    const grants = this.#grants;
+    let index = grants.length;
+    while (index > this.#grantsStart && grants[index - 1]!.deadline > grant.deadline) index--;
+    if (index === grants.length) grants.push(grant);
+    else grants.splice(index, 0, grant);
+  }
+
+  // Leases end in any order; sweeping when half of the list is empty keeps the cost constant.
+  #dropEmptyGrants(): void {
+    this.#emptyGrants++;
+    if (this.#emptyGrants < 64 || this.#emptyGrants * 2 <= this.#grants.length) return;
+    this.#grants = this.#grants.filter((grant) => grant.remaining > 0);
+    this.#grantsStart = 0;
+    this.#emptyGrants = 0;
+  }
+
+  /** Leased items whose lease has ended before `now`, at most about `limit`. */
+  endedLeases(now: number, limit: number): readonly Item[] {
+    const items: Item[] = [];
+    for (let i = this.#grantsStart; i < this.#grants.length && items.length < limit; i++) {
+      const grant = this.#grants[i]!;
+      if (grant.deadline >= now) break;
+      for (const item of grant.items) {
+        if (item.grant === grant && !item.ending) items.push(item);
+      }
+    }
+    return items;
+  }
+
+  /** When the next lease ends; infinite if there is none. */
+  get nextLeaseEnd(): number {
+    const grants = this.#grants;
+    while (grants[this.#grantsStart]?.remaining === 0) this.#grantsStart++;
+    return grants[this.#grantsStart]?.deadline ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Milliseconds from the making of the partition to a time: what sums of times are made of. */
+  sinceCreation(time: number): number {
+    return Math.floor((time - this.createdAt) / 1000);
+  }
+
+  /** Gives its memory back; the partition is not used again. */
+  release(): void {
+    this.dropReady();
+    this.leased.clear();
+    this.#grants = [];
+  }
+}

@@ -1,0 +1,161 @@
+// A queue as the rest of the program sees it: one method for each thing a client can ask of it.
+// Nothing is done here: every call becomes a request in the mailbox of the queue's loop.
+
+import type { QueueError } from "../errors.ts";
+import type { ItemTable } from "../storage/storage.ts";
+import type { Item } from "./item.ts";
+import { Loop, type QueueContext, type QueueRules } from "./loop.ts";
+import {
+  type ClearOptions,
+  clear,
+  deleteItems,
+  type ImportedItem,
+  type ImportResult,
+  importItems,
+  type ListedItem,
+  list,
+  reload,
+} from "./operations.ts";
+import type { Partition } from "./partition.ts";
+import {
+  CompleteRequest,
+  type Leased,
+  LeaseRequest,
+  ProduceRequest,
+  type RetryItem,
+  RetryRequest,
+} from "./requests.ts";
+
+/** Ages in microseconds. */
+export interface PartitionStats {
+  readonly total: number;
+  readonly leased: number;
+  readonly scheduled: number;
+  readonly failures: number;
+  readonly averageAge: number;
+  readonly averageLeasedAge: number;
+}
+
+export interface QueueStats {
+  readonly produceWaiting: number;
+  readonly leaseWaiting: number;
+  readonly completeWaiting: number;
+  readonly inFlight: number;
+  readonly partitions: readonly PartitionStats[];
+}
+
+/** A lease that waits; `cancel` gives up its place when the client has gone. */
+export interface PendingLease {
+  readonly leased: Promise<Leased>;
+  cancel(): void;
+}
+
+export class Queue {
+  readonly name: string;
+  readonly loop: Loop;
+
+  constructor(
+    name: string,
+    rules: QueueRules,
+    partitions: readonly Partition[],
+    context: QueueContext,
+  ) {
+    this.name = name;
+    this.loop = new Loop(name, rules, partitions, context);
+  }
+
+  get partitionCount(): number {
+    return this.loop.partitions.length;
+  }
+
+  /** Adds items; resolves when they are durable. Deadlines are microseconds since 1970. */
+  produce(items: readonly Item[], deadline: number): Promise<undefined> {
+    return this.loop.submit(new ProduceRequest(items, deadline));
+  }
+
+  /** Waits for at least one item and leases up to `batchSize`. */
+  lease(clientId: string, batchSize: number, deadline: number): PendingLease {
+    const request = new LeaseRequest(clientId, batchSize, deadline);
+    const leased = this.loop.submit(request);
+    return { leased, cancel: () => this.loop.cancel(request) };
+  }
+
+  /** Removes leased items, all or none. */
+  complete(partition: number, ids: readonly string[], deadline: number): Promise<undefined> {
+    return this.loop.submit(new CompleteRequest(partition, ids, deadline));
+  }
+
+  /** Gives leased items back, all or none. */
+  retry(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined> {
+    return this.loop.submit(new RetryRequest(partition, items, deadline));
+  }
+
+  /** True at the time of the call; nothing is read or counted for it. */
+  stats(): QueueStats {
+    const now = this.loop.context.clock.now();
+    const { produce, lease, complete, inFlight } = this.loop.counts;
+    return {
+      produceWaiting: produce,
+      leaseWaiting: lease,
+      completeWaiting: complete,
+      inFlight,
+      partitions: this.loop.partitions.map((partition) => partitionStats(partition, now)),
+    };
+  }
+
+  clear(options: ClearOptions): Promise<void> {
+    return clear(this.loop, options);
+  }
+
+  reload(): Promise<void> {
+    return reload(this.loop);
+  }
+
+  /** A page of a partition, from the item with this id, or the next one, on. */
+  list(
+    partition: number,
+    options: { table: ItemTable; pivot: string; limit: number },
+  ): Promise<readonly ListedItem[]> {
+    const { table, pivot, limit } = options;
+    const of = this.loop.partitions[partition]!;
+    const from = pivot === "" ? 0 : of.ids.seqFrom(pivot);
+    return list(this.loop, of, { table, from, limit });
+  }
+
+  import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]> {
+    return importItems(this.loop, this.loop.partitions[partition]!, items);
+  }
+
+  delete(partition: number, ids: readonly string[]): Promise<void> {
+    const of = this.loop.partitions[partition]!;
+    const seqs = ids.map((id) => of.ids.seq(id)).filter((seq) => seq >= 0);
+    return deleteItems(this.loop, of, seqs);
+  }
+
+  /** Takes new rules for what comes from now on. */
+  configure(rules: QueueRules): void {
+    this.loop.rules = rules;
+    this.loop.wake();
+  }
+
+  /** Answers everything that waits with the error, and ends. */
+  close(error: QueueError): Promise<void> {
+    return this.loop.close(error);
+  }
+}
+
+function partitionStats(partition: Partition, now: number): PartitionStats {
+  const { total, scheduled, createdSum } = partition.counters;
+  const leased = partition.leased.size;
+  const elapsed = partition.sinceCreation(now);
+  const mean = (sum: number, count: number): number =>
+    count === 0 ? 0 : Math.max(Math.round((elapsed - sum / count) * 1000), 0);
+  return {
+    total,
+    leased,
+    scheduled,
+    failures: partition.failures,
+    averageAge: mean(createdSum, total),
+    averageLeasedAge: mean(partition.leasedSum, leased),
+  };
+}

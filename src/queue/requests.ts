@@ -1,0 +1,131 @@
+// The requests that travel from the edge to a queue's loop and come back as answers. A request is
+// made once, waits in the loop's mailbox, is planned into a batch, and is settled exactly once:
+// after the commit of its batch, or before any by its deadline, its client or the end of the queue.
+
+import type { QueueError } from "../errors.ts";
+import type { ItemRecord } from "../storage/storage.ts";
+import type { IdSpace } from "./ids.ts";
+import type { Item } from "./item.ts";
+import type { Partition } from "./partition.ts";
+
+/** An item that a request named and that memory does not know: only storage can tell whether it waits. */
+export interface Doubt {
+  readonly partition: Partition;
+  readonly seq: number;
+  /** The error in place of the request's own, if the item is there. */
+  readonly ifWaiting: QueueError;
+}
+
+/** What a hot request waits for; `T` is what a successful answer carries. */
+export abstract class HotRequest<T> {
+  abstract readonly kind: "produce" | "lease" | "complete" | "retry";
+  /** When it must be answered, in microseconds since 1970. */
+  readonly deadline: number;
+  readonly promise: Promise<T>;
+  /** Whether it has been answered. */
+  settled = false;
+  /** What the plan decided; undefined while the answer is the success in `result`. */
+  error: QueueError | undefined = undefined;
+  doubt: Doubt | undefined = undefined;
+  abstract result: T;
+  #resolvers: { resolve(result: T): void; reject(error: QueueError): void };
+
+  constructor(deadline: number) {
+    this.deadline = deadline;
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    this.promise = promise;
+    this.#resolvers = { resolve, reject };
+  }
+
+  /** Answers what the plan decided. */
+  settle(): void {
+    if (this.settled) return;
+    this.settled = true;
+    if (this.error === undefined) this.#resolvers.resolve(this.result);
+    else this.#resolvers.reject(this.error);
+  }
+
+  /** Answers with an error, whatever was planned. */
+  fail(error: QueueError): void {
+    this.error = error;
+    this.settle();
+  }
+}
+
+export class ProduceRequest extends HotRequest<undefined> {
+  readonly kind = "produce";
+  readonly items: readonly Item[];
+  result = undefined;
+
+  constructor(items: readonly Item[], deadline: number) {
+    super(deadline);
+    this.items = items;
+  }
+}
+
+/** What one lease request was given: items of one partition under one deadline. */
+export interface Leased {
+  readonly partition: number;
+  readonly ids: IdSpace;
+  readonly deadline: number;
+  readonly items: readonly Item[];
+  /** The records of the items, which the items themselves let go. */
+  readonly records: readonly ItemRecord[];
+}
+
+export class LeaseRequest extends HotRequest<Leased> {
+  readonly kind = "lease";
+  readonly clientId: string;
+  readonly batchSize: number;
+  result!: Leased;
+  /** What the batch at hand deals to it. */
+  items: Item[] = [];
+  records: ItemRecord[] = [];
+  bytes = 0;
+
+  constructor(clientId: string, batchSize: number, deadline: number) {
+    super(deadline);
+    this.clientId = clientId;
+    this.batchSize = batchSize;
+  }
+
+  /** Gives back what a batch dealt that came to nothing. */
+  undeal(): void {
+    this.items = [];
+    this.records = [];
+    this.bytes = 0;
+  }
+}
+
+export class CompleteRequest extends HotRequest<undefined> {
+  readonly kind = "complete";
+  readonly partition: number;
+  readonly ids: readonly string[];
+  result = undefined;
+
+  constructor(partition: number, ids: readonly string[], deadline: number) {
+    super(deadline);
+    this.partition = partition;
+    this.ids = ids;
+  }
+}
+
+/** One item of a retry: back to the tail at once (retryAt 0 or near), later, or to the dead queue. */
+export interface RetryItem {
+  readonly id: string;
+  readonly retryAt: number;
+  readonly dead: boolean;
+}
+
+export class RetryRequest extends HotRequest<undefined> {
+  readonly kind = "retry";
+  readonly partition: number;
+  readonly items: readonly RetryItem[];
+  result = undefined;
+
+  constructor(partition: number, items: readonly RetryItem[], deadline: number) {
+    super(deadline);
+    this.partition = partition;
+    this.items = items;
+  }
+}
