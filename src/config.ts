@@ -166,7 +166,9 @@ function environment(env: NodeJS.ProcessEnv): Section {
     const value = env[variable];
     if (value === undefined || value === "") continue;
     const flag = option === "memory" || option === "dev";
-    values[option] = flag ? ({ true: true, 1: true, false: false, 0: false }[value] ?? value) : value;
+    values[option] = flag
+      ? ({ true: true, 1: true, false: false, 0: false }[value] ?? value)
+      : value;
   }
   return new Section("environment", values);
 }
@@ -176,7 +178,9 @@ function readFile(path: string): Section {
   try {
     text = readFileSync(path, "utf8");
   } catch (cause) {
-    throw new ConfigError(`cannot read the configuration file '${path}': ${(cause as Error).message}`);
+    throw new ConfigError(
+      `cannot read the configuration file '${path}': ${(cause as Error).message}`,
+    );
   }
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { lineCounter, prettyErrors: false });
@@ -243,10 +247,16 @@ class Section {
     const value = this.#values[key];
     if (value === undefined || value === null) return undefined;
     const fits =
-      typeof value === "number" && value >= min && value <= max && (!whole || Number.isInteger(value));
+      typeof value === "number" &&
+      value >= min &&
+      value <= max &&
+      (!whole || Number.isInteger(value));
     if (fits) return value;
     const kind = whole ? "a whole number" : "a number";
-    throw this.error(key, `${JSON.stringify(value)} is not allowed; use ${kind} from ${min} to ${max}`);
+    throw this.error(
+      key,
+      `${JSON.stringify(value)} is not allowed; use ${kind} from ${min} to ${max}`,
+    );
   }
 
   section(key: string): Section {
@@ -313,8 +323,7 @@ function chosenStorage(
   memory: boolean | undefined,
   dataDir: string | undefined,
 ): Storages | undefined {
-  const storage =
-    memory === true ? MEMORY : dataDir === undefined ? undefined : sqliteIn(dataDir);
+  const storage = memory === true ? MEMORY : dataDir === undefined ? undefined : sqliteIn(dataDir);
   return storage && { queueStorage: storage, partitionStorage: [storage] };
 }
 

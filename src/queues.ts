@@ -141,9 +141,7 @@ export class Queues {
   }
 
   // Partitions that no record names are what is left of a queue whose creation was cut off.
-  async #tidy(
-    stored: ReadonlyMap<string, ReadonlyMap<number, StoredPartition>>,
-  ): Promise<void> {
+  async #tidy(stored: ReadonlyMap<string, ReadonlyMap<number, StoredPartition>>): Promise<void> {
     const named = new Set<string>();
     for (const { record } of this.#entries.values()) {
       for (const { storage, key } of record.partitions) named.add(`${storage} ${key}`);

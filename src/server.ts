@@ -7,9 +7,9 @@ import { MILLISECOND, SystemClock, VirtualClock } from "./clock.ts";
 import { type Config, loadConfig, type ServerOptions, type StorageConfig } from "./config.ts";
 import { MESSAGES, QueueError } from "./errors.ts";
 import { makeDevEndpoints } from "./http/dev.ts";
-import { checkQueueTimeouts } from "./http/validate.ts";
 import { makeEndpoints } from "./http/routes.ts";
 import { createHttpServer, type Health } from "./http/server.ts";
+import { checkQueueTimeouts } from "./http/validate.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { SYSTEM_NAMESPACE } from "./names.ts";
 import { Turns } from "./queue/turns.ts";
@@ -171,7 +171,10 @@ async function createConfigured(queues: Queues, config: Config): Promise<void> {
       });
     } catch (error) {
       if (!(error instanceof QueueError)) throw error;
-      throw new QueueError(error.kind, `queue '${queue.name}' of the configuration: ${error.message}`);
+      throw new QueueError(
+        error.kind,
+        `queue '${queue.name}' of the configuration: ${error.message}`,
+      );
     }
   }
 }

@@ -11,12 +11,17 @@ export function addServerCommand(program: Command): void {
   program
     .command("server")
     .description("run a server")
-    .option("--address <host:port>", "where to listen; port 0 takes a free one (default: localhost:2319)")
+    .option(
+      "--address <host:port>",
+      "where to listen; port 0 takes a free one (default: localhost:2319)",
+    )
     .option("--data-dir <dir>", "where to keep data (default: ./querator-data)")
     .option("--memory", "keep everything in memory, nothing on disk")
     .option("--config <file>", "a YAML file; see docs/CONFIGURATION.md")
     .addOption(new Option("--log-level <level>", "what to log (default: info)").choices(LOG_LEVELS))
-    .addOption(new Option("--log-format <format>", "how to log (default: color)").choices(LOG_FORMATS))
+    .addOption(
+      new Option("--log-format <format>", "how to log (default: color)").choices(LOG_FORMATS),
+    )
     .option("--dev", "add endpoints for tests: virtual time, held queues; never in production")
     .addHelpText(
       "after",

@@ -6,7 +6,10 @@ import { Item } from "../queue/item.ts";
 import type { ListedItem } from "../queue/operations.ts";
 import type { Leased } from "../queue/requests.ts";
 import type { ItemRecord } from "../storage/storage.ts";
-import { QueueLeaseResponseSchema, type QueueProduceItemSchema } from "./gen/querator/v1/queue_pb.ts";
+import {
+  QueueLeaseResponseSchema,
+  type QueueProduceItemSchema,
+} from "./gen/querator/v1/queue_pb.ts";
 import type { StorageItemSchema } from "./gen/querator/v1/storage_pb.ts";
 import { base64 } from "./json.ts";
 import type { Decoded, Encodable } from "./message.ts";
@@ -27,9 +30,7 @@ let lastText = "";
 /** The members of a JSON object that hold the texts of an item, those that are set. */
 function textOf({ encoding, kind, reference }: Texts): string {
   const same =
-    encoding === lastTexts.encoding &&
-    kind === lastTexts.kind &&
-    reference === lastTexts.reference;
+    encoding === lastTexts.encoding && kind === lastTexts.kind && reference === lastTexts.reference;
   if (same) return lastText;
   lastTexts = { encoding, kind, reference };
   lastText = Object.entries(lastTexts)

@@ -15,7 +15,9 @@ export function decodeJson<Desc extends DescMessage>(schema: Desc, body: Buffer)
   try {
     value = JSON.parse(body.toString());
   } catch (error) {
-    throw problem(body.length === 0 ? "the body is empty" : `syntax error: ${(error as Error).message}`);
+    throw problem(
+      body.length === 0 ? "the body is empty" : `syntax error: ${(error as Error).message}`,
+    );
   }
   const members = scan(body);
   const decoder = new Decoder(members.escapes);

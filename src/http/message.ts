@@ -104,7 +104,12 @@ function makeField(field: DescField, index: number): Field {
 }
 
 // The numbers are those of the descriptor format.
-const SCALARS: Readonly<Record<number, FieldType>> = { 5: "int32", 8: "bool", 9: "string", 12: "bytes" };
+const SCALARS: Readonly<Record<number, FieldType>> = {
+  5: "int32",
+  8: "bool",
+  9: "string",
+  12: "bytes",
+};
 
 function scalarOf(field: DescField): FieldType {
   const type = SCALARS[field.scalar ?? -1];

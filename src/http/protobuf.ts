@@ -111,7 +111,8 @@ function encodeMessage(table: Table, writer: BinaryWriter, message: Record<strin
   for (const field of table.fields) {
     const value = message[field.name];
     if (value === undefined) continue;
-    if (field.repeated) for (const each of value as unknown[]) encodeValue(field, writer, each, true);
+    if (field.repeated)
+      for (const each of value as unknown[]) encodeValue(field, writer, each, true);
     else encodeValue(field, writer, value, false);
   }
 }

@@ -16,7 +16,7 @@ import {
 } from "../names.ts";
 import { idError } from "../queue/ids.ts";
 import type { Queue } from "../queue/queue.ts";
-import type { QueueRecord, Queues, QueueSettings } from "../queues.ts";
+import type { QueueRecord, QueueSettings, Queues } from "../queues.ts";
 import type { ItemTable } from "../storage/storage.ts";
 import {
   QueueClearRequestSchema,

@@ -82,10 +82,7 @@ async function handle(
         await sendHealth(response, options);
         return;
       }
-      throw new QueueError(
-        "invalid",
-        `http method '${request.method}' not allowed; only POST`,
-      );
+      throw new QueueError("invalid", `http method '${request.method}' not allowed; only POST`);
     }
     checkAuthorization(request);
     const endpoint = options.endpoints.get(path);
@@ -199,7 +196,9 @@ function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer | 
 /** A size as the limit texts give it: `512B`, `5.0MB`, `250.0KiB`. */
 export function formatSize(bytes: number): string {
   const [step, units] =
-    bytes % 1024 === 0 ? ([1024, ["KiB", "MiB", "GiB"]] as const) : ([1000, ["kB", "MB", "GB"]] as const);
+    bytes % 1024 === 0
+      ? ([1024, ["KiB", "MiB", "GiB"]] as const)
+      : ([1000, ["kB", "MB", "GB"]] as const);
   if (bytes < step) return `${bytes}B`;
   let size = bytes / step;
   let unit = 0;
@@ -252,7 +251,8 @@ function sendError(
     response.setHeader("Connection", "close");
     request.resume();
   }
-  const body = format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
+  const body =
+    format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
   send(response, status, format, body);
 }
 

@@ -12,7 +12,10 @@ const REQUEST_TIMEOUT_MAX = 15 * MINUTE;
 export const RETRY_TIMEOUT = 5 * MINUTE;
 
 /** The checks of the two durations of a queue, in microseconds; a text that is not given is 0. */
-export function checkQueueTimeouts(lease: string, expire: string): {
+export function checkQueueTimeouts(
+  lease: string,
+  expire: string,
+): {
   readonly leaseTimeout: number;
   readonly expireTimeout: number;
 } {
@@ -77,4 +80,3 @@ export function checkListLimit(limit: number): number {
   if (limit < 0) throw invalid("limit is invalid; limit cannot be negative");
   return limit === 0 ? 1_000 : limit;
 }
-

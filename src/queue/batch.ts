@@ -96,7 +96,9 @@ export class Batch {
   }
 
   #available(partition: Partition): number {
-    return this.#parts.get(partition)?.available ?? Math.min(partition.readyCount, partition.leaseRoom);
+    return (
+      this.#parts.get(partition)?.available ?? Math.min(partition.readyCount, partition.leaseRoom)
+    );
   }
 
   #deal(part: PartitionBatch, requests: readonly LeaseRequest[]): void {

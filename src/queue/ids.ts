@@ -30,7 +30,8 @@ export function newIdPrefix(now: number): string {
   const random = randomBytes(16);
   random[0]! &= 0x7f; // leaves room above, so that no number ever carries into the seconds
   const seconds = BigInt(Math.floor(now / SECOND) - KSUID_EPOCH_SECONDS);
-  let rest = ((seconds << 128n) | BigInt(`0x${random.toString("hex")}`)) / 62n ** BigInt(SEQ_LENGTH);
+  let rest =
+    ((seconds << 128n) | BigInt(`0x${random.toString("hex")}`)) / 62n ** BigInt(SEQ_LENGTH);
   let text = "";
   for (let i = 0; i < PREFIX_LENGTH; i++) {
     text = ALPHABET[Number(rest % 62n)]! + text;

@@ -25,7 +25,7 @@ import {
   type ProduceRequest,
   type RetryRequest,
 } from "./requests.ts";
-import type { TurnTaker, Turns } from "./turns.ts";
+import type { Turns, TurnTaker } from "./turns.ts";
 
 // A storage that fails is asked again after this time, doubled with each failure.
 const BACKOFF_MIN = 100 * MILLISECOND;
@@ -511,10 +511,7 @@ export class Loop implements TurnTaker {
 
   // Plans the copies that other queues send here. A letter whose source is here already is a
   // repetition after a crash, and is passed over.
-  async #planDeliveries(
-    batch: Batch,
-    deliveries: readonly Delivery[],
-  ): Promise<Delivered> {
+  async #planDeliveries(batch: Batch, deliveries: readonly Delivery[]): Promise<Delivered> {
     const partition = this.partitions[0]!;
     if (deliveries.length === 0) return NOTHING_DELIVERED;
     const ids = deliveries.flatMap((delivery) => delivery.letters.map((l) => l.sourceId));
@@ -734,10 +731,7 @@ export class Loop implements TurnTaker {
         note(request.deadline);
       } else {
         const lease = request instanceof LeaseRequest;
-        this.#answer(
-          request,
-          retryLater(lease ? MESSAGES.leaseTimeout : MESSAGES.requestTimeout),
-        );
+        this.#answer(request, retryLater(lease ? MESSAGES.leaseTimeout : MESSAGES.requestTimeout));
       }
     }
     const waits = (request: HotRequest<unknown>): boolean => !request.settled;

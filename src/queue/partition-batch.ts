@@ -207,7 +207,15 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, attempts, createdAt } = due.item;
-    this.moves.push({ from: "scheduled", fromSeq, to: "items", toSeq, attempts, expireAt, dueAt: 0 });
+    this.moves.push({
+      from: "scheduled",
+      fromSeq,
+      to: "items",
+      toSeq,
+      attempts,
+      expireAt,
+      dueAt: 0,
+    });
     this.counters.scheduled--;
     this.#count(createdAt, 1);
     this.#fired.push(due);

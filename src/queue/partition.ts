@@ -3,14 +3,8 @@
 // after its commit. Memory is bounded by limits, never by what lies in storage. Written by the
 // loop of its queue alone.
 
-import {
-  type Counters,
-  type Expiry,
-  type Storage,
-  type StoredItem,
-  type StoredPartition,
-} from "../storage/storage.ts";
 import type { Limits } from "../limits.ts";
+import type { Counters, Expiry, Storage, StoredItem, StoredPartition } from "../storage/storage.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, Grant, Item } from "./item.ts";
 import { OrderedWindow } from "./ordered-window.ts";
@@ -239,8 +233,7 @@ export class Partition {
     if (this.#readyEnd !== from) return;
     for (let i = start; i < items.length; i++) {
       const full =
-        this.readyCount >= this.#limits.readyItems ||
-        this.#budget.bytes >= this.#limits.readyBytes;
+        this.readyCount >= this.#limits.readyItems || this.#budget.bytes >= this.#limits.readyBytes;
       if (full) return;
       this.#pushReady(items[i]!);
       this.#readyEnd = items[i]!.seq + 1;
@@ -272,7 +265,8 @@ export class Partition {
   letGo(item: Item): void {
     const grant = item.grant!;
     this.leased.delete(item.seq);
-    this.leasedSum = this.leased.size === 0 ? 0 : this.leasedSum - this.sinceCreation(grant.leasedAt);
+    this.leasedSum =
+      this.leased.size === 0 ? 0 : this.leasedSum - this.sinceCreation(grant.leasedAt);
     item.grant = undefined;
     item.ending = false;
     grant.remaining--;

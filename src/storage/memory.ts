@@ -4,8 +4,8 @@
 import {
   type Expiry,
   type ItemTable,
-  NO_RECORD,
   type NewPartition,
+  NO_RECORD,
   type PartitionChanges,
   type PartitionState,
   type ReadOptions,

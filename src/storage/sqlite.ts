@@ -114,10 +114,7 @@ type ItemRow = [...HeaderRow, string, Uint8Array | null];
  * Rejects with a QueueError whose message names the file and says what to do: when another server
  * has the directory, when the file is not ours, is damaged, or was written by a later version.
  */
-export async function openSqliteStorage(options: {
-  name: string;
-  dir: string;
-}): Promise<Storage> {
+export async function openSqliteStorage(options: { name: string; dir: string }): Promise<Storage> {
   const dir = resolve(options.dir);
   const file = join(dir, "querator.db");
   let lock: DatabaseSync | undefined;
@@ -358,9 +355,10 @@ class SqliteStorage implements Storage {
   }
 
   async listQueues(): Promise<readonly { name: string; record: string }[]> {
-    const rows = this.#read(
-      "SELECT name, record FROM queues ORDER BY name",
-    ).all() as unknown as [string, string][];
+    const rows = this.#read("SELECT name, record FROM queues ORDER BY name").all() as unknown as [
+      string,
+      string,
+    ][];
     return rows.map(([name, record]) => ({ name, record }));
   }
 
@@ -486,10 +484,18 @@ class SqliteStorage implements Storage {
 
   // SQLite has no DELETE ... LIMIT as it is built here, so the rows are chosen by their key.
   #removeSome(table: (typeof TABLES_OF_A_PARTITION)[number], key: number, limit: number): number {
-    const column = { items: "seq", scheduled: "seq", leases: "first", expiries: "at, first", sources: "source_id" }[table];
+    const column = {
+      items: "seq",
+      scheduled: "seq",
+      leases: "first",
+      expiries: "at, first",
+      sources: "source_id",
+    }[table];
     const { changes } = this.#prepare(
       `DELETE FROM ${table} WHERE partition = ?1 AND (${column}) IN
-       (SELECT ${column} FROM ${table} WHERE partition = ?1 LIMIT ?2)`.replaceAll("?1", "@p").replace("?2", "@n"),
+       (SELECT ${column} FROM ${table} WHERE partition = ?1 LIMIT ?2)`
+        .replaceAll("?1", "@p")
+        .replace("?2", "@n"),
     ).run({ p: key, n: limit });
     return Number(changes);
   }
@@ -550,7 +556,10 @@ function insertSql(table: ItemTable, rows: number): string {
   const name = `${table}${rows}`;
   let sql = insertSqls.get(name);
   if (sql === undefined) {
-    const values = Array.from({ length: rows }, (_, i) => `(@p, @s + ${i}, @c, @e, @a, @l, @d, @f, @m, ?, ?)`);
+    const values = Array.from(
+      { length: rows },
+      (_, i) => `(@p, @s + ${i}, @c, @e, @a, @l, @d, @f, @m, ?, ?)`,
+    );
     sql = `INSERT INTO ${table} (${COLUMNS}) VALUES ${values.join(", ")}`;
     insertSqls.set(name, sql);
   }
@@ -575,5 +584,15 @@ function withoutRecord(row: HeaderRow): StoredItem {
 function withRecord(row: ItemRow): StoredItem {
   const [seq, createdAt, expireAt, attempts, leaseDeadline, dueAt, sourceId, maxAttempts] = row;
   const record = { text: row[8], payload: row[9] ?? NO_RECORD.payload };
-  return { seq, createdAt, expireAt, attempts, leaseDeadline, dueAt, sourceId, maxAttempts, record };
+  return {
+    seq,
+    createdAt,
+    expireAt,
+    attempts,
+    leaseDeadline,
+    dueAt,
+    sourceId,
+    maxAttempts,
+    record,
+  };
 }

@@ -1,0 +1,448 @@
+// What a queue promises, seen from outside, on every storage that is there.
+
+import assert from "node:assert/strict";
+import { describe, type TestContext, test } from "node:test";
+import { payloads, setup, type TestServer, temporaryDirectory } from "../support/server.ts";
+
+const DRIVERS = ["memory", "sqlite"] as const;
+
+for (const driver of DRIVERS) {
+  const start = (t: TestContext): Promise<TestServer> =>
+    setup(t, driver === "sqlite" ? { dataDir: temporaryDirectory(t) } : {});
+
+  describe(`a queue on ${driver}`, () => {
+    test("hands items out in the order in which they were produced", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.produce("q", "a", "b");
+      await server.produce("q", "c");
+      assert.deepEqual(payloads(await server.lease("q", 2)), ["a", "b"]);
+      assert.deepEqual(payloads(await server.lease("q", 2)), ["c"]);
+    });
+
+    test("gives a completed item to nobody again", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.produce("q", "a");
+      const { items } = await server.lease("q");
+      assert.equal((await server.complete("q", [items[0].id])).status, 200);
+      const again = await server.complete("q", [items[0].id]);
+      assert.equal(again.body.message, `invalid storage id; '${items[0].id}' does not exist`);
+      assert.deepEqual(await server.list("q"), []);
+      const stats = await server.stats("q");
+      assert.equal(stats.total, undefined);
+    });
+
+    test("puts an item whose lease has ended to the tail, under a new id", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.produce("q", "a", "b");
+      const first = await server.lease("q");
+      await server.advance("61s");
+      const second = await server.until(async () => {
+        const items = await server.list("q");
+        return items.every((item) => !item.is_leased) && items;
+      });
+      assert.deepEqual(payloads({ items: second }), ["b", "a"]);
+      assert.equal(second[1].attempts, 1);
+      const stale = await server.complete("q", [first.items[0].id]);
+      assert.match(stale.body.message, /does not exist$/);
+      const { items } = await server.lease("q", 2);
+      assert.deepEqual(
+        items.map((item: { attempts: number }) => item.attempts),
+        [1, 2],
+      );
+    });
+
+    test("wakes a waiting lease when a lease ends", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.produce("q", "a");
+      await server.lease("q");
+      const waiting = server.ok("queue.lease", {
+        queue_name: "q",
+        request_timeout: "10m",
+        batch_size: 1,
+        client_id: "waits",
+      });
+      await server.until(async () => (await server.stats("q")).lease_waiting === 1);
+      await server.advance("61s");
+      assert.deepEqual(payloads(await waiting), ["a"]);
+    });
+
+    test("retries at once to the tail, later when its time has come", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const { now } = await server.advance("0s");
+      await server.produce("q", "a", "b", "c");
+      const { items } = await server.lease("q", 2);
+      const later = new Date(Date.parse(now) + 60_000).toISOString();
+      const reply = await server.retry("q", [
+        { id: items[0].id },
+        { id: items[1].id, retry_at: later },
+      ]);
+      assert.equal(reply.status, 200);
+      assert.deepEqual(payloads({ items: await server.list("q") }), ["c", "a"]);
+      const [scheduled] = await server.list("q", "scheduled");
+      assert.equal(scheduled.id, items[1].id);
+      await server.advance("61s");
+      await server.until(async () => (await server.list("q", "scheduled")).length === 0);
+      const all = await server.lease("q", 10);
+      assert.deepEqual(payloads(all), ["c", "a", "b"]);
+      assert.equal(all.items[2].attempts, 2);
+    });
+
+    test("treats complete and retry as all or nothing", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.produce("q", "a", "b");
+      const { items } = await server.lease("q");
+      const [, waiting] = await server.list("q");
+      const reply = await server.complete("q", [items[0].id, waiting.id]);
+      assert.equal(
+        reply.body.message,
+        `item(s) cannot be completed; '${waiting.id}' is not marked as leased`,
+      );
+      const retried = await server.retry("q", [{ id: items[0].id }, { id: items[0].id }]);
+      assert.equal(retried.body.message, `invalid storage id; '${items[0].id}' does not exist`);
+      assert.equal((await server.complete("q", [items[0].id])).status, 200);
+    });
+
+    test("fires scheduled items in order of their time, then of production", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const { now } = await server.advance("0s");
+      const at = (ms: number): string => new Date(Date.parse(now) + ms).toISOString();
+      const items = [
+        { utf8: "late", enqueue_at: at(60_000) },
+        { utf8: "early 1", enqueue_at: at(30_000) },
+        { utf8: "now", enqueue_at: at(50) },
+        { utf8: "early 2", enqueue_at: at(30_000) },
+      ];
+      await server.ok("queue.produce", { queue_name: "q", request_timeout: "1s", items });
+      const stats = await server.stats("q");
+      assert.equal(stats.total, 1);
+      assert.equal(stats.scheduled, 3);
+      await server.advance("61s");
+      await server.until(async () => (await server.stats("q")).scheduled === undefined);
+      assert.deepEqual(payloads(await server.lease("q", 10)), [
+        "now",
+        "early 1",
+        "early 2",
+        "late",
+      ]);
+    });
+
+    test("moves what fails too often to the dead queue, once", async (t) => {
+      const server = await start(t);
+      await server.createQueue("dead");
+      await server.createQueue("q", { dead_queue: "dead", max_attempts: 2 });
+      await server.ok("queue.produce", {
+        queue_name: "q",
+        request_timeout: "1s",
+        items: [{ utf8: "a", kind: "k", reference: "r", encoding: "e" }],
+      });
+      await server.lease("q");
+      await server.advance("61s");
+      const { items } = await server.lease("q");
+      assert.equal(items[0].attempts, 2);
+      await server.advance("61s");
+      const [letter] = await server.until(async () => {
+        const letters = await server.list("dead");
+        return letters.length > 0 && letters;
+      });
+      assert.equal(letter.source_id, items[0].id);
+      assert.deepEqual(payloads({ items: [letter] }), ["a"]);
+      assert.deepEqual([letter.kind, letter.reference, letter.encoding], ["k", "r", "e"]);
+      assert.equal(letter.attempts, undefined);
+      assert.deepEqual(await server.list("q"), []);
+    });
+
+    test("lets the consumer on the last attempt complete", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { max_attempts: 1 });
+      await server.produce("q", "a");
+      const { items } = await server.lease("q");
+      await server.advance("30s");
+      assert.equal((await server.complete("q", [items[0].id])).status, 200);
+    });
+
+    test("deletes what fails too often if there is no dead queue", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { max_attempts: 1 });
+      await server.produce("q", "a");
+      await server.lease("q");
+      await server.advance("61s");
+      await server.until(async () => (await server.stats("q")).total === undefined);
+    });
+
+    test("moves an item to the dead queue when its consumer says so", async (t) => {
+      const server = await start(t);
+      await server.createQueue("dead");
+      await server.createQueue("q", { dead_queue: "dead" });
+      await server.produce("q", "a", "b");
+      const { items } = await server.lease("q", 2);
+      const waiting = server.lease("dead");
+      const reply = await server.retry("q", [{ id: items[0].id, dead: true }, { id: items[1].id }]);
+      assert.equal(reply.status, 200);
+      assert.deepEqual(payloads(await waiting), ["a"]);
+      assert.deepEqual(payloads({ items: await server.list("q") }), ["b"]);
+    });
+
+    test("expires what waits too long, and what was leased when its lease ends", async (t) => {
+      const server = await start(t);
+      await server.createQueue("dead");
+      await server.createQueue("q", {
+        dead_queue: "dead",
+        expire_timeout: "2m",
+        lease_timeout: "2m",
+      });
+      await server.produce("q", "a", "b");
+      await server.advance("60s");
+      const { items } = await server.lease("q");
+      await server.advance("61s");
+      await server.until(async () => (await server.list("dead")).length === 1);
+      assert.deepEqual(payloads({ items: await server.list("dead") }), ["b"]);
+      assert.equal((await server.list("q"))[0].id, items[0].id);
+      await server.advance("60s");
+      await server.until(async () => (await server.list("dead")).length === 2);
+    });
+
+    test("expires items out of order of production when the time-out was lowered", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.produce("q", "long");
+      await server.ok("queues.update", {
+        queue_name: "q",
+        lease_timeout: "10s",
+        expire_timeout: "1m",
+      });
+      await server.produce("q", "short");
+      await server.advance("61s");
+      await server.until(async () => (await server.stats("q")).total === 1);
+      assert.deepEqual(payloads(await server.lease("q", 5)), ["long"]);
+    });
+
+    test("answers a waiting lease when its time is over", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const waiting = server.call("queue.lease", {
+        queue_name: "q",
+        request_timeout: "1m",
+        batch_size: 1,
+        client_id: "c",
+      });
+      await server.until(async () => (await server.stats("q")).lease_waiting === 1);
+      await server.advance("61s");
+      const { status, body } = await waiting;
+      assert.equal(status, 454);
+      assert.equal(body.message, "request timeout; no items are in the queue, try again");
+    });
+
+    test("refuses a second waiting lease of the same client", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const lease = { queue_name: "q", request_timeout: "1m", batch_size: 1, client_id: "c" };
+      const waiting = server.call("queue.lease", lease);
+      await server.until(async () => (await server.stats("q")).lease_waiting === 1);
+      const { status, body } = await server.call("queue.lease", lease);
+      assert.equal(status, 400);
+      assert.equal(
+        body.message,
+        "duplicate client id; a client cannot make multiple leased requests to the same queue",
+      );
+      await server.produce("q", "a");
+      assert.equal((await waiting).status, 200);
+    });
+
+    test("gives nothing to a client that has gone", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const gone = new AbortController();
+      const lease = { queue_name: "q", request_timeout: "1m", batch_size: 1, client_id: "c" };
+      const waiting = server.call("queue.lease", lease, gone.signal).catch(() => undefined);
+      await server.until(async () => (await server.stats("q")).lease_waiting === 1);
+      gone.abort();
+      await waiting;
+      await server.until(async () => (await server.stats("q")).lease_waiting === undefined);
+      await server.produce("q", "a");
+      assert.equal((await server.stats("q")).total_leased, undefined);
+      assert.equal((await server.call("queue.lease", lease)).status, 200);
+    });
+
+    test("deals items one at a time over the leases that wait", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const ask = (client: string, batch: number): Promise<{ items: object[] }> =>
+        server.ok("queue.lease", {
+          queue_name: "q",
+          request_timeout: "1m",
+          batch_size: batch,
+          client_id: client,
+        });
+      const waiting: Promise<{ items: object[] }>[] = [];
+      for (const [i, batch] of [20, 6, 1].entries()) {
+        waiting.push(ask(`c${i}`, batch));
+        await server.until(async () => (await server.stats("q")).lease_waiting === i + 1);
+      }
+      await server.produce("q", ...Array.from({ length: 23 }, (_, i) => String(i)));
+      const counts = (await Promise.all(waiting)).map((reply) => reply.items.length);
+      assert.deepEqual(counts, [16, 6, 1]);
+    });
+
+    test("spreads items over partitions, and leases over items", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { requested_partitions: 2 });
+      for (let i = 0; i < 5; i++) {
+        await server.produce("q", ...Array.from({ length: 10 }, (_, k) => `${i}-${k}`));
+      }
+      const { partitions } = await server.stats("q");
+      assert.deepEqual(
+        partitions.map((partition: { total: number }) => partition.total),
+        [30, 20],
+      );
+      const leased = await server.lease("q", 100);
+      assert.equal(leased.items.length, 30);
+      assert.equal(leased.partition, undefined);
+      const other = await server.lease("q", 100);
+      assert.equal(other.partition, 1);
+      assert.equal(other.items.length, 20);
+    });
+
+    test("clears what waits, what is leased and what is scheduled, each when asked to", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const { now } = await server.advance("0s");
+      const later = new Date(Date.parse(now) + 60_000).toISOString();
+      await server.produce("q", "a", "b", "c");
+      await server.lease("q");
+      await server.ok("queue.produce", {
+        queue_name: "q",
+        request_timeout: "1s",
+        items: [{ utf8: "later", enqueue_at: later }],
+      });
+      await server.ok("queue.clear", { queue_name: "q", queue: true });
+      assert.deepEqual(payloads({ items: await server.list("q") }), ["a"]);
+      await server.ok("queue.clear", { queue_name: "q", queue: true, destructive: true });
+      assert.deepEqual(await server.list("q"), []);
+      assert.equal((await server.list("q", "scheduled")).length, 1);
+      await server.ok("queue.clear", { queue_name: "q", scheduled: true });
+      assert.equal((await server.list("q", "scheduled")).length, 0);
+      await server.produce("q", "d");
+      assert.deepEqual(payloads(await server.lease("q", 5)), ["d"]);
+    });
+
+    test("imports items as they are, each source once", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const { now } = await server.advance("0s");
+      const deadline = new Date(Date.parse(now) + 30_000).toISOString();
+      const items = [
+        {
+          source_id: "s1",
+          payload: Buffer.from("a").toString("base64"),
+          attempts: 3,
+          max_attempts: 7,
+        },
+        { source_id: "s2", is_leased: true, lease_deadline: deadline, attempts: 1 },
+        { source_id: "s1", kind: "again" },
+      ];
+      const reply = await server.ok("storage/items.import", { queue_name: "q", items });
+      assert.equal(reply.items.length, 3);
+      assert.equal(reply.items[1].is_leased, true);
+      assert.equal(Date.parse(reply.items[1].lease_deadline), Date.parse(deadline));
+      const listed = await server.list("q");
+      assert.equal(listed.length, 2);
+      assert.equal(listed[0].attempts, 3);
+      assert.equal(listed[0].max_attempts, 7);
+      const { items: leased } = await server.lease("q", 5);
+      assert.equal(leased.length, 1);
+      assert.equal(leased[0].attempts, 4);
+      await server.advance("31s");
+      const back = await server.lease("q", 5);
+      assert.equal(back.items[0].attempts, 2);
+      await server.complete("q", [leased[0].id]);
+      await server.ok("storage/items.import", { queue_name: "q", items: [items[0]] });
+      assert.equal((await server.list("q")).length, 2);
+    });
+
+    test("deletes items whatever their state, and ignores unknown ids", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const { now } = await server.advance("0s");
+      const later = new Date(Date.parse(now) + 60_000).toISOString();
+      await server.produce("q", "a", "b");
+      await server.ok("queue.produce", {
+        queue_name: "q",
+        request_timeout: "1s",
+        items: [{ utf8: "c", enqueue_at: later }],
+      });
+      await server.lease("q");
+      const ids = [...(await server.list("q")), ...(await server.list("q", "scheduled"))].map(
+        (item) => item.id,
+      );
+      await server.ok("storage/items.delete", { queue_name: "q", ids });
+      await server.ok("storage/items.delete", { queue_name: "q", ids });
+      const stats = await server.stats("q");
+      assert.deepEqual(
+        [stats.total, stats.total_leased, stats.scheduled],
+        [undefined, undefined, undefined],
+      );
+    });
+
+    test("pages through items from a pivot", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.produce("q", "a", "b", "c");
+      const all = await server.list("q");
+      const page = await server.ok("storage/items.list", {
+        queue_name: "q",
+        pivot: all[1].id,
+        limit: 1,
+      });
+      assert.deepEqual(payloads(page), ["b"]);
+      const from = (pivot: string): Promise<object> =>
+        server.ok("storage/items.list", { queue_name: "q", pivot });
+      assert.equal(payloads(await from("0".repeat(27))).length, 3);
+      assert.equal(payloads(await from("aWgEPTl1tmebfsQzFP4bxwgy80V")).length, 0);
+    });
+
+    test("holds requests of a paused queue, and answers them when it goes on", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.ok("dev.pause", { queue_name: "q" });
+      const produced = server.produce("q", "a");
+      await server.until(async () => (await server.stats("q")).produce_waiting === 1);
+      assert.equal((await server.stats("q")).in_flight, 1);
+      await server.ok("dev.resume", { queue_name: "q" });
+      await produced;
+    });
+
+    test("answers a request of a paused queue when its time is over, and does not execute it", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.advance("0s");
+      await server.ok("dev.pause", { queue_name: "q" });
+      const produced = server.call("queue.produce", {
+        queue_name: "q",
+        request_timeout: "1s",
+        items: [{ utf8: "a" }],
+      });
+      await server.until(async () => (await server.stats("q")).produce_waiting === 1);
+      await server.advance("2s");
+      assert.equal((await produced).status, 454);
+      await server.ok("dev.resume", { queue_name: "q" });
+      await server.produce("q", "b");
+      assert.deepEqual(payloads({ items: await server.list("q") }), ["b"]);
+    });
+
+    test("starts empty when it is created again after a deletion", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.produce("q", "a");
+      await server.ok("queues.delete", { queue_name: "q" });
+      await server.createQueue("q");
+      assert.deepEqual(await server.list("q"), []);
+    });
+  });
+}
