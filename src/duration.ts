@@ -14,8 +14,8 @@ const UNITS: Readonly<Record<string, number>> = {
   h: 3_600_000_000,
 };
 
-// 2^63 - 1 nanoseconds, the longest duration that Go knows, in microseconds.
-const DURATION_MAX = 9_223_372_036_854_775.8;
+// 2^63 nanoseconds, the longest duration that Go knows, in microseconds.
+const DURATION_MAX = 2 ** 63 / 1000;
 
 /** Says in Go's words why a text is no duration. */
 export class DurationError extends Error {}

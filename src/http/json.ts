@@ -138,8 +138,8 @@ function scan(body: Buffer): { readonly count: number; readonly escapes: boolean
         // A long string is skipped natively, up to the next quote that may end it.
         if (step === 64 && !escapes) {
           const end = body.indexOf(QUOTE, i);
-          const escape = body.indexOf(BACKSLASH, i);
-          i = escape === -1 || escape > end ? end : escape;
+          const backslash = body.indexOf(BACKSLASH, i);
+          i = backslash === -1 || backslash > end ? end : backslash;
         }
       }
     }

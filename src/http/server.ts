@@ -4,7 +4,6 @@
 // wire.md 1.1; it is written out in `handle`.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { DescMessage } from "@bufbuild/protobuf";
 import { ERROR_KINDS, MESSAGES, QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";

@@ -106,10 +106,10 @@ export class TestServer {
   }
 
   /** Waits until `look` answers something truthy. */
-  async until<T>(look: () => Promise<T>): Promise<T> {
+  async until<T>(look: () => Promise<T>): Promise<Exclude<T, false | undefined>> {
     for (let i = 0; i < 2_000; i++) {
       const seen = await look();
-      if (seen) return seen;
+      if (seen) return seen as Exclude<T, false | undefined>;
       await new Promise((resolve) => setImmediate(resolve));
     }
     throw new Error("what the test waits for does not happen");
