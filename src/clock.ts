@@ -83,7 +83,7 @@ export class VirtualClock implements Clock {
     this.#timers.add(timer);
     this.#arm();
     return () => {
-      this.#timers.delete(timer);
+      if (this.#timers.delete(timer)) this.#arm();
     };
   }
 
