@@ -1,0 +1,486 @@
+// What every storage must do, run on each driver. The contract is src/storage/storage.ts.
+
+import assert from "node:assert/strict";
+import { describe, type TestContext, test } from "node:test";
+import * as fc from "fast-check";
+import type {
+  PartitionChanges,
+  ReadOptions,
+  Storage,
+  StoredItem,
+} from "../../src/storage/storage.ts";
+import { temporaryDirectory } from "../support/server.ts";
+
+export interface ConformanceOptions {
+  /** Whether what was committed is there after closing and opening again. */
+  readonly durable: boolean;
+}
+
+const EVERYTHING: ReadOptions = {
+  from: 0,
+  before: Number.MAX_SAFE_INTEGER,
+  limit: 1_000_000,
+  bytesMax: Number.MAX_SAFE_INTEGER,
+  records: true,
+};
+
+const COUNTERS = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
+
+function changes(partition: number, some: Partial<PartitionChanges>): PartitionChanges {
+  return {
+    partition,
+    counters: COUNTERS,
+    adds: [],
+    addsScheduled: [],
+    leases: [],
+    moves: [],
+    removes: [],
+    removesScheduled: [],
+    releases: [],
+    addsExpiry: [],
+    removesExpiry: [],
+    addsSource: [],
+    removesSource: [],
+    ...some,
+  };
+}
+
+function item(seq: number, some: Partial<StoredItem> = {}): StoredItem {
+  return {
+    seq,
+    createdAt: 1_700_000_000_000_001,
+    expireAt: 1_700_000_000_000_002,
+    attempts: 0,
+    leaseDeadline: 0,
+    dueAt: 0,
+    sourceId: "",
+    maxAttempts: 0,
+    record: { text: `"kind":"k${seq}"`, payload: Buffer.from(`payload ${seq}`) },
+    ...some,
+  };
+}
+
+function plain(items: readonly StoredItem[]): object[] {
+  return items.map(({ record, ...rest }) => ({
+    ...rest,
+    text: record.text,
+    payload: Buffer.from(record.payload).toString("latin1"),
+  }));
+}
+
+const seqs = (items: readonly StoredItem[]): number[] => items.map((each) => each.seq);
+
+/** Runs the suite on a driver; `open` opens the storage that lies in a directory. */
+export function testStorage(
+  name: string,
+  open: (dir: string) => Promise<Storage>,
+  options: ConformanceOptions,
+): void {
+  async function setup(t: TestContext): Promise<{ storage: Storage; dir: string; keys: number[] }> {
+    const dir = temporaryDirectory(t);
+    const storage = await open(dir);
+    // A test may have closed it itself.
+    t.after(() => storage.close().catch(() => undefined));
+    const made = ["q", "q", "r"].map((queue, number) => ({
+      queue,
+      number,
+      idPrefix: `${queue}${number}`.padEnd(18, "x"),
+      createdAt: 1_700_000_000_000_000 + number,
+    }));
+    return { storage, dir, keys: [...(await storage.createPartitions(made))] };
+  }
+
+  const read = (storage: Storage, key: number): Promise<readonly StoredItem[]> =>
+    storage.readItems(key, "items", EVERYTHING);
+
+  describe(`storage ${name}`, () => {
+    test("createPartitions() gives each a key of its own, and an empty state", async (t) => {
+      const { storage, keys } = await setup(t);
+      assert.equal(new Set(keys).size, 3);
+      const listed = await storage.listPartitions();
+      assert.deepEqual(
+        listed.map((each) => [each.key, each.queue, each.number, each.idPrefix, each.dropped]),
+        keys.map((key, i) => [
+          key,
+          ["q", "q", "r"][i],
+          i,
+          `${["q", "q", "r"][i]}${i}`.padEnd(18, "x"),
+          false,
+        ]),
+      );
+      const state = await storage.loadPartition(keys[0]!);
+      assert.deepEqual(state, { counters: COUNTERS, leased: [], leases: [] });
+      await assert.rejects(storage.loadPartition(4_711));
+    });
+
+    test("commit() keeps every field of an item", async (t) => {
+      const { storage, keys } = await setup(t);
+      const big = 2 ** 52;
+      const adds = [
+        item(1),
+        item(2, { attempts: 7, leaseDeadline: big, maxAttempts: 65_536, createdAt: big + 1 }),
+        item(big, { sourceId: "source", expireAt: big + 3 }),
+        item(big + 1, { record: { text: "", payload: new Uint8Array(0) } }),
+        item(big + 2, {
+          record: {
+            text: '"kind":"\u00fcml\u00e4ut \u{1f600}"',
+            payload: Buffer.alloc(3_000_000, 7),
+          },
+        }),
+      ];
+      await storage.commit([changes(keys[0]!, { adds })]);
+      assert.deepEqual(plain(await read(storage, keys[0]!)), plain(adds));
+      assert.deepEqual(seqs(await read(storage, keys[1]!)), []);
+      const scheduled = [item(9, { dueAt: big }), item(8, { dueAt: 5 })];
+      await storage.commit([changes(keys[0]!, { addsScheduled: scheduled })]);
+      const found = await storage.readItems(keys[0]!, "scheduled", EVERYTHING);
+      assert.deepEqual(plain(found), plain(scheduled.toReversed()));
+    });
+
+    test("commit() writes many items at once, whatever their number", async (t) => {
+      const { storage, keys } = await setup(t);
+      let next = 1;
+      for (const count of [1, 7, 8, 9, 63, 64, 65, 200, 1_000]) {
+        const adds = Array.from({ length: count }, (_, i) => item(next + i));
+        await storage.commit([changes(keys[0]!, { adds })]);
+        next += count;
+      }
+      const all = await read(storage, keys[0]!);
+      assert.equal(all.length, next - 1);
+      assert.deepEqual(plain(all), plain(Array.from({ length: next - 1 }, (_, i) => item(i + 1))));
+    });
+
+    test("commit() is all or nothing over all partitions", async (t) => {
+      const { storage, keys } = await setup(t);
+      await storage.commit([changes(keys[0]!, { adds: [item(1)], addsSource: ["s"] })]);
+      const good = changes(keys[1]!, { adds: [item(1)], counters: { ...COUNTERS, tail: 2 } });
+      const bad: Partial<PartitionChanges>[] = [
+        { adds: [item(1)] },
+        {
+          moves: [
+            {
+              from: "items",
+              fromSeq: 5,
+              to: "items",
+              toSeq: 6,
+              attempts: 0,
+              expireAt: 0,
+              dueAt: 0,
+            },
+          ],
+        },
+        { addsSource: ["s"] },
+      ];
+      for (const some of bad) {
+        await assert.rejects(storage.commit([good, changes(keys[0]!, some)]));
+        await assert.rejects(storage.commit([changes(keys[0]!, some), good]));
+      }
+      await assert.rejects(storage.commit([good, changes(4_711, {})]));
+      assert.deepEqual(seqs(await read(storage, keys[1]!)), []);
+      assert.deepEqual((await storage.loadPartition(keys[1]!)).counters, COUNTERS);
+      await storage.commit([good]);
+      assert.deepEqual(seqs(await read(storage, keys[1]!)), [1]);
+    });
+
+    test("loadPartition() answers counters, all items before head, and all lease marks", async (t) => {
+      const { storage, keys } = await setup(t);
+      const counters = { head: 4, tail: 6, total: 5, scheduled: 0, createdSum: 2 ** 60 };
+      await storage.commit([
+        changes(keys[0]!, {
+          counters,
+          adds: [1, 2, 3, 4, 5].map((seq) => item(seq, seq === 3 ? { leaseDeadline: 99 } : {})),
+          leases: [
+            { first: 1, last: 2, deadline: 50, leasedAt: 10 },
+            { first: 5, last: 5, deadline: 60, leasedAt: 11 },
+          ],
+        }),
+      ]);
+      const state = await storage.loadPartition(keys[0]!);
+      assert.deepEqual(state.counters, counters);
+      assert.deepEqual(seqs(state.leased), [1, 2, 3]);
+      assert.equal(state.leased[2]!.leaseDeadline, 99);
+      assert.equal(state.leased[0]!.record.payload.length, 0);
+      assert.deepEqual(state.leases, [
+        { first: 1, last: 2, deadline: 50, leasedAt: 10 },
+        { first: 5, last: 5, deadline: 60, leasedAt: 11 },
+      ]);
+      await storage.commit([changes(keys[0]!, { releases: [1, 3] })]);
+      assert.deepEqual(
+        (await storage.loadPartition(keys[0]!)).leases.map((lease) => lease.first),
+        [5],
+      );
+    });
+
+    test("moves take an item with its record to another table or number", async (t) => {
+      const { storage, keys } = await setup(t);
+      const key = keys[0]!;
+      await storage.commit([
+        changes(key, { adds: [item(1, { leaseDeadline: 9, sourceId: "s" }), item(2)] }),
+      ]);
+      await storage.commit([
+        changes(key, {
+          moves: [
+            {
+              from: "items",
+              fromSeq: 1,
+              to: "items",
+              toSeq: 3,
+              attempts: 4,
+              expireAt: 8,
+              dueAt: 0,
+            },
+            {
+              from: "items",
+              fromSeq: 2,
+              to: "scheduled",
+              toSeq: 2,
+              attempts: 1,
+              expireAt: 6,
+              dueAt: 7,
+            },
+          ],
+        }),
+      ]);
+      const moved = { ...item(1), seq: 3, attempts: 4, expireAt: 8, sourceId: "s" };
+      assert.deepEqual(plain(await read(storage, key)), plain([moved]));
+      const scheduled = await storage.readScheduled(key, 10);
+      assert.deepEqual(
+        scheduled.map((each) => [each.seq, each.attempts, each.expireAt, each.dueAt]),
+        [[2, 1, 6, 7]],
+      );
+      await storage.commit([
+        changes(key, {
+          moves: [
+            {
+              from: "scheduled",
+              fromSeq: 2,
+              to: "items",
+              toSeq: 4,
+              attempts: 1,
+              expireAt: 6,
+              dueAt: 0,
+            },
+          ],
+        }),
+      ]);
+      assert.deepEqual(seqs(await read(storage, key)), [3, 4]);
+      assert.deepEqual(await storage.readScheduled(key, 10), []);
+    });
+
+    test("removes pass over numbers that do not exist, and touch no other partition", async (t) => {
+      const { storage, keys } = await setup(t);
+      const adds = [1, 2, 4, 5, 6, 9].map((seq) => item(seq));
+      await storage.commit(keys.map((key) => changes(key, { adds })));
+      const removes = [
+        { first: 1, last: 1 },
+        { first: 3, last: 5 },
+        { first: 100, last: 200 },
+      ];
+      await storage.commit([changes(keys[1]!, { removes })]);
+      assert.deepEqual(seqs(await read(storage, keys[1]!)), [2, 6, 9]);
+      assert.equal((await read(storage, keys[0]!)).length, 6);
+      const scheduled = [1, 2, 3].map((seq) => item(seq, { dueAt: seq }));
+      await storage.commit([changes(keys[2]!, { addsScheduled: scheduled })]);
+      await storage.commit([changes(keys[2]!, { removesScheduled: [{ first: 2, last: 9 }] })]);
+      assert.deepEqual(seqs(await storage.readScheduled(keys[2]!, 9)), [1]);
+      assert.equal((await read(storage, keys[2]!)).length, 6);
+    });
+
+    test("readItems() keeps to its limits", async (t) => {
+      const { storage, keys } = await setup(t);
+      const adds = [1, 2, 4, 5].map((seq) =>
+        item(seq, { record: { text: "", payload: Buffer.alloc(10) } }),
+      );
+      await storage.commit([changes(keys[0]!, { adds })]);
+      const page = async (some: Partial<ReadOptions>): Promise<number[]> =>
+        seqs(await storage.readItems(keys[0]!, "items", { ...EVERYTHING, ...some }));
+      assert.deepEqual(await page({ from: 2 }), [2, 4, 5]);
+      assert.deepEqual(await page({ from: 3, before: 5 }), [4]);
+      assert.deepEqual(await page({ limit: 2 }), [1, 2]);
+      assert.deepEqual(await page({ bytesMax: 1 }), [1]);
+      assert.deepEqual(await page({ bytesMax: 20 }), [1, 2]);
+      assert.deepEqual(await page({ bytesMax: 21 }), [1, 2, 4]);
+      const [bare] = await storage.readItems(keys[0]!, "items", { ...EVERYTHING, records: false });
+      assert.equal(bare!.record.payload.length, 0);
+    });
+
+    test("readScheduled() and readExpiries() answer what is due next", async (t) => {
+      const { storage, keys } = await setup(t);
+      const key = keys[0]!;
+      const due = [
+        [5, 30],
+        [1, 20],
+        [9, 10],
+        [2, 20],
+      ] as const;
+      await storage.commit([
+        changes(key, {
+          addsScheduled: due.map(([seq, dueAt]) => item(seq, { dueAt })),
+          addsExpiry: due.map(([first, at]) => ({ first, at })),
+        }),
+      ]);
+      assert.deepEqual(seqs(await storage.readScheduled(key, 3)), [9, 1, 2]);
+      assert.deepEqual(await storage.readExpiries(key, 3), [
+        { first: 9, at: 10 },
+        { first: 1, at: 20 },
+        { first: 2, at: 20 },
+      ]);
+      const removesExpiry = [
+        { first: 1, at: 20 },
+        { first: 77, at: 77 },
+      ];
+      await storage.commit([changes(key, { removesExpiry, addsExpiry: [{ first: 9, at: 10 }] })]);
+      assert.deepEqual(
+        (await storage.readExpiries(key, 9)).map((expiry) => expiry.first),
+        [9, 2, 5],
+      );
+      assert.deepEqual(await storage.readExpiries(keys[1]!, 9), []);
+    });
+
+    test("findSources() knows the sources of its partition, until they are removed", async (t) => {
+      const { storage, keys } = await setup(t);
+      await storage.commit([changes(keys[0]!, { addsSource: ["a", "b\u00fc"] })]);
+      const find = async (key: number): Promise<string[]> =>
+        [...(await storage.findSources(key, ["a", "b\u00fc", "c"]))].sort();
+      assert.deepEqual(await find(keys[0]!), ["a", "b\u00fc"]);
+      assert.deepEqual(await find(keys[1]!), []);
+      await storage.commit([changes(keys[0]!, { removesSource: ["a", "zzz"] })]);
+      assert.deepEqual(await find(keys[0]!), ["b\u00fc"]);
+    });
+
+    test("sweep() removes what was dropped step by step, and nothing else", async (t) => {
+      const { storage, keys } = await setup(t);
+      const adds = Array.from({ length: 25 }, (_, i) => item(i + 1));
+      const extras = {
+        addsExpiry: [{ at: 1, first: 1 }],
+        addsSource: ["s"],
+        leases: [{ first: 1, last: 2, deadline: 3, leasedAt: 1 }],
+      };
+      await storage.commit(keys.map((key) => changes(key, { adds, ...extras })));
+      await storage.dropPartitions([keys[0]!, keys[2]!]);
+      const dropped = (await storage.listPartitions()).filter((each) => each.dropped);
+      assert.deepEqual(
+        dropped.map((each) => each.key),
+        [keys[0], keys[2]],
+      );
+      for (let steps = 0; await storage.sweep(10); steps++) assert.ok(steps < 20);
+      assert.deepEqual(
+        (await storage.listPartitions()).map((each) => each.key),
+        [keys[1]],
+      );
+      assert.equal((await read(storage, keys[1]!)).length, 25);
+      const fresh = { queue: "n", number: 0, idPrefix: "n".repeat(18), createdAt: 1 };
+      const [key] = await storage.createPartitions([fresh]);
+      assert.ok(!keys.includes(key!));
+      assert.deepEqual(await read(storage, key!), []);
+    });
+
+    test("queue records are listed by the bytes of their names", async (t) => {
+      const { storage } = await setup(t);
+      const names = ["b", "a", "\u{10000}", "\uffee", "B", "aa"];
+      for (const queue of names) await storage.putQueue(queue, `record of ${queue}`);
+      await storage.putQueue("a", "replaced");
+      await storage.deleteQueue("b");
+      await storage.deleteQueue("nope");
+      const listed = await storage.listQueues();
+      assert.deepEqual(
+        listed.map((each) => each.name),
+        ["B", "a", "aa", "\uffee", "\u{10000}"],
+      );
+      assert.equal(listed[1]!.record, "replaced");
+    });
+
+    test("check() succeeds while storage works", async (t) => {
+      const { storage } = await setup(t);
+      await storage.check();
+    });
+
+    test("random commits leave what a plain list of items would hold", async (t) => {
+      const { storage, dir, keys } = await setup(t);
+      let current = storage;
+      const key = keys[0]!;
+      const model = new Map<number, StoredItem>();
+      let tail = 1;
+      const step = fc.record({
+        adds: fc.nat(70),
+        leased: fc.boolean(),
+        removes: fc.array(fc.tuple(fc.nat(400), fc.nat(20)), { maxLength: 3 }),
+        moves: fc.nat(3),
+        reopen: fc.integer({ min: 0, max: 9 }),
+      });
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 12 }), async (steps) => {
+          for (const { adds, leased, removes, moves, reopen } of steps) {
+            const added = Array.from({ length: adds }, (_, i) =>
+              item(tail + i, leased && i > adds / 2 ? { leaseDeadline: 5, attempts: 1 } : {}),
+            );
+            tail += adds;
+            for (const each of added) model.set(each.seq, each);
+            const moved = [...model.keys()].slice(0, moves).map((fromSeq) => {
+              const toSeq = tail++;
+              const old = model.get(fromSeq)!;
+              model.delete(fromSeq);
+              model.set(toSeq, { ...old, seq: toSeq, attempts: 2, expireAt: 3, leaseDeadline: 0 });
+              const both = { from: "items", to: "items" } as const;
+              return { ...both, fromSeq, toSeq, attempts: 2, expireAt: 3, dueAt: 0 };
+            });
+            const ranges = removes.map(([back, length]) => ({
+              first: Math.max(tail - back, 1),
+              last: Math.max(tail - back, 1) + length,
+            }));
+            for (const { first, last } of ranges) {
+              for (let seq = first; seq <= last; seq++) model.delete(seq);
+            }
+            const counters = { ...COUNTERS, tail };
+            await current.commit([
+              changes(key, { counters, adds: added, moves: moved, removes: ranges }),
+            ]);
+            if (reopen === 0 && options.durable) {
+              await current.close();
+              current = await open(dir);
+            }
+          }
+          const expected = [...model.values()].sort((a, b) => a.seq - b.seq);
+          assert.deepEqual(plain(await read(current, key)), plain(expected));
+          assert.equal((await current.loadPartition(key)).counters.tail, tail);
+        }),
+        { numRuns: 10 },
+      );
+      if (current !== storage) t.after(() => current.close());
+    });
+
+    if (!options.durable) return;
+
+    test("everything is there after closing and opening again", async (t) => {
+      const { storage, dir, keys } = await setup(t);
+      const counters = { head: 2, tail: 3, total: 2, scheduled: 1, createdSum: 12_345 };
+      const everything = changes(keys[0]!, {
+        counters,
+        adds: [item(1), item(2)],
+        addsScheduled: [item(7, { dueAt: 70 })],
+        leases: [{ first: 1, last: 1, deadline: 5, leasedAt: 4 }],
+        addsExpiry: [{ at: 9, first: 2 }],
+        addsSource: ["s"],
+      });
+      await storage.commit([everything]);
+      await storage.putQueue("q", "record");
+      await storage.dropPartitions([keys[2]!]);
+      await storage.close();
+      const again = await open(dir);
+      t.after(() => again.close());
+      assert.deepEqual(plain(await read(again, keys[0]!)), plain([item(1), item(2)]));
+      const state = await again.loadPartition(keys[0]!);
+      assert.deepEqual(state.counters, counters);
+      assert.deepEqual(seqs(state.leased), [1]);
+      assert.equal(state.leases.length, 1);
+      assert.deepEqual(seqs(await again.readScheduled(keys[0]!, 5)), [7]);
+      assert.deepEqual(await again.readExpiries(keys[0]!, 5), [{ at: 9, first: 2 }]);
+      assert.equal((await again.findSources(keys[0]!, ["s"])).size, 1);
+      assert.deepEqual(await again.listQueues(), [{ name: "q", record: "record" }]);
+      assert.deepEqual(
+        (await again.listPartitions()).map((each) => each.dropped),
+        [false, false, true],
+      );
+    });
+  });
+}
