@@ -120,21 +120,27 @@ export class Partition {
       grant.mark = lease.first;
       return { ...lease, grant };
     });
+    const single = new Map(marked.filter((m) => m.first === m.last).map((m) => [m.first, m.grant]));
+    // In order of their numbers, so that leases that end together end in the order they began.
     let next = 0;
+    let own: Grant | undefined;
     for (const stored of [...state.leased, ...ahead.filter((i) => i.seq >= state.counters.head)]) {
       const item = Item.stored(stored);
       while (next < marked.length && marked[next]!.last < item.seq) next++;
       const mark = marked[next];
-      if (mark !== undefined && mark.first <= item.seq && item.seq <= mark.last) {
-        if (item.leaseDeadline === 0) item.attempts++;
-        this.hold(item, mark.grant);
+      let grant: Grant;
+      if (item.leaseDeadline === 0) {
+        if (mark === undefined) throw new Error(`item ${item.seq} is leased without a lease`);
+        item.attempts++;
+        grant = mark.grant;
       } else {
-        this.hold(item, new Grant(item.leaseDeadline, item.createdAt));
+        // Leased as it was produced, or imported: then it has a mark of its own.
+        if (own?.deadline !== item.leaseDeadline)
+          own = new Grant(item.leaseDeadline, item.createdAt);
+        grant = single.get(item.seq) ?? own;
       }
-    }
-    for (const { grant } of marked) if (grant.remaining > 0) this.addGrant(grant);
-    for (const item of this.leased.values()) {
-      if (item.grant!.mark === 0) this.addGrant(item.grant!);
+      if (grant.remaining === 0) this.addGrant(grant);
+      this.hold(item, grant);
     }
     this.stale = false;
   }

@@ -1,0 +1,160 @@
+// The command as a user runs it.
+
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { temporaryDirectory } from "./support/server.ts";
+
+const COMMAND = fileURLToPath(new URL("../bin/querator.js", import.meta.url));
+const { version } = JSON.parse(
+  readFileSync(new URL("../package.json", import.meta.url), "utf8"),
+) as { version: string };
+
+function run(t: TestContext, args: string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
+  const child = spawn(process.execPath, [COMMAND, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env.PATH, ...env },
+  });
+  t.after(() => child.kill("SIGKILL"));
+  return child;
+}
+
+async function finish(
+  child: ChildProcess,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  let stdout = "";
+  let stderr = "";
+  child.stdout!.on("data", (chunk) => (stdout += chunk));
+  child.stderr!.on("data", (chunk) => (stderr += chunk));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, stdout, stderr };
+}
+
+/** The address in the line that a server prints when it is ready. */
+async function ready(child: ChildProcess): Promise<string> {
+  for await (const line of createInterface({ input: child.stdout! })) {
+    const { address } = JSON.parse(line) as { address?: string };
+    if (address !== undefined) return address;
+  }
+  throw new Error("the server has ended");
+}
+
+test("version prints the version", async (t) => {
+  for (const args of [["version"], ["--version"]]) {
+    const { code, stdout } = await finish(run(t, args));
+    assert.equal(code, 0);
+    assert.equal(stdout, `querator ${version}\n`);
+  }
+});
+
+test("--help shows what there is, with examples", async (t) => {
+  const { code, stdout } = await finish(run(t, ["--help"]));
+  assert.equal(code, 0);
+  assert.match(stdout, /Examples:\n {2}querator server/);
+  const server = await finish(run(t, ["server", "--help"]));
+  for (const flag of [
+    "address",
+    "data-dir",
+    "memory",
+    "config",
+    "log-level",
+    "log-format",
+    "dev",
+  ]) {
+    assert.match(server.stdout, new RegExp(`--${flag}`));
+  }
+});
+
+test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
+  const dir = temporaryDirectory(t);
+  const file = join(dir, "querator.yaml");
+  writeFileSync(file, "logging:\n  level: loud\n");
+  const rows: [string[], NodeJS.ProcessEnv, RegExp][] = [
+    [["serve"], {}, /unknown command 'serve'/],
+    [["server", "--nope"], {}, /unknown option '--nope'/],
+    [["server", "--log-level", "loud"], {}, /'--log-level <level>' argument 'loud' is invalid/],
+    [["server", "--address", "2319"], {}, /^Error: address: "2319" is not allowed; use HOST:PORT/],
+    [["server", "--memory", "--data-dir", dir], {}, /^Error: give either --memory or --data-dir/],
+    [
+      ["server", "--config", file],
+      {},
+      /^Error: querator.yaml: logging.level: "loud" is not allowed; use one of debug, info, warn, error\n$/,
+    ],
+    [
+      ["server", "--config", join(dir, "no.yaml")],
+      {},
+      /^Error: cannot read the configuration file/,
+    ],
+    [
+      ["server"],
+      { QUERATOR_LOG_FORMAT: "xml" },
+      /^Error: environment: QUERATOR_LOG_FORMAT: "xml" is not allowed; use one of text, json, color\n$/,
+    ],
+  ];
+  for (const [args, env, pattern] of rows) {
+    const { code, stderr } = await finish(run(t, args, env));
+    assert.match(stderr, pattern);
+    assert.equal(code, 2, args.join(" "));
+  }
+});
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  test(`server serves, keeps its data, and ends with 0 on ${signal}`, async (t) => {
+    const dir = temporaryDirectory(t);
+    const args = ["server", "--address", "127.0.0.1:0", "--data-dir", dir, "--log-format", "json"];
+    const post = async (address: string, path: string, body: object): Promise<string> => {
+      const response = await fetch(`${address}/v1/${path}`, {
+        method: "POST",
+        body: JSON.stringify(body),
+        headers: { "Content-Type": "application/json" },
+      });
+      return response.text();
+    };
+    const first = run(t, args);
+    const address = await ready(first);
+    const health = (await (await fetch(`${address}/health`)).json()) as object;
+    assert.deepEqual(
+      { ...health, checks: undefined },
+      { status: "pass", version, checks: undefined },
+    );
+    const queue = { queue_name: "q", lease_timeout: "1m", expire_timeout: "1h" };
+    assert.equal(
+      await post(address, "queues.create", { ...queue, requested_partitions: 1 }),
+      '{"code":200}',
+    );
+    const items = [{ utf8: "kept" }];
+    await post(address, "queue.produce", { queue_name: "q", request_timeout: "1s", items });
+
+    const second = await finish(run(t, args));
+    assert.equal(second.code, 1);
+    assert.match(second.stderr, /^Error: data directory '.*' is in use by another server/);
+
+    first.kill(signal);
+    const [code] = (await once(first, "exit")) as [number | null];
+    assert.equal(code, 0);
+
+    const again = run(t, args);
+    const listed = await post(await ready(again), "storage/items.list", { queue_name: "q" });
+    assert.match(listed, new RegExp(Buffer.from("kept").toString("base64")));
+    // Killed without a chance to clean up, it starts again all the same.
+    again.kill("SIGKILL");
+    await once(again, "exit");
+    const third = run(t, args);
+    const after = await post(await ready(third), "storage/items.list", { queue_name: "q" });
+    assert.equal(after, listed);
+  });
+}
+
+test("without --dev there are no endpoints for tests", async (t) => {
+  const child = run(t, ["server", "--address", "127.0.0.1:0", "--memory", "--log-format", "json"]);
+  const address = await ready(child);
+  for (const path of ["dev.clock", "dev.pause", "dev.resume"]) {
+    const response = await fetch(`${address}/v1/${path}`, { method: "POST", body: "{}" });
+    assert.equal(response.status, 501);
+  }
+});
