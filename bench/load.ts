@@ -1,0 +1,162 @@
+// The load generator, a process of its own: producers and consumers in a closed loop, or one paced
+// producer. Producers pause while too much is unfinished, so that the figure is what the server
+// carries from produce through lease to complete. Each item has a number, so that one that is lost,
+// doubled or out of order is seen. Takes its options as JSON in the first argument, prints one JSON line.
+
+import { HttpClient } from "./http-client.ts";
+
+export interface LoadOptions {
+  readonly url: string;
+  readonly producers: number;
+  readonly consumers: number;
+  readonly batch: number;
+  /** Unfinished items at which producers pause. */
+  readonly cap: number;
+  readonly seconds: number;
+  /** Items a second, one by one, in place of as fast as it goes; 0 for that. */
+  readonly rate: number;
+  readonly payloadBytes: number;
+}
+
+export interface Quantiles {
+  readonly p50: number;
+  readonly p99: number;
+}
+
+export interface LoadResult {
+  readonly completed: number;
+  readonly itemsPerSecond: number;
+  readonly failed: number;
+  readonly lost: number;
+  readonly twice: number;
+  readonly disorder: number;
+  /** Milliseconds. */
+  readonly produceMs: Quantiles;
+  readonly endToEndMs: Quantiles;
+}
+
+const options = JSON.parse(process.argv[2]!) as LoadOptions;
+const url = new URL(options.url);
+const queue = `bench-${process.pid}-${Date.now()}`;
+const padding = "x".repeat(Math.max(options.payloadBytes - 36, 0));
+
+let produced = 0;
+let completed = 0;
+let failed = 0;
+let twice = 0;
+let disorder = 0;
+let producing = true;
+let lastDone = 0;
+const seen = new Set<number>();
+const produceMs: number[] = [];
+const endToEndMs: number[] = [];
+const start = performance.now();
+const end = start + options.seconds * 1000;
+const drainBy = end + 20_000;
+
+const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+let number = 0;
+
+function produceBody(count: number): string {
+  let items = "";
+  for (let i = 0; i < count; i++) {
+    const payload = `${String(++number).padStart(17)} ${performance.now().toFixed(3).padStart(17)} ${padding}`;
+    items += `${i === 0 ? "" : ","}{"encoding":"text","kind":"load","reference":"ref","utf8":"${payload}"}`;
+  }
+  return `{"queue_name":"${queue}","request_timeout":"30s","items":[${items}]}`;
+}
+
+async function produce(): Promise<void> {
+  const client = await HttpClient.open(url);
+  const count = options.rate > 0 ? 1 : options.batch;
+  let next = performance.now();
+  while (performance.now() < end) {
+    if (options.rate > 0) {
+      next += 1000 / options.rate;
+      await sleep(Math.max(next - performance.now(), 0));
+    } else if (produced - completed >= options.cap) {
+      await sleep(1);
+      continue;
+    }
+    const body = produceBody(count);
+    const from = performance.now();
+    const { status } = await client.post("/v1/queue.produce", body);
+    if (status !== 200) {
+      failed++;
+      continue;
+    }
+    produceMs.push(performance.now() - from);
+    produced += count;
+  }
+  client.close();
+}
+
+async function consume(index: number): Promise<void> {
+  const client = await HttpClient.open(url);
+  const ask = `{"queue_name":"${queue}","request_timeout":"1s","batch_size":${options.batch},"client_id":"c${index}"}`;
+  while (performance.now() < drainBy && (producing || completed < produced)) {
+    const { status, body } = await client.post("/v1/queue.lease", ask);
+    if (status === 454 || status === 453) continue;
+    if (status !== 200) {
+      failed++;
+      continue;
+    }
+    const now = performance.now();
+    const reply = JSON.parse(body.toString()) as {
+      partition?: number;
+      items?: { id: string; bytes: string }[];
+    };
+    let last = 0;
+    const ids: string[] = [];
+    for (const { id, bytes } of reply.items ?? []) {
+      const payload = Buffer.from(bytes.slice(0, 48), "base64").toString("latin1");
+      const serial = Number(payload.slice(0, 17));
+      endToEndMs.push(now - Number(payload.slice(18, 35)));
+      if (seen.has(serial)) twice++;
+      seen.add(serial);
+      if (options.rate > 0 && serial < last) disorder++;
+      last = serial;
+      ids.push(id);
+    }
+    if (ids.length === 0) continue;
+    const done = await client.post(
+      "/v1/queue.complete",
+      `{"queue_name":"${queue}","partition":${reply.partition ?? 0},"request_timeout":"30s","ids":["${ids.join('","')}"]}`,
+    );
+    if (done.status === 200) completed += ids.length;
+    else failed++;
+    lastDone = performance.now();
+  }
+  client.close();
+}
+
+function quantiles(values: number[]): Quantiles {
+  values.sort((a, b) => a - b);
+  const at = (q: number): number => Number((values[Math.floor(values.length * q)] ?? 0).toFixed(3));
+  return { p50: at(0.5), p99: at(0.99) };
+}
+
+const control = await HttpClient.open(url);
+const create = `{"queue_name":"${queue}","lease_timeout":"5m","expire_timeout":"24h","requested_partitions":1}`;
+const created = await control.post("/v1/queues.create", create);
+if (created.status !== 200) throw new Error(`queues.create: ${created.body.toString()}`);
+control.close();
+
+const consumers = Array.from({ length: options.consumers }, (_, i) => consume(i));
+const producers = Array.from({ length: options.rate > 0 ? 1 : options.producers }, produce);
+await Promise.all(producers);
+producing = false;
+await Promise.all(consumers);
+
+const result: LoadResult = {
+  completed,
+  itemsPerSecond: Math.round((completed / (lastDone - start)) * 1000),
+  failed,
+  lost: produced - completed,
+  twice,
+  disorder,
+  produceMs: quantiles(produceMs),
+  endToEndMs: quantiles(endToEndMs),
+};
+process.stdout.write(`${JSON.stringify(result)}\n`);
