@@ -1,0 +1,96 @@
+// What the documents say is true: every option, endpoint and error is in them, as the code has it,
+// and the tour of the README answers what it says.
+
+import assert from "node:assert/strict";
+import { execFile, execFileSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { ENVIRONMENT, FILE_KEYS, loadConfig } from "../src/config.ts";
+import { ERROR_KINDS, MESSAGES } from "../src/errors.ts";
+import { makeEndpoints, type Service } from "../src/http/routes.ts";
+import { formatSize } from "../src/http/server.ts";
+import { DEFAULT_LIMITS } from "../src/limits.ts";
+import { setup } from "./support/server.ts";
+
+const root = new URL("../", import.meta.url);
+const read = (path: string): string => readFileSync(new URL(path, root), "utf8");
+
+test("PROTOCOL.md lists every endpoint with its limit, and no other", () => {
+  const service = { limits: DEFAULT_LIMITS } as Service;
+  const expected = [...makeEndpoints(service)].map(
+    ([path, { bodyBytesMax }]) => `${path} ${formatSize(bodyBytesMax)}`,
+  );
+  const listed = [...read("docs/PROTOCOL.md").matchAll(/^\| `(\/v1\/[^`]+)` \| (\S+) \|/gm)];
+  assert.deepEqual(listed.map(([, path, size]) => `${path} ${size}`).sort(), expected.sort());
+});
+
+test("PROTOCOL.md lists every error as the code has it, and no other", () => {
+  const expected = Object.entries(ERROR_KINDS).map(
+    ([kind, { status, text, retryable }]) =>
+      `| ${status} | ${text} | ${kind} | ${retryable ? "yes" : "no"} |`,
+  );
+  const listed = read("docs/PROTOCOL.md").match(/^\| \d{3} \|.*$/gm);
+  assert.deepEqual(listed, expected);
+  const messages = [...read("docs/PROTOCOL.md").matchAll(/^- `(.*)`$/gm)].map((match) => match[1]);
+  assert.deepEqual(messages.sort(), Object.values(MESSAGES).sort());
+});
+
+test("CONFIGURATION.md has every option, variable, key and limit", () => {
+  const text = read("docs/CONFIGURATION.md");
+  for (const variable of Object.values(ENVIRONMENT)) assert.ok(text.includes(`\`${variable}\``));
+  for (const key of Object.values(FILE_KEYS).flat()) {
+    assert.match(text, new RegExp(`[\`.]${key}[\`.]`), key);
+  }
+  const limits = [...text.matchAll(/^\| `([a-z-]+)` \| (\d+) \|/gm)].map((m) => [m[1], m[2]]);
+  const expected = Object.entries(DEFAULT_LIMITS).map(([name, value]) => [
+    name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+    String(value),
+  ]);
+  assert.deepEqual(limits, expected);
+});
+
+test("the example file holds the defaults", () => {
+  const config = fileURLToPath(new URL("querator.example.yaml", root));
+  assert.deepEqual(loadConfig({ config }, {}), loadConfig({}, {}));
+});
+
+test("every decision is in the list of decisions", () => {
+  const files = readdirSync(new URL("docs/decisions/", root)).filter((name) => /^\d/.test(name));
+  const list = read("docs/decisions/README.md");
+  for (const file of files) assert.ok(list.includes(`(${file})`), file);
+});
+
+test("the README's tour answers what it says", async (t) => {
+  const server = await setup(t);
+  const readme = read("README.md");
+  const tour = /<!-- tour -->\n```sh\n(.*?)```/s.exec(readme)![1]!;
+  const expected = /```json\n(.*?)```/s.exec(readme)![1]!.trim().split("\n");
+  const commands = tour.trim().split("\n");
+  const alias = /^alias api='(.*)'$/.exec(commands[0]!)![1]!;
+  let id = "";
+  for (const [i, command] of commands.slice(1).entries()) {
+    const script = command
+      .replace(/^api /, `${alias} `)
+      .replace("localhost:2319", server.server.address)
+      .replace("<id>", id);
+    const { stdout: answer } = await promisify(execFile)("sh", ["-c", script]);
+    id = /"id":"(\w{27})"/.exec(answer)?.[1] ?? id;
+    const shown = answer
+      .replace(/"id":"\w{27}"/, '"id":"<id>"')
+      .replace(/"lease_deadline":"[^"]+"/, '"lease_deadline":"<time>"');
+    assert.equal(shown, expected[i]);
+  }
+});
+
+test("proto/ and the code generated from it agree", () => {
+  const generated = (): string =>
+    readdirSync(new URL("src/http/gen/querator/v1/", root))
+      .sort()
+      .map((name) => read(`src/http/gen/querator/v1/${name}`))
+      .join("");
+  const before = generated();
+  execFileSync("npx", ["buf", "generate"], { cwd: fileURLToPath(root), stdio: "pipe" });
+  assert.equal(generated(), before);
+});
