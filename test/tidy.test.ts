@@ -1,0 +1,84 @@
+// What the architecture rests on, as far as a program can see it.
+
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, relative, resolve } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const src = fileURLToPath(new URL("../src", import.meta.url));
+const files = readdirSync(src, { recursive: true, encoding: "utf8" })
+  .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts") && !file.includes("/gen/"))
+  .map((file) => ({ file, text: readFileSync(`${src}/${file}`, "utf8") }));
+
+// A file belongs to the layer that its path begins with; it may import from that layer and from
+// those named here.
+const BASE = ["errors.ts", "limits.ts", "clock.ts"];
+const VALUES = [...BASE, "duration.ts", "names.ts", "log.ts", "version.ts"];
+const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
+  ["errors.ts", []],
+  ["limits.ts", []],
+  ["clock.ts", []],
+  ["duration.ts", []],
+  ["version.ts", []],
+  ["log.ts", []],
+  ["names.ts", ["errors.ts"]],
+  ["config.ts", ["limits.ts", "log.ts"]],
+  ["storage/", BASE],
+  ["queue/", ["storage/storage.ts", "log.ts", ...BASE]],
+  ["queues.ts", ["queue/", "storage/storage.ts", ...VALUES]],
+  ["http/", ["queues.ts", "queue/", "storage/storage.ts", ...VALUES]],
+  ["server.ts", ["http/", "queues.ts", "queue/", "storage/", "config.ts", ...VALUES]],
+  ["index.ts", ["server.ts", "config.ts", ...VALUES]],
+  ["cli/", ["server.ts", "config.ts", ...VALUES]],
+  ["main.ts", ["cli/", "config.ts", "version.ts"]],
+];
+
+test("imports go one way", () => {
+  for (const { file, text } of files) {
+    const layer = LAYERS.find(([prefix]) => file.startsWith(prefix));
+    assert.ok(layer, `${file} belongs to no layer; add it to LAYERS`);
+    const allowed = [layer[0], ...layer[1]];
+    for (const [, specifier] of text.matchAll(/(?:from|import) "(\.[^"]+)"/g)) {
+      const target = relative(src, resolve(src, dirname(file), specifier!));
+      const fine = allowed.some((prefix) => target.startsWith(prefix));
+      assert.ok(fine, `${file} must not import ${target}`);
+    }
+  }
+});
+
+const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]][] = [
+  [/\bDate\.now\b|\bperformance\.now\b/, "ask the clock that you were given", ["clock.ts"]],
+  [
+    /\bsetTimeout\b|\bsetInterval\b/,
+    "use clock.wakeAt",
+    ["clock.ts", "server.ts", "cli/server.ts"],
+  ],
+  [/\bsetImmediate\b/, "wake the loop, or use Turns", ["clock.ts", "queue/turns.ts", "queues.ts"]],
+  [/\bMath\.random\b/, "use node:crypto", []],
+  [/\bconsole\./, "use the logger", []],
+  [/\benum \w+ \{/, "use a union of string literals", []],
+  [/\bas any\b|: any\b/, "use unknown and narrow it", []],
+  [/\bFIXME\b|\bTODO\b/, "do it, or write an issue", []],
+];
+
+test("what is banned is used only where it belongs", () => {
+  for (const { file, text } of files) {
+    const code = text.replace(/^\s*(\/\/|\*|\/\*\*).*$/gm, "");
+    for (const [pattern, instead, where] of BANS) {
+      if (where.includes(file)) continue;
+      assert.doesNotMatch(code, pattern, `${file}: ${instead}`);
+    }
+  }
+});
+
+test("every file says what it owns", () => {
+  for (const { file, text } of files) {
+    assert.match(text, /^(#!.*\n)?\/\/ \S/, `${file} has no header comment`);
+  }
+});
+
+test("no file names a package registry", () => {
+  const lock = readFileSync(`${src}/../package-lock.json`, "utf8");
+  assert.doesNotMatch(lock, /"resolved": "https?:/);
+});
