@@ -3,19 +3,20 @@
 // nanoseconds. The grammar and the error texts are those of Go's package time (ParseDuration and
 // Duration.String), because clients see them.
 
-const UNITS: Readonly<Record<string, number>> = {
-  ns: 0.001,
-  us: 1,
-  "\u00b5s": 1,
-  "\u03bcs": 1,
-  ms: 1_000,
-  s: 1_000_000,
-  m: 60_000_000,
-  h: 3_600_000_000,
+// Nanoseconds.
+const UNITS: Readonly<Record<string, bigint>> = {
+  ns: 1n,
+  us: 1_000n,
+  "\u00b5s": 1_000n,
+  "\u03bcs": 1_000n,
+  ms: 1_000_000n,
+  s: 1_000_000_000n,
+  m: 60_000_000_000n,
+  h: 3_600_000_000_000n,
 };
 
-// 2^63 nanoseconds, the longest duration that Go knows, in microseconds.
-const DURATION_MAX = 2 ** 63 / 1000;
+// The longest duration that Go knows, in nanoseconds.
+const DURATION_MAX = 2n ** 63n - 1n;
 
 /** Says in Go's words why a text is no duration. */
 export class DurationError extends Error {}
@@ -30,7 +31,7 @@ export function parseDuration(text: string): number {
   let rest = negative || text.startsWith("+") ? text.slice(1) : text;
   if (rest === "0") return 0;
   if (rest === "") throw invalid();
-  let total = 0;
+  let nanos = 0n;
   while (rest !== "") {
     const number = /^(?:\d+\.?\d*|\.\d+)/.exec(rest)?.[0];
     if (number === undefined) throw invalid();
@@ -41,43 +42,38 @@ export function parseDuration(text: string): number {
     if (!Object.hasOwn(UNITS, unit)) {
       throw new DurationError(`time: unknown unit ${quote(unit)} in duration ${quote(text)}`);
     }
-    total += scale(number, unit);
-    if (total > DURATION_MAX) throw invalid();
+    const [whole, fraction = ""] = number.split(".");
+    nanos += BigInt(whole!) * UNITS[unit]!;
+    nanos += (BigInt(fraction) * UNITS[unit]!) / 10n ** BigInt(fraction.length);
+    if (nanos > DURATION_MAX) throw invalid();
   }
-  return negative ? -total : total;
-}
-
-// Whole nanoseconds, as Go keeps them; the division last, so that 0.1ms is exactly 100.
-function scale(number: string, unit: string): number {
-  if (unit === "ns") return Math.trunc(Number(number)) / 1000;
-  const micros = Number(number) * UNITS[unit]!;
-  return Number.isInteger(micros) ? micros : Math.trunc(micros * 1000 + 1e-6) / 1000;
+  const micros = Number(nanos / 1_000n) + Number(nanos % 1_000n) / 1_000;
+  return negative ? -micros : micros;
 }
 
 /** Writes a duration of microseconds in Go's way: `1m0s`, `24h0m0s`, `1.5s`, `100ms`, `1µs`, `0s`. */
 export function formatDuration(micros: number): string {
-  const sign = micros < 0 ? "-" : "";
-  const nanos = Math.round(Math.abs(micros) * 1000);
-  if (nanos === 0) return "0s";
-  if (nanos < 1_000) return `${sign}${nanos}ns`;
-  if (nanos < 1_000_000) return `${sign}${decimal(nanos, 1_000)}\u00b5s`;
-  if (nanos < 1_000_000_000) return `${sign}${decimal(nanos, 1_000_000)}ms`;
-  const seconds = Math.floor(nanos / 1_000_000_000);
-  const fraction = nanos - seconds * 1_000_000_000;
-  const minutes = Math.floor(seconds / 60);
-  const text = `${decimal((seconds % 60) * 1_000_000_000 + fraction, 1_000_000_000)}s`;
-  if (minutes === 0) return sign + text;
-  const hours = Math.floor(minutes / 60);
-  return `${sign}${hours === 0 ? "" : `${hours}h`}${minutes % 60}m${text}`;
+  const whole = Math.trunc(micros);
+  const signed = BigInt(whole) * 1_000n + BigInt(Math.round((micros - whole) * 1_000));
+  const sign = signed < 0n ? "-" : "";
+  const nanos = signed < 0n ? -signed : signed;
+  if (nanos === 0n) return "0s";
+  if (nanos < 1_000n) return `${sign}${nanos}ns`;
+  if (nanos < 1_000_000n) return `${sign}${decimal(nanos, 1_000n)}\u00b5s`;
+  if (nanos < 1_000_000_000n) return `${sign}${decimal(nanos, 1_000_000n)}ms`;
+  const minutes = nanos / 60_000_000_000n;
+  const text = `${decimal(nanos % 60_000_000_000n, 1_000_000_000n)}s`;
+  if (minutes === 0n) return sign + text;
+  const hours = minutes / 60n;
+  return `${sign}${hours === 0n ? "" : `${hours}h`}${minutes % 60n}m${text}`;
 }
 
-function decimal(nanos: number, unit: number): string {
-  const whole = Math.floor(nanos / unit);
+function decimal(nanos: bigint, unit: bigint): string {
   const digits = String(unit).length - 1;
-  const fraction = String(nanos - whole * unit)
+  const fraction = String(nanos % unit)
     .padStart(digits, "0")
     .replace(/0+$/, "");
-  return fraction === "" ? String(whole) : `${whole}.${fraction}`;
+  return fraction === "" ? String(nanos / unit) : `${nanos / unit}.${fraction}`;
 }
 
 // As Go's time package quotes: bytes outside printable ASCII become \x escapes.

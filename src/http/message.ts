@@ -58,7 +58,7 @@ export interface Table {
   readonly defaults: Readonly<Record<string, unknown>>;
 }
 
-const NO_BYTES = new Uint8Array(0);
+const NO_BYTES = Buffer.alloc(0);
 const tables = new Map<string, Table>();
 
 /** The table of a message. */

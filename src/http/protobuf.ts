@@ -118,8 +118,7 @@ function encodeMessage(table: Table, writer: BinaryWriter, message: Record<strin
 }
 
 function encodeValue(field: Field, writer: BinaryWriter, value: unknown, always: boolean): void {
-  const empty = value === 0 || value === "" || value === false;
-  if (empty && !always) return;
+  if (!always && isDefault(value)) return;
   writer.tag(field.number, wireTypeOf(field));
   switch (field.type) {
     case "string":
@@ -137,7 +136,8 @@ function encodeValue(field: Field, writer: BinaryWriter, value: unknown, always:
     case "timestamp": {
       const seconds = Math.floor((value as number) / 1_000_000);
       const nanos = Math.round((value as number) - seconds * 1_000_000) * 1000;
-      writer.fork().tag(1, WireType.Varint).int64(seconds);
+      writer.fork();
+      if (seconds !== 0) writer.tag(1, WireType.Varint).int64(seconds);
       if (nanos !== 0) writer.tag(2, WireType.Varint).int32(nanos);
       writer.join();
       break;
@@ -148,4 +148,13 @@ function encodeValue(field: Field, writer: BinaryWriter, value: unknown, always:
       writer.join();
       break;
   }
+}
+
+function isDefault(value: unknown): boolean {
+  return (
+    value === 0 ||
+    value === "" ||
+    value === false ||
+    (value instanceof Uint8Array && value.length === 0)
+  );
 }
