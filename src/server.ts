@@ -23,8 +23,12 @@ import { VERSION } from "./version.ts";
 // arrived, is sure to know that it is over.
 const LEASE_GRACE = 5 * MILLISECOND;
 
-// How long requests under way may take to finish once everything has been answered.
-const DRAIN_MS = 5_000;
+// A stop ends within these times, whatever hangs: first what the queues and storages need to end
+// what they are doing, then what clients need to take their answers away.
+const RELEASE_MS = 5_000;
+const DRAIN_MS = 3_000;
+
+const HEALTH_MS = 5_000;
 
 export interface RunningServer {
   /** Where it listens: `http://host:port`. */
@@ -108,7 +112,9 @@ export async function startServer(
     let stopped: Promise<void> | undefined;
     const stop = async (): Promise<void> => {
       stopping = true;
-      await release();
+      await within(RELEASE_MS, release()).catch((err: unknown) => {
+        log.error({ err }, "stopped before everything had ended");
+      });
       await drain(http);
       log.info("querator has stopped");
     };
@@ -206,7 +212,7 @@ async function checkHealth(storage: Storage, stopping: boolean): Promise<Health>
   let output = stopping ? MESSAGES.serviceShutdown : "";
   if (!stopping) {
     try {
-      await storage.check();
+      await within(HEALTH_MS, storage.check());
     } catch {
       output = "storage check failed";
     }
@@ -216,4 +222,15 @@ async function checkHealth(storage: Storage, stopping: boolean): Promise<Health>
   const check = { componentType: "datastore", status, time, ...(output === "" ? {} : { output }) };
   const body = JSON.stringify({ status, version: VERSION, checks: { "queues:storage": [check] } });
   return { pass: status === "pass", body };
+}
+
+// Rejects if the work takes longer.
+async function within(ms: number, work: Promise<void>): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no end after ${ms} ms`)), ms);
+  try {
+    await Promise.race([work, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

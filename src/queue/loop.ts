@@ -338,7 +338,11 @@ export class Loop implements TurnTaker {
       try {
         if (partition.stale) await partition.load();
         await partition.fillDue();
-        if (wanted > 0 && partition.needsReady(wanted)) await partition.fillReady(wanted);
+        // Imported items that are leased stand among those that wait: what is read may all be leased.
+        while (partition.readyCount === 0 && partition.needsReady(wanted)) {
+          await partition.fillReady(wanted);
+        }
+        if (partition.needsReady(wanted)) await partition.fillReady(wanted);
       } catch (error) {
         this.#failed(partition, error);
         usable ??= [...this.#order];
