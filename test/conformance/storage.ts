@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import * as fc from "fast-check";
 import type {
+  LeaseMark,
+  Move,
   PartitionChanges,
   ReadOptions,
   Storage,
@@ -26,7 +28,8 @@ const EVERYTHING: ReadOptions = {
 
 const COUNTERS = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
 
-function changes(partition: number, some: Partial<PartitionChanges>): PartitionChanges {
+/** Changes that do nothing but what is given. */
+export function changes(partition: number, some: Partial<PartitionChanges>): PartitionChanges {
   return {
     partition,
     counters: COUNTERS,
@@ -45,7 +48,8 @@ function changes(partition: number, some: Partial<PartitionChanges>): PartitionC
   };
 }
 
-function item(seq: number, some: Partial<StoredItem> = {}): StoredItem {
+/** An item with a record of its own. */
+export function item(seq: number, some: Partial<StoredItem> = {}): StoredItem {
   return {
     seq,
     createdAt: 1_700_000_000_000_001,
@@ -58,6 +62,14 @@ function item(seq: number, some: Partial<StoredItem> = {}): StoredItem {
     record: { text: `"kind":"k${seq}"`, payload: Buffer.from(`payload ${seq}`) },
     ...some,
   };
+}
+
+function move(fromSeq: number, toSeq: number): Move {
+  return { from: "items", fromSeq, to: "items", toSeq, attempts: 0, expireAt: 0, dueAt: 0 };
+}
+
+function lease(first: number): LeaseMark {
+  return { first, last: first, deadline: 5, leasedAt: 4 };
 }
 
 function plain(items: readonly StoredItem[]): object[] {
@@ -156,26 +168,20 @@ export function testStorage(
       const good = changes(keys[1]!, { adds: [item(1)], counters: { ...COUNTERS, tail: 2 } });
       const bad: Partial<PartitionChanges>[] = [
         { adds: [item(1)] },
-        {
-          moves: [
-            {
-              from: "items",
-              fromSeq: 5,
-              to: "items",
-              toSeq: 6,
-              attempts: 0,
-              expireAt: 0,
-              dueAt: 0,
-            },
-          ],
-        },
+        { moves: [move(5, 6)] },
+        { moves: [move(1, 2), move(1, 3)] },
+        { adds: [item(2)], moves: [move(1, 2)] },
+        { adds: [item(2), item(2)] },
+        { leases: [lease(1), lease(1)] },
         { addsSource: ["s"] },
+        { addsSource: ["r", "r"] },
       ];
       for (const some of bad) {
         await assert.rejects(storage.commit([good, changes(keys[0]!, some)]));
         await assert.rejects(storage.commit([changes(keys[0]!, some), good]));
       }
       await assert.rejects(storage.commit([good, changes(4_711, {})]));
+      assert.deepEqual(seqs(await read(storage, keys[0]!)), [1]);
       assert.deepEqual(seqs(await read(storage, keys[1]!)), []);
       assert.deepEqual((await storage.loadPartition(keys[1]!)).counters, COUNTERS);
       await storage.commit([good]);
@@ -337,6 +343,24 @@ export function testStorage(
       assert.deepEqual(await storage.readExpiries(keys[1]!, 9), []);
     });
 
+    test("scheduled items that come in any order are read in the order of their time", async (t) => {
+      const { storage, keys } = await setup(t);
+      const dues = Array.from({ length: 3_000 }, (_, i) => (i * 7_919) % 3_001);
+      const addsScheduled = dues.map((dueAt, i) => item(i + 1, { dueAt: dueAt + 1 }));
+      await storage.commit([changes(keys[0]!, { addsScheduled })]);
+      const removesScheduled = [{ first: 500, last: 1_500 }];
+      await storage.commit([changes(keys[0]!, { removesScheduled })]);
+      const left = addsScheduled.filter(({ seq }) => seq < 500 || seq > 1_500);
+      assert.deepEqual(
+        seqs(await storage.readScheduled(keys[0]!, 5_000)),
+        seqs(left.toSorted((a, b) => a.dueAt - b.dueAt)),
+      );
+      assert.deepEqual(
+        seqs(await storage.readItems(keys[0]!, "scheduled", { ...EVERYTHING, records: false })),
+        seqs(left),
+      );
+    });
+
     test("findSources() knows the sources of its partition, until they are removed", async (t) => {
       const { storage, keys } = await setup(t);
       await storage.commit([changes(keys[0]!, { addsSource: ["a", "b\u00fc"] })]);
@@ -346,6 +370,21 @@ export function testStorage(
       assert.deepEqual(await find(keys[1]!), []);
       await storage.commit([changes(keys[0]!, { removesSource: ["a", "zzz"] })]);
       assert.deepEqual(await find(keys[0]!), ["b\u00fc"]);
+    });
+
+    test("texts are kept as they are, whatever characters they hold", async (t) => {
+      const { storage, keys } = await setup(t);
+      const odd = "a\u0000b\u{1f600}'\"\\\u0000";
+      const kept = item(1, {
+        sourceId: odd,
+        record: { text: JSON.stringify(odd), payload: Buffer.from(odd) },
+      });
+      await storage.commit([changes(keys[0]!, { adds: [kept], addsSource: [odd] })]);
+      assert.deepEqual(plain(await read(storage, keys[0]!)), plain([kept]));
+      const found = await storage.findSources(keys[0]!, [odd, "a"]);
+      assert.deepEqual([...found], [odd]);
+      await storage.putQueue(odd, odd);
+      assert.deepEqual(await storage.listQueues(), [{ name: odd, record: odd }]);
     });
 
     test("sweep() removes what was dropped step by step, and nothing else", async (t) => {
