@@ -134,7 +134,9 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
     throw new ConfigError(`give either ${ENVIRONMENT.memory} or ${ENVIRONMENT.dataDir}, not both`);
   }
   const storages =
-    chosenStorage(memory, dataDir) ?? chosenStorage(envMemory, envDir) ?? fileStorage(file);
+    chosenStorage(memory, dataDir) ??
+    chosenStorage(memory ?? envMemory, envDir) ??
+    fileStorage(file, memory ?? envMemory);
 
   const address =
     given.text("address") ??
@@ -327,16 +329,28 @@ function chosenStorage(
   return storage && { queueStorage: storage, partitionStorage: [storage] };
 }
 
-function fileStorage(file: Section): Storages {
-  const simple =
-    chosenStorage(file.flag("memory"), file.text("data-dir")) ??
-    chosenStorage(false, "./querator-data")!;
+// `saidMemory` is what was said of memory further up, which wins.
+function fileStorage(file: Section, saidMemory: boolean | undefined): Storages {
+  const memory = saidMemory ?? file.flag("memory");
+  const dir = file.text("data-dir");
+  if (memory === true && dir !== undefined) {
+    throw file.error("memory", "give either memory or data-dir, not both");
+  }
+  const simple = chosenStorage(memory, dir);
+  const named = ["queue-storage", "partition-storage"].find((key) => file.has(key));
+  if (named === undefined) return simple ?? chosenStorage(false, "./querator-data")!;
+  if (simple !== undefined) {
+    throw file.error(named, "give either this or memory or data-dir, not both");
+  }
   const partitionStorage = file.list("partition-storage").map((each) => parseStorage(each, true));
+  if (file.has("partition-storage") && partitionStorage.length === 0) {
+    throw file.error("partition-storage", "[] is not allowed; name at least one storage");
+  }
   // Queue records go where the partitions are unless the file says otherwise: records in memory
   // over durable partitions would lose every queue at a restart.
   const queueStorage = file.has("queue-storage")
     ? parseStorage(file.section("queue-storage"), false)
-    : (partitionStorage[0] ?? simple.queueStorage);
+    : partitionStorage[0]!;
   const all = {
     queueStorage,
     partitionStorage: partitionStorage.length > 0 ? partitionStorage : [queueStorage],

@@ -1,0 +1,295 @@
+// Options in, Config or one line out.
+
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../test/support/server.ts";
+import { type Config, ConfigError, loadConfig, type ServerOptions } from "./config.ts";
+import { DEFAULT_LIMITS } from "./limits.ts";
+
+function load(
+  t: TestContext,
+  given: { options?: ServerOptions; env?: NodeJS.ProcessEnv; yaml?: string },
+): Config {
+  if (given.yaml === undefined) return loadConfig(given.options ?? {}, given.env ?? {});
+  const config = join(temporaryDirectory(t), "querator.yaml");
+  writeFileSync(config, given.yaml);
+  return loadConfig({ ...given.options, config }, given.env ?? {});
+}
+
+test("without any option there are the defaults", (t) => {
+  const config = load(t, {});
+  const storage = {
+    name: "sqlite-0",
+    driver: "sqlite",
+    dir: resolve("./querator-data"),
+    affinity: 1,
+  };
+  assert.deepEqual(config, {
+    host: "localhost",
+    port: 2319,
+    dev: false,
+    logLevel: "info",
+    logFormat: "color",
+    queueStorage: storage,
+    partitionStorage: [storage],
+    queues: [],
+    limits: DEFAULT_LIMITS,
+  });
+  assert.ok(Object.isFrozen(config) && Object.isFrozen(config.limits));
+});
+
+test("options win over the environment, the environment over the file", (t) => {
+  const yaml = "address: a:1\ndata-dir: /file\ndev: true\nlogging: {level: error, handler: json}\n";
+  const env = {
+    QUERATOR_ADDRESS: "b:2",
+    QUERATOR_DATA_DIR: "/env",
+    QUERATOR_DEV: "false",
+    QUERATOR_LOG_LEVEL: "warn",
+    QUERATOR_LOG_FORMAT: "text",
+  };
+  const options = {
+    address: "c:3",
+    dataDir: "/options",
+    dev: true,
+    logLevel: "debug",
+    logFormat: "color",
+  } as const;
+  const summary = ({ host, port, queueStorage, dev, logLevel, logFormat }: Config): unknown[] => [
+    host,
+    port,
+    queueStorage.dir,
+    dev,
+    logLevel,
+    logFormat,
+  ];
+  assert.deepEqual(summary(load(t, { yaml })), ["a", 1, "/file", true, "error", "json"]);
+  assert.deepEqual(summary(load(t, { yaml, env })), ["b", 2, "/env", false, "warn", "text"]);
+  assert.deepEqual(summary(load(t, { yaml, env, options })), [
+    "c",
+    3,
+    "/options",
+    true,
+    "debug",
+    "color",
+  ]);
+});
+
+test("a choice of storage replaces the one below it as a whole", (t) => {
+  const yaml = "partition-storage: [{name: p, driver: sqlite, config: {storage-dir: /p}}]\n";
+  const drivers = (config: Config): string[] =>
+    [config.queueStorage, ...config.partitionStorage].map((each) => each.dir ?? each.driver);
+  assert.deepEqual(drivers(load(t, { yaml })), ["/p", "/p"]);
+  assert.deepEqual(drivers(load(t, { yaml, env: { QUERATOR_MEMORY: "1" } })), ["memory", "memory"]);
+  assert.deepEqual(drivers(load(t, { yaml, options: { dataDir: "/o" } })), ["/o", "/o"]);
+  const off = { env: { QUERATOR_MEMORY: "true" }, options: { memory: false } };
+  assert.equal(load(t, off).queueStorage.driver, "sqlite");
+  const back = { env: { QUERATOR_MEMORY: "false" }, yaml: "memory: true\n" };
+  assert.equal(load(t, back).queueStorage.driver, "sqlite");
+  const env = { QUERATOR_DATA_DIR: "/env" };
+  assert.deepEqual(drivers(load(t, { env, options: { memory: true } })), ["memory", "memory"]);
+});
+
+test("empty environment variables count as not set", (t) => {
+  assert.equal(load(t, { env: { QUERATOR_ADDRESS: "", QUERATOR_DEV: "" } }).port, 2319);
+});
+
+test("addresses may have any host, or none", (t) => {
+  for (const [address, host, port] of [
+    ["[::1]:80", "::1", 80],
+    [":0", "", 0],
+    ["0.0.0.0:65535", "0.0.0.0", 65_535],
+  ] as const) {
+    const config = load(t, { options: { address } });
+    assert.deepEqual([config.host, config.port], [host, port]);
+  }
+});
+
+test("the file holds storages, queues and limits", (t) => {
+  const config = load(t, {
+    yaml: `
+queue-storage: {name: meta, driver: SQLite, config: {storage-dir: /meta}}
+partition-storage:
+  - {name: fast, driver: memory, affinity: 2}
+  - {name: safe, driver: sqlite, affinity: 0.5, config: {storage-dir: /safe}}
+queues:
+  - name: q
+    dead-queue: d
+    lease-timeout: 5m
+    expire-timeout: 2h
+    max-attempts: 3
+    reference: ref
+    partitions: [{partition: 0, storage-name: safe}, {storage-name: fast}]
+  - name: r
+    requested-partitions: 7
+limits: {queued-requests: 5, lease-reply-bytes: 1000}
+`,
+    options: { limits: { queuedRequests: 6 } },
+  });
+  assert.deepEqual(
+    config.partitionStorage.map(({ name, driver, dir, affinity }) => [name, driver, dir, affinity]),
+    [
+      ["fast", "memory", undefined, 2],
+      ["safe", "sqlite", "/safe", 0.5],
+    ],
+  );
+  assert.equal(config.queueStorage.dir, "/meta");
+  assert.deepEqual(config.queues, [
+    {
+      name: "q",
+      deadQueue: "d",
+      leaseTimeout: "5m",
+      expireTimeout: "2h",
+      maxAttempts: 3,
+      reference: "ref",
+      requestedPartitions: 1,
+      partitions: [
+        { partition: 0, storageName: "safe" },
+        { partition: 1, storageName: "fast" },
+      ],
+    },
+    {
+      name: "r",
+      deadQueue: "",
+      leaseTimeout: "1m",
+      expireTimeout: "24h",
+      maxAttempts: 0,
+      reference: "",
+      requestedPartitions: 7,
+      partitions: [],
+    },
+  ]);
+  assert.deepEqual([config.limits.queuedRequests, config.limits.leaseReplyBytes], [6, 1_000]);
+});
+
+// --- mistakes: what is given, and the one line that answers it ---
+
+const MISTAKES: readonly [Parameters<typeof load>[1], string | RegExp][] = [
+  [
+    { options: { address: "localhost" } },
+    'address: "localhost" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0',
+  ],
+  [{ env: { QUERATOR_ADDRESS: "x:70000" } }, /^address: "x:70000" is not allowed/],
+  [{ options: { memory: true, dataDir: "/x" } }, "give either --memory or --data-dir, not both"],
+  [
+    { env: { QUERATOR_MEMORY: "true", QUERATOR_DATA_DIR: "/x" } },
+    "give either QUERATOR_MEMORY or QUERATOR_DATA_DIR, not both",
+  ],
+  [
+    { env: { QUERATOR_MEMORY: "yes" } },
+    'environment: QUERATOR_MEMORY: "yes" is not allowed; use true or false',
+  ],
+  [
+    { env: { QUERATOR_LOG_LEVEL: "loud" } },
+    'environment: QUERATOR_LOG_LEVEL: "loud" is not allowed; use one of debug, info, warn, error',
+  ],
+  [
+    { options: { logLevel: "loud" as never } },
+    'options: logLevel: "loud" is not allowed; use one of debug, info, warn, error',
+  ],
+  [{ options: { config: "/no/such.yaml" } }, /^cannot read the configuration file '\/no\/such/],
+  [{ yaml: "a: [1\n" }, /^querator\.yaml:2: /],
+  [{ yaml: "- a\n" }, "querator.yaml: must be a mapping of keys to values"],
+  [{ yaml: "adress: a:1\n" }, /^querator\.yaml: adress: is not a known key; known are address, /],
+  [{ yaml: "logging: {leve: info}\n" }, /^querator\.yaml: logging\.leve: is not a known key/],
+  [{ yaml: "logging: info\n" }, 'querator.yaml: logging: "info" is not allowed; use a mapping'],
+  [{ yaml: "address: 5\n" }, "querator.yaml: address: 5 is not allowed; use a text"],
+  [
+    { yaml: "logging: {handler: xml}\n" },
+    'querator.yaml: logging.handler: "xml" is not allowed; use one of text, json, color',
+  ],
+  [
+    { yaml: "memory: true\ndata-dir: x\n" },
+    "querator.yaml: memory: give either memory or data-dir, not both",
+  ],
+  [
+    { yaml: "data-dir: x\npartition-storage: [{name: a, driver: memory}]\n" },
+    "querator.yaml: partition-storage: give either this or memory or data-dir, not both",
+  ],
+  [
+    { yaml: "partition-storage: []\n" },
+    "querator.yaml: partition-storage: [] is not allowed; name at least one storage",
+  ],
+  [
+    { yaml: "queue-storage: {driver: badger}\n" },
+    /^querator\.yaml: queue-storage\.driver: .*sqlite/,
+  ],
+  [{ yaml: "partition-storage: {}\n" }, /^querator\.yaml: partition-storage: .*use a list$/],
+  [
+    { yaml: "partition-storage: [5]\n" },
+    /^querator\.yaml: partition-storage\[0\]: .*use a mapping$/,
+  ],
+  [
+    { yaml: "partition-storage: [{name: a, driver: sqlite}]\n" },
+    /^querator\.yaml: partition-storage\[0\]\.config\.storage-dir: /,
+  ],
+  [
+    { yaml: "partition-storage: [{name: a, driver: memory, affinity: 0}]\n" },
+    /^querator\.yaml: partition-storage\[0\]\.affinity: 0 is not allowed/,
+  ],
+  [
+    {
+      yaml: "partition-storage: [{name: a, driver: memory}, {name: a, driver: sqlite, config: {storage-dir: /x}}]\n",
+    },
+    'querator.yaml: partition-storage: two storages have the name "a"',
+  ],
+  [
+    {
+      yaml: "partition-storage: [{name: a, driver: sqlite, config: {storage-dir: /x}}, {name: b, driver: sqlite, config: {storage-dir: /x}}]\n",
+    },
+    /^querator\.yaml: partition-storage: "a" and "b" have the same storage-dir/,
+  ],
+  [
+    { yaml: "auth-backend: {driver: internal}\n" },
+    /^querator\.yaml: auth-backend\.driver: "internal"/,
+  ],
+  [
+    { yaml: "auth-backend: {driver: ldap}\n" },
+    /invalid auth-backend driver; 'ldap' is not one of \(none, internal\)$/,
+  ],
+  [{ yaml: "queues: [{dead-queue: d}]\n" }, /^querator\.yaml: queues\[0\]\.name: is missing/],
+  [
+    { yaml: "queues: [{name: q, partitions: [{storage-name: nope}]}]\n" },
+    /invalid partition storage; queue 'q' references 'nope' which is undefined$/,
+  ],
+  [
+    { yaml: "queues: [{name: q, partitions: [{read-only: true}]}]\n" },
+    /^querator\.yaml: queues\[0\]\.partitions\[0\]\.read-only: true is not allowed/,
+  ],
+  [
+    { yaml: "queues: [{name: q, partitions: [{partition: 1}]}]\n" },
+    /^querator\.yaml: queues\[0\]\.partitions\[0\]\.partition: 1 is not allowed/,
+  ],
+  [
+    { yaml: "queues: [{name: q, max-attempts: -1}]\n" },
+    "querator.yaml: queues[0].max-attempts: -1 is not allowed; use a whole number from 0 to 65536",
+  ],
+  [
+    { yaml: "limits: {connections: 0}\n" },
+    /^querator\.yaml: limits\.connections: 0 is not allowed; use a whole number from 1 to /,
+  ],
+  [
+    { yaml: "limits: {conections: 1}\n" },
+    /^querator\.yaml: limits\.conections: is not a known key/,
+  ],
+  [
+    { options: { limits: { connections: 1.5 } } },
+    /^options: limits\.connections: 1\.5 is not allowed; use a whole number/,
+  ],
+];
+
+for (const [given, message] of MISTAKES) {
+  test(`a mistake is one line: ${message}`, (t) => {
+    assert.throws(
+      () => load(t, given),
+      (error) => {
+        assert.ok(error instanceof ConfigError);
+        if (typeof message === "string") assert.equal(error.message, message);
+        else assert.match(error.message, message);
+        assert.ok(!error.message.includes("\n"));
+        return true;
+      },
+    );
+  });
+}
