@@ -31,8 +31,10 @@ import type { Turns, TurnTaker } from "./turns.ts";
 const BACKOFF_MIN = 100 * MILLISECOND;
 const BACKOFF_MAX = 5 * SECOND;
 
-// How long a dead letter waits for its queue's loop before the sender goes on with other work.
-const DELIVERY_TIMEOUT = SECOND;
+// How long a dead letter waits for its queue's loop before the sender goes on with other work, and
+// how long that goes on before the next try.
+const DELIVERY_TIMEOUT = 500 * MILLISECOND;
+const DELIVERY_RETRY = SECOND;
 const LETTERS_MAX = 256;
 
 // Deadlines are checked at most this often, however many there are.
@@ -74,6 +76,8 @@ interface Delivery {
 
 /** Work of an operator: done step by step, other requests are served in between. */
 export interface Operation {
+  /** Those that must work for it. */
+  readonly partitions: readonly Partition[];
   /** One bounded step; answers whether it was the last. */
   step(): Promise<boolean>;
   fail(error: QueueError): void;
@@ -114,8 +118,8 @@ export class Loop implements TurnTaker {
   // The earliest deadline of any request, or earlier.
   #earliest = Number.POSITIVE_INFINITY;
   #sweptAt = 0;
-  // When lifecycle and failing partitions are looked at again after a failure.
-  #retryAt = 0;
+  // Until when the dead queue is left alone, after it has not taken what was sent to it.
+  #buryAt = 0;
   #timerAt = Number.POSITIVE_INFINITY;
   #cancelTimer: CancelTimer | undefined;
 
@@ -308,7 +312,7 @@ export class Loop implements TurnTaker {
     const now = this.context.clock.now();
     let progress = await this.#serve(usable, now);
     for (const partition of usable) {
-      if (partition.stale || now < this.#retryAt) continue;
+      if (partition.stale || now < this.#restsUntil(partition)) continue;
       const expiry = partition.expiries.first;
       if (expiry !== undefined && expiry.at < now) {
         progress = (await this.#expire(partition, now)) || progress;
@@ -330,13 +334,14 @@ export class Loop implements TurnTaker {
     for (const partition of this.#order) {
       const wanted = Math.min(this.#demand, this.context.limits.readyItems);
       const ready =
+        partition.failures === 0 &&
         !partition.stale &&
         !partition.scheduled.needsFill &&
         !partition.expiries.needsFill &&
         !(wanted > 0 && partition.needsReady(wanted));
       if (ready) continue;
       try {
-        if (partition.stale) await partition.load();
+        if (partition.failures > 0) await this.#recover(partition);
         await partition.fillDue();
         // Imported items that are leased stand among those that wait: what is read may all be leased.
         while (partition.readyCount === 0 && partition.needsReady(wanted)) {
@@ -350,6 +355,22 @@ export class Loop implements TurnTaker {
       }
     }
     return usable ?? this.#order;
+  }
+
+  // A partition that has failed is read anew, and rests before it is; where no other can serve in its
+  // place it is tried with every batch. It works again once a commit has gone through: if no
+  // request brings one, an empty one shows it.
+  async #recover(partition: Partition): Promise<void> {
+    const rests = this.context.clock.now() < partition.retryAt;
+    if (rests && this.partitions.some((each) => each.failures === 0)) {
+      if (partition.stale) throw new StillFailing();
+      return;
+    }
+    if (partition.stale) await partition.load();
+    if (rests) return;
+    const probe = new PartitionBatch(partition, this.context.clock.now());
+    await this.context.turns.committer(partition.storage).commit([probe]);
+    this.#works(partition);
   }
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
@@ -392,13 +413,11 @@ export class Loop implements TurnTaker {
       hasDeadQueue: rules.deadQueue !== "",
     };
     const dead: Item[][] = [];
-    if (now >= this.#retryAt) {
-      for (const partition of usable) {
-        if (nextDue(partition, lifecycle) >= now) continue;
-        const part = batch.part(partition);
-        dead[partition.number] = [...endLeases(part, lifecycle)];
-        fireScheduled(part, lifecycle);
-      }
+    for (const partition of usable) {
+      if (now < this.#restsUntil(partition) || nextDue(partition, lifecycle) >= now) continue;
+      const part = batch.part(partition);
+      dead[partition.number] = [...endLeases(part, lifecycle)];
+      fireScheduled(part, lifecycle);
     }
     const progress = await this.#commit([...batch.parts], delivered);
 
@@ -458,15 +477,9 @@ export class Loop implements TurnTaker {
 
   async #committed(group: readonly PartitionBatch[], delivered: Delivered): Promise<void> {
     for (const part of group) {
-      if (part.of.failures > 0) {
-        this.context.log.info(
-          { queue: this.name, partition: part.of.number },
-          "partition works again",
-        );
-      }
+      if (part.of.failures > 0) this.#works(part.of);
       part.apply();
     }
-    this.#retryAt = 0;
     for (const part of group) {
       await this.#serveAll(part);
       if (part.of.number === 0) for (const delivery of delivered.deliveries) delivery.resolve();
@@ -553,6 +566,10 @@ export class Loop implements TurnTaker {
       return;
     }
     const now = this.context.clock.now();
+    if (request !== undefined && now < this.#buryAt) {
+      this.#answer(request, retryLater(new NotDelivered().message));
+      return;
+    }
     const part = new PartitionBatch(partition, now);
     let buried = dead.slice(0, LETTERS_MAX);
     if (request === undefined) {
@@ -607,7 +624,7 @@ export class Loop implements TurnTaker {
       } else {
         this.#notCommitted([part], NOTHING_DELIVERED, error);
       }
-      this.#retryAt = this.context.clock.now() + DELIVERY_TIMEOUT;
+      this.#buryAt = this.context.clock.now() + DELIVERY_RETRY;
       return;
     }
     await this.#committed([part], NOTHING_DELIVERED);
@@ -654,12 +671,13 @@ export class Loop implements TurnTaker {
       this.#failed(part.of, error);
       throw retryLater(MESSAGES.internalRetry, error);
     }
+    if (part.of.failures > 0) this.#works(part.of);
     part.apply();
   }
 
   async #step(operation: Operation): Promise<boolean> {
     try {
-      const failing = this.partitions.find((partition) => partition.stale);
+      const failing = operation.partitions.find((partition) => partition.stale);
       if (failing !== undefined) {
         throw retryLater(
           `partition not available; partition '${failing.number}' is failing, retry again`,
@@ -678,6 +696,7 @@ export class Loop implements TurnTaker {
 
   // A storage has failed: what memory holds of the partition is no longer to be trusted.
   #failed(partition: Partition, error: unknown): void {
+    if (error instanceof StillFailing) return;
     if (partition.failures === 0) {
       this.context.log.warn(
         { err: error, queue: this.name, partition: partition.number },
@@ -691,7 +710,21 @@ export class Loop implements TurnTaker {
     partition.failures++;
     partition.stale = true;
     const backoff = Math.min(BACKOFF_MIN * 2 ** Math.min(partition.failures - 1, 10), BACKOFF_MAX);
-    this.#retryAt = this.context.clock.now() + backoff;
+    partition.retryAt = this.context.clock.now() + backoff;
+  }
+
+  #works(partition: Partition): void {
+    this.context.log.info(
+      { queue: this.name, partition: partition.number },
+      "partition works again",
+    );
+    partition.failures = 0;
+    partition.retryAt = 0;
+  }
+
+  // Until when time brings nothing about in a partition.
+  #restsUntil(partition: Partition): number {
+    return Math.max(partition.retryAt, this.#buryAt);
   }
 
   // --- answers and deadlines ---
@@ -761,9 +794,10 @@ export class Loop implements TurnTaker {
     };
     let next = Number.POSITIVE_INFINITY;
     for (const partition of this.partitions) {
-      next = Math.min(next, partition.stale ? this.#retryAt : nextDue(partition, rules));
+      const due = partition.failures > 0 ? partition.retryAt : nextDue(partition, rules);
+      next = Math.min(next, Math.max(due, this.#restsUntil(partition)));
     }
-    return Math.max(next, this.#retryAt);
+    return next;
   }
 
   // Sets the one timer of the loop. One that fires too early finds nothing to do and sets it anew,
@@ -802,5 +836,8 @@ class NotDelivered extends Error {
     super("dead queue is busy, try again");
   }
 }
+
+// A partition that has failed is not tried yet.
+class StillFailing extends Error {}
 
 const NOTHING_DELIVERED: Delivered = { deliveries: [], companions: [] };

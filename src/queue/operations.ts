@@ -43,9 +43,14 @@ export interface ImportedItem {
 export type ImportResult = ListedItem | undefined;
 
 // Runs steps of an operation in the loop until one answers a result.
-function run<T>(loop: Loop, step: () => Promise<T | undefined>): Promise<T> {
+function run<T>(
+  loop: Loop,
+  partitions: readonly Partition[],
+  step: () => Promise<T | undefined>,
+): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const operation: Operation = {
+    partitions,
     async step() {
       const result = await step();
       if (result === undefined) return false;
@@ -100,7 +105,7 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
       });
     }
     for (const step of steps) {
-      await run(loop, () => {
+      await run(loop, [partition], () => {
         bound ??= partition.counters.tail;
         return step();
       });
@@ -110,7 +115,7 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
 
 /** Reads everything that memory holds of the queue anew. */
 export async function reload(loop: Loop): Promise<void> {
-  await run(loop, async () => {
+  await run(loop, [], async () => {
     for (const partition of loop.partitions) await partition.load();
     return true;
   });
@@ -124,7 +129,7 @@ export function list(
   options: { table: ItemTable; from: number; limit: number },
 ): Promise<readonly ListedItem[]> {
   const { table, from, limit } = options;
-  return run(loop, async () => {
+  return run(loop, [partition], async () => {
     const items = await partition.storage.readItems(partition.key, table, {
       from,
       before: Number.MAX_SAFE_INTEGER,
@@ -153,7 +158,7 @@ export function importItems(
   partition: Partition,
   imports: readonly ImportedItem[],
 ): Promise<readonly ImportResult[]> {
-  return run(loop, async () => {
+  return run(loop, [partition], async () => {
     const now = loop.context.clock.now();
     const sources = imports.flatMap((each) => each.sourceId || []);
     const known = new Set(await partition.storage.findSources(partition.key, sources));
@@ -191,7 +196,7 @@ export async function deleteItems(
   seqs: readonly number[],
 ): Promise<void> {
   const left = [...new Set(seqs)];
-  await run(loop, async () => {
+  await run(loop, [partition], async () => {
     const part = new PartitionBatch(partition, loop.context.clock.now());
     for (const seq of left.splice(0, STEP)) {
       const leased = part.leased(seq);

@@ -287,7 +287,6 @@ export class PartitionBatch implements PartitionChanges {
     const partition = this.of;
     partition.counters = this.counters;
     partition.openExpiry = this.#openExpiry;
-    partition.failures = 0;
     const grant = this.#grant;
     if (grant !== undefined) {
       const taken: Item[] = [];

@@ -66,6 +66,8 @@ export class Partition {
 
   /** Commits that failed since the last one that did not; 0 means healthy. */
   failures = 0;
+  /** After a failure: when it is tried again. */
+  retryAt = 0;
   /** Memory may differ from storage: load() before use. */
   stale = true;
 

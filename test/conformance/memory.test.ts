@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
 import { MemoryStorage } from "../../src/storage/memory.ts";
+import { collectGarbage } from "../support/garbage.ts";
 import { changes, item, testStorage } from "./storage.ts";
 
 testStorage("memory", async () => new MemoryStorage({ name: "mem-0" }), { durable: false });
@@ -21,10 +20,7 @@ test("storage memory lets go of the payloads of removed items", async () => {
   }
   const all = [{ first: 1, last: 2_000 }];
   await storage.commit([changes(key!, { removes: all, removesScheduled: all })]);
-  // A WeakRef holds what it was made of until the turn of the event loop is over.
-  await new Promise(setImmediate);
-  setFlagsFromString("--expose-gc");
-  (runInNewContext("gc") as () => void)();
+  await collectGarbage();
   // What the stack or a register still holds may survive.
   const alive = payloads.filter((payload) => payload.deref() !== undefined).length;
   assert.ok(alive < 10, `${alive} payloads are still held`);

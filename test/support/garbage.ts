@@ -1,0 +1,11 @@
+// Tests that look at what is still held need the rest to be gone.
+
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+
+/** Collects all garbage, also what only this turn of the event loop still holds. */
+export async function collectGarbage(): Promise<void> {
+  await new Promise(setImmediate);
+  setFlagsFromString("--expose-gc");
+  (runInNewContext("gc") as () => void)();
+}
