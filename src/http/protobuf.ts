@@ -86,6 +86,7 @@ function decodeTimestamp(field: Field, reader: BinaryReader, end: number): numbe
     else if (number === 2 && wireType === WireType.Varint) nanos = reader.int32();
     else reader.skip(wireType, number);
   }
+  if (reader.pos > end) throw new Error("a field is longer than what holds it");
   const valid = seconds >= SECONDS_MIN && seconds <= SECONDS_MAX && nanos >= 0 && nanos < 1e9;
   if (!valid) throw new QueueError("content", `proto: field ${field.jsonName} is not a valid time`);
   return seconds * 1_000_000 + Math.floor(nanos / 1000);

@@ -43,6 +43,8 @@ export interface Health {
   readonly body: string;
 }
 
+const DISCARD_BYTES_MAX = 65_536;
+
 const CONTENT_TYPES = { json: "application/json", protobuf: "application/protobuf" } as const;
 
 /** The answer to everything that succeeds without data. */
@@ -245,9 +247,13 @@ function sendError(
   const { status, text } = ERROR_KINDS[known.kind];
   const reply = { code: status, codeText: text, message: known.message, details: {} };
   // What is left of a body that was refused is read and thrown away, so that the client can read
-  // the answer; the connection is then closed, and requestTimeout bounds how long that takes.
+  // the answer; requestTimeout bounds how long that takes. A connection on which much is still to
+  // come is not worth keeping.
   if (!request.complete) {
-    response.setHeader("Connection", "close");
+    const length = Number(request.headers["content-length"] ?? 0);
+    if ("transfer-encoding" in request.headers || length > DISCARD_BYTES_MAX) {
+      response.setHeader("Connection", "close");
+    }
     request.resume();
   }
   const body =

@@ -1,0 +1,123 @@
+// What happens on a connection, below requests and replies.
+
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { type TestContext, test } from "node:test";
+import { setup, type TestServer } from "../support/server.ts";
+
+async function open(t: TestContext, server: TestServer): Promise<Socket> {
+  const socket = connect(server.server.port, "127.0.0.1");
+  t.after(() => socket.destroy());
+  await once(socket, "connect");
+  return socket;
+}
+
+function post(path: string, body: string, headers = ""): string {
+  return `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n${headers}\r\n${body}`;
+}
+
+/** Reads until the text has been seen so many times, or the end. */
+async function readUntil(socket: Socket, text: string, times = 1): Promise<string> {
+  let seen = "";
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+    seen += chunk;
+    if (seen.split(text).length > times) break;
+  }
+  return seen;
+}
+
+test("requests that are sent without waiting for replies are answered in order", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const socket = await open(t, server);
+  const produce = JSON.stringify({
+    queue_name: "q",
+    request_timeout: "1m",
+    items: [{ utf8: "x" }],
+  });
+  socket.write(
+    post("/v1/queue.produce", produce) +
+      post("/v1/queue.nope", "{}") +
+      post("/v1/queue.produce", produce),
+  );
+  const seen = await readUntil(socket, "HTTP/1.1 ", 3);
+  const statuses = [...seen.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => match[1]);
+  assert.deepEqual(statuses, ["200", "501", "200"]);
+  await server.until(async () => (await server.stats("q")).total === 2);
+});
+
+test("a large body that is refused before its end is answered, and its connection closed", async (t) => {
+  const server = await setup(t);
+  const socket = await open(t, server);
+  socket.write("POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{");
+  const seen = await readUntil(socket, "limit");
+  assert.match(seen, /^HTTP\/1\.1 400 /);
+  assert.match(seen, /\r\nConnection: close\r\n/);
+  assert.match(seen, /request body exceeds 512B limit/);
+});
+
+test("a body without a stated length that grows too large is refused as well", async (t) => {
+  const server = await setup(t);
+  const socket = await open(t, server);
+  socket.write("POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+  for (let i = 0; i < 3; i++) socket.write(`c8\r\n${"x".repeat(200)}\r\n`);
+  const seen = await readUntil(socket, "limit");
+  assert.match(seen, /^HTTP\/1\.1 400 /);
+  assert.match(seen, /\r\nConnection: close\r\n/);
+});
+
+test("what is not HTTP gets a 400 and is cut off; the server goes on", async (t) => {
+  const server = await setup(t);
+  for (const bytes of [
+    "\0\u00ff\r\n\r\n",
+    "GET\r\n\r\n",
+    "POST /v1/queue.lease HTTP/1.1\r\n:x\r\n\r\n",
+  ]) {
+    const socket = await open(t, server);
+    socket.write(bytes, "latin1");
+    const seen = await readUntil(socket, "never seen");
+    assert.match(seen, /^HTTP\/1\.1 400 /);
+  }
+  await server.createQueue("q");
+});
+
+test("headers beyond their limit are refused", async (t) => {
+  const server = await setup(t);
+  const socket = await open(t, server);
+  socket.on("error", () => undefined);
+  socket.write(`POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nX-Big: ${"x".repeat(100_000)}\r\n\r\n`);
+  const seen = await readUntil(socket, "never seen").catch(() => "HTTP/1.1 431 reset");
+  assert.match(seen, /^HTTP\/1\.1 431 /);
+});
+
+test("a connection that is half closed still gets its answer", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const socket = await open(t, server);
+  socket.end(post("/v1/queues.info", '{"queue_name":"q"}'));
+  const seen = await readUntil(socket, "never seen");
+  assert.match(seen, /^HTTP\/1\.1 200 /);
+});
+
+test("connections beyond the limit wait or are closed, and room comes back", async (t) => {
+  const server = await setup(t, { limits: { connections: 2 } });
+  const [one, two] = [await open(t, server), await open(t, server)];
+  two.on("error", () => undefined);
+  const health = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+  one.write(health);
+  assert.match(await readUntil(one, "}"), /^HTTP\/1\.1 200 /);
+  const third = await open(t, server);
+  third.on("error", () => undefined);
+  third.write(health);
+  assert.equal(await readUntil(third, "}").catch(() => ""), "");
+  one.destroy();
+  await server.until(async () => {
+    const again = connect(server.server.port, "127.0.0.1");
+    again.on("error", () => undefined);
+    again.write(health);
+    const seen = await readUntil(again, "}").catch(() => "");
+    again.destroy();
+    return seen.startsWith("HTTP/1.1 200 ");
+  });
+});
