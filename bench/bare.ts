@@ -13,6 +13,7 @@ interface Item {
 }
 
 interface Waiting {
+  readonly since: number;
   readonly response: ServerResponse;
   readonly batch: number;
 }
@@ -70,21 +71,29 @@ function handle(request: IncomingMessage, response: ServerResponse, text: string
       handOut(body.queue_name);
       break;
     case "/v1/queue.lease": {
-      const waiting = { response, batch: body.batch_size };
-      queueOf(body.queue_name).waiting.push(waiting);
+      queueOf(body.queue_name).waiting.push({
+        response,
+        batch: body.batch_size,
+        since: performance.now(),
+      });
       handOut(body.queue_name);
-      setTimeout(() => {
-        if (response.writableEnded) return;
-        const queue = queueOf(body.queue_name);
-        queue.waiting = queue.waiting.filter((each) => each !== waiting);
-        send(response, 454, '{"code":454}');
-      }, 1_000).unref();
       break;
     }
     default:
       send(response, 200, '{"code":200}');
   }
 }
+
+// Leases that wait for longer than this are told so.
+const LEASE_MS = 1_000;
+setInterval(() => {
+  for (const queue of queues.values()) {
+    const before = performance.now() - LEASE_MS;
+    while (queue.waiting.length > 0 && queue.waiting[0]!.since < before) {
+      send(queue.waiting.shift()!.response, 454, '{"code":454}');
+    }
+  }
+}, 100).unref();
 
 const server = createServer((request, response) => {
   const chunks: Buffer[] = [];

@@ -16,13 +16,20 @@ import { EXPIRY_SPAN } from "../storage/storage.ts";
 import { applyRetry, Batch, claimRetry } from "./batch.ts";
 import { Item } from "./item.ts";
 import { endLeases, fireScheduled, nextDue, splitExpired } from "./lifecycle.ts";
+import {
+  type AnyHotRequest,
+  type Delivery,
+  type Letter,
+  Mailbox,
+  NotDelivered,
+  type Operation,
+} from "./mailbox.ts";
 import type { Partition, ReadyBudget } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import {
   type CompleteRequest,
   type HotRequest,
   LeaseRequest,
-  type ProduceRequest,
   type RetryRequest,
 } from "./requests.ts";
 import type { Turns, TurnTaker } from "./turns.ts";
@@ -64,25 +71,6 @@ export interface QueueContext {
   readonly findLoop: (queue: string) => Loop | undefined;
 }
 
-/** Copies of dead items on their way into this queue. */
-interface Delivery {
-  readonly letters: readonly { readonly sourceId: string; readonly record: ItemRecord }[];
-  /** What removes the originals, if it can be committed together with the copies. */
-  readonly companion: PartitionBatch | undefined;
-  readonly deadline: number;
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** Work of an operator: done step by step, other requests are served in between. */
-export interface Operation {
-  /** Those that must work for it. */
-  readonly partitions: readonly Partition[];
-  /** One bounded step; answers whether it was the last. */
-  step(): Promise<boolean>;
-  fail(error: QueueError): void;
-}
-
 export class Loop implements TurnTaker {
   readonly name: string;
   readonly partitions: readonly Partition[];
@@ -93,19 +81,7 @@ export class Loop implements TurnTaker {
   // The order in which partitions are chosen; see Batch.
   readonly #order: Partition[];
 
-  // The mailbox. Written by submit, deliver and operate; drained by the turn. Leases stay in
-  // #waiting until they are answered, by client id and in order of arrival.
-  #produces: ProduceRequest[] = [];
-  #completes: CompleteRequest[] = [];
-  #retries: RetryRequest[] = [];
-  #deliveries: Delivery[] = [];
-  readonly #operations: Operation[] = [];
-  readonly #waiting = new Map<string, LeaseRequest>();
-  // Sum of the batch sizes in #waiting.
-  #demand = 0;
-  // Requests of the batch under way.
-  #flying: readonly HotRequest<unknown>[] = [];
-  #hotCount = 0;
+  readonly #mailbox: Mailbox;
 
   #busy = false;
   #awake = false;
@@ -115,8 +91,6 @@ export class Loop implements TurnTaker {
   #closed = false;
   #onIdle: (() => void) | undefined;
 
-  // The earliest deadline of any request, or earlier.
-  #earliest = Number.POSITIVE_INFINITY;
   #sweptAt = 0;
   // Until when the dead queue is left alone, after it has not taken what was sent to it.
   #buryAt = 0;
@@ -133,101 +107,43 @@ export class Loop implements TurnTaker {
     this.rules = rules;
     this.partitions = partitions;
     this.context = context;
+    this.#mailbox = new Mailbox(context.limits, context.waiting);
     this.#order = [...partitions];
     this.wake();
   }
 
-  // --- the mailbox ---
+  // --- what comes in ---
 
   /** Takes a request; its promise is settled exactly once. */
   submit<T>(request: HotRequest<T> & AnyHotRequest): Promise<T> {
-    const refused = this.#refusal(request);
-    if (refused !== undefined) {
-      request.fail(refused);
-      return request.promise;
-    }
-    switch (request.kind) {
-      case "produce":
-        this.#produces.push(request);
-        break;
-      case "lease":
-        this.#waiting.set(request.clientId, request);
-        this.#demand += request.batchSize;
-        this.context.waiting.leases++;
-        break;
-      case "complete":
-        this.#completes.push(request);
-        break;
-      case "retry":
-        this.#retries.push(request);
-        break;
-    }
-    this.#hotCount++;
-    this.#earliest = Math.min(this.#earliest, request.deadline);
-    this.wake();
+    if (this.#mailbox.add(request)) this.wake();
     return request.promise;
-  }
-
-  #refusal(request: AnyHotRequest): QueueError | undefined {
-    const { limits, waiting } = this.context;
-    if (this.#closed) return new QueueError("failed", MESSAGES.queueShutdown);
-    if (this.#queued >= limits.queuedRequests) return retryLater(MESSAGES.overloaded);
-    if (request.kind !== "lease") return undefined;
-    if (this.#waiting.has(request.clientId)) {
-      return new QueueError("invalid", MESSAGES.duplicateClientId);
-    }
-    return waiting.leases >= limits.waitingLeases ? retryLater(MESSAGES.overloaded) : undefined;
   }
 
   /** Drops a lease whose client has gone: it loses its place and is given nothing. */
   cancel(request: LeaseRequest): void {
-    if (!request.settled) this.#answer(request, new QueueError("transport", "client has gone"));
+    this.#mailbox.answer(request, new QueueError("transport", "client has gone"));
   }
 
   /** Runs an operator's work in the loop, in steps. */
   operate(operation: Operation): void {
-    if (this.#closed) operation.fail(new QueueError("failed", MESSAGES.queueShutdown));
-    else if (this.#queued >= this.context.limits.queuedRequests) {
-      operation.fail(retryLater(MESSAGES.overloaded));
-    } else {
-      this.#operations.push(operation);
-      this.wake();
-    }
+    if (this.#mailbox.addOperation(operation)) this.wake();
   }
 
   /**
    * Takes copies of dead items into partition 0. With a companion from the same storage, originals
    * and copies change in one commit; the caller applies the companion after this has resolved.
    */
-  deliver(letters: Delivery["letters"], companion: PartitionBatch | undefined): Promise<void> {
+  deliver(letters: readonly Letter[], companion: PartitionBatch | undefined): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const deadline = this.context.clock.now() + DELIVERY_TIMEOUT;
-    if (this.#closed) reject(new NotDelivered());
-    else {
-      this.#deliveries.push({ letters, companion, deadline, resolve, reject });
-      this.#earliest = Math.min(this.#earliest, deadline);
-      this.wake();
-    }
+    if (this.#mailbox.addDelivery({ letters, companion, deadline, resolve, reject })) this.wake();
     return promise;
   }
 
-  get #queued(): number {
-    return (
-      this.#produces.length +
-      this.#completes.length +
-      this.#retries.length +
-      this.#operations.length
-    );
-  }
-
   /** What waits, for statistics. */
-  get counts(): { produce: number; lease: number; complete: number; inFlight: number } {
-    return {
-      produce: this.#produces.length,
-      lease: this.#waiting.size,
-      complete: this.#completes.length + this.#retries.length,
-      inFlight: this.#hotCount,
-    };
+  get counts(): Mailbox["counts"] {
+    return this.#mailbox.counts;
   }
 
   // --- modes ---
@@ -246,9 +162,7 @@ export class Loop implements TurnTaker {
   async close(error: QueueError): Promise<void> {
     this.#closed = true;
     this.#cancelTimer?.();
-    for (const request of [...this.#mailbox()]) this.#answer(request, error);
-    for (const delivery of this.#deliveries.splice(0)) delivery.reject(new NotDelivered());
-    for (const operation of this.#operations.splice(0)) operation.fail(error);
+    this.#mailbox.close(error);
     if (this.#busy) await new Promise<void>((resolve) => (this.#onIdle = resolve));
     for (const partition of this.partitions) partition.release();
   }
@@ -273,18 +187,19 @@ export class Loop implements TurnTaker {
     this.#busy = true;
     this.#again = false;
     void this.#turn().then(
-      (progress) => this.#endTurn(progress),
+      (progress) => this.#endTurn(progress, undefined),
       (error) => this.#fault(error),
     );
     this.#arm();
   }
 
-  #endTurn(progress: boolean): void {
+  #endTurn(progress: boolean, error: QueueError | undefined): void {
     this.#busy = false;
-    this.#flying = [];
+    this.#mailbox.endTurn(error);
     this.#onIdle?.();
     if (this.#closed) return;
-    if (this.#again || this.#operations.length > 0 || (progress && this.#hasMore())) this.wake();
+    const more = this.#again || this.#mailbox.operations.length > 0;
+    if (more || (progress && this.#hasMore())) this.wake();
     this.#arm();
   }
 
@@ -292,22 +207,21 @@ export class Loop implements TurnTaker {
   #fault(error: unknown): void {
     this.context.log.error({ err: error, queue: this.name }, "queue loop failed");
     for (const partition of this.partitions) this.#distrust(partition);
-    for (const request of this.#flying) this.#answer(request, retryLater(MESSAGES.internalRetry));
-    this.#endTurn(false);
+    this.#endTurn(false, retryLater(MESSAGES.internalRetry));
   }
 
   #hasMore(): boolean {
     const now = this.context.clock.now();
     if (this.#nextDue() < now) return true;
     return (
-      this.#waiting.size > 0 &&
+      this.#mailbox.waiting.size > 0 &&
       this.partitions.some((p) => !p.stale && p.unleased > 0 && p.leaseRoom > 0)
     );
   }
 
   /** Answers whether anything was done. */
   async #turn(): Promise<boolean> {
-    if (this.#earliest <= this.context.clock.now()) this.#sweep();
+    this.#sweep();
     const usable = await this.#prepare();
     const now = this.context.clock.now();
     let progress = await this.#serve(usable, now);
@@ -318,12 +232,12 @@ export class Loop implements TurnTaker {
         progress = (await this.#expire(partition, now)) || progress;
       }
     }
-    const operation = this.#operations[0];
+    const { operations } = this.#mailbox;
+    const operation = operations[0];
     if (operation !== undefined) {
       progress = true;
-      if (await this.#step(operation)) {
-        if (this.#operations[0] === operation) this.#operations.shift();
-      }
+      // It may have been ended while it was at work: by the closing of the queue.
+      if ((await this.#step(operation)) && operations[0] === operation) operations.shift();
     }
     return progress;
   }
@@ -332,7 +246,7 @@ export class Loop implements TurnTaker {
   async #prepare(): Promise<readonly Partition[]> {
     let usable: Partition[] | undefined;
     for (const partition of this.#order) {
-      const wanted = Math.min(this.#demand, this.context.limits.readyItems);
+      const wanted = Math.min(this.#mailbox.demand, this.context.limits.readyItems);
       const ready =
         partition.failures === 0 &&
         !partition.stale &&
@@ -375,16 +289,7 @@ export class Loop implements TurnTaker {
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
   async #serve(usable: readonly Partition[], now: number): Promise<boolean> {
-    const produces = this.#produces;
-    const completes = this.#completes;
-    const retries = this.#retries;
-    const deliveries = this.#deliveries;
-    if (produces.length > 0) this.#produces = [];
-    if (completes.length > 0) this.#completes = [];
-    if (retries.length > 0) this.#retries = [];
-    if (deliveries.length > 0) this.#deliveries = [];
-    this.#flying = [...produces, ...completes, ...retries];
-
+    const { produces, completes, retries, deliveries } = this.#mailbox.take();
     const { rules } = this;
     const { limits, leaseGrace } = this.context;
     const order = usable === this.#order ? this.#order : [...usable];
@@ -392,7 +297,8 @@ export class Loop implements TurnTaker {
     const delivered = await this.#planDeliveries(batch, deliveries);
     if (usable.length > 0) {
       batch.produce(produces);
-      if (this.#waiting.size > 0) batch.lease(this.#waiting.values());
+      const { waiting } = this.#mailbox;
+      if (waiting.size > 0) batch.lease(waiting.values());
     } else {
       for (const request of produces) this.#answer(request, retryLater(MESSAGES.internalRetry));
     }
@@ -428,7 +334,8 @@ export class Loop implements TurnTaker {
       const items = dead[partition.number];
       if (items !== undefined && items.length > 0) await this.#bury(partition, items, undefined);
     }
-    return progress || this.#flying.length > 0 || deliveries.length > 0 || dead.length > 0;
+    const taken = produces.length + completes.length + retries.length + deliveries.length;
+    return progress || taken > 0 || dead.length > 0;
   }
 
   #partitionOf(request: CompleteRequest | RetryRequest): Partition | undefined {
@@ -607,7 +514,7 @@ export class Loop implements TurnTaker {
     }
     part.finish();
     try {
-      const letters: { sourceId: string; record: ItemRecord }[] = [];
+      const letters: Letter[] = [];
       for (const { seq } of buried) {
         const read = { from: seq, before: seq + 1, limit: 1, bytesMax: 1, records: true };
         for (const item of await partition.storage.readItems(partition.key, "items", read)) {
@@ -729,60 +636,15 @@ export class Loop implements TurnTaker {
 
   // --- answers and deadlines ---
 
-  // The one place where a hot request leaves the loop.
   #answer(request: HotRequest<unknown>, error: QueueError | undefined): void {
-    if (request.settled) return;
-    this.#hotCount--;
-    if (request instanceof LeaseRequest) {
-      this.#waiting.delete(request.clientId);
-      this.#demand -= request.batchSize;
-      this.context.waiting.leases--;
-    }
-    if (error === undefined) request.settle();
-    else request.fail(error);
+    this.#mailbox.answer(request, error);
   }
 
-  *#mailbox(): Iterable<HotRequest<unknown>> {
-    yield* this.#produces;
-    yield* this.#completes;
-    yield* this.#retries;
-    yield* this.#waiting.values();
-  }
-
-  // Answers the requests whose time has passed. Those of a batch under way may yet be executed,
-  // which their answer says.
   #sweep(): void {
     const now = this.context.clock.now();
+    if (this.#mailbox.earliest > now) return;
     this.#sweptAt = now;
-    this.#earliest = Number.POSITIVE_INFINITY;
-    const note = (deadline: number): void => {
-      this.#earliest = Math.min(this.#earliest, deadline);
-    };
-    for (const request of this.#flying) {
-      if (request.settled) continue;
-      if (request.deadline > now) note(request.deadline);
-      else this.#answer(request, retryLater(MESSAGES.outcomeUnknown));
-    }
-    for (const request of this.#mailbox()) {
-      if (request.deadline > now) {
-        note(request.deadline);
-      } else {
-        const lease = request instanceof LeaseRequest;
-        this.#answer(request, retryLater(lease ? MESSAGES.leaseTimeout : MESSAGES.requestTimeout));
-      }
-    }
-    const waits = (request: HotRequest<unknown>): boolean => !request.settled;
-    this.#produces = this.#produces.filter(waits);
-    this.#completes = this.#completes.filter(waits);
-    this.#retries = this.#retries.filter(waits);
-    this.#deliveries = this.#deliveries.filter((delivery) => {
-      if (delivery.deadline > now) {
-        note(delivery.deadline);
-        return true;
-      }
-      delivery.reject(new NotDelivered());
-      return false;
-    });
+    this.#mailbox.sweep(now);
   }
 
   // When time will bring work about, or a failing partition is tried again.
@@ -804,7 +666,7 @@ export class Loop implements TurnTaker {
   // which is cheaper than moving it with every request.
   #arm(): void {
     if (this.#closed) return;
-    const deadline = Math.max(this.#earliest, this.#sweptAt + SWEEP_INTERVAL);
+    const deadline = Math.max(this.#mailbox.earliest, this.#sweptAt + SWEEP_INTERVAL);
     const due = this.#busy || this.#paused ? Number.POSITIVE_INFINITY : this.#nextDue() + 1;
     const at = Math.min(deadline, due);
     if (at >= this.#timerAt) return;
@@ -816,25 +678,15 @@ export class Loop implements TurnTaker {
   #ring(): void {
     this.#timerAt = Number.POSITIVE_INFINITY;
     this.#cancelTimer = undefined;
-    const now = this.context.clock.now();
-    if (this.#earliest <= now) this.#sweep();
-    if (!this.#busy && this.#nextDue() < now) this.wake();
+    this.#sweep();
+    if (!this.#busy && this.#nextDue() < this.context.clock.now()) this.wake();
     this.#arm();
   }
 }
 
-type AnyHotRequest = ProduceRequest | LeaseRequest | CompleteRequest | RetryRequest;
-
 interface Delivered {
   readonly deliveries: readonly Delivery[];
   readonly companions: readonly PartitionBatch[];
-}
-
-// The dead queue has not taken the letters, and will not: nothing has happened.
-class NotDelivered extends Error {
-  constructor() {
-    super("dead queue is busy, try again");
-  }
 }
 
 // A partition that has failed is not tried yet.

@@ -5,7 +5,8 @@
 import type { QueueError } from "../errors.ts";
 import type { ItemRecord, ItemTable, StoredItem } from "../storage/storage.ts";
 import { Item } from "./item.ts";
-import type { Loop, Operation } from "./loop.ts";
+import type { Loop } from "./loop.ts";
+import type { Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 

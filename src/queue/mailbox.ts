@@ -1,0 +1,253 @@
+// What has been asked of a queue and is not answered yet. Requests wait here until a turn takes
+// them; leases stay until there are items for them. It bounds what waits, knows every deadline, and
+// is the one place where a hot request is answered. Synchronous; written by the loop of its queue.
+
+import { MESSAGES, QueueError, retryLater } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import type { ItemRecord } from "../storage/storage.ts";
+import type { Partition } from "./partition.ts";
+import type { PartitionBatch } from "./partition-batch.ts";
+import {
+  type CompleteRequest,
+  type HotRequest,
+  LeaseRequest,
+  type ProduceRequest,
+  type RetryRequest,
+} from "./requests.ts";
+
+export type AnyHotRequest = ProduceRequest | LeaseRequest | CompleteRequest | RetryRequest;
+
+/** A copy of a dead item on its way into the dead queue. */
+export interface Letter {
+  readonly sourceId: string;
+  readonly record: ItemRecord;
+}
+
+/** Letters from one partition, and who waits to hear of them. */
+export interface Delivery {
+  readonly letters: readonly Letter[];
+  /** What removes the originals, if it can be committed together with the copies. */
+  readonly companion: PartitionBatch | undefined;
+  /** When it is refused if no turn has taken it. */
+  readonly deadline: number;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** The dead queue has not taken the letters, and will not: nothing has happened. */
+export class NotDelivered extends Error {
+  constructor() {
+    super("dead queue is busy, try again");
+  }
+}
+
+/** Work of an operator: done step by step, other requests are served in between. */
+export interface Operation {
+  /** Those that must work for it. */
+  readonly partitions: readonly Partition[];
+  /** One bounded step; answers whether it was the last. */
+  step(): Promise<boolean>;
+  fail(error: QueueError): void;
+}
+
+/** What a turn takes: everything but leases and operations. */
+export interface Taken {
+  readonly produces: readonly ProduceRequest[];
+  readonly completes: readonly CompleteRequest[];
+  readonly retries: readonly RetryRequest[];
+  readonly deliveries: readonly Delivery[];
+}
+
+export class Mailbox {
+  /** Leases that wait, by client id and in order of arrival. */
+  readonly waiting = new Map<string, LeaseRequest>();
+  readonly operations: Operation[] = [];
+  /** Sum of the batch sizes in `waiting`. */
+  demand = 0;
+  /** The earliest deadline of anything unanswered, or earlier. */
+  earliest = Number.POSITIVE_INFINITY;
+  #produces: ProduceRequest[] = [];
+  #completes: CompleteRequest[] = [];
+  #retries: RetryRequest[] = [];
+  #deliveries: Delivery[] = [];
+  // What the turn under way has taken.
+  #taken: Taken | undefined;
+  #unanswered = 0;
+  // Answers everything that comes once the queue is closed.
+  #closed: QueueError | undefined;
+  readonly #limits: Limits;
+  // Over all queues of the server.
+  readonly #allWaiting: { leases: number };
+
+  constructor(limits: Limits, allWaiting: { leases: number }) {
+    this.#limits = limits;
+    this.#allWaiting = allWaiting;
+  }
+
+  /** Takes a request in; one that cannot be is answered at once. */
+  add(request: AnyHotRequest): boolean {
+    const refused = this.#refusal(request);
+    if (refused !== undefined) {
+      request.fail(refused);
+      return false;
+    }
+    switch (request.kind) {
+      case "produce":
+        this.#produces.push(request);
+        break;
+      case "lease":
+        this.waiting.set(request.clientId, request);
+        this.demand += request.batchSize;
+        this.#allWaiting.leases++;
+        break;
+      case "complete":
+        this.#completes.push(request);
+        break;
+      case "retry":
+        this.#retries.push(request);
+        break;
+    }
+    this.#unanswered++;
+    this.#noteDeadline(request.deadline);
+    return true;
+  }
+
+  #refusal(request: AnyHotRequest): QueueError | undefined {
+    if (this.#closed !== undefined) return this.#closed;
+    if (this.#queued >= this.#limits.queuedRequests) return retryLater(MESSAGES.overloaded);
+    if (request.kind !== "lease") return undefined;
+    if (this.waiting.has(request.clientId)) {
+      return new QueueError("invalid", MESSAGES.duplicateClientId);
+    }
+    const full = this.#allWaiting.leases >= this.#limits.waitingLeases;
+    return full ? retryLater(MESSAGES.overloaded) : undefined;
+  }
+
+  addOperation(operation: Operation): boolean {
+    const full = this.#queued >= this.#limits.queuedRequests;
+    const refused = this.#closed ?? (full ? retryLater(MESSAGES.overloaded) : undefined);
+    if (refused === undefined) this.operations.push(operation);
+    else operation.fail(refused);
+    return refused === undefined;
+  }
+
+  addDelivery(delivery: Delivery): boolean {
+    if (this.#closed !== undefined) {
+      delivery.reject(new NotDelivered());
+      return false;
+    }
+    this.#deliveries.push(delivery);
+    this.#noteDeadline(delivery.deadline);
+    return true;
+  }
+
+  get #queued(): number {
+    return (
+      this.#produces.length + this.#completes.length + this.#retries.length + this.operations.length
+    );
+  }
+
+  /** What waits, for statistics. */
+  get counts(): { produce: number; lease: number; complete: number; inFlight: number } {
+    return {
+      produce: this.#produces.length,
+      lease: this.waiting.size,
+      complete: this.#completes.length + this.#retries.length,
+      inFlight: this.#unanswered,
+    };
+  }
+
+  /** Hands everything but leases and operations to a turn. */
+  take(): Taken {
+    const taken = {
+      produces: this.#produces,
+      completes: this.#completes,
+      retries: this.#retries,
+      deliveries: this.#deliveries,
+    };
+    if (taken.produces.length > 0) this.#produces = [];
+    if (taken.completes.length > 0) this.#completes = [];
+    if (taken.retries.length > 0) this.#retries = [];
+    if (taken.deliveries.length > 0) this.#deliveries = [];
+    this.#taken = taken;
+    return taken;
+  }
+
+  /** The turn has ended; what it has left unanswered is answered with the error. */
+  endTurn(error: QueueError | undefined): void {
+    if (error !== undefined) {
+      for (const request of this.#inTurn()) this.answer(request, error);
+    }
+    this.#taken = undefined;
+  }
+
+  /** Answers a request, with an error or with what was planned; of several answers the first counts. */
+  answer(request: HotRequest<unknown>, error: QueueError | undefined): void {
+    if (request.settled) return;
+    this.#unanswered--;
+    if (request instanceof LeaseRequest) {
+      this.waiting.delete(request.clientId);
+      this.demand -= request.batchSize;
+      this.#allWaiting.leases--;
+    }
+    if (error === undefined) request.settle();
+    else request.fail(error);
+  }
+
+  /**
+   * Answers the requests whose time has passed. Those that a turn has taken may yet be executed,
+   * which their answer says.
+   */
+  sweep(now: number): void {
+    this.earliest = Number.POSITIVE_INFINITY;
+    const over = ({ deadline }: { readonly deadline: number }): boolean => {
+      if (deadline > now) this.#noteDeadline(deadline);
+      return deadline <= now;
+    };
+    for (const request of this.#inTurn()) {
+      if (!request.settled && over(request)) {
+        this.answer(request, retryLater(MESSAGES.outcomeUnknown));
+      }
+    }
+    for (const request of this.#waitingRequests()) {
+      if (!over(request)) continue;
+      const lease = request instanceof LeaseRequest;
+      this.answer(request, retryLater(lease ? MESSAGES.leaseTimeout : MESSAGES.requestTimeout));
+    }
+    const waits = (request: HotRequest<unknown>): boolean => !request.settled;
+    this.#produces = this.#produces.filter(waits);
+    this.#completes = this.#completes.filter(waits);
+    this.#retries = this.#retries.filter(waits);
+    this.#deliveries = this.#deliveries.filter((delivery) => {
+      if (!over(delivery)) return true;
+      delivery.reject(new NotDelivered());
+      return false;
+    });
+  }
+
+  /** Refuses everything from now on, and answers what no turn has taken. */
+  close(error: QueueError): void {
+    this.#closed = error;
+    for (const request of [...this.#waitingRequests()]) this.answer(request, error);
+    for (const delivery of this.#deliveries.splice(0)) delivery.reject(new NotDelivered());
+    for (const operation of this.operations.splice(0)) operation.fail(error);
+  }
+
+  *#waitingRequests(): Iterable<HotRequest<unknown>> {
+    yield* this.#produces;
+    yield* this.#completes;
+    yield* this.#retries;
+    yield* this.waiting.values();
+  }
+
+  *#inTurn(): Iterable<HotRequest<unknown>> {
+    if (this.#taken === undefined) return;
+    yield* this.#taken.produces;
+    yield* this.#taken.completes;
+    yield* this.#taken.retries;
+  }
+
+  #noteDeadline(deadline: number): void {
+    this.earliest = Math.min(this.earliest, deadline);
+  }
+}
