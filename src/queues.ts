@@ -15,7 +15,8 @@ import type { Storage, StoredPartition } from "./storage/storage.ts";
 
 // Rows of deleted queues that one step removes from storage.
 const SWEEP_STEP = 2_000;
-const SWEEP_RETRY = 5 * SECOND;
+// After what time storage is asked again for what it has failed to do.
+const RETRY = SECOND;
 
 /** Where one partition of a queue lies. */
 export interface PartitionPlace {
@@ -86,7 +87,11 @@ export class Queues {
   // The last change of the registry; the next one waits for it.
   #changing: Promise<unknown> = Promise.resolve();
   readonly #sweeping = new Set<Storage>();
-  readonly #sweepTimers = new Set<CancelTimer>();
+  readonly #timers = new Set<CancelTimer>();
+  // Queues whose record in storage may be another than that in memory.
+  readonly #doubtful = new Set<string>();
+  // Queues that wait until that is settled.
+  readonly #held = new Set<Queue>();
   #closed = false;
 
   private constructor(options: QueuesOptions) {
@@ -256,7 +261,7 @@ export class Queues {
       const { storages: _, ...rest } = settings;
       const partitions = made.map(({ key, number }) => ({ storage: names[number]!, key }));
       const record = { ...rest, createdAt: now, updatedAt: now, partitions };
-      await this.#records.putQueue(record.name, JSON.stringify(record));
+      await this.#write(record.name, record);
       await this.#start(record, made);
     });
   }
@@ -281,7 +286,7 @@ export class Queues {
       checkOrder(record);
       checkSettings(record, this.#context.limits.partitions);
       checkTimeouts(record);
-      await this.#records.putQueue(record.name, JSON.stringify(record));
+      await this.#write(record.name, record);
       entry.record = record;
       entry.queue.configure(rulesOf(record));
     });
@@ -296,7 +301,14 @@ export class Queues {
         throw invalid(`queue is a dead queue; '${user}' uses it as its dead_queue`);
       }
       const marked: QueueRecord = { ...record, deleted: true };
-      await this.#records.putQueue(name, JSON.stringify(marked));
+      try {
+        await this.#write(name, marked);
+      } catch (error) {
+        // Perhaps the queue is gone at the next start: it must not take anything before that is settled.
+        queue.loop.pause();
+        this.#held.add(queue);
+        throw error;
+      }
       this.#entries.delete(name);
       this.#names.splice(this.#indexOf(name), 1);
       await queue.close(new QueueError("failed", MESSAGES.queueShutdown));
@@ -311,7 +323,50 @@ export class Queues {
       await storage.dropPartitions(mine.map((each) => each.key));
       this.#sweep(storage);
     }
-    await this.#records.deleteQueue(record.name);
+    await this.#write(record.name, undefined);
+  }
+
+  // --- records ---
+
+  // Writes a record, or removes it. After a failure it is not known which one storage holds, so the
+  // one that memory holds is written again until that succeeds.
+  async #write(name: string, record: QueueRecord | undefined): Promise<void> {
+    try {
+      if (record === undefined) await this.#records.deleteQueue(name);
+      else await this.#records.putQueue(name, JSON.stringify(record));
+    } catch (error) {
+      if (this.#doubtful.size === 0) this.#settleLater();
+      this.#doubtful.add(name);
+      throw error;
+    }
+  }
+
+  async #settle(): Promise<void> {
+    for (const name of this.#doubtful) {
+      const entry = this.#entries.get(name);
+      if (entry === undefined) await this.#records.deleteQueue(name);
+      else await this.#records.putQueue(name, JSON.stringify(entry.record));
+      this.#doubtful.delete(name);
+    }
+    for (const queue of this.#held) queue.loop.resume();
+    this.#held.clear();
+  }
+
+  #settleLater(): void {
+    this.#later(() => {
+      this.#enqueue(() => this.#settle()).catch(() => this.#settleLater());
+    });
+  }
+
+  // Calls back after a while, unless the registry is closed before.
+  #later(work: () => void): void {
+    if (this.#closed) return;
+    const { clock } = this.#context;
+    const cancel = clock.wakeAt(clock.now() + RETRY, () => {
+      this.#timers.delete(cancel);
+      work();
+    });
+    this.#timers.add(cancel);
   }
 
   // Removes the rows of dropped partitions, a few at a time, so that nobody waits for it.
@@ -325,28 +380,30 @@ export class Queues {
         else this.#sweeping.delete(storage);
       } catch (err) {
         this.#context.log.warn({ err, storage: storage.name }, "cannot remove deleted queues yet");
-        const cancel = this.#context.clock.wakeAt(this.#context.clock.now() + SWEEP_RETRY, () => {
-          this.#sweepTimers.delete(cancel);
-          void step();
-        });
-        this.#sweepTimers.add(cancel);
+        this.#later(() => void step());
       }
     };
     setImmediate(() => void step());
   }
 
-  // Changes wait for each other. What storage refuses is the client's to try again.
-  #change<T>(work: () => Promise<T>): Promise<T> {
-    const next = this.#changing.then(async () => {
-      if (this.#closed) throw new QueueError("failed", MESSAGES.serviceShutdown);
-      try {
-        return await work();
-      } catch (error) {
-        if (error instanceof QueueError) throw error;
-        this.#context.log.error({ err: error }, "queue records cannot be changed");
-        throw retryLater(MESSAGES.internalRetry, error);
-      }
-    });
+  // What storage refuses is the client's to try again.
+  async #change(work: () => Promise<void>): Promise<void> {
+    try {
+      await this.#enqueue(async () => {
+        if (this.#closed) throw new QueueError("failed", MESSAGES.serviceShutdown);
+        await this.#settle();
+        await work();
+      });
+    } catch (error) {
+      if (error instanceof QueueError) throw error;
+      this.#context.log.error({ err: error }, "queue records cannot be changed");
+      throw retryLater(MESSAGES.internalRetry, error);
+    }
+  }
+
+  // Changes wait for each other.
+  #enqueue(work: () => Promise<void>): Promise<void> {
+    const next = this.#changing.then(work);
     this.#changing = next.catch(() => undefined);
     return next;
   }
@@ -393,7 +450,7 @@ export class Queues {
   /** Ends all queues: what waits gets `queue is shutting down`. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const cancel of this.#sweepTimers) cancel();
+    for (const cancel of this.#timers) cancel();
     await this.#changing;
     const error = new QueueError("failed", MESSAGES.queueShutdown);
     await Promise.all([...this.#entries.values()].map(({ queue }) => queue.close(error)));

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
+import type { Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { payloads, setup, type TestServer, temporaryDirectory } from "../support/server.ts";
 
@@ -176,6 +177,68 @@ for (const driver of ["memory", "sqlite"]) {
     });
   });
 }
+
+// --- queue records ---
+
+const RECORDS: readonly [what: string, path: string, request: object, leaves: object][] = [
+  [
+    "create",
+    "queues.create",
+    { queue_name: "r", lease_timeout: "1m", expire_timeout: "1h", requested_partitions: 1 },
+    { q: "1m0s" },
+  ],
+  ["update", "queues.update", { queue_name: "q", lease_timeout: "5m" }, { q: "1m0s" }],
+  ["delete", "queues.delete", { queue_name: "q" }, { q: "1m0s" }],
+];
+
+for (const [what, path, request, leaves] of RECORDS) {
+  for (const fault of ["fail", "lose-reply"] as const) {
+    test(`a ${what} whose write fails (${fault}) is answered 454 and changes nothing, also after a restart`, async (t) => {
+      const dataDir = temporaryDirectory(t);
+      let storage: FaultyStorage | undefined;
+      const wrapStorage = (inner: Storage): Storage => {
+        storage = new FaultyStorage(inner);
+        return storage.storage;
+      };
+      const server = await setup(t, { dataDir }, { wrapStorage });
+      await server.createQueue("q");
+      await server.produce("q", "before");
+      const records = async (on: TestServer): Promise<object> => {
+        const { items } = await on.ok("queues.list", {});
+        return Object.fromEntries(
+          items.map((info: { queue_name: string; lease_timeout: string }) => [
+            info.queue_name,
+            info.lease_timeout,
+          ]),
+        );
+      };
+      storage!.next("putQueue", fault);
+      const { status, body } = await server.call(path, request);
+      assert.deepEqual([status, body.message], [454, RETRY]);
+      assert.deepEqual(await records(server), leaves);
+      // What is produced now may be answered only once it is sure that the queue stays.
+      const produced = server.produce("q", "after");
+      await server.advance("2s");
+      await produced;
+      await server.server.stop();
+      const restarted = await setup(t, { dataDir });
+      assert.deepEqual(await records(restarted), leaves);
+      assert.deepEqual(payloads(await restarted.lease("q", 9)), ["before", "after"]);
+      assert.equal((await restarted.call(path, request)).status, 200);
+    });
+  }
+}
+
+test("a deleted queue whose record cannot be removed yet stays deleted, and its name can be used again", async (t) => {
+  const { server, storage } = await faulty(t, "sqlite");
+  await server.produce("q", "old");
+  storage.next("deleteQueue", "fail");
+  assert.equal((await server.call("queues.delete", { queue_name: "q" })).status, 454);
+  const { body } = await server.call("queues.info", { queue_name: "q" });
+  assert.equal(body.message, "queue does not exist; no such queue named 'q'");
+  await server.createQueue("q");
+  assert.deepEqual(await server.list("q"), []);
+});
 
 // --- how much is written ---
 
