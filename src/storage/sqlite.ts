@@ -9,6 +9,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { QueueError } from "../errors.ts";
+import { RemovedRows } from "./removed-rows.ts";
 import {
   type Expiry,
   type ItemTable,
@@ -19,6 +20,7 @@ import {
   type PartitionChanges,
   type PartitionState,
   type ReadOptions,
+  type SeqRange,
   type Storage,
   type StoredItem,
   type StoredPartition,
@@ -92,6 +94,12 @@ const MIGRATIONS: readonly string[] = [
     source_id TEXT NOT NULL,
     PRIMARY KEY (partition, source_id)
   ) WITHOUT ROWID;
+  CREATE TABLE removed (
+    partition INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
+    bits BLOB NOT NULL,
+    PRIMARY KEY (partition, chunk)
+  ) WITHOUT ROWID;
   `,
 ];
 
@@ -104,7 +112,17 @@ const HEADER =
 // widest statement that fits: each row then binds its record only.
 const INSERT_ROWS = [64, 8, 1] as const;
 
-const TABLES_OF_A_PARTITION = ["items", "scheduled", "leases", "expiries", "sources"] as const;
+const TABLES_OF_A_PARTITION = [
+  "items",
+  "scheduled",
+  "leases",
+  "expiries",
+  "sources",
+  "removed",
+] as const;
+
+// A range of at least so many items is deleted at once: that rewrites few pages for many rows.
+const RANGE_MIN = 256;
 
 type HeaderRow = [number, number, number, number, number, number, string, number];
 type ItemRow = [...HeaderRow, string, Uint8Array | null];
@@ -217,12 +235,17 @@ class SqliteStorage implements Storage {
   readonly #db: DatabaseSync;
   readonly #lock: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
+  readonly #removed = new RemovedRows();
 
   constructor(name: string, file: string, db: DatabaseSync, lock: DatabaseSync) {
     this.name = name;
     this.#file = file;
     this.#db = db;
     this.#lock = lock;
+    const rows = this.#read("SELECT partition, chunk, bits FROM removed").iterate();
+    for (const row of rows) {
+      this.#removed.load(...(row as unknown as [number, number, Uint8Array]));
+    }
   }
 
   async commit(changes: readonly PartitionChanges[]): Promise<void> {
@@ -274,6 +297,7 @@ class SqliteStorage implements Storage {
           left -= this.#removeSome(table, key, left);
           if (left <= 0) return true;
         }
+        this.#removed.forget(key);
         this.#prepare("DELETE FROM partitions WHERE key = ?").run(key);
       }
     });
@@ -285,6 +309,7 @@ class SqliteStorage implements Storage {
     ).get(key) as unknown as [number, number, number, number, number] | undefined;
     if (row === undefined) throw new Error(`no partition ${key} in '${this.#file}'`);
     const [head, tail, total, scheduled, createdSum] = row;
+    const removed = this.#removed.of(key);
     const leased = this.#read(
       `SELECT ${HEADER} FROM items WHERE partition = ? AND seq < ? ORDER BY seq`,
     ).all(key, head) as unknown as HeaderRow[];
@@ -293,7 +318,7 @@ class SqliteStorage implements Storage {
     ).all(key) as unknown as [number, number, number, number][];
     return {
       counters: { head, tail, total, scheduled, createdSum },
-      leased: leased.map(withoutRecord),
+      leased: leased.filter(([seq]) => removed?.has(seq) !== true).map(withoutRecord),
       leases: leases.map(([first, last, deadline, leasedAt]) => ({
         first,
         last,
@@ -311,18 +336,21 @@ class SqliteStorage implements Storage {
     const { from, before, limit, bytesMax, records } = options;
     const statement = this.#read(
       `SELECT ${HEADER}${records ? ", text, payload" : ""} FROM ${table}
-       WHERE partition = ? AND seq >= ? AND seq < ? ORDER BY seq LIMIT ?`,
+       WHERE partition = ? AND seq >= ? AND seq < ? ORDER BY seq`,
     );
-    if (!records) {
-      return (statement.all(key, from, before, limit) as unknown as HeaderRow[]).map(withoutRecord);
-    }
+    const removed = table === "items" ? this.#removed.of(key) : undefined;
     const items: StoredItem[] = [];
+    if (limit <= 0) return items;
     let bytes = 0;
-    for (const row of statement.iterate(key, from, before, limit)) {
-      const item = withRecord(row as unknown as ItemRow);
+    for (const row of statement.iterate(key, from, before)) {
+      const [seq] = row as unknown as HeaderRow;
+      if (removed?.has(seq) === true) continue;
+      const item = records
+        ? withRecord(row as unknown as ItemRow)
+        : withoutRecord(row as unknown as HeaderRow);
       items.push(item);
       bytes += item.record.payload.length;
-      if (bytes >= bytesMax) break;
+      if (items.length >= limit || bytes >= bytesMax) break;
     }
     return items;
   }
@@ -382,10 +410,11 @@ class SqliteStorage implements Storage {
     this.#add("scheduled", key, change.addsScheduled);
     for (const lease of change.leases) this.#lease(key, lease);
     for (const move of change.moves) this.#move(key, move);
-    for (const range of change.removes) this.#remove("items", key, range.first, range.last);
-    for (const range of change.removesScheduled) {
-      this.#remove("scheduled", key, range.first, range.last);
+    for (const range of change.removes) {
+      if (range.last - range.first >= RANGE_MIN) this.#remove("items", key, range);
+      else this.#removed.mark(key, range);
     }
+    for (const range of change.removesScheduled) this.#remove("scheduled", key, range);
     for (const first of change.releases) {
       this.#prepare("DELETE FROM leases WHERE partition = ? AND first = ?").run(key, first);
     }
@@ -409,9 +438,31 @@ class SqliteStorage implements Storage {
     for (const id of change.removesSource) {
       this.#prepare("DELETE FROM sources WHERE partition = ? AND source_id = ?").run(key, id);
     }
+    this.#writeRemoved(key);
+  }
+
+  #writeRemoved(key: number): void {
+    const { ranges, writes, drops } = this.#removed.changes(key);
+    for (const range of ranges) this.#remove("items", key, range);
+    for (const { chunk, bits } of writes) {
+      this.#prepare("INSERT OR REPLACE INTO removed (partition, chunk, bits) VALUES (?, ?, ?)").run(
+        key,
+        chunk,
+        bits,
+      );
+    }
+    for (const chunk of drops) {
+      this.#prepare("DELETE FROM removed WHERE partition = ? AND chunk = ?").run(key, chunk);
+    }
   }
 
   #add(table: ItemTable, key: number, items: readonly StoredItem[]): void {
+    if (items.length === 0) return;
+    if (table === "items") {
+      let bytes = 0;
+      for (const { record } of items) bytes += record.text.length + record.payload.length;
+      this.#removed.noteAdded(key, items.length, bytes);
+    }
     for (let start = 0; start < items.length; ) {
       const run = runLength(items, start);
       for (let done = 0; done < run; ) {
@@ -459,18 +510,21 @@ class SqliteStorage implements Storage {
   }
 
   #move(key: number, move: Move): void {
+    const gone = move.from === "items" && this.#removed.of(key)?.has(move.fromSeq) === true;
     const inserted = this.#prepare(
       `INSERT INTO ${move.to} (${COLUMNS})
        SELECT partition, ?, created_at, ?, ?, 0, ?, source_id, max_attempts, text, payload
        FROM ${move.from} WHERE partition = ? AND seq = ?`,
     ).run(move.toSeq, move.expireAt, move.attempts, move.dueAt, key, move.fromSeq);
-    if (inserted.changes !== 1) {
+    if (gone || inserted.changes !== 1) {
       throw new Error(`no item ${move.fromSeq} in ${move.from} of partition ${key}`);
     }
-    this.#remove(move.from, key, move.fromSeq, move.fromSeq);
+    const range = { first: move.fromSeq, last: move.fromSeq };
+    if (move.from === "items") this.#removed.mark(key, range);
+    else this.#remove(move.from, key, range);
   }
 
-  #remove(table: ItemTable, key: number, first: number, last: number): void {
+  #remove(table: ItemTable, key: number, { first, last }: SeqRange): void {
     if (first === last) {
       this.#prepare(`DELETE FROM ${table} WHERE partition = ? AND seq = ?`).run(key, first);
     } else {
@@ -490,6 +544,7 @@ class SqliteStorage implements Storage {
       leases: "first",
       expiries: "at, first",
       sources: "source_id",
+      removed: "chunk",
     }[table];
     const { changes } = this.#prepare(
       `DELETE FROM ${table} WHERE partition = ?1 AND (${column}) IN
@@ -505,8 +560,10 @@ class SqliteStorage implements Storage {
     try {
       const result = work();
       this.#prepare("COMMIT").run();
+      this.#removed.commit();
       return result;
     } catch (error) {
+      this.#removed.rollback();
       if (this.#db.isTransaction) this.#prepare("ROLLBACK").run();
       throw error;
     }

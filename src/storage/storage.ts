@@ -99,7 +99,7 @@ export interface PartitionChanges {
   readonly addsScheduled: readonly StoredItem[];
   readonly leases: readonly LeaseMark[];
   readonly moves: readonly Move[];
-  /** Ranges to remove; numbers in them that do not exist are passed over. */
+  /** Ranges to remove; numbers in them that are gone are passed over, none is yet to be given. */
   readonly removes: readonly SeqRange[];
   readonly removesScheduled: readonly SeqRange[];
   /** The `first` of lease marks that cover nothing any more. */

@@ -443,7 +443,9 @@ export function testStorage(
       const step = fc.record({
         adds: fc.nat(70),
         leased: fc.boolean(),
-        removes: fc.array(fc.tuple(fc.nat(400), fc.nat(20)), { maxLength: 3 }),
+        removes: fc.array(fc.tuple(fc.nat(400), fc.oneof(fc.nat(20), fc.nat(400))), {
+          maxLength: 3,
+        }),
         moves: fc.nat(3),
         reopen: fc.integer({ min: 0, max: 9 }),
       });
@@ -465,8 +467,9 @@ export function testStorage(
             });
             const ranges = removes.map(([back, length]) => ({
               first: Math.max(tail - back, 1),
-              last: Math.max(tail - back, 1) + length,
+              last: Math.min(Math.max(tail - back, 1) + length, tail),
             }));
+            tail++;
             for (const { first, last } of ranges) {
               for (let seq = first; seq <= last; seq++) model.delete(seq);
             }
