@@ -7,8 +7,8 @@ import { type CancelTimer, SECOND } from "./clock.ts";
 import { formatDuration } from "./duration.ts";
 import { invalid, MESSAGES, QueueError, retryLater } from "./errors.ts";
 import { checkDeadQueueName } from "./names.ts";
+import type { QueueContext, QueueRules } from "./queue/context.ts";
 import { newIdPrefix } from "./queue/ids.ts";
-import type { QueueContext, QueueRules } from "./queue/loop.ts";
 import { Partition } from "./queue/partition.ts";
 import { Queue } from "./queue/queue.ts";
 import type { Storage, StoredPartition } from "./storage/storage.ts";
@@ -66,7 +66,7 @@ export interface PartitionStorage {
 }
 
 export interface QueuesOptions {
-  readonly context: Omit<QueueContext, "findLoop">;
+  readonly context: Omit<QueueContext, "findDeadQueue">;
   /** Where queue records are kept. */
   readonly records: Storage;
   readonly partitions: readonly PartitionStorage[];
@@ -97,7 +97,7 @@ export class Queues {
   private constructor(options: QueuesOptions) {
     this.#context = {
       ...options.context,
-      findLoop: (name) => this.#entries.get(name)?.queue.loop,
+      findDeadQueue: (name) => this.#entries.get(name)?.queue.loop,
     };
     this.#records = options.records;
     this.#storages = options.partitions;
@@ -179,7 +179,7 @@ export class Queues {
       } catch (err) {
         const fields = { err, queue: record.name, partition: each.number };
         this.#context.log.warn(fields, "partition is failing");
-        partition.failures = 1;
+        partition.distrust(this.#context.clock.now());
       }
       partitions.push(partition);
     }

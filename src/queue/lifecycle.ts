@@ -21,10 +21,10 @@ export interface LifecycleRules {
   readonly leaseGrace: number;
 }
 
-/** When something of a partition is due next: the time after which `lifecycle` has work. */
-export function nextDue(partition: Partition, rules: LifecycleRules): number {
+/** When something of a partition is due next: the time after which there is work here. */
+export function nextDue(partition: Partition, leaseGrace: number): number {
   return Math.min(
-    partition.nextLeaseEnd + rules.leaseGrace,
+    partition.nextLeaseEnd + leaseGrace,
     partition.scheduled.first?.at ?? Number.POSITIVE_INFINITY,
     partition.expiries.first?.at ?? Number.POSITIVE_INFINITY,
   );

@@ -7,71 +7,25 @@
 // Modes: idle -> busy (a turn is under way) -> idle; paused (requests are accepted, none is
 // processed); closed (every request is refused). Deadlines of requests are kept in every mode.
 
-import { type CancelTimer, type Clock, MILLISECOND, SECOND } from "../clock.ts";
+import { type CancelTimer, MILLISECOND } from "../clock.ts";
 import { MESSAGES, QueueError, retryLater } from "../errors.ts";
-import type { Limits } from "../limits.ts";
-import type { Logger } from "../log.ts";
-import type { ItemRecord, StoredItem } from "../storage/storage.ts";
-import { EXPIRY_SPAN } from "../storage/storage.ts";
-import { applyRetry, Batch, claimRetry } from "./batch.ts";
-import { Item } from "./item.ts";
-import { endLeases, fireScheduled, nextDue, splitExpired } from "./lifecycle.ts";
-import {
-  type AnyHotRequest,
-  type Delivery,
-  type Letter,
-  Mailbox,
-  NotDelivered,
-  type Operation,
-} from "./mailbox.ts";
-import type { Partition, ReadyBudget } from "./partition.ts";
+import type { Storage } from "../storage/storage.ts";
+import { Batch } from "./batch.ts";
+import { Commits } from "./commits.ts";
+import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
+import { DELIVERY_TIMEOUT, DeadLetters } from "./dead-letters.ts";
+import type { Item } from "./item.ts";
+import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
+import { type AnyHotRequest, type Letter, Mailbox, type Operation } from "./mailbox.ts";
+import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
-import {
-  type CompleteRequest,
-  type HotRequest,
-  LeaseRequest,
-  type RetryRequest,
-} from "./requests.ts";
-import type { Turns, TurnTaker } from "./turns.ts";
-
-// A storage that fails is asked again after this time, doubled with each failure.
-const BACKOFF_MIN = 100 * MILLISECOND;
-const BACKOFF_MAX = 5 * SECOND;
-
-// How long a dead letter waits for its queue's loop before the sender goes on with other work, and
-// how long that goes on before the next try.
-const DELIVERY_TIMEOUT = 500 * MILLISECOND;
-const DELIVERY_RETRY = SECOND;
-const LETTERS_MAX = 256;
+import type { CompleteRequest, HotRequest, LeaseRequest, RetryRequest } from "./requests.ts";
+import type { TurnTaker } from "./turns.ts";
 
 // Deadlines are checked at most this often, however many there are.
 const SWEEP_INTERVAL = 5 * MILLISECOND;
 
-/** What the record of a queue says about how its items live. Times in microseconds. */
-export interface QueueRules {
-  readonly leaseTimeout: number;
-  readonly expireTimeout: number;
-  /** 0: any number. */
-  readonly maxAttempts: number;
-  /** "": none. */
-  readonly deadQueue: string;
-}
-
-/** What all queues of a server share. */
-export interface QueueContext {
-  readonly clock: Clock;
-  readonly limits: Limits;
-  readonly turns: Turns;
-  readonly budget: ReadyBudget;
-  /** Leases that wait, over all queues. */
-  readonly waiting: { leases: number };
-  readonly log: Logger;
-  /** Microseconds by which a lease outlives its deadline. */
-  readonly leaseGrace: number;
-  readonly findLoop: (queue: string) => Loop | undefined;
-}
-
-export class Loop implements TurnTaker {
+export class Loop implements TurnTaker, DeadQueue {
   readonly name: string;
   readonly partitions: readonly Partition[];
   readonly context: QueueContext;
@@ -82,6 +36,8 @@ export class Loop implements TurnTaker {
   readonly #order: Partition[];
 
   readonly #mailbox: Mailbox;
+  readonly #commits: Commits;
+  readonly #deadLetters: DeadLetters;
 
   #busy = false;
   #awake = false;
@@ -92,8 +48,6 @@ export class Loop implements TurnTaker {
   #onIdle: (() => void) | undefined;
 
   #sweptAt = 0;
-  // Until when the dead queue is left alone, after it has not taken what was sent to it.
-  #buryAt = 0;
   #timerAt = Number.POSITIVE_INFINITY;
   #cancelTimer: CancelTimer | undefined;
 
@@ -108,6 +62,8 @@ export class Loop implements TurnTaker {
     this.partitions = partitions;
     this.context = context;
     this.#mailbox = new Mailbox(context.limits, context.waiting);
+    this.#commits = new Commits(name, this.#mailbox, context);
+    this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits);
     this.#order = [...partitions];
     this.wake();
   }
@@ -130,10 +86,10 @@ export class Loop implements TurnTaker {
     if (this.#mailbox.addOperation(operation)) this.wake();
   }
 
-  /**
-   * Takes copies of dead items into partition 0. With a companion from the same storage, originals
-   * and copies change in one commit; the caller applies the companion after this has resolved.
-   */
+  get deadStorage(): Storage {
+    return this.partitions[0]!.storage;
+  }
+
   deliver(letters: readonly Letter[], companion: PartitionBatch | undefined): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const deadline = this.context.clock.now() + DELIVERY_TIMEOUT;
@@ -206,7 +162,7 @@ export class Loop implements TurnTaker {
   // A defect: the batch at hand fails, and memory is read anew. The loop goes on.
   #fault(error: unknown): void {
     this.context.log.error({ err: error, queue: this.name }, "queue loop failed");
-    for (const partition of this.partitions) this.#distrust(partition);
+    for (const partition of this.partitions) partition.distrust(this.context.clock.now());
     this.#endTurn(false, retryLater(MESSAGES.internalRetry));
   }
 
@@ -229,7 +185,8 @@ export class Loop implements TurnTaker {
       if (partition.stale || now < this.#restsUntil(partition)) continue;
       const expiry = partition.expiries.first;
       if (expiry !== undefined && expiry.at < now) {
-        progress = (await this.#expire(partition, now)) || progress;
+        const buried = await this.#deadLetters.buryExpired(partition, now, this.rules);
+        progress = buried || progress;
       }
     }
     const { operations } = this.#mailbox;
@@ -263,7 +220,7 @@ export class Loop implements TurnTaker {
         }
         if (partition.needsReady(wanted)) await partition.fillReady(wanted);
       } catch (error) {
-        this.#failed(partition, error);
+        if (!(error instanceof StillFailing)) this.#commits.distrust(partition, error);
         usable ??= [...this.#order];
         usable = usable.filter((each) => each !== partition);
       }
@@ -283,8 +240,8 @@ export class Loop implements TurnTaker {
     if (partition.stale) await partition.load();
     if (rests) return;
     const probe = new PartitionBatch(partition, this.context.clock.now());
-    await this.context.turns.committer(partition.storage).commit([probe]);
-    this.#works(partition);
+    await this.#commits.write(partition.storage, [probe]);
+    this.#commits.trust(partition);
   }
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
@@ -294,7 +251,10 @@ export class Loop implements TurnTaker {
     const { limits, leaseGrace } = this.context;
     const order = usable === this.#order ? this.#order : [...usable];
     const batch = new Batch(order, { ...rules, leaseReplyBytes: limits.leaseReplyBytes }, now);
-    const delivered = await this.#planDeliveries(batch, deliveries);
+    const delivered = await this.#deadLetters.planDeliveries(batch, deliveries, {
+      partition: this.partitions[0]!,
+      expireTimeout: rules.expireTimeout,
+    });
     if (usable.length > 0) {
       batch.produce(produces);
       const { waiting } = this.#mailbox;
@@ -306,33 +266,36 @@ export class Loop implements TurnTaker {
       const partition = this.#partitionOf(request);
       if (partition !== undefined) batch.complete(partition, request);
     }
-    const burials: RetryRequest[] = [];
+    const burials = new Map<Partition, RetryRequest[]>();
     for (const request of retries) {
       const partition = this.#partitionOf(request);
       if (partition === undefined) continue;
-      if (rules.deadQueue !== "" && request.items.some((item) => item.dead)) burials.push(request);
-      else batch.retry(partition, request);
+      if (rules.deadQueue === "" || !request.items.some((item) => item.dead)) {
+        batch.retry(partition, request);
+      } else {
+        const requests = burials.get(partition);
+        if (requests === undefined) burials.set(partition, [request]);
+        else requests.push(request);
+      }
     }
-    const lifecycle = {
-      ...rules,
-      leaseGrace,
-      hasDeadQueue: rules.deadQueue !== "",
-    };
+    const lifecycle = { ...rules, leaseGrace, hasDeadQueue: rules.deadQueue !== "" };
     const dead: Item[][] = [];
     for (const partition of usable) {
-      if (now < this.#restsUntil(partition) || nextDue(partition, lifecycle) >= now) continue;
+      if (now < this.#restsUntil(partition) || nextDue(partition, leaseGrace) >= now) continue;
       const part = batch.part(partition);
       dead[partition.number] = [...endLeases(part, lifecycle)];
       fireScheduled(part, lifecycle);
     }
-    const progress = await this.#commit([...batch.parts], delivered);
+    const progress = await this.#commits.commit(batch.parts, delivered);
 
-    for (const request of burials) {
-      await this.#bury(this.partitions[request.partition]!, [], request);
+    for (const [partition, requests] of burials) {
+      await this.#deadLetters.buryRetried(partition, requests, rules);
     }
     for (const partition of usable) {
       const items = dead[partition.number];
-      if (items !== undefined && items.length > 0) await this.#bury(partition, items, undefined);
+      if (items !== undefined && items.length > 0) {
+        await this.#deadLetters.buryEnded(partition, items, rules);
+      }
     }
     const taken = produces.length + completes.length + retries.length + deliveries.length;
     return progress || taken > 0 || dead.length > 0;
@@ -346,240 +309,11 @@ export class Loop implements TurnTaker {
     return undefined;
   }
 
-  // Commits the parts, one transaction for each storage, and answers what they serve. Storages
-  // fail apart: the requests of a part share the fate of its storage alone.
-  async #commit(parts: readonly PartitionBatch[], delivered: Delivered): Promise<boolean> {
-    const groups = new Map<Partition["storage"], PartitionBatch[]>();
-    let progress = false;
-    for (const part of parts) {
-      part.finish();
-      if (!part.touched) {
-        await this.#serveAll(part);
-        continue;
-      }
-      progress = true;
-      const group = groups.get(part.of.storage);
-      if (group === undefined) groups.set(part.of.storage, [part]);
-      else group.push(part);
-    }
-    const commits: Promise<void>[] = [];
-    for (const [storage, group] of groups) {
-      const withCompanions = group.some((part) => part.of.number === 0)
-        ? [...group, ...delivered.companions]
-        : group;
-      commits.push(
-        this.context.turns
-          .committer(storage)
-          .commit(withCompanions)
-          .then(
-            () => this.#committed(group, delivered),
-            (error: unknown) => this.#notCommitted(group, delivered, error),
-          ),
-      );
-    }
-    if (commits.length === 1) await commits[0];
-    else if (commits.length > 1) await Promise.all(commits);
-    return progress;
-  }
-
-  async #committed(group: readonly PartitionBatch[], delivered: Delivered): Promise<void> {
-    for (const part of group) {
-      if (part.of.failures > 0) this.#works(part.of);
-      part.apply();
-    }
-    for (const part of group) {
-      await this.#serveAll(part);
-      if (part.of.number === 0) for (const delivery of delivered.deliveries) delivery.resolve();
-    }
-  }
-
-  #notCommitted(group: readonly PartitionBatch[], delivered: Delivered, error: unknown): void {
-    for (const part of group) {
-      part.discard();
-      this.#failed(part.of, error);
-      for (const request of part.served) {
-        if (request instanceof LeaseRequest) request.undeal();
-        this.#answer(request, retryLater(MESSAGES.internalRetry, error));
-      }
-      if (part.of.number === 0) {
-        const refused = retryLater(MESSAGES.internalRetry, error);
-        for (const delivery of delivered.deliveries) delivery.reject(refused);
-      }
-    }
-  }
-
-  async #serveAll(part: PartitionBatch): Promise<void> {
-    for (const request of part.served) {
-      if (request.doubt !== undefined) await this.#resolveDoubt(request);
-      this.#answer(request, request.error);
-    }
-  }
-
-  async #resolveDoubt(request: HotRequest<unknown>): Promise<void> {
-    const { partition, seq, ifWaiting } = request.doubt!;
-    try {
-      const found = await partition.storage.readItems(partition.key, "items", {
-        from: seq,
-        before: seq + 1,
-        limit: 1,
-        bytesMax: 1,
-        records: false,
-      });
-      if (found.length > 0) request.error = ifWaiting;
-    } catch (error) {
-      request.error = retryLater(MESSAGES.internalRetry, error);
-    }
-  }
-
-  // --- dead letters ---
-
-  // Plans the copies that other queues send here. A letter whose source is here already is a
-  // repetition after a crash, and is passed over.
-  async #planDeliveries(batch: Batch, deliveries: readonly Delivery[]): Promise<Delivered> {
-    const partition = this.partitions[0]!;
-    if (deliveries.length === 0) return NOTHING_DELIVERED;
-    const ids = deliveries.flatMap((delivery) => delivery.letters.map((l) => l.sourceId));
-    let known: Set<string>;
-    try {
-      if (partition.stale) throw new Error("partition 0 is failing");
-      known = new Set(await partition.storage.findSources(partition.key, ids));
-    } catch (error) {
-      for (const each of deliveries) each.reject(retryLater(MESSAGES.internalRetry, error));
-      return NOTHING_DELIVERED;
-    }
-    const part = batch.part(partition);
-    part.touched = true;
-    for (const { sourceId, record } of deliveries.flatMap((delivery) => delivery.letters)) {
-      if (known.has(sourceId)) continue;
-      known.add(sourceId);
-      const item = new Item(record, 0);
-      item.sourceId = sourceId;
-      item.createdAt = batch.now;
-      item.expireAt = batch.now + this.rules.expireTimeout;
-      part.add(item);
-    }
-    const companions = deliveries.flatMap((each) => each.companion ?? []);
-    return { deliveries, companions };
-  }
-
-  // Moves leased items to the dead queue, and does what else the retry that killed them asks.
-  async #bury(
-    partition: Partition,
-    dead: readonly Item[],
-    request: RetryRequest | undefined,
-  ): Promise<void> {
-    if (partition.stale) {
-      if (request !== undefined) this.#answer(request, retryLater(MESSAGES.internalRetry));
-      return;
-    }
-    const now = this.context.clock.now();
-    if (request !== undefined && now < this.#buryAt) {
-      this.#answer(request, retryLater(new NotDelivered().message));
-      return;
-    }
-    const part = new PartitionBatch(partition, now);
-    let buried = dead.slice(0, LETTERS_MAX);
-    if (request === undefined) {
-      for (const item of buried) {
-        part.claim(item);
-        part.remove(item);
-      }
-    } else {
-      part.served.push(request);
-      const items = claimRetry(part, request);
-      if (items !== undefined) {
-        applyRetry(part, items, request.items);
-        buried = items.filter((_, i) => request.items[i]!.dead);
-      }
-    }
-    if (buried.length === 0) await this.#commit([part], NOTHING_DELIVERED);
-    else await this.#moveToDeadQueue(part, buried);
-  }
-
-  // Commits a part that removes items together with the copies of them in the dead queue: in one
-  // transaction if both share a storage, else the copies first.
-  async #moveToDeadQueue(
-    part: PartitionBatch,
-    buried: readonly { readonly seq: number; readonly record?: ItemRecord }[],
-  ): Promise<void> {
-    const { of: partition } = part;
-    const target = this.context.findLoop(this.rules.deadQueue);
-    if (target === undefined) {
-      this.context.log.warn(
-        { queue: this.name, deadQueue: this.rules.deadQueue, items: buried.length },
-        "dead queue does not exist; dead items were removed",
-      );
-      await this.#commit([part], NOTHING_DELIVERED);
-      return;
-    }
-    part.finish();
-    try {
-      const letters: Letter[] = [];
-      for (const { seq } of buried) {
-        const read = { from: seq, before: seq + 1, limit: 1, bytesMax: 1, records: true };
-        for (const item of await partition.storage.readItems(partition.key, "items", read)) {
-          letters.push({ sourceId: partition.ids.id(seq), record: item.record });
-        }
-      }
-      const together = target.partitions[0]!.storage === partition.storage;
-      await target.deliver(letters, together ? part : undefined);
-      if (!together) await this.context.turns.committer(partition.storage).commit([part]);
-    } catch (error) {
-      if (error instanceof NotDelivered) {
-        part.discard();
-        for (const request of part.served) this.#answer(request, retryLater(error.message));
-      } else {
-        this.#notCommitted([part], NOTHING_DELIVERED, error);
-      }
-      this.#buryAt = this.context.clock.now() + DELIVERY_RETRY;
-      return;
-    }
-    await this.#committed([part], NOTHING_DELIVERED);
-  }
-
-  // Removes what has expired among the items of the expiry that is due first.
-  async #expire(partition: Partition, now: number): Promise<boolean> {
-    const expiry = partition.expiries.first!;
-    const part = new PartitionBatch(partition, now);
-    let waiting: StoredItem[];
-    try {
-      const items = await partition.storage.readItems(partition.key, "items", {
-        from: expiry.first,
-        before: expiry.first + EXPIRY_SPAN,
-        limit: EXPIRY_SPAN,
-        bytesMax: Number.MAX_SAFE_INTEGER,
-        records: false,
-      });
-      const { head } = partition.counters;
-      waiting = items.filter((item) => item.seq >= head && !partition.leased.has(item.seq));
-    } catch (error) {
-      this.#failed(partition, error);
-      return false;
-    }
-    const { expired, nextAt } = splitExpired(waiting, now);
-    const buries = this.rules.deadQueue !== "";
-    const leaving = buries ? expired.slice(0, LETTERS_MAX) : expired;
-    for (const item of leaving) part.removeWaiting(item);
-    part.replaceExpiry(expiry, leaving.length < expired.length ? expiry.at : nextAt);
-    if (buries && leaving.length > 0) await this.#moveToDeadQueue(part, leaving);
-    else await this.#commit([part], NOTHING_DELIVERED);
-    return true;
-  }
-
   // --- operations ---
 
   /** Commits one part by itself; rejects with a retryable error. For operations, within a step. */
-  async commitAlone(part: PartitionBatch): Promise<void> {
-    part.finish();
-    try {
-      await this.context.turns.committer(part.of.storage).commit([part]);
-    } catch (error) {
-      part.discard();
-      this.#failed(part.of, error);
-      throw retryLater(MESSAGES.internalRetry, error);
-    }
-    if (part.of.failures > 0) this.#works(part.of);
-    part.apply();
+  commitAlone(part: PartitionBatch): Promise<void> {
+    return this.#commits.commitAlone(part);
   }
 
   async #step(operation: Operation): Promise<boolean> {
@@ -599,42 +333,12 @@ export class Loop implements TurnTaker {
     }
   }
 
-  // --- failure ---
-
-  // A storage has failed: what memory holds of the partition is no longer to be trusted.
-  #failed(partition: Partition, error: unknown): void {
-    if (error instanceof StillFailing) return;
-    if (partition.failures === 0) {
-      this.context.log.warn(
-        { err: error, queue: this.name, partition: partition.number },
-        "partition is failing",
-      );
-    }
-    this.#distrust(partition);
-  }
-
-  #distrust(partition: Partition): void {
-    partition.failures++;
-    partition.stale = true;
-    const backoff = Math.min(BACKOFF_MIN * 2 ** Math.min(partition.failures - 1, 10), BACKOFF_MAX);
-    partition.retryAt = this.context.clock.now() + backoff;
-  }
-
-  #works(partition: Partition): void {
-    this.context.log.info(
-      { queue: this.name, partition: partition.number },
-      "partition works again",
-    );
-    partition.failures = 0;
-    partition.retryAt = 0;
-  }
+  // --- answers and deadlines ---
 
   // Until when time brings nothing about in a partition.
   #restsUntil(partition: Partition): number {
-    return Math.max(partition.retryAt, this.#buryAt);
+    return Math.max(partition.retryAt, this.#deadLetters.restsUntil);
   }
-
-  // --- answers and deadlines ---
 
   #answer(request: HotRequest<unknown>, error: QueueError | undefined): void {
     this.#mailbox.answer(request, error);
@@ -649,14 +353,10 @@ export class Loop implements TurnTaker {
 
   // When time will bring work about, or a failing partition is tried again.
   #nextDue(): number {
-    const rules = {
-      ...this.rules,
-      leaseGrace: this.context.leaseGrace,
-      hasDeadQueue: this.rules.deadQueue !== "",
-    };
     let next = Number.POSITIVE_INFINITY;
     for (const partition of this.partitions) {
-      const due = partition.failures > 0 ? partition.retryAt : nextDue(partition, rules);
+      const due =
+        partition.failures > 0 ? partition.retryAt : nextDue(partition, this.context.leaseGrace);
       next = Math.min(next, Math.max(due, this.#restsUntil(partition)));
     }
     return next;
@@ -684,12 +384,5 @@ export class Loop implements TurnTaker {
   }
 }
 
-interface Delivered {
-  readonly deliveries: readonly Delivery[];
-  readonly companions: readonly PartitionBatch[];
-}
-
 // A partition that has failed is not tried yet.
 class StillFailing extends Error {}
-
-const NOTHING_DELIVERED: Delivered = { deliveries: [], companions: [] };

@@ -3,11 +3,16 @@
 // after its commit. Memory is bounded by limits, never by what lies in storage. Written by the
 // loop of its queue alone.
 
+import { MILLISECOND, SECOND } from "../clock.ts";
 import type { Limits } from "../limits.ts";
 import type { Counters, Expiry, Storage, StoredItem, StoredPartition } from "../storage/storage.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, Grant, Item } from "./item.ts";
 import { OrderedWindow } from "./ordered-window.ts";
+
+// A storage that fails is asked again after this time, doubled with each failure.
+const BACKOFF_MIN = 100 * MILLISECOND;
+const BACKOFF_MAX = 5 * SECOND;
 
 // How many entries of what is due next are held in memory for each partition.
 const DUE_WINDOW = 1_024;
@@ -318,6 +323,22 @@ export class Partition {
     const grants = this.#grants;
     while (grants[this.#grantsStart]?.remaining === 0) this.#grantsStart++;
     return grants[this.#grantsStart]?.deadline ?? Number.POSITIVE_INFINITY;
+  }
+
+  // --- failure ---
+
+  /** Notes that its storage has failed, or that memory may differ from it: it is read anew later. */
+  distrust(now: number): void {
+    this.failures++;
+    this.stale = true;
+    const backoff = BACKOFF_MIN * 2 ** Math.min(this.failures - 1, 10);
+    this.retryAt = now + Math.min(backoff, BACKOFF_MAX);
+  }
+
+  /** Notes that a commit has shown that it works. */
+  trust(): void {
+    this.failures = 0;
+    this.retryAt = 0;
   }
 
   /** Milliseconds from the making of the partition to a time: what sums of times are made of. */

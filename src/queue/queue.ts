@@ -3,8 +3,9 @@
 
 import type { QueueError } from "../errors.ts";
 import type { ItemTable } from "../storage/storage.ts";
+import type { QueueContext, QueueRules } from "./context.ts";
 import type { Item } from "./item.ts";
-import { Loop, type QueueContext, type QueueRules } from "./loop.ts";
+import { Loop } from "./loop.ts";
 import {
   type ClearOptions,
   clear,

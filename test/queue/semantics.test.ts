@@ -189,6 +189,35 @@ for (const driver of DRIVERS) {
       assert.deepEqual(payloads({ items: await server.list("q") }), ["b"]);
     });
 
+    test("moves what several consumers give up in one batch, and tells each its own error", async (t) => {
+      const server = await start(t);
+      await server.createQueue("dead");
+      await server.createQueue("q", { dead_queue: "dead" });
+      await server.produce("q", "a", "b", "c", "d");
+      const { items } = await server.lease("q", 3);
+      const [, , , waiting] = await server.list("q");
+      await server.ok("dev.pause", { queue_name: "q" });
+      const replies = [
+        server.retry("q", [{ id: items[0].id, dead: true }]),
+        server.retry("q", [
+          { id: items[1].id, dead: true },
+          { id: waiting.id, dead: true },
+        ]),
+        server.retry("q", [{ id: items[2].id, dead: true }, { id: items[1].id }]),
+      ];
+      await server.until(async () => (await server.stats("q")).complete_waiting === 3);
+      await server.ok("dev.resume", { queue_name: "q" });
+      const [first, second, third] = await Promise.all(replies);
+      assert.equal(first!.status, 200);
+      assert.equal(
+        second!.body.message,
+        `item(s) cannot be retried; '${waiting.id}' is not marked as leased`,
+      );
+      assert.equal(third!.status, 200);
+      assert.deepEqual(payloads({ items: await server.list("dead") }), ["a", "c"]);
+      assert.deepEqual(payloads({ items: await server.list("q") }), ["d", "b"]);
+    });
+
     test("expires what waits too long, and what was leased when its lease ends", async (t) => {
       const server = await start(t);
       await server.createQueue("dead");

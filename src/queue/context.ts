@@ -1,0 +1,47 @@
+// What a queue needs to know beside its partitions: the rules that its record states, and what all
+// queues of a server share. Types only.
+
+import type { Clock } from "../clock.ts";
+import type { Limits } from "../limits.ts";
+import type { Logger } from "../log.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { Letter } from "./mailbox.ts";
+import type { ReadyBudget } from "./partition.ts";
+import type { PartitionBatch } from "./partition-batch.ts";
+import type { Turns } from "./turns.ts";
+
+/** What the record of a queue says about how its items live. Times in microseconds. */
+export interface QueueRules {
+  readonly leaseTimeout: number;
+  readonly expireTimeout: number;
+  /** 0: any number. */
+  readonly maxAttempts: number;
+  /** "": none. */
+  readonly deadQueue: string;
+}
+
+/** What all queues of a server share. */
+export interface QueueContext {
+  readonly clock: Clock;
+  readonly limits: Limits;
+  readonly turns: Turns;
+  readonly budget: ReadyBudget;
+  /** Leases that wait, over all queues. */
+  readonly waiting: { leases: number };
+  readonly log: Logger;
+  /** Microseconds by which a lease outlives its deadline. */
+  readonly leaseGrace: number;
+  readonly findDeadQueue: (queue: string) => DeadQueue | undefined;
+}
+
+/** A queue as another one sees it whose dead items it takes. */
+export interface DeadQueue {
+  /** Where dead items go: the storage of partition 0. */
+  readonly deadStorage: Storage;
+  /**
+   * Takes copies of dead items into partition 0. With a companion from the same storage, originals
+   * and copies change in one commit; the caller applies the companion after this has resolved.
+   * Rejects with NotDelivered if nothing has happened, and never will.
+   */
+  deliver(letters: readonly Letter[], companion: PartitionBatch | undefined): Promise<void>;
+}

@@ -1,0 +1,210 @@
+// What dies and where it goes: items that were leased too often, that have expired, or that their
+// consumer gave up are copied into partition 0 of the dead queue, by asking that queue's loop, and
+// removed here. In one transaction if both partitions share a storage; else the copies are written
+// first, each under the id of its original, so that a repetition after a crash is recognised. No
+// loop waits for another for longer than a delivery may take.
+
+import { MILLISECOND, SECOND } from "../clock.ts";
+import { MESSAGES, retryLater } from "../errors.ts";
+import { EXPIRY_SPAN, type StoredItem } from "../storage/storage.ts";
+import { applyRetry, type Batch, claimRetry } from "./batch.ts";
+import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
+import type { QueueContext, QueueRules } from "./context.ts";
+import { Item } from "./item.ts";
+import { splitExpired } from "./lifecycle.ts";
+import { type Delivery, type Letter, type Mailbox, NotDelivered } from "./mailbox.ts";
+import type { Partition } from "./partition.ts";
+import { PartitionBatch } from "./partition-batch.ts";
+import type { RetryRequest } from "./requests.ts";
+
+/** How long letters wait for the loop of the dead queue before the sender goes on with other work. */
+export const DELIVERY_TIMEOUT = 500 * MILLISECOND;
+// How long it then goes on before the next try.
+const DELIVERY_RETRY = SECOND;
+// What one delivery carries, unless it is one client's own request.
+const LETTERS_MAX = 256;
+const LETTER_BYTES_MAX = 16 * 1024 * 1024;
+
+type Seq = Pick<StoredItem, "seq">;
+
+export class DeadLetters {
+  readonly #context: QueueContext;
+  readonly #mailbox: Mailbox;
+  readonly #commits: Commits;
+
+  /** Until when the dead queue is left alone, after it has not taken what was sent to it. */
+  restsUntil = 0;
+
+  constructor(context: QueueContext, mailbox: Mailbox, commits: Commits) {
+    this.#context = context;
+    this.#mailbox = mailbox;
+    this.#commits = commits;
+  }
+
+  /**
+   * Plans the copies that other queues send here. A letter whose source is here already is a
+   * repetition after a crash, and is passed over.
+   */
+  async planDeliveries(
+    batch: Batch,
+    deliveries: readonly Delivery[],
+    target: { readonly partition: Partition; readonly expireTimeout: number },
+  ): Promise<Delivered> {
+    if (deliveries.length === 0) return NOTHING_DELIVERED;
+    const { partition, expireTimeout } = target;
+    const letters = deliveries.flatMap((delivery) => delivery.letters);
+    let known: Set<string>;
+    try {
+      if (partition.stale) throw new Error("partition 0 is failing");
+      const ids = letters.map((letter) => letter.sourceId);
+      known = new Set(await partition.storage.findSources(partition.key, ids));
+    } catch (error) {
+      for (const each of deliveries) each.reject(retryLater(MESSAGES.internalRetry, error));
+      return NOTHING_DELIVERED;
+    }
+    const part = batch.part(partition);
+    part.touched = true;
+    for (const { sourceId, record } of letters) {
+      if (known.has(sourceId)) continue;
+      known.add(sourceId);
+      const item = new Item(record, 0);
+      item.sourceId = sourceId;
+      item.createdAt = batch.now;
+      item.expireAt = batch.now + expireTimeout;
+      part.add(item);
+    }
+    return { deliveries, companions: deliveries.flatMap((each) => each.companion ?? []) };
+  }
+
+  /** Moves items whose leases have ended, as many as one delivery may carry. */
+  async buryEnded(partition: Partition, dead: readonly Item[], rules: QueueRules): Promise<void> {
+    if (partition.stale) return; // the commit before this one has failed
+    const letters = await this.#readLetters(partition, dead, LETTERS_MAX);
+    if (letters === undefined) return;
+    const part = new PartitionBatch(partition, this.#context.clock.now());
+    for (const item of dead.slice(0, letters.length)) {
+      part.claim(item);
+      part.remove(item);
+    }
+    await this.#send(part, letters, rules);
+  }
+
+  /** Moves what consumers gave up, and does what else their retries ask. */
+  async buryRetried(
+    partition: Partition,
+    requests: readonly RetryRequest[],
+    rules: QueueRules,
+  ): Promise<void> {
+    const now = this.#context.clock.now();
+    if (partition.stale || now < this.restsUntil) {
+      const { message } = partition.stale ? retryLater(MESSAGES.internalRetry) : new NotDelivered();
+      for (const request of requests) this.#mailbox.answer(request, retryLater(message));
+      return;
+    }
+    const part = new PartitionBatch(partition, now);
+    const dead: Item[] = [];
+    for (const request of requests) {
+      part.served.push(request);
+      const items = claimRetry(part, request);
+      if (items === undefined) continue;
+      applyRetry(part, items, request.items);
+      dead.push(...items.filter((_, i) => request.items[i]!.dead));
+    }
+    const letters = await this.#readLetters(partition, dead, Number.POSITIVE_INFINITY);
+    if (letters === undefined) this.#commits.refuse(part, retryLater(MESSAGES.internalRetry));
+    else await this.#send(part, letters, rules);
+  }
+
+  /** Removes what has expired under the expiry that is due first; answers whether it could. */
+  async buryExpired(partition: Partition, now: number, rules: QueueRules): Promise<boolean> {
+    const expiry = partition.expiries.first!;
+    let items: readonly StoredItem[];
+    try {
+      items = await partition.storage.readItems(partition.key, "items", {
+        from: Math.max(expiry.first, partition.counters.head),
+        before: expiry.first + EXPIRY_SPAN,
+        limit: EXPIRY_SPAN,
+        bytesMax: Number.POSITIVE_INFINITY,
+        records: false,
+      });
+    } catch (error) {
+      this.#commits.distrust(partition, error);
+      return false;
+    }
+    const waiting = items.filter((item) => !partition.leased.has(item.seq));
+    const { expired, nextAt } = splitExpired(waiting, now);
+    const buries = rules.deadQueue !== "";
+    const letters = buries ? await this.#readLetters(partition, expired, LETTERS_MAX) : [];
+    if (letters === undefined) return false;
+    const leaving = buries ? expired.slice(0, letters.length) : expired;
+    const part = new PartitionBatch(partition, now);
+    for (const item of leaving) part.removeWaiting(item);
+    part.replaceExpiry(expiry, leaving.length < expired.length ? expiry.at : nextAt);
+    await this.#send(part, letters, rules);
+    return true;
+  }
+
+  // Reads the first of these items, at most `limit`; undefined if storage fails.
+  async #readLetters(
+    partition: Partition,
+    items: readonly Seq[],
+    limit: number,
+  ): Promise<readonly Letter[] | undefined> {
+    const bytesMax = limit === LETTERS_MAX ? LETTER_BYTES_MAX : Number.POSITIVE_INFINITY;
+    const letters: Letter[] = [];
+    let bytes = 0;
+    try {
+      while (letters.length < Math.min(items.length, limit) && bytes < bytesMax) {
+        // Items that died together mostly lie together: each run of them is one read.
+        const start = letters.length;
+        const from = items[start]!.seq;
+        let run = 1;
+        while (items[start + run]?.seq === from + run) run++;
+        const found = await partition.storage.readItems(partition.key, "items", {
+          from,
+          before: from + run,
+          limit: limit - start,
+          bytesMax: bytesMax - bytes,
+          records: true,
+        });
+        if (found[0]?.seq !== from) throw new Error(`item ${from} is not in storage`);
+        for (const { seq, record } of found) {
+          letters.push({ sourceId: partition.ids.id(seq), record });
+          bytes += record.payload.length;
+        }
+      }
+      return letters;
+    } catch (error) {
+      this.#commits.distrust(partition, error);
+      return undefined;
+    }
+  }
+
+  // Commits a part that removes items together with the copies of them in the dead queue.
+  async #send(part: PartitionBatch, letters: readonly Letter[], rules: QueueRules): Promise<void> {
+    const target = letters.length === 0 ? undefined : this.#context.findDeadQueue(rules.deadQueue);
+    if (target === undefined) {
+      if (letters.length > 0) {
+        this.#context.log.warn(
+          { deadQueue: rules.deadQueue, items: letters.length },
+          "dead queue does not exist; dead items were removed",
+        );
+      }
+      await this.#commits.commit([part]);
+      return;
+    }
+    part.finish();
+    try {
+      const { storage } = part.of;
+      const together = target.deadStorage === storage;
+      await target.deliver(letters, together ? part : undefined);
+      if (!together) await this.#commits.write(storage, [part]);
+    } catch (error) {
+      if (error instanceof NotDelivered) this.#commits.refuse(part, retryLater(error.message));
+      else this.#commits.failed([part], error);
+      this.restsUntil = this.#context.clock.now() + DELIVERY_RETRY;
+      return;
+    }
+    await this.#commits.succeeded([part]);
+  }
+}
