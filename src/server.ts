@@ -103,7 +103,7 @@ export async function startServer(
     const { port } = http.address() as AddressInfo;
     const shown = config.host.includes(":") ? `[${config.host}]` : config.host;
     const address = `http://${shown}:${port}`;
-    const storage = [...storages.values()].map((each) => each.driver).join(",");
+    const storage = [...storages.values()].map((each) => each.location).join(",");
     log.info(
       { address, storage, version: VERSION, ...(config.dev ? { dev: true } : {}) },
       "querator is ready",

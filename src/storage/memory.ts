@@ -305,7 +305,7 @@ class Partition {
 /** Keeps everything in memory, and loses it when it is closed. */
 export class MemoryStorage implements Storage {
   readonly name: string;
-  readonly driver = "memory";
+  readonly location = "memory";
   // By key; a Map keeps them in the order in which they were made, which is that of their keys.
   readonly #partitions = new Map<number, Partition>();
   readonly #queues = new Map<string, string>();

@@ -6,7 +6,7 @@
 // that is meant: while the disk works, requests gather in the sockets and make the next batch bigger.
 
 import { existsSync, mkdirSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { QueueError } from "../errors.ts";
 import { RemovedRows } from "./removed-rows.ts";
@@ -230,7 +230,7 @@ function startError(file: string, cause: unknown): QueueError {
 
 class SqliteStorage implements Storage {
   readonly name: string;
-  readonly driver = "sqlite";
+  readonly location: string;
   readonly #file: string;
   readonly #db: DatabaseSync;
   readonly #lock: DatabaseSync;
@@ -239,6 +239,7 @@ class SqliteStorage implements Storage {
 
   constructor(name: string, file: string, db: DatabaseSync, lock: DatabaseSync) {
     this.name = name;
+    this.location = `sqlite:${dirname(file)}`;
     this.#file = file;
     this.#db = db;
     this.#lock = lock;

@@ -151,7 +151,8 @@ export interface ReadOptions {
 export interface Storage {
   /** As the configuration calls it. */
   readonly name: string;
-  readonly driver: string;
+  /** What it is and where it lies, for people: `memory`, `sqlite:/var/lib/querator`. No secrets. */
+  readonly location: string;
 
   /** Makes all changes durable, or none of them. Each partition appears at most once. */
   commit(changes: readonly PartitionChanges[]): Promise<void>;
