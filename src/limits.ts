@@ -24,7 +24,9 @@ export interface Limits {
   readonly readyItems: number;
   /** Bytes of leasable items held ready in memory, over all queues of the server. */
   readonly readyBytes: number;
-  /** Open connections; more wait to be accepted. */
+  /** Bytes of requests that are not answered and of large replies that are not taken, over all connections. */
+  readonly requestBytes: number;
+  /** Open connections; more are closed. */
   readonly connections: number;
 }
 
@@ -40,5 +42,6 @@ export const DEFAULT_LIMITS: Limits = {
   partitions: 1_024,
   readyItems: 10_000,
   readyBytes: 256 * 1024 * 1024,
+  requestBytes: 256 * 1024 * 1024,
   connections: 65_536,
 };

@@ -56,10 +56,8 @@ function decodeValue(field: Field, reader: BinaryReader): unknown {
       return reader.int32();
     case "bool":
       return reader.bool();
-    case "bytes": {
-      const bytes = reader.bytes();
-      return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-    }
+    case "bytes":
+      return Buffer.from(reader.bytes()); // a copy: it outlives the body, which may be far larger
     case "timestamp":
       return decodeTimestamp(field, reader, endOf(reader));
     case "message":

@@ -4,7 +4,7 @@
 // wire.md 1.1; it is written out in `handle`.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { ERROR_KINDS, MESSAGES, QueueError } from "../errors.ts";
+import { ERROR_KINDS, invalid, MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
@@ -45,6 +45,11 @@ export interface Health {
 
 const DISCARD_BYTES_MAX = 65_536;
 
+// A reply of at least so many bytes counts until the client has taken it, and has this long to
+// make progress. Smaller ones end up in the buffers of the socket at once.
+const LARGE_REPLY_BYTES = 65_536;
+const STALLED_REPLY_MS = 60_000;
+
 const CONTENT_TYPES = { json: "application/json", protobuf: "application/protobuf" } as const;
 
 /** The answer to everything that succeeds without data. */
@@ -54,10 +59,17 @@ export const OK: Answer = {
 const OK_JSON = '{"code":200}';
 const OK_PROTOBUF = Uint8Array.of(0x08, 0xc8, 0x01);
 
+/** What one HTTP server works with. */
+interface Edge extends HttpOptions {
+  /** Bytes that requests and replies hold at present, over all connections. */
+  readonly held: { bytes: number };
+}
+
 /** A server that is not listening yet. */
 export function createHttpServer(options: HttpOptions): Server {
+  const edge: Edge = { ...options, held: { bytes: 0 } };
   const server = createServer((request, response) => {
-    handle(request, response, options).catch((error: unknown) => {
+    handle(request, response, edge).catch((error: unknown) => {
       options.log.error({ err: error }, "request failed");
       response.destroy();
     });
@@ -73,31 +85,35 @@ export function createHttpServer(options: HttpOptions): Server {
 async function handle(
   request: IncomingMessage,
   response: ServerResponse,
-  options: HttpOptions,
+  edge: Edge,
 ): Promise<void> {
   const path = pathOf(request.url!);
   let format: Format = "json";
+  let body: Body | undefined;
   try {
     if (request.method !== "POST") {
       if (request.method === "GET" && path === "/health") {
-        await sendHealth(response, options);
+        await sendHealth(response, edge);
         return;
       }
       throw new QueueError("invalid", `http method '${request.method}' not allowed; only POST`);
     }
     checkAuthorization(request);
-    const endpoint = options.endpoints.get(path);
+    const endpoint = edge.endpoints.get(path);
     if (endpoint === undefined) {
       throw new QueueError("not-implemented", `no such method; ${path}`);
     }
     format = acceptedFormat(request.headers.accept);
     const sent = sentFormat(request.headers["content-type"]);
-    const body = await readBody(request, endpoint.bodyBytesMax);
-    if (body === undefined) return; // the client has gone
-    const answer = await endpoint.handle(body, sent, exchangeOf(response));
-    send(response, 200, format, answer.encode(format));
+    body = new Body(request, endpoint.bodyBytesMax, edge);
+    const bytes = await body.read();
+    if (bytes === undefined) return; // the client has gone
+    const answer = await endpoint.handle(bytes, sent, exchangeOf(response));
+    send(response, 200, format, answer.encode(format), edge);
   } catch (error) {
-    sendError(request, response, format, error, options.log);
+    sendError(request, response, format, error, edge);
+  } finally {
+    body?.release();
   }
 }
 
@@ -161,37 +177,58 @@ function acceptedFormat(header: string | undefined): Format {
 
 // --- bodies ---
 
-/** Reads a body; undefined if the client has gone before its end. */
-function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer | undefined> {
-  const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
-  const tooLarge = (): void => {
-    reject(new QueueError("invalid", `request body exceeds ${formatSize(bytesMax)} limit`));
-  };
-  if (Number(request.headers["content-length"] ?? 0) > bytesMax) {
-    tooLarge();
+/** The body of a request: bounded by itself, and together with all others that are held. */
+class Body {
+  readonly #request: IncomingMessage;
+  readonly #bytesMax: number;
+  readonly #edge: Edge;
+  #bytes = 0;
+  #refused = false;
+
+  constructor(request: IncomingMessage, bytesMax: number, edge: Edge) {
+    this.#request = request;
+    this.#bytesMax = bytesMax;
+    this.#edge = edge;
+  }
+
+  /** Reads it; undefined if the client has gone before its end. */
+  read(): Promise<Buffer | undefined> {
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
+    const refuse = (error: QueueError): void => {
+      this.#refused = true;
+      this.release();
+      reject(error);
+    };
+    const request = this.#request;
+    if (Number(request.headers["content-length"] ?? 0) > this.#bytesMax) {
+      refuse(this.#tooLarge());
+      return promise;
+    }
+    let chunks: Buffer[] = [];
+    request.on("data", (chunk: Buffer) => {
+      if (this.#refused) return;
+      this.#bytes += chunk.length;
+      this.#edge.held.bytes += chunk.length;
+      if (this.#bytes > this.#bytesMax) refuse(this.#tooLarge());
+      else if (this.#edge.held.bytes > this.#edge.limits.requestBytes) {
+        refuse(retryLater(MESSAGES.overloaded));
+      } else chunks.push(chunk);
+      if (this.#refused) chunks = [];
+    });
+    request.on("end", () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+    request.on("error", () => resolve(undefined));
     return promise;
   }
-  let first: Buffer | undefined;
-  let chunks: Buffer[] | undefined;
-  let bytes = 0;
-  request.on("data", (chunk: Buffer) => {
-    bytes += chunk.length;
-    if (bytes > bytesMax) {
-      first = undefined;
-      chunks = undefined;
-      tooLarge();
-    } else if (first === undefined) {
-      first = chunk;
-    } else {
-      chunks ??= [first];
-      chunks.push(chunk);
-    }
-  });
-  request.on("end", () =>
-    resolve(chunks === undefined ? (first ?? Buffer.alloc(0)) : Buffer.concat(chunks)),
-  );
-  request.on("error", () => resolve(undefined));
-  return promise;
+
+  /** Says that it is held no longer. */
+  release(): void {
+    this.#edge.held.bytes -= this.#bytes;
+    this.#bytes = 0;
+  }
+
+  #tooLarge(): QueueError {
+    return invalid(`request body exceeds ${formatSize(this.#bytesMax)} limit`);
+  }
 }
 
 /** A size as the limit texts give it: `512B`, `5.0MB`, `250.0KiB`. */
@@ -217,16 +254,31 @@ function send(
   status: number,
   format: Format,
   body: string | Uint8Array,
+  edge: Edge,
 ): void {
+  const length = typeof body === "string" ? Buffer.byteLength(body) : body.length;
   response.writeHead(status, [
     "Content-Type",
     CONTENT_TYPES[format],
     "X-Content-Type-Options",
     "nosniff",
     "Content-Length",
-    String(typeof body === "string" ? Buffer.byteLength(body) : body.length),
+    String(length),
   ]);
   response.end(body);
+  if (length >= LARGE_REPLY_BYTES) holdUntilTaken(response, length, edge);
+}
+
+// A client that does not take a large reply away must not keep it in memory for ever.
+function holdUntilTaken(response: ServerResponse, length: number, edge: Edge): void {
+  const { socket } = response;
+  edge.held.bytes += length;
+  socket?.setTimeout(STALLED_REPLY_MS); // without progress node:http then destroys the socket
+  // Before node:http sets the time-out of an idle connection.
+  response.prependOnceListener("finish", () => socket?.setTimeout(0));
+  response.once("close", () => {
+    edge.held.bytes -= length;
+  });
 }
 
 function sendError(
@@ -234,13 +286,13 @@ function sendError(
   response: ServerResponse,
   format: Format,
   error: unknown,
-  log: Logger,
+  edge: Edge,
 ): void {
   let known: QueueError;
   if (error instanceof QueueError) {
     known = error;
   } else {
-    log.error({ err: error, path: request.url }, "request failed");
+    edge.log.error({ err: error, path: request.url }, "request failed");
     known = new QueueError("internal", MESSAGES.internal);
   }
   if (response.destroyed) return;
@@ -258,11 +310,11 @@ function sendError(
   }
   const body =
     format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
-  send(response, status, format, body);
+  send(response, status, format, body, edge);
 }
 
-async function sendHealth(response: ServerResponse, options: HttpOptions): Promise<void> {
-  const { pass, body } = await options.health();
+async function sendHealth(response: ServerResponse, edge: Edge): Promise<void> {
+  const { pass, body } = await edge.health();
   response.writeHead(pass ? 200 : 503, {
     "Content-Type": "application/health+json",
     "Content-Length": Buffer.byteLength(body),

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { connect } from "node:net";
 import { describe, type TestContext, test } from "node:test";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
@@ -192,6 +193,41 @@ describe("limits", () => {
       ["fail", "storage check failed"],
     );
     assert.equal((await fetch(`${server.server.address}/health`)).status, 200);
+  });
+
+  test("bytes of requests that wait are counted over all, and given back", async (t) => {
+    const { server } = await limited(t, { requestBytes: 10_000 });
+    await server.ok("dev.pause", { queue_name: "q" });
+    const queued = numbered(3).map((payload) => server.produce("q", payload.repeat(3_000)));
+    await server.until(async () => (await server.stats("q")).produce_waiting === 3);
+    const item = { queue_name: "q", request_timeout: "1m", items: [{ utf8: "x".repeat(3_000) }] };
+    const refused = await server.call("queue.produce", item);
+    assert.equal(refused.status, 454);
+    assert.equal(refused.body.message, OVERLOADED);
+    assert.equal((await server.stats("q")).produce_waiting, 3);
+    await server.ok("dev.resume", { queue_name: "q" });
+    await Promise.all(queued);
+    assert.equal((await server.call("queue.produce", item)).status, 200);
+  });
+
+  test("a large reply counts until its client has taken it, or has gone", async (t) => {
+    const { server } = await limited(t, { requestBytes: 8_000_000 });
+    for (const payload of numbered(4)) await server.produce("q", payload.repeat(4_000_000));
+    const body = JSON.stringify(lease("reads nothing", 4));
+    const socket = connect(server.server.port, "127.0.0.1");
+    t.after(() => socket.destroy());
+    socket.pause();
+    socket.write(
+      `POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    await server.until(
+      async () => (await server.call("queue.stats", { queue_name: "q" })).status === 454,
+    );
+    socket.destroy();
+    await server.until(
+      async () => (await server.call("queue.stats", { queue_name: "q" })).status === 200,
+    );
+    assert.equal((await server.stats("q")).total_leased, 4);
   });
 
   test("every limit is tested", () => {
