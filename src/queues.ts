@@ -1,75 +1,36 @@
 // The registry of queues: their records, and the loops that serve them. Creating, updating and
 // deleting are put in order here, one at a time. A record is written after the partitions it names
-// exist, and a deletion begins by marking the record, so that a crash between any two steps leaves
-// either the queue as it was or something that the next start tidies up.
+// exist, and a deletion turns them into leftovers in one write, so that a crash between any two
+// steps leaves either the queue as it was or something that the next start tidies up.
 
-import { type CancelTimer, SECOND } from "./clock.ts";
-import { formatDuration } from "./duration.ts";
+import { randomBytes as nodeRandomBytes } from "node:crypto";
+import { SECOND } from "./clock.ts";
 import { invalid, MESSAGES, QueueError, retryLater } from "./errors.ts";
 import { checkDeadQueueName } from "./names.ts";
+import { type PartitionStorage, Placement } from "./placement.ts";
 import type { QueueContext, QueueRules } from "./queue/context.ts";
-import { newIdPrefix } from "./queue/ids.ts";
 import { Partition } from "./queue/partition.ts";
 import { Queue } from "./queue/queue.ts";
-import type { Storage, StoredPartition } from "./storage/storage.ts";
+import {
+  type PartitionPlace,
+  type QueueRecord,
+  QueueRecords,
+  type StoredQueue,
+} from "./queue-records.ts";
+import { checkOrder, checkSettings, checkTimeouts, type QueueSettings } from "./queue-settings.ts";
+import type { Storage } from "./storage/storage.ts";
+import { Timers } from "./timers.ts";
 
-// Rows of deleted queues that one step removes from storage.
-const SWEEP_STEP = 2_000;
 // After what time storage is asked again for what it has failed to do.
 const RETRY = SECOND;
-
-/** Where one partition of a queue lies. */
-export interface PartitionPlace {
-  readonly storage: string;
-  readonly key: number;
-}
-
-/** What is kept of a queue. Times and durations in microseconds. */
-export interface QueueRecord {
-  readonly name: string;
-  readonly namespace: string;
-  readonly createdAt: number;
-  readonly updatedAt: number;
-  readonly leaseTimeout: number;
-  readonly expireTimeout: number;
-  /** 0: any number. */
-  readonly maxAttempts: number;
-  /** "": none. */
-  readonly deadQueue: string;
-  readonly reference: string;
-  readonly requestedPartitions: number;
-  readonly partitions: readonly PartitionPlace[];
-  /** Set while the queue is being deleted. */
-  readonly deleted?: true;
-}
-
-/** What a client says when it creates or updates a queue; 0 and "" stand for not given. */
-export type QueueSettings = Pick<
-  QueueRecord,
-  | "name"
-  | "namespace"
-  | "leaseTimeout"
-  | "expireTimeout"
-  | "maxAttempts"
-  | "deadQueue"
-  | "reference"
-  | "requestedPartitions"
-> & {
-  /** The storage of each partition, in place of the shares by affinity. */
-  readonly storages?: readonly string[];
-};
-
-/** A storage for partitions, with the share of them that it is to get. */
-export interface PartitionStorage {
-  readonly storage: Storage;
-  readonly affinity: number;
-}
 
 export interface QueuesOptions {
   readonly context: Omit<QueueContext, "findDeadQueue">;
   /** Where queue records are kept. */
   readonly records: Storage;
   readonly partitions: readonly PartitionStorage[];
+  /** Where ids take their randomness from; a simulation gives its own. */
+  readonly randomBytes?: (size: number) => Buffer;
 }
 
 interface Entry {
@@ -77,21 +38,30 @@ interface Entry {
   readonly queue: Queue;
 }
 
+/** Partitions that do not work at present. */
+export interface Failing {
+  readonly partitions: number;
+  /** Of how many. */
+  readonly total: number;
+  /** The names of the storages in which they lie. */
+  readonly storages: readonly string[];
+}
+
 export class Queues {
   readonly #context: QueueContext;
-  readonly #records: Storage;
-  readonly #storages: readonly PartitionStorage[];
+  readonly #records: QueueRecords;
+  readonly #placement: Placement;
+  readonly #timers: Timers;
   readonly #entries = new Map<string, Entry>();
   // The names in the order of their bytes, which is the order of lists.
   readonly #names: string[] = [];
+  // Partitions of deleted queues that are still to be dropped, by the name of the queue.
+  readonly #leftovers = new Map<string, readonly PartitionPlace[]>();
   // The last change of the registry; the next one waits for it.
   #changing: Promise<unknown> = Promise.resolve();
-  readonly #sweeping = new Set<Storage>();
-  readonly #timers = new Set<CancelTimer>();
-  // Queues whose record in storage may be another than that in memory.
-  readonly #doubtful = new Set<string>();
-  // Queues that wait until that is settled.
+  // Queues that wait until it is settled whether they are deleted.
   readonly #held = new Set<Queue>();
+  #isRetrying = false;
   #closed = false;
 
   private constructor(options: QueuesOptions) {
@@ -99,87 +69,85 @@ export class Queues {
       ...options.context,
       findDeadQueue: (name) => this.#entries.get(name)?.queue.loop,
     };
-    this.#records = options.records;
-    this.#storages = options.partitions;
+    this.#timers = new Timers(options.context.clock);
+    this.#records = new QueueRecords(options.records);
+    const { clock, log } = options.context;
+    const { randomBytes = nodeRandomBytes } = options;
+    this.#placement = new Placement(options.partitions, {
+      clock,
+      log,
+      randomBytes,
+      timers: this.#timers,
+    });
   }
 
-  /** Opens all queues that storage knows, and finishes what a crash left half done. */
+  /**
+   * Opens all queues that storage knows, and finishes what a crash left half done. Partitions in a
+   * storage that is away are failing until it is back. Rejects if records cannot be read, or speak
+   * of a storage that the configuration does not name.
+   */
   static async open(options: QueuesOptions): Promise<Queues> {
     const queues = new Queues(options);
-    const stored = new Map<string, Map<number, StoredPartition>>();
-    for (const { storage } of options.partitions) {
-      const partitions = await storage.listPartitions();
-      stored.set(storage.name, new Map(partitions.map((each) => [each.key, each])));
+    await queues.#placement.open();
+    for (const [name, { queue, leftovers }] of await queues.#records.list()) {
+      if (leftovers !== undefined) queues.#leftovers.set(name, leftovers);
+      if (queue !== undefined) await queues.#start(await queues.#checkPlaces(queue));
     }
-    for (const { name, record } of await options.records.listQueues()) {
-      await queues.#openRecord(name, JSON.parse(record) as QueueRecord, stored);
-    }
-    await queues.#tidy(stored);
+    await queues.#placement.tidy(queues.#places());
+    await queues.#dropLeftovers();
     return queues;
   }
 
-  async #openRecord(
-    name: string,
-    record: QueueRecord,
-    stored: ReadonlyMap<string, ReadonlyMap<number, StoredPartition>>,
-  ): Promise<void> {
-    const places = record.partitions.map((place) => {
-      const found = stored.get(place.storage)?.get(place.key);
-      if (stored.has(place.storage)) return found;
-      throw new QueueError(
-        "failed",
-        `queue '${name}' has a partition in storage '${place.storage}', which the configuration does not name; add it to partition-storage`,
-      );
-    });
-    const partitions = places.filter((place) => place !== undefined);
-    if (record.deleted === true) {
-      await this.#drop(record);
-      return;
-    }
-    if (partitions.length < places.length) {
-      throw new QueueError(
-        "failed",
-        `queue '${name}' has lost a partition: its storage is not the one it was created with; restore the data directory, or configure the storage as it was`,
-      );
-    }
-    await this.#start(record, partitions);
-  }
-
-  // Partitions that no record names are what is left of a queue whose creation was cut off.
-  async #tidy(stored: ReadonlyMap<string, ReadonlyMap<number, StoredPartition>>): Promise<void> {
-    const named = new Set<string>();
-    for (const { record } of this.#entries.values()) {
-      for (const { storage, key } of record.partitions) named.add(`${storage} ${key}`);
-    }
-    for (const { storage } of this.#storages) {
-      for (const partition of stored.get(storage.name)?.values() ?? []) {
-        if (partition.dropped || named.has(`${storage.name} ${partition.key}`)) continue;
-        const { counters } = await storage.loadPartition(partition.key);
-        if (counters.tail === 1) {
-          await storage.dropPartitions([partition.key]);
-        } else {
-          this.#context.log.warn(
-            { storage: storage.name, queue: partition.queue, partition: partition.key },
-            "partition belongs to no queue that is known; left alone",
+  // Makes sure that storages hold the partitions that a record speaks of.
+  async #checkPlaces(record: QueueRecord): Promise<QueueRecord> {
+    const places: PartitionPlace[] = [];
+    for (const place of record.partitions) {
+      const storage = this.#placement.storage(place.storage);
+      if (storage === undefined) {
+        throw new QueueError(
+          "failed",
+          `queue '${record.name}' has a partition in storage '${place.storage}', which the configuration does not name; add it to partition-storage`,
+        );
+      }
+      if (this.#placement.holds(place) === false) {
+        if (!storage.isDurable) {
+          // What lay in memory is gone, as its owner chose; the queue goes on empty.
+          const { name } = record;
+          const made = { count: 1, storages: [place.storage], first: places.length };
+          places.push(...(await this.#placement.create(name, made)));
+          continue;
+        }
+        if (this.#records.liesIn(place.storage)) {
+          throw new QueueError(
+            "failed",
+            `queue '${record.name}' has lost a partition: storage '${place.storage}' is not the one that it was created with; restore the data directory, or configure the storage as it was`,
           );
         }
+        this.#placement.setAside(
+          place.storage,
+          `it is not the one that queue '${record.name}' was created with`,
+        );
       }
-      this.#sweep(storage);
+      places.push(place);
     }
+    if (places.every((place, i) => place === record.partitions[i])) return record;
+    const updated = { ...record, partitions: places };
+    await this.#write(record.name, { queue: updated });
+    return updated;
   }
 
-  async #start(record: QueueRecord, stored: readonly StoredPartition[]): Promise<void> {
-    const { limits, budget } = this.#context;
+  async #start(record: QueueRecord): Promise<void> {
+    const { limits, budget, clock, log } = this.#context;
     const partitions: Partition[] = [];
-    for (const [i, each] of stored.entries()) {
-      const storage = this.#storage(record.partitions[i]!.storage);
-      const partition = new Partition(each, { storage, limits, budget });
+    for (const [number, place] of record.partitions.entries()) {
+      const storage = this.#placement.storage(place.storage)!;
+      const partition = new Partition({ ...place, number }, { storage, limits, budget });
       try {
         await partition.load();
       } catch (err) {
-        const fields = { err, queue: record.name, partition: each.number };
-        this.#context.log.warn(fields, "partition is failing");
-        partition.distrust(this.#context.clock.now());
+        const fields = { err, queue: record.name, partition: number };
+        if (!this.#placement.isAway(place.storage)) log.warn(fields, "partition is failing");
+        partition.distrust(clock.now());
       }
       partitions.push(partition);
     }
@@ -188,8 +156,10 @@ export class Queues {
     this.#names.splice(this.#indexOf(record.name), 0, record.name);
   }
 
-  #storage(name: string): Storage {
-    return this.#storages.find(({ storage }) => storage.name === name)!.storage;
+  // Every partition that a record speaks of.
+  *#places(): Iterable<PartitionPlace> {
+    for (const { record } of this.#entries.values()) yield* record.partitions;
+    for (const places of this.#leftovers.values()) yield* places;
   }
 
   // --- looking up ---
@@ -221,6 +191,22 @@ export class Queues {
     return records;
   }
 
+  /** The partitions of all queues that do not work at present. */
+  get failing(): Failing {
+    const storages = new Set<string>();
+    let partitions = 0;
+    let total = 0;
+    for (const { queue } of this.#entries.values()) {
+      for (const partition of queue.loop.partitions) {
+        total++;
+        if (partition.failures === 0) continue;
+        partitions++;
+        storages.add(partition.storage.name);
+      }
+    }
+    return { partitions, total, storages: [...storages] };
+  }
+
   // Where a name stands, or would stand, among all names.
   #indexOf(name: string): number {
     const bytes = Buffer.from(name);
@@ -244,25 +230,16 @@ export class Queues {
       this.#checkDeadQueue(settings);
       checkSettings(settings, this.#context.limits.partitions);
       checkTimeouts(settings);
-
-      const now = this.#context.clock.now();
-      const names = settings.storages ?? this.#shares(settings.requestedPartitions);
-      const made: StoredPartition[] = names.map((_, number) => {
-        const idPrefix = newIdPrefix(now);
-        return { key: 0, queue: settings.name, number, idPrefix, createdAt: now, dropped: false };
+      await this.#placement.lookAgain(() => this.#places());
+      const { storages, ...rest } = settings;
+      const partitions = await this.#placement.create(settings.name, {
+        count: settings.requestedPartitions,
+        ...(storages === undefined ? {} : { storages }),
       });
-      for (const name of new Set(names)) {
-        const mine = made.filter((each) => names[each.number] === name);
-        const keys = await this.#storage(name).createPartitions(mine);
-        mine.forEach((each, i) => {
-          made[each.number] = { ...each, key: keys[i]! };
-        });
-      }
-      const { storages: _, ...rest } = settings;
-      const partitions = made.map(({ key, number }) => ({ storage: names[number]!, key }));
+      const now = this.#context.clock.now();
       const record = { ...rest, createdAt: now, updatedAt: now, partitions };
-      await this.#write(record.name, record);
-      await this.#start(record, made);
+      await this.#write(record.name, { queue: record });
+      await this.#start(record);
     });
   }
 
@@ -286,7 +263,7 @@ export class Queues {
       checkOrder(record);
       checkSettings(record, this.#context.limits.partitions);
       checkTimeouts(record);
-      await this.#write(record.name, record);
+      await this.#write(record.name, { queue: record });
       entry.record = record;
       entry.queue.configure(rulesOf(record));
     });
@@ -300,90 +277,71 @@ export class Queues {
       if (user !== undefined) {
         throw invalid(`queue is a dead queue; '${user}' uses it as its dead_queue`);
       }
-      const marked: QueueRecord = { ...record, deleted: true };
+      const leftovers = [...(this.#leftovers.get(name) ?? []), ...record.partitions];
       try {
-        await this.#write(name, marked);
+        await this.#write(name, { queue: undefined, leftovers });
       } catch (error) {
         // Perhaps the queue is gone at the next start: it must not take anything before that is settled.
         queue.loop.pause();
         this.#held.add(queue);
         throw error;
       }
+      this.#leftovers.set(name, leftovers);
       this.#entries.delete(name);
       this.#names.splice(this.#indexOf(name), 1);
       await queue.close(new QueueError("failed", MESSAGES.queueShutdown));
-      await this.#drop(marked);
+      await this.#dropLeftovers();
     });
   }
 
-  async #drop(record: QueueRecord): Promise<void> {
-    for (const { storage } of this.#storages) {
-      const mine = record.partitions.filter((each) => each.storage === storage.name);
-      if (mine.length === 0) continue;
-      await storage.dropPartitions(mine.map((each) => each.key));
-      this.#sweep(storage);
+  // Drops the partitions of deleted queues, as far as their storages are there; the rest later.
+  async #dropLeftovers(): Promise<void> {
+    if (this.#leftovers.size === 0) return;
+    await this.#placement.lookAgain(() => this.#places());
+    for (const [name, leftovers] of this.#leftovers) {
+      const left = await this.#placement.drop(leftovers);
+      if (left.length === leftovers.length) continue;
+      if (left.length === 0) this.#leftovers.delete(name);
+      else this.#leftovers.set(name, left);
+      // If this is not written, the next start finds nothing to drop any more, and writes it.
+      await this.#write(name, this.#stored(name)).catch(() => undefined);
     }
-    await this.#write(record.name, undefined);
+    if (this.#leftovers.size > 0) this.#retryLater();
   }
 
   // --- records ---
 
-  // Writes a record, or removes it. After a failure it is not known which one storage holds, so the
-  // one that memory holds is written again until that succeeds.
-  async #write(name: string, record: QueueRecord | undefined): Promise<void> {
+  // What memory holds under a name, and so what storage is to hold.
+  #stored(name: string): StoredQueue {
+    return { queue: this.#entries.get(name)?.record, leftovers: this.#leftovers.get(name) };
+  }
+
+  async #write(name: string, stored: StoredQueue): Promise<void> {
     try {
-      if (record === undefined) await this.#records.deleteQueue(name);
-      else await this.#records.putQueue(name, JSON.stringify(record));
+      await this.#records.write(name, { ...this.#stored(name), ...stored });
     } catch (error) {
-      if (this.#doubtful.size === 0) this.#settleLater();
-      this.#doubtful.add(name);
+      this.#retryLater();
       throw error;
     }
   }
 
   async #settle(): Promise<void> {
-    for (const name of this.#doubtful) {
-      const entry = this.#entries.get(name);
-      if (entry === undefined) await this.#records.deleteQueue(name);
-      else await this.#records.putQueue(name, JSON.stringify(entry.record));
-      this.#doubtful.delete(name);
-    }
+    await this.#records.settle((name) => this.#stored(name));
     for (const queue of this.#held) queue.loop.resume();
     this.#held.clear();
   }
 
-  #settleLater(): void {
-    this.#later(() => {
-      this.#enqueue(() => this.#settle()).catch(() => this.#settleLater());
+  // Does again, after a while, what storage has failed to do.
+  #retryLater(): void {
+    if (this.#isRetrying) return;
+    this.#isRetrying = true;
+    this.#timers.after(RETRY, () => {
+      this.#isRetrying = false;
+      this.#enqueue(async () => {
+        await this.#settle();
+        await this.#dropLeftovers();
+      }).catch(() => this.#retryLater());
     });
-  }
-
-  // Calls back after a while, unless the registry is closed before.
-  #later(work: () => void): void {
-    if (this.#closed) return;
-    const { clock } = this.#context;
-    const cancel = clock.wakeAt(clock.now() + RETRY, () => {
-      this.#timers.delete(cancel);
-      work();
-    });
-    this.#timers.add(cancel);
-  }
-
-  // Removes the rows of dropped partitions, a few at a time, so that nobody waits for it.
-  #sweep(storage: Storage): void {
-    if (this.#sweeping.has(storage)) return;
-    this.#sweeping.add(storage);
-    const step = async (): Promise<void> => {
-      if (this.#closed) return;
-      try {
-        if (await storage.sweep(SWEEP_STEP)) setImmediate(() => void step());
-        else this.#sweeping.delete(storage);
-      } catch (err) {
-        this.#context.log.warn({ err, storage: storage.name }, "cannot remove deleted queues yet");
-        this.#later(() => void step());
-      }
-    };
-    setImmediate(() => void step());
   }
 
   // What storage refuses is the client's to try again.
@@ -435,22 +393,10 @@ export class Queues {
     }
   }
 
-  // Deals partitions to the storages by affinity, by largest remainder, so that none is dropped.
-  #shares(count: number): readonly string[] {
-    const sum = this.#storages.reduce((total, { affinity }) => total + affinity, 0);
-    const shares = this.#storages.map(({ storage, affinity }) => {
-      const exact = (affinity / sum) * count;
-      return { name: storage.name, count: Math.floor(exact), rest: exact - Math.floor(exact) };
-    });
-    const left = count - shares.reduce((total, share) => total + share.count, 0);
-    for (const share of [...shares].sort((a, b) => b.rest - a.rest).slice(0, left)) share.count++;
-    return shares.flatMap((share) => Array<string>(share.count).fill(share.name));
-  }
-
   /** Ends all queues: what waits gets `queue is shutting down`. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const cancel of this.#timers) cancel();
+    this.#timers.close();
     await this.#changing;
     const error = new QueueError("failed", MESSAGES.queueShutdown);
     await Promise.all([...this.#entries.values()].map(({ queue }) => queue.close(error)));
@@ -460,38 +406,4 @@ export class Queues {
 function rulesOf(record: QueueRecord): QueueRules {
   const { leaseTimeout, expireTimeout, maxAttempts, deadQueue } = record;
   return { leaseTimeout, expireTimeout, maxAttempts, deadQueue };
-}
-
-function checkSettings(settings: QueueSettings | QueueRecord, partitionsMax: number): void {
-  if (Buffer.byteLength(settings.reference) > 2_000) {
-    throw invalid("reference field is invalid; cannot be greater than '2000' characters");
-  }
-  if (settings.maxAttempts > 65_536) {
-    throw invalid("max attempts is invalid; cannot be greater than 65536");
-  }
-  if (settings.maxAttempts < 0) throw invalid("max attempts is invalid; cannot be negative number");
-  if (settings.requestedPartitions < 1) {
-    throw invalid("partitions is invalid; cannot be less than 1");
-  }
-  if (settings.requestedPartitions > partitionsMax) {
-    throw invalid(`partitions is invalid; cannot be greater than ${partitionsMax}`);
-  }
-}
-
-function checkTimeouts(settings: QueueSettings | QueueRecord): void {
-  for (const [what, timeout] of [
-    ["lease", settings.leaseTimeout],
-    ["expire", settings.expireTimeout],
-  ] as const) {
-    if (timeout < 0) throw invalid(`${what} timeout is invalid; cannot be negative`);
-    if (timeout < 1) throw invalid(`${what} timeout is invalid; cannot be empty`);
-  }
-  checkOrder(settings);
-}
-
-function checkOrder({ leaseTimeout, expireTimeout }: QueueSettings | QueueRecord): void {
-  if (leaseTimeout <= expireTimeout) return;
-  throw invalid(
-    `lease timeout is too long; ${formatDuration(leaseTimeout)} cannot be greater than the expire timeout ${formatDuration(expireTimeout)}`,
-  );
 }

@@ -3,7 +3,7 @@
 // the same way.
 
 import type { AddressInfo } from "node:net";
-import { MILLISECOND, SystemClock, VirtualClock } from "./clock.ts";
+import { type Clock, MILLISECOND, SECOND, SystemClock, VirtualClock } from "./clock.ts";
 import { type Config, loadConfig, type ServerOptions, type StorageConfig } from "./config.ts";
 import { MESSAGES, QueueError } from "./errors.ts";
 import { makeDevEndpoints } from "./http/dev.ts";
@@ -13,7 +13,9 @@ import { checkQueueTimeouts } from "./http/validate.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { SYSTEM_NAMESPACE } from "./names.ts";
 import { Turns } from "./queue/turns.ts";
+import { storagesInUse } from "./queue-records.ts";
 import { Queues } from "./queues.ts";
+import { awayStorage } from "./storage/away.ts";
 import { MemoryStorage } from "./storage/memory.ts";
 import { openSqliteStorage } from "./storage/sqlite.ts";
 import type { Storage } from "./storage/storage.ts";
@@ -29,6 +31,9 @@ const RELEASE_MS = 5_000;
 const DRAIN_MS = 3_000;
 
 const HEALTH_MS = 5_000;
+
+// How often a storage that is away is tried again, at most.
+const STORAGE_RETRY = SECOND;
 
 export interface RunningServer {
   /** Where it listens: `http://host:port`. */
@@ -63,8 +68,8 @@ export async function startServer(
     for (const each of releases.splice(0).reverse()) await each();
   };
   try {
-    const storages = await openStorages(config, hooks, releases);
     const clock = config.dev ? new VirtualClock({ base: new SystemClock() }) : new SystemClock();
+    const storages = await openStorages({ config, hooks, clock, log, releases });
     const queues = await Queues.open({
       context: {
         clock,
@@ -95,8 +100,8 @@ export async function startServer(
         endpoints.set(path, endpoint);
       }
     }
-    const health = (): Promise<Health> =>
-      checkHealth(storages.get(config.queueStorage.name)!, stopping);
+    const records = storages.get(config.queueStorage.name)!;
+    const health = (): Promise<Health> => checkHealth(records, queues, stopping);
     const http = createHttpServer({ endpoints, limits: config.limits, log, health });
     await listen(http, config);
 
@@ -133,25 +138,51 @@ export async function startServer(
   }
 }
 
-async function openStorages(
-  config: Config,
-  hooks: ServerHooks,
-  releases: (() => Promise<void>)[],
-): Promise<ReadonlyMap<string, Storage>> {
+interface Opening {
+  readonly config: Config;
+  readonly hooks: ServerHooks;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly releases: (() => Promise<void>)[];
+}
+
+// The storage of the records must be there. Of the others each may be away; then what lies there
+// waits until it is back, and everything else is served.
+async function openStorages(opening: Opening): Promise<ReadonlyMap<string, Storage>> {
+  const { config, hooks, clock, log, releases } = opening;
   const storages = new Map<string, Storage>();
-  for (const each of [config.queueStorage, ...config.partitionStorage]) {
-    if (storages.has(each.name)) continue;
-    const opened = await openStorage(each);
-    const storage = hooks.wrapStorage?.(opened) ?? opened;
-    storages.set(each.name, storage);
+  const add = (storage: Storage): void => {
+    storages.set(storage.name, hooks.wrapStorage?.(storage) ?? storage);
     releases.push(() => storage.close());
+  };
+  add(await openStorage(config.queueStorage, false));
+  const inUse = await storagesInUse(storages.get(config.queueStorage.name)!);
+  for (const each of config.partitionStorage) {
+    if (storages.has(each.name)) continue;
+    const open = (): Promise<Storage> => openStorage(each, inUse.has(each.name));
+    try {
+      add(await open());
+    } catch (error) {
+      const { name, dir } = each;
+      log.error({ err: error, storage: name }, "storage cannot be opened, and is tried again");
+      add(
+        awayStorage({
+          name,
+          location: `${each.driver}:${dir}`,
+          open,
+          reason: error as Error,
+          retryAfter: STORAGE_RETRY,
+          now: () => clock.now(),
+        }),
+      );
+    }
   }
   return storages;
 }
 
-function openStorage({ name, driver, dir }: StorageConfig): Promise<Storage> {
+function openStorage({ name, driver, dir }: StorageConfig, mustExist: boolean): Promise<Storage> {
   if (driver === "memory") return Promise.resolve(new MemoryStorage({ name }));
-  return openSqliteStorage({ name, dir: dir! });
+  return openSqliteStorage({ name, dir: dir!, mustExist });
 }
 
 // The queues that the configuration names are made like any other; those that exist are left alone.
@@ -208,20 +239,28 @@ async function drain(http: ReturnType<typeof createHttpServer>): Promise<void> {
   clearTimeout(timer);
 }
 
-async function checkHealth(storage: Storage, stopping: boolean): Promise<Health> {
-  let output = stopping ? MESSAGES.serviceShutdown : "";
-  if (!stopping) {
-    try {
-      await within(HEALTH_MS, storage.check());
-    } catch {
-      output = "storage check failed";
-    }
+// Fails if records cannot be read or no partition works; warns if some partitions do not.
+async function checkHealth(records: Storage, queues: Queues, stopping: boolean): Promise<Health> {
+  const { failing } = queues;
+  let status: "pass" | "warn" | "fail" = "pass";
+  let output = "";
+  if (failing.partitions > 0) {
+    status = failing.partitions === failing.total ? "fail" : "warn";
+    output = `${failing.partitions} of ${failing.total} partitions are failing, in ${failing.storages.join(", ")}`;
   }
-  const status = output === "" ? "pass" : "fail";
+  if (stopping) {
+    status = "fail";
+    output = MESSAGES.serviceShutdown;
+  } else {
+    await within(HEALTH_MS, records.check()).catch(() => {
+      status = "fail";
+      output = "storage check failed";
+    });
+  }
   const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
   const check = { componentType: "datastore", status, time, ...(output === "" ? {} : { output }) };
   const body = JSON.stringify({ status, version: VERSION, checks: { "queues:storage": [check] } });
-  return { pass: status === "pass", body };
+  return { pass: status !== "fail", body };
 }
 
 // Rejects if the work takes longer.

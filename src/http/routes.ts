@@ -16,7 +16,9 @@ import {
 } from "../names.ts";
 import { idError } from "../queue/ids.ts";
 import type { Queue } from "../queue/queue.ts";
-import type { QueueRecord, QueueSettings, Queues } from "../queues.ts";
+import type { QueueRecord } from "../queue-records.ts";
+import type { QueueSettings } from "../queue-settings.ts";
+import type { Queues } from "../queues.ts";
 import type { ItemTable } from "../storage/storage.ts";
 import {
   QueueClearRequestSchema,

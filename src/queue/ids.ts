@@ -26,8 +26,7 @@ const DIGITS = new Int8Array(128).fill(-1);
 for (let i = 0; i < ALPHABET.length; i++) DIGITS[ALPHABET.charCodeAt(i)] = i;
 
 /** A fresh prefix for the ids of a new partition: a KSUID of this second, rounded down. */
-export function newIdPrefix(now: number): string {
-  const random = randomBytes(16);
+export function newIdPrefix(now: number, random: Buffer = randomBytes(16)): string {
   random[0]! &= 0x7f; // leaves room above, so that no number ever carries into the seconds
   const seconds = BigInt(Math.floor(now / SECOND) - KSUID_EPOCH_SECONDS);
   let rest =

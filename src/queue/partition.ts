@@ -77,7 +77,7 @@ export class Partition {
   stale = true;
 
   constructor(
-    stored: StoredPartition,
+    stored: Pick<StoredPartition, "key" | "number" | "idPrefix" | "createdAt">,
     context: { storage: Storage; limits: Limits; budget: ReadyBudget },
   ) {
     this.key = stored.key;
@@ -102,6 +102,9 @@ export class Partition {
   /** Reads everything that memory holds anew. */
   async load(): Promise<void> {
     const state = await this.storage.loadPartition(this.key);
+    if (state.idPrefix !== this.ids.prefix) {
+      throw new Error(`storage '${this.storage.name}' has another partition under key ${this.key}`);
+    }
     const ahead: StoredItem[] = [];
     for (const lease of state.leases) {
       if (lease.last < state.counters.head) continue;

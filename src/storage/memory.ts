@@ -306,6 +306,7 @@ class Partition {
 export class MemoryStorage implements Storage {
   readonly name: string;
   readonly location = "memory";
+  readonly isDurable = false;
   // By key; a Map keeps them in the order in which they were made, which is that of their keys.
   readonly #partitions = new Map<number, Partition>();
   readonly #queues = new Map<string, string>();
@@ -358,13 +359,14 @@ export class MemoryStorage implements Storage {
   }
 
   async loadPartition(key: number): Promise<PartitionState> {
-    const { counters, items, leases } = this.#partition(key);
+    const { stored, counters, items, leases } = this.#partition(key);
     const leased: StoredItem[] = [];
     for (const item of items.from({ seq: 0 })) {
       if (item.seq >= counters.head) break;
       leased.push(withoutRecord(item));
     }
     return {
+      idPrefix: stored.idPrefix,
       counters: { ...counters },
       leased,
       leases: [...leases.values()].sort((a, b) => a.first - b.first),

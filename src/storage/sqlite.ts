@@ -127,20 +127,33 @@ const RANGE_MIN = 256;
 type HeaderRow = [number, number, number, number, number, number, string, number];
 type ItemRow = [...HeaderRow, string, Uint8Array | null];
 
+export interface SqliteOptions {
+  readonly name: string;
+  readonly dir: string;
+  /** Whether the file must be there already: false makes it if need be. */
+  readonly mustExist?: boolean;
+}
+
 /**
  * Opens, and makes if need be, the file `querator.db` in the directory.
  * Rejects with a QueueError whose message names the file and says what to do: when another server
  * has the directory, when the file is not ours, is damaged, or was written by a later version.
  */
-export async function openSqliteStorage(options: { name: string; dir: string }): Promise<Storage> {
+export async function openSqliteStorage(options: SqliteOptions): Promise<Storage> {
   const dir = resolve(options.dir);
   const file = join(dir, "querator.db");
   let lock: DatabaseSync | undefined;
   let db: DatabaseSync | undefined;
   try {
+    const existed = existsSync(file);
+    if (!existed && options.mustExist === true) {
+      throw new QueueError(
+        "failed",
+        `'${file}' is not there, but queues have partitions in it; mount or restore it`,
+      );
+    }
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     lock = takeLock(dir);
-    const existed = existsSync(file);
     db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: 5_000 });
     if (existed) checkOurs(db, file);
     db.exec("PRAGMA journal_mode = WAL");
@@ -231,6 +244,7 @@ function startError(file: string, cause: unknown): QueueError {
 class SqliteStorage implements Storage {
   readonly name: string;
   readonly location: string;
+  readonly isDurable = true;
   readonly #file: string;
   readonly #db: DatabaseSync;
   readonly #lock: DatabaseSync;
@@ -306,10 +320,10 @@ class SqliteStorage implements Storage {
 
   async loadPartition(key: number): Promise<PartitionState> {
     const row = this.#read(
-      "SELECT head, tail, total, scheduled, created_sum FROM partitions WHERE key = ?",
-    ).get(key) as unknown as [number, number, number, number, number] | undefined;
+      "SELECT id_prefix, head, tail, total, scheduled, created_sum FROM partitions WHERE key = ?",
+    ).get(key) as unknown as [string, number, number, number, number, number] | undefined;
     if (row === undefined) throw new Error(`no partition ${key} in '${this.#file}'`);
-    const [head, tail, total, scheduled, createdSum] = row;
+    const [idPrefix, head, tail, total, scheduled, createdSum] = row;
     const removed = this.#removed.of(key);
     const leased = this.#read(
       `SELECT ${HEADER} FROM items WHERE partition = ? AND seq < ? ORDER BY seq`,
@@ -318,6 +332,7 @@ class SqliteStorage implements Storage {
       "SELECT first, last, deadline, leased_at FROM leases WHERE partition = ? ORDER BY first",
     ).all(key) as unknown as [number, number, number, number][];
     return {
+      idPrefix,
       counters: { head, tail, total, scheduled, createdSum },
       leased: leased.filter(([seq]) => removed?.has(seq) !== true).map(withoutRecord),
       leases: leases.map(([first, last, deadline, leasedAt]) => ({

@@ -128,6 +128,8 @@ export type NewPartition = Pick<StoredPartition, "queue" | "number" | "idPrefix"
 
 /** The bounded part of a partition that memory needs before it can be used. */
 export interface PartitionState {
+  /** What tells it from any other partition that may have had its key. */
+  readonly idPrefix: string;
   readonly counters: Counters;
   /** Items before head, without records: all of them are leased. */
   readonly leased: readonly StoredItem[];
@@ -153,6 +155,8 @@ export interface Storage {
   readonly name: string;
   /** What it is and where it lies, for people: `memory`, `sqlite:/var/lib/querator`. No secrets. */
   readonly location: string;
+  /** Whether what was committed is there after the process has ended. */
+  readonly isDurable: boolean;
 
   /** Makes all changes durable, or none of them. Each partition appears at most once. */
   commit(changes: readonly PartitionChanges[]): Promise<void>;

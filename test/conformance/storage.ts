@@ -121,7 +121,12 @@ export function testStorage(
         ]),
       );
       const state = await storage.loadPartition(keys[0]!);
-      assert.deepEqual(state, { counters: COUNTERS, leased: [], leases: [] });
+      assert.deepEqual(state, {
+        idPrefix: "q0".padEnd(18, "x"),
+        counters: COUNTERS,
+        leased: [],
+        leases: [],
+      });
       await assert.rejects(storage.loadPartition(4_711));
     });
 

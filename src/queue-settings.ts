@@ -1,0 +1,59 @@
+// What a client may say of a queue, and the checks of it that need nothing but limits. A check
+// throws a QueueError (400) with the text that clients rely on.
+
+import { formatDuration } from "./duration.ts";
+import { invalid } from "./errors.ts";
+import type { QueueRecord } from "./queue-records.ts";
+
+/** What a client says when it creates or updates a queue; 0 and "" stand for not given. */
+export type QueueSettings = Pick<
+  QueueRecord,
+  | "name"
+  | "namespace"
+  | "leaseTimeout"
+  | "expireTimeout"
+  | "maxAttempts"
+  | "deadQueue"
+  | "reference"
+  | "requestedPartitions"
+> & {
+  /** The storage of each partition, in place of the shares by affinity. */
+  readonly storages?: readonly string[];
+};
+
+/** Texts and numbers, in the order that clients rely on. */
+export function checkSettings(settings: QueueSettings | QueueRecord, partitionsMax: number): void {
+  if (Buffer.byteLength(settings.reference) > 2_000) {
+    throw invalid("reference field is invalid; cannot be greater than '2000' characters");
+  }
+  if (settings.maxAttempts > 65_536) {
+    throw invalid("max attempts is invalid; cannot be greater than 65536");
+  }
+  if (settings.maxAttempts < 0) throw invalid("max attempts is invalid; cannot be negative number");
+  if (settings.requestedPartitions < 1) {
+    throw invalid("partitions is invalid; cannot be less than 1");
+  }
+  if (settings.requestedPartitions > partitionsMax) {
+    throw invalid(`partitions is invalid; cannot be greater than ${partitionsMax}`);
+  }
+}
+
+/** Both time-outs must be positive and in order. */
+export function checkTimeouts(settings: QueueSettings | QueueRecord): void {
+  for (const [what, timeout] of [
+    ["lease", settings.leaseTimeout],
+    ["expire", settings.expireTimeout],
+  ] as const) {
+    if (timeout < 0) throw invalid(`${what} timeout is invalid; cannot be negative`);
+    if (timeout < 1) throw invalid(`${what} timeout is invalid; cannot be empty`);
+  }
+  checkOrder(settings);
+}
+
+/** An item must not expire before its first lease could end. */
+export function checkOrder({ leaseTimeout, expireTimeout }: QueueSettings | QueueRecord): void {
+  if (leaseTimeout <= expireTimeout) return;
+  throw invalid(
+    `lease timeout is too long; ${formatDuration(leaseTimeout)} cannot be greater than the expire timeout ${formatDuration(expireTimeout)}`,
+  );
+}

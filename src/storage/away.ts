@@ -1,0 +1,64 @@
+// A storage that could not be opened when the server started: every call tries to open it again,
+// but not too often, and fails until that succeeds; from then on it is the storage itself.
+
+import type { Storage } from "./storage.ts";
+
+export interface AwayOptions {
+  readonly name: string;
+  readonly location: string;
+  readonly open: () => Promise<Storage>;
+  /** Why it could not be opened. */
+  readonly reason: Error;
+  /** Microseconds between two tries to open it. */
+  readonly retryAfter: number;
+  readonly now: () => number;
+}
+
+/** Stands in for a storage until it can be opened. */
+export function awayStorage(options: AwayOptions): Storage {
+  const { name, location, open, retryAfter, now } = options;
+  let { reason } = options;
+  let opened: Storage | undefined;
+  let retryAt = now() + retryAfter;
+  let opening: Promise<Storage> | undefined;
+
+  function tryOpen(): Promise<Storage> {
+    if (opened !== undefined) return Promise.resolve(opened);
+    if (opening === undefined && now() < retryAt) return Promise.reject(reason);
+    opening ??= open()
+      .then((storage) => {
+        opened = storage;
+        return storage;
+      })
+      .catch((error: Error) => {
+        reason = error;
+        throw error;
+      })
+      .finally(() => {
+        opening = undefined;
+        retryAt = now() + retryAfter;
+      });
+    return opening;
+  }
+
+  return {
+    name,
+    location,
+    isDurable: true,
+    commit: async (changes) => (await tryOpen()).commit(changes),
+    createPartitions: async (partitions) => (await tryOpen()).createPartitions(partitions),
+    listPartitions: async () => (await tryOpen()).listPartitions(),
+    dropPartitions: async (keys) => (await tryOpen()).dropPartitions(keys),
+    sweep: async (limit) => (await tryOpen()).sweep(limit),
+    loadPartition: async (key) => (await tryOpen()).loadPartition(key),
+    readItems: async (key, table, range) => (await tryOpen()).readItems(key, table, range),
+    readScheduled: async (key, limit) => (await tryOpen()).readScheduled(key, limit),
+    readExpiries: async (key, limit) => (await tryOpen()).readExpiries(key, limit),
+    findSources: async (key, ids) => (await tryOpen()).findSources(key, ids),
+    putQueue: async (queue, record) => (await tryOpen()).putQueue(queue, record),
+    deleteQueue: async (queue) => (await tryOpen()).deleteQueue(queue),
+    listQueues: async () => (await tryOpen()).listQueues(),
+    check: async () => (await tryOpen()).check(),
+    close: async () => opened?.close(),
+  };
+}
