@@ -4,22 +4,20 @@
 
 import { invalid } from "../errors.ts";
 import { idError } from "./ids.ts";
-import type { Item } from "./item.ts";
+import { Item } from "./item.ts";
+import { diesWithLease } from "./lifecycle.ts";
+import type { Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, PartitionBatch } from "./partition-batch.ts";
-import type {
-  CompleteRequest,
-  LeaseRequest,
-  ProduceRequest,
-  RetryItem,
-  RetryRequest,
-} from "./requests.ts";
+import type { CompleteRequest, LeaseRequest, ProduceRequest, RetryRequest } from "./requests.ts";
 
 /** What the plan needs to know of the queue's record. */
 export interface BatchRules {
   /** Microseconds. */
   readonly leaseTimeout: number;
   readonly expireTimeout: number;
+  /** Leases after which an item dies; 0 for any number. */
+  readonly maxAttempts: number;
   /** Bytes of payload in one lease reply. */
   readonly leaseReplyBytes: number;
 }
@@ -51,6 +49,19 @@ export class Batch {
   /** All parts, changed or not. */
   get parts(): Iterable<PartitionBatch> {
     return this.#parts.values();
+  }
+
+  /** Adds copies of dead items of other queues to a partition. */
+  bury(partition: Partition, letters: readonly Letter[]): void {
+    const part = this.part(partition);
+    part.touched = true; // the removal of the originals may hang on this commit
+    for (const { sourceId, record } of letters) {
+      const item = new Item(record, 0);
+      item.sourceId = sourceId;
+      item.createdAt = this.now;
+      item.expireAt = this.now + this.#rules.expireTimeout;
+      part.add(item);
+    }
   }
 
   /** Gives each request whole to the healthy partition that holds the fewest items. */
@@ -135,14 +146,22 @@ export class Batch {
   }
 
   /**
-   * Puts the items of a request back, at once or later, all of them or none. Dead ones are removed:
-   * with a dead queue, a retry that holds dead items goes another way, through `claimRetry`.
+   * Puts the items of a request back, at once or later, all of them or none; those that die are
+   * removed. With a dead queue, a retry that `buries` goes another way, through `DeadLetters`.
    */
   retry(partition: Partition, request: RetryRequest): void {
     const part = this.part(partition);
     part.served.push(request);
-    const items = claimRetry(part, request);
-    if (items !== undefined) applyRetry(part, items, request.items);
+    retryItems(part, request, this.#rules);
+  }
+
+  /** Whether some item dies of a retry. */
+  buries(partition: Partition, request: RetryRequest): boolean {
+    return request.items.some(({ id, dead }) => {
+      if (dead) return true;
+      const item = partition.leased.get(partition.ids.seq(id));
+      return item !== undefined && diesWithLease(item, this.#rules, this.now);
+    });
   }
 
   // Puts the partitions into order for this batch and answers their loads.
@@ -196,24 +215,30 @@ function claimComplete(part: PartitionBatch, request: CompleteRequest): Item[] |
   return claimAll(part, request, request.ids, "completed");
 }
 
-/** Claims the leased items of a retry; undefined if the request has got an error instead. */
-export function claimRetry(part: PartitionBatch, request: RetryRequest): Item[] | undefined {
-  const ids = request.items.map((item) => item.id);
-  return claimAll(part, request, ids, "retried");
-}
-
-/** Does to each claimed item what its retry says; a dead item is removed. */
-export function applyRetry(
+/**
+ * Does to the items of a request what it asks, to all of them or none. Those that die, because it
+ * says so or because their lease has been the last, are removed: answers them.
+ */
+export function retryItems(
   part: PartitionBatch,
-  items: readonly Item[],
-  retries: readonly RetryItem[],
-): void {
-  items.forEach((item, i) => {
-    const { retryAt, dead } = retries[i]!;
-    if (dead) part.remove(item);
-    else if (isLater(retryAt, part.now)) part.schedule(item, retryAt);
-    else part.requeue(item);
-  });
+  request: RetryRequest,
+  rules: Pick<BatchRules, "maxAttempts">,
+): readonly Item[] {
+  const ids = request.items.map((item) => item.id);
+  const items = claimAll(part, request, ids, "retried") ?? [];
+  const died: Item[] = [];
+  for (const [i, item] of items.entries()) {
+    const { retryAt, dead } = request.items[i]!;
+    if (dead || diesWithLease(item, rules, part.now)) {
+      died.push(item);
+      part.remove(item);
+    } else if (isLater(retryAt, part.now)) {
+      part.schedule(item, retryAt);
+    } else {
+      part.requeue(item);
+    }
+  }
+  return died;
 }
 
 // Claims the items that the ids name; if one is not leased, gives all back and notes why.
@@ -254,7 +279,9 @@ function refuse(
     request.error = notLeased;
   } else {
     request.error = invalid(`invalid storage id; '${id}' does not exist`);
-    if (seq >= partition.counters.head && seq < partition.counters.tail) {
+    const mayWait = seq >= partition.counters.head && seq < partition.counters.tail;
+    // One that is leased was claimed before, by this request or another of the batch: it is gone.
+    if (mayWait && !partition.leased.has(seq)) {
       request.doubt = { partition, seq, ifWaiting: notLeased };
     }
   }

@@ -7,10 +7,10 @@
 import { MILLISECOND, SECOND } from "../clock.ts";
 import { MESSAGES, retryLater } from "../errors.ts";
 import { EXPIRY_SPAN, type StoredItem } from "../storage/storage.ts";
-import { applyRetry, type Batch, claimRetry } from "./batch.ts";
+import { retryItems } from "./batch.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
-import { Item } from "./item.ts";
+import type { Item } from "./item.ts";
 import { splitExpired } from "./lifecycle.ts";
 import { type Delivery, type Letter, type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -24,6 +24,13 @@ const DELIVERY_RETRY = SECOND;
 // What one delivery carries, unless it is one client's own request.
 const LETTERS_MAX = 256;
 const LETTER_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Deliveries that a batch takes in, with those of their letters that are new. */
+export interface Accepted extends Delivered {
+  readonly letters: readonly Letter[];
+}
+
+const NOTHING_ACCEPTED: Accepted = { ...NOTHING_DELIVERED, letters: [] };
 
 type Seq = Pick<StoredItem, "seq">;
 
@@ -42,43 +49,32 @@ export class DeadLetters {
   }
 
   /**
-   * Plans the copies that other queues send here. A letter whose source is here already is a
-   * repetition after a crash, and is passed over.
+   * Looks which of the letters that other queues send here are new. One whose source is here already
+   * is a repetition after a crash, and is passed over. If storage fails, all are refused.
    */
-  async planDeliveries(
-    batch: Batch,
-    deliveries: readonly Delivery[],
-    target: { readonly partition: Partition; readonly expireTimeout: number },
-  ): Promise<Delivered> {
-    if (deliveries.length === 0) return NOTHING_DELIVERED;
-    const { partition, expireTimeout } = target;
-    const letters = deliveries.flatMap((delivery) => delivery.letters);
-    let known: Set<string>;
+  async accept(partition: Partition, deliveries: readonly Delivery[]): Promise<Accepted> {
+    if (deliveries.length === 0) return NOTHING_ACCEPTED;
+    const letters = new Map<string, Letter>();
+    for (const letter of deliveries.flatMap((delivery) => delivery.letters)) {
+      letters.set(letter.sourceId, letter);
+    }
     try {
       if (partition.stale) throw new Error("partition 0 is failing");
-      const ids = letters.map((letter) => letter.sourceId);
-      known = new Set(await partition.storage.findSources(partition.key, ids));
+      const known = await partition.storage.findSources(partition.key, [...letters.keys()]);
+      for (const sourceId of known) letters.delete(sourceId);
     } catch (error) {
       for (const each of deliveries) each.reject(retryLater(MESSAGES.internalRetry, error));
-      return NOTHING_DELIVERED;
+      return NOTHING_ACCEPTED;
     }
-    const part = batch.part(partition);
-    part.touched = true;
-    for (const { sourceId, record } of letters) {
-      if (known.has(sourceId)) continue;
-      known.add(sourceId);
-      const item = new Item(record, 0);
-      item.sourceId = sourceId;
-      item.createdAt = batch.now;
-      item.expireAt = batch.now + expireTimeout;
-      part.add(item);
-    }
-    return { deliveries, companions: deliveries.flatMap((each) => each.companion ?? []) };
+    const companions = deliveries.flatMap((each) => each.companion ?? []);
+    return { deliveries, companions, letters: [...letters.values()] };
   }
 
   /** Moves items whose leases have ended, as many as one delivery may carry. */
-  async buryEnded(partition: Partition, dead: readonly Item[], rules: QueueRules): Promise<void> {
+  async buryEnded(partition: Partition, ended: readonly Item[], rules: QueueRules): Promise<void> {
     if (partition.stale) return; // the commit before this one has failed
+    // Some may have been retried since in the same turn.
+    const dead = ended.filter((item) => partition.leased.get(item.seq) === item);
     const letters = await this.#readLetters(partition, dead, LETTERS_MAX);
     if (letters === undefined) return;
     const part = new PartitionBatch(partition, this.#context.clock.now());
@@ -105,10 +101,7 @@ export class DeadLetters {
     const dead: Item[] = [];
     for (const request of requests) {
       part.served.push(request);
-      const items = claimRetry(part, request);
-      if (items === undefined) continue;
-      applyRetry(part, items, request.items);
-      dead.push(...items.filter((_, i) => request.items[i]!.dead));
+      dead.push(...retryItems(part, request, rules));
     }
     const letters = await this.#readLetters(partition, dead, Number.POSITIVE_INFINITY);
     if (letters === undefined) this.#commits.refuse(part, retryLater(MESSAGES.internalRetry));

@@ -31,20 +31,32 @@ export function nextDue(partition: Partition, leaseGrace: number): number {
 }
 
 /**
+ * Whether an item dies when its lease ends without completion: it has been leased too often, or is
+ * older than it may become. Never asked while the lease is still valid.
+ */
+export function diesWithLease(
+  item: Pick<StoredItem, "attempts" | "expireAt">,
+  rules: Pick<LifecycleRules, "maxAttempts">,
+  now: number,
+): boolean {
+  const isExhausted = rules.maxAttempts !== 0 && item.attempts >= rules.maxAttempts;
+  return isExhausted || item.expireAt < now;
+}
+
+/**
  * Ends the leases that are over: items go back to the tail, or die if they have been leased too
  * often or are older than they may become. Answers the dead that have a dead queue to go to.
  */
 export function endLeases(part: PartitionBatch, rules: LifecycleRules): readonly Item[] {
   const dead: Item[] = [];
   for (const item of part.of.endedLeases(part.now - rules.leaseGrace, STEP)) {
-    const exhausted = rules.maxAttempts !== 0 && item.attempts >= rules.maxAttempts;
-    const expired = item.expireAt < part.now;
-    if ((exhausted || expired) && rules.hasDeadQueue) {
+    const dies = diesWithLease(item, rules, part.now);
+    if (dies && rules.hasDeadQueue) {
       dead.push(item);
       continue;
     }
     part.claim(item);
-    if (exhausted || expired) part.remove(item);
+    if (dies) part.remove(item);
     else part.requeue(item);
   }
   return dead;

@@ -167,11 +167,12 @@ export class Loop implements TurnTaker, DeadQueue {
   }
 
   #hasMore(): boolean {
-    const now = this.context.clock.now();
-    if (this.#nextDue() < now) return true;
-    return (
-      this.#mailbox.waiting.size > 0 &&
-      this.partitions.some((p) => !p.stale && p.unleased > 0 && p.leaseRoom > 0)
+    if (this.#nextDue() < this.context.clock.now()) return true;
+    const hasLeases = this.#mailbox.waiting.size > 0;
+    return this.partitions.some(
+      (partition) =>
+        !partition.stale &&
+        (partition.needsDue || (hasLeases && partition.unleased > 0 && partition.leaseRoom > 0)),
     );
   }
 
@@ -179,8 +180,8 @@ export class Loop implements TurnTaker, DeadQueue {
   async #turn(): Promise<boolean> {
     this.#sweep();
     const usable = await this.#prepare();
+    let progress = await this.#serve(usable);
     const now = this.context.clock.now();
-    let progress = await this.#serve(usable, now);
     for (const partition of usable) {
       if (partition.stale || now < this.#restsUntil(partition)) continue;
       const expiry = partition.expiries.first;
@@ -189,14 +190,10 @@ export class Loop implements TurnTaker, DeadQueue {
         progress = buried || progress;
       }
     }
-    const { operations } = this.#mailbox;
-    const operation = operations[0];
-    if (operation !== undefined) {
-      progress = true;
-      // It may have been ended while it was at work: by the closing of the queue.
-      if ((await this.#step(operation)) && operations[0] === operation) operations.shift();
-    }
-    return progress;
+    const operation = this.#mailbox.beginStep();
+    if (operation === undefined) return progress;
+    this.#mailbox.endStep(await this.#step(operation));
+    return true;
   }
 
   // Brings memory up to what the batch needs to know; answers the partitions that can be used.
@@ -207,8 +204,7 @@ export class Loop implements TurnTaker, DeadQueue {
       const ready =
         partition.failures === 0 &&
         !partition.stale &&
-        !partition.scheduled.needsFill &&
-        !partition.expiries.needsFill &&
+        !partition.needsDue &&
         !(wanted > 0 && partition.needsReady(wanted));
       if (ready) continue;
       try {
@@ -245,16 +241,16 @@ export class Loop implements TurnTaker, DeadQueue {
   }
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
-  async #serve(usable: readonly Partition[], now: number): Promise<boolean> {
+  async #serve(usable: readonly Partition[]): Promise<boolean> {
     const { produces, completes, retries, deliveries } = this.#mailbox.take();
+    const accepted = await this.#deadLetters.accept(this.partitions[0]!, deliveries);
+    // From here to the commit nothing waits: the whole batch is planned at one moment.
+    const now = this.context.clock.now();
     const { rules } = this;
     const { limits, leaseGrace } = this.context;
     const order = usable === this.#order ? this.#order : [...usable];
     const batch = new Batch(order, { ...rules, leaseReplyBytes: limits.leaseReplyBytes }, now);
-    const delivered = await this.#deadLetters.planDeliveries(batch, deliveries, {
-      partition: this.partitions[0]!,
-      expireTimeout: rules.expireTimeout,
-    });
+    if (accepted.deliveries.length > 0) batch.bury(this.partitions[0]!, accepted.letters);
     if (usable.length > 0) {
       batch.produce(produces);
       const { waiting } = this.#mailbox;
@@ -270,7 +266,7 @@ export class Loop implements TurnTaker, DeadQueue {
     for (const request of retries) {
       const partition = this.#partitionOf(request);
       if (partition === undefined) continue;
-      if (rules.deadQueue === "" || !request.items.some((item) => item.dead)) {
+      if (rules.deadQueue === "" || !batch.buries(partition, request)) {
         batch.retry(partition, request);
       } else {
         const requests = burials.get(partition);
@@ -286,7 +282,7 @@ export class Loop implements TurnTaker, DeadQueue {
       dead[partition.number] = [...endLeases(part, lifecycle)];
       fireScheduled(part, lifecycle);
     }
-    const progress = await this.#commits.commit(batch.parts, delivered);
+    const progress = await this.#commits.commit(batch.parts, accepted);
 
     for (const [partition, requests] of burials) {
       await this.#deadLetters.buryRetried(partition, requests, rules);

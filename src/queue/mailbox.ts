@@ -72,6 +72,8 @@ export class Mailbox {
   #deliveries: Delivery[] = [];
   // What the turn under way has taken.
   #taken: Taken | undefined;
+  // Whether the first operation is at work in a step.
+  #stepping = false;
   #unanswered = 0;
   // Answers everything that comes once the queue is closed.
   #closed: QueueError | undefined;
@@ -131,6 +133,18 @@ export class Mailbox {
     return refused === undefined;
   }
 
+  /** The operation whose turn it is to do a step; it is under way until `endStep`. */
+  beginStep(): Operation | undefined {
+    this.#stepping = this.operations.length > 0;
+    return this.operations[0];
+  }
+
+  endStep(isDone: boolean): void {
+    this.#stepping = false;
+    if (isDone) this.operations.shift();
+    else if (this.#closed !== undefined) this.operations.shift()?.fail(this.#closed);
+  }
+
   addDelivery(delivery: Delivery): boolean {
     if (this.#closed !== undefined) {
       delivery.reject(new NotDelivered());
@@ -159,18 +173,18 @@ export class Mailbox {
 
   /** Hands everything but leases and operations to a turn. */
   take(): Taken {
-    const taken = {
+    // What arrives from now on goes into other lists: it must not end up in this turn and the next.
+    this.#taken = {
       produces: this.#produces,
       completes: this.#completes,
       retries: this.#retries,
       deliveries: this.#deliveries,
     };
-    if (taken.produces.length > 0) this.#produces = [];
-    if (taken.completes.length > 0) this.#completes = [];
-    if (taken.retries.length > 0) this.#retries = [];
-    if (taken.deliveries.length > 0) this.#deliveries = [];
-    this.#taken = taken;
-    return taken;
+    this.#produces = [];
+    this.#completes = [];
+    this.#retries = [];
+    this.#deliveries = [];
+    return this.#taken;
   }
 
   /** The turn has ended; what it has left unanswered is answered with the error. */
@@ -211,8 +225,7 @@ export class Mailbox {
     }
     for (const request of this.#waitingRequests()) {
       if (!over(request)) continue;
-      const lease = request instanceof LeaseRequest;
-      this.answer(request, retryLater(lease ? MESSAGES.leaseTimeout : MESSAGES.requestTimeout));
+      this.answer(request, retryLater(overdueMessage(request)));
     }
     const waits = (request: HotRequest<unknown>): boolean => !request.settled;
     this.#produces = this.#produces.filter(waits);
@@ -225,12 +238,18 @@ export class Mailbox {
     });
   }
 
-  /** Refuses everything from now on, and answers what no turn has taken. */
+  /** Refuses everything from now on, and answers what no turn has taken or dealt with. */
   close(error: QueueError): void {
     this.#closed = error;
-    for (const request of [...this.#waitingRequests()]) this.answer(request, error);
+    for (const request of [...this.#waitingRequests()]) {
+      if (!(request instanceof LeaseRequest && request.isDealt)) this.answer(request, error);
+    }
+    // A turn that is still under way must not execute what has just been refused.
+    this.#produces = [];
+    this.#completes = [];
+    this.#retries = [];
     for (const delivery of this.#deliveries.splice(0)) delivery.reject(new NotDelivered());
-    for (const operation of this.operations.splice(0)) operation.fail(error);
+    for (const operation of this.operations.splice(this.#stepping ? 1 : 0)) operation.fail(error);
   }
 
   *#waitingRequests(): Iterable<HotRequest<unknown>> {
@@ -250,4 +269,10 @@ export class Mailbox {
   #noteDeadline(deadline: number): void {
     this.earliest = Math.min(this.earliest, deadline);
   }
+}
+
+// A lease that the turn under way has dealt items to may yet get them.
+function overdueMessage(request: HotRequest<unknown>): string {
+  if (!(request instanceof LeaseRequest)) return MESSAGES.requestTimeout;
+  return request.isDealt ? MESSAGES.outcomeUnknown : MESSAGES.leaseTimeout;
 }

@@ -359,6 +359,7 @@ export class PartitionBatch implements PartitionChanges {
     const open = this.#openExpiry;
     const fits =
       open !== undefined &&
+      seq >= open.first &&
       seq < open.first + EXPIRY_SPAN &&
       expireAt >= open.at &&
       expireAt <= open.at + EXPIRY_WIDTH;

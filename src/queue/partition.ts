@@ -113,7 +113,6 @@ export class Partition {
         ...(await this.storage.readItems(this.key, "items", { from: lease.first, ...options })),
       );
     }
-    this.dropReady();
     this.leased.clear();
     this.leasedSum = 0;
     this.#grants = [];
@@ -123,7 +122,6 @@ export class Partition {
     this.scheduled.invalidate();
     this.expiries.invalidate();
     this.counters = { ...state.counters };
-    this.#readyEnd = this.counters.head;
 
     const marked = state.leases.map((lease) => {
       const grant = new Grant(lease.deadline, lease.leasedAt);
@@ -152,7 +150,13 @@ export class Partition {
       if (grant.remaining === 0) this.addGrant(grant);
       this.hold(item, grant);
     }
+    this.dropReady();
     this.stale = false;
+  }
+
+  /** Whether it is not known what is due next, so that no timer can be set for it. */
+  get needsDue(): boolean {
+    return this.scheduled.needsFill || this.expiries.needsFill;
   }
 
   /** Reads what is due next, if it is not known. */
@@ -215,6 +219,7 @@ export class Partition {
       if (!this.leased.has(stored.seq)) this.#pushReady(Item.stored(stored));
     }
     if (items.length === 0) this.#readyEnd = this.counters.tail;
+    this.#noteComplete();
   }
 
   #pushReady(item: Item): void {
@@ -246,15 +251,22 @@ export class Partition {
    * queue: `from` is the tail before they were added, `tail` the one after them.
    */
   appendReady(items: readonly Item[], start: number, from: number, tail: number): void {
-    if (this.#readyEnd !== from) return;
-    for (let i = start; i < items.length; i++) {
-      const full =
+    let isFull = this.#readyEnd !== from;
+    for (let i = start; i < items.length && !isFull; i++) {
+      isFull =
         this.readyCount >= this.#limits.readyItems || this.#budget.bytes >= this.#limits.readyBytes;
-      if (full) return;
+      if (isFull) break;
       this.#pushReady(items[i]!);
       this.#readyEnd = items[i]!.seq + 1;
     }
-    this.#readyEnd = tail;
+    if (!isFull) this.#readyEnd = tail;
+    this.#noteComplete();
+  }
+
+  // Numbers behind the window may be those of scheduled items, or of none any more: if it holds
+  // all that waits, it reaches up to the tail.
+  #noteComplete(): void {
+    if (this.unleased === this.readyCount) this.#readyEnd = this.counters.tail;
   }
 
   /** Empties the window, so that it is read anew from the head. */
@@ -264,6 +276,7 @@ export class Partition {
     this.#ready = [];
     this.#readyStart = 0;
     this.#readyEnd = this.counters.head;
+    this.#noteComplete();
   }
 
   // --- leases ---

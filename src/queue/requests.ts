@@ -89,6 +89,11 @@ export class LeaseRequest extends HotRequest<Leased> {
     this.batchSize = batchSize;
   }
 
+  /** Whether the batch at hand has dealt items to it, so that it is too late to take its place away. */
+  get isDealt(): boolean {
+    return this.items.length > 0;
+  }
+
   /** Gives back what a batch dealt that came to nothing. */
   undeal(): void {
     this.items = [];

@@ -1,0 +1,355 @@
+// Checks what is seen of the server against what clients asked of it, whatever went wrong in
+// between: between two views every item must have come to where it is in a way that wire.md allows,
+// every acknowledged request must have happened exactly once, and nothing may have happened that
+// nobody asked for. Knows nothing of the code that it checks.
+
+import assert from "node:assert/strict";
+import { certaintyOf, type Effects, effectsOn, type ItemEvent } from "./effects.ts";
+import { endsOf, type LifeOptions, matches, type Place, placeOf } from "./life.ts";
+import type { SeenItem, SeenQueue, Settings, View } from "./observe.ts";
+import type { Call } from "./world.ts";
+
+/** What lies between two views. */
+export interface Window {
+  readonly before: View;
+  readonly after: View;
+  /** All calls that were under way in between, those that still wait included. */
+  readonly calls: readonly Call[];
+  /** Those of them that were begun in between. */
+  readonly fresh: readonly Call[];
+  /** Whether storage failed or the server ended in between. */
+  readonly hasTrouble: boolean;
+  /** The settings of each queue that were asked for in between. */
+  readonly settings: ReadonlyMap<string, readonly Settings[]>;
+}
+
+/** A copy that the dead queue must have, or may have. */
+interface Arrival {
+  isCertain: boolean;
+  readonly sourceIds: Set<string>;
+}
+
+/** What the check of one item works with. */
+interface ItemContext {
+  readonly name: string;
+  readonly n: number;
+  readonly effects: Effects;
+  readonly settings: readonly Settings[];
+  readonly window: Window;
+  readonly arrival: Arrival | undefined;
+}
+
+interface Spot {
+  readonly item: SeenItem;
+  readonly partition: number;
+  readonly isScheduled: boolean;
+}
+
+export class Auditor {
+  /** Which item every id that was ever seen belongs to. */
+  readonly #ids = new Map<string, number>();
+  readonly #idsOf = new Map<number, readonly string[]>();
+  /** When scheduled items become leasable. */
+  readonly #dueAt = new Map<number, number>();
+
+  /** Checks one window, queue by queue; dead queues come last. */
+  check(window: Window): void {
+    const arrivals = new Map<string, Map<number, Arrival>>();
+    const names = [...new Set([...window.before.queues.keys(), ...window.after.queues.keys()])];
+    const isDead = (name: string): boolean => name === "dead";
+    names.sort((a, b) => Number(isDead(a)) - Number(isDead(b)));
+    for (const name of names) this.#checkQueue(name, window, arrivals);
+    for (const queue of window.after.queues.values()) this.#checkOverdue(queue, window.after.at);
+    this.#note(window.after);
+  }
+
+  #note(view: View): void {
+    for (const queue of view.queues.values()) {
+      for (const { item } of spots(queue).values()) {
+        assert.equal(this.#ids.get(item.id) ?? item.n, item.n, `id ${item.id} is used twice`);
+        if (this.#ids.has(item.id)) continue;
+        this.#ids.set(item.id, item.n);
+        this.#idsOf.set(item.n, [...(this.#idsOf.get(item.n) ?? []), item.id]);
+      }
+    }
+  }
+
+  #checkQueue(name: string, window: Window, arrivals: Map<string, Map<number, Arrival>>): void {
+    const before = window.before.queues.get(name);
+    const now = window.after.queues.get(name);
+    const effects = effectsOn(name, window.calls);
+    checkRecord(name, window);
+    const [old, current] = [spots(before), spots(now)];
+    const settings = [before?.settings, now?.settings, ...(window.settings.get(name) ?? [])].filter(
+      (each) => each !== undefined,
+    );
+    const mine = arrivals.get(name) ?? new Map<number, Arrival>();
+    const numbers = new Set([
+      ...old.keys(),
+      ...current.keys(),
+      ...effects.births.keys(),
+      ...effects.leases.keys(),
+      ...mine.keys(),
+    ]);
+    const ends = new Map<number, readonly Place[]>();
+    for (const n of numbers) {
+      const context = { name, n, effects, settings, window, arrival: mine.get(n) };
+      ends.set(n, this.#checkItem(old.get(n), current.get(n), context));
+      this.#noteDeath(ends.get(n)!, context, arrivals);
+    }
+    checkBatches(name, effects, ends);
+    checkLeases(name, effects, settings);
+    if (isSame(name, window)) checkOrder(before!, now!, effects);
+  }
+
+  #checkItem(old: Spot | undefined, now: Spot | undefined, context: ItemContext): readonly Place[] {
+    const { name, n, settings, window } = context;
+    const isNew = (id: string): boolean => !this.#ids.has(id);
+    const start = placeOf(old?.item, old?.isScheduled ?? false, this.#dueAt.get(n) ?? 0);
+    const options: LifeOptions = {
+      events: this.#eventsOf(n, old, context),
+      since: window.before.at,
+      until: window.after.at,
+      settings,
+      isNew,
+    };
+    const ends = endsOf(start, options);
+    const found = ends.filter((end) => matches(end, now?.item, now?.isScheduled ?? false, isNew));
+    if (found.length === 0) {
+      throw new Error(
+        [
+          `${name}: item ${n} cannot have come from where it was to where it is`,
+          `before: ${JSON.stringify(old)}`,
+          `after: ${JSON.stringify(now)}`,
+          ...options.events.map(({ call, isCertain, what }) =>
+            JSON.stringify({ call: call.number, isCertain, what }),
+          ),
+          `possible: ${JSON.stringify(ends)}`,
+        ].join("\n  "),
+      );
+    }
+    if (now !== undefined) {
+      this.#checkFields(old, now, context);
+      const due = found.map((end) => end.dueAt).find((dueAt) => dueAt !== 0);
+      if (now.isScheduled && due !== undefined) this.#dueAt.set(n, due);
+    }
+    return found;
+  }
+
+  #eventsOf(
+    n: number,
+    old: Spot | undefined,
+    { effects, arrival, window: { hasTrouble } }: ItemContext,
+  ): readonly ItemEvent[] {
+    const leases = effects.leases.get(n) ?? [];
+    const ids = new Set(leases.map(({ what }) => (what.kind === "lease" ? what.id : "")));
+    if (old !== undefined) ids.add(old.item.id);
+    const birth = effects.births.get(n);
+    const events = [...(birth === undefined ? [] : [birth]), ...leases];
+    for (const id of ids) events.push(...(effects.byId.get(id) ?? []));
+    events.push(...effects.toAll);
+    if (arrival !== undefined) {
+      // A copy that is there already, because the removal of its original had failed, stays as it is.
+      const isCertain = arrival.isCertain && old === undefined;
+      events.push({ call: ARRIVES, isCertain, what: { kind: "arrive" } });
+      if (hasTrouble) events.push({ call: ARRIVES, isCertain: false, what: { kind: "arrive" } });
+    }
+    return events;
+  }
+
+  // What never changes, and what may only be what the settings say.
+  #checkFields(
+    old: Spot | undefined,
+    now: Spot,
+    { name, n, effects, settings, window, arrival }: ItemContext,
+  ): void {
+    const where = `${name}: item ${n}`;
+    const { item } = now;
+    if (old !== undefined) {
+      assert.equal(item.createdAt, old.item.createdAt, `${where}: created_at`);
+      assert.equal(now.partition, old.partition, `${where}: partition`);
+      if (old.isScheduled) return; // its expiry may begin when it becomes leasable
+      assert.equal(item.expireAt, old.item.expireAt, `${where}: expire_deadline`);
+      return;
+    }
+    const { before, after } = window;
+    const within = item.createdAt >= before.at && item.createdAt <= after.at;
+    assert.ok(within, `${where}: created_at`);
+    const life = item.expireAt - item.createdAt;
+    const birth = effects.births.get(n)?.what;
+    // The time of one that was scheduled beyond its expiry begins when it becomes leasable.
+    const begins = birth?.kind === "produce" && birth.dueAt !== 0;
+    const fits = settings.some(({ expireTimeout }) =>
+      begins ? expireTimeout <= life : expireTimeout === life,
+    );
+    assert.ok(fits, `${where}: expire_deadline`);
+    if (arrival !== undefined && birth === undefined) {
+      const { sourceIds } = arrival;
+      const { sourceId } = item;
+      const known = sourceIds.has(sourceId) || (sourceIds.has("") && !this.#ids.has(sourceId));
+      assert.ok(known, `${where}: source_id ${sourceId}`);
+      assert.equal(now.partition, 0, `${where}: partition of a dead letter`);
+    }
+  }
+
+  // An item that has died must be in the dead queue, or have been.
+  #noteDeath(
+    ends: readonly Place[],
+    { name, n, settings, window }: ItemContext,
+    arrivals: Map<string, Map<number, Arrival>>,
+  ): void {
+    const deaths = ends.filter((end) => end.diedAs !== undefined);
+    if (deaths.length === 0 && !window.hasTrouble) return;
+    for (const deadQueue of new Set(settings.map((each) => each.deadQueue))) {
+      if (deadQueue === "" || deadQueue === name) continue;
+      const isSettled =
+        settings.every((each) => each.deadQueue === deadQueue) && isSame(deadQueue, window);
+      const mine = arrivals.get(deadQueue) ?? new Map<number, Arrival>();
+      arrivals.set(deadQueue, mine);
+      const arrival = mine.get(n) ?? { isCertain: false, sourceIds: new Set<string>() };
+      arrival.isCertain ||= deaths.length === ends.length && isSettled;
+      for (const { diedAs } of deaths) arrival.sourceIds.add(diedAs!);
+      for (const id of this.#idsOf.get(n) ?? []) arrival.sourceIds.add(id);
+      mine.set(n, arrival);
+    }
+  }
+
+  // Time does what it is to do, as soon as the server can.
+  #checkOverdue(queue: SeenQueue, at: number): void {
+    for (const { item, isScheduled } of spots(queue).values()) {
+      const where = `${queue.name}: item ${item.n}`;
+      if (isScheduled) {
+        assert.ok((this.#dueAt.get(item.n) ?? at) >= at, `${where} is scheduled for the past`);
+      } else if (item.isLeased) {
+        assert.ok(item.deadline >= at, `${where}: its lease has ended`);
+      } else {
+        assert.ok(item.expireAt >= at, `${where} has expired`);
+      }
+    }
+  }
+}
+
+const ARRIVES = {
+  number: -1,
+  path: "a dead letter arrives",
+  state: "answered",
+  startedAt: 0,
+} as unknown as Call;
+
+/** All items of a queue by their number; each is there once. */
+export function spots(queue: SeenQueue | undefined): ReadonlyMap<number, Spot> {
+  const found = new Map<number, Spot>();
+  for (const [partition, { items, scheduled }] of (queue?.partitions ?? []).entries()) {
+    for (const [list, isScheduled] of [
+      [items, false],
+      [scheduled, true],
+    ] as const) {
+      let last = "";
+      for (const item of list) {
+        assert.ok(item.id > last, `${queue!.name}/${partition}: ids do not ascend`);
+        last = item.id;
+        assert.ok(!found.has(item.n), `${queue!.name}: item ${item.n} is there twice`);
+        found.set(item.n, { item, partition, isScheduled });
+      }
+    }
+  }
+  return found;
+}
+
+/** Whether somebody has asked for this, or may have. */
+function mayHave(path: string, name: string, { calls }: Window): boolean {
+  return calls.some(
+    (call) =>
+      call.path === path && call.request.queue_name === name && certaintyOf(call) !== "none",
+  );
+}
+
+// Whether a queue is there before and after, and was not made anew in between.
+function isSame(name: string, window: Window): boolean {
+  const before = window.before.queues.get(name)?.createdAt;
+  const after = window.after.queues.get(name)?.createdAt;
+  const isAnew = mayHave("queues.delete", name, window) && mayHave("queues.create", name, window);
+  return before !== undefined && before === after && !isAnew;
+}
+
+// A record changes only because somebody asked for it.
+function checkRecord(name: string, window: Window): void {
+  const may = (path: string): boolean => mayHave(path, name, window);
+  const done = (path: string): boolean =>
+    window.calls.some(
+      (call) =>
+        call.path === path && call.request.queue_name === name && certaintyOf(call) === "done",
+    );
+  const [old, now] = [window.before.queues.get(name), window.after.queues.get(name)];
+  if (now !== undefined && !isSame(name, window)) {
+    assert.ok(may("queues.create"), `${name} was made by nobody`);
+  }
+  if (old !== undefined && !isSame(name, window)) {
+    assert.ok(may("queues.delete"), `${name} was deleted by nobody`);
+  }
+  if (now === undefined && done("queues.create")) {
+    assert.ok(may("queues.delete"), `${name} was created and is not there`);
+  }
+  if (now !== undefined && done("queues.delete")) {
+    assert.ok(may("queues.create"), `${name} was deleted and is still there`);
+  }
+  if (isSame(name, window) && JSON.stringify(old?.settings) !== JSON.stringify(now?.settings)) {
+    assert.ok(may("queues.update"), `${name} was updated by nobody`);
+  }
+}
+
+// All or nothing: of a produce whose outcome is not known, items must not have fared differently.
+function checkBatches(
+  name: string,
+  { births }: Effects,
+  ends: ReadonlyMap<number, readonly Place[]>,
+): void {
+  const calls = new Map<Call, Set<boolean>>();
+  for (const [n, { call }] of births) {
+    if (call.path !== "queue.produce") continue;
+    const born = new Set(ends.get(n)!.map((end) => end.at !== "unborn"));
+    if (born.size === 1) calls.set(call, new Set([...(calls.get(call) ?? []), ...born]));
+  }
+  for (const [call, born] of calls) {
+    assert.ok(born.size === 1, `${name}: call ${call.number} was done in part`);
+  }
+}
+
+// A lease reply holds at most what was asked for, and its deadline is that of the queue.
+function checkLeases(name: string, { leases }: Effects, settings: readonly Settings[]): void {
+  const counts = new Map<Call, number>();
+  for (const { call, what } of [...leases.values()].flat()) {
+    counts.set(call, (counts.get(call) ?? 0) + 1);
+    if (what.kind !== "lease") continue;
+    const begun = settings.map(({ leaseTimeout }) => what.deadline - leaseTimeout);
+    assert.ok(
+      begun.some((at) => at >= call.startedAt && at <= call.endedAt),
+      `${name}: call ${call.number} has a wrong lease_deadline`,
+    );
+  }
+  for (const [call, count] of counts) {
+    const { batch_size: size } = call.request as { batch_size: number };
+    assert.ok(count <= size, `${name}: call ${call.number} was given more than it asked for`);
+  }
+}
+
+// Leases take from the head: nothing that still waits, untouched, stands before what was leased.
+function checkOrder(before: SeenQueue, now: SeenQueue, effects: Effects): void {
+  for (const [partition, { items }] of before.partitions.entries()) {
+    const still = new Map(now.partitions[partition]?.items.map((item) => [item.id, item]));
+    let skipped: SeenItem | undefined;
+    for (const item of items) {
+      if (item.isLeased) continue;
+      const later = still.get(item.id);
+      const events = effects.leases.get(item.n) ?? [];
+      const wasLeased =
+        later?.isLeased === true ||
+        events.some(({ what }) => what.kind === "lease" && what.id === item.id);
+      if (!wasLeased && later !== undefined) skipped ??= item;
+      assert.ok(
+        !wasLeased || skipped === undefined,
+        `${before.name}/${partition}: item ${item.n} was leased before item ${skipped?.n}`,
+      );
+    }
+  }
+}

@@ -1,0 +1,199 @@
+// The life of one item as wire.md tells it: from what was seen of it before, through what clients
+// asked for and what time does, to what is seen of it afterwards. A search over these few steps says
+// whether there is a way, and whether the item has died on all of them.
+
+import type { ItemEvent } from "./effects.ts";
+import type { SeenItem, Settings } from "./observe.ts";
+
+/** Where an item can be. `id` is "" while it has a new one that nobody has seen. */
+export interface Place {
+  readonly at: "unborn" | "waiting" | "leased" | "scheduled" | "gone";
+  readonly id: string;
+  readonly attempts: number;
+  /** Of the lease; 0 if it is not known. */
+  readonly deadline: number;
+  readonly dueAt: number;
+  readonly expireAt: number;
+  /** Whether it died on the way: then it has gone to the dead queue, if there is one. */
+  readonly diedAs: string | undefined;
+}
+
+export interface LifeOptions {
+  readonly events: readonly ItemEvent[];
+  /** The time at the beginning, and at the end. */
+  readonly since: number;
+  readonly until: number;
+  /** The settings that were in force at one time or another. */
+  readonly settings: readonly Settings[];
+  /** Whether an id was never seen before. */
+  readonly isNew: (id: string) => boolean;
+}
+
+const UNBORN: Place = {
+  at: "unborn",
+  id: "",
+  attempts: 0,
+  deadline: 0,
+  dueAt: 0,
+  expireAt: 0,
+  diedAs: undefined,
+};
+
+/** Where an item is that a view shows, or does not show. */
+export function placeOf(seen: SeenItem | undefined, isScheduled: boolean, dueAt: number): Place {
+  if (seen === undefined) return UNBORN;
+  const { id, attempts, deadline, expireAt, isLeased } = seen;
+  const at = isScheduled ? "scheduled" : isLeased ? "leased" : "waiting";
+  return { at, id, attempts, deadline, dueAt, expireAt, diedAs: undefined };
+}
+
+/** All places in which the item can be at the end, after everything that is certain has happened. */
+export function endsOf(start: Place, options: LifeOptions): readonly Place[] {
+  const ends = new Map<string, Place>();
+  const seen = new Set<string>();
+  const visit = (place: Place, used: number): void => {
+    const key = `${JSON.stringify(place)} ${used}`;
+    if (seen.has(key)) return;
+    seen.add(key);
+    const { events } = options;
+    if (events.every((event, i) => !event.isCertain || mayPass(event) || (used & (1 << i)) !== 0)) {
+      ends.set(JSON.stringify(place), place);
+    }
+    for (const next of throughTime(place, options)) visit(next, used);
+    for (const [i, event] of events.entries()) {
+      if ((used & (1 << i)) !== 0) continue;
+      for (const next of after(place, event, options)) visit(next, used | (1 << i));
+    }
+  };
+  visit(start, 0);
+  return [...ends.values()];
+}
+
+// What is asked for all items need not meet this one.
+function mayPass({ what }: ItemEvent): boolean {
+  return what.kind === "clear" || what.kind === "delete-queue" || what.kind === "delete-item";
+}
+
+const gone = (place: Place, died: boolean): Place => ({
+  ...UNBORN,
+  at: "gone",
+  diedAs: died ? place.id : undefined,
+});
+
+function throughTime(place: Place, options: LifeOptions): readonly Place[] {
+  const { until } = options;
+  switch (place.at) {
+    case "waiting":
+      return isOld(place, options) ? [gone(place, true)] : [];
+    case "scheduled":
+      return place.dueAt < until ? [{ ...place, at: "waiting", id: "", dueAt: 0 }] : [];
+    case "leased": {
+      if (place.deadline !== 0 && place.deadline >= until) return [];
+      return endOfLease(place, { ...place, at: "waiting", id: "", deadline: 0 }, options);
+    }
+    default:
+      return [];
+  }
+}
+
+function isOld({ expireAt }: Place, { until }: LifeOptions): boolean {
+  return expireAt !== 0 && expireAt < until;
+}
+
+// Without completion it goes on, or dies if this lease was its last, or it is too old.
+function endOfLease(place: Place, on: Place, options: LifeOptions): readonly Place[] {
+  const isLast = options.settings.map(
+    (s) => s.maxAttempts !== 0 && place.attempts >= s.maxAttempts,
+  );
+  if (isLast.every((each) => each)) return [gone(place, true)];
+  return isLast.some((each) => each) || isOld(place, options) ? [on, gone(place, true)] : [on];
+}
+
+function after(
+  place: Place,
+  { what, call, isCertain }: ItemEvent,
+  options: LifeOptions,
+): readonly Place[] {
+  // Of a new item: the earliest that it can be.
+  const begun = Math.max(call.startedAt, options.since);
+  const expireAt = begun + Math.min(...options.settings.map((each) => each.expireTimeout));
+  switch (what.kind) {
+    case "produce":
+      if (place.at !== "unborn") return [];
+      return laterOrNow(
+        { ...place, expireAt },
+        { ...place, at: "waiting", expireAt },
+        what.dueAt,
+        options,
+      );
+    case "import":
+      if (place.at !== "unborn") return [];
+      return [
+        { ...place, at: what.isLeased ? "leased" : "waiting", attempts: what.attempts, expireAt },
+      ];
+    case "arrive":
+      // A second time if the removal of the original had failed, and the copy has gone meanwhile.
+      return place.at === "unborn" || (place.at === "gone" && !isCertain)
+        ? [{ ...UNBORN, at: "waiting", expireAt }]
+        : [];
+    case "lease": {
+      const fits = place.id === what.id || (place.id === "" && options.isNew(what.id));
+      if (place.at !== "waiting" || !fits || place.attempts + 1 !== what.attempts) return [];
+      const { id, attempts, deadline } = what;
+      return [{ ...place, at: "leased", id, attempts, deadline }];
+    }
+    case "lease-unseen":
+      if (place.at !== "waiting") return [];
+      return [{ ...place, at: "leased", attempts: place.attempts + 1, deadline: 0 }];
+    case "complete":
+      return place.at === "leased" && place.id === what.id ? [gone(place, false)] : [];
+    case "retry": {
+      if (place.at !== "leased" || place.id !== what.id) return [];
+      if (what.dead) return [gone(place, true)];
+      const back: Place = { ...place, at: "waiting", id: "", deadline: 0 };
+      return laterOrNow(place, back, what.dueAt, options).flatMap((on) =>
+        endOfLease(place, on, options),
+      );
+    }
+    case "clear": {
+      const hit =
+        (what.items && place.at === "waiting") ||
+        (what.items && what.destructive && place.at === "leased") ||
+        (what.scheduled && place.at === "scheduled");
+      return hit ? [gone(place, false)] : [];
+    }
+    case "delete-item": {
+      const isThere = place.at !== "unborn" && place.at !== "gone";
+      return isThere && (place.id === what.id || place.id === "") ? [gone(place, false)] : [];
+    }
+    case "delete-queue":
+      return place.at === "unborn" || call.state === "pending" ? [] : [gone(place, false)];
+  }
+}
+
+// What is due later is scheduled, under the id that it has; unless the request was held up for so
+// long that it is due at once.
+function laterOrNow(
+  place: Place,
+  now: Place,
+  dueAt: number,
+  { until }: LifeOptions,
+): readonly Place[] {
+  if (dueAt === 0) return [now];
+  const later: Place = { ...place, at: "scheduled", deadline: 0, dueAt };
+  return dueAt < until + 100_000 ? [later, now] : [later];
+}
+
+/** Whether an end is what the view shows. */
+export function matches(
+  end: Place,
+  seen: SeenItem | undefined,
+  isScheduled: boolean,
+  isNew: (id: string) => boolean,
+): boolean {
+  if (seen === undefined) return end.at === "gone" || end.at === "unborn";
+  const at = isScheduled ? "scheduled" : seen.isLeased ? "leased" : "waiting";
+  const sameId = end.id === "" ? isNew(seen.id) : end.id === seen.id;
+  const sameDeadline = end.deadline === 0 || end.deadline === seen.deadline;
+  return end.at === at && sameId && end.attempts === seen.attempts && sameDeadline;
+}

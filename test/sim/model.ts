@@ -1,0 +1,463 @@
+// What the server must do, exactly, while nothing goes wrong: a plain reading of wire.md on lists,
+// with no thought of speed. From what was seen before and what was asked for at one moment it works
+// out every reply and everything that must be seen afterwards. Only the choice of a partition among
+// equals is taken from what the server did. Written from wire.md, not from the code.
+
+import assert from "node:assert/strict";
+import type { Window } from "./auditor.ts";
+import { numberOf } from "./effects.ts";
+import { parseTime, type SeenItem, type SeenQueue, type Settings } from "./observe.ts";
+import type { Call } from "./world.ts";
+
+/** An item as the model holds it; "" is an id that the model does not know. */
+interface Item {
+  readonly n: number;
+  id: string;
+  attempts: number;
+  deadline: number;
+  readonly createdAt: number;
+  expireAt: number;
+  sourceId: string;
+}
+
+class Partition {
+  waiting: Item[] = [];
+  readonly leased = new Map<string, Item>();
+  readonly scheduled = new Map<number, Item>();
+  /** What came to the tail from several sides at once: its order is not fixed. */
+  arrivals: Item[] = [];
+
+  /** Items that count when a produce looks for the emptiest partition. */
+  get load(): number {
+    return this.waiting.length + this.scheduled.size;
+  }
+}
+
+interface Queue {
+  readonly name: string;
+  readonly settings: Settings;
+  readonly partitions: readonly Partition[];
+  /** Leases that are not answered, in order of arrival. */
+  leases: Call[];
+}
+
+const HOT = ["queue.produce", "queue.lease", "queue.complete", "queue.retry"];
+const ID_MAX = "aWgEPTl1tmebfsQzFP4bxwgy80V";
+
+/**
+ * Checks a window in which nothing went wrong: either calls at one moment, or time that has passed.
+ * Answers false if it holds something that the model does not know exactly.
+ */
+export function checkCalm(window: Window, hasAdvanced: boolean): boolean {
+  const { before, after, calls, fresh } = window;
+  if (fresh.some((call) => !HOT.includes(call.path))) return false;
+  if (hasAdvanced ? fresh.length > 0 : before.at !== after.at) return false;
+  const queues = new Map([...before.queues].map(([name, seen]) => [name, toQueue(seen)]));
+  for (const call of calls) {
+    if (call.path !== "queue.lease" || fresh.includes(call)) continue;
+    queues.get(String(call.request.queue_name))?.leases.push(call);
+  }
+  if (hasAdvanced) {
+    for (const call of calls) checkTimeout(call, after.at);
+    for (const queue of queues.values()) {
+      queue.leases = queue.leases.filter((call) => call.state === "pending");
+      // Which lease gets which of the things that come back at one moment is not fixed.
+      if (queue.leases.length > 0 || calls.some((call) => call.status === 200)) return false;
+    }
+    for (const queue of queues.values()) passTime(queue, queues, after);
+  } else {
+    if (isOrderFree(window, queues)) return false;
+    for (const queue of queues.values()) {
+      const mine = fresh.filter((call) => call.request.queue_name === queue.name);
+      applyCalls(queue, mine, queues, window);
+    }
+    for (const call of fresh) {
+      if (!queues.has(String(call.request.queue_name))) expectNoQueue(call);
+    }
+  }
+  for (const queue of queues.values()) compare(queue, after.queues.get(queue.name)!);
+  return true;
+}
+
+// Whether a retry sends something to a dead queue.
+function buries(call: Call, queue: Queue | undefined, now: number): boolean {
+  if (call.path !== "queue.retry" || (queue?.settings.deadQueue ?? "") === "") return false;
+  const { items, partition = 0 } = call.request as {
+    items: { id: string; dead?: boolean }[];
+    partition?: number;
+  };
+  const { leased } = queue!.partitions[partition]!;
+  return items.some(({ id, dead }) => {
+    const item = leased.get(id);
+    return dead === true || (item !== undefined && isOver(item, queue!, now));
+  });
+}
+
+// Whether an item dies when its lease ends without completion.
+function isOver(item: Item, { settings }: Queue, now: number): boolean {
+  const isExhausted = settings.maxAttempts !== 0 && item.attempts >= settings.maxAttempts;
+  return isExhausted || item.expireAt < now;
+}
+
+// What comes back with a burial, and what arrives in the dead queue, has no fixed place among the
+// rest; with leases that wait for either it is not known who gets what.
+function isOrderFree({ calls, fresh, after }: Window, queues: ReadonlyMap<string, Queue>): boolean {
+  const leased = new Set(
+    calls.filter((call) => call.path === "queue.lease").map((call) => call.request.queue_name),
+  );
+  return fresh.some((call) => {
+    const queue = queues.get(String(call.request.queue_name));
+    return (
+      buries(call, queue, after.at) &&
+      (leased.has(queue!.name) || leased.has(queue!.settings.deadQueue))
+    );
+  });
+}
+
+function toQueue({ name, settings, partitions }: SeenQueue): Queue {
+  return {
+    name,
+    settings,
+    leases: [],
+    partitions: partitions.map(({ items, scheduled }) => {
+      const partition = new Partition();
+      for (const item of items) {
+        if (item.isLeased) partition.leased.set(item.id, { ...item });
+        else partition.waiting.push({ ...item });
+      }
+      for (const item of scheduled) partition.scheduled.set(item.n, { ...item });
+      return partition;
+    }),
+  };
+}
+
+// --- replies ---
+
+function expect(call: Call, status: number, message?: string): void {
+  const seen = [call.state, call.status, ...(status === 200 ? [] : [call.body])];
+  const wanted = ["answered", status, ...(status === 200 ? [] : [message])];
+  assert.deepEqual(seen, wanted, `call ${call.number} ${call.path}`);
+}
+
+function expectNoQueue(call: Call): void {
+  const message = `queue does not exist; no such queue named '${call.request.queue_name}'`;
+  expect(call, 400, message);
+}
+
+function checkTimeout(call: Call, now: number): void {
+  if (call.path !== "queue.lease") return;
+  const timeout = Number(/^(\d+)s$/.exec(String(call.request.request_timeout))![1]) * 1e6;
+  if (call.startedAt + timeout > now) return;
+  assert.equal(call.state, "answered", `call ${call.number} is over`);
+  if (call.status !== 200)
+    expect(call, 454, "request timeout; no items are in the queue, try again");
+}
+
+// --- calls ---
+
+// One pass: produce, lease, complete, retry, each in order of arrival; and more passes for leases as
+// long as something has come back that they can get.
+function applyCalls(
+  queue: Queue,
+  calls: readonly Call[],
+  queues: ReadonlyMap<string, Queue>,
+  { after }: Window,
+): void {
+  const of = (path: string): readonly Call[] => calls.filter((call) => call.path === path);
+  // Those that send something to a dead queue come last, after what needs this queue only.
+  const retries = of("queue.retry");
+  const burying = retries.filter((call) => buries(call, queue, after.at));
+  for (const call of of("queue.produce")) produce(queue, call, after);
+  const clients = new Set(queue.leases.map((call) => call.request.client_id));
+  for (const call of of("queue.lease")) {
+    if (clients.has(call.request.client_id)) {
+      expect(
+        call,
+        400,
+        "duplicate client id; a client cannot make multiple leased requests to the same queue",
+      );
+      continue;
+    }
+    clients.add(call.request.client_id);
+    queue.leases.push(call);
+  }
+  // What this very pass leases is not known to anybody yet, and counts as waiting.
+  const isNew = new Set(queue.partitions.flatMap(({ waiting }) => waiting.map(({ id }) => id)));
+  lease(queue, after.at);
+  const claimed = new Set<string>();
+  for (const call of of("queue.complete")) complete(queue, call, { claimed, isNew });
+  for (const call of [...retries.filter((each) => !burying.includes(each)), ...burying]) {
+    const isBurial = burying.includes(call);
+    const seesNew = isBurial ? new Set<string>() : isNew;
+    retry(queue, call, { isBurial, claimed, isNew: seesNew, queues, now: after.at });
+  }
+  for (let leases = -1; leases !== queue.leases.length; ) {
+    leases = queue.leases.length;
+    lease(queue, after.at);
+  }
+  for (const call of queue.leases) assert.equal(call.state, "pending", `call ${call.number}`);
+}
+
+function dueAtOf(text: string | undefined, now: number): number {
+  const due = parseTime(text);
+  return due >= now + 100_000 ? due : 0;
+}
+
+function produce(queue: Queue, call: Call, after: Window["after"]): void {
+  expect(call, 200);
+  const { items } = call.request as { items: { utf8: string; enqueue_at?: string }[] };
+  const now = after.at;
+  const { expireTimeout } = queue.settings;
+  const numbers = items.map(({ utf8 }) => Number(utf8));
+  const index = whereIs(numbers[0]!, queue, after);
+  const partition = queue.partitions[index]!;
+  const least = Math.min(...queue.partitions.map((each) => each.load));
+  assert.equal(partition.load, least, `call ${call.number} went to a partition that is fuller`);
+  for (const [i, { enqueue_at }] of items.entries()) {
+    const item: Item = {
+      n: numbers[i]!,
+      id: "",
+      attempts: 0,
+      deadline: 0,
+      createdAt: now,
+      expireAt: now + expireTimeout,
+      sourceId: "",
+    };
+    if (dueAtOf(enqueue_at, now) !== 0) partition.scheduled.set(item.n, item);
+    else partition.waiting.push(item);
+  }
+}
+
+// In which partition an item has ended up: it is there, or was leased from there just now.
+function whereIs(n: number, queue: Queue, after: Window["after"]): number {
+  const { partitions } = after.queues.get(queue.name)!;
+  const index = partitions.findIndex(({ items, scheduled }) =>
+    [...items, ...scheduled].some((item) => item.n === n),
+  );
+  assert.notEqual(index, -1, `${queue.name}: item ${n} is lost`);
+  return index;
+}
+
+// Deals what waits, one item at a time over the leases that were given something of a partition.
+function lease(queue: Queue, now: number): void {
+  for (const [index, partition] of queue.partitions.entries()) {
+    const available = new Set(partition.waiting.map((item) => item.n));
+    const mine = queue.leases.filter((call) => {
+      if (call.state !== "answered" || call.status !== 200) return false;
+      const first = call.body.items?.[0];
+      return (call.body.partition ?? 0) === index && available.has(numberOf(first.bytes));
+    });
+    const dealt = new Map<Call, Item[]>(mine.map((call) => [call, []]));
+    for (let round = 0; partition.waiting.length > 0; round++) {
+      const hungry = mine.filter((call) => Number(call.request.batch_size) > round);
+      if (hungry.length === 0) break;
+      for (const call of hungry) {
+        const item = partition.waiting.shift();
+        if (item !== undefined) dealt.get(call)!.push(item);
+      }
+    }
+    for (const [call, items] of dealt) give(queue, { call, items, partition, now });
+  }
+  // With one partition every lease is served in turn: none is passed over.
+  if (queue.partitions.length > 1) return;
+  const waits = queue.leases.findIndex((call) => call.state === "pending");
+  if (waits === -1) return;
+  const later = queue.leases.slice(waits).find((call) => call.state === "answered");
+  const isThere = queue.partitions[0]!.waiting.length > 0;
+  assert.ok(later === undefined || isThere, `call ${later?.number} was served out of turn`);
+}
+
+function give(
+  queue: Queue,
+  grant: { call: Call; items: readonly Item[]; partition: Partition; now: number },
+): void {
+  const { call, items, partition, now } = grant;
+  // biome-ignore lint/suspicious/noExplicitAny: replies have every shape
+  const got: any[] = call.body.items;
+  assert.deepEqual(
+    got.map((item) => numberOf(item.bytes)),
+    items.map((item) => item.n),
+    `call ${call.number} was given other items`,
+  );
+  queue.leases = queue.leases.filter((each) => each !== call);
+  for (const [i, item] of items.entries()) {
+    const { id, attempts, lease_deadline } = got[i];
+    if (item.id !== "") assert.equal(id, item.id, `call ${call.number}: id of item ${item.n}`);
+    item.id = id;
+    item.attempts++;
+    item.deadline = now + queue.settings.leaseTimeout;
+    assert.equal(attempts, item.attempts, `call ${call.number}: attempts of item ${item.n}`);
+    assert.equal(parseTime(lease_deadline), item.deadline, `call ${call.number}: lease_deadline`);
+    partition.leased.set(id, item);
+  }
+}
+
+/** The leased items that this pass has ended, and the ids of those that it has only just leased. */
+interface Claims {
+  readonly claimed: Set<string>;
+  readonly isNew: ReadonlySet<string>;
+}
+
+// Claims all ids of a request or none; answers the items.
+function claim(
+  queue: Queue,
+  call: Call,
+  ids: readonly string[],
+  options: Claims & { verb: string },
+): readonly Item[] | undefined {
+  const { claimed, isNew, verb } = options;
+  const { partition: index = 0 } = call.request as { partition?: number };
+  const partition = queue.partitions[index]!;
+  const items: Item[] = [];
+  const mine = new Set<string>();
+  for (const id of ids) {
+    const item = partition.leased.get(id);
+    if (item !== undefined && !isNew.has(id) && !claimed.has(id) && !mine.has(id)) {
+      mine.add(id);
+      items.push(item);
+      continue;
+    }
+    const text =
+      id.length !== 27
+        ? `invalid storage id; '${id}': Valid encoded KSUIDs are 27 characters`
+        : (item !== undefined && isNew.has(id)) || partition.waiting.some((each) => each.id === id)
+          ? `item(s) cannot be ${verb}; '${id}' is not marked as leased`
+          : `invalid storage id; '${id}' does not exist`;
+    assert.ok(id <= ID_MAX || id.length !== 27);
+    expect(call, 400, text);
+    return undefined;
+  }
+  for (const id of mine) claimed.add(id);
+  expect(call, 200);
+  return items;
+}
+
+function complete(queue: Queue, call: Call, claims: Claims): void {
+  const { ids, partition = 0 } = call.request as { ids: string[]; partition?: number };
+  const items = claim(queue, call, ids, { ...claims, verb: "completed" }) ?? [];
+  for (const { id } of items) queue.partitions[partition]!.leased.delete(id);
+}
+
+function retry(
+  queue: Queue,
+  call: Call,
+  world: Claims & { isBurial: boolean; queues: ReadonlyMap<string, Queue>; now: number },
+): void {
+  const request = call.request as {
+    items: { id: string; retry_at?: string; dead?: boolean }[];
+    partition?: number;
+  };
+  const ids = request.items.map(({ id }) => id);
+  const items = claim(queue, call, ids, { ...world, verb: "retried" }) ?? [];
+  const partition = queue.partitions[request.partition ?? 0]!;
+  for (const [i, item] of items.entries()) {
+    const { retry_at, dead = false } = request.items[i]!;
+    partition.leased.delete(item.id);
+    item.deadline = 0;
+    if (dead || isOver(item, queue, world.now)) {
+      die(item, queue, world);
+    } else if (dueAtOf(retry_at, world.now) !== 0) {
+      partition.scheduled.set(item.n, item);
+    } else {
+      item.id = "";
+      // What is asked for with dead items in one batch goes another way: its place is not fixed.
+      partition.arrivals.push(item);
+    }
+  }
+  if (!world.isBurial && items.length > 0) {
+    partition.waiting.push(...partition.arrivals.splice(-items.length));
+  }
+}
+
+// To partition 0 of the dead queue, as a copy.
+function die(
+  item: Item,
+  queue: Queue,
+  { queues, now }: { queues: ReadonlyMap<string, Queue>; now: number },
+): void {
+  const target = queues.get(queue.settings.deadQueue);
+  if (target === undefined) return;
+  target.partitions[0]!.arrivals.push({
+    n: item.n,
+    id: "",
+    attempts: 0,
+    deadline: 0,
+    createdAt: now,
+    expireAt: now + target.settings.expireTimeout,
+    sourceId: item.id,
+  });
+}
+
+// --- time ---
+
+function passTime(
+  queue: Queue,
+  queues: ReadonlyMap<string, Queue>,
+  { at: now, queues: seen }: Window["after"],
+): void {
+  const { expireTimeout } = queue.settings;
+  for (const [index, partition] of queue.partitions.entries()) {
+    for (const item of [...partition.leased.values()]) {
+      if (item.deadline >= now) continue;
+      partition.leased.delete(item.id);
+      if (isOver(item, queue, now)) die(item, queue, { queues, now });
+      else partition.arrivals.push({ ...item, id: "", deadline: 0 });
+    }
+    for (const item of partition.waiting) {
+      if (item.expireAt < now) die(item, queue, { queues, now });
+    }
+    partition.waiting = partition.waiting.filter((item) => item.expireAt >= now);
+    // When they are due the auditor knows; here it is enough to see which have gone.
+    const { scheduled } = seen.get(queue.name)!.partitions[index]!;
+    for (const item of [...partition.scheduled.values()]) {
+      if (scheduled.some((each) => each.n === item.n)) continue;
+      partition.scheduled.delete(item.n);
+      // The time of one that could not be leased before it expired begins now.
+      if (item.attempts === 0 && item.expireAt < now) item.expireAt = now + expireTimeout;
+      const moved = { ...item, id: "" };
+      if (moved.expireAt < now) die(moved, queue, { queues, now });
+      else partition.arrivals.push(moved);
+    }
+  }
+}
+
+// --- comparison ---
+
+function compare(queue: Queue, seen: SeenQueue): void {
+  for (const [index, partition] of queue.partitions.entries()) {
+    const where = `${queue.name}/${index}`;
+    const { items, scheduled } = seen.partitions[index]!;
+    const waiting = items.filter((item) => !item.isLeased);
+    const leased = items.filter((item) => item.isLeased);
+    sameItems(where, "leased", [...partition.leased.values()], leased);
+    const still = partition.waiting.length;
+    sameItems(where, "waiting", partition.waiting, waiting.slice(0, still), true);
+    const came = waiting.slice(still);
+    sameItems(where, "at the tail", partition.arrivals, came);
+    sameItems(where, "scheduled", [...partition.scheduled.values()], scheduled);
+  }
+}
+
+function sameItems(
+  where: string,
+  what: string,
+  expected: readonly Item[],
+  seen: readonly SeenItem[],
+  inOrder = false,
+): void {
+  const plain = ({ n, attempts, deadline, createdAt, expireAt }: Item | SeenItem): object => ({
+    n,
+    attempts,
+    deadline,
+    createdAt,
+    expireAt,
+  });
+  const byNumber = (a: { n: number }, b: { n: number }): number => a.n - b.n;
+  const wanted = inOrder ? expected : [...expected].sort(byNumber);
+  const found = inOrder ? seen : [...seen].sort(byNumber);
+  assert.deepEqual(found.map(plain), wanted.map(plain), `${where}: ${what}`);
+  for (const [i, { n, id, sourceId }] of wanted.entries()) {
+    if (id !== "") assert.equal(found[i]!.id, id, `${where}: id of item ${n}`);
+    if (sourceId !== "") assert.equal(found[i]!.sourceId, sourceId, `${where}: source of ${n}`);
+  }
+}

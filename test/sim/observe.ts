@@ -1,0 +1,167 @@
+// What a client with access to everything sees of the server at one moment: every queue with its
+// record, its statistics and all its items, page by page. The checks work on such views alone.
+
+import assert from "node:assert/strict";
+import type { World } from "./world.ts";
+
+/** An item as a list shows it. Times are microseconds since 1970; 0 stands for none. */
+export interface SeenItem {
+  /** The number that its payload carries: what it is, whatever its id. */
+  readonly n: number;
+  readonly id: string;
+  readonly isLeased: boolean;
+  readonly deadline: number;
+  readonly attempts: number;
+  readonly createdAt: number;
+  readonly expireAt: number;
+  readonly sourceId: string;
+}
+
+export interface SeenPartition {
+  /** Waiting and leased items, by id. */
+  readonly items: readonly SeenItem[];
+  readonly scheduled: readonly SeenItem[];
+}
+
+/** Durations in microseconds. */
+export interface Settings {
+  readonly leaseTimeout: number;
+  readonly expireTimeout: number;
+  readonly maxAttempts: number;
+  readonly deadQueue: string;
+}
+
+export interface SeenQueue {
+  readonly name: string;
+  /** Tells a queue from an earlier one of the same name. */
+  readonly createdAt: number;
+  readonly settings: Settings;
+  readonly partitions: readonly SeenPartition[];
+}
+
+export interface View {
+  readonly at: number;
+  readonly queues: ReadonlyMap<string, SeenQueue>;
+}
+
+const PAGE = 7;
+
+/** Looks at everything; throws if a list or a statistic contradicts another. */
+export async function observe(world: World): Promise<View> {
+  const queues = new Map<string, SeenQueue>();
+  const { items: records = [] } = await ask(world, "queues.list", {});
+  for (const record of records) {
+    const name = record.queue_name as string;
+    const { logicalQueues } = await ask(world, "queue.stats", { queue_name: name });
+    const [stats] = logicalQueues;
+    const partitions: SeenPartition[] = [];
+    for (let partition = 0; partition < stats.partitions.length; partition++) {
+      const items = await list(world, "items", name, partition);
+      const scheduled = await list(world, "scheduled", name, partition);
+      partitions.push({ items, scheduled });
+      checkStats(world, stats.partitions[partition], { items, scheduled }, `${name}/${partition}`);
+    }
+    const waiting = world.pending.filter(
+      (call) => call.path === "queue.lease" && call.request.queue_name === name,
+    );
+    assert.equal(stats.lease_waiting ?? 0, waiting.length, `${name}: lease_waiting`);
+    assert.equal(stats.produce_waiting ?? 0, 0, `${name}: produce_waiting`);
+    assert.equal(stats.in_flight ?? 0, waiting.length, `${name}: in_flight`);
+    queues.set(name, {
+      name,
+      createdAt: parseTime(record.created_at),
+      settings: {
+        leaseTimeout: parseGo(record.lease_timeout),
+        expireTimeout: parseGo(record.expire_timeout),
+        maxAttempts: record.max_attempts ?? 0,
+        deadQueue: record.dead_queue ?? "",
+      },
+      partitions,
+    });
+  }
+  const { waiting, budget } = world.server;
+  assert.equal(
+    waiting.leases,
+    world.pending.filter((call) => call.path === "queue.lease").length,
+    "waiting leases of the server",
+  );
+  assert.ok(budget.bytes >= 0 && budget.bytes <= world.limits.readyBytes + 2_000, "ready bytes");
+  return { at: world.clock.now(), queues };
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: replies have every shape
+async function ask(world: World, path: string, request: Record<string, unknown>): Promise<any> {
+  const call = await world.ask(path, request);
+  assert.equal(call.status, 200, `${path} ${JSON.stringify(request)}: ${call.body}`);
+  return call.body;
+}
+
+// Pages with a small limit, so that paging is tested as well.
+async function list(
+  world: World,
+  table: "items" | "scheduled",
+  queue: string,
+  partition: number,
+): Promise<readonly SeenItem[]> {
+  const seen: SeenItem[] = [];
+  let pivot = "";
+  for (;;) {
+    const request = { queue_name: queue, partition, pivot, limit: PAGE };
+    const { items = [] } = await ask(world, `storage/${table}.list`, request);
+    // biome-ignore lint/suspicious/noExplicitAny: replies have every shape
+    const page: SeenItem[] = items.map((item: any) => ({
+      n: Number(Buffer.from(item.payload, "base64").toString()),
+      id: item.id,
+      isLeased: item.is_leased ?? false,
+      deadline: parseTime(item.lease_deadline),
+      attempts: item.attempts ?? 0,
+      createdAt: parseTime(item.created_at),
+      expireAt: parseTime(item.expire_deadline),
+      sourceId: item.source_id ?? "",
+    }));
+    seen.push(...(pivot === "" ? page : page.slice(1)));
+    if (page.length < PAGE) return seen;
+    pivot = page.at(-1)!.id;
+  }
+}
+
+function checkStats(
+  world: World,
+  stats: Record<string, number> & { average_age: string },
+  { items, scheduled }: SeenPartition,
+  where: string,
+): void {
+  assert.equal(stats.total ?? 0, items.length, `${where}: total`);
+  const leased = items.filter((item) => item.isLeased).length;
+  assert.equal(stats.total_leased ?? 0, leased, `${where}: total_leased`);
+  assert.equal(stats.scheduled ?? 0, scheduled.length, `${where}: scheduled`);
+  assert.equal(stats.failures ?? 0, 0, `${where}: failures`);
+  const ages = items.reduce((sum, item) => sum + world.clock.now() - item.createdAt, 0);
+  const mean = items.length === 0 ? 0 : ages / items.length;
+  assert.ok(Math.abs(parseGo(stats.average_age) - mean) <= 1_000, `${where}: average_age`);
+}
+
+/** Microseconds since 1970 of an RFC 3339 time in UTC; 0 for the zero time or none. */
+export function parseTime(text: string | undefined): number {
+  if (text === undefined || text.startsWith("0001-")) return 0;
+  const [, seconds, fraction = ""] = /^(.{19})(?:\.(\d+))?Z$/.exec(text)!;
+  return Date.parse(`${seconds}Z`) * 1000 + Number(fraction.padEnd(6, "0").slice(0, 6));
+}
+
+/** RFC 3339 with microseconds. */
+export function formatTime(micros: number): string {
+  const seconds = Math.floor(micros / 1e6);
+  const fraction = String(micros - seconds * 1e6).padStart(6, "0");
+  return `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${fraction}Z`;
+}
+
+const GO_UNITS: Readonly<Record<string, number>> = { h: 3.6e9, m: 6e7, s: 1e6, ms: 1e3, µs: 1 };
+
+/** Microseconds of a duration in Go's way: 1h0m0s, 1.5s, 20ms. */
+export function parseGo(text: string): number {
+  let micros = 0;
+  for (const [, number, unit] of text.matchAll(/([\d.]+)(h|ms|m|s|µs)/g)) {
+    micros += Number(number) * GO_UNITS[unit!]!;
+  }
+  return micros;
+}

@@ -1,0 +1,107 @@
+// Histories that once broke the server, each as small as it could be made: what the simulation has
+// found stays found.
+
+import type { Action, Command } from "./commands.ts";
+
+const together = (action: Action): Command => ({ ...action, together: true });
+const then = (action: Action): Command => ({ ...action, together: false });
+const leased = (index: number) => ({ from: "leased", index }) as const;
+const alpha = 0;
+const beta = 1;
+const gamma = 2;
+const dead = 3;
+
+const produce = (queue: number, ...delays: number[]): Action => ({
+  kind: "produce",
+  queue,
+  delays,
+});
+const advance = (seconds: number): Action => ({ kind: "advance", seconds });
+const lease = (queue: number, client = 0, batch = 1): Action => ({
+  kind: "lease",
+  queue,
+  client,
+  batch,
+  timeout: 1,
+});
+
+/** By what went wrong. */
+export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
+  "an id given twice was called not leased, if it was imported as leased": [
+    together({ kind: "import", queue: alpha, sources: [0], leased: true }),
+    then(produce(alpha, 0)),
+    then({ kind: "complete", queue: alpha, picks: [leased(0), leased(0)] }),
+  ],
+  "an item never expired if another became due in the batch that added it": [
+    then({
+      kind: "update",
+      queue: dead,
+      settings: { lease: 2, expire: 60, maxAttempts: 0, partitions: 1, hasDeadQueue: false },
+    }),
+    together(produce(dead, 60_000)),
+    together(advance(130)),
+    then(produce(dead, 0)),
+    then(advance(130)),
+  ],
+  "nothing scheduled became due after a scheduled item was deleted, until something else came": [
+    then(produce(beta, 1_000)),
+    together({ kind: "delete-items", queue: beta, picks: [{ from: "known", index: 0 }] }),
+    together(produce(beta, 60_000, 0)),
+    then(advance(61)),
+  ],
+  "an item that was given up in the turn in which its last lease ended made the partition fail": [
+    together(produce(beta, 0, 0)),
+    together(lease(beta, 0)),
+    then(lease(beta, 1)),
+    together(advance(61)),
+    then({
+      kind: "retry",
+      queue: beta,
+      picks: [
+        { ...leased(0), delay: -1 },
+        { ...leased(1), delay: 0 },
+      ],
+    }),
+  ],
+  "a retry gave an item more leases than max_attempts": [
+    together(produce(beta, 0)),
+    then(lease(beta)),
+    then({ kind: "retry", queue: beta, picks: [{ ...leased(0), delay: 0 }] }),
+  ],
+  "an import that was under way when the queue was closed was refused and done": [
+    together({ kind: "fault", storage: 0, method: "commit", fault: "hang-lose" }),
+    then({ kind: "import", queue: alpha, sources: [0], leased: false }),
+    together({ kind: "restart", secondIsAway: false }),
+  ],
+  "a produce that waited when the queue was closed was refused and done": [
+    together({ kind: "fault", storage: 0, method: "readScheduled", fault: "hang-lose" }),
+    together({ kind: "reload", queue: gamma }),
+    then(lease(alpha)),
+    then(produce(gamma, 0)),
+    together({ kind: "restart", secondIsAway: false }),
+  ],
+  "a produce was done twice if it came while dead letters were looked up": [
+    together(lease(beta)),
+    together({ kind: "fault", storage: 0, method: "findSources", fault: "hang" }),
+    together(produce(beta, 0)),
+    together(advance(61)),
+    then(lease(alpha)),
+    together(produce(dead, 0)),
+    together(advance(0.04)),
+  ],
+  "a lease was shorter than it should be if dead letters were looked up before it": [
+    together(lease(beta)),
+    together({ kind: "fault", storage: 0, method: "findSources", fault: "hang" }),
+    together(produce(beta, 0)),
+    together(advance(61)),
+    together(advance(0.04)),
+    together(lease(dead)),
+    together(advance(0.04)),
+  ],
+  "a lease got less than there was after a scheduled item had taken a number": [
+    then(produce(alpha, 0)),
+    together(produce(alpha, 60_000)),
+    together(lease(alpha, 1, 3)),
+    then(produce(alpha, 0)),
+  ],
+};
