@@ -44,9 +44,9 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
     then(advance(130)),
   ],
   "nothing scheduled became due after a scheduled item was deleted, until something else came": [
-    then(produce(beta, 1_000)),
-    together({ kind: "delete-items", queue: beta, picks: [{ from: "known", index: 0 }] }),
-    together(produce(beta, 60_000, 0)),
+    then(produce(alpha, 1_000)),
+    together({ kind: "delete-items", queue: alpha, picks: [{ from: "known", index: 0 }] }),
+    together(produce(alpha, 60_000, 0)),
     then(advance(61)),
   ],
   "an item that was given up in the turn in which its last lease ended made the partition fail": [
@@ -98,9 +98,9 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
     together(lease(dead)),
     together(advance(0.04)),
   ],
-  "a lease got less than there was after a scheduled item had taken a number": [
-    then(produce(alpha, 0)),
-    together(produce(alpha, 60_000)),
+  "a lease got less than there was after a waiting item had been deleted": [
+    then(produce(alpha, 0, 0)),
+    then({ kind: "delete-items", queue: alpha, picks: [{ from: "known", index: 1 }] }),
     together(lease(alpha, 1, 3)),
     then(produce(alpha, 0)),
   ],
