@@ -1,0 +1,145 @@
+// One client of one queue: does what it is told over a connection of its own, and writes down what
+// it saw. Its connection may be cut before the reply; then nobody knows what became of the request.
+
+import { MESSAGES } from "../../src/errors.ts";
+import { Connection, type Response } from "./connection.ts";
+import { type Call, type LeasedItem, type ListedItem, type Operation, REPLIES } from "./history.ts";
+import { now, onOurClock } from "./times.ts";
+
+/** How a connection is cut: within the request, or some time after it, unless the reply comes first. */
+export type Cut =
+  | { readonly part: number }
+  | { readonly afterMs: number; readonly reset: boolean }
+  | undefined;
+
+/** Where the operations of a queue are written down. */
+export interface Notebook {
+  readonly queue: string;
+  readonly url: URL;
+  readonly operations: Operation[];
+}
+
+interface Item {
+  readonly id: string;
+  readonly attempts?: number;
+  readonly lease_deadline?: string;
+  readonly is_leased?: boolean;
+  readonly bytes?: string;
+  readonly payload?: string;
+}
+
+interface Body {
+  readonly message?: string;
+  readonly items?: readonly Item[];
+}
+
+type Seen = Call & { readonly body: Body };
+
+// Replies that say that nothing was done: no operation has taken place.
+const NOT_EXECUTED: readonly string[] = [MESSAGES.requestTimeout, MESSAGES.overloaded];
+// Replies that leave open whether anything was done.
+const UNKNOWN: readonly string[] = [MESSAGES.outcomeUnknown, MESSAGES.internalRetry];
+
+export class Client {
+  readonly name: string;
+  readonly #notebook: Notebook;
+  #connection: Connection | undefined;
+  #leases = 0;
+
+  constructor(name: string, notebook: Notebook) {
+    this.name = name;
+    this.#notebook = notebook;
+  }
+
+  async produce(payloads: readonly string[], cut?: Cut): Promise<void> {
+    const items = payloads.map((utf8) => ({ utf8 }));
+    const seen = await this.#call("queue.produce", { request_timeout: "10s", items }, cut);
+    if (seen !== undefined) this.#note({ kind: "produce", ...callOf(seen), payloads });
+  }
+
+  /** Answers what it got, if anything. */
+  async lease(batch: number, waitMs: number, cut?: Cut): Promise<readonly LeasedItem[]> {
+    const request = {
+      client_id: `${this.name}-${this.#leases++}`,
+      batch_size: batch,
+      request_timeout: `${waitMs}ms`,
+    };
+    const seen = await this.#call("queue.lease", request, cut);
+    if (seen === undefined) return [];
+    const items = (seen.body.items ?? []).map((item): LeasedItem => {
+      const deadlineText = item.lease_deadline ?? "";
+      const deadline = onOurClock(deadlineText);
+      const { id, attempts = 0, bytes } = item;
+      return { payload: textOf(bytes), id, attempts, deadline, deadlineText };
+    });
+    this.#note({ kind: "lease", ...callOf(seen), batch, wait: waitMs * 1_000, items });
+    return items;
+  }
+
+  async complete(ids: readonly string[], cut?: Cut): Promise<void> {
+    const seen = await this.#call("queue.complete", { request_timeout: "10s", ids }, cut);
+    if (seen !== undefined) this.#note({ kind: "complete", ...callOf(seen), ids });
+  }
+
+  async retry(items: readonly { id: string; dead: boolean }[], cut?: Cut): Promise<void> {
+    const seen = await this.#call("queue.retry", { items }, cut);
+    if (seen !== undefined) this.#note({ kind: "retry", ...callOf(seen), items });
+  }
+
+  async list(cut?: Cut): Promise<readonly ListedItem[]> {
+    const seen = await this.#call("storage/items.list", { limit: 10_000 }, cut);
+    if (seen === undefined) return [];
+    const items = (seen.body.items ?? []).map(({ id, attempts = 0, payload, is_leased }) => {
+      return { payload: textOf(payload), id, attempts, leased: is_leased ?? false };
+    });
+    this.#note({ kind: "list", ...callOf(seen), items });
+    return items;
+  }
+
+  close(): void {
+    this.#connection?.cut(false);
+  }
+
+  #note(operation: Operation): void {
+    this.#notebook.operations.push(operation);
+  }
+
+  // Answers undefined if the request has certainly not been executed.
+  async #call(method: string, request: object, cut: Cut): Promise<Seen | undefined> {
+    const path = `/v1/${method}`;
+    const body = JSON.stringify({ queue_name: this.#notebook.queue, ...request });
+    if (!this.#connection?.open) this.#connection = await Connection.open(this.#notebook.url);
+    const connection = this.#connection;
+    if (cut !== undefined && "part" in cut) {
+      await connection.postPart(path, body, cut.part);
+      return undefined;
+    }
+    const start = now();
+    const answer = connection.post(path, body);
+    const timer = cut && setTimeout(() => connection.cut(cut.reset), cut.afterMs);
+    const response = await answer;
+    clearTimeout(timer);
+    return this.#see(start, response);
+  }
+
+  #see(start: number, response: Response | undefined): Seen | undefined {
+    const open = { client: this.name, start, end: Infinity, reply: undefined, body: {} };
+    if (response === undefined) return open;
+    const { status, at } = response;
+    const body = JSON.parse(response.body) as Body;
+    const { message = "" } = body;
+    if (UNKNOWN.includes(message)) return open;
+    if (NOT_EXECUTED.includes(message)) return undefined;
+    const expected = status === 400 || message === REPLIES.nothing;
+    const reply = status === 200 ? REPLIES.ok : expected ? message : `${status} ${message}`;
+    return { client: this.name, start, end: Math.round(at * 1_000), reply, body };
+  }
+}
+
+function callOf({ client, start, end, reply }: Seen): Call {
+  return { client, start, end, reply };
+}
+
+function textOf(base64: string | undefined): string {
+  return Buffer.from(base64 ?? "", "base64").toString();
+}

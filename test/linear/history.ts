@@ -1,0 +1,99 @@
+// What the clients of one queue have seen: a list of operations with their begin and their end on
+// one monotonic clock, in microseconds. Everything here is observation; what it means is the
+// business of plan.ts. An operation without a reply never ended: its outcome is unknown. One that
+// the server says was not executed is left out of a history altogether.
+
+/** One operation of one client. */
+export interface Call {
+  readonly client: string;
+  readonly start: number;
+  /** When the reply was there; infinite if none came. */
+  readonly end: number;
+  /** "ok", the message of the error, or undefined if no reply came. */
+  readonly reply: string | undefined;
+}
+
+export interface Produce extends Call {
+  readonly kind: "produce";
+  /** Each payload occurs once in a history: it is what an item is known by. */
+  readonly payloads: readonly string[];
+}
+
+export interface LeasedItem {
+  readonly payload: string;
+  readonly id: string;
+  readonly attempts: number;
+  /** On the clock of the client. */
+  readonly deadline: number;
+  /** As the server wrote it: leases of one pass have the same. */
+  readonly deadlineText: string;
+}
+
+export interface Lease extends Call {
+  readonly kind: "lease";
+  readonly batch: number;
+  /** How long it was ready to wait, in microseconds. */
+  readonly wait: number;
+  /** Empty unless the reply is ok. */
+  readonly items: readonly LeasedItem[];
+}
+
+export interface Complete extends Call {
+  readonly kind: "complete";
+  readonly ids: readonly string[];
+}
+
+export interface Retry extends Call {
+  readonly kind: "retry";
+  readonly items: readonly { readonly id: string; readonly dead: boolean }[];
+}
+
+export interface ListedItem {
+  readonly payload: string;
+  readonly id: string;
+  readonly attempts: number;
+  readonly leased: boolean;
+}
+
+/** A page that shows the whole queue, leased items included. */
+export interface List extends Call {
+  readonly kind: "list";
+  readonly items: readonly ListedItem[];
+}
+
+export type Operation = Produce | Lease | Complete | Retry | List;
+
+/** All that was seen of one queue. */
+export interface History {
+  readonly queue: string;
+  /** Microseconds. */
+  readonly leaseTimeout: number;
+  readonly operations: readonly Operation[];
+}
+
+/** The texts of replies that mean something to the checker. */
+export const REPLIES = {
+  ok: "ok",
+  nothing: "request timeout; no items are in the queue, try again",
+  absent: (id: string) => `invalid storage id; '${id}' does not exist`,
+  notLeased: (id: string, verb: "completed" | "retried") =>
+    `item(s) cannot be ${verb}; '${id}' is not marked as leased`,
+} as const;
+
+/** A history as text, to be kept. */
+export function toText(history: History): string {
+  const open = (_: string, value: unknown): unknown => (value === Infinity ? "none" : value);
+  return JSON.stringify(history, open);
+}
+
+/** The history that `toText` wrote. */
+export function fromText(text: string): History {
+  const open = (_: string, value: unknown): unknown => (value === "none" ? Infinity : value);
+  const history = JSON.parse(text, open) as History;
+  // JSON knows no undefined.
+  const operations = history.operations.map((each) => ({
+    ...each,
+    reply: each.reply ?? undefined,
+  }));
+  return { ...history, operations };
+}

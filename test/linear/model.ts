@@ -1,0 +1,216 @@
+// The queue as it must be, for one order of things: a tail to which stays are appended, a head from
+// which they are taken, and what is leased. Every change can be taken back, so that the search can
+// try another order. It knows no time: when a step may happen is the business of the search.
+
+import { REPLIES } from "./history.ts";
+import type { Plan, Stay, Step } from "./plan.ts";
+
+// What a stay is at the moment.
+const ABSENT = 0;
+const WAITING = 1;
+const LEASED = 2;
+const OVER = 3;
+// Its lease has ended by time, and where the item is now nobody sees.
+const GONE = 4;
+type State = typeof ABSENT | typeof WAITING | typeof LEASED | typeof OVER | typeof GONE;
+
+export class Model {
+  readonly #plan: Plan;
+  readonly #states: Uint8Array;
+  /** All stays in the order in which they were appended; those before #head have been taken. */
+  readonly #appended: Stay[] = [];
+  #head = 0;
+  // How many of the known ids have been appended.
+  #ranks = 0;
+  // How many are leased or gone.
+  #leased = 0;
+  // How many stays were taken by leases that had no reply.
+  #takenUnseen = 0;
+  // Appended stays whose ids nobody saw.
+  readonly #unnamed: Stay[] = [];
+  // Stays that are, or were, gone.
+  readonly #gone: Stay[] = [];
+  // What was done, to be undone from the end: a stay and its state before.
+  readonly #log: { readonly stay: Stay; readonly before: State }[] = [];
+
+  constructor(plan: Plan) {
+    this.#plan = plan;
+    this.#states = new Uint8Array(plan.stays.length);
+  }
+
+  /** The present, to come back to with `backTo`. */
+  get mark(): number {
+    return this.#log.length;
+  }
+
+  backTo(mark: number): void {
+    while (this.#log.length > mark) {
+      const { stay, before } = this.#log.pop()!;
+      const state = this.#state(stay);
+      if (state === WAITING) {
+        this.#appended.pop();
+        if (stay.rank >= 0) this.#ranks--;
+        else this.#unnamed.pop();
+      } else if (state === LEASED) {
+        this.#head--;
+      } else if (state === GONE) {
+        this.#gone.pop();
+      }
+      this.#leased += holds(before) - holds(state);
+      if (!stay.leaseSeen && before < LEASED && state >= LEASED) this.#takenUnseen--;
+      this.#states[stay.index] = before;
+    }
+  }
+
+  /** Whatever has to do with the future of the model, beside the steps that were taken. */
+  get signature(): string {
+    let text = `${this.#ranks}.${this.#head}`;
+    for (const stay of this.#unnamed) {
+      const state = this.#state(stay);
+      if (state === LEASED) text += `,${stay.index}`;
+      else if (state === WAITING)
+        text += `,${stay.index}@${this.#appended.indexOf(stay, this.#head)}`;
+    }
+    for (const stay of this.#gone) if (this.#state(stay) === GONE) text += `,${stay.index}g`;
+    return text;
+  }
+
+  isLeased(stay: Stay): boolean {
+    return this.#state(stay) === LEASED;
+  }
+
+  /**
+   * The stay from which an item can come back by time to begin a later one, and how many stays
+   * there have been between the two that nobody saw.
+   */
+  origin(stay: Stay): { readonly from: Stay; readonly unseen: number } | undefined {
+    let unseen = 0;
+    let from = stay.previous;
+    while (from !== undefined && from.rank < 0 && this.#state(from) === ABSENT) {
+      unseen++;
+      from = from.previous;
+    }
+    if (from === undefined || holds(this.#state(from)) === 0) return undefined;
+    return { from, unseen };
+  }
+
+  /** The stay that holds the next of the known ids. */
+  get nextRanked(): Stay | undefined {
+    return this.#plan.ranked[this.#ranks];
+  }
+
+  // --- what changes it; answers false, with the change half done, if it cannot be ---
+
+  /** Does what a step does, if it can be; leases without a reply may have taken `taken` items in all. */
+  apply(step: Step, taken: number): boolean {
+    switch (step.kind) {
+      case "produce":
+        return step.stays.every((stay) => this.#append(stay));
+      case "pass":
+        return this.#pass(step, taken);
+      case "end":
+        return this.#end(step);
+      case "nothing":
+        return this.#head === this.#appended.length;
+      case "list":
+        return this.#shows(step.items);
+    }
+  }
+
+  /**
+   * Time has ended the lease of an item, which begins its next stay that somebody sees: at the tail.
+   * In between it may have been leased by clients that had no reply; where it stood then is not checked.
+   */
+  comeBack(stay: Stay, taken: number): boolean {
+    const { from, unseen } = this.origin(stay)!;
+    if (this.#takenUnseen + unseen > taken) return false;
+    this.#set(from, OVER);
+    for (let each = from.next!; each !== stay; each = each.next!) this.#set(each, OVER);
+    return this.#append(stay);
+  }
+
+  /** Time has ended the lease of an item, and nobody has seen what came after. */
+  vanish(stay: Stay): boolean {
+    this.#set(stay, GONE);
+    this.#gone.push(stay);
+    return true;
+  }
+
+  /** A lease that had no reply takes what stands at the head. */
+  takeUnseen(taken: number): boolean {
+    const stay = this.#appended[this.#head];
+    if (stay === undefined || stay.leaseSeen || this.#takenUnseen >= taken) return false;
+    this.#take(stay);
+    return true;
+  }
+
+  #append(stay: Stay): boolean {
+    if (this.#state(stay) !== ABSENT) return false;
+    if (stay.rank >= 0 && stay.rank !== this.#ranks) return false;
+    this.#set(stay, WAITING);
+    this.#appended.push(stay);
+    if (stay.rank >= 0) this.#ranks++;
+    else this.#unnamed.push(stay);
+    return true;
+  }
+
+  #take(stay: Stay): void {
+    this.#set(stay, LEASED);
+    this.#head++;
+  }
+
+  #pass({ stays, hungry, dealt }: Step & { kind: "pass" }, taken: number): boolean {
+    const before = this.#takenUnseen;
+    for (const stay of stays) {
+      while (this.#appended[this.#head] !== stay) if (!this.takeUnseen(taken)) return false;
+      this.#take(stay);
+    }
+    while (hungry && this.#head < this.#appended.length) {
+      if (!this.takeUnseen(taken)) return false;
+    }
+    return dealt || this.#takenUnseen > before;
+  }
+
+  #end({ ids, back, verb, reply }: Step & { kind: "end" }): boolean {
+    if (this.#answer(ids, verb) !== reply) return false;
+    if (reply !== REPLIES.ok) return true;
+    const stays = ids.map((id) => this.#plan.byId.get(id)!);
+    for (const stay of stays) this.#set(stay, OVER);
+    return stays.every((stay, i) => !back[i] || this.#append(stay.next!));
+  }
+
+  // What a complete or a retry must be answered now.
+  #answer(ids: readonly string[], verb: "completed" | "retried"): string {
+    const used = new Set<string>();
+    for (const id of ids) {
+      const stay = this.#plan.byId.get(id);
+      const state = stay === undefined ? ABSENT : this.#state(stay);
+      if (state === WAITING) return REPLIES.notLeased(id, verb);
+      if (state !== LEASED || used.has(id)) return REPLIES.absent(id);
+      used.add(id);
+    }
+    return REPLIES.ok;
+  }
+
+  #shows(items: readonly { stay: Stay; leased: boolean }[]): boolean {
+    if (items.length !== this.#appended.length - this.#head + this.#leased) return false;
+    return items.every(({ stay, leased }) => this.#state(stay) === (leased ? LEASED : WAITING));
+  }
+
+  #state(stay: Stay): State {
+    return this.#states[stay.index] as State;
+  }
+
+  #set(stay: Stay, state: State): void {
+    const before = this.#state(stay);
+    this.#log.push({ stay, before });
+    this.#states[stay.index] = state;
+    this.#leased += holds(state) - holds(before);
+    if (!stay.leaseSeen && before < LEASED && state >= LEASED) this.#takenUnseen++;
+  }
+}
+
+// Whether an item is with a client, for all that is known.
+function holds(state: State): 0 | 1 {
+  return state === LEASED || state === GONE ? 1 : 0;
+}

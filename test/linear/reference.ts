@@ -1,0 +1,263 @@
+// Histories that are right by construction: random clients against a tiny lease queue, in virtual
+// time, each operation at a random moment between its begin and its end. It shares no rule with the
+// checker, so that the two can be held against each other.
+
+import {
+  type Call,
+  type History,
+  type LeasedItem,
+  type ListedItem,
+  type Operation,
+  REPLIES,
+} from "./history.ts";
+import { RULES } from "./plan.ts";
+import { Random } from "./random.ts";
+
+// Leases wait as long as it takes to prove that the queue is empty.
+const WAIT = RULES.provenWait;
+
+interface Held {
+  readonly payload: string;
+  readonly id: string;
+  readonly attempts: number;
+  readonly deadline: number;
+}
+
+interface Waits {
+  readonly payload: string;
+  readonly id: string;
+  readonly attempts: number;
+}
+
+// An operation under way: what was asked, and what has come of it.
+interface Pending {
+  readonly asked: Operation;
+  /** Whether its client goes away before the reply. */
+  readonly cut: boolean;
+  /** Set when its moment has come. */
+  reply: string | undefined;
+  leased: readonly LeasedItem[];
+  listed: readonly ListedItem[];
+}
+
+export interface ReferenceOptions {
+  readonly clients: number;
+  readonly operations: number;
+  /** How often a client goes away before its reply. */
+  readonly cuts: number;
+  readonly leaseTimeout: number;
+}
+
+/** A right history, which ends when everything has been completed. */
+export function makeHistory(seed: number, options: ReferenceOptions): History {
+  return new Reference(new Random(seed), options).run();
+}
+
+class Reference {
+  readonly #random: Random;
+  readonly #options: ReferenceOptions;
+  #now = 1_000;
+  #ids = 0;
+  #payloads = 0;
+  readonly #waiting: Waits[] = [];
+  readonly #leased = new Map<string, Held>();
+  /** Ids that clients know. */
+  readonly #known: string[] = [];
+  readonly #pending: Pending[] = [];
+  readonly #ended: Operation[] = [];
+
+  constructor(random: Random, options: ReferenceOptions) {
+    this.#random = random;
+    this.#options = options;
+  }
+
+  run(): History {
+    for (let begun = 0; begun < this.#options.operations || this.#pending.length > 0; ) {
+      this.#now += 1 + this.#random.below(400);
+      const idle = this.#options.clients - this.#pending.filter((each) => !each.cut).length;
+      const way = this.#random.below(4);
+      if (way === 0 && begun < this.#options.operations && idle > 0) {
+        this.#begin(`c${begun++}`);
+      } else if (way === 1) this.#happen();
+      else if (way === 2) this.#finish();
+      else this.#expireOne();
+    }
+    this.#drain();
+    const { leaseTimeout } = this.#options;
+    return { queue: "reference", leaseTimeout, operations: this.#ended };
+  }
+
+  #begin(client: string): void {
+    const asked = this.#ask({ client, start: this.#now, end: Infinity, reply: undefined });
+    const cut = this.#random.chance(this.#options.cuts);
+    this.#pending.push({ asked, cut, reply: undefined, leased: [], listed: [] });
+  }
+
+  #ask(call: Call): Operation {
+    const random = this.#random;
+    const ids = Array.from(
+      { length: 1 + random.below(3) },
+      () => random.pick(this.#known) ?? id(0),
+    );
+    switch (random.below(8)) {
+      case 0:
+      case 1: {
+        const payloads = Array.from({ length: 1 + random.below(4) }, () => `p${++this.#payloads}`);
+        return { kind: "produce", ...call, payloads };
+      }
+      case 2:
+      case 3:
+        return { kind: "lease", ...call, batch: 1 + random.below(4), wait: WAIT, items: [] };
+      case 4:
+      case 5:
+        return { kind: "complete", ...call, ids };
+      case 6: {
+        const items = ids.map((each) => ({ id: each, dead: random.chance(0.2) }));
+        return { kind: "retry", ...call, items };
+      }
+      default:
+        return { kind: "list", ...call, items: [] };
+    }
+  }
+
+  // The moment of one operation, or of a pass of several leases.
+  #happen(): void {
+    const waits = this.#pending.filter((each) => each.reply === undefined);
+    const pending = this.#random.pick(waits);
+    if (pending === undefined) return;
+    const { asked } = pending;
+    switch (asked.kind) {
+      case "produce":
+        for (const payload of asked.payloads) this.#append(payload, 0);
+        pending.reply = REPLIES.ok;
+        break;
+      case "lease": {
+        const others = waits.filter((each) => each.asked.kind === "lease" && each !== pending);
+        this.#deal([pending, ...others.filter(() => this.#random.chance(0.6))]);
+        break;
+      }
+      case "complete": {
+        const items = asked.ids.map((each) => ({ id: each, dead: true }));
+        pending.reply = this.#endAll(items, "completed");
+        break;
+      }
+      case "retry":
+        pending.reply = this.#endAll(asked.items, "retried");
+        break;
+      case "list":
+        pending.reply = REPLIES.ok;
+        pending.listed = this.#shown();
+    }
+  }
+
+  #deal(leases: readonly Pending[]): void {
+    if (this.#waiting.length === 0) {
+      // A lease may give up while the queue is empty.
+      leases[0]!.reply = REPLIES.nothing;
+      return;
+    }
+    const deadline = this.#now + this.#options.leaseTimeout;
+    let active = leases;
+    while (active.length > 0 && this.#waiting.length > 0) {
+      for (const lease of active) {
+        const item = this.#waiting.shift();
+        if (item === undefined) break;
+        const leased = { ...item, attempts: item.attempts + 1, deadline };
+        this.#leased.set(item.id, leased);
+        lease.leased = [...lease.leased, { ...leased, deadlineText: String(deadline) }];
+        lease.reply = REPLIES.ok;
+      }
+      active = active.filter(
+        ({ asked, leased }) => asked.kind === "lease" && leased.length < asked.batch,
+      );
+    }
+  }
+
+  #endAll(
+    items: readonly { readonly id: string; readonly dead: boolean }[],
+    verb: "completed" | "retried",
+  ): string {
+    const found = new Set<Held>();
+    for (const { id } of items) {
+      if (this.#waiting.some((each) => each.id === id)) return REPLIES.notLeased(id, verb);
+      const held = this.#leased.get(id);
+      if (held === undefined || found.has(held)) return REPLIES.absent(id);
+      found.add(held);
+    }
+    for (const { id, dead } of items) {
+      const { payload, attempts } = this.#leased.get(id)!;
+      this.#leased.delete(id);
+      if (!dead) this.#append(payload, attempts);
+    }
+    return REPLIES.ok;
+  }
+
+  #append(payload: string, attempts: number): void {
+    this.#waiting.push({ payload, id: id(++this.#ids), attempts });
+  }
+
+  #shown(): ListedItem[] {
+    const items = this.#waiting.map((each) => ({ ...each, leased: false }));
+    for (const { payload, id, attempts } of this.#leased.values()) {
+      items.push({ payload, id, attempts, leased: true });
+    }
+    return items.sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  // The reply arrives; or never, and then the operation may not even have happened.
+  #finish(): void {
+    const ready = this.#pending.filter((each) => each.reply !== undefined || each.cut);
+    const pending = this.#random.pick(ready);
+    if (pending === undefined) return;
+    this.#pending.splice(this.#pending.indexOf(pending), 1);
+    const { asked, cut, reply, leased, listed } = pending;
+    if (cut) {
+      this.#ended.push(asked);
+      return;
+    }
+    this.#ended.push(answered(asked, { end: this.#now, reply, leased, listed }));
+    this.#known.push(...[...leased, ...listed].map((item) => item.id));
+    if (this.#known.length > 12) this.#known.splice(0, this.#known.length - 12);
+  }
+
+  #expireOne(): void {
+    const over = [...this.#leased.values()].filter((each) => each.deadline < this.#now);
+    const held = this.#random.pick(over);
+    if (held === undefined) return;
+    this.#leased.delete(held.id);
+    this.#append(held.payload, held.attempts);
+  }
+
+  // One client takes and completes what is left, and sees that nothing is.
+  #drain(): void {
+    this.#now += 2 * this.#options.leaseTimeout;
+    while (this.#leased.size > 0) this.#expireOne();
+    const call = { client: "drain", end: Infinity, reply: undefined };
+    while (this.#waiting.length > 0) {
+      const lease = { ...call, start: this.#now++, batch: 5, wait: WAIT, items: [] };
+      const asked: Operation = { kind: "lease", ...lease };
+      const pending: Pending = { asked, cut: false, reply: undefined, leased: [], listed: [] };
+      this.#deal([pending]);
+      this.#ended.push(answered(asked, { ...pending, end: ++this.#now }));
+      const ids = pending.leased.map((item) => item.id);
+      const complete: Operation = { kind: "complete", ...call, start: ++this.#now, ids };
+      for (const id of ids) this.#leased.delete(id);
+      this.#ended.push({ ...complete, end: ++this.#now, reply: REPLIES.ok });
+    }
+    const list: Operation = { kind: "list", ...call, start: ++this.#now, items: [] };
+    this.#ended.push({ ...list, end: ++this.#now, reply: REPLIES.ok });
+  }
+}
+
+function answered(
+  asked: Operation,
+  { end, reply, leased, listed }: Omit<Pending, "asked" | "cut"> & { readonly end: number },
+): Operation {
+  if (asked.kind === "lease") return { ...asked, end, reply, items: leased };
+  if (asked.kind === "list") return { ...asked, end, reply, items: listed };
+  return { ...asked, end, reply };
+}
+
+function id(number: number): string {
+  return String(number).padStart(27, "0");
+}
