@@ -99,6 +99,7 @@ export class Auditor {
     }
     checkBatches(name, effects, ends);
     checkLeases(name, effects, settings);
+    checkSources(name, window);
     if (isSame(name, window)) checkOrder(before!, now!, effects);
   }
 
@@ -330,6 +331,39 @@ function checkLeases(name: string, { leases }: Effects, settings: readonly Setti
   for (const [call, count] of counts) {
     const { batch_size: size } = call.request as { batch_size: number };
     assert.ok(count <= size, `${name}: call ${call.number} was given more than it asked for`);
+  }
+}
+
+// A source id is used by one item of a partition at a time, and free again when that is gone: what
+// an import passed over must have been there.
+function checkSources(name: string, { before, after, calls }: Window): void {
+  const used = new Set<string>();
+  for (const { queues } of [before, after]) {
+    for (const { items, scheduled } of queues.get(name)?.partitions.slice(0, 1) ?? []) {
+      const sources = [...items, ...scheduled]
+        .map((item) => item.sourceId)
+        .filter((id) => id !== "");
+      assert.equal(new Set(sources).size, sources.length, `${name}: a source_id is there twice`);
+      for (const id of sources) used.add(id);
+    }
+  }
+  const asked = new Map<string, number>();
+  const imports = calls.filter(
+    (call) => call.path === "storage/items.import" && call.request.queue_name === name,
+  );
+  for (const { request } of imports) {
+    for (const { source_id: id = "" } of request.items as { source_id?: string }[]) {
+      asked.set(id, (asked.get(id) ?? 0) + 1);
+    }
+  }
+  for (const call of imports.filter((each) => certaintyOf(each) === "done")) {
+    for (const { id, source_id: source } of call.body.items as {
+      id?: string;
+      source_id: string;
+    }[]) {
+      const wasThere = used.has(source) || asked.get(source)! > 1;
+      assert.ok(id !== undefined || wasThere, `call ${call.number} passed over ${source}`);
+    }
   }
 }
 

@@ -374,7 +374,25 @@ export class Simulation {
         await this.#do({ kind: "advance", seconds: 11, together: false });
       }
     }
+    await checkNothingLeft(world, this.#view);
   }
+}
+
+// When everything is done, storage holds no more than the empty queues.
+async function checkNothingLeft(world: World, view: View): Promise<void> {
+  const { disks } = world.server;
+  const partitions = [...view.queues.values()].reduce((sum, q) => sum + q.partitions.length, 0);
+  let found = 0;
+  for (const disk of disks) {
+    for (const { key, queue } of await disk.listPartitions()) {
+      found++;
+      const { leases, leased } = await disk.loadPartition(key);
+      const sources = await disk.findSources(key, ["source 1", "source 2", "source 3"]);
+      const rest = leases.length + leased.length + sources.size;
+      if (rest > 0) throw new Error(`storage still holds something of ${queue}: ${key}`);
+    }
+  }
+  if (found !== partitions) throw new Error(`storage holds ${found} of ${partitions} partitions`);
 }
 
 // Leases do not wait while there is something for them, whatever it has become leasable by.
