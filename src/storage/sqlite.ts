@@ -5,7 +5,7 @@
 // operating system lifts when the process ends, however it ends. node:sqlite is synchronous, and
 // that is meant: while the disk works, requests gather in the sockets and make the next batch bigger.
 
-import { existsSync, mkdirSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { QueueError } from "../errors.ts";
@@ -152,7 +152,7 @@ export async function openSqliteStorage(options: SqliteOptions): Promise<Storage
         `'${file}' is not there, but queues have partitions in it; mount or restore it`,
       );
     }
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirectory(dir);
     lock = takeLock(dir);
     db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: 5_000 });
     if (existed) checkOurs(db, file);
@@ -167,6 +167,22 @@ export async function openSqliteStorage(options: SqliteOptions): Promise<Storage
     lock?.close();
     if (error instanceof QueueError) throw error;
     throw startError(file, error);
+  }
+}
+
+// SQLite syncs the directory of its files, but not those above it: without that a power cut soon
+// after the first start could take the whole directory away.
+function makeDirectory(dir: string): void {
+  const first = mkdirSync(dir, { recursive: true, mode: 0o700 });
+  if (first === undefined) return; // all of it was there
+  for (let made = dir; ; made = dirname(made)) {
+    const parent = openSync(dirname(made), "r");
+    try {
+      fsyncSync(parent);
+    } finally {
+      closeSync(parent);
+    }
+    if (made === first) return;
   }
 }
 
