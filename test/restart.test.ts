@@ -1,7 +1,7 @@
 // What is there after a restart, and what a start refuses.
 
 import assert from "node:assert/strict";
-import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
@@ -119,6 +119,28 @@ test("a SQLite file of another program is refused and left alone", async (t) => 
   await assert.rejects(startServer({ address: "127.0.0.1:0", dataDir: dir }), {
     message: /querator.db' is a SQLite file of another program/,
   });
+});
+
+test("a log without its file is refused and left alone", async (t) => {
+  const dir = temporaryDirectory(t);
+  writeFileSync(join(dir, "querator.db-wal"), "x");
+  await assert.rejects(startServer({ address: "127.0.0.1:0", dataDir: dir }), {
+    message: /querator.db' is missing or empty, but there was data in it; restore it/,
+  });
+  assert.equal(readFileSync(join(dir, "querator.db-wal"), "utf8"), "x");
+});
+
+test("a file that is gone, although there was data, is not made anew", async (t) => {
+  const dir = temporaryDirectory(t);
+  const server = await start(t, dir);
+  await server.server.stop();
+  const file = join(dir, "querator.db");
+  for (const damage of [() => writeFileSync(file, ""), () => rmSync(file)]) {
+    damage();
+    await assert.rejects(startServer({ address: "127.0.0.1:0", dataDir: dir }), {
+      message: /querator.db' is missing or empty, but there was data in it; restore it/,
+    });
+  }
 });
 
 test("a file of a later version is refused", async (t) => {

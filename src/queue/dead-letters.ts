@@ -111,28 +111,36 @@ export class DeadLetters {
   /** Removes what has expired under the expiry that is due first; answers whether it could. */
   async buryExpired(partition: Partition, now: number, rules: QueueRules): Promise<boolean> {
     const expiry = partition.expiries.first!;
-    let items: readonly StoredItem[];
+    const before = expiry.first + EXPIRY_SPAN;
+    let from = Math.max(expiry.first, partition.counters.head);
+    let expired: readonly StoredItem[] = [];
+    let nextAt = Number.POSITIVE_INFINITY;
     try {
-      items = await partition.storage.readItems(partition.key, "items", {
-        from: Math.max(expiry.first, partition.counters.head),
-        before: expiry.first + EXPIRY_SPAN,
-        limit: EXPIRY_SPAN,
-        bytesMax: Number.POSITIVE_INFINITY,
-        records: false,
-      });
+      while (expired.length === 0 && from < before) {
+        // With their records, though most are thrown away: storage checks an item only as a whole,
+        // and one that is damaged may seem to have expired.
+        const limits = { limit: EXPIRY_SPAN, bytesMax: LETTER_BYTES_MAX };
+        const read = { from, before, ...limits, records: true };
+        const items = await partition.storage.readItems(partition.key, "items", read);
+        const found = splitExpired(
+          items.filter((item) => !partition.leased.has(item.seq)),
+          now,
+        );
+        expired = found.expired;
+        nextAt = Math.min(nextAt, found.nextAt);
+        from = (items.at(-1)?.seq ?? before) + 1;
+      }
     } catch (error) {
       this.#commits.distrust(partition, error);
       return false;
     }
-    const waiting = items.filter((item) => !partition.leased.has(item.seq));
-    const { expired, nextAt } = splitExpired(waiting, now);
     const buries = rules.deadQueue !== "";
-    const letters = buries ? await this.#readLetters(partition, expired, LETTERS_MAX) : [];
-    if (letters === undefined) return false;
-    const leaving = buries ? expired.slice(0, letters.length) : expired;
+    const leaving = buries ? expired.slice(0, LETTERS_MAX) : expired;
     const part = new PartitionBatch(partition, now);
     for (const item of leaving) part.removeWaiting(item);
-    part.replaceExpiry(expiry, leaving.length < expired.length ? expiry.at : nextAt);
+    // As long as something expires, there may be more.
+    part.replaceExpiry(expiry, leaving.length > 0 ? expiry.at : nextAt);
+    const letters = buries ? leaving.map((item) => toLetter(partition, item)) : [];
     await this.#send(part, letters, rules);
     return true;
   }
@@ -161,9 +169,9 @@ export class DeadLetters {
           records: true,
         });
         if (found[0]?.seq !== from) throw new Error(`item ${from} is not in storage`);
-        for (const { seq, record } of found) {
-          letters.push({ sourceId: partition.ids.id(seq), record });
-          bytes += record.payload.length;
+        for (const item of found) {
+          letters.push(toLetter(partition, item));
+          bytes += item.record.payload.length;
         }
       }
       return letters;
@@ -200,4 +208,9 @@ export class DeadLetters {
     }
     await this.#commits.succeeded([part]);
   }
+}
+
+// A copy of an item, under the id of its original.
+function toLetter(partition: Partition, { seq, record }: StoredItem): Letter {
+  return { sourceId: partition.ids.id(seq), record };
 }

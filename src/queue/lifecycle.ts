@@ -72,15 +72,13 @@ export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): void
   }
 }
 
-/** Of the waiting items under one expiry: those that have expired, and when the next one will. */
+/** Of waiting items: those that have expired, and when the next one will; infinite if none will. */
 export function splitExpired(
   items: readonly StoredItem[],
   now: number,
-): { readonly expired: readonly StoredItem[]; readonly nextAt: number | undefined } {
+): { readonly expired: readonly StoredItem[]; readonly nextAt: number } {
   const expired = items.filter((item) => item.expireAt < now);
-  let nextAt: number | undefined;
-  for (const { expireAt } of items) {
-    if (expireAt >= now && (nextAt === undefined || expireAt < nextAt)) nextAt = expireAt;
-  }
+  let nextAt = Number.POSITIVE_INFINITY;
+  for (const { expireAt } of items) if (expireAt >= now) nextAt = Math.min(nextAt, expireAt);
   return { expired, nextAt };
 }

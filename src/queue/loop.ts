@@ -208,13 +208,14 @@ export class Loop implements TurnTaker, DeadQueue {
         !(wanted > 0 && partition.needsReady(wanted));
       if (ready) continue;
       try {
-        if (partition.failures > 0) await this.#recover(partition);
+        if (partition.stale) await this.#reload(partition);
         await partition.fillDue();
         // Imported items that are leased stand among those that wait: what is read may all be leased.
         while (partition.readyCount === 0 && partition.needsReady(wanted)) {
           await partition.fillReady(wanted);
         }
         if (partition.needsReady(wanted)) await partition.fillReady(wanted);
+        if (partition.failures > 0) await this.#prove(partition);
       } catch (error) {
         if (!(error instanceof StillFailing)) this.#commits.distrust(partition, error);
         usable ??= [...this.#order];
@@ -224,20 +225,25 @@ export class Loop implements TurnTaker, DeadQueue {
     return usable ?? this.#order;
   }
 
-  // A partition that has failed is read anew, and rests before it is; where no other can serve in its
-  // place it is tried with every batch. It works again once a commit has gone through: if no
-  // request brings one, an empty one shows it.
-  async #recover(partition: Partition): Promise<void> {
-    const rests = this.context.clock.now() < partition.retryAt;
-    if (rests && this.partitions.some((each) => each.failures === 0)) {
-      if (partition.stale) throw new StillFailing();
-      return;
+  // A partition that has failed is read anew, and rests before it is; where no other can serve in
+  // its place it is tried with every batch.
+  async #reload(partition: Partition): Promise<void> {
+    if (this.#rests(partition) && this.partitions.some((each) => each.failures === 0)) {
+      throw new StillFailing();
     }
-    if (partition.stale) await partition.load();
-    if (rests) return;
+    await partition.load();
+  }
+
+  // It works again once a commit has gone through: if no request brings one, an empty one shows it.
+  async #prove(partition: Partition): Promise<void> {
+    if (this.#rests(partition)) return;
     const probe = new PartitionBatch(partition, this.context.clock.now());
     await this.#commits.write(partition.storage, [probe]);
     this.#commits.trust(partition);
+  }
+
+  #rests(partition: Partition): boolean {
+    return this.context.clock.now() < partition.retryAt;
   }
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.

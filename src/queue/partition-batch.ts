@@ -245,12 +245,12 @@ export class PartitionBatch implements PartitionChanges {
     if (item.sourceId !== "") this.removesSource.push(item.sourceId);
   }
 
-  /** Removes an expiry, and puts another in its place if items it covers are still waiting. */
-  replaceExpiry(expiry: Expiry, at: number | undefined): void {
+  /** Removes an expiry, and puts one that is due at `at` in its place; infinite for none. */
+  replaceExpiry(expiry: Expiry, at: number): void {
+    if (at === expiry.at) return;
     this.touched = true;
     this.removesExpiry.push(expiry);
-    if (at !== undefined && at !== expiry.at) this.addsExpiry.push({ at, first: expiry.first });
-    else if (at !== undefined) this.removesExpiry.pop();
+    if (at !== Number.POSITIVE_INFINITY) this.addsExpiry.push({ at, first: expiry.first });
     if (this.#openExpiry?.first === expiry.first) this.#openExpiry = undefined;
   }
 

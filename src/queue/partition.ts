@@ -220,6 +220,10 @@ export class Partition {
     }
     if (items.length === 0) this.#readyEnd = this.counters.tail;
     this.#noteComplete();
+    if (this.readyComplete && this.readyCount < this.unleased) {
+      const missing = this.unleased - this.readyCount;
+      throw new Error(`storage '${this.storage.name}' is damaged (${missing} items are missing)`);
+    }
   }
 
   #pushReady(item: Item): void {

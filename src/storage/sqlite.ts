@@ -1,16 +1,17 @@
 // The embedded default: one SQLite file for all partitions of a thread, so that one fsync serves
 // every queue that has work. WAL with synchronous=FULL: a commit has reached the disk before it is
-// answered. The file can be opened with the sqlite3 tool, copied or streamed while the server runs;
-// a second server is kept out by an exclusive lock on a small file of its own beside it, which the
-// operating system lifts when the process ends, however it ends. node:sqlite is synchronous, and
-// that is meant: while the disk works, requests gather in the sockets and make the next batch bigger.
+// answered. The file can be opened with the sqlite3 tool, copied or streamed while the server runs.
+// node:sqlite is synchronous, and that is meant: while the disk works, requests gather in the
+// sockets and make the next batch bigger. Rows carry checksums; one that is not what was written is
+// never served.
 
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
-import { DatabaseSync, type StatementSync } from "node:sqlite";
-import { QueueError } from "../errors.ts";
+import { dirname } from "node:path";
+import type { StatementSync } from "node:sqlite";
+import { sumOfItem, sumOfRow } from "./checksum.ts";
 import { RemovedRows } from "./removed-rows.ts";
+import { openFile, type SqliteFile, type SqliteOptions, startError } from "./sqlite-file.ts";
 import {
+  type Counters,
   type Expiry,
   type ItemTable,
   type LeaseMark,
@@ -26,85 +27,8 @@ import {
   type StoredPartition,
 } from "./storage.ts";
 
-// "QRTR": what tells our files from other SQLite files.
-const APPLICATION_ID = 0x51525452;
-
-// Each entry takes the schema one version further; the version of a file is its user_version.
-const MIGRATIONS: readonly string[] = [
-  `
-  CREATE TABLE queues (name TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID;
-  CREATE TABLE partitions (
-    key INTEGER PRIMARY KEY AUTOINCREMENT,
-    queue TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    id_prefix TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    dropped INTEGER NOT NULL DEFAULT 0,
-    head INTEGER NOT NULL DEFAULT 1,
-    tail INTEGER NOT NULL DEFAULT 1,
-    total INTEGER NOT NULL DEFAULT 0,
-    scheduled INTEGER NOT NULL DEFAULT 0,
-    created_sum REAL NOT NULL DEFAULT 0
-  );
-  CREATE TABLE items (
-    partition INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    expire_at INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
-    lease_deadline INTEGER NOT NULL,
-    due_at INTEGER NOT NULL,
-    source_id TEXT NOT NULL,
-    max_attempts INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    payload BLOB,
-    PRIMARY KEY (partition, seq)
-  ) WITHOUT ROWID;
-  CREATE TABLE scheduled (
-    partition INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    expire_at INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
-    lease_deadline INTEGER NOT NULL,
-    due_at INTEGER NOT NULL,
-    source_id TEXT NOT NULL,
-    max_attempts INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    payload BLOB,
-    PRIMARY KEY (partition, seq)
-  ) WITHOUT ROWID;
-  CREATE INDEX scheduled_due ON scheduled (partition, due_at, seq);
-  CREATE TABLE leases (
-    partition INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    deadline INTEGER NOT NULL,
-    leased_at INTEGER NOT NULL,
-    PRIMARY KEY (partition, first)
-  ) WITHOUT ROWID;
-  CREATE TABLE expiries (
-    partition INTEGER NOT NULL,
-    at INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    PRIMARY KEY (partition, at, first)
-  ) WITHOUT ROWID;
-  CREATE TABLE sources (
-    partition INTEGER NOT NULL,
-    source_id TEXT NOT NULL,
-    PRIMARY KEY (partition, source_id)
-  ) WITHOUT ROWID;
-  CREATE TABLE removed (
-    partition INTEGER NOT NULL,
-    chunk INTEGER NOT NULL,
-    bits BLOB NOT NULL,
-    PRIMARY KEY (partition, chunk)
-  ) WITHOUT ROWID;
-  `,
-];
-
 const COLUMNS =
-  "partition, seq, created_at, expire_at, attempts, lease_deadline, due_at, source_id, max_attempts, text, payload";
+  "partition, seq, created_at, expire_at, attempts, lease_deadline, due_at, source_id, max_attempts, text, payload, sum";
 const HEADER =
   "seq, created_at, expire_at, attempts, lease_deadline, due_at, source_id, max_attempts";
 
@@ -125,14 +49,7 @@ const TABLES_OF_A_PARTITION = [
 const RANGE_MIN = 256;
 
 type HeaderRow = [number, number, number, number, number, number, string, number];
-type ItemRow = [...HeaderRow, string, Uint8Array | null];
-
-export interface SqliteOptions {
-  readonly name: string;
-  readonly dir: string;
-  /** Whether the file must be there already: false makes it if need be. */
-  readonly mustExist?: boolean;
-}
+type ItemRow = [...HeaderRow, string, Uint8Array | null, number];
 
 /**
  * Opens, and makes if need be, the file `querator.db` in the directory.
@@ -140,142 +57,32 @@ export interface SqliteOptions {
  * has the directory, when the file is not ours, is damaged, or was written by a later version.
  */
 export async function openSqliteStorage(options: SqliteOptions): Promise<Storage> {
-  const dir = resolve(options.dir);
-  const file = join(dir, "querator.db");
-  let lock: DatabaseSync | undefined;
-  let db: DatabaseSync | undefined;
+  const opened = openFile(options);
   try {
-    const existed = existsSync(file);
-    if (!existed && options.mustExist === true) {
-      throw new QueueError(
-        "failed",
-        `'${file}' is not there, but queues have partitions in it; mount or restore it`,
-      );
-    }
-    makeDirectory(dir);
-    lock = takeLock(dir);
-    db = new DatabaseSync(file, { enableForeignKeyConstraints: false, timeout: 5_000 });
-    if (existed) checkOurs(db, file);
-    db.exec("PRAGMA journal_mode = WAL");
-    db.exec("PRAGMA synchronous = FULL");
-    db.exec("PRAGMA cache_size = -65536");
-    db.exec("PRAGMA temp_store = MEMORY");
-    migrate(db, file);
-    return new SqliteStorage(options.name, file, db, lock);
+    return new SqliteStorage(options.name, opened);
   } catch (error) {
-    db?.close();
-    lock?.close();
-    if (error instanceof QueueError) throw error;
-    throw startError(file, error);
+    opened.close();
+    throw startError(opened.path, error);
   }
-}
-
-// SQLite syncs the directory of its files, but not those above it: without that a power cut soon
-// after the first start could take the whole directory away.
-function makeDirectory(dir: string): void {
-  const first = mkdirSync(dir, { recursive: true, mode: 0o700 });
-  if (first === undefined) return; // all of it was there
-  for (let made = dir; ; made = dirname(made)) {
-    const parent = openSync(dirname(made), "r");
-    try {
-      fsyncSync(parent);
-    } finally {
-      closeSync(parent);
-    }
-    if (made === first) return;
-  }
-}
-
-function takeLock(dir: string): DatabaseSync {
-  const file = join(dir, "querator.lock");
-  const lock = new DatabaseSync(file, { timeout: 0 });
-  try {
-    lock.exec("PRAGMA locking_mode = EXCLUSIVE");
-    lock.exec("BEGIN EXCLUSIVE");
-  } catch (cause) {
-    lock.close();
-    if (errorCode(cause) !== SQLITE_BUSY) throw startError(file, cause);
-    throw new QueueError(
-      "failed",
-      `data directory '${dir}' is in use by another server; stop it, or choose another directory`,
-      { cause },
-    );
-  }
-  return lock;
-}
-
-function checkOurs(db: DatabaseSync, file: string): void {
-  const id = pragma(db, "application_id");
-  if (id === APPLICATION_ID) return;
-  const objects = db.prepare("SELECT count(*) AS n FROM sqlite_schema").get() as { n: number };
-  if (id === 0 && objects.n === 0) return; // made, but never written: a first start that was cut off
-  throw new QueueError(
-    "failed",
-    `'${file}' is a SQLite file of another program; move it away, or choose another data directory`,
-  );
-}
-
-function migrate(db: DatabaseSync, file: string): void {
-  const version = pragma(db, "user_version");
-  if (version > MIGRATIONS.length) {
-    throw new QueueError(
-      "failed",
-      `'${file}' was written by a later version of querator (schema ${version}, this one knows ${MIGRATIONS.length}); start that version`,
-    );
-  }
-  if (version === MIGRATIONS.length) return;
-  db.exec("BEGIN IMMEDIATE");
-  for (const sql of MIGRATIONS.slice(version)) db.exec(sql);
-  db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
-  db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
-  db.exec("COMMIT");
-}
-
-function pragma(db: DatabaseSync, name: string): number {
-  const row = db.prepare(`PRAGMA ${name}`).get() as Record<string, number>;
-  return row[name] ?? 0;
-}
-
-const SQLITE_BUSY = 5;
-const SQLITE_CORRUPT = 11;
-const SQLITE_NOTADB = 26;
-
-function errorCode(error: unknown): number | undefined {
-  const code = (error as { errcode?: unknown } | null)?.errcode;
-  return typeof code === "number" ? code & 0xff : undefined;
-}
-
-function startError(file: string, cause: unknown): QueueError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  const code = errorCode(cause);
-  const text =
-    code === SQLITE_NOTADB
-      ? `'${file}' is not a SQLite file; move it away, or choose another data directory`
-      : code === SQLITE_CORRUPT
-        ? `'${file}' is damaged (${reason}); restore it from a backup, or move it away to start empty`
-        : `cannot open '${file}': ${reason}`;
-  return new QueueError("failed", text, { cause });
 }
 
 class SqliteStorage implements Storage {
   readonly name: string;
   readonly location: string;
   readonly isDurable = true;
-  readonly #file: string;
-  readonly #db: DatabaseSync;
-  readonly #lock: DatabaseSync;
+  readonly #file: SqliteFile;
   readonly #statements = new Map<string, StatementSync>();
   readonly #removed = new RemovedRows();
 
-  constructor(name: string, file: string, db: DatabaseSync, lock: DatabaseSync) {
+  constructor(name: string, file: SqliteFile) {
     this.name = name;
-    this.location = `sqlite:${dirname(file)}`;
+    this.location = `sqlite:${dirname(file.path)}`;
     this.#file = file;
-    this.#db = db;
-    this.#lock = lock;
-    const rows = this.#read("SELECT partition, chunk, bits FROM removed").iterate();
+    const rows = this.#read("SELECT partition, chunk, bits, sum FROM removed").iterate();
     for (const row of rows) {
-      this.#removed.load(...(row as unknown as [number, number, Uint8Array]));
+      const [key, chunk, bits, sum] = row as unknown as [number, number, Uint8Array, number];
+      this.#check(sumOfRow(chunk, bits) === sum, `removed items of partition ${key}`);
+      this.#removed.load(key, chunk, bits);
     }
   }
 
@@ -287,11 +94,12 @@ class SqliteStorage implements Storage {
 
   async createPartitions(partitions: readonly NewPartition[]): Promise<readonly number[]> {
     const insert = this.#prepare(
-      "INSERT INTO partitions (queue, number, id_prefix, created_at) VALUES (?, ?, ?, ?)",
+      "INSERT INTO partitions (queue, number, id_prefix, created_at, sum) VALUES (?, ?, ?, ?, ?)",
     );
+    const sum = sumOfCounters({ head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 });
     return this.#transaction(() =>
       partitions.map((p) =>
-        Number(insert.run(p.queue, p.number, p.idPrefix, p.createdAt).lastInsertRowid),
+        Number(insert.run(p.queue, p.number, p.idPrefix, p.createdAt, sum).lastInsertRowid),
       ),
     );
   }
@@ -336,27 +144,28 @@ class SqliteStorage implements Storage {
 
   async loadPartition(key: number): Promise<PartitionState> {
     const row = this.#read(
-      "SELECT id_prefix, head, tail, total, scheduled, created_sum FROM partitions WHERE key = ?",
-    ).get(key) as unknown as [string, number, number, number, number, number] | undefined;
-    if (row === undefined) throw new Error(`no partition ${key} in '${this.#file}'`);
-    const [idPrefix, head, tail, total, scheduled, createdSum] = row;
+      "SELECT id_prefix, head, tail, total, scheduled, created_sum, sum FROM partitions WHERE key = ?",
+    ).get(key) as unknown as [string, number, number, number, number, number, number] | undefined;
+    if (row === undefined) throw new Error(`no partition ${key} in '${this.#file.path}'`);
+    const [idPrefix, head, tail, total, scheduled, createdSum, sum] = row;
+    const counters = { head, tail, total, scheduled, createdSum };
+    this.#check(sumOfCounters(counters) === sum, `counters of partition ${key}`);
     const removed = this.#removed.of(key);
     const leased = this.#read(
       `SELECT ${HEADER} FROM items WHERE partition = ? AND seq < ? ORDER BY seq`,
     ).all(key, head) as unknown as HeaderRow[];
     const leases = this.#read(
-      "SELECT first, last, deadline, leased_at FROM leases WHERE partition = ? ORDER BY first",
-    ).all(key) as unknown as [number, number, number, number][];
+      "SELECT first, last, deadline, leased_at, sum FROM leases WHERE partition = ? ORDER BY first",
+    ).all(key) as unknown as [number, number, number, number, number][];
     return {
       idPrefix,
-      counters: { head, tail, total, scheduled, createdSum },
+      counters,
       leased: leased.filter(([seq]) => removed?.has(seq) !== true).map(withoutRecord),
-      leases: leases.map(([first, last, deadline, leasedAt]) => ({
-        first,
-        last,
-        deadline,
-        leasedAt,
-      })),
+      leases: leases.map(([first, last, deadline, leasedAt, leaseSum]) => {
+        const lease = { first, last, deadline, leasedAt };
+        this.#check(sumOfLease(lease) === leaseSum, `a lease of partition ${key}`);
+        return lease;
+      }),
     };
   }
 
@@ -367,18 +176,21 @@ class SqliteStorage implements Storage {
   ): Promise<readonly StoredItem[]> {
     const { from, before, limit, bytesMax, records } = options;
     const statement = this.#read(
-      `SELECT ${HEADER}${records ? ", text, payload" : ""} FROM ${table}
+      `SELECT ${HEADER}${records ? ", text, payload, sum" : ""} FROM ${table}
        WHERE partition = ? AND seq >= ? AND seq < ? ORDER BY seq`,
     );
     const removed = table === "items" ? this.#removed.of(key) : undefined;
     const items: StoredItem[] = [];
     if (limit <= 0) return items;
     let bytes = 0;
+    let last = from - 1;
     for (const row of statement.iterate(key, from, before)) {
       const [seq] = row as unknown as HeaderRow;
+      this.#check(seq > last && seq < before, `order of ${table} of partition ${key}`);
+      last = seq;
       if (removed?.has(seq) === true) continue;
       const item = records
-        ? withRecord(row as unknown as ItemRow)
+        ? this.#withRecord(key, row as unknown as ItemRow)
         : withoutRecord(row as unknown as HeaderRow);
       items.push(item);
       bytes += item.record.payload.length;
@@ -407,7 +219,11 @@ class SqliteStorage implements Storage {
   }
 
   async putQueue(name: string, record: string): Promise<void> {
-    this.#prepare("INSERT OR REPLACE INTO queues (name, record) VALUES (?, ?)").run(name, record);
+    this.#prepare("INSERT OR REPLACE INTO queues (name, record, sum) VALUES (?, ?, ?)").run(
+      name,
+      record,
+      sumOfRow(name, record),
+    );
   }
 
   async deleteQueue(name: string): Promise<void> {
@@ -415,11 +231,13 @@ class SqliteStorage implements Storage {
   }
 
   async listQueues(): Promise<readonly { name: string; record: string }[]> {
-    const rows = this.#read("SELECT name, record FROM queues ORDER BY name").all() as unknown as [
-      string,
-      string,
-    ][];
-    return rows.map(([name, record]) => ({ name, record }));
+    const rows = this.#read(
+      "SELECT name, record, sum FROM queues ORDER BY name",
+    ).all() as unknown as [string, string, number][];
+    return rows.map(([name, record, sum]) => {
+      this.#check(sumOfRow(name, record) === sum, `record of queue '${name}'`);
+      return { name, record };
+    });
   }
 
   async check(): Promise<void> {
@@ -427,17 +245,16 @@ class SqliteStorage implements Storage {
   }
 
   async close(): Promise<void> {
-    this.#db.close();
-    this.#lock.close();
+    this.#file.close();
   }
 
   #write(change: PartitionChanges): void {
     const key = change.partition;
     const { head, tail, total, scheduled, createdSum } = change.counters;
     const updated = this.#prepare(
-      "UPDATE partitions SET head = ?, tail = ?, total = ?, scheduled = ?, created_sum = ? WHERE key = ?",
-    ).run(head, tail, total, scheduled, createdSum, key);
-    if (updated.changes !== 1) throw new Error(`no partition ${key} in '${this.#file}'`);
+      "UPDATE partitions SET head = ?, tail = ?, total = ?, scheduled = ?, created_sum = ?, sum = ? WHERE key = ?",
+    ).run(head, tail, total, scheduled, createdSum, sumOfCounters(change.counters), key);
+    if (updated.changes !== 1) throw new Error(`no partition ${key} in '${this.#file.path}'`);
     this.#add("items", key, change.adds);
     this.#add("scheduled", key, change.addsScheduled);
     for (const lease of change.leases) this.#lease(key, lease);
@@ -477,11 +294,9 @@ class SqliteStorage implements Storage {
     const { ranges, writes, drops } = this.#removed.changes(key);
     for (const range of ranges) this.#remove("items", key, range);
     for (const { chunk, bits } of writes) {
-      this.#prepare("INSERT OR REPLACE INTO removed (partition, chunk, bits) VALUES (?, ?, ?)").run(
-        key,
-        chunk,
-        bits,
-      );
+      this.#prepare(
+        "INSERT OR REPLACE INTO removed (partition, chunk, bits, sum) VALUES (?, ?, ?, ?)",
+      ).run(key, chunk, bits, sumOfRow(chunk, bits));
     }
     for (const chunk of drops) {
       this.#prepare("DELETE FROM removed WHERE partition = ? AND chunk = ?").run(key, chunk);
@@ -514,10 +329,10 @@ class SqliteStorage implements Storage {
     rows: number,
   ): void {
     const head = items[start]!;
-    const records: (string | Uint8Array)[] = [];
+    const records: (string | Uint8Array | number)[] = [];
     for (let i = start; i < start + rows; i++) {
       const { text, payload } = items[i]!.record;
-      records.push(text, payload);
+      records.push(text, payload, sumOfItem(items[i]!));
     }
     this.#prepare(insertSql(table, rows)).run(
       {
@@ -535,22 +350,25 @@ class SqliteStorage implements Storage {
     );
   }
 
-  #lease(key: number, { first, last, deadline, leasedAt }: LeaseMark): void {
+  #lease(key: number, lease: LeaseMark): void {
+    const { first, last, deadline, leasedAt } = lease;
     this.#prepare(
-      "INSERT INTO leases (partition, first, last, deadline, leased_at) VALUES (?, ?, ?, ?, ?)",
-    ).run(key, first, last, deadline, leasedAt);
+      "INSERT INTO leases (partition, first, last, deadline, leased_at, sum) VALUES (?, ?, ?, ?, ?, ?)",
+    ).run(key, first, last, deadline, leasedAt, sumOfLease(lease));
   }
 
   #move(key: number, move: Move): void {
-    const gone = move.from === "items" && this.#removed.of(key)?.has(move.fromSeq) === true;
-    const inserted = this.#prepare(
-      `INSERT INTO ${move.to} (${COLUMNS})
-       SELECT partition, ?, created_at, ?, ?, 0, ?, source_id, max_attempts, text, payload
-       FROM ${move.from} WHERE partition = ? AND seq = ?`,
-    ).run(move.toSeq, move.expireAt, move.attempts, move.dueAt, key, move.fromSeq);
-    if (gone || inserted.changes !== 1) {
+    const isGone = move.from === "items" && this.#removed.of(key)?.has(move.fromSeq) === true;
+    const row = this.#read(
+      `SELECT ${HEADER}, text, payload, sum FROM ${move.from} WHERE partition = ? AND seq = ?`,
+    ).get(key, move.fromSeq) as unknown as ItemRow | undefined;
+    if (isGone || row === undefined) {
       throw new Error(`no item ${move.fromSeq} in ${move.from} of partition ${key}`);
     }
+    const { toSeq: seq, attempts, expireAt, dueAt } = move;
+    const item = this.#withRecord(key, row);
+    const moved = { ...item, seq, attempts, expireAt, dueAt, leaseDeadline: 0 };
+    this.#insert(move.to, key, [moved], 0, 1);
     const range = { first: move.fromSeq, last: move.fromSeq };
     if (move.from === "items") this.#removed.mark(key, range);
     else this.#remove(move.from, key, range);
@@ -587,6 +405,19 @@ class SqliteStorage implements Storage {
     return Number(changes);
   }
 
+  #withRecord(key: number, row: ItemRow): StoredItem {
+    const record = { text: row[8], payload: row[9] ?? NO_RECORD.payload };
+    const item = { ...withoutRecord(row as unknown as HeaderRow), record };
+    this.#check(sumOfItem(item) === row[10], `item ${item.seq} of partition ${key}`);
+    return item;
+  }
+
+  // What was read is not what was written: it must not be served.
+  #check(isRight: boolean, what: string): void {
+    if (isRight) return;
+    throw new Error(`'${this.#file.path}' is damaged (${what}); restore it from a backup`);
+  }
+
   #transaction<T>(work: () => T): T {
     this.#prepare("BEGIN IMMEDIATE").run();
     try {
@@ -596,7 +427,7 @@ class SqliteStorage implements Storage {
       return result;
     } catch (error) {
       this.#removed.rollback();
-      if (this.#db.isTransaction) this.#prepare("ROLLBACK").run();
+      if (this.#file.db.isTransaction) this.#prepare("ROLLBACK").run();
       throw error;
     }
   }
@@ -604,7 +435,7 @@ class SqliteStorage implements Storage {
   #prepare(sql: string): StatementSync {
     let statement = this.#statements.get(sql);
     if (statement === undefined) {
-      statement = this.#db.prepare(sql);
+      statement = this.#file.db.prepare(sql);
       this.#statements.set(sql, statement);
     }
     return statement;
@@ -647,7 +478,7 @@ function insertSql(table: ItemTable, rows: number): string {
   if (sql === undefined) {
     const values = Array.from(
       { length: rows },
-      (_, i) => `(@p, @s + ${i}, @c, @e, @a, @l, @d, @f, @m, ?, ?)`,
+      (_, i) => `(@p, @s + ${i}, @c, @e, @a, @l, @d, @f, @m, ?, ?, ?)`,
     );
     sql = `INSERT INTO ${table} (${COLUMNS}) VALUES ${values.join(", ")}`;
     insertSqls.set(name, sql);
@@ -670,18 +501,10 @@ function withoutRecord(row: HeaderRow): StoredItem {
   };
 }
 
-function withRecord(row: ItemRow): StoredItem {
-  const [seq, createdAt, expireAt, attempts, leaseDeadline, dueAt, sourceId, maxAttempts] = row;
-  const record = { text: row[8], payload: row[9] ?? NO_RECORD.payload };
-  return {
-    seq,
-    createdAt,
-    expireAt,
-    attempts,
-    leaseDeadline,
-    dueAt,
-    sourceId,
-    maxAttempts,
-    record,
-  };
+function sumOfCounters({ head, tail, total, scheduled, createdSum }: Counters): number {
+  return sumOfRow(head, tail, total, scheduled, createdSum);
+}
+
+function sumOfLease({ first, last, deadline, leasedAt }: LeaseMark): number {
+  return sumOfRow(first, last, deadline, leasedAt);
 }

@@ -1,0 +1,265 @@
+// A SQLite file of ours: making, locking and opening it, its schema, and the versions of that. What
+// cannot be opened is refused with a message that names the file and says what to do. A second
+// server is kept out by an exclusive lock on a small file beside it, which the operating system
+// lifts when the process ends, however it ends. That file also remembers that there was data, so
+// that a file that is gone is not taken for one that was never made.
+
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { QueueError } from "../errors.ts";
+
+const SQLITE_BUSY = 5;
+const SQLITE_CORRUPT = 11;
+const SQLITE_NOTADB = 26;
+
+// "QRTR": what tells our files from other SQLite files.
+const APPLICATION_ID = 0x51525452;
+
+// `sum` is a checksum of the row; see checksum.ts. Each entry takes the schema one version further; the version of a file is its user_version.
+const MIGRATIONS: readonly string[] = [
+  `
+  CREATE TABLE queues (name TEXT PRIMARY KEY, record TEXT NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE partitions (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    id_prefix TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    dropped INTEGER NOT NULL DEFAULT 0,
+    head INTEGER NOT NULL DEFAULT 1,
+    tail INTEGER NOT NULL DEFAULT 1,
+    total INTEGER NOT NULL DEFAULT 0,
+    scheduled INTEGER NOT NULL DEFAULT 0,
+    created_sum REAL NOT NULL DEFAULT 0,
+    sum INTEGER NOT NULL
+  );
+  CREATE TABLE items (
+    partition INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expire_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    lease_deadline INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    source_id TEXT NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    payload BLOB,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (partition, seq)
+  ) WITHOUT ROWID;
+  CREATE TABLE scheduled (
+    partition INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    expire_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    lease_deadline INTEGER NOT NULL,
+    due_at INTEGER NOT NULL,
+    source_id TEXT NOT NULL,
+    max_attempts INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    payload BLOB,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (partition, seq)
+  ) WITHOUT ROWID;
+  CREATE INDEX scheduled_due ON scheduled (partition, due_at, seq);
+  CREATE TABLE leases (
+    partition INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    leased_at INTEGER NOT NULL,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (partition, first)
+  ) WITHOUT ROWID;
+  CREATE TABLE expiries (
+    partition INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    PRIMARY KEY (partition, at, first)
+  ) WITHOUT ROWID;
+  CREATE TABLE sources (
+    partition INTEGER NOT NULL,
+    source_id TEXT NOT NULL,
+    PRIMARY KEY (partition, source_id)
+  ) WITHOUT ROWID;
+  CREATE TABLE removed (
+    partition INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
+    bits BLOB NOT NULL,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (partition, chunk)
+  ) WITHOUT ROWID;
+  `,
+];
+
+export interface SqliteOptions {
+  readonly name: string;
+  readonly dir: string;
+  /** Whether the file must be there already: false makes it if need be. */
+  readonly mustExist?: boolean;
+}
+
+/** A file that is open, and its lock. */
+export interface SqliteFile {
+  readonly path: string;
+  readonly db: DatabaseSync;
+  close(): void;
+}
+
+/** Opens the file; throws a QueueError whose message is meant for the user. */
+export function openFile(options: SqliteOptions): SqliteFile {
+  const dir = resolve(options.dir);
+  const path = join(dir, "querator.db");
+  let lock: Lock | undefined;
+  let db: DatabaseSync | undefined;
+  try {
+    if (options.mustExist === true && isEmpty(path)) {
+      throw new QueueError(
+        "failed",
+        `'${path}' is not there, but queues have partitions in it; mount or restore it`,
+      );
+    }
+    makeDirectory(dir);
+    lock = takeLock(dir);
+    // SQLite would make a new file, and throw away what the log still has of the old one.
+    if (isEmpty(path) && (lock.hadData || !isEmpty(`${path}-wal`))) {
+      throw new QueueError(
+        "failed",
+        `'${path}' is missing or empty, but there was data in it; restore it from a backup, or move the directory away to start empty`,
+      );
+    }
+    const isNew = isEmpty(path);
+    db = new DatabaseSync(path, { enableForeignKeyConstraints: false, timeout: 5_000 });
+    if (!isNew) checkOurs(db, path);
+    db.exec("PRAGMA journal_mode = WAL");
+    db.exec("PRAGMA synchronous = FULL");
+    db.exec("PRAGMA cache_size = -65536");
+    db.exec("PRAGMA temp_store = MEMORY");
+    db.exec("PRAGMA cell_size_check = ON");
+    migrate(db, path);
+    lock.noteData();
+  } catch (error) {
+    db?.close();
+    lock?.close();
+    throw startError(path, error);
+  }
+  const [openDb, openLock] = [db, lock];
+  return {
+    path,
+    db,
+    close() {
+      openDb.close();
+      openLock.close();
+    },
+  };
+}
+
+function isEmpty(path: string): boolean {
+  return !existsSync(path) || statSync(path).size === 0;
+}
+
+// SQLite syncs the directory of its files, but not those above it: without that a power cut soon
+// after the first start could take the whole directory away.
+function makeDirectory(dir: string): void {
+  const first = mkdirSync(dir, { recursive: true, mode: 0o700 });
+  if (first === undefined) return; // all of it was there
+  for (let made = dir; ; made = dirname(made)) {
+    const parent = openSync(dirname(made), "r");
+    try {
+      fsyncSync(parent);
+    } finally {
+      closeSync(parent);
+    }
+    if (made === first) return;
+  }
+}
+
+interface Lock {
+  /** Whether the file beside it has ever held data. */
+  readonly hadData: boolean;
+  /** Remembers that it does from now on. */
+  noteData(): void;
+  close(): void;
+}
+
+function takeLock(dir: string): Lock {
+  const file = join(dir, "querator.lock");
+  const lock = new DatabaseSync(file, { timeout: 0 });
+  let hadData: boolean;
+  try {
+    // In this mode a lock that was taken once is kept until the end, whatever is committed.
+    lock.exec("PRAGMA locking_mode = EXCLUSIVE");
+    lock.exec("BEGIN EXCLUSIVE");
+    hadData = pragma(lock, "user_version") === 1;
+    lock.exec("COMMIT");
+  } catch (cause) {
+    lock.close();
+    if (errorCode(cause) !== SQLITE_BUSY) throw startError(file, cause);
+    throw new QueueError(
+      "failed",
+      `data directory '${dir}' is in use by another server; stop it, or choose another directory`,
+      { cause },
+    );
+  }
+  return {
+    hadData,
+    noteData() {
+      if (!hadData) lock.exec("PRAGMA user_version = 1");
+    },
+    close: () => lock.close(),
+  };
+}
+
+function checkOurs(db: DatabaseSync, file: string): void {
+  const id = pragma(db, "application_id");
+  if (id === APPLICATION_ID) return;
+  const objects = db.prepare("SELECT count(*) AS n FROM sqlite_schema").get() as { n: number };
+  if (id === 0 && objects.n === 0) return; // made, but never written: a first start that was cut off
+  throw new QueueError(
+    "failed",
+    `'${file}' is a SQLite file of another program; move it away, or choose another data directory`,
+  );
+}
+
+function migrate(db: DatabaseSync, file: string): void {
+  const version = pragma(db, "user_version");
+  if (version > MIGRATIONS.length) {
+    throw new QueueError(
+      "failed",
+      `'${file}' was written by a later version of querator (schema ${version}, this one knows ${MIGRATIONS.length}); start that version`,
+    );
+  }
+  if (version === MIGRATIONS.length) return;
+  db.exec("BEGIN IMMEDIATE");
+  for (const sql of MIGRATIONS.slice(version)) db.exec(sql);
+  db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
+  db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+  db.exec("COMMIT");
+}
+
+function pragma(db: DatabaseSync, name: string): number {
+  const row = db.prepare(`PRAGMA ${name}`).get() as Record<string, number>;
+  return row[name] ?? 0;
+}
+
+function errorCode(error: unknown): number | undefined {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  return typeof code === "number" ? code & 0xff : undefined;
+}
+
+/** What a user is told of a file that cannot be opened. */
+export function startError(file: string, cause: unknown): QueueError {
+  if (cause instanceof QueueError) return cause;
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const code = errorCode(cause);
+  const text =
+    code === SQLITE_NOTADB
+      ? `'${file}' is not a SQLite file; move it away, or choose another data directory`
+      : code === SQLITE_CORRUPT
+        ? `'${file}' is damaged (${reason}); restore it from a backup, or move it away to start empty`
+        : `cannot open '${file}': ${reason}`;
+  return new QueueError("failed", text, { cause });
+}
