@@ -16,7 +16,7 @@ export interface Limits {
   readonly waitingLeases: number;
   /** Items of one partition that are leased at a time; beyond it leases wait. */
   readonly leasedItems: number;
-  /** Bytes of payload in one lease reply; at least one item is always given. */
+  /** Bytes of records in one lease reply; at least one item is always given. */
   readonly leaseReplyBytes: number;
   /** Partitions that a queue may ask for. */
   readonly partitions: number;

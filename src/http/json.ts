@@ -5,12 +5,23 @@
 import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";
 import { QueueError } from "../errors.ts";
-import { type Decoded, type Encodable, type Field, type Table, tableOf } from "./message.ts";
+import {
+  type Decoded,
+  ENTRIES_MAX,
+  type Encodable,
+  type Field,
+  type Table,
+  tableOf,
+  tooManyEntries,
+} from "./message.ts";
 import { formatTimestamp, parseTimestamp } from "./timestamp.ts";
 
 /** Decodes a message; throws a QueueError (455) that names the field. */
 export function decodeJson<Desc extends DescMessage>(schema: Desc, body: Buffer): Decoded<Desc> {
   if (!isUtf8(body)) throw problem("the body is not valid UTF-8");
+  const members = scan(body);
+  // Each takes far more memory than the two bytes that it may have here.
+  if (members.values > VALUES_MAX) throw problem("the body has too many objects and lists");
   let value: unknown;
   try {
     value = JSON.parse(body.toString());
@@ -19,7 +30,6 @@ export function decodeJson<Desc extends DescMessage>(schema: Desc, body: Buffer)
       body.length === 0 ? "the body is empty" : `syntax error: ${(error as Error).message}`,
     );
   }
-  const members = scan(body);
   const decoder = new Decoder(members.escapes);
   const message = decoder.message(tableOf(schema), value, "");
   // JSON.parse keeps the last of several members with the same name and is silent about it.
@@ -61,6 +71,7 @@ class Decoder {
 
   #list(field: Field, value: unknown, path: string): unknown[] {
     if (!Array.isArray(value)) throw wrong(path, "a list", value);
+    if (value.length > ENTRIES_MAX) throw tooManyEntries(field);
     const list: unknown[] = new Array(value.length);
     for (let i = 0; i < value.length; i++) list[i] = this.#value(field, value[i], path, i);
     return list;
@@ -117,19 +128,33 @@ function decodeBase64(value: unknown): Buffer | undefined {
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
+// `{`, and with the bit in which they differ `[` too.
+const OPENING = 0x7b;
+const VALUES_MAX = 2 * ENTRIES_MAX;
 
-// Counts the members of all objects in a valid JSON text by their colons, and notes whether any
-// string has an escape.
-function scan(body: Buffer): { readonly count: number; readonly escapes: boolean } {
+interface Scan {
+  /** The members of all objects, by their colons. */
+  readonly count: number;
+  /** Objects and lists, by how they begin. */
+  readonly values: number;
+  /** Whether any string has an escape. */
+  readonly escapes: boolean;
+}
+
+// Looks at a JSON text before it is parsed; what it finds in one that is not valid means nothing.
+function scan(body: Buffer): Scan {
   let count = 0;
+  let values = 0;
   let escapes = false;
   for (let i = 0; i < body.length; i++) {
-    const byte = body[i];
+    const byte = body[i]!;
     if (byte === COLON) {
       count++;
+    } else if ((byte | 0x20) === OPENING) {
+      values++;
     } else if (byte === QUOTE) {
       i++;
-      for (let step = 0; body[i] !== QUOTE; step++) {
+      for (let step = 0; i < body.length && body[i] !== QUOTE; step++) {
         if (body[i] === BACKSLASH) {
           escapes = true;
           i++;
@@ -138,13 +163,14 @@ function scan(body: Buffer): { readonly count: number; readonly escapes: boolean
         // A long string is skipped natively, up to the next quote that may end it.
         if (step === 64 && !escapes) {
           const end = body.indexOf(QUOTE, i);
+          if (end === -1) break;
           const backslash = body.indexOf(BACKSLASH, i);
           i = backslash === -1 || backslash > end ? end : backslash;
         }
       }
     }
   }
-  return { count, escapes };
+  return { count, values, escapes };
 }
 
 /** Encodes a message: fields in order of their numbers, defaults left out. */
@@ -203,7 +229,7 @@ export function base64(bytes: Uint8Array): string {
 // --- errors ---
 
 function problem(text: string): QueueError {
-  return new QueueError("content", `proto: ${text}`);
+  return new QueueError("content", `proto: ${text.toWellFormed()}`); // it may quote what was sent
 }
 
 function wrong(path: string, expected: string, value: unknown): QueueError {

@@ -4,6 +4,7 @@
 
 import type { DescField, DescMessage, Message, MessageShape } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { QueueError } from "../errors.ts";
 
 type PlainField<V> = V extends Timestamp
   ? number
@@ -56,6 +57,14 @@ export interface Table {
   readonly byNumber: ReadonlyMap<number, Field>;
   /** A message in which nothing is set; its lists must be replaced, not appended to. */
   readonly defaults: Readonly<Record<string, unknown>>;
+}
+
+/** The most entries of a list: more objects than that would take far more memory than their body. */
+export const ENTRIES_MAX = 200_000;
+
+/** The answer (455) to a list with more. */
+export function tooManyEntries({ jsonName }: Field): QueueError {
+  return new QueueError("content", `proto: field ${jsonName} has more than ${ENTRIES_MAX} entries`);
 }
 
 const NO_BYTES = Buffer.alloc(0);

@@ -5,7 +5,15 @@ import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { QueueError } from "../errors.ts";
-import { type Decoded, type Encodable, type Field, type Table, tableOf } from "./message.ts";
+import {
+  type Decoded,
+  ENTRIES_MAX,
+  type Encodable,
+  type Field,
+  type Table,
+  tableOf,
+  tooManyEntries,
+} from "./message.ts";
 
 /** Decodes a message; throws a QueueError (455). An empty body is a message with nothing set. */
 export function decodeProtobuf<Desc extends DescMessage>(
@@ -34,6 +42,7 @@ function decodeMessage(table: Table, reader: BinaryReader, end: number): Record<
       message[field.name] = value;
     } else {
       const list = message[field.name] as unknown[];
+      if (list.length === ENTRIES_MAX) throw tooManyEntries(field);
       if (list.length === 0) message[field.name] = [value];
       else list.push(value);
     }

@@ -72,6 +72,9 @@ export interface Service {
 const SMALL = 512;
 const MEDIUM = 256_000;
 
+// Of an imported item: far from where a field of 32 bits ends, however often it is leased.
+const ATTEMPTS_MAX = 1_000_000_000;
+
 /** All endpoints by path. */
 export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
   const { queues, clock, limits } = service;
@@ -83,21 +86,26 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
   }
 
   const endpoints = new Map<string, Endpoint>();
-  function post<Desc extends DescMessage>(
-    path: string,
-    bodyBytesMax: number,
-    schema: Desc,
-    handler: (request: Decoded<Desc>, exchange: Exchange) => Promise<Answer> | Answer,
-  ): void {
-    endpoints.set(path, {
-      bodyBytesMax,
-      handle: (body, format, exchange) =>
-        handler(
-          format === "json" ? decodeJson(schema, body) : decodeProtobuf(schema, body),
-          exchange,
-        ),
-    });
-  }
+  const route =
+    (isRead: boolean) =>
+    <Desc extends DescMessage>(
+      path: string,
+      bodyBytesMax: number,
+      schema: Desc,
+      handler: (request: Decoded<Desc>, exchange: Exchange) => Promise<Answer> | Answer,
+    ): void => {
+      endpoints.set(path, {
+        bodyBytesMax,
+        isRead,
+        handle: (body, format, exchange) =>
+          handler(
+            format === "json" ? decodeJson(schema, body) : decodeProtobuf(schema, body),
+            exchange,
+          ),
+      });
+    };
+  const post = route(false);
+  const read = route(true);
 
   // --- hot ---
 
@@ -159,7 +167,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 
   // --- one queue ---
 
-  post("/v1/queue.stats", SMALL, QueueStatsRequestSchema, (request) => {
+  read("/v1/queue.stats", SMALL, QueueStatsRequestSchema, (request) => {
     const stats = find(request.queueName).stats();
     return reply(QueueStatsResponseSchema, {
       queueName: request.queueName,
@@ -209,7 +217,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     return OK;
   });
 
-  post("/v1/queues.list", MEDIUM, QueuesListRequestSchema, (request) => {
+  read("/v1/queues.list", MEDIUM, QueuesListRequestSchema, (request) => {
     service.checkRunning();
     const limit = checkListLimit(request.limit);
     if (limit > 65_536) throw invalid("limit is invalid; cannot be greater than 65536");
@@ -221,7 +229,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     return reply(QueuesListResponseSchema, { items: records.map(toInfo) });
   });
 
-  post("/v1/queues.info", MEDIUM, QueuesInfoRequestSchema, (request) => {
+  read("/v1/queues.info", MEDIUM, QueuesInfoRequestSchema, (request) => {
     find(request.queueName);
     return reply(QueueInfoSchema, toInfo(queues.record(request.queueName)));
   });
@@ -237,7 +245,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 
   for (const table of ["items", "scheduled"] as const satisfies readonly ItemTable[]) {
     const path = `/v1/storage/${table}.list`;
-    post(path, MEDIUM, StorageItemsListRequestSchema, async (request) => {
+    read(path, MEDIUM, StorageItemsListRequestSchema, async (request) => {
       const queue = find(request.queueName);
       checkPartition(queue, request.partition);
       const { pivot } = request;
@@ -256,6 +264,10 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
       const queue = find(queueName);
       checkPartition(queue, partition);
       if (items.length === 0) throw invalid("items is invalid; cannot be empty");
+      for (const { attempts } of items) {
+        if (attempts >= 0 && attempts <= ATTEMPTS_MAX) continue;
+        throw invalid(`attempts is invalid; '${attempts}' is not between 0 and ${ATTEMPTS_MAX}`);
+      }
       const results = await queue.import(
         partition,
         items.map((item) => ({

@@ -27,6 +27,8 @@ export interface Exchange {
 /** One endpoint: how large its body may be, and what it does. */
 export interface Endpoint {
   readonly bodyBytesMax: number;
+  /** It changes nothing, so that a large reply may be refused for want of memory. */
+  readonly isRead?: boolean;
   handle(body: Buffer, format: Format, exchange: Exchange): Promise<Answer> | Answer;
 }
 
@@ -49,6 +51,12 @@ const DISCARD_BYTES_MAX = 65_536;
 // make progress. Smaller ones end up in the buffers of the socket at once.
 const LARGE_REPLY_BYTES = 65_536;
 const STALLED_REPLY_MS = 60_000;
+
+// Small requests are served however much others hold.
+const FREE_BYTES = 4_096;
+
+// How long a connection with a refused body may be silent before it is closed.
+const LINGER_MS = 10_000;
 
 const CONTENT_TYPES = { json: "application/json", protobuf: "application/protobuf" } as const;
 
@@ -88,7 +96,7 @@ async function handle(
   edge: Edge,
 ): Promise<void> {
   const path = pathOf(request.url!);
-  let format: Format = "json";
+  let format = formatOf(request.headers.accept) ?? "json"; // errors come in it too
   let body: Body | undefined;
   try {
     if (request.method !== "POST") {
@@ -109,7 +117,11 @@ async function handle(
     const bytes = await body.read();
     if (bytes === undefined) return; // the client has gone
     const answer = await endpoint.handle(bytes, sent, exchangeOf(response));
-    send(response, 200, format, answer.encode(format), edge);
+    const reply = answer.encode(format);
+    if (endpoint.isRead === true && !hasRoomFor(reply.length, edge)) {
+      throw retryLater(MESSAGES.overloaded);
+    }
+    send(response, 200, format, reply, edge);
   } catch (error) {
     sendError(request, response, format, error, edge);
   } finally {
@@ -127,9 +139,11 @@ function exchangeOf(response: ServerResponse): Exchange {
   };
 }
 
+// The target may be a whole URL, as it is sent to proxies.
 function pathOf(url: string): string {
-  const end = url.indexOf("?");
-  return end === -1 ? url : url.slice(0, end);
+  const target = url.startsWith("/") ? url : url.replace(/^https?:\/\/[^/?]*/i, "");
+  const end = target.indexOf("?");
+  return end === -1 ? target : target.slice(0, end);
 }
 
 // Without authentication every caller is welcome, but a header that is none is still refused.
@@ -210,7 +224,7 @@ class Body {
       this.#bytes += chunk.length;
       this.#edge.held.bytes += chunk.length;
       if (this.#bytes > this.#bytesMax) refuse(this.#tooLarge());
-      else if (this.#edge.held.bytes > this.#edge.limits.requestBytes) {
+      else if (this.#bytes > FREE_BYTES && this.#edge.held.bytes > this.#edge.limits.requestBytes) {
         refuse(retryLater(MESSAGES.overloaded));
       } else chunks.push(chunk);
       if (this.#refused) chunks = [];
@@ -256,7 +270,27 @@ function send(
   body: string | Uint8Array,
   edge: Edge,
 ): void {
-  const length = typeof body === "string" ? Buffer.byteLength(body) : body.length;
+  const length = lengthOf(body);
+  writeHead(response, status, format, length);
+  response.end(body);
+  if (length >= LARGE_REPLY_BYTES) holdUntilTaken(response, length, edge);
+}
+
+// One large reply always finds room, however small the limit.
+function hasRoomFor(length: number, { held, limits }: Edge): boolean {
+  const others = held.bytes;
+  return (
+    others < LARGE_REPLY_BYTES ||
+    length < LARGE_REPLY_BYTES ||
+    others + length <= limits.requestBytes
+  );
+}
+
+function lengthOf(body: string | Uint8Array): number {
+  return typeof body === "string" ? Buffer.byteLength(body) : body.length;
+}
+
+function writeHead(response: ServerResponse, status: number, format: Format, length: number): void {
   response.writeHead(status, [
     "Content-Type",
     CONTENT_TYPES[format],
@@ -265,20 +299,24 @@ function send(
     "Content-Length",
     String(length),
   ]);
-  response.end(body);
-  if (length >= LARGE_REPLY_BYTES) holdUntilTaken(response, length, edge);
 }
 
 // A client that does not take a large reply away must not keep it in memory for ever.
 function holdUntilTaken(response: ServerResponse, length: number, edge: Edge): void {
-  const { socket } = response;
+  // Of the request: a reply behind another on its connection has no socket yet.
+  const { socket } = response.req;
+  if (socket.destroyed) return;
   edge.held.bytes += length;
-  socket?.setTimeout(STALLED_REPLY_MS); // without progress node:http then destroys the socket
-  // Before node:http sets the time-out of an idle connection.
-  response.prependOnceListener("finish", () => socket?.setTimeout(0));
-  response.once("close", () => {
+  socket.setTimeout(STALLED_REPLY_MS); // without progress node:http then destroys the socket
+  const release = (): void => {
     edge.held.bytes -= length;
-  });
+    response.off("close", release);
+    socket.off("close", release);
+  };
+  // Before node:http sets the time-out of an idle connection.
+  response.prependOnceListener("finish", () => socket.setTimeout(0));
+  response.on("close", release);
+  socket.on("close", release); // all that a reply behind another hears when its client goes
 }
 
 function sendError(
@@ -310,7 +348,25 @@ function sendError(
   }
   const body =
     format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
-  send(response, status, format, body, edge);
+  if (response.hasHeader("Connection")) sendAndLinger(request, response, { status, format, body });
+  else send(response, status, format, body, edge);
+}
+
+// With the end of a reply that closes its connection, node:http destroys the socket. If the client
+// is still sending, the system then resets the connection, and the client may never see the answer.
+// So the end waits for that of the request, or until its sender has had enough time to look.
+function sendAndLinger(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, format, body }: { status: number; format: Format; body: string | Uint8Array },
+): void {
+  writeHead(response, status, format, lengthOf(body));
+  response.write(body);
+  const end = (): void => {
+    response.end();
+  };
+  request.once("close", end); // also after its end
+  response.setTimeout(LINGER_MS, end);
 }
 
 async function sendHealth(response: ServerResponse, edge: Edge): Promise<void> {

@@ -3,6 +3,7 @@
 // parameter. One bad request never fails its neighbours: each carries its own error or result.
 
 import { invalid } from "../errors.ts";
+import { recordBytes } from "../storage/storage.ts";
 import { idError } from "./ids.ts";
 import { Item } from "./item.ts";
 import { diesWithLease } from "./lifecycle.ts";
@@ -18,7 +19,7 @@ export interface BatchRules {
   readonly expireTimeout: number;
   /** Leases after which an item dies; 0 for any number. */
   readonly maxAttempts: number;
-  /** Bytes of payload in one lease reply. */
+  /** Bytes of records in one lease reply. */
   readonly leaseReplyBytes: number;
 }
 
@@ -120,7 +121,7 @@ export class Batch {
       for (const request of active) {
         if (part.available <= 0) break;
         const { record } = part.peek();
-        const bytes = request.bytes + record.payload.length;
+        const bytes = request.bytes + recordBytes(record);
         if (request.items.length > 0 && bytes > this.#rules.leaseReplyBytes) continue;
         request.bytes = bytes;
         request.items.push(part.take(deadline));

@@ -14,6 +14,7 @@ import {
   type PartitionChanges,
   type PartitionState,
   type ReadOptions,
+  recordBytes,
   type SeqRange,
   type Storage,
   type StoredItem,
@@ -386,7 +387,7 @@ export class MemoryStorage implements Storage {
       if (item.seq >= before) break;
       items.push(records ? item : withoutRecord(item));
       if (items.length >= limit) break;
-      bytes += item.record.payload.length;
+      bytes += recordBytes(item.record);
       if (records && bytes >= bytesMax) break;
     }
     return items;

@@ -16,7 +16,9 @@ const SQLITE_NOTADB = 26;
 // "QRTR": what tells our files from other SQLite files.
 const APPLICATION_ID = 0x51525452;
 
-// `sum` is a checksum of the row; see checksum.ts. Each entry takes the schema one version further; the version of a file is its user_version.
+// Each entry takes the schema one version further; the version of a file is its user_version.
+// `sum` is a checksum of the row; see checksum.ts. Times are REAL: microseconds of far years go
+// beyond the integers that JavaScript can read.
 const MIGRATIONS: readonly string[] = [
   `
   CREATE TABLE queues (name TEXT PRIMARY KEY, record TEXT NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
@@ -25,7 +27,7 @@ const MIGRATIONS: readonly string[] = [
     queue TEXT NOT NULL,
     number INTEGER NOT NULL,
     id_prefix TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
+    created_at REAL NOT NULL,
     dropped INTEGER NOT NULL DEFAULT 0,
     head INTEGER NOT NULL DEFAULT 1,
     tail INTEGER NOT NULL DEFAULT 1,
@@ -37,11 +39,11 @@ const MIGRATIONS: readonly string[] = [
   CREATE TABLE items (
     partition INTEGER NOT NULL,
     seq INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    expire_at INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    expire_at REAL NOT NULL,
     attempts INTEGER NOT NULL,
-    lease_deadline INTEGER NOT NULL,
-    due_at INTEGER NOT NULL,
+    lease_deadline REAL NOT NULL,
+    due_at REAL NOT NULL,
     source_id TEXT NOT NULL,
     max_attempts INTEGER NOT NULL,
     text TEXT NOT NULL,
@@ -52,11 +54,11 @@ const MIGRATIONS: readonly string[] = [
   CREATE TABLE scheduled (
     partition INTEGER NOT NULL,
     seq INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    expire_at INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    expire_at REAL NOT NULL,
     attempts INTEGER NOT NULL,
-    lease_deadline INTEGER NOT NULL,
-    due_at INTEGER NOT NULL,
+    lease_deadline REAL NOT NULL,
+    due_at REAL NOT NULL,
     source_id TEXT NOT NULL,
     max_attempts INTEGER NOT NULL,
     text TEXT NOT NULL,
@@ -69,14 +71,14 @@ const MIGRATIONS: readonly string[] = [
     partition INTEGER NOT NULL,
     first INTEGER NOT NULL,
     last INTEGER NOT NULL,
-    deadline INTEGER NOT NULL,
-    leased_at INTEGER NOT NULL,
+    deadline REAL NOT NULL,
+    leased_at REAL NOT NULL,
     sum INTEGER NOT NULL,
     PRIMARY KEY (partition, first)
   ) WITHOUT ROWID;
   CREATE TABLE expiries (
     partition INTEGER NOT NULL,
-    at INTEGER NOT NULL,
+    at REAL NOT NULL,
     first INTEGER NOT NULL,
     PRIMARY KEY (partition, at, first)
   ) WITHOUT ROWID;

@@ -21,6 +21,7 @@ import {
   type PartitionChanges,
   type PartitionState,
   type ReadOptions,
+  recordBytes,
   type SeqRange,
   type Storage,
   type StoredItem,
@@ -193,7 +194,7 @@ class SqliteStorage implements Storage {
         ? this.#withRecord(key, row as unknown as ItemRow)
         : withoutRecord(row as unknown as HeaderRow);
       items.push(item);
-      bytes += item.record.payload.length;
+      bytes += recordBytes(item.record);
       if (items.length >= limit || bytes >= bytesMax) break;
     }
     return items;
@@ -307,7 +308,7 @@ class SqliteStorage implements Storage {
     if (items.length === 0) return;
     if (table === "items") {
       let bytes = 0;
-      for (const { record } of items) bytes += record.text.length + record.payload.length;
+      for (const { record } of items) bytes += recordBytes(record);
       this.#removed.noteAdded(key, items.length, bytes);
     }
     for (let start = 0; start < items.length; ) {

@@ -20,6 +20,11 @@ export interface ItemRecord {
 /** The record of an item that was read without its record, or whose record memory has let go. */
 export const NO_RECORD: ItemRecord = { text: "", payload: new Uint8Array(0) };
 
+/** How many bytes a record counts for wherever bytes are limited. */
+export function recordBytes({ text, payload }: ItemRecord): number {
+  return text.length + payload.length;
+}
+
 /** One item as storage keeps it. Times are microseconds since 1970; 0 stands for none. */
 export interface StoredItem {
   /** Its place in the partition; never used twice. */
@@ -144,7 +149,7 @@ export interface ReadOptions {
   readonly before: number;
   /** At most so many items. */
   readonly limit: number;
-  /** Ends after the item with which the payloads reach so many bytes. */
+  /** Ends after the item with which the records reach so many bytes. */
   readonly bytesMax: number;
   /** False leaves out the records (NO_RECORD), and does not read them. */
   readonly records: boolean;

@@ -57,6 +57,25 @@ test("a large body that is refused before its end is answered, and its connectio
   assert.match(seen, /request body exceeds 512B limit/);
 });
 
+test("a client that goes on sending what was refused can still read why", async (t) => {
+  const server = await setup(t);
+  const socket = await open(t, server);
+  const read = readUntil(socket, "limit");
+  socket.write("POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n");
+  for (let i = 0; i < 200; i++) {
+    if (!socket.write("x".repeat(100_000))) await once(socket, "drain");
+  }
+  assert.match(await read, /request body exceeds 512B limit/);
+});
+
+test("the target of a request may be a whole URL", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const socket = await open(t, server);
+  socket.write(post("http://somewhere/v1/queues.info", '{"queue_name":"q"}'));
+  assert.match(await readUntil(socket, '"queue_name"'), /^HTTP\/1\.1 200 /);
+});
+
 test("a body without a stated length that grows too large is refused as well", async (t) => {
   const server = await setup(t);
   const socket = await open(t, server);

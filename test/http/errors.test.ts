@@ -339,6 +339,13 @@ const ROWS: readonly Row[] = [
     [path, { ...q, limit: -1 }, "limit is invalid; limit cannot be negative"],
   ]),
   ["storage/items.import", q, "items is invalid; cannot be empty"],
+  ...[-1, 1_000_000_001].map(
+    (attempts): Row => [
+      "storage/items.import",
+      { ...q, items: [{ attempts }] },
+      `attempts is invalid; '${attempts}' is not between 0 and 1000000000`,
+    ],
+  ),
   ["storage/items.delete", q, "ids is invalid; cannot be empty"],
   [
     "storage/items.delete",
@@ -465,6 +472,25 @@ const BODIES: readonly [what: string, path: string, body: string | Uint8Array, p
       '{"queue_name":"\\ud800"}',
       /queue_name must be valid Unicode/,
     ],
+    [
+      "half a surrogate pair as the name of a field",
+      "queue.stats",
+      '{"\\ud800":1}',
+      /unknown field \ufffd/,
+    ],
+    [
+      "more objects than memory should hold",
+      "storage/items.import",
+      `{"items":[${"{},".repeat(400_001)}{}]}`,
+      /too many objects and lists/,
+    ],
+    [
+      "more entries of a list than memory should hold",
+      "storage/items.import",
+      `{"items":[${"{},".repeat(200_001)}{}]}`,
+      /field items has more than 200000 entries/,
+    ],
+    ["a text that never ends", "queue.stats", `{"queue_name":"${"x".repeat(400)}`, /syntax error/],
     ["bytes that are no UTF-8", "queue.stats", Uint8Array.of(0x7b, 0xff, 0x7d), /not valid UTF-8/],
   ];
 
@@ -540,6 +566,22 @@ test("an Authorization header that is none is refused, a bearer token of any con
     headers,
   });
   assert.equal(response.status, 200);
+});
+
+test("errors come in the format that Accept asks for, whatever is wrong", async () => {
+  const rows: [string, RequestInit, number][] = [
+    ["/v1/queue.stats", { method: "DELETE" }, 400],
+    ["/v1/queue.stats", { method: "POST", headers: { Authorization: "Basic x" } }, 401],
+    ["/v1/nope", { method: "POST" }, 501],
+    ["/v1/queue.stats", { method: "POST", headers: { "Content-Type": "text/plain" } }, 455],
+  ];
+  for (const [path, options, code] of rows) {
+    const headers = { ...options.headers, Accept: "application/protobuf" };
+    const response = await fetch(`${server.server.address}${path}`, { ...options, headers });
+    assert.equal(response.headers.get("content-type"), "application/protobuf");
+    const body = Buffer.from(await response.arrayBuffer());
+    assert.equal(decodeProtobuf(ReplySchema, body).code, code);
+  }
 });
 
 test("content types: what counts, what is refused", async () => {

@@ -395,6 +395,36 @@ for (const driver of DRIVERS) {
       assert.equal((await server.list("q")).length, 2);
     });
 
+    test("keeps times of the farthest years", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { lease_timeout: "2562047h", expire_timeout: "2562047h" });
+      const end = "9999-12-31T23:59:59Z";
+      await server.ok("queue.produce", {
+        queue_name: "q",
+        request_timeout: "10s",
+        items: [{ utf8: "waits" }, { utf8: "comes late", enqueue_at: end }],
+      });
+      const items = [
+        { expire_deadline: end },
+        { is_leased: true, lease_deadline: end, expire_deadline: end },
+      ];
+      await server.ok("storage/items.import", { queue_name: "q", items });
+      assert.equal((await server.lease("q")).items.length, 1);
+      await server.ok("queue.reload", { queue_name: "q" });
+      const listed = await server.list("q");
+      assert.deepEqual(
+        listed.map((item) => [item.expire_deadline.slice(0, 4), item.lease_deadline.slice(0, 4)]),
+        [
+          ["2319", "2319"],
+          ["9999", "0001"],
+          ["9999", "9999"],
+        ],
+      );
+      assert.equal(listed[1].expire_deadline, end);
+      assert.equal((await server.list("q", "scheduled")).length, 1);
+      assert.equal((await server.lease("q", 5)).items.length, 1);
+    });
+
     test("deletes items whatever their state, and ignores unknown ids", async (t) => {
       const server = await start(t);
       await server.createQueue("q");
