@@ -1,0 +1,51 @@
+// The quick form of crash.ts: a few deaths of each kind.
+
+import assert from "node:assert/strict";
+import { describe, type TestContext, test } from "node:test";
+import { killMode } from "./kill-mode.ts";
+import { BLIND_CUTS, cutUnderLoad } from "./power-mode.ts";
+import { NoCompiler } from "./powercut.ts";
+import { freshSeed } from "./random.ts";
+import { termMode } from "./term-mode.ts";
+
+const seed = freshSeed();
+const common = { seed, lifeMs: 400, paceMs: 20, mounts: false, progress };
+
+// Says only where data was left that shows a failure.
+function progress(text: string): void {
+  if (text.includes("is kept in")) process.stderr.write(`${text}\n`);
+}
+
+// The power cut needs a C compiler.
+async function unlessNoCompiler(t: TestContext, play: () => Promise<void>): Promise<void> {
+  try {
+    await play();
+  } catch (error) {
+    if (!(error instanceof NoCompiler)) throw error;
+    t.skip(error.message);
+  }
+}
+
+describe("a real server under load", { concurrency: true }, () => {
+  test("loses nothing when it is killed", async () => {
+    const { violations } = await killMode({ ...common, kills: 2 });
+    assert.deepEqual(violations.slice(0, 5), [], `node test/crash/crash.ts --seed ${seed}`);
+  });
+
+  test("answers or closes everything when it is stopped, and loses nothing", async () => {
+    const { violations } = await termMode({ ...common, kills: 1 });
+    assert.deepEqual(violations.slice(0, 5), [], `node test/crash/crash.ts --seed ${seed}`);
+  });
+
+  test("loses nothing when the power is cut", (t) =>
+    unlessNoCompiler(t, async () => {
+      const { violations } = await cutUnderLoad({ ...common, kills: 1, ignoresSync: false });
+      assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode power --seed ${seed}`);
+    }));
+
+  test("would lose something when the power is cut if it did not sync", (t) =>
+    unlessNoCompiler(t, async () => {
+      const options = { ...common, kills: BLIND_CUTS, ignoresSync: true };
+      assert.notDeepEqual((await cutUnderLoad(options)).violations, []);
+    }));
+});

@@ -1,0 +1,76 @@
+// `node test/crash/crash.ts`: proof that a killed server has lost nothing. Real servers, real
+// clients and a real clock; the clients outlive the server and know what it has acknowledged. The
+// modes: kill (SIGKILL at random moments), term (SIGTERM under load),
+// full (the file system runs full), power (a power cut: what was not synced is gone).
+
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { ModeOptions, ModeResult } from "./crash-run.ts";
+import { fullMode } from "./full-mode.ts";
+import { killMode } from "./kill-mode.ts";
+import { powerMode } from "./power-mode.ts";
+import { freshSeed } from "./random.ts";
+import { termMode } from "./term-mode.ts";
+
+const MODES: Readonly<Record<string, (options: ModeOptions) => Promise<ModeResult>>> = {
+  kill: killMode,
+  term: termMode,
+  full: fullMode,
+  power: powerMode,
+};
+
+// How many violations of each kind are shown.
+const SHOWN = 4;
+
+function whole(text: string): number {
+  const number = Number(text);
+  if (Number.isInteger(number) && number >= 0) return number;
+  throw new InvalidArgumentError("use a whole number");
+}
+
+const program = new Command("crash")
+  .description("Show that a server that is killed loses nothing")
+  .addOption(
+    new Option("--mode <mode>", "what happens to the server")
+      .choices([...Object.keys(MODES), "all"])
+      .default("kill"),
+  )
+  .option("--kills <n>", "how often it happens", whole, 40)
+  .option("--life <ms>", "how long the server lives in between, at most", whole, 1_200)
+  .option("--no-mount", "mode full: limit the size of files in place of mounting a small disk")
+  .option("--seed <n>", "fixes the choices, not the schedule", whole, freshSeed())
+  .parse();
+const { mode, kills, life, mount, seed } = program.opts<{
+  mode: string;
+  kills: number;
+  life: number;
+  mount: boolean;
+  seed: number;
+}>();
+
+// So that whatever was started or mounted is given back.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
+
+const progress = (text: string): void => {
+  process.stderr.write(`${text}\n`);
+};
+const results: ModeResult[] = [];
+for (const [name, run] of Object.entries(MODES)) {
+  if (mode !== "all" && mode !== name) continue;
+  try {
+    results.push(await run({ seed, kills, lifeMs: life, paceMs: 0, mounts: mount, progress }));
+  } catch (error) {
+    const violations = [(error as Error).stack ?? String(error)];
+    results.push({ mode: name, figures: "did not end", violations });
+  }
+}
+
+const violations = results.flatMap((result) => result.violations);
+const kinds = Map.groupBy(violations, (violation) => violation.split(":")[0]);
+for (const [kind, ofKind] of kinds) {
+  for (const violation of ofKind.slice(0, SHOWN)) progress(violation);
+  if (ofKind.length > SHOWN) progress(`and ${ofKind.length - SHOWN} more of "${kind}"`);
+}
+const figures = results.map((result) => `${result.mode}: ${result.figures}`).join("; ");
+const verdict = violations.length === 0 ? "ok" : `FAILED with ${violations.length} violations`;
+process.stdout.write(`crash: ${verdict}, seed ${seed}; ${figures}\n`);
+process.exit(violations.length === 0 ? 0 : 1);

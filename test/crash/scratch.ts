@@ -1,0 +1,34 @@
+// Temporary directories that do not outlive the program, however it ends: also when it is interrupted.
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const made = new Set<string>();
+
+process.on("exit", () => {
+  for (const directory of made) {
+    try {
+      removeScratch(directory);
+    } catch {
+      // something in it is still in use; there is nobody left to tell
+    }
+  }
+});
+
+/** Makes a directory, below `parent` if that is given. */
+export function makeScratch(parent = tmpdir()): string {
+  const directory = mkdtempSync(join(parent, "querator-crash-"));
+  made.add(directory);
+  return directory;
+}
+
+export function removeScratch(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
+  made.delete(directory);
+}
+
+/** Lets a directory outlive the program: it shows what went wrong. */
+export function keepScratch(directory: string): void {
+  made.delete(directory);
+}

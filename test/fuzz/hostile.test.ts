@@ -1,0 +1,18 @@
+// The quick form of hostile.ts: every attack for a moment, with small numbers and small limits.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { hostile } from "./hostile-run.ts";
+import { freshSeed } from "./random.ts";
+
+test("clients that do not behave neither stop the others nor leave anything behind", async () => {
+  const seed = freshSeed();
+  const { failures } = await hostile({
+    seed,
+    quick: true,
+    secondsEach: 0.06,
+    storage: "memory",
+    progress: () => undefined,
+  });
+  assert.deepEqual(failures, [], `node test/fuzz/hostile.ts --quick --seconds 0.06 --seed ${seed}`);
+});

@@ -1,0 +1,155 @@
+// The whole state of a server as its clients can see it, and a fresh world to begin with. Two states
+// are compared text by text; what changes with time alone, the ages, is left out, and what time has
+// moved between two looks can be told from the deadlines in the first.
+
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Api } from "./api.ts";
+import type { PipeClient } from "./pipe-client.ts";
+import { BASE_QUEUES, type Focus } from "./valid-message.ts";
+
+/** Everything that is visible: for each queue and each list a text. */
+export type State = ReadonlyMap<string, string>;
+
+interface PartitionStats {
+  readonly partition?: number;
+  readonly total?: number;
+  readonly scheduled?: number;
+  readonly failures?: number;
+}
+
+interface LogicalStats {
+  readonly lease_waiting?: number;
+  readonly partitions: readonly PartitionStats[];
+}
+
+const LEASES_GONE_MS = 3_000;
+const STATS_BYTES_MAX = 512;
+
+/** Reads the state, all that can be asked at once at once. Nothing may wait in any queue. */
+export async function readState(client: PipeClient): Promise<State> {
+  const state = new Map<string, string>();
+  const { items: queues = [] } = await ask(client, "queues.list", { limit: 65_536 });
+  state.set("queues", JSON.stringify(queues));
+  const asked: Promise<void>[] = [];
+  for (const { queue_name: queue } of queues as readonly { queue_name: string }[]) {
+    asked.push(readQueue(client, queue, state));
+  }
+  await Promise.all(asked);
+  return state;
+}
+
+async function readQueue(
+  client: PipeClient,
+  queue: string,
+  state: Map<string, string>,
+): Promise<void> {
+  // A name may be so long that no request for its statistics is within the limit.
+  const fits = Buffer.byteLength(JSON.stringify({ queue_name: queue })) <= STATS_BYTES_MAX;
+  const stats = fits ? await statsAtRest(client, queue) : { partitions: [{ total: 1 }] };
+  state.set(`stats of ${queue}`, withoutAges(stats));
+  const asked: Promise<void>[] = [];
+  const read = async (table: "items" | "scheduled", partition: number): Promise<void> => {
+    const request = { queue_name: queue, partition, limit: 100_000 };
+    const { items = [] } = await ask(client, `storage/${table}.list`, request);
+    state.set(`${table} of ${queue}, partition ${partition}`, JSON.stringify(items));
+  };
+  for (const { partition = 0, total = 0, scheduled = 0, failures = 0 } of stats.partitions) {
+    if (failures > 0) throw new Error(`partition ${partition} of '${queue}' is failing`);
+    // What holds nothing by its statistics is looked at only where that is cheap.
+    if (total > 0 || partition < 3) asked.push(read("items", partition));
+    if (scheduled > 0 || partition < 3) asked.push(read("scheduled", partition));
+  }
+  await Promise.all(asked);
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: tests look into replies of every shape
+async function ask(client: PipeClient, path: string, request: object): Promise<any> {
+  const { status, body } = await client.post(path, request);
+  if (status !== 200) throw new Error(`${path}: ${status} ${body.toString()}`);
+  return JSON.parse(body.toString());
+}
+
+// A lease whose client has gone may take a moment to go as well.
+async function statsAtRest(client: PipeClient, queue: string): Promise<LogicalStats> {
+  const giveUpAt = Date.now() + LEASES_GONE_MS;
+  for (;;) {
+    const reply = await ask(client, "queue.stats", { queue_name: queue });
+    const [stats] = reply.logicalQueues as readonly LogicalStats[];
+    if (stats!.lease_waiting === undefined) return stats!;
+    if (Date.now() > giveUpAt) {
+      throw new Error(`a lease still waits in '${queue}', its client is gone`);
+    }
+    await sleep(10);
+  }
+}
+
+function withoutAges(stats: LogicalStats): string {
+  return JSON.stringify(stats, (key, value) => (/_age$/.test(key) ? undefined : value));
+}
+
+/** What differs between two states, for people. */
+export function differences(before: State, after: State): readonly string[] {
+  const keys = new Set([...before.keys(), ...after.keys()]);
+  return [...keys]
+    .filter((key) => before.get(key) !== after.get(key))
+    .map((key) => `${key}: ${short(before.get(key))} became ${short(after.get(key))}`);
+}
+
+function short(text = "nothing"): string {
+  return text.length > 600 ? `${text.slice(0, 600)}... (${text.length} characters)` : text;
+}
+
+interface Deadlines {
+  readonly is_leased?: boolean;
+  readonly lease_deadline: string;
+  readonly expire_deadline: string;
+}
+
+/** Whether a lease or an item that the state shows has come to its end by then. */
+export function somethingWasDue(state: State, until: number): boolean {
+  for (const [key, text] of state) {
+    if (!/^(items|scheduled) of /.test(key)) continue;
+    for (const item of JSON.parse(text) as readonly Deadlines[]) {
+      // A leased item expires when its lease has ended, not before.
+      const end = item.is_leased === true ? item.lease_deadline : item.expire_deadline;
+      if (Date.parse(end) <= until) return true;
+    }
+  }
+  return false;
+}
+
+/** Whether the world is no longer worth fuzzing: a queue is gone, nothing is leased, or it is huge. */
+export function isWorn(state: State): boolean {
+  let size = 0;
+  for (const text of state.values()) size += text.length;
+  const there = BASE_QUEUES.every((queue) => state.has(`stats of ${queue}`));
+  const leased = [...state.values()].filter((text) => text.includes('"is_leased":true'));
+  return !there || leased.length < 2 || size > 400_000 || state.size > 200;
+}
+
+/** Deletes every queue and makes those of a fresh world; answers the items that can be named. */
+export async function freshWorld(api: Api): Promise<readonly Focus[]> {
+  const { items = [] } = await api.ok("queues.list", { limit: 65_536 });
+  for (const { queue_name } of items as readonly { queue_name: string }[]) {
+    await api.ok("queues.delete", { queue_name, force: true });
+  }
+  const settings = { lease_timeout: "1h", expire_timeout: "48h", requested_partitions: 1 };
+  for (const queue_name of [...BASE_QUEUES].reverse()) {
+    const [dead_queue, requested_partitions] = queue_name === "jobs" ? ["dead", 2] : ["", 1];
+    await api.ok("queues.create", { ...settings, queue_name, dead_queue, requested_partitions });
+  }
+  const seen: Focus[] = [];
+  for (const [i, queue_name] of ["jobs", "jobs", "dead", BASE_QUEUES[3]].entries()) {
+    const enqueue_at = "2200-01-01T00:00:00Z";
+    const produced = Array.from({ length: 4 + i }, (_, n) => ({ kind: "k", utf8: `item ${n}` }));
+    const produce = { queue_name, request_timeout: "10s", items: [...produced, { enqueue_at }] };
+    await api.ok("queue.produce", produce);
+    const lease = { queue_name, request_timeout: "10s", batch_size: 2, client_id: randomUUID() };
+    const { partition = 0, items: leased } = await api.ok("queue.lease", lease);
+    for (const each of leased) seen.push({ queue: queue_name, partition, ids: [each.id] });
+    const { items: listed } = await api.ok("storage/items.list", { queue_name, partition });
+    seen.push({ queue: queue_name, partition, ids: listed.map((each: { id: string }) => each.id) });
+  }
+  return seen;
+}
