@@ -58,6 +58,10 @@ export class Placement {
     return this.#site(name)?.storage;
   }
 
+  get isAnyAway(): boolean {
+    return this.#sites.some(({ partitions }) => partitions === undefined);
+  }
+
   isAway(name: string): boolean {
     return this.#site(name)?.partitions === undefined;
   }

@@ -294,9 +294,10 @@ export class Queues {
     });
   }
 
-  // Drops the partitions of deleted queues, as far as their storages are there; the rest later.
+  // Drops the partitions of deleted queues, as far as their storages are there; the rest later. A
+  // storage that was away may hold rows of dropped partitions that nobody else knows of any more.
   async #dropLeftovers(): Promise<void> {
-    if (this.#leftovers.size === 0) return;
+    if (this.#leftovers.size === 0 && !this.#placement.isAnyAway) return;
     await this.#placement.lookAgain(() => this.#places());
     for (const [name, leftovers] of this.#leftovers) {
       const left = await this.#placement.drop(leftovers);
@@ -306,7 +307,7 @@ export class Queues {
       // If this is not written, the next start finds nothing to drop any more, and writes it.
       await this.#write(name, this.#stored(name)).catch(() => undefined);
     }
-    if (this.#leftovers.size > 0) this.#retryLater();
+    if (this.#leftovers.size > 0 || this.#placement.isAnyAway) this.#retryLater();
   }
 
   // --- records ---

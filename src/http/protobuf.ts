@@ -14,6 +14,7 @@ import {
   tableOf,
   tooManyEntries,
 } from "./message.ts";
+import { isWritable, toMicros } from "./timestamp.ts";
 
 /** Decodes a message; throws a QueueError (455). An empty body is a message with nothing set. */
 export function decodeProtobuf<Desc extends DescMessage>(
@@ -81,9 +82,6 @@ function endOf(reader: BinaryReader): number {
   return end;
 }
 
-const SECONDS_MIN = -62_135_596_800;
-const SECONDS_MAX = 253_402_300_799;
-
 function decodeTimestamp(field: Field, reader: BinaryReader, end: number): number {
   let seconds = 0;
   let nanos = 0;
@@ -94,9 +92,9 @@ function decodeTimestamp(field: Field, reader: BinaryReader, end: number): numbe
     else reader.skip(wireType, number);
   }
   if (reader.pos > end) throw new Error("a field is longer than what holds it");
-  const valid = seconds >= SECONDS_MIN && seconds <= SECONDS_MAX && nanos >= 0 && nanos < 1e9;
+  const valid = isWritable(seconds) && nanos >= 0 && nanos < 1e9;
   if (!valid) throw new QueueError("content", `proto: field ${field.jsonName} is not a valid time`);
-  return seconds * 1_000_000 + Math.floor(nanos / 1000);
+  return toMicros(seconds, Math.floor(nanos / 1000));
 }
 
 function wireTypeOf(field: Field): WireType {

@@ -245,13 +245,13 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 
   for (const table of ["items", "scheduled"] as const satisfies readonly ItemTable[]) {
     const path = `/v1/storage/${table}.list`;
-    read(path, MEDIUM, StorageItemsListRequestSchema, async (request) => {
+    read(path, MEDIUM, StorageItemsListRequestSchema, async (request, { isGone }) => {
       const queue = find(request.queueName);
       checkPartition(queue, request.partition);
       const { pivot } = request;
       if (pivot !== "") checkIds([pivot]);
       const limit = checkListLimit(request.limit);
-      const items = await queue.list(request.partition, { table, pivot, limit });
+      const items = await queue.list(request.partition, { table, pivot, limit, isGone });
       return reply(StorageItemsListResponseSchema, { items: items.map(toStorageItem) });
     });
   }

@@ -20,7 +20,9 @@ export interface Answer {
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
-  /** Calls back, once, if the client goes away before it was answered. */
+  /** Whether the client has gone away before it was answered. */
+  readonly isGone: () => boolean;
+  /** Calls back, once, if it goes. */
   onGone(gone: () => void): void;
 }
 
@@ -116,7 +118,8 @@ async function handle(
     body = new Body(request, endpoint.bodyBytesMax, edge);
     const bytes = await body.read();
     if (bytes === undefined) return; // the client has gone
-    const answer = await endpoint.handle(bytes, sent, exchangeOf(response));
+    const answer = await endpoint.handle(bytes, sent, exchangeOf(request, response));
+    if (request.socket.destroyed) return;
     const reply = answer.encode(format);
     if (endpoint.isRead === true && !hasRoomFor(reply.length, edge)) {
       throw retryLater(MESSAGES.overloaded);
@@ -129,8 +132,9 @@ async function handle(
   }
 }
 
-function exchangeOf(response: ServerResponse): Exchange {
+function exchangeOf({ socket }: IncomingMessage, response: ServerResponse): Exchange {
   return {
+    isGone: () => socket.destroyed,
     onGone(gone) {
       response.once("close", () => {
         if (!response.writableEnded) gone();

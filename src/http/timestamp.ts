@@ -5,9 +5,24 @@
 /** 0001-01-01T00:00:00Z: how the wire writes a time that the server never set. */
 export const ZERO_TIME = -62_135_596_800 * 1_000_000;
 
+// From year 1 to year 9999.
+const SECONDS_MIN = -62_135_596_800;
+const SECONDS_MAX = 253_402_300_799;
+// So far off, a number holds only every 32nd microsecond.
+const MICROS_MAX = (SECONDS_MAX + 1) * 1_000_000 - 32;
+
+/** Whether a time of so many seconds since 1970 can be written. */
+export function isWritable(seconds: number): boolean {
+  return seconds >= SECONDS_MIN && seconds <= SECONDS_MAX;
+}
+
+/** The microseconds since 1970 of a time that can be written, as exact as a number is. */
+export function toMicros(seconds: number, micros: number): number {
+  return Math.min(seconds * 1_000_000 + micros, MICROS_MAX);
+}
+
 const TIMESTAMP =
   /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))$/;
-const TIME_MAX = 253_402_300_800 * 1_000_000; // the year 10000
 
 /** Parses RFC 3339 with `Z` or an offset, years 0001 to 9999; undefined if it is none. */
 export function parseTimestamp(text: string): number | undefined {
@@ -31,8 +46,8 @@ export function parseTimestamp(text: string): number | undefined {
     if (hours > 23 || minutes > 59) return undefined;
     seconds += (match[8] === "-" ? 1 : -1) * (hours * 3600 + minutes * 60);
   }
-  const micros = seconds * 1_000_000 + Number((match[7] ?? "").padEnd(6, "0").slice(0, 6));
-  return year >= 1 && micros >= ZERO_TIME && micros < TIME_MAX ? micros : undefined;
+  if (year < 1 || !isWritable(seconds)) return undefined;
+  return toMicros(seconds, Number((match[7] ?? "").padEnd(6, "0").slice(0, 6)));
 }
 
 // The last second that was written: items of one batch mostly share it.

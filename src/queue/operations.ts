@@ -12,7 +12,7 @@ import { PartitionBatch } from "./partition-batch.ts";
 
 // Items that one step reads or removes.
 const STEP = 2_000;
-const PAGE_BYTES = 64 * 1024 * 1024;
+const PAGE_BYTES = 16 * 1024 * 1024;
 
 export interface ClearOptions {
   /** Removes what waits. */
@@ -127,10 +127,11 @@ export async function reload(loop: Loop): Promise<void> {
 export function list(
   loop: Loop,
   partition: Partition,
-  options: { table: ItemTable; from: number; limit: number },
+  options: { table: ItemTable; from: number; limit: number; isGone?: () => boolean },
 ): Promise<readonly ListedItem[]> {
-  const { table, from, limit } = options;
+  const { table, from, limit, isGone } = options;
   return run(loop, [partition], async () => {
+    if (isGone?.() === true) return []; // a large page for nobody would keep others waiting
     const items = await partition.storage.readItems(partition.key, table, {
       from,
       before: Number.MAX_SAFE_INTEGER,

@@ -51,6 +51,14 @@ export interface PendingLease {
   cancel(): void;
 }
 
+export interface PageOptions {
+  readonly table: ItemTable;
+  readonly pivot: string;
+  readonly limit: number;
+  /** Whether nobody waits for it any more. */
+  readonly isGone?: () => boolean;
+}
+
 export class Queue {
   readonly name: string;
   readonly loop: Loop;
@@ -113,14 +121,11 @@ export class Queue {
   }
 
   /** A page of a partition, from the item with this id, or the next one, on. */
-  list(
-    partition: number,
-    options: { table: ItemTable; pivot: string; limit: number },
-  ): Promise<readonly ListedItem[]> {
-    const { table, pivot, limit } = options;
+  list(partition: number, options: PageOptions): Promise<readonly ListedItem[]> {
+    const { pivot, ...rest } = options;
     const of = this.loop.partitions[partition]!;
     const from = pivot === "" ? 0 : of.ids.seqFrom(pivot);
-    return list(this.loop, of, { table, from, limit });
+    return list(this.loop, of, { ...rest, from });
   }
 
   import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]> {

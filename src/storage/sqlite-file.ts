@@ -10,6 +10,8 @@ import { DatabaseSync } from "node:sqlite";
 import { QueueError } from "../errors.ts";
 
 const SQLITE_BUSY = 5;
+// A header that is no longer what it was: an unknown format or encoding.
+const SQLITE_ERROR = 1;
 const SQLITE_CORRUPT = 11;
 const SQLITE_NOTADB = 26;
 
@@ -260,7 +262,7 @@ export function startError(file: string, cause: unknown): QueueError {
   const text =
     code === SQLITE_NOTADB
       ? `'${file}' is not a SQLite file; move it away, or choose another data directory`
-      : code === SQLITE_CORRUPT
+      : code === SQLITE_CORRUPT || code === SQLITE_ERROR
         ? `'${file}' is damaged (${reason}); restore it from a backup, or move it away to start empty`
         : `cannot open '${file}': ${reason}`;
   return new QueueError("failed", text, { cause });

@@ -92,7 +92,10 @@ export function isTime(field: DescField): boolean {
 // Decoding comes first and throws; what the handler does after that is of no interest.
 function knows(row: Row, probe: string): boolean {
   try {
-    const answer = row.handle(Buffer.from(probe), "json", { onGone: () => undefined });
+    const answer = row.handle(Buffer.from(probe), "json", {
+      isGone: () => false,
+      onGone: () => undefined,
+    });
     if (answer instanceof Promise) answer.catch(() => undefined);
     return true;
   } catch (error) {

@@ -32,6 +32,12 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
     then(produce(alpha, 0)),
     then({ kind: "complete", queue: alpha, picks: [leased(0), leased(0)] }),
   ],
+  "what was left of a deleted queue stayed in a storage that was away when the server started": [
+    together({ kind: "delete", queue: beta, force: false }),
+    together({ kind: "restart", secondIsAway: true }),
+    together({ kind: "heal" }),
+    then({ kind: "heal" }),
+  ],
   "an item never expired if another became due in the batch that added it": [
     then({
       kind: "update",

@@ -197,6 +197,7 @@ export class World {
     const { endpoints, run } = this.server;
     const body = Buffer.from(JSON.stringify(request));
     const exchange = {
+      isGone: () => call.state === "gone",
       onGone(gone: () => void) {
         call.gone = gone;
       },
