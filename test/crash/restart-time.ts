@@ -6,11 +6,11 @@ import { statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
+import { makeScratch, removeScratch } from "../support/scratch.ts";
 import { Client } from "./client.ts";
 import { call } from "./history.ts";
 import { Host } from "./host.ts";
 import { makePayload } from "./payload.ts";
-import { makeScratch, removeScratch } from "./scratch.ts";
 
 const BATCH = 1_000;
 const READY_MS_MAX = 1_000;

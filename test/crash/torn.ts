@@ -3,10 +3,10 @@
 // what it cannot read. It never serves wrong data.
 
 import { Command, InvalidArgumentError } from "commander";
+import { makeScratch, removeScratch } from "../support/scratch.ts";
 import { DAMAGES } from "./damage.ts";
 import { makeHistory } from "./history.ts";
 import { freshSeed, Random } from "./random.ts";
-import { makeScratch, removeScratch } from "./scratch.ts";
 import { type TornOutcome, type TornRound, tornRound } from "./torn-round.ts";
 
 // Rounds that one history serves, and its commits.

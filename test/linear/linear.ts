@@ -3,11 +3,11 @@
 
 import { readFileSync } from "node:fs";
 import { Command, InvalidArgumentError, Option } from "commander";
+import type { StorageKind } from "../support/server-process.ts";
 import { check } from "./checker.ts";
 import { fromText } from "./history.ts";
 import { explain } from "./report.ts";
 import { run } from "./run.ts";
-import type { StorageKind } from "./server-process.ts";
 
 function positive(text: string): number {
   const number = Number(text);

@@ -7,6 +7,7 @@ import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import { Actor, drawMood, type Ground, type Mood } from "./actor.ts";
 import { check } from "./checker.ts";
 import { Client, type Notebook } from "./client.ts";
@@ -14,7 +15,6 @@ import { Connection } from "./connection.ts";
 import { type History, toText } from "./history.ts";
 import { Random } from "./random.ts";
 import { explain } from "./report.ts";
-import { ServerProcess, type StorageKind } from "./server-process.ts";
 import { now } from "./times.ts";
 
 export interface RunOptions {
@@ -47,6 +47,7 @@ export interface RunResult {
 const DRAIN_MS_MAX = 10_000;
 /** Longer than leases are: one that ends while this waits must wake it. */
 const DRAIN_WAIT_MS = 1_500;
+const COMPLAINTS_SHOWN = 20;
 
 /** What was seen of a queue, and whether it could be emptied. */
 interface Played {
@@ -56,11 +57,12 @@ interface Played {
 
 /** Runs rounds until the time is over or something breaks. */
 export async function run(options: RunOptions): Promise<RunResult> {
-  const server = options.url === undefined ? await ServerProcess.start(options.storage) : undefined;
+  const { storage } = options;
+  const server = options.url === undefined ? await ServerProcess.start({ storage }) : undefined;
   const tally = { rounds: 0, queues: 0, operations: 0, expired: 0, unanswered: 0, states: 0 };
   let failure: string | undefined;
   try {
-    const url = server?.url ?? new URL(options.url!);
+    const url = new URL(server?.address ?? options.url!);
     const until = now() + options.seconds * 1_000_000;
     do {
       const round = tally.rounds++;
@@ -70,15 +72,24 @@ export async function run(options: RunOptions): Promise<RunResult> {
       options.progress(
         `round ${tally.rounds}: ${tally.operations} operations, ${tally.expired} leases expired, ${tally.states} states`,
       );
-      failure ??= server?.complaints[0];
+      failure ??= complaintsOf(server)[0];
     } while (failure === undefined && now() < until);
   } catch (error) {
-    const complaints = server?.complaints.join("\n") ?? "";
+    const complaints = complaintsOf(server).slice(0, COMPLAINTS_SHOWN).join("\n");
     failure = `${error instanceof Error ? error.stack : String(error)}\n${complaints}`;
   } finally {
-    await server?.stop();
+    await server?.terminate();
+    await server?.dispose();
   }
   return { ...tally, failure };
+}
+
+// Everything that tells of something that should not happen.
+function complaintsOf(server: ServerProcess | undefined): readonly string[] {
+  if (server === undefined) return [];
+  const warnings = server.log.filter(({ level }) => level === "warn");
+  const end = server.end === undefined ? [] : [`the server ended: ${server.end}`];
+  return [...server.errors, ...warnings.map((line) => JSON.stringify(line)), ...end];
 }
 
 async function checkOne(

@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 import { Api } from "../fuzz/api.ts";
 import { GoodClient, type Latency } from "../fuzz/good-client.ts";
 import { PipeClient } from "../fuzz/pipe-client.ts";
-import { megabytes, ServerProcess } from "../fuzz/server-process.ts";
+import { megabytes } from "../support/holdings.ts";
+import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import type { FloodCommand, FloodNotice, FloodOptions, FloodResult } from "./flood.ts";
 
 export interface OverloadOptions {
@@ -19,7 +20,7 @@ export interface OverloadOptions {
   readonly queues: number;
   /** How long the quiet queue is measured alone before. */
   readonly aloneMs: number;
-  readonly storage: "memory" | "sqlite";
+  readonly storage: StorageKind;
   readonly progress: (text: string) => void;
 }
 

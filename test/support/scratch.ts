@@ -18,11 +18,12 @@ process.on("exit", () => {
 
 /** Makes a directory, below `parent` if that is given. */
 export function makeScratch(parent = tmpdir()): string {
-  const directory = mkdtempSync(join(parent, "querator-crash-"));
+  const directory = mkdtempSync(join(parent, "querator-"));
   made.add(directory);
   return directory;
 }
 
+/** Removes a directory and all that is in it. */
 export function removeScratch(directory: string): void {
   rmSync(directory, { recursive: true, force: true });
   made.delete(directory);

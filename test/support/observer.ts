@@ -5,16 +5,7 @@
 
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-
-/** What a process holds once its garbage is gone. Bytes, and numbers of handles. */
-export interface Holdings {
-  readonly heap: number;
-  readonly external: number;
-  readonly rss: number;
-  readonly timers: number;
-  /** Accepted connections. */
-  readonly sockets: number;
-}
+import type { Holdings } from "./holdings.ts";
 
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
