@@ -4,11 +4,11 @@
 // full (the file system runs full), power (a power cut: what was not synced is gone).
 
 import { Command, InvalidArgumentError, Option } from "commander";
+import { freshSeed } from "../support/random.ts";
 import type { ModeOptions, ModeResult } from "./crash-run.ts";
 import { fullMode } from "./full-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { powerMode } from "./power-mode.ts";
-import { freshSeed } from "./random.ts";
 import { termMode } from "./term-mode.ts";
 
 const MODES: Readonly<Record<string, (options: ModeOptions) => Promise<ModeResult>>> = {

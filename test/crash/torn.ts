@@ -3,10 +3,10 @@
 // what it cannot read. It never serves wrong data.
 
 import { Command, InvalidArgumentError } from "commander";
+import { freshSeed, Random } from "../support/random.ts";
 import { makeScratch, removeScratch } from "../support/scratch.ts";
 import { DAMAGES } from "./damage.ts";
 import { makeHistory } from "./history.ts";
-import { freshSeed, Random } from "./random.ts";
 import { type TornOutcome, type TornRound, tornRound } from "./torn-round.ts";
 
 // Rounds that one history serves, and its commits.

@@ -3,7 +3,7 @@
 // nor the well-behaved client shares their sockets and their event loop.
 
 import { connect, type Socket } from "node:net";
-import type { Random } from "./random.ts";
+import type { Random } from "../support/random.ts";
 
 /**
  * Begins an attack and resolves when it is at its full strength; it goes on until what it answers is

@@ -4,11 +4,11 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Holdings, megabytes, usedBytes } from "../support/holdings.ts";
+import { Random } from "../support/random.ts";
 import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import { allEndpoints } from "./endpoints.ts";
 import { Findings } from "./findings.ts";
 import { FuzzSession, type SessionOptions } from "./fuzz-session.ts";
-import { Random } from "./random.ts";
 
 export interface FuzzOptions {
   readonly seed: number;

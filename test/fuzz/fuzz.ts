@@ -3,8 +3,8 @@
 // with a well-formed answer, and unchanged by what it refuses.
 
 import { Command, InvalidArgumentError } from "commander";
+import { freshSeed } from "../support/random.ts";
 import { fuzz } from "./fuzz-run.ts";
-import { freshSeed } from "./random.ts";
 
 function positive(text: string): number {
   const number = Number(text);

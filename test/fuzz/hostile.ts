@@ -3,9 +3,9 @@
 // npm test runs.
 
 import { Command, InvalidArgumentError, Option } from "commander";
+import { freshSeed } from "../support/random.ts";
 import { ATTACKS } from "./attacks.ts";
 import { hostile } from "./hostile-run.ts";
-import { freshSeed } from "./random.ts";
 
 function positive(text: string): number {
   const number = Number(text);

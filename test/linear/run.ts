@@ -7,13 +7,13 @@ import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Random } from "../support/random.ts";
 import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import { Actor, drawMood, type Ground, type Mood } from "./actor.ts";
 import { check } from "./checker.ts";
 import { Client, type Notebook } from "./client.ts";
 import { Connection } from "./connection.ts";
 import { type History, toText } from "./history.ts";
-import { Random } from "./random.ts";
 import { explain } from "./report.ts";
 import { now } from "./times.ts";
 

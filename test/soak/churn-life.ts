@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Api } from "../fuzz/api.ts";
 import { PipeClient, type PipeReply } from "../fuzz/pipe-client.ts";
-import type { Random } from "../fuzz/random.ts";
+import type { Random } from "../support/random.ts";
 
 const SETTINGS = { expire_timeout: "24h", max_attempts: 2 };
 const ANSWER_MS = 10_000;

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Api } from "../fuzz/api.ts";
-import { Random } from "../fuzz/random.ts";
 import { type Holdings, leftBehind, megabytes, usedBytes } from "../support/holdings.ts";
+import { Random } from "../support/random.ts";
 import { ServerProcess } from "../support/server-process.ts";
 import { liveAndDie } from "./churn-life.ts";
 

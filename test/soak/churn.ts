@@ -3,7 +3,7 @@
 // in a temporary directory.
 
 import { Command, InvalidArgumentError } from "commander";
-import { freshSeed } from "../fuzz/random.ts";
+import { freshSeed } from "../support/random.ts";
 import { churn } from "./churn-run.ts";
 
 function positive(text: string): number {

@@ -5,7 +5,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { PipeClient, type PipeReply } from "../fuzz/pipe-client.ts";
-import { Random } from "../fuzz/random.ts";
+import { Random } from "../support/random.ts";
 import { Ledger, type Outcome } from "./ledger.ts";
 
 export interface FloodOptions {

@@ -3,7 +3,7 @@
 // quiet queue beside the flood stays usable.
 
 import { Command, InvalidArgumentError, Option } from "commander";
-import { freshSeed } from "../fuzz/random.ts";
+import { freshSeed } from "../support/random.ts";
 import { overload } from "./overload-run.ts";
 
 function positive(text: string): number {
