@@ -5,13 +5,13 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import { Api } from "../support/api.ts";
+import { GoodClient, type Latency } from "../support/good-client.ts";
 import { type Holdings, leftBehind, megabytes } from "../support/holdings.ts";
 import { ServerProcess, type StorageKind } from "../support/server-process.ts";
-import { Api } from "./api.ts";
 import { type AttackReport, sleep, TARGET } from "./attack.ts";
 import type { Command, Notice } from "./attackers.ts";
 import { ATTACKS } from "./attacks.ts";
-import { GoodClient, type Latency } from "./good-client.ts";
 
 export interface HostileOptions {
   readonly seed: number;

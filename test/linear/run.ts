@@ -7,12 +7,12 @@ import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Api } from "../support/api.ts";
 import { Random } from "../support/random.ts";
 import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import { Actor, drawMood, type Ground, type Mood } from "./actor.ts";
 import { check } from "./checker.ts";
 import { Client, type Notebook } from "./client.ts";
-import { Connection } from "./connection.ts";
 import { type History, toText } from "./history.ts";
 import { explain } from "./report.ts";
 import { now } from "./times.ts";
@@ -131,8 +131,8 @@ async function playQueue(
   options: RunOptions & { readonly round: number; readonly number: number },
 ): Promise<Played> {
   const { queue, url, operations } = notebook;
-  const control = await Connection.open(url);
-  await order(control, "queues.create", {
+  const control = new Api(Number(url.port), { host: url.hostname });
+  await control.ok("queues.create", {
     queue_name: queue,
     lease_timeout: `${mood.leaseTimeoutMs}ms`,
     expire_timeout: "1h",
@@ -146,8 +146,8 @@ async function playQueue(
   });
   await Promise.all(actors);
   const emptied = (await drain(notebook)) && (await playAlone(notebook, options.number % 2 === 0));
-  await order(control, "queues.delete", { queue_name: queue });
-  control.cut(false);
+  await control.ok("queues.delete", { queue_name: queue });
+  control.close();
   const leaseTimeout = mood.leaseTimeoutMs * 1_000;
   return { history: { queue, leaseTimeout, operations }, emptied };
 }
@@ -181,9 +181,4 @@ async function playAlone(notebook: Notebook, retries: boolean): Promise<boolean>
   first.close();
   second.close();
   return drain(notebook);
-}
-
-async function order(control: Connection, method: string, request: object): Promise<void> {
-  const response = await control.post(`/v1/${method}`, JSON.stringify(request));
-  if (response?.status !== 200) throw new Error(`${method}: ${response?.body ?? "no reply"}`);
 }

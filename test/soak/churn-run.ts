@@ -6,7 +6,7 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Api } from "../fuzz/api.ts";
+import { Api } from "../support/api.ts";
 import { type Holdings, leftBehind, megabytes, usedBytes } from "../support/holdings.ts";
 import { Random } from "../support/random.ts";
 import { ServerProcess } from "../support/server-process.ts";

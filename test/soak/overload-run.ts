@@ -6,10 +6,10 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { Api } from "../fuzz/api.ts";
-import { GoodClient, type Latency } from "../fuzz/good-client.ts";
-import { PipeClient } from "../fuzz/pipe-client.ts";
+import { Api } from "../support/api.ts";
+import { GoodClient, type Latency } from "../support/good-client.ts";
 import { megabytes } from "../support/holdings.ts";
+import { PipeClient } from "../support/pipe-client.ts";
 import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import type { FloodCommand, FloodNotice, FloodOptions, FloodResult } from "./flood.ts";
 
