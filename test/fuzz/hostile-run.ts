@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import { Api } from "../support/api.ts";
 import { GoodClient, type Latency } from "../support/good-client.ts";
 import { type Holdings, leftBehind, megabytes } from "../support/holdings.ts";
+import type { ProofResult } from "../support/program.ts";
 import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import { type AttackReport, sleep, TARGET } from "./attack.ts";
 import type { Command, Notice } from "./attackers.ts";
@@ -23,11 +24,6 @@ export interface HostileOptions {
   readonly only?: readonly string[];
   readonly storage: StorageKind;
   readonly progress: (text: string) => void;
-}
-
-export interface HostileResult {
-  readonly failures: readonly string[];
-  readonly figures: string;
 }
 
 const BOUND_MS = 10_000;
@@ -51,7 +47,7 @@ const RISE_SLACK = 400_000_000;
 const SLACK = { bytes: 30_000_000, timers: 5, sockets: 1 } as const;
 
 /** Makes the attacks one after the other; answers what is wrong. */
-export async function hostile(options: HostileOptions): Promise<HostileResult> {
+export async function hostile(options: HostileOptions): Promise<ProofResult> {
   const { only = [""] } = options;
   const names = Object.keys(ATTACKS).filter((name) => only.some((part) => name.includes(part)));
   if (names.length === 0) throw new Error(`there is no attack called ${only.join()}`);

@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { count, positive, seedOption, storageOption } from "../support/options.ts";
-import { type Findings, progress, runProgram } from "../support/program.ts";
+import { type ProofResult, progress, runProgram } from "../support/program.ts";
 import type { StorageKind } from "../support/server-process.ts";
 import { check } from "./checker.ts";
 import { fromText } from "./history.ts";
@@ -42,7 +42,7 @@ await runProgram("linear", async () =>
   options.replay === undefined ? runRounds() : replay(options.replay),
 );
 
-async function runRounds(): Promise<Findings> {
+async function runRounds(): Promise<ProofResult> {
   const result = await run({ ...options, progress });
   return {
     failures: result.failure === undefined ? [] : [result.failure],
@@ -53,7 +53,7 @@ async function runRounds(): Promise<Findings> {
   };
 }
 
-function replay(file: string): Findings {
+function replay(file: string): ProofResult {
   const history = fromText(readFileSync(file, "utf8"));
   const { kind, states } = check(history);
   const why = kind === "wrong" ? explain(history) : kind;

@@ -8,6 +8,7 @@ import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Api } from "../support/api.ts";
 import { type Holdings, leftBehind, megabytes, usedBytes } from "../support/holdings.ts";
+import type { ProofResult } from "../support/program.ts";
 import { Random } from "../support/random.ts";
 import { ServerProcess } from "../support/server-process.ts";
 import { liveAndDie } from "./churn-life.ts";
@@ -21,11 +22,6 @@ export interface ChurnOptions {
   readonly progress: (text: string) => void;
 }
 
-export interface ChurnResult {
-  readonly failures: readonly string[];
-  readonly figures: string;
-}
-
 const WIDTH = 8;
 const NAMES = 40;
 const GRAVEYARD = "graveyard";
@@ -34,7 +30,7 @@ const SLACK = { bytes: 20_000_000, timers: 2, sockets: 1 } as const;
 const CALM_MS = 20_000;
 
 /** Lets queues live and die; answers what they have left behind. */
-export async function churn(options: ChurnOptions): Promise<ChurnResult> {
+export async function churn(options: ChurnOptions): Promise<ProofResult> {
   const failures: string[] = [];
   const server = await ServerProcess.start({ isObserved: true });
   let again: ServerProcess | undefined;

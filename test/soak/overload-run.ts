@@ -10,6 +10,7 @@ import { Api } from "../support/api.ts";
 import { GoodClient, type Latency } from "../support/good-client.ts";
 import { megabytes } from "../support/holdings.ts";
 import { PipeClient } from "../support/pipe-client.ts";
+import type { ProofResult } from "../support/program.ts";
 import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import type { FloodCommand, FloodNotice, FloodOptions, FloodResult } from "./flood.ts";
 
@@ -22,11 +23,6 @@ export interface OverloadOptions {
   readonly aloneMs: number;
   readonly storage: StorageKind;
   readonly progress: (text: string) => void;
-}
-
-export interface OverloadResult {
-  readonly failures: readonly string[];
-  readonly figures: string;
 }
 
 // Small, so that a small flood goes beyond every one of them.
@@ -59,7 +55,7 @@ const BOUND_MS = 10_000;
 const QUIET = "quiet";
 
 /** Floods a server; answers what it could not bear. */
-export async function overload(options: OverloadOptions): Promise<OverloadResult> {
+export async function overload(options: OverloadOptions): Promise<ProofResult> {
   const failures: string[] = [];
   const server = await ServerProcess.start({ storage: options.storage, limits: LIMITS });
   const api = new Api(server.port);

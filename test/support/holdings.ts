@@ -1,5 +1,6 @@
-// What a process still holds once its garbage is gone, and how two such looks compare: what is
-// there after some work and was not before, beyond what chance explains, has been left behind.
+// What a process still holds once its garbage is gone, and how two such looks compare: what is there
+// after some work and was not before, beyond what chance explains, has been left behind. How to look
+// is observer.ts; it runs inside the process.
 
 /** Bytes, and numbers of handles. */
 export interface Holdings {

@@ -1,5 +1,6 @@
 // The options that the proof programs share, so that they mean the same everywhere: how a number is
-// read, the seed, and the storage of the server under test.
+// read, the seed, and the storage of the server under test. What is wrong is said by commander, which
+// ends the program before anything is started.
 
 import { InvalidArgumentError, Option } from "commander";
 import { freshSeed } from "./random.ts";

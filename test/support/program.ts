@@ -2,7 +2,8 @@
 // on stderr, prints one line on stdout at its end, which begins with its name and whether all was
 // well, and ends with 0 or 1. If it is interrupted it gives back what it has started and made.
 
-export interface Findings {
+/** What a proof program comes to. */
+export interface ProofResult {
   /** What is wrong; empty if all is well. */
   readonly failures: readonly string[];
   /** What was done and seen, for the last line. */
@@ -26,7 +27,7 @@ export function endOnSignals(): void {
 }
 
 /** Runs a check from beginning to end; what it throws is a failure as well. */
-export async function runProgram(name: string, check: () => Promise<Findings>): Promise<void> {
+export async function runProgram(name: string, check: () => Promise<ProofResult>): Promise<void> {
   endOnSignals();
   const { failures, figures } = await check().catch((error: Error) => {
     return { failures: [error.stack ?? error.message], figures: "broke off" };

@@ -1,4 +1,6 @@
 // Temporary directories that do not outlive the program, however it ends: also when it is interrupted.
+// A test that needs one for itself takes `temporaryDirectory` of server.ts, which goes with the test;
+// these go when they are removed, or with the program.
 
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
