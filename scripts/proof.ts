@@ -6,7 +6,9 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
+import { seedOption } from "../test/support/options.ts";
+import { conclude } from "../test/support/program.ts";
 
 interface Check {
   readonly name: string;
@@ -35,12 +37,6 @@ const CHECKS: readonly Check[] = [
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 
-function whole(text: string): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number >= 0) return number;
-  throw new InvalidArgumentError("use a whole number");
-}
-
 /** Runs one check; answers its summary and whether it held. */
 async function run({ name, command }: Check, seed: number): Promise<{ ok: boolean; line: string }> {
   const args = command.map((arg) => (arg === "SEED" ? String(seed) : arg));
@@ -60,7 +56,7 @@ async function run({ name, command }: Check, seed: number): Promise<{ ok: boolea
 
 const options = new Command("proof")
   .description("Run every long check of what docs/RELIABILITY.md promises")
-  .option("--seed <n>", "repeats the choices of a run", whole, Math.floor(Date.now() / 1000) % 1e6)
+  .addOption(seedOption())
   .option("--only <name>", `only those whose name has this in it: ${CHECKS.map((c) => c.name)}`)
   .parse()
   .opts<{ seed: number; only?: string }>();
@@ -76,6 +72,4 @@ for (const check of CHECKS) {
   if (!ok) failed++;
 }
 process.stdout.write(`${lines.join("\n")}\n`);
-const verdict = failed === 0 ? "ok" : `FAILED, ${failed} of ${lines.length} checks`;
-process.stdout.write(`proof: ${verdict}, seed ${options.seed}\n`);
-process.exitCode = failed === 0 ? 0 : 1;
+conclude("proof", failed === 0, `${failed} of ${lines.length} failed, seed ${options.seed}`);

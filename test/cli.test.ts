@@ -5,10 +5,14 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { temporaryDirectory } from "./support/server.ts";
+import {
+  ServerProcess,
+  type ServerProcessOptions,
+  StartRefused,
+} from "./support/server-process.ts";
 
 const COMMAND = fileURLToPath(new URL("../bin/querator.js", import.meta.url));
 const { version } = JSON.parse(
@@ -35,13 +39,10 @@ async function finish(
   return { code, stdout, stderr };
 }
 
-/** The address in the line that a server prints when it is ready. */
-async function ready(child: ChildProcess): Promise<string> {
-  for await (const line of createInterface({ input: child.stdout! })) {
-    const { address } = JSON.parse(line) as { address?: string };
-    if (address !== undefined) return address;
-  }
-  throw new Error("the server has ended");
+async function serve(t: TestContext, options: ServerProcessOptions): Promise<ServerProcess> {
+  const server = await ServerProcess.start(options);
+  t.after(() => server.dispose());
+  return server;
 }
 
 test("version prints the version", async (t) => {
@@ -105,9 +106,12 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   test(`server serves, keeps its data, and ends with 0 on ${signal}`, async (t) => {
-    const dir = temporaryDirectory(t);
-    const args = ["server", "--address", "127.0.0.1:0", "--data-dir", dir, "--log-format", "json"];
-    const post = async (address: string, path: string, body: object): Promise<string> => {
+    const dataDir = temporaryDirectory(t);
+    const post = async (
+      { address }: ServerProcess,
+      path: string,
+      body: object,
+    ): Promise<string> => {
       const response = await fetch(`${address}/v1/${path}`, {
         method: "POST",
         body: JSON.stringify(body),
@@ -115,44 +119,42 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
       });
       return response.text();
     };
-    const first = run(t, args);
-    const address = await ready(first);
-    const health = (await (await fetch(`${address}/health`)).json()) as object;
+    const first = await serve(t, { dataDir });
+    const health = (await (await fetch(`${first.address}/health`)).json()) as object;
     assert.deepEqual(
       { ...health, checks: undefined },
       { status: "pass", version, checks: undefined },
     );
     const queue = { queue_name: "q", lease_timeout: "1m", expire_timeout: "1h" };
     assert.equal(
-      await post(address, "queues.create", { ...queue, requested_partitions: 1 }),
+      await post(first, "queues.create", { ...queue, requested_partitions: 1 }),
       '{"code":200}',
     );
     const items = [{ utf8: "kept" }];
-    await post(address, "queue.produce", { queue_name: "q", request_timeout: "1s", items });
+    await post(first, "queue.produce", { queue_name: "q", request_timeout: "1s", items });
 
-    const second = await finish(run(t, args));
-    assert.equal(second.code, 1);
-    assert.match(second.stderr, /^Error: data directory '.*' is in use by another server/);
+    await assert.rejects(serve(t, { dataDir }), (error) => {
+      assert.ok(error instanceof StartRefused);
+      assert.equal(error.exit.code, 1);
+      assert.match(error.stderr, /^Error: data directory '.*' is in use by another server/);
+      return true;
+    });
 
-    first.kill(signal);
-    const [code] = (await once(first, "exit")) as [number | null];
-    assert.equal(code, 0);
+    assert.equal((await first.terminate(signal)).code, 0);
 
-    const again = run(t, args);
-    const listed = await post(await ready(again), "storage/items.list", { queue_name: "q" });
+    const again = await serve(t, { dataDir });
+    const listed = await post(again, "storage/items.list", { queue_name: "q" });
     assert.match(listed, new RegExp(Buffer.from("kept").toString("base64")));
     // Killed without a chance to clean up, it starts again all the same.
-    again.kill("SIGKILL");
-    await once(again, "exit");
-    const third = run(t, args);
-    const after = await post(await ready(third), "storage/items.list", { queue_name: "q" });
+    await again.kill();
+    const third = await serve(t, { dataDir });
+    const after = await post(third, "storage/items.list", { queue_name: "q" });
     assert.equal(after, listed);
   });
 }
 
 test("without --dev there are no endpoints for tests", async (t) => {
-  const child = run(t, ["server", "--address", "127.0.0.1:0", "--memory", "--log-format", "json"]);
-  const address = await ready(child);
+  const { address } = await serve(t, { storage: "memory" });
   for (const path of ["dev.clock", "dev.pause", "dev.resume"]) {
     const response = await fetch(`${address}/v1/${path}`, { method: "POST", body: "{}" });
     assert.equal(response.status, 501);

@@ -1,14 +1,13 @@
 // The package as it is published: built, packed, unpacked elsewhere, and run from there.
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
-import { once } from "node:events";
+import { execFileSync } from "node:child_process";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { temporaryDirectory } from "./support/server.ts";
+import { ServerProcess } from "./support/server-process.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -54,18 +53,10 @@ test("the packed package runs, and can be imported", async (t) => {
   const command = join(target, "bin/querator.js");
   const version = execFileSync(process.execPath, [command, "version"], { encoding: "utf8" });
   assert.match(version, /^querator \d+\.\d+\.\d+\n$/);
-  const args = ["server", "--address", "127.0.0.1:0", "--memory", "--log-format", "json"];
-  const child = spawn(process.execPath, [command, ...args], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  t.after(() => child.kill("SIGKILL"));
-  for await (const line of createInterface({ input: child.stdout })) {
-    const { address } = JSON.parse(line) as { address: string };
-    assert.equal((await fetch(`${address}/health`)).status, 200);
-    break;
-  }
-  child.kill("SIGTERM");
-  assert.deepEqual(await once(child, "exit"), [0, null]);
+  const server = await ServerProcess.start({ storage: "memory", command });
+  t.after(() => server.dispose());
+  assert.equal((await fetch(`${server.address}/health`)).status, 200);
+  assert.equal((await server.terminate()).code, 0);
 
   const program = `
     import { startServer } from "querator";

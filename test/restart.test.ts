@@ -4,22 +4,13 @@ import assert from "node:assert/strict";
 import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { startServer } from "../src/server.ts";
-import { payloads, SILENT, TestServer, temporaryDirectory } from "./support/server.ts";
-
-async function start(t: TestContext, dataDir: string): Promise<TestServer> {
-  const server = await startServer(
-    { address: "127.0.0.1:0", dataDir, dev: true },
-    { logger: SILENT },
-  );
-  t.after(() => server.stop());
-  return new TestServer(server);
-}
+import { payloads, SILENT, setup, type TestServer, temporaryDirectory } from "./support/server.ts";
 
 test("everything that was acknowledged is there after a restart, as it was", async (t) => {
   const dir = temporaryDirectory(t);
-  const first = await start(t, dir);
+  const first = await setup(t, { dataDir: dir });
   const { now } = await first.advance("0s");
   const later = new Date(Date.parse(now) + 600_000).toISOString();
   await first.createQueue("dead");
@@ -32,7 +23,7 @@ test("everything that was acknowledged is there after a restart, as it was", asy
   const [infoBefore, itemsBefore, scheduledBefore, statsBefore] = await look(first);
   await first.server.stop();
 
-  const second = await start(t, dir);
+  const second = await setup(t, { dataDir: dir });
   await second.ok("dev.clock", { now });
   const [info, listed, scheduled, stats] = await look(second);
   assert.deepEqual(info, infoBefore);
@@ -59,7 +50,7 @@ test("everything that was acknowledged is there after a restart, as it was", asy
 
 test("a lease goes on over a restart and ends at its deadline, not before", async (t) => {
   const dir = temporaryDirectory(t);
-  const first = await start(t, dir);
+  const first = await setup(t, { dataDir: dir });
   await first.createQueue("q", { lease_timeout: "1m" });
   const { now } = await first.advance("0s");
   const waiting = first.lease("q");
@@ -70,7 +61,7 @@ test("a lease goes on over a restart and ends at its deadline, not before", asyn
   await first.lease("q");
   await first.server.stop();
 
-  const second = await start(t, dir);
+  const second = await setup(t, { dataDir: dir });
   await second.ok("dev.clock", { now });
   await second.advance("59s");
   assert.equal((await second.stats("q")).total_leased, 2);
@@ -83,13 +74,13 @@ test("a lease goes on over a restart and ends at its deadline, not before", asyn
 
 test("ids go on where they ended, even if nothing is left", async (t) => {
   const dir = temporaryDirectory(t);
-  const first = await start(t, dir);
+  const first = await setup(t, { dataDir: dir });
   await first.createQueue("q");
   await first.produce("q", "a");
   const [before] = (await first.lease("q")).items;
   await first.complete("q", [before.id]);
   await first.server.stop();
-  const second = await start(t, dir);
+  const second = await setup(t, { dataDir: dir });
   await second.produce("q", "b");
   const [after] = (await second.lease("q")).items;
   assert.ok(after.id > before.id);
@@ -97,7 +88,7 @@ test("ids go on where they ended, even if nothing is left", async (t) => {
 
 test("a second server on the same directory is refused, also in the same process", async (t) => {
   const dir = temporaryDirectory(t);
-  await start(t, dir);
+  await setup(t, { dataDir: dir });
   await assert.rejects(startServer({ address: "127.0.0.1:0", dataDir: dir }, { logger: SILENT }), {
     message: `data directory '${dir}' is in use by another server; stop it, or choose another directory`,
   });
@@ -132,7 +123,7 @@ test("a log without its file is refused and left alone", async (t) => {
 
 test("a file that is gone, although there was data, is not made anew", async (t) => {
   const dir = temporaryDirectory(t);
-  const server = await start(t, dir);
+  const server = await setup(t, { dataDir: dir });
   await server.server.stop();
   const file = join(dir, "querator.db");
   for (const damage of [() => writeFileSync(file, ""), () => rmSync(file)]) {
@@ -145,7 +136,7 @@ test("a file that is gone, although there was data, is not made anew", async (t)
 
 test("a file of a later version is refused", async (t) => {
   const dir = temporaryDirectory(t);
-  const server = await start(t, dir);
+  const server = await setup(t, { dataDir: dir });
   await server.server.stop();
   const db = new DatabaseSync(join(dir, "querator.db"));
   db.exec("PRAGMA user_version = 99");
@@ -168,17 +159,17 @@ test("an address that is in use is refused, and the storage is let go", async (t
   const dir = temporaryDirectory(t);
   const other = join(dir, "other");
   mkdirSync(other);
-  const server = await start(t, join(dir, "one"));
+  const server = await setup(t, { dataDir: join(dir, "one") });
   const { port } = server.server;
   const address = `127.0.0.1:${port}`;
   await assert.rejects(startServer({ address, dataDir: other }, { logger: SILENT }), {
     message: `address ${address} is in use; stop what listens there, or choose another with --address`,
   });
-  await start(t, other);
+  await setup(t, { dataDir: other });
 });
 
 test("stopping answers what waits, reports failing health, and ends", async (t) => {
-  const server = await start(t, temporaryDirectory(t));
+  const server = await setup(t, { dataDir: temporaryDirectory(t) });
   await server.createQueue("q");
   const lease = { queue_name: "q", request_timeout: "10m", batch_size: 1, client_id: "c" };
   const waiting = server.call("queue.lease", lease);
@@ -190,7 +181,7 @@ test("stopping answers what waits, reports failing health, and ends", async (t) 
 });
 
 test("deleting a queue answers its waiting leases", async (t) => {
-  const server = await start(t, temporaryDirectory(t));
+  const server = await setup(t, { dataDir: temporaryDirectory(t) });
   await server.createQueue("q");
   const lease = { queue_name: "q", request_timeout: "10m", batch_size: 1, client_id: "c" };
   const waiting = server.call("queue.lease", lease);

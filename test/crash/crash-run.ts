@@ -3,13 +3,13 @@
 
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Random } from "../support/random.ts";
+import { keepScratch, makeScratch, removeScratch } from "../support/scratch.ts";
 import { Client } from "./client.ts";
 import { Host } from "./host.ts";
 import { Ledger } from "./ledger.ts";
 import { Load } from "./load.ts";
 import { QUEUE_PLANS } from "./queue-plan.ts";
-import { Random } from "./random.ts";
-import { keepScratch, makeScratch, removeScratch } from "./scratch.ts";
 import { judge, type Verdict } from "./verdict.ts";
 
 export interface ModeOptions {

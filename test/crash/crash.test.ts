@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
+import { freshSeed } from "../support/random.ts";
 import { killMode } from "./kill-mode.ts";
 import { BLIND_CUTS, cutUnderLoad } from "./power-mode.ts";
 import { NoCompiler } from "./powercut.ts";
-import { freshSeed } from "./random.ts";
 import { termMode } from "./term-mode.ts";
 
 const seed = freshSeed();

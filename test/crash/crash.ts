@@ -3,12 +3,13 @@
 // modes: kill (SIGKILL at random moments), term (SIGTERM under load),
 // full (the file system runs full), power (a power cut: what was not synced is gone).
 
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
+import { count, seedOption } from "../support/options.ts";
+import { conclude, endOnSignals, progress } from "../support/program.ts";
 import type { ModeOptions, ModeResult } from "./crash-run.ts";
 import { fullMode } from "./full-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { powerMode } from "./power-mode.ts";
-import { freshSeed } from "./random.ts";
 import { termMode } from "./term-mode.ts";
 
 const MODES: Readonly<Record<string, (options: ModeOptions) => Promise<ModeResult>>> = {
@@ -21,12 +22,6 @@ const MODES: Readonly<Record<string, (options: ModeOptions) => Promise<ModeResul
 // How many violations of each kind are shown.
 const SHOWN = 4;
 
-function whole(text: string): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number >= 0) return number;
-  throw new InvalidArgumentError("use a whole number");
-}
-
 const program = new Command("crash")
   .description("Show that a server that is killed loses nothing")
   .addOption(
@@ -34,10 +29,10 @@ const program = new Command("crash")
       .choices([...Object.keys(MODES), "all"])
       .default("kill"),
   )
-  .option("--kills <n>", "how often it happens", whole, 40)
-  .option("--life <ms>", "how long the server lives in between, at most", whole, 1_200)
+  .option("--kills <n>", "how often it happens", count, 40)
+  .option("--life <ms>", "how long the server lives in between, at most", count, 1_200)
   .option("--no-mount", "mode full: limit the size of files in place of mounting a small disk")
-  .option("--seed <n>", "fixes the choices, not the schedule", whole, freshSeed())
+  .addOption(seedOption())
   .parse();
 const { mode, kills, life, mount, seed } = program.opts<{
   mode: string;
@@ -47,12 +42,8 @@ const { mode, kills, life, mount, seed } = program.opts<{
   seed: number;
 }>();
 
-// So that whatever was started or mounted is given back.
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
+endOnSignals();
 
-const progress = (text: string): void => {
-  process.stderr.write(`${text}\n`);
-};
 const results: ModeResult[] = [];
 for (const [name, run] of Object.entries(MODES)) {
   if (mode !== "all" && mode !== name) continue;
@@ -71,6 +62,7 @@ for (const [kind, ofKind] of kinds) {
   if (ofKind.length > SHOWN) progress(`and ${ofKind.length - SHOWN} more of "${kind}"`);
 }
 const figures = results.map((result) => `${result.mode}: ${result.figures}`).join("; ");
-const verdict = violations.length === 0 ? "ok" : `FAILED with ${violations.length} violations`;
-process.stdout.write(`crash: ${verdict}, seed ${seed}; ${figures}\n`);
-process.exit(violations.length === 0 ? 0 : 1);
+const isOk = violations.length === 0;
+const verdict = isOk ? "" : `${violations.length} violations, `;
+conclude("crash", isOk, `${verdict}seed ${seed}; ${figures}`);
+process.exit();

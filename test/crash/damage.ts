@@ -16,8 +16,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import type { Random } from "../support/random.ts";
 import type { History } from "./history.ts";
-import type { Random } from "./random.ts";
 
 const PAGE = 4_096;
 const WAL_HEADER = 32;

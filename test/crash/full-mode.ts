@@ -5,9 +5,9 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { makeScratch, removeScratch } from "../support/scratch.ts";
+import { StartRefused } from "../support/server-process.ts";
 import { CrashRun, figuresOf, type ModeOptions, type ModeResult } from "./crash-run.ts";
-import { makeScratch, removeScratch } from "./scratch.ts";
-import { StartRefused } from "./server-process.ts";
 import { makeSmallDisk, type SmallDisk } from "./small-disk.ts";
 
 // How long the server may take to notice that the disk is full, or that it is not any more.
@@ -73,9 +73,9 @@ class FullDisk {
     if (await this.#within(NOTICE_MS, () => load.storageFailures > before)) this.#noticed++;
     await sleep(random.below(FULL_MS));
     this.#disk.fill(host.server); // what was let go since is full again
-    if (host.server.hasEnded)
+    if (host.server.end !== undefined)
       ledger.violation("full", `the server has ended: ${host.server.stderr}`);
-    if (random.chance(DIES_WHILE_FULL) || host.server.hasEnded) await this.#dieAndStart();
+    if (random.chance(DIES_WHILE_FULL) || host.server.end !== undefined) await this.#dieAndStart();
     this.#disk.free(host.server);
     const { acked } = load;
     if (await this.#within(RECOVER_MS, () => load.acked > acked + 20)) return;

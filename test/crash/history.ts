@@ -6,10 +6,10 @@
 
 import { cpSync } from "node:fs";
 import { join } from "node:path";
+import type { Random } from "../support/random.ts";
 import { Client } from "./client.ts";
 import { Host } from "./host.ts";
 import { makePayload, readSerial } from "./payload.ts";
-import type { Random } from "./random.ts";
 
 /** An item as storage/items.list tells it. */
 export interface ListedItem {

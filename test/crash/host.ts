@@ -2,7 +2,7 @@
 // started again after each death. Clients ask here where the server is, and wait while it is down,
 // as nothing may be sent to a port on which nobody listens. What the server logs as a failure is kept.
 
-import { type Exit, ServerProcess, StartRefused } from "./server-process.ts";
+import { type Exit, ServerProcess, StartRefused } from "../support/server-process.ts";
 
 // How often a start is tried if the port is still taken.
 const PORT_TRIES = 20;
@@ -79,7 +79,8 @@ export class Host {
 
   /** Waits until a process is ready, and sends the clients there. */
   async serve(server: ServerProcess): Promise<void> {
-    this.#port = await server.ready;
+    await server.ready;
+    this.#port = server.port;
     this.longestStartMs = Math.max(this.longestStartMs, performance.now() - server.spawnedAt);
     this.#isUp = true;
     for (const { resolve } of this.#waiting.splice(0)) resolve(this.#port);
@@ -102,7 +103,7 @@ export class Host {
 
   /** Kills what still runs, if anything does. */
   async end(): Promise<void> {
-    if (this.#server?.hasEnded === false) await this.kill();
+    if (this.#server !== undefined && this.#server.end === undefined) await this.kill();
   }
 
   async terminate(): Promise<Exit & { readonly ms: number }> {

@@ -3,11 +3,11 @@
 // An answer that nothing here can have caused is a violation.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Random } from "../support/random.ts";
 import type { Answer, Client } from "./client.ts";
 import type { Delivery, LeaseReply, Ledger, Outcome } from "./ledger.ts";
 import { makePayload } from "./payload.ts";
 import { createRequest, type EndingKind, type QueuePlan } from "./queue-plan.ts";
-import type { Random } from "./random.ts";
 
 export interface LoadOptions {
   readonly client: Client;

@@ -6,11 +6,11 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Random } from "../support/random.ts";
+import { makeScratch, removeScratch } from "../support/scratch.ts";
+import { ServerProcess, StartRefused } from "../support/server-process.ts";
 import { CrashRun, figuresOf, type ModeOptions, type ModeResult } from "./crash-run.ts";
 import { PowerCut, type Survival } from "./powercut.ts";
-import { Random } from "./random.ts";
-import { makeScratch, removeScratch } from "./scratch.ts";
-import { ServerProcess, StartRefused } from "./server-process.ts";
 
 // Cuts that a server without fsync may survive by luck, before the proof is held to be blind.
 export const BLIND_CUTS = 5;

@@ -15,7 +15,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Random } from "./random.ts";
+import type { Random } from "../support/random.ts";
 
 const SOURCE = fileURLToPath(new URL("powercut.c", import.meta.url));
 const PENDING = ".pending-";

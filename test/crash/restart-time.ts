@@ -5,12 +5,14 @@
 import { statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
+import { count } from "../support/options.ts";
+import { conclude, endOnSignals, progress } from "../support/program.ts";
+import { makeScratch, removeScratch } from "../support/scratch.ts";
 import { Client } from "./client.ts";
 import { call } from "./history.ts";
 import { Host } from "./host.ts";
 import { makePayload } from "./payload.ts";
-import { makeScratch, removeScratch } from "./scratch.ts";
 
 const BATCH = 1_000;
 const READY_MS_MAX = 1_000;
@@ -26,17 +28,11 @@ interface Start {
   readonly leaseMs: number;
 }
 
-function positive(text: string): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number > 0) return number;
-  throw new InvalidArgumentError("use a whole number above 0");
-}
-
 const program = new Command("restart-time")
   .description("Measure how long a start takes after a kill")
-  .option("--items <n>", "how many items wait", positive, 1_000_000)
-  .option("--leased <n>", "how many are leased in the last row", positive, 100_000)
-  .option("--starts <n>", "how often each row is started", positive, 7)
+  .option("--items <n>", "how many items wait", count, 1_000_000)
+  .option("--leased <n>", "how many are leased in the last row", count, 100_000)
+  .option("--starts <n>", "how often each row is started", count, 7)
   .option("--dir <dir>", "where the data lies; on a real disk", tmpdir())
   .parse();
 const { items, leased, starts, dir } = program.opts<{
@@ -46,11 +42,7 @@ const { items, leased, starts, dir } = program.opts<{
   dir: string;
 }>();
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
-
-const progress = (text: string): void => {
-  process.stderr.write(`${text}\n`);
-};
+endOnSignals();
 
 async function fill(client: Client, { waiting, leased }: Row): Promise<void> {
   await call(client, "queues.create", {
@@ -141,7 +133,5 @@ for (const row of rows) {
     progress((error as Error).stack ?? String(error));
   }
 }
-process.stdout.write(
-  `restart-time: ${isOk ? "ok" : "FAILED"}, medians of ${starts} starts after a kill; ${figures.join("; ")}\n`,
-);
-process.exit(isOk ? 0 : 1);
+conclude("restart-time", isOk, `medians of ${starts} starts after a kill; ${figures.join("; ")}`);
+process.exit();

@@ -5,7 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import type { ServerProcess } from "./server-process.ts";
+import type { ServerProcess } from "../support/server-process.ts";
 
 const SIZE = "64m";
 // With a limit instead of a full disk: what the server may still write.
@@ -97,6 +97,6 @@ class LimitedDisk implements SmallDisk {
 }
 
 function limit(server: ServerProcess, fsize: string): void {
-  if (server.hasEnded) return;
+  if (server.end !== undefined) return;
   execFileSync("prlimit", ["--pid", String(server.pid), `--fsize=${fsize}`], { stdio: "pipe" });
 }

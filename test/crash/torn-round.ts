@@ -5,6 +5,9 @@
 
 import { cpSync } from "node:fs";
 import { join } from "node:path";
+import type { Random } from "../support/random.ts";
+import { makeScratch, removeScratch } from "../support/scratch.ts";
+import { StartRefused } from "../support/server-process.ts";
 import { Client } from "./client.ts";
 import type { Damage } from "./damage.ts";
 import {
@@ -19,9 +22,6 @@ import {
 } from "./history.ts";
 import { Host } from "./host.ts";
 import { readSerial } from "./payload.ts";
-import type { Random } from "./random.ts";
-import { makeScratch, removeScratch } from "./scratch.ts";
-import { StartRefused } from "./server-process.ts";
 
 /** whole: nothing is lost. older: the state of an earlier commit. partly: some answers are 454. */
 export type TornOutcome = "whole" | "older" | "partly" | "refused" | "WRONG";

@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { freshSeed, Random } from "../support/random.ts";
 import { temporaryDirectory } from "../support/server.ts";
 import { DAMAGES } from "./damage.ts";
 import { type History, makeHistory } from "./history.ts";
-import { freshSeed, Random } from "./random.ts";
 import { tornRound } from "./torn-round.ts";
 
 const seed = freshSeed();

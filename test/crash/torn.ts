@@ -2,11 +2,13 @@
 // server serves what was committed, or refuses to start with a message that helps, or answers 454 for
 // what it cannot read. It never serves wrong data.
 
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
+import { count, positive, seedOption } from "../support/options.ts";
+import { conclude, endOnSignals, progress } from "../support/program.ts";
+import { Random } from "../support/random.ts";
+import { makeScratch, removeScratch } from "../support/scratch.ts";
 import { DAMAGES } from "./damage.ts";
 import { makeHistory } from "./history.ts";
-import { freshSeed, Random } from "./random.ts";
-import { makeScratch, removeScratch } from "./scratch.ts";
 import { type TornOutcome, type TornRound, tornRound } from "./torn-round.ts";
 
 // Rounds that one history serves, and its commits.
@@ -14,18 +16,12 @@ const ROUNDS_OF_A_HISTORY = 100;
 const STEPS = 250;
 const OUTCOMES: readonly TornOutcome[] = ["whole", "older", "partly", "refused", "WRONG"];
 
-function whole(text: string): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number >= 0) return number;
-  throw new InvalidArgumentError("use a whole number");
-}
-
 const program = new Command("torn")
   .description("Show what a server does with data files that are damaged")
-  .option("--rounds <n>", "how often something is damaged", whole, 300)
-  .option("--seconds <n>", "go on for so long, in place of a number of rounds", whole)
+  .option("--rounds <n>", "how often something is damaged", count, 300)
+  .option("--seconds <n>", "go on for so long, in place of a number of rounds", positive)
   .option("--only <kinds>", "kinds of damage, by the beginning of their names, with commas", "")
-  .option("--seed <n>", "fixes the damage", whole, freshSeed())
+  .addOption(seedOption())
   .parse();
 const { rounds, seconds, only, seed } = program.opts<{
   rounds: number;
@@ -37,13 +33,13 @@ const end = seconds === undefined ? undefined : performance.now() + seconds * 1_
 const kinds = DAMAGES.filter(({ name }) => only.split(",").some((each) => name.startsWith(each)));
 if (kinds.length === 0) program.error(`error: --only ${only}: there is no such damage`);
 
-for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
+endOnSignals();
 
 const random = new Random(seed);
 const results: TornRound[] = [];
 let trouble = "";
 const goesOn = (): boolean =>
-  end === undefined ? results.length < rounds : performance.now() < end;
+  end === undefined ? results.length < rounds : results.length === 0 || performance.now() < end; // making a history takes time as well
 while (goesOn() && trouble === "") {
   const directory = makeScratch();
   try {
@@ -54,31 +50,35 @@ while (goesOn() && trouble === "") {
       results.push(result);
       if (result.outcome !== "WRONG") continue;
       const what = `${result.damage} (${result.done})`;
-      process.stderr.write(`round ${results.length}: ${what}\n  ${result.details.join("\n  ")}\n`);
+      progress(`round ${results.length}: ${what}\n  ${result.details.join("\n  ")}`);
     }
   } catch (error) {
     trouble = (error as Error).stack ?? String(error);
-    process.stderr.write(`${trouble}\n`);
+    progress(trouble);
   } finally {
     removeScratch(directory);
   }
-  process.stderr.write(`${results.length} rounds\n`);
+  progress(`${results.length} rounds`);
 }
 
-const count = (outcome: TornOutcome, damage?: string): number =>
+const ended = (outcome: TornOutcome, damage?: string): number =>
   results.filter((r) => r.outcome === outcome && (damage ?? r.damage) === r.damage).length;
 for (const { name } of kinds) {
-  const counts = OUTCOMES.map((outcome) => `${outcome} ${count(outcome, name)}`);
-  process.stderr.write(`${name.padEnd(18)} ${counts.join(", ")}\n`);
+  const counts = OUTCOMES.map((outcome) => `${outcome} ${ended(outcome, name)}`);
+  progress(`${name.padEnd(18)} ${counts.join(", ")}`);
 }
 const refusals = new Set(
   results
     .filter(({ outcome }) => outcome === "refused")
     .map(({ details }) => details[0]!.replaceAll(/'[^']*\//g, "'")),
 );
-for (const refusal of refusals) process.stderr.write(`${refusal}\n`);
-const isOk = results.length > 0 && count("WRONG") === 0 && trouble === "";
-process.stdout.write(
-  `torn: ${isOk ? "ok" : "FAILED"}, seed ${seed}; ${results.length} damaged directories: ${count("whole")} lost nothing, ${count("older")} went back to an earlier commit, ${count("partly")} served in part, ${count("refused")} refused, ${count("WRONG")} wrong\n`,
+for (const refusal of refusals) progress(refusal);
+const isOk = results.length > 0 && ended("WRONG") === 0 && trouble === "";
+conclude(
+  "torn",
+  isOk,
+  `seed ${seed}; ${results.length} damaged directories: ${ended("whole")} lost nothing, ` +
+    `${ended("older")} went back to an earlier commit, ${ended("partly")} served in part, ` +
+    `${ended("refused")} refused, ${ended("WRONG")} wrong`,
 );
-process.exit(isOk ? 0 : 1);
+process.exit();

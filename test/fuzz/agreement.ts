@@ -5,11 +5,11 @@
 
 import { isDeepStrictEqual } from "node:util";
 import type { JsonValue } from "@bufbuild/protobuf";
+import type { PipeClient } from "../support/pipe-client.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { FORMATS, type Input, requestTo } from "./input.ts";
 import { type Fault, isFault, isUnknown, type Judged, judge } from "./judge.ts";
 import { type Entry, toJson, toProtobuf } from "./message-tree.ts";
-import type { PipeClient } from "./pipe-client.ts";
 import type { Sender } from "./sender.ts";
 import { readState, somethingWasDue } from "./visible-state.ts";
 

@@ -1,9 +1,9 @@
-// What an attack is, and the tools that all of them use: sockets whose errors are expected, requests
-// as text, and reading what comes. Attacks run in a process of their own, so that neither the server
+// What an attack is, and the tools that all of them use: sockets whose errors are expected, and
+// reading what comes. Attacks run in a process of their own, so that neither the server
 // nor the well-behaved client shares their sockets and their event loop.
 
 import { connect, type Socket } from "node:net";
-import type { Random } from "./random.ts";
+import type { Random } from "../support/random.ts";
 
 /**
  * Begins an attack and resolves when it is at its full strength; it goes on until what it answers is
@@ -69,15 +69,6 @@ export async function reset(sockets: readonly Socket[]): Promise<void> {
       else socket.destroy();
       return closed;
     }),
-  );
-}
-
-/** A request as text. */
-export function request(path: string, body: object | string, headers = ""): string {
-  const text = typeof body === "string" ? body : JSON.stringify(body);
-  return (
-    `POST /v1/${path} HTTP/1.1\r\nHost: querator\r\nContent-Type: application/json\r\n` +
-    `${headers}Content-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`
   );
 }
 

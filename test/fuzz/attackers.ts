@@ -2,9 +2,9 @@
 // the attack is at its full strength, and at the end what it has seen. It ends with the process that
 // started it.
 
+import { Random } from "../support/random.ts";
 import type { AttackContext, AttackReport } from "./attack.ts";
 import { ATTACKS } from "./attacks.ts";
-import { Random } from "./random.ts";
 
 export type Command =
   | {

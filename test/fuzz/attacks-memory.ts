@@ -3,7 +3,8 @@
 // The quick form relies on the small limits that hostile-run.ts gives its server.
 
 import type { Socket } from "node:net";
-import { Api } from "./api.ts";
+import { Api } from "../support/api.ts";
+import { requestText } from "../support/http-text.ts";
 import {
   type Attack,
   type AttackContext,
@@ -11,7 +12,6 @@ import {
   open,
   openMany,
   readAll,
-  request,
   reset,
   sleep,
   statusesIn,
@@ -33,7 +33,7 @@ async function expectRoom(context: AttackContext): Promise<void> {
   const large = produceText("utf8", 1_000_000);
   let seen = "";
   for (let i = 0; i < 100 && seen !== "200"; i++) {
-    const { status, body } = await api.post("queue.produce", large);
+    const { status, body } = await api.call("queue.produce", large);
     seen = status === 200 ? "200" : JSON.stringify(body);
     if (status !== 200) await sleep(50);
   }
@@ -43,12 +43,12 @@ async function expectRoom(context: AttackContext): Promise<void> {
 
 /** Many large bodies at once, all but their last byte; that comes at the end. */
 export const largeBodies: Attack = async (context) => {
-  const produce = request("queue.produce", produceText("utf8", 4_900_000));
+  const produce = requestText("queue.produce", produceText("utf8", 4_900_000));
   const padding = " ".repeat(context.quick ? 8_000_000 : 60_000_000);
   const imported = `{"queue_name":"${TARGET}","items":[{"kind":"x"}]${padding}}`;
   const sockets = await openMany(context.port, context.quick ? 16 : 400);
   const replies = sockets.map((socket, i) => {
-    const text = i % 8 === 7 ? request("storage/items.import", imported) : produce;
+    const text = i % 8 === 7 ? requestText("storage/items.import", imported) : produce;
     socket.write(text.slice(0, -1));
     return { read: readAll(socket, 30_000, WHOLE_REPLY), last: text.slice(-1) };
   });
@@ -76,13 +76,13 @@ async function fillTarget(context: AttackContext): Promise<void> {
   const api = new Api(context.port);
   const [items, bytes] = context.quick ? [8, 500_000] : [16, 1_000_000];
   for (let i = 0; i < items; i++) {
-    const { status } = await api.post("queue.produce", produceText("utf8", bytes));
+    const { status } = await api.call("queue.produce", produceText("utf8", bytes));
     if (status !== 200) context.fail(`preparing got ${status}`);
   }
   api.close();
 }
 
-const LIST = request("storage/items.list", { queue_name: TARGET });
+const LIST = requestText("storage/items.list", { queue_name: TARGET });
 
 /** Clients that ask for large replies, all at once, and read nothing. */
 export const neverRead: Attack = async (context) => {
@@ -91,7 +91,7 @@ export const neverRead: Attack = async (context) => {
   for (const [i, socket] of sockets.entries()) {
     socket.pause();
     const lease = { queue_name: TARGET, client_id: `c${i}`, batch_size: 2, request_timeout: "1m" };
-    socket.write(i % 10 === 9 ? request("queue.lease", lease) : LIST);
+    socket.write(i % 10 === 9 ? requestText("queue.lease", lease) : LIST);
   }
   return async () => {
     context.count("connections that read nothing", sockets.length);
@@ -144,7 +144,7 @@ export const vanishingLeases: Attack = async (context) => {
   const sockets = await openMany(context.port, context.quick ? 300 : 5_000);
   for (const [i, socket] of sockets.entries()) {
     const lease = { queue_name: TARGET, client_id: `c${i}`, batch_size: 5, request_timeout: "5m" };
-    socket.write(request("queue.lease", lease));
+    socket.write(requestText("queue.lease", lease));
   }
   const api = new Api(context.port);
   await waitForLeases(context, api, sockets.length);
@@ -202,8 +202,8 @@ export const largeTexts: Attack = async (context) => {
   const [items, bytes, most] = context.quick
     ? [8, 500_000, 3_000_000]
     : [40, 4_900_000, 40_000_000];
-  const api = new Api(context.port, 120_000);
-  for (let i = 0; i < items; i++) await api.post("queue.produce", produceText("reference", bytes));
+  const api = new Api(context.port, { waitMs: 120_000 });
+  for (let i = 0; i < items; i++) await api.call("queue.produce", produceText("reference", bytes));
   const lease = { queue_name: TARGET, client_id: "c", batch_size: 1_000, request_timeout: "10s" };
   const size = async (path: string, asked: object): Promise<number> => {
     const { status, body } = await api.call(path, asked);

@@ -2,15 +2,8 @@
 // versions - which must be answered, and with what is no HTTP at all, which must be refused or cut off
 // at once and never more than that.
 
-import {
-  type Attack,
-  type AttackContext,
-  keepUp,
-  open,
-  readAll,
-  request,
-  reset,
-} from "./attack.ts";
+import { requestText } from "../support/http-text.ts";
+import { type Attack, type AttackContext, keepUp, open, readAll, reset } from "./attack.ts";
 
 const INFO = { queue_name: "good" };
 const TEXT = JSON.stringify(INFO);
@@ -21,10 +14,18 @@ const CLOSE = "Connection: close\r\n";
 const LENGTH = `Content-Length: ${TEXT.length}\r\n\r\n${TEXT}`;
 
 const ROWS: readonly (readonly [what: string, sent: string | Buffer, expected: RegExp])[] = [
-  ["upgrade to a web socket", request("queues.info", INFO, `Upgrade: websocket\r\n${CLOSE}`), FINE],
+  [
+    "upgrade to a web socket",
+    requestText("queues.info", INFO, `Upgrade: websocket\r\n${CLOSE}`),
+    FINE,
+  ],
   [
     "upgrade to HTTP/2",
-    request("queues.info", INFO, `Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n${CLOSE}`),
+    requestText(
+      "queues.info",
+      INFO,
+      `Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n${CLOSE}`,
+    ),
     FINE,
   ],
   [
@@ -33,7 +34,7 @@ const ROWS: readonly (readonly [what: string, sent: string | Buffer, expected: R
     FINE,
   ],
   ["HTTP/1.0", `POST /v1/queues.info HTTP/1.0\r\n${LENGTH}`, FINE],
-  ["another expectation", request("queues.info", INFO, `Expect: wonders\r\n${CLOSE}`), REFUSED],
+  ["another expectation", requestText("queues.info", INFO, `Expect: wonders\r\n${CLOSE}`), REFUSED],
   ["CONNECT", "CONNECT good:80 HTTP/1.1\r\nHost: good:80\r\n\r\n", REFUSED],
   [
     "two lengths",
@@ -87,7 +88,7 @@ async function exchange(
 // The body follows once the server has asked for it.
 async function expectContinue(context: AttackContext): Promise<void> {
   const socket = await open(context.port);
-  const whole = request("queues.info", INFO, `Expect: 100-continue\r\n${CLOSE}`);
+  const whole = requestText("queues.info", INFO, `Expect: 100-continue\r\n${CLOSE}`);
   const read = readAll(socket, 3_000);
   socket.once("data", () => socket.write(TEXT));
   socket.write(whole.slice(0, -TEXT.length));

@@ -3,13 +3,13 @@
 // order.
 
 import type { Socket } from "node:net";
+import { requestText } from "../support/http-text.ts";
 import {
   type Attack,
   type AttackContext,
   keepUp,
   open,
   readAll,
-  request,
   reset,
   sleep,
   statusesIn,
@@ -96,7 +96,7 @@ export const headerFlood: Attack = async (context) => {
 /** Hundreds of requests at once on a connection; on some nobody reads the replies. */
 export const pipelined: Attack = async (context) => {
   const many = context.quick ? 200 : 1_000;
-  const stats = request("queue.stats", { queue_name: "good" });
+  const stats = requestText("queue.stats", { queue_name: "good" });
   const end = keepUp(context.quick ? 2 : 8, async () => {
     const socket = await open(context.port);
     const statuses = statusesIn(await pour(socket, stats.repeat(many), [lastRequest()]));
@@ -121,12 +121,12 @@ export const pipelined: Attack = async (context) => {
 
 // The reply to it ends the connection, so that reading it all has an end.
 function lastRequest(): string {
-  return request("queue.stats", { queue_name: "good" }, "Connection: close\r\n");
+  return requestText("queue.stats", { queue_name: "good" }, "Connection: close\r\n");
 }
 
 /** Connections opened and reset, many a second: before, within and after a request. */
 export const storm: Attack = async (context) => {
-  const produce = request("queue.produce", {
+  const produce = requestText("queue.produce", {
     queue_name: TARGET,
     request_timeout: "10s",
     items: [{ utf8: "from the storm" }],

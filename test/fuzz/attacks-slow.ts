@@ -4,7 +4,8 @@
 
 import { readFileSync } from "node:fs";
 import type { Socket } from "node:net";
-import { type Attack, open, openMany, request, reset, sleep } from "./attack.ts";
+import { requestText } from "../support/http-text.ts";
+import { type Attack, open, openMany, reset, sleep } from "./attack.ts";
 
 // What this process needs beside the connections of an attack.
 const SPARE_FILES = 500;
@@ -56,7 +57,7 @@ export const slowSenders: Attack = async (context) => {
 
 /** Clients that say goodbye in the middle of a request and stay. */
 export const halfOpen: Attack = async (context) => {
-  const whole = request("queues.info", { queue_name: "good" });
+  const whole = requestText("queues.info", { queue_name: "good" });
   const beginnings = [
     "",
     "POST /v1/queue",
@@ -96,7 +97,7 @@ export const idle: Attack = async (context) => {
     // Each of them can still be used.
     for (const socket of left.slice(0, 5)) {
       const answered = new Promise((resolve) => socket.once("data", resolve));
-      socket.write(request("queues.info", { queue_name: "good" }));
+      socket.write(requestText("queues.info", { queue_name: "good" }));
       const answer = await Promise.race([answered, sleep(10_000)]);
       if (!String(answer).startsWith("HTTP/1.1 200")) context.fail(`idle, then ${String(answer)}`);
     }

@@ -3,8 +3,8 @@
 // types, malformed values, deep nesting.
 
 import { WireType } from "@bufbuild/protobuf/wire";
+import type { Random } from "../support/random.ts";
 import { type Entry, type Odd, odd, type Value } from "./message-tree.ts";
-import type { Random } from "./random.ts";
 
 const TEXTS: readonly string[] = [
   ...[

@@ -3,12 +3,13 @@
 // was deleted and its garbage collected.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Holdings, megabytes, usedBytes } from "../support/holdings.ts";
+import type { ProofResult } from "../support/program.ts";
+import { Random } from "../support/random.ts";
+import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import { allEndpoints } from "./endpoints.ts";
 import { Findings } from "./findings.ts";
 import { FuzzSession, type SessionOptions } from "./fuzz-session.ts";
-import type { Holdings } from "./observer.ts";
-import { Random } from "./random.ts";
-import { megabytes, ServerProcess } from "./server-process.ts";
 
 export interface FuzzOptions {
   readonly seed: number;
@@ -16,12 +17,6 @@ export interface FuzzOptions {
   /** The end of the path of the only endpoint to fuzz. */
   readonly endpoint?: string;
   readonly progress: (text: string) => void;
-}
-
-export interface FuzzResult {
-  /** What is wrong, each with what is needed to see it again. */
-  readonly failures: readonly string[];
-  readonly figures: string;
 }
 
 /** Servers that are fuzzed at the same time: much of it is waiting. */
@@ -37,7 +32,7 @@ const RSS_SLACK = 300_000_000;
 const SWEEP_MS = 200;
 
 /** Fuzzes for as long as it is told; answers what is wrong. */
-export async function fuzz(options: FuzzOptions): Promise<FuzzResult> {
+export async function fuzz(options: FuzzOptions): Promise<ProofResult> {
   const all = await allEndpoints();
   const { endpoint = "" } = options;
   const endpoints = all.filter(({ path }) => path.endsWith(endpoint));
@@ -59,11 +54,11 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzResult> {
 
 // Answers what the server held, for the summary.
 async function fuzzServer(
-  storage: "memory" | "sqlite",
+  storage: StorageKind,
   { seconds, progress }: FuzzOptions,
   options: SessionOptions,
 ): Promise<string> {
-  const server = await ServerProcess.start({ storage });
+  const server = await ServerProcess.start({ storage, isObserved: true });
   const session = new FuzzSession(server, options);
   const start = performance.now();
   const { findings } = options;
@@ -83,7 +78,7 @@ async function fuzzServer(
     }
     const end = await atRest(server, session);
     judgeMemory(storage, warm ?? end, end, findings);
-    return `${megabytes(sum(warm ?? end))} warm, ${megabytes(sum(end))} at the end`;
+    return `${megabytes(usedBytes(warm ?? end))} warm, ${megabytes(usedBytes(end))} at the end`;
   } catch (error) {
     const detail = `${(error as Error).message}; the server: ${server.end ?? "is there"}`;
     findings.found({ kind: `the run on ${storage} broke off`, detail }, []);
@@ -100,15 +95,11 @@ async function atRest(server: ServerProcess, session: FuzzSession): Promise<Hold
   return server.holdings();
 }
 
-const sum = ({ heap, external }: Holdings): number => heap + external;
-
 function judgeMemory(storage: string, warm: Holdings, end: Holdings, findings: Findings): void {
   const grows =
-    sum(end) > sum(warm) * HEAP_FACTOR + HEAP_SLACK || end.rss > warm.rss * RSS_FACTOR + RSS_SLACK;
+    usedBytes(end) > usedBytes(warm) * HEAP_FACTOR + HEAP_SLACK ||
+    end.rss > warm.rss * RSS_FACTOR + RSS_SLACK;
   if (!grows) return;
-  for (const path of findings.neverAccepted) {
-    findings.found({ kind: `${path} never accepts anything`, detail: "the fuzzer is blind" }, []);
-  }
   const figures = `${JSON.stringify(warm)} after the warm-up, ${JSON.stringify(end)} at the end`;
   findings.found({ kind: `memory of the server grows, on ${storage}`, detail: figures }, []);
 }

@@ -4,18 +4,18 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { JsonValue } from "@bufbuild/protobuf";
+import { Api } from "../support/api.ts";
+import { PipeClient } from "../support/pipe-client.ts";
+import type { Random } from "../support/random.ts";
+import type { ServerProcess } from "../support/server-process.ts";
 import { agree } from "./agreement.ts";
-import { Api } from "./api.ts";
 import type { Endpoint } from "./endpoints.ts";
 import type { Findings } from "./findings.ts";
 import type { Input } from "./input.ts";
 import { type Fault, isFault, type Judged, judge } from "./judge.ts";
 import { makeInput, makePortable } from "./make-input.ts";
-import { PipeClient } from "./pipe-client.ts";
-import type { Random } from "./random.ts";
 import { Refusals } from "./refusals.ts";
 import { Sender } from "./sender.ts";
-import type { ServerProcess } from "./server-process.ts";
 import { shrink } from "./shrink.ts";
 import { BASE_QUEUES, type Focus, PASSING_QUEUES } from "./valid-message.ts";
 import { freshWorld, isWorn, readState } from "./visible-state.ts";

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { freshSeed } from "../support/random.ts";
 import { fuzz } from "./fuzz-run.ts";
-import { freshSeed } from "./random.ts";
 
 test("whatever is sent gets a well-formed answer, and what is refused changes nothing", async () => {
   const seed = freshSeed();

@@ -5,13 +5,14 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { Api } from "./api.ts";
+import { Api } from "../support/api.ts";
+import { GoodClient, type Latency } from "../support/good-client.ts";
+import { type Holdings, leftBehind, megabytes } from "../support/holdings.ts";
+import type { ProofResult } from "../support/program.ts";
+import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import { type AttackReport, sleep, TARGET } from "./attack.ts";
 import type { Command, Notice } from "./attackers.ts";
 import { ATTACKS } from "./attacks.ts";
-import { GoodClient, type Latency } from "./good-client.ts";
-import type { Holdings } from "./observer.ts";
-import { megabytes, ServerProcess } from "./server-process.ts";
 
 export interface HostileOptions {
   readonly seed: number;
@@ -21,13 +22,8 @@ export interface HostileOptions {
   readonly secondsEach: number;
   /** Parts of the names of the only attacks to make. */
   readonly only?: readonly string[];
-  readonly storage: "memory" | "sqlite";
+  readonly storage: StorageKind;
   readonly progress: (text: string) => void;
-}
-
-export interface HostileResult {
-  readonly failures: readonly string[];
-  readonly figures: string;
 }
 
 const BOUND_MS = 10_000;
@@ -48,12 +44,10 @@ const REQUEST_BYTES = { quick: QUICK_LIMITS["request-bytes"], long: 256 * 1024 *
 const RISE_FACTOR = 6;
 const RISE_SLACK = 400_000_000;
 /** What may be left once the garbage is gone. */
-const LEFT_MAX = 30_000_000;
-const SOCKETS_SLACK = 1;
-const TIMERS_SLACK = 5;
+const SLACK = { bytes: 30_000_000, timers: 5, sockets: 1 } as const;
 
 /** Makes the attacks one after the other; answers what is wrong. */
-export async function hostile(options: HostileOptions): Promise<HostileResult> {
+export async function hostile(options: HostileOptions): Promise<ProofResult> {
   const { only = [""] } = options;
   const names = Object.keys(ATTACKS).filter((name) => only.some((part) => name.includes(part)));
   if (names.length === 0) throw new Error(`there is no attack called ${only.join()}`);
@@ -129,7 +123,11 @@ class Siege {
 
   static async begin(options: HostileOptions, failures: string[]): Promise<Siege> {
     const limits = options.quick ? QUICK_LIMITS : {};
-    const server = await ServerProcess.start({ storage: options.storage, limits });
+    const server = await ServerProcess.start({
+      storage: options.storage,
+      limits,
+      isObserved: true,
+    });
     const siege = new Siege(options, failures, server);
     try {
       await siege.#calmDown();
@@ -210,15 +208,16 @@ class Siege {
     await this.#expectWaiting(TARGET, 0, failures);
     await this.#expectWaiting(GOOD, 1, failures);
     await this.#api.ok("queues.delete", { queue_name: TARGET, force: true });
-    let left: Holdings;
     const giveUpAt = Date.now() + GONE_MS;
-    let excess: string | undefined;
-    do {
-      left = await this.#server.holdings();
-      excess = excessOf(this.#before, left);
-      if (excess !== undefined) await sleep(50);
-    } while (excess !== undefined && Date.now() < giveUpAt);
-    if (excess !== undefined) failures.push(`left behind: ${excess}`);
+    for (;;) {
+      const left = leftBehind(this.#before, await this.#server.holdings(), SLACK);
+      if (left.length === 0) return;
+      if (Date.now() > giveUpAt) {
+        failures.push(`left behind: ${left.join(", ")}`);
+        return;
+      }
+      await sleep(50);
+    }
   }
 
   async #expectWaiting(queue_name: string, most: number, failures: string[]): Promise<void> {
@@ -253,13 +252,4 @@ class Siege {
 async function createQueue(api: Api, queue_name: string): Promise<void> {
   const settings = { lease_timeout: "5m", expire_timeout: "24h", requested_partitions: 1 };
   await api.ok("queues.create", { queue_name, ...settings });
-}
-
-/** What a server holds more than before, beyond what chance explains. */
-function excessOf(before: Holdings, left: Holdings): string | undefined {
-  const memory = left.heap + left.external - before.heap - before.external;
-  if (memory > LEFT_MAX) return `${megabytes(memory)} of memory`;
-  if (left.sockets > before.sockets + SOCKETS_SLACK) return `${left.sockets} connections`;
-  if (left.timers > before.timers + TIMERS_SLACK) return `${left.timers} timers`;
-  return undefined;
 }

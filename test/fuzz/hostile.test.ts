@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { freshSeed } from "../support/random.ts";
 import { hostile } from "./hostile-run.ts";
-import { freshSeed } from "./random.ts";
 
 test("clients that do not behave neither stop the others nor leave anything behind", async () => {
   const seed = freshSeed();

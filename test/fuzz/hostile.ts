@@ -2,37 +2,23 @@
 // real server, while a well-behaved client must go on as if nothing were the matter. --quick is what
 // npm test runs.
 
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command } from "commander";
+import { positive, seedOption, storageOption } from "../support/options.ts";
+import { progress, runProgram } from "../support/program.ts";
+import type { StorageKind } from "../support/server-process.ts";
 import { ATTACKS } from "./attacks.ts";
 import { hostile } from "./hostile-run.ts";
-import { freshSeed } from "./random.ts";
 
-function positive(text: string): number {
-  const number = Number(text);
-  if (number > 0) return number;
-  throw new InvalidArgumentError("use a number above 0");
-}
-
-function whole(text: string): number {
-  const number = Number(text);
-  if (Number.isInteger(number) && number >= 0) return number;
-  throw new InvalidArgumentError("use a whole number");
-}
-
-const program = new Command("hostile")
+const options = new Command("hostile")
   .description("Attack a real server while a well-behaved client works on")
   .option("--seconds <n>", "how long each attack goes on, at least", positive, 10)
-  .option("--seed <n>", "repeats the choices of a run (default: another each time)", whole)
+  .addOption(seedOption())
   .option(
     "--attack <names>",
     `only those with one of these in their names: ${Object.keys(ATTACKS).join("; ")}`,
   )
   .option("--quick", "the quick form: small numbers and small limits", false)
-  .addOption(
-    new Option("--storage <driver>", "what the server keeps its data in")
-      .choices(["memory", "sqlite"])
-      .default("memory"),
-  )
+  .addOption(storageOption("memory"))
   .addHelpText(
     "after",
     `
@@ -40,25 +26,18 @@ Examples:
   node test/fuzz/hostile.ts --seconds 20
   node test/fuzz/hostile.ts --attack "never read,large bodies"`,
   )
-  .parse();
-const given = program.opts<{
-  seconds: number;
-  seed?: number;
-  attack?: string;
-  quick: boolean;
-  storage: "memory" | "sqlite";
-}>();
-const seed = given.seed ?? freshSeed();
+  .parse()
+  .opts<{
+    seconds: number;
+    seed: number;
+    attack?: string;
+    quick: boolean;
+    storage: StorageKind;
+  }>();
 
-const { failures, figures } = await hostile({
-  seed,
-  quick: given.quick,
-  secondsEach: given.seconds,
-  ...(given.attack === undefined ? {} : { only: given.attack.split(",") }),
-  storage: given.storage,
-  progress: (text) => process.stderr.write(`${text}\n`),
+await runProgram("hostile", async () => {
+  const { seconds: secondsEach, attack, ...rest } = options;
+  const only = attack === undefined ? {} : { only: attack.split(",") };
+  const { failures, figures } = await hostile({ ...rest, ...only, secondsEach, progress });
+  return { failures, figures: `seed ${options.seed}, ${figures}` };
 });
-for (const failure of failures) process.stderr.write(`${failure}\n`);
-const verdict = failures.length === 0 ? "ok" : `FAILED, ${failures.length} failures`;
-process.stdout.write(`hostile: ${verdict}, seed ${seed}, ${figures}\n`);
-process.exitCode = failures.length === 0 ? 0 : 1;

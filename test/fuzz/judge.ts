@@ -14,9 +14,10 @@ import {
 } from "@bufbuild/protobuf";
 import { ERROR_KINDS, MESSAGES } from "../../src/errors.ts";
 import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
+import type { Reply } from "../support/http-text.ts";
+import type { Outcome } from "../support/raw-connection.ts";
 import { CONTENT_TYPES, type Format, type Input, repliesIn } from "./input.ts";
 import { isAnsweredBelow } from "./odd-http.ts";
-import type { Outcome, RawReply } from "./raw-connection.ts";
 
 /** What is wrong with an outcome; `kind` is the same for the same fault. */
 export interface Fault {
@@ -74,20 +75,20 @@ function judgeRaw(input: Input, outcome: Outcome): Fault | Judged {
   return judgeStatus(input, outcome.reply) ?? { status, body: undefined };
 }
 
-function judgeStatus(input: Input, { status, body }: RawReply): Fault | undefined {
+function judgeStatus(input: Input, { status, body }: Reply): Fault | undefined {
   const known = status === 200 || (DOCUMENTED.has(status) && status !== 500);
   if (known) return undefined;
   return { kind: `status ${status} from ${input.path}`, detail: body.toString("utf8", 0, 500) };
 }
 
-function judgeHealth(reply: RawReply): Fault | Judged {
+function judgeHealth(reply: Reply): Fault | Judged {
   const type = reply.headers.get("content-type");
   const fine = reply.status === 200 && type === "application/health+json";
   if (!fine) return { kind: "health", detail: `${reply.status} ${type}` };
   return { status: 200, body: undefined };
 }
 
-function judgeReply(input: Input, reply: RawReply): Fault | Judged {
+function judgeReply(input: Input, reply: Reply): Fault | Judged {
   const status = judgeStatus(input, reply);
   if (status !== undefined) return status;
   const format = repliesIn(input);

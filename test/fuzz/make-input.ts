@@ -3,6 +3,7 @@
 // choice comes from the seed and from the ids that replies have shown.
 
 import type { DescMessage } from "@bufbuild/protobuf";
+import type { Random } from "../support/random.ts";
 import type { Endpoint } from "./endpoints.ts";
 import { deep, extreme, malformed, unknownField, wrongType } from "./extremes.ts";
 import { FORMATS, type Format, type Input, requestTo } from "./input.ts";
@@ -15,7 +16,6 @@ import {
   type Value,
 } from "./message-tree.ts";
 import { brokenRequest, oddRequest } from "./odd-http.ts";
-import type { Random } from "./random.ts";
 import { validMessage, type World } from "./valid-message.ts";
 
 export interface InputSource {

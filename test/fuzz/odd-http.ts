@@ -2,8 +2,8 @@
 // may send but hardly does, and bytes that are no HTTP at all. The first must get an answer of the
 // API; the second may be answered by the HTTP parser, or cut off.
 
+import type { Random } from "../support/random.ts";
 import { bytesOf, type Input } from "./input.ts";
-import type { Random } from "./random.ts";
 
 const METHODS = ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "HEAD", "PURGE", "QUERY"];
 

@@ -4,10 +4,10 @@
 // ends, an item expires - is told apart by the deadlines that the state itself shows.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import type { PipeClient } from "../support/pipe-client.ts";
 import type { Findings } from "./findings.ts";
 import type { Input } from "./input.ts";
 import { isUnknown, type Judged } from "./judge.ts";
-import type { PipeClient } from "./pipe-client.ts";
 import { differences, readState, type State, somethingWasDue } from "./visible-state.ts";
 
 const GROUP = 12;

@@ -5,8 +5,8 @@
 import { parseDuration } from "../../src/duration.ts";
 import { decodeJson } from "../../src/http/json.ts";
 import { decodeProtobuf } from "../../src/http/protobuf.ts";
+import { type Outcome, RawConnection } from "../support/raw-connection.ts";
 import { bytesOf, formatOf, headerOf, type Input } from "./input.ts";
-import { type Outcome, RawConnection } from "./raw-connection.ts";
 
 /** How long an answer may take beyond the time that the request itself allows. */
 const BOUND_MS = 15_000;

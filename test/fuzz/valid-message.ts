@@ -3,9 +3,9 @@
 // its type.
 
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import type { Random } from "../support/random.ts";
 import { innerMessage, isTime } from "./endpoints.ts";
 import type { Entry, Value } from "./message-tree.ts";
-import type { Random } from "./random.ts";
 
 /** Items that were leased, or an item that is known to be there. */
 export interface Focus {

@@ -4,8 +4,8 @@
 
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Api } from "./api.ts";
-import type { PipeClient } from "./pipe-client.ts";
+import type { Api } from "../support/api.ts";
+import type { PipeClient } from "../support/pipe-client.ts";
 import { BASE_QUEUES, type Focus } from "./valid-message.ts";
 
 /** Everything that is visible: for each queue and each list a text. */

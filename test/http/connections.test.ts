@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
+import { requestText } from "../support/http-text.ts";
 import { setup, type TestServer } from "../support/server.ts";
 
 async function open(t: TestContext, server: TestServer): Promise<Socket> {
@@ -11,10 +12,6 @@ async function open(t: TestContext, server: TestServer): Promise<Socket> {
   t.after(() => socket.destroy());
   await once(socket, "connect");
   return socket;
-}
-
-function post(path: string, body: string, headers = ""): string {
-  return `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n${headers}\r\n${body}`;
 }
 
 /** Reads until the text has been seen so many times, or the end. */
@@ -31,15 +28,15 @@ test("requests that are sent without waiting for replies are answered in order",
   const server = await setup(t);
   await server.createQueue("q");
   const socket = await open(t, server);
-  const produce = JSON.stringify({
+  const produce = {
     queue_name: "q",
     request_timeout: "1m",
     items: [{ utf8: "x" }],
-  });
+  };
   socket.write(
-    post("/v1/queue.produce", produce) +
-      post("/v1/queue.nope", "{}") +
-      post("/v1/queue.produce", produce),
+    requestText("queue.produce", produce) +
+      requestText("queue.nope", "{}") +
+      requestText("queue.produce", produce),
   );
   const seen = await readUntil(socket, "HTTP/1.1 ", 3);
   const statuses = [...seen.matchAll(/HTTP\/1\.1 (\d+)/g)].map((match) => match[1]);
@@ -72,7 +69,9 @@ test("the target of a request may be a whole URL", async (t) => {
   const server = await setup(t);
   await server.createQueue("q");
   const socket = await open(t, server);
-  socket.write(post("http://somewhere/v1/queues.info", '{"queue_name":"q"}'));
+  socket.write(
+    requestText("queues.info", { queue_name: "q" }).replace("/v1/", "http://somewhere/v1/"),
+  );
   assert.match(await readUntil(socket, '"queue_name"'), /^HTTP\/1\.1 200 /);
 });
 
@@ -114,7 +113,7 @@ test("a connection that is half closed still gets its answer", async (t) => {
   const server = await setup(t);
   await server.createQueue("q");
   const socket = await open(t, server);
-  socket.end(post("/v1/queues.info", '{"queue_name":"q"}'));
+  socket.end(requestText("queues.info", { queue_name: "q" }));
   const seen = await readUntil(socket, "never seen");
   assert.match(seen, /^HTTP\/1\.1 200 /);
 });

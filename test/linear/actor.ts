@@ -3,8 +3,8 @@
 // it can choose from depends on the replies.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Random } from "../support/random.ts";
 import type { Client, Cut } from "./client.ts";
-import type { Random } from "./random.ts";
 import { now } from "./times.ts";
 
 /** What sets one queue of one round apart from others. */
@@ -34,11 +34,11 @@ const IDS_MAX = 30;
 /** Draws the mood of a queue. */
 export function drawMood(random: Random): Mood {
   return {
-    leaseTimeoutMs: random.pick([100, 150, 200, 300, 600])!,
-    backlog: random.pick([2, 8, 50])!,
-    batchMax: random.pick([1, 3, 5, 5])!,
-    cuts: random.pick([0, 0, 0.04, 0.12])!,
-    pauseMs: random.pick([0, 2, 10])!,
+    leaseTimeoutMs: random.pick([100, 150, 200, 300, 600]),
+    backlog: random.pick([2, 8, 50]),
+    batchMax: random.pick([1, 3, 5, 5]),
+    cuts: random.pick([0, 0, 0.04, 0.12]),
+    pauseMs: random.pick([0, 2, 10]),
   };
 }
 
@@ -170,7 +170,7 @@ export class Actor {
     const [stale] = this.#stale.splice(this.#random.below(this.#stale.length), 1);
     if (stale === undefined) return;
     const ids = [stale];
-    const held = this.#random.chance(0.5) ? this.#random.pick(this.#held) : undefined;
+    const held = this.#random.chance(0.5) ? this.#random.pickIfAny(this.#held) : undefined;
     if (held !== undefined) ids.splice(this.#random.below(2), 0, held.id);
     else if (this.#random.chance(0.2)) ids.push(stale);
     if (this.#random.chance(0.7)) await this.#client.complete(ids, this.#cut());
@@ -183,7 +183,9 @@ export class Actor {
   // Names what others have leased, or what waits.
   async #completeOthers(): Promise<void> {
     const { ids } = this.#ground;
-    const some = Array.from({ length: 1 + this.#random.below(2) }, () => this.#random.pick(ids));
+    const some = Array.from({ length: 1 + this.#random.below(2) }, () =>
+      this.#random.pickIfAny(ids),
+    );
     const known = some.filter((id) => id !== undefined);
     if (known.length > 0) await this.#client.complete(known, this.#cut());
   }
@@ -194,7 +196,7 @@ export class Actor {
     this.#ground.outstanding = items.length;
     const waiting = items.filter(({ leased }) => !leased);
     this.#learn(waiting.slice(0, 3));
-    const item = this.#random.pick(waiting);
+    const item = this.#random.pickIfAny(waiting);
     if (item === undefined || this.#random.chance(0.3)) return;
     if (this.#random.chance(0.7)) await this.#client.complete([item.id], this.#cut());
     else await this.#client.retry([{ id: item.id, dead: false }], this.#cut());

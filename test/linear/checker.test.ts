@@ -5,11 +5,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as fc from "fast-check";
 import { holds } from "../support/properties.ts";
+import { Random } from "../support/random.ts";
 import { check } from "./checker.ts";
 import { CORRUPTIONS } from "./corruptions.ts";
 import { fromText, toText } from "./history.ts";
 import { RULES } from "./plan.ts";
-import { Random } from "./random.ts";
 import { makeHistory } from "./reference.ts";
 import { explain } from "./report.ts";
 import { script } from "./script.ts";
@@ -319,7 +319,7 @@ describe("random histories of a right queue", () => {
     holds(
       fc.property(histories(0.1), ({ history, random }) => {
         const ends = history.operations.map(({ end }) => end).filter(Number.isFinite);
-        const cut = cutAt(history, random.pick(ends) ?? 0);
+        const cut = cutAt(history, random.pickIfAny(ends) ?? 0);
         const payloads = cut.operations.flatMap((o) => (o.kind === "produce" ? o.payloads : []));
         const some = new Set(payloads.filter(() => random.chance(0.5)));
         const options = { rules: LOOSE, statesMax: 10_000 };

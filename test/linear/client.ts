@@ -2,7 +2,8 @@
 // it saw. Its connection may be cut before the reply; then nobody knows what became of the request.
 
 import { MESSAGES } from "../../src/errors.ts";
-import { Connection, type Response } from "./connection.ts";
+import { requestText } from "../support/http-text.ts";
+import { type Outcome, RawConnection } from "../support/raw-connection.ts";
 import { type Call, type LeasedItem, type ListedItem, type Operation, REPLIES } from "./history.ts";
 import { now, onOurClock } from "./times.ts";
 
@@ -40,10 +41,14 @@ const NOT_EXECUTED: readonly string[] = [MESSAGES.requestTimeout, MESSAGES.overl
 // Replies that leave open whether anything was done.
 const UNKNOWN: readonly string[] = [MESSAGES.outcomeUnknown, MESSAGES.internalRetry];
 
+// Far longer than any time-out of a request: no answer for so long is a defect.
+const SILENCE_MS = 60_000;
+
+/** A client of one queue. */
 export class Client {
   readonly name: string;
   readonly #notebook: Notebook;
-  #connection: Connection | undefined;
+  #connection: RawConnection | undefined;
   #leases = 0;
 
   constructor(name: string, notebook: Notebook) {
@@ -97,7 +102,7 @@ export class Client {
   }
 
   close(): void {
-    this.#connection?.cut(false);
+    this.#connection?.destroy();
   }
 
   #note(operation: Operation): void {
@@ -106,27 +111,33 @@ export class Client {
 
   // Answers undefined if the request has certainly not been executed.
   async #call(method: string, request: object, cut: Cut): Promise<Seen | undefined> {
-    const path = `/v1/${method}`;
-    const body = JSON.stringify({ queue_name: this.#notebook.queue, ...request });
-    if (!this.#connection?.open) this.#connection = await Connection.open(this.#notebook.url);
+    const { queue, url } = this.#notebook;
+    const text = requestText(method, { queue_name: queue, ...request });
+    if (this.#connection?.isOpen !== true) {
+      this.#connection = await RawConnection.open(Number(url.port), url.hostname);
+    }
     const connection = this.#connection;
     if (cut !== undefined && "part" in cut) {
-      await connection.postPart(path, body, cut.part);
+      // Never its last byte.
+      const bytes = Math.max(1, Math.min(Math.floor(text.length * cut.part), text.length - 1));
+      await connection.sendAndLeave(text.slice(0, bytes));
       return undefined;
     }
     const start = now();
-    const answer = connection.post(path, body);
-    const timer = cut && setTimeout(() => connection.cut(cut.reset), cut.afterMs);
-    const response = await answer;
+    const answer = connection.send(text, { waitMs: SILENCE_MS });
+    const timer = cut && setTimeout(() => connection.destroy(cut), cut.afterMs);
+    const outcome = await answer;
     clearTimeout(timer);
-    return this.#see(start, response);
+    if (outcome.kind === "silent") throw new Error(`no reply to ${text}`);
+    return this.#see(start, outcome);
   }
 
-  #see(start: number, response: Response | undefined): Seen | undefined {
+  #see(start: number, outcome: Outcome): Seen | undefined {
     const open = { client: this.name, start, end: Infinity, reply: undefined, body: {} };
-    if (response === undefined) return open;
-    const { status, at } = response;
-    const body = JSON.parse(response.body) as Body;
+    if (outcome.kind !== "reply") return open;
+    const { reply: response, at } = outcome;
+    const { status } = response;
+    const body = JSON.parse(response.body.toString()) as Body;
     const { message = "" } = body;
     if (UNKNOWN.includes(message)) return open;
     if (NOT_EXECUTED.includes(message)) return undefined;

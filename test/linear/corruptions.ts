@@ -2,6 +2,7 @@
 // the change cannot be explained by any order of things, and answers nothing if there is none. They
 // are meant for histories of reference.ts in which every client waited for its reply.
 
+import type { Random } from "../support/random.ts";
 import {
   type Complete,
   type History,
@@ -12,7 +13,6 @@ import {
   type Produce,
   REPLIES,
 } from "./history.ts";
-import type { Random } from "./random.ts";
 
 export type Corruption = (history: History, random: Random) => History | undefined;
 
@@ -52,7 +52,7 @@ const madeBefore = (history: History, payload: string, time: number): boolean =>
 
 /** An item that was produced and never comes out. */
 const lost: Corruption = (history, random) => {
-  const payload = random.pick(produces(history))?.payloads[0];
+  const payload = random.pickIfAny(produces(history))?.payloads[0];
   if (payload === undefined) return undefined;
   const kept = (items: readonly LeasedItem[]) => items.filter((item) => item.payload !== payload);
   const operations = history.operations.flatMap((each): Operation | [] => {
@@ -67,8 +67,10 @@ const lost: Corruption = (history, random) => {
 
 /** An item in two leases at a time. */
 const leasedTwice: Corruption = (history, random) => {
-  const first = random.pick(leases(history));
-  const second = random.pick(leases(history).filter((each) => first && each.start > first.end));
+  const first = random.pickIfAny(leases(history));
+  const second = random.pickIfAny(
+    leases(history).filter((each) => first && each.start > first.end),
+  );
   if (first === undefined || second === undefined) return undefined;
   const { deadline, deadlineText } = second.items[0]!;
   const item = { ...first.items[0]!, deadline, deadlineText };
@@ -81,8 +83,10 @@ const leasedTwice: Corruption = (history, random) => {
 
 /** Two items that come out in the wrong order. */
 const disorder: Corruption = (history, random) => {
-  const first = random.pick(leases(history));
-  const second = random.pick(leases(history).filter((each) => first && each.start > first.end));
+  const first = random.pickIfAny(leases(history));
+  const second = random.pickIfAny(
+    leases(history).filter((each) => first && each.start > first.end),
+  );
   if (first === undefined || second === undefined) return undefined;
   const [a, b] = [first.items[0]!, second.items[0]!];
   const swapped = (lease: Lease, from: LeasedItem, by: LeasedItem): Lease => ({
@@ -108,13 +112,13 @@ const staleComplete: Corruption = (history, random) => {
         ),
       ),
   );
-  const complete = random.pick(stale);
+  const complete = random.pickIfAny(stale);
   return complete && replace(history, complete, { ...complete, reply: REPLIES.ok });
 };
 
 /** A complete that succeeds twice. */
 const completedTwice: Corruption = (history, random) => {
-  const complete = random.pick(completes(history).filter(({ reply }) => reply === REPLIES.ok));
+  const complete = random.pickIfAny(completes(history).filter(({ reply }) => reply === REPLIES.ok));
   if (complete === undefined) return undefined;
   const again = { ...complete, start: complete.end + 1, end: complete.end + 2 };
   return replace(history, complete, complete, again);
@@ -122,7 +126,7 @@ const completedTwice: Corruption = (history, random) => {
 
 /** An item that nobody produced. */
 const invented: Corruption = (history, random) => {
-  const id = random.pick(leases(history))?.items[0]?.id;
+  const id = random.pickIfAny(leases(history))?.items[0]?.id;
   if (id === undefined) return undefined;
   return mapItems(history, (item) => (item.id === id ? { ...item, payload: "invented" } : item));
 };
@@ -144,7 +148,7 @@ const keptPlace: Corruption = (history, random) => {
       return next !== undefined && overtakes ? { from: next.id, to: `${item.id}+` } : [];
     }),
   );
-  const place = random.pick(places);
+  const place = random.pickIfAny(places);
   return place && mapItems(history, (i) => (i.id === place.from ? { ...i, id: place.to } : i));
 };
 
@@ -159,7 +163,7 @@ const earlyEnd: Corruption = (history, random) => {
       return next === undefined || retried ? [] : next.end - item.deadline;
     }),
   );
-  const late = random.pick(ends);
+  const late = random.pickIfAny(ends);
   if (late === undefined) return undefined;
   const more = late + 10_000;
   const moved = mapItems(history, (item) =>
@@ -170,7 +174,7 @@ const earlyEnd: Corruption = (history, random) => {
 
 /** An item whose leases are miscounted. */
 const miscounted: Corruption = (history, random) => {
-  const lease = random.pick(leases(history));
+  const lease = random.pickIfAny(leases(history));
   if (lease === undefined) return undefined;
   const [first, ...rest] = lease.items;
   const by = random.chance(0.5) ? 1 : -1;
@@ -183,14 +187,14 @@ const partial: Corruption = (history, random) => {
   const whole = completes(history).filter(
     ({ ids, reply }) => reply === REPLIES.ok && ids.length > 1,
   );
-  const complete = random.pick(whole);
+  const complete = random.pickIfAny(whole);
   if (complete === undefined) return undefined;
   return replace(history, complete, { ...complete, reply: REPLIES.absent(complete.ids[1]!) });
 };
 
 /** Ids that do not ascend in the order of production. */
 const idsSwapped: Corruption = (history, random) => {
-  const made = random.pick(produces(history).filter(({ payloads }) => payloads.length > 1));
+  const made = random.pickIfAny(produces(history).filter(({ payloads }) => payloads.length > 1));
   const idOf = (payload: string | undefined): string | undefined =>
     leases(history)
       .flatMap((lease) => lease.items)
@@ -214,7 +218,7 @@ const hidden: Corruption = (history, random) => {
       })
       .map((item) => ({ list, item })),
   );
-  const place = random.pick(places);
+  const place = random.pickIfAny(places);
   if (place === undefined) return undefined;
   const items = place.list.items.filter((item) => item !== place.item);
   return replace(history, place.list, { ...place.list, items });
@@ -228,7 +232,7 @@ const starved: Corruption = (history, random) => {
       return attempts === 1 && lease.start - made.end > 4 ? { made, lease } : [];
     }),
   );
-  const span = random.pick(spans);
+  const span = random.pickIfAny(spans);
   if (span === undefined) return undefined;
   const starved: Lease = {
     ...span.lease,

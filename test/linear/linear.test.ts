@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import type { StorageKind } from "../support/server-process.ts";
 import { run } from "./run.ts";
-import type { StorageKind } from "./server-process.ts";
 
 describe("queues are linearizable under many clients", { concurrency: true }, () => {
   for (const storage of ["sqlite", "memory"] satisfies StorageKind[]) {

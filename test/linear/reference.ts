@@ -2,6 +2,7 @@
 // time, each operation at a random moment between its begin and its end. It shares no rule with the
 // checker, so that the two can be held against each other.
 
+import { Random } from "../support/random.ts";
 import {
   type Call,
   type History,
@@ -11,7 +12,6 @@ import {
   REPLIES,
 } from "./history.ts";
 import { RULES } from "./plan.ts";
-import { Random } from "./random.ts";
 
 // Leases wait as long as it takes to prove that the queue is empty.
 const WAIT = RULES.provenWait;
@@ -97,7 +97,7 @@ class Reference {
     const random = this.#random;
     const ids = Array.from(
       { length: 1 + random.below(3) },
-      () => random.pick(this.#known) ?? id(0),
+      () => random.pickIfAny(this.#known) ?? id(0),
     );
     switch (random.below(8)) {
       case 0:
@@ -123,7 +123,7 @@ class Reference {
   // The moment of one operation, or of a pass of several leases.
   #happen(): void {
     const waits = this.#pending.filter((each) => each.reply === undefined);
-    const pending = this.#random.pick(waits);
+    const pending = this.#random.pickIfAny(waits);
     if (pending === undefined) return;
     const { asked } = pending;
     switch (asked.kind) {
@@ -207,7 +207,7 @@ class Reference {
   // The reply arrives; or never, and then the operation may not even have happened.
   #finish(): void {
     const ready = this.#pending.filter((each) => each.reply !== undefined || each.cut);
-    const pending = this.#random.pick(ready);
+    const pending = this.#random.pickIfAny(ready);
     if (pending === undefined) return;
     this.#pending.splice(this.#pending.indexOf(pending), 1);
     const { asked, cut, reply, leased, listed } = pending;
@@ -222,7 +222,7 @@ class Reference {
 
   #expireOne(): void {
     const over = [...this.#leased.values()].filter((each) => each.deadline < this.#now);
-    const held = this.#random.pick(over);
+    const held = this.#random.pickIfAny(over);
     if (held === undefined) return;
     this.#leased.delete(held.id);
     this.#append(held.payload, held.attempts);

@@ -7,14 +7,14 @@ import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { Api } from "../support/api.ts";
+import { Random } from "../support/random.ts";
+import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import { Actor, drawMood, type Ground, type Mood } from "./actor.ts";
 import { check } from "./checker.ts";
 import { Client, type Notebook } from "./client.ts";
-import { Connection } from "./connection.ts";
 import { type History, toText } from "./history.ts";
-import { Random } from "./random.ts";
 import { explain } from "./report.ts";
-import { ServerProcess, type StorageKind } from "./server-process.ts";
 import { now } from "./times.ts";
 
 export interface RunOptions {
@@ -47,6 +47,7 @@ export interface RunResult {
 const DRAIN_MS_MAX = 10_000;
 /** Longer than leases are: one that ends while this waits must wake it. */
 const DRAIN_WAIT_MS = 1_500;
+const COMPLAINTS_SHOWN = 20;
 
 /** What was seen of a queue, and whether it could be emptied. */
 interface Played {
@@ -56,11 +57,12 @@ interface Played {
 
 /** Runs rounds until the time is over or something breaks. */
 export async function run(options: RunOptions): Promise<RunResult> {
-  const server = options.url === undefined ? await ServerProcess.start(options.storage) : undefined;
+  const { storage } = options;
+  const server = options.url === undefined ? await ServerProcess.start({ storage }) : undefined;
   const tally = { rounds: 0, queues: 0, operations: 0, expired: 0, unanswered: 0, states: 0 };
   let failure: string | undefined;
   try {
-    const url = server?.url ?? new URL(options.url!);
+    const url = new URL(server?.address ?? options.url!);
     const until = now() + options.seconds * 1_000_000;
     do {
       const round = tally.rounds++;
@@ -70,15 +72,24 @@ export async function run(options: RunOptions): Promise<RunResult> {
       options.progress(
         `round ${tally.rounds}: ${tally.operations} operations, ${tally.expired} leases expired, ${tally.states} states`,
       );
-      failure ??= server?.complaints[0];
+      failure ??= complaintsOf(server)[0];
     } while (failure === undefined && now() < until);
   } catch (error) {
-    const complaints = server?.complaints.join("\n") ?? "";
+    const complaints = complaintsOf(server).slice(0, COMPLAINTS_SHOWN).join("\n");
     failure = `${error instanceof Error ? error.stack : String(error)}\n${complaints}`;
   } finally {
-    await server?.stop();
+    await server?.terminate();
+    await server?.dispose();
   }
   return { ...tally, failure };
+}
+
+// Everything that tells of something that should not happen.
+function complaintsOf(server: ServerProcess | undefined): readonly string[] {
+  if (server === undefined) return [];
+  const warnings = server.log.filter(({ level }) => level === "warn");
+  const end = server.end === undefined ? [] : [`the server ended: ${server.end}`];
+  return [...server.errors, ...warnings.map((line) => JSON.stringify(line)), ...end];
 }
 
 async function checkOne(
@@ -120,8 +131,8 @@ async function playQueue(
   options: RunOptions & { readonly round: number; readonly number: number },
 ): Promise<Played> {
   const { queue, url, operations } = notebook;
-  const control = await Connection.open(url);
-  await order(control, "queues.create", {
+  const control = new Api(Number(url.port), { host: url.hostname });
+  await control.ok("queues.create", {
     queue_name: queue,
     lease_timeout: `${mood.leaseTimeoutMs}ms`,
     expire_timeout: "1h",
@@ -135,8 +146,8 @@ async function playQueue(
   });
   await Promise.all(actors);
   const emptied = (await drain(notebook)) && (await playAlone(notebook, options.number % 2 === 0));
-  await order(control, "queues.delete", { queue_name: queue });
-  control.cut(false);
+  await control.ok("queues.delete", { queue_name: queue });
+  control.close();
   const leaseTimeout = mood.leaseTimeoutMs * 1_000;
   return { history: { queue, leaseTimeout, operations }, emptied };
 }
@@ -170,9 +181,4 @@ async function playAlone(notebook: Notebook, retries: boolean): Promise<boolean>
   first.close();
   second.close();
   return drain(notebook);
-}
-
-async function order(control: Connection, method: string, request: object): Promise<void> {
-  const response = await control.post(`/v1/${method}`, JSON.stringify(request));
-  if (response?.status !== 200) throw new Error(`${method}: ${response?.body ?? "no reply"}`);
 }

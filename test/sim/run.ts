@@ -11,16 +11,19 @@ import { type Call, World, type WorldOptions } from "./world.ts";
 
 const SECOND = 1_000_000;
 
+/** The figures of a history that has not begun. */
+export const NO_FIGURES = {
+  commands: 0,
+  calls: 0,
+  windows: 0,
+  calmWindows: 0,
+  crashes: 0,
+  faults: 0,
+  items: 0,
+};
+
 /** Figures of one history. */
-export interface RunFigures {
-  commands: number;
-  calls: number;
-  windows: number;
-  calmWindows: number;
-  crashes: number;
-  faults: number;
-  items: number;
-}
+export type RunFigures = typeof NO_FIGURES;
 
 interface KnownId {
   readonly id: string;
@@ -29,15 +32,7 @@ interface KnownId {
 
 export class Simulation {
   readonly history: string[] = [];
-  readonly figures: RunFigures = {
-    commands: 0,
-    calls: 0,
-    windows: 0,
-    calmWindows: 0,
-    crashes: 0,
-    faults: 0,
-    items: 0,
-  };
+  readonly figures: RunFigures = { ...NO_FIGURES };
   readonly #world: World;
   readonly #auditor = new Auditor();
   #view: View;

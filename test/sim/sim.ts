@@ -4,13 +4,16 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { InvalidArgumentError, Command as Program } from "commander";
+import { Command as Program } from "commander";
 import * as fc from "fast-check";
 import { MemoryStorage } from "../../src/storage/memory.ts";
 import { openSqliteStorage } from "../../src/storage/sqlite.ts";
 import type { Storage } from "../../src/storage/storage.ts";
+import { count, positive, seedOption, storageOption } from "../support/options.ts";
+import { conclude, endOnSignals, progress } from "../support/program.ts";
+import type { StorageKind } from "../support/server-process.ts";
 import { type Command, histories } from "./commands.ts";
-import { type RunFigures, Simulation } from "./run.ts";
+import { NO_FIGURES, type RunFigures, Simulation } from "./run.ts";
 
 export interface SimOptions {
   readonly seed: number;
@@ -18,13 +21,13 @@ export interface SimOptions {
   readonly length: number;
   /** Whether storage fails and the server crashes. */
   readonly trouble: boolean;
-  readonly storage: "memory" | "sqlite";
+  readonly storage: StorageKind;
 }
 
 /** Runs one history on disks of its own. */
 export async function runHistory(
   commands: readonly Command[],
-  storage: SimOptions["storage"],
+  storage: StorageKind,
 ): Promise<Simulation> {
   const disks = new Map<string, Storage>();
   const dir = storage === "sqlite" ? mkdtempSync(join(tmpdir(), "querator-sim-")) : "";
@@ -75,33 +78,26 @@ export async function trySeed(
   return result.failed ? last : undefined;
 }
 
-function whole(text: string): number {
-  const number = Number(text);
-  if (Number.isInteger(number)) return number;
-  throw new InvalidArgumentError("use a whole number");
-}
-
 async function main(): Promise<void> {
   const options = new Program("sim")
     .description("Simulate random histories of a server, and check every reply against a model")
-    .option("--seconds <n>", "how long to go on", Number, 60)
-    .option("--seed <n>", "the first seed; each history takes the next", whole, Date.now() % 1e9)
-    .option("--runs <n>", "how many histories, in place of --seconds", whole)
-    .option("--length <n>", "commands in one history", whole, 120)
-    .option("--calm", "without failures and crashes")
-    .option("--storage <driver>", "memory or sqlite", "memory")
-    .option("--history", "print each history")
+    .option("--seconds <n>", "how long to go on", positive, 60)
+    .addOption(seedOption())
+    .option("--runs <n>", "how many histories, in place of --seconds", count)
+    .option("--length <n>", "commands in one history", count, 120)
+    .option("--calm", "without failures and crashes", false)
+    .addOption(storageOption("memory"))
     .parse()
-    .opts();
-  const total: RunFigures = {
-    commands: 0,
-    calls: 0,
-    windows: 0,
-    calmWindows: 0,
-    crashes: 0,
-    faults: 0,
-    items: 0,
-  };
+    .opts<{
+      seconds: number;
+      seed: number;
+      runs?: number;
+      length: number;
+      calm: boolean;
+      storage: StorageKind;
+    }>();
+  endOnSignals();
+  const total: RunFigures = { ...NO_FIGURES };
   const start = performance.now();
   let runs = 0;
   const more = (): boolean =>
@@ -109,26 +105,27 @@ async function main(): Promise<void> {
       ? performance.now() - start < options.seconds * 1000
       : runs < options.runs;
   for (let seed: number = options.seed; more(); seed++, runs++) {
-    const trouble = options.calm !== true && seed % 3 !== 0;
-    const { length, storage } = options;
+    const { length, storage, calm } = options;
+    const trouble = !calm && seed % 3 !== 0;
     const broken = await trySeed({ seed, length, trouble, storage }, (figures) => {
       for (const key of Object.keys(total) as (keyof RunFigures)[]) total[key] += figures[key];
     });
     if (broken === undefined) {
-      if (runs % 50 === 49) process.stderr.write(`seed ${seed}: ${runs + 1} histories\n`);
+      if (runs % 50 === 49) progress(`seed ${seed}: ${runs + 1} histories`);
       continue;
     }
-    process.stdout.write(`${broken.history.join("\n")}\n${broken.error}\n`);
-    process.stdout.write(
-      `sim: FAILED at seed ${seed}; repeat with: npm run sim -- --seed ${seed} --runs 1 --length ${length}\n`,
-    );
-    process.exitCode = 1;
+    progress(`${broken.history.join("\n")}\n${broken.error}`);
+    const same = `--length ${length} --storage ${storage}${calm ? " --calm" : ""}`;
+    const repeat = `repeat with: npm run sim -- --seed ${seed} --runs 1 ${same}`;
+    conclude("sim", false, `seed ${seed}; ${repeat}`);
     return;
   }
-  process.stdout.write(
-    `sim: ok, ${runs} histories from seed ${options.seed}, ${total.commands} steps, ${total.calls} calls, ` +
+  conclude(
+    "sim",
+    true,
+    `${runs} histories from seed ${options.seed}, ${total.commands} steps, ${total.calls} calls, ` +
       `${total.items} items, ${total.windows} views (${total.calmWindows} exact), ` +
-      `${total.faults} faults, ${total.crashes} restarts\n`,
+      `${total.faults} faults, ${total.crashes} restarts`,
   );
 }
 

@@ -3,9 +3,10 @@
 // first.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { Api } from "../fuzz/api.ts";
-import { PipeClient, type PipeReply } from "../fuzz/pipe-client.ts";
-import type { Random } from "../fuzz/random.ts";
+import { Api } from "../support/api.ts";
+import type { Reply } from "../support/http-text.ts";
+import { PipeClient } from "../support/pipe-client.ts";
+import type { Random } from "../support/random.ts";
 
 const SETTINGS = { expire_timeout: "24h", max_attempts: 2 };
 const ANSWER_MS = 10_000;
@@ -103,7 +104,7 @@ async function waitEmptyHanded(
   waiter: PipeClient,
   api: Api,
   name: string,
-): Promise<{ readonly reply: Promise<PipeReply> }> {
+): Promise<{ readonly reply: Promise<Reply> }> {
   await api.ok("queue.clear", { queue_name: name, queue: true });
   for (let i = 0; ; i++) {
     const lease = { queue_name: name, client_id: `w${i}`, batch_size: 1_000 };
@@ -116,7 +117,7 @@ async function waitEmptyHanded(
   }
 }
 
-async function inTime(reply: Promise<PipeReply>, name: string): Promise<PipeReply> {
+async function inTime(reply: Promise<Reply>, name: string): Promise<Reply> {
   const silent = new AbortController();
   const late = sleep(ANSWER_MS, undefined, { signal: silent.signal }).then(() => {
     throw new Error(`${name}: a lease that waited was not answered when its queue was deleted`);

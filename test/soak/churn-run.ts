@@ -6,10 +6,11 @@ import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
-import { Api } from "../fuzz/api.ts";
-import type { Holdings } from "../fuzz/observer.ts";
-import { Random } from "../fuzz/random.ts";
-import { megabytes, ServerProcess } from "../fuzz/server-process.ts";
+import { Api } from "../support/api.ts";
+import { type Holdings, leftBehind, megabytes, usedBytes } from "../support/holdings.ts";
+import type { ProofResult } from "../support/program.ts";
+import { Random } from "../support/random.ts";
+import { ServerProcess } from "../support/server-process.ts";
 import { liveAndDie } from "./churn-life.ts";
 
 export interface ChurnOptions {
@@ -21,24 +22,17 @@ export interface ChurnOptions {
   readonly progress: (text: string) => void;
 }
 
-export interface ChurnResult {
-  readonly failures: readonly string[];
-  readonly figures: string;
-}
-
 const WIDTH = 8;
 const NAMES = 40;
 const GRAVEYARD = "graveyard";
 
-const LEFT_MAX = 20_000_000;
-const TIMERS_SLACK = 2;
-const SOCKETS_SLACK = 1;
+const SLACK = { bytes: 20_000_000, timers: 2, sockets: 1 } as const;
 const CALM_MS = 20_000;
 
 /** Lets queues live and die; answers what they have left behind. */
-export async function churn(options: ChurnOptions): Promise<ChurnResult> {
+export async function churn(options: ChurnOptions): Promise<ProofResult> {
   const failures: string[] = [];
-  const server = await ServerProcess.start({ storage: "sqlite" });
+  const server = await ServerProcess.start({ isObserved: true });
   let again: ServerProcess | undefined;
   try {
     const api = new Api(server.port);
@@ -53,15 +47,15 @@ export async function churn(options: ChurnOptions): Promise<ChurnResult> {
     failures.push(...(await rowsGone(server)), ...(await nothingHeld(server, before)));
     const held = await server.holdings();
     api.close();
-    const end = await server.stop();
-    if (end !== "exit code 0") failures.push(`the server stopped with ${end}`);
+    const { code, signal } = await server.terminate();
+    if (code !== 0) failures.push(`the server stopped with ${code ?? signal}`);
     failures.push(...server.errors, ...rowsOf(server).map((row) => `after the stop: ${row}`));
     const bytes = statSync(join(server.dataDir, "querator.db")).size;
-    again = await server.again();
+    again = await ServerProcess.start({ dataDir: server.dataDir });
     failures.push(...(await startsEmpty(again)));
     const figures = [
       `${lives} queues lived and died twice with ${items} items`,
-      `held ${megabytes(before.heap + before.external)} before, ${megabytes(held.heap + held.external)} after`,
+      `held ${megabytes(usedBytes(before))} before, ${megabytes(usedBytes(held))} after`,
       `timers ${before.timers} and ${held.timers}, file of ${Math.round(bytes / 1_024)} KiB`,
     ];
     return { failures, figures: figures.join(", ") };
@@ -133,14 +127,8 @@ async function rowsGone(server: ServerProcess): Promise<readonly string[]> {
 async function nothingHeld(server: ServerProcess, before: Holdings): Promise<readonly string[]> {
   const giveUpAt = Date.now() + CALM_MS;
   for (;;) {
-    const held = await server.holdings();
-    const memory = held.heap + held.external - before.heap - before.external;
-    const failures: string[] = [];
-    if (memory > LEFT_MAX) failures.push(`${megabytes(memory)} of memory are left`);
-    if (held.timers > before.timers + TIMERS_SLACK) failures.push(`${held.timers} timers are left`);
-    if (held.sockets > before.sockets + SOCKETS_SLACK) {
-      failures.push(`${held.sockets} connections are left`);
-    }
+    const left = leftBehind(before, await server.holdings(), SLACK);
+    const failures = left.map((what) => `${what} are left`);
     const spins = await cpuShare(server);
     if (spins > 0.5) failures.push(`an idle server takes ${Math.round(spins * 100)}% of a core`);
     if (failures.length === 0 || Date.now() > giveUpAt) return failures;

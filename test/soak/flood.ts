@@ -4,8 +4,9 @@
 // has counted.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { PipeClient, type PipeReply } from "../fuzz/pipe-client.ts";
-import { Random } from "../fuzz/random.ts";
+import type { Reply } from "../support/http-text.ts";
+import { PipeClient } from "../support/pipe-client.ts";
+import { Random } from "../support/random.ts";
 import { Ledger, type Outcome } from "./ledger.ts";
 
 export interface FloodOptions {
@@ -118,7 +119,7 @@ class Flood {
     this.#ledger.settle(first, count, outcome);
   }
 
-  #produceOutcome(reply: PipeReply): Outcome {
+  #produceOutcome(reply: Reply): Outcome {
     if (reply.status === 200) return "accepted";
     const message = this.#refusal("produce", reply, [OVERLOADED, NOT_EXECUTED, UNKNOWN]);
     return message === UNKNOWN ? "unknown" : "refused";
@@ -168,7 +169,7 @@ class Flood {
   }
 
   // Why a request was refused; anything but the given reasons is a failure.
-  #refusal(verb: string, reply: PipeReply, expected: readonly string[]): string {
+  #refusal(verb: string, reply: Reply, expected: readonly string[]): string {
     const { message = "" } = JSON.parse(reply.body.toString()) as { message?: string };
     if (message === OVERLOADED) this.#overloaded[verb]!++;
     const fine = reply.status === 454 && expected.includes(message);

@@ -6,10 +6,12 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { Api } from "../fuzz/api.ts";
-import { GoodClient, type Latency } from "../fuzz/good-client.ts";
-import { PipeClient } from "../fuzz/pipe-client.ts";
-import { megabytes, ServerProcess } from "../fuzz/server-process.ts";
+import { Api } from "../support/api.ts";
+import { GoodClient, type Latency } from "../support/good-client.ts";
+import { megabytes } from "../support/holdings.ts";
+import { PipeClient } from "../support/pipe-client.ts";
+import type { ProofResult } from "../support/program.ts";
+import { ServerProcess, type StorageKind } from "../support/server-process.ts";
 import type { FloodCommand, FloodNotice, FloodOptions, FloodResult } from "./flood.ts";
 
 export interface OverloadOptions {
@@ -19,13 +21,8 @@ export interface OverloadOptions {
   readonly queues: number;
   /** How long the quiet queue is measured alone before. */
   readonly aloneMs: number;
-  readonly storage: "memory" | "sqlite";
+  readonly storage: StorageKind;
   readonly progress: (text: string) => void;
-}
-
-export interface OverloadResult {
-  readonly failures: readonly string[];
-  readonly figures: string;
 }
 
 // Small, so that a small flood goes beyond every one of them.
@@ -58,7 +55,7 @@ const BOUND_MS = 10_000;
 const QUIET = "quiet";
 
 /** Floods a server; answers what it could not bear. */
-export async function overload(options: OverloadOptions): Promise<OverloadResult> {
+export async function overload(options: OverloadOptions): Promise<ProofResult> {
   const failures: string[] = [];
   const server = await ServerProcess.start({ storage: options.storage, limits: LIMITS });
   const api = new Api(server.port);

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { freshSeed } from "../fuzz/random.ts";
+import { freshSeed } from "../support/random.ts";
 import { churn } from "./churn-run.ts";
 import { overload } from "./overload-run.ts";
 

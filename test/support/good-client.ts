@@ -54,7 +54,7 @@ export class GoodClient {
 
   async #run(): Promise<void> {
     while (this.#going) {
-      const api = new Api(this.#options.port, this.#options.boundMs);
+      const api = new Api(this.#options.port, { waitMs: this.#options.boundMs });
       for (let i = 0; i < CYCLES && this.#going; i++) {
         const phase = this.#phase;
         try {

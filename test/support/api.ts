@@ -2,6 +2,7 @@
 // when it was closed. One call at a time; a reply that does not come in time, or is not whole, is an
 // error.
 
+import { requestText } from "./http-text.ts";
 import { RawConnection } from "./raw-connection.ts";
 
 export interface ApiReply {
@@ -10,30 +11,33 @@ export interface ApiReply {
   readonly body: any;
 }
 
+export interface ApiOptions {
+  /** A reply that takes longer is an error. */
+  readonly waitMs?: number;
+  /** This machine unless it is said. */
+  readonly host?: string;
+}
+
 /** A client of the API, one call at a time. */
 export class Api {
   readonly #port: number;
+  readonly #host: string | undefined;
   readonly #waitMs: number;
   #connection: RawConnection | undefined;
 
-  /** `waitMs`: a reply that takes longer is an error. */
-  constructor(port: number, waitMs = 30_000) {
+  constructor(port: number, { waitMs = 30_000, host }: ApiOptions = {}) {
     this.#port = port;
+    this.#host = host;
     this.#waitMs = waitMs;
   }
 
-  /** Calls an endpoint; rejects if no whole reply comes. One call at a time. */
-  async call(path: string, request: object): Promise<ApiReply> {
-    return this.post(path, JSON.stringify(request));
-  }
-
-  async post(path: string, json: string): Promise<ApiReply> {
-    if (this.#connection?.isOpen !== true) this.#connection = await RawConnection.open(this.#port);
-    const outcome = await this.#connection.send(
-      `POST /v1/${path} HTTP/1.1\r\nHost: querator\r\nContent-Type: application/json\r\n` +
-        `Content-Length: ${Buffer.byteLength(json)}\r\n\r\n${json}`,
-      { waitMs: this.#waitMs },
-    );
+  /** Calls an endpoint, with JSON or with text as it is; rejects if no whole reply comes. */
+  async call(path: string, request: object | string): Promise<ApiReply> {
+    if (this.#connection?.isOpen !== true) {
+      this.#connection = await RawConnection.open(this.#port, this.#host);
+    }
+    const waitMs = this.#waitMs;
+    const outcome = await this.#connection.send(requestText(path, request), { waitMs });
     if (outcome.kind !== "reply") throw new Error(`${path}: no reply, ${outcome.kind}`);
     const { status, body } = outcome.reply;
     return { status, body: JSON.parse(body.toString()) };

@@ -3,28 +3,11 @@
 // server can tell memory that is kept from memory that has not been collected yet, and sees the
 // timers and sockets that are left. Only with an IPC channel, which does not keep the process alive.
 
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-
-/** What a process holds once its garbage is gone. Bytes, and numbers of handles. */
-export interface Holdings {
-  readonly heap: number;
-  readonly external: number;
-  readonly rss: number;
-  readonly timers: number;
-  /** Accepted connections. */
-  readonly sockets: number;
-}
-
-setFlagsFromString("--expose-gc");
-const collect = runInNewContext("gc") as () => void;
+import { collectGarbage } from "./garbage.ts";
+import type { Holdings } from "./holdings.ts";
 
 async function holdings(): Promise<Holdings> {
-  // What a turn of the event loop still holds goes with the next collection.
-  for (let i = 0; i < 3; i++) {
-    await new Promise((resolve) => setImmediate(resolve));
-    collect();
-  }
+  await collectGarbage();
   const { heapUsed, external, rss } = process.memoryUsage();
   const resources = process.getActiveResourcesInfo();
   const count = (name: string): number => resources.filter((each) => each === name).length;
