@@ -196,7 +196,8 @@ export const DAMAGES: readonly Damage[] = [
   { name: "db-flip", to: "either", right: "true", apply: flip(DB) },
   { name: "db-page-zeros", to: "either", right: "true", apply: page(DB, "zeros") },
   { name: "db-page-noise", to: "either", right: "true", apply: page(DB, "noise") },
-  { name: "db-page-other", to: "either", right: "true", apply: page(DB, "other") },
+  // A page that has become free still holds what it held: whole and true, but of the past.
+  { name: "db-page-other", to: "either", right: "once-true", apply: page(DB, "other") },
   { name: "db-older", to: "killed", right: "once-true", apply: older(DB) },
   { name: "db-empty", to: "killed", right: "refused", apply: empty(DB) },
   { name: "db-empty-alone", to: "stopped", right: "committed", apply: empty(DB) },

@@ -51,6 +51,8 @@ class Flood {
   readonly #failures: string[] = [];
   /** The connections of the consumers. */
   readonly #leasing: PipeClient[] = [];
+  #connections = 0;
+  readonly #allConnected = Promise.withResolvers<void>();
   #producing = true;
   #consuming = true;
   readonly #producers: Promise<void>[];
@@ -92,9 +94,20 @@ class Flood {
     return { counts, overloaded: this.#overloaded, failures };
   }
 
+  // The flood begins when all of it is connected: Node takes in one connection with each round of its
+  // event loop, so that later ones, also those of others, would wait long.
+  async #connect(): Promise<PipeClient> {
+    const client = new PipeClient(this.#options.port);
+    await client.connected;
+    const { queues, consumers } = this.#options;
+    if (++this.#connections === queues.length * (1 + consumers)) this.#allConnected.resolve();
+    await this.#allConnected.promise;
+    return client;
+  }
+
   // Keeps requests under way, as many as were asked for, and never slows down.
   async #produce(queue: string): Promise<void> {
-    const client = new PipeClient(this.#options.port);
+    const client = await this.#connect();
     const strand = async (): Promise<void> => {
       while (this.#producing) await this.#produceOnce(client, queue);
     };
@@ -126,7 +139,7 @@ class Flood {
   }
 
   async #consume(queue: string, client_id: string): Promise<void> {
-    const client = new PipeClient(this.#options.port);
+    const client = await this.#connect();
     const lease = {
       queue_name: queue,
       client_id,

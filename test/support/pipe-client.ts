@@ -15,10 +15,16 @@ export class PipeClient {
   readonly #socket: Socket;
   readonly #waiting: Waiting[] = [];
   readonly #reader = new ReplyReader();
+  /** Resolves when it is connected, or has failed. */
+  readonly connected: Promise<void>;
 
   constructor(port: number) {
     this.#socket = connect({ port, host: "127.0.0.1" });
     this.#socket.setNoDelay(true);
+    this.connected = new Promise((resolve) => {
+      this.#socket.once("connect", resolve);
+      this.#socket.once("close", () => resolve());
+    });
     this.#socket.on("data", (chunk: Buffer) => this.#take(chunk));
     this.#socket.on("error", () => this.#socket.destroy());
     this.#socket.on("close", () => {
