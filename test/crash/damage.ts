@@ -4,6 +4,8 @@
 // thrown away. `true`: what is served is true item by item, and
 // what cannot be read is answered 454. `once-true`: whole items
 // that were committed at some time, but the files are of different moments, and so are their states.
+// `once-written`: whole items that were written at some time, perhaps between two of the moments that
+// are known.
 
 import {
   copyFileSync,
@@ -32,7 +34,7 @@ export interface Damage {
   readonly name: string;
   /** Which directory it is done to. */
   readonly to: "killed" | "stopped" | "either";
-  readonly right: "committed" | "true" | "once-true" | "refused";
+  readonly right: "committed" | "true" | "once-true" | "once-written" | "refused";
   /** Does it; answers what it did, for people. */
   apply(dir: string, random: Random, history: History): string;
 }
@@ -197,7 +199,7 @@ export const DAMAGES: readonly Damage[] = [
   { name: "db-page-zeros", to: "either", right: "true", apply: page(DB, "zeros") },
   { name: "db-page-noise", to: "either", right: "true", apply: page(DB, "noise") },
   // A page that has become free still holds what it held: whole and true, but of the past.
-  { name: "db-page-other", to: "either", right: "once-true", apply: page(DB, "other") },
+  { name: "db-page-other", to: "either", right: "once-written", apply: page(DB, "other") },
   { name: "db-older", to: "killed", right: "once-true", apply: older(DB) },
   { name: "db-empty", to: "killed", right: "refused", apply: empty(DB) },
   { name: "db-empty-alone", to: "stopped", right: "committed", apply: empty(DB) },

@@ -110,8 +110,8 @@ async function examine(examined: Examined): Promise<TornOutcome> {
   if (index === -1 && damage.right === "committed") {
     throw new Wrong(`what it serves was never committed: ${difference(history.last, state)}`);
   }
-  if (index === -1 && damage.right === "once-true") {
-    checkOnceTrue(history, state);
+  if (index === -1 && damage.right.startsWith("once-")) {
+    if (damage.right === "once-true") checkOnceTrue(history, state);
     await drain(examined, state);
     return "partly";
   }
@@ -169,7 +169,7 @@ function difference(last: State, state: State): string {
 // Leases and completes everything; answers the places in which items are missing.
 async function drain(examined: Examined, expected: State): Promise<string[]> {
   const { client, host, damage } = examined;
-  const strict = damage.right !== "once-true";
+  const strict = !damage.right.startsWith("once-");
   const seen = new Map<string, string>();
   const missing = new Set<string>();
   const queues = new Set<string>();
