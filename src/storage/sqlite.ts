@@ -232,9 +232,13 @@ class SqliteStorage implements Storage {
   }
 
   async listQueues(): Promise<readonly { name: string; record: string }[]> {
-    const rows = this.#read(
-      "SELECT name, record, sum FROM queues ORDER BY name",
-    ).all() as unknown as [string, string, number][];
+    let rows: [string, string, number][];
+    try {
+      const statement = this.#read("SELECT name, record, sum FROM queues ORDER BY name");
+      rows = statement.all() as unknown as [string, string, number][];
+    } catch (error) {
+      throw startError(this.#file.path, error); // a start reads them, and its user must know the file
+    }
     return rows.map(([name, record, sum]) => {
       this.#check(sumOfRow(name, record) === sum, `record of queue '${name}'`);
       return { name, record };
