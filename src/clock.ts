@@ -129,3 +129,24 @@ export class VirtualClock implements Clock {
     this.#arm();
   }
 }
+
+/** The clock of a server: with `dev` it can be put forward. */
+export function makeClock(dev: boolean): Clock {
+  return dev ? new VirtualClock({ base: new SystemClock() }) : new SystemClock();
+}
+
+/** What `--dev` may do to the clock: put it to a time, or by a duration, or let it run. */
+export interface ClockChange {
+  readonly set?: number;
+  readonly advance?: number;
+  readonly run?: boolean;
+}
+
+/** Changes a virtual clock; answers what time it is then. */
+export function changeClock(clock: Clock, { set, advance, run }: ClockChange): number {
+  const virtual = clock as VirtualClock;
+  if (set !== undefined) virtual.set(set);
+  if (advance !== undefined) virtual.advance(advance);
+  if (run === true) virtual.run();
+  return virtual.now();
+}

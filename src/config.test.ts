@@ -24,16 +24,19 @@ test("without any option there are the defaults", (t) => {
     name: "sqlite-0",
     driver: "sqlite",
     dir: resolve("./querator-data"),
+    file: "querator.db",
     affinity: 1,
   };
   assert.deepEqual(config, {
     host: "localhost",
     port: 2319,
     dev: false,
+    threads: 1,
     logLevel: "info",
     logFormat: "color",
     queueStorage: storage,
     partitionStorage: [storage],
+    isSpread: true,
     queues: [],
     limits: DEFAULT_LIMITS,
   });
@@ -89,6 +92,20 @@ test("a choice of storage replaces the one below it as a whole", (t) => {
   assert.equal(load(t, back).queueStorage.driver, "sqlite");
   const env = { QUERATOR_DATA_DIR: "/env" };
   assert.deepEqual(drivers(load(t, { env, options: { memory: true } })), ["memory", "memory"]);
+});
+
+test("every thread has a storage of its own, unless storages are named", (t) => {
+  const names = (config: Config): string[] =>
+    config.partitionStorage.map(({ name, file }) => `${name} ${file}`);
+  const two = ["sqlite-0 querator.db", "sqlite-1 querator-1.db"];
+  assert.deepEqual(names(load(t, { yaml: "threads: 2\n" })), two);
+  assert.deepEqual(names(load(t, { env: { QUERATOR_THREADS: "2" }, yaml: "threads: 3\n" })), two);
+  const yaml = "partition-storage: [{name: p, driver: sqlite, config: {storage-dir: /p}}]\n";
+  assert.deepEqual(names(load(t, { options: { threads: 2 }, yaml })), ["p querator.db"]);
+  for (const threads of ["0", "65", "x"]) {
+    const wrong = /QUERATOR_THREADS: .* is not allowed; use a whole number from 1 to 64/;
+    assert.throws(() => load(t, { env: { QUERATOR_THREADS: threads } }), wrong);
+  }
 });
 
 test("empty environment variables count as not set", (t) => {

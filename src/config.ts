@@ -14,6 +14,8 @@ export interface StorageConfig {
   readonly driver: "memory" | "sqlite";
   /** The directory of sqlite. */
   readonly dir: string | undefined;
+  /** The name of its file there. */
+  readonly file: string;
   /** The share of partitions it gets, relative to the others. */
   readonly affinity: number;
 }
@@ -35,10 +37,13 @@ export interface Config {
   readonly host: string;
   readonly port: number;
   readonly dev: boolean;
+  readonly threads: number;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
   readonly queueStorage: StorageConfig;
   readonly partitionStorage: readonly StorageConfig[];
+  /** Whether every thread has a storage of its own; else all are with the first. */
+  readonly isSpread: boolean;
   readonly queues: readonly QueueConfig[];
   readonly limits: Limits;
 }
@@ -51,6 +56,8 @@ export interface ServerOptions {
   readonly dataDir?: string;
   /** Keeps everything in memory, and nothing on disk. */
   readonly memory?: boolean;
+  /** Threads that serve requests; queues are spread over them. Default 1. */
+  readonly threads?: number;
   /** Adds the endpoints for tests: virtual time and held queues. Never in production. */
   readonly dev?: boolean;
   readonly logLevel?: LogLevel;
@@ -75,6 +82,7 @@ export const ENVIRONMENT = {
   dataDir: "QUERATOR_DATA_DIR",
   memory: "QUERATOR_MEMORY",
   dev: "QUERATOR_DEV",
+  threads: "QUERATOR_THREADS",
   logLevel: "QUERATOR_LOG_LEVEL",
   logFormat: "QUERATOR_LOG_FORMAT",
   config: "QUERATOR_CONFIG",
@@ -87,6 +95,7 @@ export const FILE_KEYS = {
     "data-dir",
     "memory",
     "dev",
+    "threads",
     "logging",
     "queue-storage",
     "partition-storage",
@@ -133,10 +142,15 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
   if (envMemory === true && envDir !== undefined) {
     throw new ConfigError(`give either ${ENVIRONMENT.memory} or ${ENVIRONMENT.dataDir}, not both`);
   }
+  const threads =
+    given.number("threads", 1, THREADS_MAX) ??
+    fromEnv.number("threads", 1, THREADS_MAX, { shown: ENVIRONMENT.threads }) ??
+    file.number("threads", 1, THREADS_MAX) ??
+    1;
   const storages =
-    chosenStorage(memory, dataDir) ??
-    chosenStorage(memory ?? envMemory, envDir) ??
-    fileStorage(file, memory ?? envMemory);
+    chosenStorage(threads, memory, dataDir) ??
+    chosenStorage(threads, memory ?? envMemory, envDir) ??
+    fileStorage(file, threads, memory ?? envMemory);
 
   const address =
     given.text("address") ??
@@ -146,6 +160,7 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
   return deepFreeze({
     ...parseAddress(address),
     dev: given.flag("dev") ?? fromEnv.flag("dev", ENVIRONMENT.dev) ?? file.flag("dev") ?? false,
+    threads,
     logLevel:
       given.oneOf("logLevel", LOG_LEVELS) ??
       fromEnv.oneOf("logLevel", LOG_LEVELS, ENVIRONMENT.logLevel) ??
@@ -167,10 +182,11 @@ function environment(env: NodeJS.ProcessEnv): Section {
   for (const [option, variable] of Object.entries(ENVIRONMENT)) {
     const value = env[variable];
     if (value === undefined || value === "") continue;
-    const flag = option === "memory" || option === "dev";
-    values[option] = flag
-      ? ({ true: true, 1: true, false: false, 0: false }[value] ?? value)
-      : value;
+    if (option === "memory" || option === "dev") {
+      values[option] = { true: true, 1: true, false: false, 0: false }[value] ?? value;
+    } else {
+      values[option] = option === "threads" && /^\d+$/.test(value) ? Number(value) : value;
+    }
   }
   return new Section("environment", values);
 }
@@ -199,6 +215,13 @@ function readFile(path: string): Section {
 }
 
 // --- reading values ---
+
+interface NumberOptions {
+  /** Whether it must be a whole one; so by default. */
+  readonly whole?: boolean;
+  /** What the user calls it. */
+  readonly shown?: string;
+}
 
 /** Values under a common path; each reader answers undefined for what is not there. */
 class Section {
@@ -245,7 +268,8 @@ class Section {
     );
   }
 
-  number(key: string, min: number, max: number, whole = true): number | undefined {
+  number(key: string, min: number, max: number, options: NumberOptions = {}): number | undefined {
+    const { whole = true, shown = key } = options;
     const value = this.#values[key];
     if (value === undefined || value === null) return undefined;
     const fits =
@@ -256,7 +280,7 @@ class Section {
     if (fits) return value;
     const kind = whole ? "a whole number" : "a number";
     throw this.error(
-      key,
+      shown,
       `${JSON.stringify(value)} is not allowed; use ${kind} from ${min} to ${max}`,
     );
   }
@@ -310,35 +334,47 @@ function parseAddress(address: string): { readonly host: string; readonly port: 
 }
 
 interface Storages {
+  readonly isSpread: boolean;
   readonly queueStorage: StorageConfig;
   readonly partitionStorage: readonly StorageConfig[];
 }
 
-function sqliteIn(dir: string): StorageConfig {
-  return { name: "sqlite-0", driver: "sqlite", dir: resolve(dir), affinity: 1 };
+// So many that more would hardly help; each takes some megabytes.
+const THREADS_MAX = 64;
+
+const FILE = "querator.db";
+
+/** The storage of the thread with this index, in a data directory or in memory. */
+export function storageOfThread(index: number, dataDir: string | undefined): StorageConfig {
+  const file = index === 0 ? FILE : `querator-${index}.db`;
+  if (dataDir === undefined) {
+    return { name: `mem-${index}`, driver: "memory", dir: undefined, file, affinity: 1 };
+  }
+  return { name: `sqlite-${index}`, driver: "sqlite", dir: resolve(dataDir), file, affinity: 1 };
 }
 
-const MEMORY: StorageConfig = { name: "mem-0", driver: "memory", dir: undefined, affinity: 1 };
-
-// What --memory or --data-dir chooses: one storage for everything.
+// What --memory or --data-dir chooses: a storage for each thread.
 function chosenStorage(
+  threads: number,
   memory: boolean | undefined,
   dataDir: string | undefined,
 ): Storages | undefined {
-  const storage = memory === true ? MEMORY : dataDir === undefined ? undefined : sqliteIn(dataDir);
-  return storage && { queueStorage: storage, partitionStorage: [storage] };
+  if (memory !== true && dataDir === undefined) return undefined;
+  const dir = memory === true ? undefined : dataDir;
+  const storages = Array.from({ length: threads }, (_, i) => storageOfThread(i, dir));
+  return { queueStorage: storages[0]!, partitionStorage: storages, isSpread: true };
 }
 
 // `saidMemory` is what was said of memory further up, which wins.
-function fileStorage(file: Section, saidMemory: boolean | undefined): Storages {
+function fileStorage(file: Section, threads: number, saidMemory: boolean | undefined): Storages {
   const memory = saidMemory ?? file.flag("memory");
   const dir = file.text("data-dir");
   if (memory === true && dir !== undefined) {
     throw file.error("memory", "give either memory or data-dir, not both");
   }
-  const simple = chosenStorage(memory, dir);
+  const simple = chosenStorage(threads, memory, dir);
   const named = ["queue-storage", "partition-storage"].find((key) => file.has(key));
-  if (named === undefined) return simple ?? chosenStorage(false, "./querator-data")!;
+  if (named === undefined) return simple ?? chosenStorage(threads, false, "./querator-data")!;
   if (simple !== undefined) {
     throw file.error(named, "give either this or memory or data-dir, not both");
   }
@@ -352,6 +388,7 @@ function fileStorage(file: Section, saidMemory: boolean | undefined): Storages {
     ? parseStorage(file.section("queue-storage"), false)
     : partitionStorage[0]!;
   const all = {
+    isSpread: false,
     queueStorage,
     partitionStorage: partitionStorage.length > 0 ? partitionStorage : [queueStorage],
   };
@@ -371,12 +408,12 @@ function parseStorage(section: Section, hasAffinity: boolean): StorageConfig {
   if (driver === "memory" && dir !== undefined) {
     throw config.error("storage-dir", "is not allowed; memory keeps nothing on disk");
   }
-  const affinity = section.number("affinity", 0.001, 1_000_000, false) ?? 1;
+  const affinity = section.number("affinity", 0.001, 1_000_000, { whole: false }) ?? 1;
   if (!hasAffinity && section.has("affinity")) {
     throw section.error("affinity", "is not allowed; it belongs to partition-storage");
   }
-  const name = section.text("name") ?? (driver === "memory" ? MEMORY.name : "sqlite-0");
-  return { name, driver, affinity, dir: dir === undefined ? undefined : resolve(dir) };
+  const name = section.text("name") ?? (driver === "memory" ? "mem-0" : "sqlite-0");
+  return { name, driver, affinity, file: FILE, dir: dir === undefined ? undefined : resolve(dir) };
 }
 
 function parseDriver(section: Section): StorageConfig["driver"] {

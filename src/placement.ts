@@ -16,10 +16,25 @@ const SWEEP_STEP = 2_000;
 // After what time storage is asked again for what it has failed to do.
 const SWEEP_RETRY = SECOND;
 
-/** A storage for partitions, with the share of them that it is to get. */
-export interface PartitionStorage {
-  readonly storage: Storage;
+/** What placement needs of a storage, which may be another thread's. */
+export type PlaceableStorage = Pick<
+  Storage,
+  | "name"
+  | "isDurable"
+  | "listPartitions"
+  | "createPartitions"
+  | "loadPartition"
+  | "dropPartitions"
+  | "sweep"
+>;
+
+/** A storage for partitions. */
+export interface PartitionSite {
+  readonly storage: PlaceableStorage;
+  /** The share that it gets of the partitions of a queue, beside others of the same home; 0: no new ones. */
   readonly affinity: number;
+  /** The index of the home that owns it. All partitions of a queue are at one home. */
+  readonly home: number;
 }
 
 export interface PlacementContext {
@@ -30,7 +45,7 @@ export interface PlacementContext {
 }
 
 /** What one storage holds, as far as it is known. */
-interface Site extends PartitionStorage {
+interface Site extends PartitionSite {
   /** By key; undefined while the storage is away. */
   partitions: Map<number, StoredPartition> | undefined;
   isSweeping: boolean;
@@ -40,8 +55,8 @@ export class Placement {
   readonly #sites: readonly Site[];
   readonly #context: PlacementContext;
 
-  constructor(storages: readonly PartitionStorage[], context: PlacementContext) {
-    this.#sites = storages.map((each) => ({ ...each, partitions: undefined, isSweeping: false }));
+  constructor(sites: readonly PartitionSite[], context: PlacementContext) {
+    this.#sites = sites.map((each) => ({ ...each, partitions: undefined, isSweeping: false }));
     this.#context = context;
   }
 
@@ -54,16 +69,17 @@ export class Placement {
   }
 
   /** The storage of this name; undefined if the configuration does not name it. */
-  storage(name: string): Storage | undefined {
+  storage(name: string): PlaceableStorage | undefined {
     return this.#site(name)?.storage;
+  }
+
+  /** The home of a queue whose partitions lie in this storage. */
+  home(storage: string): number {
+    return this.#site(storage)!.home;
   }
 
   get isAnyAway(): boolean {
     return this.#sites.some(({ partitions }) => partitions === undefined);
-  }
-
-  isAway(name: string): boolean {
-    return this.#site(name)?.partitions === undefined;
   }
 
   /** Whether the storage holds the very partition that a record speaks of; unknown while it is away. */
@@ -137,10 +153,16 @@ export class Placement {
     return made.map(({ storage, key, idPrefix }) => ({ storage, key, idPrefix, createdAt }));
   }
 
-  // By largest remainder, so that no partition is dropped.
+  // At the home that has the fewest partitions; there by largest remainder, so that none is dropped.
   #shares(count: number): readonly string[] {
-    const sites = this.#sites.filter((site) => site.partitions !== undefined);
-    if (sites.length === 0) throw retryLater(MESSAGES.internalRetry);
+    const loads = new Map<number, number>();
+    for (const { home, affinity, partitions } of this.#sites) {
+      if (partitions === undefined || affinity === 0) continue;
+      loads.set(home, (loads.get(home) ?? 0) + partitions.size);
+    }
+    const [home] = [...loads].sort((a, b) => a[1] - b[1])[0] ?? [];
+    if (home === undefined) throw retryLater(MESSAGES.internalRetry);
+    const sites = this.#sites.filter((site) => site.home === home && site.partitions !== undefined);
     const sum = sites.reduce((total, { affinity }) => total + affinity, 0);
     const shares = sites.map(({ storage, affinity }) => {
       const exact = (affinity / sum) * count;

@@ -1,16 +1,18 @@
-// The registry of queues: their records, and the loops that serve them. Creating, updating and
-// deleting are put in order here, one at a time. A record is written after the partitions it names
+// The registry of queues: their records, and where each is at home. Creating, updating and deleting
+// are put in order here, one at a time, on one thread. A record is written after the partitions it names
 // exist, and a deletion turns them into leftovers in one write, so that a crash between any two
 // steps leaves either the queue as it was or something that the next start tidies up.
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
-import { SECOND } from "./clock.ts";
+import { type Clock, SECOND } from "./clock.ts";
+import type { Directory, ListOptions } from "./directory.ts";
 import { invalid, MESSAGES, QueueError, retryLater } from "./errors.ts";
+import { type Failing, type Home, rulesOf } from "./host.ts";
+import type { Limits } from "./limits.ts";
+import type { Logger } from "./log.ts";
 import { checkDeadQueueName } from "./names.ts";
-import { type PartitionStorage, Placement } from "./placement.ts";
-import type { QueueContext, QueueRules } from "./queue/context.ts";
-import { Partition } from "./queue/partition.ts";
-import { Queue } from "./queue/queue.ts";
+import { type PartitionSite, Placement } from "./placement.ts";
+import type { QueueHandle } from "./queue/queue.ts";
 import {
   type PartitionPlace,
   type QueueRecord,
@@ -25,60 +27,59 @@ import { Timers } from "./timers.ts";
 const RETRY = SECOND;
 
 export interface QueuesOptions {
-  readonly context: Omit<QueueContext, "findDeadQueue">;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  readonly log: Logger;
   /** Where queue records are kept. */
   readonly records: Storage;
-  readonly partitions: readonly PartitionStorage[];
+  readonly partitions: readonly PartitionSite[];
+  /** Where queues may be at home; sites name them by their index. */
+  readonly homes: readonly Home[];
+  /** Written here, and read by whoever serves this thread's requests. */
+  readonly directory: Directory;
+  /** Makes other threads know what has become of a queue, undefined if it is gone. */
+  readonly tell?: (name: string, queue: AnnouncedQueue | undefined) => Promise<void>;
   /** Where ids take their randomness from; a simulation gives its own. */
   readonly randomBytes?: (size: number) => Buffer;
 }
 
-interface Entry {
-  record: QueueRecord;
-  readonly queue: Queue;
-}
-
-/** Partitions that do not work at present. */
-export interface Failing {
-  readonly partitions: number;
-  /** Of how many. */
-  readonly total: number;
-  /** The names of the storages in which they lie. */
-  readonly storages: readonly string[];
+/** A queue as the registry makes it known: its record, and the index of its home. */
+export interface AnnouncedQueue {
+  readonly record: QueueRecord;
+  readonly home: number;
 }
 
 export class Queues {
-  readonly #context: QueueContext;
+  readonly #clock: Clock;
+  readonly #limits: Limits;
+  readonly #log: Logger;
   readonly #records: QueueRecords;
   readonly #placement: Placement;
+  readonly #homes: readonly Home[];
+  readonly #directory: Directory;
+  readonly #tell: NonNullable<QueuesOptions["tell"]>;
   readonly #timers: Timers;
-  readonly #entries = new Map<string, Entry>();
-  // The names in the order of their bytes, which is the order of lists.
-  readonly #names: string[] = [];
   // Partitions of deleted queues that are still to be dropped, by the name of the queue.
   readonly #leftovers = new Map<string, readonly PartitionPlace[]>();
   // The last change of the registry; the next one waits for it.
   #changing: Promise<unknown> = Promise.resolve();
   // Queues that wait until it is settled whether they are deleted.
-  readonly #held = new Set<Queue>();
+  readonly #held = new Set<QueueHandle>();
   #isRetrying = false;
   #closed = false;
 
   private constructor(options: QueuesOptions) {
-    this.#context = {
-      ...options.context,
-      findDeadQueue: (name) => this.#entries.get(name)?.queue.loop,
-    };
-    this.#timers = new Timers(options.context.clock);
+    const { clock, limits, log, homes, directory, randomBytes = nodeRandomBytes } = options;
+    this.#clock = clock;
+    this.#limits = limits;
+    this.#log = log;
+    this.#homes = homes;
+    this.#directory = directory;
+    this.#tell = options.tell ?? (async () => undefined);
+    this.#timers = new Timers(clock);
     this.#records = new QueueRecords(options.records);
-    const { clock, log } = options.context;
-    const { randomBytes = nodeRandomBytes } = options;
-    this.#placement = new Placement(options.partitions, {
-      clock,
-      log,
-      randomBytes,
-      timers: this.#timers,
-    });
+    const context = { clock, log, randomBytes, timers: this.#timers };
+    this.#placement = new Placement(options.partitions, context);
   }
 
   /**
@@ -89,10 +90,12 @@ export class Queues {
   static async open(options: QueuesOptions): Promise<Queues> {
     const queues = new Queues(options);
     await queues.#placement.open();
+    const starts: QueueRecord[] = [];
     for (const [name, { queue, leftovers }] of await queues.#records.list()) {
       if (leftovers !== undefined) queues.#leftovers.set(name, leftovers);
-      if (queue !== undefined) await queues.#start(await queues.#checkPlaces(queue));
+      if (queue !== undefined) starts.push(await queues.#checkPlaces(queue));
     }
+    await Promise.all(starts.map((record) => queues.#start(record)));
     await queues.#placement.tidy(queues.#places());
     await queues.#dropLeftovers();
     return queues;
@@ -136,87 +139,54 @@ export class Queues {
     return updated;
   }
 
+  // Starts a queue at its home: where the storage of its partitions is.
   async #start(record: QueueRecord): Promise<void> {
-    const { limits, budget, clock, log } = this.#context;
-    const partitions: Partition[] = [];
-    for (const [number, place] of record.partitions.entries()) {
-      const storage = this.#placement.storage(place.storage)!;
-      const partition = new Partition({ ...place, number }, { storage, limits, budget });
-      try {
-        await partition.load();
-      } catch (err) {
-        const fields = { err, queue: record.name, partition: number };
-        if (!this.#placement.isAway(place.storage)) log.warn(fields, "partition is failing");
-        partition.distrust(clock.now());
-      }
-      partitions.push(partition);
-    }
-    const queue = new Queue(record.name, rulesOf(record), partitions, this.#context);
-    this.#entries.set(record.name, { record, queue });
-    this.#names.splice(this.#indexOf(record.name), 0, record.name);
+    const queue = await this.#homes[this.#homeOf(record)]!.open(record);
+    this.#directory.set({ record, queue });
+    await this.#announce(record.name);
+  }
+
+  // Tells the other threads what is known of a queue, and waits until they know it.
+  async #announce(name: string): Promise<void> {
+    const record = this.#directory.find(name)?.record;
+    await this.#tell(name, record && { record, home: this.#homeOf(record) });
+  }
+
+  #homeOf(record: QueueRecord): number {
+    return this.#placement.home(record.partitions[0]!.storage);
   }
 
   // Every partition that a record speaks of.
   *#places(): Iterable<PartitionPlace> {
-    for (const { record } of this.#entries.values()) yield* record.partitions;
+    for (const { record } of this.#directory.entries()) yield* record.partitions;
     for (const places of this.#leftovers.values()) yield* places;
   }
 
   // --- looking up ---
 
   /** The queue of this name; a QueueError (400) if there is none. */
-  get(name: string): Queue {
-    return this.#entry(name).queue;
+  get(name: string): QueueHandle {
+    return this.#directory.entry(name).queue;
   }
 
   /** The record of a queue; a QueueError (400) if there is none. */
   record(name: string): QueueRecord {
-    return this.#entry(name).record;
-  }
-
-  #entry(name: string): Entry {
-    const entry = this.#entries.get(name);
-    if (entry !== undefined) return entry;
-    throw invalid(`queue does not exist; no such queue named '${name}'`);
+    return this.#directory.entry(name).record;
   }
 
   /** Records in the order of their names' bytes, from `pivot` or the next one on. */
-  list(options: { namespace: string; pivot: string; limit: number }): readonly QueueRecord[] {
-    const records: QueueRecord[] = [];
-    for (let i = this.#indexOf(options.pivot); i < this.#names.length; i++) {
-      if (records.length === options.limit) break;
-      const { record } = this.#entries.get(this.#names[i]!)!;
-      if (record.namespace === options.namespace) records.push(record);
-    }
-    return records;
+  list(options: ListOptions): readonly QueueRecord[] {
+    return this.#directory.list(options);
   }
 
   /** The partitions of all queues that do not work at present. */
-  get failing(): Failing {
-    const storages = new Set<string>();
-    let partitions = 0;
-    let total = 0;
-    for (const { queue } of this.#entries.values()) {
-      for (const partition of queue.loop.partitions) {
-        total++;
-        if (partition.failures === 0) continue;
-        partitions++;
-        storages.add(partition.storage.name);
-      }
-    }
-    return { partitions, total, storages: [...storages] };
-  }
-
-  // Where a name stands, or would stand, among all names.
-  #indexOf(name: string): number {
-    const bytes = Buffer.from(name);
-    let low = 0;
-    for (let high = this.#names.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      if (Buffer.compare(Buffer.from(this.#names[middle]!), bytes) < 0) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+  async failing(): Promise<Failing> {
+    const all = await Promise.all(this.#homes.map((home) => home.failing()));
+    return {
+      partitions: all.reduce((sum, { partitions }) => sum + partitions, 0),
+      total: all.reduce((sum, { total }) => sum + total, 0),
+      storages: [...new Set(all.flatMap(({ storages }) => storages))],
+    };
   }
 
   // --- changing ---
@@ -224,11 +194,11 @@ export class Queues {
   /** Makes a queue; resolves when it is durable. */
   create(settings: QueueSettings): Promise<void> {
     return this.#change(async () => {
-      if (this.#entries.has(settings.name)) {
+      if (this.#directory.find(settings.name) !== undefined) {
         throw invalid(`invalid queue; '${settings.name}' already exists`);
       }
       this.#checkDeadQueue(settings);
-      checkSettings(settings, this.#context.limits.partitions);
+      checkSettings(settings, this.#limits.partitions);
       checkTimeouts(settings);
       await this.#placement.lookAgain(() => this.#places());
       const { storages, ...rest } = settings;
@@ -236,7 +206,7 @@ export class Queues {
         count: settings.requestedPartitions,
         ...(storages === undefined ? {} : { storages }),
       });
-      const now = this.#context.clock.now();
+      const now = this.#clock.now();
       const record = { ...rest, createdAt: now, updatedAt: now, partitions };
       await this.#write(record.name, { queue: record });
       await this.#start(record);
@@ -246,10 +216,9 @@ export class Queues {
   /** Merges settings into a queue's record: what is 0 or "" keeps its value only where wire.md says so. */
   update(settings: QueueSettings): Promise<void> {
     return this.#change(async () => {
-      const entry = this.#entry(settings.name);
+      const { record: old, queue } = this.#directory.entry(settings.name);
       this.#checkDeadQueue(settings);
       if (settings.leaseTimeout !== 0 && settings.expireTimeout !== 0) checkOrder(settings);
-      const old = entry.record;
       const record: QueueRecord = {
         ...old,
         leaseTimeout: settings.leaseTimeout || old.leaseTimeout,
@@ -258,21 +227,22 @@ export class Queues {
         maxAttempts: settings.maxAttempts,
         reference: settings.reference,
         deadQueue: settings.deadQueue,
-        updatedAt: Math.max(this.#context.clock.now(), old.createdAt + 1),
+        updatedAt: Math.max(this.#clock.now(), old.createdAt + 1),
       };
       checkOrder(record);
-      checkSettings(record, this.#context.limits.partitions);
+      checkSettings(record, this.#limits.partitions);
       checkTimeouts(record);
       await this.#write(record.name, { queue: record });
-      entry.record = record;
-      entry.queue.configure(rulesOf(record));
+      this.#directory.set({ record, queue });
+      await queue.configure(rulesOf(record));
+      await this.#announce(record.name);
     });
   }
 
   /** Deletes a queue with all its items. With `force` also one that another names as its dead queue. */
   delete(name: string, force: boolean): Promise<void> {
     return this.#change(async () => {
-      const { record, queue } = this.#entry(name);
+      const { record, queue } = this.#directory.entry(name);
       const user = force ? undefined : this.#userOf(name);
       if (user !== undefined) {
         throw invalid(`queue is a dead queue; '${user}' uses it as its dead_queue`);
@@ -282,14 +252,15 @@ export class Queues {
         await this.#write(name, { queue: undefined, leftovers });
       } catch (error) {
         // Perhaps the queue is gone at the next start: it must not take anything before that is settled.
-        queue.loop.pause();
+        await queue.pause();
         this.#held.add(queue);
         throw error;
       }
       this.#leftovers.set(name, leftovers);
-      this.#entries.delete(name);
-      this.#names.splice(this.#indexOf(name), 1);
-      await queue.close(new QueueError("failed", MESSAGES.queueShutdown));
+      this.#directory.remove(name);
+      await this.#announce(name);
+      const error = new QueueError("failed", MESSAGES.queueShutdown);
+      await this.#homes[this.#homeOf(record)]!.close(name, error);
       await this.#dropLeftovers();
     });
   }
@@ -314,7 +285,7 @@ export class Queues {
 
   // What memory holds under a name, and so what storage is to hold.
   #stored(name: string): StoredQueue {
-    return { queue: this.#entries.get(name)?.record, leftovers: this.#leftovers.get(name) };
+    return { queue: this.#directory.find(name)?.record, leftovers: this.#leftovers.get(name) };
   }
 
   async #write(name: string, stored: StoredQueue): Promise<void> {
@@ -328,7 +299,7 @@ export class Queues {
 
   async #settle(): Promise<void> {
     await this.#records.settle((name) => this.#stored(name));
-    for (const queue of this.#held) queue.loop.resume();
+    for (const queue of this.#held) await queue.resume();
     this.#held.clear();
   }
 
@@ -355,7 +326,7 @@ export class Queues {
       });
     } catch (error) {
       if (error instanceof QueueError) throw error;
-      this.#context.log.error({ err: error }, "queue records cannot be changed");
+      this.#log.error({ err: error }, "queue records cannot be changed");
       throw retryLater(MESSAGES.internalRetry, error);
     }
   }
@@ -369,7 +340,7 @@ export class Queues {
 
   // The queue that names this one as its dead queue.
   #userOf(name: string): string | undefined {
-    for (const { record } of this.#entries.values()) {
+    for (const { record } of this.#directory.entries()) {
       if (record.deadQueue === name) return record.name;
     }
     return undefined;
@@ -379,7 +350,7 @@ export class Queues {
     if (deadQueue === "") return;
     checkDeadQueueName(deadQueue);
     if (deadQueue === name) throw invalid("dead_queue cannot reference itself");
-    const target = this.#entries.get(deadQueue);
+    const target = this.#directory.find(deadQueue);
     if (target === undefined) {
       throw invalid(`dead_queue does not exist; '${deadQueue}' was not found, create it first`);
     }
@@ -400,11 +371,12 @@ export class Queues {
     this.#timers.close();
     await this.#changing;
     const error = new QueueError("failed", MESSAGES.queueShutdown);
-    await Promise.all([...this.#entries.values()].map(({ queue }) => queue.close(error)));
+    const closed = await Promise.allSettled(
+      Array.from(this.#directory.entries(), ({ record }) =>
+        this.#homes[this.#homeOf(record)]!.close(record.name, error),
+      ),
+    );
+    const failed = closed.find((each) => each.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
   }
-}
-
-function rulesOf(record: QueueRecord): QueueRules {
-  const { leaseTimeout, expireTimeout, maxAttempts, deadQueue } = record;
-  return { leaseTimeout, expireTimeout, maxAttempts, deadQueue };
 }

@@ -2,44 +2,45 @@
 // order. A server is a function of its options; the command line and embedding programs start it
 // the same way.
 
-import type { AddressInfo } from "node:net";
-import { type Clock, MILLISECOND, SECOND, SystemClock, VirtualClock } from "./clock.ts";
-import { type Config, loadConfig, type ServerOptions, type StorageConfig } from "./config.ts";
+import type { Worker } from "node:worker_threads";
+import { type Clock, type ClockChange, changeClock, makeClock } from "./clock.ts";
+import {
+  type Config,
+  loadConfig,
+  type ServerOptions,
+  type StorageConfig,
+  storageOfThread,
+} from "./config.ts";
 import { MESSAGES, QueueError } from "./errors.ts";
+import type { Failing } from "./host.ts";
 import { makeDevEndpoints } from "./http/dev.ts";
+import { canSharePort, checkFree, drain, listen } from "./http/listen.ts";
 import { makeEndpoints } from "./http/routes.ts";
 import { createHttpServer, type Health } from "./http/server.ts";
 import { checkQueueTimeouts } from "./http/validate.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { SYSTEM_NAMESPACE } from "./names.ts";
-import { Turns } from "./queue/turns.ts";
+import type { PartitionSite } from "./placement.ts";
 import { storagesInUse } from "./queue-records.ts";
 import { Queues } from "./queues.ts";
-import { awayStorage } from "./storage/away.ts";
-import { MemoryStorage } from "./storage/memory.ts";
-import { openSqliteStorage } from "./storage/sqlite.ts";
 import type { Storage } from "./storage/storage.ts";
+import { Pool, type Registry } from "./threads/pool.ts";
+import { Shard } from "./threads/shard.ts";
 import { VERSION } from "./version.ts";
 
-// A lease is not given to the next consumer before the last one, who counts from when its reply
-// arrived, is sure to know that it is over.
-const LEASE_GRACE = 5 * MILLISECOND;
-
-// A stop ends within these times, whatever hangs: first what the queues and storages need to end
-// what they are doing, then what clients need to take their answers away.
+// A stop ends within this time and the one that clients have to fetch their last answers, whatever
+// hangs: what queues and storages need to end what they are doing.
 const RELEASE_MS = 5_000;
-const DRAIN_MS = 3_000;
 
 const HEALTH_MS = 5_000;
-
-// How often a storage that is away is tried again, at most.
-const STORAGE_RETRY = SECOND;
 
 export interface RunningServer {
   /** Where it listens: `http://host:port`. */
   readonly address: string;
   readonly host: string;
   readonly port: number;
+  /** Resolves if a thread of the server ends that should not; the server then stops by itself. */
+  readonly died: Promise<void>;
   /** Stops within 10 seconds; may be called more than once. */
   stop(): Promise<void>;
 }
@@ -47,8 +48,10 @@ export interface RunningServer {
 export interface ServerHooks {
   /** In place of one that writes to standard output. */
   readonly logger?: Logger;
-  /** Wraps each storage as it is opened: for tests that make storage fail. */
+  /** Wraps each storage that the first thread opens: for tests that make storage fail. */
   readonly wrapStorage?: (storage: Storage) => Storage;
+  /** Is given each thread beside the first: for tests that end one. */
+  readonly onThread?: (thread: Worker) => void;
 }
 
 /**
@@ -62,127 +65,98 @@ export async function startServer(
 ): Promise<RunningServer> {
   const config = loadConfig(options, process.env);
   const log = hooks.logger ?? createLogger({ level: config.logLevel, format: config.logFormat });
-  // What was opened so far, to be closed in reverse order.
-  const releases: (() => Promise<void>)[] = [];
-  const release = async (): Promise<void> => {
-    for (const each of releases.splice(0).reverse()) await each();
-  };
+  const clock = makeClock(config.dev);
+  const shard = new Shard({ config, clock, log, wrapStorage: hooks.wrapStorage });
+  const { onThread } = hooks;
+  const parts: Parts = { config, log, clock, shard, onThread, pool: undefined, queues: undefined };
   try {
-    const clock = config.dev ? new VirtualClock({ base: new SystemClock() }) : new SystemClock();
-    const storages = await openStorages({ config, hooks, clock, log, releases });
-    const queues = await Queues.open({
-      context: {
-        clock,
-        limits: config.limits,
-        log,
-        turns: new Turns(),
-        budget: { bytes: 0 },
-        waiting: { leases: 0 },
-        leaseGrace: config.dev ? 0 : LEASE_GRACE,
-      },
-      records: storages.get(config.queueStorage.name)!,
-      partitions: config.partitionStorage.map(({ name, affinity }) => ({
-        storage: storages.get(name)!,
-        affinity,
-      })),
-    });
-    releases.push(() => queues.close());
-    await createConfigured(queues, config);
-
-    let stopping = false;
-    const checkRunning = (): void => {
-      if (stopping) throw new QueueError("failed", MESSAGES.serviceShutdown);
-    };
-    const service = { queues, clock, limits: config.limits, checkRunning };
-    const endpoints = new Map(makeEndpoints(service));
-    if (clock instanceof VirtualClock) {
-      for (const [path, endpoint] of makeDevEndpoints({ queues, clock })) {
-        endpoints.set(path, endpoint);
-      }
-    }
-    const records = storages.get(config.queueStorage.name)!;
-    const health = (): Promise<Health> => checkHealth(records, queues, stopping);
-    const http = createHttpServer({ endpoints, limits: config.limits, log, health });
-    await listen(http, config);
-
-    const { port } = http.address() as AddressInfo;
-    const shown = config.host.includes(":") ? `[${config.host}]` : config.host;
-    const address = `http://${shown}:${port}`;
-    const storage = [...storages.values()].map((each) => each.location).join(",");
-    log.info(
-      { address, storage, version: VERSION, ...(config.dev ? { dev: true } : {}) },
-      "querator is ready",
-    );
-
-    let stopped: Promise<void> | undefined;
-    const stop = async (): Promise<void> => {
-      stopping = true;
-      await within(RELEASE_MS, release()).catch((err: unknown) => {
-        log.error({ err }, "stopped before everything had ended");
-      });
-      await drain(http);
-      log.info("querator has stopped");
-    };
-    return {
-      address,
-      host: config.host,
-      port,
-      stop: () => {
-        stopped ??= stop();
-        return stopped;
-      },
-    };
+    await open(parts);
+    return await serve(parts);
   } catch (error) {
-    await release();
+    await release(parts);
     throw error;
   }
 }
 
-interface Opening {
+/** What a server is made of, as far as it is open. */
+interface Parts {
   readonly config: Config;
-  readonly hooks: ServerHooks;
-  readonly clock: Clock;
   readonly log: Logger;
-  readonly releases: (() => Promise<void>)[];
+  readonly clock: Clock;
+  /** Of the first thread, which also holds the registry. */
+  readonly shard: Shard;
+  readonly onThread: ServerHooks["onThread"];
+  /** The other threads, if there are any. */
+  pool: Pool | undefined;
+  queues: Queues | undefined;
+  isStopping?: boolean;
 }
+
+// --- opening ---
 
 // The storage of the records must be there. Of the others each may be away; then what lies there
 // waits until it is back, and everything else is served.
-async function openStorages(opening: Opening): Promise<ReadonlyMap<string, Storage>> {
-  const { config, hooks, clock, log, releases } = opening;
-  const storages = new Map<string, Storage>();
-  const add = (storage: Storage): void => {
-    storages.set(storage.name, hooks.wrapStorage?.(storage) ?? storage);
-    releases.push(() => storage.close());
-  };
-  add(await openStorage(config.queueStorage, false));
-  const inUse = await storagesInUse(storages.get(config.queueStorage.name)!);
-  for (const each of config.partitionStorage) {
-    if (storages.has(each.name)) continue;
-    const open = (): Promise<Storage> => openStorage(each, inUse.has(each.name));
-    try {
-      add(await open());
-    } catch (error) {
-      const { name, dir } = each;
-      log.error({ err: error, storage: name }, "storage cannot be opened, and is tried again");
-      add(
-        awayStorage({
-          name,
-          location: `${each.driver}:${dir}`,
-          open,
-          reason: error as Error,
-          retryAfter: STORAGE_RETRY,
-          now: () => clock.now(),
-        }),
-      );
-    }
+async function open(parts: Parts): Promise<void> {
+  const { config, shard, log, clock } = parts;
+  const records = await shard.openStorage(config.queueStorage);
+  const inUse = await storagesInUse(records);
+  const homes = allHomes(config, inUse);
+  const withExistence = (each: StorageConfig) => ({
+    storage: each,
+    mustExist: inUse.has(each.name),
+  });
+  for (const each of homes[0]!) await shard.openStorageOrWait(each, inUse.has(each.name));
+  if (config.threads > 1) {
+    parts.pool = await Pool.start({
+      config,
+      log,
+      shard,
+      storages: homes.slice(1).map((storages) => storages.map(withExistence)),
+      registry: () => registryOf(parts),
+      onThread: parts.onThread,
+    });
   }
-  return storages;
+  const { pool } = parts;
+  parts.queues = await Queues.open({
+    clock,
+    log,
+    limits: config.limits,
+    records,
+    partitions: sites(parts, homes),
+    homes: [shard.host, ...(pool?.homes ?? [])],
+    directory: shard.directory,
+    ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
+  });
+  await createConfigured(parts.queues, config);
 }
 
-function openStorage({ name, driver, dir }: StorageConfig, mustExist: boolean): Promise<Storage> {
-  if (driver === "memory") return Promise.resolve(new MemoryStorage({ name }));
-  return openSqliteStorage({ name, dir: dir!, mustExist });
+// Which storages belong to which thread. Those that more threads have left behind are shared out
+// among the threads there are; they get no new partitions.
+function allHomes(config: Config, inUse: ReadonlySet<string>): readonly StorageConfig[][] {
+  const homes = Array.from({ length: config.threads }, (): StorageConfig[] => []);
+  if (!config.isSpread) {
+    homes[0]!.push(...config.partitionStorage);
+    return homes;
+  }
+  const known = config.partitionStorage.length;
+  for (const [i, storage] of config.partitionStorage.entries()) homes[i]!.push(storage);
+  for (const name of inUse) {
+    const index = Number(/-(\d+)$/.exec(name)?.[1]);
+    const storage = storageOfThread(index, config.queueStorage.dir);
+    if (index < known || storage.name !== name) continue;
+    homes[index % config.threads]!.push({ ...storage, affinity: 0 });
+  }
+  return homes;
+}
+
+function sites({ shard, pool }: Parts, homes: readonly StorageConfig[][]): PartitionSite[] {
+  return homes.flatMap((storages, home) =>
+    storages.map(({ name, affinity }): PartitionSite => {
+      const facts = pool?.storages[home - 1]?.find((each) => each.name === name);
+      const storage = facts === undefined ? shard.storages.get(name)! : pool!.storage(home, facts);
+      return { storage, affinity, home };
+    }),
+  );
 }
 
 // The queues that the configuration names are made like any other; those that exist are left alone.
@@ -216,46 +190,110 @@ async function createConfigured(queues: Queues, config: Config): Promise<void> {
   }
 }
 
-function listen(http: ReturnType<typeof createHttpServer>, config: Config): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  http.once("error", (cause: NodeJS.ErrnoException) => {
-    const where = `${config.host}:${config.port}`;
-    const text =
-      cause.code === "EADDRINUSE"
-        ? `address ${where} is in use; stop what listens there, or choose another with --address`
-        : `cannot listen on ${where}: ${cause.message}`;
-    reject(new Error(text, { cause }));
+// --- serving ---
+
+async function serve(parts: Parts): Promise<RunningServer> {
+  const { config, log, clock, shard, pool } = parts;
+  const queues = parts.queues!;
+  const { limits } = shard;
+  const checkRunning = (): void => {
+    if (parts.isStopping === true) throw new QueueError("failed", MESSAGES.serviceShutdown);
+  };
+  const endpoints = new Map(makeEndpoints({ queues, clock, limits, checkRunning }));
+  const { health, changeClock: change } = registryOf(parts);
+  if (config.dev) {
+    for (const [path, endpoint] of makeDevEndpoints({ queues, changeClock: change })) {
+      endpoints.set(path, endpoint);
+    }
+  }
+  const http = createHttpServer({ endpoints, limits, log, health });
+  const { host } = config;
+  const isShared = pool !== undefined && canSharePort;
+  if (isShared && config.port !== 0) await checkFree(host, config.port);
+  const port = await listen(http, { host, port: config.port, isShared });
+  if (isShared) await pool.listen({ host, port, isShared });
+
+  const address = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const storages = [...shard.storages.values(), ...(pool?.storages.flat() ?? [])];
+  log.info(
+    {
+      address,
+      storage: [...new Set(storages.map(({ location }) => location))].join(","),
+      version: VERSION,
+      ...(pool === undefined ? {} : { threads: config.threads }),
+      ...(config.dev ? { dev: true } : {}),
+    },
+    "querator is ready",
+  );
+
+  let stopped: Promise<void> | undefined;
+  const stop = (): Promise<void> => {
+    stopped ??= (async () => {
+      parts.isStopping = true;
+      await within(RELEASE_MS, release(parts)).catch((err: unknown) => {
+        log.error({ err }, "stopped before everything had ended");
+      });
+      await drain(http);
+      log.info("querator has stopped");
+    })();
+    return stopped;
+  };
+  const died = Promise.withResolvers<void>();
+  void pool?.died.then(async (err) => {
+    if (stopped !== undefined) return;
+    log.error({ err }, "the server stops, for its queues on that thread are silent");
+    await stop();
+    died.resolve();
   });
-  http.listen({ host: config.host, port: config.port, backlog: 4_096 }, () => resolve());
-  return promise;
+  return { address, host, port, died: died.promise, stop };
 }
 
-// Everything that waited has been answered; connections get a moment to take their answers away.
-async function drain(http: ReturnType<typeof createHttpServer>): Promise<void> {
-  const closed = new Promise<void>((resolve) => http.close(() => resolve()));
-  http.closeIdleConnections();
-  const timer = setTimeout(() => http.closeAllConnections(), DRAIN_MS);
-  await closed;
-  clearTimeout(timer);
+// Ends queues, then storages, then the connections of the other threads; whatever fails, the rest is
+// ended all the same.
+async function release({ queues, pool, shard }: Parts): Promise<void> {
+  const failures: unknown[] = [];
+  for (const end of [
+    () => pool?.refuse(),
+    () => queues?.close(),
+    () => shard.close(),
+    () => pool?.stop(),
+  ]) {
+    await end()?.catch((error: unknown) => failures.push(error));
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+// What the first thread does for all others, and for itself.
+function registryOf(parts: Parts): Registry {
+  const { clock, pool, shard, config } = parts;
+  const queues = parts.queues!;
+  return {
+    createQueue: (settings) => queues.create(settings),
+    updateQueue: (settings) => queues.update(settings),
+    deleteQueue: (name, force) => queues.delete(name, force),
+    health: () => checkHealth(shard.storages.get(config.queueStorage.name)!, parts),
+    async changeClock({ advance, ...change }: ClockChange) {
+      // The same time for all.
+      const set = advance === undefined ? change : { ...change, set: clock.now() + advance };
+      const now = changeClock(clock, set);
+      await pool?.changeClock(set);
+      return now;
+    },
+  };
 }
 
 // Fails if records cannot be read or no partition works; warns if some partitions do not.
-async function checkHealth(records: Storage, queues: Queues, stopping: boolean): Promise<Health> {
-  const { failing } = queues;
-  let status: "pass" | "warn" | "fail" = "pass";
-  let output = "";
-  if (failing.partitions > 0) {
-    status = failing.partitions === failing.total ? "fail" : "warn";
-    output = `${failing.partitions} of ${failing.total} partitions are failing, in ${failing.storages.join(", ")}`;
-  }
-  if (stopping) {
-    status = "fail";
-    output = MESSAGES.serviceShutdown;
-  } else {
-    await within(HEALTH_MS, records.check()).catch(() => {
-      status = "fail";
-      output = "storage check failed";
+async function checkHealth(records: Storage, { queues, isStopping }: Parts): Promise<Health> {
+  let status: "pass" | "warn" | "fail";
+  let output: string;
+  try {
+    if (isStopping === true) throw new Error(MESSAGES.serviceShutdown);
+    [status, output] = judge(await within(HEALTH_MS, queues!.failing()));
+    await within(HEALTH_MS, records.check()).catch((cause: unknown) => {
+      throw new Error("storage check failed", { cause });
     });
+  } catch (error) {
+    [status, output] = ["fail", (error as Error).message];
   }
   const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
   const check = { componentType: "datastore", status, time, ...(output === "" ? {} : { output }) };
@@ -263,12 +301,18 @@ async function checkHealth(records: Storage, queues: Queues, stopping: boolean):
   return { pass: status !== "fail", body };
 }
 
+function judge({ partitions, total, storages }: Failing): ["pass" | "warn" | "fail", string] {
+  if (partitions === 0) return ["pass", ""];
+  const output = `${partitions} of ${total} partitions are failing, in ${storages.join(", ")}`;
+  return [partitions === total ? "fail" : "warn", output];
+}
+
 // Rejects if the work takes longer.
-async function within(ms: number, work: Promise<void>): Promise<void> {
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(new Error(`no end after ${ms} ms`)), ms);
   try {
-    await Promise.race([work, promise]);
+    return await Promise.race([work, promise]);
   } finally {
     clearTimeout(timer);
   }

@@ -1,6 +1,6 @@
 // `querator server`: starts the server, and stops it when the process is told to end.
 
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { LOG_FORMATS, LOG_LEVELS, type ServerOptions } from "../config.ts";
 import { startServer } from "../server.ts";
 
@@ -22,12 +22,18 @@ export function addServerCommand(program: Command): void {
     .addOption(
       new Option("--log-format <format>", "how to log (default: color)").choices(LOG_FORMATS),
     )
+    .option(
+      "--threads <n>",
+      "threads that serve requests, queues spread over them (default: 1)",
+      wholeNumber,
+    )
     .option("--dev", "add endpoints for tests: virtual time, held queues; never in production")
     .addHelpText(
       "after",
       `
 Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_DATA_DIR,
-QUERATOR_MEMORY, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_DEV.
+QUERATOR_MEMORY, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_THREADS,
+QUERATOR_DEV.
 Flags win over the environment, the environment over the file.
 
 Examples:
@@ -41,8 +47,14 @@ Examples:
     });
 }
 
+function wholeNumber(text: string): number {
+  if (/^\d+$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("use a whole number");
+}
+
 async function runServer(options: ServerOptions): Promise<void> {
   const server = await startServer(options);
+  void server.died.then(() => process.exit(1)); // it has logged why
   let stopping = false;
   const stop = (): void => {
     if (stopping) process.exit(1); // asked twice: now

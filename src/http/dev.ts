@@ -1,29 +1,29 @@
 // Endpoints for tests, there only with `--dev`: virtual time, and loops that can be held. They let
 // a user's own tests see a lease expire without waiting for it. JSON only.
 
-import type { VirtualClock } from "../clock.ts";
+import type { ClockChange } from "../clock.ts";
 import { DurationError, parseDuration } from "../duration.ts";
 import { invalid, QueueError } from "../errors.ts";
-import type { Queues } from "../queues.ts";
+import type { QueuesService } from "./routes.ts";
 import { type Endpoint, OK } from "./server.ts";
 import { formatTimestamp, parseTimestamp } from "./timestamp.ts";
 
 const BODY_BYTES_MAX = 512;
 
 export function makeDevEndpoints(service: {
-  readonly queues: Queues;
-  readonly clock: VirtualClock;
+  readonly queues: Pick<QueuesService, "get">;
+  /** Changes the clock of every thread; answers what time it is then. */
+  readonly changeClock: (change: ClockChange) => Promise<number>;
 }): ReadonlyMap<string, Endpoint> {
-  const { queues, clock } = service;
+  const { queues, changeClock } = service;
   return new Map<string, Endpoint>([
     [
       "/v1/dev.clock",
       {
         bodyBytesMax: BODY_BYTES_MAX,
-        handle(body) {
-          const request = parse(body, ["advance", "now", "run"]);
-          setClock(clock, request);
-          const now = `{"now":"${formatTimestamp(clock.now())}"}`;
+        async handle(body) {
+          const change = toChange(parse(body, ["advance", "now", "run"]));
+          const now = `{"now":"${formatTimestamp(await changeClock(change))}"}`;
           return { encode: () => now };
         },
       },
@@ -32,8 +32,8 @@ export function makeDevEndpoints(service: {
       "/v1/dev.pause",
       {
         bodyBytesMax: BODY_BYTES_MAX,
-        handle(body) {
-          queues.get(queueName(body)).loop.pause();
+        async handle(body) {
+          await queues.get(queueName(body)).pause();
           return OK;
         },
       },
@@ -42,8 +42,8 @@ export function makeDevEndpoints(service: {
       "/v1/dev.resume",
       {
         bodyBytesMax: BODY_BYTES_MAX,
-        handle(body) {
-          queues.get(queueName(body)).loop.resume();
+        async handle(body) {
+          await queues.get(queueName(body)).resume();
           return OK;
         },
       },
@@ -51,21 +51,20 @@ export function makeDevEndpoints(service: {
   ]);
 }
 
-function setClock(clock: VirtualClock, { advance, now, run }: Record<string, unknown>): void {
+function toChange({ advance, now, run }: Record<string, unknown>): ClockChange {
   if (advance !== undefined && now !== undefined) {
     throw invalid("clock is invalid; give either 'advance' or 'now'");
   }
   if (run !== undefined && typeof run !== "boolean") {
     throw invalid("run is invalid; it must be true or false");
   }
-  if (advance !== undefined) clock.advance(parseAdvance(advance));
-  if (now !== undefined) {
-    const time = typeof now === "string" ? parseTimestamp(now) : undefined;
-    if (time === undefined) throw invalid("now is invalid; expected a time as in RFC 3339");
-    clock.set(time);
+  const set = typeof now === "string" ? parseTimestamp(now) : undefined;
+  if (now !== undefined && set === undefined) {
+    throw invalid("now is invalid; expected a time as in RFC 3339");
   }
-  if (run === true) clock.run();
-  if (run === false) clock.advance(0);
+  if (advance !== undefined) return { advance: parseAdvance(advance), run: run === true };
+  if (set !== undefined) return { set, run: run === true };
+  return run === false ? { advance: 0 } : { run: run === true };
 }
 
 function parseAdvance(advance: unknown): number {

@@ -15,7 +15,7 @@ import {
   SYSTEM_NAMESPACE,
 } from "../names.ts";
 import { idError } from "../queue/ids.ts";
-import type { Queue } from "../queue/queue.ts";
+import type { QueueHandle } from "../queue/queue.ts";
 import type { QueueRecord } from "../queue-records.ts";
 import type { QueueSettings } from "../queue-settings.ts";
 import type { Queues } from "../queues.ts";
@@ -60,9 +60,15 @@ import {
   RETRY_TIMEOUT,
 } from "./validate.ts";
 
+/** Which queues there are, and what changes that; on one thread the registry itself. */
+export type QueuesService = Pick<
+  Queues,
+  "get" | "record" | "list" | "create" | "update" | "delete"
+>;
+
 /** What the endpoints work on. */
 export interface Service {
-  readonly queues: Queues;
+  readonly queues: QueuesService;
   readonly clock: Clock;
   readonly limits: Limits;
   /** Throws the answer that every call gets while the server stops. */
@@ -79,7 +85,7 @@ const ATTEMPTS_MAX = 1_000_000_000;
 export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
   const { queues, clock, limits } = service;
 
-  function find(name: string): Queue {
+  function find(name: string): QueueHandle {
     service.checkRunning();
     checkLookupName(name);
     return queues.get(name);
@@ -167,8 +173,8 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 
   // --- one queue ---
 
-  read("/v1/queue.stats", SMALL, QueueStatsRequestSchema, (request) => {
-    const stats = find(request.queueName).stats();
+  read("/v1/queue.stats", SMALL, QueueStatsRequestSchema, async (request) => {
+    const stats = await find(request.queueName).stats();
     return reply(QueueStatsResponseSchema, {
       queueName: request.queueName,
       logicalQueues: [
@@ -307,7 +313,7 @@ function reply<Desc extends DescMessage>(schema: Desc, message: Encodable<Desc>)
   };
 }
 
-function checkPartition(queue: Queue, partition: number): void {
+function checkPartition(queue: QueueHandle, partition: number): void {
   if (partition >= 0 && partition < queue.partitionCount) return;
   throw invalid(`partition is invalid; '${partition}' is not a valid partition`);
 }

@@ -36,8 +36,8 @@ export interface QueueContext {
 
 /** A queue as another one sees it whose dead items it takes. */
 export interface DeadQueue {
-  /** Where dead items go: the storage of partition 0. */
-  readonly deadStorage: Storage;
+  /** Where dead items go: the storage of partition 0; undefined if another thread owns it. */
+  readonly deadStorage: Storage | undefined;
   /**
    * Takes copies of dead items into partition 0. With a companion from the same storage, originals
    * and copies change in one commit; the caller applies the companion after this has resolved.

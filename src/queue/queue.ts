@@ -3,7 +3,7 @@
 
 import type { QueueError } from "../errors.ts";
 import type { ItemTable } from "../storage/storage.ts";
-import type { QueueContext, QueueRules } from "./context.ts";
+import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
 import type { Item } from "./item.ts";
 import { Loop } from "./loop.ts";
 import {
@@ -51,6 +51,34 @@ export interface PendingLease {
   cancel(): void;
 }
 
+/** A queue as the rest of the program uses it, on whatever thread its loop runs. */
+export interface QueueHandle {
+  readonly name: string;
+  readonly partitionCount: number;
+  /** Adds items; resolves when they are durable. Deadlines are microseconds since 1970. */
+  produce(items: readonly Item[], deadline: number): Promise<undefined>;
+  /** Waits for at least one item and leases up to `batchSize`. */
+  lease(clientId: string, batchSize: number, deadline: number): PendingLease;
+  /** Removes leased items, all or none. */
+  complete(partition: number, ids: readonly string[], deadline: number): Promise<undefined>;
+  /** Gives leased items back, all or none. */
+  retry(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined>;
+  stats(): Promise<QueueStats>;
+  clear(options: ClearOptions): Promise<void>;
+  reload(): Promise<void>;
+  /** A page of a partition, from the item with this id, or the next one, on. */
+  list(partition: number, options: PageOptions): Promise<readonly ListedItem[]>;
+  import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]>;
+  delete(partition: number, ids: readonly string[]): Promise<void>;
+  /** Accepts requests from now on, but serves none until `resume`. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** The queue as one that takes the dead items of others. */
+  readonly deadQueue: DeadQueue;
+  /** Takes new rules for what comes from now on. */
+  configure(rules: QueueRules): Promise<void>;
+}
+
 export interface PageOptions {
   readonly table: ItemTable;
   readonly pivot: string;
@@ -59,7 +87,7 @@ export interface PageOptions {
   readonly isGone?: () => boolean;
 }
 
-export class Queue {
+export class Queue implements QueueHandle {
   readonly name: string;
   readonly loop: Loop;
 
@@ -77,30 +105,30 @@ export class Queue {
     return this.loop.partitions.length;
   }
 
-  /** Adds items; resolves when they are durable. Deadlines are microseconds since 1970. */
+  get deadQueue(): DeadQueue {
+    return this.loop;
+  }
+
   produce(items: readonly Item[], deadline: number): Promise<undefined> {
     return this.loop.submit(new ProduceRequest(items, deadline));
   }
 
-  /** Waits for at least one item and leases up to `batchSize`. */
   lease(clientId: string, batchSize: number, deadline: number): PendingLease {
     const request = new LeaseRequest(clientId, batchSize, deadline);
     const leased = this.loop.submit(request);
     return { leased, cancel: () => this.loop.cancel(request) };
   }
 
-  /** Removes leased items, all or none. */
   complete(partition: number, ids: readonly string[], deadline: number): Promise<undefined> {
     return this.loop.submit(new CompleteRequest(partition, ids, deadline));
   }
 
-  /** Gives leased items back, all or none. */
   retry(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined> {
     return this.loop.submit(new RetryRequest(partition, items, deadline));
   }
 
   /** True at the time of the call; nothing is read or counted for it. */
-  stats(): QueueStats {
+  async stats(): Promise<QueueStats> {
     const now = this.loop.context.clock.now();
     const { produce, lease, complete, inFlight } = this.loop.counts;
     return {
@@ -120,7 +148,6 @@ export class Queue {
     return reload(this.loop);
   }
 
-  /** A page of a partition, from the item with this id, or the next one, on. */
   list(partition: number, options: PageOptions): Promise<readonly ListedItem[]> {
     const { pivot, ...rest } = options;
     const of = this.loop.partitions[partition]!;
@@ -138,8 +165,15 @@ export class Queue {
     return deleteItems(this.loop, of, seqs);
   }
 
-  /** Takes new rules for what comes from now on. */
-  configure(rules: QueueRules): void {
+  async pause(): Promise<void> {
+    this.loop.pause();
+  }
+
+  async resume(): Promise<void> {
+    this.loop.resume();
+  }
+
+  async configure(rules: QueueRules): Promise<void> {
     this.loop.rules = rules;
     this.loop.wake();
   }

@@ -3,6 +3,9 @@
 
 import type { Storage } from "./storage.ts";
 
+/** What every call of a storage that is away rejects with; its cause says why it is away. */
+export class StorageAway extends Error {}
+
 export interface AwayOptions {
   readonly name: string;
   readonly location: string;
@@ -17,7 +20,7 @@ export interface AwayOptions {
 /** Stands in for a storage until it can be opened. */
 export function awayStorage(options: AwayOptions): Storage {
   const { name, location, open, retryAfter, now } = options;
-  let { reason } = options;
+  let reason = new StorageAway(options.reason.message, { cause: options.reason });
   let opened: Storage | undefined;
   let retryAt = now() + retryAfter;
   let opening: Promise<Storage> | undefined;
@@ -31,8 +34,8 @@ export function awayStorage(options: AwayOptions): Storage {
         return storage;
       })
       .catch((error: Error) => {
-        reason = error;
-        throw error;
+        reason = new StorageAway(error.message, { cause: error });
+        throw reason;
       })
       .finally(() => {
         opening = undefined;

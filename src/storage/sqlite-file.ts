@@ -102,6 +102,8 @@ const MIGRATIONS: readonly string[] = [
 export interface SqliteOptions {
   readonly name: string;
   readonly dir: string;
+  /** The name of the file; `querator.db` by default. */
+  readonly file?: string;
   /** Whether the file must be there already: false makes it if need be. */
   readonly mustExist?: boolean;
 }
@@ -116,7 +118,7 @@ export interface SqliteFile {
 /** Opens the file; throws a QueueError whose message is meant for the user. */
 export function openFile(options: SqliteOptions): SqliteFile {
   const dir = resolve(options.dir);
-  const path = join(dir, "querator.db");
+  const path = join(dir, options.file ?? "querator.db");
   let lock: Lock | undefined;
   let db: DatabaseSync | undefined;
   try {
@@ -127,7 +129,7 @@ export function openFile(options: SqliteOptions): SqliteFile {
       );
     }
     makeDirectory(dir);
-    lock = takeLock(dir);
+    lock = takeLock(path);
     // SQLite would make a new file, and throw away what the log still has of the old one.
     if (isEmpty(path) && (lock.hadData || !isEmpty(`${path}-wal`))) {
       throw new QueueError(
@@ -189,8 +191,8 @@ interface Lock {
   close(): void;
 }
 
-function takeLock(dir: string): Lock {
-  const file = join(dir, "querator.lock");
+function takeLock(path: string): Lock {
+  const file = path.replace(/\.db$/, ".lock");
   const lock = new DatabaseSync(file, { timeout: 0 });
   let hadData: boolean;
   try {
@@ -204,7 +206,7 @@ function takeLock(dir: string): Lock {
     if (errorCode(cause) !== SQLITE_BUSY) throw startError(file, cause);
     throw new QueueError(
       "failed",
-      `data directory '${dir}' is in use by another server; stop it, or choose another directory`,
+      `data directory '${dirname(path)}' is in use by another server; stop it, or choose another directory`,
       { cause },
     );
   }

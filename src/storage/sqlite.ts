@@ -53,7 +53,7 @@ type HeaderRow = [number, number, number, number, number, number, string, number
 type ItemRow = [...HeaderRow, string, Uint8Array | null, number];
 
 /**
- * Opens, and makes if need be, the file `querator.db` in the directory.
+ * Opens, and makes if need be, the file in the directory.
  * Rejects with a QueueError whose message names the file and says what to do: when another server
  * has the directory, when the file is not ours, is damaged, or was written by a later version.
  */

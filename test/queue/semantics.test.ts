@@ -2,15 +2,23 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import { payloads, setup, type TestServer, temporaryDirectory } from "../support/server.ts";
+import {
+  payloads,
+  type Reply,
+  setup,
+  type TestServer,
+  temporaryDirectory,
+} from "../support/server.ts";
 
-const DRIVERS = ["memory", "sqlite"] as const;
-
-for (const driver of DRIVERS) {
+for (const [place, driver, threads] of [
+  ["memory", "memory", 1],
+  ["sqlite", "sqlite", 1],
+  ["sqlite with several threads", "sqlite", 3],
+] as const) {
   const start = (t: TestContext): Promise<TestServer> =>
-    setup(t, driver === "sqlite" ? { dataDir: temporaryDirectory(t) } : {});
+    setup(t, { threads, ...(driver === "sqlite" ? { dataDir: temporaryDirectory(t) } : {}) });
 
-  describe(`a queue on ${driver}`, () => {
+  describe(`a queue on ${place}`, () => {
     test("hands items out in the order in which they were produced", async (t) => {
       const server = await start(t);
       await server.createQueue("q");
@@ -197,15 +205,18 @@ for (const driver of DRIVERS) {
       const { items } = await server.lease("q", 3);
       const [, , , waiting] = await server.list("q");
       await server.ok("dev.pause", { queue_name: "q" });
-      const replies = [
-        server.retry("q", [{ id: items[0].id, dead: true }]),
-        server.retry("q", [
+      const replies: Promise<Reply>[] = [];
+      for (const retried of [
+        [{ id: items[0].id, dead: true }],
+        [
           { id: items[1].id, dead: true },
           { id: waiting.id, dead: true },
-        ]),
-        server.retry("q", [{ id: items[2].id, dead: true }, { id: items[1].id }]),
-      ];
-      await server.until(async () => (await server.stats("q")).complete_waiting === 3);
+        ],
+        [{ id: items[2].id, dead: true }, { id: items[1].id }],
+      ]) {
+        const count = replies.push(server.retry("q", retried));
+        await server.until(async () => (await server.stats("q")).complete_waiting === count);
+      }
       await server.ok("dev.resume", { queue_name: "q" });
       const [first, second, third] = await Promise.all(replies);
       assert.equal(first!.status, 200);

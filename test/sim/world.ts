@@ -4,7 +4,9 @@
 // commands alone.
 
 import { type CancelTimer, type Clock, VirtualClock } from "../../src/clock.ts";
+import { Directory } from "../../src/directory.ts";
 import { QueueError } from "../../src/errors.ts";
+import { Host } from "../../src/host.ts";
 import { makeEndpoints } from "../../src/http/routes.ts";
 import type { Endpoint } from "../../src/http/server.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
@@ -131,23 +133,34 @@ export class World {
     const clock = new MortalClock(this.clock, run);
     const waiting = { leases: 0 };
     const budget = { bytes: 0 };
-    const queues = await Queues.open({
+    const log = {
+      debug() {},
+      info() {},
+      warn() {},
+      error: (fields: unknown, text?: string) => this.#logged(fields, text),
+    };
+    const directory = new Directory();
+    const host = new Host({
       context: {
         clock,
         limits: this.limits,
-        log: {
-          debug() {},
-          info() {},
-          warn() {},
-          error: (fields: unknown, text?: string) => this.#logged(fields, text),
-        },
+        log,
         turns: new Turns(),
         budget,
         waiting,
         leaseGrace: 0,
       },
+      storages: new Map(storages.map(({ storage }) => [storage.name, storage])),
+      directory,
+    });
+    const queues = await Queues.open({
+      clock,
+      log,
+      limits: this.limits,
       records: storages[0]!.storage,
-      partitions: storages.map(({ storage }) => ({ storage, affinity: 1 })),
+      partitions: storages.map(({ storage }) => ({ storage, affinity: 1, home: 0 })),
+      homes: [host],
+      directory,
       randomBytes: (size) => this.#bytes(size),
     });
     const endpoints = makeEndpoints({

@@ -1,0 +1,103 @@
+// Where queues are at home: the loops that run on this thread, over the storages that it owns. The
+// registry says which queues a host opens and closes; nothing else does.
+
+import type { Directory } from "./directory.ts";
+import type { QueueError } from "./errors.ts";
+import type { QueueContext, QueueRules } from "./queue/context.ts";
+import { Partition } from "./queue/partition.ts";
+import { Queue, type QueueHandle } from "./queue/queue.ts";
+import type { QueueRecord } from "./queue-records.ts";
+import { StorageAway } from "./storage/away.ts";
+import type { Storage } from "./storage/storage.ts";
+
+/** Partitions that do not work at present. */
+export interface Failing {
+  readonly partitions: number;
+  /** Of how many. */
+  readonly total: number;
+  /** The names of the storages in which they lie. */
+  readonly storages: readonly string[];
+}
+
+/** A place where queues may be at home, as the registry sees it. */
+export interface Home {
+  /** Starts the loop of a queue. Partitions whose storage does not answer are failing. */
+  open(record: QueueRecord): Promise<QueueHandle>;
+  /** Ends a queue: everything that waits is answered with the error. */
+  close(name: string, error: QueueError): Promise<void>;
+  failing(): Promise<Failing>;
+}
+
+export interface HostOptions {
+  readonly context: Omit<QueueContext, "findDeadQueue">;
+  /** By name. */
+  readonly storages: ReadonlyMap<string, Storage>;
+  /** Where dead queues are looked up. */
+  readonly directory: Directory;
+}
+
+export class Host implements Home {
+  readonly #context: QueueContext;
+  readonly #storages: ReadonlyMap<string, Storage>;
+  readonly #queues = new Map<string, Queue>();
+
+  constructor({ context, storages, directory }: HostOptions) {
+    this.#context = {
+      ...context,
+      findDeadQueue: (name) => directory.find(name)?.queue.deadQueue,
+    };
+    this.#storages = storages;
+  }
+
+  async open(record: QueueRecord): Promise<Queue> {
+    const { limits, budget, clock, log } = this.#context;
+    const partitions: Partition[] = [];
+    for (const [number, place] of record.partitions.entries()) {
+      const storage = this.#storages.get(place.storage)!;
+      const partition = new Partition({ ...place, number }, { storage, limits, budget });
+      try {
+        await partition.load();
+      } catch (err) {
+        const fields = { err, queue: record.name, partition: number };
+        if (!(err instanceof StorageAway)) log.warn(fields, "partition is failing");
+        partition.distrust(clock.now());
+      }
+      partitions.push(partition);
+    }
+    const queue = new Queue(record.name, rulesOf(record), partitions, this.#context);
+    this.#queues.set(record.name, queue);
+    return queue;
+  }
+
+  /** The queue of this name that is at home here. */
+  queue(name: string): Queue | undefined {
+    return this.#queues.get(name);
+  }
+
+  async close(name: string, error: QueueError): Promise<void> {
+    const queue = this.#queues.get(name);
+    this.#queues.delete(name);
+    await queue?.close(error);
+  }
+
+  async failing(): Promise<Failing> {
+    const storages = new Set<string>();
+    let partitions = 0;
+    let total = 0;
+    for (const queue of this.#queues.values()) {
+      for (const partition of queue.loop.partitions) {
+        total++;
+        if (partition.failures === 0) continue;
+        partitions++;
+        storages.add(partition.storage.name);
+      }
+    }
+    return { partitions, total, storages: [...storages] };
+  }
+}
+
+/** The rules of a queue, as its record states them. */
+export function rulesOf(record: QueueRecord): QueueRules {
+  const { leaseTimeout, expireTimeout, maxAttempts, deadQueue } = record;
+  return { leaseTimeout, expireTimeout, maxAttempts, deadQueue };
+}

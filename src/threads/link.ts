@@ -1,0 +1,108 @@
+// A line between two threads on which each calls what the other serves. All calls and answers of a
+// tick travel in one message: a message costs far more than what is in it. Calls from one side are
+// begun on the other in the order in which they were made.
+
+import type { MessagePort } from "node:worker_threads";
+import { QueueError } from "../errors.ts";
+import { NotDelivered } from "../queue/mailbox.ts";
+
+/** What a thread serves to others: functions whose parameters and results can be cloned. */
+export type Served = Readonly<Record<string, (...args: never[]) => unknown>>;
+
+type Answered<F> = F extends (...args: never[]) => infer R ? Promise<Awaited<R>> : never;
+
+/** What became of a call, as it travels: a value, or an error by its class. */
+type Outcome =
+  | { readonly value: unknown }
+  | { readonly error: string; readonly kind: QueueError["kind"] | "not-delivered" | undefined };
+
+type Entry =
+  | { readonly call: number; readonly method: string; readonly args: readonly unknown[] }
+  | { readonly answer: number; readonly outcome: Outcome };
+
+interface Pending {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class Link<Theirs extends Served> {
+  readonly #port: MessagePort;
+  readonly #pending = new Map<number, Pending>();
+  #out: Entry[] = [];
+  #calls = 0;
+  #closed: Error | undefined;
+
+  /** Serves what the other side calls; it must be there before the other side calls. */
+  constructor(port: MessagePort, served: Served) {
+    this.#port = port;
+    port.on("message", (entries: readonly Entry[]) => {
+      for (const entry of entries) {
+        if ("call" in entry) void this.#serve(served, entry);
+        else this.#settle(entry.answer, entry.outcome);
+      }
+    });
+  }
+
+  /** Calls a function of the other side; rejects with the error that it throws. */
+  call<K extends keyof Theirs & string>(
+    method: K,
+    ...args: Parameters<Theirs[K]>
+  ): Answered<Theirs[K]> {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    if (this.#closed !== undefined) {
+      reject(this.#closed);
+    } else {
+      const call = this.#calls++;
+      this.#pending.set(call, { resolve, reject });
+      this.#send({ call, method, args });
+    }
+    return promise as Answered<Theirs[K]>;
+  }
+
+  /** Ends the line: what is not answered rejects with the error. */
+  close(error: Error): void {
+    this.#closed = error;
+    this.#port.close();
+    for (const { reject } of this.#pending.values()) reject(error);
+    this.#pending.clear();
+  }
+
+  async #serve(
+    served: Served,
+    { call, method, args }: Extract<Entry, { call: number }>,
+  ): Promise<void> {
+    let outcome: Outcome;
+    try {
+      outcome = { value: await served[method]!(...(args as never[])) };
+    } catch (error) {
+      outcome = { error: (error as Error).message, kind: kindOf(error) };
+    }
+    this.#send({ answer: call, outcome });
+  }
+
+  #settle(call: number, outcome: Outcome): void {
+    const pending = this.#pending.get(call);
+    this.#pending.delete(call);
+    if ("value" in outcome) pending?.resolve(outcome.value);
+    else pending?.reject(errorOf(outcome.error, outcome.kind));
+  }
+
+  #send(entry: Entry): void {
+    if (this.#out.push(entry) > 1) return;
+    setImmediate(() => {
+      const out = this.#out;
+      this.#out = [];
+      if (this.#closed === undefined) this.#port.postMessage(out);
+    });
+  }
+}
+
+function kindOf(error: unknown): QueueError["kind"] | "not-delivered" | undefined {
+  if (error instanceof QueueError) return error.kind;
+  return error instanceof NotDelivered ? "not-delivered" : undefined;
+}
+
+function errorOf(message: string, kind: ReturnType<typeof kindOf>): Error {
+  if (kind === undefined) return new Error(message);
+  return kind === "not-delivered" ? new NotDelivered() : new QueueError(kind, message);
+}

@@ -1,0 +1,115 @@
+// One thread of the server: the storages that it owns, the queues at home on it, and what it knows
+// of all others. A server on one thread is one shard.
+
+import type { Clock } from "../clock.ts";
+import { SECOND } from "../clock.ts";
+import type { Config, StorageConfig } from "../config.ts";
+import { Directory } from "../directory.ts";
+import { Host } from "../host.ts";
+import type { Limits } from "../limits.ts";
+import type { Logger } from "../log.ts";
+import { Turns } from "../queue/turns.ts";
+import { awayStorage } from "../storage/away.ts";
+import { MemoryStorage } from "../storage/memory.ts";
+import { openSqliteStorage } from "../storage/sqlite.ts";
+import type { Storage } from "../storage/storage.ts";
+
+// A lease is not given to the next consumer before the last one, who counts from when its reply
+// arrived, is sure to know that it is over. In microseconds.
+const LEASE_GRACE = 5_000;
+
+// How often a storage that is away is tried again, at most.
+const STORAGE_RETRY = SECOND;
+
+export interface ShardOptions {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Wraps each storage as it is opened: for tests that make storage fail. */
+  readonly wrapStorage?: ((storage: Storage) => Storage) | undefined;
+}
+
+export class Shard {
+  /** By name. */
+  readonly storages = new Map<string, Storage>();
+  readonly directory = new Directory();
+  readonly host: Host;
+  /** This thread's share of the limits. */
+  readonly limits: Limits;
+  readonly #options: ShardOptions;
+
+  constructor(options: ShardOptions) {
+    const { config, clock, log } = options;
+    this.#options = options;
+    this.limits = shareOf(config.limits, config.threads);
+    this.host = new Host({
+      context: {
+        clock,
+        limits: this.limits,
+        log,
+        turns: new Turns(),
+        budget: { bytes: 0 },
+        waiting: { leases: 0 },
+        leaseGrace: config.dev ? 0 : LEASE_GRACE,
+      },
+      storages: this.storages,
+      directory: this.directory,
+    });
+  }
+
+  /** Opens a storage; rejects if it cannot be. */
+  async openStorage(config: StorageConfig): Promise<Storage> {
+    return this.#add(await open(config, false));
+  }
+
+  /** Opens a storage, which may be away: it is then opened as soon as it is there. */
+  async openStorageOrWait(config: StorageConfig, mustExist: boolean): Promise<Storage> {
+    const known = this.storages.get(config.name);
+    if (known !== undefined) return known;
+    try {
+      return this.#add(await open(config, mustExist));
+    } catch (error) {
+      const { clock, log } = this.#options;
+      const { name, driver, dir } = config;
+      log.error({ err: error, storage: name }, "storage cannot be opened, and is tried again");
+      return this.#add(
+        awayStorage({
+          name,
+          location: `${driver}:${dir}`,
+          open: () => open(config, mustExist),
+          reason: error as Error,
+          retryAfter: STORAGE_RETRY,
+          now: () => clock.now(),
+        }),
+      );
+    }
+  }
+
+  #add(storage: Storage): Storage {
+    const wrapped = this.#options.wrapStorage?.(storage) ?? storage;
+    this.storages.set(storage.name, wrapped);
+    return wrapped;
+  }
+
+  /** Closes all storages; no queue may be open any more. */
+  async close(): Promise<void> {
+    for (const storage of [...this.storages.values()].reverse()) await storage.close();
+  }
+}
+
+function open({ name, driver, dir, file }: StorageConfig, mustExist: boolean): Promise<Storage> {
+  if (driver === "memory") return Promise.resolve(new MemoryStorage({ name }));
+  return openSqliteStorage({ name, dir: dir!, file, mustExist });
+}
+
+// What bounds the memory of the whole server is shared out evenly.
+function shareOf(limits: Limits, threads: number): Limits {
+  const share = (whole: number): number => Math.ceil(whole / threads);
+  return {
+    ...limits,
+    waitingLeases: share(limits.waitingLeases),
+    readyBytes: share(limits.readyBytes),
+    requestBytes: share(limits.requestBytes),
+    connections: share(limits.connections),
+  };
+}

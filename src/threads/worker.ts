@@ -1,0 +1,137 @@
+// The thread of a shard other than the first. It opens its storages, tells the first shard, which
+// holds the registry, that it is there, and then does what that one says: open and close queues,
+// listen, stop. Requests for queues that are at home elsewhere go there directly.
+
+import type { Server } from "node:http";
+import { type MessagePort, workerData } from "node:worker_threads";
+import { type ClockChange, changeClock, makeClock } from "../clock.ts";
+import type { Config, StorageConfig } from "../config.ts";
+import { MESSAGES, QueueError } from "../errors.ts";
+import { makeDevEndpoints } from "../http/dev.ts";
+import { drain, type Listening, listen } from "../http/listen.ts";
+import { makeEndpoints } from "../http/routes.ts";
+import { createHttpServer } from "../http/server.ts";
+import type { Logger, LogLevel } from "../log.ts";
+import type { PlaceableStorage } from "../placement.ts";
+import type { QueueHandle } from "../queue/queue.ts";
+import type { QueueRecord } from "../queue-records.ts";
+import type { QueueSettings } from "../queue-settings.ts";
+import type { AnnouncedQueue } from "../queues.ts";
+import { Link } from "./link.ts";
+import type { FirstCalls } from "./pool.ts";
+import { makeQueueCalls, type QueueCalls } from "./queue-calls.ts";
+import { RemoteQueue } from "./remote-queue.ts";
+import { Shard } from "./shard.ts";
+
+/** What a worker thread is started with. */
+export interface WorkerData {
+  /** Its index among all shards. */
+  readonly index: number;
+  readonly config: Config;
+  readonly storages: readonly { readonly storage: StorageConfig; readonly mustExist: boolean }[];
+  /** A line to every other shard, by its index. */
+  readonly ports: ReadonlyMap<number, MessagePort>;
+}
+
+/** What a worker thread lets the first shard do with it. */
+export type WorkerCalls = QueueCalls & ReturnType<typeof makeWorkerCalls>;
+
+const { index, config, storages, ports } = workerData as WorkerData;
+
+// The first shard is called before its own calls are served, so that it hears of trouble.
+const served: Record<string, (...args: never[]) => unknown> = {};
+const first = new Link<FirstCalls & QueueCalls>(ports.get(0)!, served);
+const log = remoteLogger();
+const clock = makeClock(config.dev);
+const shard = new Shard({ config, clock, log });
+const links = new Map<number, Link<QueueCalls>>();
+let stopping = false;
+let http: Server | undefined;
+
+for (const { storage, mustExist } of storages) await shard.openStorageOrWait(storage, mustExist);
+Object.assign(served, makeQueueCalls(shard.host), makeWorkerCalls());
+for (const [other, port] of ports) {
+  links.set(other, other === 0 ? first : new Link(port, makeQueueCalls(shard.host)));
+}
+await first.call(
+  "opened",
+  index,
+  Array.from(shard.storages.values(), ({ name, location, isDurable }) => ({
+    name,
+    location,
+    isDurable,
+  })),
+);
+
+function makeWorkerCalls() {
+  return {
+    openQueue: async (record: QueueRecord) => {
+      await shard.host.open(record);
+    },
+    closeQueue: (name: string, message: string) =>
+      shard.host.close(name, new QueueError("failed", message)),
+    failing: () => shard.host.failing(),
+    announce(name: string, queue: AnnouncedQueue | undefined): void {
+      if (queue === undefined) shard.directory.remove(name);
+      else shard.directory.set({ record: queue.record, queue: reach(queue) });
+    },
+    // What placement asks of the storages that are here.
+    storage(name: string, method: keyof PlaceableStorage, args: readonly unknown[]): unknown {
+      const storage = shard.storages.get(name) as unknown as Record<
+        string,
+        (...args: readonly unknown[]) => unknown
+      >;
+      return storage[method]!(...args);
+    },
+    changeClock: (change: ClockChange) => changeClock(clock, change),
+    async listen(listening: Listening): Promise<void> {
+      http = makeHttp();
+      await listen(http, listening);
+    },
+    refuse(): void {
+      stopping = true;
+    },
+    async stop(): Promise<void> {
+      await shard.close();
+      if (http !== undefined) await drain(http);
+    },
+  };
+}
+
+// A queue as this thread reaches it.
+function reach({ record, home }: AnnouncedQueue): QueueHandle {
+  if (home === index) return shard.host.queue(record.name)!;
+  return new RemoteQueue(record.name, record.partitions.length, links.get(home)!);
+}
+
+function makeHttp(): Server {
+  const { directory, limits } = shard;
+  const queues = {
+    get: (name: string) => directory.entry(name).queue,
+    record: (name: string) => directory.entry(name).record,
+    list: directory.list.bind(directory),
+    create: (settings: QueueSettings) => first.call("createQueue", settings),
+    update: (settings: QueueSettings) => first.call("updateQueue", settings),
+    delete: (name: string, force: boolean) => first.call("deleteQueue", name, force),
+  };
+  const checkRunning = (): void => {
+    if (stopping) throw new QueueError("failed", MESSAGES.serviceShutdown);
+  };
+  const endpoints = new Map(makeEndpoints({ queues, clock, limits, checkRunning }));
+  if (config.dev) {
+    const change = (wanted: ClockChange): Promise<number> => first.call("changeClock", wanted);
+    for (const [path, endpoint] of makeDevEndpoints({ queues, changeClock: change })) {
+      endpoints.set(path, endpoint);
+    }
+  }
+  return createHttpServer({ endpoints, limits, log, health: () => first.call("health") });
+}
+
+// Log lines of all threads are written by the first.
+function remoteLogger(): Logger {
+  const at = (level: LogLevel) => (fields: object | string, message?: string) => {
+    const [given, text] = typeof fields === "string" ? [{}, fields] : [fields, message ?? ""];
+    void first.call("log", level, given, text).catch(() => undefined);
+  };
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") } as Logger;
+}
