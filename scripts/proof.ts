@@ -1,75 +1,100 @@
-// `npm run proof`: every long check of what docs/RELIABILITY.md promises, one after the other, in
-// about ten minutes. Each is a program of its own with --help; this runs them, prints the summary of
-// each, and ends with 1 if any has failed.
+// `npm run proof`: every long check of what docs/RELIABILITY.md promises, two at a time, in about ten
+// minutes. Each is a program of its own with --help; this runs them, on one thread and on several,
+// prints the summary of each, and ends with 1 if any has failed.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
-import { seedOption } from "../test/support/options.ts";
-import { conclude } from "../test/support/program.ts";
+import { count, seedOption } from "../test/support/options.ts";
+import { conclude, progress } from "../test/support/program.ts";
 
 interface Check {
   readonly name: string;
   /** The program and its options; `SEED` stands for the seed. */
-  readonly command: readonly string[];
+  readonly command: string;
+  /** How many threads its servers have; one by default. */
+  readonly threads?: number;
 }
 
+// Those that wait most come first, so that the others fill the time.
 const CHECKS: readonly Check[] = [
-  { name: "sim", command: ["test/sim/sim.ts", "--seconds", "90", "--seed", "SEED"] },
+  { name: "hostile", command: "test/fuzz/hostile.ts --seconds 3 --seed SEED" },
+  { name: "crash", command: "test/crash/crash.ts --mode all --kills 20 --seed SEED" },
   {
-    name: "sim on sqlite",
-    command: ["test/sim/sim.ts", "--seconds", "40", "--seed", "SEED", "--storage", "sqlite"],
+    name: "crash, 2 threads",
+    command: "test/crash/crash.ts --mode all --kills 10 --seed SEED",
+    threads: 2,
   },
-  { name: "linear", command: ["test/linear/linear.ts", "--seconds", "60", "--seed", "SEED"] },
+  { name: "sim", command: "test/sim/sim.ts --seconds 90 --seed SEED" },
+  { name: "sim, sqlite", command: "test/sim/sim.ts --seconds 40 --seed SEED --storage sqlite" },
+  { name: "linear", command: "test/linear/linear.ts --seconds 40 --seed SEED" },
   {
-    name: "crash",
-    command: ["test/crash/crash.ts", "--mode", "all", "--kills", "30", "--seed", "SEED"],
+    name: "linear, 3 threads",
+    command: "test/linear/linear.ts --seconds 40 --seed SEED",
+    threads: 3,
   },
-  { name: "torn", command: ["test/crash/torn.ts", "--seconds", "45", "--seed", "SEED"] },
-  { name: "restart-time", command: ["test/crash/restart-time.ts"] },
-  { name: "fuzz", command: ["test/fuzz/fuzz.ts", "--seconds", "60", "--seed", "SEED"] },
-  { name: "hostile", command: ["test/fuzz/hostile.ts", "--seconds", "4", "--seed", "SEED"] },
-  { name: "overload", command: ["test/soak/overload.ts", "--seconds", "60", "--seed", "SEED"] },
-  { name: "churn", command: ["test/soak/churn.ts", "--seed", "SEED"] },
+  { name: "fuzz", command: "test/fuzz/fuzz.ts --seconds 40 --seed SEED" },
+  { name: "fuzz, 2 threads", command: "test/fuzz/fuzz.ts --seconds 20 --seed SEED", threads: 2 },
+  { name: "torn", command: "test/crash/torn.ts --seconds 40 --seed SEED" },
+  { name: "overload", command: "test/soak/overload.ts --seconds 60 --seed SEED" },
+  {
+    name: "overload, 2 threads",
+    command: "test/soak/overload.ts --seconds 20 --seed SEED",
+    threads: 2,
+  },
+  { name: "churn", command: "test/soak/churn.ts --seed SEED" },
+  { name: "churn, 2 threads", command: "test/soak/churn.ts --seed SEED", threads: 2 },
+  { name: "restart-time", command: "test/crash/restart-time.ts" },
 ];
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 
 /** Runs one check; answers its summary and whether it held. */
-async function run({ name, command }: Check, seed: number): Promise<{ ok: boolean; line: string }> {
-  const args = command.map((arg) => (arg === "SEED" ? String(seed) : arg));
+async function run(check: Check, seed: number): Promise<{ ok: boolean; line: string }> {
+  const { name, threads = 1 } = check;
+  const command = check.command.replace("SEED", String(seed));
   const from = performance.now();
-  const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, command.split(" "), {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, QUERATOR_THREADS: String(threads) },
+  });
   let summary = "no summary";
   createInterface({ input: child.stdout }).on("line", (line) => {
     summary = line;
-    if (!line.startsWith(name.split(" ")[0]!)) process.stderr.write(`${line}\n`);
   });
+  createInterface({ input: child.stderr }).on("line", (line) => progress(`[${name}] ${line}`));
   const [code] = (await once(child, "close")) as [number | null];
   const seconds = Math.round((performance.now() - from) / 1000);
-  const line = `${summary} (${seconds} s)`;
-  if (code !== 0) return { ok: false, line: `${line}\n  node ${args.join(" ")}` };
-  return { ok: true, line };
+  const line = `[${name}, ${seconds} s] ${summary}`;
+  if (code === 0) return { ok: true, line };
+  return { ok: false, line: `${line}\n  QUERATOR_THREADS=${threads} node ${command}` };
 }
 
 const options = new Command("proof")
   .description("Run every long check of what docs/RELIABILITY.md promises")
   .addOption(seedOption())
-  .option("--only <name>", `only those whose name has this in it: ${CHECKS.map((c) => c.name)}`)
+  .option("--jobs <n>", "how many checks run at a time", count, 2)
+  .option("--only <name>", `only those with this in the name: ${CHECKS.map((c) => c.name)}`)
   .parse()
-  .opts<{ seed: number; only?: string }>();
+  .opts<{ seed: number; jobs: number; only?: string }>();
 
+const left = CHECKS.filter(({ name }) => options.only === undefined || name.includes(options.only));
+const total = left.length;
 const lines: string[] = [];
 let failed = 0;
-for (const check of CHECKS) {
-  if (options.only !== undefined && !check.name.includes(options.only)) continue;
-  process.stderr.write(`--- ${check.name}\n`);
-  const { ok, line } = await run(check, options.seed);
-  process.stderr.write(`${line}\n`);
-  lines.push(line);
-  if (!ok) failed++;
+
+async function work(): Promise<void> {
+  for (let check = left.shift(); check !== undefined; check = left.shift()) {
+    const { ok, line } = await run(check, options.seed);
+    progress(line);
+    lines.push(line);
+    if (!ok) failed++;
+  }
 }
+
+await Promise.all(Array.from({ length: options.jobs }, work));
 process.stdout.write(`${lines.join("\n")}\n`);
-conclude("proof", failed === 0, `${failed} of ${lines.length} failed, seed ${options.seed}`);
+conclude("proof", failed === 0, `${failed} of ${total} failed, seed ${options.seed}`);

@@ -19,7 +19,7 @@ import type { Random } from "../support/random.ts";
 
 const SOURCE = fileURLToPath(new URL("powercut.c", import.meta.url));
 const PENDING = ".pending-";
-const SHM = "querator.db-shm";
+const SHM = /\.db-shm$/;
 
 /** What of the unsynced writes is there after the cut: nothing, some pages, some sectors, or all. */
 export type Survival = "nothing" | "pages" | "sectors" | "all";
@@ -76,7 +76,7 @@ export class PowerCut {
     rmSync(`${this.#shadow}.unsynced`, { force: true });
     if (!existsSync(this.#dataDir)) return;
     cpSync(this.#dataDir, this.#shadow, { recursive: true });
-    rmSync(join(this.#shadow, SHM), { force: true });
+    for (const name of list(this.#shadow)) if (SHM.test(name)) rmSync(join(this.#shadow, name));
   }
 
   /** Leaves of the data directory what a cut leaves. The server has been killed. Answers how many unsynced pages were lost. */
@@ -88,7 +88,7 @@ export class PowerCut {
     const durable = list(this.#shadow);
     const names = [...live, ...durable].map((name) => name.replace(PENDING, ""));
     for (const name of new Set(names)) {
-      if (name === SHM) continue;
+      if (SHM.test(name)) continue;
       const hasEntry = durable.includes(name);
       // An entry that was made or removed and not synced may be there or not.
       const keepsChange = survival === "all" || (survival !== "nothing" && random.chance(0.5));
@@ -103,9 +103,10 @@ export class PowerCut {
       entries.set(name, left.bytes);
     }
     // The shared memory of SQLite is never synced: it is there as it was, as zeros, or not at all.
-    const shared = read(join(this.#dataDir, SHM));
-    if (shared !== undefined && random.chance(0.6)) {
-      entries.set(SHM, random.chance(0.5) ? shared : Buffer.alloc(shared.length));
+    for (const name of live.filter((each) => SHM.test(each))) {
+      const shared = readFileSync(join(this.#dataDir, name));
+      if (!random.chance(0.6)) continue;
+      entries.set(name, random.chance(0.5) ? shared : Buffer.alloc(shared.length));
     }
     rmSync(this.#dataDir, { recursive: true, force: true });
     mkdirSync(this.#dataDir, { mode: 0o700 });

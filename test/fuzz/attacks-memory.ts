@@ -47,12 +47,18 @@ export const largeBodies: Attack = async (context) => {
   const padding = " ".repeat(context.quick ? 8_000_000 : 60_000_000);
   const imported = `{"queue_name":"${TARGET}","items":[{"kind":"x"}]${padding}}`;
   const sockets = await openMany(context.port, context.quick ? 16 : 400);
+  let refused = false;
   const replies = sockets.map((socket, i) => {
+    // Whoever is answered before the last byte has been refused.
+    socket.once("data", () => {
+      refused = true;
+    });
     const text = i % 8 === 7 ? requestText("storage/items.import", imported) : produce;
     socket.write(text.slice(0, -1));
     return { read: readAll(socket, 30_000, WHOLE_REPLY), last: text.slice(-1) };
   });
   await sleep(context.quick ? 150 : 3_000);
+  for (let i = 0; i < 200 && !refused; i++) await sleep(50);
   return async () => {
     for (const [i, { last }] of replies.entries()) {
       if (sockets[i]!.writable) sockets[i]!.write(last);

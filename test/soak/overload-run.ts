@@ -11,7 +11,7 @@ import { GoodClient, type Latency } from "../support/good-client.ts";
 import { megabytes } from "../support/holdings.ts";
 import { PipeClient } from "../support/pipe-client.ts";
 import type { ProofResult } from "../support/program.ts";
-import { ServerProcess, type StorageKind } from "../support/server-process.ts";
+import { ServerProcess, type StorageKind, threads } from "../support/server-process.ts";
 import type { FloodCommand, FloodNotice, FloodOptions, FloodResult } from "./flood.ts";
 
 export interface OverloadOptions {
@@ -45,7 +45,7 @@ const FLOOD_MS = 60_000;
 
 // What a server may need beyond what it has at rest: a few times what it may hold, and what traffic
 // takes until the garbage collector has seen it.
-const RISE_MAX = 4 * (LIMITS["ready-bytes"] + LIMITS["request-bytes"]) + 300_000_000;
+const RISE_MAX = 4 * (LIMITS["ready-bytes"] + LIMITS["request-bytes"]) + 300_000_000 * threads;
 
 // The quiet queue shares a core with the flood. It may become slower by this factor, or take so long
 // at all, whichever is more.
@@ -150,7 +150,8 @@ function judgeOverload({ counts, overloaded }: FloodResult): readonly string[] {
 
 // The queues are empty now: of more leases than may wait the rest is refused at once.
 async function tooManyLeases(port: number, api: Api, queue: string): Promise<readonly string[]> {
-  const limit = LIMITS["waiting-leases"];
+  // Each thread has its share of what may wait.
+  const limit = Math.ceil(LIMITS["waiting-leases"] / threads);
   const beyond = 20;
   const clients = Array.from({ length: limit + beyond }, () => new PipeClient(port));
   let overloaded = 0;

@@ -74,6 +74,12 @@ export class StartRefused extends Error {
   }
 }
 
+// On how many threads servers are proved is chosen from outside, for all programs in the same way.
+const { QUERATOR_THREADS } = process.env;
+/** How many threads every server has. */
+export const threads = Number(QUERATOR_THREADS ?? 1);
+const THREADS = QUERATOR_THREADS === undefined ? {} : { QUERATOR_THREADS };
+
 /** One server process. */
 export class ServerProcess {
   readonly spawnedAt = performance.now();
@@ -110,7 +116,7 @@ export class ServerProcess {
     const before = isObserved ? ["--import", OBSERVER] : [];
     this.#child = spawn(process.execPath, [...before, command, ...args], {
       stdio: ["ignore", "pipe", "pipe", ...(isObserved ? (["ipc"] as const) : [])],
-      env: { PATH: process.env.PATH, ...env },
+      env: { PATH: process.env.PATH, ...THREADS, ...env },
     });
     const child = this.#child;
     living.add(child);
