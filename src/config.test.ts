@@ -8,10 +8,13 @@ import { temporaryDirectory } from "../test/support/server.ts";
 import { type Config, ConfigError, loadConfig, type ServerOptions } from "./config.ts";
 import { DEFAULT_LIMITS } from "./limits.ts";
 
-function load(
-  t: TestContext,
-  given: { options?: ServerOptions; env?: NodeJS.ProcessEnv; yaml?: string },
-): Config {
+interface Given {
+  readonly options?: ServerOptions;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly yaml?: string;
+}
+
+function load(t: TestContext, given: Given): Config {
   if (given.yaml === undefined) return loadConfig(given.options ?? {}, given.env ?? {});
   const config = join(temporaryDirectory(t), "querator.yaml");
   writeFileSync(config, given.yaml);
@@ -26,6 +29,7 @@ test("without any option there are the defaults", (t) => {
     dir: resolve("./querator-data"),
     file: "querator.db",
     affinity: 1,
+    syncInterval: 0,
   };
   assert.deepEqual(config, {
     host: "localhost",
@@ -106,6 +110,33 @@ test("every thread has a storage of its own, unless storages are named", (t) => 
     const wrong = /QUERATOR_THREADS: .* is not allowed; use a whole number from 1 to 64/;
     assert.throws(() => load(t, { env: { QUERATOR_THREADS: threads } }), wrong);
   }
+});
+
+test("syncing is full, or has an interval, and is refused where it would do nothing", (t) => {
+  const interval = (config: Config): number => config.queueStorage.syncInterval;
+  assert.equal(interval(load(t, { options: { sync: "interval" } })), 1_000_000);
+  assert.equal(interval(load(t, { yaml: "sync: interval\nsync-interval: 50ms\n" })), 50_000);
+  const env = { QUERATOR_SYNC: "interval", QUERATOR_SYNC_INTERVAL: "1m" };
+  assert.equal(interval(load(t, { env })), 60_000_000);
+  assert.equal(interval(load(t, { env, options: { sync: "full" } })), 0);
+  const storage = "{driver: sqlite, config: {storage-dir: /p, sync: interval, sync-interval: 2s}}";
+  const yaml = `partition-storage: [${storage}]\n`;
+  assert.equal(interval(load(t, { yaml })), 2_000_000);
+  const rows: [Given, RegExp][] = [
+    [{ options: { syncInterval: "1s" } }, /options: syncInterval: "1s" needs sync to be interval/],
+    [{ yaml: "sync: sometimes\n" }, /sync: "sometimes" is not allowed; use one of full, interval/],
+    [
+      { yaml: "sync: interval\nsync-interval: 2m\n" },
+      /sync-interval: "2m" is not allowed; use a time from 1ms to 1m/,
+    ],
+    [{ options: { memory: true, sync: "interval" } }, /sync is not allowed with memory/],
+    [{ yaml: `sync: full\n${yaml}` }, /give sync with each storage that has a name/],
+    [
+      { yaml: "partition-storage: [{driver: memory, config: {sync: full}}]\n" },
+      /config\.sync: is not allowed; memory keeps nothing on disk/,
+    ],
+  ];
+  for (const [given, message] of rows) assert.throws(() => load(t, given), message);
 });
 
 test("empty environment variables count as not set", (t) => {

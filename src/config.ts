@@ -6,6 +6,8 @@
 import { readFileSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { LineCounter, parseDocument } from "yaml";
+import { MILLISECOND, MINUTE } from "./clock.ts";
+import { DurationError, parseDuration } from "./duration.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import type { LogFormat, LogLevel } from "./log.ts";
 
@@ -18,6 +20,8 @@ export interface StorageConfig {
   readonly file: string;
   /** The share of partitions it gets, relative to the others. */
   readonly affinity: number;
+  /** Microseconds of acknowledged work that a power cut may take; 0: none. */
+  readonly syncInterval: number;
 }
 
 export interface QueueConfig {
@@ -56,6 +60,14 @@ export interface ServerOptions {
   readonly dataDir?: string;
   /** Keeps everything in memory, and nothing on disk. */
   readonly memory?: boolean;
+  /**
+   * `full`: nothing is acknowledged before it is on disk. `interval`: written at once, and on disk
+   * within `syncInterval`; a power cut may take that much, a crash of the process nothing.
+   * Default `full`.
+   */
+  readonly sync?: (typeof SYNCS)[number];
+  /** Such as `100ms`, from 1ms to 1m; only with `interval`. Default `1s`. */
+  readonly syncInterval?: string;
   /** Threads that serve requests; queues are spread over them. Default 1. */
   readonly threads?: number;
   /** Adds the endpoints for tests: virtual time and held queues. Never in production. */
@@ -74,7 +86,10 @@ export class ConfigError extends Error {
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export const LOG_FORMATS = ["text", "json", "color"] as const;
+export const SYNCS = ["full", "interval"] as const;
 const DRIVERS = ["memory", "sqlite"] as const;
+const SYNC_INTERVAL_MIN = MILLISECOND;
+const SYNC_INTERVAL_MAX = MINUTE;
 
 /** The environment variable of each option. */
 export const ENVIRONMENT = {
@@ -82,6 +97,8 @@ export const ENVIRONMENT = {
   dataDir: "QUERATOR_DATA_DIR",
   memory: "QUERATOR_MEMORY",
   dev: "QUERATOR_DEV",
+  sync: "QUERATOR_SYNC",
+  syncInterval: "QUERATOR_SYNC_INTERVAL",
   threads: "QUERATOR_THREADS",
   logLevel: "QUERATOR_LOG_LEVEL",
   logFormat: "QUERATOR_LOG_FORMAT",
@@ -95,6 +112,8 @@ export const FILE_KEYS = {
     "data-dir",
     "memory",
     "dev",
+    "sync",
+    "sync-interval",
     "threads",
     "logging",
     "queue-storage",
@@ -105,7 +124,7 @@ export const FILE_KEYS = {
   ],
   logging: ["level", "handler"],
   storage: ["name", "driver", "affinity", "config"],
-  storageConfig: ["storage-dir"],
+  storageConfig: ["storage-dir", "sync", "sync-interval"],
   auth: ["driver"],
   queue: [
     "name",
@@ -147,10 +166,18 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
     fromEnv.number("threads", 1, THREADS_MAX, { shown: ENVIRONMENT.threads }) ??
     file.number("threads", 1, THREADS_MAX) ??
     1;
+  const syncs = [
+    readSync(given, { sync: "sync", interval: "syncInterval" }),
+    readSync(fromEnv, { sync: "sync", interval: "syncInterval" }, ENVIRONMENT),
+    readSync(file, { sync: "sync", interval: "sync-interval" }),
+  ];
+  const syncInterval = syncs.find((each) => each !== undefined);
+  const choice = { threads, syncInterval: syncInterval ?? 0 };
   const storages =
-    chosenStorage(threads, memory, dataDir) ??
-    chosenStorage(threads, memory ?? envMemory, envDir) ??
-    fileStorage(file, threads, memory ?? envMemory);
+    chosenStorage(choice, memory, dataDir) ??
+    chosenStorage(choice, memory ?? envMemory, envDir) ??
+    fileStorage(file, choice, memory ?? envMemory);
+  checkSync(storages, syncInterval);
 
   const address =
     given.text("address") ??
@@ -333,10 +360,49 @@ function parseAddress(address: string): { readonly host: string; readonly port: 
   return { host: match[1] ?? match[2] ?? "", port };
 }
 
+/** What is said of storages that are not named one by one. */
+interface StorageChoice {
+  readonly threads: number;
+  /** Microseconds; 0: every commit. */
+  readonly syncInterval: number;
+}
+
 interface Storages {
   readonly isSpread: boolean;
   readonly queueStorage: StorageConfig;
   readonly partitionStorage: readonly StorageConfig[];
+}
+
+// What one source says of syncing: the interval in microseconds, 0 for `full`; undefined if nothing.
+function readSync(
+  section: Section,
+  keys: { readonly sync: string; readonly interval: string },
+  shown: { readonly sync: string; readonly syncInterval: string } | undefined = undefined,
+): number | undefined {
+  const sync = section.oneOf(keys.sync, SYNCS, shown?.sync);
+  const text = section.text(keys.interval, shown?.syncInterval);
+  const shownInterval = shown?.syncInterval ?? keys.interval;
+  if (sync !== "interval") {
+    if (text === undefined) return sync === "full" ? 0 : undefined;
+    throw section.error(shownInterval, `"${text}" needs sync to be interval`);
+  }
+  let interval = Number.NaN;
+  try {
+    interval = parseDuration(text ?? "1s");
+  } catch (error) {
+    if (!(error instanceof DurationError)) throw error;
+  }
+  if (interval >= SYNC_INTERVAL_MIN && interval <= SYNC_INTERVAL_MAX) return interval;
+  throw section.error(shownInterval, `"${text}" is not allowed; use a time from 1ms to 1m`);
+}
+
+// An option that would do nothing is a mistake of whoever gave it.
+function checkSync({ isSpread, queueStorage }: Storages, syncInterval: number | undefined): void {
+  if (syncInterval === undefined) return;
+  if (!isSpread) throw new ConfigError("give sync with each storage that has a name");
+  if (queueStorage.driver === "memory" && syncInterval > 0) {
+    throw new ConfigError("sync is not allowed with memory, which keeps nothing on disk");
+  }
 }
 
 // So many that more would hardly help; each takes some megabytes.
@@ -344,37 +410,45 @@ const THREADS_MAX = 64;
 
 const FILE = "querator.db";
 
-/** The storage of the thread with this index, in a data directory or in memory. */
-export function storageOfThread(index: number, dataDir: string | undefined): StorageConfig {
+/** The storage of the thread with this index: in a data directory, or in memory if there is none. */
+export function storageOfThread(
+  index: number,
+  { dir, syncInterval }: Pick<StorageConfig, "dir" | "syncInterval">,
+): StorageConfig {
   const file = index === 0 ? FILE : `querator-${index}.db`;
-  if (dataDir === undefined) {
-    return { name: `mem-${index}`, driver: "memory", dir: undefined, file, affinity: 1 };
-  }
-  return { name: `sqlite-${index}`, driver: "sqlite", dir: resolve(dataDir), file, affinity: 1 };
+  const common = { dir: dir && resolve(dir), file, affinity: 1, syncInterval };
+  if (dir === undefined) return { name: `mem-${index}`, driver: "memory", ...common };
+  return { name: `sqlite-${index}`, driver: "sqlite", ...common };
 }
 
 // What --memory or --data-dir chooses: a storage for each thread.
 function chosenStorage(
-  threads: number,
+  { threads, syncInterval }: StorageChoice,
   memory: boolean | undefined,
   dataDir: string | undefined,
 ): Storages | undefined {
   if (memory !== true && dataDir === undefined) return undefined;
   const dir = memory === true ? undefined : dataDir;
-  const storages = Array.from({ length: threads }, (_, i) => storageOfThread(i, dir));
+  const storages = Array.from({ length: threads }, (_, i) =>
+    storageOfThread(i, { dir, syncInterval }),
+  );
   return { queueStorage: storages[0]!, partitionStorage: storages, isSpread: true };
 }
 
 // `saidMemory` is what was said of memory further up, which wins.
-function fileStorage(file: Section, threads: number, saidMemory: boolean | undefined): Storages {
+function fileStorage(
+  file: Section,
+  choice: StorageChoice,
+  saidMemory: boolean | undefined,
+): Storages {
   const memory = saidMemory ?? file.flag("memory");
   const dir = file.text("data-dir");
   if (memory === true && dir !== undefined) {
     throw file.error("memory", "give either memory or data-dir, not both");
   }
-  const simple = chosenStorage(threads, memory, dir);
+  const simple = chosenStorage(choice, memory, dir);
   const named = ["queue-storage", "partition-storage"].find((key) => file.has(key));
-  if (named === undefined) return simple ?? chosenStorage(threads, false, "./querator-data")!;
+  if (named === undefined) return simple ?? chosenStorage(choice, false, "./querator-data")!;
   if (simple !== undefined) {
     throw file.error(named, "give either this or memory or data-dir, not both");
   }
@@ -408,12 +482,23 @@ function parseStorage(section: Section, hasAffinity: boolean): StorageConfig {
   if (driver === "memory" && dir !== undefined) {
     throw config.error("storage-dir", "is not allowed; memory keeps nothing on disk");
   }
+  const syncInterval = readSync(config, { sync: "sync", interval: "sync-interval" });
+  if (driver === "memory" && syncInterval !== undefined) {
+    throw config.error("sync", "is not allowed; memory keeps nothing on disk");
+  }
   const affinity = section.number("affinity", 0.001, 1_000_000, { whole: false }) ?? 1;
   if (!hasAffinity && section.has("affinity")) {
     throw section.error("affinity", "is not allowed; it belongs to partition-storage");
   }
   const name = section.text("name") ?? (driver === "memory" ? "mem-0" : "sqlite-0");
-  return { name, driver, affinity, file: FILE, dir: dir === undefined ? undefined : resolve(dir) };
+  return {
+    name,
+    driver,
+    affinity,
+    file: FILE,
+    dir: dir === undefined ? undefined : resolve(dir),
+    syncInterval: syncInterval ?? 0,
+  };
 }
 
 function parseDriver(section: Section): StorageConfig["driver"] {

@@ -142,7 +142,7 @@ function allHomes(config: Config, inUse: ReadonlySet<string>): readonly StorageC
   for (const [i, storage] of config.partitionStorage.entries()) homes[i]!.push(storage);
   for (const name of inUse) {
     const index = Number(/-(\d+)$/.exec(name)?.[1]);
-    const storage = storageOfThread(index, config.queueStorage.dir);
+    const storage = storageOfThread(index, config.queueStorage);
     if (index < known || storage.name !== name) continue;
     homes[index % config.threads]!.push({ ...storage, affinity: 0 });
   }
@@ -221,6 +221,9 @@ async function serve(parts: Parts): Promise<RunningServer> {
       storage: [...new Set(storages.map(({ location }) => location))].join(","),
       version: VERSION,
       ...(pool === undefined ? {} : { threads: config.threads }),
+      ...(config.partitionStorage.some((each) => each.syncInterval > 0)
+        ? { sync: "interval" }
+        : {}),
       ...(config.dev ? { dev: true } : {}),
     },
     "querator is ready",

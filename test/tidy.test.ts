@@ -23,7 +23,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["version.ts", []],
   ["log.ts", []],
   ["names.ts", ["errors.ts"]],
-  ["config.ts", ["limits.ts", "log.ts"]],
+  ["config.ts", ["clock.ts", "duration.ts", "limits.ts", "log.ts"]],
   ["storage/", BASE],
   ["queue/", ["storage/storage.ts", "log.ts", ...BASE]],
   ["timers.ts", ["clock.ts"]],
@@ -108,7 +108,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
   [
     /(?<!\.)\bsetTimeout\b|\bsetInterval\b/,
     "use clock.wakeAt",
-    ["clock.ts", "http/listen.ts", "server.ts", "cli/server.ts"],
+    ["clock.ts", "http/listen.ts", "server.ts", "storage/sqlite-file.ts", "cli/server.ts"],
   ],
   [
     /\bsetImmediate\b/,

@@ -1,7 +1,7 @@
 // `querator server`: starts the server, and stops it when the process is told to end.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { LOG_FORMATS, LOG_LEVELS, type ServerOptions } from "../config.ts";
+import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config.ts";
 import { startServer } from "../server.ts";
 
 /** How long a stop may take before the process ends all the same. */
@@ -22,6 +22,13 @@ export function addServerCommand(program: Command): void {
     .addOption(
       new Option("--log-format <format>", "how to log (default: color)").choices(LOG_FORMATS),
     )
+    .addOption(
+      new Option(
+        "--sync <when>",
+        "when commits are on disk: full, before they are answered; interval, soon after (default: full)",
+      ).choices(SYNCS),
+    )
+    .option("--sync-interval <time>", "how soon, with --sync interval (default: 1s)")
     .option(
       "--threads <n>",
       "threads that serve requests, queues spread over them (default: 1)",
@@ -32,7 +39,8 @@ export function addServerCommand(program: Command): void {
       "after",
       `
 Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_DATA_DIR,
-QUERATOR_MEMORY, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_THREADS,
+QUERATOR_MEMORY, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
+QUERATOR_THREADS,
 QUERATOR_DEV.
 Flags win over the environment, the environment over the file.
 

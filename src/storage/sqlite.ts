@@ -429,6 +429,7 @@ class SqliteStorage implements Storage {
       const result = work();
       this.#prepare("COMMIT").run();
       this.#removed.commit();
+      this.#file.wrote();
       return result;
     } catch (error) {
       this.#removed.rollback();

@@ -97,9 +97,12 @@ export class Shard {
   }
 }
 
-function open({ name, driver, dir, file }: StorageConfig, mustExist: boolean): Promise<Storage> {
+function open(
+  { name, driver, dir, file, syncInterval }: StorageConfig,
+  mustExist: boolean,
+): Promise<Storage> {
   if (driver === "memory") return Promise.resolve(new MemoryStorage({ name }));
-  return openSqliteStorage({ name, dir: dir!, file, mustExist });
+  return openSqliteStorage({ name, dir: dir!, file, syncInterval, mustExist });
 }
 
 // What bounds the memory of the whole server is shared out evenly.

@@ -74,11 +74,16 @@ export class StartRefused extends Error {
   }
 }
 
-// On how many threads servers are proved is chosen from outside, for all programs in the same way.
-const { QUERATOR_THREADS } = process.env;
+// How servers are proved, on how many threads and how they sync, is chosen from outside, for all
+// programs in the same way.
+const { QUERATOR_THREADS, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL } = process.env;
 /** How many threads every server has. */
 export const threads = Number(QUERATOR_THREADS ?? 1);
-const THREADS = QUERATOR_THREADS === undefined ? {} : { QUERATOR_THREADS };
+const CHOSEN = Object.fromEntries(
+  Object.entries({ QUERATOR_THREADS, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL }).filter(
+    ([, value]) => value !== undefined,
+  ),
+);
 
 /** One server process. */
 export class ServerProcess {
@@ -116,7 +121,7 @@ export class ServerProcess {
     const before = isObserved ? ["--import", OBSERVER] : [];
     this.#child = spawn(process.execPath, [...before, command, ...args], {
       stdio: ["ignore", "pipe", "pipe", ...(isObserved ? (["ipc"] as const) : [])],
-      env: { PATH: process.env.PATH, ...THREADS, ...env },
+      env: { PATH: process.env.PATH, ...CHOSEN, ...env },
     });
     const child = this.#child;
     living.add(child);
