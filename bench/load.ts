@@ -16,6 +16,10 @@ export interface LoadOptions {
   /** Items a second, one by one, in place of as fast as it goes; 0 for that. */
   readonly rate: number;
   readonly payloadBytes: number;
+  /** Over how many queues the load is spread; 1 by default. */
+  readonly queues?: number;
+  /** Items that are put into each queue before, and that are still there afterwards. */
+  readonly backlog?: number;
 }
 
 export interface Quantiles {
@@ -37,7 +41,9 @@ export interface LoadResult {
 
 const options = JSON.parse(process.argv[2]!) as LoadOptions;
 const url = new URL(options.url);
-const queue = `bench-${process.pid}-${Date.now()}`;
+const { queues: queueCount = 1, backlog = 0 } = options;
+const prefix = `bench-${process.pid}-${Date.now()}`;
+const queues = Array.from({ length: queueCount }, (_, i) => `${prefix}-${i}`);
 const padding = "x".repeat(Math.max(options.payloadBytes - 36, 0));
 
 let produced = 0;
@@ -50,15 +56,16 @@ let lastDone = 0;
 const seen = new Set<number>();
 const produceMs: number[] = [];
 const endToEndMs: number[] = [];
-const start = performance.now();
-const end = start + options.seconds * 1000;
-const drainBy = end + 20_000;
+// Set when everything is prepared.
+let start = 0;
+let end = 0;
+let drainBy = 0;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 let number = 0;
 
-function produceBody(count: number): string {
+function produceBody(queue: string, count: number): string {
   let items = "";
   for (let i = 0; i < count; i++) {
     const payload = `${String(++number).padStart(17)} ${performance.now().toFixed(3).padStart(17)} ${padding}`;
@@ -67,8 +74,9 @@ function produceBody(count: number): string {
   return `{"queue_name":"${queue}","request_timeout":"30s","items":[${items}]}`;
 }
 
-async function produce(): Promise<void> {
+async function produce(_: unknown, index: number): Promise<void> {
   const client = await HttpClient.open(url);
+  let turn = index;
   const count = options.rate > 0 ? 1 : options.batch;
   let next = performance.now();
   while (performance.now() < end) {
@@ -79,7 +87,9 @@ async function produce(): Promise<void> {
       await sleep(1);
       continue;
     }
-    const body = produceBody(count);
+    // With more queues than producers each serves several.
+    const body = produceBody(queues[turn % queues.length]!, count);
+    turn += options.producers;
     const from = performance.now();
     const { status } = await client.post("/v1/queue.produce", body);
     if (status !== 200) {
@@ -94,8 +104,9 @@ async function produce(): Promise<void> {
 
 async function consume(index: number): Promise<void> {
   const client = await HttpClient.open(url);
+  const queue = queues[index % queues.length]!;
   const ask = `{"queue_name":"${queue}","request_timeout":"1s","batch_size":${options.batch},"client_id":"c${index}"}`;
-  while (performance.now() < drainBy && (producing || completed < produced)) {
+  while (performance.now() < drainBy && (producing || (backlog === 0 && completed < produced))) {
     const { status, body } = await client.post("/v1/queue.lease", ask);
     if (status === 454 || status === 453) continue;
     if (status !== 200) {
@@ -137,13 +148,30 @@ function quantiles(values: number[]): Quantiles {
   return { p50: at(0.5), p99: at(0.99) };
 }
 
+const FILL = 1_000;
+
+async function prepare(client: HttpClient, path: string, body: string): Promise<void> {
+  const reply = await client.post(path, body);
+  if (reply.status !== 200) throw new Error(`${path}: ${reply.body.toString()}`);
+}
+
 const control = await HttpClient.open(url);
-const create = `{"queue_name":"${queue}","lease_timeout":"5m","expire_timeout":"24h","requested_partitions":1}`;
-const created = await control.post("/v1/queues.create", create);
-if (created.status !== 200) throw new Error(`queues.create: ${created.body.toString()}`);
+for (const queue of queues) {
+  const settings = `"lease_timeout":"5m","expire_timeout":"24h","requested_partitions":1`;
+  await prepare(control, "/v1/queues.create", `{"queue_name":"${queue}",${settings}}`);
+  for (let filled = 0; filled < backlog; filled += FILL) {
+    const body = produceBody(queue, Math.min(FILL, backlog - filled));
+    await prepare(control, "/v1/queue.produce", body);
+  }
+}
 control.close();
 
-const consumers = Array.from({ length: options.consumers }, (_, i) => consume(i));
+start = performance.now();
+end = start + options.seconds * 1000;
+drainBy = end + 20_000;
+// Every queue has a consumer.
+const consumerCount = Math.max(options.consumers, queues.length);
+const consumers = Array.from({ length: consumerCount }, (_, i) => consume(i));
 const producers = Array.from({ length: options.rate > 0 ? 1 : options.producers }, produce);
 await Promise.all(producers);
 producing = false;
@@ -153,7 +181,7 @@ const result: LoadResult = {
   completed,
   itemsPerSecond: Math.round((completed / (lastDone - start)) * 1000),
   failed,
-  lost: produced - completed,
+  lost: backlog === 0 ? produced - completed : 0,
   twice,
   disorder,
   produceMs: quantiles(produceMs),

@@ -2,20 +2,26 @@
 // run measures the real server and a bare one in turn, so that noise hits both; medians of all runs
 // are printed with their ratios, and everything is written as JSON.
 
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
-import { Command, InvalidArgumentError } from "commander";
-import type { LoadOptions, LoadResult } from "./load.ts";
+import { Command } from "commander";
+import type { LoadResult } from "./load.ts";
+import {
+  checkDisk,
+  measure,
+  median,
+  positive,
+  startBare,
+  startServer,
+  stop,
+  wrongs,
+} from "./measure.ts";
 import { bareCommits, bareFsyncMicros } from "./sqlite.ts";
 
 const ROWS = {
   single: { producers: 32, consumers: 32, batch: 1, cap: 1_000, rate: 0 },
+  many: { producers: 128, consumers: 128, batch: 1, cap: 1_000, rate: 0 },
   batch: { producers: 8, consumers: 8, batch: 100, cap: 5_000, rate: 0 },
   latency: { producers: 1, consumers: 4, batch: 1, cap: 5_000, rate: 200 },
 } as const;
@@ -28,19 +34,11 @@ interface Run {
   readonly bare: LoadResult;
 }
 
-const TMPFS = 0x01021994;
-
-function positive(text: string): number {
-  const number = Number(text);
-  if (number > 0) return number;
-  throw new InvalidArgumentError("use a number above 0");
-}
-
 const program = new Command("bench")
   .description("Measure the server on this machine")
   .option("--seconds <n>", "how long each row is measured", positive, 5)
   .option("--runs <n>", "how often everything is measured", positive, 3)
-  .option("--only <row>", "single, batch or latency")
+  .option("--only <row>", "single, many, batch or latency")
   .option("--dir <dir>", "where the server's data lies; on a real disk", tmpdir())
   .option("--server-args <args>", "more flags for the server", "")
   .option("--loadgen <file>", "use this load generator program in place of our own")
@@ -56,66 +54,11 @@ const options = program.opts<{
   out?: string;
 }>();
 const rows = (Object.keys(ROWS) as Row[]).filter((row) => (options.only ?? row) === row);
-if (rows.length === 0) program.error(`error: --only ${options.only}: use single, batch or latency`);
-
-const here = dirname(fileURLToPath(import.meta.url));
-
-/** Starts a server that prints a line with its address; answers it and how to end it. */
-async function start(script: string, args: readonly string[]): Promise<[string, ChildProcess]> {
-  const child = spawn(process.execPath, [script, ...args], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  for await (const line of createInterface({ input: child.stdout })) {
-    const { address } = JSON.parse(line) as { address?: string };
-    if (address !== undefined) return [address, child];
-  }
-  throw new Error(`${script} did not start`);
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  child.kill("SIGTERM");
-  if (child.exitCode === null) await once(child, "exit");
-}
-
-async function measure(row: Row, url: string): Promise<LoadResult> {
-  const shape = ROWS[row];
-  if (options.loadgen !== undefined) return measureWith(options.loadgen, row, url);
-  const load: LoadOptions = { ...shape, url, seconds: options.seconds, payloadBytes: 100 };
-  const { stdout } = await promisify(execFile)(process.execPath, [
-    join(here, "load.ts"),
-    JSON.stringify(load),
-  ]);
-  return JSON.parse(stdout) as LoadResult;
-}
-
-// The load generator that others measure us with prints other names for the same figures.
-async function measureWith(program: string, row: Row, url: string): Promise<LoadResult> {
-  const { producers, consumers, batch, cap, rate } = ROWS[row];
-  const { stdout } = await promisify(execFile)(program, [
-    ...["-url", url, "-for", `${options.seconds}s`, "-cap", String(cap), "-rate", String(rate)],
-    ...["-producers", String(producers), "-consumers", String(consumers), "-batch", String(batch)],
-  ]);
-  const line = JSON.parse(stdout) as Record<string, number> &
-    Record<string, { p50: number; p99: number }>;
-  return {
-    completed: line.completed!,
-    itemsPerSecond: line.completed_per_s!,
-    failed: line.failed!,
-    lost: line.lost!,
-    twice: line.leased_twice!,
-    disorder: line.out_of_order!,
-    produceMs: line.produce_ms!,
-    endToEndMs: line.end_to_end_ms!,
-  };
-}
-
-const median = (values: readonly number[]): number =>
-  [...values].sort((a, b) => a - b)[values.length >> 1]!;
+if (rows.length === 0)
+  program.error(`error: --only ${options.only}: use single, many, batch or latency`);
 
 const dir = mkdtempSync(join(options.dir, "querator-bench-"));
-if (statfsSync(dir).type === TMPFS) {
-  process.stderr.write(`warning: ${dir} lies in memory; choose a disk with --dir\n`);
-}
+checkDisk(dir);
 const runs: Run[] = [];
 const commits: Record<number, number[]> = { 1: [], 12: [], 100: [] };
 const fsyncs: number[] = [];
@@ -127,17 +70,19 @@ try {
       const { commitMicros } = bareCommits(mkdtempSync(join(dir, "bare-")), Number(batch), 1);
       commits[Number(batch)]!.push(commitMicros);
     }
-    const args = ["--address", "127.0.0.1:0", "--log-format", "json"];
-    const [url, server] = await start(join(here, "../bin/querator.js"), [
-      "server",
-      ...args,
+    const [url, server] = await startServer([
       "--data-dir",
       join(dir, `data-${run}`),
       ...options.serverArgs.split(" ").filter((arg) => arg !== ""),
     ]);
-    const [bareUrl, bare] = await start(join(here, "bare.ts"), []);
+    const [bareUrl, bare] = await startBare();
     for (const row of rows) {
-      runs.push({ row, server: await measure(row, url), bare: await measure(row, bareUrl) });
+      const load = { ...ROWS[row], seconds: options.seconds, payloadBytes: 100 };
+      runs.push({
+        row,
+        server: await measure(url, load, options.loadgen),
+        bare: await measure(bareUrl, load, options.loadgen),
+      });
     }
     await stop(server);
     await stop(bare);
@@ -183,9 +128,7 @@ const machine = { node: process.version, cores: cpus().length, cpu: cpus()[0]?.m
 writeFileSync(out, `${JSON.stringify({ machine, options, runs, commits, fsyncs }, null, 2)}\n`);
 process.stderr.write(`written to ${out}\n`);
 
-const bad = runs.filter(
-  ({ server }) => server.failed + server.lost + server.twice + server.disorder > 0,
-);
+const bad = runs.filter(({ server }) => wrongs(server) > 0);
 if (bad.length > 0) {
   process.stderr.write(
     `Error: requests failed, or items were lost, doubled or out of order: ${JSON.stringify(bad[0]!.server)}\n`,

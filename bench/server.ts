@@ -1,0 +1,75 @@
+// A server that counts what it does, for the benchmarks: its commits and what they carry, what the
+// garbage collector takes, what it writes. Its options come as JSON in the first argument, `delayMs`
+// among them: by that every commit is made slower, as on another disk. Asked over IPC it answers.
+
+import { readFileSync } from "node:fs";
+import { PerformanceObserver } from "node:perf_hooks";
+import type { ServerOptions } from "../src/config.ts";
+import { startServer } from "../src/server.ts";
+import type { PartitionChanges, Storage } from "../src/storage/storage.ts";
+
+/** All since the start. */
+export interface ServerFigures {
+  readonly commits: number;
+  /** Milliseconds in commits. */
+  readonly commitMs: number;
+  readonly longestCommitMs: number;
+  /** Milliseconds in the garbage collector. */
+  readonly gcMs: number;
+  /** Bytes given to the system to write. */
+  readonly writtenBytes: number;
+  readonly rssBytes: number;
+  readonly heapBytes: number;
+  readonly cpuMs: number;
+}
+
+const { delayMs = 0, ...options } = JSON.parse(process.argv[2]!) as ServerOptions & {
+  delayMs?: number;
+};
+
+let commits = 0;
+let commitMs = 0;
+let longestCommitMs = 0;
+let gcMs = 0;
+new PerformanceObserver((list) => {
+  for (const { duration } of list.getEntries()) gcMs += duration;
+}).observe({ entryTypes: ["gc"] });
+
+// A disk that takes longer holds up the thread, as ours does.
+const cell = new Int32Array(new SharedArrayBuffer(4));
+
+function counted(storage: Storage): Storage {
+  const commit = storage.commit.bind(storage);
+  storage.commit = (changes: readonly PartitionChanges[]) => {
+    const from = performance.now();
+    const done = commit(changes);
+    if (delayMs > 0) Atomics.wait(cell, 0, 0, delayMs);
+    const took = performance.now() - from;
+    commits++;
+    commitMs += took;
+    longestCommitMs = Math.max(longestCommitMs, took);
+    return done;
+  };
+  return storage;
+}
+
+const server = await startServer(
+  { address: "127.0.0.1:0", logFormat: "json", ...options },
+  { wrapStorage: counted },
+);
+process.on("message", () => {
+  const { user, system } = process.cpuUsage();
+  const { rss, heapUsed } = process.memoryUsage();
+  const figures: ServerFigures = {
+    commits,
+    commitMs,
+    longestCommitMs,
+    gcMs,
+    writtenBytes: Number(/^wchar: (\d+)/m.exec(readFileSync("/proc/self/io", "utf8"))?.[1]),
+    rssBytes: rss,
+    heapBytes: heapUsed,
+    cpuMs: (user + system) / 1_000,
+  };
+  process.send!(figures);
+});
+process.on("SIGTERM", () => void server.stop().then(() => process.exit(0)));

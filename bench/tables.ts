@@ -1,0 +1,357 @@
+// `npm run bench:tables`: how the server behaves as something grows - clients, queues, what waits,
+// payloads, the time of a commit, threads - each a table of docs/PERFORMANCE.md. What is compared is
+// measured in turn on the same machine, and medians of several runs are printed.
+
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command } from "commander";
+import { HttpClient } from "./http-client.ts";
+import type { LoadResult } from "./load.ts";
+import {
+  CountedServer,
+  checkDisk,
+  type Load,
+  measure,
+  median,
+  positive,
+  wrongs,
+} from "./measure.ts";
+import type { ServerFigures } from "./server.ts";
+
+const SINGLE = { producers: 32, consumers: 32, batch: 1, cap: 1_000, rate: 0, payloadBytes: 100 };
+const BATCH = { producers: 8, consumers: 8, batch: 100, cap: 5_000, rate: 0, payloadBytes: 100 };
+
+const TABLES = {
+  clients,
+  queues,
+  backlog,
+  payloads,
+  waiters,
+  sync,
+  commits,
+  threads,
+} as const satisfies Record<string, () => Promise<void>>;
+
+const options = new Command("bench:tables")
+  .description("Measure how the server behaves as something grows")
+  .option("--seconds <n>", "how long each row is measured", positive, 4)
+  .option("--runs <n>", "how often each row is measured", positive, 3)
+  .option("--only <names>", `some of ${Object.keys(TABLES)}`)
+  .option("--items <n>", "how many items wait in the largest backlog", positive, 10_000_000)
+  .option("--dir <dir>", "where the server's data lies; on a real disk", tmpdir())
+  .option("--loadgen <file>", "use this load generator program in place of our own")
+  .parse()
+  .opts<{
+    seconds: number;
+    runs: number;
+    only?: string;
+    items: number;
+    dir: string;
+    loadgen?: string;
+  }>();
+
+interface Measured {
+  readonly load: LoadResult;
+  /** What the server did meanwhile. */
+  readonly did: ServerFigures;
+  readonly after: ServerFigures;
+}
+
+let wrong = 0;
+
+async function under(server: CountedServer, load: Omit<Load, "seconds">): Promise<Measured> {
+  const before = await server.figures();
+  const { seconds, loadgen } = options;
+  const result = await measure(server.url, { ...load, seconds }, loadgen);
+  wrong += wrongs(result);
+  const after = await server.figures();
+  const did = Object.fromEntries(
+    Object.entries(after).map(([key, value]) => [
+      key,
+      (value as number) - before[key as keyof ServerFigures],
+    ]),
+  ) as unknown as ServerFigures;
+  return { load: result, did, after };
+}
+
+async function withServer<T>(
+  settings: object,
+  work: (server: CountedServer, dir: string) => Promise<T>,
+): Promise<T> {
+  const dir = mkdtempSync(join(options.dir, "querator-bench-"));
+  checkDisk(dir);
+  try {
+    const server = await CountedServer.start({ dataDir: join(dir, "data"), ...settings });
+    try {
+      return await work(server, dir);
+    } finally {
+      await server.stop();
+    }
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+/** Medians over all runs of what each row measures, rows in turn so that noise hits all of them. */
+async function inTurn<Row>(
+  rows: readonly Row[],
+  run: (row: Row) => Promise<readonly number[]>,
+): Promise<readonly (readonly number[])[]> {
+  const seen = rows.map((): (readonly number[])[] => []);
+  for (let i = 0; i < options.runs; i++) {
+    for (const [index, row] of rows.entries()) seen[index]!.push(await run(row));
+  }
+  return seen.map((runs) => runs[0]!.map((_, column) => median(runs.map((each) => each[column]!))));
+}
+
+function print(
+  title: string,
+  head: readonly string[],
+  rows: readonly (readonly unknown[])[],
+): void {
+  const line = (cells: readonly unknown[]): string => `| ${cells.join(" | ")} |\n`;
+  const rule = line(head.map(() => "---"));
+  process.stdout.write(`\n${title}\n\n${line(head)}${rule}${rows.map(line).join("")}`);
+}
+
+const whole = (value: number): string => Math.round(value).toLocaleString("en");
+const fixed = (value: number, digits = 1): string => value.toFixed(digits);
+const megabytes = (bytes: number): string => `${whole(bytes / 1e6)} MB`;
+
+// --- the tables ---
+
+async function clients(): Promise<void> {
+  const counts = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+  const rows = await inTurn(counts, (count) =>
+    withServer({}, async (server) => {
+      const load = { ...SINGLE, producers: count, consumers: count };
+      const { load: result, did } = await under(server, load);
+      // A produce, a lease and a complete for each.
+      const requests = result.completed * 3;
+      const { completed, itemsPerSecond, produceMs } = result;
+      return [
+        itemsPerSecond,
+        (did.commits * itemsPerSecond) / completed,
+        requests / did.commits,
+        produceMs.p50,
+        produceMs.p99,
+        did.writtenBytes / completed,
+        (did.cpuMs * 1_000) / completed,
+        did.gcMs / did.cpuMs,
+      ];
+    }),
+  );
+  print(
+    "Single items, by the number of producers and of consumers:",
+    [
+      "clients of each",
+      "items/s",
+      "commits/s",
+      "requests a commit",
+      "produce p50 ms",
+      "p99 ms",
+      "bytes written an item",
+      "CPU µs an item",
+      "in GC",
+    ],
+    rows.map(([items, commits, requests, p50, p99, bytes, cpu, gc], i) => [
+      counts[i],
+      whole(items!),
+      whole(commits!),
+      fixed(requests!),
+      fixed(p50!, 2),
+      fixed(p99!, 2),
+      whole(bytes!),
+      fixed(cpu!),
+      `${fixed(gc! * 100)} %`,
+    ]),
+  );
+}
+
+async function queues(): Promise<void> {
+  const counts = [1, 50, 5_000];
+  const rows = await inTurn(counts, (count) =>
+    withServer({}, async (server) => {
+      const consumers = Math.max(count, 64);
+      const single = await under(server, { ...SINGLE, producers: 64, consumers, queues: count });
+      const batch = await under(server, { ...BATCH, consumers: Math.max(count, 8), queues: count });
+      return [single.load.itemsPerSecond, batch.load.itemsPerSecond, batch.after.rssBytes];
+    }),
+  );
+  print(
+    "The same load over more queues, each with a consumer of its own:",
+    ["queues", "single items/s", "batched items/s", "memory"],
+    rows.map(([single, batch, rss], i) => [
+      whole(counts[i]!),
+      whole(single!),
+      whole(batch!),
+      megabytes(rss!),
+    ]),
+  );
+}
+
+async function backlog(): Promise<void> {
+  const sizes = [0, Math.round(options.items / 10), options.items];
+  const rows: unknown[][] = [];
+  for (const size of sizes) {
+    await withServer({}, async (server, dir) => {
+      const load = { ...BATCH, backlog: size, cap: 5_000 };
+      const { load: result, after } = await under(server, load);
+      await server.stop();
+      const data = join(dir, "data");
+      const starts: number[] = [];
+      for (let i = 0; i < 5; i++) {
+        const from = performance.now();
+        const again = await CountedServer.start({ dataDir: data });
+        starts.push(performance.now() - from);
+        await again.stop();
+      }
+      rows.push([
+        whole(size),
+        whole(result.itemsPerSecond),
+        megabytes(after.rssBytes),
+        megabytes(statSync(join(data, "querator.db")).size),
+        `${whole(median(starts))} ms`,
+      ]);
+    });
+  }
+  print(
+    "Batches of 100 beside what waits already:",
+    ["waiting items", "items/s", "memory", "file", "ready after a start"],
+    rows,
+  );
+}
+
+async function payloads(): Promise<void> {
+  const shapes = [
+    ["100 B", { ...BATCH, payloadBytes: 100 }],
+    ["10 kB", { ...BATCH, batch: 10, cap: 1_000, payloadBytes: 10_000 }],
+    ["1 MB", { ...BATCH, batch: 1, cap: 50, payloadBytes: 1_000_000 }],
+  ] as const;
+  const rows = await inTurn(shapes, ([, load]) =>
+    withServer({}, async (server) => {
+      const { load: result, did, after } = await under(server, load);
+      const { completed, itemsPerSecond } = result;
+      const bytes = itemsPerSecond * load.payloadBytes;
+      return [itemsPerSecond, bytes, did.writtenBytes / completed, after.rssBytes];
+    }),
+  );
+  print(
+    "Larger payloads:",
+    ["payload", "batch", "items/s", "payload a second", "bytes written an item", "memory"],
+    rows.map(([items, bytes, written, rss], i) => [
+      shapes[i]![0],
+      shapes[i]![1].batch,
+      whole(items!),
+      megabytes(bytes!),
+      whole(written!),
+      megabytes(rss!),
+    ]),
+  );
+}
+
+async function waiters(): Promise<void> {
+  const count = 10_000;
+  const rows = await inTurn([count], () =>
+    withServer({}, async (server) => {
+      const url = new URL(server.url);
+      const control = await HttpClient.open(url);
+      const settings = `"lease_timeout":"5m","expire_timeout":"24h","requested_partitions":1`;
+      for (let i = 0; i < 100; i++) {
+        await control.post("/v1/queues.create", `{"queue_name":"idle-${i}",${settings}}`);
+      }
+      const before = await server.figures();
+      const waiting: HttpClient[] = [];
+      for (let i = 0; i < count; i++) {
+        const client = await HttpClient.open(url);
+        waiting.push(client);
+        const ask = `{"queue_name":"idle-${i % 100}","request_timeout":"5m","batch_size":1,"client_id":"c${i}"}`;
+        client.post("/v1/queue.lease", ask).catch(() => undefined);
+      }
+      const { load, after } = await under(server, { ...SINGLE, rate: 200 });
+      for (const client of waiting) client.close();
+      control.close();
+      return [(after.rssBytes - before.rssBytes) / count, load.produceMs.p50];
+    }),
+  );
+  print(
+    `${whole(count)} leases that wait on 100 idle queues, each on a connection of its own:`,
+    ["memory a waiting lease", "produce p50 beside them, 200 a second"],
+    rows.map(([bytes, p50]) => [`${fixed(bytes! / 1_000)} kB`, `${fixed(p50!, 2)} ms`]),
+  );
+}
+
+async function sync(): Promise<void> {
+  const shapes = [
+    ["full", { sync: "full" }],
+    ["interval, 1s", { sync: "interval", syncInterval: "1s" }],
+    ["interval, 10ms", { sync: "interval", syncInterval: "10ms" }],
+    ["memory", { memory: true, dataDir: undefined }],
+  ] as const;
+  await compare("When commits are on disk:", "sync", shapes);
+}
+
+async function commits(): Promise<void> {
+  const shapes = [0, 1, 5].flatMap((delayMs) =>
+    [1, 2].map((threads) => [`${delayMs} ms, ${threads} threads`, { delayMs, threads }] as const),
+  );
+  await compare("A disk that takes longer, on one thread and on two:", "added to a commit", shapes);
+}
+
+async function threads(): Promise<void> {
+  const shapes = [1, 2].map((count) => [String(count), { threads: count }] as const);
+  await compare("Threads, 16 queues:", "threads", shapes, 16);
+}
+
+async function compare(
+  title: string,
+  what: string,
+  shapes: readonly (readonly [string, object])[],
+  queueCount = 1,
+): Promise<void> {
+  const rows = await inTurn(shapes, ([, settings]) =>
+    withServer(settings, async (server) => {
+      const consumers = Math.max(queueCount, 32);
+      const single = await under(server, { ...SINGLE, consumers, queues: queueCount });
+      const large = { ...BATCH, producers: 16, consumers: 16, queues: queueCount };
+      const batch = await under(server, queueCount === 1 ? BATCH : large);
+      return [
+        single.load.itemsPerSecond,
+        single.load.produceMs.p50,
+        batch.load.itemsPerSecond,
+        batch.load.produceMs.p50,
+      ];
+    }),
+  );
+  print(
+    title,
+    [what, "single items/s", "ratio", "produce p50 ms", "batched items/s", "ratio", "p50 ms"],
+    rows.map(([single, singleMs, batch, batchMs], i) => [
+      shapes[i]![0],
+      whole(single!),
+      fixed(single! / rows[0]![0]!, 2),
+      fixed(singleMs!, 2),
+      whole(batch!),
+      fixed(batch! / rows[0]![2]!, 2),
+      fixed(batchMs!, 2),
+    ]),
+  );
+}
+
+const cores = execFileSync("nproc").toString().trim();
+process.stdout.write(
+  `node ${process.version}, ${cores} cores, medians of ${options.runs} runs of ${options.seconds} s\n`,
+);
+const chosen = options.only?.split(",") ?? Object.keys(TABLES);
+for (const name of chosen) {
+  const table = TABLES[name as keyof typeof TABLES];
+  if (table === undefined) throw new Error(`--only ${name}: use ${Object.keys(TABLES)}`);
+  process.stderr.write(`${name}\n`);
+  await table();
+}
+if (wrong > 0) {
+  process.stderr.write(`Error: ${wrong} requests failed, or items were lost, doubled or moved\n`);
+  process.exitCode = 1;
+}
