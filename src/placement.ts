@@ -196,8 +196,19 @@ export class Placement {
     return left;
   }
 
-  /** Removes partitions that no record speaks of: what is left of a queue whose creation was cut off. */
-  async tidy(recorded: Iterable<PartitionPlace>): Promise<void> {
+  /** Removes what a creation has left behind that failed, or whose reply was lost; rejects if it cannot. */
+  async tidyAgain(recorded: () => Iterable<PartitionPlace>): Promise<void> {
+    for (const site of this.#sites) {
+      if (site.partitions === undefined) continue;
+      const error = await look(site);
+      if (error !== undefined) throw error;
+    }
+    if (!(await this.tidy(recorded()))) throw new Error("not everything could be tidied");
+  }
+
+  /** Removes partitions that no record speaks of: what is left of a queue whose creation was cut off. Answers whether it could. */
+  async tidy(recorded: Iterable<PartitionPlace>): Promise<boolean> {
+    let isDone = true;
     const known = new Set(Array.from(recorded, ({ storage, key }) => `${storage} ${key}`));
     for (const site of this.#sites) {
       const strangers = [...(site.partitions?.values() ?? [])].filter(
@@ -207,9 +218,11 @@ export class Placement {
         for (const stranger of strangers) await this.#tidyOne(site, stranger);
       } catch (err) {
         this.#warn(site, "cannot look for partitions that belong to no queue", { err });
+        isDone = false;
       }
       this.#sweep(site);
     }
+    return isDone;
   }
 
   async #tidyOne(site: Site, { key, queue }: StoredPartition): Promise<void> {

@@ -65,6 +65,8 @@ export class Queues {
   #changing: Promise<unknown> = Promise.resolve();
   // Queues that wait until it is settled whether they are deleted.
   readonly #held = new Set<QueueHandle>();
+  // Whether storage may hold partitions that no record speaks of.
+  #mayHaveStrangers = false;
   #isRetrying = false;
   #closed = false;
 
@@ -201,16 +203,26 @@ export class Queues {
       checkSettings(settings, this.#limits.partitions);
       checkTimeouts(settings);
       await this.#placement.lookAgain(() => this.#places());
-      const { storages, ...rest } = settings;
-      const partitions = await this.#placement.create(settings.name, {
-        count: settings.requestedPartitions,
-        ...(storages === undefined ? {} : { storages }),
+      const record = await this.#make(settings).catch((error: unknown) => {
+        this.#mayHaveStrangers = true;
+        this.#retryLater();
+        throw error;
       });
-      const now = this.#clock.now();
-      const record = { ...rest, createdAt: now, updatedAt: now, partitions };
-      await this.#write(record.name, { queue: record });
       await this.#start(record);
     });
+  }
+
+  // Makes the partitions of a queue, then its record. What fails in between leaves strangers behind:
+  // partitions that no record speaks of.
+  async #make({ storages, ...settings }: QueueSettings): Promise<QueueRecord> {
+    const partitions = await this.#placement.create(settings.name, {
+      count: settings.requestedPartitions,
+      ...(storages === undefined ? {} : { storages }),
+    });
+    const now = this.#clock.now();
+    const record = { ...settings, createdAt: now, updatedAt: now, partitions };
+    await this.#write(record.name, { queue: record });
+    return record;
   }
 
   /** Merges settings into a queue's record: what is 0 or "" keeps its value only where wire.md says so. */
@@ -311,6 +323,8 @@ export class Queues {
       this.#isRetrying = false;
       this.#enqueue(async () => {
         await this.#settle();
+        if (this.#mayHaveStrangers) await this.#placement.tidyAgain(() => this.#places());
+        this.#mayHaveStrangers = false;
         await this.#dropLeftovers();
       }).catch(() => this.#retryLater());
     });

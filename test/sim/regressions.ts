@@ -38,6 +38,26 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
     together({ kind: "heal" }),
     then({ kind: "heal" }),
   ],
+  "a queue that could not be created left a partition behind until the next start": [
+    together({ kind: "delete", queue: dead, force: true }),
+    together({ kind: "fault", storage: 1, method: "createPartitions", fault: "fail" }),
+    then({
+      kind: "create",
+      queue: dead,
+      settings: { lease: 2, expire: 60, maxAttempts: 0, partitions: 2, hasDeadQueue: false },
+    }),
+    then({ kind: "heal" }),
+  ],
+  "a queue whose creation had no answer left partitions behind until the next start": [
+    together({ kind: "delete", queue: dead, force: true }),
+    together({ kind: "fault", storage: 1, method: "createPartitions", fault: "lose" }),
+    then({
+      kind: "create",
+      queue: dead,
+      settings: { lease: 2, expire: 60, maxAttempts: 0, partitions: 2, hasDeadQueue: false },
+    }),
+    then({ kind: "heal" }),
+  ],
   "an item never expired if another became due in the batch that added it": [
     then({
       kind: "update",
