@@ -27,13 +27,11 @@ async function pour(
 ): Promise<string> {
   const read = readAll(socket, QUIET_MS, expected);
   socket.write(head);
+  const closed = new Promise((resolve) => socket.once("close", resolve));
   for (const piece of pieces) {
     if (socket.destroyed || socket.writableEnded) break;
     if (!socket.write(piece)) {
-      await Promise.race([
-        new Promise((resolve) => socket.once("drain", resolve)),
-        new Promise((resolve) => socket.once("close", resolve)),
-      ]);
+      await Promise.race([new Promise((resolve) => socket.once("drain", resolve)), closed]);
     }
   }
   return read;
