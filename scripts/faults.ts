@@ -15,6 +15,7 @@ export const CHECKS = {
   hostile: ["test/fuzz/hostile.ts", "--quick", "--seconds", "1", "--seed", "1"],
   overload: ["test/soak/overload.ts", "--seconds", "20", "--seed", "1"],
   churn: ["test/soak/churn.ts", "--seed", "1"],
+  threads: ["--test", "test/threads.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -108,8 +109,8 @@ export const FAULTS: readonly Fault[] = [
     name: "the head goes back after a restart",
     check: "simSqlite",
     file: "src/storage/sqlite.ts",
-    from: "return {\n      idPrefix,\n      counters: { head,",
-    to: "return {\n      idPrefix,\n      counters: { head: Math.max(head - 1, 1),",
+    from: "      counters,\n      leased:",
+    to: "      counters: { ...counters, head: Math.max(head - 1, 1) },\n      leased:",
   },
   {
     name: "leases get their items in the wrong order",
@@ -164,8 +165,8 @@ export const FAULTS: readonly Fault[] = [
     name: "commits do not wait for the disk",
     check: "power",
     file: "src/storage/sqlite-file.ts",
-    from: 'db.exec("PRAGMA synchronous = FULL");',
-    to: 'db.exec("PRAGMA synchronous = OFF");',
+    from: 'syncInterval === 0 ? "FULL" : "NORMAL"',
+    to: '"OFF"',
   },
   {
     name: "a new data directory is not synced",
@@ -292,5 +293,33 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/loop.ts",
     from: "    this.#closed = true;\n    this.#cancelTimer?.();",
     to: "    this.#closed = true;",
+  },
+  {
+    name: "a thread that has ended is not noticed",
+    check: "threads",
+    file: "src/threads/pool.ts",
+    from: "if (!this.#stopping) resolve(error);",
+    to: "void resolve;",
+  },
+  {
+    name: "a port is shared with another server",
+    check: "threads",
+    file: "src/server.ts",
+    from: "if (isShared && config.port !== 0) await checkFree(host, config.port);",
+    to: "void checkFree;",
+  },
+  {
+    name: "a deletion is acknowledged before all threads know it",
+    check: "threads",
+    file: "src/queues.ts",
+    from: "      this.#directory.remove(name);\n      await this.#announce(name);",
+    to: "      this.#directory.remove(name);",
+  },
+  {
+    name: "storages of threads that are no more are not opened",
+    check: "threads",
+    file: "src/server.ts",
+    from: "    if (index < known || storage.name !== name) continue;",
+    to: "    if (storage.name === name) continue;",
   },
 ];
