@@ -5,7 +5,8 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { temporaryDirectory } from "../test/support/server.ts";
-import { type Config, ConfigError, loadConfig, type ServerOptions } from "./config.ts";
+import { type Config, loadConfig, type ServerOptions } from "./config.ts";
+import { ConfigError } from "./config-section.ts";
 import { DEFAULT_LIMITS } from "./limits.ts";
 
 interface Given {

@@ -2,7 +2,7 @@
 
 import { Command, CommanderError } from "commander";
 import { addServerCommand } from "./cli/server.ts";
-import { ConfigError } from "./config.ts";
+import { ConfigError } from "./config-section.ts";
 import { VERSION } from "./version.ts";
 
 const program = new Command("querator")

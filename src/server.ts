@@ -73,7 +73,7 @@ export async function startServer(
     await open(parts);
     return await serve(parts);
   } catch (error) {
-    await release(parts);
+    await release(parts).catch(() => undefined); // what went wrong first counts
     throw error;
   }
 }

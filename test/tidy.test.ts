@@ -23,7 +23,8 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["version.ts", []],
   ["log.ts", []],
   ["names.ts", ["errors.ts"]],
-  ["config.ts", ["clock.ts", "duration.ts", "limits.ts", "log.ts"]],
+  ["config-section.ts", []],
+  ["config.ts", ["clock.ts", "config-section.ts", "duration.ts", "limits.ts", "log.ts"]],
   ["storage/", BASE],
   ["queue/", ["storage/storage.ts", "log.ts", ...BASE]],
   ["timers.ts", ["clock.ts"]],
@@ -85,9 +86,9 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
       ...VALUES,
     ],
   ],
-  ["index.ts", ["server.ts", "config.ts", ...VALUES]],
+  ["index.ts", ["server.ts", "config.ts", "config-section.ts", ...VALUES]],
   ["cli/", ["server.ts", "config.ts", ...VALUES]],
-  ["main.ts", ["cli/", "config.ts", "version.ts"]],
+  ["main.ts", ["cli/", "config-section.ts", "version.ts"]],
 ];
 
 test("imports go one way", () => {
