@@ -305,8 +305,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a port is shared with another server",
     check: "threads",
     file: "src/server.ts",
-    from: "if (isShared && config.port !== 0) await checkFree(host, config.port);",
-    to: "void checkFree;",
+    from: "if (canSharePort && config.port !== 0) await checkFree(host, config.port);",
+    to: "void [canSharePort, checkFree];",
   },
   {
     name: "a deletion is acknowledged before all threads know it",

@@ -14,7 +14,7 @@ import {
 import { MESSAGES, QueueError } from "./errors.ts";
 import type { Failing } from "./host.ts";
 import { makeDevEndpoints } from "./http/dev.ts";
-import { canSharePort, checkFree, drain, listen } from "./http/listen.ts";
+import { canSharePort, checkFree, listen } from "./http/listen.ts";
 import { makeEndpoints } from "./http/routes.ts";
 import { createHttpServer, type Health } from "./http/server.ts";
 import { checkQueueTimeouts } from "./http/validate.ts";
@@ -208,10 +208,10 @@ async function serve(parts: Parts): Promise<RunningServer> {
   }
   const http = createHttpServer({ endpoints, limits, log, health });
   const { host } = config;
-  const isShared = pool !== undefined && canSharePort;
-  if (isShared && config.port !== 0) await checkFree(host, config.port);
-  const port = await listen(http, { host, port: config.port, isShared });
-  if (isShared) await pool.listen({ host, port, isShared });
+  if (canSharePort && config.port !== 0) await checkFree(host, config.port);
+  const listener = await listen(http, { host, port: config.port });
+  const { port } = listener;
+  if (canSharePort) await pool?.listen({ host, port });
 
   const address = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
   const storages = [...shard.storages.values(), ...(pool?.storages.flat() ?? [])];
@@ -236,7 +236,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
       await within(RELEASE_MS, release(parts)).catch((err: unknown) => {
         log.error({ err }, "stopped before everything had ended");
       });
-      await drain(http);
+      await listener.drain();
       log.info("querator has stopped");
     })();
     return stopped;

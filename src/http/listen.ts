@@ -1,28 +1,57 @@
-// Where an HTTP server listens, and how it ends. On several threads each has a server of its own on
-// the same port, among which the system shares out the connections.
+// Where an HTTP server listens, and how it ends. Node takes in one connection of each listening
+// socket with every round of its event loop; under load a round takes long, and hundreds of new
+// connections would wait behind each other. So every server listens with several sockets, among
+// which the system deals the connections out, and on several threads each has a server of its own.
 
 import type { Server } from "node:http";
-import { type AddressInfo, createServer } from "node:net";
+import { type Server as Acceptor, type AddressInfo, createServer } from "node:net";
+
+// Sockets that listen for one server.
+const ACCEPTORS = 16;
 
 // How long clients may take to fetch their last answers.
 const DRAIN_MS = 3_000;
 
+/** Where to listen; the host "" means all interfaces, port 0 takes a free one. */
 export interface Listening {
-  /** "" means all interfaces. */
   readonly host: string;
-  /** 0 takes a free one. */
   readonly port: number;
-  /** Whether other threads listen there as well. */
-  readonly isShared: boolean;
 }
 
-/** Whether several threads may listen on one port here; elsewhere one of them listens for all. */
+/** Whether several sockets may listen on one port here; elsewhere one listens for all. */
 export const canSharePort = ["linux", "freebsd", "sunos", "aix"].includes(process.platform);
 
-/** Begins to listen; answers the port. Rejects with an error whose message is for the user. */
-export async function listen(http: Server, { host, port, isShared }: Listening): Promise<number> {
-  await bind(http, { host, port, backlog: 4_096, reusePort: isShared });
-  return (http.address() as AddressInfo).port;
+/** A server that listens. */
+export interface Listener {
+  readonly port: number;
+  /** Stops listening, and closes connections once their last answers are taken, or after a while. */
+  drain(): Promise<void>;
+}
+
+/** Begins to listen. Rejects with an error whose message is for the user. */
+export async function listen(http: Server, { host, port: wanted }: Listening): Promise<Listener> {
+  const options = { host, backlog: 4_096, reusePort: canSharePort };
+  await bind(http, { ...options, port: wanted });
+  const { port } = http.address() as AddressInfo;
+  const acceptors: Acceptor[] = [http];
+  while (canSharePort && acceptors.length < ACCEPTORS) {
+    const acceptor = createServer({ allowHalfOpen: true, noDelay: true }, (socket) =>
+      http.emit("connection", socket),
+    );
+    await bind(acceptor, { ...options, port });
+    acceptors.push(acceptor);
+  }
+  return { port, drain: () => drain(http, acceptors) };
+}
+
+async function drain(http: Server, acceptors: readonly Acceptor[]): Promise<void> {
+  const closed = acceptors.map(
+    (acceptor) => new Promise<void>((resolve) => acceptor.close(() => resolve())),
+  );
+  http.closeIdleConnections();
+  const timer = setTimeout(() => http.closeAllConnections(), DRAIN_MS);
+  await Promise.all(closed);
+  clearTimeout(timer);
 }
 
 /**
@@ -37,7 +66,7 @@ export async function checkFree(host: string, port: number): Promise<void> {
 }
 
 function bind(
-  server: ReturnType<typeof createServer>,
+  server: Acceptor,
   options: { host: string; port: number; backlog?: number; reusePort?: boolean },
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -51,13 +80,4 @@ function bind(
   });
   server.listen(options, () => resolve());
   return promise;
-}
-
-/** Stops listening, and closes connections once their last answers are taken, or after a while. */
-export async function drain(http: Server): Promise<void> {
-  const closed = new Promise<void>((resolve) => http.close(() => resolve()));
-  http.closeIdleConnections();
-  const timer = setTimeout(() => http.closeAllConnections(), DRAIN_MS);
-  await closed;
-  clearTimeout(timer);
 }

@@ -88,7 +88,17 @@ export function createHttpServer(options: HttpOptions): Server {
   server.headersTimeout = 10_000;
   server.requestTimeout = 60_000;
   server.keepAliveTimeout = 75_000;
-  server.maxConnections = options.limits.connections;
+  let connections = 0;
+  server.prependListener("connection", (socket) => {
+    if (connections >= options.limits.connections) {
+      socket.destroy();
+      return;
+    }
+    connections++;
+    socket.once("close", () => {
+      connections--;
+    });
+  });
   return server;
 }
 

@@ -8,7 +8,7 @@ import { type ClockChange, changeClock, makeClock } from "../clock.ts";
 import type { Config, StorageConfig } from "../config.ts";
 import { MESSAGES, QueueError } from "../errors.ts";
 import { makeDevEndpoints } from "../http/dev.ts";
-import { drain, type Listening, listen } from "../http/listen.ts";
+import { type Listener, type Listening, listen } from "../http/listen.ts";
 import { makeEndpoints } from "../http/routes.ts";
 import { createHttpServer } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
@@ -46,7 +46,7 @@ const clock = makeClock(config.dev);
 const shard = new Shard({ config, clock, log });
 const links = new Map<number, Link<QueueCalls>>();
 let stopping = false;
-let http: Server | undefined;
+let listener: Listener | undefined;
 
 for (const { storage, mustExist } of storages) await shard.openStorageOrWait(storage, mustExist);
 Object.assign(served, makeQueueCalls(shard.host), makeWorkerCalls());
@@ -85,15 +85,14 @@ function makeWorkerCalls() {
     },
     changeClock: (change: ClockChange) => changeClock(clock, change),
     async listen(listening: Listening): Promise<void> {
-      http = makeHttp();
-      await listen(http, listening);
+      listener = await listen(makeHttp(), listening);
     },
     refuse(): void {
       stopping = true;
     },
     async stop(): Promise<void> {
       await shard.close();
-      if (http !== undefined) await drain(http);
+      await listener?.drain();
     },
   };
 }

@@ -65,6 +65,32 @@ test("a client that goes on sending what was refused can still read why", async 
   assert.match(await read, /request body exceeds 512B limit/);
 });
 
+test("connections that come together are taken in together", async (t) => {
+  const server = await setup(t);
+  const sockets: Socket[] = [];
+  for (let i = 0; i < 64; i++) sockets.push(connect(server.server.port, "127.0.0.1"));
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  const answered = sockets.map(async (socket) => {
+    socket.write("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    await once(socket, "data");
+  });
+  let rounds = 0;
+  const count = (): void => {
+    rounds++;
+    immediate = setImmediate(count);
+  };
+  let immediate = setImmediate(count);
+  // Long rounds, as under load: no more than a few are needed.
+  const long = new Int32Array(new SharedArrayBuffer(4));
+  const slow = setInterval(() => Atomics.wait(long, 0, 0, 20), 1);
+  await Promise.all(answered);
+  clearInterval(slow);
+  clearImmediate(immediate);
+  assert.ok(rounds < 32, `${rounds} rounds`);
+});
+
 test("the target of a request may be a whole URL", async (t) => {
   const server = await setup(t);
   await server.createQueue("q");
