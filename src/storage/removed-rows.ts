@@ -7,7 +7,7 @@
 import type { SeqRange } from "./storage.ts";
 
 /** Numbers that share one row of bits. */
-const CHUNK = 1_024;
+export const CHUNK = 1_024;
 
 // What one partition may hold back: items, bytes of them, chunks; and what all may, in items.
 const ITEMS_MAX = 2 * CHUNK;

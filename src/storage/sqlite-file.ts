@@ -48,18 +48,19 @@ const MIGRATIONS: readonly string[] = [
   );
   CREATE TABLE items (
     partition INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
     created_at REAL NOT NULL,
     expire_at REAL NOT NULL,
     attempts INTEGER NOT NULL,
     lease_deadline REAL NOT NULL,
-    due_at REAL NOT NULL,
     source_id TEXT NOT NULL,
     max_attempts INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    payload BLOB,
     sum INTEGER NOT NULL,
-    PRIMARY KEY (partition, seq)
+    texts TEXT NOT NULL,
+    ends BLOB NOT NULL,
+    payloads BLOB NOT NULL,
+    PRIMARY KEY (partition, first)
   ) WITHOUT ROWID;
   CREATE TABLE scheduled (
     partition INTEGER NOT NULL,

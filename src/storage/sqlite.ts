@@ -7,17 +7,34 @@
 
 import { dirname } from "node:path";
 import type { StatementSync } from "node:sqlite";
-import { sumOfItem, sumOfRow } from "./checksum.ts";
+import { sumOfRow } from "./checksum.ts";
+import {
+  BLOCK_COLUMNS,
+  BLOCK_HEADER,
+  type BlockHeader,
+  type BlockRow,
+  blockLength,
+  blockValues,
+  ITEM_COLUMNS,
+  ITEM_HEADER,
+  type ItemHeader,
+  type ItemRow,
+  itemOf,
+  itemOfHeader,
+  itemsOfHeader,
+  itemValues,
+  recordsOf,
+} from "./item-rows.ts";
 import { RemovedRows } from "./removed-rows.ts";
 import { openFile, type SqliteFile, type SqliteOptions, startError } from "./sqlite-file.ts";
 import {
   type Counters,
   type Expiry,
+  type ItemRecord,
   type ItemTable,
   type LeaseMark,
   type Move,
   type NewPartition,
-  NO_RECORD,
   type PartitionChanges,
   type PartitionState,
   type ReadOptions,
@@ -27,15 +44,6 @@ import {
   type StoredItem,
   type StoredPartition,
 } from "./storage.ts";
-
-const COLUMNS =
-  "partition, seq, created_at, expire_at, attempts, lease_deadline, due_at, source_id, max_attempts, text, payload, sum";
-const HEADER =
-  "seq, created_at, expire_at, attempts, lease_deadline, due_at, source_id, max_attempts";
-
-// Rows in one INSERT. Consecutive items that share everything but their record are written by the
-// widest statement that fits: each row then binds its record only.
-const INSERT_ROWS = [64, 8, 1] as const;
 
 const TABLES_OF_A_PARTITION = [
   "items",
@@ -49,8 +57,8 @@ const TABLES_OF_A_PARTITION = [
 // A range of at least so many items is deleted at once: that rewrites few pages for many rows.
 const RANGE_MIN = 256;
 
-type HeaderRow = [number, number, number, number, number, number, string, number];
-type ItemRow = [...HeaderRow, string, Uint8Array | null, number];
+// The block that may hold an item: the last one that begins at it or before.
+const BLOCK_AT = "first = (SELECT max(first) FROM items WHERE partition = @p AND first <= @s)";
 
 /**
  * Opens, and makes if need be, the file in the directory.
@@ -152,16 +160,18 @@ class SqliteStorage implements Storage {
     const counters = { head, tail, total, scheduled, createdSum };
     this.#check(sumOfCounters(counters) === sum, `counters of partition ${key}`);
     const removed = this.#removed.of(key);
-    const leased = this.#read(
-      `SELECT ${HEADER} FROM items WHERE partition = ? AND seq < ? ORDER BY seq`,
-    ).all(key, head) as unknown as HeaderRow[];
+    const blocks = this.#read(
+      `SELECT ${BLOCK_HEADER} FROM items WHERE partition = ? AND first < ? ORDER BY first`,
+    ).all(key, head) as unknown as BlockHeader[];
     const leases = this.#read(
       "SELECT first, last, deadline, leased_at, sum FROM leases WHERE partition = ? ORDER BY first",
     ).all(key) as unknown as [number, number, number, number, number][];
     return {
       idPrefix,
       counters,
-      leased: leased.filter(([seq]) => removed?.has(seq) !== true).map(withoutRecord),
+      leased: blocks
+        .flatMap(itemsOfHeader)
+        .filter(({ seq }) => seq < head && removed?.has(seq) !== true),
       leases: leases.map(([first, last, deadline, leasedAt, leaseSum]) => {
         const lease = { first, last, deadline, leasedAt };
         this.#check(sumOfLease(lease) === leaseSum, `a lease of partition ${key}`);
@@ -175,24 +185,17 @@ class SqliteStorage implements Storage {
     table: ItemTable,
     options: ReadOptions,
   ): Promise<readonly StoredItem[]> {
-    const { from, before, limit, bytesMax, records } = options;
-    const statement = this.#read(
-      `SELECT ${HEADER}${records ? ", text, payload, sum" : ""} FROM ${table}
-       WHERE partition = ? AND seq >= ? AND seq < ? ORDER BY seq`,
-    );
-    const removed = table === "items" ? this.#removed.of(key) : undefined;
+    const { limit, bytesMax } = options;
     const items: StoredItem[] = [];
     if (limit <= 0) return items;
     let bytes = 0;
-    let last = from - 1;
-    for (const row of statement.iterate(key, from, before)) {
-      const [seq] = row as unknown as HeaderRow;
-      this.#check(seq > last && seq < before, `order of ${table} of partition ${key}`);
-      last = seq;
-      if (removed?.has(seq) === true) continue;
-      const item = records
-        ? this.#withRecord(key, row as unknown as ItemRow)
-        : withoutRecord(row as unknown as HeaderRow);
+    let last = options.from - 1;
+    const found =
+      table === "items" ? this.#blockItems(key, options) : this.#scheduledItems(key, options);
+    for (const item of found) {
+      const isInOrder = item.seq > last && item.seq < options.before;
+      this.#check(isInOrder, `order of ${table} of partition ${key}`);
+      last = item.seq;
       items.push(item);
       bytes += recordBytes(item.record);
       if (items.length >= limit || bytes >= bytesMax) break;
@@ -200,11 +203,44 @@ class SqliteStorage implements Storage {
     return items;
   }
 
+  *#blockItems(key: number, { from, before, records }: ReadOptions): Iterable<StoredItem> {
+    const removed = this.#removed.of(key);
+    const rows = this.#read(
+      `SELECT ${records ? BLOCK_COLUMNS : BLOCK_HEADER} FROM items
+       WHERE partition = @p AND first < @b AND first >= ifnull(
+         (SELECT max(first) FROM items WHERE partition = @p AND first <= @s), 0)
+       ORDER BY first`,
+    ).iterate({ p: key, s: from, b: before });
+    for (const row of rows as Iterable<unknown>) {
+      const block = row as BlockRow;
+      const wanted = itemsOfHeader(block as unknown as BlockHeader).filter(
+        ({ seq }) => seq >= from && seq < before && removed?.has(seq) !== true,
+      );
+      if (wanted.length === 0) continue;
+      if (!records) {
+        yield* wanted;
+        continue;
+      }
+      const all = this.#recordsOf(key, block);
+      for (const item of wanted) yield { ...item, record: all[item.seq - block[0]]! };
+    }
+  }
+
+  *#scheduledItems(key: number, { from, before, records }: ReadOptions): Iterable<StoredItem> {
+    const rows = this.#read(
+      `SELECT ${records ? ITEM_COLUMNS : ITEM_HEADER} FROM scheduled
+       WHERE partition = ? AND seq >= ? AND seq < ? ORDER BY seq`,
+    ).iterate(key, from, before);
+    for (const row of rows as Iterable<unknown>) {
+      yield records ? this.#itemOf(key, row as ItemRow) : itemOfHeader(row as ItemHeader);
+    }
+  }
+
   async readScheduled(key: number, limit: number): Promise<readonly StoredItem[]> {
     const rows = this.#read(
-      `SELECT ${HEADER} FROM scheduled WHERE partition = ? ORDER BY due_at, seq LIMIT ?`,
-    ).all(key, limit) as unknown as HeaderRow[];
-    return rows.map(withoutRecord);
+      `SELECT ${ITEM_HEADER} FROM scheduled WHERE partition = ? ORDER BY due_at, seq LIMIT ?`,
+    ).all(key, limit) as unknown as ItemHeader[];
+    return rows.map(itemOfHeader);
   }
 
   async readExpiries(key: number, limit: number): Promise<readonly Expiry[]> {
@@ -260,15 +296,21 @@ class SqliteStorage implements Storage {
       "UPDATE partitions SET head = ?, tail = ?, total = ?, scheduled = ?, created_sum = ?, sum = ? WHERE key = ?",
     ).run(head, tail, total, scheduled, createdSum, sumOfCounters(change.counters), key);
     if (updated.changes !== 1) throw new Error(`no partition ${key} in '${this.#file.path}'`);
-    this.#add("items", key, change.adds);
-    this.#add("scheduled", key, change.addsScheduled);
+    this.#add(key, change.adds);
+    for (const item of change.addsScheduled) this.#addScheduled(key, item);
     for (const lease of change.leases) this.#lease(key, lease);
-    for (const move of change.moves) this.#move(key, move);
+    this.#move(key, change.moves);
     for (const range of change.removes) {
-      if (range.last - range.first >= RANGE_MIN) this.#remove("items", key, range);
+      if (range.last - range.first >= RANGE_MIN) this.#remove(key, range);
       else this.#removed.mark(key, range);
     }
-    for (const range of change.removesScheduled) this.#remove("scheduled", key, range);
+    for (const { first, last } of change.removesScheduled) {
+      this.#prepare("DELETE FROM scheduled WHERE partition = ? AND seq BETWEEN ? AND ?").run(
+        key,
+        first,
+        last,
+      );
+    }
     for (const first of change.releases) {
       this.#prepare("DELETE FROM leases WHERE partition = ? AND first = ?").run(key, first);
     }
@@ -297,7 +339,7 @@ class SqliteStorage implements Storage {
 
   #writeRemoved(key: number): void {
     const { ranges, writes, drops } = this.#removed.changes(key);
-    for (const range of ranges) this.#remove("items", key, range);
+    for (const range of ranges) this.#remove(key, range);
     for (const { chunk, bits } of writes) {
       this.#prepare(
         "INSERT OR REPLACE INTO removed (partition, chunk, bits, sum) VALUES (?, ?, ?, ?)",
@@ -308,51 +350,29 @@ class SqliteStorage implements Storage {
     }
   }
 
-  #add(table: ItemTable, key: number, items: readonly StoredItem[]): void {
+  #add(key: number, items: readonly StoredItem[]): void {
     if (items.length === 0) return;
-    if (table === "items") {
-      let bytes = 0;
-      for (const { record } of items) bytes += recordBytes(record);
-      this.#removed.noteAdded(key, items.length, bytes);
-    }
+    let bytes = 0;
+    for (const { record } of items) bytes += recordBytes(record);
+    this.#removed.noteAdded(key, items.length, bytes);
+    this.#insert(key, items);
+  }
+
+  #insert(key: number, items: readonly StoredItem[]): void {
+    const insert = this.#prepare(
+      `INSERT INTO items (partition, ${BLOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    );
     for (let start = 0; start < items.length; ) {
-      const run = runLength(items, start);
-      for (let done = 0; done < run; ) {
-        const rows = INSERT_ROWS.find((n) => n <= run - done)!;
-        this.#insert(table, key, items, start + done, rows);
-        done += rows;
-      }
-      start += run;
+      const length = blockLength(items, start);
+      insert.run(key, ...blockValues(items, start, length));
+      start += length;
     }
   }
 
-  #insert(
-    table: ItemTable,
-    key: number,
-    items: readonly StoredItem[],
-    start: number,
-    rows: number,
-  ): void {
-    const head = items[start]!;
-    const records: (string | Uint8Array | number)[] = [];
-    for (let i = start; i < start + rows; i++) {
-      const { text, payload } = items[i]!.record;
-      records.push(text, payload, sumOfItem(items[i]!));
-    }
-    this.#prepare(insertSql(table, rows)).run(
-      {
-        p: key,
-        s: head.seq,
-        c: head.createdAt,
-        e: head.expireAt,
-        a: head.attempts,
-        l: head.leaseDeadline,
-        d: head.dueAt,
-        f: head.sourceId,
-        m: head.maxAttempts,
-      },
-      ...records,
-    );
+  #addScheduled(key: number, item: StoredItem): void {
+    this.#prepare(
+      `INSERT INTO scheduled (partition, ${ITEM_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    ).run(key, ...itemValues(item));
   }
 
   #lease(key: number, lease: LeaseMark): void {
@@ -362,39 +382,76 @@ class SqliteStorage implements Storage {
     ).run(key, first, last, deadline, leasedAt, sumOfLease(lease));
   }
 
-  #move(key: number, move: Move): void {
-    const isGone = move.from === "items" && this.#removed.of(key)?.has(move.fromSeq) === true;
-    const row = this.#read(
-      `SELECT ${HEADER}, text, payload, sum FROM ${move.from} WHERE partition = ? AND seq = ?`,
-    ).get(key, move.fromSeq) as unknown as ItemRow | undefined;
-    if (isGone || row === undefined) {
-      throw new Error(`no item ${move.fromSeq} in ${move.from} of partition ${key}`);
+  #move(key: number, moves: readonly Move[]): void {
+    const back: StoredItem[] = [];
+    // Items that come back together mostly lie together.
+    let block: { readonly first: number; readonly items: readonly StoredItem[] } | undefined;
+    for (const { from, fromSeq, to, toSeq: seq, attempts, expireAt, dueAt } of moves) {
+      let item: StoredItem | undefined;
+      if (from === "scheduled") {
+        item = this.#takeScheduled(key, fromSeq);
+      } else if (this.#removed.of(key)?.has(fromSeq) !== true) {
+        const isThere = block !== undefined && fromSeq >= block.first;
+        item = isThere ? block!.items[fromSeq - block!.first] : undefined;
+        if (item === undefined) {
+          block = this.#blockAt(key, fromSeq);
+          item = block?.items[fromSeq - block.first];
+        }
+        this.#removed.mark(key, { first: fromSeq, last: fromSeq });
+      }
+      if (item === undefined) throw new Error(`no item ${fromSeq} in ${from} of partition ${key}`);
+      const moved = { ...item, seq, attempts, expireAt, dueAt, leaseDeadline: 0 };
+      if (to === "scheduled") this.#addScheduled(key, moved);
+      else back.push(moved);
     }
-    const { toSeq: seq, attempts, expireAt, dueAt } = move;
-    const item = this.#withRecord(key, row);
-    const moved = { ...item, seq, attempts, expireAt, dueAt, leaseDeadline: 0 };
-    this.#insert(move.to, key, [moved], 0, 1);
-    const range = { first: move.fromSeq, last: move.fromSeq };
-    if (move.from === "items") this.#removed.mark(key, range);
-    else this.#remove(move.from, key, range);
+    this.#insert(key, back);
   }
 
-  #remove(table: ItemTable, key: number, { first, last }: SeqRange): void {
-    if (first === last) {
-      this.#prepare(`DELETE FROM ${table} WHERE partition = ? AND seq = ?`).run(key, first);
-    } else {
-      this.#prepare(`DELETE FROM ${table} WHERE partition = ? AND seq BETWEEN ? AND ?`).run(
-        key,
-        first,
-        last,
-      );
+  #takeScheduled(key: number, seq: number): StoredItem | undefined {
+    const row = this.#read(
+      `SELECT ${ITEM_COLUMNS} FROM scheduled WHERE partition = ? AND seq = ?`,
+    ).get(key, seq) as unknown as ItemRow | undefined;
+    this.#prepare("DELETE FROM scheduled WHERE partition = ? AND seq = ?").run(key, seq);
+    return row && this.#itemOf(key, row);
+  }
+
+  // The block that holds an item, with all its items.
+  #blockAt(
+    key: number,
+    seq: number,
+  ): { readonly first: number; readonly items: readonly StoredItem[] } | undefined {
+    const row = this.#read(
+      `SELECT ${BLOCK_COLUMNS} FROM items WHERE partition = @p AND ${BLOCK_AT}`,
+    ).get({ p: key, s: seq }) as unknown as BlockRow | undefined;
+    if (row === undefined || row[1] < seq) return undefined;
+    const records = this.#recordsOf(key, row);
+    const items = itemsOfHeader(row as unknown as BlockHeader);
+    return { first: row[0], items: items.map((item, i) => ({ ...item, record: records[i]! })) };
+  }
+
+  // Deletes the rows of a range. Of blocks that lie in it in part the rest is written anew.
+  #remove(key: number, { first, last }: SeqRange): void {
+    const rest: StoredItem[] = [];
+    for (const edge of first === last ? [first] : [first, last]) {
+      const block = this.#blockAt(key, edge);
+      if (block === undefined) continue;
+      const left = block.items.filter(({ seq }) => seq < first || seq > last);
+      if (left.length === 0) continue;
+      rest.push(...left);
+      this.#prepare("DELETE FROM items WHERE partition = ? AND first = ?").run(key, block.first);
     }
+    this.#prepare("DELETE FROM items WHERE partition = ? AND first >= ? AND first <= ?").run(
+      key,
+      first,
+      last,
+    );
+    this.#insert(key, rest);
   }
 
   // SQLite has no DELETE ... LIMIT as it is built here, so the rows are chosen by their key.
   #removeSome(table: (typeof TABLES_OF_A_PARTITION)[number], key: number, limit: number): number {
     const column = {
-      items: "seq",
+      items: "first",
       scheduled: "seq",
       leases: "first",
       expiries: "at, first",
@@ -410,16 +467,20 @@ class SqliteStorage implements Storage {
     return Number(changes);
   }
 
-  #withRecord(key: number, row: ItemRow): StoredItem {
-    const record = { text: row[8], payload: row[9] ?? NO_RECORD.payload };
-    const item = { ...withoutRecord(row as unknown as HeaderRow), record };
-    this.#check(sumOfItem(item) === row[10], `item ${item.seq} of partition ${key}`);
-    return item;
+  #itemOf(key: number, row: ItemRow): StoredItem {
+    return itemOf(row) ?? this.#damaged(`item ${row[0]} of partition ${key}`);
+  }
+
+  #recordsOf(key: number, row: BlockRow): readonly ItemRecord[] {
+    return recordsOf(row) ?? this.#damaged(`items from ${row[0]} of partition ${key}`);
   }
 
   // What was read is not what was written: it must not be served.
   #check(isRight: boolean, what: string): void {
-    if (isRight) return;
+    if (!isRight) this.#damaged(what);
+  }
+
+  #damaged(what: string): never {
     throw new Error(`'${this.#file.path}' is damaged (${what}); restore it from a backup`);
   }
 
@@ -453,58 +514,6 @@ class SqliteStorage implements Storage {
     statement.setReturnArrays(true);
     return statement;
   }
-}
-
-// How many items from `start` on can be written by statements that share everything but the record.
-function runLength(items: readonly StoredItem[], start: number): number {
-  const head = items[start]!;
-  if (head.sourceId !== "") return 1;
-  let n = 1;
-  for (let i = start + 1; i < items.length; i++, n++) {
-    const item = items[i]!;
-    const alike =
-      item.seq === head.seq + n &&
-      item.createdAt === head.createdAt &&
-      item.expireAt === head.expireAt &&
-      item.attempts === head.attempts &&
-      item.leaseDeadline === head.leaseDeadline &&
-      item.dueAt === head.dueAt &&
-      item.maxAttempts === head.maxAttempts &&
-      item.sourceId === "";
-    if (!alike) break;
-  }
-  return n;
-}
-
-const insertSqls = new Map<string, string>();
-
-function insertSql(table: ItemTable, rows: number): string {
-  const name = `${table}${rows}`;
-  let sql = insertSqls.get(name);
-  if (sql === undefined) {
-    const values = Array.from(
-      { length: rows },
-      (_, i) => `(@p, @s + ${i}, @c, @e, @a, @l, @d, @f, @m, ?, ?, ?)`,
-    );
-    sql = `INSERT INTO ${table} (${COLUMNS}) VALUES ${values.join(", ")}`;
-    insertSqls.set(name, sql);
-  }
-  return sql;
-}
-
-function withoutRecord(row: HeaderRow): StoredItem {
-  const [seq, createdAt, expireAt, attempts, leaseDeadline, dueAt, sourceId, maxAttempts] = row;
-  return {
-    seq,
-    createdAt,
-    expireAt,
-    attempts,
-    leaseDeadline,
-    dueAt,
-    sourceId,
-    maxAttempts,
-    record: NO_RECORD,
-  };
 }
 
 function sumOfCounters({ head, tail, total, scheduled, createdSum }: Counters): number {

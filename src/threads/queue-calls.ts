@@ -9,7 +9,7 @@ import { Item } from "../queue/item.ts";
 import type { ClearOptions, ImportedItem, ListedItem } from "../queue/operations.ts";
 import type { PageOptions, PendingLease, Queue, QueueStats } from "../queue/queue.ts";
 import type { RetryItem } from "../queue/requests.ts";
-import { type PackedRecords, packRecords, unpackRecords } from "./records.ts";
+import { type PackedRecords, packRecords, unpackRecords } from "../storage/records.ts";
 
 /** Items that were leased, as they travel. */
 export interface PackedLease {

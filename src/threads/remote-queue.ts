@@ -7,9 +7,9 @@ import { Item } from "../queue/item.ts";
 import type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "../queue/operations.ts";
 import type { PageOptions, PendingLease, QueueHandle, QueueStats } from "../queue/queue.ts";
 import type { Leased, RetryItem } from "../queue/requests.ts";
+import { packRecords, unpackRecords } from "../storage/records.ts";
 import type { Link } from "./link.ts";
 import type { PackedItems, PackedLease, QueueCalls } from "./queue-calls.ts";
-import { packRecords, unpackRecords } from "./records.ts";
 
 let leases = 0;
 

@@ -130,7 +130,7 @@ function noise(name: string): Damage["apply"] {
 
 // What a field may become that was garbled: one bit of a number, one byte of a text.
 const FIELDS = {
-  items: ["created_at", "expire_at", "attempts", "lease_deadline", "text", "payload"],
+  items: ["created_at", "expire_at", "attempts", "lease_deadline", "texts", "payloads", "ends"],
   scheduled: ["created_at", "due_at", "attempts", "text"],
   partitions: ["head", "tail", "total", "scheduled", "id_prefix", "dropped"],
   leases: ["last", "deadline", "leased_at"],
@@ -146,7 +146,7 @@ function field(table: keyof typeof FIELDS): Damage["apply"] {
       const { n } = db.prepare(`SELECT count(*) AS n FROM ${table}`).get() as { n: number };
       if (n === 0) return NOTHING;
       const keys = {
-        items: "partition, seq",
+        items: "partition, first",
         scheduled: "partition, seq",
         leases: "partition, first",
       };
@@ -155,7 +155,7 @@ function field(table: keyof typeof FIELDS): Damage["apply"] {
       const row = `(${key}) = (SELECT ${key} FROM ${table} ORDER BY ${key} LIMIT 1 OFFSET ${random.below(n)})`;
       const text = `substr(${column}, 1, length(${column}) / 2) || '#' || substr(${column}, length(${column}) / 2 + 2)`;
       const bit = 2 ** random.below(20);
-      const garbled = `CASE typeof(${column}) WHEN 'integer' THEN (${column} | ${bit}) - (${column} & ${bit}) ELSE CAST(${text} AS ${column === "payload" ? "BLOB" : "TEXT"}) END`;
+      const garbled = `CASE typeof(${column}) WHEN 'integer' THEN (${column} | ${bit}) - (${column} & ${bit}) ELSE CAST(${text} AS ${column === "payloads" || column === "ends" ? "BLOB" : "TEXT"}) END`;
       db.exec(`UPDATE ${table} SET ${column} = ${garbled} WHERE ${row}`);
       return `${column} of a row of ${table} garbled`;
     } finally {
