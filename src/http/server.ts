@@ -322,8 +322,11 @@ function holdUntilTaken(response: ServerResponse, length: number, edge: Edge): v
   if (socket.destroyed) return;
   edge.held.bytes += length;
   socket.setTimeout(STALLED_REPLY_MS); // without progress node:http then destroys the socket
+  // The end of the socket is what ends the response, so that both may call.
+  let isHeld = true;
   const release = (): void => {
-    edge.held.bytes -= length;
+    if (isHeld) edge.held.bytes -= length;
+    isHeld = false;
     response.off("close", release);
     socket.off("close", release);
   };
