@@ -35,9 +35,18 @@ function toMicros(duration: number): number {
   return duration < 0 ? Math.floor(duration) : Math.trunc(duration);
 }
 
+// Clients use the same few time-outs over and over, and parsing one costs as much as many a request.
+const TIMEOUTS_MAX = 64;
+const timeouts = new Map<string, number>();
+
 /** Parses the time-out of a request, in microseconds; 0 if it was not given. */
 export function parseRequestTimeout(text: string): number {
-  return duration(text, "request timeout", "900ms, 5m or 15m");
+  const known = timeouts.get(text);
+  if (known !== undefined) return known;
+  const timeout = duration(text, "request timeout", "900ms, 5m or 15m");
+  if (timeouts.size === TIMEOUTS_MAX) timeouts.clear();
+  timeouts.set(text, timeout);
+  return timeout;
 }
 
 function duration(text: string, what: string, examples: string): number {

@@ -432,13 +432,14 @@ class SqliteStorage implements Storage {
   // Deletes the rows of a range. Of blocks that lie in it in part the rest is written anew.
   #remove(key: number, { first, last }: SeqRange): void {
     const rest: StoredItem[] = [];
+    const bounds = this.#read(`SELECT first, last FROM items WHERE partition = @p AND ${BLOCK_AT}`);
     for (const edge of first === last ? [first] : [first, last]) {
-      const block = this.#blockAt(key, edge);
-      if (block === undefined) continue;
-      const left = block.items.filter(({ seq }) => seq < first || seq > last);
-      if (left.length === 0) continue;
-      rest.push(...left);
-      this.#prepare("DELETE FROM items WHERE partition = ? AND first = ?").run(key, block.first);
+      const at = bounds.get({ p: key, s: edge }) as unknown as [number, number] | undefined;
+      const isCut = at !== undefined && at[1] >= edge && (at[0] < first || at[1] > last);
+      if (!isCut) continue;
+      const { items } = this.#blockAt(key, edge)!;
+      rest.push(...items.filter(({ seq }) => seq < first || seq > last));
+      this.#prepare("DELETE FROM items WHERE partition = ? AND first = ?").run(key, at[0]);
     }
     this.#prepare("DELETE FROM items WHERE partition = ? AND first >= ? AND first <= ?").run(
       key,
