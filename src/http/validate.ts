@@ -37,6 +37,7 @@ function toMicros(duration: number): number {
 
 // Clients use the same few time-outs over and over, and parsing one costs as much as many a request.
 const TIMEOUTS_MAX = 64;
+const TIMEOUT_LENGTH_MAX = 32;
 const timeouts = new Map<string, number>();
 
 /** Parses the time-out of a request, in microseconds; 0 if it was not given. */
@@ -44,8 +45,10 @@ export function parseRequestTimeout(text: string): number {
   const known = timeouts.get(text);
   if (known !== undefined) return known;
   const timeout = duration(text, "request timeout", "900ms, 5m or 15m");
-  if (timeouts.size === TIMEOUTS_MAX) timeouts.clear();
-  timeouts.set(text, timeout);
+  if (text.length <= TIMEOUT_LENGTH_MAX) {
+    if (timeouts.size === TIMEOUTS_MAX) timeouts.clear();
+    timeouts.set(text, timeout);
+  }
   return timeout;
 }
 
