@@ -20,6 +20,8 @@ import {
 
 const OVERLOADED = "queue is overloaded; try again later";
 
+// Until all bodies are sent, gigabytes on a busy machine, nothing comes on those that were taken in.
+const ANSWER_MS = 150_000;
 const WHOLE_REPLY = /\r\n\r\n\{.*\}$/s;
 
 function produceText(field: "utf8" | "reference", bytes: number): string {
@@ -55,7 +57,7 @@ export const largeBodies: Attack = async (context) => {
     });
     const text = i % 8 === 7 ? requestText("storage/items.import", imported) : produce;
     socket.write(text.slice(0, -1));
-    return { read: readAll(socket, 30_000, WHOLE_REPLY), last: text.slice(-1) };
+    return { read: readAll(socket, ANSWER_MS, WHOLE_REPLY), last: text.slice(-1) };
   });
   await sleep(context.quick ? 150 : 3_000);
   for (let i = 0; i < 200 && !refused; i++) await sleep(50);
