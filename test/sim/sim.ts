@@ -56,6 +56,9 @@ export async function runHistory(
   }
 }
 
+// How long a history that breaks something is made smaller.
+const SHRINK_MS = 30_000;
+
 /** Tries histories of one seed; answers what broke, made as small as it can be, or undefined. */
 export async function trySeed(
   options: SimOptions,
@@ -74,8 +77,10 @@ export async function trySeed(
       }
     },
   );
-  const result = await fc.check(property, { seed: options.seed, numRuns: 1, endOnFailure: false });
-  return result.failed ? last : undefined;
+  const { seed } = options;
+  const interruptAfterTimeLimit = SHRINK_MS;
+  await fc.check(property, { seed, numRuns: 1, endOnFailure: false, interruptAfterTimeLimit });
+  return last;
 }
 
 async function main(): Promise<void> {
