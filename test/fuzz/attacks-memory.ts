@@ -50,15 +50,18 @@ export const largeBodies: Attack = async (context) => {
   const imported = `{"queue_name":"${TARGET}","items":[{"kind":"x"}]${padding}}`;
   const sockets = await openMany(context.port, context.quick ? 16 : 400);
   let refused = false;
-  const replies = sockets.map((socket, i) => {
+  const replies: { read: Promise<string>; last: string }[] = [];
+  for (const [i, socket] of sockets.entries()) {
     // Whoever is answered before the last byte has been refused.
     socket.once("data", () => {
       refused = true;
     });
     const text = i % 8 === 7 ? requestText("storage/items.import", imported) : produce;
     socket.write(text.slice(0, -1));
-    return { read: readAll(socket, ANSWER_MS, WHOLE_REPLY), last: text.slice(-1) };
-  });
+    replies.push({ read: readAll(socket, ANSWER_MS, WHOLE_REPLY), last: text.slice(-1) });
+    // Gigabytes at once would leave no time to read answers, until the server gives up.
+    await sleep(0);
+  }
   await sleep(context.quick ? 150 : 3_000);
   for (let i = 0; i < 200 && !refused; i++) await sleep(50);
   return async () => {
