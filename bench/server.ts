@@ -1,6 +1,7 @@
 // A server that counts what it does, for the benchmarks: its commits and what they carry, what the
 // garbage collector takes, what it writes. Its options come as JSON in the first argument, `delayMs`
-// among them: by that every commit is made slower, as on another disk. Asked over IPC it answers.
+// among them: by that every commit of the first thread is made slower, as on another disk. Asked over
+// IPC it answers.
 
 import { readFileSync } from "node:fs";
 import { PerformanceObserver } from "node:perf_hooks";
@@ -16,7 +17,7 @@ export interface ServerFigures {
   readonly longestCommitMs: number;
   /** Milliseconds in the garbage collector. */
   readonly gcMs: number;
-  /** Bytes given to the system to write. */
+  /** Bytes given to the system to write, to files and to sockets. */
   readonly writtenBytes: number;
   readonly rssBytes: number;
   readonly heapBytes: number;
