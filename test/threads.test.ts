@@ -146,7 +146,7 @@ test("a stop answers what waits on every thread", async (t) => {
   }
 });
 
-test("a thread that ends takes the server with it", async (t) => {
+test("a thread that ends takes the server with it", { timeout: 20_000 }, async (t) => {
   const threads: Worker[] = [];
   const errors: string[] = [];
   const log = { ...SILENT, error: (_: unknown, message: string) => errors.push(message) };
