@@ -170,7 +170,7 @@ test("a port that somebody else listens on is not shared with them", async (t) =
   t.after(() => other.close());
   const { port } = other.address() as { port: number };
   await assert.rejects(
-    startServer({ address: `127.0.0.1:${port}`, memory: true, threads: 2 }, { logger: SILENT }),
+    start(t, { address: `127.0.0.1:${port}`, memory: true, threads: 2 }),
     /address 127\.0\.0\.1:\d+ is in use; stop what listens there/,
   );
 });
