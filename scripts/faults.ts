@@ -17,6 +17,7 @@ export const CHECKS = {
   overload: ["test/soak/overload.ts", "--seconds", "20", "--seed", "1"],
   churn: ["test/soak/churn.ts", "--seed", "1"],
   threads: ["--test", "test/threads.test.ts"],
+  restart: ["--test", "test/restart.test.ts"],
   limits: ["--test", "test/queue/limits.test.ts"],
   conformance: ["--test", "test/conformance/sqlite.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
@@ -187,7 +188,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: "a file that is gone is made anew",
-    check: "torn",
+    check: "restart",
     file: "src/storage/sqlite-file.ts",
     from: "isEmpty(path) && (lock.hadData ||",
     to: "isEmpty(path) && (lock.hadData &&",

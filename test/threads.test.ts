@@ -120,8 +120,8 @@ test("updates and deletions are known on every thread before they are answered",
     }
     await server.ok("queues.delete", { queue_name: "q" });
     for (let n = 0; n < 4; n++) {
-      const reply = await server.call("queue.stats", { queue_name: "q" });
-      assert.equal(reply.body.message, "queue does not exist; no such queue named 'q'");
+      await assert.rejects(ask("queues.info", { queue_name: "q" }), /no such queue named 'q'/);
+      assert.deepEqual(await ask("queues.list", {}), {});
     }
   }
 });
