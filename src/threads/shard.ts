@@ -1,8 +1,7 @@
 // One thread of the server: the storages that it owns, the queues at home on it, and what it knows
 // of all others. A server on one thread is one shard.
 
-import type { Clock } from "../clock.ts";
-import { SECOND } from "../clock.ts";
+import { type Clock, SECOND } from "../clock.ts";
 import type { Config, StorageConfig } from "../config.ts";
 import { Directory } from "../directory.ts";
 import { Host } from "../host.ts";
