@@ -68,12 +68,20 @@ function leaseJson(queueName: string, leased: Leased): string {
   let reply = `{"queue_name":${JSON.stringify(queueName)},`;
   if (leased.partition !== 0) reply += `"partition":${leased.partition},`;
   reply += '"items":[';
+  // What comes before an item's id and after it: neighbours mostly share it.
+  let lastText: string | undefined;
+  let lastAttempts = -1;
+  let before = "";
+  let after = "";
   for (let i = 0; i < leased.items.length; i++) {
-    const item = leased.items[i]!;
+    const { seq, attempts } = leased.items[i]!;
     const { text, payload } = leased.records[i]!;
-    reply += i === 0 ? "{" : ",{";
-    if (text !== "") reply += `${text},`;
-    reply += `"id":"${leased.ids.id(item.seq)}","attempts":${item.attempts}${deadline}`;
+    if (text !== lastText) before = text === "" ? '{"id":"' : `{${text},"id":"`;
+    if (attempts !== lastAttempts) after = `","attempts":${attempts}${deadline}`;
+    lastText = text;
+    lastAttempts = attempts;
+    if (i > 0) reply += ",";
+    reply += before + leased.ids.id(seq) + after;
     reply += payload.length === 0 ? "}" : `,"bytes":"${base64(payload)}"}`;
   }
   return `${reply}]}`;

@@ -19,27 +19,34 @@ import { formatTimestamp, parseTimestamp } from "./timestamp.ts";
 /** Decodes a message; throws a QueueError (455) that names the field. */
 export function decodeJson<Desc extends DescMessage>(schema: Desc, body: Buffer): Decoded<Desc> {
   if (!isUtf8(body)) throw problem("the body is not valid UTF-8");
-  const members = scan(body);
   // Each takes far more memory than the two bytes that it may have here.
-  if (members.values > VALUES_MAX) throw problem("the body has too many objects and lists");
+  if (body.length > VALUES_MAX && scan(body).values > VALUES_MAX) {
+    throw problem("the body has too many objects and lists");
+  }
+  const text = body.toString();
   let value: unknown;
   try {
-    value = JSON.parse(body.toString());
+    value = JSON.parse(text);
   } catch (error) {
     throw problem(
       body.length === 0 ? "the body is empty" : `syntax error: ${(error as Error).message}`,
     );
   }
-  const decoder = new Decoder(members.escapes);
+  const decoder = new Decoder(body.includes(BACKSLASH));
   const message = decoder.message(tableOf(schema), value, "");
-  // JSON.parse keeps the last of several members with the same name and is silent about it.
-  if (decoder.members !== members.count) throw problem("a field is given more than once");
+  // JSON.parse keeps the last of several members with the same name and is silent about it. There
+  // are none if what was decoded accounts for every character; else the members are counted.
+  if (decoder.length !== text.length && decoder.members !== scan(body).members) {
+    throw problem("a field is given more than once");
+  }
   return message as Decoded<Desc>;
 }
 
 class Decoder {
   /** Members of objects seen so far. */
   members = 0;
+  /** The fewest characters that can say what was seen so far. */
+  length = 0;
   readonly #escapes: boolean;
 
   constructor(escapes: boolean) {
@@ -52,16 +59,22 @@ class Decoder {
     }
     const message: Record<string, unknown> = { ...table.defaults };
     let seen = 0;
+    this.length += BRACKETS;
     for (const key in value) {
       const field = table.byName.get(key);
       if (field === undefined) throw problem(`unknown field ${show(join(path, key))}`);
       if ((seen & (1 << field.index)) !== 0) {
         throw problem(`field ${join(path, key)} is given more than once`);
       }
+      // A comma after the first, the quotes and the colon.
+      this.length += (seen === 0 ? 3 : 4) + key.length;
       seen |= 1 << field.index;
       this.members++;
       const given = (value as Record<string, unknown>)[key];
-      if (given === null) continue;
+      if (given === null) {
+        this.length += 4;
+        continue;
+      }
       message[field.name] = field.repeated
         ? this.#list(field, given, join(path, key))
         : this.#value(field, given, path, key);
@@ -72,12 +85,17 @@ class Decoder {
   #list(field: Field, value: unknown, path: string): unknown[] {
     if (!Array.isArray(value)) throw wrong(path, "a list", value);
     if (value.length > ENTRIES_MAX) throw tooManyEntries(field);
+    this.length += BRACKETS + Math.max(value.length - 1, 0);
     const list: unknown[] = new Array(value.length);
     for (let i = 0; i < value.length; i++) list[i] = this.#value(field, value[i], path, i);
     return list;
   }
 
   #value(field: Field, value: unknown, path: string, key: string | number): unknown {
+    // Numbers have shorter forms than their own, so only digits that cannot be said shorter count.
+    if (typeof value === "string") this.length += value.length + 2;
+    else if (typeof value === "boolean") this.length += value ? 4 : 5;
+    else if (typeof value === "number") this.length += digits(value);
     switch (field.type) {
       case "string":
         if (typeof value !== "string") throw wrong(join(path, key), "a string", value);
@@ -125,6 +143,12 @@ function decodeBase64(value: unknown): Buffer | undefined {
   return bytes.length === Math.floor((digits * 3) / 4) ? bytes : undefined;
 }
 
+// The digits of a small number; of any other at least as many characters as it must have.
+function digits(number: number): number {
+  return number >= 0 && number < 1_000 ? String(number).length : 1;
+}
+
+const BRACKETS = 2;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
@@ -134,22 +158,20 @@ const VALUES_MAX = 2 * ENTRIES_MAX;
 
 interface Scan {
   /** The members of all objects, by their colons. */
-  readonly count: number;
+  readonly members: number;
   /** Objects and lists, by how they begin. */
   readonly values: number;
-  /** Whether any string has an escape. */
-  readonly escapes: boolean;
 }
 
 // Looks at a JSON text before it is parsed; what it finds in one that is not valid means nothing.
 function scan(body: Buffer): Scan {
-  let count = 0;
+  let members = 0;
   let values = 0;
   let escapes = false;
   for (let i = 0; i < body.length; i++) {
     const byte = body[i]!;
     if (byte === COLON) {
-      count++;
+      members++;
     } else if ((byte | 0x20) === OPENING) {
       values++;
     } else if (byte === QUOTE) {
@@ -170,7 +192,7 @@ function scan(body: Buffer): Scan {
       }
     }
   }
-  return { count, values, escapes };
+  return { members, values };
 }
 
 /** Encodes a message: fields in order of their numbers, defaults left out. */

@@ -284,11 +284,15 @@ function send(
   body: string | Uint8Array,
   edge: Edge,
 ): void {
-  const length = lengthOf(body);
+  // A short text goes out in one piece with the head; a long one would be copied once more for that.
+  const bytes = typeof body === "string" && body.length > SHORT_REPLY ? Buffer.from(body) : body;
+  const length = lengthOf(bytes);
   writeHead(response, status, format, length);
-  response.end(body);
+  response.end(bytes);
   if (length >= LARGE_REPLY_BYTES) holdUntilTaken(response, length, edge);
 }
+
+const SHORT_REPLY = 4 * 1024;
 
 // One large reply always finds room, however small the limit.
 function hasRoomFor(length: number, { held, limits }: Edge): boolean {

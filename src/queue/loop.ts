@@ -72,6 +72,7 @@ export class Loop implements TurnTaker, DeadQueue {
 
   /** Takes a request; its promise is settled exactly once. */
   submit<T>(request: HotRequest<T> & AnyHotRequest): Promise<T> {
+    this.context.turns.noteArrival();
     if (this.#mailbox.add(request)) this.wake();
     return request.promise;
   }

@@ -1,5 +1,5 @@
 // Puts the work of all queues of a thread into turns. Everything that arrives while the event loop
-// polls is gathered; then every queue with work plans one batch, and each storage commits all
+// polls is gathered, and what has arrived while that was read; then every queue with work plans one batch, and each storage commits all
 // batches offered to it in one transaction. Under load one commit so carries what many requests
 // brought, and a lone request waits for nothing.
 
@@ -10,6 +10,10 @@ export interface TurnTaker {
   /** Plans and offers its changes before its first wait, as far as it can. */
   takeTurn(): void;
 }
+
+// Requests keep arriving while those before them are read: so many times more the event loop looks
+// for them, until it finds none. A lone request waits for nothing.
+const LOOKS_MAX = 4;
 
 interface Offer {
   readonly changes: readonly PartitionChanges[];
@@ -58,18 +62,32 @@ export class Turns {
   #takers: TurnTaker[] = [];
   readonly #committers = new Map<Storage, Committer>();
   #flushRequested = false;
+  #arrivals = 0;
+
+  /** Says that a request has arrived. */
+  noteArrival(): void {
+    this.#arrivals++;
+  }
 
   /** Gives a turn soon: after everything that is ready to be read now has been read. */
   wake(taker: TurnTaker): void {
-    if (this.#takers.push(taker) > 1) return;
+    if (this.#takers.push(taker) === 1) this.#look(LOOKS_MAX);
+  }
+
+  #look(left: number): void {
+    const arrivals = this.#arrivals;
     setImmediate(() => {
+      if (this.#arrivals !== arrivals && left > 0) {
+        this.#look(left - 1);
+        return;
+      }
       const takers = this.#takers;
       this.#takers = [];
       for (const each of takers) each.takeTurn();
     });
     // In the same phase, but after the promises that the turns wait for and that are settled
     // already: a read from SQLite before the plan does not cost a transaction of its own.
-    this.#requestFlush();
+    setImmediate(() => this.#flush());
   }
 
   /** The committer of a storage: one for all queues. */
@@ -85,9 +103,11 @@ export class Turns {
   #requestFlush(): void {
     if (this.#flushRequested) return;
     this.#flushRequested = true;
-    setImmediate(() => {
-      this.#flushRequested = false;
-      for (const committer of this.#committers.values()) void committer.flush();
-    });
+    setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#flushRequested = false;
+    for (const committer of this.#committers.values()) void committer.flush();
   }
 }
