@@ -5,8 +5,15 @@ import { test } from "node:test";
 import { create, fromBinary, fromJsonString, toBinary, toJsonString } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { holds } from "../../test/support/properties.ts";
-import { QueueProduceRequestSchema, QueueStatsResponseSchema } from "./gen/querator/v1/queue_pb.ts";
-import { StorageItemsListResponseSchema } from "./gen/querator/v1/storage_pb.ts";
+import {
+  QueueLeaseRequestSchema,
+  QueueProduceRequestSchema,
+  QueueStatsResponseSchema,
+} from "./gen/querator/v1/queue_pb.ts";
+import {
+  StorageItemsImportRequestSchema,
+  StorageItemsListResponseSchema,
+} from "./gen/querator/v1/storage_pb.ts";
 import { decodeJson, encodeJson } from "./json.ts";
 import { decodeProtobuf, encodeProtobuf } from "./protobuf.ts";
 import { formatTimestamp, parseTimestamp, ZERO_TIME } from "./timestamp.ts";
@@ -90,8 +97,20 @@ test("JSON finds a field given twice wherever it hides", () => {
     '{"items":[{"utf8":"a","utf8":"b"}]}',
     '{"queue_name":"\\":","queue_name":"b"}',
     `{"queue_name":"${"x".repeat(500)}\\"${":".repeat(50)}","queue_name":"b"}`,
+    // What is longer or shorter than it had to be must not make up for what is left out.
+    '{ "queue_name":"a", "queue_name":"b" }',
+    '{"queue_name":"\\u0061","queue_name":"b"}',
+    '{"queue_name":null,"queue_name":null}',
+    '{"items":[{"utf8":"a"},{"utf8":"","utf8":""}]}',
   ];
   for (const body of bodies) assert.throws(() => produce(body), /given more than once/);
+  // Two numbers that are said in seven characters less make up for just such a field.
+  const load = (body: string) => decodeJson(StorageItemsImportRequestSchema, Buffer.from(body));
+  assert.equal(load('{"items":[{"attempts":1e9}]}').items[0]!.attempts, 1_000_000_000);
+  assert.throws(
+    () => load('{"items":[{"attempts":1e9},{"attempts":12,"attempts":1e9}]}'),
+    /given more than once/,
+  );
   const fine = `{"queue_name":"${"x:".repeat(200)}\\\\","items":[{"utf8":"${"\\n:".repeat(200)}"}]}`;
   assert.equal(produce(fine).queueName.length, 401);
 });

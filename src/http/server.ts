@@ -53,6 +53,8 @@ const DISCARD_BYTES_MAX = 65_536;
 // make progress. Smaller ones end up in the buffers of the socket at once.
 const LARGE_REPLY_BYTES = 65_536;
 const STALLED_REPLY_MS = 60_000;
+// A text of so many characters goes out in one piece with its head.
+const SHORT_REPLY_CHARS = 4_096;
 
 // Small requests are served however much others hold.
 const FREE_BYTES = 4_096;
@@ -284,15 +286,14 @@ function send(
   body: string | Uint8Array,
   edge: Edge,
 ): void {
-  // A short text goes out in one piece with the head; a long one would be copied once more for that.
-  const bytes = typeof body === "string" && body.length > SHORT_REPLY ? Buffer.from(body) : body;
+  // A long text would be copied once more to go out in one piece with its head.
+  const bytes =
+    typeof body === "string" && body.length > SHORT_REPLY_CHARS ? Buffer.from(body) : body;
   const length = lengthOf(bytes);
   writeHead(response, status, format, length);
   response.end(bytes);
   if (length >= LARGE_REPLY_BYTES) holdUntilTaken(response, length, edge);
 }
-
-const SHORT_REPLY = 4 * 1024;
 
 // One large reply always finds room, however small the limit.
 function hasRoomFor(length: number, { held, limits }: Edge): boolean {

@@ -1,7 +1,7 @@
 // Puts the work of all queues of a thread into turns. Everything that arrives while the event loop
-// polls is gathered, and what has arrived while that was read; then every queue with work plans one batch, and each storage commits all
-// batches offered to it in one transaction. Under load one commit so carries what many requests
-// brought, and a lone request waits for nothing.
+// polls is gathered, and what has arrived while that was read; then every queue with work plans one
+// batch, and each storage commits all batches offered to it in one transaction. Under load one commit
+// so carries what many requests brought, and a lone request waits for nothing.
 
 import type { PartitionChanges, Storage } from "../storage/storage.ts";
 
@@ -12,7 +12,7 @@ export interface TurnTaker {
 }
 
 // Requests keep arriving while those before them are read: so many times more the event loop looks
-// for them, until it finds none. A lone request waits for nothing.
+// for them, until it finds none.
 const LOOKS_MAX = 4;
 
 interface Offer {
