@@ -4,6 +4,7 @@
 // doubled or out of order is seen. Takes its options as JSON in the first argument, prints one JSON line.
 
 import { HttpClient } from "./http-client.ts";
+import { WIRE_FORMATS } from "./wire-format.ts";
 
 export interface LoadOptions {
   readonly url: string;
@@ -20,6 +21,10 @@ export interface LoadOptions {
   readonly queues?: number;
   /** Items that are put into each queue before, and that are still there afterwards. */
   readonly backlog?: number;
+  /** `json` by default. */
+  readonly format?: keyof typeof WIRE_FORMATS;
+  /** Requests that a producer sends at once, without waiting for the answers between; 1 by default. */
+  readonly pipelined?: number;
 }
 
 export interface Quantiles {
@@ -41,7 +46,8 @@ export interface LoadResult {
 
 const options = JSON.parse(process.argv[2]!) as LoadOptions;
 const url = new URL(options.url);
-const { queues: queueCount = 1, backlog = 0 } = options;
+const { queues: queueCount = 1, backlog = 0, pipelined = 1 } = options;
+const wire = WIRE_FORMATS[options.format ?? "json"];
 const prefix = `bench-${process.pid}-${Date.now()}`;
 const queues = Array.from({ length: queueCount }, (_, i) => `${prefix}-${i}`);
 const padding = "x".repeat(Math.max(options.payloadBytes - 36, 0));
@@ -65,13 +71,13 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 let number = 0;
 
-function produceBody(queue: string, count: number): string {
-  let items = "";
+function produceBody(queue: string, count: number): string | Uint8Array {
+  const payloads: string[] = [];
   for (let i = 0; i < count; i++) {
-    const payload = `${String(++number).padStart(17)} ${performance.now().toFixed(3).padStart(17)} ${padding}`;
-    items += `${i === 0 ? "" : ","}{"encoding":"text","kind":"load","reference":"ref","utf8":"${payload}"}`;
+    const head = `${String(++number).padStart(17)} ${performance.now().toFixed(3).padStart(17)}`;
+    payloads.push(`${head} ${padding}`);
   }
-  return `{"queue_name":"${queue}","request_timeout":"30s","items":[${items}]}`;
+  return wire.produce(queue, payloads);
 }
 
 async function produce(_: unknown, index: number): Promise<void> {
@@ -88,24 +94,33 @@ async function produce(_: unknown, index: number): Promise<void> {
       continue;
     }
     // With more queues than producers each serves several.
-    const body = produceBody(queues[turn % queues.length]!, count);
+    const queue = queues[turn % queues.length]!;
     turn += options.producers;
-    const from = performance.now();
-    const { status } = await client.post("/v1/queue.produce", body);
-    if (status !== 200) {
-      failed++;
-      continue;
-    }
-    produceMs.push(performance.now() - from);
-    produced += count;
+    const bodies = Array.from({ length: pipelined }, () => produceBody(queue, count));
+    await Promise.all(bodies.map((body) => produceOne(client, body, count)));
   }
   client.close();
+}
+
+async function produceOne(
+  client: HttpClient,
+  body: string | Uint8Array,
+  count: number,
+): Promise<void> {
+  const from = performance.now();
+  const { status } = await client.post("/v1/queue.produce", body);
+  if (status !== 200) {
+    failed++;
+    return;
+  }
+  produceMs.push(performance.now() - from);
+  produced += count;
 }
 
 async function consume(index: number): Promise<void> {
   const client = await HttpClient.open(url);
   const queue = queues[index % queues.length]!;
-  const ask = `{"queue_name":"${queue}","request_timeout":"1s","batch_size":${options.batch},"client_id":"c${index}"}`;
+  const ask = wire.lease(queue, `c${index}`, options.batch);
   while (performance.now() < drainBy && (producing || (backlog === 0 && completed < produced))) {
     const { status, body } = await client.post("/v1/queue.lease", ask);
     if (status === 454 || status === 453) continue;
@@ -114,16 +129,12 @@ async function consume(index: number): Promise<void> {
       continue;
     }
     const now = performance.now();
-    const reply = JSON.parse(body.toString()) as {
-      partition?: number;
-      items?: { id: string; bytes: string }[];
-    };
+    const { partition, items } = wire.leased(body);
     let last = 0;
     const ids: string[] = [];
-    for (const { id, bytes } of reply.items ?? []) {
-      const payload = Buffer.from(bytes.slice(0, 48), "base64").toString("latin1");
-      const serial = Number(payload.slice(0, 17));
-      endToEndMs.push(now - Number(payload.slice(18, 35)));
+    for (const { id, head } of items) {
+      const serial = Number(head.slice(0, 17));
+      endToEndMs.push(now - Number(head.slice(18, 35)));
       if (seen.has(serial)) twice++;
       seen.add(serial);
       if (options.rate > 0 && serial < last) disorder++;
@@ -131,10 +142,7 @@ async function consume(index: number): Promise<void> {
       ids.push(id);
     }
     if (ids.length === 0) continue;
-    const done = await client.post(
-      "/v1/queue.complete",
-      `{"queue_name":"${queue}","partition":${reply.partition ?? 0},"request_timeout":"30s","ids":["${ids.join('","')}"]}`,
-    );
+    const done = await client.post("/v1/queue.complete", wire.complete(queue, partition, ids));
     if (done.status === 200) completed += ids.length;
     else failed++;
     lastDone = performance.now();
@@ -150,7 +158,7 @@ function quantiles(values: number[]): Quantiles {
 
 const FILL = 1_000;
 
-async function prepare(client: HttpClient, path: string, body: string): Promise<void> {
+async function prepare(client: HttpClient, path: string, body: string | Uint8Array): Promise<void> {
   const reply = await client.post(path, body);
   if (reply.status !== 200) throw new Error(`${path}: ${reply.body.toString()}`);
 }

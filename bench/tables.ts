@@ -28,6 +28,7 @@ const TABLES = {
   queues,
   backlog,
   payloads,
+  formats,
   waiters,
   sync,
   commits,
@@ -52,6 +53,9 @@ const options = new Command("bench:tables")
     loadgen?: string;
   }>();
 
+/** In place of the program of --loadgen. */
+const OURS = "ours";
+
 interface Measured {
   readonly load: LoadResult;
   /** What the server did meanwhile. */
@@ -61,10 +65,15 @@ interface Measured {
 
 let wrong = 0;
 
-async function under(server: CountedServer, load: Omit<Load, "seconds">): Promise<Measured> {
+async function under(
+  server: CountedServer,
+  load: Omit<Load, "seconds">,
+  loadgen = options.loadgen,
+): Promise<Measured> {
   const before = await server.figures();
-  const { seconds, loadgen } = options;
-  const result = await measure(server.url, { ...load, seconds }, loadgen);
+  const { seconds } = options;
+  const program = loadgen === OURS ? undefined : loadgen;
+  const result = await measure(server.url, { ...load, seconds }, program);
   wrong += wrongs(result);
   const after = await server.figures();
   const did = Object.fromEntries(
@@ -192,13 +201,14 @@ async function queues(): Promise<void> {
   );
 }
 
+// By our own load generator: for another one only what comes after the backlog may count.
 async function backlog(): Promise<void> {
   const sizes = [0, Math.round(options.items / 10), options.items];
   const rows: unknown[][] = [];
   for (const size of sizes) {
     await withServer({}, async (server, dir) => {
       const load = { ...BATCH, backlog: size, cap: 5_000 };
-      const { load: result, after } = await under(server, load);
+      const { load: result, after } = await under(server, load, OURS);
       await server.stop();
       const data = join(dir, "data");
       const starts: number[] = [];
@@ -248,6 +258,36 @@ async function payloads(): Promise<void> {
       megabytes(bytes!),
       whole(written!),
       megabytes(rss!),
+    ]),
+  );
+}
+
+// By our own load generator, for others speak JSON only.
+async function formats(): Promise<void> {
+  const shapes = [
+    ["JSON", {}],
+    ["Protobuf", { format: "protobuf" }],
+    ["JSON, 8 produces of a producer at once", { pipelined: 8 }],
+  ] as const;
+  const rows = await inTurn(shapes, ([, shape]) =>
+    withServer({}, async (server) => {
+      const figures: number[] = [];
+      for (const load of [SINGLE, BATCH]) {
+        const { load: result, did } = await under(server, { ...load, ...shape }, OURS);
+        figures.push(result.itemsPerSecond, (did.cpuMs * 1_000) / result.completed);
+      }
+      return figures;
+    }),
+  );
+  print(
+    "By the format of requests and replies, with our own load generator, which is slower than the server:",
+    ["", "single items/s", "CPU µs an item", "batched items/s", "CPU µs an item"],
+    rows.map(([single, singleCpu, batch, batchCpu], i) => [
+      shapes[i]![0],
+      whole(single!),
+      fixed(singleCpu!),
+      whole(batch!),
+      fixed(batchCpu!, 2),
     ]),
   );
 }
