@@ -23,8 +23,10 @@ interface Texts {
   readonly reference: string;
 }
 
+const NO_TEXTS: Texts = { encoding: "", kind: "", reference: "" };
+
 // The texts of the last item and what became of them: items of one batch mostly share them.
-let lastTexts: Texts = { encoding: "", kind: "", reference: "" };
+let lastTexts = NO_TEXTS;
 let lastText = "";
 
 /** The members of a JSON object that hold the texts of an item, those that are set. */
@@ -41,7 +43,10 @@ function textOf({ encoding, kind, reference }: Texts): string {
 }
 
 function textsOf(text: string): Texts {
-  return { encoding: "", kind: "", reference: "", ...(JSON.parse(`{${text}}`) as Partial<Texts>) };
+  if (text === lastText) return lastTexts;
+  lastTexts = { ...NO_TEXTS, ...(JSON.parse(`{${text}}`) as Partial<Texts>) };
+  lastText = text;
+  return lastTexts;
 }
 
 /** The item that a produce request holds. */

@@ -16,6 +16,8 @@ import {
 } from "./message.ts";
 import { isWritable, toMicros } from "./timestamp.ts";
 
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+
 /** Decodes a message; throws a QueueError (455). An empty body is a message with nothing set. */
 export function decodeProtobuf<Desc extends DescMessage>(
   schema: Desc,
@@ -54,14 +56,8 @@ function decodeMessage(table: Table, reader: BinaryReader, end: number): Record<
 
 function decodeValue(field: Field, reader: BinaryReader): unknown {
   switch (field.type) {
-    case "string": {
-      const bytes = reader.bytes();
-      const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-      if (!isUtf8(buffer)) {
-        throw new QueueError("content", `proto: field ${field.jsonName} is not valid UTF-8`);
-      }
-      return buffer.toString();
-    }
+    case "string":
+      return decodeText(field, reader);
     case "int32":
       return reader.int32();
     case "bool":
@@ -73,6 +69,16 @@ function decodeValue(field: Field, reader: BinaryReader): unknown {
     case "message":
       return decodeMessage(field.table!, reader, endOf(reader));
   }
+}
+
+// What is not UTF-8 is decoded with the replacement character: only a text that has it may be wrong.
+function decodeText(field: Field, reader: BinaryReader): string {
+  const bytes = reader.bytes();
+  const text = utf8.decode(bytes);
+  if (text.includes("\ufffd") && !isUtf8(bytes)) {
+    throw new QueueError("content", `proto: field ${field.jsonName} is not valid UTF-8`);
+  }
+  return text;
 }
 
 function endOf(reader: BinaryReader): number {
