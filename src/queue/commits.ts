@@ -93,6 +93,7 @@ export class Commits {
       part.apply();
     }
     for (const part of parts) {
+      this.#context.turns.committer(part.of.storage).noteAnswers(part.served.length);
       await this.#serve(part);
       if (part.of.number === 0) for (const delivery of delivered.deliveries) delivery.resolve();
     }

@@ -20,7 +20,7 @@ import { type AnyHotRequest, type Letter, Mailbox, type Operation } from "./mail
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import type { CompleteRequest, HotRequest, LeaseRequest, RetryRequest } from "./requests.ts";
-import type { TurnTaker } from "./turns.ts";
+import type { Committer, TurnTaker } from "./turns.ts";
 
 // Deadlines are checked at most this often, however many there are.
 const SWEEP_INTERVAL = 5 * MILLISECOND;
@@ -29,6 +29,7 @@ export class Loop implements TurnTaker, DeadQueue {
   readonly name: string;
   readonly partitions: readonly Partition[];
   readonly context: QueueContext;
+  readonly committer: Committer;
   /** Replaced by the registry when the queue is updated; each batch plans with what it finds. */
   rules: QueueRules;
 
@@ -61,6 +62,7 @@ export class Loop implements TurnTaker, DeadQueue {
     this.rules = rules;
     this.partitions = partitions;
     this.context = context;
+    this.committer = context.turns.committer(partitions[0]!.storage);
     this.#mailbox = new Mailbox(context.limits, context.waiting);
     this.#commits = new Commits(name, this.#mailbox, context);
     this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits);
@@ -72,7 +74,7 @@ export class Loop implements TurnTaker, DeadQueue {
 
   /** Takes a request; its promise is settled exactly once. */
   submit<T>(request: HotRequest<T> & AnyHotRequest): Promise<T> {
-    this.context.turns.noteArrival();
+    this.context.turns.noteArrival(this);
     if (this.#mailbox.add(request)) this.wake();
     return request.promise;
   }

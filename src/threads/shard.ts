@@ -1,7 +1,7 @@
 // One thread of the server: the storages that it owns, the queues at home on it, and what it knows
 // of all others. A server on one thread is one shard.
 
-import { type Clock, SECOND } from "../clock.ts";
+import { type Clock, SECOND, SystemClock } from "../clock.ts";
 import type { Config, StorageConfig } from "../config.ts";
 import { Directory } from "../directory.ts";
 import { Host } from "../host.ts";
@@ -46,7 +46,7 @@ export class Shard {
         clock,
         limits: this.limits,
         log,
-        turns: new Turns(),
+        turns: new Turns({ pace: new SystemClock() }),
         budget: { bytes: 0 },
         waiting: { leases: 0 },
         leaseGrace: config.dev ? 0 : LEASE_GRACE,
