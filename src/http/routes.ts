@@ -103,6 +103,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
       endpoints.set(path, {
         bodyBytesMax,
         isRead,
+        request: schema,
         handle: (body, format, exchange) =>
           handler(
             format === "json" ? decodeJson(schema, body) : decodeProtobuf(schema, body),

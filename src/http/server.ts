@@ -4,11 +4,13 @@
 // wire.md 1.1; it is written out in `handle`.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { DescMessage } from "@bufbuild/protobuf";
 import { ERROR_KINDS, invalid, MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
 import { encodeJson } from "./json.ts";
+import { makePages, type SendPage } from "./pages.ts";
 import { encodeProtobuf } from "./protobuf.ts";
 
 export type Format = "json" | "protobuf";
@@ -31,6 +33,8 @@ export interface Endpoint {
   readonly bodyBytesMax: number;
   /** It changes nothing, so that a large reply may be refused for want of memory. */
   readonly isRead?: boolean;
+  /** The message it decodes, for the OpenAPI document; none if it knows JSON only. */
+  readonly request?: DescMessage;
   handle(body: Buffer, format: Format, exchange: Exchange): Promise<Answer> | Answer;
 }
 
@@ -75,11 +79,13 @@ const OK_PROTOBUF = Uint8Array.of(0x08, 0xc8, 0x01);
 interface Edge extends HttpOptions {
   /** Bytes that requests and replies hold at present, over all connections. */
   readonly held: { bytes: number };
+  readonly sendPage: SendPage;
 }
 
 /** A server that is not listening yet. */
 export function createHttpServer(options: HttpOptions): Server {
-  const edge: Edge = { ...options, held: { bytes: 0 } };
+  const sendPage = makePages(options.endpoints, formatSize);
+  const edge: Edge = { ...options, held: { bytes: 0 }, sendPage };
   const server = createServer((request, response) => {
     handle(request, response, edge).catch((error: unknown) => {
       options.log.error({ err: error }, "request failed");
@@ -118,6 +124,7 @@ async function handle(
         await sendHealth(response, edge);
         return;
       }
+      if (request.method === "GET" && edge.sendPage(path, response)) return;
       throw new QueueError("invalid", `http method '${request.method}' not allowed; only POST`);
     }
     checkAuthorization(request);
