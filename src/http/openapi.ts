@@ -19,14 +19,15 @@ export function makeOpenApi(
   formatSize: (bytes: number) => string,
 ): Json {
   const schemas: Record<string, Json> = {};
-  addSchema(ReplySchema, schemas);
+  addSchema(ReplySchema, schemas, "reply");
   const paths: Record<string, Json> = {};
   for (const [path, endpoint] of endpoints) {
     const operation = OPERATIONS[path];
     if (operation === undefined) throw new Error(`OPERATIONS must describe ${path}`);
     const isDev = endpoint.request === undefined;
-    const schema = isDev ? operation.schema! : addSchema(endpoint.request!, schemas);
-    const reply = operation.replySchema ?? addSchema(operation.reply ?? ReplySchema, schemas);
+    const schema = isDev ? operation.schema! : addSchema(endpoint.request!, schemas, "request");
+    const reply =
+      operation.replySchema ?? addSchema(operation.reply ?? ReplySchema, schemas, "reply");
     const required = operation.required ?? [];
     const request = required.length === 0 ? schema : { allOf: [schema, { required }] };
     paths[path] = {
@@ -83,25 +84,45 @@ function protobuf({ name, file }: DescMessage): Json {
 
 // --- messages ---
 
-function addSchema(desc: DescMessage, schemas: Record<string, Json>): Json {
-  const reference = { $ref: `#/components/schemas/${desc.name}` };
-  if (desc.name in schemas) return reference;
-  schemas[desc.name] = {}; // so that a message may hold itself
+// In a request `null` stands for a field that is not given, and a number may be quoted; replies have
+// neither. A message that occurs in both is therefore there twice.
+function addSchema(
+  desc: DescMessage,
+  schemas: Record<string, Json>,
+  direction: "request" | "reply",
+): Json {
+  const isRequest = direction === "request";
+  const name = isRequest && !desc.name.endsWith("Request") ? `${desc.name}Input` : desc.name;
+  const reference = { $ref: `#/components/schemas/${name}` };
+  if (name in schemas) return reference;
+  schemas[name] = {}; // so that a message may hold itself
   const properties: Record<string, Json> = {};
   for (const field of tableOf(desc).fields) {
     const { message } = desc.field[field.name]!;
-    const one = field.type === "message" ? addSchema(message!, schemas) : SCALARS[field.type];
-    properties[field.jsonName] = field.repeated ? { type: "array", items: one } : one;
+    const one =
+      field.type === "message"
+        ? addSchema(message!, schemas, direction)
+        : SCALARS[isRequest && field.type === "int32" ? "quotable" : field.type];
+    const all = field.repeated ? { type: "array", items: one } : one;
+    properties[field.jsonName] = isRequest ? { anyOf: [all, { type: "null" }] } : all;
   }
-  schemas[desc.name] = { type: "object", additionalProperties: false, properties };
+  schemas[name] = { type: "object", additionalProperties: false, properties };
   return reference;
 }
 
-const SCALARS: Readonly<Record<Exclude<Field["type"], "message">, Json>> = {
+const INT32 = { type: "integer", format: "int32", minimum: -(2 ** 31), maximum: 2 ** 31 - 1 };
+const BASE64 = "[A-Za-z0-9+/_-]";
+
+const SCALARS: Readonly<Record<Exclude<Field["type"], "message"> | "quotable", Json>> = {
   string: { type: "string" },
-  int32: { type: "integer", format: "int32", minimum: -(2 ** 31), maximum: 2 ** 31 - 1 },
+  int32: INT32,
+  quotable: { anyOf: [INT32, { type: "string", pattern: "^-?[1-9][0-9]{0,8}$" }] },
   bool: { type: "boolean" },
-  bytes: { type: "string", contentEncoding: "base64" },
+  bytes: {
+    type: "string",
+    contentEncoding: "base64",
+    pattern: `^(${BASE64}{4})*(${BASE64}{2}(==)?|${BASE64}{3}=?)?$`,
+  },
   timestamp: { type: "string", format: "date-time" },
 };
 
