@@ -7,9 +7,15 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 const src = fileURLToPath(new URL("../src", import.meta.url));
-const files = readdirSync(src, { recursive: true, encoding: "utf8" })
-  .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts") && !file.includes("/gen/"))
-  .map((file) => ({ file, text: readFileSync(`${src}/${file}`, "utf8") }));
+const clientSrc = fileURLToPath(new URL("../client/src", import.meta.url));
+const files = filesOf(src);
+const clientFiles = filesOf(clientSrc);
+
+function filesOf(dir: string): { readonly file: string; readonly text: string }[] {
+  return readdirSync(dir, { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts") && !file.includes("/gen/"))
+    .map((file) => ({ file, text: readFileSync(`${dir}/${file}`, "utf8") }));
+}
 
 // A file belongs to the layer that its path begins with; it may import from that layer and from
 // those named here.
@@ -104,6 +110,27 @@ test("imports go one way", () => {
   }
 });
 
+// The client is a package of its own, without dependencies; the server is none of its business.
+test("the client imports nothing but itself, and of Node only types", () => {
+  for (const { file, text } of clientFiles) {
+    for (const [statement, specifier] of text.matchAll(
+      /^(?:import|export) [^;]*?from "([^"]+)"/gms,
+    )) {
+      const isOwn = specifier!.startsWith("./");
+      const isType = specifier!.startsWith("node:") && statement.startsWith("import type");
+      assert.ok(isOwn || isType, `client/src/${file} must not import ${specifier}`);
+    }
+  }
+});
+
+// Only what talks to a server from outside is built on the client.
+test("in the server's sources only the command line and the test helper import the client", () => {
+  for (const { file, text } of files) {
+    if (file.startsWith("cli/") || file === "testing.ts") continue;
+    assert.doesNotMatch(text, /from "@querator\/client"/, file);
+  }
+});
+
 const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]][] = [
   [/\bDate\.now\b|\bperformance\.now\b/, "ask the clock that you were given", ["clock.ts"]],
   [
@@ -134,7 +161,7 @@ test("what is banned is used only where it belongs", () => {
 });
 
 test("every file says what it owns", () => {
-  for (const { file, text } of files) {
+  for (const { file, text } of [...files, ...clientFiles]) {
     assert.match(text, /^(#!.*\n)?\/\/ \S/, `${file} has no header comment`);
   }
 });

@@ -1,0 +1,259 @@
+// Calls of one kind to one queue that travel together: while a request is under way, further calls
+// gather, and what has gathered travels in the next. There are no timers: an idle gatherer sends as soon
+// as the current run of the program ends. Each caller gets its own result: a request that the server
+// refuses because of one item is sent again without that item's caller. What waits is bounded.
+
+import { LeaseLostError, QueratorError, TooMuchWaitingError } from "./errors.ts";
+
+/** One item of a call, as JSON, and the id by which the server names it. */
+export interface Part {
+  readonly id: string | undefined;
+  readonly json: string;
+  /** At most so many bytes in UTF-8. */
+  readonly bytes: number;
+}
+
+export interface GathererOptions {
+  /** Items of one request. */
+  readonly itemsMax: number;
+  /** Bytes of the items of one request. */
+  readonly bytesMax: number;
+  /**
+   * Sends one request. `wasRepeated` is called if it is sent again after an earlier one may have been
+   * done.
+   */
+  readonly send: (items: string, signal: AbortSignal, wasRepeated: () => void) => Promise<unknown>;
+  /** What waits in the whole client. */
+  readonly waiting: WaitingItems;
+}
+
+/** Counts what waits to be sent in a client, against its bounds. */
+export class WaitingItems {
+  readonly #itemsMax: number;
+  readonly #bytesMax: number;
+  #items = 0;
+  #bytes = 0;
+  // Resolved, and emptied, when nothing waits any more.
+  #empty: (() => void)[] = [];
+
+  constructor(itemsMax: number, bytesMax: number) {
+    this.#itemsMax = itemsMax;
+    this.#bytesMax = bytesMax;
+  }
+
+  get items(): number {
+    return this.#items;
+  }
+
+  add(items: number, bytes: number): void {
+    // One call may always go, however big it is, when nothing else waits.
+    const isFull = this.#items + items > this.#itemsMax || this.#bytes + bytes > this.#bytesMax;
+    if (isFull && this.#items > 0) {
+      throw new TooMuchWaitingError(
+        "too-much-waiting",
+        `Too much waits to be sent: ${this.#items} items, ${this.#bytes} bytes; await earlier calls` +
+          ` before making more, or raise waitingItemsMax (${this.#itemsMax}) or waitingBytesMax` +
+          ` (${this.#bytesMax})`,
+        { retryable: true },
+      );
+    }
+    this.#items += items;
+    this.#bytes += bytes;
+  }
+
+  remove(items: number, bytes: number): void {
+    this.#items -= items;
+    this.#bytes -= bytes;
+    if (this.#items === 0) for (const resolve of this.#empty.splice(0)) resolve();
+  }
+
+  whenEmpty(): Promise<void> {
+    return this.#items === 0
+      ? Promise.resolve()
+      : new Promise((resolve) => this.#empty.push(resolve));
+  }
+}
+
+/** A call, or the piece of one that fits into a request. */
+interface Entry {
+  parts: readonly Part[];
+  readonly count: number;
+  readonly bytes: number;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+  readonly signal: AbortSignal | undefined;
+  readonly onAbort: () => void;
+  isOver: boolean;
+}
+
+export class Gatherer {
+  readonly #options: GathererOptions;
+  // What waits, from #next on; written by add, taken by #run.
+  #entries: Entry[] = [];
+  #next = 0;
+  #isRunning = false;
+  // Of the request under way.
+  #sent: Entry[] = [];
+  #controller = new AbortController();
+
+  constructor(options: GathererOptions) {
+    this.#options = options;
+  }
+
+  get isIdle(): boolean {
+    return !this.#isRunning;
+  }
+
+  /** Resolves when all parts are done. They are done together if they fit into one request. */
+  add(parts: readonly Part[], signal: AbortSignal | undefined): Promise<void> {
+    const { itemsMax, bytesMax } = this.#options;
+    let bytes = 0;
+    for (const part of parts) bytes += part.bytes + 1;
+    if (parts.length <= itemsMax && (bytes <= bytesMax || parts.length === 1)) {
+      return this.#add(parts, bytes, signal);
+    }
+    const all: Promise<void>[] = [];
+    let from = 0;
+    let sum = 0;
+    for (const [i, part] of parts.entries()) {
+      if (i > from && (i - from === itemsMax || sum + part.bytes + 1 > bytesMax)) {
+        all.push(this.#add(parts.slice(from, i), sum, signal));
+        from = i;
+        sum = 0;
+      }
+      sum += part.bytes + 1;
+    }
+    all.push(this.#add(parts.slice(from), sum, signal));
+    return Promise.all(all).then(() => undefined);
+  }
+
+  #add(parts: readonly Part[], bytes: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      this.#options.waiting.add(parts.length, bytes);
+      const entry: Entry = {
+        parts,
+        count: parts.length,
+        bytes,
+        resolve,
+        reject,
+        signal,
+        onAbort: () => this.#abort(entry),
+        isOver: false,
+      };
+      signal?.addEventListener("abort", entry.onAbort, { once: true });
+      this.#entries.push(entry);
+      if (this.#isRunning) return;
+      this.#isRunning = true;
+      // After the others that call in this run of the program.
+      queueMicrotask(() => void this.#run());
+    });
+  }
+
+  async #run(): Promise<void> {
+    while (this.#next < this.#entries.length) {
+      const entries = this.#take();
+      if (entries.length > 0) await this.#deliver(entries, false);
+      if (this.#next < this.#entries.length) continue;
+      // Whoever has just been answered may call again at once.
+      await undefined;
+    }
+    this.#entries = [];
+    this.#next = 0;
+    this.#isRunning = false;
+  }
+
+  // What fits into the next request, in the order in which it came.
+  #take(): Entry[] {
+    const { itemsMax, bytesMax } = this.#options;
+    const entries: Entry[] = [];
+    let items = 0;
+    let bytes = 0;
+    for (; this.#next < this.#entries.length; this.#next++) {
+      const entry = this.#entries[this.#next]!;
+      if (entry.isOver) continue;
+      items += entry.parts.length;
+      bytes += entry.bytes;
+      if (entries.length > 0 && (items > itemsMax || bytes > bytesMax)) break;
+      entries.push(entry);
+    }
+    if (this.#next > 1_000) {
+      this.#entries.splice(0, this.#next);
+      this.#next = 0;
+    }
+    return entries;
+  }
+
+  /** Sends entries until each has its result. Never rejects. */
+  async #deliver(taken: readonly Entry[], wasRepeated: boolean): Promise<void> {
+    let entries = taken.filter((entry) => !entry.isOver);
+    let isUncertain = wasRepeated;
+    while (entries.length > 0) {
+      this.#sent = entries;
+      this.#controller = new AbortController();
+      const json = entries.flatMap(({ parts }) => parts.map((part) => part.json)).join(",");
+      try {
+        await this.#options.send(json, this.#controller.signal, () => {
+          isUncertain = true;
+        });
+        for (const entry of entries) this.#end(entry);
+        return;
+      } catch (error) {
+        const rest = this.#blame(entries, error, isUncertain);
+        if (rest === undefined) {
+          if (entries.length === 1 || !isRefusal(error)) {
+            for (const entry of entries) this.#end(entry, error);
+            return;
+          }
+          // One of them it is, and the server does not say which.
+          const half = entries.length >> 1;
+          await this.#deliver(entries.slice(0, half), isUncertain);
+          await this.#deliver(entries.slice(half), isUncertain);
+          return;
+        }
+        entries = rest.filter((entry) => !entry.isOver);
+      }
+    }
+  }
+
+  // Ends the caller whose item the server names; answers the others, or nothing if it names none.
+  #blame(entries: Entry[], error: unknown, isUncertain: boolean): Entry[] | undefined {
+    if (!(error instanceof LeaseLostError) || error.itemId === undefined) return undefined;
+    const id = error.itemId;
+    const culprit = entries.find((entry) => entry.parts.some((part) => part.id === id));
+    if (culprit === undefined) return undefined;
+    if (isUncertain && error.code === "item-not-found") {
+      // An earlier request may have ended this item. If it did not, the item is back in its queue and
+      // will be leased again: nothing is lost by calling it done.
+      culprit.parts = culprit.parts.filter((part) => part.id !== id);
+      if (culprit.parts.length > 0) return entries;
+      this.#end(culprit);
+    } else {
+      this.#end(culprit, error);
+    }
+    return entries.filter((entry) => entry !== culprit);
+  }
+
+  #abort(entry: Entry): void {
+    this.#end(entry, entry.signal!.reason);
+    if (this.#sent.every(({ isOver }) => isOver)) this.#controller.abort();
+  }
+
+  #end(entry: Entry, error?: unknown): void {
+    if (entry.isOver) return;
+    entry.isOver = true;
+    this.#options.waiting.remove(entry.count, entry.bytes);
+    entry.signal?.removeEventListener("abort", entry.onAbort);
+    if (error === undefined) entry.resolve();
+    else entry.reject(error);
+  }
+}
+
+// Texts of refusals that are about the whole request, whoever's items are in it.
+const WHOLE = /^(queue|partition|request timeout|service|namespace) /;
+
+function isRefusal(error: unknown): boolean {
+  if (!(error instanceof QueratorError)) return false;
+  const { status, message } = error;
+  return (status === 400 || status === 455) && !WHOLE.test(message);
+}

@@ -1,0 +1,84 @@
+// The statistics of a queue, as the server counts them.
+
+import { fromText } from "./duration.ts";
+
+export interface PartitionStats {
+  readonly partition: number;
+  /** Items that wait or are leased. */
+  readonly total: number;
+  readonly totalLeased: number;
+  readonly scheduled: number;
+  /** Above 0 while the partition's storage fails. */
+  readonly failures: number;
+  readonly averageAgeMs: number;
+  readonly averageLeasedAgeMs: number;
+}
+
+export interface LogicalQueueStats {
+  readonly produceWaiting: number;
+  readonly leaseWaiting: number;
+  readonly completeWaiting: number;
+  readonly inFlight: number;
+  readonly partitions: readonly PartitionStats[];
+}
+
+export interface QueueStats {
+  readonly queueName: string;
+  readonly logicalQueues: readonly LogicalQueueStats[];
+  /** Sums over all partitions. */
+  readonly total: number;
+  readonly totalLeased: number;
+  readonly scheduled: number;
+}
+
+interface WirePartitionStats {
+  readonly partition?: number;
+  readonly total?: number;
+  readonly total_leased?: number;
+  readonly scheduled?: number;
+  readonly failures?: number;
+  readonly average_age?: string;
+  readonly average_leased_age?: string;
+}
+
+export interface WireStats {
+  readonly logicalQueues?: readonly {
+    readonly produce_waiting?: number;
+    readonly lease_waiting?: number;
+    readonly complete_waiting?: number;
+    readonly in_flight?: number;
+    readonly partitions?: readonly WirePartitionStats[];
+  }[];
+}
+
+export function decodeStats(queueName: string, { logicalQueues = [] }: WireStats): QueueStats {
+  const queues = logicalQueues.map((logical) => ({
+    produceWaiting: logical.produce_waiting ?? 0,
+    leaseWaiting: logical.lease_waiting ?? 0,
+    completeWaiting: logical.complete_waiting ?? 0,
+    inFlight: logical.in_flight ?? 0,
+    partitions: (logical.partitions ?? []).map(decodePartition),
+  }));
+  const all = queues.flatMap(({ partitions }) => partitions);
+  const sum = (pick: (stats: PartitionStats) => number): number =>
+    all.reduce((total, each) => total + pick(each), 0);
+  return {
+    queueName,
+    logicalQueues: queues,
+    total: sum(({ total }) => total),
+    totalLeased: sum(({ totalLeased }) => totalLeased),
+    scheduled: sum(({ scheduled }) => scheduled),
+  };
+}
+
+function decodePartition(wire: WirePartitionStats): PartitionStats {
+  return {
+    partition: wire.partition ?? 0,
+    total: wire.total ?? 0,
+    totalLeased: wire.total_leased ?? 0,
+    scheduled: wire.scheduled ?? 0,
+    failures: wire.failures ?? 0,
+    averageAgeMs: fromText(wire.average_age ?? ""),
+    averageLeasedAgeMs: fromText(wire.average_leased_age ?? ""),
+  };
+}

@@ -1,0 +1,92 @@
+// The calls that look into storage, and change what lies there: lists, import and deletion of items.
+
+import { type CallOptions, once, pages } from "./call.ts";
+import type { Connection } from "./connection.ts";
+import {
+  decodeStorageItem,
+  encodeImport,
+  type ImportItem,
+  type StorageItem,
+  type WireStorageItem,
+} from "./items.ts";
+
+export interface ListItemsOptions extends CallOptions {
+  /** 0 if left out. */
+  readonly partition?: number | undefined;
+  /** The id to begin with; all from the first if left out. */
+  readonly from?: string | undefined;
+  /** Items that one request fetches, 1000 by default. */
+  readonly pageSize?: number | undefined;
+}
+
+export interface PartitionOptions extends CallOptions {
+  /** 0 if left out. */
+  readonly partition?: number | undefined;
+}
+
+/** What `client.scheduled` does. */
+export class ScheduledItems {
+  readonly #connection: Connection;
+  readonly #path: string;
+
+  constructor(connection: Connection, path = "storage/scheduled.list") {
+    this.#connection = connection;
+    this.#path = path;
+  }
+
+  /** The items of one partition by id, fetched page by page. */
+  list(
+    queueName: string,
+    options: ListItemsOptions = {},
+  ): AsyncGenerator<StorageItem, void, undefined> {
+    const { partition = 0 } = options;
+    return pages<WireStorageItem, StorageItem>(this.#connection, this.#path, {
+      request: { queue_name: queueName, partition },
+      options,
+      decode: decodeStorageItem,
+      keyOf: (item) => item.id,
+    });
+  }
+}
+
+/** What `client.items` does. */
+export class StoredItems extends ScheduledItems {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    super(connection, "storage/items.list");
+    this.#connection = connection;
+  }
+
+  /**
+   * Adds items as they are, under new ids; one whose sourceId is there already is passed over. Answers
+   * the items as they lie in storage. Repeatable if every item has a sourceId.
+   */
+  async import(
+    queueName: string,
+    items: readonly ImportItem[],
+    { partition = 0, ...options }: PartitionOptions = {},
+  ): Promise<StorageItem[]> {
+    const request = { queue_name: queueName, partition, items: items.map(encodeImport) };
+    const isRepeatable = items.every(({ sourceId }) => sourceId !== undefined && sourceId !== "");
+    const path = "storage/items.import";
+    const reply = await once<{ items?: WireStorageItem[] }>(
+      this.#connection,
+      path,
+      request,
+      options,
+      isRepeatable,
+    );
+    return (reply.items ?? []).map(decodeStorageItem);
+  }
+
+  /** Removes items whatever their state, scheduled ones too; ids that are unknown are passed over. */
+  async delete(
+    queueName: string,
+    ids: readonly string[],
+    { partition = 0, ...options }: PartitionOptions = {},
+  ): Promise<void> {
+    const request = { queue_name: queueName, partition, ids };
+    await once(this.#connection, "storage/items.delete", request, options, true);
+  }
+}

@@ -1,0 +1,264 @@
+// Every call of the client against a real server, in memory and durable, and the errors that it throws.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  AuthenticationError,
+  ClosedError,
+  InvalidRequestError,
+  LeaseLostError,
+  NetworkError,
+  QueratorClient,
+  QueratorError,
+  QueueExistsError,
+  QueueNotFoundError,
+} from "@querator/client";
+import { temporaryDirectory } from "../support/server.ts";
+import { clientOf, setup } from "./setup.ts";
+
+for (const storage of ["memory", "sqlite"] as const) {
+  test(`items go from produce through lease to complete, on ${storage}`, async (t) => {
+    const server = storage === "memory" ? {} : { dataDir: temporaryDirectory(t) };
+    const { client } = await setup(t, { server });
+    await client.produce("jobs", [
+      { payload: "a text: ü", encoding: "text", kind: "greet", reference: "r-1" },
+      { payload: new Uint8Array([0, 255, 128]) },
+      {},
+    ]);
+    const items = await client.lease("jobs", { batchSize: 10 });
+    assert.equal(items.length, 3);
+    const [text, bytes, empty] = items;
+    assert.equal(text!.text, "a text: ü");
+    assert.equal(text!.queueName, "jobs");
+    assert.deepEqual([text!.encoding, text!.kind, text!.reference], ["text", "greet", "r-1"]);
+    assert.equal(text!.attempts, 1);
+    assert.ok(text!.leaseDeadline > new Date());
+    assert.deepEqual([...bytes!.payload], [0, 255, 128]);
+    assert.equal(empty!.payload.length, 0);
+    assert.equal((await client.stats("jobs")).totalLeased, 3);
+    await client.complete("jobs", items);
+    assert.equal((await client.stats("jobs")).total, 0);
+  });
+}
+
+test("retry gives items back at once, at a time, and to the dead queue", async (t) => {
+  const { client } = await setup(t);
+  await client.queues.create({ queueName: "dead", leaseTimeout: 60_000, expireTimeout: "24h" });
+  await client.queues.update("jobs", { deadQueue: "dead" });
+  await client.produce("jobs", [{ payload: "now" }, { payload: "later" }, { payload: "dead" }]);
+  const [now, later, dead] = await client.lease("jobs", { batchSize: 3 });
+  const retryAt = new Date(Date.now() + 3_600_000);
+  await client.retry("jobs", [now!, { ...ref(later!), retryAt }, { ...ref(dead!), dead: true }]);
+  const [again] = await client.lease("jobs", { batchSize: 3 });
+  assert.deepEqual([again!.text, again!.attempts], ["now", 2]);
+  const scheduled = await Array.fromAsync(client.scheduled.list("jobs"));
+  assert.deepEqual(scheduled.map(textOf), ["later"]);
+  const [letter] = await client.lease("dead");
+  assert.equal(letter!.text, "dead");
+});
+
+test("an item is not leased before its enqueueAt", async (t) => {
+  const { client, server } = await setup(t);
+  const enqueueAt = new Date(Date.now() + 3_600_000);
+  await client.produce("jobs", { payload: "later", enqueueAt });
+  assert.equal((await client.stats("jobs")).scheduled, 1);
+  await server.advance("61m");
+  assert.equal((await client.lease("jobs"))[0]!.text, "later");
+});
+
+test("a lease that finds nothing answers no items", async (t) => {
+  const { client } = await setup(t);
+  assert.deepEqual(await client.lease("jobs", { requestTimeout: "20ms" }), []);
+  assert.deepEqual(await client.lease("jobs", { requestTimeout: 20, clientId: "me" }), []);
+});
+
+test("queues are made, listed, described, changed and deleted", async (t) => {
+  const { client } = await setup(t);
+  const settings = { leaseTimeout: "90s", expireTimeout: 7_200_000, maxAttempts: 3 };
+  assert.equal(await client.queues.createIfMissing({ queueName: "a", ...settings }), true);
+  assert.equal(await client.queues.createIfMissing({ queueName: "a", ...settings }), false);
+  await client.queues.update("a", { reference: "mine" });
+  const info = await client.queues.info("a");
+  assert.deepEqual(
+    [info.leaseTimeout, info.expireTimeoutMs, info.maxAttempts, info.reference, info.namespace],
+    ["1m30s", 7_200_000, 3, "mine", "_system"],
+  );
+  assert.ok(info.createdAt! <= info.updatedAt!);
+  const names = await Array.fromAsync(client.queues.list(), ({ queueName }) => queueName);
+  assert.deepEqual(names, ["a", "jobs"]);
+  await client.queues.delete("a");
+  await assert.rejects(client.queues.info("a"), QueueNotFoundError);
+});
+
+test("a list goes on from page to page without gaps and repeats", async (t) => {
+  const { client } = await setup(t);
+  const payloads = Array.from({ length: 25 }, (_, i) => `item ${i}`);
+  await client.produce(
+    "jobs",
+    payloads.map((payload) => ({ payload })),
+  );
+  for (const pageSize of [1, 2, 12, 24, 25, 26]) {
+    const items = await Array.fromAsync(client.items.list("jobs", { pageSize }));
+    assert.deepEqual(items.map(textOf), payloads, `pages of ${pageSize}`);
+  }
+});
+
+test("items are listed, imported and deleted, and a queue is cleared and reloaded", async (t) => {
+  const { client } = await setup(t);
+  await client.queues.create({ queueName: "copy", leaseTimeout: "1m", expireTimeout: "24h" });
+  await client.produce("jobs", [{ payload: "one", kind: "k" }, { payload: "two" }]);
+  const items = await Array.fromAsync(client.items.list("jobs"));
+  const moved = items.map((item) => ({ ...item, sourceId: item.id, leaseDeadline: undefined }));
+  const imported = await client.items.import("copy", moved);
+  assert.deepEqual(imported.map(textOf), ["one", "two"]);
+  assert.equal(imported[0]!.sourceId, items[0]!.id);
+  assert.equal(imported[0]!.kind, "k");
+  await client.items.delete("copy", [imported[0]!.id]);
+  await client.reload("copy");
+  assert.equal((await client.stats("copy")).total, 1);
+  await client.clear("copy", { queue: true });
+  assert.equal((await client.stats("copy")).total, 0);
+});
+
+test("items of several partitions are completed in one call", async (t) => {
+  const { client } = await setup(t);
+  await client.queues.create({
+    queueName: "wide",
+    leaseTimeout: "1m",
+    expireTimeout: "24h",
+    requestedPartitions: 3,
+  });
+  for (let i = 0; i < 6; i++) await client.produce("wide", { payload: String(i) });
+  const items = [];
+  while (items.length < 6) items.push(...(await client.lease("wide", { batchSize: 6 })));
+  assert.ok(new Set(items.map(({ partition }) => partition)).size > 1);
+  await client.complete("wide", items);
+  assert.equal((await client.stats("wide")).total, 0);
+});
+
+test("health says how the server is", async (t) => {
+  const { client } = await setup(t);
+  assert.equal((await client.health()).status, "pass");
+});
+
+test("more than a thousand items, and more than one request holds, travel in order", async (t) => {
+  const { client } = await setup(t);
+  const payload = "x".repeat(4_000);
+  const items = Array.from({ length: 2_500 }, (_, i) => ({ payload, reference: String(i) }));
+  await client.produce("jobs", items);
+  const references: string[] = [];
+  while (references.length < items.length) {
+    const leased = await client.lease("jobs", { batchSize: 1_000 });
+    references.push(...leased.map(({ reference }) => reference));
+    await client.complete("jobs", leased);
+  }
+  assert.deepEqual(
+    references,
+    items.map(({ reference }) => reference),
+  );
+});
+
+// --- errors ---
+
+test("errors are of a class by their meaning, with the server's message", async (t) => {
+  const { client, server } = await setup(t);
+  const settings = { queueName: "jobs", leaseTimeout: "1m", expireTimeout: "24h" };
+  await assert.rejects(client.produce("nowhere", {}), (error) => {
+    assert.ok(error instanceof QueueNotFoundError && error instanceof QueratorError);
+    assert.equal(error.message, "queue does not exist; no such queue named 'nowhere'");
+    assert.deepEqual(
+      [error.name, error.code, error.status, error.retryable, error.uncertain],
+      ["QueueNotFoundError", "queue-not-found", 400, false, false],
+    );
+    return true;
+  });
+  await assert.rejects(client.queues.create(settings), QueueExistsError);
+  await assert.rejects(client.complete("jobs", "0".repeat(27)), LeaseLostError);
+  await assert.rejects(client.lease("jobs", { batchSize: 0 }), InvalidRequestError);
+  await assert.rejects(client.lease("jobs", { batchSize: 0, clientId: "c" }), InvalidRequestError);
+  await assert.rejects(client.produce("jobs", {}, { requestTimeout: "soon" }), /requestTimeout/);
+  await assert.rejects(client.produce("jobs", { enqueueAt: new Date("x") }), /enqueueAt/);
+  const stranger = clientOf(t, server.server.address, { headers: { Authorization: "Basic x" } });
+  await assert.rejects(stranger.queues.info("jobs"), AuthenticationError);
+  assert.throws(() => new QueratorClient({ url: "localhost:2319" }), /url is invalid/);
+});
+
+test("a server that is not there is a NetworkError that says so", async (t) => {
+  const { server } = await setup(t);
+  const { address } = server.server;
+  await server.server.stop();
+  const client = clientOf(t, address, { retry: { attemptsMax: 2, baseMs: 1 } });
+  await assert.rejects(client.stats("jobs"), (error) => {
+    assert.ok(error instanceof NetworkError);
+    assert.match(error.message, /Cannot reach http:\/\/127.*ECONNREFUSED.*is the server running/);
+    assert.deepEqual([error.retryable, error.uncertain], [true, false]);
+    return true;
+  });
+});
+
+test("an aborted lease is forgotten by the server", async (t) => {
+  const { client, server } = await setup(t);
+  for (const clientId of [undefined, "me"]) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const options = clientId === undefined ? { signal } : { signal, clientId };
+    const lease = client.lease("jobs", options);
+    await server.until(async () => (await server.stats("jobs")).lease_waiting === 1);
+    controller.abort(new Error("enough"));
+    await assert.rejects(lease, /^Error: enough$/);
+    await server.until(async () => (await server.stats("jobs")).lease_waiting === undefined);
+  }
+  await client.produce("jobs", { payload: "kept" });
+  assert.equal((await client.stats("jobs")).totalLeased, 0);
+});
+
+test("a call with a signal that is aborted already is not made", async (t) => {
+  const { client } = await setup(t);
+  const options = { signal: AbortSignal.abort(new Error("never")) };
+  const never = /^Error: never$/;
+  await assert.rejects(client.produce("jobs", {}, options), never);
+  await assert.rejects(client.lease("jobs", options), never);
+  await assert.rejects(client.stats("jobs", options), never);
+  assert.equal((await client.stats("jobs")).total, 0);
+});
+
+test("a closed client finishes what is under way and refuses what comes after", async (t) => {
+  const { client } = await setup(t);
+  const reader = clientOf(t, client.url);
+  const produced = client.produce("jobs", {});
+  const lease = assert.rejects(client.lease("jobs", { clientId: "me" }), ClosedError);
+  await client.close();
+  await produced;
+  await lease;
+  assert.equal((await reader.stats("jobs")).total, 1);
+  await assert.rejects(client.produce("jobs", {}), ClosedError);
+});
+
+test("everything also works over fetch", async (t) => {
+  const { client, server } = await setup(t, { client: { fetch: globalThis.fetch, key: "k" } });
+  await client.produce("jobs", { payload: "by fetch" });
+  const [item] = await client.lease("jobs");
+  await client.complete("jobs", item!);
+  assert.equal(item!.text, "by fetch");
+  const controller = new AbortController();
+  const lease = client.lease("jobs", { signal: controller.signal });
+  await server.until(async () => (await server.stats("jobs")).lease_waiting === 1);
+  controller.abort(new Error("enough"));
+  await assert.rejects(lease, /^Error: enough$/);
+  await server.until(async () => (await server.stats("jobs")).lease_waiting === undefined);
+  const gone = await setup(t);
+  await gone.server.server.stop();
+  const options = { fetch: globalThis.fetch, retry: { attemptsMax: 1 } };
+  const late = clientOf(t, gone.server.server.address, options);
+  await assert.rejects(late.stats("jobs"), (error) => {
+    return error instanceof NetworkError && !error.uncertain;
+  });
+});
+
+function ref({ id, partition }: { id: string; partition: number }) {
+  return { id, partition };
+}
+
+function textOf({ payload }: { payload: Uint8Array }): string {
+  return Buffer.from(payload).toString();
+}

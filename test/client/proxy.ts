@@ -1,0 +1,89 @@
+// A server between a client and a real one, that counts what passes and does to it what a test wants:
+// holds it, loses its reply, answers in the server's place.
+
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { TestContext } from "node:test";
+
+export interface Passing {
+  readonly path: string;
+  readonly body: string;
+}
+
+/** What is done to one request. */
+export type Treatment =
+  | { readonly kind: "pass" }
+  /** The server does it, and the client never hears. */
+  | { readonly kind: "lose-reply" }
+  /** The server never hears of it. */
+  | { readonly kind: "lose-request" }
+  | { readonly kind: "answer"; readonly status: number; readonly body: string };
+
+export const PASS: Treatment = { kind: "pass" };
+export const LOSE_REPLY: Treatment = { kind: "lose-reply" };
+export const LOSE_REQUEST: Treatment = { kind: "lose-request" };
+
+/** An answer in the server's place. */
+export function refuse(status: number, message: string): Treatment {
+  return { kind: "answer", status, body: JSON.stringify({ code: status, message }) };
+}
+
+export interface Proxy {
+  readonly url: string;
+  /** All requests that came, in order. */
+  readonly requests: Passing[];
+  /** Decides about each request; may take its time. Passes everything by default. */
+  treat: (request: Passing, number: number) => Treatment | Promise<Treatment>;
+}
+
+/** Starts a proxy for one test. */
+export async function proxyOf(t: TestContext, target: string): Promise<Proxy> {
+  const requests: Passing[] = [];
+  const proxy: { -readonly [K in keyof Proxy]: Proxy[K] } = {
+    url: "",
+    requests,
+    treat: () => PASS,
+  };
+  const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const body = Buffer.concat(chunks).toString();
+    const passing = { path: request.url!.replace("/v1/", ""), body };
+    requests.push(passing);
+    const treatment = await proxy.treat(passing, requests.length);
+    if (treatment.kind === "lose-request") return void request.socket.destroy();
+    if (treatment.kind === "answer") {
+      response.writeHead(treatment.status, { "Content-Type": "application/json" });
+      return void response.end(treatment.body);
+    }
+    const gone = new AbortController();
+    response.on("close", () => gone.abort());
+    const answer = await fetch(target + request.url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body,
+      signal: gone.signal,
+    });
+    const text = await answer.text();
+    if (treatment.kind === "lose-reply") return void request.socket.destroy();
+    response.writeHead(answer.status, { "Content-Type": "application/json" });
+    response.end(text);
+  };
+  const http = createServer((request, response) => {
+    handle(request, response).catch(() => request.socket.destroy());
+  });
+  http.listen(0, "127.0.0.1");
+  await new Promise((resolve) => http.once("listening", resolve));
+  proxy.url = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+  t.after(() => {
+    http.close();
+    http.closeAllConnections();
+  });
+  return proxy;
+}
+
+/** The items or ids of a request. */
+export function itemsOf({ body }: Passing): unknown[] {
+  const { items, ids } = JSON.parse(body) as { items?: unknown[]; ids?: unknown[] };
+  return items ?? ids ?? [];
+}
