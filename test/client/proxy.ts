@@ -28,7 +28,7 @@ export function refuse(status: number, message: string): Treatment {
   return { kind: "answer", status, body: JSON.stringify({ code: status, message }) };
 }
 
-export interface Proxy {
+export interface TestProxy {
   readonly url: string;
   /** All requests that came, in order. */
   readonly requests: Passing[];
@@ -37,9 +37,9 @@ export interface Proxy {
 }
 
 /** Starts a proxy for one test. */
-export async function proxyOf(t: TestContext, target: string): Promise<Proxy> {
+export async function proxyOf(t: TestContext, target: string): Promise<TestProxy> {
   const requests: Passing[] = [];
-  const proxy: { -readonly [K in keyof Proxy]: Proxy[K] } = {
+  const proxy: { -readonly [K in keyof TestProxy]: TestProxy[K] } = {
     url: "",
     requests,
     treat: () => PASS,

@@ -1,0 +1,135 @@
+// What is repeated and what is not, shown by a proxy that loses requests and replies, and answers in the
+// server's place.
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { LeaseLostError, NetworkError, TimeoutError, TryAgainError } from "@querator/client";
+import { LOSE_REPLY, LOSE_REQUEST, PASS, proxyOf, refuse, type Treatment } from "./proxy.ts";
+import { clientOf, setup } from "./setup.ts";
+
+/** A client whose first requests are treated in turn, and all others pass. */
+async function treated(t: TestContext, ...treatments: Treatment[]) {
+  const { server, client: direct } = await setup(t);
+  const proxy = await proxyOf(t, server.server.address);
+  proxy.treat = (_, number) => treatments[number - 1] ?? PASS;
+  const client = clientOf(t, proxy.url, { retry: { baseMs: 1, capMs: 2 } });
+  return { client, direct, proxy };
+}
+
+const OVERLOADED = refuse(454, "queue is overloaded; try again later");
+const NOT_EXECUTED = refuse(454, "request timeout; the request was not executed, try again");
+const UNKNOWN = refuse(454, "internal error, try your request again");
+const STOPPING = refuse(453, "service is shutting down");
+
+test("a call that only reads is repeated after whatever may pass", async (t) => {
+  const { client, proxy } = await treated(
+    t,
+    LOSE_REPLY,
+    LOSE_REQUEST,
+    OVERLOADED,
+    UNKNOWN,
+    STOPPING,
+    refuse(500, "Internal Error"),
+  );
+  assert.equal((await client.stats("jobs")).total, 0);
+  assert.equal(proxy.requests.length, 7);
+});
+
+test("a produce is repeated when it surely did not happen", async (t) => {
+  const { client, direct, proxy } = await treated(t, OVERLOADED, NOT_EXECUTED, STOPPING);
+  await client.produce("jobs", { payload: "once" });
+  assert.equal(proxy.requests.length, 4);
+  assert.equal((await direct.stats("jobs")).total, 1);
+});
+
+for (const [name, treatment, ErrorClass] of [
+  ["the reply is lost", LOSE_REPLY, NetworkError],
+  ["the server does not know", UNKNOWN, TryAgainError],
+] as const) {
+  test(`a produce is not repeated when ${name}, unless the caller allows it`, async (t) => {
+    const { client, direct, proxy } = await treated(t, treatment, treatment);
+    await assert.rejects(client.produce("jobs", {}), (error) => {
+      assert.ok(error instanceof ErrorClass);
+      return error.uncertain && error.retryable;
+    });
+    assert.equal(proxy.requests.length, 1);
+    await client.produce("jobs", {}, { mayRepeat: true });
+    assert.equal(proxy.requests.length, 3);
+    assert.equal((await direct.stats("jobs")).total, treatment === LOSE_REPLY ? 3 : 1);
+  });
+}
+
+for (const verb of ["complete", "retry"] as const) {
+  test(`${verb}: what was done before its reply was lost is done`, async (t) => {
+    const { client, direct, proxy } = await treated(t, LOSE_REPLY);
+    await direct.produce("jobs", [{}, {}, {}]);
+    const items = await direct.lease("jobs", { batchSize: 3 });
+    await Promise.all([client[verb]("jobs", items[0]!), client[verb]("jobs", items.slice(1))]);
+    assert.ok(proxy.requests.length > 1);
+    assert.equal((await direct.stats("jobs")).totalLeased, 0);
+  });
+
+  test(`${verb}: what was not done before its request was lost is done by the next`, async (t) => {
+    const { client, direct } = await treated(t, LOSE_REQUEST);
+    await direct.produce("jobs", [{}, {}, {}]);
+    const items = await direct.lease("jobs", { batchSize: 3 });
+    await direct.complete("jobs", items[1]!);
+    await client[verb]("jobs", items);
+    assert.equal((await direct.stats("jobs")).totalLeased, 0);
+  });
+}
+
+test("an item that is not leased is an error when no reply was lost", async (t) => {
+  const { client, direct } = await treated(t, OVERLOADED);
+  await direct.produce("jobs", {});
+  const [item] = await direct.lease("jobs");
+  await direct.complete("jobs", item!);
+  await assert.rejects(client.complete("jobs", item!), LeaseLostError);
+});
+
+test("what a wrong request gets is not repeated", async (t) => {
+  const { client, proxy } = await treated(t);
+  await assert.rejects(client.stats("nowhere"));
+  assert.equal(proxy.requests.length, 1);
+});
+
+test("repeats end after as many requests as were allowed", async (t) => {
+  const { client, proxy } = await treated(t, ...Array.from({ length: 50 }, () => OVERLOADED));
+  await assert.rejects(client.produce("jobs", {}), TryAgainError);
+  assert.equal(proxy.requests.length, 8);
+});
+
+test("an abort ends the waiting between repeats", async (t) => {
+  const { server } = await setup(t);
+  const proxy = await proxyOf(t, server.server.address);
+  const controller = new AbortController();
+  proxy.treat = () => {
+    setImmediate(() => controller.abort(new Error("enough")));
+    return OVERLOADED;
+  };
+  const client = clientOf(t, proxy.url, {
+    retry: { baseMs: 1e9, capMs: 1e9 },
+    requestTimeout: "14m",
+  });
+  const { signal } = controller;
+  await assert.rejects(client.produce("jobs", {}, { signal }), /enough/);
+});
+
+test("a client gives up when its server answers nothing in time", async (t) => {
+  const { server } = await setup(t);
+  const proxy = await proxyOf(t, server.server.address);
+  proxy.treat = () => new Promise(() => undefined);
+  const client = clientOf(t, proxy.url, { timeoutMargin: 20, retry: { attemptsMax: 1 } });
+  await assert.rejects(client.produce("jobs", {}, { requestTimeout: "30ms" }), (error) => {
+    assert.ok(error instanceof TimeoutError && error.uncertain);
+    assert.match(error.message, /within 50 ms/);
+    return true;
+  });
+});
+
+test("an answer that is not Querator's is told as such", async (t) => {
+  const page = { kind: "answer", status: 404, body: "<html>not here</html>" } as const;
+  const { client } = await treated(t, page, { ...page, status: 200 });
+  await assert.rejects(client.stats("jobs"), /status 404 in a form that is not Querator's: <html>/);
+  await assert.rejects(client.stats("jobs"), /not JSON: <html>/);
+});
