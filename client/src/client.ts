@@ -4,7 +4,16 @@
 
 import { utf8LengthMax } from "./bytes.ts";
 import { type CallOptions, once, parseReply, TIMEOUT_MS } from "./call.ts";
-import { Connection, type RetryOptions } from "./connection.ts";
+import type {
+  ClearOptions,
+  ClientOptions,
+  Health,
+  HotOptions,
+  LeaseOptions,
+  ProduceOptions,
+} from "./client-options.ts";
+import { Connection } from "./connection.ts";
+import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
 import { type Duration, toMs, toText } from "./duration.ts";
 import { ClosedError, InvalidRequestError, QueratorError } from "./errors.ts";
 import { Gatherer, type Part, WaitingItems } from "./gatherer.ts";
@@ -17,74 +26,15 @@ import {
   type RetryItem,
   type WireLeasedItem,
 } from "./items.ts";
+import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { Queues } from "./queues.ts";
 import { SharedLeases } from "./shared-leases.ts";
 import { decodeStats, type QueueStats, type WireStats } from "./stats.ts";
 import { ScheduledItems, StoredItems } from "./stored-items.ts";
-
-export interface ClientOptions {
-  /** Where the server listens: `http://localhost:2319`; a path before /v1 is kept. */
-  readonly url: string | URL;
-  /** Sent as `Authorization: Bearer <key>`. */
-  readonly key?: string | undefined;
-  /** Sent with every request. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
-  /** For calls that do not say it themselves; 30s by default, from 10ms to below 15m. */
-  readonly requestTimeout?: Duration | undefined;
-  /** How long the client waits beyond the server's time-out before it gives up; 5s by default. */
-  readonly timeoutMargin?: Duration | undefined;
-  /** How calls are repeated: 8 requests at most, waits of up to 100 ms that grow to 5 s, by default. */
-  readonly retry?: Partial<RetryOptions> | undefined;
-  /** Items that may wait in this client to be sent; 100,000 by default. */
-  readonly waitingItemsMax?: number | undefined;
-  /** Their bytes; 64 MB by default. */
-  readonly waitingBytesMax?: number | undefined;
-  /** Used for every request in place of what is fastest here. */
-  readonly fetch?: typeof globalThis.fetch | undefined;
-}
-
-/** Of the calls that the server gives up after a time that is told to it. */
-export interface HotOptions {
-  /** Ends the call: it rejects with the signal's reason. What has been sent may be done all the same. */
-  readonly signal?: AbortSignal | undefined;
-  /** How long the server may take; that of the client by default. */
-  readonly requestTimeout?: Duration | undefined;
-}
-
-export interface ProduceOptions extends HotOptions {
-  /**
-   * Repeat it also when an earlier request may have been done: items may then be there twice, which
-   * does no harm if what consumes them is idempotent. No by default.
-   */
-  readonly mayRepeat?: boolean | undefined;
-}
-
-export interface LeaseOptions extends HotOptions {
-  /** Items at most, 1 to 1000; 1 by default. */
-  readonly batchSize?: number | undefined;
-  /**
-   * Sends a request of its own under this name, of which the server accepts one at a time for a queue.
-   * Without it, leases made at the same time travel together under names of the client's own.
-   */
-  readonly clientId?: string | undefined;
-  /** Sends a request of its own also without a clientId. */
-  readonly isShared?: boolean | undefined;
-}
-
-export interface ClearOptions extends CallOptions {
-  /** What waits. */
-  readonly queue?: boolean | undefined;
-  /** What is scheduled. */
-  readonly scheduled?: boolean | undefined;
-  /** With `queue`: what is leased as well. */
-  readonly destructive?: boolean | undefined;
-}
-
-export interface Health {
-  readonly status: "pass" | "warn" | "fail";
-  readonly version: string;
-  readonly checks: Readonly<Record<string, readonly Readonly<Record<string, string>>[]>>;
-}
+import { TypedQueue } from "./typed-queue.ts";
+import type { HandlerContext, WorkItem } from "./work-item.ts";
+import { Worker } from "./worker.ts";
+import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worker-options.ts";
 
 const BATCH_MAX = 1_000;
 // Below the limits of a request's body, by more than what stands around the items.
@@ -98,6 +48,8 @@ export class QueratorClient {
   readonly queues: Queues;
   readonly items: StoredItems;
   readonly scheduled: ScheduledItems;
+  /** What time it is, in milliseconds since 1970. */
+  readonly now: () => number;
   readonly #connection: Connection;
   readonly #requestTimeout: Duration;
   readonly #waiting: WaitingItems;
@@ -112,6 +64,7 @@ export class QueratorClient {
     const { key, headers = {}, requestTimeout = TIMEOUT_MS, timeoutMargin = 5_000 } = options;
     const { retry, fetch, waitingItemsMax = 100_000, waitingBytesMax = 64_000_000 } = options;
     this.#requestTimeout = requestTimeout;
+    this.now = options.now ?? Date.now;
     toMs(requestTimeout, "requestTimeout");
     this.#waiting = new WaitingItems(waitingItemsMax, waitingBytesMax);
     this.#connection = new Connection({
@@ -241,6 +194,50 @@ export class QueratorClient {
   /** Lets the server read the state of a queue anew from its storage. */
   async reload(queueName: string, options: CallOptions = {}): Promise<void> {
     await once(this.#connection, "queue.reload", { queue_name: queueName }, options, true);
+  }
+
+  /**
+   * Calls a handler for each item of a queue, with several at the same time. It starts at once, and goes
+   * on until it is closed, whatever happens to the connection.
+   */
+  worker<T = undefined>(
+    queue: string | QueueDefinition<never, T>,
+    handler: BatchHandler<T>,
+    options: BatchOptions,
+  ): Worker<T>;
+  worker<T = undefined>(
+    queue: string | QueueDefinition<never, T>,
+    handler: Handler<T>,
+    options?: WorkerOptions,
+  ): Worker<T>;
+  worker<T>(
+    queue: string | QueueDefinition<never, T>,
+    handler: Handler<T> | BatchHandler<T>,
+    options: WorkerOptions & { readonly batch?: number } = {},
+  ): Worker<T> {
+    const isBatch = options.batch !== undefined;
+    const handle = isBatch
+      ? (handler as BatchHandler<T>)
+      : ([item]: readonly WorkItem<T>[], context: HandlerContext) =>
+          (handler as Handler<T>)(item!, context);
+    return new Worker(this, queue, handle, options);
+  }
+
+  /**
+   * The items of a queue, one after the other, without end: `for await (const item of ...)`. Going on to
+   * the next completes the one before; leaving the loop gives back what was not completed.
+   */
+  consume<T = undefined>(
+    queue: string | QueueDefinition<never, T>,
+    options: ConsumeOptions = {},
+  ): AsyncGenerator<ConsumedItem<T>, void, undefined> {
+    const definition = typeof queue === "string" ? untyped(queue) : queue;
+    return consume(this, definition as QueueDefinition<never, T>, options);
+  }
+
+  /** A queue whose items have types. */
+  queue<In, Out>(definition: QueueDefinition<In, Out>): TypedQueue<In, Out> {
+    return new TypedQueue(this, definition);
   }
 
   /** How the server is; also `fail` is an answer. */

@@ -145,18 +145,19 @@ export class Gatherer {
       this.#entries.push(entry);
       if (this.#isRunning) return;
       this.#isRunning = true;
-      // After the others that call in this run of the program.
-      queueMicrotask(() => void this.#run());
+      void this.#run();
     });
   }
 
   async #run(): Promise<void> {
-    while (this.#next < this.#entries.length) {
+    for (;;) {
+      // Whoever calls in this run of the program, and whoever has just been answered and calls again,
+      // travels in the request that is sent now. Otherwise callers fall apart into two groups that wait
+      // for each other: that halved what 32 of them carried.
+      await turnsOfCallers();
+      if (this.#next >= this.#entries.length) break;
       const entries = this.#take();
       if (entries.length > 0) await this.#deliver(entries, false);
-      if (this.#next < this.#entries.length) continue;
-      // Whoever has just been answered may call again at once.
-      await undefined;
     }
     this.#entries = [];
     this.#next = 0;
@@ -247,6 +248,14 @@ export class Gatherer {
     if (error === undefined) entry.resolve();
     else entry.reject(error);
   }
+}
+
+// A caller that awaits us through some functions of its own has gone on after so many turns of the queue
+// of promises. It costs less than a microsecond, and no timer.
+const TURNS = 12;
+
+async function turnsOfCallers(): Promise<void> {
+  for (let turn = 0; turn < TURNS; turn++) await undefined;
 }
 
 // Texts of refusals that are about the whole request, whoever's items are in it.

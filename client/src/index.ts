@@ -1,8 +1,10 @@
 // What programs import. Everything else is inside, and may change.
 
 export type { CallOptions } from "./call.ts";
-export * from "./client.ts";
+export { QueratorClient } from "./client.ts";
+export type * from "./client-options.ts";
 export type { RetryOptions } from "./connection.ts";
+export type { ConsumedItem, ConsumeOptions } from "./consumer.ts";
 export type { Duration } from "./duration.ts";
 export {
   AuthenticationError,
@@ -22,6 +24,7 @@ export {
   TryAgainError,
   ValidationError,
 } from "./errors.ts";
+export type { Events } from "./events.ts";
 export {
   type ImportItem,
   type ItemRef,
@@ -31,6 +34,14 @@ export {
   type RetryItem,
   type StorageItem,
 } from "./items.ts";
+export {
+  type Codec,
+  type DefineQueueOptions,
+  defineQueue,
+  jsonCodec,
+  type QueueDefinition,
+  type StandardSchema,
+} from "./queue-definition.ts";
 export type {
   ListQueuesOptions,
   QueueChanges,
@@ -38,6 +49,13 @@ export type {
   QueueSettings,
   Queues,
 } from "./queues.ts";
+export {
+  type AttemptsBound,
+  exponential,
+  type Failure,
+  fixed,
+  type RetryPolicy,
+} from "./retry-policy.ts";
 export type { LogicalQueueStats, PartitionStats, QueueStats } from "./stats.ts";
 export type {
   ListItemsOptions,
@@ -45,3 +63,7 @@ export type {
   ScheduledItems,
   StoredItems,
 } from "./stored-items.ts";
+export type { ProduceDetails, TypedQueue } from "./typed-queue.ts";
+export { HandlerAborted, type HandlerContext, type RetryWhen, type WorkItem } from "./work-item.ts";
+export type { Worker } from "./worker.ts";
+export type * from "./worker-options.ts";

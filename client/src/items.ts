@@ -54,12 +54,19 @@ export class LeasedItem implements ItemRef {
   readonly queueName: string;
   readonly partition: number;
   readonly #wire: WireLeasedItem;
+  // Decoded when somebody asks for it.
   #payload: Uint8Array | undefined;
+  #deadlineMs: number | undefined;
 
   constructor(queueName: string, partition: number, wire: WireLeasedItem) {
     this.queueName = queueName;
     this.partition = partition;
     this.#wire = wire;
+  }
+
+  /** What another item of the same lease is made of. */
+  static wireOf(item: LeasedItem): WireLeasedItem {
+    return item.#wire;
   }
 
   /** Under which it is completed or retried; it changes when the item comes back to the queue. */
@@ -86,7 +93,13 @@ export class LeasedItem implements ItemRef {
 
   /** When the lease ends, by the clock of the server. */
   get leaseDeadline(): Date {
-    return new Date(this.#wire.lease_deadline ?? 0);
+    return new Date(this.leaseDeadlineMs);
+  }
+
+  /** The same in milliseconds since 1970. */
+  get leaseDeadlineMs(): number {
+    this.#deadlineMs ??= Date.parse(this.#wire.lease_deadline ?? "1970-01-01T00:00:00Z");
+    return this.#deadlineMs;
   }
 
   get payload(): Uint8Array {

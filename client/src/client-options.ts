@@ -1,0 +1,71 @@
+// What the client's methods are told, and what they answer beside items.
+
+import type { CallOptions } from "./call.ts";
+import type { RetryOptions } from "./connection.ts";
+import type { Duration } from "./duration.ts";
+
+export interface ClientOptions {
+  /** Where the server listens: `http://localhost:2319`; a path before /v1 is kept. */
+  readonly url: string | URL;
+  /** Sent as `Authorization: Bearer <key>`. */
+  readonly key?: string | undefined;
+  /** Sent with every request. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** For calls that do not say it themselves; 30s by default, from 10ms to below 15m. */
+  readonly requestTimeout?: Duration | undefined;
+  /** How long the client waits beyond the server's time-out before it gives up; 5s by default. */
+  readonly timeoutMargin?: Duration | undefined;
+  /** How calls are repeated: 8 requests at most, waits of up to 100 ms that grow to 5 s, by default. */
+  readonly retry?: Partial<RetryOptions> | undefined;
+  /** Items that may wait in this client to be sent; 100,000 by default. */
+  readonly waitingItemsMax?: number | undefined;
+  /** Their bytes; 64 MB by default. */
+  readonly waitingBytesMax?: number | undefined;
+  /** Milliseconds since 1970, for what depends on the server's clock; that of the system by default. */
+  readonly now?: (() => number) | undefined;
+  /** Used for every request in place of what is fastest here. */
+  readonly fetch?: typeof globalThis.fetch | undefined;
+}
+
+/** Of the calls that the server gives up after a time that is told to it. */
+export interface HotOptions {
+  /** Ends the call: it rejects with the signal's reason. What has been sent may be done all the same. */
+  readonly signal?: AbortSignal | undefined;
+  /** How long the server may take; that of the client by default. */
+  readonly requestTimeout?: Duration | undefined;
+}
+
+export interface ProduceOptions extends HotOptions {
+  /**
+   * Repeat it also when an earlier request may have been done: items may then be there twice, which
+   * does no harm if what consumes them is idempotent. No by default.
+   */
+  readonly mayRepeat?: boolean | undefined;
+}
+
+export interface LeaseOptions extends HotOptions {
+  /** Items at most, 1 to 1000; 1 by default. */
+  readonly batchSize?: number | undefined;
+  /**
+   * Sends a request of its own under this name, of which the server accepts one at a time for a queue.
+   * Without it, leases made at the same time travel together under names of the client's own.
+   */
+  readonly clientId?: string | undefined;
+  /** Sends a request of its own also without a clientId. */
+  readonly isShared?: boolean | undefined;
+}
+
+export interface ClearOptions extends CallOptions {
+  /** What waits. */
+  readonly queue?: boolean | undefined;
+  /** What is scheduled. */
+  readonly scheduled?: boolean | undefined;
+  /** With `queue`: what is leased as well. */
+  readonly destructive?: boolean | undefined;
+}
+
+export interface Health {
+  readonly status: "pass" | "warn" | "fail";
+  readonly version: string;
+  readonly checks: Readonly<Record<string, readonly Readonly<Record<string, string>>[]>>;
+}

@@ -1,0 +1,121 @@
+// Queues with types: what their items hold, how that is checked and how it is encoded. Any validator that
+// follows the Standard Schema works, for its interface is all that is asked for.
+
+import { utf8 } from "./bytes.ts";
+import { type Issue, ValidationError } from "./errors.ts";
+import type { LeasedItem, ProduceItem } from "./items.ts";
+
+/** What validators have in common (https://standardschema.dev), as far as it is used here. */
+export interface StandardSchema<In = unknown, Out = In> {
+  readonly "~standard": {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => SchemaResult<Out> | Promise<SchemaResult<Out>>;
+    readonly types?: { readonly input: In; readonly output: Out } | undefined;
+  };
+}
+
+type SchemaResult<Out> =
+  | { readonly value: Out; readonly issues?: undefined }
+  | { readonly issues: readonly Issue[] };
+
+/** Turns values into payloads and back. */
+export interface Codec<T = unknown> {
+  /** Written into each item's `encoding`. */
+  readonly name: string;
+  encode(value: T): string | Uint8Array;
+  decode(payload: Uint8Array): T;
+}
+
+/** JSON, the default. */
+export const jsonCodec: Codec = {
+  name: "json",
+  encode(value) {
+    const text = JSON.stringify(value) as string | undefined;
+    if (text === undefined) throw new TypeError(`${typeof value} cannot be written as JSON`);
+    return text;
+  },
+  decode: (payload) => JSON.parse(utf8(payload)) as unknown,
+};
+
+export interface DefineQueueOptions<In, Out> {
+  /** The name of the queue. */
+  readonly name: string;
+  /** Checks values when they are produced and again when they are leased; nothing is checked without. */
+  readonly schema?: StandardSchema<In, Out> | undefined;
+  /** JSON by default. */
+  readonly codec?: Codec | undefined;
+  /**
+   * What a worker does with an item that is not valid: `dead`, the default, sends it to the dead queue;
+   * `throw` treats it as a handler that failed, so that it is tried again.
+   */
+  readonly onInvalid?: "dead" | "throw" | undefined;
+}
+
+export interface QueueDefinition<In, Out> {
+  readonly name: string;
+  readonly onInvalid: "dead" | "throw";
+  /** The payload for a value; rejects with a ValidationError if it does not fit. */
+  encode(value: In): Promise<Pick<ProduceItem, "payload" | "encoding">>;
+  /** The value of an item, or what is wrong with it. */
+  decode(item: LeasedItem): Out | ValidationError | Promise<Out | ValidationError>;
+}
+
+/** Describes a queue once, for all who produce into it and consume from it. */
+export function defineQueue<In = unknown, Out = In>(
+  options: DefineQueueOptions<In, Out>,
+): QueueDefinition<In, Out> {
+  const { name, schema, codec = jsonCodec, onInvalid = "dead" } = options;
+  const judge = (result: SchemaResult<Out>): Out | ValidationError =>
+    result.issues === undefined ? result.value : invalid(name, result.issues);
+  return {
+    name,
+    onInvalid,
+    async encode(value) {
+      // What travels is what was given, not what the schema makes of it: the other side makes it again.
+      const result = await schema?.["~standard"].validate(value);
+      if (result?.issues !== undefined) throw invalid(name, result.issues);
+      try {
+        return { payload: codec.encode(value), encoding: codec.name };
+      } catch (cause) {
+        throw uncoded(name, `cannot be encoded as ${codec.name}`, cause);
+      }
+    },
+    decode(item) {
+      let value: unknown;
+      try {
+        value = codec.decode(item.payload);
+      } catch (cause) {
+        return uncoded(name, `cannot be decoded as ${codec.name}`, cause);
+      }
+      if (schema === undefined) return value as Out;
+      const result = schema["~standard"].validate(value);
+      return result instanceof Promise ? result.then(judge) : judge(result);
+    },
+  };
+}
+
+/** A queue of which only the name is known. */
+export function untyped(name: string): QueueDefinition<never, undefined> {
+  return {
+    name,
+    onInvalid: "throw",
+    encode: () => Promise.resolve({}),
+    decode: () => undefined,
+  };
+}
+
+function invalid(name: string, issues: readonly Issue[]): ValidationError {
+  const texts = issues.map(({ message, path = [] }) => {
+    const place = path.map((step) => String(typeof step === "object" ? step.key : step)).join(".");
+    return place === "" ? message : `${place}: ${message}`;
+  });
+  const text = `An item of queue '${name}' does not fit its schema; ${texts.join("; ")}`;
+  return new ValidationError("validation", text, issues);
+}
+
+function uncoded(name: string, what: string, cause: unknown): ValidationError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const text = `An item of queue '${name}' ${what}; ${reason}`;
+  return new ValidationError("codec", text, [{ message: reason }], cause);
+}

@@ -1,0 +1,52 @@
+// A queue definition together with a client: what is produced and consumed through it has its types.
+
+import type { QueratorClient } from "./client.ts";
+import type { ProduceOptions } from "./client-options.ts";
+import type { ConsumedItem, ConsumeOptions } from "./consumer.ts";
+import type { ProduceItem } from "./items.ts";
+import type { QueueDefinition } from "./queue-definition.ts";
+import type { Worker } from "./worker.ts";
+import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worker-options.ts";
+
+/** Of an item beside its value. */
+export type ProduceDetails = Pick<ProduceItem, "kind" | "reference" | "enqueueAt">;
+
+export class TypedQueue<In, Out> {
+  readonly definition: QueueDefinition<In, Out>;
+  readonly #client: QueratorClient;
+
+  constructor(client: QueratorClient, definition: QueueDefinition<In, Out>) {
+    this.#client = client;
+    this.definition = definition;
+  }
+
+  /** Adds a value; rejects with a ValidationError if it does not fit the schema. */
+  async produce(value: In, options: ProduceDetails & ProduceOptions = {}): Promise<void> {
+    const { kind, reference, enqueueAt, ...rest } = options;
+    const item = { ...(await this.definition.encode(value)), kind, reference, enqueueAt };
+    await this.#client.produce(this.definition.name, item, rest);
+  }
+
+  /** Adds values; none of them if one does not fit. */
+  async produceMany(
+    values: readonly In[],
+    options: ProduceDetails & ProduceOptions = {},
+  ): Promise<void> {
+    const { kind, reference, enqueueAt, ...rest } = options;
+    const encoded = await Promise.all(values.map((value) => this.definition.encode(value)));
+    const items = encoded.map((item) => ({ ...item, kind, reference, enqueueAt }));
+    await this.#client.produce(this.definition.name, items, rest);
+  }
+
+  /** As the client's worker. */
+  worker(handler: BatchHandler<Out>, options: BatchOptions): Worker<Out>;
+  worker(handler: Handler<Out>, options?: WorkerOptions): Worker<Out>;
+  worker(handler: never, options?: WorkerOptions): Worker<Out> {
+    return this.#client.worker(this.definition, handler, options);
+  }
+
+  /** As the client's consume. */
+  consume(options: ConsumeOptions = {}): AsyncGenerator<ConsumedItem<Out>, void, undefined> {
+    return this.#client.consume(this.definition, options);
+  }
+}

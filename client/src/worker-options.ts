@@ -1,0 +1,63 @@
+// What a worker is told, and what it tells: handlers, options, events and counters.
+
+import type { Duration } from "./duration.ts";
+import type { LeasedItem } from "./items.ts";
+import type { RetryPolicy } from "./retry-policy.ts";
+import type { HandlerContext, WorkItem } from "./work-item.ts";
+
+/** Returning completes the item, throwing gives it back by the policy. */
+export type Handler<T> = (item: WorkItem<T>, context: HandlerContext) => unknown;
+
+/** As Handler, for those items of the batch that have no outcome of their own. */
+export type BatchHandler<T> = (items: readonly WorkItem<T>[], context: HandlerContext) => unknown;
+
+export interface WorkerOptions {
+  /** Handlers that run at the same time; 10 by default. */
+  readonly concurrency?: number | undefined;
+  /** Items leased ahead at most, beyond those that handlers have; as many as they have by default. */
+  readonly prefetch?: number | undefined;
+  /** When failed items are tried again; `exponential()` by default. */
+  readonly retry?: RetryPolicy | undefined;
+  /** After which a handler's signal is aborted and its items count as failed; none by default. */
+  readonly handlerTimeout?: Duration | undefined;
+  /** How long one lease request waits for items; that of the client by default. */
+  readonly requestTimeout?: Duration | undefined;
+  /** Closes the worker on SIGINT and SIGTERM, of which the second ends the program as usual. */
+  readonly handleSignals?: boolean | undefined;
+  /** How long `await using` and signals let handlers go on; 30s by default. */
+  readonly closeTimeout?: Duration | undefined;
+}
+
+export interface BatchOptions extends WorkerOptions {
+  /** Items that a handler is given at most, 1 to 1000: those that are there, without waiting for more. */
+  readonly batch: number;
+}
+
+export interface WorkerEvents {
+  leased: { readonly items: readonly LeasedItem[] };
+  completed: { readonly item: LeasedItem };
+  retried: { readonly item: LeasedItem; readonly at: Date | undefined };
+  dead: { readonly item: LeasedItem; readonly reason: string };
+  /** A handler threw, or its item could not be decoded. */
+  failed: { readonly item: LeasedItem; readonly error: unknown };
+  /** The lease had ended before the item was. Somebody else does it again. */
+  lost: { readonly item: LeasedItem };
+  /** A lease found nothing, and no handler runs. */
+  idle: undefined;
+  /** A request failed. The worker goes on. */
+  error: { readonly error: unknown };
+}
+
+/** All since the worker was made, and what it has in hand. */
+export interface WorkerCounters {
+  readonly leased: number;
+  readonly completed: number;
+  readonly retried: number;
+  readonly dead: number;
+  readonly failed: number;
+  readonly lost: number;
+  /** Items that handlers have. */
+  readonly running: number;
+  /** Items leased ahead. */
+  readonly buffered: number;
+}

@@ -1,0 +1,363 @@
+// A worker leases items of one queue, calls a handler for them, and completes them or gives them back. It
+// has one lease request under way at a time, for as many items as can be begun soon: those for which a
+// handler is free, and as many more as will be begun in a small part of their lease. It never throws: what
+// goes wrong is an event, and it goes on.
+
+import { fullJitter, sleep } from "./backoff.ts";
+import type { QueratorClient } from "./client.ts";
+import { toMs } from "./duration.ts";
+import { InvalidRequestError, LeaseLostError, ValidationError } from "./errors.ts";
+import { Events } from "./events.ts";
+import type { LeasedItem } from "./items.ts";
+import { type QueueDefinition, untyped } from "./queue-definition.ts";
+import { exponential, type RetryPolicy } from "./retry-policy.ts";
+import { HandlerContext, type Outcome, retryAt, WorkItem } from "./work-item.ts";
+import type {
+  BatchHandler,
+  WorkerCounters,
+  WorkerEvents,
+  WorkerOptions,
+} from "./worker-options.ts";
+
+const BATCH_MAX = 1_000;
+const RECONNECT = { baseMs: 100, capMs: 10_000 };
+// Items that have been handled and whose end is not confirmed yet.
+const ENDING_MAX = 1_000;
+// After close gave up waiting: for giving items back.
+const GIVE_BACK_MS = 5_000;
+
+interface Run<T> {
+  readonly items: readonly WorkItem<T>[];
+  readonly context: HandlerContext;
+  /** Its items have been given back; what it does then counts no more. */
+  isAbandoned: boolean;
+}
+
+export class Worker<T = undefined> {
+  readonly events = new Events<WorkerEvents>();
+  readonly queueName: string;
+  readonly #client: QueratorClient;
+  readonly #definition: QueueDefinition<never, T>;
+  readonly #handler: BatchHandler<T>;
+  readonly #options: WorkerOptions;
+  readonly #batch: number;
+  readonly #concurrency: number;
+  readonly #prefetchMax: number;
+  readonly #retry: RetryPolicy;
+  readonly #counters = { leased: 0, completed: 0, retried: 0, dead: 0, failed: 0, lost: 0 };
+  // Leased, not begun.
+  #buffer: WorkItem<T>[] = [];
+  readonly #runs = new Set<Run<T>>();
+  #running = 0;
+  // Handled, their end under way.
+  #ending = 0;
+  // Of a handler, smoothed; nothing before the first.
+  #handlerMs: number | undefined;
+  // Of the last lease, when it came.
+  #leaseMs = 0;
+  // Wakes whoever waits for anything of the above to change.
+  #changed = Promise.withResolvers<void>();
+  readonly #leasing = new AbortController();
+  #closed: Promise<void> | undefined;
+
+  constructor(
+    client: QueratorClient,
+    queue: string | QueueDefinition<never, T>,
+    handler: BatchHandler<T>,
+    options: WorkerOptions & { readonly batch?: number | undefined } = {},
+  ) {
+    const { concurrency = 10, batch = 1, handleSignals = false } = options;
+    this.#concurrency = whole(concurrency, "concurrency", 1, 100_000);
+    this.#batch = whole(batch, "batch", 1, BATCH_MAX);
+    this.#prefetchMax = whole(options.prefetch ?? concurrency * batch, "prefetch", 0, 1e8);
+    this.#client = client;
+    this.#definition =
+      typeof queue === "string" ? (untyped(queue) as QueueDefinition<never, T>) : queue;
+    this.queueName = this.#definition.name;
+    this.#handler = handler;
+    this.#options = options;
+    this.#retry = options.retry ?? exponential();
+    if (options.handlerTimeout !== undefined) toMs(options.handlerTimeout, "handlerTimeout");
+    if (handleSignals) this.#handleSignals();
+    queueMicrotask(() => void this.#lease());
+  }
+
+  /** Calls a listener for each event of a name; answers what ends that. */
+  on<K extends keyof WorkerEvents>(
+    name: K,
+    listener: (event: WorkerEvents[K]) => void,
+  ): () => void {
+    return this.events.on(name, listener);
+  }
+
+  get counters(): WorkerCounters {
+    return { ...this.#counters, running: this.#running, buffered: this.#buffer.length };
+  }
+
+  /**
+   * Leases nothing more, gives back what no handler has begun, and waits for handlers. When the time has
+   * passed, their signals are aborted and their items given back. Always resolves, within 5 seconds more.
+   */
+  close({ timeoutMs }: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
+    const ms = timeoutMs ?? toMs(this.#options.closeTimeout ?? "30s", "closeTimeout");
+    this.#closed ??= this.#close(ms);
+    return this.#closed;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  // --- leasing ---
+
+  async #lease(): Promise<void> {
+    const { signal } = this.#leasing;
+    for (let failures = 0; !signal.aborted; ) {
+      const want = this.#want();
+      if (want <= 0) {
+        await this.#changed.promise;
+        continue;
+      }
+      try {
+        const { requestTimeout } = this.#options;
+        const items = await this.#client.lease(this.queueName, {
+          batchSize: want,
+          isShared: false,
+          requestTimeout,
+          signal,
+        });
+        failures = 0;
+        if (items.length > 0) await this.#take(items);
+        else if (this.#running === 0) this.events.emit("idle", undefined);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#report(error);
+        await sleep(fullJitter(RECONNECT, ++failures), signal).catch(() => undefined);
+      }
+    }
+  }
+
+  // How many items to lease: what handlers can begin at once, and what waits for them only a while.
+  #want(): number {
+    if (this.#ending >= ENDING_MAX + this.#concurrency) return 0;
+    const room = this.#concurrency * this.#batch;
+    const ahead = this.#running + this.#buffer.length;
+    return Math.min(room + this.#prefetch(room) - ahead, BATCH_MAX);
+  }
+
+  // An item that is leased ahead should be begun within a quarter of its lease.
+  #prefetch(room: number): number {
+    const handlerMs = this.#handlerMs;
+    if (handlerMs === undefined) return 0;
+    const turns = this.#leaseMs / 4 / Math.max(handlerMs, 0.01);
+    return Math.max(0, Math.min(this.#prefetchMax, Math.floor(room * (turns - 1))));
+  }
+
+  async #take(items: readonly LeasedItem[]): Promise<void> {
+    this.#counters.leased += items.length;
+    this.events.emit("leased", { items });
+    this.#leaseMs = Math.max(items[0]!.leaseDeadlineMs - this.#client.now(), 0);
+    for (const item of items) {
+      const decoded = this.#definition.decode(item);
+      if (decoded instanceof Promise) await this.#receive(item, decoded);
+      else if (decoded instanceof ValidationError) this.#refuse(item, decoded);
+      else this.#buffer.push(new WorkItem(item, decoded as T));
+    }
+    if (this.#leasing.signal.aborted) this.#giveBackBuffer();
+    else this.#begin();
+  }
+
+  async #receive(item: LeasedItem, decoding: Promise<T | ValidationError>): Promise<void> {
+    const decoded = await decoding;
+    if (decoded instanceof ValidationError) this.#refuse(item, decoded);
+    else this.#buffer.push(new WorkItem(item, decoded));
+  }
+
+  #refuse(item: LeasedItem, error: ValidationError): void {
+    this.#counters.failed++;
+    this.events.emit("failed", { item, error });
+    const { onInvalid } = this.#definition;
+    void this.#end(item, onInvalid === "dead" ? deadOf(error) : this.#judge(item, error));
+  }
+
+  // --- handling ---
+
+  #begin(): void {
+    while (this.#runs.size < this.#concurrency && this.#buffer.length > 0) {
+      // What is expected back by now is not begun: it is, or soon will be, somebody else's.
+      const items = this.#buffer.splice(0, this.#batch).filter((item) => {
+        if (item.leaseDeadlineMs > this.#client.now()) return true;
+        this.#lose(item);
+        return false;
+      });
+      if (items.length > 0) void this.#run(items);
+    }
+    this.#wake();
+  }
+
+  async #run(items: readonly WorkItem<T>[]): Promise<void> {
+    const context = new HandlerContext(items, () => this.#client.now());
+    const run: Run<T> = { items, context, isAbandoned: false };
+    this.#runs.add(run);
+    this.#running += items.length;
+    const from = performance.now();
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      await this.#handle(run);
+    } catch (error) {
+      failure = { error };
+    }
+    context.end();
+    const took = performance.now() - from;
+    this.#handlerMs = this.#handlerMs === undefined ? took : this.#handlerMs * 0.9 + took * 0.1;
+    this.#runs.delete(run);
+    this.#running -= items.length;
+    if (!run.isAbandoned) for (const item of items) this.#settle(item, failure);
+    this.#begin();
+  }
+
+  async #handle({ items, context }: Run<T>): Promise<void> {
+    const { handlerTimeout } = this.#options;
+    const handling = this.#handler(items, context);
+    if (handlerTimeout === undefined) {
+      await handling;
+      return;
+    }
+    const late = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => late.reject(context.abort("handler-timeout")),
+      toMs(handlerTimeout, "handlerTimeout"),
+    );
+    try {
+      await Promise.race([handling, late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  // What a handler has decided about an item counts also if it failed afterwards.
+  #settle(item: WorkItem<T>, failure: { readonly error: unknown } | undefined): void {
+    if (failure !== undefined && item.outcome === undefined) {
+      this.#counters.failed++;
+      this.events.emit("failed", { item, error: failure.error });
+      void this.#end(item, this.#judge(item, failure.error));
+    } else {
+      void this.#end(item, item.outcome ?? { kind: "complete" });
+    }
+  }
+
+  #judge(item: LeasedItem, error: unknown): Outcome {
+    try {
+      const decision = this.#retry({ attempts: item.attempts, error, item });
+      if (decision === "dead") return deadOf(error);
+      return { kind: "retry", when: { after: toMs(decision, "the wait of the retry policy") } };
+    } catch (policyError) {
+      this.#report(policyError);
+      return { kind: "retry", when: { after: RECONNECT.capMs } };
+    }
+  }
+
+  // --- ending ---
+
+  /** Never rejects. */
+  async #end(item: LeasedItem, outcome: Outcome): Promise<void> {
+    this.#ending++;
+    const { id, partition } = item;
+    try {
+      switch (outcome.kind) {
+        case "complete":
+          await this.#client.complete(this.queueName, item);
+          this.#counters.completed++;
+          this.events.emit("completed", { item });
+          break;
+        case "retry": {
+          const at = retryAt(outcome.when, this.#client.now());
+          await this.#client.retry(this.queueName, { id, partition, retryAt: at });
+          this.#counters.retried++;
+          this.events.emit("retried", { item, at });
+          break;
+        }
+        case "dead":
+          await this.#client.retry(this.queueName, { id, partition, dead: true });
+          this.#counters.dead++;
+          this.events.emit("dead", { item, reason: outcome.reason });
+      }
+    } catch (error) {
+      if (error instanceof LeaseLostError) this.#lose(item);
+      else this.#report(error);
+    }
+    this.#ending--;
+    this.#wake();
+  }
+
+  #lose(item: LeasedItem): void {
+    this.#counters.lost++;
+    this.events.emit("lost", { item });
+  }
+
+  #report(error: unknown): void {
+    if (this.events.emit("error", { error })) return;
+    console.error(`Querator worker of queue '${this.queueName}': ${(error as Error).message}`);
+  }
+
+  #wake(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+  }
+
+  // --- closing ---
+
+  async #close(timeoutMs: number): Promise<void> {
+    this.#leasing.abort();
+    this.#giveBackBuffer();
+    this.#wake();
+    await this.#ended(timeoutMs);
+    for (const run of this.#runs) {
+      run.isAbandoned = true;
+      run.context.abort("shutdown");
+      for (const item of run.items) void this.#end(item, item.outcome ?? BACK);
+    }
+    this.#runs.clear();
+    await this.#ended(GIVE_BACK_MS);
+    this.#stopSignals?.();
+  }
+
+  #giveBackBuffer(): void {
+    for (const item of this.#buffer.splice(0)) void this.#end(item, BACK);
+  }
+
+  // Resolves when nothing is in hand any more, or after a time.
+  async #ended(ms: number): Promise<void> {
+    let isOver = false;
+    const timer = setTimeout(() => {
+      isOver = true;
+      this.#wake();
+    }, ms);
+    while (!isOver && (this.#runs.size > 0 || this.#ending > 0)) await this.#changed.promise;
+    clearTimeout(timer);
+  }
+
+  #stopSignals: (() => void) | undefined;
+
+  #handleSignals(): void {
+    const { process } = globalThis as { process?: NodeJS.Process };
+    if (process === undefined) return;
+    const close = (): void => void this.close();
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, close);
+    this.#stopSignals = () => {
+      for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, close);
+    };
+  }
+}
+
+const BACK: Outcome = { kind: "retry", when: {} };
+
+function deadOf(error: unknown): Outcome {
+  return { kind: "dead", reason: error instanceof Error ? error.message : String(error) };
+}
+
+function whole(value: number, what: string, min: number, max: number): number {
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  const text = `${what} is invalid; got ${value}, it must be a whole number from ${min} to ${max}`;
+  throw new InvalidRequestError("invalid", text);
+}

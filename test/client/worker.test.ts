@@ -1,0 +1,295 @@
+// The worker and the loop over a queue, against a real server with virtual time.
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import {
+  exponential,
+  fixed,
+  HandlerAborted,
+  QueratorClient,
+  type Worker,
+  type WorkItem,
+} from "@querator/client";
+import { startTestServer, type TestServer } from "../../src/testing.ts";
+import { LOSE_REQUEST, PASS, proxyOf } from "./proxy.ts";
+import { clientOf } from "./setup.ts";
+
+async function setup(t: TestContext): Promise<TestServer> {
+  const server = await startTestServer({ queues: ["dead"] });
+  t.after(() => server.stop());
+  const times = { leaseTimeout: "1m", expireTimeout: "24h" };
+  await server.client.queues.create({ queueName: "jobs", deadQueue: "dead", ...times });
+  return server;
+}
+
+function closing<T>(t: TestContext, worker: Worker<T>): Worker<T> {
+  t.after(() => worker.close({ timeoutMs: 0 }));
+  return worker;
+}
+
+const many = (count: number) => Array.from({ length: count }, (_, i) => ({ payload: String(i) }));
+
+test("returning completes, throwing retries, and items may say what becomes of them", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  await client.produce("jobs", [
+    { payload: "fine" },
+    { payload: "throws" },
+    { payload: "later" },
+    { payload: "hopeless" },
+  ]);
+  const seen: string[] = [];
+  const handle = (item: WorkItem): void => {
+    seen.push(`${item.text} ${item.attempts}`);
+    if (item.attempts > 1) return;
+    if (item.text === "throws") throw new Error("no luck");
+    if (item.text === "later") item.retry({ after: "1h" });
+    if (item.text === "hopeless") item.dead("cannot be done");
+  };
+  const worker = closing(t, client.worker("jobs", handle, { retry: fixed("5m") }));
+  const failed = worker.events.once("failed");
+  const dead = worker.events.once("dead");
+  await server.drain(["jobs"]);
+  assert.match(String((await failed).error), /no luck/);
+  assert.equal((await dead).reason, "cannot be done");
+  assert.equal((await client.stats("jobs")).scheduled, 2);
+  assert.equal((await client.stats("dead")).total, 1);
+  await server.clock.advance("5m1s");
+  await server.waitFor(() => seen.includes("throws 2"));
+  assert.ok(!seen.includes("later 2"));
+  await server.clock.advance("1h");
+  await server.waitFor(() => worker.counters.completed === 3);
+  const { leased, completed, retried, failed: failures, dead: letters } = worker.counters;
+  assert.deepEqual([leased, completed, retried, failures, letters], [6, 3, 2, 1, 1]);
+});
+
+test("policies give up after as many attempts as they are told", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  await client.produce("jobs", {});
+  const fail = (): never => {
+    throw new Error("never works");
+  };
+  const worker = closing(t, client.worker("jobs", fail, { retry: fixed(0, { max: 3 }) }));
+  const { reason } = await worker.events.once("dead");
+  assert.equal(reason, "never works");
+  assert.equal(worker.counters.failed, 3);
+  const item = {} as never;
+  const policy = exponential({ base: "1s", cap: "10s", jitter: false, max: 6 });
+  const waits = [1, 2, 3, 4, 5, 6].map((attempts) => policy({ attempts, error: undefined, item }));
+  assert.deepEqual(waits, [1_000, 2_000, 4_000, 8_000, 10_000, "dead"]);
+});
+
+test("no more handlers run at the same time than allowed, and those that are allowed do", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  await client.produce("jobs", many(20));
+  let running = 0;
+  let most = 0;
+  const go = Promise.withResolvers<void>();
+  const handle = async (): Promise<void> => {
+    most = Math.max(most, ++running);
+    await go.promise;
+    running--;
+  };
+  const worker = closing(t, client.worker("jobs", handle, { concurrency: 4 }));
+  await server.waitFor(() => running === 4);
+  // Nothing is known yet of how long handlers take: nothing is leased ahead.
+  assert.equal((await client.stats("jobs")).totalLeased, 4);
+  go.resolve();
+  await server.drain(["jobs"]);
+  assert.equal(most, 4);
+  assert.equal(worker.counters.completed, 20);
+});
+
+test("a batch handler gets several items, each with an outcome of its own", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  await client.produce("jobs", many(10));
+  const sizes: number[] = [];
+  const handle = (items: readonly WorkItem[]): void => {
+    sizes.push(items.length);
+    for (const item of items) {
+      if (item.text === "3") item.dead("three");
+      if (item.text === "4") item.complete();
+    }
+    if (items[0]!.attempts === 1) throw new Error("the others");
+  };
+  const options = { batch: 10, concurrency: 1, retry: fixed(0) };
+  const worker = closing(t, client.worker("jobs", handle, options));
+  await server.drain(["jobs"]);
+  await server.waitFor(() => worker.counters.completed === 9);
+  assert.equal(sizes[0], 10);
+  assert.equal(worker.counters.failed, 8);
+  assert.equal(worker.counters.dead, 1);
+});
+
+test("the signal fires when the lease ends, with a reason, and the end of the item is lost", async (t) => {
+  const server = await setup(t);
+  await server.client.queues.update("jobs", { leaseTimeout: "50ms" });
+  // The server's time stands, so that nobody else is given the item in between.
+  const reason = Promise.withResolvers<unknown>();
+  await server.client.produce("jobs", {});
+  const client = clientOf(t, server.url);
+  let count = 0;
+  const worker = closing(
+    t,
+    client.worker("jobs", async (_, { signal, leaseDeadline }) => {
+      if (++count > 1) return;
+      assert.ok(leaseDeadline > new Date(0));
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      reason.resolve(signal.reason);
+      await server.waitFor(async () => (await client.stats("jobs")).totalLeased === 0);
+    }),
+  );
+  const aborted = (await reason.promise) as HandlerAborted;
+  assert.ok(aborted instanceof HandlerAborted);
+  assert.equal(aborted.code, "lease-ended");
+  await server.waitFor(() => worker.counters.lost === 1);
+});
+
+test("a handler that takes too long has failed", async (t) => {
+  const { client } = await setup(t);
+  await client.produce("jobs", {});
+  const codes: string[] = [];
+  const handle = (_: WorkItem, { signal }: { signal: AbortSignal }): Promise<void> =>
+    new Promise(() => {
+      signal.addEventListener("abort", () => codes.push((signal.reason as HandlerAborted).code));
+    });
+  const options = { handlerTimeout: "20ms", retry: fixed(0, { max: 1 }) };
+  const worker = closing(t, client.worker("jobs", handle, options));
+  const { reason } = await worker.events.once("dead");
+  assert.match(reason, /longer than handlerTimeout/);
+  assert.deepEqual(codes, ["handler-timeout"]);
+});
+
+test("close leases nothing more, waits for handlers and gives back what was not begun", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  await client.produce("jobs", many(3));
+  const begun = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  const worker = client.worker(
+    "jobs",
+    async () => {
+      begun.resolve();
+      await go.promise;
+    },
+    { concurrency: 1 },
+  );
+  await begun.promise;
+  const closed = worker.close();
+  go.resolve();
+  await closed;
+  assert.equal(worker.counters.completed, 1);
+  const { total, totalLeased } = await client.stats("jobs");
+  assert.deepEqual([total, totalLeased], [2, 0]);
+});
+
+test("close gives back what handlers do not end in time, and always resolves", async (t) => {
+  const { client } = await setup(t);
+  await client.produce("jobs", many(2));
+  const signals: AbortSignal[] = [];
+  const both = Promise.withResolvers<void>();
+  const worker = client.worker("jobs", (_, { signal }) => {
+    if (signals.push(signal) === 2) both.resolve();
+    return new Promise(() => undefined);
+  });
+  await both.promise;
+  await worker.close({ timeoutMs: 1 });
+  assert.ok(signals.every(({ reason }) => (reason as HandlerAborted).code === "shutdown"));
+  const { total, totalLeased } = await client.stats("jobs");
+  assert.deepEqual([total, totalLeased], [2, 0]);
+});
+
+test("a worker closes at the end of its block", async (t) => {
+  const server = await setup(t);
+  await server.client.produce("jobs", {});
+  {
+    await using worker = server.client.worker("jobs", () => undefined);
+    await worker.events.once("leased");
+  }
+  assert.equal((await server.client.stats("jobs")).total, 0);
+});
+
+test("a worker goes on when its server comes back", async (t) => {
+  const server = await setup(t);
+  const proxy = await proxyOf(t, server.url);
+  let isAway = true;
+  proxy.treat = () => (isAway ? LOSE_REQUEST : PASS);
+  const client = clientOf(t, proxy.url, { retry: { attemptsMax: 1 } });
+  const worker = closing(
+    t,
+    client.worker("jobs", () => undefined),
+  );
+  await worker.events.once("error");
+  isAway = false;
+  await server.client.produce("jobs", {});
+  await worker.events.once("completed");
+});
+
+test("a worker of a queue with several partitions takes from all of them", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  const times = { leaseTimeout: "1m", expireTimeout: "24h" };
+  await client.queues.create({ queueName: "wide", requestedPartitions: 4, ...times });
+  for (const item of many(40)) await client.produce("wide", item);
+  const partitions = new Set<number>();
+  closing(
+    t,
+    client.worker("wide", ({ partition }) => partitions.add(partition)),
+  );
+  await server.drain(["wide"]);
+  assert.equal(partitions.size, 4);
+});
+
+test("a worker says when it is idle", async (t) => {
+  const { client } = await setup(t);
+  const options = { requestTimeout: "20ms" };
+  await closing(
+    t,
+    client.worker("jobs", () => undefined, options),
+  ).events.once("idle");
+});
+
+test("options that make no sense are refused at once", () => {
+  const client = new QueratorClient({ url: "http://localhost:1" });
+  const refuse = (options: object, text: RegExp): void => {
+    assert.throws(() => client.worker("jobs", () => undefined, options), text);
+  };
+  refuse({ concurrency: 0 }, /concurrency is invalid; got 0/);
+  refuse({ batch: 1_001 }, /batch is invalid/);
+  refuse({ prefetch: -1 }, /prefetch is invalid/);
+  refuse({ handlerTimeout: "a while" }, /handlerTimeout is invalid/);
+});
+
+// --- consume ---
+
+test("a loop completes what it goes on from, and gives back what it is left with", async (t) => {
+  const { client } = await setup(t);
+  await client.produce("jobs", many(5));
+  const seen: string[] = [];
+  for await (const item of client.consume("jobs", { batchSize: 3 })) {
+    seen.push(item.text);
+    if (item.text === "0") await item.retry({ after: "1h" });
+    if (item.text === "1") break;
+  }
+  assert.deepEqual(seen, ["0", "1"]);
+  const { total, totalLeased, scheduled } = await client.stats("jobs");
+  assert.deepEqual([total, totalLeased, scheduled], [4, 0, 1]);
+});
+
+test("a loop ends with its signal", async (t) => {
+  const { client } = await setup(t);
+  await client.produce("jobs", {});
+  const controller = new AbortController();
+  const { signal } = controller;
+  const loop = async (): Promise<void> => {
+    for await (const item of client.consume("jobs", { signal })) {
+      await item.complete();
+      controller.abort(new Error("enough"));
+    }
+  };
+  await assert.rejects(loop(), /^Error: enough$/);
+  assert.equal((await client.stats("jobs")).total, 0);
+});
