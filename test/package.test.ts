@@ -2,10 +2,11 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { checkPackage, createPackageFromTarballData, type Problem } from "@arethetypeswrong/core";
 import { publint } from "publint";
 import { temporaryDirectory } from "./support/server.ts";
 import { ServerProcess } from "./support/server-process.ts";
@@ -36,6 +37,13 @@ function unpack(archive: string, into: string): void {
 
 function run(program: string): string {
   return execFileSync(process.execPath, [program], { encoding: "utf8" });
+}
+
+// Both are ES modules only, which every Node that they support can also `require`; and of what came before
+// `exports` there is no Node left that they support.
+function isIntended(problem: Problem): boolean {
+  if (problem.kind === "CJSResolvesToESM") return true;
+  return problem.kind === "NoResolution" && problem.resolutionKind === "node10";
 }
 
 test("the packed packages run, and can be imported", async (t) => {
@@ -123,6 +131,15 @@ test("the packed packages run, and can be imported", async (t) => {
   for (const pkgDir of [clientTarget, target]) {
     const { messages } = await publint({ pkgDir, strict: true });
     assert.deepEqual(messages, []);
+  }
+  for (const { filename } of [client, manifest]) {
+    const archive = createPackageFromTarballData(new Uint8Array(readFileSync(join(dir, filename))));
+    const result = await checkPackage(archive);
+    assert.ok(result.types !== false, "it has types");
+    assert.deepEqual(
+      result.problems.filter((problem) => !isIntended(problem)),
+      [],
+    );
   }
 
   // Types resolve for a program of either kind.

@@ -55,7 +55,9 @@ test("returning completes, throwing retries, and items may say what becomes of t
   assert.equal((await client.stats("jobs")).scheduled, 2);
   assert.equal((await client.stats("dead")).total, 1);
   await server.clock.advance("5m1s");
-  await server.waitFor(() => seen.includes("throws 2"));
+  // Completed, not only seen: its lease would end with the next step of time.
+  await server.waitFor(() => worker.counters.completed === 2);
+  assert.ok(seen.includes("throws 2"));
   assert.ok(!seen.includes("later 2"));
   await server.clock.advance("1h");
   await server.waitFor(() => worker.counters.completed === 3);
