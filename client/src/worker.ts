@@ -6,7 +6,7 @@
 import { fullJitter, sleep } from "./backoff.ts";
 import type { QueratorClient } from "./client.ts";
 import { toMs } from "./duration.ts";
-import { InvalidRequestError, LeaseLostError, ValidationError } from "./errors.ts";
+import { ClosedError, InvalidRequestError, LeaseLostError, ValidationError } from "./errors.ts";
 import { Events } from "./events.ts";
 import type { LeasedItem } from "./items.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
@@ -132,6 +132,8 @@ export class Worker<T = undefined> {
       } catch (error) {
         if (signal.aborted) return;
         this.#report(error);
+        // Nothing can be leased or ended any more.
+        if (error instanceof ClosedError) return void this.close({ timeoutMs: 0 });
         await sleep(fullJitter(RECONNECT, ++failures), signal).catch(() => undefined);
       }
     }

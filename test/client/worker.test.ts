@@ -1,8 +1,12 @@
 // The worker and the loop over a queue, against a real server with virtual time.
 
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import {
+  ClosedError,
   exponential,
   fixed,
   HandlerAborted,
@@ -102,6 +106,84 @@ test("no more handlers run at the same time than allowed, and those that are all
   await server.drain(["jobs"]);
   assert.equal(most, 4);
   assert.equal(worker.counters.completed, 20);
+});
+
+test("quick handlers let a worker lease ahead, up to what it is told", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  await client.produce("jobs", many(30));
+  const sizes: number[] = [];
+  const options = { concurrency: 1, prefetch: 5 };
+  const worker = closing(
+    t,
+    client.worker("jobs", () => undefined, options),
+  );
+  worker.on("leased", ({ items }) => sizes.push(items.length));
+  await server.drain(["jobs"]);
+  assert.equal(sizes[0], 1);
+  assert.equal(Math.max(...sizes), 6);
+});
+
+test("what was leased ahead is not begun when its lease has ended", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  await client.produce("jobs", many(7));
+  const blocked = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  const begun: string[] = [];
+  const handle = async ({ text, attempts }: WorkItem): Promise<void> => {
+    begun.push(`${text} ${attempts}`);
+    if (text !== "1" || attempts > 1) return;
+    blocked.resolve();
+    await go.promise;
+  };
+  const options = { concurrency: 1, prefetch: 5 };
+  const worker = closing(t, client.worker("jobs", handle, options));
+  await blocked.promise;
+  await server.waitFor(() => worker.counters.buffered === 5 && worker.counters.completed === 1);
+  await server.clock.advance("2m");
+  go.resolve();
+  await server.drain(["jobs"]);
+  assert.deepEqual(begun.slice(0, 2), ["0 1", "1 1"]);
+  assert.deepEqual(begun.slice(2).sort(), ["1 2", "2 2", "3 2", "4 2", "5 2", "6 2"]);
+  assert.equal(worker.counters.lost, 6);
+});
+
+test("a worker whose client was closed says so and ends", async (t) => {
+  const server = await setup(t);
+  const client = new QueratorClient({ url: server.url });
+  const worker = client.worker("jobs", () => undefined);
+  const failure = worker.events.once("error");
+  await server.waitFor(async () => {
+    const { logicalQueues } = await server.client.stats("jobs");
+    return logicalQueues[0]!.leaseWaiting === 1;
+  });
+  await client.close();
+  assert.ok((await failure).error instanceof ClosedError);
+  await worker.close();
+});
+
+test("a signal closes a worker, and the program ends by itself", async (t) => {
+  const server = await setup(t);
+  await server.client.produce("jobs", {});
+  const program = `
+    import { QueratorClient } from "@querator/client";
+    const client = new QueratorClient({ url: ${JSON.stringify(server.url)} });
+    const worker = client.worker("jobs", async () => {
+      console.log("begun");
+      await new Promise((resolve) => process.once("SIGTERM", resolve));
+    }, { handleSignals: true });
+  `;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
+    stdio: ["ignore", "pipe", "inherit"],
+    cwd: fileURLToPath(new URL("../..", import.meta.url)),
+  });
+  t.after(() => child.kill("SIGKILL"));
+  await once(child.stdout, "data");
+  child.kill("SIGTERM");
+  const [code, signal] = await once(child, "exit");
+  assert.deepEqual([code, signal], [0, null]);
+  assert.equal((await server.client.stats("jobs")).total, 0);
 });
 
 test("a batch handler gets several items, each with an outcome of its own", async (t) => {
