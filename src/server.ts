@@ -255,6 +255,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
 // ended all the same.
 async function release({ queues, pool, shard }: Parts): Promise<void> {
   const failures: unknown[] = [];
+  shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
   for (const end of [
     () => pool?.refuse(),
     () => queues?.close(),
