@@ -100,9 +100,9 @@ export class DeadLetters {
   }
 
   /**
-   * Moves what consumers gave up, and does what else their retries ask. Into another storage only in
-   * two steps: once an item is condemned the request is answered, for then it goes there some day,
-   * also after a crash, when nobody knows of the request any more.
+   * Moves what consumers gave up, and does what else their retries ask. Into another storage in two
+   * steps: once an item is condemned it goes there some day, also after a crash, when nobody knows of
+   * the request any more. So the request has succeeded then, whatever becomes of the second step.
    */
   async buryRetried(
     partition: Partition,
@@ -124,12 +124,28 @@ export class DeadLetters {
       dead.push(...retryItems(part, request, rules, isApart ? "condemn" : "remove"));
     }
     if (isApart) {
-      await this.#commits.commit([part]);
+      await this.#condemn(part, dead, rules);
       return;
     }
     const letters = await this.#readLetters(partition, "items", dead, Number.POSITIVE_INFINITY);
     if (letters === undefined) this.#commits.refuse(part, retryLater(MESSAGES.internalRetry));
     else await this.#send(part, letters, rules);
+  }
+
+  async #condemn(part: PartitionBatch, dead: readonly Item[], rules: QueueRules): Promise<void> {
+    part.finish();
+    if (part.touched) {
+      try {
+        await this.#commits.write(part.of.storage, [part]);
+      } catch (error) {
+        this.#commits.failed([part], error);
+        return;
+      }
+      this.#commits.follow([part]);
+      const dues = dead.map((item): Due => ({ at: part.now, seq: item.seq, item }));
+      await this.buryScheduled(part.of, dues, rules);
+    }
+    await this.#commits.serve(part);
   }
 
   /** Removes what has expired under the expiry that is due first; answers whether it could. */
