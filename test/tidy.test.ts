@@ -109,7 +109,15 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
   [
     /(?<!\.)\bsetTimeout\b|\bsetInterval\b/,
     "use clock.wakeAt",
-    ["clock.ts", "http/listen.ts", "server.ts", "storage/sqlite-file.ts", "cli/server.ts"],
+    [
+      "clock.ts",
+      "http/listen.ts",
+      "server.ts",
+      "storage/sqlite-file.ts",
+      "storage/postgres-connection.ts",
+      "storage/postgres-owner.ts",
+      "cli/server.ts",
+    ],
   ],
   [
     /\bsetImmediate\b/,
