@@ -24,7 +24,9 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["log.ts", []],
   ["names.ts", ["errors.ts"]],
   ["config-section.ts", []],
-  ["config.ts", ["clock.ts", "config-section.ts", "duration.ts", "limits.ts", "log.ts"]],
+  ["config-postgres.ts", ["config-section.ts"]],
+  ["config-storages.ts", ["clock.ts", "config-section.ts", "config-postgres.ts", "duration.ts"]],
+  ["config.ts", ["config-section.ts", "config-storages.ts", "limits.ts", "log.ts"]],
   ["storage/", BASE],
   ["queue/", ["storage/storage.ts", "log.ts", ...BASE]],
   ["timers.ts", ["clock.ts"]],
@@ -87,7 +89,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
     ],
   ],
   ["index.ts", ["server.ts", "config.ts", "config-section.ts", ...VALUES]],
-  ["cli/", ["server.ts", "config.ts", ...VALUES]],
+  ["cli/", ["server.ts", "config", "storage/postgres", ...VALUES]],
   ["main.ts", ["cli/", "config-section.ts", "version.ts"]],
 ];
 

@@ -15,7 +15,12 @@ const ANSWER_MS_MAX = 25_000;
 const KEEP_ALIVE_SECONDS = 5;
 
 /** How to reach a database, as `pg` has it. */
-export type Target = pg.ClientConfig;
+export interface Target extends pg.ClientConfig {
+  /** Whether to go on without TLS if the server has none; false by default. */
+  readonly isTlsOptional?: boolean;
+}
+
+const NO_TLS = "The server does not support SSL connections";
 
 /** One row, by the order of its columns. */
 export type Row = readonly (string | null)[];
@@ -99,7 +104,18 @@ export class Connection {
   }
 
   async #connect(): Promise<Session> {
-    const { target, schema, applicationName, settings = {} } = this.#options;
+    const { isTlsOptional = false, ...target } = this.#options.target;
+    try {
+      return await this.#connectTo(target);
+    } catch (error) {
+      const isRefused = (error as Error).message.includes(NO_TLS);
+      if (!isTlsOptional || !isRefused) throw error;
+      return this.#connectTo({ ...target, ssl: false });
+    }
+  }
+
+  async #connectTo(target: pg.ClientConfig): Promise<Session> {
+    const { schema, applicationName, settings = {} } = this.#options;
     const client = new pg.Client({
       ...target,
       application_name: applicationName,

@@ -18,7 +18,7 @@ import { NO_ANSWER, NOT_OWNER, PostgresError, ROW_MOVED } from "./postgres-error
 import { type Ownership, settle, takeOwnership } from "./postgres-owner.ts";
 import { type Block, blockOf, planCommit } from "./postgres-plan.ts";
 import { blockOfRow, headerOfRow, itemRowOf, scheduledHeaderOf } from "./postgres-rows.ts";
-import { migrate } from "./postgres-schema.ts";
+import { migrate, pendingSql } from "./postgres-schema.ts";
 import type { Of } from "./postgres-sql.ts";
 import * as sql from "./postgres-sql.ts";
 import { bytea, byteas, bytesOf, int8s, textOf } from "./postgres-values.ts";
@@ -32,6 +32,7 @@ import {
   type ReadOptions,
   recordBytes,
   type Storage,
+  StorageTaken,
   type StoredItem,
   type StoredPartition,
 } from "./storage.ts";
@@ -62,8 +63,8 @@ export interface PostgresOptions {
 
 /**
  * Opens a schema, and makes it if need be.
- * Rejects with a PostgresError whose message says what is wrong and what to do; with the code
- * NOT_OWNER while another server owns the schema.
+ * Rejects with a PostgresError whose message says what is wrong and what to do, and with StorageTaken
+ * while another server owns the schema.
  */
 export async function openPostgresStorage(options: PostgresOptions): Promise<Storage> {
   const { target, schema, connectionsMax } = options;
@@ -80,7 +81,24 @@ export async function openPostgresStorage(options: PostgresOptions): Promise<Sto
     return storage;
   } catch (error) {
     await Promise.all(connections.map((each) => each.close()));
-    throw error;
+    const isTaken = error instanceof PostgresError && error.code === NOT_OWNER;
+    throw isTaken ? new StorageTaken(error.message, { cause: error }) : error;
+  }
+}
+
+/** Brings a schema up to date, unless it is only asked for; answers the SQL, "" if there is none to run. */
+export async function migratePostgres(
+  target: Target,
+  schema: string,
+  dryRun: boolean,
+): Promise<string> {
+  const connection = new Connection({ target, schema, applicationName: "querator" });
+  try {
+    const sql = await pendingSql(connection, schema);
+    if (!dryRun) await migrate(connection, schema);
+    return sql;
+  } finally {
+    await connection.close();
   }
 }
 
