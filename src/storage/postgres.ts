@@ -6,7 +6,7 @@
 
 import { hostname } from "node:os";
 import pg from "pg";
-import { type ItemHeader, type ItemRow, itemOf, itemOfHeader, itemsOfHeader } from "./item-rows.ts";
+import { type ItemHeader, itemOf, itemOfHeader, itemsOfHeader } from "./item-rows.ts";
 import {
   Connection,
   placeOf,
@@ -16,6 +16,7 @@ import {
 } from "./postgres-connection.ts";
 import { NO_ANSWER, NOT_OWNER, PostgresError, ROW_MOVED } from "./postgres-errors.ts";
 import { type Ownership, settle, takeOwnership } from "./postgres-owner.ts";
+import { type Pages, readBlockItems, readScheduledItems } from "./postgres-pages.ts";
 import { type Block, blockOf, planCommit } from "./postgres-plan.ts";
 import { blockOfRow, headerOfRow, itemRowOf, scheduledHeaderOf } from "./postgres-rows.ts";
 import { migrate, pendingSql } from "./postgres-schema.ts";
@@ -30,7 +31,6 @@ import {
   type PartitionChanges,
   type PartitionState,
   type ReadOptions,
-  recordBytes,
   type Storage,
   StorageTaken,
   type StoredItem,
@@ -45,11 +45,6 @@ const TABLES_OF_A_PARTITION = [
   "sources",
   "removed",
 ] as const;
-
-// Rows that one page of a longer read has.
-const PAGE = 64;
-// A Number that is larger than any bigint; reads that go on to the end name it.
-const NUMBER_MAX = Number.MAX_SAFE_INTEGER;
 
 export interface PostgresOptions {
   readonly name: string;
@@ -116,6 +111,7 @@ class PostgresStorage implements Storage {
   readonly #options: PostgresOptions;
   readonly #connections: Connections;
   readonly #removed = new RemovedRows();
+  readonly #pages: Pages;
   // Where the rows of partitions are that memory knows as storage has them; those that are not in
   // it are read before they are used.
   readonly #places = new Map<number, string>();
@@ -134,6 +130,12 @@ class PostgresStorage implements Storage {
     this.location = `postgres:${place}/${options.schema}`;
     this.#options = options;
     this.#connections = connections;
+    this.#pages = {
+      read: (statement) => this.#read(statement),
+      removed: (key) => this.#removed.snapshot(key),
+      block: (row) => blockOf(blockOfRow(row)) ?? damaged(this.location, `items from ${row[0]}`),
+      item: (row) => itemOf(itemRowOf(row)) ?? damaged(this.location, `scheduled item ${row[0]}`),
+    };
   }
 
   async own(): Promise<void> {
@@ -180,11 +182,11 @@ class PostgresStorage implements Storage {
     const planned = await planCommit(changes, this.#removed, {
       blocks: async (places) => {
         const [rows] = await commits.run([sql.blocksAt(places)]);
-        return rows!.map((row): Of<Block> => [Number(row[0]), this.#block(row.slice(1), row[0])]);
+        return rows!.map((row): Of<Block> => [Number(row[0]), this.#pages.block(row.slice(1))]);
       },
       scheduled: async (places) => {
         const [rows] = await commits.run([sql.scheduledAt(places)]);
-        return rows!.map((row) => [Number(row[0]), this.#item(itemRowOf(row.slice(1)))]);
+        return rows!.map((row) => [Number(row[0]), this.#pages.item(row.slice(1))]);
       },
     });
     const counters = changes.map(({ partition, counters }) => ({
@@ -356,71 +358,9 @@ class PostgresStorage implements Storage {
     table: ItemTable,
     options: ReadOptions,
   ): Promise<readonly StoredItem[]> {
-    const { limit, bytesMax } = options;
-    const items: StoredItem[] = [];
-    let bytes = 0;
-    let from = options.from;
-    while (limit > items.length) {
-      const rest = { ...options, from, limit: limit - items.length, bytesMax: bytesMax - bytes };
-      const page =
-        table === "items" ? await this.#blockPage(key, rest) : await this.#scheduledPage(key, rest);
-      for (const item of page.items) {
-        items.push(item);
-        bytes += recordBytes(item.record);
-        if (items.length >= limit || bytes >= bytesMax) return items;
-      }
-      if (page.next === undefined) return items;
-      from = page.next;
-    }
-    return items;
-  }
-
-  // Some blocks from an item on, and where to go on if there may be more.
-  async #blockPage(
-    key: number,
-    { from, before, limit, bytesMax, records }: ReadOptions,
-  ): Promise<{ readonly items: readonly StoredItem[]; readonly next: number | undefined }> {
+    if (table === "scheduled") return readScheduledItems(this.#pages, key, options);
     await this.#know([key]);
-    const removed = this.#removed.snapshot(key);
-    const range = `FROM items WHERE partition = $1 AND first > $2::int8 - 128 AND last >= $2
-      AND first < $3 ORDER BY first LIMIT $4`;
-    const values = [key, from, before, Math.min(limit, PAGE)];
-    const rows = await this.#read(
-      records
-        ? {
-            text: `SELECT ${sql.BLOCK_SQL} FROM (SELECT *, sum(octet_length(payloads)) OVER
-                (ORDER BY first ROWS UNBOUNDED PRECEDING) - octet_length(payloads) AS before
-              FROM (SELECT * ${range}) a) b WHERE before < $5 ORDER BY first`,
-            values: [...values, Math.min(bytesMax, NUMBER_MAX)],
-          }
-        : { text: `SELECT ${sql.BLOCK_HEADER_SQL} ${range}`, values },
-    );
-    const items: StoredItem[] = [];
-    for (const row of rows) {
-      const all = records ? this.#block(row, key).items : itemsOfHeader(headerOfRow(row));
-      for (const item of all) {
-        const isWanted = item.seq >= from && item.seq < before && !removed.has(item.seq);
-        if (isWanted) items.push(item);
-      }
-    }
-    const last = rows.at(-1);
-    return { items, next: last === undefined ? undefined : Number(last[1]) + 1 };
-  }
-
-  async #scheduledPage(
-    key: number,
-    { from, before, limit, records }: ReadOptions,
-  ): Promise<{ readonly items: readonly StoredItem[]; readonly next: number | undefined }> {
-    const rows = await this.#read({
-      text: `SELECT ${records ? sql.SCHEDULED_SQL : sql.SCHEDULED_HEADER_SQL} FROM scheduled
-        WHERE partition = $1 AND seq >= $2 AND seq < $3 ORDER BY seq LIMIT $4`,
-      values: [key, from, before, Math.min(limit, PAGE)],
-    });
-    const items = rows.map((row) =>
-      records ? this.#item(itemRowOf(row)) : itemOfHeader(scheduledHeaderOf(row)),
-    );
-    const last = items.at(-1);
-    return { items, next: last === undefined ? undefined : last.seq + 1 };
+    return readBlockItems(this.#pages, key, options);
   }
 
   async readScheduled(key: number, limit: number): Promise<readonly StoredItem[]> {
@@ -543,22 +483,14 @@ class PostgresStorage implements Storage {
     const [rows] = await connection.run([statement]);
     return rows!;
   }
-
-  #block(row: Row, key: number | string | null | undefined): Block {
-    return blockOf(blockOfRow(row)) ?? this.#damaged(`items from ${row[0]} of partition ${key}`);
-  }
-
-  #item(row: ItemRow): StoredItem {
-    return itemOf(row) ?? this.#damaged(`scheduled item ${row[0]}`);
-  }
-
-  // What was read is not what was written: it must not be served.
-  #damaged(what: string): never {
-    throw new Error(`'${this.location}' is damaged (${what}); restore it from a backup`);
-  }
 }
 
 // Whether the server has said that a transaction failed; else nobody knows what became of it.
 function isRefused({ code }: PostgresError): boolean {
   return /^[0-9A-Z]{5}$/.test(code) && !/^(08|57P)/.test(code) && code !== NO_ANSWER;
+}
+
+// What was read is not what was written: it must not be served.
+function damaged(location: string, what: string): never {
+  throw new Error(`'${location}' is damaged (${what}); restore it from a backup`);
 }
