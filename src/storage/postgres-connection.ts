@@ -162,12 +162,6 @@ export class Connection {
     }
   }
 
-  /** The process of the server that this connection talks to; undefined if there is none. */
-  async processId(): Promise<number | undefined> {
-    const session = await this.#session?.catch(() => undefined);
-    return (session?.client as { processID?: number } | undefined)?.processID;
-  }
-
   async close(): Promise<void> {
     this.#isClosed = true;
     const session = await this.#session?.catch(() => undefined);

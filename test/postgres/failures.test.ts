@@ -123,3 +123,25 @@ test("migrate --dry-run prints SQL that makes the tables, and makes none", async
   await (await open(url)).close();
   await drop();
 });
+
+test("a table of partitions that was rewritten behind its back stops no commit", async () => {
+  const { url, drop } = await postgres.createDatabase();
+  const storage = await open(url);
+  const made = ["a", "b"].map((queue, number) => ({
+    queue,
+    number,
+    idPrefix: queue.repeat(18),
+    createdAt: 1,
+  }));
+  const [key, other] = await storage.createPartitions(made);
+  const counters = { head: 1, tail: 2, total: 1, scheduled: 0, createdSum: 0 };
+  await storage.commit([changes(key!, { counters, adds: [item(1)] })]);
+  await queryOnce(url, `DELETE FROM querator.partitions WHERE key = ${other}`);
+  await queryOnce(url, "VACUUM FULL querator.partitions");
+  const places = "SELECT ctid::text FROM querator.partitions";
+  assert.deepEqual(await queryOnce(url, places), [{ ctid: "(0,1)" }]);
+  await storage.commit([changes(key!, { counters: { ...counters, tail: 3 }, adds: [item(2)] })]);
+  assert.equal((await storage.loadPartition(key!)).counters.tail, 3);
+  await storage.close();
+  await drop();
+});
