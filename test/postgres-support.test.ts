@@ -7,7 +7,13 @@ import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { describe, test } from "node:test";
 import pg from "pg";
-import { createDatabase, queryOnce, startPostgres, testDatabase } from "./support/postgres.ts";
+import {
+  createDatabase,
+  type Postgres,
+  queryOnce,
+  startPostgres,
+  testDatabase,
+} from "./support/postgres.ts";
 
 describe("PostgreSQL for tests", { concurrency: true }, () => {
   test("keeps what is committed when it is restarted and when it is killed", async () => {
@@ -50,6 +56,7 @@ describe("PostgreSQL for tests", { concurrency: true }, () => {
 
   test("has a synchronous standby that holds every commit when it is promoted", async () => {
     const primary = await startPostgres();
+    let promoted: Postgres | undefined;
     try {
       await primary.query("CREATE TABLE kept (n int)");
       const standby = await primary.startStandby();
@@ -57,11 +64,14 @@ describe("PostgreSQL for tests", { concurrency: true }, () => {
       await assert.rejects(standby.query("INSERT INTO kept VALUES (2)"), /read-only transaction/);
       await primary.kill();
       await standby.promote();
+      promoted = standby;
+      await primary.stop();
       await standby.query("INSERT INTO kept VALUES (3)");
       const kept = await standby.query("SELECT n FROM kept ORDER BY n");
       assert.deepEqual(kept, [{ n: 1 }, { n: 3 }]);
     } finally {
       await primary.stop();
+      await promoted?.stop();
     }
   });
 

@@ -126,7 +126,9 @@ export class Postgres {
   readonly #binaries: PostgresBinaries;
   readonly #options: PostgresOptions;
   readonly #guard: ChildProcess;
-  readonly #followers: Postgres[] = [];
+  readonly #followers = new Set<Postgres>();
+  #follows: Postgres | undefined;
+  #standbys = 0;
   #child: ChildProcess | undefined;
   #exited: Promise<unknown> = Promise.resolve();
 
@@ -239,7 +241,8 @@ export class Postgres {
 
   /** Ends it and those that follow it, and removes their data. */
   async stop(): Promise<void> {
-    for (const follower of this.#followers.splice(0)) await follower.stop();
+    for (const follower of this.#followers) await follower.stop();
+    this.#followNobody();
     if (this.#child !== undefined) this.resume();
     await this.#shutDown("immediate");
     if (this.#guard.exitCode !== null || this.#guard.signalCode !== null) return;
@@ -254,9 +257,10 @@ export class Postgres {
    * default, must have every commit on its disk before this server acknowledges it.
    */
   async startStandby({ isSynchronous = true } = {}): Promise<Postgres> {
-    const name = `standby_${this.#followers.length + 1}`;
+    const name = `standby_${++this.#standbys}`;
     const standby = new Postgres(this.#binaries, this.#options);
-    this.#followers.push(standby);
+    standby.#follows = this;
+    this.#followers.add(standby);
     await this.query("SELECT pg_create_physical_replication_slot($1, true)", [name]);
     const backup = new pg.Client({ connectionString: this.url });
     await backup.connect();
@@ -282,10 +286,16 @@ export class Postgres {
     }
   }
 
-  /** Makes a standby the one that is written to; resolves when it can be. */
+  /** Makes a standby the one that is written to; resolves when it can be. It follows nobody then. */
   async promote(): Promise<void> {
     const [row] = await this.query("SELECT pg_promote(true, 60) AS ok");
     if (row!.ok !== true) throw new Error(`it was not promoted: ${this.log.join("\n")}`);
+    this.#followNobody();
+  }
+
+  #followNobody(): void {
+    if (this.#follows !== undefined) this.#follows.#followers.delete(this);
+    this.#follows = undefined;
   }
 
   #becomeStandby(label: string, name: string, port: number): void {
