@@ -20,6 +20,8 @@ export interface LoadOptions {
   /** Items a second, one by one, in place of as fast as it goes; 0 for that. */
   readonly rate: number;
   readonly payloadBytes: number;
+  /** A queue that exists and is empty, in place of new ones. */
+  readonly queue?: string;
   /** Over how many queues the load is spread; 1 by default. */
   readonly queues?: number;
   /** Items that are put into each queue before, and that are still there afterwards. */
@@ -59,7 +61,9 @@ async function openTarget(): Promise<Target> {
 
 const target = await openTarget();
 const prefix = `bench-${process.pid}-${Date.now()}`;
-const queues = Array.from({ length: queueCount }, (_, i) => `${prefix}-${i}`);
+const queues = options.queue
+  ? [options.queue]
+  : Array.from({ length: queueCount }, (_, i) => `${prefix}-${i}`);
 const padding = "x".repeat(Math.max(options.payloadBytes - 36, 0));
 
 let produced = 0;
@@ -163,7 +167,7 @@ const FILL = 1_000;
 
 const filler = await target.producer();
 for (const queue of queues) {
-  await target.createQueue(queue);
+  if (options.queue === undefined) await target.createQueue(queue);
   for (let filled = 0; filled < backlog; filled += FILL) {
     const payloads = makePayloads(Math.min(FILL, backlog - filled));
     if (!(await filler.produce(queue, payloads))) throw new Error("the backlog was refused");
