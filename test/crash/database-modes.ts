@@ -11,6 +11,8 @@ import { termMode } from "./term-mode.ts";
 
 // How long the database stays away, at most.
 const AWAY_MS = 1_000;
+// Requests that a standby misses if it may: enough that some of them produce.
+const LAG_REQUESTS = 200;
 // How long the server may take to work again once it is back.
 const RECOVER_MS = 30_000;
 
@@ -50,7 +52,7 @@ export async function databaseMode(options: ModeOptions): Promise<ModeResult> {
       if (end !== "shut down") await sleep(random.below(AWAY_MS));
       if (end === "paused") database.resume();
       else await database.restart(random.chance(0.5) ? "fast" : "immediate");
-      await worksAgain(run);
+      await acknowledges(run, run.load.acked + 1);
       run.progress(`${time} of ${options.kills}, ${end}`);
     }
     return await result(run, "database", JSON.stringify(ends));
@@ -62,50 +64,69 @@ export async function databaseMode(options: ModeOptions): Promise<ModeResult> {
 
 /** Loses the database again and again, and promotes its standby; a new one follows each. */
 export async function failoverMode(options: ModeOptions): Promise<ModeResult> {
+  const blind = await failOver({ ...options, kills: 1, isSynchronous: false });
+  if (blind.violations.length === 0) {
+    const violations = [
+      "blind: without a synchronous standby nothing was lost: this proves nothing",
+    ];
+    return { mode: "failover", figures: "blind", violations };
+  }
+  options.progress("failover: with a standby that lags it fails, as it must");
+  return failOver({ ...options, isSynchronous: true });
+}
+
+/** With a standby that is not synchronous, and away here for a while, acknowledged items must be lost. */
+export async function failOver(
+  options: ModeOptions & { readonly isSynchronous: boolean },
+): Promise<ModeResult> {
+  const { isSynchronous } = options;
   let primary = await startPostgres({ fsync: true });
   let lost: Postgres | undefined;
   const { url } = await createDatabase(primary.url);
   const relay = await Relay.start(primary.port);
-  let standby = await primary.startStandby();
+  let standby = await primary.startStandby({ isSynchronous });
   const run = new CrashRun({ ...options, mode: "failover", postgres: relay.through(url) });
   const { random } = run;
   let cutOff = 0;
   try {
     await run.start();
     for (let time = 1; time <= options.kills && !run.isHopeless; time++) {
+      if (!isSynchronous) await standby.kill();
+      const { acked } = run.load;
       await run.live();
+      if (!isSynchronous) await acknowledges(run, acked + LAG_REQUESTS);
       // What is cut off lives on for a while, but without its standby acknowledges nothing.
       const isCutOff = random.chance(0.4);
       if (isCutOff) {
         cutOff++;
         relay.pointTo(undefined);
       } else await primary.kill();
+      if (!isSynchronous) await standby.start();
       await standby.promote();
       relay.pointTo(standby.port);
       lost = primary;
       primary = standby;
       await lost.stop();
-      await worksAgain(run);
-      if (time < options.kills) standby = await primary.startStandby();
+      await acknowledges(run, run.load.acked + 1);
+      if (time < options.kills) standby = await primary.startStandby({ isSynchronous });
       run.progress(`failover ${time} of ${options.kills}${isCutOff ? ", cut off" : ""}`);
     }
     const how = `${options.kills} failovers, ${cutOff} of them from a database that was cut off`;
     return await result(run, "failover", how);
   } finally {
-    await run.close();
+    await run.close(!isSynchronous);
     relay.close();
     await lost?.stop();
     await primary.stop();
   }
 }
 
-// Waits until requests succeed again.
-async function worksAgain(run: CrashRun): Promise<void> {
+// Waits until so many requests have succeeded.
+async function acknowledges(run: CrashRun, requests: number): Promise<void> {
   const { load, ledger } = run;
-  const before = load.acked;
-  for (const end = Date.now() + RECOVER_MS; load.acked === before && !run.isHopeless; ) {
+  for (const end = Date.now() + RECOVER_MS; load.acked < requests && !run.isHopeless; ) {
     if (Date.now() > end) {
-      ledger.violation("stuck", "the database is there again, and nothing works");
+      ledger.violation("stuck", "the database is there, and nothing works");
       return;
     }
     await sleep(20);
