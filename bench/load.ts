@@ -3,11 +3,14 @@
 // carries from produce through lease to complete. Each item has a number, so that one that is lost,
 // doubled or out of order is seen. Takes its options as JSON in the first argument, prints one JSON line.
 
-import { HttpClient } from "./http-client.ts";
-import { WIRE_FORMATS } from "./wire-format.ts";
+import type { RivalName } from "./rivals.ts";
+import { openHttp, type Producer, type Target } from "./target.ts";
+import type { WIRE_FORMATS } from "./wire-format.ts";
 
 export interface LoadOptions {
   readonly url: string;
+  /** One of rivals.ts, whose database `url` names, in place of our server. */
+  readonly rival?: string;
   readonly producers: number;
   readonly consumers: number;
   readonly batch: number;
@@ -17,6 +20,8 @@ export interface LoadOptions {
   /** Items a second, one by one, in place of as fast as it goes; 0 for that. */
   readonly rate: number;
   readonly payloadBytes: number;
+  /** A queue that exists and is empty, in place of new ones. */
+  readonly queue?: string;
   /** Over how many queues the load is spread; 1 by default. */
   readonly queues?: number;
   /** Items that are put into each queue before, and that are still there afterwards. */
@@ -45,11 +50,20 @@ export interface LoadResult {
 }
 
 const options = JSON.parse(process.argv[2]!) as LoadOptions;
-const url = new URL(options.url);
 const { queues: queueCount = 1, backlog = 0, pipelined = 1 } = options;
-const wire = WIRE_FORMATS[options.format ?? "json"];
+
+async function openTarget(): Promise<Target> {
+  const { url, batch, rival, format = "json" } = options;
+  if (rival === undefined) return openHttp(url, batch, format);
+  const { RIVALS } = await import("./rivals.ts");
+  return RIVALS[rival as RivalName](url, batch);
+}
+
+const target = await openTarget();
 const prefix = `bench-${process.pid}-${Date.now()}`;
-const queues = Array.from({ length: queueCount }, (_, i) => `${prefix}-${i}`);
+const queues = options.queue
+  ? [options.queue]
+  : Array.from({ length: queueCount }, (_, i) => `${prefix}-${i}`);
 const padding = "x".repeat(Math.max(options.payloadBytes - 36, 0));
 
 let produced = 0;
@@ -71,17 +85,17 @@ const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 
 let number = 0;
 
-function produceBody(queue: string, count: number): string | Uint8Array {
+function makePayloads(count: number): string[] {
   const payloads: string[] = [];
   for (let i = 0; i < count; i++) {
     const head = `${String(++number).padStart(17)} ${performance.now().toFixed(3).padStart(17)}`;
     payloads.push(`${head} ${padding}`);
   }
-  return wire.produce(queue, payloads);
+  return payloads;
 }
 
 async function produce(_: unknown, index: number): Promise<void> {
-  const client = await HttpClient.open(url);
+  const client = await target.producer();
   let turn = index;
   const count = options.rate > 0 ? 1 : options.batch;
   let next = performance.now();
@@ -96,54 +110,47 @@ async function produce(_: unknown, index: number): Promise<void> {
     // With more queues than producers each serves several.
     const queue = queues[turn % queues.length]!;
     turn += options.producers;
-    const bodies = Array.from({ length: pipelined }, () => produceBody(queue, count));
-    await Promise.all(bodies.map((body) => produceOne(client, body, count)));
+    const requests = Array.from({ length: pipelined }, () => makePayloads(count));
+    await Promise.all(requests.map((payloads) => produceOne(client, queue, payloads)));
   }
   client.close();
 }
 
 async function produceOne(
-  client: HttpClient,
-  body: string | Uint8Array,
-  count: number,
+  client: Producer,
+  queue: string,
+  payloads: readonly string[],
 ): Promise<void> {
   const from = performance.now();
-  const { status } = await client.post("/v1/queue.produce", body);
-  if (status !== 200) {
+  if (!(await client.produce(queue, payloads))) {
     failed++;
     return;
   }
   produceMs.push(performance.now() - from);
-  produced += count;
+  produced += payloads.length;
 }
 
 async function consume(index: number): Promise<void> {
-  const client = await HttpClient.open(url);
-  const queue = queues[index % queues.length]!;
-  const ask = wire.lease(queue, `c${index}`, options.batch);
+  const client = await target.consumer(queues[index % queues.length]!, index);
   while (performance.now() < drainBy && (producing || (backlog === 0 && completed < produced))) {
-    const { status, body } = await client.post("/v1/queue.lease", ask);
-    if (status === 454 || status === 453) continue;
-    if (status !== 200) {
+    const leased = await client.lease();
+    if (leased === "none") continue;
+    if (leased === "failed") {
       failed++;
       continue;
     }
     const now = performance.now();
-    const { partition, items } = wire.leased(body);
     let last = 0;
-    const ids: string[] = [];
-    for (const { id, head } of items) {
+    for (const head of leased.heads) {
       const serial = Number(head.slice(0, 17));
       endToEndMs.push(now - Number(head.slice(18, 35)));
       if (seen.has(serial)) twice++;
       seen.add(serial);
       if (options.rate > 0 && serial < last) disorder++;
       last = serial;
-      ids.push(id);
     }
-    if (ids.length === 0) continue;
-    const done = await client.post("/v1/queue.complete", wire.complete(queue, partition, ids));
-    if (done.status === 200) completed += ids.length;
+    if (leased.heads.length === 0) continue;
+    if (await leased.complete()) completed += leased.heads.length;
     else failed++;
     lastDone = performance.now();
   }
@@ -158,21 +165,15 @@ function quantiles(values: number[]): Quantiles {
 
 const FILL = 1_000;
 
-async function prepare(client: HttpClient, path: string, body: string | Uint8Array): Promise<void> {
-  const reply = await client.post(path, body);
-  if (reply.status !== 200) throw new Error(`${path}: ${reply.body.toString()}`);
-}
-
-const control = await HttpClient.open(url);
+const filler = await target.producer();
 for (const queue of queues) {
-  const settings = `"lease_timeout":"5m","expire_timeout":"24h","requested_partitions":1`;
-  await prepare(control, "/v1/queues.create", `{"queue_name":"${queue}",${settings}}`);
+  if (options.queue === undefined) await target.createQueue(queue);
   for (let filled = 0; filled < backlog; filled += FILL) {
-    const body = produceBody(queue, Math.min(FILL, backlog - filled));
-    await prepare(control, "/v1/queue.produce", body);
+    const payloads = makePayloads(Math.min(FILL, backlog - filled));
+    if (!(await filler.produce(queue, payloads))) throw new Error("the backlog was refused");
   }
 }
-control.close();
+filler.close();
 
 start = performance.now();
 end = start + options.seconds * 1000;
@@ -184,6 +185,8 @@ const producers = Array.from({ length: options.rate > 0 ? 1 : options.producers 
 await Promise.all(producers);
 producing = false;
 await Promise.all(consumers);
+await target.close();
+if (target.completesLate) lastDone = performance.now();
 
 const result: LoadResult = {
   completed,

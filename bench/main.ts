@@ -1,32 +1,30 @@
 // `npm run bench`: what the server carries on this machine, beside what the machine could do. Each
 // run measures the real server and a bare one in turn, so that noise hits both; medians of all runs
-// are printed with their ratios, and everything is written as JSON.
+// are printed with their ratios, and everything is written as JSON. With `--storage postgres` the
+// others are queues over the same PostgreSQL; see postgres.ts.
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { Command } from "commander";
+import { join } from "node:path";
+import { Command, Option } from "commander";
 import type { LoadResult } from "./load.ts";
 import {
+  type BenchOptions,
   checkDisk,
   measure,
   median,
   positive,
+  ROWS,
+  type Row,
   startBare,
   startServer,
   stop,
+  writeResults,
   wrongs,
 } from "./measure.ts";
+import { benchPostgres } from "./postgres.ts";
+import { RIVALS } from "./rivals.ts";
 import { bareCommits, bareFsyncMicros } from "./sqlite.ts";
-
-const ROWS = {
-  single: { producers: 32, consumers: 32, batch: 1, cap: 1_000, rate: 0 },
-  many: { producers: 128, consumers: 128, batch: 1, cap: 1_000, rate: 0 },
-  batch: { producers: 8, consumers: 8, batch: 100, cap: 5_000, rate: 0 },
-  latency: { producers: 1, consumers: 4, batch: 1, cap: 5_000, rate: 200 },
-} as const;
-
-type Row = keyof typeof ROWS;
 
 interface Run {
   readonly row: Row;
@@ -36,6 +34,12 @@ interface Run {
 
 const program = new Command("bench")
   .description("Measure the server on this machine")
+  .addOption(
+    new Option("--storage <driver>", "what the server keeps its data in")
+      .choices(["sqlite", "postgres"])
+      .default("sqlite"),
+  )
+  .option("--against <name>", `storage postgres: one of ${Object.keys(RIVALS).join("; ")}`)
   .option("--seconds <n>", "how long each row is measured", positive, 5)
   .option("--runs <n>", "how often everything is measured", positive, 3)
   .option("--only <row>", "single, many, batch or latency")
@@ -44,18 +48,15 @@ const program = new Command("bench")
   .option("--loadgen <file>", "use this load generator program in place of our own")
   .option("--out <file>", "where to write the figures as JSON")
   .parse();
-const options = program.opts<{
-  seconds: number;
-  runs: number;
-  only?: string;
-  dir: string;
-  serverArgs: string;
-  loadgen?: string;
-  out?: string;
-}>();
+const options = program.opts<BenchOptions>();
 const rows = (Object.keys(ROWS) as Row[]).filter((row) => (options.only ?? row) === row);
 if (rows.length === 0)
   program.error(`error: --only ${options.only}: use single, many, batch or latency`);
+
+if (options.storage === "postgres") {
+  await benchPostgres(rows, options);
+  process.exit();
+}
 
 const dir = mkdtempSync(join(options.dir, "querator-bench-"));
 checkDisk(dir);
@@ -121,12 +122,7 @@ for (const [batch, micros] of Object.entries(commits)) {
 }
 process.stdout.write(`${lines.join("\n")}\n`);
 
-const out =
-  options.out ?? join("bench-results", `${new Date().toISOString().replaceAll(":", "-")}.json`);
-mkdirSync(dirname(out), { recursive: true });
-const machine = { node: process.version, cores: cpus().length, cpu: cpus()[0]?.model };
-writeFileSync(out, `${JSON.stringify({ machine, options, runs, commits, fsyncs }, null, 2)}\n`);
-process.stderr.write(`written to ${out}\n`);
+writeResults(options, { runs, commits, fsyncs });
 
 const bad = runs.filter(({ server }) => wrongs(server) > 0);
 if (bad.length > 0) {

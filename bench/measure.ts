@@ -3,7 +3,8 @@
 
 import { type ChildProcess, execFile, fork, spawn } from "node:child_process";
 import { once } from "node:events";
-import { statfsSync } from "node:fs";
+import { mkdirSync, statfsSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -14,6 +15,39 @@ import type { ServerFigures } from "./server.ts";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const TMPFS = 0x01021994;
+
+/** The loads that are compared; durations are added. */
+export const ROWS = {
+  single: { producers: 32, consumers: 32, batch: 1, cap: 1_000, rate: 0 },
+  many: { producers: 128, consumers: 128, batch: 1, cap: 1_000, rate: 0 },
+  batch: { producers: 8, consumers: 8, batch: 100, cap: 5_000, rate: 0 },
+  latency: { producers: 1, consumers: 4, batch: 1, cap: 5_000, rate: 200 },
+} as const;
+
+export type Row = keyof typeof ROWS;
+
+/** What the command line of `npm run bench` says. */
+export interface BenchOptions {
+  readonly storage: "sqlite" | "postgres";
+  readonly against?: string;
+  readonly seconds: number;
+  readonly runs: number;
+  readonly only?: string;
+  readonly dir: string;
+  readonly serverArgs: string;
+  readonly loadgen?: string;
+  readonly out?: string;
+}
+
+/** Writes the figures as JSON, with what they were measured on. */
+export function writeResults(options: BenchOptions, figures: object): void {
+  const now = new Date().toISOString().replaceAll(":", "-");
+  const out = options.out ?? join("bench-results", `${now}.json`);
+  mkdirSync(dirname(out), { recursive: true });
+  const machine = { node: process.version, cores: cpus().length, cpu: cpus()[0]?.model };
+  writeFileSync(out, `${JSON.stringify({ machine, options, ...figures }, null, 2)}\n`);
+  process.stderr.write(`written to ${out}\n`);
+}
 
 /** Reads a number above 0. */
 export function positive(text: string): number {

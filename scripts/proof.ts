@@ -36,6 +36,10 @@ const CHECKS: readonly Check[] = [
     command: "test/crash/crash.ts --mode all --kills 10 --seed SEED",
     threads: 2,
   },
+  {
+    name: "crash, postgres",
+    command: "test/crash/crash.ts --storage postgres --mode all --kills 12 --seed SEED",
+  },
   { name: "linear", command: "test/linear/linear.ts --seconds 40 --seed SEED" },
   {
     name: "linear, 3 threads",

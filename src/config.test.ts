@@ -22,6 +22,45 @@ function load(t: TestContext, given: Given): Config {
   return loadConfig({ ...given.options, config }, given.env ?? {});
 }
 
+test("postgres is taken from a URL, the environment or the file, and a mistake shows no secret", (t) => {
+  const from = (given: Parameters<typeof load>[1]) => load(t, given).queueStorage;
+  const url = "postgres://u:p%40ss@db:6000/data?sslmode=require&schema=jobs";
+  const { name, driver, postgres } = from({ options: { postgres: url } });
+  assert.deepEqual([name, driver], ["postgres-0", "postgres"]);
+  assert.equal(postgres!.password, "p@ss");
+  assert.equal(postgres!.location, "postgres:db:6000/data/jobs");
+  assert.equal(postgres!.sslMode, "require");
+  const pg = { PGHOST: "h", PGUSER: "u", PGDATABASE: "d" };
+  const fromPg = from({ env: { ...pg, QUERATOR_POSTGRES: "env" } });
+  assert.equal(fromPg.postgres!.location, "postgres:h:5432/d/querator");
+  const yaml = "partition-storage: [{driver: Postgres, config: {schema: s, max-conns: 7}}]\n";
+  const fromFile = from({ yaml, env: { DATABASE_URL: "postgresql://e/x" } });
+  assert.equal(fromFile.postgres!.location, "postgres:e:5432/x/s");
+  assert.equal(fromFile.postgres!.maxConns, 7);
+  const mistakes: [Parameters<typeof load>[1], RegExp][] = [
+    [{ options: { postgres: "mysql://u:s3cret@h/d" } }, /connection-string: has the wrong scheme/],
+    [{ options: { postgres: "u:s3cret@h d" } }, /connection-string: (is not a URL|has the wrong)/],
+    [{ options: { postgres: "postgres://u:s3cret@h/d?x=1" } }, /has the parameter "x"/],
+    [{ options: { postgres: "env" } }, /connection-string: is missing/],
+    [{ yaml, env: {} }, /config\.connection-string: is missing/],
+    [{ options: { postgres: url, threads: 2 } }, /threads: 2 is not allowed with postgres/],
+    [{ options: { postgres: url, sync: "interval" } }, /sync: interval is not allowed/],
+    [{ options: { postgres: url, memory: true } }, /either --memory or --postgres/],
+    [{ yaml: yaml.replace("schema: s", "schema: 's;x'"), env: pg }, /"s;x" is not allowed/],
+    [{ yaml: yaml.replace("schema: s", "scheme: s"), env: pg }, /scheme: is not a known key/],
+  ];
+  for (const [given, message] of mistakes) {
+    assert.throws(
+      () => load(t, given),
+      (error) => {
+        assert.match((error as Error).message, message);
+        assert.doesNotMatch((error as Error).message, /s3cret|p@ss|p%40ss/);
+        return true;
+      },
+    );
+  }
+});
+
 test("without any option there are the defaults", (t) => {
   const config = load(t, {});
   const storage = {
@@ -254,7 +293,7 @@ const MISTAKES: readonly [Parameters<typeof load>[1], string | RegExp][] = [
   ],
   [
     { yaml: "data-dir: x\npartition-storage: [{name: a, driver: memory}]\n" },
-    "querator.yaml: partition-storage: give either this or memory or data-dir, not both",
+    "querator.yaml: partition-storage: give either this or memory, data-dir or postgres, not both",
   ],
   [
     { yaml: "partition-storage: []\n" },

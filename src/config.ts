@@ -4,26 +4,24 @@
 // that says where it is, what it is, and what is allowed.
 
 import { readFileSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { basename } from "node:path";
 import { LineCounter, parseDocument } from "yaml";
-import { MILLISECOND, MINUTE } from "./clock.ts";
 import { ConfigError, Section } from "./config-section.ts";
-import { DurationError, parseDuration } from "./duration.ts";
+import {
+  checkSync,
+  checkThreads,
+  chosenStorage,
+  fileStorage,
+  type Place,
+  readSync,
+  STORAGE_KEYS,
+  type StorageConfig,
+  type SYNCS,
+} from "./config-storages.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import type { LogFormat, LogLevel } from "./log.ts";
 
-export interface StorageConfig {
-  readonly name: string;
-  readonly driver: "memory" | "sqlite";
-  /** The directory of sqlite. */
-  readonly dir: string | undefined;
-  /** The name of its file there. */
-  readonly file: string;
-  /** The share of partitions it gets, relative to the others. */
-  readonly affinity: number;
-  /** Microseconds of acknowledged work that a power cut may take; 0: none. */
-  readonly syncInterval: number;
-}
+export { type StorageConfig, storageOfThread } from "./config-storages.ts";
 
 export interface QueueConfig {
   readonly name: string;
@@ -61,6 +59,8 @@ export interface ServerOptions {
   readonly dataDir?: string;
   /** Keeps everything in memory, and nothing on disk. */
   readonly memory?: boolean;
+  /** A PostgreSQL to keep data in, as a URL; `env` takes DATABASE_URL or the PG* variables. */
+  readonly postgres?: string;
   /**
    * `full`: nothing is acknowledged before it is on disk. `interval`: written at once, and on disk
    * within `syncInterval`; a power cut may take that much, a crash of the process nothing.
@@ -82,16 +82,16 @@ export interface ServerOptions {
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export const LOG_FORMATS = ["text", "json", "color"] as const;
-export const SYNCS = ["full", "interval"] as const;
-const DRIVERS = ["memory", "sqlite"] as const;
-const SYNC_INTERVAL_MIN = MILLISECOND;
-const SYNC_INTERVAL_MAX = MINUTE;
+export { SYNCS } from "./config-storages.ts";
+
+const FLAGS = { memory: "--memory", dataDir: "--data-dir", postgres: "--postgres" } as const;
 
 /** The environment variable of each option. */
 export const ENVIRONMENT = {
   address: "QUERATOR_ADDRESS",
   dataDir: "QUERATOR_DATA_DIR",
   memory: "QUERATOR_MEMORY",
+  postgres: "QUERATOR_POSTGRES",
   dev: "QUERATOR_DEV",
   sync: "QUERATOR_SYNC",
   syncInterval: "QUERATOR_SYNC_INTERVAL",
@@ -107,6 +107,7 @@ export const FILE_KEYS = {
     "address",
     "data-dir",
     "memory",
+    "postgres",
     "dev",
     "sync",
     "sync-interval",
@@ -119,8 +120,7 @@ export const FILE_KEYS = {
     "limits",
   ],
   logging: ["level", "handler"],
-  storage: ["name", "driver", "affinity", "config"],
-  storageConfig: ["storage-dir", "sync", "sync-interval"],
+  ...STORAGE_KEYS,
   auth: ["driver"],
   queue: [
     "name",
@@ -136,6 +136,9 @@ export const FILE_KEYS = {
   limits: Object.keys(DEFAULT_LIMITS).map(kebab),
 } as const;
 
+// So many that more would hardly help; each takes some megabytes.
+const THREADS_MAX = 64;
+
 /** Settles all options; throws a ConfigError. */
 export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Config {
   const given = new Section("options", { ...options } as Record<string, unknown>);
@@ -147,16 +150,10 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
   logging.only(FILE_KEYS.logging);
   checkAuth(file.section("auth-backend"));
 
-  const memory = given.flag("memory");
-  const dataDir = given.text("dataDir");
-  const envMemory = fromEnv.flag("memory", ENVIRONMENT.memory);
-  const envDir = fromEnv.text("dataDir", ENVIRONMENT.dataDir);
-  if (memory === true && dataDir !== undefined) {
-    throw new ConfigError("give either --memory or --data-dir, not both");
-  }
-  if (envMemory === true && envDir !== undefined) {
-    throw new ConfigError(`give either ${ENVIRONMENT.memory} or ${ENVIRONMENT.dataDir}, not both`);
-  }
+  const places = [
+    readPlace(given, { memory: "memory", dataDir: "dataDir", postgres: "postgres" }, FLAGS),
+    readPlace(fromEnv, { memory: "memory", dataDir: "dataDir", postgres: "postgres" }, ENVIRONMENT),
+  ] as const;
   const threads =
     given.number("threads", 1, THREADS_MAX) ??
     fromEnv.number("threads", 1, THREADS_MAX, { shown: ENVIRONMENT.threads }) ??
@@ -168,12 +165,14 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
     readSync(file, { sync: "sync", interval: "sync-interval" }),
   ];
   const syncInterval = syncs.find((each) => each !== undefined);
-  const choice = { threads, syncInterval: syncInterval ?? 0 };
+  const choice = { threads, syncInterval: syncInterval ?? 0, env };
+  const saidMemory = places[0].memory ?? places[1].memory;
   const storages =
-    chosenStorage(choice, memory, dataDir) ??
-    chosenStorage(choice, memory ?? envMemory, envDir) ??
-    fileStorage(file, choice, memory ?? envMemory);
+    chosenStorage(choice, places[0]) ??
+    chosenStorage(choice, { ...places[1], memory: saidMemory }) ??
+    fileStorage(file, choice, saidMemory);
   checkSync(storages, syncInterval);
+  checkThreads(storages, threads);
 
   const address =
     given.text("address") ??
@@ -198,6 +197,26 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
     queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),
     limits: parseLimits(file.section("limits"), given.section("limits")),
   });
+}
+
+// What one source says of where data is kept: one place at most.
+function readPlace(
+  section: Section,
+  keys: { readonly memory: string; readonly dataDir: string; readonly postgres: string },
+  shown: { readonly memory: string; readonly dataDir: string; readonly postgres: string },
+): Place {
+  const place = {
+    memory: section.flag(keys.memory, shown.memory),
+    dataDir: section.text(keys.dataDir, shown.dataDir),
+    postgres: section.text(keys.postgres, shown.postgres),
+  };
+  const given = [
+    ...(place.memory === true ? [shown.memory] : []),
+    ...(place.dataDir === undefined ? [] : [shown.dataDir]),
+    ...(place.postgres === undefined ? [] : [shown.postgres]),
+  ];
+  if (given.length > 1) throw new ConfigError(`give either ${given.join(" or ")}, not both`);
+  return place;
 }
 
 function environment(env: NodeJS.ProcessEnv): Section {
@@ -248,177 +267,6 @@ function parseAddress(address: string): { readonly host: string; readonly port: 
     );
   }
   return { host: match[1] ?? match[2] ?? "", port };
-}
-
-/** What is said of storages that are not named one by one. */
-interface StorageChoice {
-  readonly threads: number;
-  /** Microseconds; 0: every commit. */
-  readonly syncInterval: number;
-}
-
-interface Storages {
-  readonly isSpread: boolean;
-  readonly queueStorage: StorageConfig;
-  readonly partitionStorage: readonly StorageConfig[];
-}
-
-// What one source says of syncing: the interval in microseconds, 0 for `full`; undefined if nothing.
-function readSync(
-  section: Section,
-  keys: { readonly sync: string; readonly interval: string },
-  shown: { readonly sync: string; readonly syncInterval: string } | undefined = undefined,
-): number | undefined {
-  const sync = section.oneOf(keys.sync, SYNCS, shown?.sync);
-  const text = section.text(keys.interval, shown?.syncInterval);
-  const shownInterval = shown?.syncInterval ?? keys.interval;
-  if (sync !== "interval") {
-    if (text === undefined) return sync === "full" ? 0 : undefined;
-    throw section.error(shownInterval, `"${text}" needs sync to be interval`);
-  }
-  let interval = Number.NaN;
-  try {
-    interval = parseDuration(text ?? "1s");
-  } catch (error) {
-    if (!(error instanceof DurationError)) throw error;
-  }
-  if (interval >= SYNC_INTERVAL_MIN && interval <= SYNC_INTERVAL_MAX) return interval;
-  throw section.error(shownInterval, `"${text}" is not allowed; use a time from 1ms to 1m`);
-}
-
-// An option that would do nothing is a mistake of whoever gave it.
-function checkSync({ isSpread, queueStorage }: Storages, syncInterval: number | undefined): void {
-  if (syncInterval === undefined) return;
-  if (!isSpread) throw new ConfigError("give sync with each storage that has a name");
-  if (queueStorage.driver === "memory" && syncInterval > 0) {
-    throw new ConfigError("sync is not allowed with memory, which keeps nothing on disk");
-  }
-}
-
-// So many that more would hardly help; each takes some megabytes.
-const THREADS_MAX = 64;
-
-const FILE = "querator.db";
-
-/** The storage of the thread with this index: in a data directory, or in memory if there is none. */
-export function storageOfThread(
-  index: number,
-  { dir, syncInterval }: Pick<StorageConfig, "dir" | "syncInterval">,
-): StorageConfig {
-  const file = index === 0 ? FILE : `querator-${index}.db`;
-  const common = { dir: dir && resolve(dir), file, affinity: 1, syncInterval };
-  if (dir === undefined) return { name: `mem-${index}`, driver: "memory", ...common };
-  return { name: `sqlite-${index}`, driver: "sqlite", ...common };
-}
-
-// What --memory or --data-dir chooses: a storage for each thread.
-function chosenStorage(
-  { threads, syncInterval }: StorageChoice,
-  memory: boolean | undefined,
-  dataDir: string | undefined,
-): Storages | undefined {
-  if (memory !== true && dataDir === undefined) return undefined;
-  const dir = memory === true ? undefined : dataDir;
-  const storages = Array.from({ length: threads }, (_, i) =>
-    storageOfThread(i, { dir, syncInterval }),
-  );
-  return { queueStorage: storages[0]!, partitionStorage: storages, isSpread: true };
-}
-
-// `saidMemory` is what was said of memory further up, which wins.
-function fileStorage(
-  file: Section,
-  choice: StorageChoice,
-  saidMemory: boolean | undefined,
-): Storages {
-  const memory = saidMemory ?? file.flag("memory");
-  const dir = file.text("data-dir");
-  if (memory === true && dir !== undefined) {
-    throw file.error("memory", "give either memory or data-dir, not both");
-  }
-  const simple = chosenStorage(choice, memory, dir);
-  const named = ["queue-storage", "partition-storage"].find((key) => file.has(key));
-  if (named === undefined) return simple ?? chosenStorage(choice, false, "./querator-data")!;
-  if (simple !== undefined) {
-    throw file.error(named, "give either this or memory or data-dir, not both");
-  }
-  const partitionStorage = file.list("partition-storage").map((each) => parseStorage(each, true));
-  if (file.has("partition-storage") && partitionStorage.length === 0) {
-    throw file.error("partition-storage", "[] is not allowed; name at least one storage");
-  }
-  // Queue records go where the partitions are unless the file says otherwise: records in memory
-  // over durable partitions would lose every queue at a restart.
-  const queueStorage = file.has("queue-storage")
-    ? parseStorage(file.section("queue-storage"), false)
-    : partitionStorage[0]!;
-  const all = {
-    isSpread: false,
-    queueStorage,
-    partitionStorage: partitionStorage.length > 0 ? partitionStorage : [queueStorage],
-  };
-  checkStorages(file, [all.queueStorage, ...all.partitionStorage]);
-  return all;
-}
-
-function parseStorage(section: Section, hasAffinity: boolean): StorageConfig {
-  section.only(FILE_KEYS.storage);
-  const config = section.section("config");
-  config.only(FILE_KEYS.storageConfig);
-  const driver = parseDriver(section);
-  const dir = config.text("storage-dir");
-  if (driver === "sqlite" && dir === undefined) {
-    throw config.error("storage-dir", "is missing; sqlite needs a directory");
-  }
-  if (driver === "memory" && dir !== undefined) {
-    throw config.error("storage-dir", "is not allowed; memory keeps nothing on disk");
-  }
-  const syncInterval = readSync(config, { sync: "sync", interval: "sync-interval" });
-  if (driver === "memory" && syncInterval !== undefined) {
-    throw config.error("sync", "is not allowed; memory keeps nothing on disk");
-  }
-  const affinity = section.number("affinity", 0.001, 1_000_000, { whole: false }) ?? 1;
-  if (!hasAffinity && section.has("affinity")) {
-    throw section.error("affinity", "is not allowed; it belongs to partition-storage");
-  }
-  const name = section.text("name") ?? (driver === "memory" ? "mem-0" : "sqlite-0");
-  return {
-    name,
-    driver,
-    affinity,
-    file: FILE,
-    dir: dir === undefined ? undefined : resolve(dir),
-    syncInterval: syncInterval ?? 0,
-  };
-}
-
-function parseDriver(section: Section): StorageConfig["driver"] {
-  const given = section.text("driver") ?? "memory";
-  const driver = DRIVERS.find((each) => each === given.toLowerCase());
-  if (driver !== undefined) return driver;
-  throw section.error("driver", `invalid driver; '${given}' is not one of (${DRIVERS.join(", ")})`);
-}
-
-function checkStorages(file: Section, storages: readonly StorageConfig[]): void {
-  const byName = new Map<string, StorageConfig>();
-  for (const storage of storages) {
-    const same = byName.get(storage.name);
-    if (same !== undefined && (same.driver !== storage.driver || same.dir !== storage.dir)) {
-      throw file.error("partition-storage", `two storages have the name "${storage.name}"`);
-    }
-    byName.set(storage.name, storage);
-  }
-  const byDir = new Map<string, StorageConfig>();
-  for (const storage of byName.values()) {
-    if (storage.dir === undefined) continue;
-    const same = byDir.get(storage.dir);
-    if (same !== undefined) {
-      throw file.error(
-        "partition-storage",
-        `"${same.name}" and "${storage.name}" have the same storage-dir; each needs its own`,
-      );
-    }
-    byDir.set(storage.dir, storage);
-  }
 }
 
 function checkAuth(section: Section): void {

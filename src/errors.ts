@@ -61,6 +61,7 @@ export const MESSAGES = {
   serviceShutdown: "service is shutting down",
   queueShutdown: "queue is shutting down",
   overloaded: "queue is overloaded; try again later",
+  standby: "another server owns the data; try again later, or another server",
   internalRetry: "internal error, try your request again",
   internal: "Internal Error",
 } as const;

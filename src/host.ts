@@ -2,7 +2,7 @@
 // registry says which queues a host opens and closes; nothing else does.
 
 import type { Directory } from "./directory.ts";
-import type { QueueError } from "./errors.ts";
+import { invalid, type QueueError } from "./errors.ts";
 import type { QueueContext, QueueRules } from "./queue/context.ts";
 import { Partition } from "./queue/partition.ts";
 import { Queue, type QueueHandle } from "./queue/queue.ts";
@@ -40,6 +40,7 @@ export class Host implements Home {
   readonly #context: QueueContext;
   readonly #storages: ReadonlyMap<string, Storage>;
   readonly #queues = new Map<string, Queue>();
+  #refusal: QueueError | undefined;
 
   constructor({ context, storages, directory }: HostOptions) {
     this.#context = {
@@ -69,9 +70,16 @@ export class Host implements Home {
     return queue;
   }
 
-  /** The queue of this name that is at home here. */
-  queue(name: string): Queue | undefined {
-    return this.#queues.get(name);
+  /** The queue of this name that is at home here; a QueueError if there is none. */
+  queue(name: string): Queue {
+    const queue = this.#queues.get(name);
+    if (queue !== undefined) return queue;
+    throw this.#refusal ?? invalid(`queue does not exist; no such queue named '${name}'`);
+  }
+
+  /** From now on a queue that is not there has not been deleted: the server ends. */
+  refuse(error: QueueError): void {
+    this.#refusal = error;
   }
 
   async close(name: string, error: QueueError): Promise<void> {

@@ -1,6 +1,7 @@
 // The `querator` command: from arguments to a command. Exit codes: 0 done, 1 failed, 2 used wrongly.
 
 import { Command, CommanderError } from "commander";
+import { addMigrateCommand } from "./cli/migrate.ts";
 import { addServerCommand } from "./cli/server.ts";
 import { ConfigError } from "./config-section.ts";
 import { VERSION } from "./version.ts";
@@ -27,6 +28,7 @@ program
     process.stdout.write(`querator ${VERSION}\n`);
   });
 addServerCommand(program);
+addMigrateCommand(program);
 for (const command of program.commands) command.exitOverride();
 
 try {

@@ -379,12 +379,11 @@ export class Queues {
     }
   }
 
-  /** Ends all queues: what waits gets `queue is shutting down`. */
-  async close(): Promise<void> {
+  /** Ends all queues: what waits gets the error, `queue is shutting down` by default. */
+  async close(error = new QueueError("failed", MESSAGES.queueShutdown)): Promise<void> {
     this.#closed = true;
     this.#timers.close();
     await this.#changing;
-    const error = new QueueError("failed", MESSAGES.queueShutdown);
     const closed = await Promise.allSettled(
       Array.from(this.#directory.entries(), ({ record }) =>
         this.#homes[this.#homeOf(record)]!.close(record.name, error),

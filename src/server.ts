@@ -11,11 +11,11 @@ import {
   type StorageConfig,
   storageOfThread,
 } from "./config.ts";
-import { MESSAGES, QueueError } from "./errors.ts";
+import { MESSAGES, QueueError, retryLater } from "./errors.ts";
 import type { Failing } from "./host.ts";
 import { makeDevEndpoints } from "./http/dev.ts";
 import { canSharePort, checkFree, listen } from "./http/listen.ts";
-import { makeEndpoints } from "./http/routes.ts";
+import { makeEndpoints, type QueuesService } from "./http/routes.ts";
 import { createHttpServer, type Health } from "./http/server.ts";
 import { checkQueueTimeouts } from "./http/validate.ts";
 import { createLogger, type Logger } from "./log.ts";
@@ -23,9 +23,9 @@ import { SYSTEM_NAMESPACE } from "./names.ts";
 import type { PartitionSite } from "./placement.ts";
 import { storagesInUse } from "./queue-records.ts";
 import { Queues } from "./queues.ts";
-import type { Storage } from "./storage/storage.ts";
+import { type Storage, StorageTaken } from "./storage/storage.ts";
 import { Pool, type Registry } from "./threads/pool.ts";
-import { Shard } from "./threads/shard.ts";
+import { Shard, type ShardOptions } from "./threads/shard.ts";
 import { VERSION } from "./version.ts";
 
 // A stop ends within this time and the one that clients have to fetch their last answers, whatever
@@ -33,6 +33,9 @@ import { VERSION } from "./version.ts";
 const RELEASE_MS = 5_000;
 
 const HEALTH_MS = 5_000;
+
+// How often a server that waits tries to take the data.
+const OWN_RETRY_MS = 500;
 
 export interface RunningServer {
   /** Where it listens: `http://host:port`. */
@@ -66,16 +69,36 @@ export async function startServer(
   const config = loadConfig(options, process.env);
   const log = hooks.logger ?? createLogger({ level: config.logLevel, format: config.logFormat });
   const clock = makeClock(config.dev);
-  const shard = new Shard({ config, clock, log, wrapStorage: hooks.wrapStorage });
-  const { onThread } = hooks;
-  const parts: Parts = { config, log, clock, shard, onThread, pool: undefined, queues: undefined };
+  const { onThread, wrapStorage } = hooks;
+  const lost = Promise.withResolvers<void>();
+  const shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
+  const parts: Parts = {
+    config,
+    log,
+    clock,
+    shard,
+    onThread,
+    wrapStorage,
+    lost: lost.promise,
+    pool: undefined,
+    queues: undefined,
+  };
   try {
-    await open(parts);
-    return await serve(parts);
+    await open(parts).catch((error: unknown) => {
+      if (!(error instanceof StorageTaken)) throw error;
+      parts.waitsFor = error.message;
+    });
+    const server = await serve(parts);
+    void keepOwning(parts, server.address);
+    return server;
   } catch (error) {
     await release(parts).catch(() => undefined); // what went wrong first counts
     throw error;
   }
+}
+
+function newShard(options: ShardOptions, onLost: () => void): Shard {
+  return new Shard({ ...options, onLost });
 }
 
 /** What a server is made of, as far as it is open. */
@@ -84,8 +107,15 @@ interface Parts {
   readonly log: Logger;
   readonly clock: Clock;
   /** Of the first thread, which also holds the registry. */
-  readonly shard: Shard;
+  shard: Shard;
   readonly onThread: ServerHooks["onThread"];
+  readonly wrapStorage: ServerHooks["wrapStorage"];
+  /** Resolves if another server has taken a storage of the shard over. */
+  lost: Promise<void>;
+  /** Why queues are not served, while another server owns the data; undefined while they are. */
+  waitsFor?: string | undefined;
+  /** The work that makes this server the owner again, while it is under way. */
+  owning?: Promise<void>;
   /** The other threads, if there are any. */
   pool: Pool | undefined;
   queues: Queues | undefined;
@@ -128,6 +158,54 @@ async function open(parts: Parts): Promise<void> {
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
   });
   await createConfigured(parts.queues, config);
+}
+
+// Takes the data whenever it can be had: at once, or when its owner is gone; and if another server
+// takes it over, all that was known of it is given up, and it is waited for again.
+async function keepOwning(parts: Parts, address: string): Promise<void> {
+  const { log } = parts;
+  for (;;) {
+    if (parts.waitsFor === undefined) {
+      await parts.lost;
+      if (parts.isStopping === true) return;
+      parts.waitsFor = MESSAGES.standby;
+      log.error({ address }, "another server has taken over; this one serves no queues now");
+      await renew(parts);
+    }
+    while (parts.waitsFor !== undefined) {
+      await pause(OWN_RETRY_MS);
+      if (parts.isStopping === true) return;
+      parts.owning = tryOwning(parts);
+      await parts.owning;
+    }
+    log.info({ address }, "querator has taken over and serves all queues");
+  }
+}
+
+async function tryOwning(parts: Parts): Promise<void> {
+  const { log } = parts;
+  try {
+    await open(parts);
+    parts.waitsFor = undefined;
+  } catch (error) {
+    if (!(error instanceof StorageTaken) && parts.waitsFor !== (error as Error).message) {
+      log.warn({ err: error }, "the data cannot be taken; it is tried again");
+    }
+    parts.waitsFor = (error as Error).message;
+    await renew(parts);
+  }
+}
+
+// Ends what is open, and begins with nothing.
+async function renew(parts: Parts): Promise<void> {
+  const { config, clock, log, wrapStorage } = parts;
+  await release(parts, retryLater(MESSAGES.standby)).catch((err: unknown) => {
+    log.warn({ err }, "not everything could be closed");
+  });
+  const lost = Promise.withResolvers<void>();
+  parts.lost = lost.promise;
+  parts.queues = undefined;
+  parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
 }
 
 // Which storages belong to which thread. Those that more threads have left behind are shared out
@@ -194,10 +272,11 @@ async function createConfigured(queues: Queues, config: Config): Promise<void> {
 
 async function serve(parts: Parts): Promise<RunningServer> {
   const { config, log, clock, shard, pool } = parts;
-  const queues = parts.queues!;
+  const queues = forward(parts);
   const { limits } = shard;
   const checkRunning = (): void => {
     if (parts.isStopping === true) throw new QueueError("failed", MESSAGES.serviceShutdown);
+    served(parts);
   };
   const endpoints = new Map(makeEndpoints({ queues, clock, limits, checkRunning }));
   const { health, changeClock: change } = registryOf(parts);
@@ -219,6 +298,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
     {
       address,
       storage: [...new Set(storages.map(({ location }) => location))].join(","),
+      ...(parts.waitsFor === undefined ? {} : { reason: parts.waitsFor }),
       version: VERSION,
       ...(pool === undefined ? {} : { threads: config.threads }),
       ...(config.partitionStorage.some((each) => each.syncInterval > 0)
@@ -226,13 +306,14 @@ async function serve(parts: Parts): Promise<RunningServer> {
         : {}),
       ...(config.dev ? { dev: true } : {}),
     },
-    "querator is ready",
+    parts.waitsFor === undefined ? "querator is ready" : "querator is on standby",
   );
 
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => {
     stopped ??= (async () => {
       parts.isStopping = true;
+      await parts.owning?.catch(() => undefined);
       await within(RELEASE_MS, release(parts)).catch((err: unknown) => {
         log.error({ err }, "stopped before everything had ended");
       });
@@ -253,11 +334,12 @@ async function serve(parts: Parts): Promise<RunningServer> {
 
 // Ends queues, then storages, then the connections of the other threads; whatever fails, the rest is
 // ended all the same.
-async function release({ queues, pool, shard }: Parts): Promise<void> {
+async function release({ queues, pool, shard }: Parts, error?: QueueError): Promise<void> {
   const failures: unknown[] = [];
+  shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
   for (const end of [
     () => pool?.refuse(),
-    () => queues?.close(),
+    () => queues?.close(error),
     () => shard.close(),
     () => pool?.stop(),
   ]) {
@@ -266,15 +348,33 @@ async function release({ queues, pool, shard }: Parts): Promise<void> {
   if (failures.length > 0) throw failures[0];
 }
 
+// The registry, if queues are served at present.
+function served({ queues, waitsFor }: Parts): Queues {
+  if (queues === undefined || waitsFor !== undefined) throw retryLater(MESSAGES.standby);
+  return queues;
+}
+
+// The registry that is open at the time of each call.
+function forward(parts: Parts): QueuesService {
+  return {
+    get: (name) => served(parts).get(name),
+    record: (name) => served(parts).record(name),
+    list: (options) => served(parts).list(options),
+    create: async (settings) => served(parts).create(settings),
+    update: async (settings) => served(parts).update(settings),
+    delete: async (name, force) => served(parts).delete(name, force),
+  };
+}
+
 // What the first thread does for all others, and for itself.
 function registryOf(parts: Parts): Registry {
-  const { clock, pool, shard, config } = parts;
-  const queues = parts.queues!;
+  const { clock, pool, config } = parts;
+  const queues = forward(parts);
   return {
     createQueue: (settings) => queues.create(settings),
     updateQueue: (settings) => queues.update(settings),
     deleteQueue: (name, force) => queues.delete(name, force),
-    health: () => checkHealth(shard.storages.get(config.queueStorage.name)!, parts),
+    health: () => checkHealth(parts.shard.storages.get(config.queueStorage.name), parts),
     async changeClock({ advance, ...change }: ClockChange) {
       // The same time for all.
       const set = advance === undefined ? change : { ...change, set: clock.now() + advance };
@@ -286,13 +386,15 @@ function registryOf(parts: Parts): Registry {
 }
 
 // Fails if records cannot be read or no partition works; warns if some partitions do not.
-async function checkHealth(records: Storage, { queues, isStopping }: Parts): Promise<Health> {
+async function checkHealth(records: Storage | undefined, parts: Parts): Promise<Health> {
+  const { queues, isStopping, waitsFor } = parts;
   let status: "pass" | "warn" | "fail";
   let output: string;
   try {
     if (isStopping === true) throw new Error(MESSAGES.serviceShutdown);
+    if (waitsFor !== undefined) throw new Error(`on standby: ${waitsFor}`);
     [status, output] = judge(await within(HEALTH_MS, queues!.failing()));
-    await within(HEALTH_MS, records.check()).catch((cause: unknown) => {
+    await within(HEALTH_MS, records!.check()).catch((cause: unknown) => {
       throw new Error("storage check failed", { cause });
     });
   } catch (error) {
@@ -319,4 +421,11 @@ async function within<T>(ms: number, work: Promise<T>): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+// Keeps no process alive.
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
 }

@@ -71,7 +71,7 @@ test("the packed packages run, and can be imported", async (t) => {
   unpack(join(dir, manifest.filename), target);
   // What it depends on is beside it, the client as it is published.
   mkdirSync(join(modules, "@querator"), { recursive: true });
-  for (const name of ["@bufbuild", "commander", "pino", "yaml"]) {
+  for (const name of ["@bufbuild", "commander", "pg", "pino", "yaml"]) {
     symlinkSync(join(root, "node_modules", name), join(modules, name));
   }
   const built = join(root, "client/dist");

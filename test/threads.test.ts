@@ -7,8 +7,12 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { Worker } from "node:worker_threads";
-import type { ServerOptions } from "../src/config.ts";
+import { VirtualClock } from "../src/clock.ts";
+import { loadConfig, type ServerOptions } from "../src/config.ts";
+import { QueueError } from "../src/errors.ts";
 import { startServer } from "../src/server.ts";
+import { makeQueueCalls } from "../src/threads/queue-calls.ts";
+import { Shard } from "../src/threads/shard.ts";
 import { payloads, SILENT, setup, TestServer, temporaryDirectory } from "./support/server.ts";
 
 const QUEUES = ["a", "b", "c", "d", "e"];
@@ -144,6 +148,21 @@ test("a stop answers what waits on every thread", async (t) => {
   for (const { status, body } of await Promise.all(waiting)) {
     assert.deepEqual([status, body.message], [453, "queue is shutting down"]);
   }
+});
+
+test("a request that a stop overtakes on its way to another thread is not told that its queue is gone", async () => {
+  const config = loadConfig({ memory: true }, {});
+  const { host } = new Shard({ config, clock: new VirtualClock(), log: SILENT });
+  const calls = makeQueueCalls(host);
+  await assert.rejects(calls.complete("q", 0, [], 0), {
+    kind: "invalid",
+    message: "queue does not exist; no such queue named 'q'",
+  });
+  host.refuse(new QueueError("failed", "service is shutting down"));
+  await assert.rejects(calls.complete("q", 0, [], 0), {
+    kind: "failed",
+    message: "service is shutting down",
+  });
 });
 
 test("a thread that ends takes the server with it", { timeout: 20_000 }, async (t) => {

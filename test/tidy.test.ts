@@ -30,7 +30,9 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["log.ts", []],
   ["names.ts", ["errors.ts"]],
   ["config-section.ts", []],
-  ["config.ts", ["clock.ts", "config-section.ts", "duration.ts", "limits.ts", "log.ts"]],
+  ["config-postgres.ts", ["config-section.ts"]],
+  ["config-storages.ts", ["clock.ts", "config-section.ts", "config-postgres.ts", "duration.ts"]],
+  ["config.ts", ["config-section.ts", "config-storages.ts", "limits.ts", "log.ts"]],
   ["storage/", BASE],
   ["queue/", ["storage/storage.ts", "log.ts", ...BASE]],
   ["timers.ts", ["clock.ts"]],
@@ -94,7 +96,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ],
   ["index.ts", ["server.ts", "config.ts", "config-section.ts", ...VALUES]],
   ["testing.ts", ["server.ts", ...VALUES]],
-  ["cli/", ["server.ts", "config.ts", ...VALUES]],
+  ["cli/", ["server.ts", "config", "storage/postgres", ...VALUES]],
   ["main.ts", ["cli/", "config-section.ts", "version.ts"]],
 ];
 
@@ -137,7 +139,15 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
   [
     /(?<!\.)\bsetTimeout\b|\bsetInterval\b/,
     "use clock.wakeAt",
-    ["clock.ts", "http/listen.ts", "server.ts", "storage/sqlite-file.ts", "cli/server.ts"],
+    [
+      "clock.ts",
+      "http/listen.ts",
+      "server.ts",
+      "storage/sqlite-file.ts",
+      "storage/postgres-connection.ts",
+      "storage/postgres-owner.ts",
+      "cli/server.ts",
+    ],
   ],
   [
     /\bsetImmediate\b/,

@@ -17,6 +17,10 @@ export function addServerCommand(program: Command): void {
     )
     .option("--data-dir <dir>", "where to keep data (default: ./querator-data)")
     .option("--memory", "keep everything in memory, nothing on disk")
+    .option(
+      "--postgres <url>",
+      "keep data in PostgreSQL: a URL, or env for DATABASE_URL or PGHOST and the like",
+    )
     .option("--config <file>", "a YAML file; see docs/CONFIGURATION.md")
     .addOption(new Option("--log-level <level>", "what to log (default: info)").choices(LOG_LEVELS))
     .addOption(
@@ -39,7 +43,7 @@ export function addServerCommand(program: Command): void {
       "after",
       `
 Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_DATA_DIR,
-QUERATOR_MEMORY, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
+QUERATOR_MEMORY, QUERATOR_POSTGRES, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
 QUERATOR_THREADS,
 QUERATOR_DEV.
 Flags win over the environment, the environment over the file.

@@ -137,6 +137,7 @@ const KINDS_OF_MESSAGES: Readonly<Record<keyof typeof MESSAGES, ErrorKind>> = {
   serviceShutdown: "failed",
   queueShutdown: "failed",
   overloaded: "retry",
+  standby: "retry",
   internalRetry: "retry",
   internal: "internal",
 };

@@ -218,12 +218,13 @@ function claimComplete(part: PartitionBatch, request: CompleteRequest): Item[] |
 
 /**
  * Does to the items of a request what it asks, to all of them or none. Those that die, because it
- * says so or because their lease has been the last, are removed: answers them.
+ * says so or because their lease has been the last, are removed, or condemned: answers them.
  */
 export function retryItems(
   part: PartitionBatch,
   request: RetryRequest,
   rules: Pick<BatchRules, "maxAttempts">,
+  end: "remove" | "condemn" = "remove",
 ): readonly Item[] {
   const ids = request.items.map((item) => item.id);
   const items = claimAll(part, request, ids, "retried") ?? [];
@@ -232,7 +233,7 @@ export function retryItems(
     const { retryAt, dead } = request.items[i]!;
     if (dead || diesWithLease(item, rules, part.now)) {
       died.push(item);
-      part.remove(item);
+      part[end](item);
     } else if (isLater(retryAt, part.now)) {
       part.schedule(item, retryAt);
     } else {

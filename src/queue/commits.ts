@@ -43,7 +43,7 @@ export class Commits {
     for (const part of parts) {
       part.finish();
       if (!part.touched) {
-        await this.#serve(part);
+        await this.serve(part);
         continue;
       }
       const group = groups.get(part.of.storage);
@@ -88,14 +88,19 @@ export class Commits {
     parts: readonly PartitionBatch[],
     delivered: Delivered = NOTHING_DELIVERED,
   ): Promise<void> {
+    this.follow(parts);
+    for (const part of parts) {
+      this.#context.turns.committer(part.of.storage).noteAnswers(part.served.length);
+      await this.serve(part);
+      if (part.of.number === 0) for (const delivery of delivered.deliveries) delivery.resolve();
+    }
+  }
+
+  /** Parts were written: memory follows. */
+  follow(parts: readonly PartitionBatch[]): void {
     for (const part of parts) {
       this.trust(part.of);
       part.apply();
-    }
-    for (const part of parts) {
-      this.#context.turns.committer(part.of.storage).noteAnswers(part.served.length);
-      await this.#serve(part);
-      if (part.of.number === 0) for (const delivery of delivered.deliveries) delivery.resolve();
     }
   }
 
@@ -145,7 +150,8 @@ export class Commits {
     partition.trust();
   }
 
-  async #serve(part: PartitionBatch): Promise<void> {
+  /** Answers the requests of a part that memory has followed. */
+  async serve(part: PartitionBatch): Promise<void> {
     for (const request of part.served) {
       if (request.doubt !== undefined) await this.#resolveDoubt(request);
       this.#mailbox.answer(request, request.error);

@@ -6,14 +6,14 @@
 
 import { MILLISECOND, SECOND } from "../clock.ts";
 import { MESSAGES, retryLater } from "../errors.ts";
-import { EXPIRY_SPAN, recordBytes, type StoredItem } from "../storage/storage.ts";
+import { EXPIRY_SPAN, type ItemTable, recordBytes, type StoredItem } from "../storage/storage.ts";
 import { retryItems } from "./batch.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
 import type { Item } from "./item.ts";
 import { splitExpired } from "./lifecycle.ts";
 import { type Delivery, type Letter, type Mailbox, NotDelivered } from "./mailbox.ts";
-import type { Partition } from "./partition.ts";
+import type { Due, Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import type { RetryRequest } from "./requests.ts";
 
@@ -75,7 +75,7 @@ export class DeadLetters {
     if (partition.stale) return; // the commit before this one has failed
     // Some may have been retried since in the same turn.
     const dead = ended.filter((item) => partition.leased.get(item.seq) === item);
-    const letters = await this.#readLetters(partition, dead, LETTERS_MAX);
+    const letters = await this.#readLetters(partition, "items", dead, LETTERS_MAX);
     if (letters === undefined) return;
     const part = new PartitionBatch(partition, this.#context.clock.now());
     for (const item of dead.slice(0, letters.length)) {
@@ -85,14 +85,34 @@ export class DeadLetters {
     await this.#send(part, letters, rules);
   }
 
-  /** Moves what consumers gave up, and does what else their retries ask. */
+  /** Moves scheduled items that are dead, as many as one delivery may carry. */
+  async buryScheduled(
+    partition: Partition,
+    dues: readonly Due[],
+    rules: QueueRules,
+  ): Promise<void> {
+    if (partition.stale) return; // the commit before this one has failed
+    const letters = await this.#readLetters(partition, "scheduled", dues, LETTERS_MAX);
+    if (letters === undefined) return;
+    const part = new PartitionBatch(partition, this.#context.clock.now());
+    for (const { item } of dues.slice(0, letters.length)) part.removeScheduled(item);
+    await this.#send(part, letters, rules);
+  }
+
+  /**
+   * Moves what consumers gave up, and does what else their retries ask. Into another storage in two
+   * steps: once an item is condemned it goes there some day, also after a crash, when nobody knows of
+   * the request any more. So the request has succeeded then, whatever becomes of the second step.
+   */
   async buryRetried(
     partition: Partition,
     requests: readonly RetryRequest[],
     rules: QueueRules,
   ): Promise<void> {
     const now = this.#context.clock.now();
-    if (partition.stale || now < this.restsUntil) {
+    const target = this.#context.findDeadQueue(rules.deadQueue);
+    const isApart = target !== undefined && target.deadStorage !== partition.storage;
+    if (partition.stale || (now < this.restsUntil && !isApart)) {
       const { message } = partition.stale ? retryLater(MESSAGES.internalRetry) : new NotDelivered();
       for (const request of requests) this.#mailbox.answer(request, retryLater(message));
       return;
@@ -101,11 +121,31 @@ export class DeadLetters {
     const dead: Item[] = [];
     for (const request of requests) {
       part.served.push(request);
-      dead.push(...retryItems(part, request, rules));
+      dead.push(...retryItems(part, request, rules, isApart ? "condemn" : "remove"));
     }
-    const letters = await this.#readLetters(partition, dead, Number.POSITIVE_INFINITY);
+    if (isApart) {
+      await this.#condemn(part, dead, rules);
+      return;
+    }
+    const letters = await this.#readLetters(partition, "items", dead, Number.POSITIVE_INFINITY);
     if (letters === undefined) this.#commits.refuse(part, retryLater(MESSAGES.internalRetry));
     else await this.#send(part, letters, rules);
+  }
+
+  async #condemn(part: PartitionBatch, dead: readonly Item[], rules: QueueRules): Promise<void> {
+    part.finish();
+    if (part.touched) {
+      try {
+        await this.#commits.write(part.of.storage, [part]);
+      } catch (error) {
+        this.#commits.failed([part], error);
+        return;
+      }
+      this.#commits.follow([part]);
+      const dues = dead.map((item): Due => ({ at: part.now, seq: item.seq, item }));
+      await this.buryScheduled(part.of, dues, rules);
+    }
+    await this.#commits.serve(part);
   }
 
   /** Removes what has expired under the expiry that is due first; answers whether it could. */
@@ -148,6 +188,7 @@ export class DeadLetters {
   // Reads the first of these items, at most `limit`; undefined if storage fails.
   async #readLetters(
     partition: Partition,
+    table: ItemTable,
     items: readonly Seq[],
     limit: number,
   ): Promise<readonly Letter[] | undefined> {
@@ -161,7 +202,7 @@ export class DeadLetters {
         const from = items[start]!.seq;
         let run = 1;
         while (items[start + run]?.seq === from + run) run++;
-        const found = await partition.storage.readItems(partition.key, "items", {
+        const found = await partition.storage.readItems(partition.key, table, {
           from,
           before: from + run,
           limit: limit - start,

@@ -4,7 +4,7 @@
 
 import type { StoredItem } from "../storage/storage.ts";
 import type { Item } from "./item.ts";
-import type { Partition } from "./partition.ts";
+import type { Due, Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 
 // How many items of a partition one batch moves; what is left over follows in the next.
@@ -62,14 +62,24 @@ export function endLeases(part: PartitionBatch, rules: LifecycleRules): readonly
   return dead;
 }
 
-/** Makes the scheduled items that are due leasable, in order of their time, then of production. */
-export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): void {
+/**
+ * Makes the scheduled items that are due leasable, in order of their time, then of production.
+ * Answers those that are dead instead, and have a dead queue to go to: they were leased before, and
+ * are older than they may become.
+ */
+export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): readonly Due[] {
+  const dead: Due[] = [];
   for (const due of part.of.scheduled.dueBefore(part.now, STEP)) {
     const { attempts, expireAt } = due.item;
+    const isOver = expireAt < part.now;
+    if (isOver && attempts > 0 && rules.hasDeadQueue) {
+      dead.push(due);
+      continue;
+    }
     // An item that was scheduled beyond its own expiry was never to be had: its time starts now.
-    const unborn = attempts === 0 && expireAt < part.now;
-    part.fire(due, unborn ? part.now + rules.expireTimeout : expireAt);
+    part.fire(due, isOver && attempts === 0 ? part.now + rules.expireTimeout : expireAt);
   }
+  return dead;
 }
 
 /** Of waiting items: those that have expired, and when the next one will; infinite if none will. */

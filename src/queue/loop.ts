@@ -17,7 +17,7 @@ import { DELIVERY_TIMEOUT, DeadLetters } from "./dead-letters.ts";
 import type { Item } from "./item.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type AnyHotRequest, type Letter, Mailbox, type Operation } from "./mailbox.ts";
-import type { Partition } from "./partition.ts";
+import type { Due, Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import type { CompleteRequest, HotRequest, LeaseRequest, RetryRequest } from "./requests.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
@@ -285,11 +285,12 @@ export class Loop implements TurnTaker, DeadQueue {
     }
     const lifecycle = { ...rules, leaseGrace, hasDeadQueue: rules.deadQueue !== "" };
     const dead: Item[][] = [];
+    const deadScheduled: (readonly Due[])[] = [];
     for (const partition of usable) {
       if (now < this.#restsUntil(partition) || nextDue(partition, leaseGrace) >= now) continue;
       const part = batch.part(partition);
       dead[partition.number] = [...endLeases(part, lifecycle)];
-      fireScheduled(part, lifecycle);
+      deadScheduled[partition.number] = fireScheduled(part, lifecycle);
     }
     const progress = await this.#commits.commit(batch.parts, accepted);
 
@@ -300,6 +301,10 @@ export class Loop implements TurnTaker, DeadQueue {
       const items = dead[partition.number];
       if (items !== undefined && items.length > 0) {
         await this.#deadLetters.buryEnded(partition, items, rules);
+      }
+      const dues = deadScheduled[partition.number];
+      if (dues !== undefined && dues.length > 0) {
+        await this.#deadLetters.buryScheduled(partition, dues, rules);
       }
     }
     const taken = produces.length + completes.length + retries.length + deliveries.length;

@@ -185,11 +185,11 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
-  schedule(item: Item, dueAt: number): void {
+  schedule(item: Item, dueAt: number, expireAt = item.expireAt): void {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.counters.scheduled++;
-    const { seq, attempts, expireAt } = item;
+    const { seq, attempts } = item;
     this.moves.push({
       from: "items",
       fromSeq: seq,
@@ -199,7 +199,16 @@ export class PartitionBatch implements PartitionChanges {
       expireAt,
       dueAt,
     });
-    this.#movedToScheduled.push({ at: dueAt, seq, item });
+    this.#movedToScheduled.push({ at: dueAt, seq, item: { ...item, expireAt } });
+  }
+
+  /**
+   * Puts a leased item that was claimed where nobody can lease it and whence it goes to the dead
+   * queue, whatever happens in between: among the scheduled ones, due and expired.
+   */
+  condemn(item: Item): void {
+    const past = this.now - 1;
+    this.schedule(item, past, Math.min(item.expireAt, past - 1));
   }
 
   /** Makes a scheduled item leasable: at the tail, under a new number. */

@@ -1,4 +1,4 @@
-// How items lie in the tables of SQLite. What is scheduled has a row each, for it leaves one by one.
+// How items lie in the tables of SQLite and PostgreSQL. What is scheduled has a row each, for it leaves one by one.
 // What is leased or waits lies in blocks: consecutive items that share everything but their records
 // are one row, for a row costs far more than what is in it. A block is never changed; items of it
 // that are gone are known by their bits (removed-rows.ts), and a block that is gone in part is
@@ -10,7 +10,7 @@ import { CHUNK } from "./removed-rows.ts";
 import { type ItemRecord, NO_RECORD, recordBytes, type StoredItem } from "./storage.ts";
 
 /** Whoever reads one item reads its block: so it must not be large. */
-const BLOCK_ITEMS_MAX = 128;
+export const BLOCK_ITEMS_MAX = 128;
 const BLOCK_BYTES_MAX = 64 * 1024;
 
 // --- single items ---
@@ -65,8 +65,12 @@ export type BlockHeader = [number, number, number, number, number, number, strin
 /** A row of BLOCK_COLUMNS. */
 export type BlockRow = [...BlockHeader, number, string, Uint8Array, Uint8Array];
 
-/** How many items from `start` on can be one block. */
-export function blockLength(items: readonly StoredItem[], start: number): number {
+/** How many items from `start` on can be one block; of so many bytes at most, unless it is one item. */
+export function blockLength(
+  items: readonly StoredItem[],
+  start: number,
+  bytesMax = BLOCK_BYTES_MAX,
+): number {
   const head = items[start]!;
   // No block has items of two rows of bits.
   const room = CHUNK - (head.seq % CHUNK);
@@ -77,7 +81,7 @@ export function blockLength(items: readonly StoredItem[], start: number): number
     const item = items[start + length]!;
     bytes += recordBytes(item.record);
     const alike =
-      bytes <= BLOCK_BYTES_MAX &&
+      bytes <= bytesMax &&
       item.seq === head.seq + length &&
       item.createdAt === head.createdAt &&
       item.expireAt === head.expireAt &&

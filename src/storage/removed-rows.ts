@@ -100,6 +100,25 @@ export class RemovedRows {
     return held === undefined || held.count === 0 ? undefined : held;
   }
 
+  /**
+   * Tells what is removed, as of now, for a read that is on its way while a commit may be: whether
+   * the read sees it or not, nothing is answered that either side of it has removed.
+   */
+  snapshot(partition: number): { has(seq: number): boolean } {
+    const held = this.#held.get(partition);
+    // Chunks are replaced, never written to, until they are committed; the map of them is not.
+    const pending = this.#pending.get(partition);
+    const marked = pending === undefined ? undefined : new Held(pending);
+    return { has: (seq) => held?.has(seq) === true || marked?.has(seq) === true };
+  }
+
+  /** Forgets what is held of a partition, for it is read anew. */
+  reset(partition: number): void {
+    this.#count -= this.#held.get(partition)?.count ?? 0;
+    this.#held.delete(partition);
+    this.#pending.delete(partition);
+  }
+
   /** Marks items as removed. */
   mark(partition: number, { first, last }: SeqRange): void {
     const held = this.#change(partition);

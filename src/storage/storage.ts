@@ -155,6 +155,9 @@ export interface ReadOptions {
   readonly records: boolean;
 }
 
+/** What opening a storage rejects with while another server owns what lies there. */
+export class StorageTaken extends Error {}
+
 export interface Storage {
   /** As the configuration calls it. */
   readonly name: string;

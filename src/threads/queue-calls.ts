@@ -2,7 +2,6 @@
 // call of the queue that is at home on this thread. Plain functions of plain data, for their
 // parameters and results are cloned.
 
-import { invalid } from "../errors.ts";
 import type { Host } from "../host.ts";
 import type { QueueRules } from "../queue/context.ts";
 import { Item } from "../queue/item.ts";
@@ -35,11 +34,7 @@ export function makeQueueCalls(host: Host) {
   // Leases that wait, by the number that the other thread gave them.
   const leases = new Map<number, PendingLease>();
 
-  function find(name: string): Queue {
-    const queue = host.queue(name);
-    if (queue !== undefined) return queue;
-    throw invalid(`queue does not exist; no such queue named '${name}'`);
-  }
+  const find = (name: string): Queue => host.queue(name);
 
   return {
     async produce(name: string, packed: PackedRecords, dueAts: Float64Array, deadline: number) {

@@ -10,6 +10,8 @@ import type { Logger } from "../log.ts";
 import { Turns } from "../queue/turns.ts";
 import { awayStorage } from "../storage/away.ts";
 import { MemoryStorage } from "../storage/memory.ts";
+import { openPostgresStorage } from "../storage/postgres.ts";
+import { targetOf } from "../storage/postgres-target.ts";
 import { openSqliteStorage } from "../storage/sqlite.ts";
 import type { Storage } from "../storage/storage.ts";
 
@@ -26,6 +28,8 @@ export interface ShardOptions {
   readonly log: Logger;
   /** Wraps each storage as it is opened: for tests that make storage fail. */
   readonly wrapStorage?: ((storage: Storage) => Storage) | undefined;
+  /** Told if another server has taken a storage over: nothing of it is to be used any more. */
+  readonly onLost?: ((storage: string) => void) | undefined;
 }
 
 export class Shard {
@@ -58,7 +62,7 @@ export class Shard {
 
   /** Opens a storage; rejects if it cannot be. */
   async openStorage(config: StorageConfig): Promise<Storage> {
-    return this.#add(await open(config, false));
+    return this.#add(await open(config, false, this.#options));
   }
 
   /** Opens a storage, which may be away: it is then opened as soon as it is there. */
@@ -66,16 +70,16 @@ export class Shard {
     const known = this.storages.get(config.name);
     if (known !== undefined) return known;
     try {
-      return this.#add(await open(config, mustExist));
+      return this.#add(await open(config, mustExist, this.#options));
     } catch (error) {
       const { clock, log } = this.#options;
-      const { name, driver, dir } = config;
+      const { name, driver, dir, postgres } = config;
       log.error({ err: error, storage: name }, "storage cannot be opened, and is tried again");
       return this.#add(
         awayStorage({
           name,
-          location: `${driver}:${dir}`,
-          open: () => open(config, mustExist),
+          location: postgres?.location ?? `${driver}:${dir}`,
+          open: () => open(config, mustExist, this.#options),
           reason: error as Error,
           retryAfter: STORAGE_RETRY,
           now: () => clock.now(),
@@ -97,10 +101,20 @@ export class Shard {
 }
 
 function open(
-  { name, driver, dir, file, syncInterval }: StorageConfig,
+  { name, driver, dir, file, syncInterval, postgres }: StorageConfig,
   mustExist: boolean,
+  { onLost }: ShardOptions,
 ): Promise<Storage> {
   if (driver === "memory") return Promise.resolve(new MemoryStorage({ name }));
+  if (driver === "postgres") {
+    return openPostgresStorage({
+      name,
+      target: targetOf(postgres!),
+      schema: postgres!.schema,
+      connectionsMax: postgres!.maxConns,
+      onLost: () => onLost?.(name),
+    });
+  }
   return openSqliteStorage({ name, dir: dir!, file, syncInterval, mustExist });
 }
 

@@ -89,6 +89,7 @@ function makeWorkerCalls() {
     },
     refuse(): void {
       stopping = true;
+      shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
     },
     async stop(): Promise<void> {
       await shard.close();
@@ -99,7 +100,7 @@ function makeWorkerCalls() {
 
 // A queue as this thread reaches it.
 function reach({ record, home }: AnnouncedQueue): QueueHandle {
-  if (home === index) return shard.host.queue(record.name)!;
+  if (home === index) return shard.host.queue(record.name);
   return new RemoteQueue(record.name, record.partitions.length, links.get(home)!);
 }
 

@@ -22,6 +22,8 @@ export interface ModeOptions {
   readonly paceMs: number;
   /** Whether a file system may be mounted. */
   readonly mounts: boolean;
+  /** The database that the server keeps its data in, in place of a directory. */
+  readonly postgres?: string;
   readonly progress: (text: string) => void;
 }
 
@@ -54,8 +56,10 @@ export class CrashRun {
     this.#options = options;
     this.random = new Random(options.seed);
     this.directory = options.directory ?? makeScratch();
-    const { env = {} } = options;
-    this.host = new Host({ dataDir: join(this.directory, "data"), env });
+    const { env = {}, postgres } = options;
+    this.host = new Host({ dataDir: join(this.directory, "data"), postgres, env });
+    // A server that takes over from one that was killed waits until that one is surely gone.
+    this.allows.storageFailure = postgres !== undefined;
     this.client = new Client(this.host);
     const { client, ledger, allows } = this;
     const { paceMs, seed } = options;
@@ -86,6 +90,7 @@ export class CrashRun {
 
   /** Lets everything drain, stops the server, and judges. */
   async finish(): Promise<Verdict> {
+    const { postgres } = this.#options;
     this.progress("drains");
     const drained = !this.isHopeless && (await this.load.drain());
     this.load.abandon();
@@ -97,7 +102,16 @@ export class CrashRun {
     if (!this.allows.storageFailure) {
       for (const line of this.host.failures) this.ledger.violation("log", line);
     }
+    if (postgres !== undefined) this.#checkSecrets(postgres);
     return verdict;
+  }
+
+  // What is logged may be read by those who may not read the database.
+  #checkSecrets(postgres: string): void {
+    const { password } = new URL(postgres);
+    for (const line of this.host.failures) {
+      if (line.includes(password)) this.ledger.violation("secret", line);
+    }
   }
 
   /** Ends whatever still runs, and removes the data, unless it shows what went wrong unexpectedly. */

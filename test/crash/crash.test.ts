@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import { freshSeed } from "../support/random.ts";
+import { databaseMode, failOver, killOverPostgres } from "./database-modes.ts";
 import { killMode } from "./kill-mode.ts";
 import { BLIND_CUTS, cutUnderLoad } from "./power-mode.ts";
 import { NoCompiler } from "./powercut.ts";
@@ -48,4 +49,28 @@ describe("a real server under load", { concurrency: true }, () => {
       const options = { ...common, kills: BLIND_CUTS, ignoresSync: true };
       assert.notDeepEqual((await cutUnderLoad(options)).violations, []);
     }));
+});
+
+describe("a real server over PostgreSQL under load", { concurrency: true }, () => {
+  const repeat = `node test/crash/crash.ts --storage postgres --mode all --seed ${seed}`;
+
+  test("loses nothing when it is killed", async () => {
+    const { violations } = await killOverPostgres({ ...common, kills: 1 });
+    assert.deepEqual(violations.slice(0, 5), [], repeat);
+  });
+
+  test("loses nothing when the database is killed, and goes on by itself", async () => {
+    const { violations } = await databaseMode({ ...common, kills: 2 });
+    assert.deepEqual(violations.slice(0, 5), [], repeat);
+  });
+
+  test("loses nothing when a synchronous standby takes over", async () => {
+    const { violations } = await failOver({ ...common, kills: 1, isSynchronous: true });
+    assert.deepEqual(violations.slice(0, 5), [], repeat);
+  });
+
+  test("would lose something if the standby were not synchronous", async () => {
+    const { violations } = await failOver({ ...common, kills: 1, isSynchronous: false });
+    assert.notDeepEqual(violations, []);
+  });
 });

@@ -1,22 +1,34 @@
 // `node test/crash/crash.ts`: proof that a killed server has lost nothing. Real servers, real
 // clients and a real clock; the clients outlive the server and know what it has acknowledged. The
 // modes: kill (SIGKILL at random moments), term (SIGTERM under load),
-// full (the file system runs full), power (a power cut: what was not synced is gone).
+// full (the file system runs full), power (a power cut: what was not synced is gone). Over PostgreSQL:
+// kill, term, database (the database is killed and starts again), failover (its standby takes over).
 
 import { Command, Option } from "commander";
 import { count, seedOption } from "../support/options.ts";
 import { conclude, endOnSignals, progress } from "../support/program.ts";
 import type { ModeOptions, ModeResult } from "./crash-run.ts";
+import {
+  databaseMode,
+  failoverMode,
+  killOverPostgres,
+  termOverPostgres,
+} from "./database-modes.ts";
 import { fullMode } from "./full-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { powerMode } from "./power-mode.ts";
 import { termMode } from "./term-mode.ts";
 
-const MODES: Readonly<Record<string, (options: ModeOptions) => Promise<ModeResult>>> = {
-  kill: killMode,
-  term: termMode,
-  full: fullMode,
-  power: powerMode,
+type Modes = Readonly<Record<string, (options: ModeOptions) => Promise<ModeResult>>>;
+
+const MODES: Readonly<Record<string, Modes>> = {
+  sqlite: { kill: killMode, term: termMode, full: fullMode, power: powerMode },
+  postgres: {
+    kill: killOverPostgres,
+    term: termOverPostgres,
+    database: databaseMode,
+    failover: failoverMode,
+  },
 };
 
 // How many violations of each kind are shown.
@@ -26,26 +38,39 @@ const program = new Command("crash")
   .description("Show that a server that is killed loses nothing")
   .addOption(
     new Option("--mode <mode>", "what happens to the server")
-      .choices([...Object.keys(MODES), "all"])
+      .choices([...new Set(Object.values(MODES).flatMap(Object.keys)), "all"])
       .default("kill"),
+  )
+  .addOption(
+    new Option("--storage <driver>", "what the server keeps its data in")
+      .choices(Object.keys(MODES))
+      .default("sqlite"),
   )
   .option("--kills <n>", "how often it happens", count, 40)
   .option("--life <ms>", "how long the server lives in between, at most", count, 1_200)
   .option("--no-mount", "mode full: limit the size of files in place of mounting a small disk")
   .addOption(seedOption())
   .parse();
-const { mode, kills, life, mount, seed } = program.opts<{
+const { mode, storage, kills, life, mount, seed } = program.opts<{
   mode: string;
+  storage: string;
   kills: number;
   life: number;
   mount: boolean;
   seed: number;
 }>();
 
+const modes = MODES[storage]!;
+if (mode !== "all" && modes[mode] === undefined) {
+  program.error(
+    `error: --mode ${mode}: over ${storage} use ${Object.keys(modes).join(", ")} or all`,
+  );
+}
+
 endOnSignals();
 
 const results: ModeResult[] = [];
-for (const [name, run] of Object.entries(MODES)) {
+for (const [name, run] of Object.entries(modes)) {
   if (mode !== "all" && mode !== name) continue;
   try {
     results.push(await run({ seed, kills, lifeMs: life, paceMs: 0, mounts: mount, progress }));

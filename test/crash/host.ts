@@ -9,6 +9,8 @@ const PORT_TRIES = 20;
 
 export interface HostOptions {
   readonly dataDir: string;
+  /** The database that the data is in, in place of the directory. */
+  readonly postgres?: string | undefined;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -19,6 +21,7 @@ interface Waiter {
 
 export class Host {
   readonly dataDir: string;
+  readonly #postgres: string | undefined;
   env: Readonly<Record<string, string>>;
   /** Lines of the log that tell of a failure, over all starts. */
   readonly failures: string[] = [];
@@ -33,8 +36,9 @@ export class Host {
   // Set when the server has ended and nobody asked it to.
   #ended: Error | undefined;
 
-  constructor({ dataDir, env = {} }: HostOptions) {
+  constructor({ dataDir, postgres, env = {} }: HostOptions) {
     this.dataDir = dataDir;
+    this.#postgres = postgres;
     this.env = env;
   }
 
@@ -73,7 +77,8 @@ export class Host {
   /** Starts a process without waiting for it. */
   spawn(): ServerProcess {
     const { dataDir, env } = this;
-    this.#server = new ServerProcess({ dataDir, env, port: this.#port });
+    const postgres = this.#postgres === undefined ? {} : { postgres: this.#postgres };
+    this.#server = new ServerProcess({ dataDir, env, port: this.#port, ...postgres });
     return this.#server;
   }
 

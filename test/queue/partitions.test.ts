@@ -211,21 +211,29 @@ queues:
     );
   });
 
-  for (const crash of [false, true]) {
-    test(`dead letters cross from one storage to another${crash ? ", once, also if removing the original fails" : ""}`, async (t) => {
-      const storages = new Map<string, FaultyStorage>();
-      const server = await configured(
-        t,
-        `
+  const apart = async (
+    t: TestContext,
+    settings = "",
+  ): Promise<{ server: TestServer; storages: Map<string, FaultyStorage> }> => {
+    const storages = new Map<string, FaultyStorage>();
+    const server = await configured(
+      t,
+      `
 partition-storage:
   - {name: one, driver: memory}
   - {name: two, driver: sqlite, config: {storage-dir: DIR/two}}
 queues:
   - {name: dead, lease-timeout: 1m, expire-timeout: 1h, partitions: [{storage-name: two}]}
-  - {name: work, dead-queue: dead, lease-timeout: 1m, expire-timeout: 1h, max-attempts: 1, partitions: [{storage-name: one}]}
+  - {name: work, dead-queue: dead, lease-timeout: 1m, expire-timeout: 1h, ${settings} partitions: [{storage-name: one}]}
 `,
-        (storage, name) => storages.set(name, storage),
-      );
+      (storage, name) => storages.set(name, storage),
+    );
+    return { server, storages };
+  };
+
+  for (const crash of [false, true]) {
+    test(`dead letters cross from one storage to another${crash ? ", once, also if removing the original fails" : ""}`, async (t) => {
+      const { server, storages } = await apart(t, "max-attempts: 1,");
       await server.produce("work", "a", "b");
       const { items } = await server.lease("work", 2);
       if (crash) storages.get("one")!.next("commit", "fail", "fail");
@@ -237,6 +245,34 @@ queues:
       assert.deepEqual(
         dead.map((item) => item.source_id),
         items.map((item: { id: string }) => item.id),
+      );
+    });
+  }
+
+  // What its consumer gave up must not come back, although nothing but that request says so.
+  for (const [fails, storage, faults] of [
+    ["removing the original fails", "one", 2],
+    ["the dead queue does not take it at first", "two", 1],
+  ] as const) {
+    test(`an item that its consumer gave up goes to another storage once, also if ${fails}`, async (t) => {
+      const { server, storages } = await apart(t);
+      await server.produce("work", "a");
+      const { items } = await server.lease("work");
+      const { id } = items[0];
+      const commits = storages.get(storage)!;
+      const before = commits.commits.length;
+      // The first commit of the original's storage is the one that the answer stands for.
+      if (storage === "one") commits.next("commit", "pass");
+      for (let i = 0; i < faults; i++) commits.next("commit", "fail");
+      assert.equal((await server.retry("work", [{ id, dead: true }])).status, 200);
+      for (let i = 0; i < 20; i++) await server.advance("6s");
+      await server.until(async () => (await server.list("work", "scheduled")).length === 0);
+      assert.ok(commits.commits.length > before + faults);
+      assert.deepEqual(await server.list("work"), []);
+      const dead = await server.list("dead");
+      assert.deepEqual(
+        dead.map((item) => [item.source_id, Buffer.from(item.payload, "base64").toString()]),
+        [[id, "a"]],
       );
     });
   }

@@ -6,9 +6,9 @@ import type { PartitionChanges, Storage } from "../../src/storage/storage.ts";
 /**
  * fail: nothing happens, and the call rejects. lose-reply: everything happens, and the call
  * rejects. half-way: the driver begins, meets something it cannot do, and must undo the rest.
- * wait: nothing happens until `release` is called.
+ * wait: nothing happens until `release` is called. pass: no fault, so that the next one comes later.
  */
-export type Fault = "fail" | "lose-reply" | "half-way" | "wait";
+export type Fault = "fail" | "lose-reply" | "half-way" | "wait" | "pass";
 
 type Method = {
   [K in keyof Storage]: Storage[K] extends (...args: never[]) => Promise<unknown> ? K : never;

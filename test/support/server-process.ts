@@ -3,6 +3,7 @@
 // how it has ended; it can be asked to stop, and killed. No server outlives the program that started
 // it, and neither does a directory that was made for it.
 
+import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -28,12 +29,13 @@ process.prependListener("exit", () => {
   for (const child of living) child.kill("SIGKILL");
 });
 
-/** The storages that need no other program. */
-export type StorageKind = "memory" | "sqlite";
+export type StorageKind = "memory" | "sqlite" | "postgres";
 
 export interface ServerProcessOptions {
-  /** SQLite unless it is said. */
+  /** SQLite unless it is said, or `postgres` is given. */
   readonly storage?: StorageKind;
+  /** The database that it keeps its data in. */
+  readonly postgres?: string;
   /** Where SQLite keeps the data; a directory made for this server if it is left out. */
   readonly dataDir?: string;
   /** 0, the default, for a free one. */
@@ -105,13 +107,22 @@ export class ServerProcess {
 
   /** Starts a process without waiting for it. */
   constructor(options: ServerProcessOptions = {}) {
-    const { storage = "sqlite", port = 0, env = {}, limits = {}, command = COMMAND } = options;
+    const { port = 0, env = {}, limits = {}, command = COMMAND, postgres } = options;
+    const { storage = postgres === undefined ? "sqlite" : "postgres" } = options;
+    assert.equal(
+      storage === "postgres",
+      postgres !== undefined,
+      "a database, and only for postgres",
+    );
     const limitLines = Object.entries(limits).map(([key, value]) => `  ${key}: ${value}`);
     const needsScratch = options.dataDir === undefined || limitLines.length > 0;
     this.#scratch = needsScratch ? makeScratch() : undefined;
     this.dataDir = options.dataDir ?? join(this.#scratch!, "data");
     const args = ["server", "--address", `127.0.0.1:${port}`, "--log-format", "json"];
-    args.push(...(storage === "memory" ? ["--memory"] : ["--data-dir", this.dataDir]));
+    if (storage === "memory") args.push("--memory");
+    if (storage === "sqlite") args.push("--data-dir", this.dataDir);
+    // Not as a flag: the list of processes would show the password.
+    const database = postgres === undefined ? {} : { QUERATOR_POSTGRES: postgres };
     if (limitLines.length > 0) {
       const config = join(this.#scratch!, "querator.yaml");
       writeFileSync(config, `limits:\n${limitLines.join("\n")}\n`);
@@ -121,7 +132,7 @@ export class ServerProcess {
     const before = isObserved ? ["--import", OBSERVER] : [];
     this.#child = spawn(process.execPath, [...before, command, ...args], {
       stdio: ["ignore", "pipe", "pipe", ...(isObserved ? (["ipc"] as const) : [])],
-      env: { PATH: process.env.PATH, ...CHOSEN, ...env },
+      env: { PATH: process.env.PATH, ...CHOSEN, ...database, ...env },
     });
     const child = this.#child;
     living.add(child);

@@ -1,0 +1,147 @@
+// How to reach a PostgreSQL, as a user says it: a URL, or the variables that other programs use too,
+// and TLS. Everything is taken apart and checked here, so that a message can name the field that is
+// wrong; none may ever show a password, and so none shows a URL.
+
+import { readFileSync } from "node:fs";
+import type { Section } from "./config-section.ts";
+
+export const SSL_MODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
+export const POSTGRES_KEYS = [
+  "connection-string",
+  "schema",
+  "max-conns",
+  "ssl-mode",
+  "ssl-ca",
+  "ssl-cert",
+  "ssl-key",
+] as const;
+
+export interface PostgresConfig {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string | undefined;
+  readonly password: string | undefined;
+  readonly database: string;
+  readonly schema: string;
+  readonly maxConns: number;
+  readonly sslMode: (typeof SSL_MODES)[number];
+  /** PEM texts. */
+  readonly ca: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+  /** What it is, without secrets. */
+  readonly location: string;
+}
+
+// What a URL may say beside the place.
+const PARAMETERS = ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "schema"] as const;
+const CONNS_MIN = 2;
+const CONNS_MAX = 100;
+
+/** Reads the `config` of a storage; `url` is what a flag gave in its place. */
+export function parsePostgres(
+  section: Section,
+  env: NodeJS.ProcessEnv,
+  url?: string,
+): PostgresConfig {
+  const text = url ?? section.text("connection-string") ?? (env.DATABASE_URL || undefined);
+  const given = text === undefined ? fromVariables(section, env) : fromUrl(section, text);
+  const more = given.more;
+  const schema = section.text("schema") ?? more.get("schema") ?? "querator";
+  if (!/^[a-z_][a-z0-9_]{0,62}$/i.test(schema) || /^pg_/i.test(schema)) {
+    throw section.error("schema", `"${schema}" is not allowed; use letters, digits and _`);
+  }
+  const read = (key: string, path: string | null | undefined): string | undefined => {
+    if (path == null || path === "") return undefined;
+    try {
+      return readFileSync(path, "utf8");
+    } catch (cause) {
+      throw section.error(key, `cannot read the file: ${(cause as Error).message}`);
+    }
+  };
+  const sslMode =
+    section.oneOf("ssl-mode", SSL_MODES) ??
+    SSL_MODES.find((each) => each === more.get("sslmode")) ??
+    "prefer";
+  if (more.has("sslmode") && !SSL_MODES.some((each) => each === more.get("sslmode"))) {
+    throw section.error("ssl-mode", `is not allowed; use one of ${SSL_MODES.join(", ")}`);
+  }
+  const { host, port, user, password, database } = given;
+  return {
+    host,
+    port,
+    user,
+    password,
+    database,
+    schema,
+    maxConns: section.number("max-conns", CONNS_MIN, CONNS_MAX) ?? 4,
+    sslMode,
+    ca: read("ssl-ca", section.text("ssl-ca") ?? more.get("sslrootcert")),
+    cert: read("ssl-cert", section.text("ssl-cert") ?? more.get("sslcert")),
+    key: read("ssl-key", section.text("ssl-key") ?? more.get("sslkey")),
+    location: `postgres:${host}:${port}/${database}/${schema}`,
+  };
+}
+
+type Given = Pick<PostgresConfig, "host" | "port" | "user" | "password" | "database"> & {
+  readonly more: URLSearchParams;
+};
+
+function fromUrl(section: Section, text: string): Given {
+  const fail = (why: string): Error =>
+    section.error(
+      "connection-string",
+      `${why}; use a URL such as postgres://user:password@host:5432/database`,
+    );
+  let url: URL;
+  let user: string;
+  let password: string;
+  let database: string;
+  try {
+    // Of schemes that it does not know, URL takes no empty host beside a user.
+    url = new URL(text);
+    user = decodeURIComponent(url.username);
+    password = decodeURIComponent(url.password);
+    database = decodeURIComponent(url.pathname.slice(1));
+  } catch {
+    throw fail("is not a URL");
+  }
+  if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
+    throw fail("has the wrong scheme");
+  }
+  for (const name of url.searchParams.keys()) {
+    if (PARAMETERS.some((each) => each === name)) continue;
+    throw fail(`has the parameter "${name}", which is not known (${PARAMETERS.join(", ")})`);
+  }
+  const host = url.searchParams.get("host") ?? url.hostname.replace(/^\[(.*)\]$/, "$1");
+  return {
+    host: host || "localhost",
+    port: Number(url.port || 5432),
+    user: user || undefined,
+    password: password || undefined,
+    database: database || user || "postgres",
+    more: url.searchParams,
+  };
+}
+
+function fromVariables(section: Section, env: NodeJS.ProcessEnv): Given {
+  const { PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE } = env;
+  if (!PGHOST && !PGUSER && !PGDATABASE) {
+    throw section.error(
+      "connection-string",
+      "is missing; give it, or DATABASE_URL, or PGHOST, PGUSER and PGDATABASE",
+    );
+  }
+  const port = Number(PGPORT || 5432);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw section.error("PGPORT", "is not a port; use a number from 1 to 65535");
+  }
+  return {
+    host: PGHOST || "localhost",
+    port,
+    user: PGUSER || undefined,
+    password: PGPASSWORD || undefined,
+    database: PGDATABASE || PGUSER || "postgres",
+    more: new URLSearchParams(PGSSLMODE ? { sslmode: PGSSLMODE } : {}),
+  };
+}

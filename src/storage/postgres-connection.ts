@@ -1,0 +1,257 @@
+// One connection to PostgreSQL. Statements are sent together, each prepared once, and closed by one
+// Sync: one round trip, and one transaction, without BEGIN and COMMIT. A connection that is lost is
+// made anew by the next call; one that hangs is destroyed, and everything that waits for it rejects.
+// It retries nothing: whether what was sent has happened is for the caller to find out.
+
+import pg from "pg";
+import { describe, NO_ANSWER, PostgresError } from "./postgres-errors.ts";
+import type { Value } from "./postgres-values.ts";
+
+const CONNECT_MS_MAX = 5_000;
+const STATEMENT_MS_MAX = 20_000;
+const LOCK_MS_MAX = 3_000;
+// Longer than a statement may take there: what runs into it is a connection that hangs.
+const ANSWER_MS_MAX = 25_000;
+const KEEP_ALIVE_SECONDS = 5;
+
+/** How to reach a database, as `pg` has it. */
+export interface Target extends pg.ClientConfig {
+  /** Whether to go on without TLS if the server has none; false by default. */
+  readonly isTlsOptional?: boolean;
+}
+
+const NO_TLS = "The server does not support SSL connections";
+
+/** One row, by the order of its columns. */
+export type Row = readonly (string | null)[];
+
+export interface Statement {
+  readonly text: string;
+  readonly values?: readonly Value[];
+}
+
+/** What is used of the library's lower layer. */
+interface Wire {
+  readonly stream: { cork(): void; uncork(): void; destroy(error?: Error): void };
+  parse(query: { name: string; text: string }): void;
+  bind(bind: { statement: string; values: readonly (string | Buffer | null)[] }): void;
+  execute(portal: object): void;
+  sync(): void;
+  on(event: "parseComplete", listener: () => void): void;
+}
+
+/** `host:port/database`, for messages. */
+export function placeOf(client: Pick<pg.Client, "host" | "port" | "database">): string {
+  return `${client.host}:${client.port}/${client.database ?? ""}`;
+}
+
+export interface ConnectionOptions {
+  readonly target: Target;
+  /** Where the tables are. */
+  readonly schema: string;
+  /** As pg_stat_activity shows it. */
+  readonly applicationName: string;
+  /** More settings of the session. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+export class Connection {
+  readonly #options: ConnectionOptions;
+  // The client that works, or is on its way; undefined after it was lost.
+  #session: Promise<Session> | undefined;
+  #isClosed = false;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+  }
+
+  /** Runs statements in one transaction; answers the rows of each. */
+  async run(statements: readonly Statement[]): Promise<readonly (readonly Row[])[]> {
+    const session = await this.#connected();
+    try {
+      return await session.run(statements);
+    } catch (error) {
+      throw describe(session.place, error);
+    }
+  }
+
+  /** Runs statements that are not prepared, each in a transaction of its own unless they say otherwise. */
+  async script(sql: string): Promise<void> {
+    const session = await this.#connected();
+    try {
+      await session.client.query(sql);
+    } catch (error) {
+      throw describe(session.place, error);
+    }
+  }
+
+  async #connected(): Promise<Session> {
+    if (this.#isClosed) throw new PostgresError("", "the storage is closed");
+    const session = this.#session ?? this.#connect();
+    this.#session = session;
+    const forget = (): void => {
+      if (this.#session === session) this.#session = undefined;
+    };
+    try {
+      const connected = await session;
+      connected.onLost = forget;
+      if (connected.isLost) forget();
+      return connected;
+    } catch (error) {
+      forget();
+      throw error;
+    }
+  }
+
+  async #connect(): Promise<Session> {
+    const { isTlsOptional = false, ...target } = this.#options.target;
+    try {
+      return await this.#connectTo(target);
+    } catch (error) {
+      const isRefused = (error as Error).message.includes(NO_TLS);
+      if (!isTlsOptional || !isRefused) throw error;
+      return this.#connectTo({ ...target, ssl: false });
+    }
+  }
+
+  async #connectTo(target: pg.ClientConfig): Promise<Session> {
+    const { schema, applicationName, settings = {} } = this.#options;
+    const client = new pg.Client({
+      ...target,
+      application_name: applicationName,
+      connectionTimeoutMillis: CONNECT_MS_MAX,
+      keepAlive: true,
+    });
+    const place = placeOf(client);
+    const session = new Session(client, place);
+    client.on("error", () => undefined); // whoever waits is told by the call
+    client.on("end", () => {
+      session.isLost = true;
+      session.onLost();
+    });
+    try {
+      await client.connect();
+      const all: Record<string, string> = {
+        search_path: `"${schema}"`,
+        synchronous_commit: "on",
+        statement_timeout: String(STATEMENT_MS_MAX),
+        lock_timeout: String(LOCK_MS_MAX),
+        idle_in_transaction_session_timeout: String(STATEMENT_MS_MAX),
+        tcp_keepalives_idle: String(KEEP_ALIVE_SECONDS),
+        tcp_keepalives_interval: String(KEEP_ALIVE_SECONDS),
+        tcp_keepalives_count: "3",
+        tcp_user_timeout: String(KEEP_ALIVE_SECONDS * 4_000),
+        // Every statement finds its rows by a key or a place; a plan must never depend on what
+        // statistics say of tables that are empty now and full the next minute.
+        plan_cache_mode: "force_generic_plan",
+        enable_seqscan: "off",
+        enable_hashjoin: "off",
+        enable_mergejoin: "off",
+        jit: "off",
+        bytea_output: "hex",
+        client_min_messages: "warning",
+        ...settings,
+      };
+      const pairs = Object.entries(all).map(([name, value]) => `SET ${name} = '${value}'`);
+      // A path is a list of names, not a text.
+      await client.query(pairs.join("; ").replace(`'"${schema}"'`, `"${schema}"`));
+      return session;
+    } catch (error) {
+      session.destroy();
+      throw describe(place, error);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const session = await this.#session?.catch(() => undefined);
+    if (session === undefined || session.isLost) return;
+    const timer = setTimeout(() => session.destroy(), CONNECT_MS_MAX);
+    await session.client.end().catch(() => undefined);
+    clearTimeout(timer);
+  }
+}
+
+class Session {
+  readonly client: pg.Client;
+  readonly place: string;
+  isLost = false;
+  /** Set by the connection that uses it. */
+  onLost: () => void = () => undefined;
+  readonly #wire: Wire;
+  // Names of prepared statements, by their texts.
+  readonly #prepared = new Map<string, string>();
+  // Texts that were sent to be prepared, in order.
+  readonly #preparing: string[] = [];
+  #names = 0;
+
+  constructor(client: pg.Client, place: string) {
+    this.client = client;
+    this.place = place;
+    this.#wire = (client as unknown as { connection: Wire }).connection;
+    this.#wire.on("parseComplete", () => this.#notePrepared());
+  }
+
+  #notePrepared(): void {
+    const entry = this.#preparing.shift();
+    if (entry === undefined) return;
+    const [name, text] = entry.split("\u0000") as [string, string];
+    this.#prepared.set(text, name);
+  }
+
+  destroy(error?: Error): void {
+    this.#wire.stream.destroy(error);
+  }
+
+  run(statements: readonly Statement[]): Promise<readonly (readonly Row[])[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<readonly (readonly Row[])[]>();
+    const results: Row[][] = statements.map(() => []);
+    let at = 0;
+    const timer = setTimeout(() => {
+      const message = `PostgreSQL at ${this.place}: no answer after ${ANSWER_MS_MAX} ms`;
+      this.destroy(new PostgresError(NO_ANSWER, message));
+    }, ANSWER_MS_MAX);
+    const next = (): void => {
+      at++;
+    };
+    this.client.query({
+      submit: () => this.#send(statements),
+      handleRowDescription: () => undefined,
+      handleDataRow: ({ fields }: { fields: Row }) => results[at]!.push(fields),
+      handleCommandComplete: next,
+      handleEmptyQuery: next,
+      handlePortalSuspended: next,
+      handleReadyForQuery: () => {
+        clearTimeout(timer);
+        resolve(results);
+      },
+      handleError: (error: unknown) => {
+        clearTimeout(timer);
+        // Those after the one that failed were not looked at.
+        this.#preparing.length = 0;
+        reject(error);
+      },
+    } as unknown as pg.Submittable);
+    return promise;
+  }
+
+  #send(statements: readonly Statement[]): void {
+    const wire = this.#wire;
+    const isNew = new Map<string, string>();
+    wire.stream.cork();
+    for (const { text, values = [] } of statements) {
+      let name = this.#prepared.get(text) ?? isNew.get(text);
+      if (name === undefined) {
+        name = `q${++this.#names}`;
+        isNew.set(text, name);
+        this.#preparing.push(`${name}\u0000${text}`);
+        wire.parse({ name, text });
+      }
+      const bound = values.map((each) => (typeof each === "number" ? String(each) : each));
+      wire.bind({ statement: name, values: bound });
+      wire.execute({});
+    }
+    wire.sync();
+    wire.stream.uncork();
+  }
+}

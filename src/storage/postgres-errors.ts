@@ -1,0 +1,54 @@
+// What went wrong with PostgreSQL, in words for whoever runs the server: where, what, and what to do.
+// Messages name the host, the port and the database, never a password or a whole connection string.
+
+/** An error of PostgreSQL, or of the way to it. */
+export class PostgresError extends Error {
+  override readonly name = "PostgresError";
+  /** A SQLSTATE, or the code of a system error; "" if there is none. */
+  readonly code: string;
+
+  constructor(code: string, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** This server is not, or no longer, the one that owns the data. */
+export const NOT_OWNER = "QU001";
+/** A row of a partition is not where it was. */
+export const ROW_MOVED = "QU002";
+/** A time-out of ours: nothing came from the server for too long. */
+export const NO_ANSWER = "QU003";
+export const LOCK_TIMEOUT = "55P03";
+
+const ADVICE: Readonly<Record<string, string>> = {
+  ECONNREFUSED: "is it running, and are host and port right?",
+  ENOTFOUND: "is the name of the host right?",
+  ETIMEDOUT: "is it reachable from here?",
+  "28P01": "check user and password",
+  "28000": "check user, password and pg_hba.conf",
+  "3D000": "create the database, or name another",
+  "42501": "grant the role what docs/POSTGRESQL.md lists",
+  "53100": "free space on the disk of PostgreSQL",
+  "53300": "raise max_connections, or lower max-conns",
+  "57014": "a statement took too long; look for locks and slow disks",
+};
+
+/** Says what went wrong; `place` is `host:port/database`. */
+export function describe(place: string, error: unknown): PostgresError {
+  if (error instanceof PostgresError) return error;
+  const {
+    code = "",
+    message = String(error),
+    errors,
+  } = error as {
+    code?: string;
+    message?: string;
+    errors?: readonly Error[];
+  };
+  // Of a name with several addresses, where none answers, the first tells enough.
+  const said = message || errors?.[0]?.message || code;
+  const advice = ADVICE[code];
+  const text = `PostgreSQL at ${place}: ${said}${advice === undefined ? "" : `; ${advice}`}`;
+  return new PostgresError(code, text);
+}

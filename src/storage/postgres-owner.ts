@@ -1,0 +1,114 @@
+// Who may write. The owner of a schema has an epoch, which every transaction that changes anything
+// checks, and a heartbeat, which others watch by the clock of the database. Whoever takes over first
+// waits for the transactions that are under way, so none of the old owner's lands later. Ownership
+// that was lost never comes back: whoever had it forgets all it knows, and begins anew.
+
+import type { Connection } from "./postgres-connection.ts";
+import { LOCK_TIMEOUT, NOT_OWNER, PostgresError } from "./postgres-errors.ts";
+
+const RENEW_MS = 1_000;
+/** An owner that was silent for so long may be replaced. */
+const LEASE_MS = 5_000;
+
+export interface Ownership {
+  readonly epoch: number;
+  /** Gives it up, so that the next one need not wait. */
+  release(): Promise<void>;
+}
+
+export interface TakeOptions {
+  /** What others show of this server. */
+  readonly holder: string;
+  /** Called once, if another server has taken over. */
+  readonly onLost: (reason: PostgresError) => void;
+}
+
+/** Takes the schema; rejects with the code NOT_OWNER while another server has it. */
+export async function takeOwnership(
+  connection: Connection,
+  { holder, onLost }: TakeOptions,
+): Promise<Ownership> {
+  const epoch = await take(connection, holder);
+  let timer: NodeJS.Timeout | undefined;
+  let isOver = false;
+  const renew = async (): Promise<void> => {
+    try {
+      const [rows] = await connection.run([
+        {
+          text: `UPDATE heartbeat SET renewed_at = clock_timestamp() WHERE id = 1 AND epoch = $1
+            RETURNING epoch`,
+          values: [epoch],
+        },
+      ]);
+      if (rows!.length === 0 && !isOver) {
+        isOver = true;
+        onLost(new PostgresError(NOT_OWNER, "another server owns the data now"));
+      }
+    } catch {
+      // The connection is lost: it is tried again, and until it is there nothing can be written.
+    }
+    if (!isOver) schedule();
+  };
+  const schedule = (): void => {
+    timer = setTimeout(() => void renew(), RENEW_MS);
+    timer.unref();
+  };
+  schedule();
+  return {
+    epoch,
+    async release() {
+      if (isOver) return;
+      isOver = true;
+      clearTimeout(timer);
+      await connection.run([
+        {
+          text: "UPDATE heartbeat SET renewed_at = '-infinity' WHERE id = 1 AND epoch = $1",
+          values: [epoch],
+        },
+      ]);
+    },
+  };
+}
+
+async function take(connection: Connection, holder: string): Promise<number> {
+  const attempt = async (): Promise<number> => {
+    const [rows] = await connection.run([
+      { text: "SELECT take_over($1, $2::interval)", values: [holder, `${LEASE_MS} ms`] },
+    ]);
+    const epoch = rows![0]![0];
+    if (epoch != null) return Number(epoch);
+    const [who] = await connection.run([{ text: "SELECT holder FROM heartbeat WHERE id = 1" }]);
+    throw new PostgresError(NOT_OWNER, `another server (${who![0]![0]}) owns the data`);
+  };
+  try {
+    return await attempt();
+  } catch (error) {
+    if (!(error instanceof PostgresError) || error.code !== LOCK_TIMEOUT) throw error;
+    await endHolders(connection);
+    return await attempt();
+  }
+}
+
+/** Waits until every commit under way has ended; ends those of which nothing is heard any more. */
+export async function settle(connection: Connection): Promise<void> {
+  const attempt = (): Promise<unknown> => connection.run([{ text: "SELECT settle()" }]);
+  try {
+    await attempt();
+  } catch (error) {
+    if (!(error instanceof PostgresError) || error.code !== LOCK_TIMEOUT) throw error;
+    await endHolders(connection);
+    await attempt();
+  }
+}
+
+// Ends the sessions that hold the lock of a commit: their program hangs in the midst of sending one.
+async function endHolders(connection: Connection): Promise<void> {
+  await connection.run([
+    {
+      text: `SELECT pg_terminate_backend(l.pid) FROM pg_locks l
+        JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+        WHERE l.locktype = 'advisory' AND l.objsubid = 2 AND l.granted AND l.objid = 1
+          AND l.classid = 'owner'::regclass::oid AND l.pid <> pg_backend_pid()`,
+    },
+  ]);
+}

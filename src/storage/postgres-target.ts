@@ -1,0 +1,36 @@
+// From what the configuration says of a PostgreSQL to what the library wants to know.
+
+import type { Target } from "./postgres-connection.ts";
+
+export interface Reachable {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string | undefined;
+  readonly password: string | undefined;
+  readonly database: string;
+  readonly sslMode: "disable" | "prefer" | "require" | "verify-ca" | "verify-full";
+  readonly ca: string | undefined;
+  readonly cert: string | undefined;
+  readonly key: string | undefined;
+}
+
+/** How to connect; without encryption `prefer` is tried again by the connection. */
+export function targetOf(config: Reachable): Target {
+  const { host, port, user, password, database, sslMode, ca, cert, key } = config;
+  const ssl = {
+    rejectUnauthorized: sslMode === "verify-ca" || sslMode === "verify-full",
+    ...(sslMode === "verify-ca" ? { checkServerIdentity: () => undefined } : {}),
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
+  return {
+    host,
+    port,
+    database,
+    ...(user === undefined ? {} : { user }),
+    ...(password === undefined ? {} : { password }),
+    ssl: sslMode === "disable" ? false : ssl,
+    isTlsOptional: sslMode === "prefer",
+  };
+}

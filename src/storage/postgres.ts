@@ -1,0 +1,496 @@
+// Partitions and records in a PostgreSQL database, for those who already run one that replicates and
+// is backed up. PostgreSQL keeps tables and decides nothing: one server owns a schema, and every
+// transaction checks that it still does. A commit is one round trip. Changes are made one after
+// another, reads beside them on other connections. After a failure whose outcome is not known nothing
+// that memory holds of a partition is used before it was read anew.
+
+import { hostname } from "node:os";
+import pg from "pg";
+import { type ItemHeader, itemOf, itemOfHeader, itemsOfHeader } from "./item-rows.ts";
+import {
+  Connection,
+  placeOf,
+  type Row,
+  type Statement,
+  type Target,
+} from "./postgres-connection.ts";
+import { NO_ANSWER, NOT_OWNER, PostgresError, ROW_MOVED } from "./postgres-errors.ts";
+import { type Ownership, settle, takeOwnership } from "./postgres-owner.ts";
+import { type Pages, readBlockItems, readScheduledItems } from "./postgres-pages.ts";
+import { type Block, blockOf, planCommit } from "./postgres-plan.ts";
+import { blockOfRow, headerOfRow, itemRowOf, scheduledHeaderOf } from "./postgres-rows.ts";
+import { migrate, pendingSql } from "./postgres-schema.ts";
+import type { Of } from "./postgres-sql.ts";
+import * as sql from "./postgres-sql.ts";
+import { bytea, byteas, bytesOf, int8s, textOf } from "./postgres-values.ts";
+import { RemovedRows } from "./removed-rows.ts";
+import {
+  type Expiry,
+  type ItemTable,
+  type NewPartition,
+  type PartitionChanges,
+  type PartitionState,
+  type ReadOptions,
+  type Storage,
+  StorageTaken,
+  type StoredItem,
+  type StoredPartition,
+} from "./storage.ts";
+
+const TABLES_OF_A_PARTITION = [
+  "items",
+  "scheduled",
+  "leases",
+  "expiries",
+  "sources",
+  "removed",
+] as const;
+
+export interface PostgresOptions {
+  readonly name: string;
+  readonly target: Target;
+  readonly schema: string;
+  /** At least 2. */
+  readonly connectionsMax: number;
+  /** Called once if another server has taken over; every call fails from then on. */
+  readonly onLost?: ((reason: Error) => void) | undefined;
+}
+
+/**
+ * Opens a schema, and makes it if need be.
+ * Rejects with a PostgresError whose message says what is wrong and what to do, and with StorageTaken
+ * while another server owns the schema.
+ */
+export async function openPostgresStorage(options: PostgresOptions): Promise<Storage> {
+  const { target, schema, connectionsMax } = options;
+  const applicationName = "querator";
+  const connections = Array.from(
+    { length: connectionsMax },
+    () => new Connection({ target, schema, applicationName }),
+  );
+  const [control, commits, ...reads] = connections as [Connection, Connection, ...Connection[]];
+  try {
+    await migrate(control, schema);
+    const storage = new PostgresStorage(options, { control, commits, reads });
+    await storage.own();
+    return storage;
+  } catch (error) {
+    await Promise.all(connections.map((each) => each.close()));
+    const isTaken = error instanceof PostgresError && error.code === NOT_OWNER;
+    throw isTaken ? new StorageTaken(error.message, { cause: error }) : error;
+  }
+}
+
+/** Brings a schema up to date, unless it is only asked for; answers the SQL, "" if there is none to run. */
+export async function migratePostgres(
+  target: Target,
+  schema: string,
+  dryRun: boolean,
+): Promise<string> {
+  const connection = new Connection({ target, schema, applicationName: "querator" });
+  try {
+    const sql = await pendingSql(connection, schema);
+    if (!dryRun) await migrate(connection, schema);
+    return sql;
+  } finally {
+    await connection.close();
+  }
+}
+
+interface Connections {
+  readonly control: Connection;
+  readonly commits: Connection;
+  /** May be none. */
+  readonly reads: readonly Connection[];
+}
+
+class PostgresStorage implements Storage {
+  readonly name: string;
+  readonly location: string;
+  readonly isDurable = true;
+  readonly #options: PostgresOptions;
+  readonly #connections: Connections;
+  readonly #removed = new RemovedRows();
+  readonly #pages: Pages;
+  // Where the rows of partitions are that memory knows as storage has them; those that are not in
+  // it are read before they are used.
+  readonly #places = new Map<number, string>();
+  #ownership: Ownership | undefined;
+  #lost: PostgresError | undefined;
+  // The last change; the next one waits for it.
+  #changing: Promise<unknown> = Promise.resolve();
+  // Whether a transaction may still be under way of which nothing is known.
+  #isUnsettled = false;
+  #settling: Promise<void> | undefined;
+  #nextRead = 0;
+
+  constructor(options: PostgresOptions, connections: Connections) {
+    this.name = options.name;
+    const place = placeOf(new pg.Client(options.target));
+    this.location = `postgres:${place}/${options.schema}`;
+    this.#options = options;
+    this.#connections = connections;
+    this.#pages = {
+      read: (statement) => this.#read(statement),
+      removed: (key) => this.#removed.snapshot(key),
+      block: (row) => blockOf(blockOfRow(row)) ?? damaged(this.location, `items from ${row[0]}`),
+      item: (row) => itemOf(itemRowOf(row)) ?? damaged(this.location, `scheduled item ${row[0]}`),
+    };
+  }
+
+  async own(): Promise<void> {
+    this.#ownership = await takeOwnership(this.#connections.control, {
+      holder: `${hostname()}:${process.pid}`,
+      onLost: (reason) => this.#lose(reason),
+    });
+  }
+
+  #lose(reason: PostgresError): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = reason;
+    this.#options.onLost?.(reason);
+  }
+
+  // --- changing ---
+
+  commit(changes: readonly PartitionChanges[]): Promise<void> {
+    return this.#change(async () => {
+      const keys = changes.map(({ partition }) => partition);
+      try {
+        await this.#tryCommit(changes);
+      } catch (error) {
+        this.#removed.rollback();
+        if (!(error instanceof PostgresError)) throw error;
+        if (error.code !== ROW_MOVED) {
+          if (!isRefused(error)) this.#forget(keys);
+          throw error;
+        }
+        // Somebody has rewritten the table: VACUUM FULL, for one.
+        this.#forget(keys);
+        await this.#tryCommit(changes).catch((again: unknown) => {
+          this.#removed.rollback();
+          this.#forget(keys);
+          throw again;
+        });
+      }
+    });
+  }
+
+  async #tryCommit(changes: readonly PartitionChanges[]): Promise<void> {
+    await this.#know(changes.map(({ partition }) => partition));
+    const { commits } = this.#connections;
+    const planned = await planCommit(changes, this.#removed, {
+      blocks: async (places) => {
+        const [rows] = await commits.run([sql.blocksAt(places)]);
+        return rows!.map((row): Of<Block> => [Number(row[0]), this.#pages.block(row.slice(1))]);
+      },
+      scheduled: async (places) => {
+        const [rows] = await commits.run([sql.scheduledAt(places)]);
+        return rows!.map((row) => [Number(row[0]), this.#pages.item(row.slice(1))]);
+      },
+    });
+    const counters = changes.map(({ partition, counters }) => ({
+      key: partition,
+      place: this.#places.get(partition)!,
+      counters,
+    }));
+    const [, [updated] = []] = await this.#fenced(commits, [
+      sql.updateCounters(counters),
+      ...planned,
+    ]);
+    for (const each of updated![0]!.split(";")) {
+      const [key, place] = each.split(" ") as [string, string];
+      this.#places.set(Number(key), place);
+    }
+    this.#removed.commit();
+  }
+
+  async createPartitions(partitions: readonly NewPartition[]): Promise<readonly number[]> {
+    return this.#change(async () => {
+      const [, rows] = await this.#fenced(this.#connections.control, [
+        {
+          text: `INSERT INTO partitions (queue, number, id_prefix, created_at)
+            SELECT queue, number, convert_from(id_prefix, 'UTF8'), created_at
+            FROM unnest($1::bytea[], $2::int8[], $3::bytea[], $4::int8[])
+              WITH ORDINALITY u(queue, number, id_prefix, created_at, i) ORDER BY i
+            RETURNING key`,
+          values: [
+            byteas(partitions.map(({ queue }) => queue)),
+            int8s(partitions.map(({ number }) => number)),
+            byteas(partitions.map(({ idPrefix }) => idPrefix)),
+            int8s(partitions.map(({ createdAt }) => createdAt)),
+          ],
+        },
+      ]);
+      return rows!.map(([key]) => Number(key));
+    });
+  }
+
+  async dropPartitions(keys: readonly number[]): Promise<void> {
+    await this.#change(async () => {
+      this.#forget(keys);
+      await this.#fenced(this.#connections.control, [
+        {
+          text: "UPDATE partitions SET dropped = true WHERE key = ANY($1::int8[])",
+          values: [int8s(keys)],
+        },
+      ]);
+    });
+  }
+
+  async sweep(limit: number): Promise<boolean> {
+    return this.#change(async () => {
+      const { control } = this.#connections;
+      let left = limit;
+      for (;;) {
+        const [found] = await control.run([
+          { text: "SELECT key FROM partitions WHERE dropped ORDER BY key LIMIT 1" },
+        ]);
+        if (found!.length === 0) return false;
+        const key = Number(found![0]![0]);
+        for (const table of TABLES_OF_A_PARTITION) {
+          const [, rows] = await this.#fenced(control, [
+            {
+              text: `WITH gone AS (DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+                  SELECT ctid FROM ${table} WHERE partition = $1 LIMIT $2)) RETURNING 1)
+                SELECT count(*) FROM gone`,
+              values: [key, left],
+            },
+          ]);
+          left -= Number(rows![0]![0]);
+          if (left <= 0) return true;
+        }
+        await this.#fenced(control, [
+          { text: "DELETE FROM partitions WHERE key = $1", values: [key] },
+        ]);
+        this.#forget([key]);
+      }
+    });
+  }
+
+  async putQueue(name: string, record: string): Promise<void> {
+    await this.#change(() =>
+      this.#fenced(this.#connections.control, [
+        {
+          text: `INSERT INTO queues (name, record) VALUES ($1, $2)
+            ON CONFLICT (name) DO UPDATE SET record = excluded.record`,
+          values: [bytea(name), bytea(record)],
+        },
+      ]),
+    );
+  }
+
+  async deleteQueue(name: string): Promise<void> {
+    await this.#change(() =>
+      this.#fenced(this.#connections.control, [
+        { text: "DELETE FROM queues WHERE name = $1", values: [bytea(name)] },
+      ]),
+    );
+  }
+
+  // --- reading ---
+
+  async listPartitions(): Promise<readonly StoredPartition[]> {
+    const rows = await this.#read({
+      text: `SELECT key, queue, number, id_prefix, created_at, dropped FROM partitions ORDER BY key`,
+    });
+    return rows.map(([key, queue, number, idPrefix, createdAt, dropped]) => ({
+      key: Number(key),
+      queue: textOf(queue),
+      number: Number(number),
+      idPrefix: idPrefix!,
+      createdAt: Number(createdAt),
+      dropped: dropped === "t",
+    }));
+  }
+
+  async loadPartition(key: number): Promise<PartitionState> {
+    this.#forget([key]);
+    await this.#know([key]);
+    const { control } = this.#connections;
+    const [partitions, blocks, leases] = await control.run([
+      {
+        text: `SELECT id_prefix, head, tail, total, scheduled, created_sum
+          FROM partitions WHERE key = $1`,
+        values: [key],
+      },
+      {
+        text: `SELECT ${sql.BLOCK_HEADER_SQL} FROM items WHERE partition = $1 AND first <
+          (SELECT head FROM partitions WHERE key = $1) ORDER BY first`,
+        values: [key],
+      },
+      {
+        text: `SELECT first, last, deadline, leased_at FROM leases WHERE partition = $1
+          ORDER BY first`,
+        values: [key],
+      },
+    ]);
+    const row = partitions![0];
+    if (row === undefined) throw new Error(`no partition ${key} in '${this.location}'`);
+    const [head, tail, total, scheduled, createdSum] = row.slice(1).map(Number) as [
+      number,
+      number,
+      number,
+      number,
+      number,
+    ];
+    const removed = this.#removed.of(key);
+    return {
+      idPrefix: row[0]!,
+      counters: { head, tail, total, scheduled, createdSum },
+      leased: blocks!
+        .flatMap((each) => itemsOfHeader(headerOfRow(each)))
+        .filter(({ seq }) => seq < head && removed?.has(seq) !== true),
+      leases: leases!.map((each) => {
+        const [first, last, deadline, leasedAt] = each.map(Number) as [
+          number,
+          number,
+          number,
+          number,
+        ];
+        return { first, last, deadline, leasedAt };
+      }),
+    };
+  }
+
+  async readItems(
+    key: number,
+    table: ItemTable,
+    options: ReadOptions,
+  ): Promise<readonly StoredItem[]> {
+    if (table === "scheduled") return readScheduledItems(this.#pages, key, options);
+    await this.#know([key]);
+    return readBlockItems(this.#pages, key, options);
+  }
+
+  async readScheduled(key: number, limit: number): Promise<readonly StoredItem[]> {
+    const rows = await this.#read({
+      text: `SELECT ${sql.SCHEDULED_HEADER_SQL} FROM scheduled WHERE partition = $1
+        ORDER BY due_at, seq LIMIT $2`,
+      values: [key, limit],
+    });
+    return rows.map((row) => itemOfHeader(scheduledHeaderOf(row) satisfies ItemHeader));
+  }
+
+  async readExpiries(key: number, limit: number): Promise<readonly Expiry[]> {
+    const rows = await this.#read({
+      text: "SELECT at, first FROM expiries WHERE partition = $1 ORDER BY at, first LIMIT $2",
+      values: [key, limit],
+    });
+    return rows.map(([at, first]) => ({ at: Number(at), first: Number(first) }));
+  }
+
+  async findSources(key: number, sourceIds: readonly string[]): Promise<ReadonlySet<string>> {
+    const rows = await this.#read({
+      text: "SELECT source_id FROM sources WHERE partition = $1 AND source_id = ANY($2::bytea[])",
+      values: [key, byteas(sourceIds)],
+    });
+    return new Set(rows.map(([id]) => textOf(id)));
+  }
+
+  async listQueues(): Promise<readonly { readonly name: string; readonly record: string }[]> {
+    const rows = await this.#read({ text: "SELECT name, record FROM queues ORDER BY name" });
+    return rows.map(([name, record]) => ({ name: textOf(name), record: textOf(record) }));
+  }
+
+  async check(): Promise<void> {
+    if (this.#lost !== undefined) throw this.#lost;
+    await this.#connections.control.run([sql.fence(this.#ownership!.epoch)]);
+  }
+
+  async close(): Promise<void> {
+    await this.#changing.catch(() => undefined);
+    await this.#ownership?.release().catch(() => undefined);
+    const { control, commits, reads } = this.#connections;
+    await Promise.all([control, commits, ...reads].map((each) => each.close()));
+  }
+
+  // --- what memory knows ---
+
+  #forget(keys: readonly number[]): void {
+    for (const key of keys) {
+      this.#places.delete(key);
+      this.#removed.reset(key);
+    }
+  }
+
+  // Reads, of partitions that memory does not know, where they are and what is removed of them.
+  async #know(keys: readonly number[]): Promise<void> {
+    await this.#settle();
+    const unknown = keys.filter((key) => !this.#places.has(key));
+    if (unknown.length === 0) return;
+    const values = [int8s(unknown)];
+    const [places, bits] = await this.#connections.control.run([
+      { text: "SELECT key, ctid FROM partitions WHERE key = ANY($1::int8[])", values },
+      {
+        text: "SELECT partition, chunk, bits FROM removed WHERE partition = ANY($1::int8[])",
+        values,
+      },
+    ]);
+    this.#forget(unknown);
+    for (const [key, chunk, row] of bits!) {
+      this.#removed.load(Number(key), Number(chunk), bytesOf(row));
+    }
+    for (const [key, place] of places!) this.#places.set(Number(key), place!);
+    const missing = unknown.find((key) => !this.#places.has(key));
+    if (missing !== undefined) throw new Error(`no partition ${missing} in '${this.location}'`);
+  }
+
+  // Nothing may be read while a commit, of which nothing is known, could still come to pass.
+  #settle(): Promise<void> {
+    if (!this.#isUnsettled) return Promise.resolve();
+    this.#settling ??= settle(this.#connections.control)
+      .then(() => {
+        this.#isUnsettled = false;
+      })
+      .finally(() => {
+        this.#settling = undefined;
+      });
+    return this.#settling;
+  }
+
+  // --- transactions ---
+
+  // Changes wait for each other.
+  #change<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#changing.then(work);
+    this.#changing = next.catch(() => undefined);
+    return next;
+  }
+
+  // Runs statements in one transaction, unless another server owns the data.
+  async #fenced(
+    connection: Connection,
+    statements: readonly Statement[],
+  ): Promise<readonly (readonly Row[])[]> {
+    if (this.#lost !== undefined) throw this.#lost;
+    await this.#settle();
+    try {
+      return await connection.run([sql.fence(this.#ownership!.epoch), ...statements]);
+    } catch (error) {
+      const failure = error as PostgresError;
+      if (failure.code === NOT_OWNER) this.#lose(failure);
+      else if (!isRefused(failure)) this.#isUnsettled = true;
+      throw failure;
+    }
+  }
+
+  async #read(statement: Statement): Promise<readonly Row[]> {
+    if (this.#lost !== undefined) throw this.#lost;
+    await this.#settle();
+    const { reads, commits } = this.#connections;
+    const connection = reads.length === 0 ? commits : reads[this.#nextRead++ % reads.length]!;
+    const [rows] = await connection.run([statement]);
+    return rows!;
+  }
+}
+
+// Whether the server has said that a transaction failed; else nobody knows what became of it.
+function isRefused({ code }: PostgresError): boolean {
+  return /^[0-9A-Z]{5}$/.test(code) && !/^(08|57P)/.test(code) && code !== NO_ANSWER;
+}
+
+// What was read is not what was written: it must not be served.
+function damaged(location: string, what: string): never {
+  throw new Error(`'${location}' is damaged (${what}); restore it from a backup`);
+}
