@@ -19,6 +19,8 @@ export const CHECKS = {
   threads: ["--test", "test/threads.test.ts"],
   restart: ["--test", "test/restart.test.ts"],
   limits: ["--test", "test/queue/limits.test.ts"],
+  apart: ["--test", "test/queue/partitions.test.ts"],
+  fence: ["--test", "test/postgres/fence.test.ts"],
   conformance: ["--test", "test/conformance/sqlite.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
@@ -339,5 +341,26 @@ export const FAULTS: readonly Fault[] = [
     file: "src/storage/sqlite.ts",
     from: "    this.#insert(key, rest);",
     to: "    void rest;",
+  },
+  {
+    name: "what a consumer gave up is not written down before it goes to another storage",
+    check: "apart",
+    file: "src/queue/dead-letters.ts",
+    from: "const isApart = target !== undefined && target.deadStorage !== partition.storage;",
+    to: "const isApart = false;",
+  },
+  {
+    name: "a request that a stop overtakes is told that its queue does not exist",
+    check: "threads",
+    file: "src/host.ts",
+    from: "throw this.#refusal ?? invalid(",
+    to: "throw invalid(",
+  },
+  {
+    name: "a server that was replaced goes on writing",
+    check: "fence",
+    file: "src/storage/postgres.ts",
+    from: "connection.run([sql.fence(this.#ownership!.epoch), ...statements])",
+    to: 'connection.run([{ text: "SELECT 1" }, ...statements])',
   },
 ];
