@@ -25,7 +25,7 @@ import { storagesInUse } from "./queue-records.ts";
 import { Queues } from "./queues.ts";
 import { type Storage, StorageTaken } from "./storage/storage.ts";
 import { Pool, type Registry } from "./threads/pool.ts";
-import { Shard, type ShardOptions } from "./threads/shard.ts";
+import { locationOf, Shard, type ShardOptions } from "./threads/shard.ts";
 import { VERSION } from "./version.ts";
 
 // A stop ends within this time and the one that clients have to fetch their last answers, whatever
@@ -293,11 +293,12 @@ async function serve(parts: Parts): Promise<RunningServer> {
   if (canSharePort) await pool?.listen({ host, port });
 
   const address = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
-  const storages = [...shard.storages.values(), ...(pool?.storages.flat() ?? [])];
+  // Of a server on standby none is open.
+  const all = [config.queueStorage, ...config.partitionStorage];
   log.info(
     {
       address,
-      storage: [...new Set(storages.map(({ location }) => location))].join(","),
+      storage: [...new Set(all.map(locationOf))].join(","),
       ...(parts.waitsFor === undefined ? {} : { reason: parts.waitsFor }),
       version: VERSION,
       ...(pool === undefined ? {} : { threads: config.threads }),

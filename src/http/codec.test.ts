@@ -5,11 +5,7 @@ import { test } from "node:test";
 import { create, fromBinary, fromJsonString, toBinary, toJsonString } from "@bufbuild/protobuf";
 import * as fc from "fast-check";
 import { holds } from "../../test/support/properties.ts";
-import {
-  QueueLeaseRequestSchema,
-  QueueProduceRequestSchema,
-  QueueStatsResponseSchema,
-} from "./gen/querator/v1/queue_pb.ts";
+import { QueueProduceRequestSchema, QueueStatsResponseSchema } from "./gen/querator/v1/queue_pb.ts";
 import {
   StorageItemsImportRequestSchema,
   StorageItemsListResponseSchema,

@@ -73,12 +73,12 @@ export class Shard {
       return this.#add(await open(config, mustExist, this.#options));
     } catch (error) {
       const { clock, log } = this.#options;
-      const { name, driver, dir, postgres } = config;
+      const { name } = config;
       log.error({ err: error, storage: name }, "storage cannot be opened, and is tried again");
       return this.#add(
         awayStorage({
           name,
-          location: postgres?.location ?? `${driver}:${dir}`,
+          location: locationOf(config),
           open: () => open(config, mustExist, this.#options),
           reason: error as Error,
           retryAfter: STORAGE_RETRY,
@@ -98,6 +98,12 @@ export class Shard {
   async close(): Promise<void> {
     for (const storage of [...this.storages.values()].reverse()) await storage.close();
   }
+}
+
+/** Where a storage lies, also one that is not open: as `Storage.location` has it. */
+export function locationOf({ driver, dir, postgres }: StorageConfig): string {
+  if (driver === "memory") return "memory";
+  return postgres?.location ?? `${driver}:${dir}`;
 }
 
 function open(
