@@ -4,7 +4,7 @@
 // It retries nothing: whether what was sent has happened is for the caller to find out.
 
 import pg from "pg";
-import { describe, NO_ANSWER, PostgresError } from "./postgres-errors.ts";
+import { describe, NO_ANSWER, NOT_REPLICATED, PostgresError } from "./postgres-errors.ts";
 import type { Value } from "./postgres-values.ts";
 
 const CONNECT_MS_MAX = 5_000;
@@ -125,6 +125,7 @@ export class Connection {
     const place = placeOf(client);
     const session = new Session(client, place);
     client.on("error", () => undefined); // whoever waits is told by the call
+    client.on("notice", (notice) => session.note(notice));
     client.on("end", () => {
       session.isLost = true;
       session.onLost();
@@ -183,7 +184,10 @@ class Session {
   readonly #prepared = new Map<string, string>();
   // Texts that were sent to be prepared, in order.
   readonly #preparing: string[] = [];
+  // Whether the transaction under way is said to be on this server alone.
+  #isAlone = false;
   #names = 0;
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(client: pg.Client, place: string) {
     this.client = client;
@@ -199,11 +203,25 @@ class Session {
     this.#prepared.set(text, name);
   }
 
+  /** Takes a warning of the server. */
+  note({ routine }: { readonly routine?: string | undefined }): void {
+    // Known by the function that warns, as its text may be in any language: the wait for a standby
+    // was cancelled, and the commit is about to be reported as done.
+    if (routine === "SyncRepWaitForLSN") this.#isAlone = true;
+  }
+
   destroy(error?: Error): void {
     this.#wire.stream.destroy(error);
   }
 
+  /** One call after another: the library is about to keep no queue of its own. */
   run(statements: readonly Statement[]): Promise<readonly (readonly Row[])[]> {
+    const rows = this.#last.then(() => this.#run(statements));
+    this.#last = rows.catch(() => undefined);
+    return rows;
+  }
+
+  #run(statements: readonly Statement[]): Promise<readonly (readonly Row[])[]> {
     const { promise, resolve, reject } = Promise.withResolvers<readonly (readonly Row[])[]>();
     const results: Row[][] = statements.map(() => []);
     let at = 0;
@@ -223,10 +241,14 @@ class Session {
       handlePortalSuspended: next,
       handleReadyForQuery: () => {
         clearTimeout(timer);
-        resolve(results);
+        if (!this.#isAlone) return resolve(results);
+        this.#isAlone = false;
+        const message = `PostgreSQL at ${this.place}: not replicated, the wait for it was cancelled`;
+        reject(new PostgresError(NOT_REPLICATED, message));
       },
       handleError: (error: unknown) => {
         clearTimeout(timer);
+        this.#isAlone = false;
         // Those after the one that failed were not looked at.
         this.#preparing.length = 0;
         reject(error);

@@ -1,15 +1,20 @@
 // What went wrong with PostgreSQL, in words for whoever runs the server: where, what, and what to do.
 // Messages name the host, the port and the database, never a password or a whole connection string.
 
+import pg from "pg";
+
 /** An error of PostgreSQL, or of the way to it. */
 export class PostgresError extends Error {
   override readonly name = "PostgresError";
   /** A SQLSTATE, or the code of a system error; "" if there is none. */
   readonly code: string;
+  /** Whether the server has said that the transaction failed; else nobody knows what became of it. */
+  readonly isUndone: boolean;
 
-  constructor(code: string, message: string, options?: ErrorOptions) {
+  constructor(code: string, message: string, options?: ErrorOptions & { isUndone?: boolean }) {
     super(message, options);
     this.code = code;
+    this.isUndone = options?.isUndone ?? false;
   }
 }
 
@@ -19,6 +24,8 @@ export const NOT_OWNER = "QU001";
 export const ROW_MOVED = "QU002";
 /** A time-out of ours: nothing came from the server for too long. */
 export const NO_ANSWER = "QU003";
+/** It is written, but perhaps nowhere else, although a standby was to have it first. */
+export const NOT_REPLICATED = "QU004";
 export const LOCK_TIMEOUT = "55P03";
 
 const ADVICE: Readonly<Record<string, string>> = {
@@ -49,6 +56,8 @@ export function describe(place: string, error: unknown): PostgresError {
   // Of a name with several addresses, where none answers, the first tells enough.
   const said = message || errors?.[0]?.message || code;
   const advice = ADVICE[code];
+  // A session that is ended may have been told so after its commit.
+  const isUndone = error instanceof pg.DatabaseError && !/^(08|57P)/.test(code);
   const text = `PostgreSQL at ${place}: ${said}${advice === undefined ? "" : `; ${advice}`}`;
-  return new PostgresError(code, text);
+  return new PostgresError(code, text, { isUndone });
 }

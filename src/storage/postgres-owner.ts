@@ -12,6 +12,13 @@ const LEASE_MS = 5_000;
 
 export interface Ownership {
   readonly epoch: number;
+  /** Grows with every call of `settle`, within the epoch. */
+  readonly term: number;
+  /**
+   * Waits until every commit under way has ended, ends those of which nothing is heard any more,
+   * and makes sure that none which is still on its way will ever happen.
+   */
+  settle(): Promise<void>;
   /** Gives it up, so that the next one need not wait. */
   release(): Promise<void>;
 }
@@ -31,6 +38,7 @@ export async function takeOwnership(
   const epoch = await take(connection, holder);
   let timer: NodeJS.Timeout | undefined;
   let isOver = false;
+  let term = 0;
   const renew = async (): Promise<void> => {
     try {
       const [rows] = await connection.run([
@@ -56,6 +64,11 @@ export async function takeOwnership(
   schedule();
   return {
     epoch,
+    get term() {
+      return term;
+    },
+    // A term is never tried twice: the one before may arrive late, and changes nothing then.
+    settle: () => settle(connection, epoch, ++term),
     async release() {
       if (isOver) return;
       isOver = true;
@@ -89,9 +102,9 @@ async function take(connection: Connection, holder: string): Promise<number> {
   }
 }
 
-/** Waits until every commit under way has ended; ends those of which nothing is heard any more. */
-export async function settle(connection: Connection): Promise<void> {
-  const attempt = (): Promise<unknown> => connection.run([{ text: "SELECT settle()" }]);
+async function settle(connection: Connection, epoch: number, term: number): Promise<void> {
+  const attempt = (): Promise<unknown> =>
+    connection.run([{ text: "SELECT settle($1, $2)", values: [epoch, term] }]);
   try {
     await attempt();
   } catch (error) {

@@ -15,7 +15,7 @@ const PAGE = 64;
 /** What pages are made of. */
 export interface Pages {
   read(statement: Statement): Promise<readonly Row[]>;
-  removed(key: number): { has(seq: number): boolean };
+  removed(key: number): Promise<{ has(seq: number): boolean }>;
   /** Of BLOCK_SQL; throws if the row is damaged. */
   block(row: Row): Block;
   /** Of SCHEDULED_SQL; throws if the row is damaged. */
@@ -70,7 +70,7 @@ async function blockPage(
   key: number,
   { from, before, limit, bytesMax, records }: ReadOptions,
 ): Promise<Page> {
-  const removed = pages.removed(key);
+  const removed = await pages.removed(key);
   const range = `FROM items WHERE partition = $1 AND first > $2::int8 - ${BLOCK_ITEMS_MAX}
     AND last >= $2 AND first < $3 ORDER BY first LIMIT $4`;
   const values = [key, from, before, Math.min(limit, PAGE)];

@@ -13,8 +13,10 @@ const VACUUM = `autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_thresho
 /** By version, from 1 on. */
 export const MIGRATIONS: readonly string[] = [
   `
-CREATE TABLE owner (id int PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL);
-INSERT INTO owner VALUES (1, 0);
+CREATE TABLE owner (
+  id int PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, term bigint NOT NULL
+);
+INSERT INTO owner VALUES (1, 0, 0);
 -- Apart from the epoch, which every commit reads: this row changes every second.
 CREATE TABLE heartbeat (
   id int PRIMARY KEY CHECK (id = 1), epoch bigint NOT NULL, holder text NOT NULL,
@@ -60,11 +62,12 @@ CREATE TABLE sources (
   partition bigint, source_id bytea, PRIMARY KEY (partition, source_id)
 ) WITH (${VACUUM});
 
--- Fails unless this epoch owns the data; a take-over waits until the transaction has ended.
-CREATE FUNCTION fence(expected bigint) RETURNS void LANGUAGE plpgsql AS $$
+-- Fails unless this epoch owns the data, and its term is not over; a take-over, and a new term, wait
+-- until the transaction has ended.
+CREATE FUNCTION fence(expected bigint, expected_term bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock_shared('owner'::regclass::oid::int, 1);
-  IF NOT EXISTS (SELECT FROM owner WHERE id = 1 AND epoch = expected) THEN
+  IF NOT EXISTS (SELECT FROM owner WHERE id = 1 AND epoch = expected AND term = expected_term) THEN
     RAISE EXCEPTION 'another server owns the data now' USING ERRCODE = 'QU001';
   END IF;
 END $$;
@@ -79,15 +82,17 @@ BEGIN
     RETURN NULL;
   END IF;
   PERFORM pg_advisory_xact_lock('owner'::regclass::oid::int, 1);
-  UPDATE owner SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch INTO mine;
+  UPDATE owner SET epoch = epoch + 1, term = 0 WHERE id = 1 RETURNING epoch INTO mine;
   UPDATE heartbeat SET epoch = mine, holder = who, renewed_at = clock_timestamp() WHERE id = 1;
   RETURN mine;
 END $$;
 
--- Waits until every commit that is under way has ended, one way or the other.
-CREATE FUNCTION settle() RETURNS void LANGUAGE plpgsql AS $$
+-- Waits until every commit that is under way has ended, one way or the other, and begins a new term:
+-- what was sent in an earlier one, and is still on its way, fails when it arrives.
+CREATE FUNCTION settle(mine bigint, next_term bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM pg_advisory_xact_lock('owner'::regclass::oid::int, 1);
+  UPDATE owner SET term = next_term WHERE id = 1 AND epoch = mine AND term < next_term;
 END $$;
 
 -- Fails if a statement has not met the rows that it was written for.

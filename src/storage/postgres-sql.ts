@@ -25,9 +25,9 @@ function numbers<T>(rows: readonly Of<T>[], read: (value: T) => number): Buffer 
   return int8s(rows.map(([, value]) => read(value)));
 }
 
-/** Fails the transaction unless this server owns the data. */
-export function fence(epoch: number): Statement {
-  return { text: "SELECT fence($1)", values: [epoch] };
+/** Fails the transaction unless this server owns the data, and has not given up the transaction. */
+export function fence({ epoch, term }: { epoch: number; term: number }): Statement {
+  return { text: "SELECT fence($1, $2)", values: [epoch, term] };
 }
 
 /** Answers `key ctid;key ctid`, and fails the transaction unless every row was met. */

@@ -6,7 +6,7 @@
 
 import { hostname } from "node:os";
 import pg from "pg";
-import { type ItemHeader, itemOf, itemOfHeader, itemsOfHeader } from "./item-rows.ts";
+import { itemOf, itemsOfHeader } from "./item-rows.ts";
 import {
   Connection,
   placeOf,
@@ -14,16 +14,17 @@ import {
   type Statement,
   type Target,
 } from "./postgres-connection.ts";
-import { NO_ANSWER, NOT_OWNER, PostgresError, ROW_MOVED } from "./postgres-errors.ts";
-import { type Ownership, settle, takeOwnership } from "./postgres-owner.ts";
+import { DueReader } from "./postgres-due.ts";
+import { NOT_OWNER, PostgresError, ROW_MOVED } from "./postgres-errors.ts";
+import { KnownPartitions } from "./postgres-known.ts";
+import { type Ownership, takeOwnership } from "./postgres-owner.ts";
 import { type Pages, readBlockItems, readScheduledItems } from "./postgres-pages.ts";
 import { type Block, blockOf, planCommit } from "./postgres-plan.ts";
-import { blockOfRow, headerOfRow, itemRowOf, scheduledHeaderOf } from "./postgres-rows.ts";
+import { blockOfRow, headerOfRow, itemRowOf } from "./postgres-rows.ts";
 import { migrate, pendingSql } from "./postgres-schema.ts";
 import type { Of } from "./postgres-sql.ts";
 import * as sql from "./postgres-sql.ts";
-import { bytea, byteas, bytesOf, int8s, textOf } from "./postgres-values.ts";
-import { RemovedRows } from "./removed-rows.ts";
+import { bytea, byteas, int8s, textOf } from "./postgres-values.ts";
 import {
   type Expiry,
   type ItemTable,
@@ -110,17 +111,17 @@ class PostgresStorage implements Storage {
   readonly isDurable = true;
   readonly #options: PostgresOptions;
   readonly #connections: Connections;
-  readonly #removed = new RemovedRows();
+  readonly #known: KnownPartitions;
+  readonly #due: DueReader;
   readonly #pages: Pages;
-  // Where the rows of partitions are that memory knows as storage has them; those that are not in
-  // it are read before they are used.
-  readonly #places = new Map<number, string>();
   #ownership: Ownership | undefined;
   #lost: PostgresError | undefined;
   // The last change; the next one waits for it.
   #changing: Promise<unknown> = Promise.resolve();
-  // Whether a transaction may still be under way of which nothing is known.
-  #isUnsettled = false;
+  // How many transactions ended without anybody knowing how; and of these, how many can no more
+  // come to pass.
+  #doubts = 0;
+  #settled = 0;
   #settling: Promise<void> | undefined;
   #nextRead = 0;
 
@@ -130,9 +131,14 @@ class PostgresStorage implements Storage {
     this.location = `postgres:${place}/${options.schema}`;
     this.#options = options;
     this.#connections = connections;
+    this.#known = new KnownPartitions(async (statements) => {
+      await this.#settle();
+      return this.#connections.control.run(statements);
+    });
+    this.#due = new DueReader((statement) => this.#read(statement));
     this.#pages = {
       read: (statement) => this.#read(statement),
-      removed: (key) => this.#removed.snapshot(key),
+      removed: (key) => this.#known.snapshot(key),
       block: (row) => blockOf(blockOfRow(row)) ?? damaged(this.location, `items from ${row[0]}`),
       item: (row) => itemOf(itemRowOf(row)) ?? damaged(this.location, `scheduled item ${row[0]}`),
     };
@@ -155,31 +161,35 @@ class PostgresStorage implements Storage {
 
   commit(changes: readonly PartitionChanges[]): Promise<void> {
     return this.#change(async () => {
-      const keys = changes.map(({ partition }) => partition);
+      const written = this.#due.begin(changes);
       try {
-        await this.#tryCommit(changes);
-      } catch (error) {
-        this.#removed.rollback();
-        if (!(error instanceof PostgresError)) throw error;
-        if (error.code !== ROW_MOVED) {
-          if (!isRefused(error)) this.#forget(keys);
+        await this.#tryCommit(changes).catch((error: unknown) => {
+          // Somebody has rewritten the table: VACUUM FULL, for one.
+          if ((error as PostgresError).code === ROW_MOVED) return this.#tryCommit(changes);
           throw error;
-        }
-        // Somebody has rewritten the table: VACUUM FULL, for one.
-        this.#forget(keys);
-        await this.#tryCommit(changes).catch((again: unknown) => {
-          this.#removed.rollback();
-          this.#forget(keys);
-          throw again;
         });
+      } finally {
+        written();
       }
     });
   }
 
   async #tryCommit(changes: readonly PartitionChanges[]): Promise<void> {
-    await this.#know(changes.map(({ partition }) => partition));
+    const keys = changes.map(({ partition }) => partition);
+    try {
+      await this.#settle();
+      await this.#known.know(keys);
+      await this.#write(changes);
+    } catch (error) {
+      this.#known.removed.rollback();
+      this.#known.forget(keys);
+      throw error;
+    }
+  }
+
+  async #write(changes: readonly PartitionChanges[]): Promise<void> {
     const { commits } = this.#connections;
-    const planned = await planCommit(changes, this.#removed, {
+    const planned = await planCommit(changes, this.#known.removed, {
       blocks: async (places) => {
         const [rows] = await commits.run([sql.blocksAt(places)]);
         return rows!.map((row): Of<Block> => [Number(row[0]), this.#pages.block(row.slice(1))]);
@@ -191,7 +201,7 @@ class PostgresStorage implements Storage {
     });
     const counters = changes.map(({ partition, counters }) => ({
       key: partition,
-      place: this.#places.get(partition)!,
+      place: this.#known.placeOf(partition),
       counters,
     }));
     const [, [updated] = []] = await this.#fenced(commits, [
@@ -200,9 +210,9 @@ class PostgresStorage implements Storage {
     ]);
     for (const each of updated![0]!.split(";")) {
       const [key, place] = each.split(" ") as [string, string];
-      this.#places.set(Number(key), place);
+      this.#known.moved(Number(key), place);
     }
-    this.#removed.commit();
+    this.#known.removed.commit();
   }
 
   async createPartitions(partitions: readonly NewPartition[]): Promise<readonly number[]> {
@@ -228,7 +238,7 @@ class PostgresStorage implements Storage {
 
   async dropPartitions(keys: readonly number[]): Promise<void> {
     await this.#change(async () => {
-      this.#forget(keys);
+      this.#known.forget(keys);
       await this.#fenced(this.#connections.control, [
         {
           text: "UPDATE partitions SET dropped = true WHERE key = ANY($1::int8[])",
@@ -239,33 +249,31 @@ class PostgresStorage implements Storage {
   }
 
   async sweep(limit: number): Promise<boolean> {
-    return this.#change(async () => {
-      const { control } = this.#connections;
-      let left = limit;
-      for (;;) {
-        const [found] = await control.run([
-          { text: "SELECT key FROM partitions WHERE dropped ORDER BY key LIMIT 1" },
-        ]);
-        if (found!.length === 0) return false;
-        const key = Number(found![0]![0]);
-        for (const table of TABLES_OF_A_PARTITION) {
-          const [, rows] = await this.#fenced(control, [
-            {
-              text: `WITH gone AS (DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
-                  SELECT ctid FROM ${table} WHERE partition = $1 LIMIT $2)) RETURNING 1)
-                SELECT count(*) FROM gone`,
-              values: [key, left],
-            },
-          ]);
-          left -= Number(rows![0]![0]);
-          if (left <= 0) return true;
-        }
-        await this.#fenced(control, [
-          { text: "DELETE FROM partitions WHERE key = $1", values: [key] },
-        ]);
-        this.#forget([key]);
+    const { control } = this.#connections;
+    // Commits may come between any two steps.
+    const step = (statement: Statement): Promise<readonly (readonly Row[])[]> =>
+      this.#change(() => this.#fenced(control, [statement]));
+    let left = limit;
+    for (;;) {
+      const [found] = await control.run([
+        { text: "SELECT key FROM partitions WHERE dropped ORDER BY key LIMIT 1" },
+      ]);
+      if (found!.length === 0) return false;
+      const key = Number(found![0]![0]);
+      for (const table of TABLES_OF_A_PARTITION) {
+        const [, rows] = await step({
+          text: `WITH gone AS (DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+              SELECT ctid FROM ${table} WHERE partition = $1 LIMIT $2)) RETURNING 1)
+            SELECT count(*) FROM gone`,
+          values: [key, left],
+        });
+        left -= Number(rows![0]![0]);
+        if (left <= 0) return true;
       }
-    });
+      await step({ text: "DELETE FROM partitions WHERE key = $1", values: [key] });
+      this.#known.forget([key]);
+      this.#due.forget(key);
+    }
   }
 
   async putQueue(name: string, record: string): Promise<void> {
@@ -305,8 +313,9 @@ class PostgresStorage implements Storage {
   }
 
   async loadPartition(key: number): Promise<PartitionState> {
-    this.#forget([key]);
-    await this.#know([key]);
+    await this.#settle();
+    this.#known.forget([key]);
+    await this.#known.know([key]);
     const { control } = this.#connections;
     const [partitions, blocks, leases] = await control.run([
       {
@@ -334,7 +343,7 @@ class PostgresStorage implements Storage {
       number,
       number,
     ];
-    const removed = this.#removed.of(key);
+    const removed = this.#known.removed.of(key);
     return {
       idPrefix: row[0]!,
       counters: { head, tail, total, scheduled, createdSum },
@@ -359,25 +368,15 @@ class PostgresStorage implements Storage {
     options: ReadOptions,
   ): Promise<readonly StoredItem[]> {
     if (table === "scheduled") return readScheduledItems(this.#pages, key, options);
-    await this.#know([key]);
     return readBlockItems(this.#pages, key, options);
   }
 
-  async readScheduled(key: number, limit: number): Promise<readonly StoredItem[]> {
-    const rows = await this.#read({
-      text: `SELECT ${sql.SCHEDULED_HEADER_SQL} FROM scheduled WHERE partition = $1
-        ORDER BY due_at, seq LIMIT $2`,
-      values: [key, limit],
-    });
-    return rows.map((row) => itemOfHeader(scheduledHeaderOf(row) satisfies ItemHeader));
+  readScheduled(key: number, limit: number): Promise<readonly StoredItem[]> {
+    return this.#due.scheduled(key, limit);
   }
 
-  async readExpiries(key: number, limit: number): Promise<readonly Expiry[]> {
-    const rows = await this.#read({
-      text: "SELECT at, first FROM expiries WHERE partition = $1 ORDER BY at, first LIMIT $2",
-      values: [key, limit],
-    });
-    return rows.map(([at, first]) => ({ at: Number(at), first: Number(first) }));
+  readExpiries(key: number, limit: number): Promise<readonly Expiry[]> {
+    return this.#due.expiries(key, limit);
   }
 
   async findSources(key: number, sourceIds: readonly string[]): Promise<ReadonlySet<string>> {
@@ -395,7 +394,8 @@ class PostgresStorage implements Storage {
 
   async check(): Promise<void> {
     if (this.#lost !== undefined) throw this.#lost;
-    await this.#connections.control.run([sql.fence(this.#ownership!.epoch)]);
+    await this.#settle();
+    await this.#connections.control.run([sql.fence(this.#ownership!)]);
   }
 
   async close(): Promise<void> {
@@ -405,51 +405,22 @@ class PostgresStorage implements Storage {
     await Promise.all([control, commits, ...reads].map((each) => each.close()));
   }
 
-  // --- what memory knows ---
-
-  #forget(keys: readonly number[]): void {
-    for (const key of keys) {
-      this.#places.delete(key);
-      this.#removed.reset(key);
-    }
-  }
-
-  // Reads, of partitions that memory does not know, where they are and what is removed of them.
-  async #know(keys: readonly number[]): Promise<void> {
-    await this.#settle();
-    const unknown = keys.filter((key) => !this.#places.has(key));
-    if (unknown.length === 0) return;
-    const values = [int8s(unknown)];
-    const [places, bits] = await this.#connections.control.run([
-      { text: "SELECT key, ctid FROM partitions WHERE key = ANY($1::int8[])", values },
-      {
-        text: "SELECT partition, chunk, bits FROM removed WHERE partition = ANY($1::int8[])",
-        values,
-      },
-    ]);
-    this.#forget(unknown);
-    for (const [key, chunk, row] of bits!) {
-      this.#removed.load(Number(key), Number(chunk), bytesOf(row));
-    }
-    for (const [key, place] of places!) this.#places.set(Number(key), place!);
-    const missing = unknown.find((key) => !this.#places.has(key));
-    if (missing !== undefined) throw new Error(`no partition ${missing} in '${this.location}'`);
-  }
+  // --- transactions ---
 
   // Nothing may be read while a commit, of which nothing is known, could still come to pass.
-  #settle(): Promise<void> {
-    if (!this.#isUnsettled) return Promise.resolve();
-    this.#settling ??= settle(this.#connections.control)
-      .then(() => {
-        this.#isUnsettled = false;
-      })
-      .finally(() => {
-        this.#settling = undefined;
-      });
-    return this.#settling;
+  async #settle(): Promise<void> {
+    while (this.#settled !== this.#doubts) {
+      const doubts = this.#doubts;
+      this.#settling ??= this.#ownership!.settle()
+        .then(() => {
+          this.#settled = doubts;
+        })
+        .finally(() => {
+          this.#settling = undefined;
+        });
+      await this.#settling;
+    }
   }
-
-  // --- transactions ---
 
   // Changes wait for each other.
   #change<T>(work: () => Promise<T>): Promise<T> {
@@ -466,11 +437,11 @@ class PostgresStorage implements Storage {
     if (this.#lost !== undefined) throw this.#lost;
     await this.#settle();
     try {
-      return await connection.run([sql.fence(this.#ownership!.epoch), ...statements]);
+      return await connection.run([sql.fence(this.#ownership!), ...statements]);
     } catch (error) {
       const failure = error as PostgresError;
       if (failure.code === NOT_OWNER) this.#lose(failure);
-      else if (!isRefused(failure)) this.#isUnsettled = true;
+      else if (!failure.isUndone) this.#doubts++;
       throw failure;
     }
   }
@@ -483,11 +454,6 @@ class PostgresStorage implements Storage {
     const [rows] = await connection.run([statement]);
     return rows!;
   }
-}
-
-// Whether the server has said that a transaction failed; else nobody knows what became of it.
-function isRefused({ code }: PostgresError): boolean {
-  return /^[0-9A-Z]{5}$/.test(code) && !/^(08|57P)/.test(code) && code !== NO_ANSWER;
 }
 
 // What was read is not what was written: it must not be served.
