@@ -65,6 +65,9 @@ async function readAll(
   return items;
 }
 
+// Without a limit; PostgreSQL has no infinite whole number.
+const finite = (limit: number): number => Math.min(limit, Number.MAX_SAFE_INTEGER);
+
 async function blockPage(
   pages: Pages,
   key: number,
@@ -73,14 +76,14 @@ async function blockPage(
   const removed = await pages.removed(key);
   const range = `FROM items WHERE partition = $1 AND first > $2::int8 - ${BLOCK_ITEMS_MAX}
     AND last >= $2 AND first < $3 ORDER BY first LIMIT $4`;
-  const values = [key, from, before, Math.min(limit, PAGE)];
+  const values = [key, from, finite(before), Math.min(limit, PAGE)];
   const rows = await pages.read(
     records
       ? {
           text: `SELECT ${sql.BLOCK_SQL} FROM (SELECT *, sum(octet_length(payloads)) OVER
               (ORDER BY first ROWS UNBOUNDED PRECEDING) - octet_length(payloads) AS before
             FROM (SELECT * ${range}) a) b WHERE before < $5 ORDER BY first`,
-          values: [...values, bytesMax],
+          values: [...values, finite(bytesMax)],
         }
       : { text: `SELECT ${sql.BLOCK_HEADER_SQL} ${range}`, values },
   );
@@ -99,7 +102,7 @@ async function scheduledPage(
   const rows = await pages.read({
     text: `SELECT ${records ? sql.SCHEDULED_SQL : sql.SCHEDULED_HEADER_SQL} FROM scheduled
       WHERE partition = $1 AND seq >= $2 AND seq < $3 ORDER BY seq LIMIT $4`,
-    values: [key, from, before, Math.min(limit, PAGE)],
+    values: [key, from, finite(before), Math.min(limit, PAGE)],
   });
   const items = rows.map((row) =>
     records ? pages.item(row) : itemOfHeader(scheduledHeaderOf(row)),

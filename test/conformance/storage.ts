@@ -311,6 +311,9 @@ export function testStorage(
       assert.deepEqual(await page({ bytesMax: 1 }), [1]);
       assert.deepEqual(await page({ bytesMax: 20 }), [1, 2]);
       assert.deepEqual(await page({ bytesMax: 21 }), [1, 2, 4]);
+      const unbounded = Number.POSITIVE_INFINITY;
+      const all = { before: unbounded, limit: unbounded, bytesMax: unbounded };
+      assert.deepEqual(await page(all), [1, 2, 4, 5]);
       const [bare] = await storage.readItems(keys[0]!, "items", { ...EVERYTHING, records: false });
       assert.equal(bare!.record.payload.length, 0);
     });
