@@ -7,84 +7,87 @@ import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { startServer } from "../src/server.ts";
 import { payloads, SILENT, setup, type TestServer, temporaryDirectory } from "./support/server.ts";
+import { freshPlace } from "./support/storages.ts";
 
-test("everything that was acknowledged is there after a restart, as it was", async (t) => {
-  const dir = temporaryDirectory(t);
-  const first = await setup(t, { dataDir: dir });
-  const { now } = await first.advance("0s");
-  const later = new Date(Date.parse(now) + 600_000).toISOString();
-  await first.createQueue("dead");
-  await first.createQueue("q", { max_attempts: 3, dead_queue: "dead", reference: "ref" });
-  await first.produce("q", "a", "b", "c", "d");
-  const produce = { queue_name: "q", request_timeout: "1s" };
-  await first.ok("queue.produce", { ...produce, items: [{ utf8: "later", enqueue_at: later }] });
-  const { items } = await first.lease("q", 2);
-  await first.complete("q", [items[0].id]);
-  const [infoBefore, itemsBefore, scheduledBefore, statsBefore] = await look(first);
-  await first.server.stop();
+for (const driver of ["sqlite", "postgres"] as const) {
+  test(`everything that was acknowledged is there after a restart, as it was (${driver})`, async (t) => {
+    const place = await freshPlace(t, driver);
+    const first = await setup(t, place);
+    const { now } = await first.advance("0s");
+    const later = new Date(Date.parse(now) + 600_000).toISOString();
+    await first.createQueue("dead");
+    await first.createQueue("q", { max_attempts: 3, dead_queue: "dead", reference: "ref" });
+    await first.produce("q", "a", "b", "c", "d");
+    const produce = { queue_name: "q", request_timeout: "1s" };
+    await first.ok("queue.produce", { ...produce, items: [{ utf8: "later", enqueue_at: later }] });
+    const { items } = await first.lease("q", 2);
+    await first.complete("q", [items[0].id]);
+    const [infoBefore, itemsBefore, scheduledBefore, statsBefore] = await look(first);
+    await first.server.stop();
 
-  const second = await setup(t, { dataDir: dir });
-  await second.ok("dev.clock", { now });
-  const [info, listed, scheduled, stats] = await look(second);
-  assert.deepEqual(info, infoBefore);
-  assert.deepEqual(listed, itemsBefore);
-  assert.deepEqual(scheduled, scheduledBefore);
-  assert.equal(stats.total, statsBefore.total);
-  assert.equal(stats.total_leased, 1);
-  assert.equal(stats.scheduled, 1);
-  assert.equal((await second.complete("q", [items[1].id])).status, 200);
-  await second.produce("q", "e");
-  const ids = (await second.list("q")).map((item: { id: string }) => item.id);
-  assert.deepEqual(ids, [...ids].sort());
-  assert.deepEqual(payloads(await second.lease("q", 9)), ["c", "d", "e"]);
+    const second = await setup(t, place);
+    await second.ok("dev.clock", { now });
+    const [info, listed, scheduled, stats] = await look(second);
+    assert.deepEqual(info, infoBefore);
+    assert.deepEqual(listed, itemsBefore);
+    assert.deepEqual(scheduled, scheduledBefore);
+    assert.equal(stats.total, statsBefore.total);
+    assert.equal(stats.total_leased, 1);
+    assert.equal(stats.scheduled, 1);
+    assert.equal((await second.complete("q", [items[1].id])).status, 200);
+    await second.produce("q", "e");
+    const ids = (await second.list("q")).map((item: { id: string }) => item.id);
+    assert.deepEqual(ids, [...ids].sort());
+    assert.deepEqual(payloads(await second.lease("q", 9)), ["c", "d", "e"]);
 
-  async function look(server: TestServer) {
-    return [
-      await server.ok("queues.info", { queue_name: "q" }),
-      await server.list("q"),
-      await server.list("q", "scheduled"),
-      await server.stats("q"),
-    ];
-  }
-});
+    async function look(server: TestServer) {
+      return [
+        await server.ok("queues.info", { queue_name: "q" }),
+        await server.list("q"),
+        await server.list("q", "scheduled"),
+        await server.stats("q"),
+      ];
+    }
+  });
 
-test("a lease goes on over a restart and ends at its deadline, not before", async (t) => {
-  const dir = temporaryDirectory(t);
-  const first = await setup(t, { dataDir: dir });
-  await first.createQueue("q", { lease_timeout: "1m" });
-  const { now } = await first.advance("0s");
-  const waiting = first.lease("q");
-  await first.until(async () => (await first.stats("q")).lease_waiting === 1);
-  await first.produce("q", "leased as it was produced");
-  await waiting;
-  await first.produce("q", "leased later");
-  await first.lease("q");
-  await first.server.stop();
+  test(`a lease goes on over a restart and ends at its deadline, not before (${driver})`, async (t) => {
+    const place = await freshPlace(t, driver);
+    const first = await setup(t, place);
+    await first.createQueue("q", { lease_timeout: "1m" });
+    const { now } = await first.advance("0s");
+    const waiting = first.lease("q");
+    await first.until(async () => (await first.stats("q")).lease_waiting === 1);
+    await first.produce("q", "leased as it was produced");
+    await waiting;
+    await first.produce("q", "leased later");
+    await first.lease("q");
+    await first.server.stop();
 
-  const second = await setup(t, { dataDir: dir });
-  await second.ok("dev.clock", { now });
-  await second.advance("59s");
-  assert.equal((await second.stats("q")).total_leased, 2);
-  await second.advance("2s");
-  await second.until(async () => (await second.stats("q")).total_leased === undefined);
-  const { items } = await second.lease("q", 5);
-  assert.deepEqual(payloads({ items }), ["leased as it was produced", "leased later"]);
-  assert.deepEqual([items[0].attempts, items[1].attempts], [2, 2]);
-});
+    const second = await setup(t, place);
+    await second.ok("dev.clock", { now });
+    await second.advance("59s");
+    assert.equal((await second.stats("q")).total_leased, 2);
+    await second.advance("2s");
+    await second.until(async () => (await second.stats("q")).total_leased === undefined);
+    const { items } = await second.lease("q", 5);
+    assert.deepEqual(payloads({ items }), ["leased as it was produced", "leased later"]);
+    assert.deepEqual([items[0].attempts, items[1].attempts], [2, 2]);
+  });
 
-test("ids go on where they ended, even if nothing is left", async (t) => {
-  const dir = temporaryDirectory(t);
-  const first = await setup(t, { dataDir: dir });
-  await first.createQueue("q");
-  await first.produce("q", "a");
-  const [before] = (await first.lease("q")).items;
-  await first.complete("q", [before.id]);
-  await first.server.stop();
-  const second = await setup(t, { dataDir: dir });
-  await second.produce("q", "b");
-  const [after] = (await second.lease("q")).items;
-  assert.ok(after.id > before.id);
-});
+  test(`ids go on where they ended, even if nothing is left (${driver})`, async (t) => {
+    const place = await freshPlace(t, driver);
+    const first = await setup(t, place);
+    await first.createQueue("q");
+    await first.produce("q", "a");
+    const [before] = (await first.lease("q")).items;
+    await first.complete("q", [before.id]);
+    await first.server.stop();
+    const second = await setup(t, place);
+    await second.produce("q", "b");
+    const [after] = (await second.lease("q")).items;
+    assert.ok(after.id > before.id);
+  });
+}
 
 test("a second server on the same directory is refused, also in the same process", async (t) => {
   const dir = temporaryDirectory(t);

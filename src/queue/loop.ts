@@ -46,7 +46,8 @@ export class Loop implements TurnTaker, DeadQueue {
   #again = false;
   #paused = false;
   #closed = false;
-  #onIdle: (() => void) | undefined;
+  // Who waits for the turn under way to end.
+  readonly #onIdle: (() => void)[] = [];
 
   #sweptAt = 0;
   #timerAt = Number.POSITIVE_INFINITY;
@@ -107,9 +108,11 @@ export class Loop implements TurnTaker, DeadQueue {
 
   // --- modes ---
 
-  pause(): void {
+  /** From now on no turn begins; resolves when the one under way has ended. */
+  async pause(): Promise<void> {
     this.#paused = true;
     this.#arm();
+    await this.#idle();
   }
 
   resume(): void {
@@ -122,8 +125,12 @@ export class Loop implements TurnTaker, DeadQueue {
     this.#closed = true;
     this.#cancelTimer?.();
     this.#mailbox.close(error);
-    if (this.#busy) await new Promise<void>((resolve) => (this.#onIdle = resolve));
+    await this.#idle();
     for (const partition of this.partitions) partition.release();
+  }
+
+  async #idle(): Promise<void> {
+    if (this.#busy) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
   }
 
   // --- turns ---
@@ -155,7 +162,7 @@ export class Loop implements TurnTaker, DeadQueue {
   #endTurn(progress: boolean, error: QueueError | undefined): void {
     this.#busy = false;
     this.#mailbox.endTurn(error);
-    this.#onIdle?.();
+    for (const resolve of this.#onIdle.splice(0)) resolve();
     if (this.#closed) return;
     const more = this.#again || this.#mailbox.operations.length > 0;
     if (more || (progress && this.#hasMore())) this.wake();

@@ -165,8 +165,8 @@ export class Queue implements QueueHandle {
     return deleteItems(this.loop, of, seqs);
   }
 
-  async pause(): Promise<void> {
-    this.loop.pause();
+  pause(): Promise<void> {
+    return this.loop.pause();
   }
 
   async resume(): Promise<void> {

@@ -5,10 +5,12 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { FaultyStorage } from "../support/faulty-storage.ts";
+import { testSchema } from "../support/postgres.ts";
 import { payloads, setup, type TestServer, temporaryDirectory } from "../support/server.ts";
+import { type Driver, freshPlace } from "../support/storages.ts";
 
-async function withQueue(t: TestContext, partitions: number): Promise<TestServer> {
-  const server = await setup(t);
+async function queueIn(driver: Driver, t: TestContext, partitions: number): Promise<TestServer> {
+  const server = await setup(t, await freshPlace(t, driver));
   await server.createQueue("q", { requested_partitions: partitions });
   return server;
 }
@@ -43,70 +45,75 @@ async function configured(
   );
 }
 
-describe("partitions", () => {
-  test("items go where the fewest wait, first to the first", async (t) => {
-    const server = await withQueue(t, 2);
-    await server.produce("q", ...some(10));
-    await server.produce("q", ...some(11));
-    assert.deepEqual(await totals(server), [10, 11]);
-    await server.produce("q", "x");
-    assert.deepEqual(await totals(server), [11, 11]);
-  });
-
-  test("ten requests over ten partitions give each its share", async (t) => {
-    const server = await withQueue(t, 10);
-    for (let i = 0; i < 10; i++) await server.produce("q", ...some(5));
-    assert.deepEqual(await totals(server), Array(10).fill(5));
-  });
-
-  test("scheduled items count for where the next ones go", async (t) => {
-    const server = await withQueue(t, 2);
-    const items = [{ utf8: "later", enqueue_at: "2100-01-01T00:00:00Z" }];
-    await server.ok("queue.produce", { queue_name: "q", request_timeout: "1m", items });
-    const { partitions } = await server.stats("q");
-    assert.deepEqual(
-      partitions.map((each: { scheduled?: number }) => each.scheduled ?? 0),
-      [1, 0],
-    );
-  });
-
-  for (const partitions of [1, 5]) {
-    test(`ten items are dealt evenly to five leases that wait (${partitions} partitions)`, async (t) => {
-      const server = await withQueue(t, partitions);
-      await server.ok("dev.pause", { queue_name: "q" });
-      const leases = [1, 2, 3, 4, 5].map(() => server.lease("q", 10));
-      const produced = server.produce("q", ...some(10));
-      await server.until(async () => {
-        const { lease_waiting, produce_waiting } = await server.stats("q");
-        return lease_waiting === 5 && produce_waiting === 1;
-      });
-      await server.ok("dev.resume", { queue_name: "q" });
-      await produced;
-      const counts = (await Promise.all(leases)).map(({ items }) => items.length);
-      assert.deepEqual(counts, [2, 2, 2, 2, 2]);
+for (const driver of ["memory", "postgres"] as const) {
+  const withQueue = (t: TestContext, partitions: number) => queueIn(driver, t, partitions);
+  describe(`partitions (${driver})`, () => {
+    test("items go where the fewest wait, first to the first", async (t) => {
+      const server = await withQueue(t, 2);
+      await server.produce("q", ...some(10));
+      await server.produce("q", ...some(11));
+      assert.deepEqual(await totals(server), [10, 11]);
+      await server.produce("q", "x");
+      assert.deepEqual(await totals(server), [11, 11]);
     });
-  }
 
-  test("leases are given the partition that holds the most", async (t) => {
-    const server = await withQueue(t, 3);
-    await server.produce("q", ...some(1));
-    await server.produce("q", ...some(5));
-    await server.produce("q", ...some(3));
-    const partitions: number[] = [];
-    for (let i = 0; i < 3; i++) partitions.push((await server.lease("q", 10)).partition ?? 0);
-    assert.deepEqual(partitions, [1, 2, 0]);
+    test("ten requests over ten partitions give each its share", async (t) => {
+      const server = await withQueue(t, 10);
+      for (let i = 0; i < 10; i++) await server.produce("q", ...some(5));
+      assert.deepEqual(await totals(server), Array(10).fill(5));
+    });
+
+    test("scheduled items count for where the next ones go", async (t) => {
+      const server = await withQueue(t, 2);
+      const items = [{ utf8: "later", enqueue_at: "2100-01-01T00:00:00Z" }];
+      await server.ok("queue.produce", { queue_name: "q", request_timeout: "1m", items });
+      const { partitions } = await server.stats("q");
+      assert.deepEqual(
+        partitions.map((each: { scheduled?: number }) => each.scheduled ?? 0),
+        [1, 0],
+      );
+    });
+
+    for (const partitions of [1, 5]) {
+      test(`ten items are dealt evenly to five leases that wait (${partitions} partitions)`, async (t) => {
+        const server = await withQueue(t, partitions);
+        await server.ok("dev.pause", { queue_name: "q" });
+        const leases = [1, 2, 3, 4, 5].map(() => server.lease("q", 10));
+        const produced = server.produce("q", ...some(10));
+        await server.until(async () => {
+          const { lease_waiting, produce_waiting } = await server.stats("q");
+          return lease_waiting === 5 && produce_waiting === 1;
+        });
+        await server.ok("dev.resume", { queue_name: "q" });
+        await produced;
+        const counts = (await Promise.all(leases)).map(({ items }) => items.length);
+        assert.deepEqual(counts, [2, 2, 2, 2, 2]);
+      });
+    }
+
+    test("leases are given the partition that holds the most", async (t) => {
+      const server = await withQueue(t, 3);
+      await server.produce("q", ...some(1));
+      await server.produce("q", ...some(5));
+      await server.produce("q", ...some(3));
+      const partitions: number[] = [];
+      for (let i = 0; i < 3; i++) partitions.push((await server.lease("q", 10)).partition ?? 0);
+      assert.deepEqual(partitions, [1, 2, 0]);
+    });
+
+    test("a partition has its own ids, and complete must name it", async (t) => {
+      const server = await withQueue(t, 2);
+      await server.produce("q", "a", "b");
+      await server.produce("q", "c");
+      const { items } = await server.lease("q", 2);
+      const wrong = await server.complete("q", [items[0].id], 1);
+      assert.equal(wrong.body.message, `invalid storage id; '${items[0].id}' does not exist`);
+      assert.equal((await server.complete("q", [items[0].id], 0)).status, 200);
+    });
   });
+}
 
-  test("a partition has its own ids, and complete must name it", async (t) => {
-    const server = await withQueue(t, 2);
-    await server.produce("q", "a", "b");
-    await server.produce("q", "c");
-    const { items } = await server.lease("q", 2);
-    const wrong = await server.complete("q", [items[0].id], 1);
-    assert.equal(wrong.body.message, `invalid storage id; '${items[0].id}' does not exist`);
-    assert.equal((await server.complete("q", [items[0].id], 0)).status, 200);
-  });
-
+describe("storages", () => {
   test("while one partition fails the others serve", async (t) => {
     const storages = new Map<string, FaultyStorage>();
     const server = await configured(
@@ -139,9 +146,7 @@ partition-storage:
     await server.produce("q", "healed");
     assert.deepEqual(await totals(server), [1, 4]);
   });
-});
 
-describe("storages", () => {
   test("partitions are dealt by affinity, and none is dropped", async (t) => {
     const keys = new Map<string, FaultyStorage>();
     const server = await configured(
@@ -211,69 +216,80 @@ queues:
     );
   });
 
-  const apart = async (
-    t: TestContext,
-    settings = "",
-  ): Promise<{ server: TestServer; storages: Map<string, FaultyStorage> }> => {
-    const storages = new Map<string, FaultyStorage>();
-    const server = await configured(
-      t,
-      `
+  for (const driver of ["sqlite", "postgres"] as const) {
+    const apart = async (
+      t: TestContext,
+      settings = "",
+    ): Promise<{ server: TestServer; storages: Map<string, FaultyStorage> }> => {
+      const config =
+        driver === "sqlite"
+          ? "storage-dir: DIR/two"
+          : `connection-string: "${await testSchema(t)}"`;
+      const storages = new Map<string, FaultyStorage>();
+      const server = await configured(
+        t,
+        `
 partition-storage:
   - {name: one, driver: memory}
-  - {name: two, driver: sqlite, config: {storage-dir: DIR/two}}
+  - {name: two, driver: ${driver}, config: {${config}}}
 queues:
   - {name: dead, lease-timeout: 1m, expire-timeout: 1h, partitions: [{storage-name: two}]}
   - {name: work, dead-queue: dead, lease-timeout: 1m, expire-timeout: 1h, ${settings} partitions: [{storage-name: one}]}
 `,
-      (storage, name) => storages.set(name, storage),
-    );
-    return { server, storages };
-  };
-
-  for (const crash of [false, true]) {
-    test(`dead letters cross from one storage to another${crash ? ", once, also if removing the original fails" : ""}`, async (t) => {
-      const { server, storages } = await apart(t, "max-attempts: 1,");
-      await server.produce("work", "a", "b");
-      const { items } = await server.lease("work", 2);
-      if (crash) storages.get("one")!.next("commit", "fail", "fail");
-      await server.advance("61s");
-      for (let i = 0; i < 5; i++) await server.advance("6s");
-      await server.until(async () => (await totals(server, "work"))[0] === 0);
-      const dead = await server.list("dead");
-      assert.deepEqual(payloads({ items: dead }), ["a", "b"]);
-      assert.deepEqual(
-        dead.map((item) => item.source_id),
-        items.map((item: { id: string }) => item.id),
+        (storage, name) => storages.set(name, storage),
       );
-    });
-  }
+      return { server, storages };
+    };
 
-  // What its consumer gave up must not come back, although nothing but that request says so.
-  for (const [fails, storage, faults] of [
-    ["removing the original fails", "one", 2],
-    ["the dead queue does not take it at first", "two", 1],
-  ] as const) {
-    test(`an item that its consumer gave up goes to another storage once, also if ${fails}`, async (t) => {
-      const { server, storages } = await apart(t);
-      await server.produce("work", "a");
-      const { items } = await server.lease("work");
-      const { id } = items[0];
-      const commits = storages.get(storage)!;
-      const before = commits.commits.length;
-      // The first commit of the original's storage is the one that the answer stands for.
-      if (storage === "one") commits.next("commit", "pass");
-      for (let i = 0; i < faults; i++) commits.next("commit", "fail");
-      assert.equal((await server.retry("work", [{ id, dead: true }])).status, 200);
-      for (let i = 0; i < 20; i++) await server.advance("6s");
-      await server.until(async () => (await server.list("work", "scheduled")).length === 0);
-      assert.ok(commits.commits.length > before + faults);
-      assert.deepEqual(await server.list("work"), []);
-      const dead = await server.list("dead");
-      assert.deepEqual(
-        dead.map((item) => [item.source_id, Buffer.from(item.payload, "base64").toString()]),
-        [[id, "a"]],
-      );
-    });
+    for (const crash of [false, true]) {
+      test(`dead letters cross from one storage to another${crash ? ", once, also if removing the original fails" : ""} (${driver})`, async (t) => {
+        const { server, storages } = await apart(t, "max-attempts: 1,");
+        await server.produce("work", "a", "b");
+        const { items } = await server.lease("work", 2);
+        if (crash) storages.get("one")!.next("commit", "fail", "fail");
+        await server.advance("61s");
+        await server.until(async () => {
+          await server.advance("6s");
+          return (await totals(server, "work"))[0] === 0;
+        });
+        const dead = await server.list("dead");
+        assert.deepEqual(payloads({ items: dead }), ["a", "b"]);
+        assert.deepEqual(
+          dead.map((item) => item.source_id),
+          items.map((item: { id: string }) => item.id),
+        );
+      });
+    }
+
+    // What its consumer gave up must not come back, although nothing but that request says so.
+    for (const [fails, storage, faults] of [
+      ["removing the original fails", "one", 2],
+      ["the dead queue does not take it at first", "two", 1],
+    ] as const) {
+      test(`an item that its consumer gave up goes to another storage once, also if ${fails} (${driver})`, async (t) => {
+        const { server, storages } = await apart(t);
+        await server.produce("work", "a");
+        const { items } = await server.lease("work");
+        const { id } = items[0];
+        const commits = storages.get(storage)!;
+        const before = commits.commits.length;
+        // The first commit of the original's storage is the one that the answer stands for.
+        if (storage === "one") commits.next("commit", "pass");
+        for (let i = 0; i < faults; i++) commits.next("commit", "fail");
+        assert.equal((await server.retry("work", [{ id, dead: true }])).status, 200);
+        await server.until(async () => {
+          await server.advance("6s");
+          const { failures, scheduled } = await server.stats("work");
+          return failures === undefined && scheduled === undefined;
+        });
+        assert.ok(commits.commits.length > before + faults);
+        assert.deepEqual(await server.list("work"), []);
+        const dead = await server.list("dead");
+        assert.deepEqual(
+          dead.map((item) => [item.source_id, Buffer.from(item.payload, "base64").toString()]),
+          [[id, "a"]],
+        );
+      });
+    }
   }
 });

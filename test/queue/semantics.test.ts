@@ -2,21 +2,17 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import {
-  payloads,
-  type Reply,
-  setup,
-  type TestServer,
-  temporaryDirectory,
-} from "../support/server.ts";
+import { payloads, type Reply, setup, type TestServer } from "../support/server.ts";
+import { freshPlace } from "../support/storages.ts";
 
 for (const [place, driver, threads] of [
   ["memory", "memory", 1],
   ["sqlite", "sqlite", 1],
   ["sqlite with several threads", "sqlite", 3],
+  ["postgres", "postgres", 1],
 ] as const) {
-  const start = (t: TestContext): Promise<TestServer> =>
-    setup(t, { threads, ...(driver === "sqlite" ? { dataDir: temporaryDirectory(t) } : {}) });
+  const start = async (t: TestContext): Promise<TestServer> =>
+    setup(t, { threads, ...(await freshPlace(t, driver)) });
 
   describe(`a queue on ${place}`, () => {
     test("hands items out in the order in which they were produced", async (t) => {

@@ -122,7 +122,8 @@ export async function setup(
   options: ServerOptions = {},
   hooks: ServerHooks = {},
 ): Promise<TestServer> {
-  const storage = options.dataDir === undefined ? { memory: true } : {};
+  const hasPlace = options.dataDir !== undefined || options.postgres !== undefined;
+  const storage = hasPlace ? {} : { memory: true };
   const server = await startServer(
     { address: "127.0.0.1:0", dev: true, ...storage, ...options },
     { logger: SILENT, ...hooks },
