@@ -35,6 +35,8 @@ export type Method = (typeof METHODS)[number];
 export interface Run {
   /** Counts everything that happens, so that it is known when nothing does any more. */
   activity: number;
+  /** Calls that a disk has not answered yet: something will still happen. */
+  onDisk: number;
   /** Storage calls until the server crashes, before or after the last of them. */
   crashAfter: { calls: number; applied: boolean } | undefined;
   crashed: boolean;
@@ -114,8 +116,11 @@ export class FragileStorage {
       return dead;
     }
     if (fault === "fail" || fault === "hang-fail") throw new InjectedError(`${method} fails`);
-    const disk = this.#disk as unknown as Record<Method, (...args: unknown[]) => unknown>;
-    const result = await disk[method](...args);
+    const disk = this.#disk as unknown as Record<Method, (...args: unknown[]) => Promise<unknown>>;
+    run.onDisk++;
+    const result = await disk[method](...args).finally(() => {
+      run.onDisk--;
+    });
     if (crashes) {
       run.onCrash();
       return dead;

@@ -7,13 +7,17 @@ import { join } from "node:path";
 import { Command as Program } from "commander";
 import * as fc from "fast-check";
 import { MemoryStorage } from "../../src/storage/memory.ts";
+import { openPostgresStorage } from "../../src/storage/postgres.ts";
 import { openSqliteStorage } from "../../src/storage/sqlite.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { count, positive, seedOption, storageOption } from "../support/options.ts";
+import { queryOnce, sharedPostgres } from "../support/postgres.ts";
 import { conclude, endOnSignals, progress } from "../support/program.ts";
-import type { StorageKind } from "../support/server-process.ts";
 import { type Command, histories } from "./commands.ts";
 import { NO_FIGURES, type RunFigures, Simulation } from "./run.ts";
+import { DISKS } from "./world.ts";
+
+export type SimStorage = "memory" | "sqlite" | "postgres";
 
 export interface SimOptions {
   readonly seed: number;
@@ -21,14 +25,17 @@ export interface SimOptions {
   readonly length: number;
   /** Whether storage fails and the server crashes. */
   readonly trouble: boolean;
-  readonly storage: StorageKind;
+  readonly storage: SimStorage;
 }
+
+let runs = 0;
 
 /** Runs one history on disks of its own. */
 export async function runHistory(
   commands: readonly Command[],
-  storage: StorageKind,
+  storage: SimStorage,
 ): Promise<Simulation> {
+  const run = ++runs;
   const disks = new Map<string, Storage>();
   const dir = storage === "sqlite" ? mkdtempSync(join(tmpdir(), "querator-sim-")) : "";
   const openDisk = async (name: string): Promise<Storage> => {
@@ -36,6 +43,15 @@ export async function runHistory(
     if (storage === "sqlite") {
       await disk?.close();
       disk = await openSqliteStorage({ name, dir: join(dir, name) });
+    }
+    if (storage === "postgres") {
+      await disk?.close();
+      disk = await openPostgresStorage({
+        name,
+        target: { connectionString: await sharedPostgres() },
+        schema: schemaOf(run, name),
+        connectionsMax: 2,
+      });
     }
     disk ??= new MemoryStorage({ name });
     disks.set(name, disk);
@@ -52,9 +68,19 @@ export async function runHistory(
     throw error;
   } finally {
     for (const disk of disks.values()) await disk.close();
+    if (storage === "postgres") await dropSchemas(run);
     if (dir !== "") rmSync(dir, { recursive: true, force: true });
   }
 }
+
+async function dropSchemas(run: number): Promise<void> {
+  const url = await sharedPostgres();
+  for (const name of DISKS) {
+    await queryOnce(url, `DROP SCHEMA IF EXISTS ${schemaOf(run, name)} CASCADE`);
+  }
+}
+
+const schemaOf = (run: number, name: string): string => `sim_${process.pid}_${run}_${name}`;
 
 // How long a history that breaks something is made smaller.
 const SHRINK_MS = 30_000;
@@ -91,7 +117,7 @@ async function main(): Promise<void> {
     .option("--runs <n>", "how many histories, in place of --seconds", count)
     .option("--length <n>", "commands in one history", count, 120)
     .option("--calm", "without failures and crashes", false)
-    .addOption(storageOption("memory"))
+    .addOption(storageOption("memory", ["memory", "sqlite", "postgres"]))
     .parse()
     .opts<{
       seconds: number;
@@ -99,7 +125,7 @@ async function main(): Promise<void> {
       runs?: number;
       length: number;
       calm: boolean;
-      storage: StorageKind;
+      storage: SimStorage;
     }>();
   endOnSignals();
   const total: RunFigures = { ...NO_FIGURES };

@@ -123,6 +123,7 @@ export class World {
   async start(secondIsAway: boolean): Promise<void> {
     const run: Run = {
       activity: 0,
+      onDisk: 0,
       crashAfter: undefined,
       crashed: false,
       onCrash: () => this.#crashed(),
@@ -264,7 +265,9 @@ export class World {
     let seen = -1;
     for (let turn = 0; quiet < QUIET_TURNS; turn++) {
       if (turn > TURNS_MAX) throw new Error("the server is busy without end");
-      await new Promise(setImmediate);
+      // A disk that is asked over the network answers some turns later.
+      do await new Promise(setImmediate);
+      while ((this.#server?.run.onDisk ?? 0) > 0);
       const activity = this.#server?.run.activity ?? 0;
       quiet = activity === seen ? quiet + 1 : 0;
       seen = activity;

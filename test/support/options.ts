@@ -35,8 +35,11 @@ export function seedOption(): Option {
 }
 
 /** `--storage`: what the server keeps its data in. */
-export function storageOption(usual: StorageKind): Option {
+export function storageOption(
+  usual: StorageKind,
+  kinds: readonly string[] = ["memory", "sqlite"],
+): Option {
   return new Option("--storage <driver>", "what the server keeps its data in")
-    .choices(["memory", "sqlite"])
+    .choices(kinds)
     .default(usual);
 }

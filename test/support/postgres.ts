@@ -93,12 +93,17 @@ export async function createDatabase(url: string): Promise<Database> {
 
 let shared: Promise<string> | undefined;
 
-/** An empty database for one test, on a server that all tests of this process share. */
-export async function testDatabase(t: TestContext): Promise<string> {
+/** The server that all tests of this process share: one of its own, or the one of the environment. */
+export function sharedPostgres(): Promise<string> {
   shared ??= Promise.resolve(
     process.env.QUERATOR_TEST_POSTGRES ?? startPostgres().then(({ url }) => url),
   );
-  const database = await createDatabase(await shared);
+  return shared;
+}
+
+/** An empty database for one test, on a server that all tests of this process share. */
+export async function testDatabase(t: TestContext): Promise<string> {
+  const database = await createDatabase(await sharedPostgres());
   t.after(() => database.drop());
   return database.url;
 }
@@ -111,8 +116,7 @@ let schemas = 0;
  */
 export async function testSchema(t: TestContext): Promise<string> {
   const { QUERATOR_TEST_POSTGRES: external } = process.env;
-  shared ??= Promise.resolve(external ?? startPostgres().then(({ url }) => url));
-  const url = new URL(await shared);
+  const url = new URL(await sharedPostgres());
   const schema = `test_${process.pid}_${Date.now()}_${++schemas}`;
   // A server of ours goes with all that is in it.
   if (external !== undefined) {
