@@ -3,13 +3,17 @@
 // wrong; none may ever show a password, and so none shows a URL.
 
 import { readFileSync } from "node:fs";
+import { MILLISECOND } from "./clock.ts";
 import type { Section } from "./config-section.ts";
+import { DurationError, parseDuration } from "./duration.ts";
 
 export const SSL_MODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
 export const POSTGRES_KEYS = [
   "connection-string",
   "schema",
   "max-conns",
+  "connect-timeout",
+  "statement-timeout",
   "ssl-mode",
   "ssl-ca",
   "ssl-cert",
@@ -24,6 +28,10 @@ export interface PostgresConfig {
   readonly database: string;
   readonly schema: string;
   readonly maxConns: number;
+  /** Milliseconds until a connection must work. */
+  readonly connectMs: number;
+  /** Milliseconds that a statement may take. */
+  readonly statementMs: number;
   readonly sslMode: (typeof SSL_MODES)[number];
   /** PEM texts. */
   readonly ca: string | undefined;
@@ -34,9 +42,20 @@ export interface PostgresConfig {
 }
 
 // What a URL may say beside the place.
-const PARAMETERS = ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "schema"] as const;
+const PARAMETERS = [
+  "sslmode",
+  "sslrootcert",
+  "sslcert",
+  "sslkey",
+  "host",
+  "schema",
+  "connect-timeout",
+  "statement-timeout",
+] as const;
 const CONNS_MIN = 2;
 const CONNS_MAX = 100;
+const TIMEOUT_MS_MIN = 100;
+const TIMEOUT_MS_MAX = 600_000;
 
 /** Reads the `config` of a storage; `url` is what a flag gave in its place. */
 export function parsePostgres(
@@ -66,6 +85,10 @@ export function parsePostgres(
   if (more.has("sslmode") && !SSL_MODES.some((each) => each === more.get("sslmode"))) {
     throw section.error("ssl-mode", `is not allowed; use one of ${SSL_MODES.join(", ")}`);
   }
+  const timeout = (key: string): number | undefined => {
+    const text = section.text(key) ?? more.get(key) ?? undefined;
+    return text === undefined ? undefined : readTimeout(section, key, text);
+  };
   const { host, port, user, password, database } = given;
   return {
     host,
@@ -75,12 +98,25 @@ export function parsePostgres(
     database,
     schema,
     maxConns: section.number("max-conns", CONNS_MIN, CONNS_MAX) ?? 4,
+    connectMs: timeout("connect-timeout") ?? 5_000,
+    statementMs: timeout("statement-timeout") ?? 20_000,
     sslMode,
     ca: read("ssl-ca", section.text("ssl-ca") ?? more.get("sslrootcert")),
     cert: read("ssl-cert", section.text("ssl-cert") ?? more.get("sslcert")),
     key: read("ssl-key", section.text("ssl-key") ?? more.get("sslkey")),
     location: `postgres:${host}:${port}/${database}/${schema}`,
   };
+}
+
+function readTimeout(section: Section, key: string, text: string): number {
+  let ms = Number.NaN;
+  try {
+    ms = parseDuration(text) / MILLISECOND;
+  } catch (error) {
+    if (!(error instanceof DurationError)) throw error;
+  }
+  if (ms >= TIMEOUT_MS_MIN && ms <= TIMEOUT_MS_MAX) return Math.round(ms);
+  throw section.error(key, `"${text}" is not allowed; use a time from 100ms to 10m`);
 }
 
 type Given = Pick<PostgresConfig, "host" | "port" | "user" | "password" | "database"> & {

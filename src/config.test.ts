@@ -30,6 +30,11 @@ test("postgres is taken from a URL, the environment or the file, and a mistake s
   assert.equal(postgres!.password, "p@ss");
   assert.equal(postgres!.location, "postgres:db:6000/data/jobs");
   assert.equal(postgres!.sslMode, "require");
+  assert.deepEqual([postgres!.connectMs, postgres!.statementMs], [5_000, 20_000]);
+  const quick = from({
+    options: { postgres: `${url}&connect-timeout=1s&statement-timeout=500ms` },
+  });
+  assert.deepEqual([quick.postgres!.connectMs, quick.postgres!.statementMs], [1_000, 500]);
   const pg = { PGHOST: "h", PGUSER: "u", PGDATABASE: "d" };
   const fromPg = from({ env: { ...pg, QUERATOR_POSTGRES: "env" } });
   assert.equal(fromPg.postgres!.location, "postgres:h:5432/d/querator");
@@ -41,6 +46,10 @@ test("postgres is taken from a URL, the environment or the file, and a mistake s
     [{ options: { postgres: "mysql://u:s3cret@h/d" } }, /connection-string: has the wrong scheme/],
     [{ options: { postgres: "u:s3cret@h d" } }, /connection-string: (is not a URL|has the wrong)/],
     [{ options: { postgres: "postgres://u:s3cret@h/d?x=1" } }, /has the parameter "x"/],
+    [
+      { options: { postgres: `${url}&statement-timeout=1ms` } },
+      /statement-timeout: "1ms" is not allowed; use a time from 100ms to 10m/,
+    ],
     [{ options: { postgres: "env" } }, /connection-string: is missing/],
     [{ yaml, env: {} }, /config\.connection-string: is missing/],
     [{ options: { postgres: url, threads: 2 } }, /threads: 2 is not allowed with postgres/],

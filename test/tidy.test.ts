@@ -30,7 +30,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["log.ts", []],
   ["names.ts", ["errors.ts"]],
   ["config-section.ts", []],
-  ["config-postgres.ts", ["config-section.ts"]],
+  ["config-postgres.ts", ["clock.ts", "config-section.ts", "duration.ts"]],
   ["config-storages.ts", ["clock.ts", "config-section.ts", "config-postgres.ts", "duration.ts"]],
   ["config.ts", ["config-section.ts", "config-storages.ts", "limits.ts", "log.ts"]],
   ["storage/", BASE],

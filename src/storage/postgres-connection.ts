@@ -7,12 +7,30 @@ import pg from "pg";
 import { describe, NO_ANSWER, NOT_REPLICATED, PostgresError } from "./postgres-errors.ts";
 import type { Value } from "./postgres-values.ts";
 
-const CONNECT_MS_MAX = 5_000;
-const STATEMENT_MS_MAX = 20_000;
 const LOCK_MS_MAX = 3_000;
-// Longer than a statement may take there: what runs into it is a connection that hangs.
-const ANSWER_MS_MAX = 25_000;
 const KEEP_ALIVE_SECONDS = 5;
+
+/** How long to wait, in milliseconds. What follows from it: see `Waits`. */
+export interface Timeouts {
+  /** Until a connection can be used. */
+  readonly connectMs: number;
+  /** For a statement, as PostgreSQL counts it. */
+  readonly statementMs: number;
+}
+
+export const DEFAULT_TIMEOUTS: Timeouts = { connectMs: 5_000, statementMs: 20_000 };
+
+interface Waits extends Timeouts {
+  /** For a lock: less than for the statement that waits for it. */
+  readonly lockMs: number;
+  /** For an answer. More than for a statement: what runs into it is a connection that hangs. */
+  readonly answerMs: number;
+}
+
+function waitsOf({ connectMs, statementMs }: Timeouts): Waits {
+  const lockMs = Math.min(LOCK_MS_MAX, Math.ceil(statementMs / 2));
+  return { connectMs, statementMs, lockMs, answerMs: Math.ceil(statementMs * 1.25) };
+}
 
 /** How to reach a database, as `pg` has it. */
 export interface Target extends pg.ClientConfig {
@@ -51,18 +69,21 @@ export interface ConnectionOptions {
   readonly schema: string;
   /** As pg_stat_activity shows it. */
   readonly applicationName: string;
+  readonly timeouts?: Timeouts | undefined;
   /** More settings of the session. */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
 export class Connection {
   readonly #options: ConnectionOptions;
+  readonly #waits: Waits;
   // The client that works, or is on its way; undefined after it was lost.
   #session: Promise<Session> | undefined;
   #isClosed = false;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
+    this.#waits = waitsOf(options.timeouts ?? DEFAULT_TIMEOUTS);
   }
 
   /** Runs statements in one transaction; answers the rows of each. */
@@ -116,28 +137,34 @@ export class Connection {
 
   async #connectTo(target: pg.ClientConfig): Promise<Session> {
     const { schema, applicationName, settings = {} } = this.#options;
+    const { connectMs, statementMs, lockMs, answerMs } = this.#waits;
     const client = new pg.Client({
       ...target,
       application_name: applicationName,
-      connectionTimeoutMillis: CONNECT_MS_MAX,
+      connectionTimeoutMillis: connectMs,
       keepAlive: true,
     });
     const place = placeOf(client);
-    const session = new Session(client, place);
+    const session = new Session(client, place, answerMs);
     client.on("error", () => undefined); // whoever waits is told by the call
     client.on("notice", (notice) => session.note(notice));
     client.on("end", () => {
       session.isLost = true;
       session.onLost();
     });
+    let timer: NodeJS.Timeout | undefined;
     try {
       await client.connect();
+      const message = `PostgreSQL at ${place}: no answer after ${connectMs} ms`;
+      timer = setTimeout(() => session.destroy(new PostgresError(NO_ANSWER, message)), connectMs);
       const all: Record<string, string> = {
         search_path: `"${schema}"`,
         synchronous_commit: "on",
-        statement_timeout: String(STATEMENT_MS_MAX),
-        lock_timeout: String(LOCK_MS_MAX),
-        idle_in_transaction_session_timeout: String(STATEMENT_MS_MAX),
+        // The fence waits for a lock and then reads the epoch, which must be the one of that moment.
+        default_transaction_isolation: "read committed",
+        statement_timeout: String(statementMs),
+        lock_timeout: String(lockMs),
+        idle_in_transaction_session_timeout: String(statementMs),
         tcp_keepalives_idle: String(KEEP_ALIVE_SECONDS),
         tcp_keepalives_interval: String(KEEP_ALIVE_SECONDS),
         tcp_keepalives_count: "3",
@@ -160,6 +187,8 @@ export class Connection {
     } catch (error) {
       session.destroy();
       throw describe(place, error);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -167,7 +196,7 @@ export class Connection {
     this.#isClosed = true;
     const session = await this.#session?.catch(() => undefined);
     if (session === undefined || session.isLost) return;
-    const timer = setTimeout(() => session.destroy(), CONNECT_MS_MAX);
+    const timer = setTimeout(() => session.destroy(), this.#waits.connectMs);
     await session.client.end().catch(() => undefined);
     clearTimeout(timer);
   }
@@ -180,6 +209,7 @@ class Session {
   /** Set by the connection that uses it. */
   onLost: () => void = () => undefined;
   readonly #wire: Wire;
+  readonly #answerMs: number;
   // Names of prepared statements, by their texts.
   readonly #prepared = new Map<string, string>();
   // Texts that were sent to be prepared, in order.
@@ -189,9 +219,10 @@ class Session {
   #names = 0;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(client: pg.Client, place: string) {
+  constructor(client: pg.Client, place: string, answerMs: number) {
     this.client = client;
     this.place = place;
+    this.#answerMs = answerMs;
     this.#wire = (client as unknown as { connection: Wire }).connection;
     this.#wire.on("parseComplete", () => this.#notePrepared());
   }
@@ -226,9 +257,9 @@ class Session {
     const results: Row[][] = statements.map(() => []);
     let at = 0;
     const timer = setTimeout(() => {
-      const message = `PostgreSQL at ${this.place}: no answer after ${ANSWER_MS_MAX} ms`;
+      const message = `PostgreSQL at ${this.place}: no answer after ${this.#answerMs} ms`;
       this.destroy(new PostgresError(NO_ANSWER, message));
-    }, ANSWER_MS_MAX);
+    }, this.#answerMs);
     const next = (): void => {
       at++;
     };

@@ -32,6 +32,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   ECONNREFUSED: "is it running, and are host and port right?",
   ENOTFOUND: "is the name of the host right?",
   ETIMEDOUT: "is it reachable from here?",
+  "25006": "it is a standby; name the primary",
   "28P01": "check user and password",
   "28000": "check user, password and pg_hba.conf",
   "3D000": "create the database, or name another",

@@ -13,6 +13,7 @@ import {
   type Row,
   type Statement,
   type Target,
+  type Timeouts,
 } from "./postgres-connection.ts";
 import { DueReader } from "./postgres-due.ts";
 import { NOT_OWNER, PostgresError, ROW_MOVED } from "./postgres-errors.ts";
@@ -53,6 +54,8 @@ export interface PostgresOptions {
   readonly schema: string;
   /** At least 2. */
   readonly connectionsMax: number;
+  /** 5 s to connect, and 20 s for a statement, by default. */
+  readonly timeouts?: Timeouts | undefined;
   /** Called once if another server has taken over; every call fails from then on. */
   readonly onLost?: ((reason: Error) => void) | undefined;
 }
@@ -63,11 +66,11 @@ export interface PostgresOptions {
  * while another server owns the schema.
  */
 export async function openPostgresStorage(options: PostgresOptions): Promise<Storage> {
-  const { target, schema, connectionsMax } = options;
+  const { target, schema, connectionsMax, timeouts } = options;
   const applicationName = "querator";
   const connections = Array.from(
     { length: connectionsMax },
-    () => new Connection({ target, schema, applicationName }),
+    () => new Connection({ target, schema, applicationName, timeouts }),
   );
   const [control, commits, ...reads] = connections as [Connection, Connection, ...Connection[]];
   try {

@@ -118,6 +118,7 @@ function open(
       target: targetOf(postgres!),
       schema: postgres!.schema,
       connectionsMax: postgres!.maxConns,
+      timeouts: { connectMs: postgres!.connectMs, statementMs: postgres!.statementMs },
       onLost: () => onLost?.(name),
     });
   }
