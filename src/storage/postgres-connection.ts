@@ -4,7 +4,13 @@
 // It retries nothing: whether what was sent has happened is for the caller to find out.
 
 import pg from "pg";
-import { describe, NO_ANSWER, NOT_REPLICATED, PostgresError } from "./postgres-errors.ts";
+import {
+  describe,
+  isWithoutTls,
+  NO_ANSWER,
+  NOT_REPLICATED,
+  PostgresError,
+} from "./postgres-errors.ts";
 import type { Value } from "./postgres-values.ts";
 
 const LOCK_MS_MAX = 3_000;
@@ -37,8 +43,6 @@ export interface Target extends pg.ClientConfig {
   /** Whether to go on without TLS if the server has none; false by default. */
   readonly isTlsOptional?: boolean;
 }
-
-const NO_TLS = "The server does not support SSL connections";
 
 /** One row, by the order of its columns. */
 export type Row = readonly (string | null)[];
@@ -129,8 +133,7 @@ export class Connection {
     try {
       return await this.#connectTo(target);
     } catch (error) {
-      const isRefused = (error as Error).message.includes(NO_TLS);
-      if (!isTlsOptional || !isRefused) throw error;
+      if (!isTlsOptional || !isWithoutTls(error)) throw error;
       return this.#connectTo({ ...target, ssl: false });
     }
   }

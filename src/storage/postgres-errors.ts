@@ -28,10 +28,21 @@ export const NO_ANSWER = "QU003";
 export const NOT_REPLICATED = "QU004";
 export const LOCK_TIMEOUT = "55P03";
 
+const NO_TLS = "The server does not support SSL connections";
+const CHECK_CA = "give ssl-ca, the certificate of who signed it, or check it";
+
 const ADVICE: Readonly<Record<string, string>> = {
   ECONNREFUSED: "is it running, and are host and port right?",
   ENOTFOUND: "is the name of the host right?",
   ETIMEDOUT: "is it reachable from here?",
+  SELF_SIGNED_CERT_IN_CHAIN: CHECK_CA,
+  DEPTH_ZERO_SELF_SIGNED_CERT: CHECK_CA,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: CHECK_CA,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: CHECK_CA,
+  CERT_SIGNATURE_FAILURE: CHECK_CA,
+  CERT_HAS_EXPIRED: "renew the certificate of the server",
+  ERR_TLS_CERT_ALTNAME_INVALID: "name the host as the certificate does, or use ssl-mode verify-ca",
+  [NO_TLS]: "turn it on there, or use another ssl-mode",
   "25006": "it is a standby; name the primary",
   "28P01": "check user and password",
   "28000": "check user, password and pg_hba.conf",
@@ -41,6 +52,11 @@ const ADVICE: Readonly<Record<string, string>> = {
   "53300": "raise max_connections, or lower max-conns",
   "57014": "a statement took too long; look for locks and slow disks",
 };
+
+/** Whether the server offers no TLS at all. */
+export function isWithoutTls(error: unknown): boolean {
+  return (error as Error).message.includes(NO_TLS);
+}
 
 /** Says what went wrong; `place` is `host:port/database`. */
 export function describe(place: string, error: unknown): PostgresError {
@@ -55,10 +71,10 @@ export function describe(place: string, error: unknown): PostgresError {
     errors?: readonly Error[];
   };
   // Of a name with several addresses, where none answers, the first tells enough.
-  const said = message || errors?.[0]?.message || code;
-  const advice = ADVICE[code];
+  const said = (message || errors?.[0]?.message || code).replace(/[\s:]+$/, "");
+  const advice = ADVICE[code] ?? ADVICE[said];
   // A session that is ended may have been told so after its commit.
-  const isUndone = error instanceof pg.DatabaseError && !/^(08|57P)/.test(code);
+  const isUndone = error instanceof pg.DatabaseError && !/^(08|57P|40003)/.test(code);
   const text = `PostgreSQL at ${place}: ${said}${advice === undefined ? "" : `; ${advice}`}`;
   return new PostgresError(code, text, { isUndone });
 }
