@@ -1,6 +1,7 @@
 // The `querator` command: from arguments to a command. Exit codes: 0 done, 1 failed, 2 used wrongly.
 
 import { Command, CommanderError } from "commander";
+import { addDoctorCommand } from "./cli/doctor.ts";
 import { addMigrateCommand } from "./cli/migrate.ts";
 import { addServerCommand } from "./cli/server.ts";
 import { ConfigError } from "./config-section.ts";
@@ -29,6 +30,7 @@ program
   });
 addServerCommand(program);
 addMigrateCommand(program);
+addDoctorCommand(program);
 for (const command of program.commands) command.exitOverride();
 
 try {

@@ -11,6 +11,7 @@ import { Turns } from "../queue/turns.ts";
 import { awayStorage } from "../storage/away.ts";
 import { MemoryStorage } from "../storage/memory.ts";
 import { openPostgresStorage } from "../storage/postgres.ts";
+import { examinePostgres, type PostgresDoctorOptions } from "../storage/postgres-doctor.ts";
 import { targetOf } from "../storage/postgres-target.ts";
 import { openSqliteStorage } from "../storage/sqlite.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -106,23 +107,32 @@ export function locationOf({ driver, dir, postgres }: StorageConfig): string {
   return postgres?.location ?? `${driver}:${dir}`;
 }
 
-function open(
+async function open(
   { name, driver, dir, file, syncInterval, postgres }: StorageConfig,
   mustExist: boolean,
-  { onLost }: ShardOptions,
+  { onLost, log }: ShardOptions,
 ): Promise<Storage> {
-  if (driver === "memory") return Promise.resolve(new MemoryStorage({ name }));
+  if (driver === "memory") return new MemoryStorage({ name });
   if (driver === "postgres") {
-    return openPostgresStorage({
-      name,
-      target: targetOf(postgres!),
-      schema: postgres!.schema,
-      connectionsMax: postgres!.maxConns,
-      timeouts: { connectMs: postgres!.connectMs, statementMs: postgres!.statementMs },
-      onLost: () => onLost?.(name),
-    });
+    const { connectMs, statementMs, schema, maxConns: connectionsMax } = postgres!;
+    const place = { target: targetOf(postgres!), schema, timeouts: { connectMs, statementMs } };
+    const lost = (): void => onLost?.(name);
+    const storage = await openPostgresStorage({ name, connectionsMax, ...place, onLost: lost });
+    await warnOf(name, place, log);
+    return storage;
   }
   return openSqliteStorage({ name, dir: dir!, file, syncInterval, mustExist });
+}
+
+// Says what will hurt, a line each; what cannot be found out stops nothing.
+async function warnOf(storage: string, place: PostgresDoctorOptions, log: Logger): Promise<void> {
+  try {
+    for (const { check, status, text } of await examinePostgres(place)) {
+      if (status !== "ok") log.warn({ storage, check, reason: text }, "storage needs attention");
+    }
+  } catch (err) {
+    log.warn({ storage, err }, "storage cannot be examined");
+  }
 }
 
 // What bounds the memory of the whole server is shared out evenly.

@@ -1,0 +1,72 @@
+// What a look at a storage finds, and the look at a SQLite file: whether it is whole, and whether there
+// is room for it to grow. Changes nothing; a server may be running meanwhile.
+
+import { existsSync, statfsSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+/** One thing that was looked at. */
+export interface Finding {
+  readonly check: string;
+  /** failed: it does not work; warning: it works, but will not for long, or not as one may think. */
+  readonly status: "ok" | "warning" | "failed";
+  /** What is so; for a warning also what to do. */
+  readonly text: string;
+}
+
+export interface SqliteDoctorOptions {
+  readonly dir: string;
+  readonly file: string;
+  /** Less room on the disk is a warning; 1 GiB by default. */
+  readonly freeBytesMin?: number;
+  /** A larger log is a warning; 256 MiB by default. */
+  readonly logBytesMax?: number;
+}
+
+const MIB = 1024 ** 2;
+const size = (bytes: number): string => `${Math.round(bytes / MIB)} MiB`;
+
+/** Examines a file. Reads all of it, which takes a while if it is large. */
+export function examineSqlite(options: SqliteDoctorOptions): Finding[] {
+  const { dir, file, freeBytesMin = 1024 * MIB, logBytesMax = 256 * MIB } = options;
+  const path = join(dir, file);
+  if (!existsSync(path)) {
+    return [
+      { check: "file", status: "warning", text: `'${path}' is not there: no server has used it` },
+    ];
+  }
+  const { bavail, bsize } = statfsSync(dir);
+  const free = bavail * bsize;
+  const log = existsSync(`${path}-wal`) ? statSync(`${path}-wal`).size : 0;
+  return [
+    examineFile(path),
+    free < freeBytesMin
+      ? { check: "disk", status: "warning", text: `${size(free)} free: make room` }
+      : { check: "disk", status: "ok", text: `${size(free)} free` },
+    log > logBytesMax
+      ? {
+          check: "log",
+          status: "warning",
+          text: `'${path}-wal' has ${size(log)}: end programs that have read the file for long`,
+        }
+      : { check: "log", status: "ok", text: size(log) },
+  ];
+}
+
+function examineFile(path: string): Finding {
+  const check = "file";
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { readOnly: true });
+    const { quick_check: said } = db.prepare("PRAGMA quick_check(1)").get() as {
+      quick_check: string;
+    };
+    if (said === "ok") return { check, status: "ok", text: `whole, ${size(statSync(path).size)}` };
+    return { check, status: "failed", text: `damaged (${said}): restore it from a backup` };
+  } catch (error) {
+    const text = `cannot be read (${(error as Error).message}): is it a file of querator?`;
+    return { check, status: "failed", text };
+  } finally {
+    db?.close();
+  }
+}
