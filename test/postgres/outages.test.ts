@@ -221,7 +221,7 @@ async function hangingCommit(schema: string): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: postgres.url });
   client.on("error", () => undefined); // it is ended by the storage
   await client.connect();
-  await client.query(`SET search_path = ${schema}; BEGIN; SELECT fence(epoch) FROM owner`);
+  await client.query(`SET search_path = ${schema}; BEGIN; SELECT fence(epoch, term) FROM owner`);
   return client;
 }
 
