@@ -222,7 +222,7 @@ async function examineTables(connection: Connection, schema: string): Promise<Fi
   }
   const [rows] = await connection.run([
     {
-      text: `SELECT holder, extract(epoch FROM clock_timestamp() - renewed_at) < 5
+      text: `SELECT holder, renewed_at > clock_timestamp() - interval '5 s'
         FROM heartbeat WHERE id = 1`,
     },
   ]);

@@ -173,7 +173,8 @@ for (const driver of ["memory", "sqlite", "postgres"] as const) {
       await server.ok("dev.pause", { queue_name: "dead" });
       await server.advance("61s");
       let isProduced = false;
-      const produced = server.produce("source", "b").then(() => {
+      const patient = { ...produceA, queue_name: "source", request_timeout: "10m" };
+      const produced = server.ok("queue.produce", patient).then(() => {
         isProduced = true;
       });
       // Until the source gives up on this delivery.

@@ -288,9 +288,13 @@ export class Postgres {
     const backup = new pg.Client({ connectionString: this.url });
     await backup.connect();
     try {
-      await backup.query("SELECT pg_backup_start('standby', true)");
+      const [begin, end] =
+        Number.parseInt(this.version, 10) >= 15
+          ? ["pg_backup_start('standby', true)", "pg_backup_stop()"]
+          : ["pg_start_backup('standby', true, false)", "pg_stop_backup(false)"];
+      await backup.query(`SELECT ${begin}`);
       standby.copyFrom(this.dataDirectory);
-      const { rows } = await backup.query<{ labelfile: string }>("SELECT * FROM pg_backup_stop()");
+      const { rows } = await backup.query<{ labelfile: string }>(`SELECT * FROM ${end}`);
       standby.#becomeStandby(rows[0]!.labelfile, name, this.port);
     } finally {
       await backup.end();
