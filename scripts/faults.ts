@@ -360,7 +360,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a server that was replaced goes on writing",
     check: "fence",
     file: "src/storage/postgres.ts",
-    from: "connection.run([sql.fence(this.#ownership!.epoch), ...statements])",
+    from: "connection.run([sql.fence(this.#ownership!), ...statements])",
     to: 'connection.run([{ text: "SELECT 1" }, ...statements])',
   },
 ];
