@@ -15,6 +15,10 @@ const UNITS: Readonly<Record<string, bigint>> = {
   h: 3_600_000_000_000n,
 };
 
+/** What a duration that is not negative looks like, as a pattern for the API's document. */
+export const DURATION_PATTERN =
+  "^\\+?(0|(([0-9]+\\.?[0-9]*|\\.[0-9]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h))+)$";
+
 // The longest duration that Go knows, in nanoseconds.
 const DURATION_MAX = 2n ** 63n - 1n;
 

@@ -5,9 +5,19 @@ import { invalid, QueueError } from "./errors.ts";
 /** The namespace of everything, and the only one in this version. */
 export const SYSTEM_NAMESPACE = "_system";
 
+export const QUEUE_NAME_BYTES_MAX = 512;
+export const DEAD_QUEUE_NAME_BYTES_MAX = 500;
+const NAMESPACE_BYTES_MAX = 256;
+
 // White space as Unicode and the Go language define it: not the same as \s.
-const WHITE_SPACE = /[\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]/;
-const BLANK = new RegExp(`^(?:${WHITE_SPACE.source})*$`);
+const SPACES = "\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+const WHITE_SPACE = new RegExp(`[${SPACES}]`);
+const BLANK = new RegExp(`^[${SPACES}]*$`);
+
+/** What the checks of a queue's name allow, as a pattern for the API's document. */
+export const QUEUE_NAME_PATTERN = `^[^~${SPACES}]+$`;
+/** The same of a text that is refused if it is blank. */
+export const NOT_BLANK_PATTERN = `[^${SPACES}]`;
 
 export function isBlank(text: string): boolean {
   return BLANK.test(text);
@@ -23,8 +33,10 @@ export function checkLookupName(name: string): void {
 
 /** The checks of a name that a queue is to have. */
 export function checkQueueName(name: string): void {
-  if (Buffer.byteLength(name) > 512) {
-    throw invalid("queue name is invalid; cannot be greater than '512' characters");
+  if (Buffer.byteLength(name) > QUEUE_NAME_BYTES_MAX) {
+    throw invalid(
+      `queue name is invalid; cannot be greater than '${QUEUE_NAME_BYTES_MAX}' characters`,
+    );
   }
   if (isBlank(name)) throw invalid("queue name is invalid; queue name cannot be empty");
   if (WHITE_SPACE.test(name)) {
@@ -35,8 +47,10 @@ export function checkQueueName(name: string): void {
 
 /** The checks of the name of a dead queue; "" names none. */
 export function checkDeadQueueName(name: string): void {
-  if (Buffer.byteLength(name) > 500) {
-    throw invalid("dead queue is invalid; cannot be greater than '500' characters");
+  if (Buffer.byteLength(name) > DEAD_QUEUE_NAME_BYTES_MAX) {
+    throw invalid(
+      `dead queue is invalid; cannot be greater than '${DEAD_QUEUE_NAME_BYTES_MAX}' characters`,
+    );
   }
   if (WHITE_SPACE.test(name)) {
     throw invalid(`dead queue is invalid; '${name}' cannot contain whitespace`);
@@ -49,8 +63,10 @@ export function checkDeadQueueName(name: string): void {
 /** The checks of a namespace; answers the one that is meant. */
 export function checkNamespace(name: string): string {
   if (name === "" || name === SYSTEM_NAMESPACE) return SYSTEM_NAMESPACE;
-  if (Buffer.byteLength(name) > 256) {
-    throw invalid("namespace name is invalid; cannot be greater than '256' characters");
+  if (Buffer.byteLength(name) > NAMESPACE_BYTES_MAX) {
+    throw invalid(
+      `namespace name is invalid; cannot be greater than '${NAMESPACE_BYTES_MAX}' characters`,
+    );
   }
   if (isBlank(name)) throw invalid("namespace name is invalid; cannot be empty");
   if (WHITE_SPACE.test(name)) {

@@ -5,6 +5,9 @@ import { formatDuration } from "./duration.ts";
 import { invalid } from "./errors.ts";
 import type { QueueRecord } from "./queue-records.ts";
 
+export const REFERENCE_BYTES_MAX = 2_000;
+export const MAX_ATTEMPTS_MAX = 65_536;
+
 /** What a client says when it creates or updates a queue; 0 and "" stand for not given. */
 export type QueueSettings = Pick<
   QueueRecord,
@@ -23,11 +26,13 @@ export type QueueSettings = Pick<
 
 /** Texts and numbers, in the order that clients rely on. */
 export function checkSettings(settings: QueueSettings | QueueRecord, partitionsMax: number): void {
-  if (Buffer.byteLength(settings.reference) > 2_000) {
-    throw invalid("reference field is invalid; cannot be greater than '2000' characters");
+  if (Buffer.byteLength(settings.reference) > REFERENCE_BYTES_MAX) {
+    throw invalid(
+      `reference field is invalid; cannot be greater than '${REFERENCE_BYTES_MAX}' characters`,
+    );
   }
-  if (settings.maxAttempts > 65_536) {
-    throw invalid("max attempts is invalid; cannot be greater than 65536");
+  if (settings.maxAttempts > MAX_ATTEMPTS_MAX) {
+    throw invalid(`max attempts is invalid; cannot be greater than ${MAX_ATTEMPTS_MAX}`);
   }
   if (settings.maxAttempts < 0) throw invalid("max attempts is invalid; cannot be negative number");
   if (settings.requestedPartitions < 1) {

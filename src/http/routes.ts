@@ -56,7 +56,9 @@ import {
   checkTimeoutMax,
   checkTimeoutMin,
   completeDeadline,
+  IMPORT_ATTEMPTS_MAX,
   parseRequestTimeout,
+  QUEUES_LIST_LIMIT_MAX,
   RETRY_TIMEOUT,
 } from "./validate.ts";
 
@@ -77,9 +79,6 @@ export interface Service {
 
 const SMALL = 512;
 const MEDIUM = 256_000;
-
-// Of an imported item: far from where a field of 32 bits ends, however often it is leased.
-const ATTEMPTS_MAX = 1_000_000_000;
 
 /** All endpoints by path. */
 export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
@@ -227,7 +226,9 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
   read("/v1/queues.list", MEDIUM, QueuesListRequestSchema, (request) => {
     service.checkRunning();
     const limit = checkListLimit(request.limit);
-    if (limit > 65_536) throw invalid("limit is invalid; cannot be greater than 65536");
+    if (limit > QUEUES_LIST_LIMIT_MAX) {
+      throw invalid(`limit is invalid; cannot be greater than ${QUEUES_LIST_LIMIT_MAX}`);
+    }
     const { pivot, namespace } = request;
     if (pivot.includes("~")) {
       throw invalid(`pivot is invalid; '${pivot}' cannot contain '~' character`);
@@ -272,8 +273,10 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
       checkPartition(queue, partition);
       if (items.length === 0) throw invalid("items is invalid; cannot be empty");
       for (const { attempts } of items) {
-        if (attempts >= 0 && attempts <= ATTEMPTS_MAX) continue;
-        throw invalid(`attempts is invalid; '${attempts}' is not between 0 and ${ATTEMPTS_MAX}`);
+        if (attempts >= 0 && attempts <= IMPORT_ATTEMPTS_MAX) continue;
+        throw invalid(
+          `attempts is invalid; '${attempts}' is not between 0 and ${IMPORT_ATTEMPTS_MAX}`,
+        );
       }
       const results = await queue.import(
         partition,

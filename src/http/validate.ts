@@ -8,6 +8,16 @@ import { invalid } from "../errors.ts";
 const REQUEST_TIMEOUT_MIN = 10 * MILLISECOND;
 const REQUEST_TIMEOUT_MAX = 15 * MINUTE;
 
+/** Characters of the duration of a queue. */
+export const QUEUE_TIMEOUT_LENGTH_MAX = 15;
+
+/** What a list whose limit is 0 may hold, and the most that a list of queues may be asked for. */
+export const LIST_LIMIT_DEFAULT = 1_000;
+export const QUEUES_LIST_LIMIT_MAX = 65_536;
+
+/** Attempts of an imported item: far from where a field of 32 bits ends, however often it is leased. */
+export const IMPORT_ATTEMPTS_MAX = 1_000_000_000;
+
 /** What a retry, which carries no time-out, is given. */
 export const RETRY_TIMEOUT = 5 * MINUTE;
 
@@ -19,11 +29,14 @@ export function checkQueueTimeouts(
   readonly leaseTimeout: number;
   readonly expireTimeout: number;
 } {
-  if (Buffer.byteLength(lease) > 15) {
-    throw invalid("lease timeout is invalid; cannot be greater than '15' characters");
-  }
-  if (Buffer.byteLength(expire) > 15) {
-    throw invalid("expire timeout is invalid; cannot be greater than '15' characters");
+  for (const [what, text] of [
+    ["lease", lease],
+    ["expire", expire],
+  ] as const) {
+    if (Buffer.byteLength(text) <= QUEUE_TIMEOUT_LENGTH_MAX) continue;
+    throw invalid(
+      `${what} timeout is invalid; cannot be greater than '${QUEUE_TIMEOUT_LENGTH_MAX}' characters`,
+    );
   }
   const expireTimeout = duration(expire, "expire timeout", "60m, 2h or 24h");
   const leaseTimeout = duration(lease, "lease timeout", "8m, 15m or 1h");
@@ -87,8 +100,8 @@ export function completeDeadline(now: number, timeout: number): number {
   return now + (timeout < 0 ? REQUEST_TIMEOUT_MAX : timeout);
 }
 
-/** The limit of a list: 0 means 1000. */
+/** The limit of a list: 0 means the default. */
 export function checkListLimit(limit: number): number {
   if (limit < 0) throw invalid("limit is invalid; limit cannot be negative");
-  return limit === 0 ? 1_000 : limit;
+  return limit === 0 ? LIST_LIMIT_DEFAULT : limit;
 }

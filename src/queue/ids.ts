@@ -13,6 +13,10 @@ const PREFIX_LENGTH = 18;
 const SEQ_LENGTH = ID_LENGTH - PREFIX_LENGTH;
 const ID_MIN = "000000000000000000000000000";
 const ID_MAX = "aWgEPTl1tmebfsQzFP4bxwgy80V";
+
+/** What an id looks like, as a pattern for the API's document. */
+export const ID_PATTERN = `^[0-9A-Za-z]{${ID_LENGTH}}$`;
+
 const KSUID_EPOCH_SECONDS = 1_400_000_000;
 
 // All pairs of digits, so that a number becomes text in four steps and a last digit.
