@@ -1,20 +1,24 @@
-// What the OpenAPI document says of each endpoint beyond its messages: a summary, the fields that
-// must be given, an example that a test sends, and the reply. An endpoint without a row here is
-// refused when the document is made. Holds data only.
+// What the OpenAPI document says of each endpoint beyond its messages: a summary, an example that a
+// test sends, the reply, and errors of its own. An endpoint without a row here is refused when the
+// document is made. Holds data only.
 
 import type { DescMessage } from "@bufbuild/protobuf";
+import { DURATION_PATTERN } from "../duration.ts";
 import { QueueLeaseResponseSchema, QueueStatsResponseSchema } from "./gen/querator/v1/queue_pb.ts";
 import { QueueInfoSchema, QueuesListResponseSchema } from "./gen/querator/v1/queues_pb.ts";
 import {
   StorageItemsImportResponseSchema,
   StorageItemsListResponseSchema,
 } from "./gen/querator/v1/storage_pb.ts";
+import type { ErrorName } from "./openapi-errors.ts";
 
 export interface Operation {
   readonly tag: "queue" | "queues" | "storage" | "dev";
   readonly summary: string;
-  /** Fields without which the request is refused, by their names in JSON. */
-  readonly required?: readonly string[];
+  /** A schema that requests must fit beside that of their message. */
+  readonly constraint?: Readonly<Record<string, unknown>>;
+  /** Examples of errors that not every call can give. */
+  readonly errors: readonly ErrorName[];
   readonly example: Readonly<Record<string, unknown>>;
   /** Only `{"code":200}` if it is not given. */
   readonly reply?: DescMessage;
@@ -22,6 +26,10 @@ export interface Operation {
   readonly schema?: Readonly<Record<string, unknown>>;
   readonly replySchema?: Readonly<Record<string, unknown>>;
 }
+
+const FOUND: readonly ErrorName[] = ["noSuchQueue", "noQueueName"];
+const QUEUED: readonly ErrorName[] = ["queueShutdown", "internalRetry"];
+const TIMED: readonly ErrorName[] = ["noTimeout", "badTimeout", "longTimeout"];
 
 const queue_name = "jobs";
 const ID = "3MYU1bRy3722FDmQTN000000001";
@@ -34,123 +42,205 @@ const SETTINGS = {
 const NAMED = {
   type: "object",
   additionalProperties: false,
-  properties: { queue_name: { type: "string" } },
+  properties: { queue_name: { type: "string", description: "The queue." } },
   required: ["queue_name"],
 };
 const CLOCK = {
   type: "object",
   additionalProperties: false,
   properties: {
-    advance: { type: "string" },
-    now: { type: "string", format: "date-time" },
-    run: { type: "boolean" },
+    advance: {
+      type: "string",
+      pattern: DURATION_PATTERN,
+      description: "By how much time moves on; from then on it stands still.",
+    },
+    now: {
+      type: "string",
+      format: "date-time",
+      description: "What time it is to be, in place of advance; it stands still there.",
+    },
+    run: { type: "boolean", description: "Whether time then runs on." },
   },
 };
-const NOW = { type: "object", properties: { now: { type: "string", format: "date-time" } } };
+const NOW = {
+  type: "object",
+  properties: {
+    now: { type: "string", format: "date-time", description: "What time it is for the server." },
+  },
+  required: ["now"],
+};
 
 /** By path. */
 export const OPERATIONS: Readonly<Record<string, Operation>> = {
   "/v1/queue.produce": {
     tag: "queue",
     summary: "Puts items into a queue; answers when they are stored.",
-    required: ["queue_name", "request_timeout", "items"],
     example: { queue_name, request_timeout: "1m", items: [{ kind: "mail", utf8: "hello" }] },
+    errors: [
+      ...FOUND,
+      ...TIMED,
+      "shortTimeout",
+      "noItems",
+      "requestTimeout",
+      "outcomeUnknown",
+      ...QUEUED,
+    ],
   },
   "/v1/queue.lease": {
     tag: "queue",
     summary: "Leases items to a client; waits for some until request_timeout.",
-    required: ["queue_name", "request_timeout", "client_id", "batch_size"],
-    example: { queue_name, request_timeout: "1m", client_id: "worker-1", batch_size: 10 },
+    example: { queue_name, request_timeout: "1m", client_id: "worker-1", batch_size: 1 },
     reply: QueueLeaseResponseSchema,
+    errors: [
+      ...FOUND,
+      "noClientId",
+      "noBatchSize",
+      ...TIMED,
+      "shortTimeout",
+      "duplicateClientId",
+      "leaseTimeout",
+      "outcomeUnknown",
+      ...QUEUED,
+    ],
   },
   "/v1/queue.complete": {
     tag: "queue",
     summary: "Ends leases: the work is done. All ids of a request, or none.",
-    required: ["queue_name", "request_timeout", "ids"],
     example: { queue_name, request_timeout: "1m", partition: 0, ids: [ID] },
+    errors: [
+      ...FOUND,
+      "noSuchPartition",
+      ...TIMED,
+      "noIds",
+      "badId",
+      "noSuchId",
+      "requestTimeout",
+      "outcomeUnknown",
+      "partitionFailing",
+      ...QUEUED,
+    ],
   },
   "/v1/queue.retry": {
     tag: "queue",
     summary: "Ends leases: the work is to be tried again, later, or never (dead).",
-    required: ["queue_name", "items"],
     example: { queue_name, partition: 0, items: [{ id: ID }] },
+    errors: [
+      ...FOUND,
+      "noSuchPartition",
+      "badId",
+      "noSuchId",
+      "requestTimeout",
+      "outcomeUnknown",
+      "partitionFailing",
+      ...QUEUED,
+    ],
   },
   "/v1/queue.stats": {
     tag: "queue",
     summary: "Counts what is in a queue and what waits for it.",
-    required: ["queue_name"],
     example: { queue_name },
     reply: QueueStatsResponseSchema,
+    errors: FOUND,
   },
   "/v1/queue.clear": {
     tag: "queue",
     summary: "Removes the items of a queue, the scheduled ones, or both.",
-    required: ["queue_name"],
     example: { queue_name, queue: true },
+    constraint: {
+      anyOf: ["queue", "scheduled"].map((name) => ({
+        properties: { [name]: { const: true } },
+        required: [name],
+      })),
+    },
+    errors: [...FOUND, "nothingToClear", "partitionFailing", ...QUEUED],
   },
   "/v1/queue.reload": {
     tag: "queue",
     summary: "Reads a queue from its storage again.",
-    required: ["queue_name"],
     example: { queue_name },
+    errors: [...FOUND, ...QUEUED],
   },
   "/v1/queues.create": {
     tag: "queues",
     summary: "Creates a queue.",
-    required: ["queue_name", "requested_partitions"],
     example: SETTINGS,
+    constraint: {
+      required: ["lease_timeout", "expire_timeout", "requested_partitions"],
+      properties: {
+        lease_timeout: { type: "string", minLength: 1 },
+        expire_timeout: { type: "string", minLength: 1 },
+        requested_partitions: { type: ["integer", "string"], minimum: 1 },
+      },
+    },
+    errors: [
+      "noQueueName",
+      "spaceInQueueName",
+      "queueExists",
+      "noDeadQueue",
+      "longLease",
+      "noNamespace",
+      "internalRetry",
+    ],
   },
   "/v1/queues.update": {
     tag: "queues",
     summary: "Changes the settings of a queue.",
-    required: ["queue_name"],
     example: { ...SETTINGS, lease_timeout: "2m" },
+    errors: [
+      ...FOUND,
+      "spaceInQueueName",
+      "noDeadQueue",
+      "longLease",
+      "noNamespace",
+      "internalRetry",
+    ],
   },
   "/v1/queues.list": {
     tag: "queues",
     summary: "Lists queues by name, from pivot on.",
     example: { limit: 10 },
     reply: QueuesListResponseSchema,
+    errors: ["negativeLimit"],
   },
   "/v1/queues.info": {
     tag: "queues",
     summary: "Shows the settings of a queue.",
-    required: ["queue_name"],
     example: { queue_name },
     reply: QueueInfoSchema,
+    errors: FOUND,
   },
   "/v1/queues.delete": {
     tag: "queues",
     summary: "Deletes a queue with its items.",
-    required: ["queue_name"],
     example: { queue_name, force: true },
+    errors: [...FOUND, "spaceInQueueName", "queueServes", "internalRetry"],
   },
   "/v1/storage/items.list": {
     tag: "storage",
     summary: "Lists the items of a partition, from pivot on.",
-    required: ["queue_name"],
     example: { queue_name, partition: 0, limit: 10 },
     reply: StorageItemsListResponseSchema,
+    errors: [...FOUND, "noSuchPartition", "negativeLimit", "partitionFailing", ...QUEUED],
   },
   "/v1/storage/scheduled.list": {
     tag: "storage",
     summary: "Lists the scheduled items of a partition, from pivot on.",
-    required: ["queue_name"],
     example: { queue_name, partition: 0, limit: 10 },
     reply: StorageItemsListResponseSchema,
+    errors: [...FOUND, "noSuchPartition", "negativeLimit", "partitionFailing", ...QUEUED],
   },
   "/v1/storage/items.import": {
     tag: "storage",
     summary: "Adds items to a partition as they are given.",
-    required: ["queue_name", "items"],
     example: { queue_name, partition: 0, items: [{ source_id: "a-1", payload: "aGVsbG8=" }] },
     reply: StorageItemsImportResponseSchema,
+    errors: [...FOUND, "noSuchPartition", "badAttempts", "partitionFailing", ...QUEUED],
   },
   "/v1/storage/items.delete": {
     tag: "storage",
     summary: "Deletes items of a partition, leased or not.",
-    required: ["queue_name", "ids"],
     example: { queue_name, partition: 0, ids: [ID] },
+    errors: [...FOUND, "noSuchPartition", "badId", "partitionFailing", ...QUEUED],
   },
   "/v1/dev.clock": {
     tag: "dev",
@@ -158,17 +248,20 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     example: { advance: "5m" },
     schema: CLOCK,
     replySchema: NOW,
+    errors: ["twoTimes"],
   },
   "/v1/dev.pause": {
     tag: "dev",
     summary: "Holds the loop of a queue.",
     example: { queue_name },
     schema: NAMED,
+    errors: ["noSuchQueue"],
   },
   "/v1/dev.resume": {
     tag: "dev",
     summary: "Lets the loop of a queue go on.",
     example: { queue_name },
     schema: NAMED,
+    errors: ["noSuchQueue"],
   },
 };

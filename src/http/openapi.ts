@@ -1,59 +1,77 @@
-// The OpenAPI 3.1 document of what the server serves. Messages come from the descriptors that also
-// decode requests, paths and body limits from the endpoints, errors from errors.ts; what those do
-// not hold (summaries, examples, which field must be given) is in OPERATIONS. Must never decide how
-// a request is answered.
+// The OpenAPI 3.1 document of what the server serves, put together from its sources: messages from
+// the descriptors that also decode requests, what fields mean and may hold from openapi-fields.ts,
+// paths and body limits from the endpoints, errors from openapi-errors.ts, the rest from OPERATIONS.
+// Must never decide how a request is answered.
 
-import type { DescMessage } from "@bufbuild/protobuf";
-import { ERROR_KINDS, type ErrorKind, MESSAGES } from "../errors.ts";
+import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import type { Limits } from "../limits.ts";
 import { VERSION } from "../version.ts";
 import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
 import { type Field, tableOf } from "./message.ts";
+import {
+  type ErrorName,
+  errorExamples,
+  errorList,
+  errorResponses,
+  errorSchemas,
+  errorsOf,
+} from "./openapi-errors.ts";
+import { type FieldNote, fieldNotes } from "./openapi-fields.ts";
 import { OPERATIONS } from "./openapi-operations.ts";
+import { PAGE_SCHEMAS, PAGES } from "./openapi-pages.ts";
 import type { Endpoint } from "./server.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** The document, of exactly these endpoints and of the pages that every server has. */
-export function makeOpenApi(
-  endpoints: ReadonlyMap<string, Endpoint>,
-  formatSize: (bytes: number) => string,
-): Json {
-  const schemas: Record<string, Json> = {};
-  addSchema(ReplySchema, schemas, "reply");
+export interface OpenApiSource {
+  /** What the server serves beside the pages that every server has. */
+  readonly endpoints: ReadonlyMap<string, Endpoint>;
+  /** Those of this server: they are bounds of fields. */
+  readonly limits: Limits;
+  /** How limit texts give a size. */
+  readonly formatSize: (bytes: number) => string;
+}
+
+/** The document. */
+export function makeOpenApi({ endpoints, limits, formatSize }: OpenApiSource): Json {
+  const schemas = new Schemas(limits);
+  schemas.add(ReplySchema, "reply");
   const paths: Record<string, Json> = {};
+  const errors = new Set<ErrorName>();
   for (const [path, endpoint] of endpoints) {
     const operation = OPERATIONS[path];
     if (operation === undefined) throw new Error(`OPERATIONS must describe ${path}`);
-    const isDev = endpoint.request === undefined;
-    const schema = isDev ? operation.schema! : addSchema(endpoint.request!, schemas, "request");
-    const reply =
-      operation.replySchema ?? addSchema(operation.reply ?? ReplySchema, schemas, "reply");
-    const required = operation.required ?? [];
-    const request = required.length === 0 ? schema : { allOf: [schema, { required }] };
+    const { request, bodyBytesMax } = endpoint;
+    const isDev = request === undefined;
+    const schema = isDev ? operation.schema! : schemas.add(request, "request");
+    const reply = operation.reply ?? ReplySchema;
+    const names = errorsOf(operation.errors, isDev);
+    for (const name of names) errors.add(name);
     paths[path] = {
       post: {
         operationId: path.slice("/v1/".length),
         tags: [operation.tag],
         summary: operation.summary,
-        description: `The body may have up to ${formatSize(endpoint.bodyBytesMax)}.`,
+        description: `The body may have up to ${formatSize(bodyBytesMax)}.`,
         requestBody: {
           required: true,
           content: {
-            "application/json": { schema: request, example: operation.example },
-            ...(isDev ? {} : { "application/protobuf": protobuf(endpoint.request!) }),
+            "application/json": {
+              schema: operation.constraint ? { allOf: [schema, operation.constraint] } : schema,
+              example: operation.example,
+            },
+            ...(isDev ? {} : { "application/protobuf": protobuf(request) }),
           },
         },
         responses: {
           200: {
             description: "It was done.",
             content: {
-              "application/json": { schema: reply },
-              ...(isDev
-                ? {}
-                : { "application/protobuf": protobuf(operation.reply ?? ReplySchema) }),
+              "application/json": { schema: operation.replySchema ?? schemas.add(reply, "reply") },
+              ...(isDev ? {} : { "application/protobuf": protobuf(reply) }),
             },
           },
-          ...errorReferences(),
+          ...errorResponses(names, isDev ? undefined : protobuf(ReplySchema)),
         },
       },
     };
@@ -63,19 +81,47 @@ export function makeOpenApi(
     info: {
       title: "Querator",
       version: VERSION,
-      description:
-        "Durable queues over HTTP. Names of fields are those of JSON; the same messages in Protobuf are in proto/.",
+      description: DESCRIPTION,
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "/" }],
-    security: [{}],
-    tags: [...new Set(Object.values(OPERATIONS).map(({ tag }) => tag)), "server"]
-      .filter((tag) => tag !== "dev" || endpoints.has("/v1/dev.clock"))
-      .map((name) => ({ name })),
+    security: [{}, { bearer: [] }],
+    tags: Object.entries(TAGS)
+      .filter(([name]) => name !== "dev" || endpoints.has("/v1/dev.clock"))
+      .map(([name, description]) => ({ name, description })),
     paths: { ...paths, ...PAGES },
-    components: { schemas, responses: errorResponses() },
+    components: {
+      schemas: { ...schemas.all, ...errorSchemas(errors, ReplySchema), ...PAGE_SCHEMAS },
+      examples: errorExamples(errors),
+      securitySchemes: {
+        bearer: {
+          type: "http",
+          scheme: "bearer",
+          description:
+            "This version knows no keys: a call without the header is served, and so is one with any token. A header that is not `Bearer <token>` is refused with 401.",
+        },
+      },
+    },
   };
 }
+
+const DESCRIPTION = `Durable queues over HTTP: produce items, lease them, and complete them.
+
+Every call is a POST. \`Content-Type\` says what is sent and \`Accept\` what is answered, \`application/json\` (also if it is missing) or \`application/protobuf\`; the messages are the same, and defined in \`proto/\`.
+
+In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339.
+
+An error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`.
+
+${errorList()}`;
+
+const TAGS = {
+  queue: "The work with one queue.",
+  queues: "Which queues there are.",
+  storage: "What lies in a partition, for operators.",
+  dev: "For tests of programs that use a queue: there only with `--dev`.",
+  server: "Pages about the server, read with GET.",
+};
 
 function protobuf({ name, file }: DescMessage): Json {
   const description = `The message ${name} of proto/${file.name}.proto.`;
@@ -84,39 +130,87 @@ function protobuf({ name, file }: DescMessage): Json {
 
 // --- messages ---
 
+type Direction = "request" | "reply";
+
 // In a request `null` stands for a field that is not given, and a number may be quoted; replies have
 // neither. A message that occurs in both is therefore there twice.
-function addSchema(
-  desc: DescMessage,
-  schemas: Record<string, Json>,
-  direction: "request" | "reply",
-): Json {
-  const isRequest = direction === "request";
-  const name = isRequest && !desc.name.endsWith("Request") ? `${desc.name}Input` : desc.name;
-  const reference = { $ref: `#/components/schemas/${name}` };
-  if (name in schemas) return reference;
-  schemas[name] = {}; // so that a message may hold itself
-  const properties: Record<string, Json> = {};
-  for (const field of tableOf(desc).fields) {
-    const { message } = desc.field[field.name]!;
-    const one =
-      field.type === "message"
-        ? addSchema(message!, schemas, direction)
-        : SCALARS[isRequest && field.type === "int32" ? "quotable" : field.type];
-    const all = field.repeated ? { type: "array", items: one } : one;
-    properties[field.jsonName] = isRequest ? { anyOf: [all, { type: "null" }] } : all;
+class Schemas {
+  readonly all: Record<string, Json> = {};
+  readonly #notes: ReturnType<typeof fieldNotes>;
+
+  constructor(limits: Limits) {
+    this.#notes = fieldNotes(limits);
   }
-  schemas[name] = { type: "object", additionalProperties: false, properties };
-  return reference;
+
+  /** Adds the schema of a message and of what it holds; answers a reference to it. */
+  add(desc: DescMessage, direction: Direction): Json {
+    const isInput = direction === "request" && !desc.name.endsWith("Request");
+    const name = isInput ? `${desc.name}Input` : desc.name;
+    const reference = { $ref: `#/components/schemas/${name}` };
+    if (name in this.all) return reference;
+    this.all[name] = {}; // so that a message may hold itself
+    const properties: Record<string, Json> = {};
+    const required: string[] = [];
+    for (const field of desc.fields) {
+      const note = this.#notes[desc.name]?.[field.jsonName];
+      if (note === undefined) throw new Error(`say what ${desc.name}.${field.jsonName} means`);
+      const isRequired = note.required === "both" || note.required === direction;
+      if (isRequired) required.push(field.jsonName);
+      properties[field.jsonName] =
+        direction === "request"
+          ? this.#input(desc, field, note, isRequired)
+          : this.#output(desc, field, note);
+    }
+    this.all[name] = {
+      type: "object",
+      additionalProperties: false,
+      properties,
+      ...(required.length > 0 && { required }),
+    };
+    return reference;
+  }
+
+  #output(desc: DescMessage, field: DescField, { text, reply }: FieldNote): Json {
+    return { ...this.#type(desc, field, "reply"), description: text, ...reply };
+  }
+
+  #input(desc: DescMessage, field: DescField, note: FieldNote, isRequired: boolean): Json {
+    const { type, ...rest } = this.#type(desc, field, "request");
+    const { items, ...bounds } = note.request ?? {};
+    const types = [
+      type,
+      ...(type === "integer" ? ["string"] : []),
+      ...(isRequired ? [] : ["null"]),
+    ];
+    const entries = items === undefined ? {} : { items: { ...(rest.items as Json), ...items } };
+    const choices = bounds.enum as readonly unknown[] | undefined;
+    return {
+      type: types.length === 1 ? type : types,
+      ...rest,
+      ...(type === "integer" && { pattern: QUOTED_PATTERN }),
+      ...bounds,
+      ...entries,
+      ...(choices && !isRequired && { enum: [...choices, null] }),
+      description: note.text,
+    };
+  }
+
+  #type(desc: DescMessage, field: DescField, direction: Direction): Json {
+    // Only Reply.details is one.
+    if (field.fieldKind === "map") return { type: "object", additionalProperties: SCALARS.string };
+    const { type, repeated } = tableOf(desc).byName.get(field.jsonName)!;
+    const one = type === "message" ? this.add(field.message!, direction) : SCALARS[type];
+    return repeated ? { type: "array", items: one } : one;
+  }
 }
 
-const INT32 = { type: "integer", format: "int32", minimum: -(2 ** 31), maximum: 2 ** 31 - 1 };
+// Any whole number in quotes that surely has 32 bits, for those who make requests from the schema.
+const QUOTED_PATTERN = "^-?[1-9][0-9]{0,8}$";
 const BASE64 = "[A-Za-z0-9+/_-]";
 
-const SCALARS: Readonly<Record<Exclude<Field["type"], "message"> | "quotable", Json>> = {
+const SCALARS: Readonly<Record<Exclude<Field["type"], "message">, Json>> = {
   string: { type: "string" },
-  int32: INT32,
-  quotable: { anyOf: [INT32, { type: "string", pattern: "^-?[1-9][0-9]{0,8}$" }] },
+  int32: { type: "integer", format: "int32", minimum: -(2 ** 31), maximum: 2 ** 31 - 1 },
   bool: { type: "boolean" },
   bytes: {
     type: "string",
@@ -124,91 +218,4 @@ const SCALARS: Readonly<Record<Exclude<Field["type"], "message"> | "quotable", J
     pattern: `^(${BASE64}{4})*(${BASE64}{2}(==)?|${BASE64}{3}=?)?$`,
   },
   timestamp: { type: "string", format: "date-time" },
-};
-
-// --- errors ---
-
-// The kind that each constant text is answered with.
-const KINDS_OF_MESSAGES: Readonly<Record<keyof typeof MESSAGES, ErrorKind>> = {
-  leaseTimeout: "retry",
-  requestTimeout: "retry",
-  outcomeUnknown: "retry",
-  duplicateClientId: "invalid",
-  serviceShutdown: "failed",
-  queueShutdown: "failed",
-  overloaded: "retry",
-  standby: "retry",
-  internalRetry: "retry",
-  internal: "internal",
-};
-
-function errorReferences(): Record<string, Json> {
-  return Object.fromEntries(
-    Object.entries(ERROR_KINDS).map(([kind, { status }]) => [
-      status,
-      { $ref: `#/components/responses/${kind}` },
-    ]),
-  );
-}
-
-function errorResponses(): Record<string, Json> {
-  return Object.fromEntries(
-    Object.entries(ERROR_KINDS).map(([kind, { status, text, retryable }]) => {
-      const examples = Object.entries(MESSAGES)
-        .filter(([name]) => KINDS_OF_MESSAGES[name as keyof typeof MESSAGES] === kind)
-        .map(([name, message]) => [name, { value: { code: status, code_text: text, message } }]);
-      const json = {
-        schema: { $ref: "#/components/schemas/Reply" },
-        ...(examples.length > 0 && { examples: Object.fromEntries(examples) }),
-      };
-      const description = retryable ? `${text}; the same may be sent again.` : `${text}.`;
-      const content = { "application/json": json, "application/protobuf": protobuf(ReplySchema) };
-      return [kind, { description, content }];
-    }),
-  );
-}
-
-// --- pages ---
-
-const HEALTH = { "application/health+json": { schema: { type: "object" } } };
-
-/** What is read with GET, on every server. */
-const PAGES: Readonly<Record<string, Json>> = {
-  "/health": {
-    get: {
-      operationId: "health",
-      tags: ["server"],
-      summary: "Tells whether the server takes work and its storage answers.",
-      responses: {
-        200: { description: "They do.", content: HEALTH },
-        503: { description: "They do not.", content: HEALTH },
-      },
-    },
-  },
-  "/openapi.json": {
-    get: {
-      operationId: "openapi",
-      tags: ["server"],
-      summary: "This document.",
-      responses: {
-        200: {
-          description: "An OpenAPI 3.1 document.",
-          content: { "application/json": { schema: { type: "object" } } },
-        },
-      },
-    },
-  },
-  "/docs": {
-    get: {
-      operationId: "docs",
-      tags: ["server"],
-      summary: "This document as a page to read.",
-      responses: {
-        200: {
-          description: "A page that needs nothing else.",
-          content: { "text/html": { schema: { type: "string" } } },
-        },
-      },
-    },
-  },
 };

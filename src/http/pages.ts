@@ -3,20 +3,16 @@
 
 import type { ServerResponse } from "node:http";
 import { DOCS_POLICY, makeDocsPage } from "./docs-page.ts";
-import { makeOpenApi } from "./openapi.ts";
-import type { Endpoint } from "./server.ts";
+import { makeOpenApi, type OpenApiSource } from "./openapi.ts";
 
 /** Sends the page of a path; false if there is none. */
 export type SendPage = (path: string, response: ServerResponse) => boolean;
 
-/** The pages of a server with these endpoints. */
-export function makePages(
-  endpoints: ReadonlyMap<string, Endpoint>,
-  formatSize: (bytes: number) => string,
-): SendPage {
+/** The pages of a server. */
+export function makePages(source: OpenApiSource): SendPage {
   const makers: Readonly<Record<string, () => string>> = {
-    "/openapi.json": () => JSON.stringify(makeOpenApi(endpoints, formatSize), undefined, 2),
-    "/docs": () => makeDocsPage(makeOpenApi(endpoints, formatSize)),
+    "/openapi.json": () => JSON.stringify(makeOpenApi(source), undefined, 2),
+    "/docs": () => makeDocsPage(makeOpenApi(source)),
   };
   const made = new Map<string, Buffer>();
   return (path, response) => {

@@ -84,7 +84,8 @@ interface Edge extends HttpOptions {
 
 /** A server that is not listening yet. */
 export function createHttpServer(options: HttpOptions): Server {
-  const sendPage = makePages(options.endpoints, formatSize);
+  const { endpoints, limits } = options;
+  const sendPage = makePages({ endpoints, limits, formatSize });
   const edge: Edge = { ...options, held: { bytes: 0 }, sendPage };
   const server = createServer((request, response) => {
     handle(request, response, edge).catch((error: unknown) => {

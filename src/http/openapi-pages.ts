@@ -1,0 +1,88 @@
+// What the OpenAPI document says of the pages that every server has: what is read with GET. Holds
+// data only.
+
+type Json = Readonly<Record<string, unknown>>;
+
+const STATUS = { type: "string", enum: ["pass", "warn", "fail"] };
+
+const HEALTH: Json = {
+  type: "object",
+  additionalProperties: false,
+  properties: {
+    status: {
+      ...STATUS,
+      description: "pass; warn: some partitions do not work; fail: nothing works.",
+    },
+    version: { type: "string", description: "The version of the server." },
+    checks: {
+      type: "object",
+      additionalProperties: false,
+      description: "What was looked at.",
+      properties: {
+        "queues:storage": {
+          type: "array",
+          description: "The storage of queues: exactly one entry.",
+          minItems: 1,
+          maxItems: 1,
+          items: { $ref: "#/components/schemas/HealthCheck" },
+        },
+      },
+      required: ["queues:storage"],
+    },
+  },
+  required: ["status", "version", "checks"],
+};
+
+const HEALTH_CHECK: Json = {
+  type: "object",
+  additionalProperties: false,
+  properties: {
+    componentType: { type: "string", const: "datastore", description: "Always datastore." },
+    status: { ...STATUS, description: "As above." },
+    time: { type: "string", format: "date-time", description: "When it was looked at." },
+    output: { type: "string", description: "What is wrong; only if something is." },
+  },
+  required: ["componentType", "status", "time"],
+};
+
+export const PAGE_SCHEMAS: Json = { Health: HEALTH, HealthCheck: HEALTH_CHECK };
+
+const HEALTH_CONTENT = {
+  "application/health+json": { schema: { $ref: "#/components/schemas/Health" } },
+};
+
+/** By path. None of them asks for authentication. */
+export const PAGES: Json = {
+  "/health": page({
+    operationId: "health",
+    summary: "Tells whether the server takes work and its storage answers.",
+    responses: {
+      200: { description: "They do, at least for some partitions.", content: HEALTH_CONTENT },
+      503: { description: "They do not.", content: HEALTH_CONTENT },
+    },
+  }),
+  "/openapi.json": page({
+    operationId: "openapi",
+    summary: "This document.",
+    responses: {
+      200: {
+        description: "An OpenAPI 3.1 document.",
+        content: { "application/json": { schema: { type: "object" } } },
+      },
+    },
+  }),
+  "/docs": page({
+    operationId: "docs",
+    summary: "This document as a page to read.",
+    responses: {
+      200: {
+        description: "A page that needs nothing else.",
+        content: { "text/html": { schema: { type: "string" } } },
+      },
+    },
+  }),
+};
+
+function page(operation: Json): Json {
+  return { get: { tags: ["server"], security: [{}], ...operation } };
+}

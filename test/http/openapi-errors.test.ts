@@ -1,0 +1,260 @@
+// Each error that the OpenAPI document gives as an example of a call is what that call answers:
+// provoked on a server, compared letter for letter, and judged by the schema of its status.
+
+import assert from "node:assert/strict";
+import type { AddressInfo } from "node:net";
+import { type TestContext, test } from "node:test";
+import { MESSAGES, QueueError, retryLater } from "../../src/errors.ts";
+import type { ErrorName } from "../../src/http/openapi-errors.ts";
+import { makeEndpoints, type Service } from "../../src/http/routes.ts";
+import { createHttpServer } from "../../src/http/server.ts";
+import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
+import { FaultyStorage } from "../support/faulty-storage.ts";
+import { type Json, OpenApi } from "../support/openapi.ts";
+import { type Reply, SILENT, setup, TestServer } from "../support/server.ts";
+
+interface World {
+  readonly server: TestServer;
+  readonly openApi: OpenApi;
+  readonly storage: FaultyStorage;
+  /** Calls with the documented example, changed. */
+  readonly call: (path: string, change?: object) => Promise<Reply>;
+}
+
+/** A server with the queue of the examples, and one that uses it as its dead queue. */
+async function open(t: TestContext, limits: Partial<Limits> = {}): Promise<World> {
+  let storage: FaultyStorage | undefined;
+  const wrapStorage = (inner: FaultyStorage["storage"]): FaultyStorage["storage"] => {
+    storage = new FaultyStorage(inner);
+    return storage.storage;
+  };
+  const server = await setup(t, { limits }, { wrapStorage });
+  await server.createQueue("jobs");
+  await server.createQueue("letters", { dead_queue: "jobs" });
+  const openApi = await OpenApi.of(server);
+  const call = (path: string, change: object = {}): Promise<Reply> =>
+    server.call(path.slice("/v1/".length), { ...openApi.example(path), ...change });
+  return { server, openApi, storage: storage!, call };
+}
+
+/** Which calls can give this error, as the document says. */
+function callsWith({ calls, document }: OpenApi, name: ErrorName): string[] {
+  return calls.filter((path) =>
+    Object.values<Json>(document.paths[path].post.responses).some(
+      ({ content }) => content["application/json"].examples?.[name],
+    ),
+  );
+}
+
+function check({ openApi }: Pick<World, "openApi">, path: string, name: ErrorName, reply: Reply) {
+  const { value } = openApi.document.components.examples[name];
+  assert.deepEqual(reply, { status: value.code, body: value }, `${path} ${name}`);
+  assert.equal(openApi.replyMismatch(path, reply), "", `${path} ${name}`);
+  const { examples } = openApi.operation(path).responses[reply.status].content["application/json"];
+  assert.ok(examples[name], `${path} ${name}`);
+}
+
+const ID = "3MYU1bRy3722FDmQTN000000001";
+const ids = (path: string, id: string): object =>
+  path === "/v1/queue.retry" ? { items: [{ id }] } : { ids: [id] };
+
+// What to change in the example of a call so that it gives the error.
+const CHANGES: Partial<Record<ErrorName, (path: string) => object>> = {
+  unknownField: () => ({ colour: "red" }),
+  noSuchQueue: () => ({ queue_name: "jbos" }),
+  noQueueName: () => ({ queue_name: "" }),
+  spaceInQueueName: () => ({ queue_name: "my jobs" }),
+  queueExists: () => ({}),
+  queueServes: () => ({ force: false }),
+  noDeadQueue: () => ({ queue_name: "other", dead_queue: "jbos" }),
+  noNamespace: () => ({ namespace: "other" }),
+  noTimeout: () => ({ request_timeout: "" }),
+  badTimeout: () => ({ request_timeout: "5" }),
+  longTimeout: () => ({ request_timeout: "16m" }),
+  shortTimeout: () => ({ request_timeout: "5ms" }),
+  longLease: () => ({ queue_name: "other", lease_timeout: "1h", expire_timeout: "30m" }),
+  noClientId: () => ({ client_id: "" }),
+  noBatchSize: () => ({ batch_size: 0 }),
+  noItems: () => ({ items: [] }),
+  noIds: () => ({ ids: [] }),
+  noSuchPartition: () => ({ partition: 9 }),
+  badId: (path) => ids(path, "abc"),
+  noSuchId: (path) => ids(path, ID),
+  nothingToClear: () => ({ queue: false }),
+  negativeLimit: () => ({ limit: -1 }),
+  badAttempts: () => ({ items: [{ attempts: -1 }] }),
+  twoTimes: () => ({ now: "2030-01-01T00:00:00Z" }),
+};
+
+for (const [name, change] of Object.entries(CHANGES) as [ErrorName, (path: string) => object][]) {
+  test(`${name} is what each call that documents it answers`, async (t) => {
+    const world = await open(t);
+    const paths = callsWith(world.openApi, name);
+    assert.ok(paths.length > 0);
+    for (const path of paths) {
+      const isUpdate = path === "/v1/queues.update"; // of a queue that there is
+      const queue = isUpdate && "queue_name" in change(path) ? { queue_name: "jobs" } : {};
+      const isByName = name === "noDeadQueue" || name === "longLease";
+      const request = { ...change(path), ...(isByName ? queue : {}) };
+      check(world, path, name, await world.call(path, request));
+    }
+  });
+}
+
+const HEADERS: Partial<Record<ErrorName, Record<string, string>>> = {
+  badAuthorization: { Authorization: "Basic abc" },
+  wrongContentType: { "Content-Type": "text/html" },
+  wrongAccept: { Accept: "text/html" },
+};
+
+for (const [name, headers] of Object.entries(HEADERS) as [ErrorName, Record<string, string>][]) {
+  test(`${name} is what every call answers`, async (t) => {
+    const { server, openApi } = await open(t);
+    for (const path of openApi.calls) {
+      assert.ok(callsWith(openApi, name).includes(path));
+      const request = { method: "POST", headers, body: "{}" };
+      const response = await fetch(`${server.server.address}${path}`, request);
+      const reply = { status: response.status, body: await response.json() };
+      check({ openApi }, path, name, reply);
+    }
+  });
+}
+
+// --- errors that need more than a request ---
+
+const FAILURES: Partial<Record<ErrorName, () => never>> = {
+  serviceShutdown: () => {
+    throw new QueueError("failed", MESSAGES.serviceShutdown);
+  },
+  standby: () => {
+    throw retryLater(MESSAGES.standby);
+  },
+  internal: () => {
+    throw new TypeError("a defect");
+  },
+};
+
+for (const [name, fail] of Object.entries(FAILURES) as [ErrorName, () => never][]) {
+  test(`${name} is what every call of the API can answer`, async (t) => {
+    const { openApi } = await open(t);
+    const service = {
+      limits: DEFAULT_LIMITS,
+      queues: {},
+      checkRunning: fail,
+    } as unknown as Service;
+    const endpoints = makeEndpoints(service);
+    const health = async () => ({ pass: true, body: "" });
+    const http = createHttpServer({ endpoints, limits: DEFAULT_LIMITS, log: SILENT, health });
+    await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
+    t.after(() => http.closeAllConnections());
+    t.after(() => http.close());
+    const address = `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+    const failing = new TestServer({ address } as TestServer["server"]);
+    for (const path of endpoints.keys()) {
+      const reply = await failing.call(path.slice("/v1/".length), openApi.example(path));
+      check({ openApi }, path, name, reply);
+    }
+  });
+}
+
+// Holds the queue, and resolves when the request has got to it.
+async function held(world: World, path: string, change: object = {}) {
+  const { server, call } = world;
+  await server.ok("dev.pause", { queue_name: "jobs" });
+  const reply = call(path, change);
+  await server.until(async () => (await server.stats("jobs")).in_flight > 0);
+  return { reply }; // not the promise itself, which would be waited for
+}
+
+test("requests that wait too long are answered as documented", async (t) => {
+  for (const path of callsWith((await open(t)).openApi, "requestTimeout")) {
+    const world = await open(t);
+    const change = path === "/v1/queue.retry" ? { items: [{ id: ID }] } : {};
+    const { reply } = await held(world, path, change);
+    await world.server.advance("20m");
+    check(world, path, "requestTimeout", await reply);
+  }
+});
+
+test("a lease that finds no items, and one that has a twin, are answered as documented", async (t) => {
+  const world = await open(t);
+  const first = world.call("/v1/queue.lease");
+  await world.server.until(async () => (await world.server.stats("jobs")).lease_waiting === 1);
+  check(world, "/v1/queue.lease", "duplicateClientId", await world.call("/v1/queue.lease"));
+  await world.server.advance("2m");
+  check(world, "/v1/queue.lease", "leaseTimeout", await first);
+});
+
+test("requests whose commit does not end are answered as documented", async (t) => {
+  for (const path of callsWith((await open(t)).openApi, "outcomeUnknown")) {
+    const world = await open(t);
+    await world.server.produce("jobs", "one", "two");
+    const leased = (await world.server.lease("jobs")).items[0].id;
+    world.storage.next("commit", "wait");
+    const isEnding = path === "/v1/queue.complete" || path === "/v1/queue.retry";
+    const reply = world.call(path, isEnding ? ids(path, leased) : {});
+    await world.storage.waits();
+    await world.server.advance("20m");
+    check(world, path, "outcomeUnknown", await reply);
+    world.storage.release();
+  }
+});
+
+test("requests in front of a full queue, and of one that is deleted, are answered as documented", async (t) => {
+  for (const path of callsWith((await open(t)).openApi, "queueShutdown")) {
+    const world = await open(t, { queuedRequests: 1, waitingLeases: 1 });
+    await world.server.ok("dev.pause", { queue_name: "jobs" });
+    // One gets in; so it is the other that is answered first.
+    const [one, other] = ["a", "b"].map((client) =>
+      world.call(path, path === "/v1/queue.lease" ? { client_id: client } : {}),
+    );
+    const first = await Promise.race([one!, other!]);
+    check(world, path, "overloaded", first);
+    await world.server.ok("queues.delete", { queue_name: "jobs", force: true });
+    const second = (await Promise.all([one!, other!])).find((each) => each !== first)!;
+    check(world, path, "queueShutdown", second);
+  }
+});
+
+const FAILING = [
+  "commit",
+  "createPartitions",
+  "loadPartition",
+  "putQueue",
+  "readItems",
+  "findSources",
+] as const;
+
+test("calls whose storage fails are answered as documented", async (t) => {
+  for (const path of callsWith((await open(t)).openApi, "internalRetry")) {
+    const world = await open(t);
+    await world.server.produce("jobs", "one", "two");
+    const leased = (await world.server.lease("jobs")).items[0].id;
+    const isEnding = path === "/v1/queue.complete" || path === "/v1/queue.retry";
+    for (const method of FAILING) world.storage.always(method, "fail");
+    const other = path === "/v1/queues.create" ? { queue_name: "other" } : {};
+    const isDelete = path === "/v1/storage/items.delete";
+    const change = isEnding || isDelete ? ids(path, leased) : other;
+    check(world, path, "internalRetry", await world.call(path, change));
+    if (callsWith(world.openApi, "partitionFailing").includes(path)) {
+      world.storage.always("commit", "fail");
+      await world.call("/v1/queue.produce");
+      check(world, path, "partitionFailing", await world.call(path, change));
+    }
+    world.storage.heal();
+  }
+});
+
+test("every example of an error is provoked here", async (t) => {
+  const { openApi } = await open(t);
+  const apart: ErrorName[] = ["requestTimeout", "outcomeUnknown", "leaseTimeout", "overloaded"];
+  const alone: ErrorName[] = [
+    "duplicateClientId",
+    "queueShutdown",
+    "internalRetry",
+    "partitionFailing",
+  ];
+  const tables = [CHANGES, HEADERS, FAILURES].flatMap((table) => Object.keys(table));
+  const provoked = [...tables, ...apart, ...alone];
+  assert.deepEqual(Object.keys(openApi.document.components.examples).sort(), provoked.sort());
+});

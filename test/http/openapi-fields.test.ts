@@ -1,0 +1,216 @@
+// What the OpenAPI document says a field may hold is true: a value at each bound is accepted, by the
+// schema and by the server, and one beyond it is refused by both.
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { DURATION_PATTERN, parseDuration } from "../../src/duration.ts";
+import { fieldNotes } from "../../src/http/openapi-fields.ts";
+import { makeEndpoints, type Service } from "../../src/http/routes.ts";
+import { DEFAULT_LIMITS } from "../../src/limits.ts";
+import { type Json, OpenApi } from "../support/openapi.ts";
+import { setup, type TestServer } from "../support/server.ts";
+
+// Small ones, so that it is seen that the document has those of its server.
+const LIMITS = { produceBatch: 5, leaseBatch: 4, completeBatch: 3, partitions: 2 };
+
+/** A value for one field of a request. */
+interface Sample {
+  readonly path: string;
+  /** Where it is: a field of the request, or of each entry of its list. */
+  readonly list?: string;
+  readonly field: string;
+  readonly value: Json;
+  readonly isFine: boolean;
+}
+
+const INT32_MIN = -(2 ** 31);
+const INT32_MAX = 2 ** 31 - 1;
+
+// A text of this length that fits what else is asked of the field.
+function textOf(length: number, { pattern = "" }: Json): string {
+  return pattern.includes("ms|s|m|h") ? "10m".padStart(length, "0") : "x".repeat(length);
+}
+
+// Values at each bound of a schema, and beyond it.
+function* valuesOf(schema: Json, entry: Json): Iterable<[value: Json, isFine: boolean]> {
+  const { minimum, maximum, maxLength, minItems, maxItems, pattern } = schema;
+  if (minimum > INT32_MIN)
+    yield* [minimum, minimum - 1].map((n, i): [Json, boolean] => [n, i === 0]);
+  if (maximum < INT32_MAX)
+    yield* [maximum, maximum + 1].map((n, i): [Json, boolean] => [n, i === 0]);
+  if (maxLength !== undefined) {
+    yield [textOf(maxLength, schema), true];
+    yield [textOf(maxLength + 1, schema), false];
+  }
+  const list = (length: number): Json[] => Array.from({ length }, (_, i) => entry(i));
+  if (minItems !== undefined) {
+    yield [list(minItems), true];
+    yield [list(minItems - 1), false];
+  }
+  if (maxItems !== undefined) {
+    yield [list(maxItems), true];
+    yield [list(maxItems + 1), false];
+  }
+  if (schema.enum !== undefined) {
+    for (const value of schema.enum) yield [value, true];
+    yield ["none of them", false];
+  }
+  if ([schema.type].flat().includes("string") && pattern !== undefined && maximum === undefined) {
+    for (const text of ["a b", "a~b", " ", "5", "1x", "-", "\u0085"]) {
+      if (!new RegExp(pattern, "u").test(text)) yield [text, false];
+    }
+  }
+}
+
+function* samplesOf(openApi: OpenApi, path: string, ids: readonly string[]): Iterable<Sample> {
+  const { schema } = openApi.operation(path).requestBody.content["application/json"];
+  const { schemas } = openApi.document.components;
+  const target = (each: Json): Json => (each.$ref ? schemas[each.$ref.split("/").at(-1)] : each);
+  const parts = (schema.allOf ?? [schema]).map(target);
+  const fields: Record<string, Json> = {};
+  for (const part of parts) {
+    for (const [name, field] of Object.entries<Json>(part.properties ?? {})) {
+      fields[name] = { ...fields[name], ...field };
+    }
+  }
+  const example = openApi.example(path);
+  for (const [field, each] of Object.entries(fields)) {
+    const entry = (i: number): Json => {
+      if (each.items?.$ref === undefined) return ids[i] ?? "x";
+      return path === "/v1/queue.retry" ? { id: ids[i] ?? "x" } : (example[field]?.[0] ?? {});
+    };
+    for (const [value, isFine] of valuesOf(each, entry)) yield { path, field, value, isFine };
+    const nested = each.items?.$ref === undefined ? {} : target(each.items).properties;
+    for (const [name, inner] of Object.entries<Json>(nested)) {
+      for (const [value, isFine] of valuesOf(inner, entry)) {
+        yield { path, list: field, field: name, value, isFine };
+      }
+    }
+  }
+}
+
+/** A server on which the examples are answered with 200; some items are leased. */
+async function open(t: TestContext): Promise<{ server: TestServer; ids: string[] }> {
+  const server = await setup(t, { limits: LIMITS });
+  await server.createQueue("jobs");
+  await server.produce("jobs", "1", "2", "3", "4", "5");
+  const { items } = await server.ok("queue.lease", {
+    queue_name: "jobs",
+    request_timeout: "1m",
+    client_id: "c",
+    batch_size: LIMITS.leaseBatch,
+  });
+  return { server, ids: items.map((item: { id: string }) => item.id) };
+}
+
+function requestOf(openApi: OpenApi, sample: Sample, ids: readonly string[]): Json {
+  const { path, list, field, value } = sample;
+  const request = openApi.example(path);
+  if (path === "/v1/queue.complete") request.ids = [ids[0]];
+  if (path === "/v1/queue.retry") request.items = [{ id: ids[0] }];
+  if (path === "/v1/queues.create") request.queue_name = "other";
+  // Of ids, only those of items that are leased.
+  const real = Array.isArray(value) && value.length <= ids.length && field === "ids";
+  if (list === undefined) return { ...request, [field]: real ? ids.slice(0, value.length) : value };
+  const first = request[list]?.[0] ?? {};
+  return { ...request, [list]: [{ ...first, [field]: value }] };
+}
+
+// What must be there so that a name can be accepted.
+async function prepare(server: TestServer, { path, field, value, isFine }: Sample): Promise<void> {
+  if (!isFine || typeof value !== "string") return;
+  const isTaken = field === "queue_name" && path !== "/v1/queues.create";
+  if (isTaken || field === "dead_queue") await server.createQueue(value);
+}
+
+const PATHS = makeEndpoints({ limits: DEFAULT_LIMITS } as Service).keys();
+
+for (const path of PATHS) {
+  test(`the bounds of ${path} are those of the server`, async (t) => {
+    const first = await open(t);
+    const openApi = await OpenApi.of(first.server);
+    const samples = [...samplesOf(openApi, path, first.ids)];
+    assert.ok(samples.length > 0);
+    for (const sample of samples) {
+      const { server, ids } = await open(t);
+      // Names of partitions and ids differ from server to server.
+      const value = JSON.parse(
+        first.ids.reduce(
+          (text, id, i) => text.replaceAll(id, ids[i]!),
+          JSON.stringify(sample.value),
+        ),
+      );
+      const request = requestOf(openApi, { ...sample, value }, ids);
+      await prepare(server, sample);
+      const shown = `${sample.list ?? ""} ${sample.field} = ${JSON.stringify(value).slice(0, 99)}`;
+      assert.equal(openApi.requestMismatch(path, request) === "", sample.isFine, shown);
+      const { status, body } = await server.call(path.slice("/v1/".length), request);
+      const details = `${shown}: ${JSON.stringify(body).slice(0, 200)}`;
+      // A name of 512 bytes fits no body of that size, and the queue of that name has no such ids.
+      const isNamed = sample.isFine && sample.field === "queue_name";
+      if (isNamed && /^request body exceeds 512B|^invalid storage id/.test(body.message)) continue;
+      if (sample.isFine) assert.equal(status, 200, details);
+      else assert.ok(status === 400 || status === 453 || status === 455, details);
+      await server.server.stop();
+    }
+  });
+}
+
+test("limits in the document are those of the server", async (t) => {
+  const server = await setup(t, { limits: LIMITS });
+  const { document } = await OpenApi.of(server);
+  const { schemas } = document.components;
+  assert.equal(schemas.QueueProduceRequest.properties.items.maxItems, LIMITS.produceBatch);
+  assert.equal(schemas.QueueLeaseRequest.properties.batch_size.maximum, LIMITS.leaseBatch);
+  assert.equal(schemas.QueueCompleteRequest.properties.ids.maxItems, LIMITS.completeBatch);
+  assert.equal(schemas.QueueRetryRequest.properties.items.maxItems, LIMITS.completeBatch);
+  const { requested_partitions } = schemas.QueueInfoInput.properties;
+  assert.equal(requested_partitions.maximum, LIMITS.partitions);
+});
+
+test("every note is of a field that there is", async (t) => {
+  const { document } = await OpenApi.of(await setup(t));
+  const { schemas } = document.components;
+  for (const [message, notes] of Object.entries(fieldNotes(DEFAULT_LIMITS))) {
+    const { properties } = schemas[message] ?? schemas[`${message}Input`];
+    assert.deepEqual(Object.keys(notes).sort(), Object.keys(properties).sort(), message);
+  }
+});
+
+test("the pattern of durations is what the parser reads", () => {
+  const good = [
+    "0",
+    "+0",
+    "5m",
+    "1.h",
+    ".5s",
+    "1h30m",
+    "1.5ms",
+    "1us",
+    "1\u00b5s",
+    "1\u03bcs",
+    "3ns",
+  ];
+  const bad = ["", "5", "h", "1x", "1.2.3s", "1 h", ".s", "+", "1h-1m", "00", "s1"];
+  const pattern = new RegExp(DURATION_PATTERN, "u");
+  for (const text of [...good, ...bad]) {
+    assert.equal(pattern.test(text), good.includes(text), text);
+    if (good.includes(text)) parseDuration(text);
+    else assert.throws(() => parseDuration(text), text);
+  }
+});
+
+test("the pattern of bytes is what the decoder reads", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("jobs");
+  const { document } = await OpenApi.of(server);
+  const { bytes } = document.components.schemas.QueueProduceItemInput.properties;
+  const pattern = new RegExp(bytes.pattern);
+  const texts = ["", "aGk=", "aGk", "aA==", "aA", "-_-_", "+/+/", "a", "aGk==", "a b=", "\u0013"];
+  for (const text of texts) {
+    const items = [{ bytes: text }];
+    const request = { queue_name: "jobs", request_timeout: "1m", items };
+    const { status } = await server.call("queue.produce", request);
+    assert.equal(status, pattern.test(text) ? 200 : 455, JSON.stringify(text));
+  }
+});

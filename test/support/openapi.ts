@@ -1,0 +1,73 @@
+// The OpenAPI document of a server under test, with validators for what it describes. Bodies are
+// judged by a JSON Schema library, formats included, so that this is not our reading of our document.
+
+import assert from "node:assert/strict";
+import { Ajv2020 } from "ajv/dist/2020.js";
+import addFormats from "ajv-formats";
+import type { TestServer } from "./server.ts";
+
+// biome-ignore lint/suspicious/noExplicitAny: the document is looked into as a reader would
+export type Json = any;
+
+const PREFIX = "#/components/schemas/";
+
+export class OpenApi {
+  readonly document: Json;
+  readonly #ajv: Ajv2020;
+
+  constructor(document: Json) {
+    this.document = document;
+    // A schema may say more of a message without repeating what it is.
+    const partial = { strictTypes: false, strictRequired: false } as const;
+    this.#ajv = new Ajv2020({ strict: true, allowUnionTypes: true, ...partial });
+    addFormats.default(this.#ajv);
+    for (const [name, schema] of Object.entries<Json>(document.components.schemas)) {
+      this.#ajv.addSchema(withPlainNames(schema), name);
+    }
+  }
+
+  /** The document that a server serves. */
+  static async of({ server }: TestServer): Promise<OpenApi> {
+    const response = await fetch(`${server.address}/openapi.json`);
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get("content-type"), "application/json");
+    return new OpenApi(await response.json());
+  }
+
+  /** What is described of a call, by its path. */
+  operation(path: string): Json {
+    return this.document.paths[path].post;
+  }
+
+  /** The paths of all calls; those of `--dev` come last. */
+  get calls(): string[] {
+    return Object.keys(this.document.paths).filter((path) => path.startsWith("/v1/"));
+  }
+
+  example(path: string): Json {
+    return structuredClone(this.operation(path).requestBody.content["application/json"].example);
+  }
+
+  /** Why a value does not fit a schema; "" if it does. */
+  mismatch(schema: Json, value: unknown): string {
+    const validate = this.#ajv.compile(withPlainNames(schema));
+    return validate(value) ? "" : this.#ajv.errorsText(validate.errors);
+  }
+
+  requestMismatch(path: string, request: unknown): string {
+    const { schema } = this.operation(path).requestBody.content["application/json"];
+    return this.mismatch(schema, request);
+  }
+
+  /** Why an answer is not one that is documented; "" if it is. */
+  replyMismatch(path: string, { status, body }: { status: number; body: unknown }): string {
+    const response = this.operation(path).responses[status];
+    if (response === undefined) return `${status} is not documented: ${JSON.stringify(body)}`;
+    return this.mismatch(response.content["application/json"].schema, body);
+  }
+}
+
+// The validator knows schemas by their names, not by their places in the document.
+function withPlainNames(schema: Json): Json {
+  return JSON.parse(JSON.stringify(schema).replaceAll(`"$ref":"${PREFIX}`, '"$ref":"'));
+}
