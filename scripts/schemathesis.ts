@@ -1,9 +1,10 @@
 // `npm run schemathesis [seed]`: starts a server in memory, and lets a property-based tester make
-// requests from its OpenAPI document. Ends with 0 if every answer was as documented. Needs Python
-// with venv. Installs into a temporary directory, and leaves nothing behind.
+// requests from its OpenAPI document; hooks see to it that they reach queues (schemathesis_hooks.py).
+// Ends with 0 if every answer was as documented. Needs Python with venv. Installs into a temporary
+// directory, and leaves nothing behind.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startServer } from "../src/server.ts";
@@ -48,6 +49,9 @@ async function main(): Promise<number> {
     if (installed !== 0) return installed;
     writeFileSync(join(dir, "schemathesis.toml"), CHECKS);
     const document = `${server.address}/openapi.json`;
+    copyFileSync(new URL("schemathesis_hooks.py", import.meta.url), join(dir, "hooks.py"));
+    process.env.SCHEMATHESIS_HOOKS = "hooks";
+    process.env.QUERATOR_ADDRESS = server.address;
     const options = ["--seed", seed, "--max-examples", "100", "--continue-on-failure"];
     const code = await run(dir, bin("schemathesis"), "run", document, ...options);
     return code || (defects === 0 ? 0 : 1);
