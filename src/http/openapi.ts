@@ -109,7 +109,7 @@ const DESCRIPTION = `Durable queues over HTTP: produce items, lease them, and co
 
 Every call is a POST. \`Content-Type\` says what is sent and \`Accept\` what is answered, \`application/json\` (also if it is missing) or \`application/protobuf\`; the messages are the same, and defined in \`proto/\`.
 
-In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339.
+In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339, from year 1 to year 9999 in UTC.
 
 An error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`.
 
