@@ -4,7 +4,7 @@
 // directory, and leaves nothing behind.
 
 import { spawn } from "node:child_process";
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startServer } from "../src/server.ts";
@@ -47,13 +47,16 @@ async function main(): Promise<number> {
       (await run(dir, "python3", "-m", "venv", venv)) ||
       (await run(dir, bin("pip"), "install", "--quiet", `schemathesis==${VERSION}`));
     if (installed !== 0) return installed;
-    writeFileSync(join(dir, "schemathesis.toml"), CHECKS);
+    // Apart from the packages, which the tester would take for code of ours and search for constants.
+    const runDir = join(dir, "run");
+    mkdirSync(runDir);
+    writeFileSync(join(runDir, "schemathesis.toml"), CHECKS);
     const document = `${server.address}/openapi.json`;
-    copyFileSync(new URL("schemathesis_hooks.py", import.meta.url), join(dir, "hooks.py"));
+    copyFileSync(new URL("schemathesis_hooks.py", import.meta.url), join(runDir, "hooks.py"));
     process.env.SCHEMATHESIS_HOOKS = "hooks";
     process.env.QUERATOR_ADDRESS = server.address;
     const options = ["--seed", seed, "--max-examples", "100", "--continue-on-failure"];
-    const code = await run(dir, bin("schemathesis"), "run", document, ...options);
+    const code = await run(runDir, bin("schemathesis"), "run", document, ...options);
     return code || (defects === 0 ? 0 : 1);
   } finally {
     await server.stop();

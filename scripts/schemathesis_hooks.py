@@ -62,6 +62,16 @@ def away_from_edges(value):
     return EDGE.sub(r"2001\2", value) if isinstance(value, str) else value
 
 
+def settle(body):
+    """Makes settings that fit their schema fit each other."""
+    for field in ("lease_timeout", "expire_timeout"):
+        text = body.get(field)
+        if isinstance(text, str) and len(text) <= 15 and DURATION.fullmatch(text):
+            body[field] = SETTINGS[field]
+    if isinstance(body.get("dead_queue"), str) and NAME.fullmatch(body["dead_queue"]):
+        body["dead_queue"] = ""
+
+
 def list_of(body, name):
     return body[name] if isinstance(body.get(name), list) else []
 
@@ -84,6 +94,7 @@ def before_call(context, case, kwargs):
         if case.path in ("/v1/queues.delete", "/v1/queues.update") and name == "jobs":
             body["queue_name"] = "others"
             ensure_queue("others")
+        settle(body)
         return
     # One in four stays, by its name.
     if isinstance(name, str) and NAME.fullmatch(name) and sum(name.encode()) % 4 > 0:
