@@ -73,8 +73,10 @@ export async function* pages<Wire, T>(
       if (!isFirst && keyOf(item) === pivot) continue;
       yield item;
     }
-    if (items.length < limit) return;
-    pivot = keyOf(items.at(-1)!);
+    // A page may be shorter than was asked for, as its bytes are bounded too: the end is where nothing is new.
+    const last = items.at(-1);
+    if (last === undefined || (!isFirst && keyOf(last) === pivot)) return;
+    pivot = keyOf(last);
     isFirst = false;
   }
 }

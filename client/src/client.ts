@@ -240,6 +240,20 @@ export class QueratorClient {
     return new TypedQueue(this, definition);
   }
 
+  /**
+   * Any call of the API as docs/PROTOCOL.md has it, for what the methods leave out: `path` is what follows
+   * /v1/, request and reply are the JSON as it travels. Repeated as a call that changes something, unless
+   * `isRepeatable`.
+   */
+  async call<T = unknown>(
+    path: string,
+    request: object,
+    options: CallOptions & { readonly isRepeatable?: boolean | undefined } = {},
+  ): Promise<T> {
+    const { isRepeatable = false } = options;
+    return once<T>(this.#connection, path, request, options, isRepeatable);
+  }
+
   /** How the server is; also `fail` is an answer. */
   async health({ signal, timeout = TIMEOUT_MS }: CallOptions = {}): Promise<Health> {
     return parseReply(await this.#connection.health(toMs(timeout, "timeout"), signal));

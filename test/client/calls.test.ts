@@ -103,6 +103,29 @@ test("a list goes on from page to page without gaps and repeats", async (t) => {
   }
 });
 
+test("a list goes on after a page that the server ended for its bytes", async (t) => {
+  const { client } = await setup(t);
+  const payload = "x".repeat(1_600_000);
+  for (let i = 0; i < 7; i++) await client.produce("jobs", [{ payload }, { payload }, { payload }]);
+  let count = 0;
+  for await (const item of client.items.list("jobs"))
+    count += item.payload.length === 1_600_000 ? 1 : 0;
+  assert.equal(count, 21);
+});
+
+test("call makes any call of the API with its JSON as it travels", async (t) => {
+  const { client } = await setup(t);
+  await client.produce("jobs", { payload: "hi" });
+  const { items } = await client.call<{ items: { payload: string; expire_deadline: string }[] }>(
+    "storage/items.list",
+    { queue_name: "jobs" },
+  );
+  assert.equal(items[0]!.payload, "aGk=");
+  assert.match(items[0]!.expire_deadline, /T.*Z$/);
+  await assert.rejects(client.call("queue.stats", { queue_name: "none" }), QueueNotFoundError);
+  await assert.rejects(client.call("no.such", {}), { code: "not-implemented", status: 501 });
+});
+
 test("items are listed, imported and deleted, and a queue is cleared and reloaded", async (t) => {
   const { client } = await setup(t);
   await client.queues.create({ queueName: "copy", leaseTimeout: "1m", expireTimeout: "24h" });
