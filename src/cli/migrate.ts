@@ -4,8 +4,6 @@
 import type { Command } from "commander";
 import { loadConfig } from "../config.ts";
 import { ConfigError } from "../config-section.ts";
-import { migratePostgres } from "../storage/postgres.ts";
-import { targetOf } from "../storage/postgres-target.ts";
 
 interface MigrateOptions {
   readonly postgres?: string;
@@ -36,6 +34,11 @@ async function runMigrate(options: MigrateOptions, dryRun: boolean): Promise<voi
     ),
   );
   if (byPlace.size === 0) throw new ConfigError("no storage is in PostgreSQL; give --postgres");
+  // Loaded here, for the other commands start sooner without it.
+  const [{ migratePostgres }, { targetOf }] = await Promise.all([
+    import("../storage/postgres.ts"),
+    import("../storage/postgres-target.ts"),
+  ]);
   for (const [location, postgres] of byPlace) {
     const sql = await migratePostgres(targetOf(postgres), postgres.schema, dryRun);
     if (sql === "") process.stdout.write(`-- ${location}: nothing to do\n`);

@@ -2,7 +2,6 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config.ts";
-import { startServer } from "../server.ts";
 
 /** How long a stop may take before the process ends all the same. */
 const STOP_MS_MAX = 9_500;
@@ -65,6 +64,8 @@ function wholeNumber(text: string): number {
 }
 
 async function runServer(options: ServerOptions): Promise<void> {
+  // Loaded here, for the other commands start sooner without it.
+  const { startServer } = await import("../server.ts");
   const server = await startServer(options);
   void server.died.then(() => process.exit(1)); // it has logged why
   let stopping = false;

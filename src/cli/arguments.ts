@@ -1,0 +1,138 @@
+// How options and arguments are read that several commands have: numbers, durations, times, and ids
+// that stand in a file. A value that cannot be meant is refused before anything is sent.
+
+import { createReadStream } from "node:fs";
+import { createInterface } from "node:readline";
+import { InvalidArgumentError, Option } from "commander";
+import { DurationError, formatDuration, parseDuration } from "../duration.ts";
+import { usage } from "./failure.ts";
+
+/** Reads a whole number within bounds. */
+export function whole(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const number = Number(text);
+    if (/^\d+$/.test(text) && number >= least && number <= most) return number;
+    const bounds = most === Number.MAX_SAFE_INTEGER ? `${least} or more` : `${least} to ${most}`;
+    throw new InvalidArgumentError(`Use a whole number, ${bounds}.`);
+  };
+}
+
+/** Reads a duration such as `1m30s`; answers it as the server writes it. */
+export function duration(text: string): string {
+  return formatDuration(micros(text));
+}
+
+/** Reads a duration; answers milliseconds. */
+export function milliseconds(text: string): number {
+  return micros(text) / 1_000;
+}
+
+function micros(text: string): number {
+  try {
+    const value = parseDuration(text);
+    if (value > 0) return value;
+  } catch (error) {
+    if (!(error instanceof DurationError)) throw error;
+  }
+  throw new InvalidArgumentError("Use a duration above 0, such as 500ms, 30s or 1h30m.");
+}
+
+/** Reads a moment in RFC 3339. */
+export function moment(text: string): Date {
+  const date = new Date(text);
+  const isFull = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text);
+  if (isFull && !Number.isNaN(date.getTime())) return date;
+  throw new InvalidArgumentError("Use a time such as 2030-01-31T12:00:00Z.");
+}
+
+/** The option for how long the server may take. */
+export function timeoutOption(): Option {
+  return new Option("--timeout <time>", "how long the server may take")
+    .argParser(duration)
+    .default("30s");
+}
+
+export function partitionOption(): Option {
+  return new Option("-p, --partition <n>", "the partition").argParser(whole(0));
+}
+
+export function yesOption(): Option {
+  return new Option("-y, --yes", "do it without asking");
+}
+
+/** The lines of a file, or of stdin for `-`. */
+export async function* linesOf(
+  file: string,
+  signal: AbortSignal,
+): AsyncGenerator<string, void, undefined> {
+  const input = file === "-" ? process.stdin : createReadStream(file);
+  try {
+    // What ends the loop before the file does: an error of it, and the signal.
+    const failed = new Promise<never>((_, reject) => {
+      input.once("error", reject);
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    });
+    failed.catch(() => undefined);
+    const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+    const iterator = lines[Symbol.asyncIterator]();
+    for (;;) {
+      const next = await Promise.race([iterator.next(), failed]);
+      if (next.done === true) return;
+      yield next.value;
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "EACCES" || code === "EISDIR") {
+      throw usage(`cannot read '${file}': ${(error as Error).message}`);
+    }
+    throw error;
+  } finally {
+    input.destroy();
+  }
+}
+
+/** An item that is meant: its id, and its partition where it is told. */
+export interface NamedItem {
+  readonly id: string;
+  readonly partition?: number;
+}
+
+/**
+ * The ids of the arguments, and those of a file: one a line, or JSON as `lease` and `items list` write it
+ * with `--output ndjson`.
+ */
+export async function namedItems(
+  ids: readonly string[],
+  file: string | undefined,
+  signal: AbortSignal,
+): Promise<NamedItem[]> {
+  const items: NamedItem[] = ids.map((id) => ({ id }));
+  if (file !== undefined) {
+    let number = 0;
+    for await (const line of linesOf(file, signal)) {
+      number++;
+      const text = line.trim();
+      if (text !== "") items.push(text.startsWith("{") ? parsed(text, number) : { id: text });
+    }
+  }
+  if (items.length === 0) throw usage("no ids are given; name some, or give --file (- for stdin)");
+  return items;
+}
+
+function parsed(text: string, line: number): NamedItem {
+  try {
+    const { id, partition } = JSON.parse(text) as { id?: unknown; partition?: unknown };
+    if (typeof id === "string") {
+      return typeof partition === "number" ? { id, partition } : { id };
+    }
+  } catch {
+    // Told below.
+  }
+  throw usage(`line ${line}: this is neither an id nor the JSON of an item with one`);
+}
+
+/** Groups items by their partition, or by the one that is given for those that do not tell it. */
+export function byPartition(items: readonly NamedItem[], partition = 0): Map<number, string[]> {
+  const groups = Map.groupBy(items, (item) => item.partition ?? partition);
+  return new Map([...groups].map(([number, some]) => [number, some.map(({ id }) => id)]));
+}

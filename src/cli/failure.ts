@@ -1,0 +1,90 @@
+// How a command fails: which exit code it ends with and what it says. Every error that reaches a user goes
+// through `explain`; none is told with a stack trace, and what others wrote is made printable.
+
+import { QueratorError } from "@querator/client";
+import { CommanderError, InvalidArgumentError } from "commander";
+import { ConfigError } from "../config-section.ts";
+import { printable } from "./text.ts";
+
+/** What a command can end with, beside 130 and 143 for one that was interrupted or told to end. */
+export const EXIT = { failed: 1, usage: 2, notFound: 3, unreachable: 4, noItems: 5 } as const;
+
+/** An error with the exit code of its own, and perhaps with what to do next. */
+export class CommandError extends Error {
+  readonly exitCode: number;
+  readonly hint: string | undefined;
+
+  constructor(message: string, exitCode: number = EXIT.failed, hint?: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.exitCode = exitCode;
+    this.hint = hint;
+  }
+}
+
+/** The command was used wrongly. */
+export function usage(message: string, hint?: string): CommandError {
+  return new CommandError(message, EXIT.usage, hint);
+}
+
+/** The command was ended by a signal, which needs no words. */
+export class Interrupted extends CommandError {
+  constructor(signal: "SIGINT" | "SIGTERM") {
+    super("", signal === "SIGINT" ? 130 : 143);
+  }
+}
+
+export interface Explanation {
+  /** What goes to stderr; empty if there is nothing to say. */
+  readonly text: string;
+  readonly exitCode: number;
+}
+
+/** What to say of an error, and what to end with. */
+export function explain(error: unknown): Explanation {
+  if (error instanceof CommanderError && !(error instanceof InvalidArgumentError)) {
+    return { text: "", exitCode: error.exitCode === 0 ? 0 : EXIT.usage }; // it has said why itself
+  }
+  const text = said(error);
+  if (error instanceof CommandError) return { text, exitCode: error.exitCode };
+  return { text, exitCode: exitCodeOf(error) };
+}
+
+function said(error: unknown): string {
+  const { message } = error as Error;
+  if (message === "") return "";
+  const hint = error instanceof CommandError ? error.hint : hintOf(error);
+  // The server's own errors of configuration are told as they are, over several lines.
+  const told = error instanceof QueratorError ? printable(message) : message;
+  return `Error: ${told}\n${hint === undefined ? "" : `${hint}\n`}`;
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof ConfigError || error instanceof InvalidArgumentError) return EXIT.usage;
+  if (!(error instanceof QueratorError)) return EXIT.failed;
+  switch (error.code) {
+    case "network":
+    case "timeout":
+      return EXIT.unreachable;
+    case "queue-not-found":
+    case "item-not-found":
+      return EXIT.notFound;
+  }
+  return error.code === "invalid" && error.status === undefined ? EXIT.usage : EXIT.failed;
+}
+
+function hintOf(error: unknown): string | undefined {
+  if (!(error instanceof QueratorError)) return undefined;
+  switch (error.code) {
+    case "network":
+      return error.uncertain
+        ? "The connection broke; what was asked for may have been done"
+        : "Start a server with 'querator server', or name one with --endpoint or QUERATOR_ENDPOINT";
+    case "unauthorized":
+      return "Give a key with QUERATOR_KEY or --key";
+    case "not-leased":
+    case "item-not-found":
+      return "Its lease may have ended, which gives it a new id; or it lies in another partition (--partition)";
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,164 @@
+// Reads items as `items export` writes them and adds them to a queue: in their order, each to the
+// partition that it came from. A line that cannot be meant ends it before anything of its batch is
+// sent, and what has been imported by then is told.
+
+import { QueratorError } from "@querator/client";
+import { linesOf } from "./arguments.ts";
+import { CommandError } from "./failure.ts";
+import { objectOfLine } from "./produce-lines.ts";
+import { Progress } from "./progress.ts";
+import type { Session } from "./session.ts";
+import { partitionsOf, type StoredItem } from "./stored.ts";
+import { plural } from "./text.ts";
+
+// What one request holds: far below what the server takes, so that progress is seen and little is
+// uncertain if a connection breaks.
+const ITEMS_SENT = 1_000;
+const CHARACTERS_SENT = 8_000_000;
+const TIMEOUT = "2m";
+
+export interface ImportOptions {
+  readonly file: string;
+  readonly partition?: number;
+  readonly release?: boolean;
+  readonly sourceIds?: boolean;
+}
+
+type Sent = Omit<StoredItem, "id" | "partition" | "created_at" | "enqueue_at">;
+
+// What the API takes, and what type it has.
+const SENT: Readonly<Record<string, "string" | "number" | "boolean">> = {
+  source_id: "string",
+  is_leased: "boolean",
+  lease_deadline: "string",
+  expire_deadline: "string",
+  attempts: "number",
+  max_attempts: "number",
+  reference: "string",
+  encoding: "string",
+  kind: "string",
+  payload: "string",
+};
+// What an export holds and the API gives anew: ids and the time of creation.
+const NOT_SENT = ["id", "partition", "queue_name", "created_at", "updated_at", "dead_deadline"];
+
+interface Batch {
+  readonly byPartition: Map<number, Sent[]>;
+  readonly firstLine: number;
+  count: number;
+  characters: number;
+}
+
+export async function importItems(
+  session: Session,
+  queue: string,
+  options: ImportOptions,
+): Promise<void> {
+  const { out, signal, clock } = session;
+  const partitionCount = (await partitionsOf(session, queue)).length;
+  const progress = new Progress(clock, `items into '${queue}'`);
+  let read = 0;
+  let imported = 0;
+  let folded = 0;
+  let line = 0;
+  let batch = emptyBatch(1);
+  const send = async (): Promise<void> => {
+    const results = await Promise.all(
+      [...batch.byPartition].map(([partition, items]) =>
+        sendItems(session, queue, { partition, items }),
+      ),
+    );
+    for (const count of results) imported += count;
+    progress.update(imported);
+    batch = emptyBatch(line + 1);
+  };
+  try {
+    for await (const text of linesOf(options.file, signal)) {
+      signal.throwIfAborted();
+      line++;
+      if (text.trim() === "") continue;
+      const { item, partition } = itemOf(text, line, options);
+      const into = options.partition ?? partition % partitionCount;
+      if (options.partition === undefined && into !== partition) folded++;
+      const items = batch.byPartition.get(into);
+      if (items === undefined) batch.byPartition.set(into, [item]);
+      else items.push(item);
+      read++;
+      batch.count++;
+      batch.characters += text.length;
+      if (batch.count >= ITEMS_SENT || batch.characters >= CHARACTERS_SENT) await send();
+    }
+    await send();
+  } catch (error) {
+    progress.end();
+    const isUncertain = error instanceof QueratorError && error.uncertain;
+    out.message(
+      `${plural(imported, "item")} had been imported before this failed` +
+        (isUncertain ? `; those of lines ${batch.firstLine} to ${line} may be there as well` : ""),
+    );
+    throw error;
+  } finally {
+    progress.end();
+  }
+  out.message(`Successfully imported ${plural(imported, "item")} into queue '${queue}'`);
+  if (read > imported) {
+    out.message(`Passed over ${plural(read - imported, "item")} whose source_id was there already`);
+  }
+  if (folded > 0) {
+    out.message(
+      `Warning: the queue has ${plural(partitionCount, "partition")}, so ${plural(folded, "item")} ` +
+        "went to another than the one they came from",
+    );
+  }
+}
+
+function emptyBatch(firstLine: number): Batch {
+  return { byPartition: new Map(), firstLine, count: 0, characters: 0 };
+}
+
+// Answers how many were new.
+async function sendItems(
+  { client, signal }: Session,
+  queue: string,
+  { partition, items }: { readonly partition: number; readonly items: readonly Sent[] },
+): Promise<number> {
+  const { items: results = [] } = await client.call<{ items?: { id?: string }[] }>(
+    "storage/items.import",
+    { queue_name: queue, partition, items },
+    { signal, timeout: TIMEOUT, isRepeatable: items.every(({ source_id }) => source_id) },
+  );
+  // One that was there already is echoed as it was sent, without an id.
+  return results.filter(({ id }) => id).length;
+}
+
+function itemOf(
+  text: string,
+  line: number,
+  { release = false, sourceIds = false }: ImportOptions,
+): { readonly item: Sent; readonly partition: number } {
+  const fail = (why: string): CommandError => new CommandError(`line ${line}: ${why}`);
+  const members = objectOfLine(text, line);
+  const item: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(members)) {
+    const type = SENT[name];
+    if (type === undefined) {
+      if (NOT_SENT.includes(name)) continue;
+      throw fail(`'${name}' cannot be imported`);
+    }
+    if (typeof value !== type) throw fail(`'${name}' must be a ${type}`);
+    item[name] = value;
+  }
+  const { id, partition = 0 } = members;
+  if (typeof partition !== "number" || !Number.isInteger(partition) || partition < 0) {
+    throw fail("'partition' must be a whole number");
+  }
+  if (release) {
+    delete item.is_leased;
+    delete item.lease_deadline;
+  }
+  if (sourceIds && (item.source_id ?? "") === "") {
+    if (typeof id !== "string" || id === "") throw fail("it has neither a source_id nor an id");
+    item.source_id = id;
+  }
+  return { item: item as Sent, partition };
+}

@@ -1,0 +1,201 @@
+// What a command writes: data on stdout in the form that was asked for, everything else on stderr.
+// Nothing is written before what was written is taken, so that a long list needs no memory; a reader
+// that has had enough (`querator list | head -1`) ends the command in peace.
+
+import { once } from "node:events";
+import { styleText } from "node:util";
+import { printable, width } from "./text.ts";
+
+export const FORMATS = ["table", "json", "ndjson"] as const;
+export type Format = (typeof FORMATS)[number];
+
+export interface Column<T> {
+  readonly title: string;
+  readonly value: (row: T) => string;
+  /** To the right, for numbers. */
+  readonly isRight?: boolean;
+}
+
+export interface Listing<T> {
+  readonly columns: readonly Column<T>[];
+  /** What a program gets of one. */
+  readonly json: (row: T) => unknown;
+  /** What a program gets of all: an object, in which the rows have this name, and their `count`. */
+  readonly name: string;
+}
+
+// Rows that decide how wide the columns are; those after them are written as they come.
+const ROWS_MEASURED = 200;
+
+export class Output {
+  readonly format: Format;
+  readonly #stdout: NodeJS.WriteStream;
+
+  constructor(format: Format, stdout = process.stdout) {
+    this.format = format;
+    this.#stdout = stdout;
+    stdout.on("error", endIfClosed);
+    process.stderr.on("error", endIfClosed);
+  }
+
+  get isTerminal(): boolean {
+    return this.#stdout.isTTY;
+  }
+
+  /** Writes data; resolves when there is room for more. */
+  async write(data: string | Uint8Array): Promise<void> {
+    if (!this.#stdout.write(data)) await once(this.#stdout, "drain");
+  }
+
+  /** Tells people how it went. */
+  message(text: string): void {
+    process.stderr.write(`${printable(text)}\n`);
+  }
+
+  /** A colour, if this is a terminal that has some and the user wants them. */
+  style(format: Parameters<typeof styleText>[0], text: string): string {
+    return styleText(format, text, { stream: this.#stdout });
+  }
+
+  /** Writes one thing: in full for programs, as rows of a name and a value for people. */
+  async record(
+    value: unknown,
+    rows: readonly (readonly [name: string, text: string])[],
+  ): Promise<void> {
+    if (this.format !== "table") {
+      await this.write(jsonText(value, this.format));
+      return;
+    }
+    const widest = Math.max(...rows.map(([name]) => name.length));
+    const lines = rows.map(
+      ([name, text]) => `${this.style("dim", name.padEnd(widest))}  ${printable(text)}\n`,
+    );
+    await this.write(lines.join(""));
+  }
+
+  /** Writes a list as its rows come. Answers how many there were. */
+  async list<T>(
+    rows: Iterable<T> | AsyncIterable<T>,
+    { columns, json, name }: Listing<T>,
+  ): Promise<number> {
+    let written = 0;
+    if (this.format === "json") {
+      const all: unknown[] = [];
+      for await (const row of rows) all.push(json(row));
+      await this.write(jsonText({ [name]: all, count: all.length }, "json"));
+      return all.length;
+    }
+    if (this.format === "ndjson") {
+      for await (const row of rows) {
+        await this.write(jsonText(json(row), "ndjson"));
+        written++;
+      }
+      return written;
+    }
+    const table = new Table(this, columns);
+    for await (const row of rows) {
+      await table.add(row);
+      written++;
+    }
+    await table.end();
+    return written;
+  }
+
+  /** The lines of a table. */
+  lines<T>(rows: readonly T[], columns: readonly Column<T>[]): string[] {
+    const cells = cellsOf(rows, columns);
+    const widths = widthsOf(cells, columns);
+    return [this.#titles(columns, widths), ...cells.map((row) => lineOf(row, columns, widths))];
+  }
+
+  /** The line above a table. */
+  titles<T>(columns: readonly Column<T>[], widths: readonly number[]): string {
+    return this.#titles(columns, widths);
+  }
+
+  #titles<T>(columns: readonly Column<T>[], widths: readonly number[]): string {
+    const titles = columns.map(({ title }) => title);
+    return this.style("bold", lineOf(titles, columns, widths));
+  }
+}
+
+// A table that is written while its rows come.
+class Table<T> {
+  readonly #output: Output;
+  readonly #columns: readonly Column<T>[];
+  #first: T[] = [];
+  #widths: number[] | undefined;
+
+  constructor(output: Output, columns: readonly Column<T>[]) {
+    this.#output = output;
+    this.#columns = columns;
+  }
+
+  async add(row: T): Promise<void> {
+    if (this.#widths !== undefined) {
+      const cells = cellsOf([row], this.#columns)[0]!;
+      await this.#output.write(`${lineOf(cells, this.#columns, this.#widths)}\n`);
+      return;
+    }
+    this.#first.push(row);
+    if (this.#first.length === ROWS_MEASURED) await this.end();
+  }
+
+  /** Writes the rows that were kept back to see how wide they are. */
+  async end(): Promise<void> {
+    if (this.#widths !== undefined || this.#first.length === 0) return;
+    const cells = cellsOf(this.#first, this.#columns);
+    this.#widths = widthsOf(cells, this.#columns);
+    this.#first = [];
+    const lines = cells.map((row) => lineOf(row, this.#columns, this.#widths!));
+    await this.#output.write(
+      `${[this.#output.titles(this.#columns, this.#widths), ...lines].join("\n")}\n`,
+    );
+  }
+}
+
+function cellsOf<T>(rows: readonly T[], columns: readonly Column<T>[]): string[][] {
+  return rows.map((row) => columns.map(({ value }) => printable(value(row))));
+}
+
+function widthsOf<T>(cells: readonly string[][], columns: readonly Column<T>[]): number[] {
+  return columns.map(({ title }, i) =>
+    cells.reduce((most, row) => Math.max(most, width(row[i]!)), width(title)),
+  );
+}
+
+function lineOf<T>(
+  cells: readonly string[],
+  columns: readonly Column<T>[],
+  widths: readonly number[],
+): string {
+  return cells
+    .map((cell, i) => {
+      const space = " ".repeat(Math.max(0, widths[i]! - width(cell)));
+      return columns[i]!.isRight === true ? space + cell : cell + space;
+    })
+    .join("  ")
+    .trimEnd();
+}
+
+/** JSON for programs: indented, or a line. */
+export function jsonText(value: unknown, format: "json" | "ndjson"): string {
+  return `${format === "json" ? JSON.stringify(value, null, 2) : JSON.stringify(value)}\n`;
+}
+
+/** What the client answers as JSON: names as the API has them, bytes in base64, nothing for what is not set. */
+export function snakeCase(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(snakeCase);
+  if (value instanceof Date || typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, each]) => [
+      name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+      snakeCase(each),
+    ]),
+  );
+}
+
+function endIfClosed(error: NodeJS.ErrnoException): void {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+}

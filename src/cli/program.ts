@@ -1,0 +1,71 @@
+// All commands, as one tree: what `querator` runs, what completion completes, and what docs/CLI.md is
+// checked against.
+
+import { Command, Option } from "commander";
+import { VERSION } from "../version.ts";
+import { usage } from "./failure.ts";
+import { addItemCommands } from "./items.ts";
+import { addMigrateCommand } from "./migrate.ts";
+import { FORMATS } from "./output.ts";
+import { addQueueCommands } from "./queues.ts";
+import { addServerCommand } from "./server.ts";
+import { DEFAULT_ENDPOINT } from "./session.ts";
+import { addStatsCommands } from "./stats.ts";
+import { addWorkCommands } from "./work.ts";
+
+// They talk to no server; an option for that would be ignored.
+const LOCAL = ["version", "server", "migrate", "completion", "__complete"];
+const SHARED = ["endpoint", "key", "output"];
+
+/** Makes the tree of commands. */
+export function makeProgram(): Command {
+  const program = new Command("querator")
+    .description("A server for durable queues, and its command line")
+    .version(`querator ${VERSION}`, "--version", "print the version")
+    .addOption(
+      new Option("--endpoint <url>", "the server to talk to")
+        .env("QUERATOR_ENDPOINT")
+        .default(DEFAULT_ENDPOINT),
+    )
+    .addOption(new Option("--key <key>", "the API key to send").env("QUERATOR_KEY"))
+    .addOption(
+      new Option("-o, --output <format>", "how to print data").choices(FORMATS).default("table"),
+    )
+    .configureHelp({ showGlobalOptions: true })
+    .showHelpAfterError("run with --help for what there is")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator server                       run a server that keeps its data in ./querator-data
+  querator server --memory              run one that keeps nothing
+  querator create jobs                  make a queue
+  querator produce jobs -p hello        put an item in
+  querator lease jobs                   take it out
+  querator top                          watch all queues
+
+Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used wrongly, 3 not found,
+4 server not reached, 5 nothing to lease.`,
+    )
+    .exitOverride()
+    .hook("preAction", (_, command) => {
+      if (!LOCAL.includes(command.name())) return;
+      const given = SHARED.find((name) => program.getOptionValueSource(name) === "cli");
+      if (given !== undefined)
+        throw usage(`'querator ${command.name()}' knows no option --${given}`);
+    });
+
+  program
+    .command("version")
+    .description("print the version")
+    .action(() => {
+      process.stdout.write(`querator ${VERSION}\n`);
+    });
+  addServerCommand(program);
+  addMigrateCommand(program);
+  addQueueCommands(program);
+  addWorkCommands(program);
+  addStatsCommands(program);
+  addItemCommands(program);
+  return program;
+}

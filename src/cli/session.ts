@@ -1,0 +1,131 @@
+// What every command that talks to a server has: a client for the endpoint that was named, an output, a
+// signal that ends it, and the time. A session ends with its command, whatever happens; it is the one place
+// where what went wrong with a queue's name is answered with a name that is meant.
+
+import { QueratorClient, QueueNotFoundError } from "@querator/client";
+import type { Command } from "commander";
+import { distance } from "fastest-levenshtein";
+import { type Clock, MILLISECOND, SystemClock } from "../clock.ts";
+import { CommandError, EXIT, Interrupted, usage } from "./failure.ts";
+import { type Format, Output } from "./output.ts";
+import { printable } from "./text.ts";
+
+export const DEFAULT_ENDPOINT = "http://localhost:2319";
+
+/** The options that all commands share, before or after the command's name. */
+export interface SharedOptions {
+  readonly endpoint?: string;
+  readonly key?: string;
+  readonly output: Format;
+}
+
+export interface Session {
+  readonly client: QueratorClient;
+  readonly out: Output;
+  /** Aborted when the command is to end. */
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  /** Waits; rejects when the command is to end. */
+  readonly sleep: (ms: number) => Promise<void>;
+}
+
+/** The action of a command that talks to a server. */
+export function withSession<Args extends unknown[]>(
+  run: (session: Session, ...args: Args) => Promise<void>,
+): (...args: [...Args, Command]) => Promise<void> {
+  return async (...all) => {
+    const command = all.pop() as Command;
+    const { endpoint, key, output } = command.optsWithGlobals<SharedOptions>();
+    const stop = new AbortController();
+    const interrupt = (name: "SIGINT" | "SIGTERM"): void => {
+      const reason = new Interrupted(name);
+      if (stop.signal.aborted) process.exit(reason.exitCode); // asked twice: now
+      stop.abort(reason);
+    };
+    process.on("SIGINT", interrupt);
+    process.on("SIGTERM", interrupt);
+    const client = connect({ endpoint, key });
+    const clock = new SystemClock();
+    const session: Session = {
+      client,
+      out: new Output(output),
+      signal: stop.signal,
+      clock,
+      sleep: (ms) => sleep(clock, ms, stop.signal),
+    };
+    try {
+      await run(session, ...(all as unknown as Args));
+    } catch (error) {
+      throw error instanceof QueueNotFoundError ? await noSuchQueue(client, error) : error;
+    } finally {
+      process.off("SIGINT", interrupt);
+      process.off("SIGTERM", interrupt);
+      await client.close();
+    }
+  };
+}
+
+export interface ConnectOptions {
+  readonly endpoint: string | undefined;
+  readonly key: string | undefined;
+  /** Requests for one call; 4 by default, so that somebody who waits is soon told. */
+  readonly attemptsMax?: number;
+}
+
+/** A client for an endpoint; one without a scheme is taken for http. */
+export function connect({ endpoint, key, attemptsMax = 4 }: ConnectOptions): QueratorClient {
+  const text = endpoint || DEFAULT_ENDPOINT;
+  const url = text.includes("://") ? text : `http://${text}`;
+  if (!URL.canParse(url) || !/^https?:/.test(url)) {
+    throw usage(`endpoint '${printable(text)}' is invalid; use a URL such as ${DEFAULT_ENDPOINT}`);
+  }
+  return new QueratorClient({ url, key: key || undefined, retry: { attemptsMax } });
+}
+
+function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const abort = (): void => {
+      cancel();
+      reject(signal.reason);
+    };
+    const cancel = clock.wakeAt(clock.now() + ms * MILLISECOND, () => {
+      signal.removeEventListener("abort", abort);
+      resolve();
+    });
+    signal.addEventListener("abort", abort, { once: true });
+  });
+}
+
+async function noSuchQueue(client: QueratorClient, error: QueueNotFoundError): Promise<Error> {
+  const name = /named '(.*)'$/s.exec(error.message)?.[1];
+  if (name === undefined) return error;
+  let near: string | undefined;
+  try {
+    near = await nearest(client, name);
+  } catch {
+    // Whoever may not list queues gets no suggestion.
+  }
+  const text = printable(`no such queue '${name}'`);
+  return near === undefined
+    ? new CommandError(text, EXIT.notFound, "'querator list' shows those that there are", error)
+    : new CommandError(
+        `${text}; did you mean '${printable(near)}'?`,
+        EXIT.notFound,
+        undefined,
+        error,
+      );
+}
+
+// The queue whose name is most like this one, if any is.
+async function nearest(client: QueratorClient, name: string): Promise<string | undefined> {
+  let best: string | undefined;
+  let least = Math.max(2, Math.floor(name.length / 3)) + 1;
+  let looked = 0;
+  for await (const { queueName } of client.queues.list({ timeout: "2s" })) {
+    const far = distance(name.toLowerCase(), queueName.toLowerCase());
+    if (far < least) [best, least] = [queueName, far];
+    if (++looked === 10_000) break;
+  }
+  return best;
+}

@@ -1,0 +1,93 @@
+// The commands for the state of a queue: stats, clear, reload.
+
+import type { PartitionStats } from "@querator/client";
+import type { Command } from "commander";
+import { yesOption } from "./arguments.ts";
+import { confirm } from "./confirm.ts";
+import { type Column, snakeCase } from "./output.ts";
+import { type Session, withSession } from "./session.ts";
+import { age, count, plural } from "./text.ts";
+
+const COLUMNS: readonly Column<PartitionStats>[] = [
+  { title: "PARTITION", value: ({ partition }) => String(partition), isRight: true },
+  { title: "WAITING", value: (stats) => count(stats.total - stats.totalLeased), isRight: true },
+  { title: "LEASED", value: ({ totalLeased }) => count(totalLeased), isRight: true },
+  { title: "SCHEDULED", value: ({ scheduled }) => count(scheduled), isRight: true },
+  { title: "AGE", value: ({ averageAgeMs }) => age(averageAgeMs), isRight: true },
+  {
+    title: "LEASED FOR",
+    value: ({ averageLeasedAgeMs }) => age(averageLeasedAgeMs),
+    isRight: true,
+  },
+  { title: "FAILURES", value: ({ failures }) => count(failures), isRight: true },
+];
+
+interface ClearOptions {
+  readonly waiting?: boolean;
+  readonly leased?: boolean;
+  readonly scheduled?: boolean;
+  readonly yes?: boolean;
+}
+
+export function addStatsCommands(program: Command): void {
+  program
+    .command("stats <queue>")
+    .description("count what lies in a queue and what waits for it")
+    .action(withSession(stats));
+
+  program
+    .command("clear <queue>")
+    .description("remove items of a queue: those that wait, unless you say which")
+    .option("--waiting", "what waits")
+    .option("--leased", "what is leased, and what waits")
+    .option("--scheduled", "what is scheduled")
+    .addOption(yesOption())
+    .action(withSession(clear));
+
+  program
+    .command("reload <queue>")
+    .description("let the server read the state of a queue anew from its storage")
+    .action(withSession(reload));
+}
+
+async function stats({ client, out, signal }: Session, queue: string): Promise<void> {
+  const { logicalQueues, ...sums } = await client.stats(queue, { signal });
+  if (out.format !== "table") {
+    await out.record(snakeCase({ ...sums, logicalQueues }), []);
+    return;
+  }
+  const partitions = logicalQueues
+    .flatMap((logical) => logical.partitions)
+    .map((each, partition) => ({ ...each, partition }));
+  await out.write(`${out.lines(partitions, COLUMNS).join("\n")}\n\n`);
+  const sum = (pick: (logical: (typeof logicalQueues)[number]) => number): string =>
+    count(logicalQueues.reduce((total, logical) => total + pick(logical), 0));
+  await out.record(undefined, [
+    ["requests in flight", sum(({ inFlight }) => inFlight)],
+    ["leases waiting", sum(({ leaseWaiting }) => leaseWaiting)],
+    ["produces waiting", sum(({ produceWaiting }) => produceWaiting)],
+    ["completes waiting", sum(({ completeWaiting }) => completeWaiting)],
+  ]);
+}
+
+async function clear(session: Session, queue: string, options: ClearOptions): Promise<void> {
+  const { client, out, signal } = session;
+  const { leased = false, scheduled = false, yes } = options;
+  const waiting = options.waiting ?? (leased || !scheduled);
+  const before = await client.stats(queue, { signal });
+  const counts: [isMeant: boolean, number: number, what: string][] = [
+    [waiting || leased, before.total - before.totalLeased, "waiting"],
+    [leased, before.totalLeased, "leased"],
+    [scheduled, before.scheduled, "scheduled"],
+  ];
+  const meant = counts.filter(([isMeant]) => isMeant);
+  const what = meant.map(([, number, state]) => `${plural(number, `${state} item`)}`).join(", ");
+  await confirm(session, `Remove ${what} of queue '${queue}'?`, { yes });
+  await client.clear(queue, { queue: waiting || leased, destructive: leased, scheduled, signal });
+  out.message(`Successfully cleared queue '${queue}' (${what})`);
+}
+
+async function reload({ client, out, signal }: Session, queue: string): Promise<void> {
+  await client.reload(queue, { signal });
+  out.message(`Successfully reloaded queue '${queue}'`);
+}

@@ -1,0 +1,80 @@
+// Texts on a terminal: control characters that somebody put into an item or a name must never reach it,
+// for they could move the cursor or change what is shown; and what is wide is cut to fit.
+
+import stringWidth from "string-width";
+
+// Control characters, and those that change the direction of what follows.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
+const NAMED: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+/** A text in which what cannot be shown is written as an escape. */
+export function printable(text: string): string {
+  return text.replace(
+    UNPRINTABLE,
+    (letter) => NAMED[letter] ?? `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** How many columns a text takes. */
+export function width(text: string): number {
+  return stringWidth(text);
+}
+
+/** A text cut to some columns, with an ellipsis if something was cut off. */
+export function fit(text: string, columns: number): string {
+  if (width(text) <= columns) return text;
+  let cut = "";
+  let used = 1;
+  for (const { segment } of new Intl.Segmenter().segment(text)) {
+    used += width(segment);
+    if (used > columns) break;
+    cut += segment;
+  }
+  return `${cut}…`;
+}
+
+// More of a payload than any terminal shows is not looked at.
+const PREVIEW_BYTES = 1_000;
+
+/** The beginning of a payload: its text, or what kind of bytes it is. */
+export function preview(payload: Uint8Array, columns = 40): string {
+  const start = payload.subarray(0, PREVIEW_BYTES);
+  try {
+    const isWhole = start.length === payload.length;
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(start, { stream: !isWhole });
+    return fit(printable(text), columns);
+  } catch {
+    return `<${payload.length} bytes>`;
+  }
+}
+
+/** A number with commas. */
+export function count(number: number): string {
+  return number.toLocaleString("en-GB");
+}
+
+/** A number with its noun: `1 item`, `1,234 items`. */
+export function plural(number: number, noun: string): string {
+  return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** A time as people read it, in UTC; nothing for none. */
+export function time(date: Date | string | undefined): string {
+  if (date === undefined || (typeof date === "string" && date.startsWith("0001-"))) return "";
+  return new Date(date)
+    .toISOString()
+    .replace("T", " ")
+    .replace(/\.\d+Z/, "Z");
+}
+
+/** A duration of milliseconds as people read it: `250ms`, `1.5s`, `3m20s`, `2h5m`, `3d4h`. */
+export function age(ms: number): string {
+  if (ms < 0) return `-${age(-ms)}`;
+  if (ms < 1_000) return `${Math.round(ms)}ms`;
+  if (ms < 60_000) return `${Math.floor(ms / 100) / 10}s`;
+  const seconds = Math.floor(ms / 1_000);
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)}m${seconds % 60}s`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)}h${Math.floor(seconds / 60) % 60}m`;
+  return `${Math.floor(seconds / 86_400)}d${Math.floor(seconds / 3_600) % 24}h`;
+}

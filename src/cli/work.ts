@@ -1,0 +1,254 @@
+// The four verbs of those who work with items: produce, lease, complete, retry.
+
+import { randomInt } from "node:crypto";
+import { LeasedItem, type ProduceItem } from "@querator/client";
+import type { Command } from "commander";
+import { MILLISECOND } from "../clock.ts";
+import {
+  byPartition,
+  linesOf,
+  milliseconds,
+  moment,
+  namedItems,
+  partitionOption,
+  timeoutOption,
+  whole,
+} from "./arguments.ts";
+import { CommandError, EXIT, usage } from "./failure.ts";
+import type { Column } from "./output.ts";
+import { itemOfLine } from "./produce-lines.ts";
+import { type Session, withSession } from "./session.ts";
+import { fit, plural, preview, time } from "./text.ts";
+
+// What is read of stdin before it is sent.
+const ITEMS_SENT = 1_000;
+const CHARACTERS_SENT = 1_000_000;
+const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+interface ProduceFlags {
+  readonly payload?: string;
+  readonly lines?: boolean;
+  readonly ndjson?: boolean;
+  readonly encoding?: string;
+  readonly kind?: string;
+  readonly reference?: string;
+  readonly enqueueAt?: Date;
+  readonly after?: number;
+  readonly timeout: string;
+}
+
+export function addWorkCommands(program: Command): void {
+  program
+    .command("produce <queue>")
+    .description("put items into a queue")
+    .option("-p, --payload <text>", "the payload; all of stdin if it is left out")
+    .option("--lines", "every line of stdin is the payload of an item")
+    .option("--ndjson", "every line of stdin is an item: utf8 or bytes, kind, reference, ...")
+    .option("--encoding <text>", "how the payload is encoded")
+    .option("--kind <text>", "what sort of work it is")
+    .option("--reference <text>", "what you know the item by")
+    .option("--enqueue-at <time>", "when it may first be leased", moment)
+    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator produce jobs --payload '{"to":"ada"}' --kind mail
+  querator produce jobs < image.png
+  querator produce jobs --lines --after 1h < names.txt
+  echo '{"utf8":"hi","kind":"greet","enqueue_at":"2030-01-31T12:00:00Z"}' | querator produce jobs --ndjson`,
+    )
+    .action(withSession(produce));
+
+  program
+    .command("lease <queue>")
+    .description("lease items, to complete or retry them later")
+    .option("-b, --batch-size <n>", "items at most", whole(1, 1_000), 1)
+    .option("-c, --client-id <id>", "the name under which to wait; a new one if it is left out")
+    .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      `
+It waits for the first item; with none in time it ends with ${EXIT.noItems}. What is neither completed nor
+retried comes back to the queue when its lease ends.
+
+Example:
+  querator lease jobs -b 10 --output ndjson | tee work | ... && querator complete jobs --file work`,
+    )
+    .action(withSession(lease));
+
+  program
+    .command("complete <queue> [ids...]")
+    .description("end leased items: they are done")
+    .option("--file <path>", "ids, one a line, or NDJSON of lease; - for stdin")
+    .addOption(partitionOption())
+    .addOption(timeoutOption())
+    .action(withSession(complete));
+
+  program
+    .command("retry <queue> [ids...]")
+    .description("give leased items back")
+    .option("--file <path>", "ids, one a line, or NDJSON of lease; - for stdin")
+    .addOption(partitionOption())
+    .option("--at <time>", "when they may be leased again; at once if it is left out", moment)
+    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .option("--dead", "to the dead queue, or gone if the queue has none")
+    .action(withSession(retry));
+}
+
+async function produce(session: Session, queue: string, flags: ProduceFlags): Promise<void> {
+  const { client, out, signal } = session;
+  const { payload, lines = false, ndjson = false, timeout } = flags;
+  const isOne = [payload !== undefined, lines, ndjson].filter(Boolean).length <= 1;
+  if (!isOne) throw usage("give only one of --payload, --lines and --ndjson");
+  const enqueueAt = timeOf(session, { at: flags.enqueueAt, after: flags.after }, "--enqueue-at");
+  const { encoding, kind, reference } = flags;
+  const common: ProduceItem = { encoding, kind, reference, enqueueAt };
+  if (!lines && !ndjson) {
+    const content = payload ?? (await readStdin(session));
+    await client.produce(
+      queue,
+      { ...common, payload: content },
+      { requestTimeout: timeout, signal },
+    );
+    const bytes = typeof content === "string" ? Buffer.byteLength(content) : content.length;
+    out.message(`Successfully produced item with payload of ${bytes} bytes`);
+    return;
+  }
+
+  let produced = 0;
+  let items: ProduceItem[] = [];
+  let characters = 0;
+  const send = async (): Promise<void> => {
+    await client.produce(queue, items, { requestTimeout: timeout, signal });
+    produced += items.length;
+    items = [];
+    characters = 0;
+  };
+  let number = 0;
+  try {
+    for await (const line of linesOf("-", signal)) {
+      signal.throwIfAborted();
+      number++;
+      if (ndjson && line.trim() === "") continue;
+      items.push(
+        ndjson ? { ...common, ...itemOfLine(line, number) } : { ...common, payload: line },
+      );
+      characters += line.length;
+      if (items.length === ITEMS_SENT || characters >= CHARACTERS_SENT) await send();
+    }
+    if (items.length > 0) await send();
+  } catch (error) {
+    out.message(`${plural(produced, "item")} had been produced before this failed`);
+    throw error;
+  }
+  out.message(`Successfully produced ${plural(produced, "item")}`);
+}
+
+function timeOf(
+  { clock }: Session,
+  { at, after }: { readonly at: Date | undefined; readonly after: number | undefined },
+  name: string,
+): Date | undefined {
+  if (at !== undefined && after !== undefined) throw usage(`give either ${name} or --after`);
+  return after === undefined ? at : new Date(clock.now() / MILLISECOND + after);
+}
+
+async function readStdin({ out, signal }: Session): Promise<Uint8Array> {
+  if (process.stdin.isTTY) out.message("Reading the payload from the terminal; end it with Ctrl-D");
+  const chunks: Uint8Array[] = [];
+  const stop = (): void => void process.stdin.destroy();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
+  } finally {
+    signal.throwIfAborted();
+  }
+  return Buffer.concat(chunks);
+}
+
+const LEASED: readonly Column<LeasedItem>[] = [
+  { title: "ID", value: ({ id }) => id },
+  { title: "ATTEMPTS", value: ({ attempts }) => String(attempts), isRight: true },
+  { title: "LEASED UNTIL", value: ({ leaseDeadline }) => time(leaseDeadline) },
+  { title: "KIND", value: ({ kind }) => fit(kind, 20) },
+  { title: "REFERENCE", value: ({ reference }) => fit(reference, 30) },
+  { title: "PAYLOAD", value: ({ payload }) => preview(payload) },
+];
+
+async function lease(
+  { client, out, signal }: Session,
+  queue: string,
+  options: { readonly batchSize: number; readonly clientId?: string; readonly timeout: string },
+): Promise<void> {
+  const { batchSize, clientId = newClientId(), timeout } = options;
+  const items = await client.lease(queue, { batchSize, clientId, requestTimeout: timeout, signal });
+  const partition = items[0]?.partition ?? 0;
+  if (out.format === "json") {
+    const wire = items.map(LeasedItem.wireOf);
+    await out.write(`${JSON.stringify({ queue_name: queue, partition, items: wire }, null, 2)}\n`);
+  } else {
+    const json = (item: LeasedItem): object => ({
+      queue_name: queue,
+      partition,
+      ...LeasedItem.wireOf(item),
+    });
+    await out.list(items, { name: "items", columns: LEASED, json });
+  }
+  if (items.length === 0) {
+    throw new CommandError(`no items are in queue '${queue}', waited ${timeout}`, EXIT.noItems);
+  }
+  out.message(
+    `Successfully leased ${items.length} item(s) from queue '${queue}' partition ${partition}`,
+  );
+}
+
+function newClientId(): string {
+  return `id-${Array.from({ length: 10 }, () => LETTERS[randomInt(LETTERS.length)]).join("")}`;
+}
+
+interface EndingOptions {
+  readonly file?: string;
+  readonly partition?: number;
+}
+
+async function complete(
+  { client, out, signal }: Session,
+  queue: string,
+  ids: string[],
+  { file, partition, timeout }: EndingOptions & { readonly timeout: string },
+): Promise<void> {
+  const groups = byPartition(await namedItems(ids, file, signal), partition);
+  for (const [number, some] of groups) {
+    await client.complete(queue, some, { partition: number, requestTimeout: timeout, signal });
+    out.message(
+      `Successfully completed ${some.length} item(s) in queue '${queue}' partition ${number}`,
+    );
+  }
+}
+
+async function retry(
+  session: Session,
+  queue: string,
+  ids: string[],
+  options: EndingOptions & {
+    readonly at?: Date;
+    readonly after?: number;
+    readonly dead?: boolean;
+  },
+): Promise<void> {
+  const { client, out, signal } = session;
+  const { file, partition, at, after, dead = false } = options;
+  const retryAt = timeOf(session, { at, after }, "--at");
+  if (dead && retryAt !== undefined) throw usage("give either --dead or a time");
+  const groups = byPartition(await namedItems(ids, file, signal), partition);
+  for (const [number, some] of groups) {
+    const items = some.map((id) => ({ id, retryAt, dead }));
+    await client.retry(queue, items, { partition: number, signal });
+    const what = dead ? "ended as dead" : "gave back";
+    out.message(
+      `Successfully ${what} ${some.length} item(s) in queue '${queue}' partition ${number}`,
+    );
+  }
+}
