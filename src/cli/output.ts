@@ -4,7 +4,7 @@
 
 import { once } from "node:events";
 import { styleText } from "node:util";
-import { printable, width } from "./text.ts";
+import { fit, printable, width } from "./text.ts";
 
 export const FORMATS = ["table", "json", "ndjson"] as const;
 export type Format = (typeof FORMATS)[number];
@@ -101,19 +101,23 @@ export class Output {
     return written;
   }
 
-  /** The lines of a table. */
-  lines<T>(rows: readonly T[], columns: readonly Column<T>[]): string[] {
+  /** The lines of a table, cut to some columns of the terminal. */
+  lines<T>(
+    rows: readonly T[],
+    columns: readonly Column<T>[],
+    widest = Number.POSITIVE_INFINITY,
+  ): string[] {
     const cells = cellsOf(rows, columns);
     const widths = widthsOf(cells, columns);
-    return [this.#titles(columns, widths), ...cells.map((row) => lineOf(row, columns, widths))];
+    const titles = columns.map(({ title }) => title);
+    const [first, ...rest] = [titles, ...cells].map((row) =>
+      fit(lineOf(row, columns, widths), widest),
+    );
+    return [this.style("bold", first!), ...rest];
   }
 
   /** The line above a table. */
   titles<T>(columns: readonly Column<T>[], widths: readonly number[]): string {
-    return this.#titles(columns, widths);
-  }
-
-  #titles<T>(columns: readonly Column<T>[], widths: readonly number[]): string {
     const titles = columns.map(({ title }) => title);
     return this.style("bold", lineOf(titles, columns, widths));
   }

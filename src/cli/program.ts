@@ -3,6 +3,8 @@
 
 import { Command, Option } from "commander";
 import { VERSION } from "../version.ts";
+import { addBenchCommand } from "./bench.ts";
+import { addCompletionCommands } from "./completion.ts";
 import { usage } from "./failure.ts";
 import { addItemCommands } from "./items.ts";
 import { addMigrateCommand } from "./migrate.ts";
@@ -11,6 +13,8 @@ import { addQueueCommands } from "./queues.ts";
 import { addServerCommand } from "./server.ts";
 import { DEFAULT_ENDPOINT } from "./session.ts";
 import { addStatsCommands } from "./stats.ts";
+import { addTailCommand } from "./tail.ts";
+import { addTopCommand } from "./top.ts";
 import { addWorkCommands } from "./work.ts";
 
 // They talk to no server; an option for that would be ignored.
@@ -67,5 +71,9 @@ Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used
   addWorkCommands(program);
   addStatsCommands(program);
   addItemCommands(program);
+  addTailCommand(program);
+  addTopCommand(program);
+  addBenchCommand(program);
+  addCompletionCommands(program);
   return program;
 }

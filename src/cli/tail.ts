@@ -1,0 +1,129 @@
+// Follows what arrives in a queue, without taking anything away: it looks at the end of each partition
+// again and again. What came and went between two looks it cannot show, but it can tell how much that
+// was, for ids count up by one.
+
+import type { Command } from "commander";
+import { milliseconds, partitionOption, whole } from "./arguments.ts";
+import { idOf, nextId, numberOf } from "./ids.ts";
+import { jsonText } from "./output.ts";
+import { type Session, withSession } from "./session.ts";
+import { page, pages, partitionsOf, payloadOf, type StoredItem } from "./stored.ts";
+import { count, plural, preview, printable, time } from "./text.ts";
+
+interface TailOptions {
+  readonly lines: number;
+  readonly interval: number;
+  readonly follow: boolean;
+  readonly partition?: number;
+}
+
+/** How far a partition has been shown. */
+interface Place {
+  readonly partition: number;
+  /** The last id seen; nothing as long as there was none. */
+  last: string | undefined;
+}
+
+export function addTailCommand(program: Command): void {
+  program
+    .command("tail <queue>")
+    .description("show the newest items and follow what arrives, without leasing it")
+    .option("-n, --lines <n>", "items to begin with, of each partition", whole(0), 10)
+    .option("--interval <time>", "how often to look", milliseconds, 1_000)
+    .option("--no-follow", "end after the first look")
+    .addOption(partitionOption())
+    .addHelpText(
+      "after",
+      `
+An item that came back to the queue, by a retry or because its lease ended, is shown again under its new id
+with its attempts. Items that came and went between two looks are counted on stderr. Ctrl-C ends it.`,
+    )
+    .action(withSession(tail));
+}
+
+async function tail(session: Session, queue: string, options: TailOptions): Promise<void> {
+  const { lines, interval, follow, partition } = options;
+  const partitions = await partitionsOf(session, queue, partition);
+  const places: Place[] = [];
+  for (const number of partitions) {
+    const last = await lastId(session, queue, number);
+    // Ids count up by one, so this is as many items at most.
+    const before = last === undefined ? undefined : idOf(numberOf(last) - BigInt(lines));
+    places.push({ partition: number, last: before });
+  }
+  await showNew(session, queue, { places, isFirst: true });
+  while (follow) {
+    await session.sleep(interval);
+    await showNew(session, queue, { places, isFirst: false });
+  }
+}
+
+/**
+ * The id of a partition's newest item, found without reading all: whether anything lies behind an id is one
+ * request, so the end is closed in on by doubling steps, then by halving them.
+ */
+async function lastId(
+  session: Session,
+  queue: string,
+  partition: number,
+): Promise<string | undefined> {
+  const firstFrom = async (pivot: string): Promise<bigint | undefined> => {
+    const [item] = await page(session, queue, { table: "items", partition, pivot, limit: 1 });
+    return item === undefined ? undefined : numberOf(item.id);
+  };
+  let found = await firstFrom("");
+  if (found === undefined) return undefined;
+  let step = 1n;
+  for (let next: bigint | undefined; ; step *= 2n) {
+    next = await firstFrom(idOf(found + step));
+    if (next === undefined) break;
+    found = next;
+  }
+  // Something lies at `found`, nothing from `found + step` on.
+  let end = found + step;
+  while (end - found > 1n) {
+    const middle = found + (end - found) / 2n;
+    const next = await firstFrom(idOf(middle));
+    if (next === undefined) end = middle;
+    else found = next;
+  }
+  return idOf(found);
+}
+
+async function showNew(
+  session: Session,
+  queue: string,
+  { places, isFirst }: { readonly places: readonly Place[]; readonly isFirst: boolean },
+): Promise<void> {
+  const { out } = session;
+  let unseen = 0n;
+  for (const place of places) {
+    const { partition } = place;
+    const pivot = place.last === undefined ? undefined : nextId(place.last);
+    const options = { table: "items", partition, pivot, limit: Number.POSITIVE_INFINITY } as const;
+    for await (const item of pages(session, queue, options)) {
+      if (place.last !== undefined && !isFirst)
+        unseen += numberOf(item.id) - numberOf(place.last) - 1n;
+      place.last = item.id;
+      await out.write(out.format === "table" ? lineOf(session, item) : jsonText(item, "ndjson"));
+    }
+  }
+  if (unseen > 0n) {
+    out.message(`${plural(Number(unseen), "id")} in between: taken before this look, or scheduled`);
+  }
+}
+
+function lineOf({ out }: Session, item: StoredItem): string {
+  const { partition, attempts = 0, kind = "", reference = "" } = item;
+  const parts = [
+    out.style("dim", time(item.created_at)),
+    `p${partition}`,
+    item.id,
+    attempts > 0 ? out.style("yellow", `attempt ${count(attempts)}`) : "",
+    item.is_leased === true ? out.style("cyan", "leased") : "",
+    kind === "" ? "" : `kind=${printable(kind)}`,
+    reference === "" ? "" : `ref=${printable(reference)}`,
+    preview(payloadOf(item), 80),
+  ];
+  return `${parts.filter((part) => part !== "").join("  ")}\n`;
+}

@@ -1,0 +1,211 @@
+// A live view of queues. On a terminal it is drawn anew in place, and the screen is given back as it was;
+// elsewhere each look is a table, or JSON. A server that cannot be reached for a while is waited for.
+
+import { QueratorError, QueueNotFoundError, type QueueStats } from "@querator/client";
+import type { Command } from "commander";
+import { SECOND } from "../clock.ts";
+import { milliseconds, whole } from "./arguments.ts";
+import { usage } from "./failure.ts";
+import { type Column, jsonText } from "./output.ts";
+import { type Session, withSession } from "./session.ts";
+import { age, count, fit, plural, printable } from "./text.ts";
+
+// So many queues are asked for at the same time.
+const ASKED_AT_ONCE = 16;
+const SCREEN = { open: "\x1b[?1049h\x1b[?25l", close: "\x1b[?25h\x1b[?1049l" };
+
+/** What one look tells of a queue. */
+interface Row {
+  readonly queue_name: string;
+  readonly waiting: number;
+  readonly leased: number;
+  readonly scheduled: number;
+  /** By how many items the queue grows in a second, between the last look and this; none at the first. */
+  readonly change_per_second: number | undefined;
+  readonly average_age_ms: number;
+  readonly average_leased_age_ms: number;
+  readonly leases_waiting: number;
+  readonly requests_in_flight: number;
+  readonly failing_partitions: number;
+}
+
+const COLUMNS: readonly Column<Row>[] = [
+  { title: "QUEUE", value: (row) => fit(row.queue_name, 40) },
+  { title: "WAITING", value: ({ waiting }) => count(waiting), isRight: true },
+  { title: "LEASED", value: ({ leased }) => count(leased), isRight: true },
+  { title: "SCHEDULED", value: ({ scheduled }) => count(scheduled), isRight: true },
+  { title: "CHANGE/S", value: (row) => signed(row.change_per_second), isRight: true },
+  { title: "AGE", value: (row) => age(row.average_age_ms), isRight: true },
+  { title: "LEASED FOR", value: (row) => age(row.average_leased_age_ms), isRight: true },
+  { title: "CONSUMERS", value: (row) => count(row.leases_waiting), isRight: true },
+  { title: "IN FLIGHT", value: (row) => count(row.requests_in_flight), isRight: true },
+  { title: "FAILING", value: (row) => count(row.failing_partitions), isRight: true },
+];
+
+interface TopOptions {
+  readonly interval: number;
+  readonly count?: number;
+  readonly once?: boolean;
+}
+
+export function addTopCommand(program: Command): void {
+  program
+    .command("top [queues...]")
+    .description("watch queues, all unless some are named: depth, leases, change, ages")
+    .option("--interval <time>", "how often to look", milliseconds, 2_000)
+    .option("-n, --count <n>", "end after so many looks", whole(1))
+    .option("--once", "look once")
+    .addHelpText(
+      "after",
+      `
+CHANGE/S is how fast a queue grows or shrinks, all items counted; AGE and LEASED FOR are means; CONSUMERS are leases
+that wait for items; FAILING are partitions whose storage fails. Ctrl-C ends it.`,
+    )
+    .action(withSession(top));
+}
+
+async function top(session: Session, queues: string[], options: TopOptions): Promise<void> {
+  const { out, clock } = session;
+  if (options.once && options.count !== undefined) throw usage("give either --once or --count");
+  const looks = options.once ? 1 : (options.count ?? Number.POSITIVE_INFINITY);
+  const isLive = out.isTerminal && out.format === "table" && looks > 1;
+  let before = new Map<string, number>();
+  let lookedAt = 0;
+  let rows: Row[] = [];
+  const giveBack = (): void => void process.stdout.write(SCREEN.close);
+  if (isLive) {
+    process.once("exit", giveBack);
+    await out.write(SCREEN.open);
+  }
+  try {
+    for (let look = 1; look <= looks; look++) {
+      let trouble = "";
+      try {
+        const stats = await statsOf(session, queues);
+        const now = clock.now();
+        const seconds = (now - lookedAt) / SECOND;
+        rows = stats.map((each) => rowOf(each, before.get(each.queueName), seconds));
+        rows.sort((a, b) => b.waiting - a.waiting || (a.queue_name < b.queue_name ? -1 : 1));
+        before = new Map(stats.map((each) => [each.queueName, sizeOf(each)]));
+        lookedAt = now;
+      } catch (error) {
+        session.signal.throwIfAborted();
+        const mayPass = error instanceof QueratorError && error.retryable && look > 1;
+        if (!mayPass) throw error;
+        trouble = error.message;
+      }
+      if (isLive) await draw(session, rows, trouble);
+      else await print(session, rows, { trouble, isLast: look === looks });
+      if (look < looks) await session.sleep(options.interval);
+    }
+  } finally {
+    if (isLive) {
+      process.off("exit", giveBack);
+      giveBack();
+    }
+  }
+}
+
+async function statsOf(session: Session, named: readonly string[]): Promise<QueueStats[]> {
+  const { client, signal } = session;
+  const names =
+    named.length > 0
+      ? [...named]
+      : await Array.fromAsync(client.queues.list({ signal }), ({ queueName }) => queueName);
+  const all: QueueStats[] = [];
+  const ask = async (): Promise<void> => {
+    for (let name = names.shift(); name !== undefined; name = names.shift()) {
+      try {
+        all.push(await client.stats(name, { signal }));
+      } catch (error) {
+        // One that was deleted since it was listed is not missed; one that was named is.
+        if (!(error instanceof QueueNotFoundError) || named.length > 0) throw error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: ASKED_AT_ONCE }, ask));
+  return all;
+}
+
+function sizeOf({ total, scheduled }: QueueStats): number {
+  return total + scheduled;
+}
+
+function rowOf(stats: QueueStats, sizeBefore: number | undefined, seconds: number): Row {
+  const { total, totalLeased, scheduled, logicalQueues } = stats;
+  const partitions = logicalQueues.flatMap((logical) => logical.partitions);
+  const sum = (values: readonly number[]): number => values.reduce((all, each) => all + each, 0);
+  const mean = (weighed: number, weight: number): number =>
+    weight === 0 ? 0 : Math.round(weighed / weight);
+  return {
+    queue_name: stats.queueName,
+    waiting: total - totalLeased,
+    leased: totalLeased,
+    scheduled,
+    change_per_second:
+      sizeBefore === undefined ? undefined : (sizeOf(stats) - sizeBefore) / seconds,
+    average_age_ms: mean(sum(partitions.map((each) => each.averageAgeMs * each.total)), total),
+    average_leased_age_ms: mean(
+      sum(partitions.map((each) => each.averageLeasedAgeMs * each.totalLeased)),
+      totalLeased,
+    ),
+    leases_waiting: sum(logicalQueues.map(({ leaseWaiting }) => leaseWaiting)),
+    requests_in_flight: sum(logicalQueues.map(({ inFlight }) => inFlight)),
+    failing_partitions: partitions.filter(({ failures }) => failures > 0).length,
+  };
+}
+
+function signed(number: number | undefined): string {
+  if (number === undefined) return "-";
+  const text = (
+    Math.abs(number) < 10 ? Math.round(number * 10) / 10 : Math.round(number)
+  ).toLocaleString("en-GB");
+  return number > 0 ? `+${text}` : text;
+}
+
+function headOf({ client }: Session, rows: readonly Row[]): string {
+  const sum = (pick: (row: Row) => number): number => rows.reduce((all, row) => all + pick(row), 0);
+  return (
+    `${client.url}  ${plural(rows.length, "queue")}, ${count(sum((row) => row.waiting))} waiting, ` +
+    `${count(sum((row) => row.leased))} leased, ${count(sum((row) => row.scheduled))} scheduled`
+  );
+}
+
+async function draw(session: Session, rows: readonly Row[], trouble: string): Promise<void> {
+  const { out } = session;
+  const columns = process.stdout.columns || 80;
+  const height = process.stdout.rows || 24;
+  const shown = rows.slice(0, Math.max(1, height - 4));
+  const hidden = rows.length - shown.length;
+  const head = trouble === "" ? headOf(session, rows) : printable(trouble);
+  const lines = [
+    trouble === "" ? fit(head, columns) : out.style("red", fit(head, columns)),
+    "",
+    ...out.lines(shown, COLUMNS, columns),
+    ...(hidden > 0 ? [`... and ${plural(hidden, "queue")} more`] : []),
+  ];
+  // Each line clears what was behind it, then all below: so nothing flickers.
+  await out.write(`\x1b[H${lines.map((line) => `${line}\x1b[K\r\n`).join("")}\x1b[J`);
+}
+
+async function print(
+  session: Session,
+  rows: readonly Row[],
+  { trouble, isLast }: { readonly trouble: string; readonly isLast: boolean },
+): Promise<void> {
+  const { out, client, clock } = session;
+  if (trouble !== "") {
+    out.message(`Error: ${trouble}`);
+    return;
+  }
+  if (out.format === "ndjson") {
+    for (const row of rows) await out.write(jsonText(row, "ndjson"));
+  } else if (out.format === "json") {
+    const at = new Date(clock.now() / 1_000).toISOString();
+    await out.write(
+      jsonText({ endpoint: client.url, at, queues: rows, count: rows.length }, "json"),
+    );
+  } else {
+    await out.write(`${[...out.lines(rows, COLUMNS), ...(isLast ? [] : [""])].join("\n")}\n`);
+  }
+}
