@@ -7,6 +7,8 @@ import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { withReference } from "../scripts/cli-reference.ts";
+import { EXIT } from "../src/cli/failure.ts";
 import { ENVIRONMENT, FILE_KEYS, loadConfig } from "../src/config.ts";
 import { ERROR_KINDS, MESSAGES } from "../src/errors.ts";
 import { makeEndpoints, type Service } from "../src/http/routes.ts";
@@ -49,6 +51,17 @@ test("CONFIGURATION.md has every option, variable, key and limit", () => {
     String(value),
   ]);
   assert.deepEqual(limits, expected);
+});
+
+test("CLI.md has every command and option as the program has it", () => {
+  const text = read("docs/CLI.md");
+  assert.equal(text, withReference(text), "run node scripts/cli-reference.ts");
+});
+
+test("CLI.md tells every exit code", () => {
+  const text = read("docs/CLI.md");
+  const told = [...text.matchAll(/^\| (\d+) \| /gm)].map(([, code]) => Number(code));
+  assert.deepEqual(told, [0, ...Object.values(EXIT)]);
 });
 
 test("the example file holds the defaults", () => {

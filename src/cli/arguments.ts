@@ -45,6 +45,13 @@ export function moment(text: string): Date {
   throw new InvalidArgumentError("Use a time such as 2030-01-31T12:00:00Z.");
 }
 
+/** An option that is a duration in milliseconds, with a default. */
+export function durationOption(flags: string, description: string, standard: string): Option {
+  return new Option(flags, description)
+    .argParser(milliseconds)
+    .default(milliseconds(standard), standard);
+}
+
 /** The option for how long the server may take. */
 export function timeoutOption(): Option {
   return new Option("--timeout <time>", "how long the server may take")

@@ -7,7 +7,7 @@ import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import type { LeasedItem } from "@querator/client";
 import type { Command } from "commander";
 import { type Clock, MILLISECOND, SECOND } from "../clock.ts";
-import { milliseconds, whole } from "./arguments.ts";
+import { durationOption, whole } from "./arguments.ts";
 import { CommandError } from "./failure.ts";
 import { type Column, jsonText } from "./output.ts";
 import { Progress } from "./progress.ts";
@@ -34,7 +34,7 @@ export function addBenchCommand(program: Command): void {
   program
     .command("bench")
     .description("put load on a server and measure it")
-    .option("--duration <time>", "how long items are produced", milliseconds, 10_000)
+    .addOption(durationOption("--duration <time>", "how long items are produced", "10s"))
     .option("--producers <n>", "callers that produce", whole(1, 10_000), 16)
     .option("--consumers <n>", "callers that lease and complete", whole(1, 10_000), 16)
     .option("-b, --batch-size <n>", "items of one call", whole(1, 1_000), 1)

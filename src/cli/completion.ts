@@ -168,7 +168,7 @@ _querator() {
   local name about
   local -a names
   while IFS=$'\\t' read -r name about; do
-    names+=("\${name//:/\\\\:}\${about:+:\$about}")
+    names+=("\${name//:/\\\\:}\${about:+:$about}")
   done < <("\${words[1]}" __complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)
   if (( \${#names} )); then
     _describe -V querator names

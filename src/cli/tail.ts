@@ -3,7 +3,7 @@
 // was, for ids count up by one.
 
 import type { Command } from "commander";
-import { milliseconds, partitionOption, whole } from "./arguments.ts";
+import { durationOption, partitionOption, whole } from "./arguments.ts";
 import { idOf, nextId, numberOf } from "./ids.ts";
 import { jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
@@ -29,7 +29,7 @@ export function addTailCommand(program: Command): void {
     .command("tail <queue>")
     .description("show the newest items and follow what arrives, without leasing it")
     .option("-n, --lines <n>", "items to begin with, of each partition", whole(0), 10)
-    .option("--interval <time>", "how often to look", milliseconds, 1_000)
+    .addOption(durationOption("--interval <time>", "how often to look", "1s"))
     .option("--no-follow", "end after the first look")
     .addOption(partitionOption())
     .addHelpText(

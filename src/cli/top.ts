@@ -4,7 +4,7 @@
 import { QueratorError, QueueNotFoundError, type QueueStats } from "@querator/client";
 import type { Command } from "commander";
 import { SECOND } from "../clock.ts";
-import { milliseconds, whole } from "./arguments.ts";
+import { durationOption, whole } from "./arguments.ts";
 import { usage } from "./failure.ts";
 import { type Column, jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
@@ -52,7 +52,7 @@ export function addTopCommand(program: Command): void {
   program
     .command("top [queues...]")
     .description("watch queues, all unless some are named: depth, leases, change, ages")
-    .option("--interval <time>", "how often to look", milliseconds, 2_000)
+    .addOption(durationOption("--interval <time>", "how often to look", "2s"))
     .option("-n, --count <n>", "end after so many looks", whole(1))
     .option("--once", "look once")
     .addHelpText(

@@ -1,0 +1,212 @@
+// Looking into storage, and moving queues from one server to another.
+
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setup as setupServer, temporaryDirectory } from "../support/server.ts";
+import { Cli, finish, ndjson, setup } from "./setup.ts";
+
+/** What an export and an import must keep of an item: everything that the API can carry. */
+// biome-ignore lint/suspicious/noExplicitAny: items as they are listed
+function kept({ id, created_at, ...rest }: any): object {
+  return rest;
+}
+
+test("items export and import carry every field from one storage to another", async (t) => {
+  const from = await setup(t, { dataDir: temporaryDirectory(t) });
+  const to = new Cli(t, await setupServer(t));
+  for (const { server } of [from, to]) {
+    await server.createQueue("q", { requested_partitions: 2, max_attempts: 9 });
+  }
+  const items = [
+    {
+      payload: "AP8K",
+      encoding: "raw \u0000",
+      kind: "ü",
+      reference: "a\nb",
+      attempts: 3,
+      max_attempts: 4,
+    },
+    {
+      source_id: "from-elsewhere",
+      is_leased: true,
+      attempts: 2,
+      lease_deadline: "2099-01-02T03:04:05.678901Z",
+      expire_deadline: "2100-01-02T03:04:05.000001Z",
+    },
+    {},
+  ];
+  await from.server.ok("storage/items.import", { queue_name: "q", items });
+  await from.server.ok("storage/items.import", {
+    queue_name: "q",
+    partition: 1,
+    items: items.slice(1),
+  });
+  await from.server.produce("q", "x", "y");
+  await from.server.lease("q");
+
+  const exported = await from.run(["items", "export", "q"]);
+  assert.equal(exported.stderr, "Successfully exported 7 items of queue 'q'\n");
+  const imported = await to.run(["items", "import", "q"], { input: exported.stdout });
+  assert.equal(imported.stderr, "Successfully imported 7 items into queue 'q'\n");
+  for (const partition of [0, 1]) {
+    const before = await from.server.list("q", "items", partition);
+    const after = await to.server.list("q", "items", partition);
+    assert.ok(before.length > 0);
+    assert.deepEqual(after.map(kept), before.map(kept), `partition ${partition}`);
+  }
+});
+
+test("a large queue goes page by page through a pipe, in its order", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("copy");
+  const big = "x".repeat(1_500_000);
+  for (let i = 0; i < 6; i++) await cli.server.produce("jobs", big, `${i}`, big);
+  await cli.server.produce("jobs", ...Array.from({ length: 1_000 }, (_, i) => `item ${i}`));
+  const source = cli.start(["items", "export", "jobs"]);
+  const sink = cli.start(["items", "import", "copy"]);
+  source.stdout!.pipe(sink.stdin!);
+  const results = await Promise.all([finish(source), finish(sink)]);
+  assert.deepEqual(
+    results.map(({ code }) => code),
+    [0, 0],
+  );
+  const lines = [];
+  for (const queue of ["jobs", "copy"]) {
+    const text = await cli.ok(["items", "export", queue]);
+    lines.push(ndjson(text).map(({ payload }) => payload));
+  }
+  assert.equal(lines[0]!.length, 1_018);
+  assert.deepEqual(lines[1], lines[0]);
+});
+
+test("an import with --source-ids can be run again, and adds nothing twice", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("copy");
+  await cli.server.produce("jobs", "a", "b", "c");
+  const file = join(temporaryDirectory(t), "jobs.ndjson");
+  const lines = (await cli.ok(["items", "export", "jobs"])).split("\n");
+  writeFileSync(file, lines.slice(0, 2).join("\n"));
+  await cli.ok(["items", "import", "copy", "--source-ids", "--file", file]);
+  writeFileSync(file, lines.join("\n"));
+  const { stderr } = await cli.run(["items", "import", "copy", "--source-ids", "--file", file]);
+  assert.equal(
+    stderr,
+    "Successfully imported 1 item into queue 'copy'\n" +
+      "Passed over 2 items whose source_id was there already\n",
+  );
+  assert.equal((await cli.server.stats("copy")).total, 3);
+});
+
+test("leased items stay leased unless they are released; partitions that are missing are told", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("two", { requested_partitions: 2 });
+  await cli.server.produce("two", "a");
+  await cli.server.produce("two", "b");
+  await cli.server.lease("two");
+  const input = await cli.ok(["items", "export", "two"]);
+  const { stderr } = await cli.run(["items", "import", "jobs"], { input });
+  assert.match(
+    stderr,
+    /Warning: the queue has 1 partition, so 1 item went to another than the one/,
+  );
+  assert.equal((await cli.server.stats("jobs")).total_leased, 1);
+  await cli.server.createQueue("released", { requested_partitions: 2 });
+  await cli.ok(["items", "import", "released", "--release", "-p", "1"], { input });
+  const released = await cli.server.list("released", "items", 1);
+  assert.deepEqual(
+    released.map(({ is_leased }) => is_leased),
+    [undefined, undefined],
+  );
+});
+
+test("export tells of scheduled items, which their own list can carry on as due at once", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("copy");
+  await cli.ok(["produce", "jobs", "-p", "later", "--after", "1h"]);
+  const { code, stdout, stderr } = await cli.run(["items", "export", "jobs"]);
+  assert.deepEqual([code, stdout], [0, ""]);
+  assert.match(stderr, /Warning: 1 scheduled item of the queue are not among them/);
+  const scheduled = await cli.ok(["scheduled", "list", "jobs", "-o", "ndjson"]);
+  await cli.ok(["items", "import", "copy"], { input: scheduled });
+  assert.equal((await cli.server.stats("copy")).total, 1);
+  const table = await cli.ok(["scheduled", "list", "jobs"]);
+  assert.match(table, /^PARTITION +ID +ATTEMPTS +CREATED +KIND +REFERENCE +PAYLOAD\n.* later\n$/);
+});
+
+test("import refuses what it cannot carry, says where, and how far it came", async (t) => {
+  const cli = await setup(t);
+  const rows: [string, RegExp][] = [
+    ['{"payload":"YQ=="}\n{"payloda":"YQ=="}', /Error: line 2: 'payloda' cannot be imported/],
+    ['{"enqueue_at":"2100-01-01T00:00:00Z"}', /Error: line 1: 'enqueue_at' cannot be imported/],
+    ['{"attempts":"1"}', /Error: line 1: 'attempts' must be a number/],
+    ['{"partition":-1}', /Error: line 1: 'partition' must be a whole number/],
+    ["\n\nnonsense", /Error: line 3: this is not the JSON of an item/],
+  ];
+  for (const [input, pattern] of rows) {
+    const { code, stderr } = await cli.run(["items", "import", "jobs"], { input });
+    assert.equal(code, 1, input);
+    assert.match(stderr, /^0 items had been imported before this failed\n/);
+    assert.match(stderr, pattern);
+  }
+  const good = '{"payload":"YQ=="}\n'.repeat(1_000);
+  const { stderr } = await cli.run(["items", "import", "jobs"], { input: `${good}nonsense` });
+  assert.match(stderr, /^1,000 items had been imported before this failed\nError: line 1001: /);
+  assert.equal((await cli.server.stats("jobs")).total, 1_000);
+  const file = await cli.run(["items", "import", "jobs", "--file", "/no/such/file"]);
+  assert.equal(file.code, 2);
+  assert.match(file.stderr, /Error: cannot read '\/no\/such\/file': ENOENT/);
+});
+
+test("an import that waits for stdin ends with 130 on SIGINT", async (t) => {
+  const cli = await setup(t);
+  const child = cli.start(["items", "import", "jobs"]);
+  const result = finish(child);
+  // A thousand lines are one request: once they are there, it waits for more.
+  child.stdin!.write('{"payload":"YQ=="}\n'.repeat(1_000));
+  await cli.server.until(async () => (await cli.server.stats("jobs")).total === 1_000);
+  child.kill("SIGINT");
+  const { code, stderr } = await result;
+  assert.equal(code, 130);
+  assert.match(stderr, /^1,000 items had been imported before this failed\n$/);
+});
+
+test("items list shows what lies there, from a pivot on, and deletes by its own NDJSON", async (t) => {
+  const cli = await setup(t);
+  await cli.server.produce("jobs", "one", "\x1b[31mred\u202e", "three");
+  await cli.server.lease("jobs");
+  const table = await cli.run(["items", "list", "jobs"]);
+  assert.match(
+    table.stdout,
+    /^PARTITION +ID +LEASED UNTIL +ATTEMPTS +CREATED +KIND +REFERENCE +PAYLOAD\n/,
+  );
+  assert.match(table.stdout, / \\u001b\[31mred\\u202e\n/);
+  assert.ok(!table.stdout.includes("\x1b"));
+  assert.equal(table.stderr, "Found 3 item(s)\n");
+  const { items, count } = await cli.json("items", "list", "jobs");
+  assert.equal(count, 3);
+  assert.deepEqual([items[0].is_leased, items[1].is_leased], [true, undefined]);
+  const rest = await cli.ok(["items", "list", "jobs", "--pivot", items[1].id, "-o", "ndjson"]);
+  assert.equal(ndjson(rest).length, 2);
+  const limited = await cli.run(["items", "list", "jobs", "--limit", "1"]);
+  assert.match(limited.stderr, /Found 1 item\(s\); there may be more, see --limit/);
+  const { stderr } = await cli.run(["items", "delete", "jobs", "--file", "-", "-y"], {
+    input: rest,
+  });
+  assert.equal(stderr, "Successfully deleted 2 items of queue 'jobs'\n");
+  assert.equal((await cli.server.stats("jobs")).total, 1);
+  const odd = await cli.run(["items", "list", "jobs", "--partition", "7"]);
+  assert.equal(odd.code, 1);
+  assert.match(odd.stderr, /^Error: partition is invalid; '7' is not a valid partition\n$/);
+});
+
+test("whoever stops reading ends an export in peace", async (t) => {
+  const cli = await setup(t);
+  const lines = Array.from({ length: 1_000 }, () => "x".repeat(1_000));
+  for (let i = 0; i < 4; i++) await cli.server.produce("jobs", ...lines);
+  const child = cli.start(["items", "export", "jobs"]);
+  child.stdout!.once("data", () => child.stdout!.destroy());
+  const { code, stderr } = await finish(child);
+  assert.deepEqual([code, stderr], [0, ""]);
+});

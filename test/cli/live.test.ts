@@ -1,0 +1,124 @@
+// What watches a server and puts load on it: tail, top, bench.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { finish, ndjson, said, setup } from "./setup.ts";
+
+function texts(output: string): string[] {
+  return ndjson(output).map(({ payload }) => Buffer.from(payload, "base64").toString());
+}
+
+test("tail shows the newest items of a queue, whatever has gone from it", async (t) => {
+  const cli = await setup(t);
+  assert.equal(await cli.ok(["tail", "jobs", "--no-follow"]), "");
+  await cli.server.produce("jobs", ...Array.from({ length: 700 }, (_, i) => `item ${i}`));
+  const leased = (await cli.server.lease("jobs", 690)).items as { id: string }[];
+  const ids = leased.map(({ id }) => id).slice(100);
+  await cli.server.complete("jobs", ids);
+  for (const [lines, expected] of [
+    [0, []],
+    [1, ["item 699"]],
+    [10, Array.from({ length: 10 }, (_, i) => `item ${i + 690}`)],
+    [12, Array.from({ length: 10 }, (_, i) => `item ${i + 690}`)],
+  ] as const) {
+    const args = ["tail", "jobs", "--no-follow", "-n", String(lines), "-o", "ndjson"];
+    assert.deepEqual(texts(await cli.ok(args)), expected, `${lines} lines`);
+  }
+  const table = await cli.ok(["tail", "jobs", "--no-follow", "-n", "1"]);
+  assert.match(table, /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}p0 {2}\w{27} {2}item 699\n$/);
+  assert.equal((await cli.server.stats("jobs")).total, 110, "nothing was taken");
+});
+
+test("tail follows what arrives, tells what it missed, and ends with 130 on SIGINT", async (t) => {
+  const cli = await setup(t);
+  await cli.server.produce("jobs", "old");
+  const args = ["tail", "jobs", "-n", "1", "--interval", "10ms", "-o", "ndjson"];
+  const child = cli.start(args);
+  const ended = finish(child);
+  assert.deepEqual(texts(await said(child.stdout!, /\n/)), ["old"]);
+  // What comes and goes in one commit no look can see; what is scheduled takes an id as well.
+  await cli.ok(["produce", "jobs", "-p", "later", "--after", "1h"]);
+  await cli.server.produce("jobs", "new");
+  assert.deepEqual(texts(await said(child.stdout!, /\n/)), ["new"]);
+  const told = await said(child.stderr!, /\n/);
+  assert.equal(told, "1 id in between: taken before this look, or scheduled\n");
+  child.kill("SIGINT");
+  assert.equal((await ended).code, 130);
+});
+
+test("top looks once, or so often, at all queues or those that are named", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("busy", { requested_partitions: 2 });
+  await cli.server.produce("busy", "a", "b", "c");
+  await cli.server.lease("busy");
+  const table = await cli.ok(["top", "--once"]);
+  assert.match(
+    table,
+    /^QUEUE +WAITING +LEASED +SCHEDULED +CHANGE\/S +AGE +LEASED FOR +CONSUMERS +IN FLIGHT +FAILING\n/,
+  );
+  assert.match(table, /\nbusy +2 +1 +0 +- .*\njobs +0 +0 +0 +- .*\n$/);
+  const { queues, count, endpoint } = await cli.json("top", "--once", "jobs");
+  assert.deepEqual([count, endpoint], [1, `${cli.endpoint}/`]);
+  assert.deepEqual([queues[0].queue_name, queues[0].waiting], ["jobs", 0]);
+  const looks = ndjson(
+    await cli.ok(["top", "-n", "2", "--interval", "1ms", "-o", "ndjson", "busy"]),
+  );
+  assert.deepEqual(
+    looks.map((row) => [row.waiting, row.leased, row.change_per_second]),
+    [
+      [2, 1, undefined],
+      [2, 1, 0],
+    ],
+  );
+});
+
+test("top goes on when the server is away for a while", async (t) => {
+  const cli = await setup(t);
+  const child = cli.start(["top", "--interval", "1ms", "-o", "ndjson"]);
+  const ended = finish(child);
+  await said(child.stdout!, /\n/);
+  await cli.server.server.stop();
+  await said(child.stderr!, /Error: /);
+  child.kill("SIGINT");
+  assert.equal((await ended).code, 130);
+});
+
+test("bench loses nothing, takes its queue away, and tells latencies", async (t) => {
+  const cli = await setup(t);
+  const flags = ["--duration", "200ms", "--producers", "3", "--consumers", "2", "-b", "5"];
+  const result = await cli.json("bench", ...flags, "--unfinished", "50", "--partitions", "2");
+  assert.ok(result.items > 0);
+  assert.equal(result.items % 5, 0);
+  assert.deepEqual([result.lost, result.twice], [0, 0]);
+  const { produce, end_to_end } = result.latencies_ms;
+  assert.equal(produce.calls, result.items / 5);
+  assert.equal(end_to_end.calls, result.items);
+  assert.ok(end_to_end.p50 <= end_to_end.p99 && end_to_end.p99 <= end_to_end.max);
+  const counted = end_to_end.buckets.reduce(
+    (sum: number, { calls }: { calls: number }) => sum + calls,
+    0,
+  );
+  assert.equal(counted, result.items);
+  const table = await cli.ok(["bench", "--duration", "100ms"]);
+  assert.match(
+    table,
+    /^[\d,]+ items in [\d.]+s, [\d,]+ a second\n\nLATENCY +CALLS +MEAN +P50 +P90 /,
+  );
+  assert.match(table, /\nEND TO END\n +< /);
+  assert.equal((await cli.json("list")).count, 1);
+});
+
+test("bench touches no queue that is there, and takes its own away when it is interrupted", async (t) => {
+  const cli = await setup(t);
+  const { code, stderr } = await cli.run(["bench", "--queue", "jobs"]);
+  assert.equal(code, 1);
+  assert.match(stderr, /^Error: invalid queue; 'jobs' already exists/);
+  const child = cli.start(["bench", "--queue", "mine", "--duration", "1h"]);
+  const ended = finish(child);
+  await cli.server.until(
+    async () => (await cli.server.call("queues.info", { queue_name: "mine" })).status === 200,
+  );
+  child.kill("SIGINT");
+  assert.equal((await ended).code, 130);
+  assert.equal((await cli.json("list")).count, 1);
+});

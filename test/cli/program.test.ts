@@ -1,0 +1,254 @@
+// What all commands have in common: how they are told what to do, how they fail, and what they do on a
+// terminal, which here is one that `script` pretends.
+
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { type TestContext, test } from "node:test";
+import { COMMAND, finish, type Result, said, setup } from "./setup.ts";
+
+const needsTerminal =
+  spawnSync("script", ["--version"]).status === 0 ? {} : { skip: "needs script" };
+
+/** Runs a command on a terminal; `type` is what is typed once a question is asked. */
+async function onTerminal(
+  t: TestContext,
+  args: readonly string[],
+  {
+    type = "",
+    env = {},
+  }: { readonly type?: string; readonly env?: Readonly<Record<string, string>> } = {},
+): Promise<Result> {
+  const line = [process.execPath, COMMAND, ...args].map((arg) => `'${arg}'`).join(" ");
+  const child = spawn("script", ["-qec", line, "/dev/null"], {
+    env: { PATH: process.env.PATH, TERM: "xterm", ...env },
+  });
+  t.after(() => child.kill("SIGKILL"));
+  const ended = finish(child);
+  if (type !== "") {
+    await said(child.stdout, /\[y\/N\]/);
+    child.stdin.write(type);
+  }
+  return ended;
+}
+
+test("the options of all commands stand before or after the command, and win over the environment", async (t) => {
+  const cli = await setup(t);
+  const { host } = new URL(cli.endpoint);
+  const env = { QUERATOR_ENDPOINT: "http://127.0.0.1:1" };
+  for (const args of [
+    ["--endpoint", host, "info", "jobs"],
+    ["info", "jobs", `--endpoint=${cli.endpoint}`],
+    ["info", "--endpoint", `${cli.endpoint}/`, "jobs"],
+  ]) {
+    assert.match(await cli.ok(args, { env }), /^name +jobs\n/);
+  }
+});
+
+test("a key is sent, and what is said about it names the option", async (t) => {
+  const cli = await setup(t);
+  const seen: (string | undefined)[] = [];
+  const server = createServer((request, response) => {
+    seen.push(request.headers.authorization);
+    response.writeHead(401).end('{"code":401,"message":"api key has expired"}');
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const env = { QUERATOR_ENDPOINT: endpoint, QUERATOR_KEY: "secret-1" };
+  const { code, stderr } = await cli.run(["list"], { env });
+  await cli.run(["list", "--key", "secret-2"], { env });
+  assert.deepEqual(seen, ["Bearer secret-1", "Bearer secret-2"]);
+  assert.deepEqual(
+    [code, stderr],
+    [1, "Error: api key has expired\nGive a key with QUERATOR_KEY or --key\n"],
+  );
+});
+
+test("a server that is not there ends with 4, and says where and what to do", async (t) => {
+  const cli = await setup(t);
+  const { code, stdout, stderr } = await cli.run(["list", "--endpoint", "http://127.0.0.1:1"]);
+  assert.deepEqual([code, stdout], [4, ""]);
+  assert.match(stderr, /^Error: Cannot reach http:\/\/127\.0\.0\.1:1: /);
+  assert.match(stderr, /\nStart a server with 'querator server', or name one with --endpoint or /);
+});
+
+test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
+  const cli = await setup(t);
+  const rows: [string[], RegExp][] = [
+    [["frobnicate"], /unknown command 'frobnicate'/],
+    [["items"], /^Usage: querator items /],
+    [["info"], /missing required argument 'queue'/],
+    [
+      ["list", "--output", "xml"],
+      /argument 'xml' is invalid. Allowed choices are table, json, ndjson/,
+    ],
+    [["list", "--limit", "0"], /Use a whole number, 1 or more/],
+    [["lease", "jobs", "-b", "1001"], /Use a whole number, 1 to 1000/],
+    [
+      ["create", "a", "--lease-timeout", "1"],
+      /Use a duration above 0, such as 500ms, 30s or 1h30m/,
+    ],
+    [
+      ["produce", "jobs", "-p", "x", "--enqueue-at", "soon"],
+      /Use a time such as 2030-01-31T12:00:00Z/,
+    ],
+    [
+      ["produce", "jobs", "--lines", "--ndjson"],
+      /give only one of --payload, --lines and --ndjson/,
+    ],
+    [
+      ["produce", "jobs", "-p", "", "--after", "1h", "--enqueue-at", "2030-01-31T12:00:00Z"],
+      /give either --enqueue-at or --after/,
+    ],
+    [["list", "--endpoint", "ftp://x"], /endpoint 'ftp:\/\/x' is invalid; use a URL such as/],
+    [["version", "--endpoint", "x"], /'querator version' knows no option --endpoint/],
+    [["server", "-o", "json"], /'querator server' knows no option --output/],
+    [["completion", "tcsh"], /value 'tcsh' is invalid for argument 'shell'/],
+  ];
+  for (const [args, pattern] of rows) {
+    const { code, stderr, stdout } = await cli.run(args);
+    assert.match(stderr, pattern, args.join(" "));
+    assert.deepEqual([code, stdout], [2, ""], args.join(" "));
+  }
+  assert.equal((await cli.json("stats", "jobs")).total, 0);
+});
+
+test("what the server refuses is told in its words, without control characters", async (t) => {
+  const cli = await setup(t);
+  const { code, stderr } = await cli.run(["create", "a~\x1b[31m"]);
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /^Error: queue name is invalid; 'a~\\u001b\[31m' cannot contain '~' character\n$/,
+  );
+});
+
+test("completion answers commands, options, values, and queues of the server", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("a:b");
+  const rows: [string[], string[]][] = [
+    [["pro"], ["produce"]],
+    [
+      ["items", ""],
+      ["list", "export", "import", "delete", "help"],
+    ],
+    [
+      ["stats", ""],
+      ["a:b", "jobs"],
+    ],
+    [["stats", "jobs", ""], []],
+    [["--output", "json", "stats", "j"], ["jobs"]],
+    [["top", "jobs", "a"], ["a:b"]],
+    [
+      ["list", "--output", ""],
+      ["table", "json", "ndjson"],
+    ],
+    [["list", "--output=n"], ["--output=ndjson"]],
+    [["lease", "jobs", "--batch"], ["--batch-size"]],
+    [["lease", "--end"], ["--endpoint"]],
+    [["server", "--log-level", "w"], ["warn"]],
+    [
+      ["completion", ""],
+      ["bash", "zsh", "fish"],
+    ],
+    [["info", "--endpoint", "http://127.0.0.1:1", ""], []],
+  ];
+  for (const [words, expected] of rows) {
+    const stdout = await cli.ok(["__complete", "--", ...words]);
+    const found = stdout.split("\n").map((line) => line.split("\t")[0]!);
+    assert.deepEqual(found.slice(0, -1), expected, words.join(" "));
+  }
+  const help = await cli.ok(["--help"]);
+  assert.ok(!help.includes("__complete"));
+});
+
+test("bash completes with the script, also what holds a colon", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("a:b");
+  const script = await cli.ok(["completion", "bash"]);
+  const program = `
+    querator() { '${process.execPath}' '${COMMAND}' "$@"; }
+    ${script}
+    for typed in "querator prod" "querator stats a:" "querator list -o " "querator items ex"; do
+      COMP_LINE=$typed COMP_POINT=\${#typed}
+      _querator
+      echo "\${COMPREPLY[*]}"
+    done
+    complete -p querator`;
+  const child = spawn("bash", ["--norc", "-c", program], {
+    env: { PATH: process.env.PATH, QUERATOR_ENDPOINT: cli.endpoint },
+  });
+  const { stdout, stderr } = await finish(child);
+  assert.equal(stderr, "");
+  assert.equal(
+    stdout,
+    "produce\nb\ntable json ndjson\nexport\ncomplete -o default -F _querator querator\n",
+  );
+});
+
+for (const shell of ["zsh", "fish"]) {
+  const isThere = spawnSync(shell, ["--version"]).status === 0;
+  test(`${shell} reads its script`, isThere ? {} : { skip: `needs ${shell}` }, async (t) => {
+    const cli = await setup(t);
+    const script = await cli.ok(["completion", shell]);
+    const { status, stderr } = spawnSync(shell, ["-n"], { input: script, encoding: "utf8" });
+    assert.deepEqual([status, stderr], [0, ""]);
+  });
+}
+
+test(
+  "on a terminal what destroys goes on after a yes, and after nothing else",
+  needsTerminal,
+  async (t) => {
+    const cli = await setup(t);
+    await cli.server.produce("jobs", "one", "two");
+    const args = ["delete", "jobs", "--endpoint", cli.endpoint];
+    for (const type of ["n\n", "\n", "\x04"]) {
+      const { code, stdout } = await onTerminal(t, args, { type });
+      assert.equal(code, 1);
+      assert.match(stdout, /Delete queue 'jobs' with 2 items\? \[y\/N\].*Error: nothing was done/s);
+    }
+    const stopped = await onTerminal(t, args, { type: "\x03" });
+    assert.equal(stopped.code, 130);
+    assert.equal((await cli.json("stats", "jobs")).total, 2);
+    const { code, stdout } = await onTerminal(t, args, { type: "yes\n" });
+    assert.equal(code, 0);
+    assert.match(stdout, /Successfully deleted queue 'jobs'/);
+  },
+);
+
+test("on a terminal there are colours, unless NO_COLOR is set", needsTerminal, async (t) => {
+  const cli = await setup(t);
+  const args = ["list", "--endpoint", cli.endpoint];
+  assert.ok((await onTerminal(t, args)).stdout.startsWith("\x1b[1mNAME"));
+  const plain = await onTerminal(t, args, { env: { NO_COLOR: "1" } });
+  assert.ok(plain.stdout.startsWith("NAME"));
+  assert.ok(!plain.stdout.includes("\x1b"));
+});
+
+test("on a terminal top draws in place, and gives the screen back", needsTerminal, async (t) => {
+  const cli = await setup(t);
+  const args = ["top", "-n", "2", "--interval", "1ms", "--endpoint", cli.endpoint];
+  const { code, stdout } = await onTerminal(t, args);
+  assert.equal(code, 0);
+  assert.ok(stdout.startsWith("\x1b[?1049h\x1b[?25l\x1b[H"));
+  assert.equal(stdout.split("\x1b[H").length, 3, "two looks are drawn");
+  assert.match(stdout, /1 queue, 0 waiting, 0 leased, 0 scheduled/);
+  assert.ok(stdout.endsWith("\x1b[?25h\x1b[?1049l"));
+});
+
+test(
+  "on a terminal a bench tells how far it is, and takes the line away",
+  needsTerminal,
+  async (t) => {
+    const cli = await setup(t);
+    const args = ["bench", "--duration", "300ms", "--endpoint", cli.endpoint];
+    const { stdout } = await onTerminal(t, args);
+    const [, ...drawn] = stdout.split("\r\x1b[K");
+    assert.match(drawn[0]!, /^[█░]{24} \d+% {2}[\d,]+ items/);
+    assert.ok(drawn.at(-1)!.startsWith("\x1b[1m"), "the result stands where the bar was");
+  },
+);

@@ -1,0 +1,172 @@
+// Working with items on the command line: produce, lease, complete, retry.
+
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "node:test";
+import { payloads, temporaryDirectory } from "../support/server.ts";
+import { finish, ndjson, setup } from "./setup.ts";
+
+test("produce takes its payload from an option or from stdin, with all that travels along", async (t) => {
+  const cli = await setup(t);
+  const texts = ["--encoding", "text", "--kind", "greet", "--reference", "r-1"];
+  const { stdout, stderr } = await cli.run(["produce", "jobs", "-p", "hellö", ...texts]);
+  assert.deepEqual([stdout, stderr], ["", "Successfully produced item with payload of 6 bytes\n"]);
+  const bytes = Uint8Array.of(0, 255, 10, 128);
+  await cli.ok(["produce", "jobs"], { input: bytes });
+  const [text, raw] = (await cli.server.lease("jobs", 2)).items;
+  assert.deepEqual([text.encoding, text.kind, text.reference], ["text", "greet", "r-1"]);
+  assert.equal(Buffer.from(text.bytes, "base64").toString(), "hellö");
+  assert.deepEqual([...Buffer.from(raw.bytes, "base64")], [...bytes]);
+});
+
+test("produce makes an item of every line, or of every line of JSON", async (t) => {
+  const cli = await setup(t);
+  const lines = Array.from({ length: 2_500 }, (_, i) => `line ${i}`);
+  const { stderr } = await cli.run(["produce", "jobs", "--lines", "--kind", "k"], {
+    input: lines.join("\n"),
+  });
+  assert.equal(stderr, "Successfully produced 2,500 items\n");
+  const listed = await cli.server.list("jobs");
+  assert.equal(listed.length, 1_000);
+  assert.ok(listed.every(({ kind }) => kind === "k"));
+  assert.equal((await cli.server.stats("jobs")).total, 2_500);
+
+  await cli.server.createQueue("b");
+  const items = [
+    { utf8: "one", kind: "x", reference: "r" },
+    { bytes: "AP8=", encoding: "raw" },
+    { utf8: "later", enqueue_at: "2100-01-01T00:00:00Z" },
+  ];
+  const input = items.map((item) => `${JSON.stringify(item)}\n`).join("");
+  await cli.ok(["produce", "b", "--ndjson", "--kind", "default"], { input });
+  const [one, two] = await cli.server.list("b");
+  assert.deepEqual([one.payload, one.kind, one.reference], ["b25l", "x", "r"]);
+  assert.deepEqual([two.payload, two.kind, two.encoding], ["AP8=", "default", "raw"]);
+  assert.deepEqual(payloads({ items: await cli.server.list("b", "scheduled") }), ["later"]);
+});
+
+test("produce refuses lines that cannot be meant, and says which", async (t) => {
+  const cli = await setup(t);
+  const rows: [string, RegExp][] = [
+    ['{"utf8":"a"}\n{"utf":"b"}', /Error: line 2: 'utf' is unknown; use utf8, bytes, /],
+    ["nonsense", /Error: line 1: this is not the JSON of an item/],
+    ["[]", /Error: line 1: this is not the JSON of an item/],
+    ['{"utf8":1}', /Error: line 1: 'utf8' must be a text/],
+    ['{"bytes":"§"}', /Error: line 1: 'bytes' must be base64/],
+    ['{"bytes":"","utf8":""}', /Error: line 1: give either 'utf8' or 'bytes'/],
+    ['{"enqueue_at":"soon"}', /Error: line 1: 'enqueue_at' must be a time such as/],
+  ];
+  for (const [input, pattern] of rows) {
+    const { code, stderr } = await cli.run(["produce", "jobs", "--ndjson"], { input });
+    assert.equal(code, 1, input);
+    assert.match(stderr, /^0 items had been produced before this failed\n/);
+    assert.match(stderr, pattern);
+  }
+  assert.equal((await cli.json("stats", "jobs")).total, 0);
+});
+
+test("what is leased is completed by its ids, its file, or its NDJSON", async (t) => {
+  const cli = await setup(t);
+  await cli.server.produce("jobs", "a", "b", "c", "d");
+  const reply = await cli.json("lease", "jobs", "--client-id", "me");
+  assert.deepEqual([reply.queue_name, reply.partition, reply.items.length], ["jobs", 0, 1]);
+  const [{ id, attempts, bytes }] = reply.items;
+  assert.deepEqual([attempts, bytes], [1, "YQ=="]);
+  const byId = await cli.run(["complete", "jobs", id, "--partition", "0"]);
+  assert.equal(byId.stderr, "Successfully completed 1 item(s) in queue 'jobs' partition 0\n");
+
+  const table = await cli.run(["lease", "jobs", "-b", "2"]);
+  assert.match(
+    table.stdout,
+    /^ID +ATTEMPTS +LEASED UNTIL +KIND +REFERENCE +PAYLOAD\n\w{27} +1 .* b\n/,
+  );
+  assert.equal(table.stderr, "Successfully leased 2 item(s) from queue 'jobs' partition 0\n");
+  const ids = (await cli.server.list("jobs")).filter((item) => item.is_leased);
+  const file = join(temporaryDirectory(t), "ids");
+  writeFileSync(file, `${ids.map((item) => item.id).join("\n")}\n`);
+  await cli.ok(["complete", "jobs", "--file", file]);
+
+  const lines = await cli.ok(["lease", "jobs", "-o", "ndjson"]);
+  assert.equal(ndjson(lines)[0].queue_name, "jobs");
+  await cli.ok(["complete", "jobs", "--file", "-"], { input: lines });
+  assert.equal((await cli.json("stats", "jobs")).total, 0);
+
+  const again = await cli.run(["complete", "jobs", id]);
+  assert.equal(again.code, 3);
+  assert.match(
+    again.stderr,
+    /^Error: invalid storage id; '\w{27}' does not exist\nIts lease may have/,
+  );
+  const none = await cli.run(["complete", "jobs"]);
+  assert.equal(none.code, 2);
+  const odd = await cli.run(["complete", "jobs", "--file", "-"], { input: "{}" });
+  assert.equal(odd.code, 2);
+  assert.match(
+    odd.stderr,
+    /^Error: line 1: this is neither an id nor the JSON of an item with one/,
+  );
+});
+
+test("items of several partitions are completed each in its own", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("two", { requested_partitions: 2 });
+  await cli.server.produce("two", "a");
+  await cli.server.produce("two", "b");
+  const input =
+    (await cli.ok(["lease", "two", "-o", "ndjson"])) +
+    (await cli.ok(["lease", "two", "-o", "ndjson"]));
+  assert.deepEqual(
+    ndjson(input)
+      .map(({ partition }) => partition)
+      .sort(),
+    [0, 1],
+  );
+  await cli.ok(["complete", "two", "--file", "-"], { input });
+  assert.equal((await cli.json("stats", "two")).total, 0);
+});
+
+test("retry gives items back at once, at a time, or ends them as dead", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("dead");
+  await cli.ok(["update", "jobs", "--dead-queue", "dead"]);
+  await cli.server.produce("jobs", "now", "later", "dead");
+  const { items } = await cli.server.lease("jobs", 3);
+  const [now, later, dead] = items.map((item: { id: string }) => item.id);
+  await cli.ok(["retry", "jobs", now]);
+  await cli.ok(["retry", "jobs", later, "--after", "1h"]);
+  const { stderr } = await cli.run(["retry", "jobs", dead, "--dead"]);
+  assert.match(stderr, /^Successfully ended as dead 1 item\(s\)/);
+  const waiting = await cli.server.list("jobs");
+  assert.deepEqual(payloads({ items: waiting }), ["now"]);
+  assert.equal(waiting[0].attempts, 1);
+  assert.deepEqual(payloads({ items: await cli.server.list("jobs", "scheduled") }), ["later"]);
+  assert.deepEqual(payloads({ items: await cli.server.list("dead") }), ["dead"]);
+  const both = await cli.run(["retry", "jobs", now, "--dead", "--after", "1h"]);
+  assert.equal(both.code, 2);
+});
+
+test("a lease that finds nothing ends with 5; for programs the answer is there all the same", async (t) => {
+  const cli = await setup(t);
+  const { code, stdout, stderr } = await cli.run([
+    "lease",
+    "jobs",
+    "--timeout",
+    "20ms",
+    "-o",
+    "json",
+  ]);
+  assert.equal(code, 5);
+  assert.deepEqual(JSON.parse(stdout), { queue_name: "jobs", partition: 0, items: [] });
+  assert.equal(stderr, "Error: no items are in queue 'jobs', waited 20ms\n");
+});
+
+test("a lease that waits ends with 130 on SIGINT, and the server forgets it", async (t) => {
+  const cli = await setup(t);
+  const child = cli.start(["lease", "jobs", "--timeout", "10m"]);
+  const result = finish(child);
+  await cli.server.until(async () => (await cli.server.stats("jobs")).lease_waiting === 1);
+  child.kill("SIGINT");
+  assert.deepEqual(await result, { code: 130, stdout: "", stderr: "" });
+  await cli.server.until(async () => !(await cli.server.stats("jobs")).lease_waiting);
+});
