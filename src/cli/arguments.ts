@@ -105,8 +105,8 @@ export interface NamedItem {
 }
 
 /**
- * The ids of the arguments, and those of a file: one a line, or JSON as `lease` and `items list` write it
- * with `--output ndjson`.
+ * The ids of the arguments, and those of a file: one a line, or JSON as `lease` and `items list`
+ * write it with `--output ndjson`.
  */
 export async function namedItems(
   ids: readonly string[],

@@ -1,6 +1,6 @@
-// A load test of a server: producers put numbered items into a queue of its own, consumers lease and
-// complete them, and every item is waited for, so that one that is lost or comes twice is told. It touches no
-// queue that was there before, and takes its own away at the end.
+// A load test of a server: producers put numbered items into a queue of its own, consumers lease
+// and complete them, and every item is waited for, so that one that is lost or comes twice is told.
+// It touches no queue that was there before, and takes its own away at the end.
 
 import { randomBytes } from "node:crypto";
 import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
@@ -45,9 +45,10 @@ export function addBenchCommand(program: Command): void {
     .addHelpText(
       "after",
       `
-The queue must not be there yet; it is deleted at the end. Calls that are made at the same time travel together, as in
-any program that uses the client. Latencies are those that callers see; end to end is from the call of produce
-to the end of complete. Ends with 1 if an item is lost or comes twice.`,
+The queue must not be there yet; it is deleted at the end. Calls that are made at the same time
+travel together, as in any program that uses the client. Latencies are those that callers see; end
+to end is from the call of produce to the end of complete. Ends with 1 if an item is lost or comes
+twice.`,
     )
     .action(withSession(bench));
 }
@@ -252,7 +253,8 @@ async function report({ out }: Session, run: Run, seconds: number): Promise<void
     ["complete", complete],
     ["end to end", endToEnd],
   ];
-  const head = `${count(run.completed)} items in ${seconds.toFixed(1)}s, ${count(perSecond)} a second`;
+  const rate = `${count(perSecond)} a second`;
+  const head = `${count(run.completed)} items in ${seconds.toFixed(1)}s, ${rate}`;
   const bars = bucketsOf(endToEnd);
   const most = Math.max(1, ...bars.map(({ calls }) => calls));
   await out.write(
@@ -264,7 +266,8 @@ async function report({ out }: Session, run: Run, seconds: number): Promise<void
       out.style("bold", "END TO END"),
       ...bars.map(({ below_ms, calls }) => {
         const bar = "█".repeat(Math.ceil((calls / most) * BAR_COLUMNS));
-        return `${`< ${ms(below_ms * 1_000)}`.padStart(10)}  ${count(calls).padStart(9)}  ${bar}`.trimEnd();
+        const below = `< ${ms(below_ms * 1_000)}`.padStart(10);
+        return `${below}  ${count(calls).padStart(9)}  ${bar}`.trimEnd();
       }),
     ].join("\n")}\n`,
   );
@@ -310,8 +313,8 @@ function bucketsOf(
   return buckets;
 }
 
-// The histogram tells what is below a percentile, at its own steps; what is asked here is the other way
-// round, and is found by halving.
+// The histogram tells what is below a percentile, at its own steps; what is asked here is the other
+// way round, and is found by halving.
 function countBelow(histogram: RecordableHistogram, micros: number): number {
   if (histogram.max < micros) return histogram.count;
   let least = 0;

@@ -1,6 +1,6 @@
 // Completion in bash, zsh and fish. The scripts know nothing: they hand what was typed to `querator
-// __complete`, which answers candidates from the tree of commands, and names of queues from the server, if
-// it answers soon. So a script that was installed once never grows old.
+// __complete`, which answers candidates from the tree of commands, and names of queues from the
+// server, if it answers soon. So a script that was installed once never grows old.
 
 import { Argument, type Command, type Option } from "commander";
 import { FORMATS } from "./output.ts";
@@ -28,8 +28,8 @@ export function addCompletionCommands(program: Command): void {
       "after",
       `
 Examples:
-  source <(querator completion bash)                                      in ~/.bashrc
-  source <(querator completion zsh)                                       in ~/.zshrc, after compinit
+  source <(querator completion bash)             in ~/.bashrc
+  source <(querator completion zsh)              in ~/.zshrc, after compinit
   querator completion fish > ~/.config/fish/completions/querator.fish`,
     )
     .action((shell: Shell) => {
@@ -147,7 +147,8 @@ async function queueNames(given: ReadonlyMap<string, string>): Promise<Candidate
 }
 
 const SCRIPTS: Readonly<Record<Shell, string>> = {
-  // Words are split here at blanks alone, for bash also splits them at : and =, which names may hold.
+  // Words are split here at blanks alone, for bash also splits them at : and =, which names may
+  // hold.
   bash: `# Completion of querator for bash.
 _querator() {
   local typed=\${COMP_LINE:0:COMP_POINT} words word prefix line

@@ -1,5 +1,5 @@
-// Writes all items of a queue as NDJSON, as the API has them: nothing is rounded, nothing is left out that
-// the API tells. What it does not tell is said on stderr.
+// Writes all items of a queue as NDJSON, as the API has them: nothing is rounded, nothing is left
+// out that the API tells. What it does not tell is said on stderr.
 
 import { usage } from "./failure.ts";
 import { jsonText } from "./output.ts";
@@ -31,14 +31,14 @@ export async function exportItems(
   out.message(`Successfully exported ${plural(written, "item")} of queue '${queue}'`);
   if (options.partition === undefined && (written !== before.total || written !== after.total)) {
     out.message(
-      `Warning: the queue held ${plural(before.total, "item")} at first and ${after.total} at last; ` +
-        "it was in use, so items may be missing or twice",
+      `Warning: the queue held ${plural(before.total, "item")} at first and ` +
+        `${after.total} at last; it was in use, so items may be missing or twice`,
     );
   }
   if (after.scheduled > 0) {
     out.message(
-      `Warning: ${plural(after.scheduled, "scheduled item")} of the queue are not among them, for the ` +
-        "server does not tell when they are due",
+      `Warning: ${plural(after.scheduled, "scheduled item")} of the queue are not among them, ` +
+        "for the server does not tell when they are due",
     );
   }
 }

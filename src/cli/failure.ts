@@ -1,5 +1,6 @@
-// How a command fails: which exit code it ends with and what it says. Every error that reaches a user goes
-// through `explain`; none is told with a stack trace, and what others wrote is made printable.
+// How a command fails: which exit code it ends with and what it says. Every error that reaches a
+// user goes through `explain`; none is told with a stack trace, and what others wrote is made
+// printable.
 
 import { QueratorError } from "@querator/client";
 import { CommanderError, InvalidArgumentError } from "commander";
@@ -83,7 +84,7 @@ function hintOf(error: unknown): string | undefined {
       return "Give a key with QUERATOR_KEY or --key";
     case "not-leased":
     case "item-not-found":
-      return "Its lease may have ended, which gives it a new id; or it lies in another partition (--partition)";
+      return "Its lease may have ended, and its id with it; or give its --partition";
     default:
       return undefined;
   }

@@ -1,5 +1,6 @@
-// The ids of items as numbers: an id is 27 letters of base 62 whose order is that of the numbers, and each
-// partition counts its ids up by one. So the next id is known, and how many lie between two of them.
+// The ids of items as numbers: an id is 27 letters of base 62 whose order is that of the numbers,
+// and each partition counts its ids up by one. So the next id is known, and how many lie between
+// two of them.
 
 const LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const LENGTH = 27;

@@ -106,8 +106,8 @@ export async function importItems(
   }
   if (folded > 0) {
     out.message(
-      `Warning: the queue has ${plural(partitionCount, "partition")}, so ${plural(folded, "item")} ` +
-        "went to another than the one they came from",
+      `Warning: the queue has ${plural(partitionCount, "partition")}, so ` +
+        `${plural(folded, "item")} went to another than the one they came from`,
     );
   }
 }

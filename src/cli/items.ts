@@ -25,8 +25,8 @@ export function addItemCommands(program: Command): void {
     .addHelpText(
       "after",
       `
-Scheduled items are not among them, for the server does not tell when they are due. Of a queue that is in use
-it is no exact picture: stop who works on it first.
+Scheduled items are not among them, for the server does not tell when they are due. Of a queue that
+is in use it is no exact picture: stop who works on it first.
 
 Example:
   querator items export jobs > jobs.ndjson`,

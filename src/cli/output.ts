@@ -1,6 +1,6 @@
 // What a command writes: data on stdout in the form that was asked for, everything else on stderr.
-// Nothing is written before what was written is taken, so that a long list needs no memory; a reader
-// that has had enough (`querator list | head -1`) ends the command in peace.
+// Nothing is written before what was written is taken, so that a long list needs no memory; a
+// reader that has had enough (`querator list | head -1`) ends the command in peace.
 
 import { once } from "node:events";
 import { styleText } from "node:util";
@@ -187,7 +187,9 @@ export function jsonText(value: unknown, format: "json" | "ndjson"): string {
   return `${format === "json" ? JSON.stringify(value, null, 2) : JSON.stringify(value)}\n`;
 }
 
-/** What the client answers as JSON: names as the API has them, bytes in base64, nothing for what is not set. */
+/**
+ * What the client answers, with names as the API writes them. It is for records without bytes.
+ */
 export function snakeCase(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(snakeCase);
   if (value instanceof Date || typeof value !== "object" || value === null) return value;

@@ -1,5 +1,5 @@
-// All commands, as one tree: what `querator` runs, what completion completes, and what docs/CLI.md is
-// checked against.
+// All commands, as one tree: what `querator` runs, what completion completes, and what docs/CLI.md
+// is checked against.
 
 import { Command, Option } from "commander";
 import { VERSION } from "../version.ts";
@@ -48,8 +48,8 @@ Examples:
   querator lease jobs                   take it out
   querator top                          watch all queues
 
-Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used wrongly, 3 not found,
-4 server not reached, 5 nothing to lease.`,
+Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used wrongly,
+3 not found, 4 server not reached, 5 nothing to lease.`,
     )
     .exitOverride()
     .hook("preAction", (_, command) => {

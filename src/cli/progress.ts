@@ -1,5 +1,5 @@
-// How far a long command is, in one line of stderr that is drawn again and again. Only for people: if
-// stderr is no terminal, nothing is drawn.
+// How far a long command is, in one line of stderr that is drawn again and again. Only for people:
+// if stderr is no terminal, nothing is drawn.
 
 import { type Clock, MILLISECOND, SECOND } from "../clock.ts";
 import { count } from "./text.ts";

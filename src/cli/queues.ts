@@ -42,11 +42,13 @@ export function addQueueCommands(program: Command): void {
     .addHelpText(
       "after",
       `
-Without --lease-timeout a lease lasts 1m; without --expire-timeout an item stays for ${EXPIRE_FACTOR} leases.
+Without --lease-timeout a lease lasts 1m; without --expire-timeout an item stays for
+${EXPIRE_FACTOR} leases.
 
 Examples:
   querator create jobs
-  querator create dead && querator create jobs --lease-timeout 5m --max-attempts 10 --dead-queue dead`,
+  querator create dead
+  querator create jobs --lease-timeout 5m --max-attempts 10 --dead-queue dead`,
     )
     .action(withSession(create));
 

@@ -1,6 +1,7 @@
-// What every command that talks to a server has: a client for the endpoint that was named, an output, a
-// signal that ends it, and the time. A session ends with its command, whatever happens; it is the one place
-// where what went wrong with a queue's name is answered with a name that is meant.
+// What every command that talks to a server has: a client for the endpoint that was named, an
+// output, a signal that ends it, and the time. A session ends with its command, whatever happens;
+// it is the one place where what went wrong with a queue's name is answered with a name that is
+// meant.
 
 import { QueratorClient, QueueNotFoundError } from "@querator/client";
 import type { Command } from "commander";
@@ -60,7 +61,9 @@ export function withSession<Args extends unknown[]>(
     } finally {
       process.off("SIGINT", interrupt);
       process.off("SIGTERM", interrupt);
-      await client.close();
+      // What was interrupted is not waited for, for it may take as long as the server likes.
+      const closed = client.close();
+      if (!stop.signal.aborted) await closed;
     }
   };
 }
@@ -78,6 +81,10 @@ export function connect({ endpoint, key, attemptsMax = 4 }: ConnectOptions): Que
   const url = text.includes("://") ? text : `http://${text}`;
   if (!URL.canParse(url) || !/^https?:/.test(url)) {
     throw usage(`endpoint '${printable(text)}' is invalid; use a URL such as ${DEFAULT_ENDPOINT}`);
+  }
+  const { username, password } = new URL(url);
+  if (username !== "" || password !== "") {
+    throw usage("the endpoint must not hold a name or password; give a key with QUERATOR_KEY");
   }
   return new QueratorClient({ url, key: key || undefined, retry: { attemptsMax } });
 }

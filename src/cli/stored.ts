@@ -1,5 +1,6 @@
-// Items as they lie in storage, in the JSON of the API and as it travels: times keep all their digits,
-// which a Date would not. Lists are read page by page, each from the id after the last one seen.
+// Items as they lie in storage, in the JSON of the API and as it travels: times keep all their
+// digits, which a Date would not. Lists are read page by page, each from the id after the last one
+// seen.
 
 import { nextId } from "./ids.ts";
 import type { Column } from "./output.ts";
@@ -57,7 +58,8 @@ export async function* pages(
   let { pivot } = options;
   let left = options.limit;
   while (left > 0) {
-    // A page may be shorter than its limit, for its bytes are bounded: only an empty one is the end.
+    // A page may be shorter than its limit, for its bytes are bounded: only an empty one is the
+    // end.
     const items = await page(session, queue, { ...options, pivot, limit: Math.min(left, 1_000) });
     if (items.length === 0) return;
     yield* items;

@@ -1,9 +1,10 @@
-// Follows what arrives in a queue, without taking anything away: it looks at the end of each partition
-// again and again. What came and went between two looks it cannot show, but it can tell how much that
-// was, for ids count up by one.
+// Follows what arrives in a queue, without taking anything away: it looks at the end of each
+// partition again and again. What came and went between two looks it cannot show, but it can tell
+// how much that was, for ids count up by one.
 
 import type { Command } from "commander";
 import { durationOption, partitionOption, whole } from "./arguments.ts";
+import { usage } from "./failure.ts";
 import { idOf, nextId, numberOf } from "./ids.ts";
 import { jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
@@ -35,14 +36,16 @@ export function addTailCommand(program: Command): void {
     .addHelpText(
       "after",
       `
-An item that came back to the queue, by a retry or because its lease ended, is shown again under its new id
-with its attempts. Items that came and went between two looks are counted on stderr. Ctrl-C ends it.`,
+An item that came back to the queue, by a retry or because its lease ended, is shown again under
+its new id with its attempts. Items that came and went between two looks are counted on stderr.
+Ctrl-C ends it.`,
     )
     .action(withSession(tail));
 }
 
 async function tail(session: Session, queue: string, options: TailOptions): Promise<void> {
   const { lines, interval, follow, partition } = options;
+  if (session.out.format === "json") throw usage("tail writes a table or NDJSON");
   const partitions = await partitionsOf(session, queue, partition);
   const places: Place[] = [];
   for (const number of partitions) {
@@ -59,8 +62,8 @@ async function tail(session: Session, queue: string, options: TailOptions): Prom
 }
 
 /**
- * The id of a partition's newest item, found without reading all: whether anything lies behind an id is one
- * request, so the end is closed in on by doubling steps, then by halving them.
+ * The id of a partition's newest item, found without reading all: whether anything lies behind an
+ * id is one request, so the end is closed in on by doubling steps, then by halving them.
  */
 async function lastId(
   session: Session,

@@ -1,5 +1,5 @@
-// Texts on a terminal: control characters that somebody put into an item or a name must never reach it,
-// for they could move the cursor or change what is shown; and what is wide is cut to fit.
+// Texts on a terminal: control characters that somebody put into an item or a name must never reach
+// it, for they could move the cursor or change what is shown; and what is wide is cut to fit.
 
 import stringWidth from "string-width";
 

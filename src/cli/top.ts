@@ -1,5 +1,6 @@
-// A live view of queues. On a terminal it is drawn anew in place, and the screen is given back as it was;
-// elsewhere each look is a table, or JSON. A server that cannot be reached for a while is waited for.
+// A live view of queues. On a terminal it is drawn anew in place, and the screen is given back as
+// it was; elsewhere each look is a table, or JSON. A server that cannot be reached for a while is
+// waited for.
 
 import { QueratorError, QueueNotFoundError, type QueueStats } from "@querator/client";
 import type { Command } from "commander";
@@ -20,7 +21,10 @@ interface Row {
   readonly waiting: number;
   readonly leased: number;
   readonly scheduled: number;
-  /** By how many items the queue grows in a second, between the last look and this; none at the first. */
+  /**
+   * By how many items the queue grows in a second, between the last look and this; none at the
+   * first.
+   */
   readonly change_per_second: number | undefined;
   readonly average_age_ms: number;
   readonly average_leased_age_ms: number;
@@ -58,8 +62,9 @@ export function addTopCommand(program: Command): void {
     .addHelpText(
       "after",
       `
-CHANGE/S is how fast a queue grows or shrinks, all items counted; AGE and LEASED FOR are means; CONSUMERS are leases
-that wait for items; FAILING are partitions whose storage fails. Ctrl-C ends it.`,
+CHANGE/S is how fast a queue grows or shrinks, all items counted; AGE and LEASED FOR are means;
+CONSUMERS are leases that wait for items; FAILING are partitions whose storage fails. Ctrl-C ends
+it.`,
     )
     .action(withSession(top));
 }
@@ -166,7 +171,8 @@ function signed(number: number | undefined): string {
 function headOf({ client }: Session, rows: readonly Row[]): string {
   const sum = (pick: (row: Row) => number): number => rows.reduce((all, row) => all + pick(row), 0);
   return (
-    `${client.url}  ${plural(rows.length, "queue")}, ${count(sum((row) => row.waiting))} waiting, ` +
+    `${client.url}  ${plural(rows.length, "queue")}, ` +
+    `${count(sum((row) => row.waiting))} waiting, ` +
     `${count(sum((row) => row.leased))} leased, ${count(sum((row) => row.scheduled))} scheduled`
   );
 }

@@ -57,7 +57,7 @@ Examples:
   querator produce jobs --payload '{"to":"ada"}' --kind mail
   querator produce jobs < image.png
   querator produce jobs --lines --after 1h < names.txt
-  echo '{"utf8":"hi","kind":"greet","enqueue_at":"2030-01-31T12:00:00Z"}' | querator produce jobs --ndjson`,
+  echo '{"utf8":"hi","enqueue_at":"2030-01-31T12:00:00Z"}' | querator produce jobs --ndjson`,
     )
     .action(withSession(produce));
 
@@ -70,11 +70,11 @@ Examples:
     .addHelpText(
       "after",
       `
-It waits for the first item; with none in time it ends with ${EXIT.noItems}. What is neither completed nor
-retried comes back to the queue when its lease ends.
+It waits for the first item; with none in time it ends with ${EXIT.noItems}. What is neither
+completed nor retried comes back to the queue when its lease ends.
 
 Example:
-  querator lease jobs -b 10 --output ndjson | tee work | ... && querator complete jobs --file work`,
+  querator lease jobs -b 10 -o ndjson > work && ... && querator complete jobs --file work`,
     )
     .action(withSession(lease));
 

@@ -1,5 +1,5 @@
-// What all commands have in common: how they are told what to do, how they fail, and what they do on a
-// terminal, which here is one that `script` pretends.
+// What all commands have in common: how they are told what to do, how they fail, and what they do
+// on a terminal, which here is one that `script` pretends.
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -104,6 +104,9 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
       /give either --enqueue-at or --after/,
     ],
     [["list", "--endpoint", "ftp://x"], /endpoint 'ftp:\/\/x' is invalid; use a URL such as/],
+    [["list", "--endpoint", "http://me:secret@x"], /^Error: the endpoint must not hold a name or/],
+    [["tail", "jobs", "-o", "json"], /tail writes a table or NDJSON/],
+    [["items", "export", "jobs", "-o", "json"], /items export writes NDJSON only/],
     [["version", "--endpoint", "x"], /'querator version' knows no option --endpoint/],
     [["server", "-o", "json"], /'querator server' knows no option --output/],
     [["completion", "tcsh"], /value 'tcsh' is invalid for argument 'shell'/],

@@ -1,4 +1,5 @@
-// Queues and their state on the command line: create, list, info, update, delete, stats, clear, reload.
+// Queues and their state on the command line: create, list, info, update, delete, stats, clear,
+// reload.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -161,6 +161,17 @@ test("a lease that finds nothing ends with 5; for programs the answer is there a
   assert.equal(stderr, "Error: no items are in queue 'jobs', waited 20ms\n");
 });
 
+test("a produce that the server holds back ends at once on SIGTERM", async (t) => {
+  const cli = await setup(t);
+  await cli.server.ok("dev.pause", { queue_name: "jobs" });
+  const child = cli.start(["produce", "jobs", "-p", "x", "--timeout", "10m"]);
+  const result = finish(child);
+  await cli.server.until(async () => (await cli.server.stats("jobs")).in_flight === 1);
+  child.kill("SIGTERM");
+  assert.deepEqual(await result, { code: 143, stdout: "", stderr: "" });
+  await cli.server.ok("dev.resume", { queue_name: "jobs" });
+});
+
 test("a lease that waits ends with 130 on SIGINT, and the server forgets it", async (t) => {
   const cli = await setup(t);
   const child = cli.start(["lease", "jobs", "--timeout", "10m"]);
