@@ -1,6 +1,6 @@
 // The `querator` command: from arguments to a command, and from what went wrong to an exit code.
 
-import { explain, Interrupted } from "./cli/failure.ts";
+import { explain } from "./cli/failure.ts";
 import { makeProgram } from "./cli/program.ts";
 
 try {
@@ -9,5 +9,4 @@ try {
   const { text, exitCode } = explain(error);
   process.stderr.write(text);
   process.exitCode = exitCode;
-  if (error instanceof Interrupted) process.exit(); // whatever is still under way
 }

@@ -61,9 +61,7 @@ export function withSession<Args extends unknown[]>(
     } finally {
       process.off("SIGINT", interrupt);
       process.off("SIGTERM", interrupt);
-      // What was interrupted is not waited for, for it may take as long as the server likes.
-      const closed = client.close();
-      if (!stop.signal.aborted) await closed;
+      await client.close();
     }
   };
 }
