@@ -14,7 +14,15 @@ import { ServerProcess } from "./support/server-process.ts";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 // What the server and its command line depend on, the client excepted.
-const LIBRARIES = ["@bufbuild", "commander", "fastest-levenshtein", "pino", "string-width", "yaml"];
+const LIBRARIES = [
+  "@bufbuild",
+  "commander",
+  "fastest-levenshtein",
+  "pg",
+  "pino",
+  "string-width",
+  "yaml",
+];
 
 interface Manifest {
   readonly filename: string;
