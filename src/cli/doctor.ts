@@ -14,7 +14,7 @@ interface DoctorOptions {
   readonly postgres?: string;
   readonly config?: string;
   /** Milliseconds. */
-  readonly old: number;
+  readonly old?: number;
 }
 
 export function addDoctorCommand(program: Command): void {
@@ -27,8 +27,12 @@ export function addDoctorCommand(program: Command): void {
       "the PostgreSQL: a URL, or env for DATABASE_URL or PGHOST and the like",
     )
     .option("--config <file>", "the YAML file of the server")
-    .option("--old <time>", "from what age on an open transaction is too old", readAge, 300_000)
-    .action(async ({ old, ...options }: DoctorOptions) => {
+    .option(
+      "--old <time>",
+      "from what age on an open transaction is too old (default: 5m)",
+      readAge,
+    )
+    .action(async ({ old = 300_000, ...options }: DoctorOptions) => {
       process.exitCode = (await runDoctor(options, old)) ? 0 : 1;
     });
 }

@@ -5,6 +5,7 @@ import { Command, Option } from "commander";
 import { VERSION } from "../version.ts";
 import { addBenchCommand } from "./bench.ts";
 import { addCompletionCommands } from "./completion.ts";
+import { addDoctorCommand } from "./doctor.ts";
 import { usage } from "./failure.ts";
 import { addItemCommands } from "./items.ts";
 import { addMigrateCommand } from "./migrate.ts";
@@ -18,7 +19,7 @@ import { addTopCommand } from "./top.ts";
 import { addWorkCommands } from "./work.ts";
 
 // They talk to no server; an option for that would be ignored.
-const LOCAL = ["version", "server", "migrate", "completion", "__complete"];
+const LOCAL = ["version", "server", "migrate", "doctor", "completion", "__complete"];
 const SHARED = ["endpoint", "key", "output"];
 
 /** Makes the tree of commands. */
@@ -67,6 +68,7 @@ Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used
     });
   addServerCommand(program);
   addMigrateCommand(program);
+  addDoctorCommand(program);
   addQueueCommands(program);
   addWorkCommands(program);
   addStatsCommands(program);

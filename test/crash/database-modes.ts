@@ -95,8 +95,9 @@ export async function failOver(
       const { acked } = run.load;
       await run.live();
       if (!isSynchronous) await acknowledges(run, acked + LAG_REQUESTS);
-      // What is cut off lives on for a while, but without its standby acknowledges nothing.
-      const isCutOff = random.chance(0.4);
+      // What is cut off lives on for a while, but without its standby acknowledges nothing; a standby
+      // that is not synchronous would catch up with it.
+      const isCutOff = isSynchronous && random.chance(0.4);
       if (isCutOff) {
         cutOff++;
         relay.pointTo(undefined);
