@@ -173,7 +173,11 @@ for (const driver of ["sqlite", "postgres"] as const) {
       assert.equal((await server.complete("q", [items[0].id])).status, 200);
     });
 
-    test("a stop ends in time although storage hangs", async (t) => {
+    // Takes as long as a stop may take, and asks nothing of the storage: one is enough.
+    const isOnce = driver !== "sqlite";
+    test("a stop ends in time although storage hangs", {
+      skip: isOnce && "done with sqlite",
+    }, async (t) => {
       const { server, storage } = await limited(t, {});
       storage.always("commit", "wait");
       const hanging = server.produce("q", "x").catch(() => "closed");
