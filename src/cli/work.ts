@@ -54,7 +54,7 @@ export function addWorkCommands(program: Command): void {
       "after",
       `
 Examples:
-  querator produce jobs --payload '{"to":"ada"}' --kind mail
+  querator produce jobs --payload '{"to":"me"}' --kind mail
   querator produce jobs < image.png
   querator produce jobs --lines --after 1h < names.txt
   echo '{"utf8":"hi","enqueue_at":"2030-01-31T12:00:00Z"}' | querator produce jobs --ndjson`,
