@@ -4,24 +4,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import pg from "pg";
 import { openPostgresStorage } from "../../src/storage/postgres.ts";
-import type { PartitionChanges, Storage } from "../../src/storage/storage.ts";
+import type { Storage } from "../../src/storage/storage.ts";
+import { changes } from "../conformance/storage.ts";
 import { testDatabase } from "../support/postgres.ts";
-
-const NOTHING: PartitionChanges = {
-  partition: 0,
-  counters: { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 },
-  adds: [],
-  addsScheduled: [],
-  leases: [],
-  moves: [],
-  removes: [],
-  removesScheduled: [],
-  releases: [],
-  addsExpiry: [],
-  removesExpiry: [],
-  addsSource: [],
-  removesSource: [],
-};
 
 test("no transaction of an owner that was replaced is committed, before it has heard of it", async (t) => {
   const connectionString = await testDatabase(t);
@@ -35,7 +20,7 @@ test("no transaction of an owner that was replaced is committed, before it has h
   const [key] = await first.createPartitions([
     { queue: "q", number: 0, idPrefix: "prefix", createdAt: 1 },
   ]);
-  const change = { ...NOTHING, partition: key! };
+  const change = changes(key!, {});
   await first.commit([change]);
 
   const admin = new pg.Client({ connectionString });
@@ -45,8 +30,8 @@ test("no transaction of an owner that was replaced is committed, before it has h
   const second = await open();
 
   const refused = { code: "QU001" };
-  const added = { ...change.counters, tail: 7 };
-  await assert.rejects(first.commit([{ ...change, counters: added }]), refused);
+  const counters = { ...change.counters, tail: 7 };
+  await assert.rejects(first.commit([{ ...change, counters }]), refused);
   await assert.rejects(first.putQueue("q", "{}"), refused);
   await assert.rejects(first.createPartitions([]), refused);
   await assert.rejects(first.dropPartitions([key!]), refused);
