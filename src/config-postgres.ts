@@ -7,7 +7,7 @@ import { MILLISECOND } from "./clock.ts";
 import type { Section } from "./config-section.ts";
 import { DurationError, parseDuration } from "./duration.ts";
 
-export const SSL_MODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
+const SSL_MODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
 export const POSTGRES_KEYS = [
   "connection-string",
   "schema",

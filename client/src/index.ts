@@ -33,6 +33,7 @@ export {
   type ProduceItem,
   type RetryItem,
   type StorageItem,
+  type WireStorageItem,
 } from "./items.ts";
 export {
   type Codec,

@@ -7,7 +7,7 @@ import { FORMATS } from "./output.ts";
 import { connect, DEFAULT_ENDPOINT } from "./session.ts";
 import { printable } from "./text.ts";
 
-export const SHELLS = ["bash", "zsh", "fish"] as const;
+const SHELLS = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof SHELLS)[number];
 
 // Somebody is waiting for a key to do something.

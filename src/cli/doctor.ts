@@ -6,7 +6,7 @@ import { MILLISECOND } from "../clock.ts";
 import { loadConfig, type StorageConfig } from "../config.ts";
 import { DurationError, parseDuration } from "../duration.ts";
 import { examineSqlite, type Finding } from "../storage/doctor.ts";
-import { examinePostgres } from "../storage/postgres-doctor.ts";
+import { examinePostgres, OLD_MS } from "../storage/postgres-doctor.ts";
 import { targetOf } from "../storage/postgres-target.ts";
 
 interface DoctorOptions {
@@ -32,7 +32,7 @@ export function addDoctorCommand(program: Command): void {
       "from what age on an open transaction is too old (default: 5m)",
       readAge,
     )
-    .action(async ({ old = 300_000, ...options }: DoctorOptions) => {
+    .action(async ({ old = OLD_MS, ...options }: DoctorOptions) => {
       process.exitCode = (await runDoctor(options, old)) ? 0 : 1;
     });
 }

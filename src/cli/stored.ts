@@ -2,27 +2,16 @@
 // digits, which a Date would not. Lists are read page by page, each from the id after the last one
 // seen.
 
+import type { WireStorageItem } from "@querator/client";
 import { nextId } from "./ids.ts";
 import type { Column } from "./output.ts";
 import type { Session } from "./session.ts";
 import { fit, preview, time } from "./text.ts";
 
 /** One item; what has its default value is left out. */
-export interface StoredItem {
+export interface StoredItem extends WireStorageItem {
   readonly partition: number;
   readonly id: string;
-  readonly source_id?: string;
-  readonly is_leased?: boolean;
-  readonly lease_deadline?: string;
-  readonly expire_deadline?: string;
-  readonly created_at?: string;
-  readonly enqueue_at?: string;
-  readonly attempts?: number;
-  readonly max_attempts?: number;
-  readonly reference?: string;
-  readonly encoding?: string;
-  readonly kind?: string;
-  readonly payload?: string;
 }
 
 export type Table = "items" | "scheduled";

@@ -14,7 +14,7 @@ interface ErrorExample {
 const ID = "3MYU1bRy3722FDmQTN000000001";
 
 /** Messages by the names that OPERATIONS uses; the constant ones have the names of MESSAGES. */
-export const ERROR_EXAMPLES = {
+const ERROR_EXAMPLES = {
   leaseTimeout: { kind: "retry", message: MESSAGES.leaseTimeout },
   requestTimeout: { kind: "retry", message: MESSAGES.requestTimeout },
   outcomeUnknown: { kind: "retry", message: MESSAGES.outcomeUnknown },

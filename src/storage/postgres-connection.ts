@@ -24,7 +24,7 @@ export interface Timeouts {
   readonly statementMs: number;
 }
 
-export const DEFAULT_TIMEOUTS: Timeouts = { connectMs: 5_000, statementMs: 20_000 };
+const DEFAULT_TIMEOUTS: Timeouts = { connectMs: 5_000, statementMs: 20_000 };
 
 interface Waits extends Timeouts {
   /** For a lock: less than for the statement that waits for it. */

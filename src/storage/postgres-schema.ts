@@ -106,7 +106,7 @@ END $$;
 ];
 
 /** The SQL that brings a schema from a version to the present one. */
-export function migrationSql(schema: string, from: number, hasSchema: boolean): string {
+function migrationSql(schema: string, from: number, hasSchema: boolean): string {
   const parts = hasSchema ? [] : [`CREATE SCHEMA "${schema}";\n`];
   parts.push(`SET LOCAL search_path = "${schema}";\n`);
   if (from === 0) {
