@@ -11,8 +11,8 @@ import { withReference } from "../scripts/cli-reference.ts";
 import { EXIT } from "../src/cli/failure.ts";
 import { ENVIRONMENT, FILE_KEYS, loadConfig } from "../src/config.ts";
 import { ERROR_KINDS, MESSAGES } from "../src/errors.ts";
+import { formatSize } from "../src/http/body.ts";
 import { makeEndpoints, type Service } from "../src/http/routes.ts";
-import { formatSize } from "../src/http/server.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 import { setup } from "./support/server.ts";
 

@@ -5,9 +5,10 @@
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { DescMessage } from "@bufbuild/protobuf";
-import { ERROR_KINDS, invalid, MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { ERROR_KINDS, MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
+import { Body, BodyRequest, formatSize, type Held } from "./body.ts";
 import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
 import { encodeJson } from "./json.ts";
 import { makePages, type SendPage } from "./pages.ts";
@@ -60,9 +61,6 @@ const STALLED_REPLY_MS = 60_000;
 // A text of so many characters goes out in one piece with its head.
 const SHORT_REPLY_CHARS = 4_096;
 
-// Small requests are served however much others hold.
-const FREE_BYTES = 4_096;
-
 // How long a connection with a refused body may be silent before it is closed.
 const LINGER_MS = 10_000;
 
@@ -77,8 +75,7 @@ const OK_PROTOBUF = Uint8Array.of(0x08, 0xc8, 0x01);
 
 /** What one HTTP server works with. */
 interface Edge extends HttpOptions {
-  /** Bytes that requests and replies hold at present, over all connections. */
-  readonly held: { bytes: number };
+  readonly held: Held;
   readonly sendPage: SendPage;
 }
 
@@ -87,7 +84,7 @@ export function createHttpServer(options: HttpOptions): Server {
   const { endpoints, limits } = options;
   const sendPage = makePages({ endpoints, limits, formatSize });
   const edge: Edge = { ...options, held: { bytes: 0 }, sendPage };
-  const server = createServer((request, response) => {
+  const server = createServer({ IncomingMessage: BodyRequest }, (request, response) => {
     handle(request, response, edge).catch((error: unknown) => {
       options.log.error({ err: error }, "request failed");
       response.destroy();
@@ -111,11 +108,7 @@ export function createHttpServer(options: HttpOptions): Server {
   return server;
 }
 
-async function handle(
-  request: IncomingMessage,
-  response: ServerResponse,
-  edge: Edge,
-): Promise<void> {
+async function handle(request: BodyRequest, response: ServerResponse, edge: Edge): Promise<void> {
   const path = pathOf(request.url!);
   let format = formatOf(request.headers.accept) ?? "json"; // errors come in it too
   let body: Body | undefined;
@@ -135,7 +128,7 @@ async function handle(
     }
     format = acceptedFormat(request.headers.accept);
     const sent = sentFormat(request.headers["content-type"]);
-    body = new Body(request, endpoint.bodyBytesMax, edge);
+    body = new Body(request, endpoint.bodyBytesMax, edge.held, edge.limits);
     const bytes = await body.read();
     if (bytes === undefined) return; // the client has gone
     const answer = await endpoint.handle(bytes, sent, exchangeOf(request, response));
@@ -211,78 +204,6 @@ function acceptedFormat(header: string | undefined): Format {
     "content",
     `Accept header '${header}' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method`,
   );
-}
-
-// --- bodies ---
-
-/** The body of a request: bounded by itself, and together with all others that are held. */
-class Body {
-  readonly #request: IncomingMessage;
-  readonly #bytesMax: number;
-  readonly #edge: Edge;
-  #bytes = 0;
-  #refused = false;
-
-  constructor(request: IncomingMessage, bytesMax: number, edge: Edge) {
-    this.#request = request;
-    this.#bytesMax = bytesMax;
-    this.#edge = edge;
-  }
-
-  /** Reads it; undefined if the client has gone before its end. */
-  read(): Promise<Buffer | undefined> {
-    const { promise, resolve, reject } = Promise.withResolvers<Buffer | undefined>();
-    const refuse = (error: QueueError): void => {
-      this.#refused = true;
-      this.release();
-      reject(error);
-    };
-    const request = this.#request;
-    if (Number(request.headers["content-length"] ?? 0) > this.#bytesMax) {
-      refuse(this.#tooLarge());
-      return promise;
-    }
-    let chunks: Buffer[] = [];
-    request.on("data", (chunk: Buffer) => {
-      if (this.#refused) return;
-      this.#bytes += chunk.length;
-      this.#edge.held.bytes += chunk.length;
-      if (this.#bytes > this.#bytesMax) refuse(this.#tooLarge());
-      else if (this.#bytes > FREE_BYTES && this.#edge.held.bytes > this.#edge.limits.requestBytes) {
-        refuse(retryLater(MESSAGES.overloaded));
-      } else chunks.push(chunk);
-      if (this.#refused) chunks = [];
-    });
-    request.on("end", () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
-    request.on("error", () => resolve(undefined));
-    return promise;
-  }
-
-  /** Says that it is held no longer. */
-  release(): void {
-    this.#edge.held.bytes -= this.#bytes;
-    this.#bytes = 0;
-  }
-
-  #tooLarge(): QueueError {
-    return invalid(`request body exceeds ${formatSize(this.#bytesMax)} limit`);
-  }
-}
-
-/** A size as the limit texts give it: `512B`, `5.0MB`, `250.0KiB`. */
-export function formatSize(bytes: number): string {
-  const [step, units] =
-    bytes % 1024 === 0
-      ? ([1024, ["KiB", "MiB", "GiB"]] as const)
-      : ([1000, ["kB", "MB", "GB"]] as const);
-  if (bytes < step) return `${bytes}B`;
-  let size = bytes / step;
-  let unit = 0;
-  while (size >= step && unit < units.length - 1) {
-    size /= step;
-    unit++;
-  }
-  return `${size.toFixed(1)}${units[unit]}`;
 }
 
 // --- replies ---

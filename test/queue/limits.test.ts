@@ -222,6 +222,30 @@ for (const driver of ["sqlite", "postgres"] as const) {
       assert.equal((await server.call("queue.produce", item)).status, 200);
     });
 
+    test("a body counts while it comes, and no more once its client has gone before its end", async (t) => {
+      const { server } = await limited(t, { requestBytes: 60_000 });
+      const item = {
+        queue_name: "q",
+        request_timeout: "1m",
+        items: [{ utf8: "x".repeat(18_000) }],
+      };
+      const status = async (): Promise<number> => (await server.call("queue.produce", item)).status;
+      const part = "x".repeat(50_000);
+      for (const length of [
+        "Content-Length: 90000\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\nFFFFF\r\n",
+      ]) {
+        const socket = connect(server.server.port, "127.0.0.1");
+        t.after(() => socket.destroy());
+        const head = `POST /v1/queue.produce HTTP/1.1\r\nHost: x\r\n${length}`;
+        await new Promise((resolve) => socket.write(head + part, resolve));
+        await server.stats("q"); // small, so that it is answered; what was written before has come
+        assert.equal(await status(), 454);
+        socket.destroy();
+        await server.until(async () => (await status()) === 200);
+      }
+    });
+
     test("a large reply counts until its client has taken it, or has gone, and then no more", async (t) => {
       const { server } = await limited(t, { requestBytes: 8_000_000 });
       for (const payload of numbered(4)) await server.produce("q", payload.repeat(4_000_000));
