@@ -116,13 +116,23 @@ export function blockValues(items: readonly StoredItem[], start: number, length:
   return [...header, sum, texts, endBytes, payloads];
 }
 
-/** The items of a block without their records. */
-export function itemsOfHeader(row: BlockHeader): StoredItem[] {
+/** The items of a block; without `records` they have none. */
+export function itemsOfHeader(row: BlockHeader, records?: readonly ItemRecord[]): StoredItem[] {
   const [first, last, createdAt, expireAt, attempts, leaseDeadline, sourceId, maxAttempts] = row;
-  const items: StoredItem[] = [];
-  for (let seq = first; seq <= last; seq++) {
-    const times = { createdAt, expireAt, leaseDeadline, dueAt: 0 };
-    items.push({ seq, ...times, attempts, sourceId, maxAttempts, record: NO_RECORD });
+  const items: StoredItem[] = new Array(last - first + 1);
+  for (let i = 0; i < items.length; i++) {
+    // Member by member: there are many, and spread members take several times as long.
+    items[i] = {
+      seq: first + i,
+      createdAt,
+      expireAt,
+      attempts,
+      leaseDeadline,
+      dueAt: 0,
+      sourceId,
+      maxAttempts,
+      record: records?.[i] ?? NO_RECORD,
+    };
   }
   return items;
 }

@@ -39,14 +39,10 @@ export interface Block {
 
 /** The items of a block with their records; undefined if it is not what was written. */
 export function blockOf(row: BlockRow): Block | undefined {
-  const records: readonly ItemRecord[] | undefined = recordsOf(row);
+  const records = recordsOf(row);
   if (records === undefined) return undefined;
-  const items = itemsOfHeader(row as unknown as BlockHeader);
-  return {
-    first: row[0],
-    last: row[1],
-    items: items.map((item, i) => ({ ...item, record: records[i]! })),
-  };
+  const items = itemsOfHeader(row as unknown as BlockHeader, records);
+  return { first: row[0], last: row[1], items };
 }
 
 /** What has to be read before a commit can be planned. */

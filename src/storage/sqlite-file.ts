@@ -156,7 +156,9 @@ export function openFile(options: SqliteOptions): SqliteFile {
     if (!isNew) checkOurs(db, path);
     db.exec("PRAGMA journal_mode = WAL");
     db.exec(`PRAGMA synchronous = ${syncInterval === 0 ? "FULL" : "NORMAL"}`);
-    db.exec("PRAGMA cache_size = -65536");
+    // 16 MiB. A queue reads a page when its items leave, long after it wrote it, so more helps little;
+    // and after most commits that take pages of the file anew SQLite walks the whole cache.
+    db.exec("PRAGMA cache_size = -16384");
     db.exec("PRAGMA temp_store = MEMORY");
     db.exec("PRAGMA cell_size_check = ON");
     migrate(db, path);

@@ -30,7 +30,6 @@ import { openFile, type SqliteFile, type SqliteOptions, startError } from "./sql
 import {
   type Counters,
   type Expiry,
-  type ItemRecord,
   type ItemTable,
   type LeaseMark,
   type Move,
@@ -170,7 +169,7 @@ class SqliteStorage implements Storage {
       idPrefix,
       counters,
       leased: blocks
-        .flatMap(itemsOfHeader)
+        .flatMap((block) => itemsOfHeader(block))
         .filter(({ seq }) => seq < head && removed?.has(seq) !== true),
       leases: leases.map(([first, last, deadline, leasedAt, leaseSum]) => {
         const lease = { first, last, deadline, leasedAt };
@@ -211,18 +210,17 @@ class SqliteStorage implements Storage {
          (SELECT max(first) FROM items WHERE partition = @p AND first <= @s), 0)
        ORDER BY first`,
     ).iterate({ p: key, s: from, b: before });
+    const isWanted = (seq: number): boolean =>
+      seq >= from && seq < before && removed?.has(seq) !== true;
     for (const row of rows as Iterable<unknown>) {
-      const block = row as BlockRow;
-      const wanted = itemsOfHeader(block as unknown as BlockHeader).filter(
-        ({ seq }) => seq >= from && seq < before && removed?.has(seq) !== true,
-      );
-      if (wanted.length === 0) continue;
-      if (!records) {
-        yield* wanted;
-        continue;
-      }
-      const all = this.#recordsOf(key, block);
-      for (const item of wanted) yield { ...item, record: all[item.seq - block[0]]! };
+      const [first, last] = row as BlockHeader;
+      let seq = first;
+      while (seq <= last && !isWanted(seq)) seq++;
+      if (seq > last) continue;
+      const items = records
+        ? this.#itemsOf(key, row as BlockRow)
+        : itemsOfHeader(row as BlockHeader);
+      for (; seq <= last; seq++) if (isWanted(seq)) yield items[seq - first]!;
     }
   }
 
@@ -424,9 +422,7 @@ class SqliteStorage implements Storage {
       `SELECT ${BLOCK_COLUMNS} FROM items WHERE partition = @p AND ${BLOCK_AT}`,
     ).get({ p: key, s: seq }) as unknown as BlockRow | undefined;
     if (row === undefined || row[1] < seq) return undefined;
-    const records = this.#recordsOf(key, row);
-    const items = itemsOfHeader(row as unknown as BlockHeader);
-    return { first: row[0], items: items.map((item, i) => ({ ...item, record: records[i]! })) };
+    return { first: row[0], items: this.#itemsOf(key, row) };
   }
 
   // Deletes the rows of a range. Of blocks that lie in it in part the rest is written anew.
@@ -472,8 +468,9 @@ class SqliteStorage implements Storage {
     return itemOf(row) ?? this.#damaged(`item ${row[0]} of partition ${key}`);
   }
 
-  #recordsOf(key: number, row: BlockRow): readonly ItemRecord[] {
-    return recordsOf(row) ?? this.#damaged(`items from ${row[0]} of partition ${key}`);
+  #itemsOf(key: number, row: BlockRow): readonly StoredItem[] {
+    const records = recordsOf(row) ?? this.#damaged(`items from ${row[0]} of partition ${key}`);
+    return itemsOfHeader(row as unknown as BlockHeader, records);
   }
 
   // What was read is not what was written: it must not be served.
