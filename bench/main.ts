@@ -63,10 +63,13 @@ checkDisk(dir);
 const runs: Run[] = [];
 const commits: Record<number, number[]> = { 1: [], 12: [], 100: [] };
 const fsyncs: number[] = [];
+// As far apart as the requests of the row `latency`.
+const pacedFsyncs: number[] = [];
 try {
   for (let run = 1; run <= options.runs; run++) {
     process.stderr.write(`run ${run} of ${options.runs}\n`);
-    fsyncs.push(bareFsyncMicros(dir));
+    fsyncs.push(await bareFsyncMicros(dir));
+    pacedFsyncs.push(await bareFsyncMicros(dir, 1_000 / ROWS.latency.rate));
     for (const batch of Object.keys(commits)) {
       const { commitMicros } = bareCommits(mkdtempSync(join(dir, "bare-")), Number(batch), 1);
       commits[Number(batch)]!.push(commitMicros);
@@ -113,7 +116,9 @@ for (const row of rows) {
   );
 }
 lines.push("");
-lines.push(`bare fsync of 4 KiB: ${median(fsyncs)} microseconds`);
+lines.push(
+  `bare fsync of 4 KiB: ${median(fsyncs)} microseconds; ${ROWS.latency.rate} a second: ${median(pacedFsyncs)}`,
+);
 for (const [batch, micros] of Object.entries(commits)) {
   const per = Math.round((Number(batch) * 1e6) / median(micros));
   lines.push(
@@ -122,7 +127,7 @@ for (const [batch, micros] of Object.entries(commits)) {
 }
 process.stdout.write(`${lines.join("\n")}\n`);
 
-writeResults(options, { runs, commits, fsyncs });
+writeResults(options, { runs, commits, fsyncs, pacedFsyncs });
 
 const bad = runs.filter(({ server }) => wrongs(server) > 0);
 if (bad.length > 0) {

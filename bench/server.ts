@@ -5,6 +5,7 @@
 
 import { readFileSync } from "node:fs";
 import { PerformanceObserver } from "node:perf_hooks";
+import { getHeapStatistics } from "node:v8";
 import type { ServerOptions } from "../src/config.ts";
 import { startServer } from "../src/server.ts";
 import type { PartitionChanges, Storage } from "../src/storage/storage.ts";
@@ -21,6 +22,8 @@ export interface ServerFigures {
   readonly writtenBytes: number;
   readonly rssBytes: number;
   readonly heapBytes: number;
+  /** Bytes that were allocated on the heap. */
+  readonly allocatedBytes: number;
   readonly cpuMs: number;
 }
 
@@ -69,6 +72,7 @@ process.on("message", () => {
     writtenBytes: Number(/^wchar: (\d+)/m.exec(readFileSync("/proc/self/io", "utf8"))?.[1]),
     rssBytes: rss,
     heapBytes: heapUsed,
+    allocatedBytes: getHeapStatistics().total_allocated_bytes,
     cpuMs: (user + system) / 1_000,
   };
   process.send!(figures);

@@ -4,6 +4,7 @@
 import { closeSync, fdatasyncSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { setTimeout } from "node:timers/promises";
 
 export interface CommitResult {
   readonly itemsPerSecond: number;
@@ -38,12 +39,16 @@ export function bareCommits(dir: string, batch: number, seconds: number): Commit
   };
 }
 
-/** The median of appending 4 KiB and waiting for the disk, in microseconds. */
-export function bareFsyncMicros(dir: string): number {
+/**
+ * The median of appending 4 KiB and waiting for the disk, in microseconds; one after the other, or
+ * with pauses, after which caches are cold and processors slow.
+ */
+export async function bareFsyncMicros(dir: string, pauseMs = 0): Promise<number> {
   const file = openSync(join(dir, "bare.log"), "a");
   const block = Buffer.alloc(4_096);
   const micros: number[] = [];
   for (let i = 0; i < 500; i++) {
+    if (pauseMs > 0) await setTimeout(pauseMs);
     const start = performance.now();
     writeSync(file, block);
     fdatasyncSync(file);

@@ -148,6 +148,7 @@ async function clients(): Promise<void> {
         produceMs.p99,
         did.writtenBytes / completed,
         (did.cpuMs * 1_000) / completed,
+        did.allocatedBytes / completed,
         did.gcMs / did.cpuMs,
       ];
     }),
@@ -163,9 +164,10 @@ async function clients(): Promise<void> {
       "p99 ms",
       "bytes written an item",
       "CPU µs an item",
+      "heap bytes an item",
       "in GC",
     ],
-    rows.map(([items, commits, requests, p50, p99, bytes, cpu, gc], i) => [
+    rows.map(([items, commits, requests, p50, p99, bytes, cpu, heap, gc], i) => [
       counts[i],
       whole(items!),
       whole(commits!),
@@ -174,6 +176,7 @@ async function clients(): Promise<void> {
       fixed(p99!, 2),
       whole(bytes!),
       fixed(cpu!),
+      whole(heap!),
       `${fixed(gc! * 100)} %`,
     ]),
   );
