@@ -1,5 +1,7 @@
 // How long to wait before something is tried again, and the waiting itself, which a signal ends.
 
+import { startTimer } from "./timer.ts";
+
 /** Waits grow from `baseMs` to `capMs`, doubling. */
 export interface Backoff {
   readonly baseMs: number;
@@ -19,7 +21,7 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
       clearTimeout(timer);
       reject(signal!.reason);
     };
-    const timer = setTimeout(() => {
+    const timer = startTimer(() => {
       signal?.removeEventListener("abort", stop);
       resolve();
     }, ms);

@@ -16,23 +16,38 @@ export interface CallOptions {
 export const TIMEOUT_MS = 30_000;
 
 /** A reply's body as an object; throws a QueratorError if it is none. */
-export function parseReply<T>(body: string): T {
+export function parseReply<T extends object>(body: string): T {
+  let cause: unknown;
   try {
-    return JSON.parse(body) as T;
-  } catch (cause) {
-    const text = `The server answered 200 with something that is not JSON: ${body.slice(0, 200)}`;
-    throw new QueratorError("invalid-reply", text, { status: 200, uncertain: true, cause });
+    const reply = JSON.parse(body) as unknown;
+    if (typeof reply === "object" && reply !== null) return reply as T;
+  } catch (error) {
+    cause = error;
   }
+  const text = `The server answered 200 with something that is not JSON: ${body.slice(0, 200)}`;
+  throw new QueratorError("invalid-reply", text, { status: 200, uncertain: true, cause });
+}
+
+/**
+ * Throws a QueratorError unless a reply says that the server has done what it was asked. Whatever stands
+ * between, a page that asks for a password say, may answer 200 as well.
+ */
+export function checkDone(body: string): void {
+  if (body === '{"code":200}') return;
+  if (parseReply<{ readonly code?: unknown }>(body).code === 200) return;
+  const text = `The server answered 200 with something that is no confirmation: ${body.slice(0, 200)}`;
+  throw new QueratorError("invalid-reply", text, { status: 200, uncertain: true });
 }
 
 /** Makes one call. One that changes something is repeated only if it was surely not done. */
-export async function once<T>(
+export async function once<T extends object>(
   connection: Connection,
   path: string,
   request: object,
   { signal, timeout = TIMEOUT_MS }: CallOptions,
   isRepeatable = false,
 ): Promise<T> {
+  connection.checkOpen();
   const body = JSON.stringify(request);
   const timeoutMs = toMs(timeout, "timeout");
   return parseReply<T>(await connection.call({ path, body, timeoutMs, isRepeatable, signal }));

@@ -55,6 +55,17 @@ export interface LeaseOptions extends HotOptions {
   readonly isShared?: boolean | undefined;
 }
 
+export interface GiveBackOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Of items that do not carry their own; 0 by default. */
+  readonly partition?: number | undefined;
+}
+
+export interface CloseOptions {
+  /** How long calls under way are waited for; 30 seconds by default. */
+  readonly timeoutMs?: number | undefined;
+}
+
 export interface ClearOptions extends CallOptions {
   /** What waits. */
   readonly queue?: boolean | undefined;

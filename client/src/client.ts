@@ -7,6 +7,8 @@ import { type CallOptions, once, parseReply, TIMEOUT_MS } from "./call.ts";
 import type {
   ClearOptions,
   ClientOptions,
+  CloseOptions,
+  GiveBackOptions,
   Health,
   HotOptions,
   LeaseOptions,
@@ -15,57 +17,52 @@ import type {
 import { Connection } from "./connection.ts";
 import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
 import { type Duration, toMs, toText } from "./duration.ts";
-import { ClosedError, InvalidRequestError, QueratorError } from "./errors.ts";
-import { Gatherer, type Part, WaitingItems } from "./gatherer.ts";
+import { InvalidRequestError } from "./errors.ts";
+import { type Gatherer, type Part, WaitingItems } from "./gatherer.ts";
+import { Gatherers } from "./gatherers.ts";
 import {
   encodeItem,
   encodeRetry,
   type ItemRef,
-  LeasedItem,
+  type LeasedItem,
   type ProduceItem,
   type RetryItem,
-  type WireLeasedItem,
 } from "./items.ts";
+import { Leases } from "./leases.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { Queues } from "./queues.ts";
-import { SharedLeases } from "./shared-leases.ts";
 import { decodeStats, type QueueStats, type WireStats } from "./stats.ts";
 import { ScheduledItems, StoredItems } from "./stored-items.ts";
+import { startTimer } from "./timer.ts";
 import { TypedQueue } from "./typed-queue.ts";
 import type { HandlerContext, WorkItem } from "./work-item.ts";
 import { Worker } from "./worker.ts";
 import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worker-options.ts";
 
-const BATCH_MAX = 1_000;
 // Below the limits of a request's body, by more than what stands around the items.
 const PRODUCE_BYTES_MAX = 4_990_000;
 const ENDING_BYTES_MAX = 246_000;
-// Gatherers that are kept although they are idle; beyond it those that are not used go.
-const GATHERERS_KEPT = 1_000;
+const CLOSE_TIMEOUT_MS = 30_000;
 
 /** A client of one server. */
 export class QueratorClient {
   readonly queues: Queues;
   readonly items: StoredItems;
   readonly scheduled: ScheduledItems;
-  /** What time it is, in milliseconds since 1970. */
+  /** What time it is for the server, in milliseconds since 1970. */
   readonly now: () => number;
   readonly #connection: Connection;
   readonly #requestTimeout: Duration;
   readonly #waiting: WaitingItems;
-  readonly #gatherers = new Map<string, Gatherer>();
-  readonly #leases = new Map<string, SharedLeases>();
-  readonly #clientIds = crypto.randomUUID();
-  #leaseCount = 0;
-  // Aborts leases that wait, when the client is closed.
-  readonly #closing = new AbortController();
+  readonly #gatherers: Gatherers;
+  readonly #leases: Leases;
 
   constructor(options: ClientOptions) {
     const { key, headers = {}, requestTimeout = TIMEOUT_MS, timeoutMargin = 5_000 } = options;
     const { retry, fetch, waitingItemsMax = 100_000, waitingBytesMax = 64_000_000 } = options;
     this.#requestTimeout = requestTimeout;
-    this.now = options.now ?? Date.now;
     toMs(requestTimeout, "requestTimeout");
+    checkHeaders({ ...headers, ...(key === undefined ? {} : { key }) });
     this.#waiting = new WaitingItems(waitingItemsMax, waitingBytesMax);
     this.#connection = new Connection({
       url: parseUrl(options.url),
@@ -75,6 +72,10 @@ export class QueratorClient {
       marginMs: toMs(timeoutMargin, "timeoutMargin"),
       retry: { attemptsMax: 8, baseMs: 100, capMs: 5_000, ...retry },
     });
+    const connection = this.#connection;
+    this.now = options.now ?? (() => Date.now() + connection.aheadMs);
+    this.#gatherers = new Gatherers(connection, this.#waiting);
+    this.#leases = new Leases(connection, (queueName, items) => this.#retry(queueName, items));
     this.queues = new Queues(this.#connection);
     this.items = new StoredItems(this.#connection);
     this.scheduled = new ScheduledItems(this.#connection);
@@ -97,15 +98,15 @@ export class QueratorClient {
     const parts = listOf(items).map((item) => partOf(encodeItem(item)));
     if (parts.length === 0) return;
     const timeout = toText(requestTimeout, "requestTimeout");
-    const key = `produce ${mayRepeat} ${timeout} ${queueName}`;
-    const head = `{"queue_name":${JSON.stringify(queueName)},"request_timeout":"${timeout}","items":[`;
-    await this.#gather(key, {
+    this.#connection.checkOpen();
+    const gatherer = this.#gatherers.of(`produce ${mayRepeat} ${timeout} ${queueName}`, () => ({
       path: "queue.produce",
       bytesMax: PRODUCE_BYTES_MAX,
-      bodyOf: (list) => `${head}${list}]}`,
+      head: `{"queue_name":${JSON.stringify(queueName)},"request_timeout":"${timeout}","items":[`,
       timeoutMs: toMs(requestTimeout, "requestTimeout"),
       isRepeatable: mayRepeat,
-    }).add(parts, signal);
+    }));
+    await gatherer.add(parts, signal);
   }
 
   /**
@@ -113,14 +114,9 @@ export class QueratorClient {
    * All items are of one partition. If a reply is lost, its items come back when their lease ends.
    */
   async lease(queueName: string, options: LeaseOptions = {}): Promise<LeasedItem[]> {
-    const { batchSize = 1, clientId, signal, requestTimeout = this.#requestTimeout } = options;
-    const { isShared = clientId === undefined } = options;
-    this.#checkOpen();
-    const timeoutMs = toMs(requestTimeout, "requestTimeout");
-    if (clientId === undefined && isShared) {
-      return this.#sharedLeases(queueName, timeoutMs).lease(batchSize, timeoutMs, signal);
-    }
-    return this.#lease({ queueName, batchSize, timeoutMs, clientId, signal });
+    const { requestTimeout = this.#requestTimeout } = options;
+    this.#connection.checkOpen();
+    return this.#leases.lease(queueName, toMs(requestTimeout, "requestTimeout"), options);
   }
 
   /** Ends leased items: they are done. All of them or, if one is not leased any more, none. */
@@ -131,22 +127,19 @@ export class QueratorClient {
   ): Promise<void> {
     const { signal, requestTimeout = this.#requestTimeout, partition = 0 } = options;
     const timeout = toText(requestTimeout, "requestTimeout");
-    const timeoutMs = toMs(requestTimeout, "requestTimeout");
     const refs = listOf(items).map((item) => (typeof item === "string" ? { id: item } : item));
-    await this.#end(refs, partition, (number) => {
-      const head = `{"queue_name":${JSON.stringify(queueName)},"partition":${number},"request_timeout":"${timeout}","ids":[`;
-      const gatherer = this.#gather(`complete ${number} ${timeout} ${queueName}`, {
-        path: "queue.complete",
-        bytesMax: ENDING_BYTES_MAX,
-        bodyOf: (list) => `${head}${list}]}`,
-        timeoutMs,
-        isRepeatable: true,
-      });
-      return (some) =>
-        gatherer.add(
-          some.map(({ id }) => partOf(JSON.stringify(id), id)),
-          signal,
-        );
+    this.#connection.checkOpen();
+    await this.#end(refs, partition, {
+      gatherer: (number) =>
+        this.#gatherers.of(`complete ${number} ${timeout} ${queueName}`, () => ({
+          path: "queue.complete",
+          bytesMax: ENDING_BYTES_MAX,
+          head: `{"queue_name":${JSON.stringify(queueName)},"partition":${number},"request_timeout":"${timeout}","ids":[`,
+          timeoutMs: toMs(requestTimeout, "requestTimeout"),
+          isRepeatable: true,
+        })),
+      encode: ({ id }) => JSON.stringify(id),
+      signal,
     });
   }
 
@@ -154,27 +147,10 @@ export class QueratorClient {
   async retry(
     queueName: string,
     items: RetryItem | readonly RetryItem[],
-    options: {
-      readonly signal?: AbortSignal | undefined;
-      readonly partition?: number | undefined;
-    } = {},
+    options: GiveBackOptions = {},
   ): Promise<void> {
-    const { signal, partition = 0 } = options;
-    await this.#end(listOf(items), partition, (number) => {
-      const head = `{"queue_name":${JSON.stringify(queueName)},"partition":${number},"items":[`;
-      const gatherer = this.#gather(`retry ${number} ${queueName}`, {
-        path: "queue.retry",
-        bytesMax: ENDING_BYTES_MAX,
-        bodyOf: (list) => `${head}${list}]}`,
-        timeoutMs: TIMEOUT_MS,
-        isRepeatable: true,
-      });
-      return (some) =>
-        gatherer.add(
-          some.map((item) => partOf(encodeRetry(item), item.id)),
-          signal,
-        );
-    });
+    this.#connection.checkOpen();
+    await this.#retry(queueName, items, options);
   }
 
   /** What lies in a queue and what waits for it. */
@@ -251,7 +227,7 @@ export class QueratorClient {
     options: CallOptions & { readonly isRepeatable?: boolean | undefined } = {},
   ): Promise<T> {
     const { isRepeatable = false } = options;
-    return once<T>(this.#connection, path, request, options, isRepeatable);
+    return (await once(this.#connection, path, request, options, isRepeatable)) as T;
   }
 
   /** How the server is; also `fail` is an answer. */
@@ -260,128 +236,78 @@ export class QueratorClient {
   }
 
   /**
-   * Ends the client: leases that wait reject with a ClosedError, calls under way are waited for, then
-   * connections are closed. Close workers before.
+   * Ends the client: leases that wait reject with a ClosedError, other calls under way are waited for, then
+   * connections are closed. What has not ended when the time has passed rejects with a ClosedError too.
+   * Close workers before.
    */
-  async close(): Promise<void> {
-    if (!this.#closing.signal.aborted) {
-      this.#closing.abort(new ClosedError("closed", "The client has been closed"));
-    }
-    await this.#waiting.whenEmpty();
-    this.#connection.close();
+  async close({ timeoutMs = CLOSE_TIMEOUT_MS }: CloseOptions = {}): Promise<void> {
+    this.#connection.startClosing();
+    const late = Promise.withResolvers<void>();
+    const timer = startTimer(late.resolve, timeoutMs);
+    await Promise.race([this.#whenIdle(), late.promise]);
+    clearTimeout(timer);
+    this.#connection.cut();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+
   // --- inside ---
 
-  #gather(
-    key: string,
-    request: {
-      readonly path: string;
-      readonly bytesMax: number;
-      readonly bodyOf: (items: string) => string;
-      readonly timeoutMs: number;
-      readonly isRepeatable: boolean;
-    },
-  ): Gatherer {
-    this.#checkOpen();
-    let gatherer = this.#gatherers.get(key);
-    if (gatherer !== undefined) return gatherer;
-    const { path, bytesMax, bodyOf, timeoutMs, isRepeatable } = request;
-    gatherer = new Gatherer({
-      itemsMax: BATCH_MAX,
-      bytesMax,
-      waiting: this.#waiting,
-      send: (items, signal, wasRepeated) =>
-        this.#connection.call({
-          path,
-          body: bodyOf(items),
-          timeoutMs,
-          isRepeatable,
-          signal,
-          onRepeat: (uncertain) => uncertain && wasRepeated(),
-        }),
+  async #whenIdle(): Promise<void> {
+    await this.#connection.whenIdle();
+    await this.#leases.whenIdle();
+    await this.#waiting.whenEmpty();
+  }
+
+  // Also for a client that is closing: what it has leased last goes back.
+  #retry(
+    queueName: string,
+    items: RetryItem | readonly RetryItem[],
+    { signal, partition = 0 }: GiveBackOptions = {},
+  ): Promise<void> {
+    return this.#end(listOf(items), partition, {
+      gatherer: (number) =>
+        this.#gatherers.of(`retry ${number} ${queueName}`, () => ({
+          path: "queue.retry",
+          bytesMax: ENDING_BYTES_MAX,
+          head: `{"queue_name":${JSON.stringify(queueName)},"partition":${number},"items":[`,
+          timeoutMs: TIMEOUT_MS,
+          isRepeatable: true,
+        })),
+      encode: encodeRetry,
+      signal,
     });
-    forgetIdle(this.#gatherers);
-    this.#gatherers.set(key, gatherer);
-    return gatherer;
   }
 
   // Ends leased items, those of each partition together.
   async #end<T extends ItemRef>(
     refs: readonly T[],
     partition: number,
-    into: (partition: number) => (some: readonly T[]) => Promise<void>,
+    {
+      gatherer,
+      encode,
+      signal,
+    }: {
+      readonly gatherer: (partition: number) => Gatherer;
+      readonly encode: (ref: T) => string;
+      readonly signal: AbortSignal | undefined;
+    },
   ): Promise<void> {
+    const end = (number: number, some: readonly T[]): Promise<void> =>
+      gatherer(number).add(
+        some.map((ref) => partOf(encode(ref), ref.id)),
+        signal,
+      );
     const first = refs[0]?.partition ?? partition;
     if (refs.every((ref) => (ref.partition ?? partition) === first)) {
-      if (refs.length > 0) await into(first)(refs);
+      if (refs.length > 0) await end(first, refs);
       return;
     }
     const groups = Map.groupBy(refs, (ref) => ref.partition ?? partition);
-    await Promise.all([...groups].map(([number, some]) => into(number)(some)));
+    await Promise.all([...groups].map(([number, some]) => end(number, some)));
   }
-
-  #sharedLeases(queueName: string, timeoutMs: number): SharedLeases {
-    const key = `${timeoutMs} ${queueName}`;
-    let leases = this.#leases.get(key);
-    if (leases !== undefined) return leases;
-    leases = new SharedLeases({
-      batchMax: BATCH_MAX,
-      lease: (batchSize, ms, signal) =>
-        this.#lease({ queueName, batchSize, timeoutMs: ms, clientId: undefined, signal }),
-      giveBack: (items) => {
-        // If it fails they come back by themselves when their lease ends.
-        this.retry(queueName, items).catch(() => undefined);
-      },
-    });
-    forgetIdle(this.#leases);
-    this.#leases.set(key, leases);
-    return leases;
-  }
-
-  async #lease(request: {
-    readonly queueName: string;
-    readonly batchSize: number;
-    readonly timeoutMs: number;
-    readonly clientId: string | undefined;
-    readonly signal: AbortSignal | undefined;
-  }): Promise<LeasedItem[]> {
-    const { queueName, batchSize, timeoutMs, signal } = request;
-    const closing = this.#closing.signal;
-    // The server takes one lease of a name at a time, and may not have seen yet that the last one ended.
-    const clientId = request.clientId ?? `${this.#clientIds}-${++this.#leaseCount}`;
-    try {
-      const body = await this.#connection.call({
-        path: "queue.lease",
-        body: JSON.stringify({
-          queue_name: queueName,
-          batch_size: batchSize,
-          client_id: clientId,
-          request_timeout: toText(timeoutMs, "requestTimeout"),
-        }),
-        timeoutMs,
-        isRepeatable: true,
-        signal: signal === undefined ? closing : AbortSignal.any([signal, closing]),
-      });
-      const { partition = 0, items = [] } = parseReply<WireLease>(body);
-      return items.map((item) => new LeasedItem(queueName, partition, item));
-    } catch (error) {
-      if (error instanceof QueratorError && error.code === "no-items") return [];
-      throw error;
-    }
-  }
-
-  #checkOpen(): void {
-    this.#closing.signal.throwIfAborted();
-  }
-}
-
-interface WireLease {
-  readonly partition?: number;
-  readonly items?: readonly WireLeasedItem[];
 }
 
 function parseUrl(url: string | URL): URL {
@@ -399,8 +325,12 @@ function partOf(json: string, id?: string): Part {
   return { id, json, bytes: utf8LengthMax(json) };
 }
 
-// Programs that make up names of queues must not fill memory with what is idle.
-function forgetIdle(all: Map<string, { readonly isIdle: boolean }>): void {
-  if (all.size < GATHERERS_KEPT) return;
-  for (const [key, each] of all) if (each.isIdle) all.delete(key);
+// Found out now, and not with every call.
+function checkHeaders(headers: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) continue;
+    const what = name === "key" ? "key" : `headers['${name}']`;
+    const text = `${what} is invalid; it holds characters that a header cannot carry`;
+    throw new InvalidRequestError("invalid", text);
+  }
 }

@@ -1,9 +1,10 @@
 // A call of the server with its time-out and its retries. What is repeated is decided here and nowhere
 // else: a call that only reads is repeated after anything that may pass; one that changes something
-// only if the server has surely not done it, unless the caller says that it may be done twice.
+// only if the server has surely not done it, unless the caller says that it may be done twice. Knows
+// every call under way, so that all of them have ended when it is closed.
 
 import { type Backoff, fullJitter, sleep } from "./backoff.ts";
-import { errorOfReply, QueratorError } from "./errors.ts";
+import { ClosedError, errorOfReply, QueratorError } from "./errors.ts";
 import { makeTransport, type Transport } from "./transport.ts";
 
 /** How often and how long a call is repeated. */
@@ -25,14 +26,22 @@ export interface ConnectionOptions {
 export interface Call {
   /** Below /v1/. */
   readonly path: string;
-  readonly body: string;
+  /** Or what makes it for each request, from the time that is left for the server to answer. */
+  readonly body: string | ((leftMs: number) => string);
   /** How long the server may take. */
   readonly timeoutMs: number;
   /** Whether it may be done twice without harm. */
   readonly isRepeatable: boolean;
   readonly signal: AbortSignal | undefined;
+  /** Whether it waits for something to happen, so that nobody waits for it: see TransportRequest. */
+  readonly isWait?: boolean;
   /** Told before each repeat whether an earlier request may have been done. */
   readonly onRepeat?: (uncertain: boolean) => void;
+}
+
+interface OpenCall {
+  readonly isWait: boolean;
+  readonly controller: AbortController;
 }
 
 export class Connection {
@@ -40,6 +49,14 @@ export class Connection {
   readonly #transport: Transport;
   readonly #options: ConnectionOptions;
   readonly #prefix: string;
+  readonly #open = new Set<OpenCall>();
+  // Resolved, and emptied, when no call is open any more.
+  #idle: (() => void)[] = [];
+  #closed: ClosedError | undefined;
+  #isCut = false;
+  // Date of the last reply, which is the same for a second.
+  #date: string | undefined;
+  #aheadMs = 0;
 
   constructor(options: ConnectionOptions) {
     const { url, key, headers, fetch } = options;
@@ -57,25 +74,60 @@ export class Connection {
     });
   }
 
+  /** How far the server's clock is ahead of ours, in milliseconds; 0 if that is within two seconds. */
+  get aheadMs(): number {
+    return this.#aheadMs;
+  }
+
+  get isOpen(): boolean {
+    return this.#closed === undefined;
+  }
+
+  /** Throws once the connection is about to be closed. For calls that nobody has begun before. */
+  checkOpen(): void {
+    if (this.#closed !== undefined) throw this.#closed;
+  }
+
   /** Makes a call; answers the body of the reply as text. */
   async call(call: Call): Promise<string> {
+    const { signal, isWait = false } = call;
+    signal?.throwIfAborted();
+    if (this.#isCut) throw this.#closed!;
+    const controller = new AbortController();
+    const abort = (): void => controller.abort(signal!.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    const open = { isWait, controller };
+    this.#open.add(open);
+    try {
+      return await this.#attempt(call, controller.signal);
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      this.#open.delete(open);
+      if (this.#open.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    }
+  }
+
+  async #attempt(call: Call, signal: AbortSignal): Promise<string> {
     const { retry, marginMs } = this.#options;
-    const { timeoutMs, signal } = call;
+    const { timeoutMs, isWait = false } = call;
     const timeoutAll = timeoutMs + marginMs;
     const until = performance.now() + timeoutAll;
     for (let attempt = 1; ; attempt++) {
       let failure: QueratorError;
       try {
-        const left = until - performance.now();
-        const { status, body } = await this.#transport.send({
+        const left = attempt === 1 ? timeoutAll : Math.max(until - performance.now(), marginMs);
+        const { body } = call;
+        const reply = await this.#transport.send({
           method: "POST",
           path: `${this.#prefix}/v1/${call.path}`,
-          body: call.body,
-          timeoutMs: attempt === 1 ? timeoutAll : Math.max(left, marginMs),
+          body: typeof body === "string" ? body : body(left - marginMs),
+          timeoutMs: left,
           signal,
+          isWait,
         });
-        if (status === 200) return body;
-        failure = errorOfReply(status, body);
+        this.#note(reply.date);
+        if (reply.status === 200) return reply.body;
+        failure = errorOfReply(reply.status, reply.body);
       } catch (error) {
         if (!(error instanceof QueratorError)) throw error;
         failure = error;
@@ -87,6 +139,15 @@ export class Connection {
       await sleep(pause, signal);
       call.onRepeat?.(failure.uncertain);
     }
+  }
+
+  // Leases end by the server's clock. A machine whose own is wrong by more than a lease would otherwise
+  // take every item for lost.
+  #note(date: string | undefined): void {
+    if (date === undefined || date === this.#date) return;
+    this.#date = date;
+    const ahead = Date.parse(date) + 500 - Date.now(); // it has no parts of a second
+    this.#aheadMs = Math.abs(ahead) > 2_000 ? ahead : 0;
   }
 
   /** What GET /health answers, whatever its status. */
@@ -101,7 +162,23 @@ export class Connection {
     return body;
   }
 
-  close(): void {
+  /** From now on `checkOpen` throws, and calls that wait for something are ended. */
+  startClosing(): void {
+    this.#closed ??= new ClosedError("closed", "The client has been closed");
+    for (const { isWait, controller } of this.#open) if (isWait) controller.abort(this.#closed);
+  }
+
+  /** Resolves when no call is under way. */
+  whenIdle(): Promise<void> {
+    if (this.#open.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Ends what is still under way, and closes all connections. */
+  cut(): void {
+    this.startClosing();
+    this.#isCut = true;
+    for (const { controller } of this.#open) controller.abort(this.#closed);
     this.#transport.close();
   }
 }

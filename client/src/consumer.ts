@@ -65,6 +65,11 @@ export async function* consume<T>(
       const leased = await client.lease(definition.name, { batchSize, requestTimeout, signal });
       held = leased.map((item) => new ConsumedItem<T>(client, item, undefined as T));
       while (held.length > 0) {
+        // It is, or soon will be, somebody else's.
+        if (held[0]!.leaseDeadlineMs <= client.now()) {
+          held.shift();
+          continue;
+        }
         const item = await decode(client, definition, held[0]!);
         if (item === undefined) {
           held.shift();

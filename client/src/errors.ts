@@ -212,5 +212,7 @@ function strangeReply(status: number, body: string): QueratorError {
   const start = body.slice(0, 200);
   const text = `The server answered status ${status} in a form that is not Querator's: ${start}`;
   const retryable = status === 429 || (status >= 502 && status <= 504);
-  return new ServerError("invalid-reply", text, { status, retryable, uncertain: status !== 429 });
+  // Too many requests, or one that is too large for a proxy: nothing has passed.
+  const uncertain = status !== 429 && status !== 413;
+  return new ServerError("invalid-reply", text, { status, retryable, uncertain });
 }

@@ -104,11 +104,16 @@ export class Gatherer {
     return !this.#isRunning;
   }
 
-  /** Resolves when all parts are done. They are done together if they fit into one request. */
+  /**
+   * Resolves when all parts are done. They are done together if they fit into one request. If they do not
+   * and some requests fail, it rejects when the others have ended. Throws if too much waits already.
+   */
   add(parts: readonly Part[], signal: AbortSignal | undefined): Promise<void> {
-    const { itemsMax, bytesMax } = this.#options;
+    const { itemsMax, bytesMax, waiting } = this.#options;
     let bytes = 0;
     for (const part of parts) bytes += part.bytes + 1;
+    signal?.throwIfAborted();
+    waiting.add(parts.length, bytes);
     if (parts.length <= itemsMax && (bytes <= bytesMax || parts.length === 1)) {
       return this.#add(parts, bytes, signal);
     }
@@ -124,13 +129,11 @@ export class Gatherer {
       sum += part.bytes + 1;
     }
     all.push(this.#add(parts.slice(from), sum, signal));
-    return Promise.all(all).then(() => undefined);
+    return allOf(all);
   }
 
   #add(parts: readonly Part[], bytes: number, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
-      this.#options.waiting.add(parts.length, bytes);
       const entry: Entry = {
         parts,
         count: parts.length,
@@ -264,5 +267,27 @@ const WHOLE = /^(queue|partition|request timeout|service|namespace) /;
 function isRefusal(error: unknown): boolean {
   if (!(error instanceof QueratorError)) return false;
   const { status, message } = error;
-  return (status === 400 || status === 455) && !WHOLE.test(message);
+  // 413 comes from a proxy that takes less than the server does.
+  return status === 413 || ((status === 400 || status === 455) && !WHOLE.test(message));
+}
+
+async function allOf(pieces: readonly Promise<void>[]): Promise<void> {
+  const results = await Promise.allSettled(pieces);
+  const failure = results.find((result) => result.status === "rejected");
+  if (failure === undefined) return;
+  const done = results.filter(({ status }) => status === "fulfilled").length;
+  throw done === 0 ? failure.reason : partlyDone(failure.reason, done, results.length);
+}
+
+// Whoever repeats such a call does a part of it twice, whatever the error was: it says that it may be done.
+function partlyDone(error: unknown, done: number, all: number): unknown {
+  if (!(error instanceof QueratorError)) return error;
+  const { code, status, retryable } = error;
+  const text = `Of ${all} requests of this call ${done} were done, another failed: ${error.message}`;
+  return new QueratorError(code, text, {
+    ...(status === undefined ? {} : { status }),
+    retryable,
+    uncertain: true,
+    cause: error,
+  });
 }

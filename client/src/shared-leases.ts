@@ -2,8 +2,8 @@
 // callers gather, and the next request asks for what all of them want. Items are handed out in the
 // order in which callers came. An item for which nobody is left is given back to the queue.
 
-import { InvalidRequestError } from "./errors.ts";
 import type { LeasedItem } from "./items.ts";
+import { startTimer, type Timer } from "./timer.ts";
 
 export interface SharedLeasesOptions {
   readonly batchMax: number;
@@ -24,7 +24,7 @@ interface Caller {
   readonly reject: (error: unknown) => void;
   readonly signal: AbortSignal | undefined;
   readonly onAbort: () => void;
-  readonly timer: ReturnType<typeof setTimeout>;
+  readonly timer: Timer;
   isOver: boolean;
 }
 
@@ -46,11 +46,6 @@ export class SharedLeases {
   }
 
   lease(want: number, timeoutMs: number, signal: AbortSignal | undefined): Promise<LeasedItem[]> {
-    const { batchMax } = this.#options;
-    if (!Number.isInteger(want) || want < 1 || want > batchMax) {
-      const text = `batchSize is invalid; got ${want}, it must be a whole number from 1 to ${batchMax}`;
-      return Promise.reject(new InvalidRequestError("invalid", text));
-    }
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const caller: Caller = {
@@ -60,7 +55,7 @@ export class SharedLeases {
         reject,
         signal,
         onAbort: () => this.#leave(caller, () => reject(signal!.reason)),
-        timer: setTimeout(() => this.#timeOut(caller), timeoutMs),
+        timer: startTimer(() => this.#timeOut(caller), timeoutMs),
         isOver: false,
       };
       signal?.addEventListener("abort", caller.onAbort, { once: true });

@@ -1,10 +1,11 @@
 // One request and its reply over HTTP, and nothing more: no retries, no meaning. In Node it goes over
 // node:http with connections that are kept, which costs about half of what fetch does; elsewhere, or
 // if it is asked for, over fetch. Aborting a request closes its connection, so that the server forgets
-// it. A failure says whether the request may have reached the server.
+// it. A failure says whether the request may have reached the server. What a reply may hold is bounded.
 
-import { NetworkError, TimeoutError } from "./errors.ts";
+import { NetworkError, QueratorError, TimeoutError } from "./errors.ts";
 import { nodeTransport } from "./node-transport.ts";
+import { startTimer } from "./timer.ts";
 
 export interface TransportRequest {
   readonly method: "GET" | "POST";
@@ -12,16 +13,23 @@ export interface TransportRequest {
   readonly body: string;
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
+  /**
+   * Whether the server waits with its answer until something happens. If such a request is aborted, an
+   * answer that is on its way is taken all the same, where the platform can: it may hold items.
+   */
+  readonly isWait?: boolean;
 }
 
 export interface TransportReply {
   readonly status: number;
   readonly body: string;
+  /** When the server answered, as it says. */
+  readonly date: string | undefined;
 }
 
 export interface Transport {
   send(request: TransportRequest): Promise<TransportReply>;
-  /** Closes connections that are idle. */
+  /** Closes connections. */
   close(): void;
 }
 
@@ -30,7 +38,17 @@ export interface TransportOptions {
   readonly headers: Readonly<Record<string, string>>;
   /** Used in place of what fits the platform. */
   readonly fetch: typeof globalThis.fetch | undefined;
+  /** Bytes of a reply; 256 MiB by default, which is more than any reply of a server has. */
+  readonly replyBytesMax?: number;
+  /**
+   * How long a connection is kept while nothing travels over it; 4 seconds by default, as fetch does in
+   * Node: less than any proxy keeps it, or it might close it in the moment in which a request leaves.
+   */
+  readonly idleMs?: number;
 }
+
+export const REPLY_BYTES_MAX = 268_435_456;
+export const IDLE_MS = 4_000;
 
 /** The transport that fits this platform. */
 export function makeTransport(options: TransportOptions): Transport {
@@ -41,7 +59,7 @@ export function makeTransport(options: TransportOptions): Transport {
   return fetchTransport(options);
 }
 
-// Failures before anything was sent.
+// Failures before anything was sent; the last two are Bun's names.
 const UNSENT = new Set([
   "ECONNREFUSED",
   "ENOTFOUND",
@@ -49,10 +67,13 @@ const UNSENT = new Set([
   "EHOSTUNREACH",
   "ENETUNREACH",
   "UND_ERR_CONNECT_TIMEOUT",
+  "ConnectionRefused",
+  "FailedToOpenSocket",
 ]);
 
 /** The error for a request that got no reply. */
-export function networkError(cause: unknown, url: URL): NetworkError {
+export function networkError(cause: unknown, url: URL): QueratorError {
+  if (cause instanceof QueratorError) return cause;
   const codes = [cause, (cause as { cause?: unknown }).cause].map(codeOf);
   const code = codes.find((each) => each !== undefined);
   const uncertain = code === undefined || !UNSENT.has(code);
@@ -77,14 +98,21 @@ export function timeoutError(url: URL, timeoutMs: number): TimeoutError {
   return new TimeoutError("timeout", text, { retryable: true, uncertain: true });
 }
 
-function fetchTransport({ url, headers, fetch = globalThis.fetch }: TransportOptions): Transport {
+export function replyTooLarge(url: URL, bytesMax: number): QueratorError {
+  const text = `The answer from ${url.origin} is larger than ${bytesMax} bytes`;
+  return new QueratorError("invalid-reply", text, { uncertain: true });
+}
+
+function fetchTransport(options: TransportOptions): Transport {
+  const { url, headers, fetch = globalThis.fetch, replyBytesMax = REPLY_BYTES_MAX } = options;
   return {
     async send({ method, path, body, timeoutMs, signal }) {
+      signal?.throwIfAborted();
       const controller = new AbortController();
       const abort = (): void => controller.abort(signal?.reason);
       signal?.addEventListener("abort", abort, { once: true });
       let timedOut = false;
-      const timer = setTimeout(() => {
+      const timer = startTimer(() => {
         timedOut = true;
         controller.abort();
       }, timeoutMs);
@@ -93,9 +121,17 @@ function fetchTransport({ url, headers, fetch = globalThis.fetch }: TransportOpt
           method,
           headers,
           signal: controller.signal,
+          // Followed, a call would turn into a GET of something else, and its key go there.
+          redirect: "manual",
           ...(method === "POST" ? { body } : {}),
         });
-        return { status: response.status, body: await response.text() };
+        const date = response.headers.get("date") ?? undefined;
+        const length = Number(response.headers.get("content-length") ?? 0);
+        if (length > replyBytesMax) {
+          controller.abort();
+          throw replyTooLarge(url, replyBytesMax);
+        }
+        return { status: response.status, body: await response.text(), date };
       } catch (error) {
         signal?.throwIfAborted();
         throw timedOut ? timeoutError(url, timeoutMs) : networkError(error, url);

@@ -6,12 +6,14 @@
 import { fullJitter, sleep } from "./backoff.ts";
 import type { QueratorClient } from "./client.ts";
 import { toMs } from "./duration.ts";
-import { ClosedError, InvalidRequestError, LeaseLostError, ValidationError } from "./errors.ts";
+import { deadOf, Endings } from "./endings.ts";
+import { ClosedError, InvalidRequestError, ValidationError } from "./errors.ts";
 import { Events } from "./events.ts";
 import type { LeasedItem } from "./items.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
-import { exponential, type RetryPolicy } from "./retry-policy.ts";
-import { HandlerContext, type Outcome, retryAt, WorkItem } from "./work-item.ts";
+import { exponential } from "./retry-policy.ts";
+import { startTimer } from "./timer.ts";
+import { HandlerContext, type Outcome, WorkItem } from "./work-item.ts";
 import type {
   BatchHandler,
   WorkerCounters,
@@ -43,14 +45,12 @@ export class Worker<T = undefined> {
   readonly #batch: number;
   readonly #concurrency: number;
   readonly #prefetchMax: number;
-  readonly #retry: RetryPolicy;
-  readonly #counters = { leased: 0, completed: 0, retried: 0, dead: 0, failed: 0, lost: 0 };
+  readonly #endings: Endings;
+  #leased = 0;
   // Leased, not begun.
   #buffer: WorkItem<T>[] = [];
   readonly #runs = new Set<Run<T>>();
   #running = 0;
-  // Handled, their end under way.
-  #ending = 0;
   // Of a handler, smoothed; nothing before the first.
   #handlerMs: number | undefined;
   // Of the last lease, when it came.
@@ -58,6 +58,8 @@ export class Worker<T = undefined> {
   // Wakes whoever waits for anything of the above to change.
   #changed = Promise.withResolvers<void>();
   readonly #leasing = new AbortController();
+  // Whether a lease is under way, or what it brought is being looked at.
+  #isLeasing = true;
   #closed: Promise<void> | undefined;
 
   constructor(
@@ -76,10 +78,20 @@ export class Worker<T = undefined> {
     this.queueName = this.#definition.name;
     this.#handler = handler;
     this.#options = options;
-    this.#retry = options.retry ?? exponential();
+    this.#endings = new Endings({
+      client,
+      queueName: this.queueName,
+      events: this.events,
+      retry: options.retry ?? exponential(),
+      onEnd: () => this.#wake(),
+    });
     if (options.handlerTimeout !== undefined) toMs(options.handlerTimeout, "handlerTimeout");
     if (handleSignals) this.#handleSignals();
-    queueMicrotask(() => void this.#lease());
+    queueMicrotask(async () => {
+      await this.#lease();
+      this.#isLeasing = false;
+      this.#wake();
+    });
   }
 
   /** Calls a listener for each event of a name; answers what ends that. */
@@ -91,7 +103,9 @@ export class Worker<T = undefined> {
   }
 
   get counters(): WorkerCounters {
-    return { ...this.#counters, running: this.#running, buffered: this.#buffer.length };
+    const { counters } = this.#endings;
+    const { length: buffered } = this.#buffer;
+    return { leased: this.#leased, ...counters, running: this.#running, buffered };
   }
 
   /**
@@ -131,7 +145,7 @@ export class Worker<T = undefined> {
         else if (this.#running === 0) this.events.emit("idle", undefined);
       } catch (error) {
         if (signal.aborted) return;
-        this.#report(error);
+        this.#endings.report(error);
         // Nothing can be leased or ended any more.
         if (error instanceof ClosedError) return void this.close({ timeoutMs: 0 });
         await sleep(fullJitter(RECONNECT, ++failures), signal).catch(() => undefined);
@@ -141,7 +155,7 @@ export class Worker<T = undefined> {
 
   // How many items to lease: what handlers can begin at once, and what waits for them only a while.
   #want(): number {
-    if (this.#ending >= ENDING_MAX + this.#concurrency) return 0;
+    if (this.#endings.underWay >= ENDING_MAX + this.#concurrency) return 0;
     const room = this.#concurrency * this.#batch;
     const ahead = this.#running + this.#buffer.length;
     return Math.min(room + this.#prefetch(room) - ahead, BATCH_MAX);
@@ -156,30 +170,23 @@ export class Worker<T = undefined> {
   }
 
   async #take(items: readonly LeasedItem[]): Promise<void> {
-    this.#counters.leased += items.length;
+    this.#leased += items.length;
     this.events.emit("leased", { items });
     this.#leaseMs = Math.max(items[0]!.leaseDeadlineMs - this.#client.now(), 0);
     for (const item of items) {
-      const decoded = this.#definition.decode(item);
-      if (decoded instanceof Promise) await this.#receive(item, decoded);
-      else if (decoded instanceof ValidationError) this.#refuse(item, decoded);
-      else this.#buffer.push(new WorkItem(item, decoded as T));
+      try {
+        const decoding = this.#definition.decode(item);
+        const decoded = decoding instanceof Promise ? await decoding : decoding;
+        if (!(decoded instanceof ValidationError)) this.#buffer.push(new WorkItem(item, decoded));
+        else if (this.#definition.onInvalid === "throw") void this.#endings.fail(item, decoded);
+        else void this.#endings.fail(item, decoded, deadOf(decoded));
+      } catch (error) {
+        // A validator with a mistake in it says nothing about the item, nor about those after it.
+        void this.#endings.fail(item, error);
+      }
     }
     if (this.#leasing.signal.aborted) this.#giveBackBuffer();
     else this.#begin();
-  }
-
-  async #receive(item: LeasedItem, decoding: Promise<T | ValidationError>): Promise<void> {
-    const decoded = await decoding;
-    if (decoded instanceof ValidationError) this.#refuse(item, decoded);
-    else this.#buffer.push(new WorkItem(item, decoded));
-  }
-
-  #refuse(item: LeasedItem, error: ValidationError): void {
-    this.#counters.failed++;
-    this.events.emit("failed", { item, error });
-    const { onInvalid } = this.#definition;
-    void this.#end(item, onInvalid === "dead" ? deadOf(error) : this.#judge(item, error));
   }
 
   // --- handling ---
@@ -189,7 +196,7 @@ export class Worker<T = undefined> {
       // What is expected back by now is not begun: it is, or soon will be, somebody else's.
       const items = this.#buffer.splice(0, this.#batch).filter((item) => {
         if (item.leaseDeadlineMs > this.#client.now()) return true;
-        this.#lose(item);
+        this.#endings.lose(item);
         return false;
       });
       if (items.length > 0) void this.#run(items);
@@ -226,7 +233,7 @@ export class Worker<T = undefined> {
       return;
     }
     const late = Promise.withResolvers<never>();
-    const timer = setTimeout(
+    const timer = startTimer(
       () => late.reject(context.abort("handler-timeout")),
       toMs(handlerTimeout, "handlerTimeout"),
     );
@@ -240,66 +247,10 @@ export class Worker<T = undefined> {
   // What a handler has decided about an item counts also if it failed afterwards.
   #settle(item: WorkItem<T>, failure: { readonly error: unknown } | undefined): void {
     if (failure !== undefined && item.outcome === undefined) {
-      this.#counters.failed++;
-      this.events.emit("failed", { item, error: failure.error });
-      void this.#end(item, this.#judge(item, failure.error));
+      void this.#endings.fail(item, failure.error);
     } else {
-      void this.#end(item, item.outcome ?? { kind: "complete" });
+      void this.#endings.end(item, item.outcome ?? { kind: "complete" });
     }
-  }
-
-  #judge(item: LeasedItem, error: unknown): Outcome {
-    try {
-      const decision = this.#retry({ attempts: item.attempts, error, item });
-      if (decision === "dead") return deadOf(error);
-      return { kind: "retry", when: { after: toMs(decision, "the wait of the retry policy") } };
-    } catch (policyError) {
-      this.#report(policyError);
-      return { kind: "retry", when: { after: RECONNECT.capMs } };
-    }
-  }
-
-  // --- ending ---
-
-  /** Never rejects. */
-  async #end(item: LeasedItem, outcome: Outcome): Promise<void> {
-    this.#ending++;
-    const { id, partition } = item;
-    try {
-      switch (outcome.kind) {
-        case "complete":
-          await this.#client.complete(this.queueName, item);
-          this.#counters.completed++;
-          this.events.emit("completed", { item });
-          break;
-        case "retry": {
-          const at = retryAt(outcome.when, this.#client.now());
-          await this.#client.retry(this.queueName, { id, partition, retryAt: at });
-          this.#counters.retried++;
-          this.events.emit("retried", { item, at });
-          break;
-        }
-        case "dead":
-          await this.#client.retry(this.queueName, { id, partition, dead: true });
-          this.#counters.dead++;
-          this.events.emit("dead", { item, reason: outcome.reason });
-      }
-    } catch (error) {
-      if (error instanceof LeaseLostError) this.#lose(item);
-      else this.#report(error);
-    }
-    this.#ending--;
-    this.#wake();
-  }
-
-  #lose(item: LeasedItem): void {
-    this.#counters.lost++;
-    this.events.emit("lost", { item });
-  }
-
-  #report(error: unknown): void {
-    if (this.events.emit("error", { error })) return;
-    console.error(`Querator worker of queue '${this.queueName}': ${(error as Error).message}`);
   }
 
   #wake(): void {
@@ -317,7 +268,7 @@ export class Worker<T = undefined> {
     for (const run of this.#runs) {
       run.isAbandoned = true;
       run.context.abort("shutdown");
-      for (const item of run.items) void this.#end(item, item.outcome ?? BACK);
+      for (const item of run.items) void this.#endings.end(item, item.outcome ?? BACK);
     }
     this.#runs.clear();
     await this.#ended(GIVE_BACK_MS);
@@ -325,17 +276,19 @@ export class Worker<T = undefined> {
   }
 
   #giveBackBuffer(): void {
-    for (const item of this.#buffer.splice(0)) void this.#end(item, BACK);
+    for (const item of this.#buffer.splice(0)) void this.#endings.end(item, BACK);
   }
 
   // Resolves when nothing is in hand any more, or after a time.
   async #ended(ms: number): Promise<void> {
     let isOver = false;
-    const timer = setTimeout(() => {
+    const timer = startTimer(() => {
       isOver = true;
       this.#wake();
     }, ms);
-    while (!isOver && (this.#runs.size > 0 || this.#ending > 0)) await this.#changed.promise;
+    while (!isOver && (this.#isLeasing || this.#runs.size > 0 || this.#endings.underWay > 0)) {
+      await this.#changed.promise;
+    }
     clearTimeout(timer);
   }
 
@@ -353,10 +306,6 @@ export class Worker<T = undefined> {
 }
 
 const BACK: Outcome = { kind: "retry", when: {} };
-
-function deadOf(error: unknown): Outcome {
-  return { kind: "dead", reason: error instanceof Error ? error.message : String(error) };
-}
 
 function whole(value: number, what: string, min: number, max: number): number {
   if (Number.isInteger(value) && value >= min && value <= max) return value;

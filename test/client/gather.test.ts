@@ -7,6 +7,7 @@ import {
   InvalidRequestError,
   LeaseLostError,
   type QueratorClient,
+  QueratorError,
   QueueNotFoundError,
   TooMuchWaitingError,
 } from "@querator/client";
@@ -206,6 +207,54 @@ test("too much that waits is refused with an error of its own, and counts again 
   go();
   await Promise.all(all);
   await client.produce("jobs", [{}, {}, {}]);
+});
+
+test("one call may be larger than what may wait, and is sent as a whole or not at all", async (t) => {
+  const { client, direct, proxy } = await watched(t, { waitingItemsMax: 1_500 });
+  const big = Array.from({ length: 2_500 }, () => ({}));
+  await client.produce("jobs", big);
+  assert.equal((await direct.stats("jobs")).total, 2_500);
+  const { held, go } = holdFirst(proxy, "queue.produce");
+  const first = client.produce("jobs", {});
+  await held;
+  await assert.rejects(client.produce("jobs", big), TooMuchWaitingError);
+  go();
+  await first;
+  assert.equal((await direct.stats("jobs")).total, 2_501);
+});
+
+test("a call of which only a part was done says that repeating it may do things twice", async (t) => {
+  const { client, direct, proxy } = await watched(t, { retry: { attemptsMax: 1 } });
+  proxy.treat = (_, number) =>
+    number === 2 ? refuse(454, "queue is overloaded; try again later") : PASS;
+  const big = Array.from({ length: 2_500 }, () => ({}));
+  await assert.rejects(client.produce("jobs", big), (error) => {
+    assert.ok(error instanceof QueratorError && error.uncertain && error.retryable);
+    assert.match(
+      error.message,
+      /^Of 3 requests of this call 2 were done, another failed: queue is/,
+    );
+    return true;
+  });
+  // All that will be done has been when it rejects.
+  assert.equal((await direct.stats("jobs")).total, 1_500);
+});
+
+test("a proxy that takes less than the server fails only items that are too big by themselves", async (t) => {
+  const { client, direct, proxy } = await watched(t);
+  proxy.treat = ({ body }) =>
+    body.length > 3_000
+      ? { kind: "answer", status: 413, body: "<html>Request Entity Too Large</html>" }
+      : PASS;
+  const sizes = [1_000, 1_000, 4_000, 1_000, 1_000];
+  const results = await Promise.allSettled(
+    sizes.map((size) => client.produce("jobs", { payload: "x".repeat(size) })),
+  );
+  assert.deepEqual(
+    results.map(({ status }) => status),
+    sizes.map((size) => (size > 3_000 ? "rejected" : "fulfilled")),
+  );
+  assert.equal((await direct.stats("jobs")).total, 4);
 });
 
 // --- leases ---

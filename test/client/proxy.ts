@@ -17,11 +17,14 @@ export type Treatment =
   | { readonly kind: "lose-reply" }
   /** The server never hears of it. */
   | { readonly kind: "lose-request" }
+  /** The client is cut off, and the server goes on as if it were there. */
+  | { readonly kind: "cut-client" }
   | { readonly kind: "answer"; readonly status: number; readonly body: string };
 
 export const PASS: Treatment = { kind: "pass" };
 export const LOSE_REPLY: Treatment = { kind: "lose-reply" };
 export const LOSE_REQUEST: Treatment = { kind: "lose-request" };
+export const CUT_CLIENT: Treatment = { kind: "cut-client" };
 
 /** An answer in the server's place. */
 export function refuse(status: number, message: string): Treatment {
@@ -34,6 +37,10 @@ export interface TestProxy {
   readonly requests: Passing[];
   /** Decides about each request; may take its time. Passes everything by default. */
   treat: (request: Passing, number: number) => Treatment | Promise<Treatment>;
+  /** What becomes of the body of a reply that passes; nothing by default. */
+  rewrite: (reply: string) => string;
+  /** Of replies that pass, in place of the true one. */
+  date: string | undefined;
 }
 
 /** Starts a proxy for one test. */
@@ -43,6 +50,8 @@ export async function proxyOf(t: TestContext, target: string): Promise<TestProxy
     url: "",
     requests,
     treat: () => PASS,
+    rewrite: (reply) => reply,
+    date: undefined,
   };
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const chunks: Buffer[] = [];
@@ -57,7 +66,8 @@ export async function proxyOf(t: TestContext, target: string): Promise<TestProxy
       return void response.end(treatment.body);
     }
     const gone = new AbortController();
-    response.on("close", () => gone.abort());
+    if (treatment.kind === "cut-client") request.socket.destroy();
+    else response.on("close", () => gone.abort());
     const answer = await fetch(target + request.url, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
@@ -66,8 +76,9 @@ export async function proxyOf(t: TestContext, target: string): Promise<TestProxy
     });
     const text = await answer.text();
     if (treatment.kind === "lose-reply") return void request.socket.destroy();
+    if (proxy.date !== undefined) response.setHeader("Date", proxy.date);
     response.writeHead(answer.status, { "Content-Type": "application/json" });
-    response.end(text);
+    response.end(proxy.rewrite(text));
   };
   const http = createServer((request, response) => {
     handle(request, response).catch(() => request.socket.destroy());

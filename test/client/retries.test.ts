@@ -3,8 +3,22 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { LeaseLostError, NetworkError, TimeoutError, TryAgainError } from "@querator/client";
-import { LOSE_REPLY, LOSE_REQUEST, PASS, proxyOf, refuse, type Treatment } from "./proxy.ts";
+import {
+  LeaseLostError,
+  NetworkError,
+  QueratorError,
+  TimeoutError,
+  TryAgainError,
+} from "@querator/client";
+import {
+  CUT_CLIENT,
+  LOSE_REPLY,
+  LOSE_REQUEST,
+  PASS,
+  proxyOf,
+  refuse,
+  type Treatment,
+} from "./proxy.ts";
 import { clientOf, setup } from "./setup.ts";
 
 /** A client whose first requests are treated in turn, and all others pass. */
@@ -132,4 +146,48 @@ test("an answer that is not Querator's is told as such", async (t) => {
   const { client } = await treated(t, page, { ...page, status: 200 });
   await assert.rejects(client.stats("jobs"), /status 404 in a form that is not Querator's: <html>/);
   await assert.rejects(client.stats("jobs"), /not JSON: <html>/);
+});
+
+for (const body of ["<html>please log in</html>", "null", '{"code":201}', "{}"]) {
+  test(`an answer of ${body} with status 200 is not taken for success`, async (t) => {
+    const page = { kind: "answer", status: 200, body } as const;
+    const { client, direct } = await treated(t, ...Array.from({ length: 9 }, () => page));
+    await direct.produce("jobs", {});
+    const [item] = await direct.lease("jobs");
+    const isStrange = (error: unknown): boolean =>
+      error instanceof QueratorError && error.code === "invalid-reply" && error.uncertain;
+    await assert.rejects(client.produce("jobs", {}), isStrange);
+    await assert.rejects(client.complete("jobs", item!), isStrange);
+    await assert.rejects(client.retry("jobs", item!), isStrange);
+    await assert.rejects(client.lease("jobs"), isStrange);
+    await assert.rejects(client.lease("jobs", { isShared: false }), isStrange);
+  });
+}
+
+test("a lease is repeated under another name: the server may hold the first request still", async (t) => {
+  const { client, direct } = await treated(t, CUT_CLIENT);
+  const lease = client.lease("jobs", { isShared: false });
+  const waiting = async (): Promise<number> =>
+    (await direct.stats("jobs")).logicalQueues[0]!.leaseWaiting;
+  const failed = lease.then(
+    () => false,
+    () => true,
+  );
+  while ((await waiting()) < 2) {
+    if (await Promise.race([failed, false])) break;
+  }
+  // The first is for the request that nobody hears of.
+  await direct.produce("jobs", [{ payload: "lost" }, { payload: "mine" }]);
+  assert.equal((await lease)[0]!.text, "mine");
+});
+
+test("a repeated lease asks for no more than what is left of its time", async (t) => {
+  const { client, direct, proxy } = await treated(t, LOSE_REQUEST);
+  await direct.produce("jobs", {});
+  await client.lease("jobs", { isShared: false, requestTimeout: "10s" });
+  const [first, second] = proxy.requests.map(
+    ({ body }) => (JSON.parse(body) as { request_timeout: string }).request_timeout,
+  );
+  assert.equal(first, "10000000us");
+  assert.ok(Number.parseInt(second!, 10) < 10_000_000);
 });

@@ -1,0 +1,113 @@
+// How the items of a worker end: completed, given back or dead, by what their handler has decided or by the
+// retry policy. Never throws: what goes wrong is an event, and the item comes back when its lease ends.
+
+import type { QueratorClient } from "./client.ts";
+import { toMs } from "./duration.ts";
+import { LeaseLostError } from "./errors.ts";
+import type { Events } from "./events.ts";
+import type { LeasedItem } from "./items.ts";
+import type { RetryPolicy } from "./retry-policy.ts";
+import { type Outcome, retryAt } from "./work-item.ts";
+import type { WorkerEvents } from "./worker-options.ts";
+
+// If the policy itself fails.
+const RETRY_AFTER_MS = 10_000;
+
+export interface EndingsOptions {
+  readonly client: QueratorClient;
+  readonly queueName: string;
+  readonly events: Events<WorkerEvents>;
+  readonly retry: RetryPolicy;
+  /** Told when an item has ended. */
+  readonly onEnd: () => void;
+}
+
+export class Endings {
+  readonly counters = { completed: 0, retried: 0, dead: 0, failed: 0, lost: 0 };
+  readonly #options: EndingsOptions;
+  #underWay = 0;
+
+  constructor(options: EndingsOptions) {
+    this.#options = options;
+  }
+
+  /** Items whose end is not confirmed yet. */
+  get underWay(): number {
+    return this.#underWay;
+  }
+
+  /** Ends an item. */
+  async end(item: LeasedItem, outcome: Outcome): Promise<void> {
+    this.#underWay++;
+    try {
+      await this.#send(item, outcome);
+    } catch (error) {
+      if (error instanceof LeaseLostError) this.lose(item);
+      else this.report(error);
+    }
+    this.#underWay--;
+    this.#options.onEnd();
+  }
+
+  async #send(item: LeasedItem, outcome: Outcome): Promise<void> {
+    const { client, queueName, events } = this.#options;
+    const { id, partition } = item;
+    switch (outcome.kind) {
+      case "complete":
+        await client.complete(queueName, item);
+        this.counters.completed++;
+        events.emit("completed", { item });
+        break;
+      case "retry": {
+        const at = retryAt(outcome.when, client.now());
+        await client.retry(queueName, { id, partition, retryAt: at });
+        this.counters.retried++;
+        events.emit("retried", { item, at });
+        break;
+      }
+      case "dead":
+        await client.retry(queueName, { id, partition, dead: true });
+        this.counters.dead++;
+        events.emit("dead", { item, reason: outcome.reason });
+    }
+  }
+
+  /** Ends an item whose handler failed, as the policy says, or as `outcome` does. */
+  fail(item: LeasedItem, error: unknown, outcome = this.#judge(item, error)): Promise<void> {
+    this.counters.failed++;
+    this.#options.events.emit("failed", { item, error });
+    return this.end(item, outcome);
+  }
+
+  #judge(item: LeasedItem, error: unknown): Outcome {
+    try {
+      const decision = this.#options.retry({ attempts: item.attempts, error, item });
+      if (decision === "dead") return deadOf(error);
+      return { kind: "retry", when: { after: toMs(decision, "the wait of the retry policy") } };
+    } catch (policyError) {
+      this.report(policyError);
+      return { kind: "retry", when: { after: RETRY_AFTER_MS } };
+    }
+  }
+
+  /** Its lease has ended: it is, or soon will be, somebody else's. */
+  lose(item: LeasedItem): void {
+    this.counters.lost++;
+    this.#options.events.emit("lost", { item });
+  }
+
+  report(error: unknown): void {
+    const { events, queueName } = this.#options;
+    if (events.emit("error", { error })) return;
+    console.error(`Querator worker of queue '${queueName}': ${textOf(error)}`);
+  }
+}
+
+/** To the dead queue, for an error. */
+export function deadOf(error: unknown): Outcome {
+  return { kind: "dead", reason: textOf(error) };
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

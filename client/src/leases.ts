@@ -1,0 +1,139 @@
+// The leases of a client: each is a request that waits at the server. Those without a name of their own
+// are shared. Items that come when nobody wants them any more are given back to their queue, so that they
+// need not wait until their lease ends.
+
+import { parseReply } from "./call.ts";
+import type { LeaseOptions } from "./client-options.ts";
+import type { Connection } from "./connection.ts";
+import { toText } from "./duration.ts";
+import { InvalidRequestError, QueratorError } from "./errors.ts";
+import { forgetIdle } from "./gatherers.ts";
+import { LeasedItem, type WireLeasedItem } from "./items.ts";
+import { SharedLeases } from "./shared-leases.ts";
+
+const BATCH_MAX = 1_000;
+// Less is refused by the server.
+const TIMEOUT_MIN_MS = 10;
+
+interface LeaseRequest {
+  readonly queueName: string;
+  readonly batchSize: number;
+  readonly timeoutMs: number;
+  readonly clientId: string | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+interface WireLease {
+  readonly partition?: number;
+  readonly items?: readonly WireLeasedItem[];
+}
+
+export type GiveBack = (queueName: string, items: readonly LeasedItem[]) => Promise<void>;
+
+export class Leases {
+  readonly #connection: Connection;
+  readonly #giveBack: GiveBack;
+  readonly #shared = new Map<string, SharedLeases>();
+  // Of every client another, so that the names of leases are.
+  readonly #prefix = crypto.randomUUID();
+  #count = 0;
+  // What is being given back.
+  readonly #late = new Set<Promise<void>>();
+
+  constructor(connection: Connection, giveBack: GiveBack) {
+    this.#connection = connection;
+    this.#giveBack = giveBack;
+  }
+
+  async lease(
+    queueName: string,
+    timeoutMs: number,
+    { batchSize = 1, clientId, signal, isShared = clientId === undefined }: LeaseOptions,
+  ): Promise<LeasedItem[]> {
+    if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > BATCH_MAX) {
+      const range = `it must be a whole number from 1 to ${BATCH_MAX}`;
+      const text = `batchSize is invalid; got ${batchSize}, ${range}`;
+      throw new InvalidRequestError("invalid", text);
+    }
+    if (clientId !== undefined || !isShared) {
+      return this.#lease({ queueName, batchSize, timeoutMs, clientId, signal });
+    }
+    const key = `${timeoutMs} ${queueName}`;
+    let shared = this.#shared.get(key);
+    if (shared === undefined) {
+      shared = new SharedLeases({
+        batchMax: BATCH_MAX,
+        lease: (size, ms, signal) =>
+          this.#lease({ queueName, batchSize: size, timeoutMs: ms, clientId: undefined, signal }),
+        giveBack: (items) => void this.#return(queueName, items),
+      });
+      forgetIdle(this.#shared);
+      this.#shared.set(key, shared);
+    }
+    return shared.lease(batchSize, timeoutMs, signal);
+  }
+
+  /** Resolves when nothing is being given back. */
+  async whenIdle(): Promise<void> {
+    while (this.#late.size > 0) await Promise.all(this.#late);
+  }
+
+  async #lease(request: LeaseRequest): Promise<LeasedItem[]> {
+    const { queueName, batchSize, timeoutMs, signal } = request;
+    try {
+      const body = await this.#connection.call({
+        path: "queue.lease",
+        body: (leftMs) =>
+          JSON.stringify({
+            queue_name: queueName,
+            batch_size: batchSize,
+            // The server takes one lease of a name at a time, and may not have seen yet that the last
+            // one, or an earlier request of this call, has ended.
+            client_id: request.clientId ?? `${this.#prefix}-${++this.#count}`,
+            request_timeout: toText(
+              leftMs < timeoutMs ? Math.max(leftMs, TIMEOUT_MIN_MS) : timeoutMs,
+              "requestTimeout",
+            ),
+          }),
+        timeoutMs,
+        isRepeatable: true,
+        isWait: true,
+        signal,
+      });
+      const { partition = 0, items: wires = [] } = parseReply<WireLease>(body);
+      const items = wires.map((item) => new LeasedItem(queueName, partition, item));
+      if (items.length === 0) throw emptyLease(body);
+      await this.#checkWanted(queueName, items, signal);
+      return items;
+    } catch (error) {
+      if (error instanceof QueratorError && error.code === "no-items") return [];
+      throw error;
+    }
+  }
+
+  async #checkWanted(
+    queueName: string,
+    items: readonly LeasedItem[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    if (signal?.aborted !== true && this.#connection.isOpen) return;
+    await this.#return(queueName, items);
+    signal?.throwIfAborted();
+    this.#connection.checkOpen();
+  }
+
+  /** Never rejects: what cannot be given back comes back when its lease ends. */
+  #return(queueName: string, items: readonly LeasedItem[]): Promise<void> {
+    const returned: Promise<void> = this.#giveBack(queueName, items)
+      .catch(() => undefined)
+      .finally(() => this.#late.delete(returned));
+    this.#late.add(returned);
+    return returned;
+  }
+}
+
+// Whoever asks again and again must not do so at once: the server waits until there is something.
+function emptyLease(body: string): QueratorError {
+  const text = `The server answered a lease with no items before its time: ${body.slice(0, 200)}`;
+  return new QueratorError("invalid-reply", text, { status: 200, uncertain: true });
+}

@@ -1,0 +1,94 @@
+// Workers and loops where something is wrong: validators with mistakes, clocks, times that are too long.
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { defineQueue, fixed } from "@querator/client";
+import { startTestServer, type TestServer } from "../../src/testing.ts";
+import { proxyOf } from "./proxy.ts";
+import { clientOf } from "./setup.ts";
+
+async function setup(t: TestContext): Promise<TestServer> {
+  const server = await startTestServer({ queues: ["jobs"] });
+  t.after(() => server.stop());
+  return server;
+}
+
+for (const kind of ["at once", "later"] as const) {
+  test(`a validator that throws ${kind} fails its item alone, which is tried again`, async (t) => {
+    const server = await setup(t);
+    const { client } = server;
+    let isBroken = true;
+    const validate = (value: unknown) => {
+      if (value === "trap" && isBroken) throw new Error("a mistake");
+      return { value: value as string };
+    };
+    const schema = {
+      "~standard": {
+        version: 1 as const,
+        vendor: "test",
+        validate: kind === "at once" ? validate : async (value: unknown) => validate(value),
+      },
+    };
+    const queue = defineQueue({ name: "jobs", schema });
+    await client.produce(
+      "jobs",
+      ["a", "trap", "b"].map((text) => ({ payload: JSON.stringify(text) })),
+    );
+    const seen: string[] = [];
+    await using worker = client.worker(queue, ({ value }) => seen.push(value), { retry: fixed(0) });
+    const { error } = await worker.events.once("failed");
+    assert.match(String(error), /a mistake/);
+    isBroken = false;
+    await server.waitFor(() => worker.counters.completed === 3);
+    assert.deepEqual(seen.sort(), ["a", "b", "trap"]);
+  });
+}
+
+test("a handler may be given more time than timers can be set to, and close may wait without end", async (t) => {
+  const { client } = await setup(t);
+  await client.produce("jobs", {});
+  const begun = Promise.withResolvers<void>();
+  const go = Promise.withResolvers<void>();
+  const handle = async (): Promise<void> => {
+    begun.resolve();
+    await go.promise;
+  };
+  const worker = client.worker("jobs", handle, { handlerTimeout: "1000h" });
+  await begun.promise;
+  const closed = worker.close({ timeoutMs: Number.POSITIVE_INFINITY });
+  // Long enough for a timer of a millisecond.
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  go.resolve();
+  await closed;
+  assert.deepEqual([worker.counters.completed, worker.counters.failed], [1, 0]);
+});
+
+test("a worker works although its clock is hours ahead of the server's", async (t) => {
+  const server = await setup(t);
+  const proxy = await proxyOf(t, server.url);
+  const behind = (time: number): Date => new Date(time - 10 * 3_600_000);
+  proxy.date = behind(Date.now()).toUTCString();
+  proxy.rewrite = (reply) =>
+    reply.replace(/"lease_deadline": ?"([^"]+)"/g, (_, deadline: string) => {
+      return `"lease_deadline":"${behind(Date.parse(deadline)).toISOString()}"`;
+    });
+  await server.client.produce("jobs", [{}, {}, {}]);
+  const client = clientOf(t, proxy.url);
+  const attempts: number[] = [];
+  await using worker = client.worker("jobs", (item) => attempts.push(item.attempts));
+  await server.waitFor(() => worker.counters.completed + worker.counters.lost === 3);
+  assert.deepEqual([attempts, worker.counters.lost], [[1, 1, 1], 0]);
+});
+
+test("a loop passes over what its lease has ended for", async (t) => {
+  const server = await setup(t);
+  await server.client.produce("jobs", [{ payload: "0" }, { payload: "1" }]);
+  const seen: string[] = [];
+  for await (const item of server.client.consume("jobs", { batchSize: 2 })) {
+    seen.push(`${item.text} ${item.attempts}`);
+    if (seen.length === 2) break;
+    await item.complete();
+    await server.clock.advance("2m");
+  }
+  assert.deepEqual(seen, ["0 1", "1 2"]);
+});
