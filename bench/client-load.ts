@@ -1,15 +1,15 @@
-// The load of bench/client.ts, a process of its own: callers that produce one item each and callers that
-// lease and complete one each, all in one client. Each item has a number, so that one that is lost or
-// doubled is seen. Takes its options as JSON in the first argument, prints one JSON line.
+// The load of bench/client.ts, a process of its own: callers that produce one item each, and as many that
+// consume one each. Each item has a number, so that one that is lost or doubled is seen. Takes its options
+// as JSON in the first argument, prints one JSON line.
 
-import { type LeasedItem, QueratorClient } from "@querator/client";
+import { SUBJECTS, type SubjectName } from "./client-subjects.ts";
 
 export interface ClientLoadOptions {
+  readonly subject: SubjectName;
+  /** Where the server listens. */
   readonly url: string;
   readonly producers: number;
   readonly consumers: number;
-  /** Whether a worker consumes, in place of callers of lease and complete. */
-  readonly isWorker: boolean;
   readonly seconds: number;
   /** Unfinished items at which producers pause. */
   readonly cap: number;
@@ -25,9 +25,10 @@ export interface ClientLoadResult {
 }
 
 const options = JSON.parse(process.argv[2]!) as ClientLoadOptions;
-const client = new QueratorClient({ url: options.url });
+const { url, consumers } = options;
 const queue = `bench-client-${process.pid}`;
-await client.queues.create({ queueName: queue, leaseTimeout: "5m", expireTimeout: "24h" });
+const subject = await SUBJECTS[options.subject]({ url, queue, consumers });
+const bulk = "bulk" in subject ? (subject.bulk ?? 1) : 1;
 
 const padding = "x".repeat(options.payloadBytes);
 const seen = new Set<string>();
@@ -44,12 +45,12 @@ async function produce(): Promise<void> {
       await resume.promise;
       continue;
     }
-    const reference = String(++produced);
-    await client.produce(queue, { payload: padding, reference });
+    const references = Array.from({ length: bulk }, () => String(++produced));
+    await subject.produce(references, padding);
   }
 }
 
-function take({ reference }: LeasedItem): void {
+function take(reference: string): void {
   if (seen.has(reference)) twice++;
   seen.add(reference);
 }
@@ -63,34 +64,20 @@ function count(): void {
   if (!isProducing && completed === produced) done.abort();
 }
 
-async function consume(): Promise<void> {
-  for (;;) {
-    const [item] = await client.lease(queue, { signal: done.signal });
-    if (item === undefined) continue;
-    take(item);
-    await client.complete(queue, item);
-    count();
-  }
-}
-
-async function work(): Promise<void> {
-  const worker = client.worker(queue, take, { concurrency: options.consumers });
-  worker.on("completed", count);
-  await new Promise((resolve) => done.signal.addEventListener("abort", resolve));
-  await worker.close();
-}
-
 const cpuFrom = process.cpuUsage();
 const from = performance.now();
-const producers = Array.from({ length: options.producers }, produce);
-const consumers = options.isWorker ? [work()] : Array.from({ length: options.consumers }, consume);
+const consuming = subject.consume(take, count, done.signal);
+// Whoever produces in bulk stands for as many callers as its items, and twice as many do, so that one bulk
+// travels while the next is made.
+const callers = bulk === 1 ? options.producers : Math.ceil(options.producers / bulk) * 2;
+const producers = Array.from({ length: callers }, produce);
 setTimeout(() => {
   isProducing = false;
   resume.resolve();
 }, options.seconds * 1_000);
 await Promise.all(producers);
 if (completed === produced) done.abort();
-await Promise.allSettled(consumers);
+await consuming;
 const seconds = (performance.now() - from) / 1_000;
 const cpu = process.cpuUsage(cpuFrom);
 const result: ClientLoadResult = {
@@ -100,5 +87,5 @@ const result: ClientLoadResult = {
   twice,
   cpuMs: Math.round((cpu.user + cpu.system) / 1_000),
 };
-await client.close();
+await subject.close();
 process.stdout.write(`${JSON.stringify(result)}\n`);
