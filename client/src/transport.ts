@@ -71,16 +71,21 @@ const UNSENT = new Set([
   "FailedToOpenSocket",
 ]);
 
+// The server's certificate is not accepted: nothing was sent, and to try again does not help.
+const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ALTNAME/;
+
 /** The error for a request that got no reply. */
 export function networkError(cause: unknown, url: URL): QueratorError {
   if (cause instanceof QueratorError) return cause;
   const codes = [cause, (cause as { cause?: unknown }).cause].map(codeOf);
   const code = codes.find((each) => each !== undefined);
-  const uncertain = code === undefined || !UNSENT.has(code);
+  const isUntrusted = code !== undefined && UNTRUSTED.test(code);
+  const uncertain = code === undefined || !(isUntrusted || UNSENT.has(code));
   const text = (cause as Error).message || code || "no reply";
-  const hint = uncertain ? "" : "; is the server running, and is the url right?";
+  let hint = uncertain ? "" : "; is the server running, and is the url right?";
+  if (isUntrusted) hint = "; docs/CLIENT.md tells how to trust an authority of your own";
   return new NetworkError("network", `Cannot reach ${url.origin}: ${text}${hint}`, {
-    retryable: true,
+    retryable: !isUntrusted,
     uncertain,
     cause,
   });
