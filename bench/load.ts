@@ -9,7 +9,10 @@ import type { WIRE_FORMATS } from "./wire-format.ts";
 
 export interface LoadOptions {
   readonly url: string;
-  /** One of rivals.ts, whose database `url` names, in place of our server. */
+  /**
+   * In place of our server one of rivals.ts, whose database `url` names, or `redis-list`, for which it
+   * is the path of a socket.
+   */
   readonly rival?: string;
   readonly producers: number;
   readonly consumers: number;
@@ -55,6 +58,10 @@ const { queues: queueCount = 1, backlog = 0, pipelined = 1 } = options;
 async function openTarget(): Promise<Target> {
   const { url, batch, rival, format = "json" } = options;
   if (rival === undefined) return openHttp(url, batch, format);
+  if (rival === "redis-list") {
+    const { redisList } = await import("./redis-list.ts");
+    return redisList(url, batch);
+  }
   const { RIVALS } = await import("./rivals.ts");
   return RIVALS[rival as RivalName](url, batch);
 }

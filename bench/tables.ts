@@ -18,6 +18,7 @@ import {
   positive,
   wrongs,
 } from "./measure.ts";
+import { hasRedis, startRedis } from "./redis.ts";
 import type { ServerFigures } from "./server.ts";
 
 const SINGLE = { producers: 32, consumers: 32, batch: 1, cap: 1_000, rate: 0, payloadBytes: 100 };
@@ -31,6 +32,7 @@ const TABLES = {
   formats,
   waiters,
   sync,
+  redis,
   commits,
   threads,
 } as const satisfies Record<string, () => Promise<void>>;
@@ -334,6 +336,55 @@ async function sync(): Promise<void> {
     ["memory", { memory: true, dataDir: undefined }],
   ] as const;
   await compare("When commits are on disk:", "sync", shapes);
+}
+
+// With our own load generator for both.
+async function redis(): Promise<void> {
+  if (!hasRedis()) {
+    process.stdout.write("\nRedis is skipped: there is no redis-server on the path\n");
+    return;
+  }
+  const shapes = [
+    ["the server, `full`", { sync: "full" }],
+    ["a Redis list, `always`", "always"],
+    ["the server, `interval` of 1s", { sync: "interval", syncInterval: "1s" }],
+    ["a Redis list, `everysec`", "everysec"],
+  ] as const;
+  const rows = await inTurn(shapes, async ([, shape]) => {
+    if (typeof shape !== "string") {
+      return withServer(shape, async ({ url }) => bothLoads({ url }));
+    }
+    const dir = mkdtempSync(join(options.dir, "querator-bench-"));
+    const server = await startRedis(join(dir, "redis"), shape);
+    try {
+      return await bothLoads({ url: server.socket, rival: "redis-list" });
+    } finally {
+      await server.stop();
+      rmSync(dir, { recursive: true, force: true });
+    }
+  });
+  print(
+    "Beside a list in Redis, which has no leases, with our own load generator:",
+    ["", "single items/s", "produce p50 ms", "batched items/s", "produce p50 ms"],
+    rows.map(([single, singleMs, batch, batchMs], i) => [
+      shapes[i]![0],
+      whole(single!),
+      fixed(singleMs!, 2),
+      whole(batch!),
+      fixed(batchMs!, 2),
+    ]),
+  );
+}
+
+async function bothLoads(target: { url: string; rival?: string }): Promise<readonly number[]> {
+  const figures: number[] = [];
+  for (const load of [SINGLE, BATCH]) {
+    const { seconds } = options;
+    const result = await measure(target.url, { ...load, ...target, seconds }, undefined);
+    wrong += wrongs(result);
+    figures.push(result.itemsPerSecond, result.produceMs.p50);
+  }
+  return figures;
 }
 
 async function commits(): Promise<void> {
