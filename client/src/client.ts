@@ -218,7 +218,7 @@ export class QueratorClient {
 
   /**
    * Any call of the API as docs/PROTOCOL.md has it, for what the methods leave out: `path` is what follows
-   * /v1/, request and reply are the JSON as it travels. Repeated as a call that changes something, unless
+   * /v1/, or begins with its version as in `v2/storage/items.import`; request and reply are the JSON as it travels. Repeated as a call that changes something, unless
    * `isRepeatable`.
    */
   async call<T = unknown>(

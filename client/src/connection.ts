@@ -24,7 +24,7 @@ export interface ConnectionOptions {
 }
 
 export interface Call {
-  /** Below /v1/. */
+  /** Below /v1/, or with its version if that is another: `v2/storage/items.import`. */
   readonly path: string;
   /** Or what makes it for each request, from the time that is left for the server to answer. */
   readonly body: string | ((leftMs: number) => string);
@@ -119,7 +119,7 @@ export class Connection {
         const { body } = call;
         const reply = await this.#transport.send({
           method: "POST",
-          path: `${this.#prefix}/v1/${call.path}`,
+          path: `${this.#prefix}/${/^v\d+\//.test(call.path) ? "" : "v1/"}${call.path}`,
           body: typeof body === "string" ? body : body(left - marginMs),
           timeoutMs: left,
           signal,

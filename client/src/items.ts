@@ -128,7 +128,7 @@ export interface StorageItem extends Required<ItemTexts> {
   readonly leaseDeadline: Date | undefined;
   readonly expireDeadline: Date | undefined;
   readonly createdAt: Date | undefined;
-  /** Of scheduled items, where the server tells it. */
+  /** When it becomes leasable, if it is scheduled; servers that know /v1 only do not tell it. */
   readonly enqueueAt: Date | undefined;
   readonly attempts: number;
   readonly maxAttempts: number;
@@ -143,6 +143,7 @@ export type ImportItem = Partial<
     | "isLeased"
     | "leaseDeadline"
     | "expireDeadline"
+    | "enqueueAt"
     | "attempts"
     | "maxAttempts"
     | "encoding"
@@ -197,7 +198,7 @@ export function encodeRetry({ id, retryAt, dead }: RetryItem): string {
 }
 
 export function encodeImport(item: ImportItem): WireStorageItem {
-  const { payload, leaseDeadline, expireDeadline } = item;
+  const { payload, leaseDeadline, expireDeadline, enqueueAt } = item;
   const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
   return {
     source_id: item.sourceId ?? "",
@@ -214,6 +215,7 @@ export function encodeImport(item: ImportItem): WireStorageItem {
     ...(expireDeadline === undefined
       ? {}
       : { expire_deadline: encodeDate(expireDeadline, "expireDeadline") }),
+    ...(enqueueAt === undefined ? {} : { enqueue_at: encodeDate(enqueueAt, "enqueueAt") }),
   };
 }
 

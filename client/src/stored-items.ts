@@ -2,6 +2,7 @@
 
 import { type CallOptions, once, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
+import { QueratorError } from "./errors.ts";
 import {
   decodeStorageItem,
   encodeImport,
@@ -27,40 +28,64 @@ export interface PartitionOptions extends CallOptions {
 /** What `client.scheduled` does. */
 export class ScheduledItems {
   readonly #connection: Connection;
-  readonly #path: string;
-
-  constructor(connection: Connection, path = "storage/scheduled.list") {
-    this.#connection = connection;
-    this.#path = path;
-  }
-
-  /** The items of one partition by id, fetched page by page. */
-  list(
-    queueName: string,
-    options: ListItemsOptions = {},
-  ): AsyncGenerator<StorageItem, void, undefined> {
-    const { partition = 0 } = options;
-    return pages<WireStorageItem, StorageItem>(this.#connection, this.#path, {
-      request: { queue_name: queueName, partition },
-      options,
-      decode: decodeStorageItem,
-      keyOf: (item) => item.id,
-    });
-  }
-}
-
-/** What `client.items` does. */
-export class StoredItems extends ScheduledItems {
-  readonly #connection: Connection;
 
   constructor(connection: Connection) {
-    super(connection, "storage/items.list");
     this.#connection = connection;
   }
 
   /**
+   * The items of one partition by id, fetched page by page. They have their enqueueAt, unless the
+   * server knows /v1 only, which does not tell it.
+   */
+  async *list(
+    queueName: string,
+    options: ListItemsOptions = {},
+  ): AsyncGenerator<StorageItem, void, undefined> {
+    try {
+      yield* listed(this.#connection, "v2/storage/scheduled.list", queueName, options);
+    } catch (error) {
+      // It is the first page that is answered so, or none.
+      if (!(error instanceof QueratorError) || error.code !== "not-implemented") throw error;
+      yield* listed(this.#connection, "storage/scheduled.list", queueName, options);
+    }
+  }
+}
+
+function listed(
+  connection: Connection,
+  path: string,
+  queueName: string,
+  options: ListItemsOptions,
+): AsyncGenerator<StorageItem, void, undefined> {
+  const { partition = 0 } = options;
+  return pages<WireStorageItem, StorageItem>(connection, path, {
+    request: { queue_name: queueName, partition },
+    options,
+    decode: decodeStorageItem,
+    keyOf: (item) => item.id,
+  });
+}
+
+/** What `client.items` does. */
+export class StoredItems {
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  /** The items of one partition that wait or are leased, by id, fetched page by page. */
+  list(
+    queueName: string,
+    options: ListItemsOptions = {},
+  ): AsyncGenerator<StorageItem, void, undefined> {
+    return listed(this.#connection, "storage/items.list", queueName, options);
+  }
+
+  /**
    * Adds items as they are, under new ids; one whose sourceId is there already is passed over. Answers
-   * the items as they lie in storage. Repeatable if every item has a sourceId.
+   * the items as they lie in storage. Those with a later enqueueAt are scheduled. Repeatable if every
+   * item has a sourceId.
    */
   async import(
     queueName: string,
@@ -69,7 +94,9 @@ export class StoredItems extends ScheduledItems {
   ): Promise<StorageItem[]> {
     const request = { queue_name: queueName, partition, items: items.map(encodeImport) };
     const isRepeatable = items.every(({ sourceId }) => sourceId !== undefined && sourceId !== "");
-    const path = "storage/items.import";
+    // A server that knows /v1 only would take what is scheduled as due at once.
+    const isScheduled = items.some(({ enqueueAt }) => enqueueAt !== undefined);
+    const path = isScheduled ? "v2/storage/items.import" : "storage/items.import";
     const reply = await once<{ items?: WireStorageItem[] }>(
       this.#connection,
       path,

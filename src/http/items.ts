@@ -6,6 +6,7 @@ import { Item } from "../queue/item.ts";
 import type { ListedItem } from "../queue/operations.ts";
 import type { Leased } from "../queue/requests.ts";
 import type { ItemRecord } from "../storage/storage.ts";
+import type { Answer } from "./answer.ts";
 import {
   QueueLeaseResponseSchema,
   type QueueProduceItemSchema,
@@ -14,7 +15,6 @@ import type { StorageItemSchema } from "./gen/querator/v1/storage_pb.ts";
 import { base64 } from "./json.ts";
 import type { Decoded, Encodable } from "./message.ts";
 import { encodeProtobuf } from "./protobuf.ts";
-import type { Answer } from "./server.ts";
 import { formatTimestamp, ZERO_TIME } from "./timestamp.ts";
 
 interface Texts {

@@ -108,6 +108,10 @@ const ERROR_EXAMPLES = {
     kind: "invalid",
     message: "attempts is invalid; '-1' is not between 0 and 1000000000",
   },
+  leasedAndScheduled: {
+    kind: "invalid",
+    message: "enqueue_at is invalid; a leased item cannot be scheduled",
+  },
   twoTimes: { kind: "invalid", message: "clock is invalid; give either 'advance' or 'now'" },
 } as const satisfies Readonly<Record<string, ErrorExample>>;
 

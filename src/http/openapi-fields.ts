@@ -235,7 +235,9 @@ export function fieldNotes(limits: Limits): Notes {
       dead_deadline: { text: "Not used in this version." },
       created_at: { text: "When it was produced. Ignored in an import." },
       updated_at: { text: "Not used in this version." },
-      enqueue_at: { text: "Not used in this version." },
+      enqueue_at: {
+        text: "When a scheduled item becomes leasable. Only under /v2; elsewhere never there, and ignored in an import.",
+      },
       attempts: {
         text: "How often it has been leased.",
         request: { minimum: 0, maximum: IMPORT_ATTEMPTS_MAX },

@@ -236,6 +236,31 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     reply: StorageItemsImportResponseSchema,
     errors: [...FOUND, "noSuchPartition", "badAttempts", "partitionFailing", ...QUEUED],
   },
+  "/v2/storage/scheduled.list": {
+    tag: "storage",
+    summary: "Lists scheduled items as /v1 does, and tells when they are due.",
+    example: { queue_name, partition: 0, limit: 10 },
+    reply: StorageItemsListResponseSchema,
+    errors: [...FOUND, "noSuchPartition", "negativeLimit", "partitionFailing", ...QUEUED],
+  },
+  "/v2/storage/items.import": {
+    tag: "storage",
+    summary: "Adds items as /v1 does; those with a later enqueue_at are scheduled.",
+    example: {
+      queue_name,
+      partition: 0,
+      items: [{ source_id: "a-2", payload: "aGVsbG8=", enqueue_at: "2100-01-01T00:00:00Z" }],
+    },
+    reply: StorageItemsImportResponseSchema,
+    errors: [
+      ...FOUND,
+      "noSuchPartition",
+      "badAttempts",
+      "leasedAndScheduled",
+      "partitionFailing",
+      ...QUEUED,
+    ],
+  },
   "/v1/storage/items.delete": {
     tag: "storage",
     summary: "Deletes items of a partition, leased or not.",

@@ -49,7 +49,7 @@ export function makeOpenApi({ endpoints, limits, formatSize }: OpenApiSource): J
     for (const name of names) errors.add(name);
     paths[path] = {
       post: {
-        operationId: path.slice("/v1/".length),
+        operationId: path.replace(/^\/(v1\/)?/, ""),
         tags: [operation.tag],
         summary: operation.summary,
         description: `The body may have up to ${formatSize(bodyBytesMax)}.`,

@@ -2,7 +2,6 @@
 // checks in the order that wire.md section 2 states, calls one method of a queue or of the
 // registry, and answers. To find what the server does for a path, begin here.
 
-import type { DescMessage } from "@bufbuild/protobuf";
 import type { Clock } from "../clock.ts";
 import { formatDuration } from "../duration.ts";
 import { invalid } from "../errors.ts";
@@ -14,12 +13,11 @@ import {
   isBlank,
   SYSTEM_NAMESPACE,
 } from "../names.ts";
-import { idError } from "../queue/ids.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { QueueRecord } from "../queue-records.ts";
 import type { QueueSettings } from "../queue-settings.ts";
 import type { Queues } from "../queues.ts";
-import type { ItemTable } from "../storage/storage.ts";
+import { OK, reply } from "./answer.ts";
 import {
   QueueClearRequestSchema,
   QueueCompleteRequestSchema,
@@ -37,26 +35,20 @@ import {
   QueuesListRequestSchema,
   QueuesListResponseSchema,
 } from "./gen/querator/v1/queues_pb.ts";
-import {
-  StorageItemsDeleteRequestSchema,
-  StorageItemsImportRequestSchema,
-  StorageItemsImportResponseSchema,
-  StorageItemsListRequestSchema,
-  StorageItemsListResponseSchema,
-} from "./gen/querator/v1/storage_pb.ts";
-import { leaseAnswer, toItem, toRecord, toStorageItem } from "./items.ts";
-import { decodeJson, encodeJson } from "./json.ts";
+import { leaseAnswer, toItem } from "./items.ts";
+import { decodeJson } from "./json.ts";
 import type { Decoded, Encodable } from "./message.ts";
-import { decodeProtobuf, encodeProtobuf } from "./protobuf.ts";
-import { type Answer, type Endpoint, type Exchange, OK } from "./server.ts";
+import { decodeProtobuf } from "./protobuf.ts";
+import type { Endpoint } from "./server.ts";
+import { type AddRoute, addStorageEndpoints } from "./storage-routes.ts";
 import {
   checkListLimit,
+  checkPartition,
   checkQueueTimeouts,
   checkTimeoutGiven,
   checkTimeoutMax,
   checkTimeoutMin,
   completeDeadline,
-  IMPORT_ATTEMPTS_MAX,
   parseRequestTimeout,
   QUEUES_LIST_LIMIT_MAX,
   RETRY_TIMEOUT,
@@ -92,13 +84,8 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 
   const endpoints = new Map<string, Endpoint>();
   const route =
-    (isRead: boolean) =>
-    <Desc extends DescMessage>(
-      path: string,
-      bodyBytesMax: number,
-      schema: Desc,
-      handler: (request: Decoded<Desc>, exchange: Exchange) => Promise<Answer> | Answer,
-    ): void => {
+    (isRead: boolean): AddRoute =>
+    (path, bodyBytesMax, schema, handler) => {
       endpoints.set(path, {
         bodyBytesMax,
         isRead,
@@ -153,7 +140,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 
   post("/v1/queue.complete", MEDIUM, QueueCompleteRequestSchema, async (request) => {
     const queue = find(request.queueName);
-    checkPartition(queue, request.partition);
+    checkPartition(request.partition, queue.partitionCount);
     const timeout = parseRequestTimeout(request.requestTimeout);
     checkEndings("ids", request.ids.length, limits);
     checkTimeoutMax(timeout);
@@ -165,7 +152,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 
   post("/v1/queue.retry", MEDIUM, QueueRetryRequestSchema, async (request) => {
     const queue = find(request.queueName);
-    checkPartition(queue, request.partition);
+    checkPartition(request.partition, queue.partitionCount);
     checkEndings("items", request.items.length, limits);
     await queue.retry(request.partition, request.items, clock.now() + RETRY_TIMEOUT);
     return OK;
@@ -251,75 +238,9 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 
   // --- storage ---
 
-  for (const table of ["items", "scheduled"] as const satisfies readonly ItemTable[]) {
-    const path = `/v1/storage/${table}.list`;
-    read(path, MEDIUM, StorageItemsListRequestSchema, async (request, { isGone }) => {
-      const queue = find(request.queueName);
-      checkPartition(queue, request.partition);
-      const { pivot } = request;
-      if (pivot !== "") checkIds([pivot]);
-      const limit = checkListLimit(request.limit);
-      const items = await queue.list(request.partition, { table, pivot, limit, isGone });
-      return reply(StorageItemsListResponseSchema, { items: items.map(toStorageItem) });
-    });
-  }
-
-  post(
-    "/v1/storage/items.import",
-    64_000_000,
-    StorageItemsImportRequestSchema,
-    async ({ queueName, partition, items }) => {
-      const queue = find(queueName);
-      checkPartition(queue, partition);
-      if (items.length === 0) throw invalid("items is invalid; cannot be empty");
-      for (const { attempts } of items) {
-        if (attempts >= 0 && attempts <= IMPORT_ATTEMPTS_MAX) continue;
-        throw invalid(
-          `attempts is invalid; '${attempts}' is not between 0 and ${IMPORT_ATTEMPTS_MAX}`,
-        );
-      }
-      const results = await queue.import(
-        partition,
-        items.map((item) => ({
-          sourceId: item.sourceId,
-          isLeased: item.isLeased,
-          leaseDeadline: Math.max(item.leaseDeadline, 0),
-          expireAt: Math.max(item.expireDeadline, 0),
-          attempts: item.attempts,
-          maxAttempts: item.maxAttempts,
-          record: toRecord(item),
-        })),
-      );
-      // An item that was there already is echoed as it came.
-      const echo = results.map((result, i) =>
-        result === undefined ? items[i]! : toStorageItem(result),
-      );
-      return reply(StorageItemsImportResponseSchema, { items: echo });
-    },
-  );
-
-  post("/v1/storage/items.delete", MEDIUM, StorageItemsDeleteRequestSchema, async (request) => {
-    const queue = find(request.queueName);
-    checkPartition(queue, request.partition);
-    if (request.ids.length === 0) throw invalid("ids is invalid; cannot be empty");
-    checkIds(request.ids);
-    await queue.delete(request.partition, request.ids);
-    return OK;
-  });
+  addStorageEndpoints({ find, post, read });
 
   return endpoints;
-}
-
-function reply<Desc extends DescMessage>(schema: Desc, message: Encodable<Desc>): Answer {
-  return {
-    encode: (format) =>
-      format === "json" ? encodeJson(schema, message) : encodeProtobuf(schema, message),
-  };
-}
-
-function checkPartition(queue: QueueHandle, partition: number): void {
-  if (partition >= 0 && partition < queue.partitionCount) return;
-  throw invalid(`partition is invalid; '${partition}' is not a valid partition`);
 }
 
 function checkEndings(what: "ids" | "items", count: number, limits: Limits): void {
@@ -328,13 +249,6 @@ function checkEndings(what: "ids" | "items", count: number, limits: Limits): voi
     throw invalid(
       `${what} is invalid; max_complete_batch_size is ${limits.completeBatch} but received ${count}`,
     );
-  }
-}
-
-function checkIds(ids: readonly string[]): void {
-  for (const id of ids) {
-    const error = idError(id);
-    if (error !== undefined) throw error;
   }
 }
 

@@ -8,18 +8,12 @@ import type { DescMessage } from "@bufbuild/protobuf";
 import { ERROR_KINDS, MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
+import type { Answer, Format } from "./answer.ts";
 import { Body, BodyRequest, formatSize, type Held } from "./body.ts";
 import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
 import { encodeJson } from "./json.ts";
 import { makePages, type SendPage } from "./pages.ts";
 import { encodeProtobuf } from "./protobuf.ts";
-
-export type Format = "json" | "protobuf";
-
-/** An answer as it goes out; the same for both formats if it is empty, which means code 200. */
-export interface Answer {
-  encode(format: Format): string | Uint8Array;
-}
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
@@ -65,13 +59,6 @@ const SHORT_REPLY_CHARS = 4_096;
 const LINGER_MS = 10_000;
 
 const CONTENT_TYPES = { json: "application/json", protobuf: "application/protobuf" } as const;
-
-/** The answer to everything that succeeds without data. */
-export const OK: Answer = {
-  encode: (format) => (format === "json" ? OK_JSON : OK_PROTOBUF),
-};
-const OK_JSON = '{"code":200}';
-const OK_PROTOBUF = Uint8Array.of(0x08, 0xc8, 0x01);
 
 /** What one HTTP server works with. */
 interface Edge extends HttpOptions {

@@ -105,3 +105,9 @@ export function checkListLimit(limit: number): number {
   if (limit < 0) throw invalid("limit is invalid; limit cannot be negative");
   return limit === 0 ? LIST_LIMIT_DEFAULT : limit;
 }
+
+/** A partition must be one of the queue's. */
+export function checkPartition(partition: number, partitionCount: number): void {
+  if (partition >= 0 && partition < partitionCount) return;
+  throw invalid(`partition is invalid; '${partition}' is not a valid partition`);
+}

@@ -8,7 +8,7 @@ import { Item } from "./item.ts";
 import type { Loop } from "./loop.ts";
 import type { Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
-import { PartitionBatch } from "./partition-batch.ts";
+import { isLater, PartitionBatch } from "./partition-batch.ts";
 
 // Items that one step reads or removes.
 const STEP = 2_000;
@@ -35,6 +35,8 @@ export interface ImportedItem {
   readonly isLeased: boolean;
   readonly leaseDeadline: number;
   readonly expireAt: number;
+  /** When it becomes leasable; only of one that is not leased. */
+  readonly dueAt: number;
   readonly attempts: number;
   readonly maxAttempts: number;
   readonly record: ItemRecord;
@@ -168,7 +170,7 @@ export function importItems(
     const results = imports.map((each): ImportResult => {
       if (each.sourceId !== "" && known.has(each.sourceId)) return undefined;
       known.add(each.sourceId);
-      const item = new Item(each.record, 0);
+      const item = new Item(each.record, isLater(each.dueAt, now) ? each.dueAt : 0);
       item.createdAt = now;
       item.expireAt = each.expireAt || now + loop.rules.expireTimeout;
       item.attempts = each.attempts;
@@ -183,7 +185,7 @@ export function importItems(
       const { seq, createdAt, expireAt, attempts, maxAttempts, sourceId, leaseDeadline } = item;
       const stored = { seq, createdAt, expireAt, attempts, maxAttempts, sourceId, leaseDeadline };
       const id = partition.ids.id(seq);
-      return { ...stored, dueAt: 0, id, isLeased: each.isLeased, record: each.record };
+      return { ...stored, dueAt: item.dueAt, id, isLeased: each.isLeased, record: each.record };
     });
     part.dropReady();
     if (part.touched) await loop.commitAlone(part);

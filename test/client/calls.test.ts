@@ -13,6 +13,7 @@ import {
   QueueExistsError,
   QueueNotFoundError,
 } from "@querator/client";
+import { startOldServer } from "../support/old-server.ts";
 import { temporaryDirectory } from "../support/server.ts";
 import { clientOf, setup } from "./setup.ts";
 
@@ -141,6 +142,38 @@ test("items are listed, imported and deleted, and a queue is cleared and reloade
   assert.equal((await client.stats("copy")).total, 1);
   await client.clear("copy", { queue: true });
   assert.equal((await client.stats("copy")).total, 0);
+});
+
+test("scheduled items are listed with their time, and imported with it", async (t) => {
+  const { client } = await setup(t);
+  await client.queues.create({ queueName: "copy", leaseTimeout: "1m", expireTimeout: "24h" });
+  const enqueueAt = new Date(Date.now() + 3_600_000);
+  await client.produce("jobs", { payload: "later", enqueueAt });
+  const items = await Array.fromAsync(client.scheduled.list("jobs"));
+  assert.deepEqual(
+    items.map(({ enqueueAt }) => enqueueAt),
+    [enqueueAt],
+  );
+  const moved = items.map((item) => ({ ...item, leaseDeadline: undefined }));
+  const imported = await client.items.import("copy", moved);
+  assert.deepEqual(imported[0]!.enqueueAt, enqueueAt);
+  assert.equal((await client.stats("copy")).scheduled, 1);
+});
+
+test("of a server that knows /v1 only scheduled items are listed without their time", async (t) => {
+  const { client, server } = await setup(t);
+  const url = await startOldServer(t, server.server.address);
+  await using old = new QueratorClient({ url });
+  const enqueueAt = new Date(Date.now() + 3_600_000);
+  await client.produce("jobs", [{ payload: "later", enqueueAt }]);
+  const items = await Array.fromAsync(old.scheduled.list("jobs"));
+  assert.deepEqual(
+    items.map((item) => [textOf(item), item.enqueueAt]),
+    [["later", undefined]],
+  );
+  // It would take the item as due at once.
+  await assert.rejects(old.items.import("jobs", [{ enqueueAt }]), { code: "not-implemented" });
+  assert.equal((await client.stats("jobs")).total, 0);
 });
 
 test("items of several partitions are completed in one call", async (t) => {

@@ -402,6 +402,69 @@ for (const [place, driver, threads] of [
       assert.equal((await server.list("q")).length, 2);
     });
 
+    test("moves scheduled items with their times, under /v2 only", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { expire_timeout: "2h", max_attempts: 2 });
+      await server.createQueue("new", { expire_timeout: "1m", max_attempts: 2 });
+      const { now } = await server.advance("0s");
+      const at = (ms: number): string => new Date(Date.parse(now) + ms).toISOString();
+      const soon = { utf8: "soon", kind: "k", enqueue_at: at(30_000).replace("Z", "125Z") };
+      const items = [
+        { utf8: "late", enqueue_at: at(3_600_000) },
+        soon,
+        { ...soon, utf8: "second" },
+      ];
+      await server.produce("q", "retried");
+      const leased = await server.lease("q");
+      await server.retry("q", [{ id: leased.items[0].id, retry_at: at(60_000) }]);
+      await server.ok("queue.produce", { queue_name: "q", request_timeout: "1s", items });
+
+      const plain = await server.list("q", "scheduled");
+      const due = (await server.ok("/v2/storage/scheduled.list", { queue_name: "q" })).items;
+      assert.deepEqual(
+        due.map((item: { enqueue_at: string }) => Date.parse(item.enqueue_at) - Date.parse(now)),
+        [60_000, 3_600_000, 30_000, 30_000],
+      );
+      assert.match(due[2].enqueue_at, /125Z$/); // of its microseconds too nothing is lost
+      const withoutTimes = due.map(({ enqueue_at: _, ...item }: { enqueue_at: string }) => item);
+      assert.deepEqual(withoutTimes, plain);
+
+      const request = { queue_name: "new", items: due };
+      const imported = (await server.ok("/v2/storage/items.import", request)).items;
+      const kept = ({ id: _, created_at: __, ...item }: { id: string; created_at: string }) => item;
+      assert.deepEqual(imported.map(kept), due.map(kept));
+      await server.ok("queue.reload", { queue_name: "new" });
+      const listed = (await server.ok("/v2/storage/scheduled.list", { queue_name: "new" })).items;
+      assert.deepEqual(listed, imported);
+      const stats = await server.stats("new");
+      assert.deepEqual([stats.total, stats.scheduled], [undefined, 4]);
+      await server.advance("61s");
+      await server.until(async () => (await server.stats("new")).scheduled === 1);
+      const fired = await server.lease("new", 10);
+      assert.deepEqual(payloads(fired), ["soon", "second", "retried"]);
+      assert.equal(fired.items[2].attempts, 2);
+
+      // A time that has passed means at once; under /v1 so does every time.
+      const again = [{ ...due[1], enqueue_at: at(0) }];
+      await server.ok("/v2/storage/items.import", { queue_name: "new", items: again });
+      await server.ok("storage/items.import", { queue_name: "new", items: [due[1]] });
+      assert.deepEqual(payloads(await server.lease("new", 10)), ["late", "late"]);
+    });
+
+    test("passes over a scheduled item whose source is there, and releases it with the item", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const item = { source_id: "s", enqueue_at: "2100-01-01T00:00:00Z" };
+      const request = { queue_name: "q", items: [item] };
+      const scheduled = async (): Promise<number> => (await server.stats("q")).scheduled ?? 0;
+      await server.ok("/v2/storage/items.import", request);
+      const { items } = await server.ok("/v2/storage/items.import", request);
+      assert.deepEqual([await scheduled(), items[0].id], [1, undefined]);
+      await server.ok("queue.clear", { queue_name: "q", scheduled: true });
+      await server.ok("/v2/storage/items.import", request);
+      assert.equal(await scheduled(), 1);
+    });
+
     test("keeps times of the farthest years", async (t) => {
       const server = await start(t);
       await server.createQueue("q", { lease_timeout: "2562047h", expire_timeout: "2562047h" });

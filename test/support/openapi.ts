@@ -41,7 +41,7 @@ export class OpenApi {
 
   /** The paths of all calls; those of `--dev` come last. */
   get calls(): string[] {
-    return Object.keys(this.document.paths).filter((path) => path.startsWith("/v1/"));
+    return Object.keys(this.document.paths).filter((path) => /^\/v\d\//.test(path));
   }
 
   example(path: string): Json {

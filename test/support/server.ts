@@ -31,9 +31,10 @@ export class TestServer {
     this.server = server;
   }
 
-  /** Calls an endpoint with JSON. */
+  /** Calls an endpoint with JSON: by its path, or by what follows /v1/. */
   async call(path: string, request: object, signal?: AbortSignal): Promise<Reply> {
-    const response = await fetch(`${this.server.address}/v1/${path}`, {
+    const whole = path.startsWith("/") ? path : `/v1/${path}`;
+    const response = await fetch(`${this.server.address}${whole}`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(request),
