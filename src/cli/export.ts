@@ -6,7 +6,7 @@ import { jsonText } from "./output.ts";
 import { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
 import { itemsOf, partitionsOf } from "./stored.ts";
-import { plural } from "./text.ts";
+import { count, plural, scheduledNote } from "./text.ts";
 
 export async function exportItems(
   session: Session,
@@ -17,28 +17,44 @@ export async function exportItems(
   if (out.format === "json") throw usage("items export writes NDJSON only");
   const before = await client.stats(queue, { signal });
   const partitions = await partitionsOf(session, queue, options.partition);
+  const isAll = options.partition === undefined;
   const progress = new Progress(clock, `items of '${queue}'`);
   let written = 0;
+  let scheduled = 0;
+  let isTimeTold = true;
   try {
-    for await (const item of itemsOf(session, queue, { table: "items", partitions })) {
-      await out.write(jsonText(item, "ndjson"));
-      progress.update(++written, options.partition === undefined ? before.total : undefined);
+    // Scheduled ones first: one that becomes due meanwhile is then there twice, which is told, and
+    // not lost.
+    for (const table of ["scheduled", "items"] as const) {
+      for await (const item of itemsOf(session, queue, { table, partitions })) {
+        isTimeTold &&= table !== "scheduled" || item.enqueue_at !== undefined;
+        if (table === "scheduled" && !isTimeTold) break;
+        await out.write(jsonText(item, "ndjson"));
+        progress.update(++written, isAll ? before.total + before.scheduled : undefined);
+        if (table === "scheduled") scheduled++;
+      }
     }
   } finally {
     progress.end();
   }
   const after = await client.stats(queue, { signal });
-  out.message(`Successfully exported ${plural(written, "item")} of queue '${queue}'`);
-  if (options.partition === undefined && (written !== before.total || written !== after.total)) {
+  out.message(
+    `Successfully exported ${plural(written, "item")} of queue '${queue}'${scheduledNote(scheduled)}`,
+  );
+  const [atFirst, atLast] = [before, after].map((stats) =>
+    isTimeTold ? stats.total + stats.scheduled : stats.total,
+  ) as [number, number];
+  if (isAll && (written !== atFirst || written !== atLast)) {
     out.message(
-      `Warning: the queue held ${plural(before.total, "item")} at first and ` +
-        `${after.total} at last; it was in use, so items may be missing or twice`,
+      `Warning: the queue held ${plural(atFirst, "item")} at first and ` +
+        `${count(atLast)} at last; it was in use, so items may be missing or twice`,
     );
   }
-  if (after.scheduled > 0) {
+  if (!isTimeTold && after.scheduled > 0) {
     out.message(
-      `Warning: ${plural(after.scheduled, "scheduled item")} of the queue are not among them, ` +
-        "for the server does not tell when they are due",
+      `Warning: ${plural(after.scheduled, "scheduled item")} of the queue ` +
+        `${after.scheduled === 1 ? "is" : "are"} not among them, ` +
+        "for this server does not tell when they are due",
     );
   }
 }

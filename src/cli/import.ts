@@ -4,12 +4,12 @@
 
 import { QueratorError } from "@querator/client";
 import { linesOf } from "./arguments.ts";
-import { CommandError } from "./failure.ts";
+import { CommandError, EXIT } from "./failure.ts";
 import { objectOfLine } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
-import { partitionsOf, type StoredItem } from "./stored.ts";
-import { plural } from "./text.ts";
+import { isUnknownCall, partitionsOf, type StoredItem } from "./stored.ts";
+import { plural, scheduledNote } from "./text.ts";
 
 // What one request holds: far below what the server takes, so that progress is seen and little is
 // uncertain if a connection breaks.
@@ -21,10 +21,11 @@ export interface ImportOptions {
   readonly file: string;
   readonly partition?: number;
   readonly release?: boolean;
+  readonly due?: boolean;
   readonly sourceIds?: boolean;
 }
 
-type Sent = Omit<StoredItem, "id" | "partition" | "created_at" | "enqueue_at">;
+type Sent = Omit<StoredItem, "id" | "partition" | "created_at">;
 
 // What the API takes, and what type it has.
 const SENT: Readonly<Record<string, "string" | "number" | "boolean">> = {
@@ -32,6 +33,7 @@ const SENT: Readonly<Record<string, "string" | "number" | "boolean">> = {
   is_leased: "boolean",
   lease_deadline: "string",
   expire_deadline: "string",
+  enqueue_at: "string",
   attempts: "number",
   max_attempts: "number",
   reference: "string",
@@ -59,6 +61,7 @@ export async function importItems(
   const progress = new Progress(clock, `items into '${queue}'`);
   let read = 0;
   let imported = 0;
+  let scheduled = 0;
   let folded = 0;
   let line = 0;
   let batch = emptyBatch(1);
@@ -68,7 +71,10 @@ export async function importItems(
         sendItems(session, queue, { partition, items }),
       ),
     );
-    for (const count of results) imported += count;
+    for (const result of results) {
+      imported += result.imported;
+      scheduled += result.scheduled;
+    }
     progress.update(imported);
     batch = emptyBatch(line + 1);
   };
@@ -100,7 +106,9 @@ export async function importItems(
   } finally {
     progress.end();
   }
-  out.message(`Successfully imported ${plural(imported, "item")} into queue '${queue}'`);
+  out.message(
+    `Successfully imported ${plural(imported, "item")} into queue '${queue}'${scheduledNote(scheduled)}`,
+  );
   if (read > imported) {
     out.message(`Passed over ${plural(read - imported, "item")} whose source_id was there already`);
   }
@@ -116,25 +124,41 @@ function emptyBatch(firstLine: number): Batch {
   return { byPartition: new Map(), firstLine, count: 0, characters: 0 };
 }
 
-// Answers how many were new.
+// Answers how many were new, and how many of them are scheduled now.
 async function sendItems(
   { client, signal }: Session,
   queue: string,
   { partition, items }: { readonly partition: number; readonly items: readonly Sent[] },
-): Promise<number> {
-  const { items: results = [] } = await client.call<{ items?: { id?: string }[] }>(
-    "storage/items.import",
+): Promise<{ readonly imported: number; readonly scheduled: number }> {
+  // A server that knows /v1 only would take what is scheduled as due at once.
+  const isScheduled = items.some(({ enqueue_at }) => enqueue_at);
+  const path = isScheduled ? "v2/storage/items.import" : "storage/items.import";
+  const call = client.call<{ items?: { id?: string; enqueue_at?: string }[] }>(
+    path,
     { queue_name: queue, partition, items },
     { signal, timeout: TIMEOUT, isRepeatable: items.every(({ source_id }) => source_id) },
   );
+  const { items: results = [] } = await call.catch((error: unknown) => {
+    if (!isScheduled || !isUnknownCall(error)) throw error;
+    throw new CommandError(
+      "this server cannot import scheduled items with their time",
+      EXIT.failed,
+      "With --due they become leasable at once",
+      error,
+    );
+  });
   // One that was there already is echoed as it was sent, without an id.
-  return results.filter(({ id }) => id).length;
+  const added = results.filter(({ id }) => id);
+  return {
+    imported: added.length,
+    scheduled: added.filter(({ enqueue_at }) => enqueue_at).length,
+  };
 }
 
 function itemOf(
   text: string,
   line: number,
-  { release = false, sourceIds = false }: ImportOptions,
+  { release = false, due = false, sourceIds = false }: ImportOptions,
 ): { readonly item: Sent; readonly partition: number } {
   const fail = (why: string): CommandError => new CommandError(`line ${line}: ${why}`);
   const members = objectOfLine(text, line);
@@ -156,6 +180,7 @@ function itemOf(
     delete item.is_leased;
     delete item.lease_deadline;
   }
+  if (due) delete item.enqueue_at;
   if (sourceIds && (item.source_id ?? "") === "") {
     if (typeof id !== "string" || id === "") throw fail("it has neither a source_id nor an id");
     item.source_id = id;

@@ -25,8 +25,8 @@ export function addItemCommands(program: Command): void {
     .addHelpText(
       "after",
       `
-Scheduled items are not among them, for the server does not tell when they are due. Of a queue that
-is in use it is no exact picture: stop who works on it first.
+Scheduled items are among them, with their time. Of a queue that is in use it is no exact picture:
+stop who works on it first.
 
 Example:
   querator items export jobs > jobs.ndjson`,
@@ -39,6 +39,7 @@ Example:
     .option("--file <path>", "the file to read; stdin if it is left out", "-")
     .addOption(partitionOption())
     .option("--release", "what is leased waits in the new queue")
+    .option("--due", "what is scheduled is due at once")
     .option("--source-ids", "mark items by their old ids, so that running it again adds none twice")
     .addHelpText(
       "after",

@@ -2,7 +2,7 @@
 // digits, which a Date would not. Lists are read page by page, each from the id after the last one
 // seen.
 
-import type { WireStorageItem } from "@querator/client";
+import { QueratorError, type WireStorageItem } from "@querator/client";
 import { nextId } from "./ids.ts";
 import type { Column } from "./output.ts";
 import type { Session } from "./session.ts";
@@ -15,6 +15,12 @@ export interface StoredItem extends WireStorageItem {
 }
 
 export type Table = "items" | "scheduled";
+
+// The second tells no time; it is for servers that know no other.
+const PATHS: Readonly<Record<Table, readonly string[]>> = {
+  items: ["storage/items.list"],
+  scheduled: ["v2/storage/scheduled.list", "storage/scheduled.list"],
+};
 
 export interface PageOptions {
   readonly table: Table;
@@ -30,12 +36,23 @@ export async function page(
   queue: string,
   { table, partition, pivot = "", limit = 1_000 }: PageOptions,
 ): Promise<StoredItem[]> {
-  const { items = [] } = await client.call<{ items?: Omit<StoredItem, "partition">[] }>(
-    `storage/${table}.list`,
-    { queue_name: queue, partition, pivot, limit },
-    { signal, isRepeatable: true },
-  );
+  const [first, ...others] = PATHS[table];
+  const get = (path: string): Promise<{ items?: Omit<StoredItem, "partition">[] }> =>
+    client.call(
+      path,
+      { queue_name: queue, partition, pivot, limit },
+      { signal, isRepeatable: true },
+    );
+  const { items = [] } = await get(first!).catch((error: unknown) => {
+    if (others[0] === undefined || !isUnknownCall(error)) throw error;
+    return get(others[0]);
+  });
   return items.map((item) => ({ partition, ...item }));
+}
+
+/** Whether the server does not know what it was asked for. */
+export function isUnknownCall(error: unknown): boolean {
+  return error instanceof QueratorError && error.code === "not-implemented";
 }
 
 /** All items of a partition from a pivot on, at most `limit`. */
@@ -107,5 +124,9 @@ export const ITEM_COLUMNS: readonly Column<StoredItem>[] = [
   { title: "PAYLOAD", value: (item) => preview(payloadOf(item)) },
 ];
 
+const DUE: Column<StoredItem> = { title: "DUE", value: (item) => time(item.enqueue_at) || "?" };
+
 /** How they see those that are scheduled, which nobody has leased. */
-export const SCHEDULED_COLUMNS = ITEM_COLUMNS.filter(({ title }) => title !== "LEASED UNTIL");
+export const SCHEDULED_COLUMNS = ITEM_COLUMNS.map((column) =>
+  column.title === "LEASED UNTIL" ? DUE : column,
+);

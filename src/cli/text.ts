@@ -59,6 +59,11 @@ export function plural(number: number, noun: string): string {
   return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
+/** What is said of a number of items of which some are scheduled. */
+export function scheduledNote(scheduled: number): string {
+  return scheduled === 0 ? "" : ` (${count(scheduled)} scheduled)`;
+}
+
 /** A time as people read it, in UTC; nothing for none. */
 export function time(date: Date | string | undefined): string {
   if (date === undefined || (typeof date === "string" && date.startsWith("0001-"))) return "";

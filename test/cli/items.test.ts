@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { startOldServer } from "../support/old-server.ts";
 import { setup as setupServer, temporaryDirectory } from "../support/server.ts";
 import { Cli, finish, ndjson, setup } from "./setup.ts";
 
@@ -121,25 +122,64 @@ test("leased items stay leased unless they are released; partitions that are mis
   );
 });
 
-test("export tells of scheduled items, which their own list can carry on as due at once", async (t) => {
+test("scheduled items move with their time, or are due at once with --due", async (t) => {
+  const from = await setup(t, { dataDir: temporaryDirectory(t) });
+  const to = new Cli(t, await setupServer(t));
+  for (const { server } of [from, to]) await server.createQueue("q", { requested_partitions: 2 });
+  await to.server.createQueue("jobs");
+  const at = "2100-01-02T03:04:05.678901Z";
+  const items = [{ payload: "YQ==", attempts: 2, kind: "k", enqueue_at: at }, { source_id: "s" }];
+  for (const partition of [0, 1]) {
+    await from.server.ok("/v2/storage/items.import", { queue_name: "q", partition, items });
+  }
+  const exported = await from.run(["items", "export", "q"]);
+  assert.equal(exported.stderr, "Successfully exported 4 items of queue 'q' (2 scheduled)\n");
+  const imported = await to.run(["items", "import", "q"], { input: exported.stdout });
+  assert.equal(imported.stderr, "Successfully imported 4 items into queue 'q' (2 scheduled)\n");
+  for (const partition of [0, 1]) {
+    const request = { queue_name: "q", partition };
+    const [before, after] = await Promise.all(
+      [from, to].map(({ server }) => server.ok("/v2/storage/scheduled.list", request)),
+    );
+    assert.equal(after.items[0].enqueue_at, at);
+    assert.deepEqual(after.items.map(kept), before.items.map(kept));
+  }
+  const due = await to.run(["items", "import", "jobs", "--due"], {
+    input: await from.ok(["scheduled", "list", "q", "-o", "ndjson"]),
+  });
+  assert.match(due.stderr, /Successfully imported 2 items into queue 'jobs'\n/);
+  const { total, scheduled } = await to.server.stats("jobs");
+  assert.deepEqual([total, scheduled], [2, undefined]);
+  const table = await to.ok(["scheduled", "list", "q"]);
+  assert.match(table, /^PARTITION +ID +DUE +ATTEMPTS +CREATED +KIND +REFERENCE +PAYLOAD\n/);
+  assert.match(table, / 2100-01-02 03:04:05Z /);
+});
+
+test("from a server that does not tell when items are due they are not exported, which is told", async (t) => {
   const cli = await setup(t);
-  await cli.server.createQueue("copy");
+  const env = { QUERATOR_ENDPOINT: await startOldServer(t, cli.endpoint) };
+  await cli.ok(["produce", "jobs", "-p", "now"]);
   await cli.ok(["produce", "jobs", "-p", "later", "--after", "1h"]);
-  const { code, stdout, stderr } = await cli.run(["items", "export", "jobs"]);
-  assert.deepEqual([code, stdout], [0, ""]);
-  assert.match(stderr, /Warning: 1 scheduled item of the queue are not among them/);
-  const scheduled = await cli.ok(["scheduled", "list", "jobs", "-o", "ndjson"]);
-  await cli.ok(["items", "import", "copy"], { input: scheduled });
-  assert.equal((await cli.server.stats("copy")).total, 1);
-  const table = await cli.ok(["scheduled", "list", "jobs"]);
-  assert.match(table, /^PARTITION +ID +ATTEMPTS +CREATED +KIND +REFERENCE +PAYLOAD\n.* later\n$/);
+  const { code, stdout, stderr } = await cli.run(["items", "export", "jobs"], { env });
+  assert.deepEqual([code, ndjson(stdout).length], [0, 1]);
+  assert.match(stderr, /Warning: 1 scheduled item of the queue is not among them/);
+  const table = await cli.ok(["scheduled", "list", "jobs"], { env });
+  assert.match(table, / later\n$/);
+  const input = await cli.ok(["items", "export", "jobs"]);
+  const refused = await cli.run(["items", "import", "jobs"], { env, input });
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /Error: this server cannot import scheduled items/);
+  assert.match(refused.stderr, /--due/);
+  assert.deepEqual((await cli.server.stats("jobs")).total, 1);
+  await cli.ok(["items", "import", "jobs", "--due"], { env, input });
+  assert.deepEqual((await cli.server.stats("jobs")).total, 3);
 });
 
 test("import refuses what it cannot carry, says where, and how far it came", async (t) => {
   const cli = await setup(t);
   const rows: [string, RegExp][] = [
     ['{"payload":"YQ=="}\n{"payloda":"YQ=="}', /Error: line 2: 'payloda' cannot be imported/],
-    ['{"enqueue_at":"2100-01-01T00:00:00Z"}', /Error: line 1: 'enqueue_at' cannot be imported/],
+    ['{"enqueue_at":1}', /Error: line 1: 'enqueue_at' must be a string/],
     ['{"attempts":"1"}', /Error: line 1: 'attempts' must be a number/],
     ['{"partition":-1}', /Error: line 1: 'partition' must be a whole number/],
     ["\n\nnonsense", /Error: line 3: this is not the JSON of an item/],
