@@ -1,11 +1,10 @@
 // How options and arguments are read that several commands have: numbers, durations, times, and ids
 // that stand in a file. A value that cannot be meant is refused before anything is sent.
 
-import { createReadStream } from "node:fs";
-import { createInterface } from "node:readline";
 import { InvalidArgumentError, Option } from "commander";
 import { DurationError, formatDuration, parseDuration } from "../duration.ts";
 import { usage } from "./failure.ts";
+import { linesOf, textOf } from "./lines.ts";
 
 /** Reads a whole number within bounds. */
 export function whole(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -40,9 +39,16 @@ function micros(text: string): number {
 /** Reads a moment in RFC 3339. */
 export function moment(text: string): Date {
   const date = new Date(text);
-  const isFull = /^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.test(text);
-  if (isFull && !Number.isNaN(date.getTime())) return date;
+  const [, day] =
+    /^(\d{4}-\d\d-\d\d)[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.exec(text) ?? [];
+  if (day !== undefined && !Number.isNaN(date.getTime()) && isDay(day)) return date;
   throw new InvalidArgumentError("Use a time such as 2030-01-31T12:00:00Z.");
+}
+
+// Date takes February 30 for March 2.
+function isDay(day: string): boolean {
+  const date = new Date(`${day}T00:00:00Z`);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day);
 }
 
 /** An option that is a duration in milliseconds, with a default. */
@@ -67,37 +73,6 @@ export function yesOption(): Option {
   return new Option("-y, --yes", "do it without asking");
 }
 
-/** The lines of a file, or of stdin for `-`. */
-export async function* linesOf(
-  file: string,
-  signal: AbortSignal,
-): AsyncGenerator<string, void, undefined> {
-  const input = file === "-" ? process.stdin : createReadStream(file);
-  try {
-    // What ends the loop before the file does: an error of it, and the signal.
-    const failed = new Promise<never>((_, reject) => {
-      input.once("error", reject);
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-    });
-    failed.catch(() => undefined);
-    const lines = createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
-    const iterator = lines[Symbol.asyncIterator]();
-    for (;;) {
-      const next = await Promise.race([iterator.next(), failed]);
-      if (next.done === true) return;
-      yield next.value;
-    }
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "EACCES" || code === "EISDIR") {
-      throw usage(`cannot read '${file}': ${(error as Error).message}`);
-    }
-    throw error;
-  } finally {
-    input.destroy();
-  }
-}
-
 /** An item that is meant: its id, and its partition where it is told. */
 export interface NamedItem {
   readonly id: string;
@@ -118,7 +93,7 @@ export async function namedItems(
     let number = 0;
     for await (const line of linesOf(file, signal)) {
       number++;
-      const text = line.trim();
+      const text = textOf(line, number).trim();
       if (text !== "") items.push(text.startsWith("{") ? parsed(text, number) : { id: text });
     }
   }

@@ -50,6 +50,29 @@ export function explain(error: unknown): Explanation {
   return { text, exitCode: exitCodeOf(error) };
 }
 
+/** What to say when lines of a file are sent in batches, and that has failed. */
+export function brokenOff(
+  error: unknown,
+  {
+    done,
+    sending,
+    isInPart = false,
+  }: {
+    readonly done: string;
+    /** The first and last line of what was under way, if anything was. */
+    readonly sending: readonly [first: number, last: number] | undefined;
+    /** Whether some of it was surely done. */
+    readonly isInPart?: boolean;
+  },
+): string {
+  // The answer to what is interrupted is not waited for.
+  const mayBeDone =
+    isInPart || error instanceof Interrupted || (error instanceof QueratorError && error.uncertain);
+  const lines = mayBeDone && sending !== undefined ? sending.join(" to ") : "";
+  const rest = lines === "" ? "" : `; those of lines ${lines} may be there as well`;
+  return `${done} before this failed${rest}`;
+}
+
 function said(error: unknown): string {
   const { message } = error as Error;
   if (message === "") return "";

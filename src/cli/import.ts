@@ -2,9 +2,8 @@
 // partition that it came from. A line that cannot be meant ends it before anything of its batch is
 // sent, and what has been imported by then is told.
 
-import { QueratorError } from "@querator/client";
-import { linesOf } from "./arguments.ts";
-import { CommandError, EXIT } from "./failure.ts";
+import { brokenOff, CommandError, EXIT } from "./failure.ts";
+import { linesOf, textOf } from "./lines.ts";
 import { objectOfLine } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
@@ -65,23 +64,39 @@ export async function importItems(
   let folded = 0;
   let line = 0;
   let batch = emptyBatch(1);
+  let sending: [first: number, last: number] | undefined;
+  let isInPart = false;
   const send = async (): Promise<void> => {
-    const results = await Promise.all(
+    sending = [batch.firstLine, line];
+    const results = await Promise.allSettled(
       [...batch.byPartition].map(([partition, items]) =>
         sendItems(session, queue, { partition, items }),
       ),
     );
+    let failure: unknown;
+    let isDone = false;
     for (const result of results) {
-      imported += result.imported;
-      scheduled += result.scheduled;
+      if (result.status === "rejected") {
+        failure ??= result.reason;
+        continue;
+      }
+      isDone = true;
+      imported += result.value.imported;
+      scheduled += result.value.scheduled;
+    }
+    if (failure !== undefined) {
+      isInPart = isDone;
+      throw failure;
     }
     progress.update(imported);
     batch = emptyBatch(line + 1);
+    sending = undefined;
   };
   try {
-    for await (const text of linesOf(options.file, signal)) {
+    for await (const bytes of linesOf(options.file, signal)) {
       signal.throwIfAborted();
       line++;
+      const text = textOf(bytes, line);
       if (text.trim() === "") continue;
       const { item, partition } = itemOf(text, line, options);
       const into = options.partition ?? partition % partitionCount;
@@ -97,10 +112,12 @@ export async function importItems(
     await send();
   } catch (error) {
     progress.end();
-    const isUncertain = error instanceof QueratorError && error.uncertain;
     out.message(
-      `${plural(imported, "item")} had been imported before this failed` +
-        (isUncertain ? `; those of lines ${batch.firstLine} to ${line} may be there as well` : ""),
+      brokenOff(error, {
+        done: `${plural(imported, "item")} had been imported`,
+        sending,
+        isInPart,
+      }),
     );
     throw error;
   } finally {

@@ -37,6 +37,9 @@ export function makeProgram(): Command {
       new Option("-o, --output <format>", "how to print data").choices(FORMATS).default("table"),
     )
     .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, "Error: ")),
+    })
     .showHelpAfterError("run with --help for what there is")
     .addHelpText(
       "after",

@@ -139,7 +139,8 @@ async function list(
   const pageSize = Math.min(limit, 1_000);
   const queues = client.queues.list({ from: pivot, namespace, pageSize, signal });
   const count = await out.list(take(queues, limit), LISTING);
-  out.message(`Found ${count} queue(s)`);
+  const more = count === limit ? "; there may be more, see --limit" : "";
+  out.message(`Found ${count} queue(s)${more}`);
 }
 
 /** The first of what is listed; no page is fetched beyond them. */

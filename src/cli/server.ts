@@ -1,7 +1,9 @@
 // `querator server`: starts the server, and stops it when the process is told to end.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { SystemClock } from "../clock.ts";
 import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config.ts";
+import { onEndSignal } from "./signals.ts";
 
 /** How long a stop may take before the process ends all the same. */
 const STOP_MS_MAX = 9_500;
@@ -68,10 +70,7 @@ async function runServer(options: ServerOptions): Promise<void> {
   const { startServer } = await import("../server.ts");
   const server = await startServer(options);
   void server.died.then(() => process.exit(1)); // it has logged why
-  let stopping = false;
   const stop = (): void => {
-    if (stopping) process.exit(1); // asked twice: now
-    stopping = true;
     const timer = setTimeout(() => {
       process.stderr.write("Error: the server did not stop in time\n");
       process.exit(1);
@@ -87,6 +86,5 @@ async function runServer(options: ServerOptions): Promise<void> {
       },
     );
   };
-  process.on("SIGINT", stop);
-  process.on("SIGTERM", stop);
+  onEndSignal(new SystemClock(), { first: stop, again: () => process.exit(1) });
 }

@@ -9,6 +9,7 @@ import { distance } from "fastest-levenshtein";
 import { type Clock, MILLISECOND, SystemClock } from "../clock.ts";
 import { CommandError, EXIT, Interrupted, usage } from "./failure.ts";
 import { type Format, Output } from "./output.ts";
+import { onEndSignal } from "./signals.ts";
 import { printable } from "./text.ts";
 
 export const DEFAULT_ENDPOINT = "http://localhost:2319";
@@ -38,15 +39,12 @@ export function withSession<Args extends unknown[]>(
     const command = all.pop() as Command;
     const { endpoint, key, output } = command.optsWithGlobals<SharedOptions>();
     const stop = new AbortController();
-    const interrupt = (name: "SIGINT" | "SIGTERM"): void => {
-      const reason = new Interrupted(name);
-      if (stop.signal.aborted) process.exit(reason.exitCode); // asked twice: now
-      stop.abort(reason);
-    };
-    process.on("SIGINT", interrupt);
-    process.on("SIGTERM", interrupt);
-    const client = connect({ endpoint, key });
     const clock = new SystemClock();
+    const client = connect({ endpoint, key });
+    const forgetSignals = onEndSignal(clock, {
+      first: (name) => stop.abort(new Interrupted(name)),
+      again: (name) => process.exit(new Interrupted(name).exitCode),
+    });
     const session: Session = {
       client,
       out: new Output(output),
@@ -59,8 +57,7 @@ export function withSession<Args extends unknown[]>(
     } catch (error) {
       throw error instanceof QueueNotFoundError ? await noSuchQueue(client, error) : error;
     } finally {
-      process.off("SIGINT", interrupt);
-      process.off("SIGTERM", interrupt);
+      forgetSignals();
       await client.close();
     }
   };
@@ -83,6 +80,9 @@ export function connect({ endpoint, key, attemptsMax = 4 }: ConnectOptions): Que
   const { username, password } = new URL(url);
   if (username !== "" || password !== "") {
     throw usage("the endpoint must not hold a name or password; give a key with QUERATOR_KEY");
+  }
+  if (key && !/^[\x21-\x7e]+$/.test(key)) {
+    throw usage("the key is invalid; it must be of printable ASCII characters, without spaces");
   }
   return new QueratorClient({ url, key: key || undefined, retry: { attemptsMax } });
 }

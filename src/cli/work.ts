@@ -6,7 +6,6 @@ import type { Command } from "commander";
 import { MILLISECOND } from "../clock.ts";
 import {
   byPartition,
-  linesOf,
   milliseconds,
   moment,
   namedItems,
@@ -14,15 +13,17 @@ import {
   timeoutOption,
   whole,
 } from "./arguments.ts";
-import { CommandError, EXIT, usage } from "./failure.ts";
+import { brokenOff, CommandError, EXIT, usage } from "./failure.ts";
+import { contentOf, linesOf, textOf } from "./lines.ts";
 import type { Column } from "./output.ts";
 import { itemOfLine } from "./produce-lines.ts";
+import { Progress } from "./progress.ts";
 import { type Session, withSession } from "./session.ts";
 import { fit, plural, preview, time } from "./text.ts";
 
 // What is read of stdin before it is sent.
 const ITEMS_SENT = 1_000;
-const CHARACTERS_SENT = 1_000_000;
+const BYTES_SENT = 1_000_000;
 const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 interface ProduceFlags {
@@ -117,33 +118,63 @@ async function produce(session: Session, queue: string, flags: ProduceFlags): Pr
     return;
   }
 
+  const produced = await produceLines(session, queue, {
+    itemOf: (line, number) => {
+      if (!ndjson) return { ...common, payload: line };
+      const text = textOf(line, number);
+      return text.trim() === "" ? undefined : { ...common, ...itemOfLine(text, number) };
+    },
+    timeout,
+  });
+  out.message(`Successfully produced ${plural(produced, "item")}`);
+}
+
+// Answers how many items were produced.
+async function produceLines(
+  { client, out, signal, clock }: Session,
+  queue: string,
+  options: {
+    readonly itemOf: (line: Buffer, number: number) => ProduceItem | undefined;
+    readonly timeout: string;
+  },
+): Promise<number> {
+  const progress = new Progress(clock, `items into '${queue}'`);
   let produced = 0;
   let items: ProduceItem[] = [];
-  let characters = 0;
-  const send = async (): Promise<void> => {
-    await client.produce(queue, items, { requestTimeout: timeout, signal });
-    produced += items.length;
-    items = [];
-    characters = 0;
-  };
+  let bytes = 0;
+  let firstLine = 1;
   let number = 0;
+  let sending: [first: number, last: number] | undefined;
+  const send = async (): Promise<void> => {
+    sending = [firstLine, number];
+    await client.produce(queue, items, { requestTimeout: options.timeout, signal });
+    produced += items.length;
+    progress.update(produced);
+    items = [];
+    bytes = 0;
+    firstLine = number + 1;
+    sending = undefined;
+  };
   try {
     for await (const line of linesOf("-", signal)) {
       signal.throwIfAborted();
       number++;
-      if (ndjson && line.trim() === "") continue;
-      items.push(
-        ndjson ? { ...common, ...itemOfLine(line, number) } : { ...common, payload: line },
-      );
-      characters += line.length;
-      if (items.length === ITEMS_SENT || characters >= CHARACTERS_SENT) await send();
+      const item = options.itemOf(line, number);
+      if (item === undefined) continue;
+      items.push(item);
+      bytes += line.length;
+      if (items.length === ITEMS_SENT || bytes >= BYTES_SENT) await send();
     }
     if (items.length > 0) await send();
   } catch (error) {
-    out.message(`${plural(produced, "item")} had been produced before this failed`);
+    progress.end();
+    out.message(
+      brokenOff(error, { done: `${plural(produced, "item")} had been produced`, sending }),
+    );
     throw error;
   }
-  out.message(`Successfully produced ${plural(produced, "item")}`);
+  progress.end();
+  return produced;
 }
 
 function timeOf(
@@ -157,15 +188,7 @@ function timeOf(
 
 async function readStdin({ out, signal }: Session): Promise<Uint8Array> {
   if (process.stdin.isTTY) out.message("Reading the payload from the terminal; end it with Ctrl-D");
-  const chunks: Uint8Array[] = [];
-  const stop = (): void => void process.stdin.destroy();
-  signal.addEventListener("abort", stop, { once: true });
-  try {
-    for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
-  } finally {
-    signal.throwIfAborted();
-  }
-  return Buffer.concat(chunks);
+  return contentOf("-", signal);
 }
 
 const LEASED: readonly Column<LeasedItem>[] = [

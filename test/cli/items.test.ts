@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { test } from "node:test";
 import { startOldServer } from "../support/old-server.ts";
 import { setup as setupServer, temporaryDirectory } from "../support/server.ts";
@@ -197,6 +199,54 @@ test("import refuses what it cannot carry, says where, and how far it came", asy
   const file = await cli.run(["items", "import", "jobs", "--file", "/no/such/file"]);
   assert.equal(file.code, 2);
   assert.match(file.stderr, /Error: cannot read '\/no\/such\/file': ENOENT/);
+});
+
+test("what ends a line in other programs but not in JSON moves as it is", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("copy");
+  const items = [{ reference: "a\u2028b\u2029c\rd\u0085e", kind: "\ufeff" }];
+  await cli.server.ok("storage/items.import", { queue_name: "jobs", items });
+  const input = await cli.ok(["items", "export", "jobs"]);
+  // A byte order mark, as some editors write it, and an end of another system.
+  await cli.ok(["items", "import", "copy"], { input: `\ufeff${input.replace("\n", "\r\n")}` });
+  const [copy] = await cli.server.list("copy");
+  assert.deepEqual([copy.reference, copy.kind], [items[0]!.reference, "\ufeff"]);
+});
+
+test("what an import did is told when one of several partitions refuses its part", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("two", { requested_partitions: 2 });
+  const input = '{"partition":0}\n{"partition":1,"attempts":2000000000}\n';
+  const { code, stderr } = await cli.run(["items", "import", "two"], { input });
+  assert.equal(code, 1);
+  assert.equal(
+    stderr,
+    "1 item had been imported before this failed; those of lines 1 to 2 may be there as well\n" +
+      "Error: attempts is invalid; '2000000000' is not between 0 and 1000000000\n",
+  );
+});
+
+function* endless(): Generator<Buffer> {
+  for (const chunk = Buffer.alloc(1_000_000, "a"); ; ) yield chunk;
+}
+
+test("a line without end is refused, and is not held whole", async (t) => {
+  const cli = await setup(t);
+  for (const args of [
+    ["items", "import", "jobs"],
+    ["produce", "jobs", "--lines"],
+    ["produce", "jobs"],
+  ]) {
+    const child = cli.start(args);
+    const ended = finish(child);
+    await pipeline(Readable.from(endless()), child.stdin!).catch(() => undefined);
+    const { code, stderr } = await ended;
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /Error: (line 1: it is longer|the payload is larger) than 100,000,000 bytes/,
+    );
+  }
 });
 
 test("an import that waits for stdin ends with 130 on SIGINT", async (t) => {

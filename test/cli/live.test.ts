@@ -118,7 +118,9 @@ test("bench touches no queue that is there, and takes its own away when it is in
   await cli.server.until(
     async () => (await cli.server.call("queues.info", { queue_name: "mine" })).status === 200,
   );
+  // As it comes through npx: the terminal sends it to all, and npx passes on what it got.
+  child.kill("SIGTERM");
   child.kill("SIGINT");
-  assert.equal((await ended).code, 130);
+  assert.ok([130, 143].includes((await ended).code!));
   assert.equal((await cli.json("list")).count, 1);
 });

@@ -78,7 +78,7 @@ test("a server that is not there ends with 4, and says where and what to do", as
 test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
   const cli = await setup(t);
   const rows: [string[], RegExp][] = [
-    [["frobnicate"], /unknown command 'frobnicate'/],
+    [["frobnicate"], /^Error: unknown command 'frobnicate'/],
     [["items"], /^Usage: querator items /],
     [["info"], /missing required argument 'queue'/],
     [
@@ -103,6 +103,12 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
       ["produce", "jobs", "-p", "", "--after", "1h", "--enqueue-at", "2030-01-31T12:00:00Z"],
       /give either --enqueue-at or --after/,
     ],
+    [
+      ["produce", "jobs", "-p", "x", "--enqueue-at", "2030-02-30T12:00:00Z"],
+      /Use a time such as 2030-01-31T12:00:00Z/,
+    ],
+    [["list", "--key", "a\nb"], /^Error: the key is invalid; it must be of printable ASCII/],
+    [["list", "--key", "ключ"], /^Error: the key is invalid/],
     [["list", "--endpoint", "ftp://x"], /endpoint 'ftp:\/\/x' is invalid; use a URL such as/],
     [["list", "--endpoint", "http://me:secret@x"], /^Error: the endpoint must not hold a name or/],
     [["tail", "jobs", "-o", "json"], /tail writes a table or NDJSON/],

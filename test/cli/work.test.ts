@@ -1,7 +1,10 @@
 // Working with items on the command line: produce, lease, complete, retry.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import { payloads, temporaryDirectory } from "../support/server.ts";
@@ -159,6 +162,49 @@ test("a lease that finds nothing ends with 5; for programs the answer is there a
   assert.equal(code, 5);
   assert.deepEqual(JSON.parse(stdout), { queue_name: "jobs", partition: 0, items: [] });
   assert.equal(stderr, "Error: no items are in queue 'jobs', waited 20ms\n");
+});
+
+test("produce --lines keeps every byte of a line, whatever it is", async (t) => {
+  const cli = await setup(t);
+  const lines = ["\xff\xfe", "a\rb", "a\u2028b", "", "\r", "end"].map((line, i) =>
+    i === 0 ? Buffer.from(line, "latin1") : Buffer.from(line),
+  );
+  const input = Buffer.concat(lines.flatMap((line) => [line, Buffer.from("\n")])).subarray(0, -1);
+  const { stderr } = await cli.run(["produce", "jobs", "--lines"], { input });
+  assert.equal(stderr, "Successfully produced 6 items\n");
+  const listed = (await cli.server.list("jobs")).map(({ payload = "" }) => payload);
+  lines[4] = Buffer.alloc(0); // that was the end of a line of another system
+  assert.deepEqual(
+    listed,
+    lines.map((line) => line.toString("base64")),
+  );
+  const bad = await cli.run(["produce", "jobs", "--ndjson"], {
+    input: Buffer.of(0x22, 0xff, 0x0a),
+  });
+  assert.equal(bad.code, 1);
+  assert.match(bad.stderr, /Error: line 1: it is not valid UTF-8/);
+});
+
+test("produce tells which lines may be there if their answer is lost", async (t) => {
+  const cli = await setup(t);
+  const requests: string[] = [];
+  const broken = createServer((request, response) => {
+    requests.push(request.url!);
+    if (requests.length > 1) request.socket.destroy();
+    else request.resume().on("end", () => response.end('{"code":200}'));
+  });
+  await once(broken.listen(0, "127.0.0.1"), "listening");
+  t.after(() => broken.close());
+  const endpoint = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`;
+  const { code, stderr } = await cli.run(["produce", "jobs", "--lines"], {
+    env: { QUERATOR_ENDPOINT: endpoint },
+    input: "x\n".repeat(1_500),
+  });
+  assert.equal(code, 4);
+  assert.match(
+    stderr,
+    /^1,000 items had been produced before this failed; those of lines 1001 to 1500 may be there as well\n/,
+  );
 });
 
 test("a produce that the server holds back ends at once on SIGTERM", async (t) => {
