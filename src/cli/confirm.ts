@@ -12,7 +12,8 @@ export async function confirm(
   { yes = false }: { readonly yes?: boolean | undefined },
 ): Promise<void> {
   if (yes) return;
-  if (!process.stdin.isTTY) {
+  // What was read to its end has nothing to say any more.
+  if (!process.stdin.isTTY || process.stdin.destroyed) {
     throw usage("there is no terminal to ask on, so nothing was done", "Give --yes if you mean it");
   }
   const lines = createInterface({ input: process.stdin, output: process.stderr });

@@ -34,6 +34,10 @@ export async function exportItems(
         if (table === "scheduled") scheduled++;
       }
     }
+  } catch (error) {
+    progress.end();
+    out.message(`${plural(written, "item")} had been exported before this failed`);
+    throw error;
   } finally {
     progress.end();
   }

@@ -9,7 +9,7 @@ import { durationOption, whole } from "./arguments.ts";
 import { usage } from "./failure.ts";
 import { type Column, jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
-import { age, count, fit, plural, printable } from "./text.ts";
+import { age, count, fit, plural, printable, width } from "./text.ts";
 
 // So many queues are asked for at the same time.
 const ASKED_AT_ONCE = 16;
@@ -33,8 +33,9 @@ interface Row {
   readonly failing_partitions: number;
 }
 
-const COLUMNS: readonly Column<Row>[] = [
-  { title: "QUEUE", value: (row) => fit(row.queue_name, 40) },
+const NAME_COLUMNS = { least: 10, most: 40 } as const;
+
+const FIGURES: readonly Column<Row>[] = [
   { title: "WAITING", value: ({ waiting }) => count(waiting), isRight: true },
   { title: "LEASED", value: ({ leased }) => count(leased), isRight: true },
   { title: "SCHEDULED", value: ({ scheduled }) => count(scheduled), isRight: true },
@@ -45,6 +46,18 @@ const COLUMNS: readonly Column<Row>[] = [
   { title: "IN FLIGHT", value: (row) => count(row.requests_in_flight), isRight: true },
   { title: "FAILING", value: (row) => count(row.failing_partitions), isRight: true },
 ];
+
+/** All columns, with names cut so that the figures have room, if there is a bound. */
+function columnsOf(
+  { out }: Session,
+  rows: readonly Row[],
+  widest = Number.POSITIVE_INFINITY,
+): readonly Column<Row>[] {
+  const figures = width(out.lines(rows, FIGURES)[0]!);
+  const { least, most } = NAME_COLUMNS;
+  const room = Math.max(least, Math.min(most, widest - figures - 2));
+  return [{ title: "QUEUE", value: (row) => fit(row.queue_name, room) }, ...FIGURES];
+}
 
 interface TopOptions {
   readonly interval: number;
@@ -187,7 +200,7 @@ async function draw(session: Session, rows: readonly Row[], trouble: string): Pr
   const lines = [
     trouble === "" ? fit(head, columns) : out.style("red", fit(head, columns)),
     "",
-    ...out.lines(shown, COLUMNS, columns),
+    ...out.lines(shown, columnsOf(session, shown, columns), columns),
     ...(hidden > 0 ? [`... and ${plural(hidden, "queue")} more`] : []),
   ];
   // Each line clears what was behind it, then all below: so nothing flickers.
@@ -212,6 +225,8 @@ async function print(
       jsonText({ endpoint: client.url, at, queues: rows, count: rows.length }, "json"),
     );
   } else {
-    await out.write(`${[...out.lines(rows, COLUMNS), ...(isLast ? [] : [""])].join("\n")}\n`);
+    await out.write(
+      `${[...out.lines(rows, columnsOf(session, rows)), ...(isLast ? [] : [""])].join("\n")}\n`,
+    );
   }
 }

@@ -18,17 +18,25 @@ async function onTerminal(
   args: readonly string[],
   {
     type = "",
+    asked = /\[y\/N\]/,
     env = {},
-  }: { readonly type?: string; readonly env?: Readonly<Record<string, string>> } = {},
+    columns = 80,
+  }: {
+    readonly type?: string;
+    readonly asked?: RegExp;
+    readonly env?: Readonly<Record<string, string>>;
+    readonly columns?: number;
+  } = {},
 ): Promise<Result> {
-  const line = [process.execPath, COMMAND, ...args].map((arg) => `'${arg}'`).join(" ");
+  const command = [process.execPath, COMMAND, ...args].map((arg) => `'${arg}'`).join(" ");
+  const line = `stty cols ${columns} && ${command}`;
   const child = spawn("script", ["-qec", line, "/dev/null"], {
     env: { PATH: process.env.PATH, TERM: "xterm", ...env },
   });
   t.after(() => child.kill("SIGKILL"));
   const ended = finish(child);
   if (type !== "") {
-    await said(child.stdout, /\[y\/N\]/);
+    await said(child.stdout, asked);
     child.stdin.write(type);
   }
   return ended;
@@ -229,6 +237,25 @@ test(
   },
 );
 
+test(
+  "ids that come from stdin leave nobody to ask, also on a terminal",
+  needsTerminal,
+  async (t) => {
+    const cli = await setup(t);
+    await cli.server.produce("jobs", "one");
+    const [{ id }] = await cli.server.list("jobs");
+    const args = ["items", "delete", "jobs", "--file", "-", "--endpoint", cli.endpoint];
+    const asked = /Reading the ids from the terminal; end them with Ctrl-D/;
+    const { code, stdout } = await onTerminal(t, args, { type: `${id}\n\x04`, asked });
+    assert.match(
+      stdout,
+      /Error: there is no terminal to ask on, so nothing was done\r?\nGive --yes/,
+    );
+    assert.equal(code, 2);
+    assert.equal((await cli.server.list("jobs")).length, 1);
+  },
+);
+
 test("on a terminal there are colours, unless NO_COLOR is set", needsTerminal, async (t) => {
   const cli = await setup(t);
   const args = ["list", "--endpoint", cli.endpoint];
@@ -247,6 +274,17 @@ test("on a terminal top draws in place, and gives the screen back", needsTermina
   assert.equal(stdout.split("\x1b[H").length, 3, "two looks are drawn");
   assert.match(stdout, /1 queue, 0 waiting, 0 leased, 0 scheduled/);
   assert.ok(stdout.endsWith("\x1b[?25h\x1b[?1049l"));
+});
+
+test("on a narrow terminal top shortens names before figures", needsTerminal, async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("漢字".repeat(15));
+  await cli.server.produce("jobs", "one");
+  const args = ["top", "-n", "2", "--interval", "1ms", "--endpoint", cli.endpoint];
+  const { stdout } = await onTerminal(t, args, { columns: 40, env: { NO_COLOR: "1" } });
+  assert.match(stdout, /QUEUE +WAITING +LEASED +SCHEDULED +…/);
+  assert.match(stdout, /jobs +1 +0 +0 +…/);
+  assert.match(stdout, /漢字漢字… +0 +0 +0 +…/);
 });
 
 test(
