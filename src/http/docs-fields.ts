@@ -44,6 +44,13 @@ export function resolve(schema: Schema, schemas: Schemas): Schema {
   };
 }
 
+/** Opens a part that may be wider than the page, so that keys can move it as well. */
+export const SCROLL = '<div class="scroll" role="region" aria-label="Table" tabindex="0">';
+
+const TITLES = ["Field", "Type", "Bounds", "What it is"]
+  .map((title) => `<th scope="col">${title}</th>`)
+  .join("");
+
 /** The fields of a message, and a mark at those that are always there. */
 export function fieldTable(schema: Schema, schemas: Schemas, mark: "required" | "always"): string {
   const { properties, required = [], anyOf } = resolve(schema, schemas);
@@ -57,7 +64,7 @@ export function fieldTable(schema: Schema, schemas: Schemas, mark: "required" | 
     oneOf.length === 0
       ? ""
       : `<p class="dim">One of ${escapeHtml(oneOf.join(", "))} is needed.</p>`;
-  return `<div class="scroll"><table class="fields"><thead><tr><th>Field</th><th>Type</th><th>Bounds</th><th>What it is</th></tr></thead><tbody>${rows.join("")}</tbody></table></div>${note}`;
+  return `${SCROLL}<table class="fields"><thead><tr>${TITLES}</tr></thead><tbody>${rows.join("")}</tbody></table></div>${note}`;
 }
 
 /** The type of a value in a few words; a message is a link. */

@@ -3,7 +3,15 @@
 // shown is in docs-fields.ts.
 
 import { createHash } from "node:crypto";
-import { code, escapeHtml, fieldTable, resolve, type Schema, typeOf } from "./docs-fields.ts";
+import {
+  code,
+  escapeHtml,
+  fieldTable,
+  resolve,
+  SCROLL,
+  type Schema,
+  typeOf,
+} from "./docs-fields.ts";
 
 interface Media {
   readonly schema: Schema;
@@ -42,7 +50,7 @@ const STYLE = `:root{color-scheme:light dark;--line:#8884;--soft:#8881;--dim:#66
 body{margin:0;overflow-wrap:break-word}
 a{color:var(--link);text-decoration:none}a:hover{text-decoration:underline}
 nav{padding:1rem 1.25rem;border-bottom:1px solid var(--line)}
-nav h2{font-size:.8rem;margin:1rem 0 .2rem;color:var(--dim);font-weight:600;padding:0;border:0}
+nav p{font-size:.8rem;margin:1rem 0 .2rem;color:var(--dim);font-weight:600;padding:0;border:0}
 nav ul{list-style:none;margin:0;padding:0;display:flex;flex-wrap:wrap;gap:.1rem .9rem}
 main{padding:1rem 1.25rem 4rem;max-width:56rem}
 h1{margin:.5rem 0;line-height:1.2}h1 small{color:var(--dim);font-weight:400;font-size:1rem}
@@ -55,7 +63,7 @@ h4 span,.dim{color:var(--dim);font-weight:400}
 pre{white-space:pre-wrap;overflow-wrap:anywhere}code,pre{font:.875em/1.5 ui-monospace,monospace}code{background:var(--soft);border-radius:3px;
 padding:.1em .25em}pre{overflow-x:auto;padding:.7rem .9rem;background:var(--soft);
 border:1px solid var(--line);border-radius:6px;margin:.6rem 0}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.92rem}
+.scroll{overflow-x:auto}.skip{position:absolute;left:-999rem}.skip:focus{left:1rem;top:1rem}table{border-collapse:collapse;width:100%;font-size:.92rem}
 th{font-weight:600;color:var(--dim);font-size:.8rem}
 td,th{text-align:left;vertical-align:top;padding:.35rem .9rem .35rem 0;
 border-bottom:1px solid var(--line)}td:first-child{white-space:nowrap}
@@ -86,7 +94,7 @@ export function makeDocsPage(openApi: object): string {
   }));
   const contents = groups.map(
     ({ name, members }) =>
-      `<h2>${escapeHtml(name)}</h2><ul>${members.map(({ operation }) => link(operation)).join("")}</ul>`,
+      `<p>${escapeHtml(name)}</p><ul>${members.map(({ operation }) => link(operation)).join("")}</ul>`,
   );
   const sections = groups.map(
     ({ name, description, members }) =>
@@ -103,12 +111,12 @@ ${fieldTable(schema, components.schemas, isRequest(name) ? "required" : "always"
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>${title}</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><style>${STYLE}</style></head>
-<body><nav aria-label="Contents"><a href="#top"><strong>${title}</strong></a>
+<body><a class="skip" href="#top">To the text</a><nav aria-label="Contents"><a href="#top"><strong>${title}</strong></a>
 ${contents.join("\n")}
-<h2>more</h2><ul><li><a href="#authorization">authorization</a></li>
+<p>more</p><ul><li><a href="#authorization">authorization</a></li>
 <li><a href="#messages">messages</a></li>
 <li><a href="/openapi.json">openapi.json</a></li></ul></nav>
-<main id="top"><h1>${title} <small>${escapeHtml(info.version)}</small></h1>
+<main id="top" tabindex="-1"><h1>${title} <small>${escapeHtml(info.version)}</small></h1>
 ${markdown(info.description)}
 <h2 id="authorization">authorization</h2>
 ${markdown(components.securitySchemes.bearer.description)}
@@ -150,7 +158,7 @@ function section({ path, method, operation }: Entry, { components }: Document): 
 <pre>${escapeHtml(curl(path, request?.example))}</pre>
 ${request === undefined ? "" : `<h4>Request</h4>${fieldTable(request.schema, schemas, "required")}`}
 ${reply === undefined ? "" : replyTable(reply.schema, schemas)}
-<h4>Answers</h4><div class="scroll"><table class="answers"><tbody>${rows.join("")}</tbody></table></div>
+<h4>Answers</h4>${SCROLL}<table class="answers"><thead><tr><th scope="col">Status</th><th scope="col">When</th></tr></thead><tbody>${rows.join("")}</tbody></table></div>
 </section>`;
 }
 

@@ -11,6 +11,7 @@ import {
   StorageItemsListResponseSchema,
 } from "./gen/querator/v1/storage_pb.ts";
 import type { ErrorName } from "./openapi-errors.ts";
+import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
 export interface Operation {
   readonly tag: "queue" | "queues" | "storage" | "dev";
@@ -57,6 +58,7 @@ const CLOCK = {
     now: {
       type: "string",
       format: "date-time",
+      pattern: TIMESTAMP_PATTERN,
       description: "What time it is to be, in place of advance; it stands still there.",
     },
     run: { type: "boolean", description: "Whether time then runs on." },

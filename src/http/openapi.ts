@@ -20,6 +20,7 @@ import { type FieldNote, fieldNotes } from "./openapi-fields.ts";
 import { OPERATIONS } from "./openapi-operations.ts";
 import { PAGE_SCHEMAS, PAGES } from "./openapi-pages.ts";
 import type { Endpoint } from "./server.ts";
+import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -109,9 +110,9 @@ const DESCRIPTION = `Durable queues over HTTP: produce items, lease them, and co
 
 Every call is a POST. \`Content-Type\` says what is sent and \`Accept\` what is answered, \`application/json\` (also if it is missing) or \`application/protobuf\`; the messages are the same, and defined in \`proto/\`.
 
-In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339, from year 1 to year 9999 in UTC.
+In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339, with a \`T\`, \`Z\` or an offset, and at most 9 digits of a fraction, from year 1 to year 9999 in UTC.
 
-An error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`.
+An error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`. What is no HTTP, or comes too slowly, is cut off with a bare \`400\`, \`408\` or \`431\`.
 
 ${errorList()}`;
 
@@ -217,5 +218,5 @@ const SCALARS: Readonly<Record<Exclude<Field["type"], "message">, Json>> = {
     contentEncoding: "base64",
     pattern: `^(${BASE64}{4})*(${BASE64}{2}(==)?|${BASE64}{3}=?)?$`,
   },
-  timestamp: { type: "string", format: "date-time" },
+  timestamp: { type: "string", format: "date-time", pattern: TIMESTAMP_PATTERN },
 };

@@ -21,6 +21,10 @@ export function toMicros(seconds: number, micros: number): number {
   return Math.min(seconds * 1_000_000 + micros, MICROS_MAX);
 }
 
+/** What a time looks like, as a pattern for the API's document: RFC 3339 also has other forms. */
+export const TIMESTAMP_PATTERN =
+  "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$";
+
 const TIMESTAMP =
   /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))$/;
 

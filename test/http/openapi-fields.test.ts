@@ -51,6 +51,13 @@ function* valuesOf(schema: Json, entry: Json): Iterable<[value: Json, isFine: bo
     yield [list(maxItems), true];
     yield [list(maxItems + 1), false];
   }
+  if (schema.format === "date-time") {
+    for (const fraction of ["", ".1", ".123456789"])
+      yield [`2100-01-01T23:59:59${fraction}Z`, true];
+    yield ["2100-01-01T00:00:00-23:59", true];
+    const odd = ["01t00:00:00Z", "01T00:00:00z", "01 00:00:00Z", "01T00:00:60Z", "01T00:00:00.Z"];
+    for (const rest of [...odd, "01T00:00:00.1234567890Z", "01"]) yield [`2100-01-${rest}`, false];
+  }
   if (schema.enum !== undefined) {
     for (const value of schema.enum) yield [value, true];
     yield ["none of them", false];

@@ -229,6 +229,22 @@ test("the page shows every call, and may load nothing from elsewhere", async (t)
   }
 });
 
+test("the page can be read by ear and by keys", async (t) => {
+  const { server } = await open(t);
+  const page = await (await fetch(`${server.server.address}/docs`)).text();
+  assert.match(page, /<html lang="en">/);
+  assert.match(page, /<body><a class="skip" href="#top">/);
+  const levels = [...page.matchAll(/<h([1-6])[ >]/g)].map(([, level]) => Number(level));
+  assert.equal(levels.filter((level) => level === 1).length, 1);
+  assert.equal(levels[0], 1, "the title comes first");
+  for (const [i, level] of levels.entries()) {
+    assert.ok(level <= (levels[i - 1] ?? 0) + 1, "no level is skipped");
+  }
+  assert.doesNotMatch(page, /<th>|<div class="scroll">/, "heads have a scope, scrolling has keys");
+  const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
+  assert.equal(new Set(ids).size, ids.length, "no id is there twice");
+});
+
 for (const path of ["/openapi.json", "/docs"]) {
   test(`${path} is read with GET only`, async (t) => {
     const server = await setup(t);
