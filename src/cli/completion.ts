@@ -137,6 +137,8 @@ async function queueNames(given: ReadonlyMap<string, string>): Promise<Candidate
     });
     const signal = AbortSignal.timeout(500);
     for await (const { queueName } of client.queues.list({ timeout: SERVER_TIMEOUT, signal })) {
+      // A shell would show it as it is, and so let it change the terminal.
+      if (printable(queueName) !== queueName) continue;
       if (names.push({ text: queueName }) === QUEUES_MAX) break;
     }
     await client.close();
@@ -148,7 +150,8 @@ async function queueNames(given: ReadonlyMap<string, string>): Promise<Candidate
 
 const SCRIPTS: Readonly<Record<Shell, string>> = {
   // Words are split here at blanks alone, for bash also splits them at : and =, which names may
-  // hold.
+  // hold. What it is given it puts into the line as it is, and a name may be a command to a shell, so
+  // the script quotes; zsh and fish do so themselves.
   bash: `# Completion of querator for bash.
 _querator() {
   local typed=\${COMP_LINE:0:COMP_POINT} words word prefix line
@@ -158,7 +161,9 @@ _querator() {
   prefix=\${word%"\${word##*[:=]}"}
   COMPREPLY=()
   while IFS=$'\\t' read -r line _; do
-    COMPREPLY+=("\${line#"$prefix"}")
+    line=\${line#"$prefix"}
+    [[ -n $line ]] && printf -v line %q "$line"
+    COMPREPLY+=("$line")
   done < <("\${words[0]}" __complete -- "\${words[@]:1}" 2>/dev/null)
 }
 complete -o default -F _querator querator

@@ -206,6 +206,26 @@ test("bash completes with the script, also what holds a colon", async (t) => {
   );
 });
 
+test("names of queues that would mean something to bash are quoted, and none can change the terminal", async (t) => {
+  const cli = await setup(t);
+  for (const name of ["x;touch$PWD", "x`id`", "x\u001b[31m", "x\u202e"]) {
+    await cli.server.createQueue(name);
+  }
+  const stdout = await cli.ok(["__complete", "--", "stats", "x"]);
+  assert.equal(stdout, "x;touch$PWD\t\nx`id`\t\n");
+  const program = `
+    querator() { '${process.execPath}' '${COMMAND}' "$@"; }
+    ${await cli.ok(["completion", "bash"])}
+    COMP_LINE="querator stats x" COMP_POINT=16
+    _querator
+    printf '%s\n' "\${COMPREPLY[@]}"`;
+  const child = spawn("bash", ["--norc", "-c", program], {
+    env: { PATH: process.env.PATH, QUERATOR_ENDPOINT: cli.endpoint },
+  });
+  const { stdout: replies } = await finish(child);
+  assert.equal(replies, "x\\;touch\\$PWD\nx\\`id\\`\n");
+});
+
 for (const shell of ["zsh", "fish"]) {
   const isThere = spawnSync(shell, ["--version"]).status === 0;
   test(`${shell} reads its script`, isThere ? {} : { skip: `needs ${shell}` }, async (t) => {
