@@ -4,9 +4,12 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
+import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../support/server.ts";
 import { COMMAND, finish, type Result, said, setup } from "./setup.ts";
 
 const needsTerminal =
@@ -231,7 +234,9 @@ for (const shell of ["zsh", "fish"]) {
   test(`${shell} reads its script`, isThere ? {} : { skip: `needs ${shell}` }, async (t) => {
     const cli = await setup(t);
     const script = await cli.ok(["completion", shell]);
-    const { status, stderr } = spawnSync(shell, ["-n"], { input: script, encoding: "utf8" });
+    const file = join(temporaryDirectory(t), "script");
+    writeFileSync(file, script);
+    const { status, stderr } = spawnSync(shell, ["-n", file], { encoding: "utf8" });
     assert.deepEqual([status, stderr], [0, ""]);
   });
 }
