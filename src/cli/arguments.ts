@@ -90,9 +90,6 @@ export async function namedItems(
 ): Promise<NamedItem[]> {
   const items: NamedItem[] = ids.map((id) => ({ id }));
   if (file !== undefined) {
-    if (file === "-" && process.stdin.isTTY) {
-      process.stderr.write("Reading the ids from the terminal; end them with Ctrl-D\n");
-    }
     let number = 0;
     for await (const line of linesOf(file, signal)) {
       number++;

@@ -66,6 +66,9 @@ async function* chunksOf(
   signal: AbortSignal,
 ): AsyncGenerator<Buffer, void, undefined> {
   const input = file === "-" ? process.stdin : createReadStream(file);
+  if (file === "-" && process.stdin.isTTY) {
+    process.stderr.write("Reading from the terminal; end it with Ctrl-D\n");
+  }
   const stop = (): void => void input.destroy();
   signal.addEventListener("abort", stop, { once: true });
   try {

@@ -80,10 +80,14 @@ export class Output {
   ): Promise<number> {
     let written = 0;
     if (this.format === "json") {
-      const all: unknown[] = [];
-      for await (const row of rows) all.push(json(row));
-      await this.write(jsonText({ [name]: all, count: all.length }, "json"));
-      return all.length;
+      // As `jsonText` would write it, without holding it; nothing if the first row fails.
+      const head = `{\n  ${JSON.stringify(name)}: [`;
+      for await (const row of rows) {
+        const text = JSON.stringify(json(row), null, 2).replaceAll("\n", "\n    ");
+        await this.write(`${written++ === 0 ? head : ","}\n    ${text}`);
+      }
+      await this.write(`${written === 0 ? head : "\n  "}],\n  "count": ${written}\n}\n`);
+      return written;
     }
     if (this.format === "ndjson") {
       for await (const row of rows) {

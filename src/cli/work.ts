@@ -107,7 +107,7 @@ async function produce(session: Session, queue: string, flags: ProduceFlags): Pr
   const { encoding, kind, reference } = flags;
   const common: ProduceItem = { encoding, kind, reference, enqueueAt };
   if (!lines && !ndjson) {
-    const content = payload ?? (await readStdin(session));
+    const content = payload ?? (await contentOf("-", signal));
     await client.produce(
       queue,
       { ...common, payload: content },
@@ -184,11 +184,6 @@ function timeOf(
 ): Date | undefined {
   if (at !== undefined && after !== undefined) throw usage(`give either ${name} or --after`);
   return after === undefined ? at : new Date(clock.now() / MILLISECOND + after);
-}
-
-async function readStdin({ out, signal }: Session): Promise<Uint8Array> {
-  if (process.stdin.isTTY) out.message("Reading the payload from the terminal; end it with Ctrl-D");
-  return contentOf("-", signal);
 }
 
 const LEASED: readonly Column<LeasedItem>[] = [

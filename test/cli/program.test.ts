@@ -270,7 +270,7 @@ test(
     await cli.server.produce("jobs", "one");
     const [{ id }] = await cli.server.list("jobs");
     const args = ["items", "delete", "jobs", "--file", "-", "--endpoint", cli.endpoint];
-    const asked = /Reading the ids from the terminal; end them with Ctrl-D/;
+    const asked = /Reading from the terminal; end it with Ctrl-D/;
     const { code, stdout } = await onTerminal(t, args, { type: `${id}\n\x04`, asked });
     assert.match(
       stdout,

@@ -49,6 +49,10 @@ test("list prints a table for people, and JSON or NDJSON for programs", async (t
   );
   assert.match(stdout, /\nälter +1m0s +24h0m0s +7 +1 +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ\n$/);
   assert.equal(stderr, "Found 2 queue(s)\n");
+  for (const args of [[], ["--limit", "1"], ["--pivot", "zzz"]]) {
+    const text = await cli.ok(["list", ...args, "-o", "json"]);
+    assert.equal(text, `${JSON.stringify(JSON.parse(text), null, 2)}\n`);
+  }
   const limited = await cli.run(["list", "--limit", "1"]);
   assert.equal(limited.stderr, "Found 1 queue(s); there may be more, see --limit\n");
   assert.ok(!stdout.includes("\x1b"), "no colours where nobody sees them");
