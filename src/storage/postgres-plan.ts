@@ -16,7 +16,6 @@ import * as sql from "./postgres-sql.ts";
 import type { RemovedRows } from "./removed-rows.ts";
 import {
   type Expiry,
-  type ItemRecord,
   type LeaseMark,
   type Move,
   type PartitionChanges,
