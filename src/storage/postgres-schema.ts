@@ -103,6 +103,13 @@ BEGIN
   END IF;
 END $$;
 `,
+  `
+-- The row of a partition changes with every commit. An index that has to be unique is searched for
+-- every version of a row that goes to another page, over all versions that are there: thousands,
+-- while a transaction stays open. Keys are given by a sequence, and by nobody else.
+ALTER TABLE partitions DROP CONSTRAINT partitions_pkey;
+CREATE INDEX partitions_key ON partitions (key);
+`,
 ];
 
 /** The SQL that brings a schema from a version to the present one. */

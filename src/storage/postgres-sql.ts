@@ -1,7 +1,8 @@
 // The statements of the PostgreSQL driver, but for reads that are made in one place. Each takes all
-// its rows as arrays, so that there are as many texts as there are kinds of work, and a commit is
-// one round trip whatever it changes. None may walk from the head of a queue: what has been deleted
-// there is passed over row by row until it is vacuumed.
+// its rows at once, so that there are few texts, and a commit is one round trip whatever it changes.
+// None may walk from the head of a queue: what has been deleted there is passed over row by row until
+// it is vacuumed. So a plan must go from the given rows to those of the table, whatever statistics
+// say: where they join, the table stands in a LATERAL that OFFSET keeps apart.
 
 import { BLOCK_ITEMS_MAX, type BlockRow, itemValues } from "./item-rows.ts";
 import type { Statement } from "./postgres-connection.ts";
@@ -19,10 +20,66 @@ export const SCHEDULED_SQL = `${SCHEDULED_HEADER_SQL}, text, payload, sum`;
 /** Something of a partition. */
 export type Of<T> = readonly [key: number, value: T];
 
-const keysOf = (rows: readonly Of<unknown>[]): Buffer => int8s(rows.map(([key]) => key));
+/** A column of the rows that a statement is given. */
+type Column =
+  | { readonly type: "int8"; readonly values: readonly number[] }
+  | { readonly type: "bytea"; readonly values: readonly (Uint8Array | string)[] }
+  | { readonly type: "tid"; readonly values: readonly string[] };
 
-function numbers<T>(rows: readonly Of<T>[], read: (value: T) => number): Buffer {
-  return int8s(rows.map(([, value]) => read(value)));
+interface Given {
+  readonly isOne: boolean;
+  /** What stands for the rows in FROM. */
+  readonly rows: string;
+  readonly values: readonly Value[];
+}
+
+/** The key of the partition, then what else a row has. */
+function given<T>(rows: readonly Of<T>[], ...columns: readonly Column[]): Given {
+  return givenColumns([{ type: "int8", values: rows.map(([key]) => key) }, ...columns]);
+}
+
+function givenColumns(columns: readonly Column[]): Given {
+  // What most commits have is one row. PostgreSQL takes that as plain values in half the time.
+  if (columns[0]!.values.length === 1) {
+    const types = columns.map(({ type }, i) => `$${i + 1}::${type}`);
+    const values = columns.map(({ values: [value] }): Value => {
+      if (typeof value === "object") {
+        return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+      }
+      return value!;
+    });
+    return { isOne: true, rows: `(VALUES (${types.join(", ")}))`, values };
+  }
+  const types = columns.map(({ type }, i) => `$${i + 1}::${type}[]`);
+  return { isOne: false, rows: `unnest(${types.join(", ")})`, values: columns.map(arrayOf) };
+}
+
+function arrayOf({ type, values }: Column): Value {
+  if (type === "int8") return int8s(values);
+  return type === "bytea" ? byteas(values) : plainArray(values);
+}
+
+function numbers<T>(rows: readonly Of<T>[], read: (value: T) => number): Column {
+  return { type: "int8", values: rows.map(([, value]) => read(value)) };
+}
+
+function bytes<T>(rows: readonly Of<T>[], read: (value: T) => Uint8Array | string): Column {
+  // A text goes as its bytes, by itself as in an array.
+  const values = rows.map(([, value]) => {
+    const each = read(value);
+    return typeof each === "string" ? Buffer.from(each) : each;
+  });
+  return { type: "bytea", values };
+}
+
+/** Deletes rows that meet a condition on the given ones; `columns` are those of the given rows. */
+function deleteFrom(table: string, rows: Given, columns: string, condition: string): Statement {
+  const { isOne, values } = rows;
+  const text = isOne
+    ? `DELETE FROM ${table} t USING ${rows.rows} u(${columns}) WHERE ${condition}`
+    : `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(SELECT f.ctid FROM ${rows.rows} u(${columns}),
+        LATERAL (SELECT t.ctid FROM ${table} t WHERE ${condition} OFFSET 0) f))`;
+  return { text, values };
 }
 
 /** Fails the transaction unless this server owns the data, and has not given up the transaction. */
@@ -35,60 +92,56 @@ export function updateCounters(
   rows: readonly { readonly key: number; readonly place: string; readonly counters: Counters }[],
 ): Statement {
   const all = rows.map(({ key, counters }): Of<Counters> => [key, counters]);
+  const { rows: from, values } = givenColumns([
+    numbers(all, ({ head }) => head),
+    numbers(all, ({ tail }) => tail),
+    numbers(all, ({ total }) => total),
+    numbers(all, ({ scheduled }) => scheduled),
+    numbers(all, ({ createdSum }) => createdSum),
+    { type: "int8", values: rows.map(({ key }) => key) },
+    { type: "tid", values: rows.map(({ place }) => place) },
+  ]);
+  // That the key is the one that was meant is no condition, as then there would be an index to walk.
   return {
     text: `WITH done AS (
       UPDATE partitions p SET head = u.head, tail = u.tail, total = u.total,
         scheduled = u.scheduled, created_sum = u.created_sum
-      FROM unnest($1::tid[], $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[])
-        u(place, key, head, tail, total, scheduled, created_sum)
-      WHERE p.ctid = u.place AND p.key = u.key RETURNING p.key, p.ctid)
-      SELECT string_agg(key || ' ' || ctid, ';'), expect(count(*), $8) FROM done`,
-    values: [
-      plainArray(rows.map(({ place }) => place)),
-      keysOf(all),
-      numbers(all, ({ head }) => head),
-      numbers(all, ({ tail }) => tail),
-      numbers(all, ({ total }) => total),
-      numbers(all, ({ scheduled }) => scheduled),
-      numbers(all, ({ createdSum }) => createdSum),
-      rows.length,
-    ],
+      FROM ${from} u(head, tail, total, scheduled, created_sum, key, place)
+      WHERE p.ctid = u.place RETURNING p.key, p.ctid, p.key = u.key AS met)
+      SELECT string_agg(key || ' ' || ctid, ';'),
+        CASE WHEN count(*) FILTER (WHERE met) <> $8 THEN expect(0, 1) END FROM done`,
+    values: [...values, rows.length],
   };
 }
 
 export function insertBlocks(rows: readonly Of<BlockRow>[]): Statement {
-  return {
-    text: `INSERT INTO items (partition, ${BLOCK_SQL}) SELECT * FROM unnest($1::int8[], $2::int8[],
-      $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::bytea[], $9::int8[],
-      $10::int8[], $11::bytea[], $12::bytea[], $13::bytea[])`,
-    values: [
-      keysOf(rows),
-      ...[0, 1, 2, 3, 4, 5].map((i) => numbers(rows, (row) => row[i] as number)),
-      byteas(rows.map(([, row]) => row[6])),
-      numbers(rows, (row) => row[7]),
-      numbers(rows, (row) => row[8]),
-      byteas(rows.map(([, row]) => row[9])),
-      byteas(rows.map(([, row]) => row[10])),
-      byteas(rows.map(([, row]) => row[11])),
-    ],
-  };
+  const { rows: from, values } = given(
+    rows,
+    ...[0, 1, 2, 3, 4, 5].map((i) => numbers(rows, (row) => row[i] as number)),
+    bytes(rows, (row) => row[6]),
+    numbers(rows, (row) => row[7]),
+    numbers(rows, (row) => row[8]),
+    bytes(rows, (row) => row[9]),
+    bytes(rows, (row) => row[10]),
+    bytes(rows, (row) => row[11]),
+  );
+  return { text: `INSERT INTO items (partition, ${BLOCK_SQL}) SELECT * FROM ${from} u`, values };
 }
 
 export function insertScheduled(items: readonly Of<StoredItem>[]): Statement {
   const rows = items.map(([key, item]) => [key, itemValues(item)] as const);
+  const { rows: from, values } = given(
+    rows,
+    ...[0, 1, 2, 3, 4, 5].map((i) => numbers(rows, (row) => row[i] as number)),
+    bytes(rows, (row) => row[6]),
+    numbers(rows, (row) => row[7]),
+    bytes(rows, (row) => row[8]),
+    bytes(rows, (row) => row[9] ?? ""),
+    numbers(rows, (row) => row[10]),
+  );
   return {
-    text: `INSERT INTO scheduled (partition, ${SCHEDULED_SQL}) SELECT * FROM unnest($1::int8[],
-      $2::int8[], $3::int8[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::bytea[],
-      $9::int8[], $10::bytea[], $11::bytea[], $12::int8[])`,
-    values: [
-      keysOf(rows),
-      ...[0, 1, 2, 3, 4, 5].map((i) => numbers(rows, (row) => row[i] as number)),
-      byteas(rows.map(([, row]) => row[6])),
-      numbers(rows, (row) => row[7]),
-      byteas(rows.map(([, row]) => row[8])),
-      byteas(rows.map(([, row]) => row[9] ?? "")),
-      numbers(rows, (row) => row[10]),
-    ],
+    text: `INSERT INTO scheduled (partition, ${SCHEDULED_SQL}) SELECT * FROM ${from} u`,
+    values,
   };
 }
 
@@ -98,99 +151,109 @@ export function deleteRanges(
   ranges: readonly Of<SeqRange>[],
 ): Statement {
   const column = table === "items" ? "first" : "seq";
-  return {
-    text: `DELETE FROM ${table} t USING unnest($1::int8[], $2::int8[], $3::int8[]) u(key, a, b)
-      WHERE t.partition = u.key AND t.${column} >= u.a AND t.${column} <= u.b`,
-    values: [
-      keysOf(ranges),
-      numbers(ranges, ({ first }) => first),
-      numbers(ranges, ({ last }) => last),
-    ],
-  };
+  const rows = given(
+    ranges,
+    numbers(ranges, ({ first }) => first),
+    numbers(ranges, ({ last }) => last),
+  );
+  const condition = `t.partition = u.key AND t.${column} >= u.a AND t.${column} <= u.b`;
+  return deleteFrom(table, rows, "key, a, b", condition);
 }
 
 export function insertLeases(rows: readonly Of<LeaseMark>[]): Statement {
+  const { rows: from, values } = given(
+    rows,
+    numbers(rows, ({ first }) => first),
+    numbers(rows, ({ last }) => last),
+    numbers(rows, ({ deadline }) => deadline),
+    numbers(rows, ({ leasedAt }) => leasedAt),
+  );
   return {
-    text: `INSERT INTO leases (partition, first, last, deadline, leased_at)
-      SELECT * FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::int8[], $5::int8[])`,
-    values: [
-      keysOf(rows),
-      numbers(rows, ({ first }) => first),
-      numbers(rows, ({ last }) => last),
-      numbers(rows, ({ deadline }) => deadline),
-      numbers(rows, ({ leasedAt }) => leasedAt),
-    ],
+    text: `INSERT INTO leases (partition, first, last, deadline, leased_at) SELECT * FROM ${from} u`,
+    values,
   };
 }
 
 /** Deletes the lease marks, or the rows of bits, with these numbers. */
 export function deleteRows(table: "leases" | "removed", rows: readonly Of<number>[]): Statement {
   const column = table === "leases" ? "first" : "chunk";
-  return {
-    text: `DELETE FROM ${table} t USING unnest($1::int8[], $2::int8[]) u(key, n)
-      WHERE t.partition = u.key AND t.${column} = u.n`,
-    values: [keysOf(rows), numbers(rows, (n) => n)],
-  };
+  const ofRows = given(
+    rows,
+    numbers(rows, (n) => n),
+  );
+  return deleteFrom(table, ofRows, "key, n", `t.partition = u.key AND t.${column} = u.n`);
 }
 
 export function putRemoved(
   rows: readonly Of<{ readonly chunk: number; readonly bits: Uint8Array }>[],
 ): Statement {
+  const { rows: from, values } = given(
+    rows,
+    numbers(rows, ({ chunk }) => chunk),
+    bytes(rows, ({ bits }) => bits),
+  );
   return {
-    text: `INSERT INTO removed (partition, chunk, bits)
-      SELECT * FROM unnest($1::int8[], $2::int8[], $3::bytea[])
+    text: `INSERT INTO removed (partition, chunk, bits) SELECT * FROM ${from} u
       ON CONFLICT (partition, chunk) DO UPDATE SET bits = excluded.bits`,
-    values: [
-      keysOf(rows),
-      numbers(rows, ({ chunk }) => chunk),
-      byteas(rows.map(([, { bits }]) => bits)),
-    ],
+    values,
   };
 }
 
-export function changeExpiries(rows: readonly Of<Expiry>[], isThere: boolean): Statement {
-  const given = "unnest($1::int8[], $2::int8[], $3::int8[])";
-  return {
-    text: isThere
-      ? `INSERT INTO expiries (partition, at, first) SELECT * FROM ${given} ON CONFLICT DO NOTHING`
-      : `DELETE FROM expiries t USING ${given} u(key, at, first)
-         WHERE t.partition = u.key AND t.at = u.at AND t.first = u.first`,
-    values: [keysOf(rows), numbers(rows, ({ at }) => at), numbers(rows, ({ first }) => first)],
-  };
+export function changeExpiries(expiries: readonly Of<Expiry>[], isThere: boolean): Statement {
+  const rows = given(
+    expiries,
+    numbers(expiries, ({ at }) => at),
+    numbers(expiries, ({ first }) => first),
+  );
+  if (!isThere) {
+    const condition = "t.partition = u.key AND t.at = u.at AND t.first = u.first";
+    return deleteFrom("expiries", rows, "key, at, first", condition);
+  }
+  const text = `INSERT INTO expiries (partition, at, first) SELECT * FROM ${rows.rows} u
+    ON CONFLICT DO NOTHING`;
+  return { text, values: rows.values };
 }
 
-export function changeSources(rows: readonly Of<string>[], isThere: boolean): Statement {
-  const given = "unnest($1::int8[], $2::bytea[])";
-  return {
-    text: isThere
-      ? `INSERT INTO sources (partition, source_id) SELECT * FROM ${given}`
-      : `DELETE FROM sources t USING ${given} u(key, id)
-         WHERE t.partition = u.key AND t.source_id = u.id`,
-    values: [keysOf(rows), byteas(rows.map(([, id]) => id))],
-  };
+export function changeSources(sources: readonly Of<string>[], isThere: boolean): Statement {
+  const rows = given(
+    sources,
+    bytes(sources, (id) => id),
+  );
+  if (!isThere) {
+    return deleteFrom("sources", rows, "key, id", "t.partition = u.key AND t.source_id = u.id");
+  }
+  const text = `INSERT INTO sources (partition, source_id) SELECT * FROM ${rows.rows} u`;
+  return { text, values: rows.values };
 }
 
 /** The blocks that hold these items, each once: the partition, then BLOCK_SQL. */
 export function blocksAt(places: readonly Of<number>[]): Statement {
+  const { rows: from, values } = given(
+    places,
+    numbers(places, (seq) => seq),
+  );
   return {
-    text: `SELECT i.partition, ${BLOCK_SQL.replaceAll(/(\w+)/g, "i.$1")} FROM (
+    text: `SELECT f.key, i.* FROM (
         SELECT DISTINCT u.key, (SELECT b.first FROM items b WHERE b.partition = u.key
           AND b.first > u.seq - ${BLOCK_ITEMS_MAX} AND b.first <= u.seq
           ORDER BY b.first DESC LIMIT 1) AS first
-        FROM unnest($1::int8[], $2::int8[]) u(key, seq)) f
-      JOIN items i ON i.partition = f.key AND i.first = f.first ORDER BY i.partition, i.first`,
-    values: [keysOf(places), numbers(places, (seq) => seq)],
+        FROM ${from} u(key, seq)) f,
+      LATERAL (SELECT ${BLOCK_SQL} FROM items b
+        WHERE b.partition = f.key AND b.first = f.first OFFSET 0) i
+      ORDER BY f.key, f.first`,
+    values,
   };
 }
 
 /** The scheduled items with these numbers: the partition, then SCHEDULED_SQL. */
 export function scheduledAt(places: readonly Of<number>[]): Statement {
+  const { rows: from, values } = given(
+    places,
+    numbers(places, (seq) => seq),
+  );
   return {
-    text: `SELECT s.partition, ${SCHEDULED_SQL.replaceAll(/(\w+)/g, "s.$1")}
-      FROM unnest($1::int8[], $2::int8[]) u(key, seq)
-      JOIN scheduled s ON s.partition = u.key AND s.seq = u.seq`,
-    values: [keysOf(places), numbers(places, (seq) => seq)],
+    text: `SELECT u.key, s.* FROM ${from} u(key, seq), LATERAL (SELECT ${SCHEDULED_SQL}
+      FROM scheduled t WHERE t.partition = u.key AND t.seq = u.seq OFFSET 0) s`,
+    values,
   };
 }
-
-export type { Value };
