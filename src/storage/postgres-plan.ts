@@ -13,7 +13,7 @@ import {
 import type { Statement } from "./postgres-connection.ts";
 import type { Of } from "./postgres-sql.ts";
 import * as sql from "./postgres-sql.ts";
-import type { RemovedRows } from "./removed-rows.ts";
+import { CHUNK, type RemovedRows } from "./removed-rows.ts";
 import {
   type Expiry,
   type LeaseMark,
@@ -26,8 +26,9 @@ import {
 
 // So that a block is one row of a page, and not cut up beside the table.
 const BLOCK_BYTES_MAX = 7_000;
-// A larger range is deleted at once, without bits.
-const RANGE_MIN = 256;
+// A larger range is deleted at once, without bits. Not a smaller one: blocks at its edges would have
+// to be read before the commit, where a whole row of bits has none.
+const RANGE_MIN = 2 * CHUNK;
 
 export interface Block {
   readonly first: number;
@@ -183,14 +184,15 @@ class Plan {
   /** Of blocks that lie in deleted ranges in part, the rest is written anew. */
   async cutBlocks(): Promise<void> {
     if (this.#ranges.length === 0) return;
-    const edges = this.#ranges.flatMap(([key, { first, last }]): Of<number>[] =>
-      first === last
-        ? [[key, first]]
-        : [
-            [key, first],
-            [key, last],
-          ],
-    );
+    const edges: Of<number>[] = [];
+    for (const [key, { first, last }] of this.#ranges) {
+      // No block goes from one row of bits to the next.
+      const cutsFirst = first % CHUNK !== 0;
+      const cutsLast = (last + 1) % CHUNK !== 0;
+      if (cutsFirst) edges.push([key, first]);
+      if (cutsLast && !(cutsFirst && first === last)) edges.push([key, last]);
+    }
+    if (edges.length === 0) return;
     const mine = new Map<number, SeqRange[]>();
     for (const [key, range] of this.#ranges) {
       const ranges = mine.get(key);

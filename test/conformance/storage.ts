@@ -297,6 +297,39 @@ export function testStorage(
       assert.equal((await read(storage, keys[2]!)).length, 6);
     });
 
+    // Drivers gather what is removed in rows of 1,024 bits: the numbers are around the ends of those.
+    test("removes here and there leave all neighbours", async (t) => {
+      const { storage, keys } = await setup(t);
+      const [key] = keys as [number];
+      const rows = 20;
+      const count = rows * 1_024;
+      const all = Array.from({ length: count }, (_, i) => item(i + 1));
+      await storage.commit([changes(key, { adds: all })]);
+      const gone = new Set<number>();
+      for (let row = 0; row < rows; row++) {
+        const start = row * 1_024;
+        const ranges = [
+          [{ first: start, last: start }],
+          [{ first: start + 1_023, last: start + 1_023 }],
+          [{ first: start + 7, last: start + 7 }],
+          [{ first: start, last: start + 200 }],
+          [{ first: start + 800, last: start + 1_023 }],
+          [{ first: start, last: start + 1_023 }],
+          [
+            { first: start, last: start },
+            { first: start + 1_000, last: start + 1_023 },
+          ],
+        ][row % 7]!;
+        for (const { first, last } of ranges) {
+          for (let seq = first; seq <= last; seq++) gone.add(seq);
+        }
+        await storage.commit([changes(key, { removes: ranges })]);
+      }
+      const left = all.filter(({ seq }) => !gone.has(seq));
+      assert.deepEqual(seqs(await read(storage, key)), seqs(left));
+      assert.deepEqual(plain(await read(storage, key)), plain(left));
+    });
+
     test("readItems() keeps to its limits", async (t) => {
       const { storage, keys } = await setup(t);
       const adds = [1, 2, 4, 5].map((seq) =>
