@@ -104,7 +104,7 @@ export class Connection {
   async script(sql: string): Promise<void> {
     const session = await this.#connected();
     try {
-      await session.client.query(sql);
+      await session.script(sql);
     } catch (error) {
       throw describe(session.place, error);
     }
@@ -244,7 +244,28 @@ class Session {
     if (routine === "SyncRepWaitForLSN") this.#isAlone = true;
   }
 
+  /** See Connection. */
+  async script(sql: string): Promise<void> {
+    const timer = this.#expectAnswer();
+    try {
+      await this.client.query(sql);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  // Gives the connection up if there is no answer in time.
+  #expectAnswer(): NodeJS.Timeout {
+    return setTimeout(() => {
+      const message = `PostgreSQL at ${this.place}: no answer after ${this.#answerMs} ms`;
+      this.destroy(new PostgresError(NO_ANSWER, message));
+    }, this.#answerMs);
+  }
+
   destroy(error?: Error): void {
+    // At once: the next call is not to find a client that only ends in a moment.
+    this.isLost = true;
+    this.onLost();
     this.#wire.stream.destroy(error);
   }
 
@@ -259,10 +280,7 @@ class Session {
     const { promise, resolve, reject } = Promise.withResolvers<readonly (readonly Row[])[]>();
     const results: Row[][] = statements.map(() => []);
     let at = 0;
-    const timer = setTimeout(() => {
-      const message = `PostgreSQL at ${this.place}: no answer after ${this.#answerMs} ms`;
-      this.destroy(new PostgresError(NO_ANSWER, message));
-    }, this.#answerMs);
+    const timer = this.#expectAnswer();
     const next = (): void => {
       at++;
     };

@@ -50,6 +50,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   "42501": "grant the role what docs/POSTGRESQL.md lists",
   "53100": "free space on the disk of PostgreSQL",
   "53300": "raise max_connections, or lower max-conns",
+  [LOCK_TIMEOUT]: "somebody holds a lock, a pg_dump perhaps; find them in pg_locks, and try again",
   "57014": "a statement took too long; look for locks and slow disks",
 };
 
