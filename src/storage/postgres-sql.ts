@@ -17,6 +17,16 @@ export const SCHEDULED_HEADER_SQL =
   "seq, created_at, expire_at, attempts, lease_deadline, due_at, source_id, max_attempts";
 export const SCHEDULED_SQL = `${SCHEDULED_HEADER_SQL}, text, payload, sum`;
 
+/** Where rows of a partition lie, beside its own. */
+export const TABLES_OF_A_PARTITION = [
+  "items",
+  "scheduled",
+  "leases",
+  "expiries",
+  "sources",
+  "removed",
+] as const;
+
 /** Something of a partition. */
 export type Of<T> = readonly [key: number, value: T];
 
@@ -224,6 +234,37 @@ export function changeSources(sources: readonly Of<string>[], isThere: boolean):
   }
   const text = `INSERT INTO sources (partition, source_id) SELECT * FROM ${rows.rows} u`;
   return { text, values: rows.values };
+}
+
+/** The column that follows the partition in the key of a table. */
+const ORDER = {
+  items: "first",
+  scheduled: "seq",
+  leases: "first",
+  expiries: "at",
+  sources: "source_id",
+  removed: "chunk",
+} as const;
+
+/**
+ * Deletes rows of a partition in the order of its key, from a place on that a call before has
+ * answered: answers how many, and the place of the last.
+ */
+export function sweepRows(
+  table: (typeof TABLES_OF_A_PARTITION)[number],
+  key: number,
+  from: string | undefined,
+  limit: number,
+): Statement {
+  const column = ORDER[table];
+  const [type, least] = table === "sources" ? ["bytea", ""] : ["int8", "0"];
+  return {
+    text: `WITH gone AS (DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM ${table} WHERE partition = $1 AND ${column} >= $2::${type}
+        ORDER BY partition, ${column} LIMIT $3)) RETURNING ${column} AS place)
+      SELECT count(*), (SELECT place FROM gone ORDER BY place DESC LIMIT 1) FROM gone`,
+    values: [key, from ?? least, limit],
+  };
 }
 
 /** The blocks that hold these items, each once: the partition, then BLOCK_SQL. */

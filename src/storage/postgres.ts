@@ -25,6 +25,7 @@ import { blockOfRow, headerOfRow, itemRowOf } from "./postgres-rows.ts";
 import { migrate, pendingSql } from "./postgres-schema.ts";
 import type { Of } from "./postgres-sql.ts";
 import * as sql from "./postgres-sql.ts";
+import { Sweeper } from "./postgres-sweep.ts";
 import { bytea, byteas, int8s, textOf } from "./postgres-values.ts";
 import {
   type Expiry,
@@ -38,15 +39,6 @@ import {
   type StoredItem,
   type StoredPartition,
 } from "./storage.ts";
-
-const TABLES_OF_A_PARTITION = [
-  "items",
-  "scheduled",
-  "leases",
-  "expiries",
-  "sources",
-  "removed",
-] as const;
 
 export interface PostgresOptions {
   readonly name: string;
@@ -117,6 +109,7 @@ class PostgresStorage implements Storage {
   readonly #known: KnownPartitions;
   readonly #due: DueReader;
   readonly #pages: Pages;
+  readonly #sweeper: Sweeper;
   #ownership: Ownership | undefined;
   #lost: PostgresError | undefined;
   // The last change; the next one waits for it.
@@ -139,6 +132,15 @@ class PostgresStorage implements Storage {
       return this.#connections.control.run(statements);
     });
     this.#due = new DueReader((statement) => this.#read(statement));
+    this.#sweeper = new Sweeper({
+      read: async (statement) => (await connections.control.run([statement]))[0]!,
+      change: (statement) =>
+        this.#change(async () => (await this.#fenced(connections.control, [statement]))[1]!),
+      onGone: (key) => {
+        this.#known.forget([key]);
+        this.#due.forget(key);
+      },
+    });
     this.#pages = {
       read: (statement) => this.#read(statement),
       removed: (key) => this.#known.snapshot(key),
@@ -251,32 +253,8 @@ class PostgresStorage implements Storage {
     });
   }
 
-  async sweep(limit: number): Promise<boolean> {
-    const { control } = this.#connections;
-    // Commits may come between any two steps.
-    const step = (statement: Statement): Promise<readonly (readonly Row[])[]> =>
-      this.#change(() => this.#fenced(control, [statement]));
-    let left = limit;
-    for (;;) {
-      const [found] = await control.run([
-        { text: "SELECT key FROM partitions WHERE dropped ORDER BY key LIMIT 1" },
-      ]);
-      if (found!.length === 0) return false;
-      const key = Number(found![0]![0]);
-      for (const table of TABLES_OF_A_PARTITION) {
-        const [, rows] = await step({
-          text: `WITH gone AS (DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
-              SELECT ctid FROM ${table} WHERE partition = $1 LIMIT $2)) RETURNING 1)
-            SELECT count(*) FROM gone`,
-          values: [key, left],
-        });
-        left -= Number(rows![0]![0]);
-        if (left <= 0) return true;
-      }
-      await step({ text: "DELETE FROM partitions WHERE key = $1", values: [key] });
-      this.#known.forget([key]);
-      this.#due.forget(key);
-    }
+  sweep(limit: number): Promise<boolean> {
+    return this.#sweeper.sweep(limit);
   }
 
   async putQueue(name: string, record: string): Promise<void> {

@@ -17,7 +17,7 @@ const COUNTERS = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
 const LEASE = { first: 1, last: 1, deadline: 1, leasedAt: 1 };
 const EXPIRY = { at: 1, first: 1 };
 
-/** Every statement of a commit, for rows of so many partitions. */
+/** Every statement of a commit and of a deletion, for rows of so many partitions. */
 function statements(count: number): Statement[] {
   const each = <T>(value: T): Of<T>[] => Array.from({ length: count }, (_, i) => [i + 1, value]);
   const counters = each(COUNTERS).map(([key]) => ({ key, place: "(0,1)", counters: COUNTERS }));
@@ -37,10 +37,11 @@ function statements(count: number): Statement[] {
     sql.changeSources(each("id"), false),
     sql.blocksAt(each(1)),
     sql.scheduledAt(each(1)),
+    ...sql.TABLES_OF_A_PARTITION.map((table) => sql.sweepRows(table, 1, undefined, 1)),
   ];
 }
 
-test("no statement of a commit walks a table, though statistics say that it is empty", async (t) => {
+test("no statement of a commit or a deletion walks a table, though statistics say that it is empty", async (t) => {
   const connectionString = await testDatabase(t);
   const connection = new Connection({
     target: { connectionString },
@@ -60,7 +61,7 @@ test("no statement of a commit walks a table, though statistics say that it is e
        e AS (INSERT INTO querator.items SELECT 1, n, n, 1, 1, 1, 1, '', 1, 1, '', '', '' FROM n)
      INSERT INTO querator.scheduled SELECT 1, n, 1, 1, 1, 1, n, '', 1, '', '', 1 FROM n`,
   );
-  for (const table of ["leases", "expiries", "sources", "removed", "items", "scheduled"]) {
+  for (const table of sql.TABLES_OF_A_PARTITION) {
     await queryOnce(connectionString, `DELETE FROM querator.${table}`);
   }
   await queryOnce(connectionString, "ANALYZE");
