@@ -90,7 +90,11 @@ export function checkSync(
     throw new ConfigError("sync is not allowed with memory, which keeps nothing on disk");
   }
   if (queueStorage.driver === "postgres" && syncInterval > 0) {
-    throw new ConfigError("sync: interval is not allowed with postgres; its commits always sync");
+    // What is lost of a file is lost with the server. A database can crash alone: what it had not
+    // synced would be gone, and memory would still count with it.
+    throw new ConfigError(
+      "sync: interval is not allowed with postgres; if the database crashed the server would go on with commits that are gone",
+    );
   }
 }
 
