@@ -198,7 +198,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "ids are checked after the deletion",
     check: "fuzz",
-    file: "src/http/routes.ts",
+    file: "src/http/storage-routes.ts",
     from: "    checkIds(request.ids);\n    await queue.delete(request.partition, request.ids);",
     to: "    await queue.delete(request.partition, request.ids);\n    checkIds(request.ids);",
   },
@@ -247,16 +247,16 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "bytes of bodies are never given back",
     check: "hostile",
-    file: "src/http/server.ts",
-    from: "    this.#edge.held.bytes -= this.#bytes;\n",
+    file: "src/http/body.ts",
+    from: "    this.#held.bytes -= this.#bytes;\n",
     to: "",
   },
   {
     name: "a body in chunks has no limit",
     check: "hostile",
-    file: "src/http/server.ts",
-    from: "      if (this.#bytes > this.#bytesMax) refuse(this.#tooLarge());",
-    to: "      if (this.#bytes > 1e9) refuse(this.#tooLarge());",
+    file: "src/http/body.ts",
+    from: "    if (this.#bytes > this.#bytesMax) this.#refuse(this.#tooLarge());",
+    to: "    if (this.#bytes > 1e9) this.#refuse(this.#tooLarge());",
   },
   {
     name: "waiting leases are never given back",

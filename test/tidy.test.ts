@@ -5,6 +5,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, relative, resolve } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { FAULTS } from "../scripts/faults.ts";
 
 const src = fileURLToPath(new URL("../src", import.meta.url));
 const clientSrc = fileURLToPath(new URL("../client/src", import.meta.url));
@@ -180,4 +181,11 @@ test("every file says what it owns", () => {
 test("no file names a package registry", () => {
   const lock = readFileSync(`${src}/../package-lock.json`, "utf8");
   assert.doesNotMatch(lock, /"resolved": "https?:/);
+});
+
+test("every fault that can be planted has its place in the code", () => {
+  for (const { name, file, from } of FAULTS) {
+    const text = readFileSync(`${src}/../${file}`, "utf8");
+    assert.equal(text.split(from).length, 2, `"${name}" is not in ${file}, or is there twice`);
+  }
 });
