@@ -1,8 +1,10 @@
 // The `querator` command: from arguments to a command, and from what went wrong to an exit code.
 
 import { explain } from "./cli/failure.ts";
+import { endWithOutput } from "./cli/output.ts";
 import { makeProgram } from "./cli/program.ts";
 
+endWithOutput();
 try {
   await makeProgram().parseAsync();
 } catch (error) {

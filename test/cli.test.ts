@@ -104,6 +104,37 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
   }
 });
 
+test("server goes on when nobody reads its log any more", async (t) => {
+  const child = run(t, ["server", "--memory", "--address", "127.0.0.1:0"]);
+  const [line] = (await once(child.stdout!, "data")) as [Buffer];
+  const address = /address=(\S+)/.exec(String(line))![1]!;
+  child.stdout!.destroy();
+  const call = async (path: string, request: object): Promise<{ items: { id: string }[] }> => {
+    const body = JSON.stringify(request);
+    const response = await fetch(`${address}/v1/${path}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body,
+    });
+    assert.equal(response.status, 200);
+    return response.json() as never;
+  };
+  const settings = { lease_timeout: "1m", expire_timeout: "1h", requested_partitions: 1 };
+  await call("queues.create", { ...settings, queue_name: "dead" });
+  await call("queues.create", { ...settings, queue_name: "q", dead_queue: "dead" });
+  await call("queues.delete", { queue_name: "dead", force: true });
+  const timed = { queue_name: "q", request_timeout: "10s" };
+  for (const utf8 of ["one", "two"]) {
+    await call("queue.produce", { ...timed, items: [{ utf8 }] });
+    const { items } = await call("queue.lease", { ...timed, client_id: "c", batch_size: 1 });
+    // Its dead queue is gone, which is a line in the log.
+    await call("queue.retry", { queue_name: "q", items: [{ id: items[0]!.id, dead: true }] });
+  }
+  assert.equal((await fetch(`${address}/health`)).status, 200);
+  child.kill("SIGTERM");
+  assert.deepEqual(await once(child, "exit"), [0, null]);
+});
+
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   test(`server serves, keeps its data, and ends with 0 on ${signal}`, async (t) => {
     const dataDir = temporaryDirectory(t);

@@ -34,8 +34,6 @@ export class Output {
   constructor(format: Format, stdout = process.stdout) {
     this.format = format;
     this.#stdout = stdout;
-    stdout.on("error", endIfClosed);
-    process.stderr.on("error", endIfClosed);
   }
 
   get isTerminal(): boolean {
@@ -205,7 +203,25 @@ export function snakeCase(value: unknown): unknown {
   );
 }
 
-function endIfClosed(error: NodeJS.ErrnoException): void {
-  if (error.code === "EPIPE") process.exit(0);
-  throw error;
+let isNeeded = true;
+
+/** From now on what is written may be lost: a server goes on without anybody who reads its log. */
+export function goOnWithoutOutput(): void {
+  isNeeded = false;
+}
+
+/** Ends the process when what it writes is not taken: in peace if nobody reads any more. */
+export function endWithOutput(): void {
+  for (const [name, stream] of [
+    ["stdout", process.stdout],
+    ["stderr", process.stderr],
+  ] as const) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (!isNeeded) return;
+      if (error.code === "EPIPE") process.exit(0);
+      if (name === "stdout")
+        process.stderr.write(`Error: cannot write to stdout: ${error.message}\n`);
+      process.exit(1);
+    });
+  }
 }

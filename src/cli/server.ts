@@ -3,6 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SystemClock } from "../clock.ts";
 import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config.ts";
+import { goOnWithoutOutput } from "./output.ts";
 import { onEndSignal } from "./signals.ts";
 
 /** How long a stop may take before the process ends all the same. */
@@ -69,6 +70,7 @@ async function runServer(options: ServerOptions): Promise<void> {
   // Loaded here, for the other commands start sooner without it.
   const { startServer } = await import("../server.ts");
   const server = await startServer(options);
+  goOnWithoutOutput();
   void server.died.then(() => process.exit(1)); // it has logged why
   const stop = (): void => {
     const timer = setTimeout(() => {

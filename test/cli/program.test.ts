@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -134,6 +134,32 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
     assert.deepEqual([code, stdout], [2, ""], args.join(" "));
   }
   assert.equal((await cli.json("stats", "jobs")).total, 0);
+});
+
+test("whoever stops reading ends every command in peace, also those without a server", async (t) => {
+  const cli = await setup(t);
+  for (const args of [["--help"], ["completion", "bash"], ["version"], ["list"]]) {
+    const child = cli.start(args);
+    child.stdout!.destroy();
+    const { code, stderr } = await finish(child);
+    assert.deepEqual([code, stderr.replace(/^Found .*\n/, "")], [0, ""], args.join(" "));
+  }
+});
+
+const full = existsSync("/dev/full") ? {} : { skip: "needs /dev/full" };
+
+test("what cannot be written is told without a stack, and fails", full, async (t) => {
+  const cli = await setup(t);
+  await cli.server.produce("jobs", "one");
+  for (const args of ["version", "list", "items export jobs"]) {
+    const line = `exec '${process.execPath}' '${COMMAND}' ${args} > /dev/full`;
+    const child = spawn("sh", ["-c", line], {
+      env: { PATH: process.env.PATH, QUERATOR_ENDPOINT: cli.endpoint },
+    });
+    const { code, stderr } = await finish(child);
+    assert.equal(code, 1);
+    assert.match(stderr, /^(\d+ items .*\n)?Error: cannot write to stdout: ENOSPC: .*\n$/);
+  }
 });
 
 test("what the server refuses is told in its words, without control characters", async (t) => {
