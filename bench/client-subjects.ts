@@ -2,8 +2,6 @@
 // a plain list of Redis, each with the settings that were best for it here. A subject counts nothing.
 
 import { type LeasedItem, QueratorClient } from "@querator/client";
-import { Queue, Worker } from "bullmq";
-import { Redis } from "ioredis";
 
 export interface SubjectOptions {
   /** Where the server listens; the path of the socket of Redis. */
@@ -78,6 +76,7 @@ async function openBullMq(
   { url, queue: name, consumers }: SubjectOptions,
   { bulk, enableAutoPipelining }: { bulk: number; enableAutoPipelining: boolean },
 ): Promise<Subject> {
+  const { Queue, Worker } = await import("bullmq"); // not loaded where it is not measured
   const connection = { path: url, enableAutoPipelining, maxRetriesPerRequest: null };
   const defaultJobOptions = { removeOnComplete: true, removeOnFail: true };
   const queue = new Queue<string>(name, { connection, defaultJobOptions });
@@ -106,6 +105,7 @@ async function openBullMq(
 // What people write themselves: a list for what waits and one for what is being worked on. Nothing comes
 // back by itself when a consumer dies.
 async function openList({ url, queue, consumers }: SubjectOptions): Promise<Subject> {
+  const { Redis } = await import("ioredis");
   const redis = new Redis({ path: url, enableAutoPipelining: true });
   const taken = `${queue}:taken`;
   return {
