@@ -112,6 +112,7 @@ export class Connection {
     const { timeoutMs, isWait = false } = call;
     const timeoutAll = timeoutMs + marginMs;
     const until = performance.now() + timeoutAll;
+    let mayBeDone = false; // by an attempt before
     for (let attempt = 1; ; attempt++) {
       let failure: QueratorError;
       try {
@@ -132,6 +133,8 @@ export class Connection {
         if (!(error instanceof QueratorError)) throw error;
         failure = error;
       }
+      if (mayBeDone) failure.uncertain = true;
+      mayBeDone = failure.uncertain;
       const mayRepeat = failure.retryable && (call.isRepeatable || !failure.uncertain);
       if (!mayRepeat || failure.code === "no-items" || attempt >= retry.attemptsMax) throw failure;
       const pause = fullJitter(retry, attempt);

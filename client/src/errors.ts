@@ -48,8 +48,8 @@ export class QueratorError extends Error {
   readonly status: number | undefined;
   /** Whether the same call may succeed later, unchanged. */
   readonly retryable: boolean;
-  /** Whether the server may have done what was asked all the same. */
-  readonly uncertain: boolean;
+  /** Whether the server may have done what was asked all the same, in this attempt or one before. */
+  uncertain: boolean;
 
   constructor(code: ErrorCode, message: string, facts: ErrorFacts = {}) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });

@@ -73,6 +73,15 @@ for (const [name, treatment, ErrorClass] of [
   });
 }
 
+test("a call stays uncertain if the server was sure of its last attempt only", async (t) => {
+  const { client, direct } = await treated(t, LOSE_REPLY, ...Array(9).fill(OVERLOADED));
+  await assert.rejects(client.produce("jobs", {}, { mayRepeat: true }), (error) => {
+    assert.ok(error instanceof TryAgainError);
+    return error.uncertain;
+  });
+  assert.equal((await direct.stats("jobs")).total, 1);
+});
+
 for (const verb of ["complete", "retry"] as const) {
   test(`${verb}: what was done before its reply was lost is done`, async (t) => {
     const { client, direct, proxy } = await treated(t, LOSE_REPLY);
