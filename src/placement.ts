@@ -153,7 +153,8 @@ export class Placement {
     return made.map(({ storage, key, idPrefix }) => ({ storage, key, idPrefix, createdAt }));
   }
 
-  // At the home that has the fewest partitions; there by largest remainder, so that none is dropped.
+  // At the home that has the fewest partitions; there by affinity. What cannot be divided goes, one by
+  // one, where least lies for its affinity, so that queues of one partition are spread as well.
   #shares(count: number): readonly string[] {
     const loads = new Map<number, number>();
     for (const { home, affinity, partitions } of this.#sites) {
@@ -164,12 +165,20 @@ export class Placement {
     if (home === undefined) throw retryLater(MESSAGES.internalRetry);
     const sites = this.#sites.filter((site) => site.home === home && site.partitions !== undefined);
     const sum = sites.reduce((total, { affinity }) => total + affinity, 0);
-    const shares = sites.map(({ storage, affinity }) => {
-      const exact = (affinity / sum) * count;
-      return { name: storage.name, count: Math.floor(exact), rest: exact - Math.floor(exact) };
+    const shares = sites.map(({ storage, affinity, partitions }) => {
+      return {
+        name: storage.name,
+        affinity,
+        held: partitions!.size,
+        count: Math.floor((affinity / sum) * count),
+      };
     });
-    const left = count - shares.reduce((total, share) => total + share.count, 0);
-    for (const share of [...shares].sort((a, b) => b.rest - a.rest).slice(0, left)) share.count++;
+    const load = ({ held, count: given, affinity }: (typeof shares)[number]): number =>
+      (held + given + 1) / affinity;
+    const dealt = shares.reduce((total, share) => total + share.count, 0);
+    for (let left = count - dealt; left > 0; left--) {
+      shares.reduce((least, share) => (load(share) < load(least) ? share : least)).count++;
+    }
     return shares.flatMap((share) => Array<string>(share.count).fill(share.name));
   }
 

@@ -165,10 +165,27 @@ partition-storage:
     for (const storage of keys.values()) {
       shares.push((await storage.storage.listPartitions()).length);
     }
-    // 100 / 1.9 of each: 52.6, 26.3, 15.8, 5.3; the two left over go to the largest remainders.
+    // 100 / 1.9 of each: 52.6, 26.3, 15.8, 5.3; the two left over go to those that then have the least.
     assert.deepEqual(shares, [53, 26, 16, 5]);
     await server.createQueue("small");
     assert.equal((await server.stats("small")).partitions.length, 1);
+  });
+
+  test("queues of one partition are spread over the storages by affinity", async (t) => {
+    const storages: FaultyStorage[] = [];
+    const server = await configured(
+      t,
+      `
+partition-storage:
+  - {name: a, driver: memory, affinity: 2}
+  - {name: b, driver: memory, affinity: 2}
+  - {name: c, driver: memory, affinity: 1}
+`,
+      (storage) => storages.push(storage),
+    );
+    for (let i = 0; i < 10; i++) await server.createQueue(`q-${i}`);
+    const shares = storages.map(async ({ storage }) => (await storage.listPartitions()).length);
+    assert.deepEqual(await Promise.all(shares), [4, 4, 2]);
   });
 
   test("queues of the configuration are ordinary queues, made once", async (t) => {
