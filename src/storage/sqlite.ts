@@ -25,7 +25,7 @@ import {
   itemValues,
   recordsOf,
 } from "./item-rows.ts";
-import { RemovedRows } from "./removed-rows.ts";
+import { CHUNK, RemovedRows } from "./removed-rows.ts";
 import { openFile, type SqliteFile, type SqliteOptions, startError } from "./sqlite-file.ts";
 import {
   type Counters,
@@ -53,8 +53,9 @@ const TABLES_OF_A_PARTITION = [
   "removed",
 ] as const;
 
-// A range of at least so many items is deleted at once: that rewrites few pages for many rows.
-const RANGE_MIN = 256;
+// A range of at least so many items is deleted at once. A smaller one waits as bits: its edges would cut
+// blocks, which a whole row of bits never does.
+const RANGE_MIN = 2 * CHUNK;
 
 // The block that may hold an item: the last one that begins at it or before.
 const BLOCK_AT = "first = (SELECT max(first) FROM items WHERE partition = @p AND first <= @s)";
