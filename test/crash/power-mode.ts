@@ -13,7 +13,7 @@ import { CrashRun, figuresOf, type ModeOptions, type ModeResult } from "./crash-
 import { PowerCut, type Survival } from "./powercut.ts";
 
 // Cuts that a server without fsync may survive by luck, before the proof is held to be blind.
-export const BLIND_CUTS = 5;
+export const BLIND_CUTS = 20;
 // The first life syncs in either case, so that there is something to lose.
 const FIRST_LIFE_MS = 100;
 // The n-th call at which a server under load is cut off, at most.
