@@ -289,7 +289,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "a table of a deleted queue is not emptied",
     check: "churn",
-    file: "src/storage/sqlite.ts",
+    file: "src/storage/item-rows.ts",
     from: '  "scheduled",\n  "leases",\n  "expiries",\n  "sources",',
     to: '  "scheduled",\n  "leases",\n  "sources",',
   },

@@ -13,6 +13,16 @@ import { type ItemRecord, NO_RECORD, recordBytes, type StoredItem } from "./stor
 export const BLOCK_ITEMS_MAX = 128;
 const BLOCK_BYTES_MAX = 64 * 1024;
 
+/** Where rows of a partition lie, beside its own. */
+export const TABLES_OF_A_PARTITION = [
+  "items",
+  "scheduled",
+  "leases",
+  "expiries",
+  "sources",
+  "removed",
+] as const;
+
 // --- single items ---
 
 export const ITEM_HEADER =

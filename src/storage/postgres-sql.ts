@@ -4,7 +4,12 @@
 // it is vacuumed. So a plan must go from the given rows to those of the table, whatever statistics
 // say: where they join, the table stands in a LATERAL that OFFSET keeps apart.
 
-import { BLOCK_ITEMS_MAX, type BlockRow, itemValues } from "./item-rows.ts";
+import {
+  BLOCK_ITEMS_MAX,
+  type BlockRow,
+  itemValues,
+  type TABLES_OF_A_PARTITION,
+} from "./item-rows.ts";
 import type { Statement } from "./postgres-connection.ts";
 import { byteas, int8s, plainArray, type Value } from "./postgres-values.ts";
 import type { Counters, Expiry, LeaseMark, SeqRange, StoredItem } from "./storage.ts";
@@ -16,16 +21,6 @@ export const BLOCK_SQL = `${BLOCK_HEADER_SQL}, sum, texts, ends, payloads`;
 export const SCHEDULED_HEADER_SQL =
   "seq, created_at, expire_at, attempts, lease_deadline, due_at, source_id, max_attempts";
 export const SCHEDULED_SQL = `${SCHEDULED_HEADER_SQL}, text, payload, sum`;
-
-/** Where rows of a partition lie, beside its own. */
-export const TABLES_OF_A_PARTITION = [
-  "items",
-  "scheduled",
-  "leases",
-  "expiries",
-  "sources",
-  "removed",
-] as const;
 
 /** Something of a partition. */
 export type Of<T> = readonly [key: number, value: T];

@@ -3,8 +3,9 @@
 // first would walk over all of them. Where it was is kept in memory only; after a restart the first
 // step finds out.
 
+import { TABLES_OF_A_PARTITION } from "./item-rows.ts";
 import type { Row, Statement } from "./postgres-connection.ts";
-import { sweepRows, TABLES_OF_A_PARTITION } from "./postgres-sql.ts";
+import { sweepRows } from "./postgres-sql.ts";
 
 export interface SweepCalls {
   /** Reads rows. */

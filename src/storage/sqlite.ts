@@ -24,6 +24,7 @@ import {
   itemsOfHeader,
   itemValues,
   recordsOf,
+  TABLES_OF_A_PARTITION,
 } from "./item-rows.ts";
 import { CHUNK, RemovedRows } from "./removed-rows.ts";
 import { openFile, type SqliteFile, type SqliteOptions, startError } from "./sqlite-file.ts";
@@ -43,15 +44,6 @@ import {
   type StoredItem,
   type StoredPartition,
 } from "./storage.ts";
-
-const TABLES_OF_A_PARTITION = [
-  "items",
-  "scheduled",
-  "leases",
-  "expiries",
-  "sources",
-  "removed",
-] as const;
 
 // A range of at least so many items is deleted at once. A smaller one waits as bits: its edges would cut
 // blocks, which a whole row of bits never does.

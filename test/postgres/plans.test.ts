@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { blockValues } from "../../src/storage/item-rows.ts";
+import { blockValues, TABLES_OF_A_PARTITION } from "../../src/storage/item-rows.ts";
 import { Connection, type Statement } from "../../src/storage/postgres-connection.ts";
 import { migrate } from "../../src/storage/postgres-schema.ts";
 import type { Of } from "../../src/storage/postgres-sql.ts";
@@ -37,7 +37,7 @@ function statements(count: number): Statement[] {
     sql.changeSources(each("id"), false),
     sql.blocksAt(each(1)),
     sql.scheduledAt(each(1)),
-    ...sql.TABLES_OF_A_PARTITION.map((table) => sql.sweepRows(table, 1, undefined, 1)),
+    ...TABLES_OF_A_PARTITION.map((table) => sql.sweepRows(table, 1, undefined, 1)),
   ];
 }
 
@@ -61,7 +61,7 @@ test("no statement of a commit or a deletion walks a table, though statistics sa
        e AS (INSERT INTO querator.items SELECT 1, n, n, 1, 1, 1, 1, '', 1, 1, '', '', '' FROM n)
      INSERT INTO querator.scheduled SELECT 1, n, 1, 1, 1, 1, n, '', 1, '', '', 1 FROM n`,
   );
-  for (const table of sql.TABLES_OF_A_PARTITION) {
+  for (const table of TABLES_OF_A_PARTITION) {
     await queryOnce(connectionString, `DELETE FROM querator.${table}`);
   }
   await queryOnce(connectionString, "ANALYZE");
