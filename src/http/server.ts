@@ -1,5 +1,5 @@
-// The HTTP edge: from socket to handler and back. Reads a body within its limit, decodes it as
-// Content-Type says, calls the one handler of the path, and encodes the answer as Accept says. Every
+// The HTTP edge: from socket to handler and back. Has the body read within its limit (body.ts), tells
+// its format as Content-Type says, calls the one handler of the path, and encodes the answer as Accept says. Every
 // error leaves through one place. Knows no rule of a queue. The order of the checks is that of
 // wire.md 1.1; it is written out in `handle`.
 
