@@ -22,6 +22,7 @@ export const CHECKS = {
   apart: ["--test", "test/queue/partitions.test.ts"],
   fence: ["--test", "test/postgres/fence.test.ts"],
   conformance: ["--test", "test/conformance/sqlite.test.ts"],
+  connections: ["--test", "test/http/connections.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -226,9 +227,9 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "every request leaves something behind",
     check: "fuzz",
-    file: "src/http/server.ts",
-    from: "  const path = pathOf(request.url!);",
-    to: "  const path = pathOf(request.url!);\n  ((globalThis as { kept?: Buffer[] }).kept ??= []).push(Buffer.alloc(100_000));",
+    file: "src/http/connection.ts",
+    from: "    this.#isAnswering = true;\n",
+    to: "    this.#isAnswering = true;\n    ((globalThis as { kept?: Buffer[] }).kept ??= []).push(Buffer.alloc(100_000));",
   },
   {
     name: "times of far years cannot be read",
@@ -247,8 +248,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "bytes of bodies are never given back",
     check: "hostile",
-    file: "src/http/body.ts",
-    from: "    this.#held.bytes -= this.#bytes;\n",
+    file: "src/http/connection.ts",
+    from: "    this.#all.edge.held.bytes -= this.#held;\n",
     to: "",
   },
   {
@@ -257,6 +258,34 @@ export const FAULTS: readonly Fault[] = [
     file: "src/http/body.ts",
     from: "    if (this.#bytes > this.#bytesMax) this.#refuse(this.#tooLarge());",
     to: "    if (this.#bytes > 1e9) this.#refuse(this.#tooLarge());",
+  },
+  {
+    name: "what comes behind a whole request is lost",
+    check: "connections",
+    file: "src/http/connection.ts",
+    from: "head === undefined || bodyBytes > head.bodyBytes",
+    to: "head === undefined",
+  },
+  {
+    name: "what comes while a request is answered is lost",
+    check: "connections",
+    file: "src/http/connection.ts",
+    from: "      this.#ahead.push(chunk);\n",
+    to: "",
+  },
+  {
+    name: "the second of two lengths counts",
+    check: "connections",
+    file: "src/http/plain-head.ts",
+    from: "    if (SINGLE.has(name) && fields.has(name)) return undefined;\n",
+    to: "",
+  },
+  {
+    name: "a body in chunks is read as one with a length",
+    check: "connections",
+    file: "src/http/plain-head.ts",
+    from: '  "transfer-encoding",\n',
+    to: "",
   },
   {
     name: "waiting leases are never given back",
@@ -269,7 +298,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a client that still sends cannot read why it was refused",
     check: "hostile",
     file: "src/http/server.ts",
-    from: '  if (response.hasHeader("Connection")) sendAndLinger(request, response, { status, format, body });\n  else send',
+    from: '  if (response.hasHeader("Connection")) sendAndLinger(request, response, reply);\n  else send',
     to: "  send",
   },
   {

@@ -1,99 +1,58 @@
-// The bodies of requests: read past the streams of node:http, which cost more than all else that a
-// small request needs, and bounded, each by itself and all that are held together.
+// The bodies of requests that node:http reads: bounded, each by itself and all that are held together.
 
-import { IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { invalid, MESSAGES, type QueueError, retryLater } from "../errors.ts";
-import type { Limits } from "../limits.ts";
-
-/** Bytes that requests and replies hold at present, over all connections. */
-export interface Held {
-  bytes: number;
-}
-
-// Small requests are served however much others hold.
-const FREE_BYTES = 4_096;
-
-/**
- * A request as node:http makes it, whose body goes straight to a `Body` if it has one: `push` is
- * what the parser calls with each piece, and with null after the last. Without one it is the stream
- * that it is elsewhere.
- */
-export class BodyRequest extends IncomingMessage {
-  body: Body | undefined = undefined;
-
-  override push(chunk: Buffer | null): boolean {
-    if (this.body === undefined) return super.push(chunk);
-    if (chunk === null) this.body.end();
-    else this.body.add(chunk);
-    return true;
-  }
-
-  // node:http empties a stream that nobody has read before it goes on to the next request.
-  override resume(): this {
-    return this.body === undefined ? super.resume() : this;
-  }
-
-  override destroy(error?: Error): this {
-    this.body?.abort();
-    return super.destroy(error);
-  }
-}
+import { type Edge, FREE_BYTES } from "./edge.ts";
 
 /** The body of a request: bounded by itself, and together with all others that are held. */
 export class Body {
-  readonly #request: BodyRequest;
+  readonly #request: IncomingMessage;
   readonly #bytesMax: number;
-  readonly #held: Held;
-  readonly #limits: Limits;
+  readonly #edge: Edge;
   readonly #reading = Promise.withResolvers<Buffer | undefined>();
   #chunks: Buffer[] = [];
   #bytes = 0;
+  #isRefused = false;
 
-  constructor(request: BodyRequest, bytesMax: number, held: Held, limits: Limits) {
+  constructor(request: IncomingMessage, bytesMax: number, edge: Edge) {
     this.#request = request;
     this.#bytesMax = bytesMax;
-    this.#held = held;
-    this.#limits = limits;
+    this.#edge = edge;
   }
 
   /** Reads it; undefined if the client has gone before its end. Rejects if it is too large. */
   read(): Promise<Buffer | undefined> {
-    if (Number(this.#request.headers["content-length"] ?? 0) > this.#bytesMax) {
+    const request = this.#request;
+    if (Number(request.headers["content-length"] ?? 0) > this.#bytesMax) {
       this.#refuse(this.#tooLarge());
     } else {
-      this.#request.body = this;
+      request.on("data", (chunk: Buffer) => this.#add(chunk));
+      request.on("end", () => this.#reading.resolve(Buffer.concat(this.#chunks)));
+      request.on("error", () => this.#reading.resolve(undefined));
     }
     return this.#reading.promise;
   }
 
-  add(chunk: Buffer): void {
+  // What comes after a refusal is thrown away.
+  #add(chunk: Buffer): void {
+    if (this.#isRefused) return;
+    const { held, limits } = this.#edge;
     this.#bytes += chunk.length;
-    this.#held.bytes += chunk.length;
+    held.bytes += chunk.length;
     if (this.#bytes > this.#bytesMax) this.#refuse(this.#tooLarge());
-    else if (this.#bytes > FREE_BYTES && this.#held.bytes > this.#limits.requestBytes) {
+    else if (this.#bytes > FREE_BYTES && held.bytes > limits.requestBytes) {
       this.#refuse(retryLater(MESSAGES.overloaded));
     } else this.#chunks.push(chunk);
   }
 
-  end(): void {
-    const chunks = this.#chunks;
-    this.#reading.resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks));
-  }
-
-  /** The client has gone; of no account after the end. */
-  abort(): void {
-    this.#reading.resolve(undefined);
-  }
-
   /** Says that it is held no longer. */
   release(): void {
-    this.#held.bytes -= this.#bytes;
+    this.#edge.held.bytes -= this.#bytes;
     this.#bytes = 0;
   }
 
-  // What is still to come is a stream again, for whoever answers to throw away.
   #refuse(error: QueueError): void {
-    this.#request.body = undefined;
+    this.#isRefused = true;
     this.#chunks = [];
     this.release();
     this.#reading.reject(error);

@@ -5,8 +5,8 @@ import type { ClockChange } from "../clock.ts";
 import { DurationError, parseDuration } from "../duration.ts";
 import { invalid, QueueError } from "../errors.ts";
 import { OK } from "./answer.ts";
+import type { Endpoint } from "./edge.ts";
 import type { QueuesService } from "./routes.ts";
-import type { Endpoint } from "./server.ts";
 import { formatTimestamp, parseTimestamp } from "./timestamp.ts";
 
 const BODY_BYTES_MAX = 512;

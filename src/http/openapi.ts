@@ -6,6 +6,7 @@
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import type { Limits } from "../limits.ts";
 import { VERSION } from "../version.ts";
+import type { Endpoint } from "./edge.ts";
 import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
 import { type Field, tableOf } from "./message.ts";
 import {
@@ -19,7 +20,6 @@ import {
 import { type FieldNote, fieldNotes } from "./openapi-fields.ts";
 import { OPERATIONS } from "./openapi-operations.ts";
 import { PAGE_SCHEMAS, PAGES } from "./openapi-pages.ts";
-import type { Endpoint } from "./server.ts";
 import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
 type Json = Readonly<Record<string, unknown>>;

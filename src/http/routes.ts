@@ -18,6 +18,7 @@ import type { QueueRecord } from "../queue-records.ts";
 import type { QueueSettings } from "../queue-settings.ts";
 import type { Queues } from "../queues.ts";
 import { OK, reply } from "./answer.ts";
+import type { Endpoint } from "./edge.ts";
 import {
   QueueClearRequestSchema,
   QueueCompleteRequestSchema,
@@ -39,7 +40,6 @@ import { leaseAnswer, toItem } from "./items.ts";
 import { decodeJson } from "./json.ts";
 import type { Decoded, Encodable } from "./message.ts";
 import { decodeProtobuf } from "./protobuf.ts";
-import type { Endpoint } from "./server.ts";
 import { type AddRoute, addStorageEndpoints } from "./storage-routes.ts";
 import {
   checkListLimit,

@@ -7,6 +7,7 @@ import { invalid } from "../errors.ts";
 import { idError } from "../queue/ids.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import { type Answer, OK, reply } from "./answer.ts";
+import type { Exchange } from "./edge.ts";
 import {
   StorageItemsDeleteRequestSchema,
   StorageItemsImportRequestSchema,
@@ -16,7 +17,6 @@ import {
 } from "./gen/querator/v1/storage_pb.ts";
 import { toRecord, toStorageItem } from "./items.ts";
 import type { Decoded } from "./message.ts";
-import type { Exchange } from "./server.ts";
 import { checkListLimit, checkPartition, IMPORT_ATTEMPTS_MAX } from "./validate.ts";
 
 /** Adds an endpoint. */
@@ -46,13 +46,18 @@ export function addStorageEndpoints({
     ["/v2/storage/scheduled.list", "scheduled"],
   ] as const) {
     const show = showing(path);
-    read(path, MEDIUM, StorageItemsListRequestSchema, async (request, { isGone }) => {
+    read(path, MEDIUM, StorageItemsListRequestSchema, async (request, exchange) => {
       const queue = find(request.queueName);
       checkPartition(request.partition, queue.partitionCount);
       const { pivot } = request;
       if (pivot !== "") checkIds([pivot]);
       const limit = checkListLimit(request.limit);
-      const items = await queue.list(request.partition, { table, pivot, limit, isGone });
+      const items = await queue.list(request.partition, {
+        table,
+        pivot,
+        limit,
+        isGone: () => exchange.isGone(),
+      });
       return reply(StorageItemsListResponseSchema, { items: items.map(show) });
     });
   }

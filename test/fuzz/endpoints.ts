@@ -5,9 +5,9 @@
 
 import { readdirSync } from "node:fs";
 import type { DescField, DescFile, DescMessage } from "@bufbuild/protobuf";
+import type { Endpoint as Row } from "../../src/http/edge.ts";
 import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
 import { makeEndpoints, type Service } from "../../src/http/routes.ts";
-import type { Endpoint as Row } from "../../src/http/server.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 
 export interface Endpoint {

@@ -44,6 +44,129 @@ test("requests that are sent without waiting for replies are answered in order",
   await server.until(async () => (await server.stats("q")).total === 2);
 });
 
+test("a request that comes while another waits is answered after it", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const socket = await open(t, server);
+  socket.write(
+    requestText("queue.lease", {
+      queue_name: "q",
+      batch_size: 1,
+      client_id: "c",
+      request_timeout: "1m",
+    }),
+  );
+  await server.until(async () => (await server.stats("q")).lease_waiting === 1);
+  socket.write(requestText("queues.info", { queue_name: "q" }));
+  await server.produce("q", "x");
+  const seen = await readUntil(socket, '"created_at"');
+  assert.match(seen, /^HTTP\/1\.1 200 [\s\S]*"items":\[[\s\S]*HTTP\/1\.1 200 /);
+  // And those after it as well.
+  socket.write(requestText("queue.nope", "{}"));
+  assert.match(await readUntil(socket, "no such method"), /^HTTP\/1\.1 501 /);
+});
+
+test("a request may come in pieces, wherever it is cut", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const text = requestText("queue.produce", {
+    queue_name: "q",
+    request_timeout: "1m",
+    items: [{ utf8: "\u00e4".repeat(10) }],
+  });
+  const bytes = Buffer.from(text);
+  const body = bytes.indexOf("\r\n\r\n") + 4;
+  for (const cut of [1, 20, body - 2, body, body + 1, bytes.length - 1]) {
+    const socket = await open(t, server);
+    socket.setNoDelay(true);
+    socket.write(bytes.subarray(0, cut));
+    // So that the server has taken in the first piece.
+    await server.stats("q");
+    await server.stats("q");
+    socket.write(bytes.subarray(cut));
+    assert.match(await readUntil(socket, "}"), /^HTTP\/1\.1 200 /, `cut at ${cut}`);
+    // A plain one again, on the same connection.
+    socket.write(bytes);
+    assert.match(await readUntil(socket, "}"), /^HTTP\/1\.1 200 /, `after a cut at ${cut}`);
+  }
+  assert.equal((await server.stats("q")).total, 12);
+});
+
+test("a request that ends in the middle gets a 400", async (t) => {
+  const server = await setup(t);
+  for (const half of [
+    "POST /v1/queue.lease HTTP/1.1\r\nHo",
+    "POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+  ]) {
+    const socket = await open(t, server);
+    socket.end(half);
+    const seen = await readUntil(socket, "never seen");
+    assert.match(seen, /^HTTP\/1\.1 400 Bad Request\r\nConnection: close\r\n/);
+  }
+});
+
+// A field that is of no account keeps a request from being read as a plain one.
+test("plain requests and others get the same replies, to the letter", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const protobuf = "Accept: application/protobuf\r\n";
+  for (const [path, body, fields] of [
+    ["queues.info", { queue_name: "q" }, ""],
+    ["queue.stats", { queue_name: "q" }, protobuf],
+    ["queue.produce", { queue_name: "q", request_timeout: "1m", items: [{ utf8: "x" }] }, ""],
+    ["queue.lease", { queue_name: "none", batch_size: 1, client_id: "c" }, ""],
+    ["queue.lease", "{", ""],
+    ["queue.lease", { queue_name: "q" }, protobuf],
+    ["queues.info", { queue_name: "q" }, "Authorization: Bearer x\r\nX-Trace: 1\r\n"],
+    ["queues.info", { queue_name: "q" }, "Authorization: Basic x\r\n"],
+    ["queues.info", { queue_name: "q" }, "Content-Type: text/plain\r\n"],
+    ["queues.info", { queue_name: "q" }, "Accept: text/plain\r\n"],
+  ] as const) {
+    const replies = ["", "TE: trailers\r\n"].map(async (field) => {
+      const socket = await open(t, server);
+      socket.write(requestText(path, body, fields + field));
+      const seen = await readUntil(socket, fields === protobuf ? "\r\n\r\n" : "}");
+      return seen.replace(/Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT/, "Date");
+    });
+    const [plain, other] = await Promise.all(replies);
+    assert.match(plain!, /^HTTP\/1\.1 \d{3} [\s\S]*\r\nDate\r\n/);
+    assert.equal(plain, other, `${path} ${fields}`);
+  }
+});
+
+test("what leaves it open where a request ends is refused", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const produce = requestText("queue.produce", {
+    queue_name: "q",
+    request_timeout: "1m",
+    items: [{ utf8: "x" }],
+  });
+  const length = /Content-Length: \d+/.exec(produce)![0];
+  for (const [what, fields] of [
+    ["two lengths", `Content-Length: 1\r\n${length}`],
+    ["the length twice", `${length}\r\n${length}`],
+    ["a length with a sign", length.replace(": ", ": +")],
+    ["a list of lengths", `${length}, ${length.slice(16)}`],
+    ["a length and chunks", `${length}\r\nTransfer-Encoding: chunked`],
+    ["chunks and a length", `Transfer-Encoding: chunked\r\n${length}`],
+    ["an unknown encoding", `${length}\r\nTransfer-Encoding: x`],
+    ["a space before the colon", length.replace(":", " :")],
+    ["a folded line", `X: a\r\n ${length}`],
+    ["a bare line feed", `X: a\n${length}`],
+    ["a bare carriage return", `X: a\r${length}`],
+    ["a zero", `X: a\0\r\n${length}`],
+  ] as const) {
+    const socket = await open(t, server);
+    socket.on("error", () => undefined);
+    socket.write(produce.replace(length, fields));
+    const seen = await readUntil(socket, "never seen").catch(() => "");
+    assert.match(seen, /^HTTP\/1\.1 400 /, what);
+    assert.match(seen, /\r\nConnection: close\r\n/, what);
+  }
+  assert.equal((await server.stats("q")).total, undefined);
+});
+
 test("a large body that is refused before its end is answered, and its connection closed", async (t) => {
   const server = await setup(t);
   const socket = await open(t, server);

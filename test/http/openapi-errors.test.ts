@@ -7,7 +7,7 @@ import { type TestContext, test } from "node:test";
 import { MESSAGES, QueueError, retryLater } from "../../src/errors.ts";
 import type { ErrorName } from "../../src/http/openapi-errors.ts";
 import { makeEndpoints, type Service } from "../../src/http/routes.ts";
-import { createHttpServer } from "../../src/http/server.ts";
+import { HttpServer } from "../../src/http/server.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { type Json, OpenApi } from "../support/openapi.ts";
@@ -147,7 +147,7 @@ for (const [name, fail] of Object.entries(FAILURES) as [ErrorName, () => never][
     } as unknown as Service;
     const endpoints = makeEndpoints(service);
     const health = async () => ({ pass: true, body: "" });
-    const http = createHttpServer({ endpoints, limits: DEFAULT_LIMITS, log: SILENT, health });
+    const http = new HttpServer({ endpoints, limits: DEFAULT_LIMITS, log: SILENT, health });
     await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
     t.after(() => http.closeAllConnections());
     t.after(() => http.close());

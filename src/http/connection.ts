@@ -1,0 +1,333 @@
+// A connection from its first byte on. Plain requests (plain-head.ts), one after the other, are read
+// and answered here, straight from the socket: what node:http makes of each costs more than all that
+// the server does with it. Anything else, or more than one at a time, makes it a connection of
+// node:http for good, which then reads what was read here again, and refuses what is to be refused.
+
+import { STATUS_CODES } from "node:http";
+import type { Socket } from "node:net";
+import { type CancelTimer, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
+import {
+  answer,
+  CONTENT_TYPES,
+  type Edge,
+  type Exchange,
+  FREE_BYTES,
+  KEEP_ALIVE,
+  lengthOf,
+  type Reply,
+  STALLED_REPLY,
+} from "./edge.ts";
+import { PLAIN_HEAD_BYTES_MAX, type PlainHead, PlainHeads } from "./plain-head.ts";
+
+const HEAD_END = Buffer.from("\r\n\r\n");
+const BAD_REQUEST = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+
+// Whoever has not sent the whole of a request by then is left to the time-outs of node:http.
+const PATIENCE = 10 * SECOND;
+
+const SWEEP = 5 * SECOND;
+
+// More that comes while a request is answered waits in the buffers of the system.
+const AHEAD_BYTES_MAX = 65_536;
+
+/** The plain connections of a server. */
+export class Connections {
+  readonly edge: Edge;
+  readonly heads: PlainHeads;
+  readonly #handOver: (socket: Socket) => void;
+  readonly #open = new Set<Connection>();
+  // Connections live in the time of their clients, whatever a virtual clock says.
+  readonly #clock = new SystemClock();
+  // Set as long as there are connections.
+  #cancelSweep: CancelTimer | undefined;
+  #isEnding = false;
+  // The end of a reply's head, which is the same for a second.
+  #headEnd = "";
+  #headEndUntil = 0;
+
+  /** `handOver` makes a connection one of node:http. */
+  constructor(edge: Edge, handOver: (socket: Socket) => void) {
+    this.edge = edge;
+    this.heads = new PlainHeads(edge.endpoints);
+    this.#handOver = handOver;
+  }
+
+  /** Microseconds since 1970. */
+  now(): number {
+    return this.#clock.now();
+  }
+
+  add(socket: Socket): void {
+    this.#open.add(new Connection(socket, this));
+    this.#cancelSweep ??= this.#clock.wakeAt(this.now() + SWEEP, () => this.#sweep());
+  }
+
+  remove(connection: Connection): void {
+    this.#open.delete(connection);
+  }
+
+  /** Gives up a connection; the bytes were read from it, and belong to a request not yet served. */
+  handOver(connection: Connection, socket: Socket, bytes: Buffer | undefined): void {
+    this.remove(connection);
+    this.#handOver(socket);
+    if (bytes !== undefined) socket.unshift(bytes);
+  }
+
+  /** From now on replies end their connection; those that wait for a request are closed. */
+  end(): void {
+    this.#isEnding = true;
+    this.#headEndUntil = 0;
+    this.#cancelSweep?.();
+    for (const connection of this.#open) connection.endIfIdle();
+  }
+
+  /** Closes all. */
+  destroy(): void {
+    for (const connection of this.#open) connection.destroy();
+  }
+
+  get isEnding(): boolean {
+    return this.#isEnding;
+  }
+
+  /** What follows the length in the head of a reply. */
+  headEnd(now: number): string {
+    if (now >= this.#headEndUntil) {
+      const kept = this.#isEnding
+        ? "Connection: close"
+        : `Connection: keep-alive\r\nKeep-Alive: timeout=${KEEP_ALIVE / SECOND}`;
+      const date = new Date(now / MILLISECOND).toUTCString();
+      this.#headEnd = `\r\nDate: ${date}\r\n${kept}\r\n\r\n`;
+      this.#headEndUntil = now - (now % SECOND) + SECOND;
+    }
+    return this.#headEnd;
+  }
+
+  #sweep(): void {
+    this.#cancelSweep = undefined;
+    const now = this.now();
+    for (const connection of this.#open) connection.check(now);
+    if (this.#open.size === 0 || this.#isEnding) return;
+    this.#cancelSweep = this.#clock.wakeAt(now + SWEEP, () => this.#sweep());
+  }
+}
+
+/** One connection, between two requests, while one is read, or while it is answered. */
+class Connection implements Exchange {
+  readonly #socket: Socket;
+  readonly #all: Connections;
+  /** The request that is read or answered. */
+  #head: PlainHead | undefined;
+  /** What has come of it, its head included, while it is read. */
+  #chunks: Buffer[] = [];
+  #missing = 0;
+  #isAnswering = false;
+  /** What has come since, while it is answered. */
+  #ahead: Buffer[] = [];
+  #aheadBytes = 0;
+  /** Bytes of the request and of its reply that count as held. */
+  #held = 0;
+  #onGone: (() => void) | undefined;
+  /** When it was last answered, or has sent the first part of what is not whole yet. */
+  #since: number;
+  #hasServed = false;
+
+  constructor(socket: Socket, all: Connections) {
+    this.#socket = socket;
+    this.#all = all;
+    this.#since = all.now();
+    socket.on("data", this.#onData);
+    socket.on("end", this.#onEnd);
+    socket.on("error", this.#onError);
+    socket.on("timeout", this.#onTimeout);
+    socket.on("close", this.#onClose);
+  }
+
+  // --- of the exchange under way ---
+
+  isGone(): boolean {
+    return this.#socket.destroyed;
+  }
+
+  onGone(gone: () => void): void {
+    this.#onGone = gone;
+  }
+
+  // --- reading ---
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#isAnswering) {
+      // Served when this one is answered, by node:http.
+      this.#ahead.push(chunk);
+      this.#aheadBytes += chunk.length;
+      if (this.#aheadBytes > AHEAD_BYTES_MAX) this.#socket.pause();
+    } else if (this.#head === undefined) this.#begin(chunk);
+    else this.#add(this.#head, chunk, chunk.length);
+  };
+
+  #begin(chunk: Buffer): void {
+    const end = chunk.indexOf(HEAD_END);
+    const head =
+      end === -1 || end > PLAIN_HEAD_BYTES_MAX
+        ? undefined
+        : this.#all.heads.read(chunk.toString("latin1", 0, end));
+    const bodyBytes = chunk.length - end - HEAD_END.length;
+    if (head === undefined || bodyBytes > head.bodyBytes) {
+      this.#handOver([chunk]);
+      return;
+    }
+    this.#missing = head.bodyBytes;
+    if (bodyBytes < this.#missing) this.#since = this.#all.now();
+    this.#add(head, chunk, bodyBytes);
+  }
+
+  #add(head: PlainHead, chunk: Buffer, bodyBytes: number): void {
+    const { held, limits } = this.#all.edge;
+    this.#head = head;
+    this.#chunks.push(chunk);
+    this.#missing -= bodyBytes;
+    this.#hold(bodyBytes);
+    const isFree = this.#held <= FREE_BYTES || held.bytes <= limits.requestBytes;
+    if (this.#missing < 0 || !isFree) this.#handOver(this.#chunks);
+    else if (this.#missing === 0) this.#serve(head);
+  }
+
+  #handOver(chunks: readonly Buffer[]): void {
+    const socket = this.#socket;
+    this.#release();
+    socket.off("data", this.#onData);
+    socket.off("end", this.#onEnd);
+    socket.off("error", this.#onError);
+    socket.off("timeout", this.#onTimeout);
+    socket.off("close", this.#onClose);
+    const bytes = chunks.length > 1 ? Buffer.concat(chunks) : chunks[0];
+    this.#all.handOver(this, socket, bytes);
+  }
+
+  // --- answering ---
+
+  #serve(head: PlainHead): void {
+    const chunks = this.#chunks;
+    const whole = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+    this.#chunks = [];
+    this.#isAnswering = true;
+    const body = whole.subarray(whole.length - head.bodyBytes);
+    answer(head, body, this, this.#all.edge).then(this.#send, this.#fail);
+  }
+
+  readonly #send = (reply: Reply | undefined): void => {
+    this.#onGone = undefined;
+    this.#release();
+    const socket = this.#socket;
+    // The client is gone, or has ended its side, and cannot be answered any more.
+    if (reply === undefined || socket.destroyed || socket.writableEnded) return;
+    this.#since = this.#all.now();
+    const isTaken = this.#write(reply, this.#since);
+    if (this.#all.isEnding) socket.end();
+    else if (isTaken) this.#next();
+    if (!isTaken) this.#holdUntilTaken(reply.body.length);
+  };
+
+  // A client that does not take its reply away must not keep it in memory for ever.
+  #holdUntilTaken(bytes: number): void {
+    const socket = this.#socket;
+    this.#hold(bytes);
+    socket.setTimeout(STALLED_REPLY / MILLISECOND);
+    socket.once("drain", () => {
+      socket.setTimeout(0);
+      this.#release();
+      if (!socket.writableEnded) this.#next();
+    });
+  }
+
+  #write({ status, format, body }: Reply, now: number): boolean {
+    const socket = this.#socket;
+    const head = `${headStart(status, format)}${lengthOf(body)}${this.#all.headEnd(now)}`;
+    if (typeof body === "string") return socket.write(head + body);
+    socket.cork();
+    socket.write(head, "latin1");
+    const isTaken = socket.write(body);
+    socket.uncork();
+    return isTaken;
+  }
+
+  readonly #fail = (error: unknown): void => {
+    this.#all.edge.log.error({ err: error }, "request failed");
+    this.#socket.destroy();
+  };
+
+  #next(): void {
+    this.#head = undefined;
+    this.#isAnswering = false;
+    this.#hasServed = true;
+    if (this.#ahead.length === 0) return;
+    this.#handOver(this.#ahead);
+    this.#socket.resume();
+  }
+
+  // --- what is held ---
+
+  #hold(bytes: number): void {
+    this.#held += bytes;
+    this.#all.edge.held.bytes += bytes;
+  }
+
+  #release(): void {
+    this.#all.edge.held.bytes -= this.#held;
+    this.#held = 0;
+  }
+
+  // --- the end ---
+
+  readonly #onEnd = (): void => {
+    // Half a request.
+    if (this.#head !== undefined && !this.#isAnswering) this.#socket.write(BAD_REQUEST);
+    this.#socket.end();
+  };
+
+  // What follows is the end of the socket.
+  readonly #onError = (): void => undefined;
+
+  readonly #onTimeout = (): void => {
+    this.#socket.destroy();
+  };
+
+  readonly #onClose = (): void => {
+    this.#all.remove(this);
+    this.#release();
+    this.#chunks = [];
+    this.#ahead = [];
+    this.#onGone?.();
+  };
+
+  /** Ends what has waited for too long. */
+  check(now: number): void {
+    if (this.#isAnswering) return;
+    const isBetween = this.#head === undefined && this.#hasServed;
+    if (now - this.#since < (isBetween ? KEEP_ALIVE : PATIENCE)) return;
+    if (isBetween) this.#socket.destroy();
+    else this.#handOver(this.#chunks);
+  }
+
+  endIfIdle(): void {
+    if (this.#head === undefined) this.#socket.destroy();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}
+
+const headStarts = new Map<string, string>();
+
+function headStart(status: number, format: Reply["format"]): string {
+  const key = `${status}${format}`;
+  let start = headStarts.get(key);
+  if (start === undefined) {
+    start =
+      `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "unknown"}\r\n` +
+      `Content-Type: ${CONTENT_TYPES[format]}\r\nX-Content-Type-Options: nosniff\r\nContent-Length: `;
+    headStarts.set(key, start);
+  }
+  return start;
+}
