@@ -263,8 +263,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what comes behind a whole request is lost",
     check: "connections",
     file: "src/http/connection.ts",
-    from: "head === undefined || bodyBytes > head.bodyBytes",
-    to: "head === undefined",
+    from: "this.#missing < 0 || !isFree",
+    to: "!isFree",
   },
   {
     name: "what comes while a request is answered is lost",

@@ -172,7 +172,7 @@ class Connection implements Exchange {
         ? undefined
         : this.#all.heads.read(chunk.toString("latin1", 0, end));
     const bodyBytes = chunk.length - end - HEAD_END.length;
-    if (head === undefined || bodyBytes > head.bodyBytes) {
+    if (head === undefined) {
       this.#handOver([chunk]);
       return;
     }
