@@ -37,7 +37,7 @@ const TABLES = {
   threads,
 } as const satisfies Record<string, () => Promise<void>>;
 
-const options = new Command("bench:tables")
+const program = new Command("bench:tables")
   .description("Measure how the server behaves as something grows")
   .option("--seconds <n>", "how long each row is measured", positive, 4)
   .option("--runs <n>", "how often each row is measured", positive, 3)
@@ -45,15 +45,20 @@ const options = new Command("bench:tables")
   .option("--items <n>", "how many items wait in the largest backlog", positive, 10_000_000)
   .option("--dir <dir>", "where the server's data lies; on a real disk", tmpdir())
   .option("--loadgen <file>", "use this load generator program in place of our own")
-  .parse()
-  .opts<{
-    seconds: number;
-    runs: number;
-    only?: string;
-    items: number;
-    dir: string;
-    loadgen?: string;
-  }>();
+  .parse();
+const options = program.opts<{
+  seconds: number;
+  runs: number;
+  only?: string;
+  items: number;
+  dir: string;
+  loadgen?: string;
+}>();
+
+const unknown = options.only?.split(",").find((name) => !Object.hasOwn(TABLES, name));
+if (unknown !== undefined) {
+  program.error(`error: --only ${unknown}: use some of ${Object.keys(TABLES)}`);
+}
 
 /** In place of the program of --loadgen. */
 const OURS = "ours";

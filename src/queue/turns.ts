@@ -21,8 +21,8 @@ const LOOKS_MAX = 4;
 
 // Clients are waited for if commits take at least so long, in microseconds: then for this part of a
 // commit's time, at most. Less would be spent on the timer alone.
-const SLOW_COMMIT = MILLISECOND;
-const WAIT_SHARE = 1 / 4;
+const SLOW_COMMIT = 0.3 * MILLISECOND;
+const WAIT_SHARE = 1 / 2;
 const WAIT_MAX = 5 * MILLISECOND;
 // How much the last commit counts in the averages.
 const WEIGHT = 1 / 8;
