@@ -71,20 +71,20 @@ test("a turn waits for the clients that a slow commit has answered", async () =>
   assert.deepEqual(clients.turns, [3]);
 });
 
-test("a turn waits no longer than a quarter of a slow commit", async () => {
+test("a turn waits no longer than half of a slow commit", async () => {
   const { clock, clients } = await setUp(4 * MILLISECOND);
   clients.ask(1);
   await settle();
-  clock.advance(0.9 * MILLISECOND);
+  clock.advance(1.8 * MILLISECOND);
   await settle();
   assert.deepEqual(clients.turns, []);
-  clock.advance(0.1 * MILLISECOND);
+  clock.advance(0.2 * MILLISECOND);
   await settle();
   assert.deepEqual(clients.turns, [1]);
 });
 
 test("a turn waits for nobody where commits are fast", async () => {
-  const { clients } = await setUp(0.5 * MILLISECOND);
+  const { clients } = await setUp(0.2 * MILLISECOND);
   clients.ask(1);
   await settle();
   assert.deepEqual(clients.turns, [1]);
@@ -94,7 +94,7 @@ test("a lone client is not waited for once it has come back alone", async () => 
   const { clock, clients } = await setUp(4 * MILLISECOND);
   clients.ask(1);
   await settle();
-  clock.advance(MILLISECOND);
+  clock.advance(2 * MILLISECOND);
   await settle();
   assert.deepEqual(clients.turns, [1]);
   clients.ask(1);
