@@ -92,7 +92,8 @@ export class Connections {
 
   /** What follows the length in the head of a reply. */
   headEnd(now: number): string {
-    if (now >= this.#headEndUntil) {
+    // The system's clock may be put back.
+    if (now >= this.#headEndUntil || now < this.#headEndUntil - SECOND) {
       const kept = this.#isEnding
         ? "Connection: close"
         : `Connection: keep-alive\r\nKeep-Alive: timeout=${KEEP_ALIVE / SECOND}`;
@@ -303,6 +304,7 @@ class Connection implements Exchange {
   /** Ends what has waited for too long. */
   check(now: number): void {
     if (this.#isAnswering) return;
+    this.#since = Math.min(this.#since, now); // the system's clock may have been put back
     const isBetween = this.#head === undefined && this.#hasServed;
     if (now - this.#since < (isBetween ? KEEP_ALIVE : PATIENCE)) return;
     if (isBetween) this.#socket.destroy();
