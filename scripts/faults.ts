@@ -263,8 +263,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what comes behind a whole request is lost",
     check: "connections",
     file: "src/http/connection.ts",
-    from: "this.#missing < 0 || !isFree",
-    to: "!isFree",
+    from: "if (this.#missing < 0 || !isFree) this.#handOver(this.#chunks);\n    else if (this.#missing === 0)",
+    to: "if (!isFree) this.#handOver(this.#chunks);\n    else if (this.#missing <= 0)",
   },
   {
     name: "what comes while a request is answered is lost",
