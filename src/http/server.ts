@@ -42,8 +42,7 @@ const DISCARD_BYTES_MAX = 65_536;
 const LINGER_MS = 10_000;
 
 /** What node:http needs beside what plain connections do. */
-interface FullEdge extends Edge {
-  readonly health: () => Promise<Health>;
+interface FullEdge extends Edge, HttpOptions {
   readonly sendPage: SendPage;
 }
 
