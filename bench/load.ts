@@ -23,12 +23,10 @@ export interface LoadOptions {
   /** Items a second, one by one, in place of as fast as it goes; 0 for that. */
   readonly rate: number;
   readonly payloadBytes: number;
-  /** A queue that exists and is empty, in place of new ones. */
+  /** A queue that exists, in place of new ones; of what waits in it there is as much afterwards. */
   readonly queue?: string;
   /** Over how many queues the load is spread; 1 by default. */
   readonly queues?: number;
-  /** Items that are put into each queue before, and that are still there afterwards. */
-  readonly backlog?: number;
   /** `json` by default. */
   readonly format?: keyof typeof WIRE_FORMATS;
   /** Requests that a producer sends at once, without waiting for the answers between; 1 by default. */
@@ -53,7 +51,7 @@ export interface LoadResult {
 }
 
 const options = JSON.parse(process.argv[2]!) as LoadOptions;
-const { queues: queueCount = 1, backlog = 0, pipelined = 1 } = options;
+const { queues: queueCount = 1, pipelined = 1 } = options;
 
 async function openTarget(): Promise<Target> {
   const { url, batch, rival, format = "json" } = options;
@@ -90,7 +88,8 @@ let drainBy = 0;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-let number = 0;
+// Other than those of a load before, which may wait in the queue.
+let number = Date.now() * 1_000;
 
 function makePayloads(count: number): string[] {
   const payloads: string[] = [];
@@ -139,7 +138,7 @@ async function produceOne(
 
 async function consume(index: number): Promise<void> {
   const client = await target.consumer(queues[index % queues.length]!, index);
-  while (performance.now() < drainBy && (producing || (backlog === 0 && completed < produced))) {
+  while (performance.now() < drainBy && (producing || completed < produced)) {
     const leased = await client.lease();
     if (leased === "none") continue;
     if (leased === "failed") {
@@ -170,17 +169,7 @@ function quantiles(values: number[]): Quantiles {
   return { p50: at(0.5), p99: at(0.99) };
 }
 
-const FILL = 1_000;
-
-const filler = await target.producer();
-for (const queue of queues) {
-  if (options.queue === undefined) await target.createQueue(queue);
-  for (let filled = 0; filled < backlog; filled += FILL) {
-    const payloads = makePayloads(Math.min(FILL, backlog - filled));
-    if (!(await filler.produce(queue, payloads))) throw new Error("the backlog was refused");
-  }
-}
-filler.close();
+for (const queue of queues) if (options.queue === undefined) await target.createQueue(queue);
 
 start = performance.now();
 end = start + options.seconds * 1000;
@@ -199,7 +188,7 @@ const result: LoadResult = {
   completed,
   itemsPerSecond: Math.round((completed / (lastDone - start)) * 1000),
   failed,
-  lost: backlog === 0 ? produced - completed : 0,
+  lost: Math.max(produced - completed, 0),
   twice,
   disorder,
   produceMs: quantiles(produceMs),

@@ -156,7 +156,6 @@ async function measureWith(program: string, url: string, load: Load): Promise<Lo
     consumers: load.consumers,
     batch: load.batch,
     queues: load.queues ?? 1,
-    backlog: load.backlog ?? 0,
     size: load.payloadBytes,
   };
   const args = Object.entries(flags).flatMap(([name, value]) => [`-${name}`, String(value)]);

@@ -20,6 +20,7 @@ import {
 } from "./measure.ts";
 import { hasRedis, startRedis } from "./redis.ts";
 import type { ServerFigures } from "./server.ts";
+import { openHttp } from "./target.ts";
 
 const SINGLE = { producers: 32, consumers: 32, batch: 1, cap: 1_000, rate: 0, payloadBytes: 100 };
 const BATCH = { producers: 8, consumers: 8, batch: 100, cap: 5_000, rate: 0, payloadBytes: 100 };
@@ -211,37 +212,68 @@ async function queues(): Promise<void> {
   );
 }
 
-// By our own load generator: for another one only what comes after the backlog may count.
+const FILL = 1_000;
+
+// By our own load generator: another one counts only what comes after the backlog.
 async function backlog(): Promise<void> {
   const sizes = [0, Math.round(options.items / 10), options.items];
-  const rows: unknown[][] = [];
-  for (const size of sizes) {
-    await withServer({}, async (server, dir) => {
-      const load = { ...BATCH, backlog: size, cap: 5_000 };
-      const { load: result, after } = await under(server, load, OURS);
-      await server.stop();
-      const data = join(dir, "data");
+  const dir = mkdtempSync(join(options.dir, "querator-bench-"));
+  checkDisk(dir);
+  const dataDirs = sizes.map((size) => join(dir, String(size)));
+  const servers: CountedServer[] = [];
+  try {
+    for (const [i, size] of sizes.entries()) {
+      servers[i] = await CountedServer.start({ dataDir: dataDirs[i] });
+      await fill(servers[i].url, size);
+    }
+    const measured = await inTurn(servers, async (server) => {
+      const { load, after } = await under(server, { ...BATCH, queue: BACKLOG }, OURS);
+      return [load.itemsPerSecond, after.rssBytes];
+    });
+    const rows: unknown[][] = [];
+    for (const [i, [itemsPerSecond, rssBytes]] of measured.entries()) {
+      await servers[i]!.stop();
+      const dataDir = dataDirs[i]!;
       const starts: number[] = [];
-      for (let i = 0; i < 5; i++) {
+      for (let start = 0; start < 5; start++) {
         const from = performance.now();
-        const again = await CountedServer.start({ dataDir: data });
+        const again = await CountedServer.start({ dataDir });
         starts.push(performance.now() - from);
         await again.stop();
       }
       rows.push([
-        whole(size),
-        whole(result.itemsPerSecond),
-        megabytes(after.rssBytes),
-        megabytes(statSync(join(data, "querator.db")).size),
+        whole(sizes[i]!),
+        whole(itemsPerSecond!),
+        fixed(itemsPerSecond! / measured[0]![0]!, 2),
+        megabytes(rssBytes!),
+        megabytes(statSync(join(dataDir, "querator.db")).size),
         `${whole(median(starts))} ms`,
       ]);
-    });
+    }
+    print(
+      "Batches of 100 beside what waits already:",
+      ["waiting items", "items/s", "ratio", "memory", "file", "ready after a start"],
+      rows,
+    );
+  } finally {
+    for (const server of servers) await server.stop();
+    rmSync(dir, { recursive: true, force: true });
   }
-  print(
-    "Batches of 100 beside what waits already:",
-    ["waiting items", "items/s", "memory", "file", "ready after a start"],
-    rows,
-  );
+}
+
+const BACKLOG = "backlog";
+
+/** Makes a queue in which so many items wait. */
+async function fill(url: string, size: number): Promise<void> {
+  const target = openHttp(url, FILL);
+  await target.createQueue(BACKLOG);
+  const producer = await target.producer();
+  for (let filled = 0; filled < size; filled += FILL) {
+    const count = Math.min(FILL, size - filled);
+    const payloads = Array.from({ length: count }, (_, i) => String(filled + i).padEnd(100));
+    if (!(await producer.produce(BACKLOG, payloads))) throw new Error("the backlog was refused");
+  }
+  producer.close();
 }
 
 async function payloads(): Promise<void> {
