@@ -288,6 +288,20 @@ export const FAULTS: readonly Fault[] = [
     to: "",
   },
   {
+    name: "what is sent without waiting for replies is served at once",
+    check: "connections",
+    file: "src/http/pipeline.ts",
+    from: "this.#served < SERVED_MAX && ",
+    to: "",
+  },
+  {
+    name: "what waits behind it is never served",
+    check: "connections",
+    file: "src/http/pipeline.ts",
+    from: "    if (this.#ended === 1) setImmediate(() => this.#endTurn());\n",
+    to: "",
+  },
+  {
     name: "waiting leases are never given back",
     check: "hostile",
     file: "src/queue/mailbox.ts",

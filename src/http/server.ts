@@ -25,6 +25,7 @@ import {
   STALLED_REPLY,
 } from "./edge.ts";
 import { makePages, type SendPage } from "./pages.ts";
+import { Pipelines } from "./pipeline.ts";
 
 export interface HttpOptions extends Omit<Edge, "held"> {
   /** Whether storage answers; and whether the server still takes work. */
@@ -56,10 +57,15 @@ export class HttpServer extends Server {
     const { endpoints, limits, log } = options;
     const sendPage = makePages({ endpoints, limits, formatSize });
     const edge: FullEdge = { ...options, held: { bytes: 0 }, sendPage };
+    const pipelines = new Pipelines();
     super((request, response) => {
-      handle(request, response, edge).catch((error: unknown) => {
-        log.error({ err: error }, "request failed");
-        response.destroy();
+      pipelines.add(request.socket, async () => {
+        try {
+          await handle(request, response, edge);
+        } catch (error) {
+          log.error({ err: error }, "request failed");
+          response.destroy();
+        }
       });
     });
     // A client that does not finish its request in time, or sits on an idle connection, is cut off.

@@ -66,6 +66,34 @@ test("a request that comes while another waits is answered after it", async (t) 
   assert.match(await readUntil(socket, "no such method"), /^HTTP\/1\.1 501 /);
 });
 
+test("a client that does not wait for replies has few requests served at a time", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const socket = await open(t, server);
+  const many = 100;
+  for (let i = 0; i < many; i++) {
+    socket.write(
+      requestText("queue.lease", {
+        queue_name: "q",
+        batch_size: 1,
+        client_id: `c${i}`,
+        request_timeout: "1m",
+      }),
+    );
+  }
+  const waiting = async (): Promise<number> => (await server.stats("q")).lease_waiting as number;
+  await server.until(async () => (await waiting()) >= 16);
+  const produced = Array.from({ length: many }, (_, i) => `item ${i}`);
+  for (let i = 0; i < many; i++) {
+    assert.ok((await waiting()) <= 16);
+    await server.produce("q", produced[i]!);
+  }
+  const seen = await readUntil(socket, '"items":[', many);
+  assert.equal(seen.match(/HTTP\/1\.1 200/g)?.length, many);
+  const leased = [...seen.matchAll(/"bytes":"([^"]*)"/g)].map(([, bytes]) => atob(bytes!));
+  assert.deepEqual(leased, produced);
+});
+
 test("a request may come in pieces, wherever it is cut", async (t) => {
   const server = await setup(t);
   await server.createQueue("q");
