@@ -175,7 +175,8 @@ function isRequest(name: string): boolean {
 
 function curl(path: string, example: unknown): string {
   const url = `curl localhost:2319${path}`;
-  return example === undefined ? url : `${url} -d '${JSON.stringify(example)}'`;
+  if (example === undefined) return url;
+  return `${url} -H Content-Type:application/json -d '${JSON.stringify(example)}'`;
 }
 
 // As much of Markdown as descriptions use: paragraphs, lists, and code.

@@ -11,6 +11,7 @@ import { promisify } from "node:util";
 import { ERROR_KINDS, MESSAGES } from "../../src/errors.ts";
 import { makeEndpoints, type Service } from "../../src/http/routes.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
+import { isThere } from "../support/commands.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { type Json, OpenApi } from "../support/openapi.ts";
 import { setup, type TestServer, temporaryDirectory } from "../support/server.ts";
@@ -226,6 +227,23 @@ test("the page shows every call, and may load nothing from elsewhere", async (t)
   }
   for (const [, anchor] of page.matchAll(/href="#([^"]+)"/g)) {
     assert.ok(page.includes(`id="${anchor}"`), anchor!);
+  }
+});
+
+test("the commands on the page work as they stand", async (t) => {
+  const { server, document } = await open(t);
+  const page = await (await fetch(`${server.server.address}/docs`)).text();
+  const commands = [...page.matchAll(/<pre>(curl [^<]*)<\/pre>/g)].map(([, text]) =>
+    text!.replaceAll("&quot;", '"').replaceAll("&#39;", "'").replaceAll("&amp;", "&"),
+  );
+  assert.equal(commands.length, Object.keys(document.paths).length);
+  if (!isThere("command -v curl")) return t.skip("there is no curl");
+  for (const command of commands) {
+    const here = command.replace("localhost:2319", server.server.address);
+    const script = `${here} -s -o /dev/null -w '%{http_code}'`;
+    const { stdout: status } = await promisify(execFile)("sh", ["-c", script]);
+    // There is no queue yet, so that some are told so; but all are understood.
+    assert.match(status, /^(200|400)$/, command);
   }
 });
 

@@ -2,12 +2,13 @@
 // A language that is not on the machine is skipped, and says so.
 
 import assert from "node:assert/strict";
-import { execFile, execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { LeaseLostError, QueueNotFoundError } from "@querator/client";
 import { setup as setupClient } from "../client/setup.ts";
+import { isThere } from "../support/commands.ts";
 import { setup } from "../support/server.ts";
 
 const PROGRAMS: readonly {
@@ -20,15 +21,6 @@ const PROGRAMS: readonly {
   { name: "Python", command: "python3", version: "python3 --version", args: ["scenario.py"] },
   { name: "Go with Protobuf", command: "go", version: "go version", args: ["run", "scenario.go"] },
 ];
-
-function isThere(command: string): boolean {
-  try {
-    execFileSync("sh", ["-c", command], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 for (const { name, command, version, args } of PROGRAMS) {
   const skip = isThere(version) ? false : `${name} is not on this machine (${version})`;
