@@ -74,18 +74,26 @@ const UNSENT = new Set([
 // The server's certificate is not accepted: nothing was sent, and to try again does not help.
 const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ALTNAME/;
 
+// What answers is not TLS, but http most likely: nothing was sent, and to try again does not help.
+const NO_TLS = /wrong version number/i;
+
 /** The error for a request that got no reply. */
 export function networkError(cause: unknown, url: URL): QueratorError {
   if (cause instanceof QueratorError) return cause;
-  const codes = [cause, (cause as { cause?: unknown }).cause].map(codeOf);
-  const code = codes.find((each) => each !== undefined);
+  const causes = [cause, (cause as { cause?: unknown }).cause];
+  const code = causes.map(codeOf).find((each) => each !== undefined);
   const isUntrusted = code !== undefined && UNTRUSTED.test(code);
-  const uncertain = code === undefined || !(isUntrusted || UNSENT.has(code));
-  const text = (cause as Error).message || code || "no reply";
+  const isNoTls = causes.some((each) => NO_TLS.test((each as Error | undefined)?.message ?? ""));
+  const uncertain = code === undefined || !(isUntrusted || isNoTls || UNSENT.has(code));
+  let text = (cause as Error).message || code || "no reply";
   let hint = uncertain ? "" : "; is the server running, and is the url right?";
   if (isUntrusted) hint = "; docs/CLIENT.md tells how to trust an authority of your own";
+  if (isNoTls) {
+    text = "no TLS is spoken there";
+    hint = `; use http://${url.host}`;
+  }
   return new NetworkError("network", `Cannot reach ${url.origin}: ${text}${hint}`, {
-    retryable: !isUntrusted,
+    retryable: !(isUntrusted || isNoTls),
     uncertain,
     cause,
   });

@@ -106,3 +106,16 @@ test("a certificate that nobody trusts is refused at once, and nothing is sent",
     assert.equal(connections() - before, 1);
   }
 });
+
+test("an https url of a server that speaks plain http is told apart, and nothing is sent", async (t) => {
+  const { server } = await setup(t);
+  const url = server.server.address.replace("http:", "https:");
+  const options = { url, retry: { baseMs: 1, capMs: 1 } };
+  for (const client of [new QueratorClient(options), new QueratorClient({ ...options, fetch })]) {
+    await assert.rejects(client.produce("jobs", {}), (error) => {
+      assert.ok(error instanceof NetworkError && !error.retryable && !error.uncertain);
+      assert.match(error.message, /^Cannot reach https:\S+: no TLS is spoken there; use http:\S+$/);
+      return true;
+    });
+  }
+});
