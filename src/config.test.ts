@@ -347,6 +347,22 @@ const MISTAKES: readonly [Parameters<typeof load>[1], string | RegExp][] = [
   ],
   [{ yaml: "queues: [{dead-queue: d}]\n" }, /^querator\.yaml: queues\[0\]\.name: is missing/],
   [
+    { yaml: "queues: [{name: a}, {name: q~1}]\n" },
+    "querator.yaml: queues[1].name: queue name is invalid; 'q~1' cannot contain '~' character",
+  ],
+  [
+    { yaml: "queues: [{name: q, dead-queue: a b}]\n" },
+    "querator.yaml: queues[0].dead-queue: dead queue is invalid; 'a b' cannot contain whitespace",
+  ],
+  [
+    { yaml: "queues: [{name: q, lease-timeout: 5}]\n" },
+    /^querator\.yaml: queues\[0\]\.lease-timeout: /,
+  ],
+  [
+    { yaml: "queues: [{name: q, expire-timeout: 5y}]\n" },
+    /^querator\.yaml: queues\[0\]\.expire-timeout: .* unknown unit "y" in duration "5y"/,
+  ],
+  [
     { yaml: "queues: [{name: q, partitions: [{storage-name: nope}]}]\n" },
     /invalid partition storage; queue 'q' references 'nope' which is undefined$/,
   ],

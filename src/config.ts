@@ -18,8 +18,11 @@ import {
   type StorageConfig,
   type SYNCS,
 } from "./config-storages.ts";
+import { QueueError } from "./errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import type { LogFormat, LogLevel } from "./log.ts";
+import { checkDeadQueueName, checkQueueName } from "./names.ts";
+import { checkQueueTimeouts } from "./queue-settings.ts";
 
 export { type StorageConfig, storageOfThread } from "./config-storages.ts";
 
@@ -287,6 +290,7 @@ function parseQueue(section: Section, storages: readonly StorageConfig[]): Queue
   section.only(FILE_KEYS.queue);
   const name = section.text("name");
   if (name === undefined) throw section.error("name", "is missing; a queue needs a name");
+  check(section, "name", () => checkQueueName(name));
   const partitions = section.list("partitions").map((each, i) => {
     each.only(FILE_KEYS.partition);
     const storageName = each.text("storage-name") ?? storages[0]!.name;
@@ -306,16 +310,31 @@ function parseQueue(section: Section, storages: readonly StorageConfig[]): Queue
     return { partition, storageName };
   });
   const leaseTimeout = section.text("lease-timeout") ?? "1m";
+  const expireTimeout = section.text("expire-timeout") ?? "24h";
+  const deadQueue = section.text("dead-queue") ?? "";
+  check(section, "lease-timeout", () => checkQueueTimeouts(leaseTimeout, ""));
+  check(section, "expire-timeout", () => checkQueueTimeouts("", expireTimeout));
+  check(section, "dead-queue", () => checkDeadQueueName(deadQueue));
   return {
     name,
     partitions,
     leaseTimeout,
-    expireTimeout: section.text("expire-timeout") ?? "24h",
-    deadQueue: section.text("dead-queue") ?? "",
+    expireTimeout,
+    deadQueue,
     reference: section.text("reference") ?? "",
     maxAttempts: section.number("max-attempts", 0, 65_536) ?? 0,
     requestedPartitions: section.number("requested-partitions", 1, 65_536) ?? 1,
   };
+}
+
+// What the API would refuse is refused here, where it can be said where it stands.
+function check(section: Section, key: string, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof QueueError) throw section.error(key, error.message);
+    throw error;
+  }
 }
 
 const LIMIT_MAX = 2 ** 40;

@@ -60,9 +60,9 @@ export function checkDeadQueueName(name: string): void {
   }
 }
 
-/** The checks of a namespace; answers the one that is meant. */
-export function checkNamespace(name: string): string {
-  if (name === "" || name === SYSTEM_NAMESPACE) return SYSTEM_NAMESPACE;
+/** The checks of the name of a namespace; "" names the one of everything. */
+export function checkNamespace(name: string): void {
+  if (name === "") return;
   if (Buffer.byteLength(name) > NAMESPACE_BYTES_MAX) {
     throw invalid(
       `namespace name is invalid; cannot be greater than '${NAMESPACE_BYTES_MAX}' characters`,
@@ -77,5 +77,10 @@ export function checkNamespace(name: string): string {
       throw invalid(`namespace name is invalid; '${name}' cannot contain '${character}' character`);
     }
   }
+}
+
+/** The namespace of a name that has passed its checks; throws if there is none. */
+export function findNamespace(name: string): string {
+  if (name === "" || name === SYSTEM_NAMESPACE) return SYSTEM_NAMESPACE;
   throw new QueueError("failed", `namespace does not exist; '${name}' was not found`);
 }

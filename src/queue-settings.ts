@@ -1,28 +1,71 @@
 // What a client may say of a queue, and the checks of it that need nothing but limits. A check
 // throws a QueueError (400) with the text that clients rely on.
 
-import { formatDuration } from "./duration.ts";
+import { DurationError, formatDuration, parseDuration } from "./duration.ts";
 import { invalid } from "./errors.ts";
 import type { QueueRecord } from "./queue-records.ts";
 
 export const REFERENCE_BYTES_MAX = 2_000;
 export const MAX_ATTEMPTS_MAX = 65_536;
+/** Characters of the duration of a queue. */
+export const QUEUE_TIMEOUT_LENGTH_MAX = 15;
 
 /** What a client says when it creates or updates a queue; 0 and "" stand for not given. */
 export type QueueSettings = Pick<
   QueueRecord,
   | "name"
-  | "namespace"
   | "leaseTimeout"
   | "expireTimeout"
   | "maxAttempts"
   | "deadQueue"
   | "reference"
   | "requestedPartitions"
-> & {
+>;
+
+/** A queue that is to be made. */
+export interface NewQueue extends QueueSettings {
+  readonly namespace: string;
   /** The storage of each partition, in place of the shares by affinity. */
   readonly storages?: readonly string[];
-};
+}
+
+/** The checks of the two durations of a queue, in microseconds; a text that is not given is 0. */
+export function checkQueueTimeouts(
+  lease: string,
+  expire: string,
+): {
+  readonly leaseTimeout: number;
+  readonly expireTimeout: number;
+} {
+  for (const [what, text] of [
+    ["lease", lease],
+    ["expire", expire],
+  ] as const) {
+    if (Buffer.byteLength(text) <= QUEUE_TIMEOUT_LENGTH_MAX) continue;
+    throw invalid(
+      `${what} timeout is invalid; cannot be greater than '${QUEUE_TIMEOUT_LENGTH_MAX}' characters`,
+    );
+  }
+  const expireTimeout = readDuration(expire, "expire timeout", "60m, 2h or 24h");
+  const leaseTimeout = readDuration(lease, "lease timeout", "8m, 15m or 1h");
+  return { leaseTimeout: toMicros(leaseTimeout), expireTimeout: toMicros(expireTimeout) };
+}
+
+// Durations of queues are whole microseconds; what is less than one counts as none.
+function toMicros(duration: number): number {
+  return duration < 0 ? Math.floor(duration) : Math.trunc(duration);
+}
+
+/** Reads a duration, in microseconds; 0 for one that was not given. */
+export function readDuration(text: string, what: string, examples: string): number {
+  if (text === "") return 0;
+  try {
+    return parseDuration(text);
+  } catch (error) {
+    if (!(error instanceof DurationError)) throw error;
+    throw invalid(`${what} is invalid; ${error.message} - expected format: ${examples}`);
+  }
+}
 
 /** Texts and numbers, in the order that clients rely on. */
 export function checkSettings(settings: QueueSettings | QueueRecord, partitionsMax: number): void {

@@ -19,7 +19,13 @@ import {
   QueueRecords,
   type StoredQueue,
 } from "./queue-records.ts";
-import { checkOrder, checkSettings, checkTimeouts, type QueueSettings } from "./queue-settings.ts";
+import {
+  checkOrder,
+  checkSettings,
+  checkTimeouts,
+  type NewQueue,
+  type QueueSettings,
+} from "./queue-settings.ts";
 import type { Storage } from "./storage/storage.ts";
 import { Timers } from "./timers.ts";
 
@@ -194,7 +200,7 @@ export class Queues {
   // --- changing ---
 
   /** Makes a queue; resolves when it is durable. */
-  create(settings: QueueSettings): Promise<void> {
+  create(settings: NewQueue): Promise<void> {
     return this.#change(async () => {
       if (this.#directory.find(settings.name) !== undefined) {
         throw invalid(`invalid queue; '${settings.name}' already exists`);
@@ -214,7 +220,7 @@ export class Queues {
 
   // Makes the partitions of a queue, then its record. What fails in between leaves strangers behind:
   // partitions that no record speaks of.
-  async #make({ storages, ...settings }: QueueSettings): Promise<QueueRecord> {
+  async #make({ storages, ...settings }: NewQueue): Promise<QueueRecord> {
     const partitions = await this.#placement.create(settings.name, {
       count: settings.requestedPartitions,
       ...(storages === undefined ? {} : { storages }),

@@ -13,14 +13,13 @@ import {
   SYSTEM_NAMESPACE,
 } from "../names.ts";
 import { ID_PATTERN } from "../queue/ids.ts";
-import { MAX_ATTEMPTS_MAX, REFERENCE_BYTES_MAX } from "../queue-settings.ts";
-import { ENTRIES_MAX } from "./message.ts";
 import {
-  IMPORT_ATTEMPTS_MAX,
-  LIST_LIMIT_DEFAULT,
+  MAX_ATTEMPTS_MAX,
   QUEUE_TIMEOUT_LENGTH_MAX,
-  QUEUES_LIST_LIMIT_MAX,
-} from "./validate.ts";
+  REFERENCE_BYTES_MAX,
+} from "../queue-settings.ts";
+import { ENTRIES_MAX } from "./message.ts";
+import { IMPORT_ATTEMPTS_MAX, LIST_LIMIT_DEFAULT, QUEUES_LIST_LIMIT_MAX } from "./validate.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 

@@ -188,14 +188,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: "queues",
     summary: "Changes the settings of a queue.",
     example: { ...SETTINGS, lease_timeout: "2m" },
-    errors: [
-      ...FOUND,
-      "spaceInQueueName",
-      "noDeadQueue",
-      "longLease",
-      "noNamespace",
-      "internalRetry",
-    ],
+    errors: [...FOUND, "spaceInQueueName", "noDeadQueue", "longLease", "internalRetry"],
   },
   "/v1/queues.list": {
     tag: "queues",

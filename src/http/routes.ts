@@ -10,12 +10,13 @@ import {
   checkLookupName,
   checkNamespace,
   checkQueueName,
+  findNamespace,
   isBlank,
   SYSTEM_NAMESPACE,
 } from "../names.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { QueueRecord } from "../queue-records.ts";
-import type { QueueSettings } from "../queue-settings.ts";
+import { checkQueueTimeouts, type QueueSettings } from "../queue-settings.ts";
 import type { Queues } from "../queues.ts";
 import { OK, reply } from "./answer.ts";
 import type { Endpoint } from "./edge.ts";
@@ -44,7 +45,6 @@ import { type AddRoute, addStorageEndpoints } from "./storage-routes.ts";
 import {
   checkListLimit,
   checkPartition,
-  checkQueueTimeouts,
   checkTimeoutGiven,
   checkTimeoutMax,
   checkTimeoutMin,
@@ -201,12 +201,17 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
   // --- queues ---
 
   post("/v1/queues.create", MEDIUM, QueueInfoSchema, async (request) => {
-    await queues.create(checkSettings(request, service));
+    const settings = checkSettings(request);
+    const namespace = findNamespace(request.namespace);
+    service.checkRunning();
+    await queues.create({ ...settings, namespace });
     return OK;
   });
 
   post("/v1/queues.update", 512_000, QueueInfoSchema, async (request) => {
-    await queues.update(checkSettings(request, service));
+    const settings = checkSettings(request);
+    service.checkRunning();
+    await queues.update(settings);
     return OK;
   });
 
@@ -253,15 +258,13 @@ function checkEndings(what: "ids" | "items", count: number, limits: Limits): voi
 }
 
 // The checks that queues.create and queues.update share, up to those that need the registry.
-function checkSettings(info: Decoded<typeof QueueInfoSchema>, service: Service): QueueSettings {
+function checkSettings(info: Decoded<typeof QueueInfoSchema>): QueueSettings {
   checkQueueName(info.queueName);
   const timeouts = checkQueueTimeouts(info.leaseTimeout, info.expireTimeout);
-  const namespace = checkNamespace(info.namespace);
-  service.checkRunning();
+  checkNamespace(info.namespace);
   return {
     ...timeouts,
     name: info.queueName,
-    namespace,
     maxAttempts: info.maxAttempts,
     deadQueue: info.deadQueue,
     reference: info.reference,

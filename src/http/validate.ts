@@ -2,14 +2,12 @@
 // text. A check throws a QueueError (400); routes call them in the order that clients rely on.
 
 import { MILLISECOND, MINUTE } from "../clock.ts";
-import { DurationError, formatDuration, parseDuration } from "../duration.ts";
+import { formatDuration } from "../duration.ts";
 import { invalid } from "../errors.ts";
+import { readDuration } from "../queue-settings.ts";
 
 const REQUEST_TIMEOUT_MIN = 10 * MILLISECOND;
 const REQUEST_TIMEOUT_MAX = 15 * MINUTE;
-
-/** Characters of the duration of a queue. */
-export const QUEUE_TIMEOUT_LENGTH_MAX = 15;
 
 /** What a list whose limit is 0 may hold, and the most that a list of queues may be asked for. */
 export const LIST_LIMIT_DEFAULT = 1_000;
@@ -21,33 +19,6 @@ export const IMPORT_ATTEMPTS_MAX = 1_000_000_000;
 /** What a retry, which carries no time-out, is given. */
 export const RETRY_TIMEOUT = 5 * MINUTE;
 
-/** The checks of the two durations of a queue, in microseconds; a text that is not given is 0. */
-export function checkQueueTimeouts(
-  lease: string,
-  expire: string,
-): {
-  readonly leaseTimeout: number;
-  readonly expireTimeout: number;
-} {
-  for (const [what, text] of [
-    ["lease", lease],
-    ["expire", expire],
-  ] as const) {
-    if (Buffer.byteLength(text) <= QUEUE_TIMEOUT_LENGTH_MAX) continue;
-    throw invalid(
-      `${what} timeout is invalid; cannot be greater than '${QUEUE_TIMEOUT_LENGTH_MAX}' characters`,
-    );
-  }
-  const expireTimeout = duration(expire, "expire timeout", "60m, 2h or 24h");
-  const leaseTimeout = duration(lease, "lease timeout", "8m, 15m or 1h");
-  return { leaseTimeout: toMicros(leaseTimeout), expireTimeout: toMicros(expireTimeout) };
-}
-
-// Durations of queues are whole microseconds; what is less than one counts as none.
-function toMicros(duration: number): number {
-  return duration < 0 ? Math.floor(duration) : Math.trunc(duration);
-}
-
 // Clients use the same few time-outs over and over, and parsing one costs as much as many a request.
 const TIMEOUTS_MAX = 64;
 const TIMEOUT_LENGTH_MAX = 32;
@@ -57,22 +28,12 @@ const timeouts = new Map<string, number>();
 export function parseRequestTimeout(text: string): number {
   const known = timeouts.get(text);
   if (known !== undefined) return known;
-  const timeout = duration(text, "request timeout", "900ms, 5m or 15m");
+  const timeout = readDuration(text, "request timeout", "900ms, 5m or 15m");
   if (text.length <= TIMEOUT_LENGTH_MAX) {
     if (timeouts.size === TIMEOUTS_MAX) timeouts.clear();
     timeouts.set(text, timeout);
   }
   return timeout;
-}
-
-function duration(text: string, what: string, examples: string): number {
-  if (text === "") return 0;
-  try {
-    return parseDuration(text);
-  } catch (error) {
-    if (!(error instanceof DurationError)) throw error;
-    throw invalid(`${what} is invalid; ${error.message} - expected format: ${examples}`);
-  }
 }
 
 export function checkTimeoutGiven(timeout: number): void {

@@ -45,7 +45,13 @@ test("ids of other partitions are none of this one", () => {
 test("texts that are no KSUIDs are refused with their reason", () => {
   assert.match(idError("")!.message, /^invalid storage id; '': Valid encoded KSUIDs are 27/);
   assert.match(idError("x".repeat(28))!.message, /are 27 characters$/);
-  for (const id of ["aWgEPTl1tmebfsQzFP4bxwgy80W", "z".repeat(27), `${"0".repeat(26)}-`]) {
+  assert.match(idError("\u00e4".repeat(27))!.message, /are 27 characters$/);
+  for (const id of [
+    `${"\u00e4".repeat(13)}a`,
+    "aWgEPTl1tmebfsQzFP4bxwgy80W",
+    "z".repeat(27),
+    `${"0".repeat(26)}-`,
+  ]) {
     assert.match(idError(id)!.message, /are bounded by 0{27} and aWgEPTl1tmebfsQzFP4bxwgy80V$/);
   }
 });

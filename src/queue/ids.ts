@@ -45,7 +45,7 @@ export function newIdPrefix(now: number, random: Buffer = randomBytes(16)): stri
 
 /** The error that a client gets for a text that is no KSUID; undefined for one that is. */
 export function idError(id: string): QueueError | undefined {
-  if (id.length !== ID_LENGTH) {
+  if (Buffer.byteLength(id) !== ID_LENGTH) {
     return invalid(`invalid storage id; '${id}': Valid encoded KSUIDs are 27 characters`);
   }
   let valid = id <= ID_MAX;

@@ -13,7 +13,7 @@ import type { Logger, LogLevel } from "../log.ts";
 import type { PlaceableStorage } from "../placement.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { QueueRecord } from "../queue-records.ts";
-import type { QueueSettings } from "../queue-settings.ts";
+import type { NewQueue, QueueSettings } from "../queue-settings.ts";
 import type { AnnouncedQueue } from "../queues.ts";
 import { Link } from "./link.ts";
 import { makeQueueCalls } from "./queue-calls.ts";
@@ -30,7 +30,7 @@ export interface StorageFacts {
 
 /** What the registry's thread does for the others. */
 export interface Registry {
-  createQueue(settings: QueueSettings): Promise<void>;
+  createQueue(settings: NewQueue): Promise<void>;
   updateQueue(settings: QueueSettings): Promise<void>;
   deleteQueue(name: string, force: boolean): Promise<void>;
   health(): Promise<Health>;

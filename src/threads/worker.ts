@@ -15,7 +15,7 @@ import type { Logger, LogLevel } from "../log.ts";
 import type { PlaceableStorage } from "../placement.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { QueueRecord } from "../queue-records.ts";
-import type { QueueSettings } from "../queue-settings.ts";
+import type { NewQueue, QueueSettings } from "../queue-settings.ts";
 import type { AnnouncedQueue } from "../queues.ts";
 import { Link } from "./link.ts";
 import type { FirstCalls } from "./pool.ts";
@@ -110,7 +110,7 @@ function makeHttp(): Server {
     get: (name: string) => directory.entry(name).queue,
     record: (name: string) => directory.entry(name).record,
     list: directory.list.bind(directory),
-    create: (settings: QueueSettings) => first.call("createQueue", settings),
+    create: (settings: NewQueue) => first.call("createQueue", settings),
     update: (settings: QueueSettings) => first.call("updateQueue", settings),
     delete: (name: string, force: boolean) => first.call("deleteQueue", name, force),
   };

@@ -248,8 +248,19 @@ const ROWS: readonly Row[] = [
       { ...info, namespace: "a:" },
       "namespace name is invalid; 'a:' cannot contain ':' character",
     ],
-    [path, { ...info, namespace: "other" }, "namespace does not exist; 'other' was not found", 453],
   ]),
+  [
+    "queues.create",
+    { ...info, namespace: "other" },
+    "namespace does not exist; 'other' was not found",
+    453,
+  ],
+  // A queue stays in the namespace that it has.
+  [
+    "queues.update",
+    { ...info, queue_name: "nope", namespace: "other" },
+    "queue does not exist; no such queue named 'nope'",
+  ],
   ["queues.create", { ...info, queue_name: "q" }, "invalid queue; 'q' already exists"],
   ...["new", "q"].flatMap((name): Row[] => {
     const path = name === "new" ? "queues.create" : "queues.update";
