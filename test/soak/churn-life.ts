@@ -61,7 +61,8 @@ async function create(
 
 // Produces, leases, completes some, gives some back for later, leaves the rest as it is.
 async function use(api: Api, { name, random }: LifeOptions): Promise<number> {
-  const common = { queue_name: name, request_timeout: "10s" };
+  // The timer of a loop is set to the time-outs it has seen: they lie beyond the calm that is waited for.
+  const common = { queue_name: name, request_timeout: "1m" };
   let items = 0;
   for (let i = 0; i < 3; i++) {
     const count = 5 + random.below(40);
