@@ -1,10 +1,19 @@
 // What is there after a restart, and what a start refuses.
 
 import assert from "node:assert/strict";
-import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { startServer } from "../src/server.ts";
 import { payloads, SILENT, setup, type TestServer, temporaryDirectory } from "./support/server.ts";
 import { freshPlace } from "./support/storages.ts";
@@ -156,6 +165,19 @@ test("a directory that cannot be made is refused with the reason", async (t) => 
     startServer({ address: "127.0.0.1:0", dataDir: join(dir, "file", "data") }),
     /cannot open '.*querator.db': /,
   );
+});
+
+test("a file system that takes no directories is told from one that does", {
+  skip: existsSync("/proc/self") ? false : "there is no /proc here",
+}, () => {
+  const bin = fileURLToPath(new URL("../bin/querator.js", import.meta.url));
+  const args = [bin, "server", "--address", "127.0.0.1:0", "--data-dir", "/proc/querator"];
+  const { status, stderr } = spawnSync(process.execPath, args, {
+    encoding: "utf8",
+    timeout: 20_000,
+  });
+  assert.equal(status, 1);
+  assert.match(stderr, /^Error: cannot open '\/proc\/querator\/querator.db': /);
 });
 
 test("an address that is in use is refused, and the storage is let go", async (t) => {

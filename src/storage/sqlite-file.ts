@@ -227,16 +227,21 @@ function isEmpty(path: string): boolean {
 // SQLite syncs the directory of its files, but not those above it: without that a power cut soon
 // after the first start could take the whole directory away.
 function makeDirectory(dir: string): void {
-  const first = mkdirSync(dir, { recursive: true, mode: 0o700 });
-  if (first === undefined) return; // all of it was there
-  for (let made = dir; ; made = dirname(made)) {
-    const parent = openSync(dirname(made), "r");
+  const missing: string[] = [];
+  for (let each = resolve(dir); !existsSync(each); each = dirname(each)) missing.unshift(each);
+  // One by one: on a file system that takes no directories Node's own way would never end.
+  for (const each of missing) {
+    try {
+      mkdirSync(each, { mode: 0o700 });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    const parent = openSync(dirname(each), "r");
     try {
       fsyncSync(parent);
     } finally {
       closeSync(parent);
     }
-    if (made === first) return;
   }
 }
 
