@@ -42,6 +42,8 @@ export interface Call {
 interface OpenCall {
   readonly isWait: boolean;
   readonly controller: AbortController;
+  /** Whether what has been sent may be done; written by #attempt, read by cut. */
+  mayBeDone: boolean;
 }
 
 export class Connection {
@@ -52,7 +54,7 @@ export class Connection {
   readonly #open = new Set<OpenCall>();
   // Resolved, and emptied, when no call is open any more.
   #idle: (() => void)[] = [];
-  #closed: ClosedError | undefined;
+  #isClosed = false;
   #isCut = false;
   // Date of the last reply, which is the same for a second.
   #date: string | undefined;
@@ -80,26 +82,26 @@ export class Connection {
   }
 
   get isOpen(): boolean {
-    return this.#closed === undefined;
+    return !this.#isClosed;
   }
 
   /** Throws once the connection is about to be closed. For calls that nobody has begun before. */
   checkOpen(): void {
-    if (this.#closed !== undefined) throw this.#closed;
+    if (this.#isClosed) throw closedError();
   }
 
   /** Makes a call; answers the body of the reply as text. */
   async call(call: Call): Promise<string> {
     const { signal, isWait = false } = call;
     signal?.throwIfAborted();
-    if (this.#isCut) throw this.#closed!;
+    if (this.#isCut) throw closedError();
     const controller = new AbortController();
     const abort = (): void => controller.abort(signal!.reason);
     signal?.addEventListener("abort", abort, { once: true });
-    const open = { isWait, controller };
+    const open = { isWait, controller, mayBeDone: false };
     this.#open.add(open);
     try {
-      return await this.#attempt(call, controller.signal);
+      return await this.#attempt(call, open);
     } finally {
       signal?.removeEventListener("abort", abort);
       this.#open.delete(open);
@@ -107,9 +109,11 @@ export class Connection {
     }
   }
 
-  async #attempt(call: Call, signal: AbortSignal): Promise<string> {
+  async #attempt(call: Call, open: OpenCall): Promise<string> {
     const { retry, marginMs } = this.#options;
-    const { timeoutMs, isWait = false } = call;
+    const { timeoutMs } = call;
+    const { isWait, controller } = open;
+    const { signal } = controller;
     const timeoutAll = timeoutMs + marginMs;
     const until = performance.now() + timeoutAll;
     let mayBeDone = false; // by an attempt before
@@ -118,6 +122,7 @@ export class Connection {
       try {
         const left = attempt === 1 ? timeoutAll : Math.max(until - performance.now(), marginMs);
         const { body } = call;
+        open.mayBeDone = !isWait;
         const reply = await this.#transport.send({
           method: "POST",
           path: `${this.#prefix}/${/^v\d+\//.test(call.path) ? "" : "v1/"}${call.path}`,
@@ -135,6 +140,7 @@ export class Connection {
       }
       if (mayBeDone) failure.uncertain = true;
       mayBeDone = failure.uncertain;
+      open.mayBeDone = mayBeDone;
       const mayRepeat = failure.retryable && (call.isRepeatable || !failure.uncertain);
       if (!mayRepeat || failure.code === "no-items" || attempt >= retry.attemptsMax) throw failure;
       const pause = fullJitter(retry, attempt);
@@ -167,8 +173,8 @@ export class Connection {
 
   /** From now on `checkOpen` throws, and calls that wait for something are ended. */
   startClosing(): void {
-    this.#closed ??= new ClosedError("closed", "The client has been closed");
-    for (const { isWait, controller } of this.#open) if (isWait) controller.abort(this.#closed);
+    this.#isClosed = true;
+    for (const { isWait, controller } of this.#open) if (isWait) controller.abort(closedError());
   }
 
   /** Resolves when no call is under way. */
@@ -181,7 +187,12 @@ export class Connection {
   cut(): void {
     this.startClosing();
     this.#isCut = true;
-    for (const { controller } of this.#open) controller.abort(this.#closed);
+    for (const { controller, mayBeDone } of this.#open) controller.abort(closedError(mayBeDone));
     this.#transport.close();
   }
+}
+
+// Another for each call, as it says whether that may have been done.
+function closedError(uncertain = false): ClosedError {
+  return new ClosedError("closed", "The client has been closed", { uncertain });
 }

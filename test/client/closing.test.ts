@@ -61,6 +61,48 @@ test("close ends although the server answers nothing, and what it ends says so",
   }
 });
 
+test("what close cuts is uncertain if it was on its way, and what had not been sent is not", async (t) => {
+  const { server } = await setup(t);
+  const proxy = await proxyOf(t, server.server.address);
+  const held = Promise.withResolvers<void>();
+  proxy.treat = () => {
+    held.resolve();
+    return new Promise(() => undefined);
+  };
+  const client = new QueratorClient({ url: proxy.url });
+  const isUncertain = (call: Promise<unknown>): Promise<boolean> =>
+    call.then(
+      () => assert.fail("done"),
+      (error) => error instanceof ClosedError && error.uncertain,
+    );
+  const sent = isUncertain(client.produce("jobs", {}));
+  await held.promise;
+  const waiting = isUncertain(client.produce("jobs", {}));
+  await client.close({ timeoutMs: 0 });
+  const late = isUncertain(client.produce("jobs", {}));
+  assert.deepEqual(await Promise.all([sent, waiting, late]), [true, false, false]);
+});
+
+test("what close cuts between two requests is uncertain if the first may have been done", async () => {
+  for (const [code, uncertain] of [
+    ["ECONNRESET", true],
+    ["ECONNREFUSED", false],
+  ] as const) {
+    const client = new QueratorClient({
+      url: "http://localhost:1",
+      fetch: () => Promise.reject(Object.assign(new Error("no luck"), { code })),
+      requestTimeout: "14m",
+      retry: { baseMs: 1e5, capMs: 1e5 },
+    });
+    const produced = client.produce("jobs", {}, { mayRepeat: true });
+    const failed = assert.rejects(produced, { code: "closed", uncertain });
+    // It has failed once, and waits.
+    await new Promise((resolve) => setImmediate(resolve));
+    await client.close({ timeoutMs: 0 });
+    await failed;
+  }
+});
+
 test("a signal that lives on keeps nothing of calls that have ended", async (t) => {
   const { client } = await setup(t);
   const { signal } = new AbortController();
