@@ -23,7 +23,7 @@ import type {
 
 const BATCH_MAX = 1_000;
 const RECONNECT = { baseMs: 100, capMs: 10_000 };
-// Items that have been handled and whose end is not confirmed yet.
+// Items that have been handled and whose end is not confirmed yet, however many handlers there are.
 const ENDING_MAX = 1_000;
 // After close gave up waiting: for giving items back.
 const GIVE_BACK_MS = 5_000;
@@ -155,10 +155,14 @@ export class Worker<T = undefined> {
 
   // How many items to lease: what handlers can begin at once, and what waits for them only a while.
   #want(): number {
-    if (this.#endings.underWay >= ENDING_MAX + this.#concurrency) return 0;
     const room = this.#concurrency * this.#batch;
+    const most = room + this.#prefetch(room);
+    // What travels, and as much that gathers behind it. If more waits, its end cannot be delivered, and the
+    // leases of whatever is leased now would end as well.
+    const endingMax = Math.min(2 * most, ENDING_MAX + this.#concurrency);
+    if (this.#endings.underWay >= endingMax) return 0;
     const ahead = this.#running + this.#buffer.length;
-    return Math.min(room + this.#prefetch(room) - ahead, BATCH_MAX);
+    return Math.min(most - ahead, BATCH_MAX);
   }
 
   // An item that is leased ahead should be begun within a quarter of its lease.

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { defineQueue, fixed } from "@querator/client";
 import { startTestServer, type TestServer } from "../../src/testing.ts";
-import { proxyOf } from "./proxy.ts";
+import { PASS, proxyOf } from "./proxy.ts";
 import { clientOf } from "./setup.ts";
 
 async function setup(t: TestContext): Promise<TestServer> {
@@ -61,6 +61,27 @@ test("a handler may be given more time than timers can be set to, and close may 
   go.resolve();
   await closed;
   assert.deepEqual([worker.counters.completed, worker.counters.failed], [1, 0]);
+});
+
+test("a worker leases nothing more while what it has done cannot be told to the server", async (t) => {
+  const server = await setup(t);
+  const { client: direct } = server;
+  const proxy = await proxyOf(t, server.url);
+  const go = Promise.withResolvers<void>();
+  proxy.treat = async ({ path }) => {
+    if (path === "queue.complete") await go.promise;
+    return PASS;
+  };
+  await direct.produce("jobs", Array(50).fill({}));
+  const client = clientOf(t, proxy.url);
+  const options = { concurrency: 2, prefetch: 0 };
+  await using worker = client.worker("jobs", () => undefined, options);
+  await server.waitFor(() => worker.counters.leased >= 4);
+  // Time enough to lease all of them.
+  for (let i = 0; i < 50; i++) await client.stats("jobs");
+  assert.ok(worker.counters.leased <= 6, `${worker.counters.leased} are leased`);
+  go.resolve();
+  await server.waitFor(() => worker.counters.completed === 50);
 });
 
 test("a worker works although its clock is hours ahead of the server's", async (t) => {
