@@ -17,7 +17,7 @@ export interface ClientOptions {
   readonly timeoutMargin?: Duration | undefined;
   /** How calls are repeated: 8 requests at most, waits of up to 100 ms that grow to 5 s, by default. */
   readonly retry?: Partial<RetryOptions> | undefined;
-  /** Items that may wait in this client to be sent; 100,000 by default. */
+  /** Items that may wait in this client to be produced; 100,000 by default. */
   readonly waitingItemsMax?: number | undefined;
   /** Their bytes; 64 MB by default. */
   readonly waitingBytesMax?: number | undefined;

@@ -53,7 +53,9 @@ export class QueratorClient {
   readonly now: () => number;
   readonly #connection: Connection;
   readonly #requestTimeout: Duration;
-  readonly #waiting: WaitingItems;
+  readonly #producing: WaitingItems;
+  // What is leased is bounded by those who leased it: its end is never refused, or it would be done twice.
+  readonly #ending = new WaitingItems(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
   readonly #gatherers: Gatherers;
   readonly #leases: Leases;
 
@@ -63,7 +65,7 @@ export class QueratorClient {
     this.#requestTimeout = requestTimeout;
     toMs(requestTimeout, "requestTimeout");
     checkHeaders({ ...headers, ...(key === undefined ? {} : { key }) });
-    this.#waiting = new WaitingItems(waitingItemsMax, waitingBytesMax);
+    this.#producing = new WaitingItems(waitingItemsMax, waitingBytesMax);
     this.#connection = new Connection({
       url: parseUrl(options.url),
       key,
@@ -74,7 +76,7 @@ export class QueratorClient {
     });
     const connection = this.#connection;
     this.now = options.now ?? (() => Date.now() + connection.aheadMs);
-    this.#gatherers = new Gatherers(connection, this.#waiting);
+    this.#gatherers = new Gatherers(connection);
     this.#leases = new Leases(connection, (queueName, items) => this.#retry(queueName, items));
     this.queues = new Queues(this.#connection);
     this.items = new StoredItems(this.#connection);
@@ -105,6 +107,7 @@ export class QueratorClient {
       head: `{"queue_name":${JSON.stringify(queueName)},"request_timeout":"${timeout}","items":[`,
       timeoutMs: toMs(requestTimeout, "requestTimeout"),
       isRepeatable: mayRepeat,
+      waiting: this.#producing,
     }));
     await gatherer.add(parts, signal);
   }
@@ -137,6 +140,7 @@ export class QueratorClient {
           head: `{"queue_name":${JSON.stringify(queueName)},"partition":${number},"request_timeout":"${timeout}","ids":[`,
           timeoutMs: toMs(requestTimeout, "requestTimeout"),
           isRepeatable: true,
+          waiting: this.#ending,
         })),
       encode: ({ id }) => JSON.stringify(id),
       signal,
@@ -258,7 +262,7 @@ export class QueratorClient {
   async #whenIdle(): Promise<void> {
     await this.#connection.whenIdle();
     await this.#leases.whenIdle();
-    await this.#waiting.whenEmpty();
+    await Promise.all([this.#producing.whenEmpty(), this.#ending.whenEmpty()]);
   }
 
   // Also for a client that is closing: what it has leased last goes back.
@@ -275,6 +279,7 @@ export class QueratorClient {
           head: `{"queue_name":${JSON.stringify(queueName)},"partition":${number},"items":[`,
           timeoutMs: TIMEOUT_MS,
           isRepeatable: true,
+          waiting: this.#ending,
         })),
       encode: encodeRetry,
       signal,

@@ -99,7 +99,7 @@ export class NetworkError extends QueratorError {}
 /** No answer within the request's time-out and its margin. */
 export class TimeoutError extends NetworkError {}
 
-/** More waits in this client to be sent than `waitingItemsMax` allows. */
+/** More waits in this client to be produced than `waitingItemsMax` allows. */
 export class TooMuchWaitingError extends QueratorError {}
 
 /** The client or worker has been closed. */

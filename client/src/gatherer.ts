@@ -23,7 +23,7 @@ export interface GathererOptions {
    * done.
    */
   readonly send: (items: string, signal: AbortSignal, wasRepeated: () => void) => Promise<unknown>;
-  /** What waits in the whole client. */
+  /** What waits in the whole client, of this kind and others that share its bounds. */
   readonly waiting: WaitingItems;
 }
 

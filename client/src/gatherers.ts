@@ -18,16 +18,16 @@ export interface GatheredCall {
   readonly head: string;
   readonly timeoutMs: number;
   readonly isRepeatable: boolean;
+  /** Where its items count while they wait. */
+  readonly waiting: WaitingItems;
 }
 
 export class Gatherers {
   readonly #connection: Connection;
-  readonly #waiting: WaitingItems;
   readonly #all = new Map<string, Gatherer>();
 
-  constructor(connection: Connection, waiting: WaitingItems) {
+  constructor(connection: Connection) {
     this.#connection = connection;
-    this.#waiting = waiting;
   }
 
   /** The gatherer of a key; `describe` tells what the calls of this key have in common. */
@@ -41,11 +41,11 @@ export class Gatherers {
     return gatherer;
   }
 
-  #make({ path, bytesMax, head, timeoutMs, isRepeatable }: GatheredCall): Gatherer {
+  #make({ path, bytesMax, head, timeoutMs, isRepeatable, waiting }: GatheredCall): Gatherer {
     return new Gatherer({
       itemsMax: BATCH_MAX,
       bytesMax,
-      waiting: this.#waiting,
+      waiting,
       send: async (items, signal, wasRepeated) => {
         const body = await this.#connection.call({
           path,

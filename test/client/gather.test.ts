@@ -209,6 +209,20 @@ test("too much that waits is refused with an error of its own, and counts again 
   await client.produce("jobs", [{}, {}, {}]);
 });
 
+test("what is leased can be ended however much waits to be produced", async (t) => {
+  const { client, direct, proxy } = await watched(t, { waitingItemsMax: 1 });
+  const items = await leased(direct, 4);
+  const { held, go } = holdFirst(proxy, "queue.produce");
+  const first = client.produce("jobs", {});
+  await held;
+  await Promise.all(items.slice(0, 2).map((item) => client.complete("jobs", item)));
+  await Promise.all(items.slice(2).map((item) => client.retry("jobs", item)));
+  assert.equal((await direct.stats("jobs")).totalLeased, 0);
+  await assert.rejects(client.produce("jobs", {}), TooMuchWaitingError);
+  go();
+  await first;
+});
+
 test("one call may be larger than what may wait, and is sent as a whole or not at all", async (t) => {
   const { client, direct, proxy } = await watched(t, { waitingItemsMax: 1_500 });
   const big = Array.from({ length: 2_500 }, () => ({}));
