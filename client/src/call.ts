@@ -3,7 +3,7 @@
 
 import type { Connection } from "./connection.ts";
 import { type Duration, toMs } from "./duration.ts";
-import { QueratorError } from "./errors.ts";
+import { invalidReply } from "./errors.ts";
 
 /** What every call takes. */
 export interface CallOptions {
@@ -25,7 +25,7 @@ export function parseReply<T extends object>(body: string): T {
     cause = error;
   }
   const text = `The server answered 200 with something that is not JSON: ${body.slice(0, 200)}`;
-  throw new QueratorError("invalid-reply", text, { status: 200, uncertain: true, cause });
+  throw invalidReply(text, cause);
 }
 
 /**
@@ -34,9 +34,21 @@ export function parseReply<T extends object>(body: string): T {
  */
 export function checkDone(body: string): void {
   if (body === '{"code":200}') return;
-  if (parseReply<{ readonly code?: unknown }>(body).code === 200) return;
-  const text = `The server answered 200 with something that is no confirmation: ${body.slice(0, 200)}`;
-  throw new QueratorError("invalid-reply", text, { status: 200, uncertain: true });
+  checkConfirmation(parseReply(body));
+}
+
+function checkConfirmation(reply: object): void {
+  if ((reply as { readonly code?: unknown }).code === 200) return;
+  throw strange("with something that is no confirmation", reply);
+}
+
+/** Throws a QueratorError unless a reply has what the server always sends, whatever else it leaves out. */
+export function checkForm(isFine: boolean, reply: object): void {
+  if (!isFine) throw strange("in a form that is not Querator's", reply);
+}
+
+function strange(how: string, reply: object): Error {
+  return invalidReply(`The server answered 200 ${how}: ${JSON.stringify(reply).slice(0, 200)}`);
 }
 
 /** Makes one call. One that changes something is repeated only if it was surely not done. */
@@ -51,6 +63,11 @@ export async function once<T extends object>(
   const body = JSON.stringify(request);
   const timeoutMs = toMs(timeout, "timeout");
   return parseReply<T>(await connection.call({ path, body, timeoutMs, isRepeatable, signal }));
+}
+
+/** Makes one call that the server only confirms. */
+export async function confirmed(...call: Parameters<typeof once>): Promise<void> {
+  checkConfirmation(await once(...call));
 }
 
 export interface Pages<Wire, T> {
@@ -83,7 +100,10 @@ export async function* pages<Wire, T>(
       options,
       true,
     );
-    const items = (reply.items ?? []).map(decode);
+    // An empty page is `{}`, as what is empty is left out.
+    const { items: wires = [] } = reply;
+    checkForm(Array.isArray(wires) && ("items" in reply || Object.keys(reply).length === 0), reply);
+    const items = wires.map(decode);
     for (const item of items) {
       if (!isFirst && keyOf(item) === pivot) continue;
       yield item;

@@ -3,7 +3,7 @@
 // keeps connections but no state of queues, and can be used by a whole program.
 
 import { utf8LengthMax } from "./bytes.ts";
-import { type CallOptions, once, parseReply, TIMEOUT_MS } from "./call.ts";
+import { type CallOptions, checkForm, confirmed, once, parseReply, TIMEOUT_MS } from "./call.ts";
 import type {
   ClearOptions,
   ClientOptions,
@@ -161,6 +161,7 @@ export class QueratorClient {
   async stats(queueName: string, options: CallOptions = {}): Promise<QueueStats> {
     const request = { queue_name: queueName };
     const reply = await once<WireStats>(this.#connection, "queue.stats", request, options, true);
+    checkForm(Array.isArray(reply.logicalQueues), reply);
     return decodeStats(queueName, reply);
   }
 
@@ -168,12 +169,12 @@ export class QueratorClient {
   async clear(queueName: string, options: ClearOptions): Promise<void> {
     const { queue = false, scheduled = false, destructive = false } = options;
     const request = { queue_name: queueName, queue, scheduled, destructive };
-    await once(this.#connection, "queue.clear", request, options);
+    await confirmed(this.#connection, "queue.clear", request, options);
   }
 
   /** Lets the server read the state of a queue anew from its storage. */
   async reload(queueName: string, options: CallOptions = {}): Promise<void> {
-    await once(this.#connection, "queue.reload", { queue_name: queueName }, options, true);
+    await confirmed(this.#connection, "queue.reload", { queue_name: queueName }, options, true);
   }
 
   /**
@@ -236,7 +237,10 @@ export class QueratorClient {
 
   /** How the server is; also `fail` is an answer. */
   async health({ signal, timeout = TIMEOUT_MS }: CallOptions = {}): Promise<Health> {
-    return parseReply(await this.#connection.health(toMs(timeout, "timeout"), signal));
+    const body = await this.#connection.health(toMs(timeout, "timeout"), signal);
+    const health = parseReply<Health>(body);
+    checkForm(["pass", "warn", "fail"].includes(health.status), health);
+    return health;
   }
 
   /**

@@ -207,6 +207,11 @@ function build(status: number, code: ErrorCode, message: string): QueratorError 
   return new InvalidRequestError(code, message, { status });
 }
 
+/** The error for a reply of status 200 that is not Querator's: what was asked may be done. */
+export function invalidReply(text: string, cause?: unknown): ServerError {
+  return new ServerError("invalid-reply", text, { status: 200, uncertain: true, cause });
+}
+
 // Something between us and the server has answered, or it is no such server.
 function strangeReply(status: number, body: string): QueratorError {
   const start = body.slice(0, 200);

@@ -6,7 +6,7 @@ import { parseReply } from "./call.ts";
 import type { LeaseOptions } from "./client-options.ts";
 import type { Connection } from "./connection.ts";
 import { toText } from "./duration.ts";
-import { InvalidRequestError, QueratorError } from "./errors.ts";
+import { InvalidRequestError, invalidReply, QueratorError } from "./errors.ts";
 import { forgetIdle } from "./gatherers.ts";
 import { LeasedItem, type WireLeasedItem } from "./items.ts";
 import { SharedLeases } from "./shared-leases.ts";
@@ -135,5 +135,5 @@ export class Leases {
 // Whoever asks again and again must not do so at once: the server waits until there is something.
 function emptyLease(body: string): QueratorError {
   const text = `The server answered a lease with no items before its time: ${body.slice(0, 200)}`;
-  return new QueratorError("invalid-reply", text, { status: 200, uncertain: true });
+  return invalidReply(text);
 }

@@ -1,6 +1,6 @@
 // The calls that make, change, list and describe queues, and their records.
 
-import { type CallOptions, once, pages } from "./call.ts";
+import { type CallOptions, checkForm, confirmed, once, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, fromText, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
@@ -74,7 +74,7 @@ export class Queues {
   async create(settings: QueueSettings, options: CallOptions = {}): Promise<void> {
     const { queueName, namespace, ...changes } = settings;
     const request = { requested_partitions: 1, ...encode(queueName, changes), namespace };
-    await once(this.#connection, "queues.create", request, options);
+    await confirmed(this.#connection, "queues.create", request, options);
   }
 
   /** Makes a queue unless there is one of that name, which stays as it is. Answers whether it made one. */
@@ -96,13 +96,15 @@ export class Queues {
   async update(name: string, changes: QueueChanges, options: CallOptions = {}): Promise<void> {
     const { maxAttempts, deadQueue, reference } = await this.info(name, options);
     const request = encode(name, { maxAttempts, deadQueue, reference, ...definedOf(changes) });
-    await once(this.#connection, "queues.update", request, options);
+    await confirmed(this.#connection, "queues.update", request, options);
   }
 
   /** The record of a queue; throws a QueueNotFoundError if there is none. */
   async info(name: string, options: CallOptions = {}): Promise<QueueInfo> {
     const request = { queue_name: name };
-    return decode(await once(this.#connection, "queues.info", request, options, true));
+    const wire = await once<WireQueueInfo>(this.#connection, "queues.info", request, options, true);
+    checkForm(typeof wire.queue_name === "string", wire);
+    return decode(wire);
   }
 
   /** Deletes a queue with its items; one that is the dead queue of another only with `force`. */
@@ -110,7 +112,7 @@ export class Queues {
     name: string,
     { force = false, ...options }: CallOptions & { readonly force?: boolean } = {},
   ): Promise<void> {
-    await once(this.#connection, "queues.delete", { queue_name: name, force }, options);
+    await confirmed(this.#connection, "queues.delete", { queue_name: name, force }, options);
   }
 
   /** All queues of a namespace by name, fetched page by page. */

@@ -1,6 +1,6 @@
 // The calls that look into storage, and change what lies there: lists, import and deletion of items.
 
-import { type CallOptions, once, pages } from "./call.ts";
+import { type CallOptions, checkForm, confirmed, once, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { QueratorError } from "./errors.ts";
 import {
@@ -104,7 +104,10 @@ export class StoredItems {
       options,
       isRepeatable,
     );
-    return (reply.items ?? []).map(decodeStorageItem);
+    // Also those that were passed over come back.
+    const { items: imported } = reply;
+    checkForm(Array.isArray(imported) && imported.length === items.length, reply);
+    return imported!.map(decodeStorageItem);
   }
 
   /** Removes items whatever their state, scheduled ones too; ids that are unknown are passed over. */
@@ -114,6 +117,6 @@ export class StoredItems {
     { partition = 0, ...options }: PartitionOptions = {},
   ): Promise<void> {
     const request = { queue_name: queueName, partition, ids };
-    await once(this.#connection, "storage/items.delete", request, options, true);
+    await confirmed(this.#connection, "storage/items.delete", request, options, true);
   }
 }

@@ -3,7 +3,7 @@
 // if it is asked for, over fetch. Aborting a request closes its connection, so that the server forgets
 // it. A failure says whether the request may have reached the server. What a reply may hold is bounded.
 
-import { NetworkError, QueratorError, TimeoutError } from "./errors.ts";
+import { NetworkError, QueratorError, ServerError, TimeoutError } from "./errors.ts";
 import { nodeTransport } from "./node-transport.ts";
 import { startTimer } from "./timer.ts";
 
@@ -113,7 +113,7 @@ export function timeoutError(url: URL, timeoutMs: number): TimeoutError {
 
 export function replyTooLarge(url: URL, bytesMax: number): QueratorError {
   const text = `The answer from ${url.origin} is larger than ${bytesMax} bytes`;
-  return new QueratorError("invalid-reply", text, { uncertain: true });
+  return new ServerError("invalid-reply", text, { uncertain: true });
 }
 
 function fetchTransport(options: TransportOptions): Transport {

@@ -6,7 +6,7 @@ import { type TestContext, test } from "node:test";
 import {
   LeaseLostError,
   NetworkError,
-  QueratorError,
+  ServerError,
   TimeoutError,
   TryAgainError,
 } from "@querator/client";
@@ -164,7 +164,7 @@ for (const body of ["<html>please log in</html>", "null", '{"code":201}', "{}"])
     await direct.produce("jobs", {});
     const [item] = await direct.lease("jobs");
     const isStrange = (error: unknown): boolean =>
-      error instanceof QueratorError && error.code === "invalid-reply" && error.uncertain;
+      error instanceof ServerError && error.code === "invalid-reply" && error.uncertain;
     await assert.rejects(client.produce("jobs", {}), isStrange);
     await assert.rejects(client.complete("jobs", item!), isStrange);
     await assert.rejects(client.retry("jobs", item!), isStrange);
@@ -172,6 +172,41 @@ for (const body of ["<html>please log in</html>", "null", '{"code":201}', "{}"])
     await assert.rejects(client.lease("jobs", { isShared: false }), isStrange);
   });
 }
+
+test("JSON of status 200 that is not Querator's is no answer to any call", async (t) => {
+  const { server } = await setup(t);
+  const proxy = await proxyOf(t, server.server.address);
+  proxy.treat = () => ({ kind: "answer", status: 200, body: '{"login":"required"}' });
+  const client = clientOf(t, proxy.url);
+  const settings = { queueName: "more", leaseTimeout: "1m", expireTimeout: "24h" };
+  for (const call of [
+    () => client.queues.create(settings),
+    () => client.queues.createIfMissing(settings),
+    () => client.queues.update("jobs", {}),
+    () => client.queues.delete("jobs"),
+    () => client.queues.info("jobs"),
+    () => client.queues.list().next(),
+    () => client.clear("jobs", { queue: true }),
+    () => client.reload("jobs"),
+    () => client.stats("jobs"),
+    () => client.items.list("jobs").next(),
+    () => client.items.import("jobs", [{}]),
+    () => client.items.delete("jobs", ["id"]),
+    () => client.scheduled.list("jobs").next(),
+    () => client.health(),
+  ]) {
+    await assert.rejects(call, (error) => {
+      assert.ok(error instanceof ServerError && error.code === "invalid-reply", String(call));
+      return true;
+    });
+  }
+});
+
+test("an update is not done if only the record that it reads first is Querator's", async (t) => {
+  const strange = { kind: "answer", status: 200, body: '{"login":"required"}' } as const;
+  const { client } = await treated(t, PASS, strange);
+  await assert.rejects(client.queues.update("jobs", {}), { code: "invalid-reply" });
+});
 
 test("a lease is repeated under another name: the server may hold the first request still", async (t) => {
   const { client, direct } = await treated(t, CUT_CLIENT);
