@@ -6,7 +6,7 @@ import type { HotOptions } from "./client-options.ts";
 import { LeaseLostError, ValidationError } from "./errors.ts";
 import { LeasedItem, type RetryItem } from "./items.ts";
 import type { QueueDefinition } from "./queue-definition.ts";
-import { type RetryWhen, retryAt } from "./work-item.ts";
+import { checkWhen, type RetryWhen, retryAt } from "./work-item.ts";
 
 export interface ConsumeOptions extends HotOptions {
   /** Items leased at a time, 1 to 1000; 1 by default. All must be done before their lease ends. */
@@ -38,6 +38,7 @@ export class ConsumedItem<T = undefined> extends LeasedItem {
 
   /** Gives it back to the queue. */
   async retry(when: RetryWhen = {}): Promise<void> {
+    checkWhen(when);
     await this.#back({ retryAt: retryAt(when, this.#client.now()) });
   }
 

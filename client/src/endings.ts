@@ -3,11 +3,11 @@
 
 import type { QueratorClient } from "./client.ts";
 import { toMs } from "./duration.ts";
-import { LeaseLostError } from "./errors.ts";
+import { LeaseLostError, textOf } from "./errors.ts";
 import type { Events } from "./events.ts";
 import type { LeasedItem } from "./items.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
-import { type Outcome, retryAt } from "./work-item.ts";
+import { checkWhen, type Outcome, retryAt } from "./work-item.ts";
 import type { WorkerEvents } from "./worker-options.ts";
 
 // If the policy itself fails.
@@ -83,7 +83,9 @@ export class Endings {
     try {
       const decision = this.#options.retry({ attempts: item.attempts, error, item });
       if (decision === "dead") return deadOf(error);
-      return { kind: "retry", when: { after: toMs(decision, "the wait of the retry policy") } };
+      const when = { after: toMs(decision, "the wait of the retry policy") };
+      checkWhen(when);
+      return { kind: "retry", when };
     } catch (policyError) {
       this.report(policyError);
       return { kind: "retry", when: { after: RETRY_AFTER_MS } };
@@ -106,8 +108,4 @@ export class Endings {
 /** To the dead queue, for an error. */
 export function deadOf(error: unknown): Outcome {
   return { kind: "dead", reason: textOf(error) };
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

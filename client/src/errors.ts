@@ -221,3 +221,12 @@ function strangeReply(status: number, body: string): QueratorError {
   const uncertain = status !== 429 && status !== 413;
   return new ServerError("invalid-reply", text, { status, retryable, uncertain });
 }
+
+/** What was thrown, as text; anything can be. */
+export function textOf(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    return "something was thrown that has no text";
+  }
+}

@@ -2,7 +2,7 @@
 // follows the Standard Schema works, for its interface is all that is asked for.
 
 import { utf8 } from "./bytes.ts";
-import { type Issue, ValidationError } from "./errors.ts";
+import { type Issue, textOf, ValidationError } from "./errors.ts";
 import type { LeasedItem, ProduceItem } from "./items.ts";
 
 /** What validators have in common (https://standardschema.dev), as far as it is used here. */
@@ -115,7 +115,7 @@ function invalid(name: string, issues: readonly Issue[]): ValidationError {
 }
 
 function uncoded(name: string, what: string, cause: unknown): ValidationError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const reason = textOf(cause);
   const text = `An item of queue '${name}' ${what}; ${reason}`;
   return new ValidationError("codec", text, [{ message: reason }], cause);
 }

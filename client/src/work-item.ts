@@ -4,6 +4,7 @@
 import { type Duration, toMs } from "./duration.ts";
 import { InvalidRequestError } from "./errors.ts";
 import { LeasedItem } from "./items.ts";
+import { startTimer, type Timer } from "./timer.ts";
 
 /** When an item is leased again: at once if nothing is said. */
 export type RetryWhen =
@@ -48,10 +49,20 @@ export class WorkItem<T = undefined> extends LeasedItem {
   }
 }
 
-function checkWhen({ at, after }: RetryWhen): void {
-  if (after !== undefined) toMs(after, "after");
-  if (at !== undefined && !(at instanceof Date && !Number.isNaN(at.getTime()))) {
-    throw new InvalidRequestError("invalid", "at is invalid; it must be a valid Date");
+// Later the server cannot be told: a year has four digits.
+const LATEST_MS = Date.UTC(9999, 11, 31);
+
+/** Throws an InvalidRequestError if nothing can be leased again then. */
+export function checkWhen({ at, after }: RetryWhen): void {
+  if (after !== undefined && Date.now() + toMs(after, "after") > LATEST_MS) {
+    const text = `after is invalid; got '${after}', which ends after the year 9999`;
+    throw new InvalidRequestError("invalid", text);
+  }
+  if (at !== undefined && !(at instanceof Date && at.getTime() <= LATEST_MS)) {
+    throw new InvalidRequestError(
+      "invalid",
+      "at is invalid; it must be a Date before the year 10000",
+    );
   }
 }
 
@@ -86,7 +97,8 @@ export class HandlerContext {
   readonly #now: () => number;
   // Made when the handler first asks for it: most never do.
   #controller: AbortController | undefined;
-  #leaseTimer: ReturnType<typeof setTimeout> | undefined;
+  #leaseTimer: Timer | undefined;
+  #lateTimer: Timer | undefined;
   #reason: HandlerAborted | undefined;
   #isOver = false;
 
@@ -119,10 +131,18 @@ export class HandlerContext {
     return this.#reason;
   }
 
-  /** For the worker: the handler has ended. */
+  /** For the worker: aborts the signal after a time, unless it ends before, and rejects with the reason. */
+  whenLate(ms: number): Promise<never> {
+    return new Promise((_, reject) => {
+      this.#lateTimer = startTimer(() => reject(this.abort("handler-timeout")), ms);
+    });
+  }
+
+  /** For the worker: the handler has ended, or is waited for no more. */
   end(): void {
     this.#isOver = true;
     clearTimeout(this.#leaseTimer);
+    clearTimeout(this.#lateTimer);
   }
 
   #watchLease(): void {

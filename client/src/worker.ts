@@ -5,7 +5,7 @@
 
 import { fullJitter, sleep } from "./backoff.ts";
 import type { QueratorClient } from "./client.ts";
-import { toMs } from "./duration.ts";
+import { type Duration, toMs } from "./duration.ts";
 import { deadOf, Endings } from "./endings.ts";
 import { ClosedError, InvalidRequestError, ValidationError } from "./errors.ts";
 import { Events } from "./events.ts";
@@ -41,7 +41,9 @@ export class Worker<T = undefined> {
   readonly #client: QueratorClient;
   readonly #definition: QueueDefinition<never, T>;
   readonly #handler: BatchHandler<T>;
-  readonly #options: WorkerOptions;
+  readonly #requestTimeout: Duration | undefined;
+  readonly #handlerTimeoutMs: number | undefined;
+  readonly #closeTimeoutMs: number;
   readonly #batch: number;
   readonly #concurrency: number;
   readonly #prefetchMax: number;
@@ -68,7 +70,8 @@ export class Worker<T = undefined> {
     handler: BatchHandler<T>,
     options: WorkerOptions & { readonly batch?: number | undefined } = {},
   ) {
-    const { concurrency = 10, batch = 1, handleSignals = false } = options;
+    const { concurrency = 10, batch = 1, handleSignals = false, closeTimeout = "30s" } = options;
+    const { requestTimeout, handlerTimeout } = options;
     this.#concurrency = whole(concurrency, "concurrency", 1, 100_000);
     this.#batch = whole(batch, "batch", 1, BATCH_MAX);
     this.#prefetchMax = whole(options.prefetch ?? concurrency * batch, "prefetch", 0, 1e8);
@@ -77,7 +80,11 @@ export class Worker<T = undefined> {
       typeof queue === "string" ? (untyped(queue) as QueueDefinition<never, T>) : queue;
     this.queueName = this.#definition.name;
     this.#handler = handler;
-    this.#options = options;
+    if (requestTimeout !== undefined) toMs(requestTimeout, "requestTimeout");
+    this.#requestTimeout = requestTimeout;
+    this.#handlerTimeoutMs =
+      handlerTimeout === undefined ? undefined : toMs(handlerTimeout, "handlerTimeout");
+    this.#closeTimeoutMs = toMs(closeTimeout, "closeTimeout");
     this.#endings = new Endings({
       client,
       queueName: this.queueName,
@@ -85,7 +92,6 @@ export class Worker<T = undefined> {
       retry: options.retry ?? exponential(),
       onEnd: () => this.#wake(),
     });
-    if (options.handlerTimeout !== undefined) toMs(options.handlerTimeout, "handlerTimeout");
     if (handleSignals) this.#handleSignals();
     queueMicrotask(async () => {
       await this.#lease();
@@ -113,8 +119,7 @@ export class Worker<T = undefined> {
    * passed, their signals are aborted and their items given back. Always resolves, within 5 seconds more.
    */
   close({ timeoutMs }: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
-    const ms = timeoutMs ?? toMs(this.#options.closeTimeout ?? "30s", "closeTimeout");
-    this.#closed ??= this.#close(ms);
+    this.#closed ??= this.#close(timeoutMs ?? this.#closeTimeoutMs);
     return this.#closed;
   }
 
@@ -133,11 +138,10 @@ export class Worker<T = undefined> {
         continue;
       }
       try {
-        const { requestTimeout } = this.#options;
         const items = await this.#client.lease(this.queueName, {
           batchSize: want,
           isShared: false,
-          requestTimeout,
+          requestTimeout: this.#requestTimeout,
           signal,
         });
         failures = 0;
@@ -230,22 +234,10 @@ export class Worker<T = undefined> {
   }
 
   async #handle({ items, context }: Run<T>): Promise<void> {
-    const { handlerTimeout } = this.#options;
+    const ms = this.#handlerTimeoutMs;
     const handling = this.#handler(items, context);
-    if (handlerTimeout === undefined) {
-      await handling;
-      return;
-    }
-    const late = Promise.withResolvers<never>();
-    const timer = startTimer(
-      () => late.reject(context.abort("handler-timeout")),
-      toMs(handlerTimeout, "handlerTimeout"),
-    );
-    try {
-      await Promise.race([handling, late.promise]);
-    } finally {
-      clearTimeout(timer);
-    }
+    if (ms === undefined) await handling;
+    else await Promise.race([handling, context.whenLate(ms)]);
   }
 
   // What a handler has decided about an item counts also if it failed afterwards.
@@ -301,7 +293,10 @@ export class Worker<T = undefined> {
   #handleSignals(): void {
     const { process } = globalThis as { process?: NodeJS.Process };
     if (process === undefined) return;
-    const close = (): void => void this.close();
+    const close = (): void => {
+      this.#stopSignals?.();
+      void this.close();
+    };
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, close);
     this.#stopSignals = () => {
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, close);

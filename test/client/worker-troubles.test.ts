@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { defineQueue, fixed } from "@querator/client";
+import { defineQueue, fixed, type RetryPolicy } from "@querator/client";
 import { startTestServer, type TestServer } from "../../src/testing.ts";
 import { PASS, proxyOf } from "./proxy.ts";
 import { clientOf } from "./setup.ts";
@@ -43,6 +43,62 @@ for (const kind of ["at once", "later"] as const) {
     assert.deepEqual(seen.sort(), ["a", "b", "trap"]);
   });
 }
+
+const NO_TEXT: readonly unknown[] = [
+  Object.create(null),
+  {
+    toString() {
+      throw new Error("no text");
+    },
+  },
+];
+
+test("whatever a handler throws, its item is dead after as many attempts as were allowed", async (t) => {
+  const { client } = await setup(t);
+  for (const thrown of NO_TEXT) {
+    await client.produce("jobs", {});
+    const fail = (): never => {
+      throw thrown;
+    };
+    await using worker = client.worker("jobs", fail, { retry: fixed(0, { max: 1 }) });
+    const { reason } = await worker.events.once("dead");
+    assert.equal(reason, "something was thrown that has no text");
+  }
+});
+
+test("a policy that throws, or answers what is no wait, lets its item wait 10 seconds", async (t) => {
+  const { client } = await setup(t);
+  const said = t.mock.method(console, "error", () => undefined).mock;
+  const policies: RetryPolicy[] = [
+    ...NO_TEXT.map((thrown) => () => {
+      throw thrown;
+    }),
+    () => 1e18,
+    () => "a while",
+  ];
+  for (const retry of policies) {
+    await client.produce("jobs", {});
+    const fail = (): never => {
+      throw new Error("no luck");
+    };
+    const from = client.now();
+    await using worker = client.worker("jobs", fail, { retry });
+    const { at } = await worker.events.once("retried");
+    const ms = at!.getTime() - from;
+    assert.ok(ms >= 10_000 && ms < 20_000, `${ms} ms`);
+  }
+  assert.equal(said.callCount(), policies.length);
+});
+
+test("a retry at a time that cannot be told fails where it is asked for", async (t) => {
+  const { client } = await setup(t);
+  await client.produce("jobs", {});
+  await using worker = client.worker("jobs", (item) => {
+    assert.throws(() => item.retry({ after: 1e18 }), /after is invalid; got '1000000000000000000'/);
+    assert.throws(() => item.retry({ at: new Date(8e15) }), /at is invalid/);
+  });
+  await worker.events.once("completed");
+});
 
 test("a handler may be given more time than timers can be set to, and close may wait without end", async (t) => {
   const { client } = await setup(t);

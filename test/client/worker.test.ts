@@ -163,16 +163,12 @@ test("a worker whose client was closed says so and ends", async (t) => {
   await worker.close();
 });
 
-test("a signal closes a worker, and the program ends by itself", async (t) => {
-  const server = await setup(t);
-  await server.client.produce("jobs", {});
+/** A program of its own with `client`; answers when it has written something. */
+async function programOf(t: TestContext, { url }: TestServer, text: string) {
   const program = `
     import { QueratorClient } from "@querator/client";
-    const client = new QueratorClient({ url: ${JSON.stringify(server.url)} });
-    const worker = client.worker("jobs", async () => {
-      console.log("begun");
-      await new Promise((resolve) => process.once("SIGTERM", resolve));
-    }, { handleSignals: true });
+    const client = new QueratorClient({ url: ${JSON.stringify(url)} });
+    ${text}
   `;
   const child = spawn(process.execPath, ["--input-type=module", "-e", program], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -180,10 +176,61 @@ test("a signal closes a worker, and the program ends by itself", async (t) => {
   });
   t.after(() => child.kill("SIGKILL"));
   await once(child.stdout, "data");
+  return child;
+}
+
+test("a signal closes a worker, and the program ends by itself", async (t) => {
+  const server = await setup(t);
+  await server.client.produce("jobs", {});
+  const child = await programOf(
+    t,
+    server,
+    `client.worker("jobs", async () => {
+      console.log("begun");
+      await new Promise((resolve) => process.once("SIGTERM", resolve));
+    }, { handleSignals: true });`,
+  );
   child.kill("SIGTERM");
   const [code, signal] = await once(child, "exit");
   assert.deepEqual([code, signal], [0, null]);
   assert.equal((await server.client.stats("jobs")).total, 0);
+});
+
+test("a second signal ends the program, also if it is another one", async (t) => {
+  const server = await setup(t);
+  await server.client.produce("jobs", {});
+  const child = await programOf(
+    t,
+    server,
+    `client.worker("jobs", async () => {
+      process.once("SIGINT", () => console.log("closing"));
+      console.log("begun");
+      await new Promise((resolve) => setTimeout(resolve, 1e9));
+    }, { handleSignals: true });`,
+  );
+  child.kill("SIGINT");
+  await once(child.stdout, "data");
+  child.kill("SIGTERM");
+  const [code, signal] = await once(child, "exit");
+  assert.deepEqual([code, signal], [null, "SIGTERM"]);
+});
+
+test("nothing of a handler that close gave up keeps the program alive", async (t) => {
+  const server = await setup(t);
+  await server.client.produce("jobs", {});
+  const child = await programOf(
+    t,
+    server,
+    `const worker = client.worker("jobs", () => {
+      console.log("begun");
+      return new Promise(() => undefined);
+    }, { handlerTimeout: "1000h" });
+    await worker.events.once("leased");
+    await worker.close({ timeoutMs: 1 });
+    await client.close();`,
+  );
+  const [code] = await once(child, "exit");
+  assert.equal(code, 0);
 });
 
 test("a batch handler gets several items, each with an outcome of its own", async (t) => {
@@ -345,6 +392,8 @@ test("options that make no sense are refused at once", () => {
   refuse({ batch: 1_001 }, /batch is invalid/);
   refuse({ prefetch: -1 }, /prefetch is invalid/);
   refuse({ handlerTimeout: "a while" }, /handlerTimeout is invalid/);
+  refuse({ requestTimeout: "a while" }, /requestTimeout is invalid/);
+  refuse({ closeTimeout: "a while" }, /closeTimeout is invalid/);
 });
 
 // --- consume ---
