@@ -37,7 +37,8 @@ export function checkDone(body: string): void {
   checkConfirmation(parseReply(body));
 }
 
-function checkConfirmation(reply: object): void {
+/** The same for a reply that is parsed. */
+export function checkConfirmation(reply: object): void {
   if ((reply as { readonly code?: unknown }).code === 200) return;
   throw strange("with something that is no confirmation", reply);
 }
@@ -56,10 +57,21 @@ export async function once<T extends object>(
   connection: Connection,
   path: string,
   request: object,
-  { signal, timeout = TIMEOUT_MS }: CallOptions,
+  options: CallOptions,
   isRepeatable = false,
 ): Promise<T> {
   connection.checkOpen();
+  return begun(connection, path, request, options, isRepeatable);
+}
+
+/** The same as a step of what was begun before: see `begin` of Connection. */
+export async function begun<T extends object>(
+  connection: Connection,
+  path: string,
+  request: object,
+  { signal, timeout = TIMEOUT_MS }: CallOptions,
+  isRepeatable = false,
+): Promise<T> {
   const body = JSON.stringify(request);
   const timeoutMs = toMs(timeout, "timeout");
   return parseReply<T>(await connection.call({ path, body, timeoutMs, isRepeatable, signal }));

@@ -95,21 +95,10 @@ export class QueratorClient {
   async produce(
     queueName: string,
     items: ProduceItem | readonly ProduceItem[],
-    { signal, requestTimeout = this.#requestTimeout, mayRepeat = false }: ProduceOptions = {},
+    options: ProduceOptions = {},
   ): Promise<void> {
-    const parts = listOf(items).map((item) => partOf(encodeItem(item)));
-    if (parts.length === 0) return;
-    const timeout = toText(requestTimeout, "requestTimeout");
     this.#connection.checkOpen();
-    const gatherer = this.#gatherers.of(`produce ${mayRepeat} ${timeout} ${queueName}`, () => ({
-      path: "queue.produce",
-      bytesMax: PRODUCE_BYTES_MAX,
-      head: `{"queue_name":${JSON.stringify(queueName)},"request_timeout":"${timeout}","items":[`,
-      timeoutMs: toMs(requestTimeout, "requestTimeout"),
-      isRepeatable: mayRepeat,
-      waiting: this.#producing,
-    }));
-    await gatherer.add(parts, signal);
+    await this.#produce(queueName, items, options);
   }
 
   /**
@@ -218,7 +207,9 @@ export class QueratorClient {
 
   /** A queue whose items have types. */
   queue<In, Out>(definition: QueueDefinition<In, Out>): TypedQueue<In, Out> {
-    return new TypedQueue(this, definition);
+    return new TypedQueue(this, definition, (encoding, options) =>
+      this.#connection.begin(async () => this.#produce(definition.name, await encoding(), options)),
+    );
   }
 
   /**
@@ -267,6 +258,26 @@ export class QueratorClient {
     await this.#connection.whenIdle();
     await this.#leases.whenIdle();
     await Promise.all([this.#producing.whenEmpty(), this.#ending.whenEmpty()]);
+  }
+
+  // Also for a client that is closing, if it was begun before.
+  #produce(
+    queueName: string,
+    items: ProduceItem | readonly ProduceItem[],
+    { signal, requestTimeout = this.#requestTimeout, mayRepeat = false }: ProduceOptions,
+  ): Promise<void> {
+    const parts = listOf(items).map((item) => partOf(encodeItem(item)));
+    if (parts.length === 0) return Promise.resolve();
+    const timeout = toText(requestTimeout, "requestTimeout");
+    const gatherer = this.#gatherers.of(`produce ${mayRepeat} ${timeout} ${queueName}`, () => ({
+      path: "queue.produce",
+      bytesMax: PRODUCE_BYTES_MAX,
+      head: `{"queue_name":${JSON.stringify(queueName)},"request_timeout":"${timeout}","items":[`,
+      timeoutMs: toMs(requestTimeout, "requestTimeout"),
+      isRepeatable: mayRepeat,
+      waiting: this.#producing,
+    }));
+    return gatherer.add(parts, signal);
   }
 
   // Also for a client that is closing: what it has leased last goes back.

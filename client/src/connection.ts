@@ -91,8 +91,25 @@ export class Connection {
   }
 
   /** Makes a call; answers the body of the reply as text. */
-  async call(call: Call): Promise<string> {
-    const { signal, isWait = false } = call;
+  call(call: Call): Promise<string> {
+    const { signal, isWait } = call;
+    return this.#during((open) => this.#attempt(call, open), signal, isWait);
+  }
+
+  /**
+   * Does what takes several steps, for a caller who has begun before the connection is closed: the whole
+   * is waited for, and none of its calls is refused before what is under way is cut.
+   */
+  async begin<T>(work: () => Promise<T>): Promise<T> {
+    this.checkOpen();
+    return this.#during(work);
+  }
+
+  async #during<T>(
+    work: (open: OpenCall) => Promise<T>,
+    signal?: AbortSignal,
+    isWait = false,
+  ): Promise<T> {
     signal?.throwIfAborted();
     if (this.#isCut) throw closedError();
     const controller = new AbortController();
@@ -101,7 +118,7 @@ export class Connection {
     const open = { isWait, controller, mayBeDone: false };
     this.#open.add(open);
     try {
-      return await this.#attempt(call, open);
+      return await work(open);
     } finally {
       signal?.removeEventListener("abort", abort);
       this.#open.delete(open);
@@ -161,14 +178,16 @@ export class Connection {
 
   /** What GET /health answers, whatever its status. */
   async health(timeoutMs: number, signal: AbortSignal | undefined): Promise<string> {
-    const { body } = await this.#transport.send({
-      method: "GET",
-      path: `${this.#prefix}/health`,
-      body: "",
-      timeoutMs,
-      signal,
-    });
-    return body;
+    this.checkOpen();
+    const send = ({ controller }: OpenCall) =>
+      this.#transport.send({
+        method: "GET",
+        path: `${this.#prefix}/health`,
+        body: "",
+        timeoutMs,
+        signal: controller.signal,
+      });
+    return (await this.#during(send, signal)).body;
   }
 
   /** From now on `checkOpen` throws, and calls that wait for something are ended. */

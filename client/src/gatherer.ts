@@ -283,9 +283,12 @@ async function allOf(pieces: readonly Promise<void>[]): Promise<void> {
 function partlyDone(error: unknown, done: number, all: number): unknown {
   if (!(error instanceof QueratorError)) return error;
   const { code, status, retryable } = error;
+  const itemId = error instanceof LeaseLostError ? error.itemId : undefined;
+  const ErrorClass = error.constructor as typeof QueratorError;
   const text = `Of ${all} requests of this call ${done} were done, another failed: ${error.message}`;
-  return new QueratorError(code, text, {
+  return new ErrorClass(code, text, {
     ...(status === undefined ? {} : { status }),
+    ...(itemId === undefined ? {} : { itemId }),
     retryable,
     uncertain: true,
     cause: error,

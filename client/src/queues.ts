@@ -1,6 +1,6 @@
 // The calls that make, change, list and describe queues, and their records.
 
-import { type CallOptions, checkForm, confirmed, once, pages } from "./call.ts";
+import { begun, type CallOptions, checkConfirmation, checkForm, confirmed, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, fromText, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
@@ -94,17 +94,17 @@ export class Queues {
    * same time the later one wins.
    */
   async update(name: string, changes: QueueChanges, options: CallOptions = {}): Promise<void> {
-    const { maxAttempts, deadQueue, reference } = await this.info(name, options);
-    const request = encode(name, { maxAttempts, deadQueue, reference, ...definedOf(changes) });
-    await confirmed(this.#connection, "queues.update", request, options);
+    await this.#connection.begin(async () => {
+      const { maxAttempts, deadQueue, reference } = await this.#info(name, options);
+      const request = encode(name, { maxAttempts, deadQueue, reference, ...definedOf(changes) });
+      checkConfirmation(await begun(this.#connection, "queues.update", request, options));
+    });
   }
 
   /** The record of a queue; throws a QueueNotFoundError if there is none. */
   async info(name: string, options: CallOptions = {}): Promise<QueueInfo> {
-    const request = { queue_name: name };
-    const wire = await once<WireQueueInfo>(this.#connection, "queues.info", request, options, true);
-    checkForm(typeof wire.queue_name === "string", wire);
-    return decode(wire);
+    this.#connection.checkOpen();
+    return this.#info(name, options);
   }
 
   /** Deletes a queue with its items; one that is the dead queue of another only with `force`. */
@@ -124,6 +124,19 @@ export class Queues {
       decode,
       keyOf: (info) => info.queueName,
     });
+  }
+
+  async #info(name: string, options: CallOptions): Promise<QueueInfo> {
+    const request = { queue_name: name };
+    const wire = await begun<WireQueueInfo>(
+      this.#connection,
+      "queues.info",
+      request,
+      options,
+      true,
+    );
+    checkForm(typeof wire.queue_name === "string", wire);
+    return decode(wire);
   }
 }
 

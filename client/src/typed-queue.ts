@@ -11,20 +11,33 @@ import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worke
 /** Of an item beside its value. */
 export type ProduceDetails = Pick<ProduceItem, "kind" | "reference" | "enqueueAt">;
 
+/** Produces what is encoded only now. */
+export type ProduceEncoded = (
+  encoding: () => Promise<readonly ProduceItem[]>,
+  options: ProduceOptions,
+) => Promise<void>;
+
 export class TypedQueue<In, Out> {
   readonly definition: QueueDefinition<In, Out>;
   readonly #client: QueratorClient;
+  readonly #produce: ProduceEncoded;
 
-  constructor(client: QueratorClient, definition: QueueDefinition<In, Out>) {
+  constructor(
+    client: QueratorClient,
+    definition: QueueDefinition<In, Out>,
+    produce: ProduceEncoded,
+  ) {
     this.#client = client;
+    this.#produce = produce;
     this.definition = definition;
   }
 
   /** Adds a value; rejects with a ValidationError if it does not fit the schema. */
   async produce(value: In, options: ProduceDetails & ProduceOptions = {}): Promise<void> {
     const { kind, reference, enqueueAt, ...rest } = options;
-    const item = { ...(await this.definition.encode(value)), kind, reference, enqueueAt };
-    await this.#client.produce(this.definition.name, item, rest);
+    await this.#produce(async () => {
+      return [{ ...(await this.definition.encode(value)), kind, reference, enqueueAt }];
+    }, rest);
   }
 
   /** Adds values; none of them if one does not fit. */
@@ -33,9 +46,10 @@ export class TypedQueue<In, Out> {
     options: ProduceDetails & ProduceOptions = {},
   ): Promise<void> {
     const { kind, reference, enqueueAt, ...rest } = options;
-    const encoded = await Promise.all(values.map((value) => this.definition.encode(value)));
-    const items = encoded.map((item) => ({ ...item, kind, reference, enqueueAt }));
-    await this.#client.produce(this.definition.name, items, rest);
+    await this.#produce(async () => {
+      const encoded = await Promise.all(values.map((value) => this.definition.encode(value)));
+      return encoded.map((item) => ({ ...item, kind, reference, enqueueAt }));
+    }, rest);
   }
 
   /** As the client's worker. */

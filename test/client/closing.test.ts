@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { getEventListeners, once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
-import { ClosedError, QueratorClient } from "@querator/client";
+import { ClosedError, defineQueue, QueratorClient } from "@querator/client";
 import { PASS, proxyOf } from "./proxy.ts";
 import { clientOf, setup } from "./setup.ts";
 
@@ -27,6 +27,21 @@ test("close waits for calls of every kind, and cuts none of them off", async (t)
   await Promise.all([deleted, closed]);
 });
 
+test("close waits for calls of several steps that were begun before", async (t) => {
+  const { server, client: direct } = await setup(t);
+  for (const begin of [
+    (client: QueratorClient) => client.queue(defineQueue({ name: "jobs" })).produce("a"),
+    (client: QueratorClient) => client.queue(defineQueue({ name: "jobs" })).produceMany(["b"]),
+    (client: QueratorClient) => client.queues.update("jobs", { reference: "mine" }),
+    (client: QueratorClient) => client.health(),
+  ]) {
+    const client = new QueratorClient({ url: server.server.address });
+    await Promise.all([begin(client), client.close()]);
+  }
+  assert.equal((await direct.stats("jobs")).total, 2);
+  assert.equal((await direct.queues.info("jobs")).reference, "mine");
+});
+
 test("a client that is closed refuses every call", async (t) => {
   const { server } = await setup(t);
   const client = new QueratorClient({ url: server.server.address });
@@ -39,6 +54,9 @@ test("a client that is closed refuses every call", async (t) => {
     () => client.stats("jobs"),
     () => client.queues.info("jobs"),
     () => client.items.list("jobs").next(),
+    () => client.queue(defineQueue({ name: "jobs" })).produce(1),
+    () => client.queues.update("jobs", {}),
+    () => client.health(),
   ]) {
     await assert.rejects(call, ClosedError);
   }

@@ -7,9 +7,9 @@ import {
   InvalidRequestError,
   LeaseLostError,
   type QueratorClient,
-  QueratorError,
   QueueNotFoundError,
   TooMuchWaitingError,
+  TryAgainError,
 } from "@querator/client";
 import { itemsOf, PASS, type Passing, proxyOf, refuse, type TestProxy } from "./proxy.ts";
 import { clientOf, setup } from "./setup.ts";
@@ -243,7 +243,7 @@ test("a call of which only a part was done says that repeating it may do things 
     number === 2 ? refuse(454, "queue is overloaded; try again later") : PASS;
   const big = Array.from({ length: 2_500 }, () => ({}));
   await assert.rejects(client.produce("jobs", big), (error) => {
-    assert.ok(error instanceof QueratorError && error.uncertain && error.retryable);
+    assert.ok(error instanceof TryAgainError && error.uncertain && error.retryable);
     assert.match(
       error.message,
       /^Of 3 requests of this call 2 were done, another failed: queue is/,
