@@ -151,11 +151,21 @@ class RemoteClock implements TestClock {
   }
 
   async advance(duration: number | string): Promise<void> {
+    if (typeof duration === "number" && !Number.isFinite(duration)) {
+      throw new Error(`Cannot change the clock: advance is invalid; got '${duration}'`);
+    }
     const advance = typeof duration === "string" ? duration : formatDuration(duration * 1_000);
     this.#still = await this.#change({ advance });
   }
 
   async set(time: Date): Promise<void> {
+    const now = this.now();
+    if (time < now) {
+      const to = time.toISOString();
+      throw new Error(
+        `Cannot change the clock: it is ${now.toISOString()}, and cannot go back to ${to}`,
+      );
+    }
     this.#still = await this.#change({ now: time.toISOString() });
   }
 

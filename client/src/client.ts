@@ -348,6 +348,10 @@ function partOf(json: string, id?: string): Part {
 // Found out now, and not with every call.
 function checkHeaders(headers: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(headers)) {
+    if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name)) {
+      const text = `headers is invalid; '${name}' cannot be the name of a header`;
+      throw new InvalidRequestError("invalid", text);
+    }
     if (/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) continue;
     const what = name === "key" ? "key" : `headers['${name}']`;
     const text = `${what} is invalid; it holds characters that a header cannot carry`;

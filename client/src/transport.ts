@@ -80,12 +80,14 @@ const NO_TLS = /wrong version number/i;
 /** The error for a request that got no reply. */
 export function networkError(cause: unknown, url: URL): QueratorError {
   if (cause instanceof QueratorError) return cause;
-  const causes = [cause, (cause as { cause?: unknown }).cause];
+  const causes = [cause, (cause as { cause?: unknown } | undefined | null)?.cause];
   const code = causes.map(codeOf).find((each) => each !== undefined);
   const isUntrusted = code !== undefined && UNTRUSTED.test(code);
-  const isNoTls = causes.some((each) => NO_TLS.test((each as Error | undefined)?.message ?? ""));
+  const isNoTls = causes.some((each) =>
+    NO_TLS.test((each as Error | undefined | null)?.message ?? ""),
+  );
   const uncertain = code === undefined || !(isUntrusted || isNoTls || UNSENT.has(code));
-  let text = (cause as Error).message || code || "no reply";
+  let text = (cause as Error | undefined | null)?.message || code || "no reply";
   let hint = uncertain ? "" : "; is the server running, and is the url right?";
   if (isUntrusted) hint = "; docs/CLIENT.md tells how to trust an authority of your own";
   if (isNoTls) {
@@ -122,6 +124,10 @@ function fetchTransport(options: TransportOptions): Transport {
     async send({ method, path, body, timeoutMs, signal }) {
       signal?.throwIfAborted();
       const controller = new AbortController();
+      // For a fetch that does not look at its signal.
+      const aborted = Promise.withResolvers<never>();
+      aborted.promise.catch(() => undefined);
+      controller.signal.addEventListener("abort", () => aborted.reject(controller.signal.reason));
       const abort = (): void => controller.abort(signal?.reason);
       signal?.addEventListener("abort", abort, { once: true });
       let timedOut = false;
@@ -130,7 +136,7 @@ function fetchTransport(options: TransportOptions): Transport {
         controller.abort();
       }, timeoutMs);
       try {
-        const response = await fetch(url.origin + path, {
+        const fetched = fetch(url.origin + path, {
           method,
           headers,
           signal: controller.signal,
@@ -138,13 +144,18 @@ function fetchTransport(options: TransportOptions): Transport {
           redirect: "manual",
           ...(method === "POST" ? { body } : {}),
         });
+        const response = await Promise.race([fetched, aborted.promise]);
         const date = response.headers.get("date") ?? undefined;
         const length = Number(response.headers.get("content-length") ?? 0);
         if (length > replyBytesMax) {
           controller.abort();
           throw replyTooLarge(url, replyBytesMax);
         }
-        return { status: response.status, body: await response.text(), date };
+        return {
+          status: response.status,
+          body: await Promise.race([response.text(), aborted.promise]),
+          date,
+        };
       } catch (error) {
         signal?.throwIfAborted();
         throw timedOut ? timeoutError(url, timeoutMs) : networkError(error, url);

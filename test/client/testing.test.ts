@@ -19,6 +19,11 @@ test("time moves as it is told, for the server and for the client", async () => 
   const later = new Date(from + 7_200_000);
   await clock.set(later);
   assert.deepEqual(clock.now(), later);
+  await assert.rejects(clock.set(new Date(later.getTime() - 1)), /cannot go back to/);
+  assert.deepEqual(clock.now(), later);
+  for (const none of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    await assert.rejects(clock.advance(none), /Cannot change the clock: advance is invalid; got/);
+  }
   await assert.rejects(clock.advance("soon"), /Cannot change the clock: advance is invalid/);
   await clock.run();
   await server.waitFor(() => clock.now() > later);

@@ -5,7 +5,13 @@ import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { type TestContext, test } from "node:test";
-import { InvalidRequestError, QueratorClient, QueratorError } from "@querator/client";
+import {
+  InvalidRequestError,
+  NetworkError,
+  QueratorClient,
+  QueratorError,
+  TimeoutError,
+} from "@querator/client";
 import { makeTransport, type TransportOptions } from "../../client/src/transport.ts";
 
 async function serve(t: TestContext, listener: RequestListener) {
@@ -101,4 +107,30 @@ test("what a header cannot carry is refused when the client is made", () => {
   };
   refuse({ key: "key\n" }, /^key is invalid/);
   refuse({ headers: { "X-Team": "\u{1f600}" } }, /^headers\['X-Team'\] is invalid/);
+  refuse({ headers: { "X Team": "a" } }, /^headers is invalid; 'X Team' cannot be/);
+  refuse({ headers: { "": "a" } }, /^headers is invalid; '' cannot be/);
+});
+
+test("whatever a fetch of your own throws is a NetworkError", async () => {
+  const url = new URL("http://localhost:1");
+  for (const thrown of [undefined, null, "no luck", Object.create(null)]) {
+    const transport = makeTransport({ url, headers: {}, fetch: () => Promise.reject(thrown) });
+    await assert.rejects(transport.send(GET), (error) => {
+      return error instanceof NetworkError && error.uncertain && error.retryable;
+    });
+  }
+});
+
+test("a fetch that ignores its signal is left alone at the end of a call", async () => {
+  const url = new URL("http://localhost:1");
+  const never = () => new Promise<never>(() => undefined);
+  const stuck = { ok: true, status: 200, headers: new Headers(), text: never };
+  for (const fetch of [never, async () => stuck as unknown as Response]) {
+    const transport = makeTransport({ url, headers: {}, fetch });
+    await assert.rejects(transport.send({ ...GET, timeoutMs: 1 }), TimeoutError);
+    const controller = new AbortController();
+    const sent = transport.send({ ...GET, signal: controller.signal });
+    setImmediate(() => controller.abort(new Error("enough")));
+    await assert.rejects(sent, /^Error: enough$/);
+  }
 });
