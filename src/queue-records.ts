@@ -82,8 +82,13 @@ export class QueueRecords {
 
 /** The names of the storages in which queues have partitions, or have left some behind. */
 export async function storagesInUse(records: Storage): Promise<ReadonlySet<string>> {
+  return storagesOf((await new QueueRecords(records).list()).values());
+}
+
+/** The same of records that have been read. */
+export function storagesOf(records: Iterable<StoredQueue>): ReadonlySet<string> {
   const names = new Set<string>();
-  for (const { queue, leftovers = [] } of (await new QueueRecords(records).list()).values()) {
+  for (const { queue, leftovers = [] } of records) {
     for (const { storage } of [...(queue?.partitions ?? []), ...leftovers]) names.add(storage);
   }
   return names;

@@ -97,7 +97,10 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ],
   ["index.ts", ["server.ts", "config.ts", "config-section.ts", ...VALUES]],
   ["testing.ts", ["server.ts", ...VALUES]],
-  ["cli/", ["server.ts", "config", "storage/postgres", "storage/doctor.ts", ...VALUES]],
+  [
+    "cli/",
+    ["server.ts", "config", "queue-records.ts", "storage/postgres", "storage/doctor.ts", ...VALUES],
+  ],
   ["main.ts", ["cli/"]],
 ];
 

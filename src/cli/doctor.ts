@@ -1,11 +1,13 @@
 // `querator doctor`: looks at the storages of a server, which may be running, and says what is wrong
 // or will be, and what to do. Exit code 1 if there is anything.
 
+import { existsSync, readdirSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { MILLISECOND } from "../clock.ts";
-import { loadConfig, type StorageConfig } from "../config.ts";
+import { type Config, loadConfig, type StorageConfig, storageOfThread } from "../config.ts";
 import { DurationError, parseDuration } from "../duration.ts";
-import { examineSqlite, type Finding } from "../storage/doctor.ts";
+import { type StoredQueue, storagesOf } from "../queue-records.ts";
+import { examineSqlite, type Finding, sqliteRecords } from "../storage/doctor.ts";
 import { examinePostgres, OLD_MS } from "../storage/postgres-doctor.ts";
 import { targetOf } from "../storage/postgres-target.ts";
 
@@ -49,11 +51,11 @@ function readAge(text: string): number {
 
 // Answers whether all is well.
 async function runDoctor(options: Omit<DoctorOptions, "old">, oldMs: number): Promise<boolean> {
-  const { queueStorage, partitionStorage } = loadConfig(options, process.env);
-  const storages = new Map([queueStorage, ...partitionStorage].map((each) => [each.name, each]));
+  const config = loadConfig(options, process.env);
+  const inUse = storagesInUse(config.queueStorage);
   let isWell = true;
-  for (const storage of storages.values()) {
-    const findings = await examine(storage, oldMs);
+  for (const storage of allStorages(config, inUse)) {
+    const findings = await examine(storage, { mustExist: inUse.has(storage.name), oldMs });
     const place = storage.postgres?.location ?? storage.dir ?? "in memory";
     process.stdout.write(`${storage.name}: ${place}\n`);
     for (const { check, status, text } of findings) {
@@ -64,10 +66,38 @@ async function runDoctor(options: Omit<DoctorOptions, "old">, oldMs: number): Pr
   return isWell;
 }
 
-async function examine(storage: StorageConfig, oldMs: number): Promise<readonly Finding[]> {
+// The storages in which queues have partitions, as far as the file of their records tells it.
+function storagesInUse({ driver, dir, file }: StorageConfig): ReadonlySet<string> {
+  if (driver !== "sqlite") return new Set();
+  return storagesOf(sqliteRecords({ dir: dir!, file }) as StoredQueue[]);
+}
+
+// Those that are configured, and those of a data directory that was used with more threads: of each
+// there is a file, or partitions that should be in one.
+function allStorages(config: Config, inUse: ReadonlySet<string>): Iterable<StorageConfig> {
+  const { queueStorage, partitionStorage, isSpread } = config;
+  const storages = new Map([queueStorage, ...partitionStorage].map((each) => [each.name, each]));
+  const { dir } = queueStorage;
+  if (!isSpread || dir === undefined) return storages.values();
+  const files = existsSync(dir) ? readdirSync(dir) : [];
+  const numbers = [...files, ...inUse].flatMap((name) => {
+    const [, number] = /^(?:querator|sqlite)-(\d+)(?:\.db)?$/.exec(name) ?? [];
+    return number === undefined ? [] : [Number(number)];
+  });
+  for (const number of numbers.sort((a, b) => a - b)) {
+    const storage = storageOfThread(number, queueStorage);
+    storages.set(storage.name, storage);
+  }
+  return storages.values();
+}
+
+async function examine(
+  storage: StorageConfig,
+  { mustExist, oldMs }: { readonly mustExist: boolean; readonly oldMs: number },
+): Promise<readonly Finding[]> {
   const { driver, dir, file, postgres } = storage;
   if (driver === "memory") return [{ check: "memory", status: "ok", text: "nothing to look at" }];
-  if (driver === "sqlite") return examineSqlite({ dir: dir!, file });
+  if (driver === "sqlite") return examineSqlite({ dir: dir!, file, mustExist });
   const { connectMs, statementMs, schema } = postgres!;
   try {
     const timeouts = { connectMs, statementMs };

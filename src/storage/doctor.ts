@@ -4,6 +4,7 @@
 import { existsSync, statfsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { isEmpty, lockOf } from "./sqlite-file.ts";
 
 /** One thing that was looked at. */
 export interface Finding {
@@ -17,6 +18,8 @@ export interface Finding {
 export interface SqliteDoctorOptions {
   readonly dir: string;
   readonly file: string;
+  /** Whether queues have partitions in it. */
+  readonly mustExist?: boolean;
   /** Less room on the disk is a warning; 1 GiB by default. */
   readonly freeBytesMin?: number;
   /** A larger log is a warning; 256 MiB by default. */
@@ -28,13 +31,15 @@ const size = (bytes: number): string => `${Math.round(bytes / MIB)} MiB`;
 
 /** Examines a file. Reads all of it, which takes a while if it is large. */
 export function examineSqlite(options: SqliteDoctorOptions): Finding[] {
-  const { dir, file, freeBytesMin = 1024 * MIB, logBytesMax = 256 * MIB } = options;
+  const {
+    dir,
+    file,
+    mustExist = false,
+    freeBytesMin = 1024 * MIB,
+    logBytesMax = 256 * MIB,
+  } = options;
   const path = join(dir, file);
-  if (!existsSync(path)) {
-    return [
-      { check: "file", status: "warning", text: `'${path}' is not there: no server has used it` },
-    ];
-  }
+  if (isEmpty(path)) return [examineMissing(path, mustExist)];
   const { bavail, bsize } = statfsSync(dir);
   const free = bavail * bsize;
   const log = existsSync(`${path}-wal`) ? statSync(`${path}-wal`).size : 0;
@@ -51,6 +56,36 @@ export function examineSqlite(options: SqliteDoctorOptions): Finding[] {
         }
       : { check: "log", status: "ok", text: size(log) },
   ];
+}
+
+/** The records of queues in a file; none if they cannot be read, which `examineSqlite` tells. */
+export function sqliteRecords({ dir, file }: SqliteDoctorOptions): unknown[] {
+  const path = join(dir, file);
+  if (isEmpty(path)) return [];
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { readOnly: true });
+    const rows = db.prepare("SELECT record FROM queues").all() as { record: string }[];
+    return rows.map(({ record }) => JSON.parse(record));
+  } catch {
+    return [];
+  } finally {
+    db?.close();
+  }
+}
+
+function examineMissing(path: string, mustExist: boolean): Finding {
+  const missing = (status: Finding["status"], why: string): Finding => ({
+    check: "file",
+    status,
+    text: `'${path}' is not there${why}`,
+  });
+  if (mustExist)
+    return missing("failed", ", but queues have partitions in it: mount or restore it");
+  if (!isEmpty(lockOf(path))) {
+    return missing("failed", ", but there was data in it: restore it from a backup");
+  }
+  return missing("warning", ": no server has used it");
 }
 
 function examineFile(path: string): Finding {

@@ -220,7 +220,8 @@ class Syncer {
   }
 }
 
-function isEmpty(path: string): boolean {
+/** Whether a file is missing, or was made and never written. */
+export function isEmpty(path: string): boolean {
   return !existsSync(path) || statSync(path).size === 0;
 }
 
@@ -253,8 +254,13 @@ interface Lock {
   close(): void;
 }
 
+/** The lock of a file; it is empty as long as the file has never held data. */
+export function lockOf(path: string): string {
+  return path.replace(/\.db$/, ".lock");
+}
+
 function takeLock(path: string): Lock {
-  const file = path.replace(/\.db$/, ".lock");
+  const file = lockOf(path);
   const lock = new DatabaseSync(file, { timeout: 0 });
   let hadData: boolean;
   try {
