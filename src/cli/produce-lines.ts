@@ -21,7 +21,7 @@ export function itemOfLine(line: string, number: number): ProduceItem {
   const bytes = texts.get("bytes");
   const utf8 = texts.get("utf8");
   if (bytes !== undefined && utf8 !== undefined) throw fail("give either 'utf8' or 'bytes'");
-  if (bytes !== undefined && !BASE64.test(bytes)) throw fail("'bytes' must be base64");
+  if (bytes !== undefined && !isBase64(bytes)) throw fail("'bytes' must be base64");
   const at = texts.get("enqueue_at");
   let enqueueAt: Date | undefined;
   try {
@@ -39,6 +39,14 @@ export function itemOfLine(line: string, number: number): ProduceItem {
   };
   // What is left out must not hide what the options say for all.
   return Object.fromEntries(Object.entries(item).filter(([, value]) => value !== undefined));
+}
+
+// Of either alphabet, with padding or without, as the server takes it. Of anything else Buffer reads
+// what it can, and leaves out the rest.
+function isBase64(text: string): boolean {
+  if (!BASE64.test(text)) return false;
+  const start = text.indexOf("=");
+  return start === -1 ? text.length % 4 !== 1 : text.length % 4 === 0 && start % 4 !== 1;
 }
 
 /** Reads one line as an object. */

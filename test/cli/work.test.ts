@@ -39,13 +39,15 @@ test("produce makes an item of every line, or of every line of JSON", async (t) 
   const items = [
     { utf8: "one", kind: "x", reference: "r" },
     { bytes: "AP8=", encoding: "raw" },
+    { bytes: "_w" },
     { utf8: "later", enqueue_at: "2100-01-01T00:00:00Z" },
   ];
   const input = items.map((item) => `${JSON.stringify(item)}\n`).join("");
   await cli.ok(["produce", "b", "--ndjson", "--kind", "default"], { input });
-  const [one, two] = await cli.server.list("b");
+  const [one, two, three] = await cli.server.list("b");
   assert.deepEqual([one.payload, one.kind, one.reference], ["b25l", "x", "r"]);
   assert.deepEqual([two.payload, two.kind, two.encoding], ["AP8=", "default", "raw"]);
+  assert.equal(three.payload, "/w==");
   assert.deepEqual(payloads({ items: await cli.server.list("b", "scheduled") }), ["later"]);
 });
 
@@ -57,6 +59,10 @@ test("produce refuses lines that cannot be meant, and says which", async (t) => 
     ["[]", /Error: line 1: this is not the JSON of an item/],
     ['{"utf8":1}', /Error: line 1: 'utf8' must be a text/],
     ['{"bytes":"§"}', /Error: line 1: 'bytes' must be base64/],
+    ['{"bytes":"a"}', /Error: line 1: 'bytes' must be base64/],
+    ['{"bytes":"YWJjZ"}', /Error: line 1: 'bytes' must be base64/],
+    ['{"bytes":"YQ="}', /Error: line 1: 'bytes' must be base64/],
+    ['{"bytes":"YWJj="}', /Error: line 1: 'bytes' must be base64/],
     ['{"bytes":"","utf8":""}', /Error: line 1: give either 'utf8' or 'bytes'/],
     ['{"enqueue_at":"soon"}', /Error: line 1: 'enqueue_at' must be a time such as/],
   ];
