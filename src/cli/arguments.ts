@@ -113,8 +113,13 @@ function parsed(text: string, line: number): NamedItem {
   throw usage(`line ${line}: this is neither an id nor the JSON of an item with one`);
 }
 
-/** Groups items by their partition, or by the one that is given for those that do not tell it. */
+/**
+ * Groups the ids of items by their partition, or by the one that is given for those that do not tell
+ * it. An id that is named twice is there once.
+ */
 export function byPartition(items: readonly NamedItem[], partition = 0): Map<number, string[]> {
   const groups = Map.groupBy(items, (item) => item.partition ?? partition);
-  return new Map([...groups].map(([number, some]) => [number, some.map(({ id }) => id)]));
+  return new Map(
+    [...groups].map(([number, some]) => [number, [...new Set(some.map(({ id }) => id))]]),
+  );
 }

@@ -117,6 +117,18 @@ test("what is leased is completed by its ids, its file, or its NDJSON", async (t
   );
 });
 
+test("an id that is named twice is completed or given back once", async (t) => {
+  const cli = await setup(t);
+  await cli.server.produce("jobs", "a", "b");
+  const [a, b] = ndjson(await cli.ok(["lease", "jobs", "-b", "2", "-o", "ndjson"]));
+  const back = await cli.run(["retry", "jobs", b.id, b.id]);
+  assert.equal(back.stderr, "Successfully gave back 1 item(s) in queue 'jobs' partition 0\n");
+  const input = `${a.id}\n${JSON.stringify({ id: a.id, partition: 0 })}\n`;
+  const done = await cli.run(["complete", "jobs", a.id, "--file", "-"], { input });
+  assert.equal(done.stderr, "Successfully completed 1 item(s) in queue 'jobs' partition 0\n");
+  assert.equal((await cli.json("stats", "jobs")).total, 1);
+});
+
 test("items of several partitions are completed each in its own", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("two", { requested_partitions: 2 });
