@@ -194,6 +194,7 @@ async function draw(session: Session, rows: readonly Row[], trouble: string): Pr
   const { out } = session;
   const columns = process.stdout.columns || 80;
   const height = process.stdout.rows || 24;
+  // Beside them: the head, an empty line, titles, and how many are hidden.
   const shown = rows.slice(0, Math.max(1, height - 4));
   const hidden = rows.length - shown.length;
   const head = trouble === "" ? headOf(session, rows) : printable(trouble);
@@ -203,8 +204,10 @@ async function draw(session: Session, rows: readonly Row[], trouble: string): Pr
     ...out.lines(shown, columnsOf(session, shown, columns), columns),
     ...(hidden > 0 ? [`... and ${plural(hidden, "queue")} more`] : []),
   ];
-  // Each line clears what was behind it, then all below: so nothing flickers.
-  await out.write(`\x1b[H${lines.map((line) => `${line}\x1b[K\r\n`).join("")}\x1b[J`);
+  // Each line clears what was behind it, then all below: so nothing flickers. A line end after the
+  // last line would scroll the first one away.
+  const drawn = lines.slice(0, height).map((line) => `${line}\x1b[K`);
+  await out.write(`\x1b[H${drawn.join("\r\n")}\x1b[J`);
 }
 
 async function print(

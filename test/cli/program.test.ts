@@ -24,15 +24,17 @@ async function onTerminal(
     asked = /\[y\/N\]/,
     env = {},
     columns = 80,
+    rows = 24,
   }: {
     readonly type?: string;
     readonly asked?: RegExp;
     readonly env?: Readonly<Record<string, string>>;
     readonly columns?: number;
+    readonly rows?: number;
   } = {},
 ): Promise<Result> {
   const command = [process.execPath, COMMAND, ...args].map((arg) => `'${arg}'`).join(" ");
-  const line = `stty cols ${columns} && ${command}`;
+  const line = `stty cols ${columns} rows ${rows} && ${command}`;
   const child = spawn("script", ["-qec", line, "/dev/null"], {
     env: { PATH: process.env.PATH, TERM: "xterm", ...env },
   });
@@ -326,6 +328,24 @@ test("on a terminal top draws in place, and gives the screen back", needsTermina
   assert.match(stdout, /1 queue, 0 waiting, 0 leased, 0 scheduled/);
   assert.ok(stdout.endsWith("\x1b[?25h\x1b[?1049l"));
 });
+
+test(
+  "top with more queues than fit keeps to the height of the terminal",
+  needsTerminal,
+  async (t) => {
+    const cli = await setup(t);
+    for (let i = 0; i < 12; i++) await cli.server.createQueue(`queue-${i}`);
+    const args = ["top", "-n", "2", "--interval", "1ms", "--endpoint", cli.endpoint];
+    for (const rows of [10, 3]) {
+      const { stdout } = await onTerminal(t, args, { rows, env: { NO_COLOR: "1" } });
+      const [, look] = stdout.split("\x1b[H");
+      const lines = look!.split("\n");
+      assert.match(lines[0]!, /13 queues, 0 waiting/);
+      assert.equal(lines.length, rows);
+      if (rows === 10) assert.match(lines.at(-1)!, /^\.\.\. and 7 queues more/);
+    }
+  },
+);
 
 test("on a narrow terminal top shortens names before figures", needsTerminal, async (t) => {
   const cli = await setup(t);
