@@ -50,8 +50,10 @@ async function tail(session: Session, queue: string, options: TailOptions): Prom
   const places: Place[] = [];
   for (const number of partitions) {
     const last = await lastId(session, queue, number);
-    // Ids count up by one, so this is as many items at most.
-    const before = last === undefined ? undefined : idOf(numberOf(last) - BigInt(lines));
+    const before =
+      last === undefined
+        ? undefined
+        : await placeBefore(session, queue, { partition: number, last, lines });
     places.push({ partition: number, last: before });
   }
   await showNew(session, queue, { places, isFirst: true });
@@ -70,10 +72,8 @@ async function lastId(
   queue: string,
   partition: number,
 ): Promise<string | undefined> {
-  const firstFrom = async (pivot: string): Promise<bigint | undefined> => {
-    const [item] = await page(session, queue, { table: "items", partition, pivot, limit: 1 });
-    return item === undefined ? undefined : numberOf(item.id);
-  };
+  const firstFrom = (pivot: string): Promise<bigint | undefined> =>
+    firstId(session, queue, { partition, pivot });
   let found = await firstFrom("");
   if (found === undefined) return undefined;
   let step = 1n;
@@ -91,6 +91,55 @@ async function lastId(
     else found = next;
   }
   return idOf(found);
+}
+
+/**
+ * The id before a partition's newest items. Where no id is missing, they are as many ids; where some
+ * are, it goes back by doubling steps, then closes in by halving them, and reads hardly more than so
+ * many items at each step.
+ */
+async function placeBefore(
+  session: Session,
+  queue: string,
+  {
+    partition,
+    last,
+    lines,
+  }: { readonly partition: number; readonly last: string; readonly lines: number },
+): Promise<string> {
+  if (lines === 0) return last;
+  const countFrom = async (place: bigint): Promise<number> => {
+    const options = { table: "items", partition, pivot: idOf(place), limit: lines + 1 } as const;
+    return (await Array.fromAsync(pages(session, queue, options))).length;
+  };
+  const first = (await firstId(session, queue, { partition, pivot: "" })) ?? 0n;
+  const end = numberOf(last) + 1n;
+  let late = end; // fewer lie from here on
+  let early: bigint; // more do, or all
+  for (let step = BigInt(lines); ; step *= 2n) {
+    early = end - step > first ? end - step : first;
+    const found = await countFrom(early);
+    if (found === lines || (found < lines && early === first)) return idOf(early - 1n);
+    if (found > lines) break;
+    late = early;
+  }
+  while (late - early > 1n) {
+    const middle = early + (late - early) / 2n;
+    const found = await countFrom(middle);
+    if (found === lines) return idOf(middle - 1n);
+    if (found > lines) early = middle;
+    else late = middle;
+  }
+  return idOf(early - 1n);
+}
+
+async function firstId(
+  session: Session,
+  queue: string,
+  { partition, pivot }: { readonly partition: number; readonly pivot: string },
+): Promise<bigint | undefined> {
+  const [item] = await page(session, queue, { table: "items", partition, pivot, limit: 1 });
+  return item === undefined ? undefined : numberOf(item.id);
 }
 
 async function showNew(
