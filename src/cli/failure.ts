@@ -50,6 +50,11 @@ export function explain(error: unknown): Explanation {
   return { text, exitCode: exitCodeOf(error) };
 }
 
+/** Whether what failed may have been done: the answer to what is interrupted is not waited for. */
+export function mayBeDone(error: unknown): boolean {
+  return error instanceof Interrupted || (error instanceof QueratorError && error.uncertain);
+}
+
 /** What to say when lines of a file are sent in batches, and that has failed. */
 export function brokenOff(
   error: unknown,
@@ -65,10 +70,8 @@ export function brokenOff(
     readonly isInPart?: boolean;
   },
 ): string {
-  // The answer to what is interrupted is not waited for.
-  const mayBeDone =
-    isInPart || error instanceof Interrupted || (error instanceof QueratorError && error.uncertain);
-  const lines = mayBeDone && sending !== undefined ? sending.join(" to ") : "";
+  const isDoubtful = isInPart || mayBeDone(error);
+  const lines = isDoubtful && sending !== undefined ? sending.join(" to ") : "";
   const rest = lines === "" ? "" : `; those of lines ${lines} may be there as well`;
   return `${done} before this failed${rest}`;
 }

@@ -13,15 +13,15 @@ import {
   timeoutOption,
   whole,
 } from "./arguments.ts";
-import { brokenOff, CommandError, EXIT, usage } from "./failure.ts";
+import { brokenOff, CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
 import { contentOf, linesOf, textOf } from "./lines.ts";
 import type { Column } from "./output.ts";
 import { itemOfLine } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";
 import { type Session, withSession } from "./session.ts";
-import { fit, plural, preview, time } from "./text.ts";
+import { count, fit, plural, preview, time } from "./text.ts";
 
-// What is read of stdin before it is sent.
+// What one request holds, and what is read of stdin before it is sent.
 const ITEMS_SENT = 1_000;
 const BYTES_SENT = 1_000_000;
 const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -232,18 +232,18 @@ interface EndingOptions {
 }
 
 async function complete(
-  { client, out, signal }: Session,
+  session: Session,
   queue: string,
   ids: string[],
-  { file, partition, timeout }: EndingOptions & { readonly timeout: string },
+  { timeout, ...options }: EndingOptions & { readonly timeout: string },
 ): Promise<void> {
-  const groups = byPartition(await namedItems(ids, file, signal), partition);
-  for (const [number, some] of groups) {
-    await client.complete(queue, some, { partition: number, requestTimeout: timeout, signal });
-    out.message(
-      `Successfully completed ${some.length} item(s) in queue '${queue}' partition ${number}`,
-    );
-  }
+  const { client, signal } = session;
+  await endItems(session, queue, ids, {
+    ...options,
+    what: ["completed", "completed"],
+    end: (some, partition) =>
+      client.complete(queue, some, { partition, requestTimeout: timeout, signal }),
+  });
 }
 
 async function retry(
@@ -256,17 +256,61 @@ async function retry(
     readonly dead?: boolean;
   },
 ): Promise<void> {
-  const { client, out, signal } = session;
+  const { client, signal } = session;
   const { file, partition, at, after, dead = false } = options;
   const retryAt = timeOf(session, { at, after }, "--at");
   if (dead && retryAt !== undefined) throw usage("give either --dead or a time");
-  const groups = byPartition(await namedItems(ids, file, signal), partition);
-  for (const [number, some] of groups) {
-    const items = some.map((id) => ({ id, retryAt, dead }));
-    await client.retry(queue, items, { partition: number, signal });
-    const what = dead ? "ended as dead" : "gave back";
+  await endItems(session, queue, ids, {
+    file,
+    partition,
+    what: dead ? ["ended as dead", "ended as dead"] : ["gave back", "given back"],
+    end: (some, number) => {
+      const items = some.map((id) => ({ id, retryAt, dead }));
+      return client.retry(queue, items, { partition: number, signal });
+    },
+  });
+}
+
+// Ends the items of each partition, piece by piece, as a request holds no more: so it is known how
+// far it came.
+async function endItems(
+  { out, signal }: Session,
+  queue: string,
+  named: readonly string[],
+  {
+    file,
+    partition,
+    what: [did, done],
+    end,
+  }: {
+    readonly file?: string | undefined;
+    readonly partition?: number | undefined;
+    /** What was done, and what the items then are. */
+    readonly what: readonly [did: string, done: string];
+    readonly end: (ids: string[], partition: number) => Promise<void>;
+  },
+): Promise<void> {
+  const groups = byPartition(await namedItems(named, file, signal), partition);
+  for (const [number, ids] of groups) {
+    for (let i = 0; i < ids.length; i += ITEMS_SENT) {
+      const some = ids.slice(i, i + ITEMS_SENT);
+      try {
+        await end(some, number);
+      } catch (error) {
+        if (ids.length > ITEMS_SENT) {
+          const far = i === 0 ? "None" : `The first ${count(i)}`;
+          const last = i === 0 ? "" : `, up to ${ids[i - 1]}`;
+          const next = mayBeDone(error) ? `; the next ${count(some.length)} may be as well` : "";
+          out.message(
+            `${far} of ${plural(ids.length, "item")} of partition ${number} had been ${done} ` +
+              `before this failed${last}${next}`,
+          );
+        }
+        throw error;
+      }
+    }
     out.message(
-      `Successfully ${what} ${some.length} item(s) in queue '${queue}' partition ${number}`,
+      `Successfully ${did} ${ids.length} item(s) in queue '${queue}' partition ${number}`,
     );
   }
 }

@@ -129,6 +129,31 @@ test("an id that is named twice is completed or given back once", async (t) => {
   assert.equal((await cli.json("stats", "jobs")).total, 1);
 });
 
+test("more ids than a request holds are ended in pieces, and it is told how far that came", async (t) => {
+  const cli = await setup(t);
+  await cli.ok(["produce", "jobs", "--lines"], { input: "x\n".repeat(3_000) });
+  const ids: string[] = [];
+  for (let i = 0; i < 3; i++) {
+    ids.push(...(await cli.server.lease("jobs", 1_000)).items.map(({ id }: { id: string }) => id));
+  }
+  const wrong = ids.with(1_500, "0".repeat(27)).join("\n");
+  const back = await cli.run(["retry", "jobs", "--file", "-"], { input: wrong });
+  assert.equal(back.code, 3);
+  const [far, error] = back.stderr.split("\n");
+  assert.equal(
+    far,
+    `The first 1,000 of 3,000 items of partition 0 had been given back before this failed, up to ${ids[999]}`,
+  );
+  assert.match(error!, /^Error: invalid storage id; '0+' does not exist/);
+  const none = await cli.run(["complete", "jobs", "--file", "-"], { input: wrong });
+  assert.match(none.stderr, /^None of 3,000 items of partition 0 had been completed before this /);
+  const { code } = await cli.run(["complete", "jobs", "--file", "-"], {
+    input: ids.slice(1_000).join("\n"),
+  });
+  assert.equal(code, 0);
+  assert.equal((await cli.server.stats("jobs")).total, 1_000);
+});
+
 test("items of several partitions are completed each in its own", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("two", { requested_partitions: 2 });
