@@ -33,6 +33,15 @@ test("a value cannot begin a line of its own", () => {
   assert.deepEqual(written, ['TIME INFO  m a="x\\nTIME ERROR fake"\n']);
 });
 
+test("a value cannot change a terminal", () => {
+  const queue = "a\u001b[31m\u009b2J\u202eb";
+  const expected = "a\\u001b[31m\\u009b2J\\u202eb";
+  for (const format of ["text", "color"] as const) {
+    const [line] = lines({ format }, (log) => log.info({ queue, of: `${queue} c` }, queue));
+    assert.equal(line, `TIME INFO  ${expected} queue=${expected} of="${expected} c"\n`);
+  }
+});
+
 test("color is for terminals only", () => {
   const write = (log: ReturnType<typeof createLogger>): void => log.error("broken");
   assert.deepEqual(lines({ format: "color" }, write), ["TIME ERROR broken\n"]);

@@ -57,10 +57,21 @@ function toText(line: string, color: boolean): string {
   const label = String(level).toUpperCase().padEnd(5);
   const shown = color ? `${COLORS[String(level)] ?? ""}${label}\u001b[0m` : label;
   const pairs = Object.entries(fields).map(([key, value]) => ` ${key}=${toValue(value)}`);
-  return `${String(time)} ${shown} ${String(msg)}${pairs.join("")}\n`;
+  return `${String(time)} ${shown} ${printable(String(msg))}${pairs.join("")}\n`;
 }
 
 function toValue(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value);
-  return /^[^\s"=]+$/.test(text) ? text : JSON.stringify(text);
+  return printable(/^[^\s"=]+$/.test(text) ? text : JSON.stringify(text));
+}
+
+// What could move the cursor of a terminal, or change what it shows.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
+
+function printable(text: string): string {
+  return text.replace(
+    UNPRINTABLE,
+    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
