@@ -6,9 +6,15 @@ import { makeProgram } from "./cli/program.ts";
 
 endWithOutput();
 try {
-  await makeProgram().parseAsync();
+  await makeProgram().parseAsync(plainly(process.argv.slice(2)), { from: "user" });
 } catch (error) {
   const { text, exitCode } = explain(error);
   process.stderr.write(text);
   process.exitCode = exitCode;
+}
+
+// Commander's `help` knows one name only.
+function plainly(args: string[]): string[] {
+  const [first, ...names] = args;
+  return first === "help" && names.length > 1 ? [...names, "--help"] : args;
 }

@@ -2,9 +2,13 @@
 // that stand in a file. A value that cannot be meant is refused before anything is sent.
 
 import { InvalidArgumentError, Option } from "commander";
-import { DurationError, formatDuration, parseDuration } from "../duration.ts";
+import { DURATION_PATTERN, DurationError, formatDuration, parseDuration } from "../duration.ts";
 import { usage } from "./failure.ts";
 import { linesOf, textOf } from "./lines.ts";
+
+/** The longest duration, in whole hours. */
+export const DURATION_MAX = "2562047h";
+const DURATION = new RegExp(DURATION_PATTERN);
 
 /** Reads a whole number within bounds. */
 export function whole(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
@@ -32,6 +36,8 @@ function micros(text: string): number {
     if (value > 0) return value;
   } catch (error) {
     if (!(error instanceof DurationError)) throw error;
+    if (DURATION.test(text))
+      throw new InvalidArgumentError(`It is too long; ${DURATION_MAX} is the most.`);
   }
   throw new InvalidArgumentError("Use a duration above 0, such as 500ms, 30s or 1h30m.");
 }

@@ -3,7 +3,7 @@
 import type { QueueChanges, QueueInfo } from "@querator/client";
 import { type Command, InvalidArgumentError } from "commander";
 import { formatDuration, parseDuration } from "../duration.ts";
-import { duration, whole, yesOption } from "./arguments.ts";
+import { DURATION_MAX, duration, whole, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { usage } from "./failure.ts";
 import { type Listing, snakeCase } from "./output.ts";
@@ -128,7 +128,8 @@ async function create(
 }
 
 function expireOf(leaseTimeout: string): string {
-  return formatDuration(parseDuration(leaseTimeout) * EXPIRE_FACTOR);
+  const expire = parseDuration(leaseTimeout) * EXPIRE_FACTOR;
+  return formatDuration(Math.min(expire, parseDuration(DURATION_MAX)));
 }
 
 async function list(

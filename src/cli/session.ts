@@ -3,7 +3,7 @@
 // it is the one place where what went wrong with a queue's name is answered with a name that is
 // meant.
 
-import { QueratorClient, QueueNotFoundError } from "@querator/client";
+import { QueratorClient, QueratorError, QueueNotFoundError } from "@querator/client";
 import type { Command } from "commander";
 import { distance } from "fastest-levenshtein";
 import { type Clock, MILLISECOND, SystemClock } from "../clock.ts";
@@ -13,6 +13,9 @@ import { onEndSignal } from "./signals.ts";
 import { printable } from "./text.ts";
 
 export const DEFAULT_ENDPOINT = "http://localhost:2319";
+
+// They change nothing, so it does not matter whether a request was done whose answer is lost.
+const READING = ["list", "info", "stats", "export", "tail", "top"];
 
 /** The options that all commands share, before or after the command's name. */
 export interface SharedOptions {
@@ -55,12 +58,22 @@ export function withSession<Args extends unknown[]>(
     try {
       await run(session, ...(all as unknown as Args));
     } catch (error) {
-      throw error instanceof QueueNotFoundError ? await noSuchQueue(client, error) : error;
+      if (error instanceof QueueNotFoundError) throw await noSuchQueue(client, error);
+      throw isBroken(error) && READING.includes(command.name()) ? brokenReading(error) : error;
     } finally {
       forgetSignals();
       await client.close();
     }
   };
+}
+
+function isBroken(error: unknown): error is QueratorError {
+  return error instanceof QueratorError && error.code === "network" && error.uncertain;
+}
+
+function brokenReading(error: QueratorError): CommandError {
+  const text = printable(error.message);
+  return new CommandError(text, EXIT.unreachable, "The connection broke; try it again", error);
 }
 
 export interface ConnectOptions {

@@ -105,6 +105,10 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
       /Use a duration above 0, such as 500ms, 30s or 1h30m/,
     ],
     [
+      ["produce", "jobs", "-p", "x", "--after", "100000000h"],
+      /It is too long; 2562047h is the most/,
+    ],
+    [
       ["produce", "jobs", "-p", "x", "--enqueue-at", "soon"],
       /Use a time such as 2030-01-31T12:00:00Z/,
     ],
@@ -136,6 +140,28 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
     assert.deepEqual([code, stdout], [2, ""], args.join(" "));
   }
   assert.equal((await cli.json("stats", "jobs")).total, 0);
+});
+
+test("help of a command is that of the command, also of one within another", async (t) => {
+  const cli = await setup(t);
+  for (const args of [["info"], ["items", "import"], ["scheduled", "list"]]) {
+    const help = await cli.ok(["help", ...args]);
+    assert.ok(help.startsWith(`Usage: querator ${args.join(" ")} `), help);
+  }
+});
+
+test("a connection that breaks leaves no doubt when the command only reads", async (t) => {
+  const cli = await setup(t);
+  const server = createServer((request) => request.socket.destroy()).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.after(() => server.close());
+  const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const reading = await cli.run(["list", "--endpoint", endpoint]);
+  assert.equal(reading.code, 4);
+  assert.match(reading.stderr, /\nThe connection broke; try it again\n$/);
+  const changing = await cli.run(["create", "a", "--endpoint", endpoint]);
+  assert.equal(changing.code, 4);
+  assert.match(changing.stderr, /\nThe connection broke; what was asked for may have been done\n$/);
 });
 
 test("whoever stops reading ends every command in peace, also those without a server", async (t) => {

@@ -34,6 +34,10 @@ test("create makes a queue, with what follows from its lease time-out", async (t
   );
   assert.deepEqual([info.dead_queue, info.reference, info.requested_partitions], ["a", "r", 2]);
 
+  // So many lease time-outs are longer than any duration; nobody asked for that.
+  const long = await cli.run(["create", "long", "--lease-timeout", "999999h"]);
+  assert.match(long.stderr, /lease-timeout: 999999h0m0s, expire-timeout: 2562047h0m0s/);
+
   const again = await cli.run(["create", "a"]);
   assert.equal(again.code, 1);
   assert.match(again.stderr, /^Error: invalid queue; 'a' already exists\n$/);
