@@ -19,7 +19,7 @@ export function withReference(document: string): string {
 
 function shared(program: Command): string {
   const lines = program.options.filter(({ long }) => long !== "--version").map(rowOf);
-  return `### Options of all commands\n\n${table(lines)}`;
+  return `### Options of all commands that talk to a server\n\n${table(lines)}`;
 }
 
 function sectionsOf(command: Command, before = "querator"): string[] {

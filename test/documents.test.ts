@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { withReference } from "../scripts/cli-reference.ts";
 import { EXIT } from "../src/cli/failure.ts";
+import { makeProgram } from "../src/cli/program.ts";
 import { ENVIRONMENT, FILE_KEYS, loadConfig } from "../src/config.ts";
 import { ERROR_KINDS, MESSAGES } from "../src/errors.ts";
 import { formatSize } from "../src/http/body.ts";
@@ -56,6 +57,17 @@ test("CONFIGURATION.md has every option, variable, key and limit", () => {
 test("CLI.md has every command and option as the program has it", () => {
   const text = read("docs/CLI.md");
   assert.equal(text, withReference(text), "run node scripts/cli-reference.ts");
+});
+
+test("every command shows examples in its help", () => {
+  const all = makeProgram().commands.flatMap((command) => [command, ...command.commands]);
+  for (const command of all.filter((each) => each.commands.length === 0)) {
+    if (command.name().startsWith("__")) continue;
+    let help = "";
+    command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp();
+    const name = `${command.parent!.name()} ${command.name()}`;
+    assert.match(help, /^Examples?:\n {2}.*querator /m, name);
+  }
 });
 
 test("CLI.md tells every exit code", () => {

@@ -48,7 +48,10 @@ export function addBenchCommand(program: Command): void {
 The queue must not be there yet; it is deleted at the end. Calls that are made at the same time
 travel together, as in any program that uses the client. Latencies are those that callers see; end
 to end is from the call of produce to the end of complete. Ends with 1 if an item is lost or comes
-twice.`,
+twice.
+
+Example:
+  querator bench --duration 30s -b 10`,
     )
     .action(withSession(bench));
 }

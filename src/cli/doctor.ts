@@ -34,6 +34,13 @@ export function addDoctorCommand(program: Command): void {
       "from what age on an open transaction is too old (default: 5m)",
       readAge,
     )
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator doctor --data-dir /var/lib/querator
+  querator doctor --postgres env --old 1m`,
+    )
     .action(async ({ old = OLD_MS, ...options }: DoctorOptions) => {
       process.exitCode = (await runDoctor(options, old)) ? 0 : 1;
     });

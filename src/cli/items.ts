@@ -58,6 +58,12 @@ Examples:
     .option("--file <path>", "ids, one a line, or NDJSON of items list; - for stdin")
     .addOption(partitionOption())
     .addOption(yesOption())
+    .addHelpText(
+      "after",
+      `
+Example:
+  querator items list jobs -o ndjson > some && querator items delete jobs --file some`,
+    )
     .action(withSession(remove));
 
   listing(program.command("scheduled").description("look at scheduled items"), "scheduled");
@@ -70,6 +76,12 @@ function listing(group: Command, table: Table): void {
     .option("--limit <n>", "items at most", whole(1), 100)
     .option("--pivot <id>", "the id to begin with")
     .addOption(partitionOption())
+    .addHelpText(
+      "after",
+      `
+Example:
+  querator ${table} list jobs --limit 10 -o ndjson`,
+    )
     .action(
       withSession((session: Session, queue: string, options: ListOptions) =>
         list(session, queue, table, options),

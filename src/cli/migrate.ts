@@ -21,6 +21,13 @@ export function addMigrateCommand(program: Command): void {
     )
     .option("--config <file>", "a YAML file that names storages")
     .option("--dry-run", "print the SQL, and change nothing")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator migrate --postgres env --dry-run
+  querator migrate --config querator.yaml`,
+    )
     .action(async ({ dryRun = false, ...options }: MigrateOptions) => {
       await runMigrate(options, dryRun);
     });

@@ -66,6 +66,12 @@ Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used
   program
     .command("version")
     .description("print the version")
+    .addHelpText(
+      "after",
+      `
+Example:
+  querator version`,
+    )
     .action(() => {
       process.stdout.write(`querator ${VERSION}\n`);
     });

@@ -58,11 +58,24 @@ Examples:
     .option("--limit <n>", "queues at most", whole(1), 100)
     .option("--pivot <name>", "the name to begin with")
     .option("--namespace <name>", "the namespace to list", filled)
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator list --limit 1000 -o ndjson
+  querator list --namespace shop`,
+    )
     .action(withSession(list));
 
   program
     .command("info <queue>")
     .description("show the settings of a queue")
+    .addHelpText(
+      "after",
+      `
+Example:
+  querator info jobs -o json`,
+    )
     .action(withSession(info));
 
   settings(program.command("update <queue>").description("change the settings of a queue"))
@@ -82,6 +95,12 @@ Example:
     .description("delete a queue with its items")
     .option("--force", "also if it is the dead queue of another; does not ask")
     .addOption(yesOption())
+    .addHelpText(
+      "after",
+      `
+Example:
+  querator delete jobs --yes`,
+    )
     .action(withSession(remove));
 }
 

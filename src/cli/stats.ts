@@ -33,6 +33,13 @@ export function addStatsCommands(program: Command): void {
   program
     .command("stats <queue>")
     .description("count what lies in a queue and what waits for it")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator stats jobs
+  querator stats jobs -o json`,
+    )
     .action(withSession(stats));
 
   program
@@ -42,11 +49,24 @@ export function addStatsCommands(program: Command): void {
     .option("--leased", "what is leased, and what waits")
     .option("--scheduled", "what is scheduled")
     .addOption(yesOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator clear jobs
+  querator clear jobs --leased --scheduled --yes`,
+    )
     .action(withSession(clear));
 
   program
     .command("reload <queue>")
     .description("let the server read the state of a queue anew from its storage")
+    .addHelpText(
+      "after",
+      `
+Example:
+  querator reload jobs`,
+    )
     .action(withSession(reload));
 }
 

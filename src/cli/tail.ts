@@ -38,7 +38,11 @@ export function addTailCommand(program: Command): void {
       `
 An item that came back to the queue, by a retry or because its lease ended, is shown again under
 its new id with its attempts. Items that came and went between two looks are counted on stderr.
-Ctrl-C ends it.`,
+Ctrl-C ends it.
+
+Examples:
+  querator tail jobs -n 20
+  querator tail jobs -o ndjson | grep mail`,
     )
     .action(withSession(tail));
 }

@@ -77,7 +77,11 @@ export function addTopCommand(program: Command): void {
       `
 CHANGE/S is how fast a queue grows or shrinks, all items counted; AGE and LEASED FOR are means;
 CONSUMERS are leases that wait for items; FAILING are partitions whose storage fails. Ctrl-C ends
-it.`,
+it.
+
+Examples:
+  querator top
+  querator top jobs dead --once`,
     )
     .action(withSession(top));
 }

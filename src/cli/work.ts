@@ -85,6 +85,13 @@ Example:
     .option("--file <path>", "ids, one a line, or NDJSON of lease; - for stdin")
     .addOption(partitionOption())
     .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator complete jobs --file work
+  querator lease jobs -o ndjson | querator complete jobs --file -`,
+    )
     .action(withSession(complete));
 
   program
@@ -95,6 +102,13 @@ Example:
     .option("--at <time>", "when they may be leased again; at once if it is left out", moment)
     .option("--after <time>", "the same as a time from now on", milliseconds)
     .option("--dead", "to the dead queue, or gone if the queue has none")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator retry jobs --file work --after 5m
+  querator retry jobs --file work --dead`,
+    )
     .action(withSession(retry));
 }
 
