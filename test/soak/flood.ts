@@ -13,7 +13,7 @@ export interface FloodOptions {
   readonly port: number;
   readonly seed: number;
   readonly queues: readonly string[];
-  /** Requests of producers that are under way at a time, for each queue. */
+  /** Requests of producers that are under way at a time, for each queue; rounded up to full connections. */
   readonly depth: number;
   readonly consumers: number;
   readonly payloadBytesMax: number;
@@ -42,6 +42,8 @@ const ITEMS_MAX = 4;
 const LEASE_ITEMS = 100;
 // How long a client that was told to try again later waits.
 const LATER_MS = 5;
+// Of one connection the server serves no more requests at a time.
+const DEPTH_EACH = 16;
 
 class Flood {
   readonly #options: FloodOptions;
@@ -61,7 +63,9 @@ class Flood {
   constructor(options: FloodOptions) {
     this.#options = options;
     this.#random = new Random(options.seed);
-    this.#producers = options.queues.map((queue) => this.#produce(queue));
+    this.#producers = options.queues.flatMap((queue) =>
+      Array.from({ length: Math.ceil(options.depth / DEPTH_EACH) }, () => this.#produce(queue)),
+    );
     this.#consumers = options.queues.flatMap((queue) =>
       Array.from({ length: options.consumers }, (_, i) => this.#consume(queue, `consumer-${i}`)),
     );
@@ -99,8 +103,8 @@ class Flood {
   async #connect(): Promise<PipeClient> {
     const client = new PipeClient(this.#options.port);
     await client.connected;
-    const { queues, consumers } = this.#options;
-    if (++this.#connections === queues.length * (1 + consumers)) this.#allConnected.resolve();
+    const connections = this.#producers.length + this.#consumers.length;
+    if (++this.#connections === connections) this.#allConnected.resolve();
     await this.#allConnected.promise;
     return client;
   }
@@ -111,7 +115,7 @@ class Flood {
     const strand = async (): Promise<void> => {
       while (this.#producing) await this.#produceOnce(client, queue);
     };
-    await Promise.all(Array.from({ length: this.#options.depth }, strand));
+    await Promise.all(Array.from({ length: DEPTH_EACH }, strand));
     client.close();
   }
 
