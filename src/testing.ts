@@ -48,6 +48,8 @@ export interface WaitOptions {
 
 // How often a condition is looked at, in microseconds.
 const LOOK_EVERY = 2_000;
+// How long the first look at it may take, in microseconds.
+const FIRST_LOOK = 1_000_000;
 
 /** Starts a server for a test. */
 export async function startTestServer(options: TestServerOptions = {}): Promise<TestServer> {
@@ -112,15 +114,24 @@ class InProcess implements TestServer {
     condition: () => T | Promise<T>,
     { timeoutMs = 10_000 }: WaitOptions = {},
   ): Promise<NonNullable<T>> {
-    const until = this.#time.now() + timeoutMs * 1_000;
-    for (;;) {
-      const seen = await condition();
-      if (seen) return seen;
-      const now = this.#time.now();
-      if (now >= until) {
-        throw new Error(`What the test waits for has not happened within ${timeoutMs} ms`);
+    const from = this.#time.now();
+    const until = from + timeoutMs * 1_000;
+    // A condition that is never answered is given up as well, but the first look is waited for.
+    const late = Promise.withResolvers<never>();
+    const cancel = this.#time.wakeAt(Math.max(until, from + FIRST_LOOK), () =>
+      late.reject(notYet(timeoutMs)),
+    );
+    late.promise.catch(() => undefined);
+    try {
+      for (;;) {
+        const seen = await Promise.race([condition(), late.promise]);
+        if (seen) return seen;
+        const now = this.#time.now();
+        if (now >= until) throw notYet(timeoutMs);
+        await new Promise<void>((resolve) => this.#time.wakeAt(now + LOOK_EVERY, resolve));
       }
-      await new Promise<void>((resolve) => this.#time.wakeAt(now + LOOK_EVERY, resolve));
+    } finally {
+      cancel();
     }
   }
 
@@ -132,6 +143,10 @@ class InProcess implements TestServer {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
+}
+
+function notYet(timeoutMs: number): Error {
+  return new Error(`What the test waits for has not happened within ${timeoutMs} ms`);
 }
 
 class RemoteClock implements TestClock {

@@ -111,7 +111,10 @@ export class QueratorClient {
     return this.#leases.lease(queueName, toMs(requestTimeout, "requestTimeout"), options);
   }
 
-  /** Ends leased items: they are done. All of them or, if one is not leased any more, none. */
+  /**
+   * Ends leased items: they are done. All of them or, if one is not leased any more, none; more than 1000
+   * travel in several requests, for each of which this holds.
+   */
   async complete(
     queueName: string,
     items: string | ItemRef | readonly (string | ItemRef)[],

@@ -51,6 +51,11 @@ test("waiting answers what was waited for, and ends", async () => {
     server.waitFor(() => false, { timeoutMs: 1 }),
     /within 1 ms/,
   );
+  // Also of one that is never answered.
+  await assert.rejects(
+    server.waitFor(() => new Promise<boolean>(() => {}), { timeoutMs: 1 }),
+    /within 1 ms/,
+  );
 });
 
 test("several servers stand beside each other, and a wrong queue leaves none behind", async () => {
