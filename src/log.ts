@@ -3,6 +3,7 @@
 // shows its message, not its stack.
 
 import { pino, stdSerializers } from "pino";
+import { printable } from "./printable.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFormat = "text" | "json" | "color";
@@ -63,15 +64,4 @@ function toText(line: string, color: boolean): string {
 function toValue(value: unknown): string {
   const text = typeof value === "string" ? value : JSON.stringify(value);
   return printable(/^[^\s"=]+$/.test(text) ? text : JSON.stringify(text));
-}
-
-// What could move the cursor of a terminal, or change what it shows.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
-
-function printable(text: string): string {
-  return text.replace(
-    UNPRINTABLE,
-    (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }

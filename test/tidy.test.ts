@@ -21,14 +21,15 @@ function filesOf(dir: string): { readonly file: string; readonly text: string }[
 // A file belongs to the layer that its path begins with; it may import from that layer and from
 // those named here.
 const BASE = ["errors.ts", "limits.ts", "clock.ts"];
-const VALUES = [...BASE, "duration.ts", "names.ts", "log.ts", "version.ts"];
+const VALUES = [...BASE, "duration.ts", "names.ts", "log.ts", "printable.ts", "version.ts"];
 const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["errors.ts", []],
   ["limits.ts", []],
   ["clock.ts", []],
   ["duration.ts", []],
   ["version.ts", []],
-  ["log.ts", []],
+  ["printable.ts", []],
+  ["log.ts", ["printable.ts"]],
   ["names.ts", ["errors.ts"]],
   ["config-section.ts", []],
   ["config-postgres.ts", ["clock.ts", "config-section.ts", "duration.ts"]],

@@ -3,9 +3,9 @@
 // server, if it answers soon. So a script that was installed once never grows old.
 
 import { Argument, type Command, type Option } from "commander";
+import { printable } from "../printable.ts";
 import { FORMATS } from "./output.ts";
 import { connect, DEFAULT_ENDPOINT } from "./session.ts";
-import { printable } from "./text.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof SHELLS)[number];

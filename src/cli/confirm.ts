@@ -1,9 +1,9 @@
 // Asks before something is destroyed. Without somebody to ask nothing is done.
 
 import { createInterface } from "node:readline/promises";
+import { printable } from "../printable.ts";
 import { CommandError, usage } from "./failure.ts";
 import type { Session } from "./session.ts";
-import { printable } from "./text.ts";
 
 /** Goes on if the user says yes, or has said so before; throws otherwise. */
 export async function confirm(

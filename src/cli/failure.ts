@@ -5,7 +5,7 @@
 import { QueratorError } from "@querator/client";
 import { CommanderError, InvalidArgumentError } from "commander";
 import { ConfigError } from "../config-section.ts";
-import { printable } from "./text.ts";
+import { printable } from "../printable.ts";
 
 /** What a command can end with, beside 130 and 143 for one that was interrupted or told to end. */
 export const EXIT = { failed: 1, usage: 2, notFound: 3, unreachable: 4, noItems: 5 } as const;

@@ -4,7 +4,8 @@
 
 import { once } from "node:events";
 import { styleText } from "node:util";
-import { fit, printable, width } from "./text.ts";
+import { printable } from "../printable.ts";
+import { fit, width } from "./text.ts";
 
 export const FORMATS = ["table", "json", "ndjson"] as const;
 export type Format = (typeof FORMATS)[number];

@@ -7,10 +7,10 @@ import { QueratorClient, QueratorError, QueueNotFoundError } from "@querator/cli
 import type { Command } from "commander";
 import { distance } from "fastest-levenshtein";
 import { type Clock, MILLISECOND, SystemClock } from "../clock.ts";
+import { printable } from "../printable.ts";
 import { CommandError, EXIT, Interrupted, usage } from "./failure.ts";
 import { type Format, Output } from "./output.ts";
 import { onEndSignal } from "./signals.ts";
-import { printable } from "./text.ts";
 
 export const DEFAULT_ENDPOINT = "http://localhost:2319";
 

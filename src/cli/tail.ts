@@ -3,13 +3,14 @@
 // how much that was, for ids count up by one.
 
 import type { Command } from "commander";
+import { printable } from "../printable.ts";
 import { durationOption, partitionOption, whole } from "./arguments.ts";
 import { usage } from "./failure.ts";
 import { idOf, nextId, numberOf } from "./ids.ts";
 import { jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { page, pages, partitionsOf, payloadOf, type StoredItem } from "./stored.ts";
-import { count, plural, preview, printable, time } from "./text.ts";
+import { count, plural, preview, time } from "./text.ts";
 
 interface TailOptions {
   readonly lines: number;

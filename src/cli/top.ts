@@ -5,11 +5,12 @@
 import { QueratorError, QueueNotFoundError, type QueueStats } from "@querator/client";
 import type { Command } from "commander";
 import { SECOND } from "../clock.ts";
+import { printable } from "../printable.ts";
 import { durationOption, whole } from "./arguments.ts";
 import { usage } from "./failure.ts";
 import { type Column, jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
-import { age, count, fit, plural, printable, width } from "./text.ts";
+import { age, count, fit, plural, width } from "./text.ts";
 
 // So many queues are asked for at the same time.
 const ASKED_AT_ONCE = 16;
