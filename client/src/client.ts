@@ -16,10 +16,10 @@ import type {
 } from "./client-options.ts";
 import { Connection } from "./connection.ts";
 import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
-import { type Duration, toMs, toText } from "./duration.ts";
+import { type Duration, toMs } from "./duration.ts";
 import { InvalidRequestError } from "./errors.ts";
-import { type Gatherer, type Part, WaitingItems } from "./gatherer.ts";
-import { Gatherers } from "./gatherers.ts";
+import { type Part, WaitingItems } from "./gatherer.ts";
+import { type GatheredKind, Gatherers } from "./gatherers.ts";
 import {
   encodeItem,
   encodeRetry,
@@ -44,6 +44,18 @@ const PRODUCE_BYTES_MAX = 4_990_000;
 const ENDING_BYTES_MAX = 246_000;
 const CLOSE_TIMEOUT_MS = 30_000;
 
+/** A kind of call that ends leased items. */
+interface EndingKind<T> extends GatheredKind {
+  readonly encode: (ref: T) => string;
+}
+
+interface EndOptions {
+  /** Of those that do not say it themselves. */
+  readonly partition: number;
+  readonly requestTimeout: Duration;
+  readonly signal: AbortSignal | undefined;
+}
+
 /** A client of one server. */
 export class QueratorClient {
   readonly queues: Queues;
@@ -56,6 +68,24 @@ export class QueratorClient {
   readonly #producing: WaitingItems;
   // What is leased is bounded by those who leased it: its end is never refused, or it would be done twice.
   readonly #ending = new WaitingItems(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
+  readonly #produces: GatheredKind;
+  readonly #repeatableProduces: GatheredKind;
+  readonly #completes: EndingKind<string | ItemRef> = {
+    path: "queue.complete",
+    bytesMax: ENDING_BYTES_MAX,
+    head: (partition, timeout) => `"partition":${partition},"request_timeout":"${timeout}","ids":`,
+    isRepeatable: true,
+    waiting: this.#ending,
+    encode: (ref) => JSON.stringify(typeof ref === "string" ? ref : ref.id),
+  };
+  readonly #retries: EndingKind<RetryItem> = {
+    path: "queue.retry",
+    bytesMax: ENDING_BYTES_MAX,
+    head: (partition) => `"partition":${partition},"items":`,
+    isRepeatable: true,
+    waiting: this.#ending,
+    encode: encodeRetry,
+  };
   readonly #gatherers: Gatherers;
   readonly #leases: Leases;
 
@@ -66,6 +96,8 @@ export class QueratorClient {
     toMs(requestTimeout, "requestTimeout");
     checkHeaders({ ...headers, ...(key === undefined ? {} : { key }) });
     this.#producing = new WaitingItems(waitingItemsMax, waitingBytesMax);
+    this.#produces = producesOf(this.#producing, false);
+    this.#repeatableProduces = producesOf(this.#producing, true);
     this.#connection = new Connection({
       url: parseUrl(options.url),
       key,
@@ -121,22 +153,9 @@ export class QueratorClient {
     options: HotOptions & { readonly partition?: number | undefined } = {},
   ): Promise<void> {
     const { signal, requestTimeout = this.#requestTimeout, partition = 0 } = options;
-    const timeout = toText(requestTimeout, "requestTimeout");
-    const refs = listOf(items).map((item) => (typeof item === "string" ? { id: item } : item));
     this.#connection.checkOpen();
-    await this.#end(refs, partition, {
-      gatherer: (number) =>
-        this.#gatherers.of(`complete ${number} ${timeout} ${queueName}`, () => ({
-          path: "queue.complete",
-          bytesMax: ENDING_BYTES_MAX,
-          head: `{"queue_name":${JSON.stringify(queueName)},"partition":${number},"request_timeout":"${timeout}","ids":[`,
-          timeoutMs: toMs(requestTimeout, "requestTimeout"),
-          isRepeatable: true,
-          waiting: this.#ending,
-        })),
-      encode: ({ id }) => JSON.stringify(id),
-      signal,
-    });
+    const how = { partition, requestTimeout, signal };
+    await this.#end(this.#completes, queueName, listOf(items), how);
   }
 
   /** Gives leased items back: at once, at a time, or to the dead queue. All or none, as complete. */
@@ -269,18 +288,11 @@ export class QueratorClient {
     items: ProduceItem | readonly ProduceItem[],
     { signal, requestTimeout = this.#requestTimeout, mayRepeat = false }: ProduceOptions,
   ): Promise<void> {
-    const parts = listOf(items).map((item) => partOf(encodeItem(item)));
+    const kind = mayRepeat ? this.#repeatableProduces : this.#produces;
+    const parts: Part[] = [];
+    for (const item of listOf(items)) parts.push(partOf(encodeItem(item)));
     if (parts.length === 0) return Promise.resolve();
-    const timeout = toText(requestTimeout, "requestTimeout");
-    const gatherer = this.#gatherers.of(`produce ${mayRepeat} ${timeout} ${queueName}`, () => ({
-      path: "queue.produce",
-      bytesMax: PRODUCE_BYTES_MAX,
-      head: `{"queue_name":${JSON.stringify(queueName)},"request_timeout":"${timeout}","items":[`,
-      timeoutMs: toMs(requestTimeout, "requestTimeout"),
-      isRepeatable: mayRepeat,
-      waiting: this.#producing,
-    }));
-    return gatherer.add(parts, signal);
+    return this.#gatherers.of(kind, queueName, 0, requestTimeout).add(parts, signal);
   }
 
   // Also for a client that is closing: what it has leased last goes back.
@@ -289,47 +301,32 @@ export class QueratorClient {
     items: RetryItem | readonly RetryItem[],
     { signal, partition = 0 }: GiveBackOptions = {},
   ): Promise<void> {
-    return this.#end(listOf(items), partition, {
-      gatherer: (number) =>
-        this.#gatherers.of(`retry ${number} ${queueName}`, () => ({
-          path: "queue.retry",
-          bytesMax: ENDING_BYTES_MAX,
-          head: `{"queue_name":${JSON.stringify(queueName)},"partition":${number},"items":[`,
-          timeoutMs: TIMEOUT_MS,
-          isRepeatable: true,
-          waiting: this.#ending,
-        })),
-      encode: encodeRetry,
-      signal,
-    });
+    const how = { partition, requestTimeout: TIMEOUT_MS, signal };
+    return this.#end(this.#retries, queueName, listOf(items), how);
   }
 
   // Ends leased items, those of each partition together.
-  async #end<T extends ItemRef>(
+  #end<T extends string | ItemRef>(
+    kind: EndingKind<T>,
+    queueName: string,
     refs: readonly T[],
-    partition: number,
-    {
-      gatherer,
-      encode,
-      signal,
-    }: {
-      readonly gatherer: (partition: number) => Gatherer;
-      readonly encode: (ref: T) => string;
-      readonly signal: AbortSignal | undefined;
-    },
+    { partition, requestTimeout, signal }: EndOptions,
   ): Promise<void> {
-    const end = (number: number, some: readonly T[]): Promise<void> =>
-      gatherer(number).add(
-        some.map((ref) => partOf(encode(ref), ref.id)),
-        signal,
-      );
-    const first = refs[0]?.partition ?? partition;
-    if (refs.every((ref) => (ref.partition ?? partition) === first)) {
-      if (refs.length > 0) await end(first, refs);
-      return;
-    }
-    const groups = Map.groupBy(refs, (ref) => ref.partition ?? partition);
-    await Promise.all([...groups].map(([number, some]) => end(number, some)));
+    const partitionOf = (ref: T): number =>
+      typeof ref === "string" ? partition : (ref.partition ?? partition);
+    const end = (number: number, some: readonly T[]): Promise<void> => {
+      const parts: Part[] = [];
+      for (const ref of some) {
+        parts.push(partOf(kind.encode(ref), typeof ref === "string" ? ref : ref.id));
+      }
+      return this.#gatherers.of(kind, queueName, number, requestTimeout).add(parts, signal);
+    };
+    if (refs.length === 0) return Promise.resolve();
+    const first = partitionOf(refs[0]!);
+    if (refs.every((ref) => partitionOf(ref) === first)) return end(first, refs);
+    const groups = Map.groupBy(refs, partitionOf);
+    const all = [...groups].map(([number, some]) => end(number, some));
+    return Promise.all(all).then(() => undefined);
   }
 }
 
@@ -338,6 +335,16 @@ function parseUrl(url: string | URL): URL {
   if (parsed !== undefined && /^https?:$/.test(parsed.protocol)) return parsed;
   const text = `url is invalid; got '${url}', use a form such as 'http://localhost:2319'`;
   throw new InvalidRequestError("invalid", text);
+}
+
+function producesOf(waiting: WaitingItems, isRepeatable: boolean): GatheredKind {
+  return {
+    path: "queue.produce",
+    bytesMax: PRODUCE_BYTES_MAX,
+    head: (_, timeout) => `"request_timeout":"${timeout}","items":`,
+    isRepeatable,
+    waiting,
+  };
 }
 
 function listOf<T extends object | string>(items: T | readonly T[]): readonly T[] {

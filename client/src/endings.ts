@@ -40,36 +40,32 @@ export class Endings {
   async end(item: LeasedItem, outcome: Outcome): Promise<void> {
     this.#underWay++;
     try {
-      await this.#send(item, outcome);
+      const { client, queueName, events } = this.#options;
+      const { id, partition } = item;
+      switch (outcome.kind) {
+        case "complete":
+          await client.complete(queueName, item);
+          this.counters.completed++;
+          events.emit("completed", { item });
+          break;
+        case "retry": {
+          const at = retryAt(outcome.when, client.now());
+          await client.retry(queueName, { id, partition, retryAt: at });
+          this.counters.retried++;
+          events.emit("retried", { item, at });
+          break;
+        }
+        case "dead":
+          await client.retry(queueName, { id, partition, dead: true });
+          this.counters.dead++;
+          events.emit("dead", { item, reason: outcome.reason });
+      }
     } catch (error) {
       if (error instanceof LeaseLostError) this.lose(item);
       else this.report(error);
     }
     this.#underWay--;
     this.#options.onEnd();
-  }
-
-  async #send(item: LeasedItem, outcome: Outcome): Promise<void> {
-    const { client, queueName, events } = this.#options;
-    const { id, partition } = item;
-    switch (outcome.kind) {
-      case "complete":
-        await client.complete(queueName, item);
-        this.counters.completed++;
-        events.emit("completed", { item });
-        break;
-      case "retry": {
-        const at = retryAt(outcome.when, client.now());
-        await client.retry(queueName, { id, partition, retryAt: at });
-        this.counters.retried++;
-        events.emit("retried", { item, at });
-        break;
-      }
-      case "dead":
-        await client.retry(queueName, { id, partition, dead: true });
-        this.counters.dead++;
-        events.emit("dead", { item, reason: outcome.reason });
-    }
   }
 
   /** Ends an item whose handler failed, as the policy says, or as `outcome` does. */

@@ -82,7 +82,7 @@ interface Entry {
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
   readonly signal: AbortSignal | undefined;
-  readonly onAbort: () => void;
+  readonly onAbort: (() => void) | undefined;
   isOver: boolean;
 }
 
@@ -141,10 +141,10 @@ export class Gatherer {
         resolve,
         reject,
         signal,
-        onAbort: () => this.#abort(entry),
+        onAbort: signal === undefined ? undefined : () => this.#abort(entry),
         isOver: false,
       };
-      signal?.addEventListener("abort", entry.onAbort, { once: true });
+      signal?.addEventListener("abort", entry.onAbort!, { once: true });
       this.#entries.push(entry);
       if (this.#isRunning) return;
       this.#isRunning = true;
@@ -195,7 +195,7 @@ export class Gatherer {
     while (entries.length > 0) {
       this.#sent = entries;
       this.#controller = new AbortController();
-      const json = entries.flatMap(({ parts }) => parts.map((part) => part.json)).join(",");
+      const json = jsonOf(entries);
       try {
         await this.#options.send(json, this.#controller.signal, () => {
           isUncertain = true;
@@ -247,7 +247,7 @@ export class Gatherer {
     if (entry.isOver) return;
     entry.isOver = true;
     this.#options.waiting.remove(entry.count, entry.bytes);
-    entry.signal?.removeEventListener("abort", entry.onAbort);
+    entry.signal?.removeEventListener("abort", entry.onAbort!);
     if (error === undefined) entry.resolve();
     else entry.reject(error);
   }
@@ -259,6 +259,14 @@ const TURNS = 12;
 
 async function turnsOfCallers(): Promise<void> {
   for (let turn = 0; turn < TURNS; turn++) await undefined;
+}
+
+function jsonOf(entries: readonly Entry[]): string {
+  let json = "";
+  for (const { parts } of entries) {
+    for (const part of parts) json += json === "" ? part.json : `,${part.json}`;
+  }
+  return json;
 }
 
 // Texts of refusals that are about the whole request, whoever's items are in it.

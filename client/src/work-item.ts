@@ -103,8 +103,14 @@ export class HandlerContext {
   #isOver = false;
 
   constructor(items: readonly LeasedItem[], now: () => number) {
-    this.attempts = Math.max(...items.map(({ attempts }) => attempts));
-    this.#deadlineMs = Math.min(...items.map(({ leaseDeadlineMs }) => leaseDeadlineMs));
+    let attempts = 0;
+    let deadlineMs = Number.POSITIVE_INFINITY;
+    for (const item of items) {
+      attempts = Math.max(attempts, item.attempts);
+      deadlineMs = Math.min(deadlineMs, item.leaseDeadlineMs);
+    }
+    this.attempts = attempts;
+    this.#deadlineMs = deadlineMs;
     this.#now = now;
   }
 

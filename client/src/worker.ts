@@ -57,8 +57,8 @@ export class Worker<T = undefined> {
   #handlerMs: number | undefined;
   // Of the last lease, when it came.
   #leaseMs = 0;
-  // Wakes whoever waits for anything of the above to change.
-  #changed = Promise.withResolvers<void>();
+  // Whom to wake when anything of the above changes; nothing if nobody waits for that.
+  #changed: PromiseWithResolvers<void> | undefined;
   readonly #leasing = new AbortController();
   // Whether a lease is under way, or what it brought is being looked at.
   #isLeasing = true;
@@ -134,7 +134,7 @@ export class Worker<T = undefined> {
     for (let failures = 0; !signal.aborted; ) {
       const want = this.#want();
       if (want <= 0) {
-        await this.#changed.promise;
+        await this.#change();
         continue;
       }
       try {
@@ -201,26 +201,35 @@ export class Worker<T = undefined> {
 
   #begin(): void {
     while (this.#runs.size < this.#concurrency && this.#buffer.length > 0) {
-      // What is expected back by now is not begun: it is, or soon will be, somebody else's.
-      const items = this.#buffer.splice(0, this.#batch).filter((item) => {
-        if (item.leaseDeadlineMs > this.#client.now()) return true;
-        this.#endings.lose(item);
-        return false;
-      });
+      const items = this.#nextItems();
       if (items.length > 0) void this.#run(items);
     }
     this.#wake();
   }
 
+  // What is expected back by now is not begun: it is, or soon will be, somebody else's.
+  #nextItems(): WorkItem<T>[] {
+    const items: WorkItem<T>[] = [];
+    const now = this.#client.now();
+    while (items.length < this.#batch && this.#buffer.length > 0) {
+      const item = this.#buffer.shift()!;
+      if (item.leaseDeadlineMs > now) items.push(item);
+      else this.#endings.lose(item);
+    }
+    return items;
+  }
+
   async #run(items: readonly WorkItem<T>[]): Promise<void> {
-    const context = new HandlerContext(items, () => this.#client.now());
+    const context = new HandlerContext(items, this.#client.now);
     const run: Run<T> = { items, context, isAbandoned: false };
     this.#runs.add(run);
     this.#running += items.length;
     const from = performance.now();
     let failure: { readonly error: unknown } | undefined;
     try {
-      await this.#handle(run);
+      const ms = this.#handlerTimeoutMs;
+      const handling = this.#handler(items, context);
+      await (ms === undefined ? handling : Promise.race([handling, context.whenLate(ms)]));
     } catch (error) {
       failure = { error };
     }
@@ -233,13 +242,6 @@ export class Worker<T = undefined> {
     this.#begin();
   }
 
-  async #handle({ items, context }: Run<T>): Promise<void> {
-    const ms = this.#handlerTimeoutMs;
-    const handling = this.#handler(items, context);
-    if (ms === undefined) await handling;
-    else await Promise.race([handling, context.whenLate(ms)]);
-  }
-
   // What a handler has decided about an item counts also if it failed afterwards.
   #settle(item: WorkItem<T>, failure: { readonly error: unknown } | undefined): void {
     if (failure !== undefined && item.outcome === undefined) {
@@ -249,9 +251,14 @@ export class Worker<T = undefined> {
     }
   }
 
+  #change(): Promise<void> {
+    this.#changed ??= Promise.withResolvers();
+    return this.#changed.promise;
+  }
+
   #wake(): void {
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
+    this.#changed?.resolve();
+    this.#changed = undefined;
   }
 
   // --- closing ---
@@ -283,7 +290,7 @@ export class Worker<T = undefined> {
       this.#wake();
     }, ms);
     while (!isOver && (this.#isLeasing || this.#runs.size > 0 || this.#endings.underWay > 0)) {
-      await this.#changed.promise;
+      await this.#change();
     }
     clearTimeout(timer);
   }
