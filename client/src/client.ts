@@ -245,6 +245,10 @@ export class QueratorClient {
     options: CallOptions & { readonly isRepeatable?: boolean | undefined } = {},
   ): Promise<T> {
     const { isRepeatable = false } = options;
+    if (!/^[!-~]+$/.test(path)) {
+      const text = `path is invalid; got '${path}', use a form such as 'queue.stats'`;
+      throw new InvalidRequestError("invalid", text);
+    }
     return (await once(this.#connection, path, request, options, isRepeatable)) as T;
   }
 
@@ -355,11 +359,19 @@ function partOf(json: string, id?: string): Part {
   return { id, json, bytes: utf8LengthMax(json) };
 }
 
+// They would say where a request ends, or what becomes of its connection.
+const OF_A_CONNECTION =
+  /^(connection|content-length|expect|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade)$/i;
+
 // Found out now, and not with every call.
 function checkHeaders(headers: Readonly<Record<string, string>>): void {
   for (const [name, value] of Object.entries(headers)) {
     if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name)) {
       const text = `headers is invalid; '${name}' cannot be the name of a header`;
+      throw new InvalidRequestError("invalid", text);
+    }
+    if (OF_A_CONNECTION.test(name)) {
+      const text = `headers is invalid; '${name}' is about the connection, which is the client's own`;
       throw new InvalidRequestError("invalid", text);
     }
     if (/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) continue;

@@ -1,10 +1,9 @@
 // One request and its reply over HTTP, and nothing more: no retries, no meaning. In Node it goes over
-// node:http with connections that are kept, which costs about half of what fetch does; elsewhere, or
-// if it is asked for, over fetch. Aborting a request closes its connection, so that the server forgets
+// connections of its own that are kept (socket-transport.ts); elsewhere, or if it is asked for, over fetch. Aborting a request closes its connection, so that the server forgets
 // it. A failure says whether the request may have reached the server. What a reply may hold is bounded.
 
 import { NetworkError, QueratorError, ServerError, TimeoutError } from "./errors.ts";
-import { nodeTransport } from "./node-transport.ts";
+import { socketTransport } from "./socket-transport.ts";
 import { startTimer } from "./timer.ts";
 
 export interface TransportRequest {
@@ -53,7 +52,7 @@ export const IDLE_MS = 4_000;
 /** The transport that fits this platform. */
 export function makeTransport(options: TransportOptions): Transport {
   if (options.fetch === undefined) {
-    const transport = nodeTransport(options);
+    const transport = socketTransport(options);
     if (transport !== undefined) return transport;
   }
   return fetchTransport(options);

@@ -1,4 +1,4 @@
-// One request and its reply: what is refused, bounded and let go, over Node's own HTTP and over fetch.
+// One request and its reply: what is refused, bounded and let go, over sockets of Node and over fetch.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -25,7 +25,7 @@ async function serve(t: TestContext, listener: RequestListener) {
   return { server, url: new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}`) };
 }
 
-const PLATFORMS = { "node:http": undefined, fetch: globalThis.fetch } as const;
+const PLATFORMS = { "our sockets": undefined, fetch: globalThis.fetch } as const;
 const GET = { method: "GET", path: "/", body: "", timeoutMs: 10_000, signal: undefined } as const;
 
 for (const [name, fetch] of Object.entries(PLATFORMS)) {
@@ -86,7 +86,7 @@ for (const [name, fetch] of Object.entries(PLATFORMS)) {
   });
 }
 
-test("node:http: a connection over which nothing travels is closed by the client", async (t) => {
+test("our sockets: a connection over which nothing travels is closed by the client", async (t) => {
   const { url, server } = await serve(t, (_, response) => {
     response.end();
   });

@@ -1,0 +1,261 @@
+// The transport over the sockets of Node, with and without TLS: one request at a time on a connection, and
+// connections that are kept for the next. What node:http makes of each request costs as much as all that
+// a worker does with its items (docs/decisions/0015). The modules are asked for at run time, so that
+// bundlers for browsers find no import of them.
+
+import type * as Net from "node:net";
+import type * as Tls from "node:tls";
+import { ReplyReader } from "./reply-reader.ts";
+import { startTimer } from "./timer.ts";
+import type { Transport, TransportOptions, TransportReply, TransportRequest } from "./transport.ts";
+import {
+  IDLE_MS,
+  networkError,
+  REPLY_BYTES_MAX,
+  replyTooLarge,
+  timeoutError,
+} from "./transport.ts";
+
+// For an answer that may be on its way when a request that waits is aborted.
+const LATE_REPLY_MS = 1_000;
+
+interface NodeProcess {
+  readonly versions?: { readonly node?: string; readonly bun?: string; readonly deno?: string };
+  getBuiltinModule?(name: string): unknown;
+}
+
+/** The transport, or nothing if this is not Node. */
+export function socketTransport(options: TransportOptions): Transport | undefined {
+  const process = (globalThis as { process?: NodeProcess }).process;
+  const { node, bun, deno } = process?.versions ?? {};
+  if (node === undefined || bun !== undefined || deno !== undefined) return undefined;
+  const net = process?.getBuiltinModule?.("node:net") as typeof Net | undefined;
+  const tls = process?.getBuiltinModule?.("node:tls") as typeof Tls | undefined;
+  if (net === undefined || tls === undefined) return undefined;
+  return new SocketTransport(options, opener(options.url, net, tls));
+}
+
+/** What opens connections to the server of a url. */
+function opener(url: URL, net: typeof Net, tls: typeof Tls): () => Net.Socket {
+  const isSecure = url.protocol === "https:";
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const port = url.port === "" ? (isSecure ? 443 : 80) : Number(url.port);
+  if (!isSecure) return () => net.connect({ host, port, noDelay: true });
+  // An address is no name that a certificate could be chosen by.
+  const servername = net.isIP(host) === 0 ? host : "";
+  // Of the last connection, so that the next begins with fewer steps.
+  let session: Buffer | undefined;
+  return () => {
+    const options = { host, port, servername, ALPNProtocols: ["http/1.1"] };
+    const socket = tls.connect(session === undefined ? options : { ...options, session });
+    socket.setNoDelay();
+    socket.on("session", (next: Buffer) => {
+      session = next;
+    });
+    return socket;
+  };
+}
+
+class SocketTransport implements Transport {
+  readonly #url: URL;
+  readonly #open: () => Net.Socket;
+  // The fields of every request's head.
+  readonly #fields: string;
+  readonly #isAscii: boolean;
+  readonly #replyBytesMax: number;
+  readonly #idleMs: number;
+  readonly #all = new Set<HttpSocket>();
+  // The one used last is used first, so that those that are not needed go away.
+  readonly #idle: HttpSocket[] = [];
+
+  constructor(options: TransportOptions, open: () => Net.Socket) {
+    const { url, headers, replyBytesMax = REPLY_BYTES_MAX, idleMs = IDLE_MS } = options;
+    this.#url = url;
+    this.#open = open;
+    // The last one of a name counts, however it is written.
+    const fields = new Map<string, string>();
+    const own = { Host: url.host, Connection: "keep-alive" };
+    for (const [name, value] of Object.entries({ ...own, ...headers })) {
+      fields.set(name.toLowerCase(), `${name}: ${value}\r\n`);
+    }
+    this.#fields = [...fields.values()].join("");
+    this.#isAscii = isAscii(this.#fields);
+    this.#replyBytesMax = replyBytesMax;
+    this.#idleMs = idleMs;
+  }
+
+  send(request: TransportRequest): Promise<TransportReply> {
+    const { method, path, body, timeoutMs, signal, isWait } = request;
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      const socket = this.#idle.pop() ?? this.#connect();
+      let timer = startTimer(() => fail(timeoutError(this.#url, timeoutMs)), timeoutMs);
+      const end = (): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+      };
+      const fail = (error: unknown): void => {
+        end();
+        reject(signal?.aborted ? signal.reason : networkError(error, this.#url));
+        socket.destroy();
+      };
+      const abort = (): void => {
+        if (isWait !== true || socket.isConnecting) {
+          fail(signal!.reason);
+          return;
+        }
+        // Our end of the connection is closed and the server closes its own, before which comes what it
+        // has answered until then.
+        clearTimeout(timer);
+        timer = startTimer(() => fail(signal!.reason), LATE_REPLY_MS);
+        socket.end();
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      socket.exchange({
+        request: this.#write(method, path, body),
+        reader: new ReplyReader(this.#replyBytesMax, () =>
+          replyTooLarge(this.#url, this.#replyBytesMax),
+        ),
+        succeed: (reply) => {
+          end();
+          resolve(reply);
+        },
+        fail,
+      });
+    });
+  }
+
+  #write(method: string, path: string, body: string): string | Uint8Array {
+    const line = `${method} ${path} HTTP/1.1\r\n${this.#fields}`;
+    if (method === "GET") return Buffer.from(`${line}\r\n`, "latin1");
+    const head = `${line}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
+    // A key or header may have letters of Latin-1, of which UTF-8 would make others.
+    return this.#isAscii
+      ? head + body
+      : Buffer.concat([Buffer.from(head, "latin1"), Buffer.from(body)]);
+  }
+
+  #connect(): HttpSocket {
+    const socket = new HttpSocket(this.#open(), {
+      idleMs: this.#idleMs,
+      onIdle: () => this.#idle.push(socket),
+      onClose: () => {
+        this.#all.delete(socket);
+        const index = this.#idle.indexOf(socket);
+        if (index !== -1) this.#idle.splice(index, 1);
+      },
+    });
+    this.#all.add(socket);
+    return socket;
+  }
+
+  close(): void {
+    for (const socket of this.#all) socket.destroy();
+  }
+}
+
+interface Exchange {
+  readonly request: string | Uint8Array;
+  readonly reader: ReplyReader;
+  readonly succeed: (reply: TransportReply) => void;
+  readonly fail: (error: unknown) => void;
+}
+
+interface HttpSocketOptions {
+  readonly idleMs: number;
+  /** It can be used again. */
+  readonly onIdle: () => void;
+  readonly onClose: () => void;
+}
+
+/** A connection, with one exchange or none. */
+class HttpSocket {
+  readonly #socket: Net.Socket;
+  readonly #options: HttpSocketOptions;
+  #exchange: Exchange | undefined;
+
+  constructor(socket: Net.Socket, options: HttpSocketOptions) {
+    this.#socket = socket;
+    this.#options = options;
+    socket.on("data", (data: Buffer) => this.#read(data));
+    socket.on("end", () => {
+      if (this.#exchange?.reader.end()) this.#succeed(this.#exchange);
+      else this.#fail(hungUp());
+    });
+    socket.on("error", (error) => this.#fail(error));
+    socket.on("timeout", () => this.destroy());
+    socket.on("close", () => {
+      options.onClose();
+      this.#fail(hungUp());
+    });
+  }
+
+  get isConnecting(): boolean {
+    return this.#socket.connecting;
+  }
+
+  /** Sends a request on a connection that is idle; tells once what has become of it. */
+  exchange(exchange: Exchange): void {
+    const socket = this.#socket;
+    this.#exchange = exchange;
+    socket.ref();
+    socket.setTimeout(0);
+    socket.write(exchange.request);
+  }
+
+  /** Closes our end. */
+  end(): void {
+    this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  #read(data: Buffer): void {
+    const exchange = this.#exchange;
+    if (exchange === undefined) {
+      this.destroy(); // nobody has asked for it
+      return;
+    }
+    try {
+      if (exchange.reader.push(data)) this.#succeed(exchange);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #succeed({ reader, succeed }: Exchange): void {
+    const socket = this.#socket;
+    this.#exchange = undefined;
+    const idleMs = Math.min(reader.keepMs, this.#options.idleMs);
+    // A server that answers before it has read everything does not read the rest as a request.
+    const isIdle = idleMs > 0 && socket.writable && socket.writableLength === 0;
+    if (isIdle) {
+      // Whoever has nothing else to do may exit.
+      socket.unref();
+      socket.setTimeout(idleMs);
+      this.#options.onIdle();
+    } else {
+      socket.destroy();
+    }
+    succeed(reader.reply);
+  }
+
+  #fail(error: unknown): void {
+    const exchange = this.#exchange;
+    this.#exchange = undefined;
+    this.destroy();
+    exchange?.fail(error);
+  }
+}
+
+function hungUp(): Error {
+  return Object.assign(new Error("the connection was closed before the answer"), {
+    code: "ECONNRESET",
+  });
+}
+
+function isAscii(text: string): boolean {
+  return /^[ -~\r\n\t]*$/.test(text);
+}
