@@ -4,6 +4,7 @@
 // every call under way, so that all of them have ended when it is closed.
 
 import { type Backoff, fullJitter, sleep } from "./backoff.ts";
+import { Bag, type InBag } from "./bag.ts";
 import { ClosedError, errorOfReply, QueratorError } from "./errors.ts";
 import { makeTransport, type Transport } from "./transport.ts";
 
@@ -39,7 +40,7 @@ export interface Call {
   readonly onRepeat?: (uncertain: boolean) => void;
 }
 
-interface OpenCall {
+interface OpenCall extends InBag {
   readonly isWait: boolean;
   readonly controller: AbortController;
   /** Whether what has been sent may be done; written by #attempt, read by cut. */
@@ -51,7 +52,7 @@ export class Connection {
   readonly #transport: Transport;
   readonly #options: ConnectionOptions;
   readonly #prefix: string;
-  readonly #open = new Set<OpenCall>();
+  readonly #open = new Bag<OpenCall>();
   // Resolved, and emptied, when no call is open any more.
   #idle: (() => void)[] = [];
   #isClosed = false;
@@ -115,7 +116,7 @@ export class Connection {
     const controller = new AbortController();
     const abort = (): void => controller.abort(signal!.reason);
     signal?.addEventListener("abort", abort, { once: true });
-    const open = { isWait, controller, mayBeDone: false };
+    const open: OpenCall = { isWait, controller, mayBeDone: false, slot: -1 };
     this.#open.add(open);
     try {
       return await work(open);

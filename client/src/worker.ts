@@ -4,6 +4,7 @@
 // goes wrong is an event, and it goes on.
 
 import { fullJitter, sleep } from "./backoff.ts";
+import { Bag, type InBag } from "./bag.ts";
 import type { QueratorClient } from "./client.ts";
 import { type Duration, toMs } from "./duration.ts";
 import { deadOf, Endings } from "./endings.ts";
@@ -28,7 +29,7 @@ const ENDING_MAX = 1_000;
 // After close gave up waiting: for giving items back.
 const GIVE_BACK_MS = 5_000;
 
-interface Run<T> {
+interface Run<T> extends InBag {
   readonly items: readonly WorkItem<T>[];
   readonly context: HandlerContext;
   /** Its items have been given back; what it does then counts no more. */
@@ -51,7 +52,7 @@ export class Worker<T = undefined> {
   #leased = 0;
   // Leased, not begun.
   #buffer: WorkItem<T>[] = [];
-  readonly #runs = new Set<Run<T>>();
+  readonly #runs = new Bag<Run<T>>();
   #running = 0;
   // Of a handler, smoothed; nothing before the first.
   #handlerMs: number | undefined;
@@ -221,7 +222,7 @@ export class Worker<T = undefined> {
 
   async #run(items: readonly WorkItem<T>[]): Promise<void> {
     const context = new HandlerContext(items, this.#client.now);
-    const run: Run<T> = { items, context, isAbandoned: false };
+    const run: Run<T> = { items, context, isAbandoned: false, slot: -1 };
     this.#runs.add(run);
     this.#running += items.length;
     const from = performance.now();
