@@ -46,7 +46,8 @@ export class Item implements StoredItem {
 export class Grant {
   readonly deadline: number;
   readonly leasedAt: number;
-  readonly items: Item[] = [];
+  /** Those that it holds, and some that it did. */
+  items: Item[] = [];
   /** The `first` of its lease mark in storage; 0 if its items carry the deadline themselves. */
   mark = 0;
   /** How many of its items are still leased by it. */
@@ -57,6 +58,12 @@ export class Grant {
   constructor(deadline: number, leasedAt: number) {
     this.deadline = deadline;
     this.leasedAt = leasedAt;
+  }
+
+  /** Lets go of the items that it holds no more, if they are many. */
+  forget(): void {
+    if (this.remaining * 4 > this.items.length) return;
+    this.items = this.remaining === 0 ? [] : this.items.filter((item) => item.grant === this);
   }
 }
 

@@ -14,6 +14,7 @@ import {
   type ProduceRequest,
   type RetryRequest,
 } from "./requests.ts";
+import { WaitingLeases } from "./waiting-leases.ts";
 
 export type AnyHotRequest = ProduceRequest | LeaseRequest | CompleteRequest | RetryRequest;
 
@@ -60,7 +61,7 @@ export interface Taken {
 
 export class Mailbox {
   /** Leases that wait, by client id and in order of arrival. */
-  readonly waiting = new Map<string, LeaseRequest>();
+  readonly waiting = new WaitingLeases();
   readonly operations: Operation[] = [];
   /** Sum of the batch sizes in `waiting`. */
   demand = 0;
@@ -98,7 +99,7 @@ export class Mailbox {
         this.#produces.push(request);
         break;
       case "lease":
-        this.waiting.set(request.clientId, request);
+        this.waiting.add(request);
         this.demand += request.batchSize;
         this.#allWaiting.leases++;
         break;
@@ -200,7 +201,7 @@ export class Mailbox {
     if (request.settled) return;
     this.#unanswered--;
     if (request instanceof LeaseRequest) {
-      this.waiting.delete(request.clientId);
+      this.waiting.delete(request);
       this.demand -= request.batchSize;
       this.#allWaiting.leases--;
     }

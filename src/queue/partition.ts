@@ -8,6 +8,7 @@ import type { Limits } from "../limits.ts";
 import type { Counters, Expiry, Storage, StoredItem, StoredPartition } from "../storage/storage.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, Grant, Item } from "./item.ts";
+import { LeasedItems } from "./leased-items.ts";
 import { OrderedWindow } from "./ordered-window.ts";
 
 // A storage that fails is asked again after this time, doubled with each failure.
@@ -50,7 +51,7 @@ export class Partition {
   /** As durable as the last commit. */
   counters: Counters = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
   /** Leased items by their number. */
-  readonly leased = new Map<number, Item>();
+  readonly leased = new LeasedItems();
   /** Sum of leasedAt over the leased items, in milliseconds since createdAt. */
   leasedSum = 0;
   /** Leases by deadline, from #grantsStart on; those that hold nothing are dropped now and then. */
@@ -290,20 +291,21 @@ export class Partition {
     item.grant = grant;
     grant.items.push(item);
     grant.remaining++;
-    this.leased.set(item.seq, item);
+    this.leased.add(item);
     this.leasedSum += this.sinceCreation(grant.leasedAt);
   }
 
   /** Notes that the lease of an item has ended. */
   letGo(item: Item): void {
     const grant = item.grant!;
-    this.leased.delete(item.seq);
+    this.leased.delete(item);
     this.leasedSum =
       this.leased.size === 0 ? 0 : this.leasedSum - this.sinceCreation(grant.leasedAt);
     item.grant = undefined;
     item.ending = false;
     grant.remaining--;
     grant.ending = 0;
+    grant.forget();
     if (grant.remaining === 0) this.#dropEmptyGrants();
   }
 
