@@ -36,18 +36,26 @@ let produced = 0;
 let completed = 0;
 let twice = 0;
 let isProducing = true;
-let resume = Promise.withResolvers<void>();
+// Of those who pause.
+let resume: PromiseWithResolvers<void> | undefined;
 const done = new AbortController();
 
 async function produce(): Promise<void> {
   while (isProducing) {
     if (produced - completed >= options.cap) {
+      resume ??= Promise.withResolvers();
       await resume.promise;
       continue;
     }
-    const references = Array.from({ length: bulk }, () => String(++produced));
+    const references: string[] = [];
+    for (let i = 0; i < bulk; i++) references.push(String(++produced));
     await subject.produce(references, padding);
   }
+}
+
+function goOn(): void {
+  resume?.resolve();
+  resume = undefined;
 }
 
 function take(reference: string): void {
@@ -57,10 +65,7 @@ function take(reference: string): void {
 
 function count(): void {
   completed++;
-  if (produced - completed < options.cap) {
-    resume.resolve();
-    resume = Promise.withResolvers();
-  }
+  if (produced - completed < options.cap) goOn();
   if (!isProducing && completed === produced) done.abort();
 }
 
@@ -73,7 +78,7 @@ const callers = bulk === 1 ? options.producers : Math.ceil(options.producers / b
 const producers = Array.from({ length: callers }, produce);
 setTimeout(() => {
   isProducing = false;
-  resume.resolve();
+  goOn();
 }, options.seconds * 1_000);
 await Promise.all(producers);
 if (completed === produced) done.abort();

@@ -37,42 +37,59 @@ export class Endings {
   }
 
   /** Ends an item. */
-  async end(item: LeasedItem, outcome: Outcome): Promise<void> {
+  end(item: LeasedItem, outcome: Outcome): void {
+    const { client } = this.#options;
+    const at = outcome.kind === "retry" ? retryAt(outcome.when, client.now()) : undefined;
     this.#underWay++;
-    try {
-      const { client, queueName, events } = this.#options;
-      const { id, partition } = item;
-      switch (outcome.kind) {
-        case "complete":
-          await client.complete(queueName, item);
-          this.counters.completed++;
-          events.emit("completed", { item });
-          break;
-        case "retry": {
-          const at = retryAt(outcome.when, client.now());
-          await client.retry(queueName, { id, partition, retryAt: at });
-          this.counters.retried++;
-          events.emit("retried", { item, at });
-          break;
-        }
-        case "dead":
-          await client.retry(queueName, { id, partition, dead: true });
-          this.counters.dead++;
-          events.emit("dead", { item, reason: outcome.reason });
-      }
-    } catch (error) {
-      if (error instanceof LeaseLostError) this.lose(item);
-      else this.report(error);
+    this.#send(item, outcome, at).then(
+      () => {
+        this.#note(item, outcome, at);
+        this.#over();
+      },
+      (error: unknown) => {
+        if (error instanceof LeaseLostError) this.lose(item);
+        else this.report(error);
+        this.#over();
+      },
+    );
+  }
+
+  #send(item: LeasedItem, outcome: Outcome, retryAt: Date | undefined): Promise<void> {
+    const { client, queueName } = this.#options;
+    if (outcome.kind === "complete") return client.complete(queueName, item);
+    const { id, partition } = item;
+    const dead = outcome.kind === "dead";
+    return client.retry(queueName, { id, partition, retryAt, dead });
+  }
+
+  #note(item: LeasedItem, outcome: Outcome, at: Date | undefined): void {
+    const { counters } = this;
+    const { events } = this.#options;
+    switch (outcome.kind) {
+      case "complete":
+        counters.completed++;
+        events.emit("completed", { item });
+        break;
+      case "retry":
+        counters.retried++;
+        events.emit("retried", { item, at });
+        break;
+      case "dead":
+        counters.dead++;
+        events.emit("dead", { item, reason: outcome.reason });
     }
+  }
+
+  #over(): void {
     this.#underWay--;
     this.#options.onEnd();
   }
 
   /** Ends an item whose handler failed, as the policy says, or as `outcome` does. */
-  fail(item: LeasedItem, error: unknown, outcome = this.#judge(item, error)): Promise<void> {
+  fail(item: LeasedItem, error: unknown, outcome = this.#judge(item, error)): void {
     this.counters.failed++;
     this.#options.events.emit("failed", { item, error });
-    return this.end(item, outcome);
+    this.end(item, outcome);
   }
 
   #judge(item: LeasedItem, error: unknown): Outcome {

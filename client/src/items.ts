@@ -172,12 +172,11 @@ export interface WireStorageItem {
 /** An item to produce, as JSON. */
 export function encodeItem(item: ProduceItem): string {
   const { payload, enqueueAt } = item;
-  let text = "";
-  if (typeof payload === "string") {
-    if (payload !== "") text += `,"utf8":${JSON.stringify(payload)}`;
-  } else if (payload instanceof Uint8Array) {
-    text += `,"bytes":"${toBase64(payload)}"`;
-  } else if (payload !== undefined) {
+  let text: string;
+  if (payload instanceof Uint8Array) text = `{"bytes":"${toBase64(payload)}"`;
+  else if (typeof payload === "string") text = `{"utf8":${JSON.stringify(payload)}`;
+  else if (payload === undefined) text = '{"utf8":""';
+  else {
     throw new InvalidRequestError(
       "invalid",
       `payload is invalid; it must be a text or a Uint8Array, got ${typeof payload}`,
@@ -187,7 +186,7 @@ export function encodeItem(item: ProduceItem): string {
   if (item.kind) text += `,"kind":${JSON.stringify(item.kind)}`;
   if (item.reference) text += `,"reference":${JSON.stringify(item.reference)}`;
   if (enqueueAt !== undefined) text += `,"enqueue_at":"${encodeDate(enqueueAt, "enqueueAt")}"`;
-  return `{${text.slice(1)}}`;
+  return `${text}}`;
 }
 
 /** A leased item that is given back, as JSON. */

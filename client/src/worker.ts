@@ -32,6 +32,8 @@ const GIVE_BACK_MS = 5_000;
 interface Run<T> extends InBag {
   readonly items: readonly WorkItem<T>[];
   readonly context: HandlerContext;
+  /** When it began, by performance.now(). */
+  readonly from: number;
   /** Its items have been given back; what it does then counts no more. */
   isAbandoned: boolean;
 }
@@ -187,11 +189,11 @@ export class Worker<T = undefined> {
         const decoding = this.#definition.decode(item);
         const decoded = decoding instanceof Promise ? await decoding : decoding;
         if (!(decoded instanceof ValidationError)) this.#buffer.push(new WorkItem(item, decoded));
-        else if (this.#definition.onInvalid === "throw") void this.#endings.fail(item, decoded);
-        else void this.#endings.fail(item, decoded, deadOf(decoded));
+        else if (this.#definition.onInvalid === "throw") this.#endings.fail(item, decoded);
+        else this.#endings.fail(item, decoded, deadOf(decoded));
       } catch (error) {
         // A validator with a mistake in it says nothing about the item, nor about those after it.
-        void this.#endings.fail(item, error);
+        this.#endings.fail(item, error);
       }
     }
     if (this.#leasing.signal.aborted) this.#giveBackBuffer();
@@ -203,7 +205,7 @@ export class Worker<T = undefined> {
   #begin(): void {
     while (this.#runs.size < this.#concurrency && this.#buffer.length > 0) {
       const items = this.#nextItems();
-      if (items.length > 0) void this.#run(items);
+      if (items.length > 0) this.#run(items);
     }
     this.#wake();
   }
@@ -220,35 +222,46 @@ export class Worker<T = undefined> {
     return items;
   }
 
-  async #run(items: readonly WorkItem<T>[]): Promise<void> {
+  // Without an await, of which each item would keep a frame of this in memory.
+  #run(items: readonly WorkItem<T>[]): void {
     const context = new HandlerContext(items, this.#client.now);
-    const run: Run<T> = { items, context, isAbandoned: false, slot: -1 };
+    const run: Run<T> = { items, context, from: performance.now(), isAbandoned: false, slot: -1 };
     this.#runs.add(run);
     this.#running += items.length;
-    const from = performance.now();
-    let failure: { readonly error: unknown } | undefined;
+    this.#handle(run).then(
+      () => this.#finish(run, undefined),
+      (error: unknown) => this.#finish(run, { error }),
+    );
+  }
+
+  #handle({ items, context }: Run<T>): Promise<unknown> {
     try {
-      const ms = this.#handlerTimeoutMs;
       const handling = this.#handler(items, context);
-      await (ms === undefined ? handling : Promise.race([handling, context.whenLate(ms)]));
+      const ms = this.#handlerTimeoutMs;
+      if (ms === undefined) return Promise.resolve(handling);
+      return Promise.race([handling, context.whenLate(ms)]);
     } catch (error) {
-      failure = { error };
+      return Promise.reject(error);
     }
+  }
+
+  #finish(run: Run<T>, failure: { readonly error: unknown } | undefined): void {
+    const { items, context, from, isAbandoned } = run;
     context.end();
     const took = performance.now() - from;
     this.#handlerMs = this.#handlerMs === undefined ? took : this.#handlerMs * 0.9 + took * 0.1;
     this.#runs.delete(run);
     this.#running -= items.length;
-    if (!run.isAbandoned) for (const item of items) this.#settle(item, failure);
+    if (!isAbandoned) for (const item of items) this.#settle(item, failure);
     this.#begin();
   }
 
   // What a handler has decided about an item counts also if it failed afterwards.
   #settle(item: WorkItem<T>, failure: { readonly error: unknown } | undefined): void {
     if (failure !== undefined && item.outcome === undefined) {
-      void this.#endings.fail(item, failure.error);
+      this.#endings.fail(item, failure.error);
     } else {
-      void this.#endings.end(item, item.outcome ?? { kind: "complete" });
+      this.#endings.end(item, item.outcome ?? { kind: "complete" });
     }
   }
 
@@ -272,7 +285,7 @@ export class Worker<T = undefined> {
     for (const run of this.#runs) {
       run.isAbandoned = true;
       run.context.abort("shutdown");
-      for (const item of run.items) void this.#endings.end(item, item.outcome ?? BACK);
+      for (const item of run.items) this.#endings.end(item, item.outcome ?? BACK);
     }
     this.#runs.clear();
     await this.#ended(GIVE_BACK_MS);
@@ -280,7 +293,7 @@ export class Worker<T = undefined> {
   }
 
   #giveBackBuffer(): void {
-    for (const item of this.#buffer.splice(0)) void this.#endings.end(item, BACK);
+    for (const item of this.#buffer.splice(0)) this.#endings.end(item, BACK);
   }
 
   // Resolves when nothing is in hand any more, or after a time.
