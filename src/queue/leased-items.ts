@@ -1,7 +1,5 @@
 // The leased items of a partition by their numbers. Neighbours are mostly leased and ended together, so
-// they lie in chunks. A Map of items would do as well but for this: whenever a Map makes itself a new table
-// the old one refers to it, and an old one that has outlived a few collections of garbage keeps alive what
-// those after it have ever held, until all of the heap is collected. A chunk forgets what is taken out.
+// they lie in chunks, which forget what is taken out: see ForgetfulMap for why a Map does not.
 
 import type { Item } from "./item.ts";
 

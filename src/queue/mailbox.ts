@@ -5,6 +5,7 @@
 import { MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { ItemRecord } from "../storage/storage.ts";
+import { ForgetfulMap } from "./forgetful-map.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import {
@@ -14,7 +15,6 @@ import {
   type ProduceRequest,
   type RetryRequest,
 } from "./requests.ts";
-import { WaitingLeases } from "./waiting-leases.ts";
 
 export type AnyHotRequest = ProduceRequest | LeaseRequest | CompleteRequest | RetryRequest;
 
@@ -61,7 +61,7 @@ export interface Taken {
 
 export class Mailbox {
   /** Leases that wait, by client id and in order of arrival. */
-  readonly waiting = new WaitingLeases();
+  readonly waiting = new ForgetfulMap<string, LeaseRequest>();
   readonly operations: Operation[] = [];
   /** Sum of the batch sizes in `waiting`. */
   demand = 0;
@@ -99,7 +99,7 @@ export class Mailbox {
         this.#produces.push(request);
         break;
       case "lease":
-        this.waiting.add(request);
+        this.waiting.add(request.clientId, request);
         this.demand += request.batchSize;
         this.#allWaiting.leases++;
         break;
@@ -201,7 +201,7 @@ export class Mailbox {
     if (request.settled) return;
     this.#unanswered--;
     if (request instanceof LeaseRequest) {
-      this.waiting.delete(request);
+      this.waiting.delete(request.clientId);
       this.demand -= request.batchSize;
       this.#allWaiting.leases--;
     }
