@@ -16,6 +16,9 @@ export interface SharedLeasesOptions {
   readonly giveBack: (items: readonly LeasedItem[]) => void;
 }
 
+// Kept among those who wait, and half of all.
+const OVER_MAX = 64;
+
 interface Caller {
   readonly want: number;
   /** By performance.now(). */
@@ -25,16 +28,21 @@ interface Caller {
   readonly signal: AbortSignal | undefined;
   readonly onAbort: () => void;
   readonly timer: Timer;
+  /** The request under way asks for it. */
+  isAsked: boolean;
   isOver: boolean;
 }
 
 export class SharedLeases {
   readonly #options: SharedLeasesOptions;
-  // In the order in which they came.
-  #callers = new Set<Caller>();
+  // In the order in which they came, with some that are over.
+  #callers: Caller[] = [];
+  // Those that are not.
+  #waiting = 0;
   #isRunning = false;
   // Of the request under way; it is aborted when none of those that it asks for is left.
   #asked: Caller[] = [];
+  #askedLeft = 0;
   #controller = new AbortController();
 
   constructor(options: SharedLeasesOptions) {
@@ -56,10 +64,13 @@ export class SharedLeases {
         signal,
         onAbort: () => this.#leave(caller, () => reject(signal!.reason)),
         timer: startTimer(() => this.#timeOut(caller), timeoutMs),
+        isAsked: false,
         isOver: false,
       };
       signal?.addEventListener("abort", caller.onAbort, { once: true });
-      this.#callers.add(caller);
+      if (this.#callers.length > 2 * this.#waiting + OVER_MAX) this.#forgetThoseOver();
+      this.#callers.push(caller);
+      this.#waiting++;
       if (this.#isRunning) return;
       this.#isRunning = true;
       queueMicrotask(() => void this.#run());
@@ -67,7 +78,8 @@ export class SharedLeases {
   }
 
   async #run(): Promise<void> {
-    while (this.#callers.size > 0) {
+    while (this.#waiting > 0) {
+      this.#forgetThoseOver();
       let want = 0;
       let until = Number.POSITIVE_INFINITY;
       this.#asked = [];
@@ -75,8 +87,10 @@ export class SharedLeases {
         if (want + caller.want > this.#options.batchMax) break;
         want += caller.want;
         until = Math.min(until, caller.until);
+        caller.isAsked = true;
         this.#asked.push(caller);
       }
+      this.#askedLeft = this.#asked.length;
       this.#controller = new AbortController();
       const timeoutMs = Math.max(until - performance.now(), 10);
       try {
@@ -85,17 +99,24 @@ export class SharedLeases {
       } catch (error) {
         for (const caller of this.#asked) this.#leave(caller, () => caller.reject(error));
       }
+      for (const caller of this.#asked) caller.isAsked = false;
       this.#asked = [];
       // Whoever has just been answered may call again at once.
-      if (this.#callers.size === 0) await undefined;
+      if (this.#waiting === 0) await undefined;
     }
+    this.#forgetThoseOver();
     this.#isRunning = false;
+  }
+
+  #forgetThoseOver(): void {
+    this.#callers = this.#callers.filter(({ isOver }) => !isOver);
   }
 
   #handOut(items: readonly LeasedItem[]): void {
     let from = 0;
     for (const caller of this.#callers) {
       if (from === items.length) break;
+      if (caller.isOver) continue;
       const some = items.slice(from, from + caller.want);
       from += some.length;
       this.#leave(caller, () => caller.resolve(some));
@@ -112,7 +133,7 @@ export class SharedLeases {
   // Those for whom the request under way asks wait until it ends: then nothing that was leased for them
   // has to be given back.
   #timeOut(caller: Caller): void {
-    if (this.#asked.includes(caller)) return;
+    if (caller.isAsked) return;
     this.#leave(caller, () => caller.resolve([]));
   }
 
@@ -121,9 +142,8 @@ export class SharedLeases {
     caller.isOver = true;
     clearTimeout(caller.timer);
     caller.signal?.removeEventListener("abort", caller.onAbort);
-    this.#callers.delete(caller);
+    this.#waiting--;
     answer();
-    const { length } = this.#asked;
-    if (length > 0 && this.#asked.every(({ isOver }) => isOver)) this.#controller.abort();
+    if (caller.isAsked && --this.#askedLeft === 0) this.#controller.abort();
   }
 }
