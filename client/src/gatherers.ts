@@ -9,7 +9,7 @@ import { Gatherer, type WaitingItems } from "./gatherer.ts";
 const BATCH_MAX = 1_000;
 // Kept although they are idle: queues, and gatherers of each.
 const KEPT = 1_000;
-const KEPT_OF_A_QUEUE = 32;
+const KEPT_OF_A_QUEUE = 128;
 
 /** What the calls of a kind have in common, whatever their queue. There is one object for each kind. */
 export interface GatheredKind {
