@@ -318,19 +318,23 @@ export class QueratorClient {
   ): Promise<void> {
     const partitionOf = (ref: T): number =>
       typeof ref === "string" ? partition : (ref.partition ?? partition);
-    const end = (number: number, some: readonly T[]): Promise<void> => {
+    const partsOf = (some: readonly T[]): Part[] => {
       const parts: Part[] = [];
       for (const ref of some) {
         parts.push(partOf(kind.encode(ref), typeof ref === "string" ? ref : ref.id));
       }
-      return this.#gatherers.of(kind, queueName, number, requestTimeout).add(parts, signal);
+      return parts;
     };
+    const end = (number: number, parts: readonly Part[]): Promise<void> =>
+      this.#gatherers.of(kind, queueName, number, requestTimeout).add(parts, signal);
     if (refs.length === 0) return Promise.resolve();
     const first = partitionOf(refs[0]!);
-    if (refs.every((ref) => partitionOf(ref) === first)) return end(first, refs);
-    const groups = Map.groupBy(refs, partitionOf);
-    const all = [...groups].map(([number, some]) => end(number, some));
-    return Promise.all(all).then(() => undefined);
+    if (refs.every((ref) => partitionOf(ref) === first)) return end(first, partsOf(refs));
+    // All of them are looked at before the first is sent.
+    const groups = [...Map.groupBy(refs, partitionOf)].map(
+      ([number, some]) => [number, partsOf(some)] as const,
+    );
+    return Promise.all(groups.map(([number, parts]) => end(number, parts))).then(() => undefined);
   }
 }
 

@@ -95,6 +95,9 @@ export class Endings {
   #judge(item: LeasedItem, error: unknown): Outcome {
     try {
       const decision = this.#options.retry({ attempts: item.attempts, error, item });
+      // A policy cannot wait. That it did is told below, and of what becomes of it nobody wants to hear.
+      const waited: unknown = decision;
+      if (waited instanceof Promise) waited.catch(() => undefined);
       if (decision === "dead") return deadOf(error);
       const when = { after: toMs(decision, "the wait of the retry policy") };
       checkWhen(when);

@@ -5,13 +5,18 @@
 import type { TransportReply } from "./transport.ts";
 
 const HEAD_END = "\r\n\r\n";
+const CR = 0x0d;
+const LF = 0x0a;
 const HEAD_BYTES_MAX = 65_536;
 // Of the line before a chunk, which may carry extensions, and of a trailer.
 const LINE_BYTES_MAX = 8_192;
 
-const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: |$)/;
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: |$)/;
+const FIELD_NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
 const LENGTH = /^\d{1,15}$/;
 const CHUNK_SIZE = /^([0-9a-f]{1,12})[ \t]*(?:;.*)?$/i;
+
+const EMPTY = Buffer.alloc(0);
 
 /** What is read next. */
 type Place =
@@ -32,7 +37,8 @@ export class ReplyReader {
   #rest: Buffer | undefined;
   // Of the body, or of the chunk that is being read.
   #missing = 0;
-  #chunks: Buffer[] = [];
+  // What has come of the body: as it was read, or the beginning of a larger buffer.
+  #body: Buffer = EMPTY;
   #bytes = 0;
   #status = 0;
   #date: string | undefined;
@@ -75,8 +81,8 @@ export class ReplyReader {
 
   /** The reply, when it is whole. */
   get reply(): TransportReply {
-    const body = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks);
-    return { status: this.#status, body: body.toString(), date: this.#date };
+    const body = this.#body.toString("utf8", 0, this.#bytes);
+    return { status: this.#status, body, date: this.#date };
   }
 
   // Reads one thing; answers what is left, or nothing if more has to come.
@@ -99,12 +105,26 @@ export class ReplyReader {
   #readBytes(rest: Buffer, next: Place): Buffer | undefined {
     const bytes = rest.length > this.#missing ? rest.subarray(0, this.#missing) : rest;
     this.#missing -= bytes.length;
-    this.#bytes += bytes.length;
-    if (this.#bytes > this.#bytesMax) throw this.#onTooLarge();
-    if (bytes.length > 0) this.#chunks.push(bytes);
+    this.#append(bytes);
     if (this.#missing > 0) return undefined;
     this.#place = next;
     return rest.subarray(bytes.length);
+  }
+
+  #append(bytes: Buffer): void {
+    const length = this.#bytes + bytes.length;
+    if (length > this.#bytesMax) throw this.#onTooLarge();
+    if (this.#bytes === 0) {
+      this.#body = bytes;
+    } else {
+      if (length > this.#body.length) {
+        const larger = Buffer.allocUnsafe(2 * length);
+        this.#body.copy(larger, 0, 0, this.#bytes);
+        this.#body = larger;
+      }
+      bytes.copy(this.#body, this.#bytes);
+    }
+    this.#bytes = length;
   }
 
   #readLine(rest: Buffer): Buffer | undefined {
@@ -133,9 +153,10 @@ export class ReplyReader {
     const end = rest.indexOf(HEAD_END);
     if (end === -1 || end > HEAD_BYTES_MAX) {
       if (rest.length > HEAD_BYTES_MAX) throw broken("its head is too long");
-      // What is no HTTP at all may never have the end of a head.
-      if (rest.length >= 5 && rest.toString("latin1", 0, 5) !== "HTTP/")
-        throw broken("it is no HTTP");
+      // What is no HTTP may never have the end of a head, nor one whose lines end in another way.
+      const start = rest.toString("latin1", 0, 5);
+      if (start.length === 5 && start !== "HTTP/") throw broken("it is no HTTP");
+      if (endsLineAlone(rest)) throw broken("its lines do not end in CR LF");
       this.#rest = rest;
       return undefined;
     }
@@ -159,9 +180,10 @@ export class ReplyReader {
     let isChunked = false;
     for (const line of lines) {
       const colon = line.indexOf(":");
-      if (colon <= 0) throw broken("a line of its head is no header");
+      const name = line.slice(0, Math.max(colon, 0));
+      if (!FIELD_NAME.test(name)) throw broken("a line of its head is no header");
       const value = line.slice(colon + 1).trim();
-      switch (line.slice(0, colon).toLowerCase()) {
+      switch (name.toLowerCase()) {
         case "content-length":
           if (!LENGTH.test(value) || (length !== undefined && length !== value)) {
             throw broken("its Content-Length is none");
@@ -200,6 +222,11 @@ export class ReplyReader {
       this.#place = this.#missing === 0 ? "whole" : "length";
     }
   }
+}
+
+function endsLineAlone(bytes: Buffer): boolean {
+  const at = bytes.indexOf(LF);
+  return at !== -1 && bytes[at - 1] !== CR;
 }
 
 function broken(why: string): Error {

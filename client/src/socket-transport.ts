@@ -88,19 +88,23 @@ class SocketTransport implements Transport {
     const { method, path, body, timeoutMs, signal, isWait } = request;
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
-      const socket = this.#idle.pop() ?? this.#connect();
-      let timer = startTimer(() => fail(timeoutError(this.#url, timeoutMs)), timeoutMs);
+      const socket = this.#takeIdle() ?? this.#connect();
+      const late = (): void => fail(timeoutError(this.#url, timeoutMs, socket.isConnected));
+      let timer = startTimer(late, timeoutMs);
       const end = (): void => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);
       };
       const fail = (error: unknown): void => {
         end();
-        reject(signal?.aborted ? signal.reason : networkError(error, this.#url));
+        const reason = signal?.aborted
+          ? signal.reason
+          : networkError(error, this.#url, socket.isConnected);
+        reject(reason);
         socket.destroy();
       };
       const abort = (): void => {
-        if (isWait !== true || socket.isConnecting) {
+        if (isWait !== true || !socket.isConnected) {
           fail(signal!.reason);
           return;
         }
@@ -133,6 +137,15 @@ class SocketTransport implements Transport {
     return this.#isAscii
       ? head + body
       : Buffer.concat([Buffer.from(head, "latin1"), Buffer.from(body)]);
+  }
+
+  // The one used last, if it can still be used: what has ended a moment ago may not have left yet.
+  #takeIdle(): HttpSocket | undefined {
+    for (;;) {
+      const socket = this.#idle.pop();
+      if (socket === undefined || socket.isUsable) return socket;
+      socket.destroy();
+    }
   }
 
   #connect(): HttpSocket {
@@ -173,6 +186,8 @@ class HttpSocket {
   readonly #socket: Net.Socket;
   readonly #options: HttpSocketOptions;
   #exchange: Exchange | undefined;
+  #isConnected = false;
+  #idleUntil = 0;
 
   constructor(socket: Net.Socket, options: HttpSocketOptions) {
     this.#socket = socket;
@@ -182,6 +197,9 @@ class HttpSocket {
       if (this.#exchange?.reader.end()) this.#succeed(this.#exchange);
       else this.#fail(hungUp());
     });
+    socket.on("encrypted" in socket ? "secureConnect" : "connect", () => {
+      this.#isConnected = true;
+    });
     socket.on("error", (error) => this.#fail(error));
     socket.on("timeout", () => this.destroy());
     socket.on("close", () => {
@@ -190,8 +208,14 @@ class HttpSocket {
     });
   }
 
-  get isConnecting(): boolean {
-    return this.#socket.connecting;
+  /** Whether anything of a request can have left. */
+  get isConnected(): boolean {
+    return this.#isConnected;
+  }
+
+  /** Whether it can carry another request. A program that was busy may not have seen its time pass. */
+  get isUsable(): boolean {
+    return this.#socket.writable && performance.now() < this.#idleUntil;
   }
 
   /** Sends a request on a connection that is idle; tells once what has become of it. */
@@ -235,6 +259,7 @@ class HttpSocket {
       // Whoever has nothing else to do may exit.
       socket.unref();
       socket.setTimeout(idleMs);
+      this.#idleUntil = performance.now() + idleMs;
       this.#options.onIdle();
     } else {
       socket.destroy();

@@ -76,8 +76,8 @@ const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ALTNAME/;
 // What answers is not TLS, but http most likely: nothing was sent, and to try again does not help.
 const NO_TLS = /wrong version number/i;
 
-/** The error for a request that got no reply. */
-export function networkError(cause: unknown, url: URL): QueratorError {
+/** The error for a request that got no reply. Nothing was sent without a connection. */
+export function networkError(cause: unknown, url: URL, isConnected = true): QueratorError {
   if (cause instanceof QueratorError) return cause;
   const causes = [cause, (cause as { cause?: unknown } | undefined | null)?.cause];
   const code = causes.map(codeOf).find((each) => each !== undefined);
@@ -85,7 +85,8 @@ export function networkError(cause: unknown, url: URL): QueratorError {
   const isNoTls = causes.some((each) =>
     NO_TLS.test((each as Error | undefined | null)?.message ?? ""),
   );
-  const uncertain = code === undefined || !(isUntrusted || isNoTls || UNSENT.has(code));
+  const isSent = code === undefined || !(isUntrusted || isNoTls || UNSENT.has(code));
+  const uncertain = isConnected && isSent;
   let text = (cause as Error | undefined | null)?.message || code || "no reply";
   let hint = uncertain ? "" : "; is the server running, and is the url right?";
   if (isUntrusted) hint = "; docs/CLIENT.md tells how to trust an authority of your own";
@@ -107,9 +108,10 @@ function codeOf(error: unknown): string | undefined {
   return Array.isArray(errors) ? codeOf(errors[0]) : undefined;
 }
 
-export function timeoutError(url: URL, timeoutMs: number): TimeoutError {
-  const text = `No answer from ${url.origin} within ${Math.round(timeoutMs)} ms`;
-  return new TimeoutError("timeout", text, { retryable: true, uncertain: true });
+export function timeoutError(url: URL, timeoutMs: number, isConnected = true): TimeoutError {
+  const what = isConnected ? "answer from" : "connection to";
+  const text = `No ${what} ${url.origin} within ${Math.round(timeoutMs)} ms`;
+  return new TimeoutError("timeout", text, { retryable: true, uncertain: isConnected });
 }
 
 export function replyTooLarge(url: URL, bytesMax: number): QueratorError {

@@ -49,7 +49,8 @@ export class WorkItem<T = undefined> extends LeasedItem {
   }
 }
 
-// Later the server cannot be told: a year has four digits.
+// Earlier and later the server cannot be told: a year has four digits.
+const EARLIEST_MS = Date.parse("0001-01-01T00:00:00Z");
 const LATEST_MS = Date.UTC(9999, 11, 31);
 
 /** Throws an InvalidRequestError if nothing can be leased again then. */
@@ -58,11 +59,10 @@ export function checkWhen({ at, after }: RetryWhen): void {
     const text = `after is invalid; got '${after}', which ends after the year 9999`;
     throw new InvalidRequestError("invalid", text);
   }
-  if (at !== undefined && !(at instanceof Date && at.getTime() <= LATEST_MS)) {
-    throw new InvalidRequestError(
-      "invalid",
-      "at is invalid; it must be a Date before the year 10000",
-    );
+  if (at === undefined) return;
+  if (!(at instanceof Date && at.getTime() >= EARLIEST_MS && at.getTime() <= LATEST_MS)) {
+    const text = "at is invalid; it must be a Date of the years 1 to 9999";
+    throw new InvalidRequestError("invalid", text);
   }
 }
 

@@ -228,7 +228,9 @@ export class Worker<T = undefined> {
     const run: Run<T> = { items, context, from: performance.now(), isAbandoned: false, slot: -1 };
     this.#runs.add(run);
     this.#running += items.length;
-    this.#handle(run).then(
+    // As an await would: whatever `then` somebody has given to the promise.
+    Promise.prototype.then.call(
+      this.#handle(run),
       () => this.#finish(run, undefined),
       (error: unknown) => this.#finish(run, { error }),
     );

@@ -166,6 +166,19 @@ test("what concerns the whole queue fails every caller, with one request", async
   assert.equal(proxy.requests.length, 1);
 });
 
+test("a call for items of several partitions that is wrong in one of them sends nothing", async (t) => {
+  const { client, proxy } = await watched(t);
+  const retryAt = new Date(Number.NaN);
+  await assert.rejects(
+    client.retry("jobs", [
+      { id: "one", partition: 0 },
+      { id: "two", partition: 1, retryAt },
+    ]),
+    /^InvalidRequestError: retryAt is invalid/,
+  );
+  assert.deepEqual(proxy.requests, []);
+});
+
 test("an id that is none fails its caller", async (t) => {
   const { client, direct } = await watched(t);
   const [item] = await leased(direct, 1);

@@ -6,8 +6,15 @@ import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { InvalidRequestError, NetworkError, QueratorClient, QueratorError } from "@querator/client";
+import {
+  InvalidRequestError,
+  NetworkError,
+  QueratorClient,
+  QueratorError,
+  TimeoutError,
+} from "@querator/client";
 import { makeTransport, type TransportOptions } from "../../client/src/transport.ts";
 import { setup } from "./setup.ts";
 
@@ -128,6 +135,9 @@ const BROKEN = {
   "no status": "HTTP/1.1 OK\r\n\r\n",
   "a change of protocol": "HTTP/1.1 101 Switching Protocols\r\n\r\n",
   "a line that is no header": "HTTP/1.1 200 OK\r\nContent-Length 2\r\n\r\nok",
+  "a space before a colon": "HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+  "a header that is folded": "HTTP/1.1 200 OK\r\nX-Long: a\r\n b\r\nContent-Length: 2\r\n\r\nok",
+  "lines that end in LF": "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
   "two lengths": "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
   "a length that is none": "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
   "a length and chunks":
@@ -190,6 +200,69 @@ test("a connection that the server has closed meanwhile is not used", async (t) 
   if (!first!.destroyed) await once(first!, "close");
   await transport.send(GET);
   assert.equal(sockets.size, 2);
+});
+
+test("a connection whose time passes in this very moment is not used", async (t) => {
+  const { make } = await serve(t, (socket) => void socket.write(FORMS["of length 0"]));
+  const transport = make({ idleMs: 20 });
+  for (let i = 1; i <= 10; i++) {
+    assert.equal((await transport.send(GET)).status, 200);
+    await sleep(20); // this timer lies behind that of the connection, in the same list
+  }
+});
+
+test("a program that was busy for longer than a connection is kept does not use it", async (t) => {
+  const { make, sockets } = await serve(t, (socket) => void socket.write(FORMS["of length 0"]));
+  const transport = make({ idleMs: 5 });
+  await transport.send(GET);
+  const until = performance.now() + 10;
+  while (performance.now() < until);
+  await transport.send(GET);
+  assert.equal(sockets.size, 2);
+});
+
+test("what ends before there is a connection has surely not been done", async (t) => {
+  // It takes the connection in, and says nothing of TLS.
+  const { url } = await serve(t, () => undefined);
+  const silent = makeTransport({
+    url: new URL(url.href.replace("http:", "https:")),
+    headers: {},
+    fetch: undefined,
+  });
+  t.after(() => silent.close());
+  await assert.rejects(silent.send({ ...GET, timeoutMs: 20 }), (error) => {
+    assert.ok(error instanceof TimeoutError);
+    assert.match(error.message, /^No connection to https:/);
+    return error.retryable && !error.uncertain;
+  });
+  const controller = new AbortController();
+  const waiting = silent.send({ ...GET, isWait: true, signal: controller.signal });
+  const from = performance.now();
+  controller.abort(new Error("enough"));
+  await assert.rejects(waiting, /^Error: enough$/);
+  assert.ok(performance.now() - from < 900); // not the time that a late reply is given
+
+  const { url: closing, sockets } = await serve(t, () => undefined);
+  const broken = makeTransport({
+    url: new URL(closing.href.replace("http:", "https:")),
+    headers: {},
+    fetch: undefined,
+  });
+  t.after(() => broken.close());
+  const sent = broken.send(GET);
+  while (sockets.size === 0) await new Promise((resolve) => setImmediate(resolve));
+  for (const socket of sockets) socket.destroy();
+  await assert.rejects(sent, (error) => error instanceof NetworkError && !error.uncertain);
+});
+
+test("a large reply in the smallest chunks takes little more than its length", async (t) => {
+  const bytes = 200_000;
+  const { make } = await serve(t, (socket) => {
+    socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    socket.write("1\r\nx\r\n".repeat(bytes));
+    socket.write("0\r\n\r\n");
+  });
+  assert.equal((await make().send(GET)).body, "x".repeat(bytes));
 });
 
 test("what a server says unasked ends the connection", async (t) => {

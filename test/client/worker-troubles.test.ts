@@ -119,6 +119,31 @@ test("a handler may be given more time than timers can be set to, and close may 
   assert.deepEqual([worker.counters.completed, worker.counters.failed], [1, 0]);
 });
 
+test("whatever a handler or a policy answers, the worker goes on", async (t) => {
+  const server = await setup(t);
+  await server.client.produce("jobs", Array(40).fill({}));
+  const withOwn = (value: object, key: string, own: unknown): object =>
+    Object.defineProperty(value, key, { value: own });
+  const answers: (() => unknown)[] = [
+    () => withOwn(Promise.resolve(), "then", () => assert.fail("nobody asks for it")),
+    () => withOwn(Promise.resolve(), "then", undefined),
+    () => withOwn({}, "then", (done: () => void) => setImmediate(done)),
+    () => withOwn(Promise.resolve(), "constructor", { [Symbol.species]: null }),
+    () => Promise.reject(new Error("no luck")),
+  ];
+  let count = 0;
+  await using worker = server.client.worker("jobs", () => answers[count++ % 5]!() as never, {
+    concurrency: 2,
+    // A policy cannot wait; nobody hears of what becomes of it.
+    retry: (() => Promise.reject(new Error("nobody hears"))) as never,
+  });
+  const errors: unknown[] = [];
+  worker.on("error", ({ error }) => errors.push(error));
+  await server.waitFor(() => worker.counters.completed + worker.counters.retried === 40);
+  assert.deepEqual([worker.counters.completed, worker.counters.running], [32, 0]);
+  assert.equal(errors.length, 8);
+});
+
 test("a worker leases nothing more while what it has done cannot be told to the server", async (t) => {
   const server = await setup(t);
   const { client: direct } = server;
