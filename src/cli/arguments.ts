@@ -3,8 +3,8 @@
 
 import { InvalidArgumentError, Option } from "commander";
 import { DURATION_PATTERN, DurationError, formatDuration, parseDuration } from "../duration.ts";
-import { usage } from "./failure.ts";
-import { linesOf, textOf } from "./lines.ts";
+import { EXIT, usage } from "./failure.ts";
+import { linesOf, placeOf, textOf } from "./lines.ts";
 
 /** The longest duration, in whole hours. */
 export const DURATION_MAX = "2562047h";
@@ -98,16 +98,16 @@ export async function namedItems(
   if (file !== undefined) {
     let number = 0;
     for await (const line of linesOf(file, signal)) {
-      number++;
-      const text = textOf(line, number).trim();
-      if (text !== "") items.push(text.startsWith("{") ? parsed(text, number) : { id: text });
+      const place = placeOf(file, ++number);
+      const text = textOf(line, place, EXIT.usage).trim(); // nothing has been done yet
+      if (text !== "") items.push(text.startsWith("{") ? parsed(text, place) : { id: text });
     }
   }
   if (items.length === 0) throw usage("no ids are given; name some, or give --file (- for stdin)");
   return items;
 }
 
-function parsed(text: string, line: number): NamedItem {
+function parsed(text: string, place: string): NamedItem {
   try {
     const { id, partition } = JSON.parse(text) as { id?: unknown; partition?: unknown };
     if (typeof id === "string") {
@@ -116,7 +116,7 @@ function parsed(text: string, line: number): NamedItem {
   } catch {
     // Told below.
   }
-  throw usage(`line ${line}: this is neither an id nor the JSON of an item with one`);
+  throw usage(`${place}: this is neither an id nor the JSON of an item with one`);
 }
 
 /**

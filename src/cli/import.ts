@@ -3,7 +3,7 @@
 // sent, and what has been imported by then is told.
 
 import { brokenOff, CommandError, EXIT } from "./failure.ts";
-import { linesOf, textOf } from "./lines.ts";
+import { linesOf, placeOf, textOf } from "./lines.ts";
 import { objectOfLine } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
@@ -96,9 +96,10 @@ export async function importItems(
     for await (const bytes of linesOf(options.file, signal)) {
       signal.throwIfAborted();
       line++;
-      const text = textOf(bytes, line);
+      const place = placeOf(options.file, line);
+      const text = textOf(bytes, place);
       if (text.trim() === "") continue;
-      const { item, partition } = itemOf(text, line, options);
+      const { item, partition } = itemOf(text, place, options);
       const into = options.partition ?? partition % partitionCount;
       if (options.partition === undefined && into !== partition) folded++;
       const items = batch.byPartition.get(into);
@@ -174,11 +175,11 @@ async function sendItems(
 
 function itemOf(
   text: string,
-  line: number,
+  place: string,
   { release = false, due = false, sourceIds = false }: ImportOptions,
 ): { readonly item: Sent; readonly partition: number } {
-  const fail = (why: string): CommandError => new CommandError(`line ${line}: ${why}`);
-  const members = objectOfLine(text, line);
+  const fail = (why: string): CommandError => new CommandError(`${place}: ${why}`);
+  const members = objectOfLine(text, place);
   const item: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(members)) {
     const type = SENT[name];

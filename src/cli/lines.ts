@@ -4,7 +4,8 @@
 // comes.
 
 import { createReadStream } from "node:fs";
-import { CommandError, usage } from "./failure.ts";
+import { printable } from "../printable.ts";
+import { CommandError, EXIT, usage } from "./failure.ts";
 import { count } from "./text.ts";
 
 /** Bytes of a line, or of a payload: more than any server takes. */
@@ -24,7 +25,9 @@ export async function* linesOf(
   const add = (part: Buffer): void => {
     bytes += part.length;
     if (bytes > INPUT_BYTES_MAX) {
-      throw new CommandError(`line ${number}: it is longer than ${count(INPUT_BYTES_MAX)} bytes`);
+      throw new CommandError(
+        `${placeOf(file, number)}: it is longer than ${count(INPUT_BYTES_MAX)} bytes`,
+      );
     }
     begun.push(part);
   };
@@ -90,11 +93,16 @@ async function* chunksOf(
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
+/** Where a line stands, as messages say it. */
+export function placeOf(file: string, number: number): string {
+  return file === "-" ? `line ${number}` : `line ${number} of '${printable(file)}'`;
+}
+
 /** The text of a line; a byte order mark before it is not part of it. */
-export function textOf(line: Buffer, number: number): string {
+export function textOf(line: Buffer, place: string, exitCode: number = EXIT.failed): string {
   try {
     return decoder.decode(line);
   } catch {
-    throw new CommandError(`line ${number}: it is not valid UTF-8`);
+    throw new CommandError(`${place}: it is not valid UTF-8`, exitCode);
   }
 }

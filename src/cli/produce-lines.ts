@@ -8,10 +8,10 @@ import { CommandError } from "./failure.ts";
 const TEXTS = ["utf8", "bytes", "encoding", "kind", "reference", "enqueue_at"];
 const BASE64 = /^[A-Za-z0-9+/_-]*={0,2}$/;
 
-/** Reads one line. */
-export function itemOfLine(line: string, number: number): ProduceItem {
-  const fail = (why: string): CommandError => new CommandError(`line ${number}: ${why}`);
-  const members = objectOfLine(line, number);
+/** Reads one line; the place is where it stands, as messages say it. */
+export function itemOfLine(line: string, place: string): ProduceItem {
+  const fail = (why: string): CommandError => new CommandError(`${place}: ${why}`);
+  const members = objectOfLine(line, place);
   const texts = new Map<string, string>();
   for (const [name, value] of Object.entries(members)) {
     if (!TEXTS.includes(name)) throw fail(`'${name}' is unknown; use ${TEXTS.join(", ")}`);
@@ -50,7 +50,7 @@ function isBase64(text: string): boolean {
 }
 
 /** Reads one line as an object. */
-export function objectOfLine(line: string, number: number): Record<string, unknown> {
+export function objectOfLine(line: string, place: string): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(line);
@@ -60,5 +60,5 @@ export function objectOfLine(line: string, number: number): Record<string, unkno
   if (typeof value === "object" && value !== null && !Array.isArray(value)) {
     return value as Record<string, unknown>;
   }
-  throw new CommandError(`line ${number}: this is not the JSON of an item`);
+  throw new CommandError(`${place}: this is not the JSON of an item`);
 }

@@ -14,7 +14,7 @@ import {
   whole,
 } from "./arguments.ts";
 import { brokenOff, CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
-import { contentOf, linesOf, textOf } from "./lines.ts";
+import { contentOf, linesOf, placeOf, textOf } from "./lines.ts";
 import type { Column } from "./output.ts";
 import { itemOfLine } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";
@@ -135,8 +135,9 @@ async function produce(session: Session, queue: string, flags: ProduceFlags): Pr
   const produced = await produceLines(session, queue, {
     itemOf: (line, number) => {
       if (!ndjson) return { ...common, payload: line };
-      const text = textOf(line, number);
-      return text.trim() === "" ? undefined : { ...common, ...itemOfLine(text, number) };
+      const place = placeOf("-", number);
+      const text = textOf(line, place);
+      return text.trim() === "" ? undefined : { ...common, ...itemOfLine(text, place) };
     },
     timeout,
   });

@@ -196,6 +196,10 @@ test("import refuses what it cannot carry, says where, and how far it came", asy
   const { stderr } = await cli.run(["items", "import", "jobs"], { input: `${good}nonsense` });
   assert.match(stderr, /^1,000 items had been imported before this failed\nError: line 1001: /);
   assert.equal((await cli.server.stats("jobs")).total, 1_000);
+  const path = join(temporaryDirectory(t), "some");
+  writeFileSync(path, Buffer.of(0x0a, 0xff));
+  const bytes = await cli.run(["items", "import", "jobs", "--file", path]);
+  assert.match(bytes.stderr, /\nError: line 2 of '.*\/some': it is not valid UTF-8\n$/);
   const file = await cli.run(["items", "import", "jobs", "--file", "/no/such/file"]);
   assert.equal(file.code, 2);
   assert.match(file.stderr, /Error: cannot read '\/no\/such\/file': ENOENT/);

@@ -117,6 +117,23 @@ test("what is leased is completed by its ids, its file, or its NDJSON", async (t
   );
 });
 
+test("a file of ids that cannot be meant is wrong use, and it is said where it is wrong", async (t) => {
+  const cli = await setup(t);
+  const file = join(temporaryDirectory(t), "ids");
+  const rows: [string | Uint8Array, RegExp][] = [
+    [Buffer.of(0x61, 0x0a, 0xff, 0x0a), /^Error: line 2 of '.*\/ids': it is not valid UTF-8\n$/],
+    ["a\n\n{}", /^Error: line 3 of '.*\/ids': this is neither an id nor the JSON of an item/],
+  ];
+  for (const [content, pattern] of rows) {
+    writeFileSync(file, content);
+    for (const command of [["complete"], ["retry"], ["items", "delete", "-y"]]) {
+      const { code, stderr } = await cli.run([...command, "jobs", "--file", file]);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, pattern);
+    }
+  }
+});
+
 test("an id that is named twice is completed or given back once", async (t) => {
   const cli = await setup(t);
   await cli.server.produce("jobs", "a", "b");
