@@ -4,7 +4,6 @@
 
 import { Argument, type Command, type Option } from "commander";
 import { printable } from "../printable.ts";
-import { FORMATS } from "./output.ts";
 import { connect, DEFAULT_ENDPOINT } from "./session.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -48,11 +47,11 @@ async function complete(program: Command, words: readonly string[]): Promise<Can
   const typed = words.at(-1) ?? "";
   const { command, argumentCount, waiting, given } = walk(program, words.slice(0, -1));
   const startsWithTyped = ({ text }: Candidate): boolean => text.startsWith(typed);
-  if (waiting !== undefined) return valuesOf(waiting).filter(startsWithTyped);
+  if (waiting !== undefined) return (await valuesOf(waiting, given)).filter(startsWithTyped);
   const [, name, value] = /^(--[\w-]+)=(.*)$/s.exec(typed) ?? [];
   if (name !== undefined) {
     const option = optionsOf(command).find(({ long }) => long === name);
-    const values = option === undefined ? [] : valuesOf(option);
+    const values = option === undefined ? [] : await valuesOf(option, given);
     return values
       .filter(({ text }) => text.startsWith(value!))
       .map(({ text }) => ({ text: `${name}=${text}` }));
@@ -121,8 +120,11 @@ function optionsOf(command: Command): Option[] {
   return [...help.visibleOptions(command), ...shared].filter(({ long }) => long !== undefined);
 }
 
-function valuesOf(option: Option): Candidate[] {
-  if (option.name() === "output") return FORMATS.map((text) => ({ text }));
+async function valuesOf(
+  option: Option,
+  given: ReadonlyMap<string, string>,
+): Promise<readonly Candidate[]> {
+  if (option.flags.endsWith("<queue>")) return queueNames(given);
   return (option.argChoices ?? []).map((text) => ({ text }));
 }
 

@@ -109,7 +109,7 @@ function settings(command: Command): Command {
     .option("--lease-timeout <time>", "how long a lease lasts", duration)
     .option("--expire-timeout <time>", "how long an item may stay in the queue", duration)
     .option("--max-attempts <n>", "leases of an item before it is dead; 0 for no bound", whole(0))
-    .option("--dead-queue <name>", "where dead items go")
+    .option("--dead-queue <queue>", "where dead items go")
     .option("--reference <text>", "what you know the queue by")
     .option("--partitions <n>", "how many partitions it has", whole(1));
 }

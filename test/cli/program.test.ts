@@ -221,6 +221,9 @@ test("completion answers commands, options, values, and queues of the server", a
       ["table", "json", "ndjson"],
     ],
     [["list", "--output=n"], ["--output=ndjson"]],
+    [["create", "new", "--dead-queue", "a"], ["a:b"]],
+    [["update", "jobs", "--dead-queue=j"], ["--dead-queue=jobs"]],
+    [["list", "--pivot", ""], []],
     [["lease", "jobs", "--batch"], ["--batch-size"]],
     [["lease", "--end"], ["--endpoint"]],
     [["server", "--log-level", "w"], ["warn"]],
@@ -246,7 +249,8 @@ test("bash completes with the script, also what holds a colon", async (t) => {
   const program = `
     querator() { '${process.execPath}' '${COMMAND}' "$@"; }
     ${script}
-    for typed in "querator prod" "querator stats a:" "querator list -o " "querator items ex"; do
+    for typed in "querator prod" "querator stats a:" "querator list -o " "querator items ex" \\
+      "querator create x --dead-queue j" "querator create x --dead-queue=j"; do
       COMP_LINE=$typed COMP_POINT=\${#typed}
       _querator
       echo "\${COMPREPLY[*]}"
@@ -259,7 +263,7 @@ test("bash completes with the script, also what holds a colon", async (t) => {
   assert.equal(stderr, "");
   assert.equal(
     stdout,
-    "produce\nb\ntable json ndjson\nexport\ncomplete -o default -F _querator querator\n",
+    "produce\nb\ntable json ndjson\nexport\njobs\njobs\ncomplete -o default -F _querator querator\n",
   );
 });
 
