@@ -86,5 +86,8 @@ Example:
   addTopCommand(program);
   addBenchCommand(program);
   addCompletionCommands(program);
+  for (const command of program.commands) {
+    if (LOCAL.includes(command.name())) command.configureHelp({ showGlobalOptions: false });
+  }
   return program;
 }

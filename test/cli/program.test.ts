@@ -150,6 +150,17 @@ test("help of a command is that of the command, also of one within another", asy
   }
 });
 
+test("help shows the options of all commands only where they are taken", async (t) => {
+  const cli = await setup(t);
+  for (const command of ["version", "server", "migrate", "doctor", "completion"]) {
+    assert.doesNotMatch(await cli.ok([command, "--help"]), /Global|--endpoint|--key|--output/);
+    const stdout = await cli.ok(["__complete", "--", command, "--"]);
+    assert.doesNotMatch(stdout, /^--(endpoint|key|output)\t/m);
+  }
+  assert.match(await cli.ok(["info", "--help"]), /^Global Options:\n(.*\n)* +--endpoint <url> /m);
+  assert.match(await cli.ok(["--help"]), /^ +--endpoint <url> /m);
+});
+
 test("a connection that breaks leaves no doubt when the command only reads", async (t) => {
   const cli = await setup(t);
   const server = createServer((request) => request.socket.destroy()).listen(0, "127.0.0.1");
