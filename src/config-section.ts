@@ -101,6 +101,11 @@ export class Section {
     return this.#values[key] !== undefined && this.#values[key] !== null;
   }
 
+  /** Where it stands, as messages say it. */
+  get place(): string {
+    return `${this.#source}: ${this.#path}`;
+  }
+
   error(key: string, text: string): ConfigError {
     return new ConfigError(`${this.#source}: ${this.#join(key)}: ${text}`);
   }

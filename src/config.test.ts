@@ -234,6 +234,7 @@ limits: {queued-requests: 5, lease-reply-bytes: 1000}
   assert.equal(config.queueStorage.dir, "/meta");
   assert.deepEqual(config.queues, [
     {
+      place: "querator.yaml: queues[0]",
       name: "q",
       deadQueue: "d",
       leaseTimeout: "5m",
@@ -247,6 +248,7 @@ limits: {queued-requests: 5, lease-reply-bytes: 1000}
       ],
     },
     {
+      place: "querator.yaml: queues[1]",
       name: "r",
       deadQueue: "",
       leaseTimeout: "1m",

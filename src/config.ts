@@ -27,6 +27,8 @@ import { checkQueueTimeouts } from "./queue-settings.ts";
 export { type StorageConfig, storageOfThread } from "./config-storages.ts";
 
 export interface QueueConfig {
+  /** Where it stands in the file, for messages. */
+  readonly place: string;
   readonly name: string;
   readonly deadQueue: string;
   readonly leaseTimeout: string;
@@ -316,6 +318,7 @@ function parseQueue(section: Section, storages: readonly StorageConfig[]): Queue
   check(section, "expire-timeout", () => checkQueueTimeouts("", expireTimeout));
   check(section, "dead-queue", () => checkDeadQueueName(deadQueue));
   return {
+    place: section.place,
     name,
     partitions,
     leaseTimeout,

@@ -7,10 +7,12 @@ import { type Clock, type ClockChange, changeClock, makeClock } from "./clock.ts
 import {
   type Config,
   loadConfig,
+  type QueueConfig,
   type ServerOptions,
   type StorageConfig,
   storageOfThread,
 } from "./config.ts";
+import { ConfigError } from "./config-section.ts";
 import { MESSAGES, QueueError, retryLater } from "./errors.ts";
 import type { Failing } from "./host.ts";
 import { makeDevEndpoints } from "./http/dev.ts";
@@ -244,7 +246,7 @@ async function createConfigured(queues: Queues, config: Config): Promise<void> {
       .list({ namespace: SYSTEM_NAMESPACE, pivot: "", limit: Number.POSITIVE_INFINITY })
       .map((record) => record.name),
   );
-  for (const queue of config.queues) {
+  for (const queue of deadQueuesFirst(config.queues)) {
     if (known.has(queue.name)) continue;
     const storages = queue.partitions.map((partition) => partition.storageName);
     try {
@@ -260,12 +262,22 @@ async function createConfigured(queues: Queues, config: Config): Promise<void> {
       });
     } catch (error) {
       if (!(error instanceof QueueError)) throw error;
-      throw new QueueError(
-        error.kind,
-        `queue '${queue.name}' of the configuration: ${error.message}`,
-      );
+      const text = `${queue.place}: ${error.message}`;
+      throw error.kind === "invalid"
+        ? new ConfigError(text)
+        : new QueueError(error.kind, text, { cause: error });
     }
   }
+}
+
+// A dead queue must be there before the queue that names it, wherever it stands in the file.
+function deadQueuesFirst(queues: readonly QueueConfig[]): readonly QueueConfig[] {
+  const named = new Set(queues.map(({ deadQueue }) => deadQueue));
+  const rank = ({ name, deadQueue }: QueueConfig): number => {
+    if (deadQueue === "") return 0;
+    return named.has(name) ? 1 : 2; // one that is both will be refused, by its right reason
+  };
+  return queues.toSorted((a, b) => rank(a) - rank(b));
 }
 
 // --- serving ---

@@ -75,6 +75,8 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
   const dir = temporaryDirectory(t);
   const file = join(dir, "querator.yaml");
   writeFileSync(file, "logging:\n  level: loud\n");
+  const queues = join(dir, "queues.yaml");
+  writeFileSync(queues, "memory: true\nqueues: [{name: q, dead-queue: none}]\n");
   const rows: [string[], NodeJS.ProcessEnv, RegExp][] = [
     [["serve"], {}, /unknown command 'serve'/],
     [["server", "--nope"], {}, /unknown option '--nope'/],
@@ -85,6 +87,11 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
       ["server", "--config", file],
       {},
       /^Error: querator.yaml: logging.level: "loud" is not allowed; use one of debug, info, warn, error\n$/,
+    ],
+    [
+      ["server", "--config", queues, "--address", "127.0.0.1:0"],
+      {},
+      /^Error: queues.yaml: queues\[0\]: dead_queue does not exist; 'none' was not found/,
     ],
     [
       ["server", "--config", join(dir, "no.yaml")],

@@ -86,6 +86,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
     "server.ts",
     [
       "config.ts",
+      "config-section.ts",
       "host.ts",
       "http/",
       "placement.ts",

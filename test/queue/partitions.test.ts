@@ -225,12 +225,31 @@ queues:
     assert.deepEqual(payloads(await second.lease("work")), ["a"]);
   });
 
-  test("a wrong queue of the configuration stops the start, and says which", async (t) => {
-    const start = configured(
+  test("a dead queue of the configuration may stand after the queue that names it", async (t) => {
+    const server = await configured(
       t,
-      "memory: true\nqueues: [{name: q, lease-timeout: 2h, expire-timeout: 1h}]\n",
+      "memory: true\nqueues: [{name: q, dead-queue: d}, {name: d}, {name: r, dead-queue: d}]\n",
     );
-    await assert.rejects(start, /^QueueError: queue 'q' of the configuration: lease timeout/);
+    for (const queue_name of ["q", "r"]) {
+      assert.equal((await server.ok("queues.info", { queue_name })).dead_queue, "d");
+    }
+  });
+
+  test("a wrong queue of the configuration stops the start, and says where it stands", async (t) => {
+    for (const [queues, expected] of [
+      ["{name: q, lease-timeout: 2h, expire-timeout: 1h}", /queues\[0\]: lease timeout/],
+      ["{name: p}, {name: q, dead-queue: none}", /queues\[1\]: dead_queue does not exist; 'none'/],
+      ["{name: q, dead-queue: q}", /queues\[0\]: dead_queue cannot reference itself/],
+      [
+        "{name: a, dead-queue: b}, {name: b, dead-queue: c}, {name: c}",
+        /queues\[0\]: dead_queue is invalid; 'b' already has its own/,
+      ],
+      ["{name: q}, {name: q}", /queues\[1\]: invalid queue; 'q' already exists/],
+    ] as const) {
+      const start = configured(t, `memory: true\nqueues: [${queues}]\n`);
+      const pattern = new RegExp(`^ConfigError: querator\\.yaml: ${expected.source}`);
+      await assert.rejects(start, pattern);
+    }
   });
 
   for (const driver of ["sqlite", "postgres"] as const) {
