@@ -8,6 +8,7 @@ import type { Socket } from "node:net";
 import { type CancelTimer, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
 import {
   answer,
+  brokenReply,
   CONTENT_TYPES,
   type Edge,
   type Exchange,
@@ -20,7 +21,6 @@ import {
 import { PLAIN_HEAD_BYTES_MAX, type PlainHead, PlainHeads } from "./plain-head.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");
-const BAD_REQUEST = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
 
 // Whoever has not sent the whole of a request by then is left to the time-outs of node:http.
 const PATIENCE = 10 * SECOND;
@@ -282,7 +282,7 @@ class Connection implements Exchange {
 
   readonly #onEnd = (): void => {
     // Half a request.
-    if (this.#head !== undefined && !this.#isAnswering) this.#socket.write(BAD_REQUEST);
+    if (this.#head !== undefined && !this.#isAnswering) this.#socket.write(brokenReply());
     this.#socket.end();
   };
 

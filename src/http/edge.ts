@@ -1,6 +1,7 @@
 // What both ways of reading HTTP share (server.ts, connection.ts): what an endpoint is, which formats
 // headers name, and how an answer or an error becomes a reply. Knows no rule of a queue.
 
+import { STATUS_CODES } from "node:http";
 import type { DescMessage } from "@bufbuild/protobuf";
 import { SECOND } from "../clock.ts";
 import { ERROR_KINDS, MESSAGES, QueueError, retryLater } from "../errors.ts";
@@ -126,6 +127,26 @@ export function errorReply(error: unknown, format: Format, path: string, edge: E
   const body =
     format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
   return { status, format, body };
+}
+
+// What the parser of node:http refuses beside what is plainly wrong.
+const BROKEN: Readonly<Record<string, readonly [status: number, message: string]>> = {
+  HPE_INVALID_METHOD: [400, "http method is unknown, or this is not HTTP; only POST"],
+  HPE_HEADER_OVERFLOW: [431, "request headers are too large"],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: [413, "chunk extensions are too large"],
+  ERR_HTTP_REQUEST_TIMEOUT: [408, "request was not sent in time"],
+};
+
+/** All of the reply to what is no whole request of HTTP, by the code of the error; its connection ends. */
+export function brokenReply(errorCode = ""): string {
+  const [code, message] = BROKEN[errorCode] ?? [400, "request is not valid HTTP"];
+  const codeText = STATUS_CODES[code]!;
+  const body = encodeJson(ReplySchema, { code, codeText, message });
+  return (
+    `HTTP/1.1 ${code} ${codeText}\r\nContent-Type: ${CONTENT_TYPES.json}\r\n` +
+    `X-Content-Type-Options: nosniff\r\nContent-Length: ${lengthOf(body)}\r\n` +
+    `Connection: close\r\n\r\n${body}`
+  );
 }
 
 /** Bytes of a body on the wire. */

@@ -5,13 +5,15 @@
 
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { MILLISECOND } from "../clock.ts";
-import { QueueError } from "../errors.ts";
+import { invalid, QueueError } from "../errors.ts";
 import type { Format } from "./answer.ts";
 import { Body, formatSize } from "./body.ts";
 import { Connections } from "./connection.ts";
 import {
   answer,
+  brokenReply,
   CONTENT_TYPES,
   type Edge,
   type Exchange,
@@ -58,7 +60,7 @@ export class HttpServer extends Server {
     const sendPage = makePages({ endpoints, limits, formatSize });
     const edge: FullEdge = { ...options, held: { bytes: 0 }, sendPage };
     const pipelines = new Pipelines();
-    super((request, response) => {
+    super({ requireHostHeader: false }, (request, response) => {
       pipelines.add(request.socket, async () => {
         try {
           await handle(request, response, edge);
@@ -72,6 +74,7 @@ export class HttpServer extends Server {
     this.headersTimeout = 10_000;
     this.requestTimeout = 60_000;
     this.keepAliveTimeout = KEEP_ALIVE / MILLISECOND;
+    this.on("clientError", cutOff);
     this.#limit = limits.connections;
     const [serve] = this.listeners("connection");
     this.removeAllListeners("connection");
@@ -102,6 +105,14 @@ export class HttpServer extends Server {
   }
 }
 
+// Answers what the parser refuses, or what is not sent in time, as node:http would but with a body.
+function cutOff(error: NodeJS.ErrnoException, socket: Duplex): void {
+  // Not into a reply that has begun. Nothing public tells of it; node:http looks here as well.
+  const { _httpMessage: begun } = socket as { _httpMessage?: ServerResponse | null };
+  if (socket.writable && begun?.headersSent !== true) socket.write(brokenReply(error.code));
+  socket.destroy(error);
+}
+
 async function handle(
   request: IncomingMessage,
   response: ServerResponse,
@@ -111,6 +122,7 @@ async function handle(
   let accepted = formatOf(request.headers.accept) ?? "json"; // errors come in it too
   let body: Body | undefined;
   try {
+    checkHost(request, response);
     if (request.method !== "POST") {
       if (request.method === "GET" && path === "/health") {
         await sendHealth(response, edge);
@@ -155,6 +167,13 @@ function pathOf(url: string): string {
   const target = url.startsWith("/") ? url : url.replace(/^https?:\/\/[^/?]*/i, "");
   const end = target.indexOf("?");
   return end === -1 ? target : target.slice(0, end);
+}
+
+// node:http would refuse it without a body.
+function checkHost({ httpVersion, headers }: IncomingMessage, response: ServerResponse): void {
+  if (headers.host !== undefined || httpVersion !== "1.1") return;
+  response.setHeader("Connection", "close");
+  throw invalid("host header is missing");
 }
 
 // Without authentication every caller is welcome, but a header that is none is still refused.

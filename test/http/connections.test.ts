@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
-import { requestText } from "../support/http-text.ts";
+import { brokenReply } from "../../src/http/edge.ts";
+import { ReplyReader, requestText } from "../support/http-text.ts";
 import { setup, type TestServer } from "../support/server.ts";
 
 async function open(t: TestContext, server: TestServer): Promise<Socket> {
@@ -22,6 +23,20 @@ async function readUntil(socket: Socket, text: string, times = 1): Promise<strin
     if (seen.split(text).length > times) break;
   }
   return seen;
+}
+
+/** The reply to what is refused below the API, which ends its connection. */
+function assertBroken(seen: string, status: number, message: RegExp): void {
+  const reader = new ReplyReader();
+  reader.add(Buffer.from(seen));
+  const reply = reader.next()!;
+  assert.equal(reply.status, status, seen);
+  assert.equal(reply.headers.get("connection"), "close");
+  assert.equal(reply.headers.get("content-type"), "application/json");
+  const { code, code_text, message: text, ...rest } = JSON.parse(reply.body.toString());
+  assert.deepEqual([code, typeof code_text, rest], [status, "string", {}]);
+  assert.match(text, message);
+  assert.equal(reader.rest.length, 0);
 }
 
 test("requests that are sent without waiting for replies are answered in order", async (t) => {
@@ -129,7 +144,7 @@ test("a request that ends in the middle gets a 400", async (t) => {
     const socket = await open(t, server);
     socket.end(half);
     const seen = await readUntil(socket, "never seen");
-    assert.match(seen, /^HTTP\/1\.1 400 Bad Request\r\nConnection: close\r\n/);
+    assertBroken(seen, 400, /^request is not valid HTTP$/);
   }
 });
 
@@ -264,17 +279,46 @@ test("a body without a stated length that grows too large is refused as well", a
 
 test("what is not HTTP gets a 400 and is cut off; the server goes on", async (t) => {
   const server = await setup(t);
-  for (const bytes of [
-    "\0\u00ff\r\n\r\n",
-    "GET\r\n\r\n",
-    "POST /v1/queue.lease HTTP/1.1\r\n:x\r\n\r\n",
-  ]) {
+  const unknown = /^http method is unknown, or this is not HTTP; only POST$/;
+  const invalid = /^request is not valid HTTP$/;
+  for (const [bytes, message] of [
+    ["FOO /v1/queue.produce HTTP/1.1\r\nHost: x\r\n\r\n", unknown],
+    ["\x16\x03\x01\0\u00ff\r\n\r\n", unknown],
+    ["GET\r\n\r\n", unknown],
+    ["POST /v1/queue.lease HTTP/1.1\r\n:x\r\n\r\n", invalid],
+    ["POST /v1/queue.lease HTTP/7.7\r\nHost: x\r\n\r\n", invalid],
+    ["POST /v1/queue.lease HTTP/1.1\r\n\r\n", /^host header is missing$/],
+  ] as const) {
     const socket = await open(t, server);
     socket.write(bytes, "latin1");
     const seen = await readUntil(socket, "never seen");
-    assert.match(seen, /^HTTP\/1\.1 400 /);
+    assertBroken(seen, 400, message);
   }
   await server.createQueue("q");
+});
+
+test("what follows a reply that has begun is cut off without another", async (t) => {
+  const server = await setup(t);
+  const socket = await open(t, server);
+  socket.on("error", () => undefined);
+  // Refused at its head; its body is still read, and then is none.
+  socket.write(
+    "POST /v1/queue.nope HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+  );
+  let seen = await readUntil(socket, "no such method");
+  socket.write("nonsense\r\n");
+  seen += await readUntil(socket, "never seen").catch(() => "");
+  assert.deepEqual(seen.match(/HTTP\/1\.1 \d+/g), ["HTTP/1.1 501"]);
+});
+
+test("what is refused for its size or its slowness says so", () => {
+  for (const [code, status, message] of [
+    ["HPE_HEADER_OVERFLOW", 431, /^request headers are too large$/],
+    ["HPE_CHUNK_EXTENSIONS_OVERFLOW", 413, /^chunk extensions are too large$/],
+    ["ERR_HTTP_REQUEST_TIMEOUT", 408, /^request was not sent in time$/],
+  ] as const) {
+    assertBroken(brokenReply(code), status, message);
+  }
 });
 
 test("headers beyond their limit are refused", async (t) => {
@@ -282,8 +326,8 @@ test("headers beyond their limit are refused", async (t) => {
   const socket = await open(t, server);
   socket.on("error", () => undefined);
   socket.write(`POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nX-Big: ${"x".repeat(100_000)}\r\n\r\n`);
-  const seen = await readUntil(socket, "never seen").catch(() => "HTTP/1.1 431 reset");
-  assert.match(seen, /^HTTP\/1\.1 431 /);
+  const seen = await readUntil(socket, "never seen").catch(() => "");
+  if (seen !== "") assertBroken(seen, 431, /^request headers are too large$/); // else it was reset
 });
 
 test("a connection that is half closed still gets its answer", async (t) => {
