@@ -8,6 +8,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { MILLISECOND } from "../clock.ts";
 import { invalid, QueueError } from "../errors.ts";
+import { printable } from "../printable.ts";
 import type { Format } from "./answer.ts";
 import { Body, formatSize } from "./body.ts";
 import { Connections } from "./connection.ts";
@@ -185,22 +186,27 @@ function checkAuthorization(request: IncomingMessage): void {
 
 // --- content types ---
 
-function sentFormat(header: string | undefined): Format {
+function sentFormat(header = ""): Format {
   const format = formatOf(header);
   if (format !== undefined) return format;
   throw new QueueError(
     "content",
-    `Content-Type header '${header}' is invalid format or unrecognized content type`,
+    `Content-Type header '${shown(header)}' is invalid format or unrecognized content type`,
   );
 }
 
-function acceptedFormat(header: string | undefined): Format {
+function acceptedFormat(header = ""): Format {
   const format = formatOf(header);
   if (format !== undefined) return format;
   throw new QueueError(
     "content",
-    `Accept header '${header}' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method`,
+    `Accept header '${shown(header)}' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method`,
   );
+}
+
+// A letter of a header is a byte of what was mostly meant as UTF-8.
+function shown(header: string): string {
+  return printable(Buffer.from(header, "latin1").toString());
 }
 
 // --- replies ---

@@ -626,6 +626,29 @@ test("content types: what counts, what is refused", async () => {
   }
 });
 
+test("what is beyond ASCII in a head is shown as it was meant, and changes no terminal", async () => {
+  const rows: [string, string][] = [
+    ["text/\u00fcn\u00ef\u043a", "text/\u00fcn\u00ef\u043a"],
+    ["text/\u202ex", "text/\\u202ex"],
+  ];
+  const body = "{}";
+  for (const [type, shown] of rows) {
+    const bytes = Buffer.from(type).toString("latin1");
+    const sent = await send("/v1/queues.list", {
+      method: "POST",
+      body,
+      headers: { "Content-Type": bytes },
+    });
+    assert.ok(sent.message?.startsWith(`Content-Type header '${shown}' is `), sent.message);
+    const headers = { "Content-Type": "application/json", Accept: bytes };
+    const accepted = await send("/v1/queues.list", { method: "POST", body, headers });
+    assert.ok(accepted.message?.startsWith(`Accept header '${shown}' is `), accepted.message);
+  }
+  const headers = { "Content-Type": "text/\u00ff" };
+  const { message } = await send("/v1/queues.list", { method: "POST", body, headers });
+  assert.ok(message?.startsWith("Content-Type header 'text/\ufffd' is "), message);
+});
+
 test("bodies may be as large as their limit, and not a byte larger", async () => {
   const limits: [string, number, string][] = [
     ["queue.produce", 5_000_000, "5.0MB"],
