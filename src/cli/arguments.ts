@@ -42,19 +42,23 @@ function micros(text: string): number {
   throw new InvalidArgumentError("Use a duration above 0, such as 500ms, 30s or 1h30m.");
 }
 
-/** Reads a moment in RFC 3339. */
+/** Reads a moment in RFC 3339, of the years 1 to 9999 in UTC. */
 export function moment(text: string): Date {
   const date = new Date(text);
   const [, day] =
     /^(\d{4}-\d\d-\d\d)[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/.exec(text) ?? [];
-  if (day !== undefined && !Number.isNaN(date.getTime()) && isDay(day)) return date;
+  if (day !== undefined && isDay(day) && /^(?!0000)\d{4}-/.test(isoOf(date))) return date;
   throw new InvalidArgumentError("Use a time such as 2030-01-31T12:00:00Z.");
 }
 
 // Date takes February 30 for March 2.
 function isDay(day: string): boolean {
-  const date = new Date(`${day}T00:00:00Z`);
-  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day);
+  return isoOf(new Date(`${day}T00:00:00Z`)).startsWith(day);
+}
+
+// "" of one that is none.
+function isoOf(date: Date): string {
+  return Number.isNaN(date.getTime()) ? "" : date.toISOString();
 }
 
 /** An option that is a duration in milliseconds, with a default. */

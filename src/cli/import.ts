@@ -2,6 +2,8 @@
 // partition that it came from. A line that cannot be meant ends it before anything of its batch is
 // sent, and what has been imported by then is told.
 
+import { QueratorError } from "@querator/client";
+import { printable } from "../printable.ts";
 import { brokenOff, CommandError, EXIT } from "./failure.ts";
 import { linesOf, placeOf, textOf } from "./lines.ts";
 import { objectOfLine } from "./produce-lines.ts";
@@ -43,8 +45,15 @@ const SENT: Readonly<Record<string, "string" | "number" | "boolean">> = {
 // What an export holds and the API gives anew: ids and the time of creation.
 const NOT_SENT = ["id", "partition", "queue_name", "created_at", "updated_at", "dead_deadline"];
 
+/** What goes to one partition. */
+interface Part {
+  readonly items: Sent[];
+  /** The line of each. */
+  readonly lines: number[];
+}
+
 interface Batch {
-  readonly byPartition: Map<number, Sent[]>;
+  readonly byPartition: Map<number, Part>;
   readonly firstLine: number;
   count: number;
   characters: number;
@@ -69,8 +78,10 @@ export async function importItems(
   const send = async (): Promise<void> => {
     sending = [batch.firstLine, line];
     const results = await Promise.allSettled(
-      [...batch.byPartition].map(([partition, items]) =>
-        sendItems(session, queue, { partition, items }),
+      [...batch.byPartition].map(([partition, { items, lines }]) =>
+        sendItems(session, queue, { partition, items }).catch((error: unknown) => {
+          throw placed(error, (index) => placeOf(options.file, lines[index]!));
+        }),
       ),
     );
     let failure: unknown;
@@ -102,9 +113,10 @@ export async function importItems(
       const { item, partition } = itemOf(text, place, options);
       const into = options.partition ?? partition % partitionCount;
       if (options.partition === undefined && into !== partition) folded++;
-      const items = batch.byPartition.get(into);
-      if (items === undefined) batch.byPartition.set(into, [item]);
-      else items.push(item);
+      const part = batch.byPartition.get(into) ?? { items: [], lines: [] };
+      batch.byPartition.set(into, part);
+      part.items.push(item);
+      part.lines.push(line);
       read++;
       batch.count++;
       batch.characters += text.length;
@@ -171,6 +183,16 @@ async function sendItems(
     imported: added.length,
     scheduled: added.filter(({ enqueue_at }) => enqueue_at).length,
   };
+}
+
+// The server names an item by its index in the request, which nobody has seen.
+function placed(error: unknown, placeOfItem: (index: number) => string): unknown {
+  if (!(error instanceof QueratorError)) return error;
+  const [, index, field, why] =
+    /^proto: field items\[(\d+)\]\.(\w+) (.*)$/s.exec(error.message) ?? [];
+  if (index === undefined) return error;
+  const text = `${placeOfItem(Number(index))}: '${field}' ${printable(why!)}`;
+  return new CommandError(text, EXIT.failed, undefined, error);
 }
 
 function itemOf(

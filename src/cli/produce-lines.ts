@@ -16,6 +16,7 @@ export function itemOfLine(line: string, place: string): ProduceItem {
   for (const [name, value] of Object.entries(members)) {
     if (!TEXTS.includes(name)) throw fail(`'${name}' is unknown; use ${TEXTS.join(", ")}`);
     if (typeof value !== "string") throw fail(`'${name}' must be a text`);
+    if (!value.isWellFormed()) throw fail(`'${name}' must be valid Unicode`);
     texts.set(name, value);
   }
   const bytes = texts.get("bytes");

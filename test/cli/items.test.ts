@@ -205,6 +205,22 @@ test("import refuses what it cannot carry, says where, and how far it came", asy
   assert.match(file.stderr, /Error: cannot read '\/no\/such\/file': ENOENT/);
 });
 
+test("what the server refuses of an item is told with the line that holds it", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("two", { requested_partitions: 2 });
+  const file = join(temporaryDirectory(t), "some");
+  for (const [wrong, expected] of [
+    ['"payload":"%"', `'payload' must be base64, not "%"`],
+    ['"attempts":1.5', "'attempts' must be a whole number of 32 bits, not 1.5"],
+    ['"expire_deadline":"soon"', `'expire_deadline' must be a time as in RFC 3339, not "soon"`],
+  ]) {
+    writeFileSync(file, `\n{"partition":1}\n{"partition":0}\n\n{"partition":1,${wrong}}\n`);
+    const { code, stderr } = await cli.run(["items", "import", "two", "--file", file]);
+    assert.equal(code, 1);
+    assert.ok(stderr.endsWith(`\nError: line 5 of '${file}': ${expected}\n`), stderr);
+  }
+});
+
 test("what ends a line in other programs but not in JSON moves as it is", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("copy");

@@ -124,6 +124,14 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
       ["produce", "jobs", "-p", "x", "--enqueue-at", "2030-02-30T12:00:00Z"],
       /Use a time such as 2030-01-31T12:00:00Z/,
     ],
+    [
+      ["produce", "jobs", "-p", "x", "--enqueue-at", "0000-12-31T12:00:00Z"],
+      /Use a time such as 2030-01-31T12:00:00Z/,
+    ],
+    [
+      ["retry", "jobs", "x", "--at", "9999-12-31T23:59:59-05:00"],
+      /Use a time such as 2030-01-31T12:00:00Z/,
+    ],
     [["list", "--key", "a\nb"], /^Error: the key is invalid; it must be of printable ASCII/],
     [["list", "--key", "ключ"], /^Error: the key is invalid/],
     [["list", "--endpoint", "ftp://x"], /endpoint 'ftp:\/\/x' is invalid; use a URL such as/],

@@ -65,6 +65,11 @@ test("produce refuses lines that cannot be meant, and says which", async (t) => 
     ['{"bytes":"YWJj="}', /Error: line 1: 'bytes' must be base64/],
     ['{"bytes":"","utf8":""}', /Error: line 1: give either 'utf8' or 'bytes'/],
     ['{"enqueue_at":"soon"}', /Error: line 1: 'enqueue_at' must be a time such as/],
+    [
+      '{"enqueue_at":"9999-12-31T23:59:59-05:00"}',
+      /Error: line 1: 'enqueue_at' must be a time such as/,
+    ],
+    ['\n{"kind":"\\ud800"}', /Error: line 2: 'kind' must be valid Unicode/],
   ];
   for (const [input, pattern] of rows) {
     const { code, stderr } = await cli.run(["produce", "jobs", "--ndjson"], { input });
