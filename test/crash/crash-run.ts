@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Random } from "../support/random.ts";
 import { keepScratch, makeScratch, removeScratch } from "../support/scratch.ts";
+import { threads } from "../support/server-process.ts";
 import { Client } from "./client.ts";
 import { Host } from "./host.ts";
 import { Ledger } from "./ledger.ts";
@@ -46,7 +47,7 @@ export class CrashRun {
   readonly directory: string;
   readonly host: Host;
   readonly client: Client;
-  readonly ledger = new Ledger(QUEUE_PLANS);
+  readonly ledger: Ledger;
   readonly load: Load;
   readonly random: Random;
   readonly allows = { shutdown: false, storageFailure: false };
@@ -57,6 +58,8 @@ export class CrashRun {
     this.random = new Random(options.seed);
     this.directory = options.directory ?? makeScratch();
     const { env = {}, postgres } = options;
+    // Every thread has a file of its own.
+    this.ledger = new Ledger(QUEUE_PLANS, { isApart: threads > 1 && postgres === undefined });
     this.host = new Host({ dataDir: join(this.directory, "data"), postgres, env });
     // A server that takes over from one that was killed waits until that one is surely gone.
     this.allows.storageFailure = postgres !== undefined;

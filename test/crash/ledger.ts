@@ -81,9 +81,12 @@ export class Ledger {
   readonly violations: string[] = [];
   readonly #items = new Map<number, Item>();
   readonly #ids = new Set<string>();
+  readonly #isApart: boolean;
   #serial = 0;
 
-  constructor(plans: readonly QueuePlan[]) {
+  /** `isApart` says that a dead queue may lie in another storage than what dies into it. */
+  constructor(plans: readonly QueuePlan[], { isApart = false } = {}) {
+    this.#isApart = isApart;
     this.plans = new Map(plans.map((plan) => [plan.name, plan]));
     for (const { name } of plans) this.lostLeases.set(name, []);
   }
@@ -195,8 +198,9 @@ export class Ledger {
     }
     const home = item.produce.plan;
     const before = item.deliveries.at(-1);
-    if (before !== undefined) this.#checkAfter(before, delivery, wrong);
-    const first = before === undefined || before.plan !== plan;
+    const isAgain = before !== undefined && this.#isSecondLetter(before, delivery);
+    if (before !== undefined && !isAgain) this.#checkAfter(before, delivery, wrong);
+    const first = before === undefined || before.plan !== plan || isAgain;
     if (plan === home && before !== undefined && before.plan !== home) {
       wrong("doubled", "back from the dead queue");
     }
@@ -217,6 +221,15 @@ export class Ledger {
       }
     }
     if (plan.maxAttempts > 0 && attempts > plan.maxAttempts) wrong("attempts", "beyond the most");
+  }
+
+  // Into another storage a dead item is copied before it is removed. If the server is killed in between,
+  // and the copy was completed by then, it is copied once more (docs/RELIABILITY.md).
+  #isSecondLetter(before: Delivery, { item, plan, attempts }: Delivery): boolean {
+    const isDead = plan !== item.produce.plan && before.plan === plan;
+    const { ending } = before;
+    const mayBeCompleted = ending?.kind === "complete" && ending.outcome === "unknown";
+    return this.#isApart && isDead && mayBeCompleted && attempts <= before.attempts;
   }
 
   // A delivery must not overlap the one before it, nor follow one that was the last.
