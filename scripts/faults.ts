@@ -23,6 +23,7 @@ export const CHECKS = {
   fence: ["--test", "test/postgres/fence.test.ts"],
   conformance: ["--test", "test/conformance/sqlite.test.ts"],
   connections: ["--test", "test/http/connections.test.ts"],
+  payloads: ["--test", "test/http/payloads.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -188,6 +189,20 @@ export const FAULTS: readonly Fault[] = [
     file: "src/storage/item-rows.ts",
     from: "  if (sumOfRow(...header, texts, endBytes, payloads) !== sum) return undefined;\n",
     to: "  void [header, sum];\n",
+  },
+  {
+    name: "payloads are packed as if all lay in the same bytes",
+    check: "payloads",
+    file: "src/storage/records.ts",
+    from: "records[i]!.bytes === first.bytes && ",
+    to: "",
+  },
+  {
+    name: "every payload is taken to be of letters of one byte",
+    check: "payloads",
+    file: "src/http/items.ts",
+    from: "shared.length === text.length",
+    to: "shared.length >= text.length",
   },
   {
     name: "a file that is gone is made anew",

@@ -5,14 +5,13 @@
 import { Item } from "../queue/item.ts";
 import type { ListedItem } from "../queue/operations.ts";
 import type { Leased } from "../queue/requests.ts";
-import type { ItemRecord } from "../storage/storage.ts";
+import { ItemRecord } from "../storage/storage.ts";
 import type { Answer } from "./answer.ts";
 import {
   QueueLeaseResponseSchema,
   type QueueProduceItemSchema,
 } from "./gen/querator/v1/queue_pb.ts";
 import type { StorageItemSchema } from "./gen/querator/v1/storage_pb.ts";
-import { base64 } from "./json.ts";
 import type { Decoded, Encodable } from "./message.ts";
 import { encodeProtobuf } from "./protobuf.ts";
 import { formatTimestamp, ZERO_TIME } from "./timestamp.ts";
@@ -49,15 +48,45 @@ function textsOf(text: string): Texts {
   return lastTexts;
 }
 
-/** The item that a produce request holds. */
-export function toItem(item: Decoded<typeof QueueProduceItemSchema>): Item {
-  const payload = item.bytes.length > 0 ? item.bytes : Buffer.from(item.utf8);
-  return new Item({ text: textOf(item), payload }, Math.max(item.enqueueAt, 0));
+type ProduceItem = Decoded<typeof QueueProduceItemSchema>;
+
+// Payloads that share their bytes also stay in memory as long as one of them does.
+const SHARED_MAX = 64 * 1024;
+
+/** The items that a produce request holds. */
+export function toItems(given: readonly ProduceItem[]): Item[] {
+  const items: Item[] = new Array(given.length);
+  for (let at = 0; at < given.length; ) {
+    let text = utf8Of(given[at]!);
+    let next = at + 1;
+    while (next < given.length && text.length + given[next]!.utf8.length <= SHARED_MAX) {
+      text += utf8Of(given[next++]!);
+    }
+    const shared = Buffer.from(text);
+    const isAscii = shared.length === text.length;
+    for (let start = 0; at < next; at++) {
+      const item = given[at]!;
+      const utf8 = utf8Of(item);
+      const end = start + (isAscii ? utf8.length : Buffer.byteLength(utf8));
+      const record =
+        item.bytes.length > 0
+          ? new ItemRecord(textOf(item), item.bytes)
+          : new ItemRecord(textOf(item), shared, start, end);
+      items[at] = new Item(record, Math.max(item.enqueueAt, 0));
+      start = end;
+    }
+  }
+  return items;
+}
+
+// Bytes count before letters.
+function utf8Of({ bytes, utf8 }: ProduceItem): string {
+  return bytes.length > 0 ? "" : utf8;
 }
 
 /** The record of an item to import. */
 export function toRecord(item: Decoded<typeof StorageItemSchema>): ItemRecord {
-  return { text: textOf(item), payload: item.payload };
+  return new ItemRecord(textOf(item), item.payload);
 }
 
 /** The answer to a lease. */
@@ -80,14 +109,14 @@ function leaseJson(queueName: string, leased: Leased): string {
   let after = "";
   for (let i = 0; i < leased.items.length; i++) {
     const { seq, attempts } = leased.items[i]!;
-    const { text, payload } = leased.records[i]!;
+    const { text, bytes, start, end } = leased.records[i]!;
     if (text !== lastText) before = text === "" ? '{"id":"' : `{${text},"id":"`;
     if (attempts !== lastAttempts) after = `","attempts":${attempts}${deadline}`;
     lastText = text;
     lastAttempts = attempts;
     if (i > 0) reply += ",";
     reply += before + leased.ids.id(seq) + after;
-    reply += payload.length === 0 ? "}" : `,"bytes":"${base64(payload)}"}`;
+    reply += start === end ? "}" : `,"bytes":"${bytes.toString("base64", start, end)}"}`;
   }
   return `${reply}]}`;
 }

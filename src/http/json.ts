@@ -240,8 +240,8 @@ function encodeValue(field: Field, value: unknown): string {
   }
 }
 
-/** Standard base64 with padding. */
-export function base64(bytes: Uint8Array): string {
+// Standard base64 with padding.
+function base64(bytes: Uint8Array): string {
   const buffer = Buffer.isBuffer(bytes)
     ? bytes
     : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);

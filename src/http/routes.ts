@@ -37,7 +37,7 @@ import {
   QueuesListRequestSchema,
   QueuesListResponseSchema,
 } from "./gen/querator/v1/queues_pb.ts";
-import { leaseAnswer, toItem } from "./items.ts";
+import { leaseAnswer, toItems } from "./items.ts";
 import { decodeJson } from "./json.ts";
 import type { Decoded, Encodable } from "./message.ts";
 import { decodeProtobuf } from "./protobuf.ts";
@@ -115,7 +115,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
         `items is invalid; max_produce_batch_size is ${limits.produceBatch} but received ${items.length}`,
       );
     }
-    await queue.produce(items.map(toItem), clock.now() + timeout);
+    await queue.produce(toItems(items), clock.now() + timeout);
     return OK;
   });
 

@@ -3,7 +3,6 @@
 // parameter. One bad request never fails its neighbours: each carries its own error or result.
 
 import { invalid } from "../errors.ts";
-import { recordBytes } from "../storage/storage.ts";
 import { idError } from "./ids.ts";
 import { Item } from "./item.ts";
 import { diesWithLease } from "./lifecycle.ts";
@@ -121,7 +120,7 @@ export class Batch {
       for (const request of active) {
         if (part.available <= 0) break;
         const { record } = part.peek();
-        const bytes = request.bytes + recordBytes(record);
+        const bytes = request.bytes + record.size;
         if (request.items.length > 0 && bytes > this.#rules.leaseReplyBytes) continue;
         request.bytes = bytes;
         request.items.push(part.take(deadline));

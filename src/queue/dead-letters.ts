@@ -6,7 +6,7 @@
 
 import { MILLISECOND, SECOND } from "../clock.ts";
 import { MESSAGES, retryLater } from "../errors.ts";
-import { EXPIRY_SPAN, type ItemTable, recordBytes, type StoredItem } from "../storage/storage.ts";
+import { EXPIRY_SPAN, type ItemTable, type StoredItem } from "../storage/storage.ts";
 import { retryItems } from "./batch.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
@@ -212,7 +212,7 @@ export class DeadLetters {
         if (found[0]?.seq !== from) throw new Error(`item ${from} is not in storage`);
         for (const item of found) {
           letters.push(toLetter(partition, item));
-          bytes += recordBytes(item.record);
+          bytes += item.record.size;
         }
       }
       return letters;

@@ -2,7 +2,7 @@
 // and lives until it is completed; its record is let go when the item is leased, so memory holds
 // payloads of waiting items only. Written by the loop of its queue alone.
 
-import { type ItemRecord, NO_RECORD, recordBytes, type StoredItem } from "../storage/storage.ts";
+import { type ItemRecord, NO_RECORD, type StoredItem } from "../storage/storage.ts";
 
 export class Item implements StoredItem {
   seq = 0;
@@ -69,5 +69,5 @@ export class Grant {
 
 /** Roughly what a waiting item costs in memory. */
 export function bytesOf(item: Item): number {
-  return 200 + recordBytes(item.record);
+  return 200 + item.record.size;
 }

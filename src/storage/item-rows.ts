@@ -7,7 +7,7 @@
 import { sumOfItem, sumOfRow } from "./checksum.ts";
 import { packRecords, unpackRecords } from "./records.ts";
 import { CHUNK } from "./removed-rows.ts";
-import { type ItemRecord, NO_RECORD, recordBytes, type StoredItem } from "./storage.ts";
+import { ItemRecord, NO_RECORD, type StoredItem } from "./storage.ts";
 
 /** Whoever reads one item reads its block: so it must not be large. */
 export const BLOCK_ITEMS_MAX = 128;
@@ -59,7 +59,7 @@ export function itemOfHeader(row: ItemHeader): StoredItem {
 
 /** The item of a row; undefined if it is not what was written. */
 export function itemOf(row: ItemRow): StoredItem | undefined {
-  const record = { text: row[8], payload: row[9] ?? NO_RECORD.payload };
+  const record = new ItemRecord(row[8], row[9] ?? NO_RECORD.bytes);
   const item = { ...itemOfHeader(row as unknown as ItemHeader), record };
   return sumOfItem(item) === row[10] ? item : undefined;
 }
@@ -85,11 +85,11 @@ export function blockLength(
   // No block has items of two rows of bits.
   const room = CHUNK - (head.seq % CHUNK);
   const most = Math.min(items.length - start, BLOCK_ITEMS_MAX, room);
-  let bytes = recordBytes(head.record);
+  let bytes = head.record.size;
   let length = 1;
   for (; length < most; length++) {
     const item = items[start + length]!;
-    bytes += recordBytes(item.record);
+    bytes += item.record.size;
     const alike =
       bytes <= bytesMax &&
       item.seq === head.seq + length &&

@@ -14,7 +14,6 @@ import {
   type PartitionChanges,
   type PartitionState,
   type ReadOptions,
-  recordBytes,
   type SeqRange,
   type Storage,
   type StoredItem,
@@ -387,7 +386,7 @@ export class MemoryStorage implements Storage {
       if (item.seq >= before) break;
       items.push(records ? item : withoutRecord(item));
       if (items.length >= limit) break;
-      bytes += recordBytes(item.record);
+      bytes += item.record.size;
       if (records && bytes >= bytesMax) break;
     }
     return items;

@@ -7,7 +7,7 @@ import type { Row, Statement } from "./postgres-connection.ts";
 import type { Block } from "./postgres-plan.ts";
 import { headerOfRow, scheduledHeaderOf } from "./postgres-rows.ts";
 import * as sql from "./postgres-sql.ts";
-import { type ReadOptions, recordBytes, type StoredItem } from "./storage.ts";
+import type { ReadOptions, StoredItem } from "./storage.ts";
 
 // Rows of one page.
 const PAGE = 64;
@@ -57,7 +57,7 @@ async function readAll(
     const page: Page = await readPage(rest);
     for (const item of page.items) {
       items.push(item);
-      bytes += recordBytes(item.record);
+      bytes += item.record.size;
       if (items.length >= limit || bytes >= bytesMax) return items;
     }
     from = page.next;

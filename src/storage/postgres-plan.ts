@@ -14,15 +14,7 @@ import type { Statement } from "./postgres-connection.ts";
 import type { Of } from "./postgres-sql.ts";
 import * as sql from "./postgres-sql.ts";
 import { CHUNK, type RemovedRows } from "./removed-rows.ts";
-import {
-  type Expiry,
-  type LeaseMark,
-  type Move,
-  type PartitionChanges,
-  recordBytes,
-  type SeqRange,
-  type StoredItem,
-} from "./storage.ts";
+import type { Expiry, LeaseMark, Move, PartitionChanges, SeqRange, StoredItem } from "./storage.ts";
 
 // So that a block is one row of a page, and not cut up beside the table.
 const BLOCK_BYTES_MAX = 7_000;
@@ -129,7 +121,7 @@ class Plan {
   #takeItems(change: PartitionChanges): void {
     const { partition: key, adds, addsScheduled, moves, removes, removesScheduled } = change;
     if (adds.length > 0) {
-      const bytes = adds.reduce((sum, { record }) => sum + recordBytes(record), 0);
+      const bytes = adds.reduce((sum, { record }) => sum + record.size, 0);
       this.#removed.noteAdded(key, adds.length, bytes);
     }
     let items = [...adds];

@@ -3,7 +3,7 @@
 // value far more than by the byte. A text is JSON, which has no line break; so that separates texts,
 // and there is none if all records have the same.
 
-import type { ItemRecord } from "./storage.ts";
+import { ItemRecord } from "./storage.ts";
 
 export interface PackedRecords {
   readonly texts: string;
@@ -19,22 +19,26 @@ export function packRecords(
   end = records.length,
 ): PackedRecords {
   const ends = new Uint32Array(end - start);
-  let bytes = 0;
-  let isSame = true;
+  let length = 0;
+  let hasOneText = true;
   for (let i = start; i < end; i++) {
-    bytes += records[i]!.payload.length;
-    ends[i - start] = bytes;
-    isSame &&= records[i]!.text === records[start]!.text;
+    const record = records[i]!;
+    length += record.end - record.start;
+    ends[i - start] = length;
+    hasOneText &&= record.text === records[start]!.text;
   }
-  const payloads = new Uint8Array(bytes);
-  let texts = "";
-  let at = 0;
-  for (let i = start; i < end; i++) {
-    const { text, payload } = records[i]!;
-    if (i === start) texts = text;
-    else if (!isSame) texts += `\n${text}`;
-    payloads.set(payload, at);
-    at += payload.length;
+  let texts = start < end ? records[start]!.text : "";
+  if (!hasOneText) for (let i = start + 1; i < end; i++) texts += `\n${records[i]!.text}`;
+  const payloads = new Uint8Array(length);
+  for (let i = start, at = 0; i < end; ) {
+    const first = records[i]!;
+    // Those of one request mostly lie one behind the other already.
+    let upTo = first.end;
+    for (i++; i < end && records[i]!.bytes === first.bytes && records[i]!.start === upTo; i++) {
+      upTo = records[i]!.end;
+    }
+    payloads.set(first.bytes.subarray(first.start, upTo), at);
+    at += upTo - first.start;
   }
   return { texts, payloads, ends };
 }
@@ -44,12 +48,8 @@ export function unpackRecords({ texts, payloads, ends }: PackedRecords): ItemRec
   const bytes = Buffer.from(payloads.buffer, payloads.byteOffset, payloads.length);
   const records: ItemRecord[] = new Array(ends.length);
   const all = texts.includes("\n") ? texts.split("\n") : undefined;
-  let from = 0;
-  for (let i = 0; i < ends.length; i++) {
-    records[i] = {
-      text: all === undefined ? texts : all[i]!,
-      payload: bytes.subarray(from, ends[i]),
-    };
+  for (let i = 0, from = 0; i < ends.length; i++) {
+    records[i] = new ItemRecord(all === undefined ? texts : all[i]!, bytes, from, ends[i]);
     from = ends[i]!;
   }
   return records;

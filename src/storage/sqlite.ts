@@ -28,21 +28,20 @@ import {
 } from "./item-rows.ts";
 import { CHUNK, RemovedRows } from "./removed-rows.ts";
 import { openFile, type SqliteFile, type SqliteOptions, startError } from "./sqlite-file.ts";
-import {
-  type Counters,
-  type Expiry,
-  type ItemTable,
-  type LeaseMark,
-  type Move,
-  type NewPartition,
-  type PartitionChanges,
-  type PartitionState,
-  type ReadOptions,
-  recordBytes,
-  type SeqRange,
-  type Storage,
-  type StoredItem,
-  type StoredPartition,
+import type {
+  Counters,
+  Expiry,
+  ItemTable,
+  LeaseMark,
+  Move,
+  NewPartition,
+  PartitionChanges,
+  PartitionState,
+  ReadOptions,
+  SeqRange,
+  Storage,
+  StoredItem,
+  StoredPartition,
 } from "./storage.ts";
 
 // A range of at least so many items is deleted at once. A smaller one waits as bits: its edges would cut
@@ -182,20 +181,23 @@ class SqliteStorage implements Storage {
     if (limit <= 0) return items;
     let bytes = 0;
     let last = options.from - 1;
-    const found =
-      table === "items" ? this.#blockItems(key, options) : this.#scheduledItems(key, options);
-    for (const item of found) {
-      const isInOrder = item.seq > last && item.seq < options.before;
-      this.#check(isInOrder, `order of ${table} of partition ${key}`);
-      last = item.seq;
-      items.push(item);
-      bytes += recordBytes(item.record);
-      if (items.length >= limit || bytes >= bytesMax) break;
+    const rows =
+      table === "items" ? this.#blocks(key, options) : this.#scheduledItems(key, options);
+    for (const found of rows) {
+      for (const item of found) {
+        const isInOrder = item.seq > last && item.seq < options.before;
+        this.#check(isInOrder, `order of ${table} of partition ${key}`);
+        last = item.seq;
+        items.push(item);
+        bytes += item.record.size;
+        if (items.length >= limit || bytes >= bytesMax) return items;
+      }
     }
     return items;
   }
 
-  *#blockItems(key: number, { from, before, records }: ReadOptions): Iterable<StoredItem> {
+  // What is wanted of each block.
+  *#blocks(key: number, { from, before, records }: ReadOptions): Iterable<readonly StoredItem[]> {
     const removed = this.#removed.of(key);
     const rows = this.#read(
       `SELECT ${records ? BLOCK_COLUMNS : BLOCK_HEADER} FROM items
@@ -207,23 +209,26 @@ class SqliteStorage implements Storage {
       seq >= from && seq < before && removed?.has(seq) !== true;
     for (const row of rows as Iterable<unknown>) {
       const [first, last] = row as BlockHeader;
-      let seq = first;
-      while (seq <= last && !isWanted(seq)) seq++;
-      if (seq > last) continue;
+      let wanted = 0;
+      for (let seq = first; seq <= last; seq++) if (isWanted(seq)) wanted++;
+      if (wanted === 0) continue;
       const items = records
         ? this.#itemsOf(key, row as BlockRow)
         : itemsOfHeader(row as BlockHeader);
-      for (; seq <= last; seq++) if (isWanted(seq)) yield items[seq - first]!;
+      yield wanted === items.length ? items : items.filter(({ seq }) => isWanted(seq));
     }
   }
 
-  *#scheduledItems(key: number, { from, before, records }: ReadOptions): Iterable<StoredItem> {
+  *#scheduledItems(
+    key: number,
+    { from, before, records }: ReadOptions,
+  ): Iterable<readonly StoredItem[]> {
     const rows = this.#read(
       `SELECT ${records ? ITEM_COLUMNS : ITEM_HEADER} FROM scheduled
        WHERE partition = ? AND seq >= ? AND seq < ? ORDER BY seq`,
     ).iterate(key, from, before);
     for (const row of rows as Iterable<unknown>) {
-      yield records ? this.#itemOf(key, row as ItemRow) : itemOfHeader(row as ItemHeader);
+      yield [records ? this.#itemOf(key, row as ItemRow) : itemOfHeader(row as ItemHeader)];
     }
   }
 
@@ -344,7 +349,7 @@ class SqliteStorage implements Storage {
   #add(key: number, items: readonly StoredItem[]): void {
     if (items.length === 0) return;
     let bytes = 0;
-    for (const { record } of items) bytes += recordBytes(record);
+    for (const { record } of items) bytes += record.size;
     this.#removed.noteAdded(key, items.length, bytes);
     this.#insert(key, items);
   }

@@ -11,19 +11,39 @@
 // has a mark of its own, wherever it lies.
 
 /** What a producer put in, opaque to everything behind HTTP. */
-export interface ItemRecord {
+export class ItemRecord {
   /** Members of a JSON object without its braces: encoding, kind and reference, those that are set. */
   readonly text: string;
-  readonly payload: Uint8Array;
+  /**
+   * Where the payload lies, from `start` to, not including, `end`: mostly among others that came with it,
+   * for in memory too a value costs more than its bytes.
+   */
+  readonly bytes: Buffer;
+  readonly start: number;
+  readonly end: number;
+
+  constructor(text: string, bytes: Uint8Array, start = 0, end = bytes.length) {
+    this.text = text;
+    this.bytes = Buffer.isBuffer(bytes)
+      ? bytes
+      : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.start = start;
+    this.end = end;
+  }
+
+  /** The payload by itself, as a view that each call makes anew. */
+  get payload(): Buffer {
+    return this.bytes.subarray(this.start, this.end);
+  }
+
+  /** How many bytes it counts for wherever bytes are limited. */
+  get size(): number {
+    return this.text.length + this.end - this.start;
+  }
 }
 
 /** The record of an item that was read without its record, or whose record memory has let go. */
-export const NO_RECORD: ItemRecord = { text: "", payload: new Uint8Array(0) };
-
-/** How many bytes a record counts for wherever bytes are limited. */
-export function recordBytes({ text, payload }: ItemRecord): number {
-  return text.length + payload.length;
-}
+export const NO_RECORD = new ItemRecord("", Buffer.alloc(0));
 
 /** One item as storage keeps it. Times are microseconds since 1970; 0 stands for none. */
 export interface StoredItem {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MemoryStorage } from "../../src/storage/memory.ts";
+import { ItemRecord } from "../../src/storage/storage.ts";
 import { collectGarbage } from "../support/garbage.ts";
 import { changes, item, testStorage } from "./storage.ts";
 
@@ -12,9 +13,9 @@ test("storage memory lets go of the payloads of removed items", async () => {
   const [key] = await storage.createPartitions([made]);
   const payloads: WeakRef<Uint8Array>[] = [];
   for (let seq = 1; seq <= 2_000; seq++) {
-    const payload = new Uint8Array(10);
+    const payload = Buffer.alloc(10);
     payloads.push(new WeakRef(payload));
-    const added = item(seq, { record: { text: "", payload }, dueAt: 5_000 - seq });
+    const added = item(seq, { record: new ItemRecord("", payload), dueAt: 5_000 - seq });
     const table = seq % 2 === 0 ? "adds" : "addsScheduled";
     await storage.commit([changes(key!, { [table]: [added] })]);
   }

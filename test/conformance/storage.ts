@@ -11,6 +11,7 @@ import type {
   Storage,
   StoredItem,
 } from "../../src/storage/storage.ts";
+import { ItemRecord } from "../../src/storage/storage.ts";
 import { temporaryDirectory } from "../support/server.ts";
 
 export interface ConformanceOptions {
@@ -59,7 +60,7 @@ export function item(seq: number, some: Partial<StoredItem> = {}): StoredItem {
     dueAt: 0,
     sourceId: "",
     maxAttempts: 0,
-    record: { text: `"kind":"k${seq}"`, payload: Buffer.from(`payload ${seq}`) },
+    record: new ItemRecord(`"kind":"k${seq}"`, Buffer.from(`payload ${seq}`)),
     ...some,
   };
 }
@@ -76,7 +77,7 @@ function plain(items: readonly StoredItem[]): object[] {
   return items.map(({ record, ...rest }) => ({
     ...rest,
     text: record.text,
-    payload: Buffer.from(record.payload).toString("latin1"),
+    payload: record.payload.toString("latin1"),
   }));
 }
 
@@ -137,12 +138,9 @@ export function testStorage(
         item(1),
         item(2, { attempts: 7, leaseDeadline: big, maxAttempts: 65_536, createdAt: big + 1 }),
         item(big, { sourceId: "source", expireAt: big + 3 }),
-        item(big + 1, { record: { text: "", payload: new Uint8Array(0) } }),
+        item(big + 1, { record: new ItemRecord("", Buffer.alloc(0)) }),
         item(big + 2, {
-          record: {
-            text: '"kind":"\u00fcml\u00e4ut \u{1f600}"',
-            payload: Buffer.alloc(3_000_000, 7),
-          },
+          record: new ItemRecord('"kind":"\u00fcml\u00e4ut \u{1f600}"', Buffer.alloc(3_000_000, 7)),
         }),
       ];
       await storage.commit([changes(keys[0]!, { adds })]);
@@ -333,7 +331,7 @@ export function testStorage(
     test("readItems() keeps to its limits", async (t) => {
       const { storage, keys } = await setup(t);
       const adds = [1, 2, 4, 5].map((seq) =>
-        item(seq, { record: { text: "", payload: Buffer.alloc(10) } }),
+        item(seq, { record: new ItemRecord("", Buffer.alloc(10)) }),
       );
       await storage.commit([changes(keys[0]!, { adds })]);
       const page = async (some: Partial<ReadOptions>): Promise<number[]> =>
@@ -418,7 +416,7 @@ export function testStorage(
       const odd = "a\u0000b\u{1f600}'\"\\\u0000";
       const kept = item(1, {
         sourceId: odd,
-        record: { text: JSON.stringify(odd), payload: Buffer.from(odd) },
+        record: new ItemRecord(JSON.stringify(odd), Buffer.from(odd)),
       });
       await storage.commit([changes(keys[0]!, { adds: [kept], addsSource: [odd] })]);
       assert.deepEqual(plain(await read(storage, keys[0]!)), plain([kept]));
