@@ -7,6 +7,7 @@ import { fullJitter, sleep } from "./backoff.ts";
 import { Bag, type InBag } from "./bag.ts";
 import type { QueratorClient } from "./client.ts";
 import { type Duration, toMs } from "./duration.ts";
+import { onEndSignal } from "./end-signals.ts";
 import { deadOf, Endings } from "./endings.ts";
 import { ClosedError, InvalidRequestError, ValidationError } from "./errors.ts";
 import { Events } from "./events.ts";
@@ -66,6 +67,7 @@ export class Worker<T = undefined> {
   // Whether a lease is under way, or what it brought is being looked at.
   #isLeasing = true;
   #closed: Promise<void> | undefined;
+  #stopSignals: (() => void) | undefined;
 
   constructor(
     client: QueratorClient,
@@ -95,7 +97,7 @@ export class Worker<T = undefined> {
       retry: options.retry ?? exponential(),
       onEnd: () => this.#wake(),
     });
-    if (handleSignals) this.#handleSignals();
+    if (handleSignals) this.#stopSignals = onEndSignal(() => void this.close());
     queueMicrotask(async () => {
       await this.#lease();
       this.#isLeasing = false;
@@ -309,21 +311,6 @@ export class Worker<T = undefined> {
       await this.#change();
     }
     clearTimeout(timer);
-  }
-
-  #stopSignals: (() => void) | undefined;
-
-  #handleSignals(): void {
-    const { process } = globalThis as { process?: NodeJS.Process };
-    if (process === undefined) return;
-    const close = (): void => {
-      this.#stopSignals?.();
-      void this.close();
-    };
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, close);
-    this.#stopSignals = () => {
-      for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, close);
-    };
   }
 }
 

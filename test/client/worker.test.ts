@@ -175,7 +175,11 @@ async function programOf(t: TestContext, { url }: TestServer, text: string) {
     cwd: fileURLToPath(new URL("../..", import.meta.url)),
   });
   t.after(() => child.kill("SIGKILL"));
-  await once(child.stdout, "data");
+  const ended = once(child, "exit").then(([code]) => {
+    throw new Error(`the program ended with ${code} before it began`);
+  });
+  await Promise.race([once(child.stdout, "data"), ended]);
+  ended.catch(() => undefined);
   return child;
 }
 
@@ -194,6 +198,25 @@ test("a signal closes a worker, and the program ends by itself", async (t) => {
   const [code, signal] = await once(child, "exit");
   assert.deepEqual([code, signal], [0, null]);
   assert.equal((await server.client.stats("jobs")).total, 0);
+});
+
+test("a signal closes many workers, and without a warning of Node", async (t) => {
+  const server = await setup(t);
+  const child = await programOf(
+    t,
+    server,
+    `process.on("warning", () => process.exit(9));
+    const workers = Array.from({ length: 12 }, () =>
+      client.worker("jobs", () => undefined, { handleSignals: true }));
+    await workers[0].close();
+    const listeners = () => process.listenerCount("SIGTERM") + process.listenerCount("SIGINT");
+    if (listeners() !== 2) process.exit(8);
+    process.on("exit", () => listeners() === 0 || process.exit(7));
+    setImmediate(() => console.log("begun"));`,
+  );
+  child.kill("SIGTERM");
+  const [code, signal] = await once(child, "exit");
+  assert.deepEqual([code, signal], [0, null]);
 });
 
 test("a second signal ends the program, also if it is another one", async (t) => {
