@@ -10,6 +10,9 @@ import type { Random } from "../support/random.ts";
 
 const SETTINGS = { expire_timeout: "24h", max_attempts: 2 };
 const ANSWER_MS = 10_000;
+// The timer of a loop is set to the time-outs it has seen: one that is kept must not fire within the calm
+// that is waited for, or nobody finds it.
+const OUTLASTS_CALM = "1m";
 const SHUTDOWN = "queue is shutting down";
 
 export interface LifeOptions {
@@ -61,8 +64,7 @@ async function create(
 
 // Produces, leases, completes some, gives some back for later, leaves the rest as it is.
 async function use(api: Api, { name, random }: LifeOptions): Promise<number> {
-  // The timer of a loop is set to the time-outs it has seen: they lie beyond the calm that is waited for.
-  const common = { queue_name: name, request_timeout: "1m" };
+  const common = { queue_name: name, request_timeout: OUTLASTS_CALM };
   let items = 0;
   for (let i = 0; i < 3; i++) {
     const count = 5 + random.below(40);
@@ -144,7 +146,7 @@ async function beReborn(api: Api, options: LifeOptions): Promise<void> {
     const { items = [] } = await api.ok(`storage/${table}.list`, { queue_name: name });
     if (items.length > 0) throw new Error(`${name} is born with ${items.length} ${table}`);
   }
-  const common = { queue_name: name, request_timeout: "10s" };
+  const common = { queue_name: name, request_timeout: OUTLASTS_CALM };
   await api.ok("queue.produce", { ...common, items: [{ utf8: "new" }] });
   const { items } = await api.ok("queue.lease", { ...common, client_id: "c", batch_size: 100 });
   const payloads = (items as { bytes: string }[]).map(({ bytes }) => atob(bytes));
