@@ -11,8 +11,9 @@ import type { LoadResult } from "./load.ts";
 import {
   type BenchOptions,
   checkDisk,
-  measure,
+  measureServer,
   median,
+  notNegative,
   positive,
   ROWS,
   type Row,
@@ -41,6 +42,7 @@ const program = new Command("bench")
   )
   .option("--against <name>", `storage postgres: one of ${Object.keys(RIVALS).join("; ")}`)
   .option("--seconds <n>", "how long each row is measured", positive, 5)
+  .option("--warm-up <n>", "seconds of the same load before each row, not counted", notNegative, 0)
   .option("--runs <n>", "how often everything is measured", positive, 3)
   .option("--only <row>", "single, many, batch or latency")
   .option("--dir <dir>", "where the server's data lies; on a real disk", tmpdir())
@@ -84,8 +86,8 @@ try {
       const load = { ...ROWS[row], seconds: options.seconds, payloadBytes: 100 };
       runs.push({
         row,
-        server: await measure(url, load, options.loadgen),
-        bare: await measure(bareUrl, load, options.loadgen),
+        server: await measureServer(url, load, options),
+        bare: await measureServer(bareUrl, load, options),
       });
     }
     await stop(server);

@@ -31,6 +31,8 @@ export interface BenchOptions {
   readonly storage: "sqlite" | "postgres";
   readonly against?: string;
   readonly seconds: number;
+  /** How long a server is put under the same load before it is measured. */
+  readonly warmUp: number;
   readonly runs: number;
   readonly only?: string;
   readonly dir: string;
@@ -47,6 +49,13 @@ export function writeResults(options: BenchOptions, figures: object): void {
   const machine = { node: process.version, cores: cpus().length, cpu: cpus()[0]?.model };
   writeFileSync(out, `${JSON.stringify({ machine, options, ...figures }, null, 2)}\n`);
   process.stderr.write(`written to ${out}\n`);
+}
+
+/** Reads a number that is not negative. */
+export function notNegative(text: string): number {
+  const number = Number(text);
+  if (number >= 0) return number;
+  throw new InvalidArgumentError("use a number from 0 on");
 }
 
 /** Reads a number above 0. */
@@ -129,6 +138,16 @@ export class CountedServer {
 }
 
 export type Load = Omit<LoadOptions, "url">;
+
+/** Puts load on a server that has been warmed up, if the options say so. */
+export async function measureServer(
+  url: string,
+  load: Load,
+  { warmUp, loadgen }: Pick<BenchOptions, "warmUp" | "loadgen">,
+): Promise<LoadResult> {
+  if (warmUp > 0) await measure(url, { ...load, seconds: warmUp }, loadgen);
+  return measure(url, load, loadgen);
+}
 
 /** Puts load on a server; with a program in place of our own load generator if one is named. */
 export async function measure(

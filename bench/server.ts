@@ -6,8 +6,8 @@
 import { readFileSync } from "node:fs";
 import { PerformanceObserver } from "node:perf_hooks";
 import { getHeapStatistics } from "node:v8";
+import { keepItemsYoung } from "../src/cli/heap.ts";
 import type { ServerOptions } from "../src/config.ts";
-import { startServer } from "../src/server.ts";
 import type { PartitionChanges, Storage } from "../src/storage/storage.ts";
 
 /** All since the start. */
@@ -57,6 +57,8 @@ function counted(storage: Storage): Storage {
   return storage;
 }
 
+keepItemsYoung();
+const { startServer } = await import("../src/server.ts");
 const server = await startServer(
   { address: "127.0.0.1:0", logFormat: "json", ...options },
   { wrapStorage: counted },

@@ -1,9 +1,9 @@
 // `querator server`: starts the server, and stops it when the process is told to end.
 
-import { setFlagsFromString } from "node:v8";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SystemClock } from "../clock.ts";
 import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config.ts";
+import { keepItemsYoung } from "./heap.ts";
 import { goOnWithoutOutput } from "./output.ts";
 import { onEndSignal } from "./signals.ts";
 
@@ -68,10 +68,7 @@ function wholeNumber(text: string): number {
 }
 
 async function runServer(options: ServerOptions): Promise<void> {
-  // V8 makes objects old from the start where those made before at the same place lived long. While a
-  // queue fills up, items do; later they live for a moment, and would be garbage that only full
-  // collections find. A tenth of what a server carries beside a million items that wait.
-  setFlagsFromString("--no-allocation-site-pretenuring");
+  keepItemsYoung();
   // Loaded here, for the other commands start sooner without it.
   const { startServer } = await import("../server.ts");
   const server = await startServer(options);
