@@ -52,33 +52,33 @@ async function setUp(commitTime: number): Promise<{ clock: VirtualClock; clients
   const turns = new Turns({ pace: clock });
   const clients = new Clients(turns, turns.committer(storage));
   for (let i = 0; i < 20; i++) {
-    clients.ask(3);
+    clients.ask(10);
     await settle();
   }
   clients.turns.length = 0;
   return { clock, clients };
 }
 
-test("a turn waits for the clients that a slow commit has answered", async () => {
+test("a turn waits for most of the clients that a slow commit has answered", async () => {
   const { clients } = await setUp(4 * MILLISECOND);
   clients.ask(1);
   await settle();
-  clients.ask(1);
+  clients.ask(6);
   await settle();
   assert.deepEqual(clients.turns, []);
   clients.ask(1);
   await settle();
-  assert.deepEqual(clients.turns, [3]);
+  assert.deepEqual(clients.turns, [8]);
 });
 
-test("a turn waits no longer than half of a slow commit", async () => {
+test("a turn waits no longer than a slow commit takes", async () => {
   const { clock, clients } = await setUp(4 * MILLISECOND);
   clients.ask(1);
   await settle();
-  clock.advance(1.8 * MILLISECOND);
+  clock.advance(3.6 * MILLISECOND);
   await settle();
   assert.deepEqual(clients.turns, []);
-  clock.advance(0.2 * MILLISECOND);
+  clock.advance(0.4 * MILLISECOND);
   await settle();
   assert.deepEqual(clients.turns, [1]);
 });
@@ -94,7 +94,7 @@ test("a lone client is not waited for once it has come back alone", async () => 
   const { clock, clients } = await setUp(4 * MILLISECOND);
   clients.ask(1);
   await settle();
-  clock.advance(2 * MILLISECOND);
+  clock.advance(4 * MILLISECOND);
   await settle();
   assert.deepEqual(clients.turns, [1]);
   clients.ask(1);

@@ -19,10 +19,11 @@ export interface TurnTaker {
 // for them, until it finds none.
 const LOOKS_MAX = 4;
 
-// Clients are waited for if commits take at least so long, in microseconds: then for this part of a
-// commit's time, at most. Less would be spent on the timer alone.
+// Clients are waited for if commits take at least so long, in microseconds: as long as a commit, at most,
+// until most of those that are expected are there. The last of them may never come. Less would be spent
+// on the timer alone.
 const SLOW_COMMIT = 0.3 * MILLISECOND;
-const WAIT_SHARE = 1 / 2;
+const MOST = 4 / 5;
 const WAIT_MAX = 5 * MILLISECOND;
 // How much the last commit counts in the averages.
 const WEIGHT = 1 / 8;
@@ -136,12 +137,12 @@ class Returns {
   }
 
   get #expected(): number {
-    return Math.floor(this.#answered * this.#share);
+    return Math.floor(this.#answered * this.#share * MOST);
   }
 
   get waitsUntil(): number {
     if (this.#commitTime < SLOW_COMMIT || this.#arrived >= this.#expected) return 0;
-    return this.#endedAt + Math.min(this.#commitTime * WAIT_SHARE, WAIT_MAX);
+    return this.#endedAt + Math.min(this.#commitTime, WAIT_MAX);
   }
 }
 
