@@ -21,7 +21,7 @@ export interface Failing {
 
 /** A place where queues may be at home, as the registry sees it. */
 export interface Home {
-  /** Starts the loop of a queue. Partitions whose storage does not answer are failing. */
+  /** Opens a queue, which serves nothing until it is resumed. Partitions whose storage does not answer are failing. */
   open(record: QueueRecord): Promise<QueueHandle>;
   /** Ends a queue: everything that waits is answered with the error. */
   close(name: string, error: QueueError): Promise<void>;
@@ -66,6 +66,7 @@ export class Host implements Home {
       partitions.push(partition);
     }
     const queue = new Queue(record.name, rulesOf(record), partitions, this.#context);
+    await queue.pause();
     this.#queues.set(record.name, queue);
     return queue;
   }

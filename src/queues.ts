@@ -103,7 +103,9 @@ export class Queues {
       if (leftovers !== undefined) queues.#leftovers.set(name, leftovers);
       if (queue !== undefined) starts.push(await queues.#checkPlaces(queue));
     }
-    await Promise.all(starts.map((record) => queues.#start(record)));
+    await Promise.all(starts.map((record) => queues.#open(record)));
+    // Not before all are known, on every thread: what dies in one would find its dead queue missing.
+    await Promise.all([...queues.#directory.entries()].map(({ queue }) => queue.resume()));
     await queues.#placement.tidy(queues.#places());
     await queues.#dropLeftovers();
     return queues;
@@ -147,8 +149,8 @@ export class Queues {
     return updated;
   }
 
-  // Starts a queue at its home: where the storage of its partitions is.
-  async #start(record: QueueRecord): Promise<void> {
+  // Opens a queue at its home: where the storage of its partitions is.
+  async #open(record: QueueRecord): Promise<void> {
     const queue = await this.#homes[this.#homeOf(record)]!.open(record);
     this.#directory.set({ record, queue });
     await this.#announce(record.name);
@@ -214,7 +216,8 @@ export class Queues {
         this.#retryLater();
         throw error;
       });
-      await this.#start(record);
+      await this.#open(record);
+      await this.get(record.name).resume();
     });
   }
 
