@@ -139,14 +139,21 @@ export class CountedServer {
 
 export type Load = Omit<LoadOptions, "url">;
 
-/** Puts load on a server that has been warmed up, if the options say so. */
+type Measuring = Pick<BenchOptions, "warmUp" | "loadgen">;
+
+/** Puts load on a server that is to be measured with it, if the options say so. */
+export async function warm(url: string, load: Load, { warmUp, loadgen }: Measuring): Promise<void> {
+  if (warmUp > 0) await measure(url, { ...load, seconds: warmUp }, loadgen);
+}
+
+/** Measures a server, warmed up if the options say so. */
 export async function measureServer(
   url: string,
   load: Load,
-  { warmUp, loadgen }: Pick<BenchOptions, "warmUp" | "loadgen">,
+  options: Measuring,
 ): Promise<LoadResult> {
-  if (warmUp > 0) await measure(url, { ...load, seconds: warmUp }, loadgen);
-  return measure(url, load, loadgen);
+  await warm(url, load, options);
+  return measure(url, load, options.loadgen);
 }
 
 /** Puts load on a server; with a program in place of our own load generator if one is named. */

@@ -20,6 +20,7 @@ import {
   type Row,
   startServer,
   stop,
+  warm,
   writeResults,
   wrongs,
 } from "./measure.ts";
@@ -102,9 +103,7 @@ async function measureOne(
     const args = options.serverArgs.split(" ").filter((arg) => arg !== "");
     const [address, child] = await startServer(["--postgres", url, ...args]);
     try {
-      if (options.warmUp > 0) {
-        await measure(address, { ...load, seconds: options.warmUp }, options.loadgen);
-      }
+      await warm(address, load, options);
       const before = await costs(server, url);
       const result = await measure(address, load, options.loadgen);
       return { load: result, cost: difference(before, await costs(server, url)) };

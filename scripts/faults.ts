@@ -24,6 +24,7 @@ export const CHECKS = {
   conformance: ["--test", "test/conformance/sqlite.test.ts"],
   connections: ["--test", "test/http/connections.test.ts"],
   payloads: ["--test", "test/http/payloads.test.ts"],
+  deadAtStart: ["--test", "test/queue/dead-at-start.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -189,6 +190,13 @@ export const FAULTS: readonly Fault[] = [
     file: "src/storage/item-rows.ts",
     from: "  if (sumOfRow(...header, texts, endBytes, payloads) !== sum) return undefined;\n",
     to: "  void [header, sum];\n",
+  },
+  {
+    name: "queues work before their dead queues are there",
+    check: "deadAtStart",
+    file: "src/host.ts",
+    from: "    await queue.pause();\n",
+    to: "",
   },
   {
     name: "payloads are packed as if all lay in the same bytes",

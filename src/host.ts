@@ -21,7 +21,10 @@ export interface Failing {
 
 /** A place where queues may be at home, as the registry sees it. */
 export interface Home {
-  /** Opens a queue, which serves nothing until it is resumed. Partitions whose storage does not answer are failing. */
+  /**
+   * Opens a queue, which serves nothing until it is resumed. Partitions whose storage does not answer
+   * are failing.
+   */
   open(record: QueueRecord): Promise<QueueHandle>;
   /** Ends a queue: everything that waits is answered with the error. */
   close(name: string, error: QueueError): Promise<void>;
