@@ -15,6 +15,8 @@ import {
   testDatabase,
 } from "./support/postgres.ts";
 
+const SUPPORT = new URL("support/postgres.ts", import.meta.url).href;
+
 describe("PostgreSQL for tests", { concurrency: true }, () => {
   test("keeps what is committed when it is restarted and when it is killed", async () => {
     const server = await startPostgres();
@@ -84,9 +86,29 @@ describe("PostgreSQL for tests", { concurrency: true }, () => {
     await assert.rejects(queryOnce(url, "SELECT 1"), /does not exist/);
   });
 
+  for (const end of ["stop", "kill"]) {
+    test(`keeps a program that waits for its ${end} running until its log is closed`, async () => {
+      // What outlives the server, and holds its log open.
+      const leftOver = "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null; sleep 1 &'";
+      const script = `const { startPostgres } = await import(${JSON.stringify(SUPPORT)});
+        const server = await startPostgres();
+        await server.query(${JSON.stringify(leftOver)});
+        await server.${end}();
+        console.log("ended");
+        await server.stop();`;
+      const program = spawn(process.execPath, ["--input-type=module", "-e", script], {
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      const lines = createInterface({ input: program.stdout });
+      const said: string[] = [];
+      lines.on("line", (line) => said.push(line));
+      const [code] = (await once(program, "close")) as [number];
+      assert.deepEqual([said, code], [["ended"], 0]);
+    });
+  }
+
   test("does not outlive a program that is killed", async () => {
-    const support = new URL("support/postgres.ts", import.meta.url).href;
-    const script = `const { startPostgres } = await import(${JSON.stringify(support)});
+    const script = `const { startPostgres } = await import(${JSON.stringify(SUPPORT)});
       const { pid, directory } = await startPostgres();
       console.log(JSON.stringify({ pid, directory }));
       setInterval(() => undefined, 1_000);`;

@@ -15,7 +15,7 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
+import { createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -168,7 +168,7 @@ export class Postgres {
       detached: true,
     });
     this.#guard.stdin!.on("error", () => undefined);
-    unref(this.#guard, this.#guard.stdin);
+    unref(this.#guard, this.#guard.stdin as Socket);
   }
 
   /** Such as "18.4". */
@@ -236,11 +236,11 @@ export class Postgres {
   /** Kills the server and all of its processes, as a crash of the machine would. */
   async kill(): Promise<void> {
     if (this.#child === undefined) return;
-    const exited = this.#exited;
+    const ended = this.#ended();
     // Stopped first, so that it starts no more of them.
     this.#signal("SIGSTOP");
     for (const pid of [...this.#children(), this.pid]) send(pid, "SIGKILL");
-    await exited;
+    await ended;
     this.#freeMemory();
   }
 
@@ -386,15 +386,21 @@ export class Postgres {
     } finally {
       clearTimeout(timer);
     }
-    unref(child, child.stderr);
+    unref(child, child.stderr as Socket);
   }
 
   async #shutDown(mode: "fast" | "immediate"): Promise<void> {
-    const child = this.#child;
-    if (child === undefined) return;
-    child.ref();
+    if (this.#child === undefined) return;
+    const ended = this.#ended();
     this.#signal(mode === "fast" ? "SIGINT" : "SIGQUIT");
-    await this.#exited;
+    await ended;
+  }
+
+  // Whoever waits for the end keeps this program running until the log is read to its end as well.
+  #ended(): Promise<unknown> {
+    this.#child!.ref();
+    (this.#child!.stderr as Socket).ref();
+    return this.#exited;
   }
 
   #signal(signal: NodeJS.Signals): void {
@@ -442,9 +448,9 @@ function send(pid: number, signal: NodeJS.Signals): void {
 }
 
 // Neither keeps this program running.
-function unref(child: ChildProcess, pipe: NodeJS.ReadableStream | NodeJS.WritableStream | null) {
+function unref(child: ChildProcess, pipe: Socket): void {
   child.unref();
-  (pipe as { unref?: () => void } | null)?.unref?.();
+  pipe.unref();
 }
 
 async function freePort(): Promise<number> {
