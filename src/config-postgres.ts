@@ -3,6 +3,7 @@
 // wrong; none may ever show a password, and so none shows a URL.
 
 import { readFileSync } from "node:fs";
+import { userInfo } from "node:os";
 import { MILLISECOND } from "./clock.ts";
 import type { Section } from "./config-section.ts";
 import { DurationError, parseDuration } from "./duration.ts";
@@ -48,6 +49,9 @@ const PARAMETERS = [
   "sslcert",
   "sslkey",
   "host",
+  "port",
+  "user",
+  "password",
   "schema",
   "connect-timeout",
   "statement-timeout",
@@ -130,15 +134,9 @@ function fromUrl(section: Section, text: string): Given {
       `${why}; use a URL such as postgres://user:password@host:5432/database`,
     );
   let url: URL;
-  let user: string;
-  let password: string;
-  let database: string;
   try {
     // Of schemes that it does not know, URL takes no empty host beside a user.
-    url = new URL(text);
-    user = decodeURIComponent(url.username);
-    password = decodeURIComponent(url.password);
-    database = decodeURIComponent(url.pathname.slice(1));
+    url = new URL(text.replace(/^([a-z]+:\/\/[^/?#@]*@)(?=[:/?]|$)/, "$1localhost"));
   } catch {
     throw fail("is not a URL");
   }
@@ -147,17 +145,44 @@ function fromUrl(section: Section, text: string): Given {
   }
   for (const name of url.searchParams.keys()) {
     if (PARAMETERS.some((each) => each === name)) continue;
+    // What follows a ? in a password that was not encoded.
+    if (name.includes("@")) throw fail("has a password with a ?, which must be written %3F");
     throw fail(`has the parameter "${name}", which is not known (${PARAMETERS.join(", ")})`);
   }
-  const host = url.searchParams.get("host") ?? url.hostname.replace(/^\[(.*)\]$/, "$1");
+  const more = url.searchParams;
+  const decoded = (part: string): string => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      throw fail("has a % that does not stand for a character");
+    }
+  };
+  const host = more.get("host") ?? decoded(url.hostname).replace(/^\[(.*)\]$/, "$1");
+  const user = more.get("user") ?? decoded(url.username);
+  const password = more.get("password") ?? decoded(url.password);
   return {
     host: host || "localhost",
-    port: Number(url.port || 5432),
-    user: user || undefined,
+    port: more.has("port") ? readPort(section, more.get("port")!) : Number(url.port || 5432),
+    user: user || systemUser(),
     password: password || undefined,
-    database: database || user || "postgres",
-    more: url.searchParams,
+    database: decoded(url.pathname.slice(1)) || user || "postgres",
+    more,
   };
+}
+
+// As whom PostgreSQL's own programs connect if nothing else is said; not every container names its users.
+function systemUser(): string | undefined {
+  try {
+    return userInfo().username;
+  } catch {
+    return undefined;
+  }
+}
+
+function readPort(section: Section, text: string, key = "port"): number {
+  const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (port >= 1 && port <= 65_535) return port;
+  throw section.error(key, `"${text}" is not a port; use a number from 1 to 65535`);
 }
 
 function fromVariables(section: Section, env: NodeJS.ProcessEnv): Given {
@@ -168,14 +193,10 @@ function fromVariables(section: Section, env: NodeJS.ProcessEnv): Given {
       "is missing; give it, or DATABASE_URL, or PGHOST, PGUSER and PGDATABASE",
     );
   }
-  const port = Number(PGPORT || 5432);
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-    throw section.error("PGPORT", "is not a port; use a number from 1 to 65535");
-  }
   return {
     host: PGHOST || "localhost",
-    port,
-    user: PGUSER || undefined,
+    port: readPort(section, PGPORT || "5432", "PGPORT"),
+    user: PGUSER || systemUser(),
     password: PGPASSWORD || undefined,
     database: PGDATABASE || PGUSER || "postgres",
     more: new URLSearchParams(PGSSLMODE ? { sslmode: PGSSLMODE } : {}),

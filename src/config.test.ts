@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
+import { userInfo } from "node:os";
 import { join, resolve } from "node:path";
 import { type TestContext, test } from "node:test";
 import { temporaryDirectory } from "../test/support/server.ts";
@@ -36,6 +37,9 @@ test("postgres is taken from a URL, the environment or the file, and a mistake s
   });
   assert.deepEqual([quick.postgres!.connectMs, quick.postgres!.statementMs], [1_000, 500]);
   const pg = { PGHOST: "h", PGUSER: "u", PGDATABASE: "d" };
+  const socket = from({ options: { postgres: "postgres:///d?host=/run/pg" } }).postgres!;
+  assert.equal(socket.location, "postgres:/run/pg:5432/d/querator");
+  assert.equal(socket.user, userInfo().username);
   const fromPg = from({ env: { ...pg, QUERATOR_POSTGRES: "env" } });
   assert.equal(fromPg.postgres!.location, "postgres:h:5432/d/querator");
   const yaml = "partition-storage: [{driver: Postgres, config: {schema: s, max-conns: 7}}]\n";
@@ -46,6 +50,10 @@ test("postgres is taken from a URL, the environment or the file, and a mistake s
     [{ options: { postgres: "mysql://u:s3cret@h/d" } }, /connection-string: has the wrong scheme/],
     [{ options: { postgres: "u:s3cret@h d" } }, /connection-string: (is not a URL|has the wrong)/],
     [{ options: { postgres: "postgres://u:s3cret@h/d?x=1" } }, /has the parameter "x"/],
+    [{ options: { postgres: "postgres://u:12?s3cret@h/d" } }, /must be written %3F/],
+    [{ options: { postgres: "postgres://u:s3cret%@h/d" } }, /has a % that does not stand/],
+    [{ options: { postgres: "postgres://u:s3cret@h/d?port=x" } }, /port: "x" is not a port/],
+    [{ env: { QUERATOR_POSTGRES: "env", PGHOST: "h", PGPORT: "0" } }, /PGPORT: "0" is not a port/],
     [
       { options: { postgres: `${url}&statement-timeout=1ms` } },
       /statement-timeout: "1ms" is not allowed; use a time from 100ms to 10m/,

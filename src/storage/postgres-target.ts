@@ -3,6 +3,7 @@
 import type { Target } from "./postgres-connection.ts";
 
 export interface Reachable {
+  /** A name, an address, or the directory of a Unix socket. */
   readonly host: string;
   readonly port: number;
   readonly user: string | undefined;
@@ -24,13 +25,15 @@ export function targetOf(config: Reachable): Target {
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
   };
+  // A Unix socket does not leave the machine: PostgreSQL encrypts nothing there.
+  const isPlain = sslMode === "disable" || host.startsWith("/");
   return {
     host,
     port,
     database,
     ...(user === undefined ? {} : { user }),
     ...(password === undefined ? {} : { password }),
-    ssl: sslMode === "disable" ? false : ssl,
-    isTlsOptional: sslMode === "prefer",
+    ssl: isPlain ? false : ssl,
+    isTlsOptional: !isPlain && sslMode === "prefer",
   };
 }

@@ -19,11 +19,16 @@ export class ServerNode {
   address = "";
   readonly #waiting: { readonly text: string; readonly resolve: () => void }[] = [];
 
-  constructor(t: TestContext, postgres: string, args: readonly string[] = []) {
+  constructor(
+    t: TestContext,
+    postgres: string,
+    args: readonly string[] = [],
+    env: Readonly<Record<string, string>> = {},
+  ) {
     const all = ["server", "--address", "127.0.0.1:0", "--log-format", "json", ...args];
     this.child = spawn(process.execPath, [COMMAND, ...all], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { PATH: process.env.PATH, QUERATOR_POSTGRES: postgres },
+      env: { PATH: process.env.PATH, QUERATOR_POSTGRES: postgres, ...env },
     });
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       createInterface({ input: stream }).on("line", (line) => this.#take(line));
