@@ -42,7 +42,7 @@ export interface PostgresConfig {
   readonly location: string;
 }
 
-// What a URL may say beside the place.
+// What the parameters of a URL may say.
 const PARAMETERS = [
   "sslmode",
   "sslrootcert",
@@ -56,6 +56,22 @@ const PARAMETERS = [
   "connect-timeout",
   "statement-timeout",
 ] as const;
+
+// What PostgreSQL's own programs look at where a URL says nothing.
+const VARIABLES = {
+  host: "PGHOST",
+  port: "PGPORT",
+  user: "PGUSER",
+  password: "PGPASSWORD",
+  database: "PGDATABASE",
+  sslmode: "PGSSLMODE",
+  sslrootcert: "PGSSLROOTCERT",
+  sslcert: "PGSSLCERT",
+  sslkey: "PGSSLKEY",
+} as const;
+
+// Stands where a URL has no host.
+const NO_HOST = "nowhere.invalid";
 const CONNS_MIN = 2;
 const CONNS_MAX = 100;
 const TIMEOUT_MS_MIN = 100;
@@ -68,46 +84,57 @@ export function parsePostgres(
   url?: string,
 ): PostgresConfig {
   const text = url ?? section.text("connection-string") ?? (env.DATABASE_URL || undefined);
-  const given = text === undefined ? fromVariables(section, env) : fromUrl(section, text);
-  const more = given.more;
-  const schema = section.text("schema") ?? more.get("schema") ?? "querator";
+  const { PGHOST, PGUSER, PGDATABASE } = env;
+  if (text === undefined && !PGHOST && !PGUSER && !PGDATABASE) {
+    throw section.error(
+      "connection-string",
+      "is missing; give it, or DATABASE_URL, or PGHOST, PGUSER and PGDATABASE",
+    );
+  }
+  const said = text === undefined ? new Map<string, string>() : readUrl(section, text);
+  const portKey = said.has("port") ? "port" : VARIABLES.port;
+  for (const [name, variable] of Object.entries(VARIABLES)) {
+    const value = env[variable];
+    if (value && !said.has(name)) said.set(name, value);
+  }
+  const host = said.get("host") ?? "localhost";
+  const port = readPort(section, portKey, said.get("port") ?? "5432");
+  const database = said.get("database") ?? said.get("user") ?? "postgres";
+  const schema = section.text("schema") ?? said.get("schema") ?? "querator";
   if (!/^[a-z_][a-z0-9_]{0,62}$/i.test(schema) || /^pg_/i.test(schema)) {
     throw section.error("schema", `"${schema}" is not allowed; use letters, digits and _`);
   }
-  const read = (key: string, path: string | null | undefined): string | undefined => {
-    if (path == null || path === "") return undefined;
+  const read = (key: string, path: string | undefined): string | undefined => {
+    if (path === undefined) return undefined;
     try {
       return readFileSync(path, "utf8");
     } catch (cause) {
       throw section.error(key, `cannot read the file: ${(cause as Error).message}`);
     }
   };
-  const sslMode =
-    section.oneOf("ssl-mode", SSL_MODES) ??
-    SSL_MODES.find((each) => each === more.get("sslmode")) ??
-    "prefer";
-  if (more.has("sslmode") && !SSL_MODES.some((each) => each === more.get("sslmode"))) {
+  const sslText = said.get("sslmode");
+  const sslSaid = SSL_MODES.find((each) => each === sslText);
+  if (sslText !== undefined && sslSaid === undefined) {
     throw section.error("ssl-mode", `is not allowed; use one of ${SSL_MODES.join(", ")}`);
   }
   const timeout = (key: string): number | undefined => {
-    const text = section.text(key) ?? more.get(key) ?? undefined;
+    const text = section.text(key) ?? said.get(key);
     return text === undefined ? undefined : readTimeout(section, key, text);
   };
-  const { host, port, user, password, database } = given;
   return {
     host,
     port,
-    user,
-    password,
+    user: said.get("user") ?? systemUser(),
+    password: said.get("password"),
     database,
     schema,
     maxConns: section.number("max-conns", CONNS_MIN, CONNS_MAX) ?? 4,
     connectMs: timeout("connect-timeout") ?? 5_000,
     statementMs: timeout("statement-timeout") ?? 20_000,
-    sslMode,
-    ca: read("ssl-ca", section.text("ssl-ca") ?? more.get("sslrootcert")),
-    cert: read("ssl-cert", section.text("ssl-cert") ?? more.get("sslcert")),
-    key: read("ssl-key", section.text("ssl-key") ?? more.get("sslkey")),
+    sslMode: section.oneOf("ssl-mode", SSL_MODES) ?? sslSaid ?? "prefer",
+    ca: read("ssl-ca", section.text("ssl-ca") ?? said.get("sslrootcert")),
+    cert: read("ssl-cert", section.text("ssl-cert") ?? said.get("sslcert")),
+    key: read("ssl-key", section.text("ssl-key") ?? said.get("sslkey")),
     location: `postgres:${host}:${port}/${database}/${schema}`,
   };
 }
@@ -123,11 +150,8 @@ function readTimeout(section: Section, key: string, text: string): number {
   throw section.error(key, `"${text}" is not allowed; use a time from 100ms to 10m`);
 }
 
-type Given = Pick<PostgresConfig, "host" | "port" | "user" | "password" | "database"> & {
-  readonly more: URLSearchParams;
-};
-
-function fromUrl(section: Section, text: string): Given {
+// What a URL says, by name; what is empty is not said.
+function readUrl(section: Section, text: string): Map<string, string> {
   const fail = (why: string): Error =>
     section.error(
       "connection-string",
@@ -136,20 +160,13 @@ function fromUrl(section: Section, text: string): Given {
   let url: URL;
   try {
     // Of schemes that it does not know, URL takes no empty host beside a user.
-    url = new URL(text.replace(/^([a-z]+:\/\/[^/?#@]*@)(?=[:/?]|$)/, "$1localhost"));
+    url = new URL(text.replace(/^([a-z]+:\/\/[^/?#@]*@)(?=[:/?]|$)/, `$1${NO_HOST}`));
   } catch {
     throw fail("is not a URL");
   }
   if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
     throw fail("has the wrong scheme");
   }
-  for (const name of url.searchParams.keys()) {
-    if (PARAMETERS.some((each) => each === name)) continue;
-    // What follows a ? in a password that was not encoded.
-    if (name.includes("@")) throw fail("has a password with a ?, which must be written %3F");
-    throw fail(`has the parameter "${name}", which is not known (${PARAMETERS.join(", ")})`);
-  }
-  const more = url.searchParams;
   const decoded = (part: string): string => {
     try {
       return decodeURIComponent(part);
@@ -157,17 +174,29 @@ function fromUrl(section: Section, text: string): Given {
       throw fail("has a % that does not stand for a character");
     }
   };
-  const host = more.get("host") ?? decoded(url.hostname).replace(/^\[(.*)\]$/, "$1");
-  const user = more.get("user") ?? decoded(url.username);
-  const password = more.get("password") ?? decoded(url.password);
-  return {
-    host: host || "localhost",
-    port: more.has("port") ? readPort(section, more.get("port")!) : Number(url.port || 5432),
-    user: user || systemUser(),
-    password: password || undefined,
-    database: decoded(url.pathname.slice(1)) || user || "postgres",
-    more,
-  };
+  const said = new Map([
+    ["host", url.hostname === NO_HOST ? "" : decoded(url.hostname).replace(/^\[(.*)\]$/, "$1")],
+    ["port", url.port],
+    ["user", decoded(url.username)],
+    ["password", decoded(url.password)],
+    ["database", decoded(url.pathname.slice(1))],
+  ]);
+  for (const [name, value] of url.searchParams) {
+    // What follows a ? in a password that was not encoded.
+    if (name.includes("@")) throw fail("has a password with a ?, which must be written %3F");
+    if (!PARAMETERS.some((each) => each === name)) {
+      throw fail(`has the parameter "${name}", which is not known (${PARAMETERS.join(", ")})`);
+    }
+    said.set(name, value);
+  }
+  for (const [name, value] of said) if (value === "") said.delete(name);
+  return said;
+}
+
+function readPort(section: Section, key: string, text: string): number {
+  const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (port >= 1 && port <= 65_535) return port;
+  throw section.error(key, `"${text}" is not a port; use a number from 1 to 65535`);
 }
 
 // As whom PostgreSQL's own programs connect if nothing else is said; not every container names its users.
@@ -177,28 +206,4 @@ function systemUser(): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-function readPort(section: Section, text: string, key = "port"): number {
-  const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (port >= 1 && port <= 65_535) return port;
-  throw section.error(key, `"${text}" is not a port; use a number from 1 to 65535`);
-}
-
-function fromVariables(section: Section, env: NodeJS.ProcessEnv): Given {
-  const { PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE } = env;
-  if (!PGHOST && !PGUSER && !PGDATABASE) {
-    throw section.error(
-      "connection-string",
-      "is missing; give it, or DATABASE_URL, or PGHOST, PGUSER and PGDATABASE",
-    );
-  }
-  return {
-    host: PGHOST || "localhost",
-    port: readPort(section, PGPORT || "5432", "PGPORT"),
-    user: PGUSER || systemUser(),
-    password: PGPASSWORD || undefined,
-    database: PGDATABASE || PGUSER || "postgres",
-    more: new URLSearchParams(PGSSLMODE ? { sslmode: PGSSLMODE } : {}),
-  };
 }

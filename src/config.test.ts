@@ -42,6 +42,21 @@ test("postgres is taken from a URL, the environment or the file, and a mistake s
   assert.equal(socket.user, userInfo().username);
   const fromPg = from({ env: { ...pg, QUERATOR_POSTGRES: "env" } });
   assert.equal(fromPg.postgres!.location, "postgres:h:5432/d/querator");
+  const certificate = join(temporaryDirectory(t), "ca.crt");
+  writeFileSync(certificate, "PEM");
+  const filledIn = from({
+    options: { postgres: "postgres://u@/?sslmode=require" },
+    env: {
+      ...pg,
+      PGPORT: "6001",
+      PGPASSWORD: "s3cret",
+      PGSSLMODE: "disable",
+      PGSSLROOTCERT: certificate,
+    },
+  }).postgres!;
+  assert.equal(filledIn.location, "postgres:h:6001/d/querator");
+  const { user, password, sslMode, ca } = filledIn;
+  assert.deepEqual([user, password, sslMode, ca], ["u", "s3cret", "require", "PEM"]);
   const yaml = "partition-storage: [{driver: Postgres, config: {schema: s, max-conns: 7}}]\n";
   const fromFile = from({ yaml, env: { DATABASE_URL: "postgresql://e/x" } });
   assert.equal(fromFile.postgres!.location, "postgres:e:5432/x/s");

@@ -19,6 +19,7 @@ const LIBRARIES = [
   "commander",
   "fastest-levenshtein",
   "pg",
+  "pgpass",
   "pino",
   "string-width",
   "yaml",

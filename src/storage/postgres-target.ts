@@ -1,6 +1,10 @@
 // From what the configuration says of a PostgreSQL to what the library wants to know.
 
+import pgpass, { type ConnectionFacts } from "pgpass";
 import type { Target } from "./postgres-connection.ts";
+
+const NO_PASSWORD =
+  "it asks for a password and none is given; put it into the URL, PGPASSWORD or ~/.pgpass";
 
 export interface Reachable {
   /** A name, an address, or the directory of a Unix socket. */
@@ -32,8 +36,19 @@ export function targetOf(config: Reachable): Target {
     port,
     database,
     ...(user === undefined ? {} : { user }),
-    ...(password === undefined ? {} : { password }),
+    // Looked for only where PostgreSQL wants one. The library's types leave out what it is called with.
+    password: password ?? (passwordFromFile as () => Promise<string>),
     ssl: isPlain ? false : ssl,
     isTlsOptional: !isPlain && sslMode === "prefer",
   };
+}
+
+// From PGPASSFILE or ~/.pgpass, where PostgreSQL's own programs look.
+function passwordFromFile(facts: ConnectionFacts): Promise<string> {
+  return new Promise((resolve, reject) => {
+    pgpass(facts, (password) => {
+      if (password !== undefined) resolve(password);
+      else reject(new Error(NO_PASSWORD));
+    });
+  });
 }

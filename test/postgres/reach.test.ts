@@ -1,12 +1,14 @@
-// PostgreSQL on the same machine, reached through the file of a Unix socket, in every way that a user
-// may name it.
+// How a server reaches PostgreSQL: through a Unix socket, in every way that a user may name it, and
+// with a password from wherever PostgreSQL's own programs take it.
 
 import assert from "node:assert/strict";
-import { chmodSync } from "node:fs";
+import { chmodSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { type Postgres, startPostgres } from "../support/postgres.ts";
+import { type Postgres, startPostgres, testSchema } from "../support/postgres.ts";
 import { PASSWORD } from "../support/postgres-binaries.ts";
 import { makeScratch, removeScratch } from "../support/scratch.ts";
+import { temporaryDirectory } from "../support/server.ts";
 import { ServerNode } from "./node.ts";
 
 describe("a Unix socket", { skip: process.platform === "win32" }, () => {
@@ -63,6 +65,36 @@ describe("a Unix socket", { skip: process.platform === "win32" }, () => {
     await assert.rejects(node.said('"address"'), (error: Error) => {
       assert.match(error.message, new RegExp(`PostgreSQL at ${directory}/none:1/postgres: `));
       assert.ok(!error.message.includes(PASSWORD));
+      return true;
+    });
+  });
+});
+
+describe("a password", () => {
+  test("is taken from a file or from the environment if the URL has none", async (t) => {
+    const url = new URL(await testSchema(t));
+    const { password, username, port } = url;
+    url.password = "";
+    const PGPASSFILE = join(temporaryDirectory(t), "passwords");
+    writeFileSync(PGPASSFILE, `*:${port}:*:${username}:${password}\n`, { mode: 0o600 });
+    for (const env of [{ PGPASSFILE }, { PGPASSWORD: password }]) {
+      const node = new ServerNode(t, url.href, [], env);
+      await node.said('"address"');
+      await node.end("SIGTERM");
+      assert.doesNotMatch(node.lines.join("\n"), /[Dd]eprecat/);
+    }
+  });
+
+  test("that is missing is asked for, and says where it may be put", async (t) => {
+    const url = new URL(await testSchema(t));
+    url.password = "";
+    const node = new ServerNode(t, url.href, [], {
+      PGPASSFILE: join(temporaryDirectory(t), "none"),
+    });
+    await assert.rejects(node.said('"address"'), (error: Error) => {
+      const place = `PostgreSQL at ${url.hostname}:${url.port}${url.pathname}`;
+      const text = "it asks for a password and none is given; put it into the URL, PGPASSWORD or";
+      assert.ok(error.message.includes(`${place}: ${text}`), error.message);
       return true;
     });
   });
