@@ -29,6 +29,7 @@ export const NOT_REPLICATED = "QU004";
 export const LOCK_TIMEOUT = "55P03";
 
 const NO_TLS = "The server does not support SSL connections";
+const NO_CONNECTION = "timeout expired";
 const CHECK_CA = "give ssl-ca, the certificate of who signed it, or check it";
 
 const ADVICE: Readonly<Record<string, string>> = {
@@ -42,6 +43,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   CERT_SIGNATURE_FAILURE: CHECK_CA,
   CERT_HAS_EXPIRED: "renew the certificate of the server",
   ERR_TLS_CERT_ALTNAME_INVALID: "name the host as the certificate does, or use ssl-mode verify-ca",
+  [NO_CONNECTION]:
+    "nothing came within connect-timeout: is it reachable, and does it answer others?",
   [NO_TLS]: "turn it on there, or use another ssl-mode",
   "25006": "it is a standby; name the primary",
   "28P01": "check user and password",

@@ -2,7 +2,9 @@
 // with a password from wherever PostgreSQL's own programs take it.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { chmodSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type Postgres, startPostgres, testSchema } from "../support/postgres.ts";
@@ -67,6 +69,19 @@ describe("a Unix socket", { skip: process.platform === "win32" }, () => {
       assert.ok(!error.message.includes(PASSWORD));
       return true;
     });
+  });
+});
+
+test("a server that accepts connections and then says nothing is named, with what to look for", async (t) => {
+  const mute = createServer(() => undefined).listen(0, "127.0.0.1");
+  await once(mute, "listening");
+  t.after(() => mute.close());
+  const { port } = mute.address() as AddressInfo;
+  const node = new ServerNode(t, `postgres://u:p@127.0.0.1:${port}/d?connect-timeout=200ms`);
+  await assert.rejects(node.said('"address"'), (error: Error) => {
+    const text = "timeout expired; nothing came within connect-timeout: is it reachable";
+    assert.ok(error.message.includes(`PostgreSQL at 127.0.0.1:${port}/d: ${text}`), error.message);
+    return true;
   });
 });
 
