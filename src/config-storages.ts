@@ -2,6 +2,7 @@
 // complete StorageConfigs; opens nothing.
 
 import { resolve } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { MILLISECOND, MINUTE } from "./clock.ts";
 import { POSTGRES_KEYS, type PostgresConfig, parsePostgres } from "./config-postgres.ts";
 import { ConfigError, Section } from "./config-section.ts";
@@ -178,7 +179,7 @@ export function fileStorage(
   // Queue records go where the partitions are unless the file says otherwise: records in memory
   // over durable partitions would lose every queue at a restart.
   const queueStorage = file.has("queue-storage")
-    ? parseStorage(file.section("queue-storage"), choice.env, false)
+    ? parseQueueStorage(file.section("queue-storage"), choice.env, partitionStorage)
     : partitionStorage[0]!;
   const all = {
     isSpread: false,
@@ -225,6 +226,25 @@ function parseStorage(
   };
 }
 
+// Without a name it is the storage of partitions that lies in the same place, if there is one.
+function parseQueueStorage(
+  section: Section,
+  env: NodeJS.ProcessEnv,
+  partitionStorage: readonly StorageConfig[],
+): StorageConfig {
+  const storage = parseStorage(section, env, false);
+  const same = partitionStorage.find(
+    (each) => placeOf(each) !== undefined && placeOf(each) === placeOf(storage),
+  );
+  if (same === undefined || (section.has("name") && storage.name !== same.name)) return storage;
+  const { name, affinity } = same;
+  if (isDeepStrictEqual({ ...storage, name, affinity }, same)) return same;
+  throw section.error(
+    "config",
+    `differs from that of "${name}", which has the same ${kindOfPlace(same)}; leave queue-storage out if records lie there`,
+  );
+}
+
 function parseDriver(section: Section): StorageConfig["driver"] {
   const given = section.text("driver") ?? "memory";
   const driver = DRIVERS.find((each) => each === given.toLowerCase());
@@ -232,8 +252,13 @@ function parseDriver(section: Section): StorageConfig["driver"] {
   throw section.error("driver", `invalid driver; '${given}' is not one of (${DRIVERS.join(", ")})`);
 }
 
+// Undefined for memory, of which each has its own.
 function placeOf({ dir, postgres }: StorageConfig): string | undefined {
   return postgres?.location ?? dir;
+}
+
+function kindOfPlace({ postgres }: StorageConfig): string {
+  return postgres === undefined ? "storage-dir" : "database and schema";
 }
 
 function checkStorages(file: Section, storages: readonly StorageConfig[]): void {
@@ -250,27 +275,15 @@ function checkStorages(file: Section, storages: readonly StorageConfig[]): void 
   }
   const byPlace = new Map<string, StorageConfig>();
   for (const storage of byName.values()) {
-    const place = storage.postgres?.location;
+    const place = placeOf(storage);
     if (place === undefined) continue;
     const same = byPlace.get(place);
     if (same !== undefined) {
       throw file.error(
         "partition-storage",
-        `"${same.name}" and "${storage.name}" have the same database and schema; each needs its own`,
+        `"${same.name}" and "${storage.name}" have the same ${kindOfPlace(storage)}; each needs its own`,
       );
     }
     byPlace.set(place, storage);
-  }
-  const byDir = new Map<string, StorageConfig>();
-  for (const storage of byName.values()) {
-    if (storage.dir === undefined) continue;
-    const same = byDir.get(storage.dir);
-    if (same !== undefined) {
-      throw file.error(
-        "partition-storage",
-        `"${same.name}" and "${storage.name}" have the same storage-dir; each needs its own`,
-      );
-    }
-    byDir.set(storage.dir, storage);
   }
 }

@@ -93,6 +93,28 @@ test("postgres is taken from a URL, the environment or the file, and a mistake s
   }
 });
 
+test("records that are said to lie where partitions do lie there", (t) => {
+  const env = { PGHOST: "h", PGDATABASE: "d" };
+  const sqlite = "driver: sqlite, config: {storage-dir: /x}";
+  for (const [records, partitions] of [
+    ["driver: postgres", "name: a, affinity: 3, driver: postgres"],
+    ["name: a, driver: postgres", "name: a, driver: postgres"],
+    [sqlite, `name: a, ${sqlite}`],
+  ] as const) {
+    const yaml = `queue-storage: {${records}}\npartition-storage: [{${partitions}}]\n`;
+    const { queueStorage, partitionStorage } = load(t, { yaml, env });
+    assert.equal(queueStorage, partitionStorage[0]);
+    assert.equal(queueStorage.name, "a");
+  }
+  for (const [records, message] of [
+    ["driver: postgres, config: {max-conns: 9}", /queue-storage\.config: differs from that of "a"/],
+    ["name: b, driver: postgres", /"b" and "a" have the same database and schema; each needs/],
+  ] as const) {
+    const yaml = `queue-storage: {${records}}\npartition-storage: [{name: a, driver: postgres}]\n`;
+    assert.throws(() => load(t, { yaml, env }), message);
+  }
+});
+
 test("without any option there are the defaults", (t) => {
   const config = load(t, {});
   const storage = {
