@@ -256,7 +256,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: "times of far years cannot be read",
-    check: "fuzz",
+    check: "conformance",
     file: "src/storage/sqlite-file.ts",
     from: "    expire_at REAL NOT NULL,\n    attempts INTEGER NOT NULL,\n    lease_deadline REAL NOT NULL,\n    source_id",
     to: "    expire_at INTEGER NOT NULL,\n    attempts INTEGER NOT NULL,\n    lease_deadline REAL NOT NULL,\n    source_id",

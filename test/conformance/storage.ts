@@ -152,6 +152,27 @@ export function testStorage(
       assert.deepEqual(plain(found), plain(scheduled.toReversed()));
     });
 
+    test("times of far years, beyond the whole numbers of JavaScript, are read as they were written", async (t) => {
+      const { storage, keys } = await setup(t);
+      const [key] = keys as [number];
+      const far = Date.parse("9999-12-31T23:59:59Z") * 1_000;
+      const times = { createdAt: far, expireAt: far + 64 };
+      const adds = [item(1, { ...times, leaseDeadline: far }), item(2, times)];
+      const addsScheduled = [item(3, { ...times, dueAt: far + 128 })];
+      const leases = [{ first: 1, last: 1, deadline: far, leasedAt: far }];
+      const addsExpiry = [{ at: far, first: 2 }];
+      const counters = { head: 2, tail: 4, total: 2, scheduled: 1, createdSum: far * 2 };
+      await storage.commit([changes(key, { counters, adds, addsScheduled, leases, addsExpiry })]);
+      assert.deepEqual(plain(await read(storage, key)), plain(adds));
+      assert.deepEqual(
+        plain(await storage.readItems(key, "scheduled", EVERYTHING)),
+        plain(addsScheduled),
+      );
+      assert.deepEqual(await storage.readExpiries(key, 1), addsExpiry);
+      const state = await storage.loadPartition(key);
+      assert.deepEqual([state.counters, state.leases], [counters, leases]);
+    });
+
     test("commit() writes many items at once, whatever their number", async (t) => {
       const { storage, keys } = await setup(t);
       let next = 1;
