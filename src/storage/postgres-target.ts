@@ -1,5 +1,6 @@
 // From what the configuration says of a PostgreSQL to what the library wants to know.
 
+/// <reference path="./pgpass.d.ts" />
 import pgpass, { type ConnectionFacts } from "pgpass";
 import type { Target } from "./postgres-connection.ts";
 
