@@ -7,25 +7,29 @@ import { chmodSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { type Postgres, startPostgres, testSchema } from "../support/postgres.ts";
+import { type Postgres, startPostgres } from "../support/postgres.ts";
 import { PASSWORD } from "../support/postgres-binaries.ts";
 import { makeScratch, removeScratch } from "../support/scratch.ts";
 import { temporaryDirectory } from "../support/server.ts";
 import { ServerNode } from "./node.ts";
 
-describe("a Unix socket", { skip: process.platform === "win32" }, () => {
-  let directory: string;
-  let postgres: Postgres;
-  before(async () => {
-    directory = makeScratch();
-    chmodSync(directory, 0o777); // PostgreSQL may run as somebody else
-    postgres = await startPostgres({ settings: { unix_socket_directories: directory } });
-  });
-  after(async () => {
-    await postgres.stop();
-    removeScratch(directory);
-  });
+const hasSockets = process.platform !== "win32";
 
+// One of its own: it asks for passwords, and has a socket.
+let directory: string;
+let postgres: Postgres;
+before(async () => {
+  directory = makeScratch();
+  chmodSync(directory, 0o777); // PostgreSQL may run as somebody else
+  const settings = hasSockets ? { unix_socket_directories: directory } : {};
+  postgres = await startPostgres({ settings });
+});
+after(async () => {
+  await postgres.stop();
+  removeScratch(directory);
+});
+
+describe("a Unix socket", { skip: !hasSockets }, () => {
   const user = `postgres:${PASSWORD}`;
   const encoded = (): string => directory.replaceAll("/", "%2F");
   const ways: Readonly<Record<string, () => string>> = {
@@ -87,7 +91,7 @@ test("a server that accepts connections and then says nothing is named, with wha
 
 describe("a password", () => {
   test("is taken from a file or from the environment if the URL has none", async (t) => {
-    const url = new URL(await testSchema(t));
+    const url = new URL(postgres.url);
     const { password, username, port } = url;
     url.password = "";
     const PGPASSFILE = join(temporaryDirectory(t), "passwords");
@@ -101,7 +105,7 @@ describe("a password", () => {
   });
 
   test("that is missing is asked for, and says where it may be put", async (t) => {
-    const url = new URL(await testSchema(t));
+    const url = new URL(postgres.url);
     url.password = "";
     const node = new ServerNode(t, url.href, [], {
       PGPASSFILE: join(temporaryDirectory(t), "none"),
