@@ -167,6 +167,8 @@ function readUrl(section: Section, text: string): Map<string, string> {
   if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
     throw fail("has the wrong scheme");
   }
+  // What a password that was not encoded holds behind one, the true host included.
+  if (url.hash !== "") throw fail("has a #, which must be written %23");
   const decoded = (part: string): string => {
     try {
       return decodeURIComponent(part);

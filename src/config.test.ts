@@ -66,6 +66,7 @@ test("postgres is taken from a URL, the environment or the file, and a mistake s
     [{ options: { postgres: "u:s3cret@h d" } }, /connection-string: (is not a URL|has the wrong)/],
     [{ options: { postgres: "postgres://u:s3cret@h/d?x=1" } }, /has the parameter "x"/],
     [{ options: { postgres: "postgres://u:12?s3cret@h/d" } }, /must be written %3F/],
+    [{ options: { postgres: "postgres://u:12#s3cret@h/d" } }, /must be written %23/],
     [{ options: { postgres: "postgres://u:s3cret%@h/d" } }, /has a % that does not stand/],
     [{ options: { postgres: "postgres://u:s3cret@h/d?port=x" } }, /port: "x" is not a port/],
     [{ env: { QUERATOR_POSTGRES: "env", PGHOST: "h", PGPORT: "0" } }, /PGPORT: "0" is not a port/],
