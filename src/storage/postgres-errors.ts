@@ -34,6 +34,7 @@ const CHECK_CA = "give ssl-ca, the certificate of who signed it, or check it";
 
 const ADVICE: Readonly<Record<string, string>> = {
   ECONNREFUSED: "is it running, and are host and port right?",
+  ENOENT: "is it running, and does its socket lie in that directory?",
   ENOTFOUND: "is the name of the host right?",
   ETIMEDOUT: "is it reachable from here?",
   SELF_SIGNED_CERT_IN_CHAIN: CHECK_CA,

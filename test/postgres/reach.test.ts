@@ -70,6 +70,7 @@ describe("a Unix socket", { skip: !hasSockets }, () => {
     const node = new ServerNode(t, `postgres://${user}@/postgres?host=${directory}/none&port=1`);
     await assert.rejects(node.said('"address"'), (error: Error) => {
       assert.match(error.message, new RegExp(`PostgreSQL at ${directory}/none:1/postgres: `));
+      assert.match(error.message, /is it running, and does its socket lie in that directory\?/);
       assert.ok(!error.message.includes(PASSWORD));
       return true;
     });
