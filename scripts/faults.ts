@@ -97,8 +97,8 @@ export const FAULTS: readonly Fault[] = [
     name: "leases that end together are ended for one partition only",
     check: "sim",
     file: "src/queue/lifecycle.ts",
-    from: "  for (const item of part.of.endedLeases(part.now - rules.leaseGrace, STEP)) {",
-    to: "  for (const item of part.of.number > 0 ? [] : part.of.endedLeases(part.now - rules.leaseGrace, STEP)) {",
+    from: "  for (const item of part.of.leaseEnds.ended(at, STEP)) {",
+    to: "  for (const item of part.of.number > 0 ? [] : part.of.leaseEnds.ended(at, STEP)) {",
   },
   {
     name: "a lease mark stays when its items are gone",
@@ -363,8 +363,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a deleted queue keeps its timer",
     check: "churn",
     file: "src/queue/loop.ts",
-    from: "    this.#closed = true;\n    this.#cancelTimer?.();",
-    to: "    this.#closed = true;",
+    from: "    this.#cancelSteady?.();\n    this.#cancelWall?.();\n    this.#mailbox",
+    to: "    this.#mailbox",
   },
   {
     name: "a thread that has ended is not noticed",

@@ -59,9 +59,25 @@ class MortalClock implements Clock {
     return this.#clock.now();
   }
 
+  steady(): number {
+    return this.#clock.steady();
+  }
+
+  get isStill(): boolean {
+    return this.#clock.isStill;
+  }
+
+  wakeAfter(duration: number, wake: () => void): CancelTimer {
+    return this.#unlessDead((alive) => this.#clock.wakeAfter(duration, alive), wake);
+  }
+
   wakeAt(at: number, wake: () => void): CancelTimer {
+    return this.#unlessDead((alive) => this.#clock.wakeAt(at, alive), wake);
+  }
+
+  #unlessDead(set: (alive: () => void) => CancelTimer, wake: () => void): CancelTimer {
     if (this.#run.crashed) return () => undefined;
-    const cancel = this.#clock.wakeAt(at, () => {
+    const cancel = set(() => {
       this.#cancels.delete(cancel);
       this.#run.activity++;
       wake();
@@ -149,7 +165,6 @@ export class World {
         turns: new Turns(),
         budget,
         waiting,
-        leaseGrace: 0,
       },
       storages: new Map(storages.map(({ storage }) => [storage.name, storage])),
       directory,
