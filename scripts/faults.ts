@@ -25,6 +25,9 @@ export const CHECKS = {
   connections: ["--test", "test/http/connections.test.ts"],
   payloads: ["--test", "test/http/payloads.test.ts"],
   deadAtStart: ["--test", "test/queue/dead-at-start.test.ts"],
+  clock: ["--test", "src/clock.test.ts"],
+  wallClock: ["--test", "test/wall-clock.test.ts"],
+  leaseTime: ["--test", "test/queue/lease-time.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -428,5 +431,54 @@ export const FAULTS: readonly Fault[] = [
     file: "src/storage/postgres.ts",
     from: "connection.run([sql.fence(this.#ownership!), ...statements])",
     to: 'connection.run([{ text: "SELECT 1" }, ...statements])',
+  },
+  {
+    name: "what takes, lasts or waits is measured by the wall clock",
+    check: "leaseTime",
+    file: "src/clock.ts",
+    from: "    return Math.floor(this.#sources.steady());",
+    to: "    return this.now();",
+  },
+  {
+    name: "each thread has a steady time of its own",
+    check: "clock",
+    file: "src/clock.ts",
+    from: "performance.now() * 1000 + THREAD_BEGAN",
+    to: "performance.now() * 1000 + Math.min(THREAD_BEGAN, 0)",
+  },
+  {
+    name: "a wall clock that was set forward is not noticed while a timer sleeps",
+    check: "wallClock",
+    file: "src/clock.ts",
+    from: ">= STEP_MIN) {",
+    to: ">= Number.POSITIVE_INFINITY) {",
+  },
+  {
+    name: "a lease ends by its stored deadline alone",
+    check: "leaseTime",
+    file: "src/queue/lease-ends.ts",
+    from: "grant.heldUntil = steady + grant.deadline - grant.leasedAt;",
+    to: "grant.heldUntil = Number.NEGATIVE_INFINITY;",
+  },
+  {
+    name: "a reload forgets how long leases hold",
+    check: "leaseTime",
+    file: "src/queue/partition.ts",
+    from: "keepHeld(grant, before.get(item.seq), at);",
+    to: "keepHeld(grant, undefined, at);",
+  },
+  {
+    name: "a lease that is read from storage is taken for answered when its deadline was taken",
+    check: "leaseTime",
+    file: "src/queue/lease-ends.ts",
+    from: "  grant.grace = STORED_GRACE;",
+    to: "  grant.grace = GRACE;",
+  },
+  {
+    name: "a lease that holds on after its deadline is looked at without end",
+    check: "wallClock",
+    file: "src/queue/lease-ends.ts",
+    from: '      this.#held.add(grant);\n      return "take";',
+    to: '      return "keep";',
   },
 ];

@@ -6,7 +6,14 @@ import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ServerOptions } from "../src/config.ts";
 import type { Storage } from "../src/storage/storage.ts";
-import { setup, type TestServer, temporaryDirectory } from "./support/server.ts";
+import { FaultyStorage } from "./support/faulty-storage.ts";
+import {
+  payloads,
+  type Reply,
+  setup,
+  type TestServer,
+  temporaryDirectory,
+} from "./support/server.ts";
 import { type Driver, freshPlace } from "./support/storages.ts";
 
 const MINUTE_MS = 60_000;
@@ -153,3 +160,117 @@ for (const [what, ms] of [
     assert.ok(performance.now() - from >= 1_000, "it was answered early");
   });
 }
+
+test("request_timeout is kept on every thread while the wall clock is set back", async (t) => {
+  const server = await stepping(t, { dataDir: temporaryDirectory(t), threads: 2 });
+  const queues = ["a", "b", "c", "d"];
+  for (const queue of queues) await server.createQueue(queue);
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const waiting = queues.map(async (queue) => {
+    const from = performance.now();
+    const request = { queue_name: queue, request_timeout: "1s", batch_size: 1, client_id: "c" };
+    const { status } = await server.call("queue.lease", request, signal);
+    return { status, ms: performance.now() - from };
+  });
+  for (const queue of queues) {
+    await server.until(async () => (await server.stats(queue)).lease_waiting === 1);
+  }
+  server.step(-HOUR_MS);
+  for (const { status, ms } of await Promise.all(waiting)) {
+    assert.equal(status, 454);
+    assert.ok(ms >= 1_000, `it was answered after ${ms} ms`);
+  }
+});
+
+test("a scheduled item fires when the wall clock says so, also if it was set while nothing happened", async (t) => {
+  const server = await stepping(t);
+  await server.createQueue("q");
+  const at = (ms: number): string => new Date(Date.now() + ms).toISOString();
+  const items = [
+    { utf8: "soon", enqueue_at: at(600) },
+    { utf8: "in half an hour", enqueue_at: at(HOUR_MS / 2) },
+  ];
+  await server.ok("queue.produce", { queue_name: "q", request_timeout: "10s", items });
+  const lease = async (timeout: string): Promise<{ status: number; body: { items: [] } }> =>
+    await server.call("queue.lease", {
+      queue_name: "q",
+      request_timeout: timeout,
+      batch_size: 1,
+      client_id: "c",
+    });
+  server.step(-HOUR_MS);
+  assert.equal((await lease("1s")).status, 454);
+  for (const [step, payload] of [
+    [HOUR_MS, "soon"],
+    [HOUR_MS, "in half an hour"],
+  ] as const) {
+    const leasing = lease("20s");
+    await server.until(async () => (await server.stats("q")).lease_waiting === 1);
+    server.step(step);
+    const { status, body } = await leasing;
+    assert.equal(status, 200);
+    assert.deepEqual(payloads(body), [payload]);
+  }
+});
+
+test("waiting for what a set clock has put off takes no work", async (t) => {
+  const server = await stepping(t);
+  for (const queue of ["a", "b"]) {
+    await server.createQueue(queue);
+    await server.produce(queue, ...Array.from({ length: 500 }, String));
+    for (let i = 0; i < 10; i++) await server.lease(queue, 25);
+    const later = { utf8: "later", enqueue_at: new Date(Date.now() + MINUTE_MS).toISOString() };
+    await server.ok("queue.produce", {
+      queue_name: queue,
+      request_timeout: "10s",
+      items: [later],
+    });
+  }
+  for (const by of [HOUR_MS, -HOUR_MS, -HOUR_MS, 2 * HOUR_MS]) {
+    server.step(by);
+    await sleep(1_200); // it is noticed
+    const before = process.cpuUsage();
+    await sleep(1_000);
+    const { user, system } = process.cpuUsage(before);
+    const ms = (user + system) / 1_000;
+    assert.ok(ms < 300, `${ms} ms of work in a second after a step by ${by} ms`);
+  }
+});
+
+test("a partition that fails is tried again although the wall clock was set back", async (t) => {
+  let storage: FaultyStorage | undefined;
+  const server = await stepping(t, {}, (inner) => {
+    storage = new FaultyStorage(inner);
+    return storage.storage;
+  });
+  await server.createQueue("q");
+  storage!.always("commit", "fail");
+  const request = { queue_name: "q", request_timeout: "1s", items: [{ utf8: "a" }] };
+  assert.equal((await server.call("queue.produce", request)).status, 454);
+  server.step(-HOUR_MS);
+  storage!.heal();
+  const until = performance.now() + PATIENCE_MS;
+  while ((await server.stats("q")).failures !== undefined) {
+    assert.ok(performance.now() < until, "it is not tried again");
+    await sleep(20);
+  }
+});
+
+test("a dead queue is asked again although the wall clock was set back", async (t) => {
+  const server = await stepping(t, { dev: true });
+  await server.createQueue("dead");
+  await server.createQueue("q", { dead_queue: "dead" });
+  await server.produce("q", "a");
+  const { items } = await server.lease("q");
+  const bury = (): Promise<Reply> => server.retry("q", [{ id: items[0].id, dead: true }]);
+  await server.ok("dev.pause", { queue_name: "dead" });
+  assert.equal((await bury()).status, 454);
+  await server.ok("dev.resume", { queue_name: "dead" });
+  server.step(-HOUR_MS);
+  const until = performance.now() + PATIENCE_MS;
+  while ((await bury()).status !== 200) {
+    assert.ok(performance.now() < until, "it is left alone");
+    await sleep(50);
+  }
+  assert.deepEqual(payloads(await server.lease("dead")), ["a"]);
+});
