@@ -25,7 +25,6 @@ export const CHECKS = {
   connections: ["--test", "test/http/connections.test.ts"],
   payloads: ["--test", "test/http/payloads.test.ts"],
   deadAtStart: ["--test", "test/queue/dead-at-start.test.ts"],
-  clock: ["--test", "src/clock.test.ts"],
   wallClock: ["--test", "test/wall-clock.test.ts"],
   leaseTime: ["--test", "test/queue/lease-time.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
@@ -438,13 +437,6 @@ export const FAULTS: readonly Fault[] = [
     file: "src/clock.ts",
     from: "    return Math.floor(this.#sources.steady());",
     to: "    return this.now();",
-  },
-  {
-    name: "each thread has a steady time of its own",
-    check: "clock",
-    file: "src/clock.ts",
-    from: "performance.now() * 1000 + THREAD_BEGAN",
-    to: "performance.now() * 1000 + Math.min(THREAD_BEGAN, 0)",
   },
   {
     name: "a wall clock that was set forward is not noticed while a timer sleeps",

@@ -39,25 +39,6 @@ const TIMEOUT_MS_MAX = 3_600_000;
 const LOOK_MS = 1_000;
 const STEP_MIN = 10 * MILLISECOND;
 
-// performance.now() counts from when its thread began; process.hrtime() counts for all of them, but
-// makes an array with each call. Both read the same clock, so their distance is a constant.
-const THREAD_BEGAN = threadBegan();
-
-function threadBegan(): number {
-  let best = 0;
-  let least = Number.POSITIVE_INFINITY;
-  // The thread may be held up between two readings.
-  for (let tries = 0; tries < 10; tries++) {
-    const before = performance.now() * 1000;
-    const [seconds, nanoseconds] = process.hrtime();
-    const took = performance.now() * 1000 - before;
-    if (took >= least) continue;
-    least = took;
-    best = seconds * SECOND + nanoseconds / 1000 - before;
-  }
-  return best;
-}
-
 /** Where a SystemClock takes its time from. */
 export interface TimeSources {
   /** Wall time in milliseconds since 1970. */
@@ -68,7 +49,8 @@ export interface TimeSources {
 
 const SYSTEM: TimeSources = {
   wallMs: () => Date.now(),
-  steady: () => performance.now() * 1000 + THREAD_BEGAN,
+  // Of all threads it counts from when the process began.
+  steady: () => performance.now() * 1000,
 };
 
 /** A timer that waits for a wall time. */
