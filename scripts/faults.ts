@@ -447,7 +447,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: "a lease ends by its stored deadline alone",
-    check: "leaseTime",
+    check: "sim",
     file: "src/queue/lease-ends.ts",
     from: "grant.heldUntil = steady + grant.deadline - grant.leasedAt;",
     to: "grant.heldUntil = Number.NEGATIVE_INFINITY;",

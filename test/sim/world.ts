@@ -22,8 +22,8 @@ export interface Call {
   readonly number: number;
   readonly path: string;
   readonly request: Record<string, unknown>;
-  /** Microseconds since 1970. */
-  readonly startedAt: number;
+  /** Microseconds since 1970, as if the wall clock had always been set as it is now. */
+  startedAt: number;
   endedAt: number;
   state: CallState;
   status: number;
@@ -288,6 +288,12 @@ export class World {
       seen = activity;
     }
     if (this.defect !== undefined) throw new Error(this.defect);
+  }
+
+  /** Somebody sets the wall clock; no time passes. */
+  step(by: number): void {
+    for (const call of this.pending) call.startedAt += by;
+    this.clock.step(by);
   }
 
   /** The server ends between two turns, as if it had been killed. */
