@@ -25,6 +25,8 @@ export const CHECKS = {
   connections: ["--test", "test/http/connections.test.ts"],
   payloads: ["--test", "test/http/payloads.test.ts"],
   deadAtStart: ["--test", "test/queue/dead-at-start.test.ts"],
+  wallClock: ["--test", "test/wall-clock.test.ts"],
+  leaseTime: ["--test", "test/queue/lease-time.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -97,8 +99,8 @@ export const FAULTS: readonly Fault[] = [
     name: "leases that end together are ended for one partition only",
     check: "sim",
     file: "src/queue/lifecycle.ts",
-    from: "  for (const item of part.of.endedLeases(part.now - rules.leaseGrace, STEP)) {",
-    to: "  for (const item of part.of.number > 0 ? [] : part.of.endedLeases(part.now - rules.leaseGrace, STEP)) {",
+    from: "  for (const item of part.of.leaseEnds.ended(at, STEP)) {",
+    to: "  for (const item of part.of.number > 0 ? [] : part.of.leaseEnds.ended(at, STEP)) {",
   },
   {
     name: "a lease mark stays when its items are gone",
@@ -363,8 +365,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a deleted queue keeps its timer",
     check: "churn",
     file: "src/queue/loop.ts",
-    from: "    this.#closed = true;\n    this.#cancelTimer?.();",
-    to: "    this.#closed = true;",
+    from: "    this.#cancelSteady?.();\n    this.#cancelWall?.();\n    this.#mailbox",
+    to: "    this.#mailbox",
   },
   {
     name: "a thread that has ended is not noticed",
@@ -428,5 +430,47 @@ export const FAULTS: readonly Fault[] = [
     file: "src/storage/postgres.ts",
     from: "connection.run([sql.fence(this.#ownership!), ...statements])",
     to: 'connection.run([{ text: "SELECT 1" }, ...statements])',
+  },
+  {
+    name: "what takes, lasts or waits is measured by the wall clock",
+    check: "leaseTime",
+    file: "src/clock.ts",
+    from: "    return Math.floor(this.#sources.steady());",
+    to: "    return this.now();",
+  },
+  {
+    name: "a wall clock that was set forward is not noticed while a timer sleeps",
+    check: "wallClock",
+    file: "src/clock.ts",
+    from: ">= STEP_MIN) {",
+    to: ">= Number.POSITIVE_INFINITY) {",
+  },
+  {
+    name: "a lease ends by its stored deadline alone",
+    check: "sim",
+    file: "src/queue/lease-ends.ts",
+    from: "grant.heldUntil = steady + grant.deadline - grant.leasedAt;",
+    to: "grant.heldUntil = Number.NEGATIVE_INFINITY;",
+  },
+  {
+    name: "a reload forgets how long leases hold",
+    check: "leaseTime",
+    file: "src/queue/partition.ts",
+    from: "keepHeld(grant, before.get(item.seq), at);",
+    to: "keepHeld(grant, undefined, at);",
+  },
+  {
+    name: "a lease that is read from storage is taken for answered when its deadline was taken",
+    check: "leaseTime",
+    file: "src/queue/lease-ends.ts",
+    from: "  grant.grace = STORED_GRACE;",
+    to: "  grant.grace = GRACE;",
+  },
+  {
+    name: "a lease that holds on after its deadline is looked at without end",
+    check: "wallClock",
+    file: "src/queue/lease-ends.ts",
+    from: '      this.#held.add(grant);\n      return "take";',
+    to: '      return "keep";',
   },
 ];

@@ -4,6 +4,7 @@
 import type { Directory } from "./directory.ts";
 import { invalid, type QueueError } from "./errors.ts";
 import type { QueueContext, QueueRules } from "./queue/context.ts";
+import { momentOf } from "./queue/lease-ends.ts";
 import { Partition } from "./queue/partition.ts";
 import { Queue, type QueueHandle } from "./queue/queue.ts";
 import type { QueueRecord } from "./queue-records.ts";
@@ -60,11 +61,11 @@ export class Host implements Home {
       const storage = this.#storages.get(place.storage)!;
       const partition = new Partition({ ...place, number }, { storage, limits, budget });
       try {
-        await partition.load();
+        await partition.load(() => momentOf(clock));
       } catch (err) {
         const fields = { err, queue: record.name, partition: number };
         if (!(err instanceof StorageAway)) log.warn(fields, "partition is failing");
-        partition.distrust(clock.now());
+        partition.distrust(clock.steady());
       }
       partitions.push(partition);
     }

@@ -3,7 +3,14 @@
 // the same way.
 
 import type { Worker } from "node:worker_threads";
-import { type Clock, type ClockChange, changeClock, makeClock } from "./clock.ts";
+import {
+  type Clock,
+  type ClockChange,
+  changeClock,
+  makeClock,
+  sameForAll,
+  type WallShift,
+} from "./clock.ts";
 import {
   type Config,
   loadConfig,
@@ -57,6 +64,8 @@ export interface ServerHooks {
   readonly wrapStorage?: (storage: Storage) => Storage;
   /** Is given each thread beside the first: for tests that end one. */
   readonly onThread?: (thread: Worker) => void;
+  /** Sets the wall clock apart from the system's: for tests that set it while the server runs. */
+  readonly wallShift?: WallShift;
 }
 
 /**
@@ -70,8 +79,8 @@ export async function startServer(
 ): Promise<RunningServer> {
   const config = loadConfig(options, process.env);
   const log = hooks.logger ?? createLogger({ level: config.logLevel, format: config.logFormat });
-  const clock = makeClock(config.dev);
-  const { onThread, wrapStorage } = hooks;
+  const { onThread, wrapStorage, wallShift } = hooks;
+  const clock = makeClock(config.dev, wallShift);
   const lost = Promise.withResolvers<void>();
   const shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
   const parts: Parts = {
@@ -81,6 +90,7 @@ export async function startServer(
     shard,
     onThread,
     wrapStorage,
+    wallShift,
     lost: lost.promise,
     pool: undefined,
     queues: undefined,
@@ -112,6 +122,7 @@ interface Parts {
   shard: Shard;
   readonly onThread: ServerHooks["onThread"];
   readonly wrapStorage: ServerHooks["wrapStorage"];
+  readonly wallShift: ServerHooks["wallShift"];
   /** Resolves if another server has taken a storage of the shard over. */
   lost: Promise<void>;
   /** Why queues are not served, while another server owns the data; undefined while they are. */
@@ -146,6 +157,7 @@ async function open(parts: Parts): Promise<void> {
       storages: homes.slice(1).map((storages) => storages.map(withExistence)),
       registry: () => registryOf(parts),
       onThread: parts.onThread,
+      wallShift: parts.wallShift,
     });
   }
   const { pool } = parts;
@@ -388,11 +400,10 @@ function registryOf(parts: Parts): Registry {
     updateQueue: (settings) => queues.update(settings),
     deleteQueue: (name, force) => queues.delete(name, force),
     health: () => checkHealth(parts.shard.storages.get(config.queueStorage.name), parts),
-    async changeClock({ advance, ...change }: ClockChange) {
-      // The same time for all.
-      const set = advance === undefined ? change : { ...change, set: clock.now() + advance };
-      const now = changeClock(clock, set);
-      await pool?.changeClock(set);
+    async changeClock(wanted: ClockChange) {
+      const change = sameForAll(clock, wanted);
+      const now = changeClock(clock, change);
+      await pool?.changeClock(change);
       return now;
     },
   };

@@ -114,11 +114,11 @@ class InProcess implements TestServer {
     condition: () => T | Promise<T>,
     { timeoutMs = 10_000 }: WaitOptions = {},
   ): Promise<NonNullable<T>> {
-    const from = this.#time.now();
+    const from = this.#time.steady();
     const until = from + timeoutMs * 1_000;
     // A condition that is never answered is given up as well, but the first look is waited for.
     const late = Promise.withResolvers<never>();
-    const cancel = this.#time.wakeAt(Math.max(until, from + FIRST_LOOK), () =>
+    const cancel = this.#time.wakeAfter(Math.max(timeoutMs * 1_000, FIRST_LOOK), () =>
       late.reject(notYet(timeoutMs)),
     );
     late.promise.catch(() => undefined);
@@ -126,9 +126,8 @@ class InProcess implements TestServer {
       for (;;) {
         const seen = await Promise.race([condition(), late.promise]);
         if (seen) return seen;
-        const now = this.#time.now();
-        if (now >= until) throw notYet(timeoutMs);
-        await new Promise<void>((resolve) => this.#time.wakeAt(now + LOOK_EVERY, resolve));
+        if (this.#time.steady() >= until) throw notYet(timeoutMs);
+        await new Promise<void>((resolve) => this.#time.wakeAfter(LOOK_EVERY, resolve));
       }
     } finally {
       cancel();

@@ -14,7 +14,7 @@ export class Timers {
   /** Does the work after so many microseconds. */
   after(duration: number, work: () => void): void {
     if (this.#closed) return;
-    const cancel = this.#clock.wakeAt(this.#clock.now() + duration, () => {
+    const cancel = this.#clock.wakeAfter(duration, () => {
       this.#pending.delete(cancel);
       work();
     });

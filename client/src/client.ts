@@ -63,6 +63,8 @@ export class QueratorClient {
   readonly scheduled: ScheduledItems;
   /** What time it is for the server, in milliseconds since 1970. */
   readonly now: () => number;
+  /** Milliseconds since some moment in the past, for what lasts: whoever sets the time does not move it. */
+  readonly steady: () => number;
   readonly #connection: Connection;
   readonly #requestTimeout: Duration;
   readonly #producing: WaitingItems;
@@ -108,6 +110,7 @@ export class QueratorClient {
     });
     const connection = this.#connection;
     this.now = options.now ?? (() => Date.now() + connection.aheadMs);
+    this.steady = options.now ?? (() => performance.now());
     this.#gatherers = new Gatherers(connection);
     this.#leases = new Leases(connection, (queueName, items) => this.#retry(queueName, items));
     this.queues = new Queues(this.#connection);

@@ -64,10 +64,11 @@ export async function* consume<T>(
   try {
     for (;;) {
       const leased = await client.lease(definition.name, { batchSize, requestTimeout, signal });
+      const endsAtMs = client.steady() + (leased[0]?.leaseDeadlineMs ?? 0) - client.now();
       held = leased.map((item) => new ConsumedItem<T>(client, item, undefined as T));
       while (held.length > 0) {
         // It is, or soon will be, somebody else's.
-        if (held[0]!.leaseDeadlineMs <= client.now()) {
+        if (endsAtMs <= client.steady()) {
           held.shift();
           continue;
         }

@@ -20,11 +20,14 @@ export type Outcome =
 /** A leased item with the value that its queue's definition decodes from it. */
 export class WorkItem<T = undefined> extends LeasedItem {
   readonly value: T;
+  /** For the worker: when its lease ends, by the client's `steady`. */
+  readonly endsAtMs: number;
   #outcome: Outcome | undefined;
 
-  constructor(item: LeasedItem, value: T) {
+  constructor(item: LeasedItem, value: T, endsAtMs: number) {
     super(item.queueName, item.partition, LeasedItem.wireOf(item));
     this.value = value;
+    this.endsAtMs = endsAtMs;
   }
 
   /** What the handler has decided; the last word counts. */
@@ -94,7 +97,9 @@ const ABORT_TEXTS = {
 export class HandlerContext {
   readonly attempts: number;
   readonly #deadlineMs: number;
-  readonly #now: () => number;
+  // By the client's `steady`, which is the next one.
+  readonly #endsAtMs: number;
+  readonly #steady: () => number;
   // Made when the handler first asks for it: most never do.
   #controller: AbortController | undefined;
   #leaseTimer: Timer | undefined;
@@ -102,16 +107,19 @@ export class HandlerContext {
   #reason: HandlerAborted | undefined;
   #isOver = false;
 
-  constructor(items: readonly LeasedItem[], now: () => number) {
+  constructor(items: readonly WorkItem<unknown>[], steady: () => number) {
     let attempts = 0;
     let deadlineMs = Number.POSITIVE_INFINITY;
+    let endsAtMs = Number.POSITIVE_INFINITY;
     for (const item of items) {
       attempts = Math.max(attempts, item.attempts);
       deadlineMs = Math.min(deadlineMs, item.leaseDeadlineMs);
+      endsAtMs = Math.min(endsAtMs, item.endsAtMs);
     }
     this.attempts = attempts;
     this.#deadlineMs = deadlineMs;
-    this.#now = now;
+    this.#endsAtMs = endsAtMs;
+    this.#steady = steady;
   }
 
   /** Of the item, of a batch the earliest; by the clock of the server. */
@@ -152,11 +160,11 @@ export class HandlerContext {
   }
 
   #watchLease(): void {
-    const ms = this.#deadlineMs - this.#now();
+    const ms = this.#endsAtMs - this.#steady();
     // A timer cannot wait longer; then it looks again.
     this.#leaseTimer = setTimeout(
       () => {
-        if (this.#now() >= this.#deadlineMs) this.abort("lease-ended");
+        if (this.#steady() >= this.#endsAtMs) this.abort("lease-ended");
         else this.#watchLease();
       },
       Math.min(Math.max(ms, 0), 3_600_000),

@@ -185,13 +185,17 @@ export class Worker<T = undefined> {
   async #take(items: readonly LeasedItem[]): Promise<void> {
     this.#leased += items.length;
     this.events.emit("leased", { items });
-    this.#leaseMs = Math.max(items[0]!.leaseDeadlineMs - this.#client.now(), 0);
+    // All of one lease, which lasts as long whatever is done to the time from now on.
+    const leftMs = items[0]!.leaseDeadlineMs - this.#client.now();
+    const endsAtMs = this.#client.steady() + leftMs;
+    this.#leaseMs = Math.max(leftMs, 0);
     for (const item of items) {
       try {
         const decoding = this.#definition.decode(item);
         const decoded = decoding instanceof Promise ? await decoding : decoding;
-        if (!(decoded instanceof ValidationError)) this.#buffer.push(new WorkItem(item, decoded));
-        else if (this.#definition.onInvalid === "throw") this.#endings.fail(item, decoded);
+        if (!(decoded instanceof ValidationError)) {
+          this.#buffer.push(new WorkItem(item, decoded, endsAtMs));
+        } else if (this.#definition.onInvalid === "throw") this.#endings.fail(item, decoded);
         else this.#endings.fail(item, decoded, deadOf(decoded));
       } catch (error) {
         // A validator with a mistake in it says nothing about the item, nor about those after it.
@@ -215,10 +219,10 @@ export class Worker<T = undefined> {
   // What is expected back by now is not begun: it is, or soon will be, somebody else's.
   #nextItems(): WorkItem<T>[] {
     const items: WorkItem<T>[] = [];
-    const now = this.#client.now();
+    const steady = this.#client.steady();
     while (items.length < this.#batch && this.#buffer.length > 0) {
       const item = this.#buffer.shift()!;
-      if (item.leaseDeadlineMs > now) items.push(item);
+      if (item.endsAtMs > steady) items.push(item);
       else this.#endings.lose(item);
     }
     return items;
@@ -226,7 +230,7 @@ export class Worker<T = undefined> {
 
   // Without an await, of which each item would keep a frame of this in memory.
   #run(items: readonly WorkItem<T>[]): void {
-    const context = new HandlerContext(items, this.#client.now);
+    const context = new HandlerContext(items, this.#client.steady);
     const run: Run<T> = { items, context, from: performance.now(), isAbandoned: false, slot: -1 };
     this.#runs.add(run);
     this.#running += items.length;

@@ -92,7 +92,7 @@ class Run {
   async go(progress: Progress): Promise<number> {
     const { clock, sleep } = this.#session;
     const { producers, consumers, duration } = this.#options;
-    const from = clock.now();
+    const from = clock.steady();
     const until = from + duration * MILLISECOND;
     const failed = Promise.withResolvers<never>();
     const guard = (work: Promise<void>): Promise<void> => {
@@ -103,21 +103,21 @@ class Run {
     const consuming = Array.from({ length: consumers }, () => guard(this.#consume()));
     const producing = Array.from({ length: producers }, () => guard(this.#produce()));
     try {
-      while (clock.now() < until) {
+      while (clock.steady() < until) {
         await Promise.race([
-          sleep(Math.min(100, (until - clock.now()) / MILLISECOND)),
+          sleep(Math.min(100, (until - clock.steady()) / MILLISECOND)),
           failed.promise,
         ]);
-        progress.update(this.completed, undefined, (clock.now() - from) / (until - from));
+        progress.update(this.completed, undefined, (clock.steady() - from) / (until - from));
       }
       this.#isProducing = false;
       this.#room.resolve();
       await Promise.race([Promise.all(producing), failed.promise]);
-      const drainUntil = clock.now() + DRAIN_MS_MAX * MILLISECOND;
-      while (this.#unfinished.size > 0 && clock.now() < drainUntil) {
+      const drainUntil = clock.steady() + DRAIN_MS_MAX * MILLISECOND;
+      while (this.#unfinished.size > 0 && clock.steady() < drainUntil) {
         await Promise.race([sleep(5), failed.promise]);
       }
-      return (clock.now() - from) / SECOND;
+      return (clock.steady() - from) / SECOND;
     } finally {
       this.#isProducing = false;
       this.#room.resolve();
@@ -135,7 +135,7 @@ class Run {
         await this.#room.promise;
         continue;
       }
-      const at = clock.now();
+      const at = clock.steady();
       const items = Array.from({ length: batchSize }, () => {
         this.#unfinished.set(++this.#produced, at);
         return { payload, reference: String(this.#produced) };
@@ -150,7 +150,7 @@ class Run {
     const { batchSize } = this.#options;
     const end = AbortSignal.any([signal, this.#drained.signal]);
     while (!end.aborted) {
-      const from = clock.now();
+      const from = clock.steady();
       let items: LeasedItem[];
       try {
         items = await client.lease(this.#queue, { batchSize, signal: end });
@@ -159,7 +159,7 @@ class Run {
         throw error;
       }
       if (items.length === 0) continue;
-      const leased = clock.now();
+      const leased = clock.steady();
       record(this.latencies.lease, clock, from);
       await client.complete(this.#queue, items, { signal });
       record(this.latencies.complete, clock, leased);
@@ -184,7 +184,7 @@ class Run {
 }
 
 function record(histogram: RecordableHistogram, clock: Clock, from: number): void {
-  histogram.record(Math.max(1, Math.round(clock.now() - from)));
+  histogram.record(Math.max(1, Math.round(clock.steady() - from)));
 }
 
 async function bench(session: Session, options: BenchOptions): Promise<void> {

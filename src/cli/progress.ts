@@ -17,7 +17,7 @@ export class Progress {
   constructor(clock: Clock, what: string) {
     this.#clock = clock;
     this.#what = what;
-    this.#since = clock.now();
+    this.#since = clock.steady();
   }
 
   /** Tells how many are done, of how many if that is known. */
@@ -26,7 +26,7 @@ export class Progress {
     total?: number,
     share = total === undefined ? undefined : done / total,
   ): void {
-    const now = this.#clock.now();
+    const now = this.#clock.steady();
     if (!this.#isDrawn || now - this.#drawnAt < DRAW_EVERY) return;
     this.#drawnAt = now;
     const seconds = (now - this.#since) / SECOND;

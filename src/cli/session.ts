@@ -107,7 +107,7 @@ function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
       cancel();
       reject(signal.reason);
     };
-    const cancel = clock.wakeAt(clock.now() + ms * MILLISECOND, () => {
+    const cancel = clock.wakeAfter(ms * MILLISECOND, () => {
       signal.removeEventListener("abort", abort);
       resolve();
     });

@@ -16,7 +16,7 @@ export function onEndSignal(
 ): () => void {
   let since: number | undefined;
   const listener = (name: EndSignal): void => {
-    const now = clock.now();
+    const now = clock.steady();
     if (since === undefined) {
       since = now;
       first(name);

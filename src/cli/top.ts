@@ -105,7 +105,7 @@ async function top(session: Session, queues: string[], options: TopOptions): Pro
       let trouble = "";
       try {
         const stats = await statsOf(session, queues);
-        const now = clock.now();
+        const now = clock.steady();
         const seconds = (now - lookedAt) / SECOND;
         rows = stats.map((each) => rowOf(each, before.get(each.queueName), seconds));
         rows.sort((a, b) => b.waiting - a.waiting || (a.queue_name < b.queue_name ? -1 : 1));

@@ -41,7 +41,7 @@ export class Connections {
   // Set as long as there are connections.
   #cancelSweep: CancelTimer | undefined;
   #isEnding = false;
-  // The end of a reply's head, which is the same for a second.
+  // The end of a reply's head, which is the same for a second; until when, in steady time.
   #headEnd = "";
   #headEndUntil = 0;
 
@@ -52,14 +52,14 @@ export class Connections {
     this.#handOver = handOver;
   }
 
-  /** Microseconds since 1970. */
-  now(): number {
-    return this.#clock.now();
+  /** Steady time, by which connections live. */
+  steady(): number {
+    return this.#clock.steady();
   }
 
   add(socket: Socket): void {
     this.#open.add(new Connection(socket, this));
-    this.#cancelSweep ??= this.#clock.wakeAt(this.now() + SWEEP, () => this.#sweep());
+    this.#cancelSweep ??= this.#clock.wakeAfter(SWEEP, () => this.#sweep());
   }
 
   remove(connection: Connection): void {
@@ -91,25 +91,25 @@ export class Connections {
   }
 
   /** What follows the length in the head of a reply. */
-  headEnd(now: number): string {
-    // The system's clock may be put back.
-    if (now >= this.#headEndUntil || now < this.#headEndUntil - SECOND) {
+  headEnd(steady: number): string {
+    if (steady >= this.#headEndUntil) {
+      const now = this.#clock.now();
       const kept = this.#isEnding
         ? "Connection: close"
         : `Connection: keep-alive\r\nKeep-Alive: timeout=${KEEP_ALIVE / SECOND}`;
       const date = new Date(now / MILLISECOND).toUTCString();
       this.#headEnd = `\r\nDate: ${date}\r\n${kept}\r\n\r\n`;
-      this.#headEndUntil = now - (now % SECOND) + SECOND;
+      this.#headEndUntil = steady + SECOND - (now % SECOND);
     }
     return this.#headEnd;
   }
 
   #sweep(): void {
     this.#cancelSweep = undefined;
-    const now = this.now();
-    for (const connection of this.#open) connection.check(now);
+    const steady = this.steady();
+    for (const connection of this.#open) connection.check(steady);
     if (this.#open.size === 0 || this.#isEnding) return;
-    this.#cancelSweep = this.#clock.wakeAt(now + SWEEP, () => this.#sweep());
+    this.#cancelSweep = this.#clock.wakeAfter(SWEEP, () => this.#sweep());
   }
 }
 
@@ -129,14 +129,14 @@ class Connection implements Exchange {
   /** Bytes of the request and of its reply that count as held. */
   #held = 0;
   #onGone: (() => void) | undefined;
-  /** When it was last answered, or has sent the first part of what is not whole yet. */
+  /** When it was last answered, or has sent the first part of what is not whole yet; in steady time. */
   #since: number;
   #hasServed = false;
 
   constructor(socket: Socket, all: Connections) {
     this.#socket = socket;
     this.#all = all;
-    this.#since = all.now();
+    this.#since = all.steady();
     socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("error", this.#onError);
@@ -178,7 +178,7 @@ class Connection implements Exchange {
       return;
     }
     this.#missing = head.bodyBytes;
-    if (bodyBytes < this.#missing) this.#since = this.#all.now();
+    if (bodyBytes < this.#missing) this.#since = this.#all.steady();
     this.#add(head, chunk, bodyBytes);
   }
 
@@ -222,7 +222,7 @@ class Connection implements Exchange {
     const socket = this.#socket;
     // The client is gone, or has ended its side, and cannot be answered any more.
     if (reply === undefined || socket.destroyed || socket.writableEnded) return;
-    this.#since = this.#all.now();
+    this.#since = this.#all.steady();
     const isTaken = this.#write(reply, this.#since);
     if (this.#all.isEnding) socket.end();
     else if (isTaken) this.#next();
@@ -241,9 +241,9 @@ class Connection implements Exchange {
     });
   }
 
-  #write({ status, format, body }: Reply, now: number): boolean {
+  #write({ status, format, body }: Reply, steady: number): boolean {
     const socket = this.#socket;
-    const head = `${headStart(status, format)}${lengthOf(body)}${this.#all.headEnd(now)}`;
+    const head = `${headStart(status, format)}${lengthOf(body)}${this.#all.headEnd(steady)}`;
     if (typeof body === "string") return socket.write(head + body);
     socket.cork();
     socket.write(head, "latin1");
@@ -302,11 +302,10 @@ class Connection implements Exchange {
   };
 
   /** Ends what has waited for too long. */
-  check(now: number): void {
+  check(steady: number): void {
     if (this.#isAnswering) return;
-    this.#since = Math.min(this.#since, now); // the system's clock may have been put back
     const isBetween = this.#head === undefined && this.#hasServed;
-    if (now - this.#since < (isBetween ? KEEP_ALIVE : PATIENCE)) return;
+    if (steady - this.#since < (isBetween ? KEEP_ALIVE : PATIENCE)) return;
     if (isBetween) this.#socket.destroy();
     else this.#handOver(this.#chunks);
   }

@@ -115,7 +115,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
         `items is invalid; max_produce_batch_size is ${limits.produceBatch} but received ${items.length}`,
       );
     }
-    await queue.produce(toItems(items), clock.now() + timeout);
+    await queue.produce(toItems(items), clock.steady() + timeout);
     return OK;
   });
 
@@ -133,7 +133,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     checkTimeoutGiven(timeout);
     checkTimeoutMax(timeout);
     checkTimeoutMin(timeout);
-    const pending = queue.lease(clientId, batchSize, clock.now() + timeout);
+    const pending = queue.lease(clientId, batchSize, clock.steady() + timeout);
     exchange.onGone(pending.cancel);
     return leaseAnswer(request.queueName, await pending.leased);
   });
@@ -145,7 +145,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     checkEndings("ids", request.ids.length, limits);
     checkTimeoutMax(timeout);
     checkTimeoutGiven(timeout);
-    const deadline = completeDeadline(clock.now(), timeout);
+    const deadline = completeDeadline(clock.steady(), timeout);
     await queue.complete(request.partition, request.ids, deadline);
     return OK;
   });
@@ -154,7 +154,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     const queue = find(request.queueName);
     checkPartition(request.partition, queue.partitionCount);
     checkEndings("items", request.items.length, limits);
-    await queue.retry(request.partition, request.items, clock.now() + RETRY_TIMEOUT);
+    await queue.retry(request.partition, request.items, clock.steady() + RETRY_TIMEOUT);
     return OK;
   });
 

@@ -56,9 +56,9 @@ export function checkTimeoutMin(timeout: number): void {
   );
 }
 
-/** The deadline of a complete, whose time-out may be negative: that asks for none. */
-export function completeDeadline(now: number, timeout: number): number {
-  return now + (timeout < 0 ? REQUEST_TIMEOUT_MAX : timeout);
+/** The deadline of a complete, in steady time; its time-out may be negative: that asks for none. */
+export function completeDeadline(steady: number, timeout: number): number {
+  return steady + (timeout < 0 ? REQUEST_TIMEOUT_MAX : timeout);
 }
 
 /** The limit of a list: 0 means the default. */

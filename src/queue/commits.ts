@@ -89,8 +89,15 @@ export class Commits {
     delivered: Delivered = NOTHING_DELIVERED,
   ): Promise<void> {
     this.follow(parts);
+    const { turns, clock } = this.#context;
+    if (parts.some((part) => part.leasesAny)) {
+      turns.afterReplies(() => {
+        const steady = clock.steady();
+        for (const part of parts) part.noteReplies(steady);
+      });
+    }
     for (const part of parts) {
-      this.#context.turns.committer(part.of.storage).noteAnswers(part.served.length);
+      turns.committer(part.of.storage).noteAnswers(part.served.length);
       await this.serve(part);
       if (part.of.number === 0) for (const delivery of delivered.deliveries) delivery.resolve();
     }
@@ -98,9 +105,10 @@ export class Commits {
 
   /** Parts were written: memory follows. */
   follow(parts: readonly PartitionBatch[]): void {
+    const steady = this.#context.clock.steady();
     for (const part of parts) {
       this.trust(part.of);
-      part.apply();
+      part.apply(steady);
     }
   }
 
@@ -137,7 +145,7 @@ export class Commits {
         "partition is failing",
       );
     }
-    partition.distrust(this.#context.clock.now());
+    partition.distrust(this.#context.clock.steady());
   }
 
   /** A commit has gone through: if the partition was failing, it works again. */

@@ -29,8 +29,6 @@ export interface QueueContext {
   /** Leases that wait, over all queues. */
   readonly waiting: { leases: number };
   readonly log: Logger;
-  /** Microseconds by which a lease outlives its deadline. */
-  readonly leaseGrace: number;
   readonly findDeadQueue: (queue: string) => DeadQueue | undefined;
 }
 

@@ -39,13 +39,23 @@ export class DeadLetters {
   readonly #mailbox: Mailbox;
   readonly #commits: Commits;
 
-  /** Until when the dead queue is left alone, after it has not taken what was sent to it. */
-  restsUntil = 0;
+  #restsUntil = 0;
 
   constructor(context: QueueContext, mailbox: Mailbox, commits: Commits) {
     this.#context = context;
     this.#mailbox = mailbox;
     this.#commits = commits;
+  }
+
+  /**
+   * Until when, in steady time, the dead queue is left alone after it has not taken what was sent to it;
+   * 0 if it is not.
+   */
+  get restsUntil(): number {
+    if (this.#restsUntil !== 0 && this.#restsUntil <= this.#context.clock.steady()) {
+      this.#restsUntil = 0;
+    }
+    return this.#restsUntil;
   }
 
   /**
@@ -109,15 +119,14 @@ export class DeadLetters {
     requests: readonly RetryRequest[],
     rules: QueueRules,
   ): Promise<void> {
-    const now = this.#context.clock.now();
     const target = this.#context.findDeadQueue(rules.deadQueue);
     const isApart = target !== undefined && target.deadStorage !== partition.storage;
-    if (partition.stale || (now < this.restsUntil && !isApart)) {
+    if (partition.stale || (this.restsUntil > 0 && !isApart)) {
       const { message } = partition.stale ? retryLater(MESSAGES.internalRetry) : new NotDelivered();
       for (const request of requests) this.#mailbox.answer(request, retryLater(message));
       return;
     }
-    const part = new PartitionBatch(partition, now);
+    const part = new PartitionBatch(partition, this.#context.clock.now());
     const dead: Item[] = [];
     for (const request of requests) {
       part.served.push(request);
@@ -244,7 +253,7 @@ export class DeadLetters {
     } catch (error) {
       if (error instanceof NotDelivered) this.#commits.refuse(part, retryLater(error.message));
       else this.#commits.failed([part], error);
-      this.restsUntil = this.#context.clock.now() + DELIVERY_RETRY;
+      this.#restsUntil = this.#context.clock.steady() + DELIVERY_RETRY;
       return;
     }
     await this.#commits.succeeded([part]);

@@ -44,8 +44,12 @@ export class Item implements StoredItem {
 
 /** All that one pass leased in one partition: a range of consecutive items with one deadline. */
 export class Grant {
+  /** Wall time, which the client was told. */
   readonly deadline: number;
   readonly leasedAt: number;
+  /** Until when it holds in steady time, however the wall clock is set, and for how long after that. */
+  heldUntil = Number.NEGATIVE_INFINITY;
+  grace = 0;
   /** Those that it holds, and some that it did. */
   items: Item[] = [];
   /** The `first` of its lease mark in storage; 0 if its items carry the deadline themselves. */

@@ -4,6 +4,7 @@
 
 import type { StoredItem } from "../storage/storage.ts";
 import type { Item } from "./item.ts";
+import type { Moment } from "./lease-ends.ts";
 import type { Due, Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 
@@ -17,14 +18,15 @@ export interface LifecycleRules {
   readonly expireTimeout: number;
   /** Whether dead items go to another queue. */
   readonly hasDeadQueue: boolean;
-  /** Microseconds by which a lease outlives its deadline: the client counts from when the reply arrived. */
-  readonly leaseGrace: number;
 }
 
-/** When something of a partition is due next: the time after which there is work here. */
-export function nextDue(partition: Partition, leaseGrace: number): number {
+/**
+ * When something of a partition is due next: the wall time after which there is work here. Leases that
+ * hold on after their deadline are left out: they end by steady time.
+ */
+export function nextDue(partition: Partition, isStill: boolean): number {
   return Math.min(
-    partition.nextLeaseEnd + leaseGrace,
+    partition.leaseEnds.next(isStill),
     partition.scheduled.first?.at ?? Number.POSITIVE_INFINITY,
     partition.expiries.first?.at ?? Number.POSITIVE_INFINITY,
   );
@@ -47,9 +49,13 @@ export function diesWithLease(
  * Ends the leases that are over: items go back to the tail, or die if they have been leased too
  * often or are older than they may become. Answers the dead that have a dead queue to go to.
  */
-export function endLeases(part: PartitionBatch, rules: LifecycleRules): readonly Item[] {
+export function endLeases(
+  part: PartitionBatch,
+  rules: LifecycleRules,
+  at: Moment,
+): readonly Item[] {
   const dead: Item[] = [];
-  for (const item of part.of.endedLeases(part.now - rules.leaseGrace, STEP)) {
+  for (const item of part.of.leaseEnds.ended(at, STEP)) {
     const dies = diesWithLease(item, rules, part.now);
     if (dies && rules.hasDeadQueue) {
       dead.push(item);

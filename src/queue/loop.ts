@@ -15,6 +15,7 @@ import { Commits } from "./commits.ts";
 import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
 import { DELIVERY_TIMEOUT, DeadLetters } from "./dead-letters.ts";
 import type { Item } from "./item.ts";
+import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type AnyHotRequest, type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Due, Partition } from "./partition.ts";
@@ -50,8 +51,12 @@ export class Loop implements TurnTaker, DeadQueue {
   readonly #onIdle: (() => void)[] = [];
 
   #sweptAt = 0;
-  #timerAt = Number.POSITIVE_INFINITY;
-  #cancelTimer: CancelTimer | undefined;
+  // Two timers: one in steady time, for deadlines of requests, rests and leases that hold on, and one
+  // in wall time, for what is stored.
+  #steadyAt = Number.POSITIVE_INFINITY;
+  #cancelSteady: CancelTimer | undefined;
+  #wallAt = Number.POSITIVE_INFINITY;
+  #cancelWall: CancelTimer | undefined;
 
   constructor(
     name: string,
@@ -96,7 +101,7 @@ export class Loop implements TurnTaker, DeadQueue {
 
   deliver(letters: readonly Letter[], companion: PartitionBatch | undefined): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const deadline = this.context.clock.now() + DELIVERY_TIMEOUT;
+    const deadline = this.context.clock.steady() + DELIVERY_TIMEOUT;
     if (this.#mailbox.addDelivery({ letters, companion, deadline, resolve, reject })) this.wake();
     return promise;
   }
@@ -123,7 +128,8 @@ export class Loop implements TurnTaker, DeadQueue {
   /** Refuses everything from now on, answers what waits with `error`, and ends the turn under way. */
   async close(error: QueueError): Promise<void> {
     this.#closed = true;
-    this.#cancelTimer?.();
+    this.#cancelSteady?.();
+    this.#cancelWall?.();
     this.#mailbox.close(error);
     await this.#idle();
     for (const partition of this.partitions) partition.release();
@@ -172,12 +178,12 @@ export class Loop implements TurnTaker, DeadQueue {
   // A defect: the batch at hand fails, and memory is read anew. The loop goes on.
   #fault(error: unknown): void {
     this.context.log.error({ err: error, queue: this.name }, "queue loop failed");
-    for (const partition of this.partitions) partition.distrust(this.context.clock.now());
+    for (const partition of this.partitions) partition.distrust(this.context.clock.steady());
     this.#endTurn(false, retryLater(MESSAGES.internalRetry));
   }
 
   #hasMore(): boolean {
-    if (this.#nextDue() < this.context.clock.now()) return true;
+    if (this.#isWorkDue()) return true;
     const hasLeases = this.#mailbox.waiting.size > 0;
     return this.partitions.some(
       (partition) =>
@@ -193,9 +199,9 @@ export class Loop implements TurnTaker, DeadQueue {
     let progress = await this.#serve(usable);
     const now = this.context.clock.now();
     for (const partition of usable) {
-      if (partition.stale || now < this.#restsUntil(partition)) continue;
+      if (partition.stale) continue;
       const expiry = partition.expiries.first;
-      if (expiry !== undefined && expiry.at < now) {
+      if (expiry !== undefined && expiry.at < now && !this.#rests(partition)) {
         const buried = await this.#deadLetters.buryExpired(partition, now, this.rules);
         progress = buried || progress;
       }
@@ -238,22 +244,23 @@ export class Loop implements TurnTaker, DeadQueue {
   // A partition that has failed is read anew, and rests before it is; where no other can serve in
   // its place it is tried with every batch.
   async #reload(partition: Partition): Promise<void> {
-    if (this.#rests(partition) && this.partitions.some((each) => each.failures === 0)) {
+    if (this.#retriesLater(partition) && this.partitions.some((each) => each.failures === 0)) {
       throw new StillFailing();
     }
-    await partition.load();
+    await partition.load(() => momentOf(this.context.clock));
   }
 
   // It works again once a commit has gone through: if no request brings one, an empty one shows it.
   async #prove(partition: Partition): Promise<void> {
-    if (this.#rests(partition)) return;
+    if (this.#retriesLater(partition)) return;
     const probe = new PartitionBatch(partition, this.context.clock.now());
     await this.#commits.write(partition.storage, [probe]);
     this.#commits.trust(partition);
   }
 
-  #rests(partition: Partition): boolean {
-    return this.context.clock.now() < partition.retryAt;
+  // A healthy one has nothing to be tried again.
+  #retriesLater({ retryAt }: Partition): boolean {
+    return retryAt !== 0 && this.context.clock.steady() < retryAt;
   }
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
@@ -263,7 +270,7 @@ export class Loop implements TurnTaker, DeadQueue {
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
     const { rules } = this;
-    const { limits, leaseGrace } = this.context;
+    const { limits } = this.context;
     const order = usable === this.#order ? this.#order : [...usable];
     const batch = new Batch(order, { ...rules, leaseReplyBytes: limits.leaseReplyBytes }, now);
     if (accepted.deliveries.length > 0) batch.bury(this.partitions[0]!, accepted.letters);
@@ -290,13 +297,14 @@ export class Loop implements TurnTaker, DeadQueue {
         else requests.push(request);
       }
     }
-    const lifecycle = { ...rules, leaseGrace, hasDeadQueue: rules.deadQueue !== "" };
+    const lifecycle = { ...rules, hasDeadQueue: rules.deadQueue !== "" };
     const dead: Item[][] = [];
     const deadScheduled: (readonly Due[])[] = [];
     for (const partition of usable) {
-      if (now < this.#restsUntil(partition) || nextDue(partition, leaseGrace) >= now) continue;
+      if (!this.#isDue(partition, now)) continue;
       const part = batch.part(partition);
-      dead[partition.number] = [...endLeases(part, lifecycle)];
+      const { steady, isStill } = momentOf(this.context.clock);
+      dead[partition.number] = [...endLeases(part, lifecycle, { now, steady, isStill })];
       deadScheduled[partition.number] = fireScheduled(part, lifecycle);
     }
     const progress = await this.#commits.commit(batch.parts, accepted);
@@ -352,9 +360,19 @@ export class Loop implements TurnTaker, DeadQueue {
 
   // --- answers and deadlines ---
 
-  // Until when time brings nothing about in a partition.
-  #restsUntil(partition: Partition): number {
-    return Math.max(partition.retryAt, this.#deadLetters.restsUntil);
+  // Whether time brings nothing about in a partition at present.
+  #rests(partition: Partition): boolean {
+    return this.#deadLetters.restsUntil > 0 || this.#retriesLater(partition);
+  }
+
+  // Whether time has brought something about in a partition.
+  #isDue(partition: Partition, now: number): boolean {
+    const { clock } = this.context;
+    const held = partition.leaseEnds.nextHeld(clock.isStill);
+    const isDue =
+      nextDue(partition, clock.isStill) < now ||
+      (held !== Number.POSITIVE_INFINITY && held < clock.steady());
+    return isDue && !this.#rests(partition);
   }
 
   #answer(request: HotRequest<unknown>, error: QueueError | undefined): void {
@@ -362,41 +380,64 @@ export class Loop implements TurnTaker, DeadQueue {
   }
 
   #sweep(): void {
+    const steady = this.context.clock.steady();
+    if (this.#mailbox.earliest > steady) return;
+    this.#sweptAt = steady;
+    this.#mailbox.sweep(steady);
+  }
+
+  // Whether there is work that nobody has asked for: time has brought it about, or a failing partition
+  // is to be tried again.
+  #isWorkDue(): boolean {
     const now = this.context.clock.now();
-    if (this.#mailbox.earliest > now) return;
-    this.#sweptAt = now;
-    this.#mailbox.sweep(now);
+    return this.partitions.some((partition) =>
+      partition.failures > 0 ? !this.#rests(partition) : this.#isDue(partition, now),
+    );
   }
 
-  // When time will bring work about, or a failing partition is tried again.
-  #nextDue(): number {
-    let next = Number.POSITIVE_INFINITY;
-    for (const partition of this.partitions) {
-      const due =
-        partition.failures > 0 ? partition.retryAt : nextDue(partition, this.context.leaseGrace);
-      next = Math.min(next, Math.max(due, this.#restsUntil(partition)));
-    }
-    return next;
-  }
-
-  // Sets the one timer of the loop. One that fires too early finds nothing to do and sets it anew,
-  // which is cheaper than moving it with every request.
+  // Sets the timers of the loop. One that fires too early finds nothing to do and is set anew, which
+  // is cheaper than moving it with every request.
   #arm(): void {
     if (this.#closed) return;
-    const deadline = Math.max(this.#mailbox.earliest, this.#sweptAt + SWEEP_INTERVAL);
-    const due = this.#busy || this.#paused ? Number.POSITIVE_INFINITY : this.#nextDue() + 1;
-    const at = Math.min(deadline, due);
-    if (at >= this.#timerAt) return;
-    this.#cancelTimer?.();
-    this.#timerAt = at;
-    this.#cancelTimer = this.context.clock.wakeAt(at, () => this.#ring());
+    const { clock } = this.context;
+    let steadyAt = Math.max(this.#mailbox.earliest, this.#sweptAt + SWEEP_INTERVAL);
+    let wallAt = Number.POSITIVE_INFINITY;
+    if (!this.#busy && !this.#paused) {
+      const { isStill } = clock;
+      const { restsUntil } = this.#deadLetters;
+      for (const partition of this.partitions) {
+        const { failures, retryAt, leaseEnds } = partition;
+        if (failures > 0 || restsUntil > 0) {
+          steadyAt = Math.min(steadyAt, Math.max(retryAt, restsUntil));
+        } else {
+          steadyAt = Math.min(steadyAt, leaseEnds.nextHeld(isStill) + 1);
+          wallAt = Math.min(wallAt, nextDue(partition, isStill) + 1);
+        }
+      }
+    }
+    if (steadyAt < this.#steadyAt) {
+      this.#cancelSteady?.();
+      this.#steadyAt = steadyAt;
+      this.#cancelSteady = clock.wakeAfter(steadyAt - clock.steady(), () => {
+        this.#steadyAt = Number.POSITIVE_INFINITY;
+        this.#cancelSteady = undefined;
+        this.#ring();
+      });
+    }
+    if (wallAt < this.#wallAt) {
+      this.#cancelWall?.();
+      this.#wallAt = wallAt;
+      this.#cancelWall = clock.wakeAt(wallAt, () => {
+        this.#wallAt = Number.POSITIVE_INFINITY;
+        this.#cancelWall = undefined;
+        this.#ring();
+      });
+    }
   }
 
   #ring(): void {
-    this.#timerAt = Number.POSITIVE_INFINITY;
-    this.#cancelTimer = undefined;
     this.#sweep();
-    if (!this.#busy && this.#nextDue() < this.context.clock.now()) this.wake();
+    if (!this.#busy && this.#isWorkDue()) this.wake();
     this.#arm();
   }
 }

@@ -29,7 +29,7 @@ export interface Delivery {
   readonly letters: readonly Letter[];
   /** What removes the originals, if it can be committed together with the copies. */
   readonly companion: PartitionBatch | undefined;
-  /** When it is refused if no turn has taken it. */
+  /** When it is refused if no turn has taken it, in steady time. */
   readonly deadline: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
@@ -65,7 +65,7 @@ export class Mailbox {
   readonly operations: Operation[] = [];
   /** Sum of the batch sizes in `waiting`. */
   demand = 0;
-  /** The earliest deadline of anything unanswered, or earlier. */
+  /** The earliest deadline of anything unanswered, or earlier; in steady time, as all deadlines here. */
   earliest = Number.POSITIVE_INFINITY;
   #produces: ProduceRequest[] = [];
   #completes: CompleteRequest[] = [];
@@ -213,11 +213,11 @@ export class Mailbox {
    * Answers the requests whose time has passed. Those that a turn has taken may yet be executed,
    * which their answer says.
    */
-  sweep(now: number): void {
+  sweep(steady: number): void {
     this.earliest = Number.POSITIVE_INFINITY;
     const over = ({ deadline }: { readonly deadline: number }): boolean => {
-      if (deadline > now) this.#noteDeadline(deadline);
-      return deadline <= now;
+      if (deadline > steady) this.#noteDeadline(deadline);
+      return deadline <= steady;
     };
     for (const request of this.#inTurn()) {
       if (!request.settled && over(request)) {

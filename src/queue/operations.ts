@@ -5,6 +5,7 @@
 import type { QueueError } from "../errors.ts";
 import type { ItemRecord, ItemTable, StoredItem } from "../storage/storage.ts";
 import { Item } from "./item.ts";
+import { momentOf } from "./lease-ends.ts";
 import type { Loop } from "./loop.ts";
 import type { Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -119,7 +120,8 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
 /** Reads everything that memory holds of the queue anew. */
 export async function reload(loop: Loop): Promise<void> {
   await run(loop, [], async () => {
-    for (const partition of loop.partitions) await partition.load();
+    const { clock } = loop.context;
+    for (const partition of loop.partitions) await partition.load(() => momentOf(clock));
     return true;
   });
   loop.wake();

@@ -14,6 +14,7 @@ import {
   type SeqRange,
 } from "../storage/storage.ts";
 import { Grant, type Item } from "./item.ts";
+import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import type { HotRequest } from "./requests.ts";
 
@@ -291,8 +292,8 @@ export class PartitionBatch implements PartitionChanges {
     }
   }
 
-  /** The commit has succeeded: memory follows. */
-  apply(): void {
+  /** The commit has succeeded, at this steady time: memory follows. */
+  apply(steady: number): void {
     const partition = this.of;
     partition.counters = this.counters;
     partition.openExpiry = this.#openExpiry;
@@ -306,7 +307,8 @@ export class PartitionBatch implements PartitionChanges {
         this.#hold(item, grant);
       }
       for (let i = 0; i < this.#addedTaken; i++) this.#hold(this.adds[i]!, grant);
-      partition.addGrant(grant);
+      holdFrom(grant, steady);
+      partition.leaseEnds.add(grant);
     }
     for (const item of this.#ended) partition.letGo(item);
     for (const item of this.addsScheduled) {
@@ -318,20 +320,31 @@ export class PartitionBatch implements PartitionChanges {
     if (this.removesScheduled.length > 0) partition.scheduled.invalidate();
     for (const expiry of this.addsExpiry) partition.expiries.add(expiryEntry(expiry));
     for (const expiry of this.removesExpiry) partition.expiries.remove(expiryEntry(expiry));
-    if (this.#dropsReady) this.#applyWithoutWindow();
+    if (this.#dropsReady) this.#applyWithoutWindow(steady);
     else partition.appendReady(this.adds, this.#addedTaken, this.#tailBefore, this.#tailAdded);
   }
 
   // Imported items that are leased have leases of their own, and the window is read anew.
-  #applyWithoutWindow(): void {
+  #applyWithoutWindow(steady: number): void {
     for (const item of this.adds) {
       if (item.grant !== undefined || item.leaseDeadline === 0) continue;
       const grant = new Grant(item.leaseDeadline, this.now);
       grant.mark = item.seq;
       this.#hold(item, grant);
-      this.of.addGrant(grant);
+      holdFrom(grant, steady);
+      this.of.leaseEnds.add(grant);
     }
     this.of.dropReady();
+  }
+
+  /** Whether it leases anything to those that it serves. */
+  get leasesAny(): boolean {
+    return this.#grant !== undefined;
+  }
+
+  /** Whoever was leased something has been answered, at this steady time: their leases begin. */
+  noteReplies(steady: number): void {
+    if (this.#grant !== undefined) holdFrom(this.#grant, steady);
   }
 
   #hold(item: Item, grant: Grant): void {

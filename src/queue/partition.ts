@@ -8,6 +8,7 @@ import type { Limits } from "../limits.ts";
 import type { Counters, Expiry, Storage, StoredItem, StoredPartition } from "../storage/storage.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, Grant, Item } from "./item.ts";
+import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
 import { LeasedItems } from "./leased-items.ts";
 import { OrderedWindow } from "./ordered-window.ts";
 
@@ -54,10 +55,7 @@ export class Partition {
   readonly leased = new LeasedItems();
   /** Sum of leasedAt over the leased items, in milliseconds since createdAt. */
   leasedSum = 0;
-  /** Leases by deadline, from #grantsStart on; those that hold nothing are dropped now and then. */
-  #grants: Grant[] = [];
-  #grantsStart = 0;
-  #emptyGrants = 0;
+  readonly leaseEnds = new LeaseEnds();
   readonly scheduled = new OrderedWindow<Due>(DUE_WINDOW);
   readonly expiries = new OrderedWindow<ExpiryEntry>(DUE_WINDOW);
   /** The expiry that new items may still join. */
@@ -72,7 +70,7 @@ export class Partition {
 
   /** Commits that failed since the last one that did not; 0 means healthy. */
   failures = 0;
-  /** After a failure: when it is tried again. */
+  /** After a failure: when it is tried again, in steady time. */
   retryAt = 0;
   /** Memory may differ from storage: load() before use. */
   stale = true;
@@ -100,8 +98,8 @@ export class Partition {
     return this.#limits.leasedItems - this.leased.size;
   }
 
-  /** Reads everything that memory holds anew. */
-  async load(): Promise<void> {
+  /** Reads everything that memory holds anew; `moment` tells when it has been read. */
+  async load(moment: () => Moment): Promise<void> {
     const state = await this.storage.loadPartition(this.key);
     if (state.idPrefix !== this.ids.prefix) {
       throw new Error(`storage '${this.storage.name}' has another partition under key ${this.key}`);
@@ -114,11 +112,11 @@ export class Partition {
         ...(await this.storage.readItems(this.key, "items", { from: lease.first, ...options })),
       );
     }
+    const before = new Map(Array.from(this.leased.values(), ({ seq, grant }) => [seq, grant!]));
+    const at = moment();
     this.leased.clear();
     this.leasedSum = 0;
-    this.#grants = [];
-    this.#grantsStart = 0;
-    this.#emptyGrants = 0;
+    this.leaseEnds.clear();
     this.openExpiry = undefined;
     this.scheduled.invalidate();
     this.expiries.invalidate();
@@ -148,7 +146,10 @@ export class Partition {
           own = new Grant(item.leaseDeadline, item.createdAt);
         grant = single.get(item.seq) ?? own;
       }
-      if (grant.remaining === 0) this.addGrant(grant);
+      if (grant.remaining === 0) {
+        keepHeld(grant, before.get(item.seq), at);
+        this.leaseEnds.add(grant);
+      }
       this.hold(item, grant);
     }
     this.dropReady();
@@ -306,45 +307,7 @@ export class Partition {
     grant.remaining--;
     grant.ending = 0;
     grant.forget();
-    if (grant.remaining === 0) this.#dropEmptyGrants();
-  }
-
-  /** Puts a lease among those whose deadlines are watched. */
-  addGrant(grant: Grant): void {
-    const grants = this.#grants;
-    let index = grants.length;
-    while (index > this.#grantsStart && grants[index - 1]!.deadline > grant.deadline) index--;
-    if (index === grants.length) grants.push(grant);
-    else grants.splice(index, 0, grant);
-  }
-
-  // Leases end in any order; sweeping when half of the list is empty keeps the cost constant.
-  #dropEmptyGrants(): void {
-    this.#emptyGrants++;
-    if (this.#emptyGrants < 64 || this.#emptyGrants * 2 <= this.#grants.length) return;
-    this.#grants = this.#grants.filter((grant) => grant.remaining > 0);
-    this.#grantsStart = 0;
-    this.#emptyGrants = 0;
-  }
-
-  /** Leased items whose lease has ended before `now`, at most about `limit`. */
-  endedLeases(now: number, limit: number): readonly Item[] {
-    const items: Item[] = [];
-    for (let i = this.#grantsStart; i < this.#grants.length && items.length < limit; i++) {
-      const grant = this.#grants[i]!;
-      if (grant.deadline >= now) break;
-      for (const item of grant.items) {
-        if (item.grant === grant && !item.ending) items.push(item);
-      }
-    }
-    return items;
-  }
-
-  /** When the next lease ends; infinite if there is none. */
-  get nextLeaseEnd(): number {
-    const grants = this.#grants;
-    while (grants[this.#grantsStart]?.remaining === 0) this.#grantsStart++;
-    return grants[this.#grantsStart]?.deadline ?? Number.POSITIVE_INFINITY;
+    if (grant.remaining === 0) this.leaseEnds.noteEmpty();
   }
 
   // --- failure ---
@@ -372,6 +335,16 @@ export class Partition {
   release(): void {
     this.dropReady();
     this.leased.clear();
-    this.#grants = [];
+    this.leaseEnds.clear();
   }
+}
+
+// A lease that memory knew holds as it did, one that it did not know for what is left of it.
+function keepHeld(grant: Grant, known: Grant | undefined, at: Moment): void {
+  if (known?.deadline !== grant.deadline) {
+    holdStored(grant, at);
+    return;
+  }
+  grant.heldUntil = known.heldUntil;
+  grant.grace = known.grace;
 }

@@ -55,7 +55,7 @@ export interface PendingLease {
 export interface QueueHandle {
   readonly name: string;
   readonly partitionCount: number;
-  /** Adds items; resolves when they are durable. Deadlines are microseconds since 1970. */
+  /** Adds items; resolves when they are durable. Deadlines are steady time, the same for all threads. */
   produce(items: readonly Item[], deadline: number): Promise<undefined>;
   /** Waits for at least one item and leases up to `batchSize`. */
   lease(clientId: string, batchSize: number, deadline: number): PendingLease;

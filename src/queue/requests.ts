@@ -19,7 +19,7 @@ export interface Doubt {
 /** What a hot request waits for; `T` is what a successful answer carries. */
 export abstract class HotRequest<T> {
   abstract readonly kind: "produce" | "lease" | "complete" | "retry";
-  /** When it must be answered, in microseconds since 1970. */
+  /** When it must be answered, in steady time. */
   readonly deadline: number;
   readonly promise: Promise<T>;
   /** Whether it has been answered. */

@@ -84,7 +84,7 @@ export class Committer {
     this.#returns.noteAnswers(count);
   }
 
-  /** Until when turns are put off, because clients are about to come back; 0 if they are not. */
+  /** Until when, in steady time, turns are put off, because clients are about to come back; 0 if they are not. */
   get waitsUntil(): number {
     return this.#committing ? 0 : this.#returns.waitsUntil;
   }
@@ -101,7 +101,7 @@ class Returns {
   // Averages: how long a commit takes, and what part of those answered has come back by the next.
   #commitTime = 0;
   #share = 1;
-  // Since the last commit ended.
+  // Since the last commit ended. Times are steady: nobody is waited for because the wall clock was set.
   #answered = 0;
   #arrived = 0;
   #endedAt = 0;
@@ -114,14 +114,14 @@ class Returns {
 
   begin(): void {
     if (this.#clock === undefined) return;
-    this.#beganAt = this.#clock.now();
+    this.#beganAt = this.#clock.steady();
     if (this.#answered === 0) return;
     this.#share += WEIGHT * (Math.min(this.#arrived / this.#answered, 1) - this.#share);
   }
 
   end(): void {
     if (this.#clock === undefined) return;
-    this.#endedAt = this.#clock.now();
+    this.#endedAt = this.#clock.steady();
     this.#commitTime += WEIGHT * (this.#endedAt - this.#beganAt - this.#commitTime);
     this.#answered = 0;
     this.#arrived = 0;
@@ -195,7 +195,7 @@ export class Turns {
     this.#cancelWait = undefined;
     const takers = this.#takers;
     this.#takers = [];
-    const now = this.#clock?.now() ?? Number.POSITIVE_INFINITY;
+    const now = this.#clock?.steady() ?? Number.POSITIVE_INFINITY;
     let next = Number.POSITIVE_INFINITY;
     for (const each of takers) {
       const { waitsUntil } = each.committer;
@@ -207,7 +207,12 @@ export class Turns {
       }
     }
     if (next === Number.POSITIVE_INFINITY) return;
-    this.#cancelWait = this.#clock!.wakeAt(next, () => this.#startLooking());
+    this.#cancelWait = this.#clock!.wakeAfter(next - now, () => this.#startLooking());
+  }
+
+  /** Does something once replies to what was answered just now have left this thread. */
+  afterReplies(work: () => void): void {
+    setImmediate(work);
   }
 
   /** The committer of a storage: one for all queues. */

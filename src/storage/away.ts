@@ -14,20 +14,20 @@ export interface AwayOptions {
   readonly reason: Error;
   /** Microseconds between two tries to open it. */
   readonly retryAfter: number;
-  readonly now: () => number;
+  readonly steady: () => number;
 }
 
 /** Stands in for a storage until it can be opened. */
 export function awayStorage(options: AwayOptions): Storage {
-  const { name, location, open, retryAfter, now } = options;
+  const { name, location, open, retryAfter, steady } = options;
   let reason = new StorageAway(options.reason.message, { cause: options.reason });
   let opened: Storage | undefined;
-  let retryAt = now() + retryAfter;
+  let retryAt = steady() + retryAfter;
   let opening: Promise<Storage> | undefined;
 
   function tryOpen(): Promise<Storage> {
     if (opened !== undefined) return Promise.resolve(opened);
-    if (opening === undefined && now() < retryAt) return Promise.reject(reason);
+    if (opening === undefined && steady() < retryAt) return Promise.reject(reason);
     opening ??= open()
       .then((storage) => {
         opened = storage;
@@ -39,7 +39,7 @@ export function awayStorage(options: AwayOptions): Storage {
       })
       .finally(() => {
         opening = undefined;
-        retryAt = now() + retryAfter;
+        retryAt = steady() + retryAfter;
       });
     return opening;
   }

@@ -3,7 +3,7 @@
 // die unnoticed.
 
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
-import type { ClockChange } from "../clock.ts";
+import type { ClockChange, WallShift } from "../clock.ts";
 import type { Config } from "../config.ts";
 import type { QueueError } from "../errors.ts";
 import type { Failing, Home } from "../host.ts";
@@ -53,6 +53,7 @@ export interface PoolOptions {
   /** Asked only once the registry is open. */
   readonly registry: () => Registry;
   readonly onThread?: ((thread: Worker) => void) | undefined;
+  readonly wallShift?: WallShift | undefined;
 }
 
 export class Pool {
@@ -84,14 +85,20 @@ export class Pool {
 
   /** Starts the threads; rejects, with none left, if one of them cannot start. */
   static async start(options: PoolOptions): Promise<Pool> {
-    const { config, log, shard, storages } = options;
+    const { config, log, shard, storages, wallShift } = options;
     const ports = connect(storages.length + 1);
     const workers: Worker[] = [];
     const links: Link<WorkerCalls>[] = [];
     const opened = storages.map(() => Promise.withResolvers<readonly StorageFacts[]>());
     for (const [i, mine] of storages.entries()) {
       const index = i + 1;
-      const workerData: WorkerData = { index, config, storages: mine, ports: ports[index]! };
+      const workerData: WorkerData = {
+        index,
+        config,
+        storages: mine,
+        ports: ports[index]!,
+        wallShift,
+      };
       const worker = new Worker(workerFile(), {
         workerData,
         transferList: [...ports[index]!.values()],

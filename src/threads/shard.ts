@@ -16,10 +16,6 @@ import { targetOf } from "../storage/postgres-target.ts";
 import { openSqliteStorage } from "../storage/sqlite.ts";
 import type { Storage } from "../storage/storage.ts";
 
-// A lease is not given to the next consumer before the last one, who counts from when its reply
-// arrived, is sure to know that it is over. In microseconds.
-const LEASE_GRACE = 5_000;
-
 // How often a storage that is away is tried again, at most.
 const STORAGE_RETRY = SECOND;
 
@@ -51,10 +47,10 @@ export class Shard {
         clock,
         limits: this.limits,
         log,
-        turns: new Turns({ pace: new SystemClock() }),
+        // Commits take their time whatever a virtual clock says.
+        turns: new Turns({ pace: config.dev ? new SystemClock() : clock }),
         budget: { bytes: 0 },
         waiting: { leases: 0 },
-        leaseGrace: config.dev ? 0 : LEASE_GRACE,
       },
       storages: this.storages,
       directory: this.directory,
@@ -83,7 +79,7 @@ export class Shard {
           open: () => open(config, mustExist, this.#options),
           reason: error as Error,
           retryAfter: STORAGE_RETRY,
-          now: () => clock.now(),
+          steady: () => clock.steady(),
         }),
       );
     }

@@ -4,7 +4,7 @@
 
 import type { Server } from "node:http";
 import { type MessagePort, workerData } from "node:worker_threads";
-import { type ClockChange, changeClock, makeClock } from "../clock.ts";
+import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
 import type { Config, StorageConfig } from "../config.ts";
 import { MESSAGES, QueueError } from "../errors.ts";
 import { makeDevEndpoints } from "../http/dev.ts";
@@ -31,18 +31,19 @@ export interface WorkerData {
   readonly storages: readonly { readonly storage: StorageConfig; readonly mustExist: boolean }[];
   /** A line to every other shard, by its index. */
   readonly ports: ReadonlyMap<number, MessagePort>;
+  readonly wallShift: WallShift | undefined;
 }
 
 /** What a worker thread lets the first shard do with it. */
 export type WorkerCalls = QueueCalls & ReturnType<typeof makeWorkerCalls>;
 
-const { index, config, storages, ports } = workerData as WorkerData;
+const { index, config, storages, ports, wallShift } = workerData as WorkerData;
 
 // The first shard is called before its own calls are served, so that it hears of trouble.
 const served: Record<string, (...args: never[]) => unknown> = {};
 const first = new Link<FirstCalls & QueueCalls>(ports.get(0)!, served);
 const log = remoteLogger();
-const clock = makeClock(config.dev);
+const clock = makeClock(config.dev, wallShift);
 const shard = new Shard({ config, clock, log });
 const links = new Map<number, Link<QueueCalls>>();
 let stopping = false;

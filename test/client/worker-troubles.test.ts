@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { defineQueue, fixed, type RetryPolicy } from "@querator/client";
+import { defineQueue, fixed, type HandlerContext, type RetryPolicy } from "@querator/client";
 import { startTestServer, type TestServer } from "../../src/testing.ts";
 import { PASS, proxyOf } from "./proxy.ts";
 import { clientOf } from "./setup.ts";
@@ -193,4 +193,44 @@ test("a loop passes over what its lease has ended for", async (t) => {
     await server.clock.advance("2m");
   }
   assert.deepEqual(seen, ["0 1", "1 2"]);
+});
+
+test("a clock that is set forward takes nothing that is leased away from a worker", {
+  timeout: 30_000,
+}, async (t) => {
+  const server = await setup(t);
+  const client = clientOf(t, server.url);
+  await client.produce("jobs", Array(20).fill({}));
+  const go = Promise.withResolvers<void>();
+  const attempts: number[] = [];
+  const handle = async (item: { attempts: number }): Promise<void> => {
+    attempts.push(item.attempts);
+    if (attempts.length === 3) await go.promise;
+  };
+  await using worker = client.worker("jobs", handle, { concurrency: 1, prefetch: 5 });
+  await server.waitFor(() => attempts.length === 3 && worker.counters.buffered >= 5);
+  const { now } = Date;
+  t.mock.method(Date, "now", () => now() + 3_600_000);
+  go.resolve();
+  await server.waitFor(() => worker.counters.completed + worker.counters.lost >= 20);
+  assert.deepEqual([worker.counters.completed, worker.counters.lost], [20, 0]);
+  assert.deepEqual(attempts, Array(20).fill(1));
+});
+
+test("a handler hears of the end of its lease in time although the clock was set back", {
+  timeout: 30_000,
+}, async (t) => {
+  const server = await setup(t);
+  const client = clientOf(t, server.url);
+  await client.queues.create({ queueName: "short", leaseTimeout: "500ms", expireTimeout: "24h" });
+  await client.produce("short", {});
+  const { now } = Date;
+  const aborted = Promise.withResolvers<unknown>();
+  const handle = async (_: unknown, { signal }: HandlerContext): Promise<void> => {
+    signal.addEventListener("abort", () => aborted.resolve(signal.reason.code));
+    t.mock.method(Date, "now", () => now() - 3_600_000);
+    await aborted.promise;
+  };
+  await using _worker = client.worker("short", handle);
+  assert.equal(await aborted.promise, "lease-ended");
 });

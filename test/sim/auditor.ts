@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { certaintyOf, type Effects, effectsOn, type ItemEvent } from "./effects.ts";
-import { endsOf, type LifeOptions, matches, type Place, placeOf } from "./life.ts";
+import { endsOf, type LifeOptions, matches, NOT_HELD, type Place, placeOf } from "./life.ts";
 import type { SeenItem, SeenQueue, Settings, View } from "./observe.ts";
 import type { Call } from "./world.ts";
 
@@ -27,6 +27,15 @@ export interface Window {
 interface Arrival {
   isCertain: boolean;
   readonly sourceIds: Set<string>;
+}
+
+/**
+ * In steady time, until when a lease holds, whatever the wall clock says: at least, and at most. They differ
+ * where the server may have started meanwhile, which knows the deadline only.
+ */
+export interface Hold {
+  readonly least: number;
+  readonly most: number;
 }
 
 /** What the check of one item works with. */
@@ -51,6 +60,8 @@ export class Auditor {
   readonly #idsOf = new Map<number, readonly string[]>();
   /** When scheduled items become leasable. */
   readonly #dueAt = new Map<number, number>();
+  /** By id: until when a lease holds. */
+  #holds: ReadonlyMap<string, Hold> = new Map();
 
   /** Checks one window, queue by queue; dead queues come last. */
   check(window: Window): void {
@@ -59,8 +70,28 @@ export class Auditor {
     const isDead = (name: string): boolean => name === "dead";
     names.sort((a, b) => Number(isDead(a)) - Number(isDead(b)));
     for (const name of names) this.#checkQueue(name, window, arrivals);
-    for (const queue of window.after.queues.values()) this.#checkOverdue(queue, window.after.at);
+    this.#noteHolds(window);
+    for (const queue of window.after.queues.values()) this.#checkOverdue(queue, window.after);
     this.#note(window.after);
+  }
+
+  /** By id: until when the leases of the last view hold. */
+  get holds(): ReadonlyMap<string, Hold> {
+    return this.#holds;
+  }
+
+  // A lease that began in this window holds for its whole time; the wall clock has not been set since.
+  #noteHolds({ after, hasTrouble }: Window): void {
+    const holds = new Map<string, Hold>();
+    for (const queue of after.queues.values()) {
+      for (const { item } of spots(queue).values()) {
+        if (!item.isLeased) continue;
+        const whole = item.deadline - (after.at - after.steady);
+        const old = this.#holds.get(item.id) ?? { least: whole, most: whole };
+        holds.set(item.id, hasTrouble ? { least: NOT_HELD, most: Math.max(old.most, whole) } : old);
+      }
+    }
+    this.#holds = holds;
   }
 
   #note(view: View): void {
@@ -106,11 +137,16 @@ export class Auditor {
   #checkItem(old: Spot | undefined, now: Spot | undefined, context: ItemContext): readonly Place[] {
     const { name, n, settings, window } = context;
     const isNew = (id: string): boolean => !this.#ids.has(id);
-    const start = placeOf(old?.item, old?.isScheduled ?? false, this.#dueAt.get(n) ?? 0);
+    const start = placeOf(old?.item, old?.isScheduled ?? false, {
+      dueAt: this.#dueAt.get(n) ?? 0,
+      // What starts again does not know it.
+      heldUntil: (!window.hasTrouble && this.#holds.get(old?.item.id ?? "")?.least) || NOT_HELD,
+    });
     const options: LifeOptions = {
       events: this.#eventsOf(n, old, context),
-      since: window.before.at,
+      since: Math.min(window.before.at, window.after.at),
       until: window.after.at,
+      steady: window.after.steady,
       settings,
       isNew,
     };
@@ -174,7 +210,8 @@ export class Auditor {
       return;
     }
     const { before, after } = window;
-    const within = item.createdAt >= before.at && item.createdAt <= after.at;
+    const [from, to] = [before.at, after.at].sort((a, b) => a - b);
+    const within = item.createdAt >= from! && item.createdAt <= to!;
     assert.ok(within, `${where}: created_at`);
     const life = item.expireAt - item.createdAt;
     const birth = effects.births.get(n)?.what;
@@ -216,13 +253,14 @@ export class Auditor {
   }
 
   // Time does what it is to do, as soon as the server can.
-  #checkOverdue(queue: SeenQueue, at: number): void {
+  #checkOverdue(queue: SeenQueue, { at, steady }: View): void {
     for (const { item, isScheduled } of spots(queue).values()) {
       const where = `${queue.name}: item ${item.n}`;
       if (isScheduled) {
         assert.ok((this.#dueAt.get(item.n) ?? at) >= at, `${where} is scheduled for the past`);
       } else if (item.isLeased) {
-        assert.ok(item.deadline >= at, `${where}: its lease has ended`);
+        const holds = this.#holds.get(item.id)!.most >= steady;
+        assert.ok(item.deadline >= at || holds, `${where}: its lease has ended`);
       } else {
         assert.ok(item.expireAt >= at, `${where} has expired`);
       }

@@ -58,6 +58,8 @@ export type Action =
   | { readonly kind: "delete"; readonly queue: number; readonly force: boolean }
   | { readonly kind: "create"; readonly queue: number; readonly settings: SettingsChoice }
   | { readonly kind: "advance"; readonly seconds: number }
+  /** Somebody sets the wall clock, forwards or back. */
+  | { readonly kind: "step"; readonly seconds: number }
   | {
       readonly kind: "fault";
       readonly storage: number;
@@ -173,6 +175,15 @@ const time: fc.WeightedArbitrary<Action> = {
   }),
 };
 
+// Odd, so that no two moments of a history have the same wall time by chance.
+const step: fc.WeightedArbitrary<Action> = {
+  weight: 2,
+  arbitrary: fc.record({
+    kind: kind("step"),
+    seconds: fc.constantFrom(-61.713, -7.371, -0.037, 0.071, 7.137, 71.317),
+  }),
+};
+
 const storage = fc.nat(1);
 
 const trouble: readonly fc.WeightedArbitrary<Action>[] = [
@@ -199,7 +210,7 @@ const trouble: readonly fc.WeightedArbitrary<Action>[] = [
 
 /** Histories of about so many commands; without trouble, storage never fails and nothing crashes. */
 export function histories(length: number, hasTrouble: boolean): fc.Arbitrary<Command[]> {
-  const action = fc.oneof(...hot, ...cold, time, ...(hasTrouble ? trouble : []));
+  const action = fc.oneof(...hot, ...cold, time, step, ...(hasTrouble ? trouble : []));
   const command = fc
     .tuple(action, fc.constantFrom(true, true, false))
     .map(([each, together]): Command => ({ ...each, together }));

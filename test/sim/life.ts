@@ -12,6 +12,8 @@ export interface Place {
   readonly attempts: number;
   /** Of the lease; 0 if it is not known. */
   readonly deadline: number;
+  /** In steady time, of a lease that began before: it does not end sooner. */
+  readonly heldUntil: number;
   readonly dueAt: number;
   readonly expireAt: number;
   /** Whether it died on the way: then it has gone to the dead queue, if there is one. */
@@ -20,31 +22,40 @@ export interface Place {
 
 export interface LifeOptions {
   readonly events: readonly ItemEvent[];
-  /** The time at the beginning, and at the end. */
+  /** The earliest time that it has been, and the time at the end, in steady time as well. */
   readonly since: number;
   readonly until: number;
+  readonly steady: number;
   /** The settings that were in force at one time or another. */
   readonly settings: readonly Settings[];
   /** Whether an id was never seen before. */
   readonly isNew: (id: string) => boolean;
 }
 
+/** Before any steady time. */
+export const NOT_HELD = -1;
+
 const UNBORN: Place = {
   at: "unborn",
   id: "",
   attempts: 0,
   deadline: 0,
+  heldUntil: NOT_HELD,
   dueAt: 0,
   expireAt: 0,
   diedAs: undefined,
 };
 
 /** Where an item is that a view shows, or does not show. */
-export function placeOf(seen: SeenItem | undefined, isScheduled: boolean, dueAt: number): Place {
+export function placeOf(
+  seen: SeenItem | undefined,
+  isScheduled: boolean,
+  { dueAt, heldUntil }: Pick<Place, "dueAt" | "heldUntil">,
+): Place {
   if (seen === undefined) return UNBORN;
   const { id, attempts, deadline, expireAt, isLeased } = seen;
   const at = isScheduled ? "scheduled" : isLeased ? "leased" : "waiting";
-  return { at, id, attempts, deadline, dueAt, expireAt, diedAs: undefined };
+  return { at, id, attempts, deadline, heldUntil, dueAt, expireAt, diedAs: undefined };
 }
 
 /** All places in which the item can be at the end, after everything that is certain has happened. */
@@ -81,7 +92,7 @@ const gone = (place: Place, died: boolean): Place => ({
 });
 
 function throughTime(place: Place, options: LifeOptions): readonly Place[] {
-  const { until } = options;
+  const { until, steady } = options;
   switch (place.at) {
     case "waiting":
       return isOld(place, options) ? [gone(place, true)] : [];
@@ -89,12 +100,15 @@ function throughTime(place: Place, options: LifeOptions): readonly Place[] {
       return place.dueAt < until ? [{ ...place, at: "waiting", id: "", dueAt: 0 }] : [];
     case "leased": {
       if (place.deadline !== 0 && place.deadline >= until) return [];
-      return endOfLease(place, { ...place, at: "waiting", id: "", deadline: 0 }, options);
+      if (place.heldUntil >= steady) return [];
+      return endOfLease(place, { ...place, ...FREE, at: "waiting", id: "" }, options);
     }
     default:
       return [];
   }
 }
+
+const FREE = { deadline: 0, heldUntil: NOT_HELD } as const;
 
 function isOld({ expireAt }: Place, { until }: LifeOptions): boolean {
   return expireAt !== 0 && expireAt < until;
@@ -150,7 +164,7 @@ function after(
     case "retry": {
       if (place.at !== "leased" || place.id !== what.id) return [];
       if (what.dead) return [gone(place, true)];
-      const back: Place = { ...place, at: "waiting", id: "", deadline: 0 };
+      const back: Place = { ...place, ...FREE, at: "waiting", id: "" };
       return laterOrNow(place, back, what.dueAt, options).flatMap((on) =>
         endOfLease(place, on, options),
       );
@@ -180,7 +194,7 @@ function laterOrNow(
   { until }: LifeOptions,
 ): readonly Place[] {
   if (dueAt === 0) return [now];
-  const later: Place = { ...place, at: "scheduled", deadline: 0, dueAt };
+  const later: Place = { ...place, ...FREE, at: "scheduled", dueAt };
   return dueAt < until + 100_000 ? [later, now] : [later];
 }
 

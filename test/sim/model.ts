@@ -4,7 +4,7 @@
 // equals is taken from what the server did. Written from wire.md, not from the code.
 
 import assert from "node:assert/strict";
-import type { Window } from "./auditor.ts";
+import type { Hold, Window } from "./auditor.ts";
 import { numberOf } from "./effects.ts";
 import { parseTime, type SeenItem, type SeenQueue, type Settings } from "./observe.ts";
 import type { Call } from "./world.ts";
@@ -48,7 +48,11 @@ const ID_MAX = "aWgEPTl1tmebfsQzFP4bxwgy80V";
  * Checks a window in which nothing went wrong: either calls at one moment, or time that has passed.
  * Answers false if it holds something that the model does not know exactly.
  */
-export function checkCalm(window: Window, hasAdvanced: boolean): boolean {
+export function checkCalm(
+  window: Window,
+  hasAdvanced: boolean,
+  holdsBefore: ReadonlyMap<string, Hold>,
+): boolean {
   const { before, after, calls, fresh } = window;
   if (fresh.some((call) => !HOT.includes(call.path))) return false;
   if (hasAdvanced ? fresh.length > 0 : before.at !== after.at) return false;
@@ -64,7 +68,14 @@ export function checkCalm(window: Window, hasAdvanced: boolean): boolean {
       // Which lease gets which of the things that come back at one moment is not fixed.
       if (queue.leases.length > 0 || calls.some((call) => call.status === 200)) return false;
     }
-    for (const queue of queues.values()) passTime(queue, queues, after);
+    const holds = new Map<string, boolean>();
+    for (const { id, deadline, isLeased } of allItems(before)) {
+      if (!isLeased || deadline >= after.at) continue;
+      const { least, most } = holdsBefore.get(id)!;
+      if (least < after.steady && most >= after.steady) return false;
+      holds.set(id, least >= after.steady);
+    }
+    for (const queue of queues.values()) passTime(queue, queues, after, holds);
   } else {
     if (isOrderFree(window, queues)) return false;
     for (const queue of queues.values()) {
@@ -77,6 +88,10 @@ export function checkCalm(window: Window, hasAdvanced: boolean): boolean {
   }
   for (const queue of queues.values()) compare(queue, after.queues.get(queue.name)!);
   return true;
+}
+
+function allItems({ queues }: Window["before"]): readonly SeenItem[] {
+  return [...queues.values()].flatMap(({ partitions }) => partitions.flatMap(({ items }) => items));
 }
 
 // Whether a retry sends something to a dead queue.
@@ -394,11 +409,12 @@ function passTime(
   queue: Queue,
   queues: ReadonlyMap<string, Queue>,
   { at: now, queues: seen }: Window["after"],
+  holds: ReadonlyMap<string, boolean>,
 ): void {
   const { expireTimeout } = queue.settings;
   for (const [index, partition] of queue.partitions.entries()) {
     for (const item of [...partition.leased.values()]) {
-      if (item.deadline >= now) continue;
+      if (item.deadline >= now || holds.get(item.id) === true) continue;
       partition.leased.delete(item.id);
       if (isOver(item, queue, now)) die(item, queue, { queues, now });
       else partition.arrivals.push({ ...item, id: "", deadline: 0 });

@@ -22,8 +22,8 @@ export interface Call {
   readonly number: number;
   readonly path: string;
   readonly request: Record<string, unknown>;
-  /** Microseconds since 1970. */
-  readonly startedAt: number;
+  /** Microseconds since 1970, as if the wall clock had always been set as it is now. */
+  startedAt: number;
   endedAt: number;
   state: CallState;
   status: number;
@@ -59,9 +59,25 @@ class MortalClock implements Clock {
     return this.#clock.now();
   }
 
+  steady(): number {
+    return this.#clock.steady();
+  }
+
+  get isStill(): boolean {
+    return this.#clock.isStill;
+  }
+
+  wakeAfter(duration: number, wake: () => void): CancelTimer {
+    return this.#unlessDead((alive) => this.#clock.wakeAfter(duration, alive), wake);
+  }
+
   wakeAt(at: number, wake: () => void): CancelTimer {
+    return this.#unlessDead((alive) => this.#clock.wakeAt(at, alive), wake);
+  }
+
+  #unlessDead(set: (alive: () => void) => CancelTimer, wake: () => void): CancelTimer {
     if (this.#run.crashed) return () => undefined;
-    const cancel = this.#clock.wakeAt(at, () => {
+    const cancel = set(() => {
       this.#cancels.delete(cancel);
       this.#run.activity++;
       wake();
@@ -149,7 +165,6 @@ export class World {
         turns: new Turns(),
         budget,
         waiting,
-        leaseGrace: 0,
       },
       storages: new Map(storages.map(({ storage }) => [storage.name, storage])),
       directory,
@@ -273,6 +288,12 @@ export class World {
       seen = activity;
     }
     if (this.defect !== undefined) throw new Error(this.defect);
+  }
+
+  /** Somebody sets the wall clock; no time passes. */
+  step(by: number): void {
+    for (const call of this.pending) call.startedAt += by;
+    this.clock.step(by);
   }
 
   /** The server ends between two turns, as if it had been killed. */
