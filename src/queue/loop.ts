@@ -126,6 +126,7 @@ export class Loop implements TurnTaker, DeadQueue {
     this.#cancelTimer?.();
     this.#mailbox.close(error);
     await this.#idle();
+    this.#commits.close();
     for (const partition of this.partitions) partition.release();
   }
 
