@@ -31,7 +31,7 @@ export interface BatchRules {
 
 export class Batch {
   readonly now: number;
-  readonly rules: BatchRules;
+  readonly #rules: BatchRules;
   // Partitions in the order in which they are chosen: produce takes the first, lease the last
   // healthy one. Kept from batch to batch, because ties keep the order they had.
   readonly #order: Partition[];
@@ -39,7 +39,7 @@ export class Batch {
 
   constructor(order: Partition[], rules: BatchRules, now: number) {
     this.#order = order;
-    this.rules = rules;
+    this.#rules = rules;
     this.now = now;
   }
 
@@ -66,7 +66,7 @@ export class Batch {
       const item = new Item(record, 0);
       item.sourceId = sourceId;
       item.createdAt = this.now;
-      item.expireAt = this.now + this.rules.expireTimeout;
+      item.expireAt = this.now + this.#rules.expireTimeout;
       part.add(item);
     }
   }
@@ -76,7 +76,7 @@ export class Batch {
     const loads = this.#sort((partition) => partition.unleased + partition.counters.scheduled);
     for (const request of requests) {
       const part = this.part(this.#order[0]!);
-      part.produce(request.items, this.now + this.rules.expireTimeout);
+      part.produce(request.items, this.now + this.#rules.expireTimeout);
       part.served.push(request);
       this.#settleFirst(loads, request.items.length);
     }
@@ -120,7 +120,7 @@ export class Batch {
   }
 
   #deal(part: PartitionBatch, requests: readonly LeaseRequest[]): void {
-    const deadline = this.now + this.rules.leaseTimeout;
+    const deadline = this.now + this.#rules.leaseTimeout;
     let active = [...requests];
     while (active.length > 0 && part.available > 0) {
       const hungry: LeaseRequest[] = [];
@@ -128,7 +128,7 @@ export class Batch {
         if (part.available <= 0) break;
         const { record } = part.peek();
         const bytes = request.bytes + record.size;
-        if (request.items.length > 0 && bytes > this.rules.leaseReplyBytes) continue;
+        if (request.items.length > 0 && bytes > this.#rules.leaseReplyBytes) continue;
         request.bytes = bytes;
         request.items.push(part.take(deadline));
         request.records.push(record);
@@ -159,7 +159,7 @@ export class Batch {
   retry(partition: Partition, request: RetryRequest): void {
     const part = this.part(partition);
     part.served.push(request);
-    for (const { item, reason } of retryItems(part, request, this.rules)) {
+    for (const { item, reason } of retryItems(part, request, this.#rules)) {
       part.remove(item);
       part.drop(reason);
     }
@@ -167,10 +167,11 @@ export class Batch {
 
   /** Whether some item dies of a retry. */
   buries(partition: Partition, request: RetryRequest): boolean {
+    const how = { now: this.now, rules: this.#rules };
     return request.items.some((each) => {
       if (each.dead) return true;
       const item = partition.leased.get(partition.ids.seq(each.id));
-      return item !== undefined && diesOfRetry(item, each, request, this) !== undefined;
+      return item !== undefined && diesOfRetry(item, each, request, how) !== undefined;
     });
   }
 
