@@ -15,6 +15,9 @@ import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { startServer } from "../src/server.ts";
+import { openSqliteStorage } from "../src/storage/sqlite.ts";
+import { ItemRecord, NEW_COUNTERS, type StoredItem } from "../src/storage/storage.ts";
+import { changes } from "./conformance/storage.ts";
 import { payloads, SILENT, setup, type TestServer, temporaryDirectory } from "./support/server.ts";
 import { freshPlace } from "./support/storages.ts";
 
@@ -156,6 +159,72 @@ test("a file of a later version is refused", async (t) => {
   await assert.rejects(startServer({ address: "127.0.0.1:0", dataDir: dir }), {
     message: /was written by a later version of querator \(schema 99/,
   });
+});
+
+test("a file of the first version is brought up to date, and what it holds is served", async (t) => {
+  const dir = temporaryDirectory(t);
+  const first = await setup(t, { dataDir: dir });
+  await first.createQueue("q", { max_attempts: 1 });
+  await first.produce("q", "a", "b");
+  await first.lease("q");
+  await first.server.stop();
+  const db = new DatabaseSync(join(dir, "querator.db"));
+  for (const reason of ["attempts", "expired", "rejected"]) {
+    db.exec(`ALTER TABLE partitions DROP COLUMN dropped_${reason}`);
+  }
+  db.exec("PRAGMA user_version = 1");
+  db.close();
+  const second = await setup(t, { dataDir: dir });
+  assert.deepEqual(payloads(await second.lease("q")), ["b"]);
+  await second.advance("2m");
+  const dropped = await second.until(async () => {
+    const { logicalQueues } = await second.ok("/v2/queue.stats", { queue_name: "q" });
+    return logicalQueues[0].dropped;
+  });
+  assert.deepEqual(dropped, { attempts: 2 });
+  await second.server.stop();
+  const third = await setup(t, { dataDir: dir });
+  const { logicalQueues } = await third.ok("/v2/queue.stats", { queue_name: "q" });
+  assert.deepEqual(logicalQueues[0].dropped, { attempts: 2 });
+});
+
+test("what an earlier version was to bury is buried, and what it was to retry is retried", async (t) => {
+  const dir = temporaryDirectory(t);
+  const first = await setup(t, { dataDir: dir });
+  await first.createQueue("dead");
+  await first.createQueue("q", { dead_queue: "dead" });
+  await first.server.stop();
+  const storage = await openSqliteStorage({ name: "s", dir });
+  const { key } = (await storage.listPartitions()).find(({ queue }) => queue === "q")!;
+  const now = Date.now() * 1_000;
+  const minute = 60_000_000;
+  const scheduled = (seq: number, dueAt: number, expireAt: number): StoredItem => ({
+    seq,
+    createdAt: now - 60 * minute,
+    expireAt,
+    attempts: 1,
+    leaseDeadline: 0,
+    dueAt,
+    sourceId: "",
+    maxAttempts: 0,
+    record: new ItemRecord("", Buffer.from(`${seq}`)),
+  });
+  await storage.commit([
+    changes(key, {
+      counters: { ...NEW_COUNTERS, tail: 3, scheduled: 2 },
+      // Condemned as it was; and a retry that was accepted for later than its expiry.
+      addsScheduled: [
+        scheduled(1, now - minute, now - minute - 1),
+        scheduled(2, now - minute, now - 10 * minute),
+      ],
+    }),
+  ]);
+  await storage.close();
+  const second = await setup(t, { dataDir: dir });
+  assert.deepEqual(payloads(await second.lease("dead")), ["1"]);
+  const retried = await second.lease("q");
+  assert.deepEqual(payloads(retried), ["2"]);
+  assert.equal(retried.items[0].attempts, 2);
 });
 
 test("a directory that cannot be made is refused with the reason", async (t) => {

@@ -90,6 +90,11 @@ const ERROR_EXAMPLES = {
   noBatchSize: { kind: "invalid", message: "invalid batch size; must be greater than zero" },
   noItems: { kind: "invalid", message: "items cannot be empty; at least one item is required" },
   noIds: { kind: "invalid", message: "ids is invalid; list of ids cannot be empty" },
+  noLeases: { kind: "invalid", message: "leases is invalid; list of leases cannot be empty" },
+  atAndDelay: {
+    kind: "invalid",
+    message: "leases[0].delay is invalid; give either 'at' or 'delay'",
+  },
   noSuchPartition: {
     kind: "invalid",
     message: "partition is invalid; '9' is not a valid partition",

@@ -57,6 +57,23 @@ export function fieldNotes(limits: Limits): Notes {
   const listed = (text: string): FieldNote => ({ text });
   const { produceBatch, leaseBatch, completeBatch } = limits;
 
+  const logicalStats: Readonly<Record<string, FieldNote>> = {
+    produce_waiting: count("Produce requests that wait."),
+    lease_waiting: count("Lease requests that wait for items."),
+    complete_waiting: count("Complete and retry requests that wait."),
+    in_flight: count("Produce, lease, complete and retry requests that are not answered."),
+    partitions: { text: "In order of their numbers.", required: "reply", reply: { minItems: 1 } },
+  };
+  const partitionStats: Readonly<Record<string, FieldNote>> = {
+    partition,
+    total: count("Items, leased ones included, scheduled ones not."),
+    total_leased: count("Leased items."),
+    failures: count("Failures of its storage in a row; 0 if it works."),
+    average_age: duration("The mean time since its items were produced."),
+    average_leased_age: duration("The mean time since its leases began."),
+    scheduled: count("Scheduled items."),
+  };
+
   return {
     QueueProduceRequest: {
       queue_name: queueName,
@@ -131,6 +148,27 @@ export function fieldNotes(limits: Limits): Notes {
       retry_at: { text: "When the item is to become leasable again; at once if it is not given." },
       dead: { text: "It is not to be tried again: to the dead queue, or deleted without one." },
     },
+    QueueReleaseRequest: {
+      queue_name: queueName,
+      partition,
+      request_timeout: {
+        text: "How long to try, from 10ms to 15m; 30s if it is not given.",
+        request: { pattern: `^$|${DURATION_PATTERN}` },
+      },
+      leases: {
+        text: `What is given back, from 1 to ${completeBatch} leases.`,
+        required: "request",
+        request: { minItems: 1, maxItems: completeBatch },
+      },
+    },
+    QueueReleaseLease: {
+      lease_id: id("The id of a leased item."),
+      at: { text: "When the item is to become leasable again; at once if it is not given." },
+      delay: {
+        text: "The same as a duration from now, in place of at.",
+        request: { pattern: `^$|${DURATION_PATTERN}` },
+      },
+    },
     QueueClearRequest: {
       queue_name: queueName,
       scheduled: { text: "Removes scheduled items." },
@@ -147,21 +185,28 @@ export function fieldNotes(limits: Limits): Notes {
         reply: { minItems: 1 },
       },
     },
-    QueueLogicalStats: {
-      produce_waiting: count("Produce requests that wait."),
-      lease_waiting: count("Lease requests that wait for items."),
-      complete_waiting: count("Complete and retry requests that wait."),
-      in_flight: count("Produce, lease, complete and retry requests that are not answered."),
-      partitions: { text: "In order of their numbers.", required: "reply", reply: { minItems: 1 } },
+    QueueLogicalStats: logicalStats,
+    QueuePartitionStats: partitionStats,
+    QueueStatsReply: {
+      queue_name: queueName,
+      logicalQueues: {
+        text: "The loops of the queue: one in this version.",
+        required: "reply",
+        reply: { minItems: 1 },
+      },
     },
-    QueuePartitionStats: {
-      partition,
-      total: count("Items, leased ones included, scheduled ones not."),
-      total_leased: count("Leased items."),
-      failures: count("Failures of its storage in a row; 0 if it works."),
-      average_age: duration("The mean time since its items were produced."),
-      average_leased_age: duration("The mean time since its leases began."),
-      scheduled: count("Scheduled items."),
+    LogicalQueueStats: {
+      ...logicalStats,
+      dropped: { text: "The sum over all partitions; left out if nothing was dropped." },
+    },
+    PartitionStats: {
+      ...partitionStats,
+      dropped: { text: "Of this partition; left out if nothing was dropped." },
+    },
+    DroppedItems: {
+      attempts: count("Deleted after max_attempts leases, as there was no dead queue."),
+      expired: count("Deleted as they expired, and there was no dead queue."),
+      rejected: count("Deleted as their consumer gave them up, and there was no dead queue."),
     },
     QueueInfo: {
       queue_name: queueName,

@@ -10,6 +10,7 @@ import {
   StorageItemsImportResponseSchema,
   StorageItemsListResponseSchema,
 } from "./gen/querator/v1/storage_pb.ts";
+import { QueueStatsReplySchema } from "./gen/querator/v2/queue_pb.ts";
 import type { ErrorName } from "./openapi-errors.ts";
 import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
@@ -142,6 +143,34 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     summary: "Counts what is in a queue and what waits for it.",
     example: { queue_name },
     reply: QueueStatsResponseSchema,
+    errors: FOUND,
+  },
+  "/v2/queue.release": {
+    tag: "queue",
+    summary:
+      "Gives leased items back as if they had not been leased: it does not count as an attempt.",
+    example: { queue_name, partition: 0, leases: [{ lease_id: ID }] },
+    errors: [
+      ...FOUND,
+      "noSuchPartition",
+      "badTimeout",
+      "longTimeout",
+      "shortTimeout",
+      "noLeases",
+      "atAndDelay",
+      "badId",
+      "noSuchId",
+      "requestTimeout",
+      "outcomeUnknown",
+      "partitionFailing",
+      ...QUEUED,
+    ],
+  },
+  "/v2/queue.stats": {
+    tag: "queue",
+    summary: "Counts as /v1 does, and tells what was deleted without having been completed.",
+    example: { queue_name },
+    reply: QueueStatsReplySchema,
     errors: FOUND,
   },
   "/v1/queue.clear": {

@@ -41,8 +41,11 @@ import { leaseAnswer, toItems } from "./items.ts";
 import { decodeJson } from "./json.ts";
 import type { Decoded, Encodable } from "./message.ts";
 import { decodeProtobuf } from "./protobuf.ts";
+import { logicalStats } from "./stats.ts";
 import { type AddRoute, addStorageEndpoints } from "./storage-routes.ts";
+import { addV2Endpoints } from "./v2-routes.ts";
 import {
+  checkEndings,
   checkListLimit,
   checkPartition,
   checkTimeoutGiven,
@@ -164,23 +167,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     const stats = await find(request.queueName).stats();
     return reply(QueueStatsResponseSchema, {
       queueName: request.queueName,
-      logicalQueues: [
-        {
-          produceWaiting: stats.produceWaiting,
-          leaseWaiting: stats.leaseWaiting,
-          completeWaiting: stats.completeWaiting,
-          inFlight: stats.inFlight,
-          partitions: stats.partitions.map((partition, number) => ({
-            partition: number,
-            total: partition.total,
-            totalLeased: partition.leased,
-            failures: partition.failures,
-            averageAge: formatDuration(partition.averageAge),
-            averageLeasedAge: formatDuration(partition.averageLeasedAge),
-            scheduled: partition.scheduled,
-          })),
-        },
-      ],
+      logicalQueues: [logicalStats(stats)],
     });
   });
 
@@ -245,16 +232,11 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 
   addStorageEndpoints({ find, post, read });
 
-  return endpoints;
-}
+  // --- what goes beyond /v1 ---
 
-function checkEndings(what: "ids" | "items", count: number, limits: Limits): void {
-  if (count === 0) throw invalid(`${what} is invalid; list of ${what} cannot be empty`);
-  if (count > limits.completeBatch) {
-    throw invalid(
-      `${what} is invalid; max_complete_batch_size is ${limits.completeBatch} but received ${count}`,
-    );
-  }
+  addV2Endpoints({ find, post, read, clock, limits });
+
+  return endpoints;
 }
 
 // The checks that queues.create and queues.update share, up to those that need the registry.

@@ -4,6 +4,7 @@
 import { MILLISECOND, MINUTE } from "../clock.ts";
 import { formatDuration } from "../duration.ts";
 import { invalid } from "../errors.ts";
+import type { Limits } from "../limits.ts";
 import { readDuration } from "../queue-settings.ts";
 
 const REQUEST_TIMEOUT_MIN = 10 * MILLISECOND;
@@ -71,4 +72,18 @@ export function checkListLimit(limit: number): number {
 export function checkPartition(partition: number, partitionCount: number): void {
   if (partition >= 0 && partition < partitionCount) return;
   throw invalid(`partition is invalid; '${partition}' is not a valid partition`);
+}
+
+/** How many leased items one request may end. */
+export function checkEndings(
+  what: "ids" | "items" | "leases",
+  count: number,
+  limits: Limits,
+): void {
+  if (count === 0) throw invalid(`${what} is invalid; list of ${what} cannot be empty`);
+  if (count > limits.completeBatch) {
+    throw invalid(
+      `${what} is invalid; max_complete_batch_size is ${limits.completeBatch} but received ${count}`,
+    );
+  }
 }

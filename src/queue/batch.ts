@@ -3,13 +3,20 @@
 // parameter. One bad request never fails its neighbours: each carries its own error or result.
 
 import { invalid } from "../errors.ts";
+import type { DropReason } from "../storage/storage.ts";
 import { idError } from "./ids.ts";
 import { Item } from "./item.ts";
-import { diesWithLease } from "./lifecycle.ts";
+import { diesOf } from "./lifecycle.ts";
 import type { Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, PartitionBatch } from "./partition-batch.ts";
-import type { CompleteRequest, LeaseRequest, ProduceRequest, RetryRequest } from "./requests.ts";
+import type {
+  CompleteRequest,
+  LeaseRequest,
+  ProduceRequest,
+  RetryItem,
+  RetryRequest,
+} from "./requests.ts";
 
 /** What the plan needs to know of the queue's record. */
 export interface BatchRules {
@@ -152,15 +159,19 @@ export class Batch {
   retry(partition: Partition, request: RetryRequest): void {
     const part = this.part(partition);
     part.served.push(request);
-    retryItems(part, request, this.#rules);
+    for (const { item, reason } of retryItems(part, request, this.#rules)) {
+      part.remove(item);
+      part.drop(reason);
+    }
   }
 
   /** Whether some item dies of a retry. */
   buries(partition: Partition, request: RetryRequest): boolean {
-    return request.items.some(({ id, dead }) => {
-      if (dead) return true;
-      const item = partition.leased.get(partition.ids.seq(id));
-      return item !== undefined && diesWithLease(item, this.#rules, this.now);
+    const how = { now: this.now, rules: this.#rules };
+    return request.items.some((each) => {
+      if (each.dead) return true;
+      const item = partition.leased.get(partition.ids.seq(each.id));
+      return item !== undefined && diesOfRetry(item, each, request, how) !== undefined;
     });
   }
 
@@ -215,39 +226,57 @@ function claimComplete(part: PartitionBatch, request: CompleteRequest): Item[] |
   return claimAll(part, request, request.ids, "completed");
 }
 
+/** A claimed item that does not come back, and why. */
+export interface Died {
+  readonly item: Item;
+  readonly reason: DropReason;
+}
+
 /**
- * Does to the items of a request what it asks, to all of them or none. Those that die, because it
- * says so or because their lease has been the last, are removed, or condemned: answers them.
+ * Does to the items of a request what it asks, to all of them or none. Answers those that die, because
+ * it says so or because their lease has been the last: they are claimed, and still to be ended.
  */
 export function retryItems(
   part: PartitionBatch,
   request: RetryRequest,
   rules: Pick<BatchRules, "maxAttempts">,
-  end: "remove" | "condemn" = "remove",
-): readonly Item[] {
+): readonly Died[] {
   const ids = request.items.map((item) => item.id);
-  const items = claimAll(part, request, ids, "retried") ?? [];
-  const died: Item[] = [];
+  const items = claimAll(part, request, ids, request.verb) ?? [];
+  const died: Died[] = [];
   for (const [i, item] of items.entries()) {
-    const { retryAt, dead } = request.items[i]!;
-    if (dead || diesWithLease(item, rules, part.now)) {
-      died.push(item);
-      part[end](item);
-    } else if (isLater(retryAt, part.now)) {
-      part.schedule(item, retryAt);
-    } else {
-      part.requeue(item);
-    }
+    const each = request.items[i]!;
+    const reason = diesOfRetry(item, each, request, { now: part.now, rules });
+    // As before a lease that does not count.
+    const attempts = request.verb === "released" ? Math.max(item.attempts - 1, 0) : item.attempts;
+    if (reason !== undefined) died.push({ item, reason });
+    else if (isLater(each.retryAt, part.now)) part.schedule(item, each.retryAt, attempts);
+    else part.requeue(item, attempts);
   }
   return died;
 }
+
+// A time that is accepted is kept, also by an item that has expired in the meantime. What does not
+// count as an attempt cannot have been the last one.
+function diesOfRetry(
+  item: Item,
+  { retryAt, dead }: RetryItem,
+  { verb }: RetryRequest,
+  { now, rules }: { readonly now: number; readonly rules: Pick<BatchRules, "maxAttempts"> },
+): DropReason | undefined {
+  if (dead) return "rejected";
+  const reason = diesOf(item, verb === "released" ? { maxAttempts: 0 } : rules, now);
+  return reason === "expired" && isLater(retryAt, now) ? undefined : reason;
+}
+
+type Ending = "completed" | RetryRequest["verb"];
 
 // Claims the items that the ids name; if one is not leased, gives all back and notes why.
 function claimAll(
   part: PartitionBatch,
   request: CompleteRequest | RetryRequest,
   ids: readonly string[],
-  verb: "completed" | "retried",
+  verb: Ending,
 ): Item[] | undefined {
   const items: Item[] = [];
   for (const id of ids) {
@@ -269,7 +298,7 @@ function refuse(
   partition: Partition,
   request: CompleteRequest | RetryRequest,
   id: string,
-  verb: "completed" | "retried",
+  verb: Ending,
 ): void {
   const malformed = idError(id);
   const seq = partition.ids.seq(id);

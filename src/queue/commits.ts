@@ -4,8 +4,9 @@
 // what became of the commit.
 
 import { MESSAGES, type QueueError, retryLater } from "../errors.ts";
-import type { Storage } from "../storage/storage.ts";
+import { NONE_DROPPED, type Storage } from "../storage/storage.ts";
 import type { QueueContext } from "./context.ts";
+import { DropLog } from "./drop-log.ts";
 import type { Delivery, Mailbox } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
@@ -23,11 +24,18 @@ export class Commits {
   readonly #queue: string;
   readonly #mailbox: Mailbox;
   readonly #context: QueueContext;
+  readonly #drops: DropLog;
 
   constructor(queue: string, mailbox: Mailbox, context: QueueContext) {
     this.#queue = queue;
     this.#mailbox = mailbox;
     this.#context = context;
+    this.#drops = new DropLog(queue, context);
+  }
+
+  /** Nothing is committed any more. */
+  close(): void {
+    this.#drops.close();
   }
 
   /**
@@ -109,6 +117,7 @@ export class Commits {
     for (const part of parts) {
       this.trust(part.of);
       part.apply(steady);
+      if (part.drops !== NONE_DROPPED) this.#drops.note(part.drops);
     }
   }
 

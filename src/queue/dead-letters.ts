@@ -6,15 +6,20 @@
 
 import { MILLISECOND, SECOND } from "../clock.ts";
 import { MESSAGES, retryLater } from "../errors.ts";
-import { EXPIRY_SPAN, type ItemTable, type StoredItem } from "../storage/storage.ts";
-import { retryItems } from "./batch.ts";
+import {
+  type DropReason,
+  EXPIRY_SPAN,
+  type ItemTable,
+  type StoredItem,
+} from "../storage/storage.ts";
+import { type Died, retryItems } from "./batch.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
 import type { Item } from "./item.ts";
-import { splitExpired } from "./lifecycle.ts";
+import { diesOf, splitExpired } from "./lifecycle.ts";
 import { type Delivery, type Letter, type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { Due, Partition } from "./partition.ts";
-import { PartitionBatch } from "./partition-batch.ts";
+import { condemnedFor, PartitionBatch } from "./partition-batch.ts";
 import type { RetryRequest } from "./requests.ts";
 
 /** How long letters wait for the loop of the dead queue before the sender goes on with other work. */
@@ -88,11 +93,13 @@ export class DeadLetters {
     const letters = await this.#readLetters(partition, "items", dead, LETTERS_MAX);
     if (letters === undefined) return;
     const part = new PartitionBatch(partition, this.#context.clock.now());
+    const reasons: DropReason[] = [];
     for (const item of dead.slice(0, letters.length)) {
       part.claim(item);
       part.remove(item);
+      reasons.push(diesOf(item, rules, part.now) ?? "expired");
     }
-    await this.#send(part, letters, rules);
+    await this.#send(part, { letters, reasons }, rules);
   }
 
   /** Moves scheduled items that are dead, as many as one delivery may carry. */
@@ -105,8 +112,10 @@ export class DeadLetters {
     const letters = await this.#readLetters(partition, "scheduled", dues, LETTERS_MAX);
     if (letters === undefined) return;
     const part = new PartitionBatch(partition, this.#context.clock.now());
-    for (const { item } of dues.slice(0, letters.length)) part.removeScheduled(item);
-    await this.#send(part, letters, rules);
+    const leaving = dues.slice(0, letters.length);
+    for (const { item } of leaving) part.removeScheduled(item);
+    const reasons = leaving.map((due) => condemnedFor(due) ?? "rejected");
+    await this.#send(part, { letters, reasons }, rules);
   }
 
   /**
@@ -127,21 +136,25 @@ export class DeadLetters {
       return;
     }
     const part = new PartitionBatch(partition, this.#context.clock.now());
-    const dead: Item[] = [];
+    const died: Died[] = [];
     for (const request of requests) {
       part.served.push(request);
-      dead.push(...retryItems(part, request, rules, isApart ? "condemn" : "remove"));
+      died.push(...retryItems(part, request, rules));
     }
     if (isApart) {
-      await this.#condemn(part, dead, rules);
+      await this.#condemn(part, died, rules);
       return;
     }
+    const dead = died.map(({ item }) => item);
+    for (const item of dead) part.remove(item);
+    const reasons = died.map(({ reason }) => reason);
     const letters = await this.#readLetters(partition, "items", dead, Number.POSITIVE_INFINITY);
     if (letters === undefined) this.#commits.refuse(part, retryLater(MESSAGES.internalRetry));
-    else await this.#send(part, letters, rules);
+    else await this.#send(part, { letters, reasons }, rules);
   }
 
-  async #condemn(part: PartitionBatch, dead: readonly Item[], rules: QueueRules): Promise<void> {
+  async #condemn(part: PartitionBatch, died: readonly Died[], rules: QueueRules): Promise<void> {
+    const dues = died.map(({ item, reason }) => part.condemn(item, reason));
     part.finish();
     if (part.touched) {
       try {
@@ -151,7 +164,6 @@ export class DeadLetters {
         return;
       }
       this.#commits.follow([part]);
-      const dues = dead.map((item): Due => ({ at: part.now, seq: item.seq, item }));
       await this.buryScheduled(part.of, dues, rules);
     }
     await this.#commits.serve(part);
@@ -189,8 +201,9 @@ export class DeadLetters {
     for (const item of leaving) part.removeWaiting(item);
     // As long as something expires, there may be more.
     part.replaceExpiry(expiry, leaving.length > 0 ? expiry.at : nextAt);
+    if (!buries) part.drop("expired", leaving.length);
     const letters = buries ? leaving.map((item) => toLetter(partition, item)) : [];
-    await this.#send(part, letters, rules);
+    await this.#send(part, { letters, reasons: leaving.map(() => "expired" as const) }, rules);
     return true;
   }
 
@@ -232,15 +245,18 @@ export class DeadLetters {
   }
 
   // Commits a part that removes items together with the copies of them in the dead queue.
-  async #send(part: PartitionBatch, letters: readonly Letter[], rules: QueueRules): Promise<void> {
+  async #send(
+    part: PartitionBatch,
+    {
+      letters,
+      reasons,
+    }: { readonly letters: readonly Letter[]; readonly reasons: readonly DropReason[] },
+    rules: QueueRules,
+  ): Promise<void> {
     const target = letters.length === 0 ? undefined : this.#context.findDeadQueue(rules.deadQueue);
     if (target === undefined) {
-      if (letters.length > 0) {
-        this.#context.log.warn(
-          { deadQueue: rules.deadQueue, items: letters.length },
-          "dead queue does not exist; dead items were removed",
-        );
-      }
+      // There is none of that name any more.
+      if (letters.length > 0) for (const reason of reasons) part.drop(reason);
       await this.#commits.commit([part]);
       return;
     }

@@ -2,11 +2,11 @@
 // failed too often dies. Pure and synchronous, like the batch; the loop says when to look. Nothing
 // here scans a queue: every partition knows what is due next.
 
-import type { StoredItem } from "../storage/storage.ts";
+import type { DropReason, StoredItem } from "../storage/storage.ts";
 import type { Item } from "./item.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Due, Partition } from "./partition.ts";
-import type { PartitionBatch } from "./partition-batch.ts";
+import { condemnedFor, type PartitionBatch } from "./partition-batch.ts";
 
 // How many items of a partition one batch moves; what is left over follows in the next.
 const STEP = 1_000;
@@ -33,16 +33,16 @@ export function nextDue(partition: Partition, isStill: boolean): number {
 }
 
 /**
- * Whether an item dies when its lease ends without completion: it has been leased too often, or is
- * older than it may become. Never asked while the lease is still valid.
+ * Why an item dies when its lease ends without completion: it has been leased too often, or is older
+ * than it may become; undefined if it lives. Never asked while the lease is still valid.
  */
-export function diesWithLease(
+export function diesOf(
   item: Pick<StoredItem, "attempts" | "expireAt">,
   rules: Pick<LifecycleRules, "maxAttempts">,
   now: number,
-): boolean {
-  const isExhausted = rules.maxAttempts !== 0 && item.attempts >= rules.maxAttempts;
-  return isExhausted || item.expireAt < now;
+): DropReason | undefined {
+  if (rules.maxAttempts !== 0 && item.attempts >= rules.maxAttempts) return "attempts";
+  return item.expireAt < now ? "expired" : undefined;
 }
 
 /**
@@ -56,34 +56,40 @@ export function endLeases(
 ): readonly Item[] {
   const dead: Item[] = [];
   for (const item of part.of.leaseEnds.ended(at, STEP)) {
-    const dies = diesWithLease(item, rules, part.now);
-    if (dies && rules.hasDeadQueue) {
+    const reason = diesOf(item, rules, part.now);
+    if (reason !== undefined && rules.hasDeadQueue) {
       dead.push(item);
       continue;
     }
     part.claim(item);
-    if (dies) part.remove(item);
-    else part.requeue(item);
+    if (reason === undefined) {
+      part.requeue(item);
+    } else {
+      part.remove(item);
+      part.drop(reason);
+    }
   }
   return dead;
 }
 
 /**
- * Makes the scheduled items that are due leasable, in order of their time, then of production.
- * Answers those that are dead instead, and have a dead queue to go to: they were leased before, and
- * are older than they may become.
+ * Makes the scheduled items that are due leasable, in order of their time, then of production. Answers
+ * those that are condemned, and have a dead queue to go to.
  */
 export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): readonly Due[] {
   const dead: Due[] = [];
   for (const due of part.of.scheduled.dueBefore(part.now, STEP)) {
-    const { attempts, expireAt } = due.item;
-    const isOver = expireAt < part.now;
-    if (isOver && attempts > 0 && rules.hasDeadQueue) {
+    const reason = condemnedFor(due);
+    if (reason === undefined) {
+      // An item that was accepted for a time beyond its own expiry was not to be had: its time begins now.
+      const { expireAt } = due.item;
+      part.fire(due, expireAt < part.now ? part.now + rules.expireTimeout : expireAt);
+    } else if (rules.hasDeadQueue) {
       dead.push(due);
-      continue;
+    } else {
+      part.removeScheduled(due.item);
+      part.drop(reason);
     }
-    // An item that was scheduled beyond its own expiry was never to be had: its time starts now.
-    part.fire(due, isOver && attempts === 0 ? part.now + rules.expireTimeout : expireAt);
   }
   return dead;
 }

@@ -132,6 +132,7 @@ export class Loop implements TurnTaker, DeadQueue {
     this.#cancelWall?.();
     this.#mailbox.close(error);
     await this.#idle();
+    this.#commits.close();
     for (const partition of this.partitions) partition.release();
   }
 

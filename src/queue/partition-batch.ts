@@ -6,12 +6,16 @@
 import { MILLISECOND, SECOND } from "../clock.ts";
 import {
   type Counters,
+  type Dropped,
+  type DropReason,
   EXPIRY_SPAN,
   type Expiry,
   type LeaseMark,
   type Move,
+  NONE_DROPPED,
   type PartitionChanges,
   type SeqRange,
+  type StoredItem,
 } from "../storage/storage.ts";
 import { Grant, type Item } from "./item.ts";
 import { holdFrom } from "./lease-ends.ts";
@@ -29,6 +33,28 @@ export function isLater(at: number, now: number): boolean {
   return at >= now + SOON;
 }
 
+// When what is condemned is due, by why: long ago, as no time is that a client can have asked for. So it
+// is told from what is to be leasable, also after a crash.
+const CONDEMNED_AT: Readonly<Record<DropReason, number>> = { rejected: 1, attempts: 2, expired: 3 };
+
+/** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
+export function condemnedFor({ at, item }: Due): DropReason | undefined {
+  if (at <= CONDEMNED_AT.expired) {
+    return at === CONDEMNED_AT.rejected
+      ? "rejected"
+      : at === CONDEMNED_AT.attempts
+        ? "attempts"
+        : "expired";
+  }
+  // As versions before this one have written it down.
+  return item.attempts > 0 && item.expireAt === at - 1 ? "rejected" : undefined;
+}
+
+// What is to be leasable is not written down as earlier versions did what was condemned.
+function expiryOf({ attempts, expireAt }: Item, dueAt: number): number {
+  return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
+}
+
 export class PartitionBatch implements PartitionChanges {
   readonly of: Partition;
   readonly now: number;
@@ -38,6 +64,8 @@ export class PartitionBatch implements PartitionChanges {
   readonly served: HotRequest<unknown>[] = [];
 
   readonly counters: Counters;
+  /** What it takes away for good, though nobody has completed it: counted already. */
+  drops: Dropped = NONE_DROPPED;
   readonly adds: Item[] = [];
   readonly addsScheduled: Item[] = [];
   readonly leases: LeaseMark[] = [];
@@ -103,6 +131,7 @@ export class PartitionBatch implements PartitionChanges {
     this.#tailAdded = this.counters.tail;
     if (item.sourceId !== "") this.addsSource.push(item.sourceId);
     if (item.dueAt !== 0) {
+      item.expireAt = expiryOf(item, item.dueAt);
       this.counters.scheduled++;
       this.addsScheduled.push(item);
       return;
@@ -176,40 +205,47 @@ export class PartitionBatch implements PartitionChanges {
     if (item.sourceId !== "") this.removesSource.push(item.sourceId);
   }
 
+  /** Counts items that are taken away though nobody has completed them, and that go to no dead queue. */
+  drop(reason: DropReason, count = 1): void {
+    if (count === 0) return;
+    const plus = (to: Dropped): Dropped => ({ ...to, [reason]: to[reason] + count });
+    this.drops = plus(this.drops);
+    this.counters.dropped = plus(this.counters.dropped);
+  }
+
   /** Puts a leased item that was claimed back, to the tail under a new number. */
-  requeue(item: Item): void {
+  requeue(item: Item, attempts = item.attempts): void {
     this.#end(item);
     const toSeq = this.counters.tail++;
-    const { seq: fromSeq, attempts, expireAt } = item;
+    const { seq: fromSeq, expireAt } = item;
     this.moves.push({ from: "items", fromSeq, to: "items", toSeq, attempts, expireAt, dueAt: 0 });
     this.#cover(toSeq, expireAt);
   }
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
-  schedule(item: Item, dueAt: number, expireAt = item.expireAt): void {
-    this.#end(item);
-    this.#count(item.createdAt, -1);
-    this.counters.scheduled++;
-    const { seq, attempts } = item;
-    this.moves.push({
-      from: "items",
-      fromSeq: seq,
-      to: "scheduled",
-      toSeq: seq,
-      attempts,
-      expireAt,
-      dueAt,
-    });
-    this.#movedToScheduled.push({ at: dueAt, seq, item: { ...item, expireAt } });
+  schedule(item: Item, dueAt: number, attempts = item.attempts): void {
+    this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt) });
   }
 
   /**
    * Puts a leased item that was claimed where nobody can lease it and whence it goes to the dead
-   * queue, whatever happens in between: among the scheduled ones, due and expired.
+   * queue, whatever happens in between: among the scheduled ones, in a way that none of them has.
    */
-  condemn(item: Item): void {
-    const past = this.now - 1;
-    this.schedule(item, past, Math.min(item.expireAt, past - 1));
+  condemn(item: Item, reason: DropReason): Due {
+    const expireAt = Math.min(item.expireAt, this.now - 1);
+    const { attempts } = item;
+    return this.#setAside(item, { dueAt: CONDEMNED_AT[reason], attempts, expireAt });
+  }
+
+  #setAside(item: Item, to: Pick<StoredItem, "dueAt" | "attempts" | "expireAt">): Due {
+    this.#end(item);
+    this.#count(item.createdAt, -1);
+    this.counters.scheduled++;
+    const { seq } = item;
+    this.moves.push({ from: "items", fromSeq: seq, to: "scheduled", toSeq: seq, ...to });
+    const due = { at: to.dueAt, seq, item: { ...item, ...to } };
+    this.#movedToScheduled.push(due);
+    return due;
   }
 
   /** Makes a scheduled item leasable: at the tail, under a new number. */

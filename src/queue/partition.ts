@@ -5,7 +5,14 @@
 
 import { MILLISECOND, SECOND } from "../clock.ts";
 import type { Limits } from "../limits.ts";
-import type { Counters, Expiry, Storage, StoredItem, StoredPartition } from "../storage/storage.ts";
+import {
+  type Counters,
+  type Expiry,
+  NEW_COUNTERS,
+  type Storage,
+  type StoredItem,
+  type StoredPartition,
+} from "../storage/storage.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, Grant, Item } from "./item.ts";
 import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
@@ -50,7 +57,7 @@ export class Partition {
   readonly #budget: ReadyBudget;
 
   /** As durable as the last commit. */
-  counters: Counters = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
+  counters: Counters = { ...NEW_COUNTERS };
   /** Leased items by their number. */
   readonly leased = new LeasedItems();
   /** Sum of leasedAt over the leased items, in milliseconds since createdAt. */

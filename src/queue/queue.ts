@@ -2,7 +2,7 @@
 // Nothing is done here: every call becomes a request in the mailbox of the queue's loop.
 
 import type { QueueError } from "../errors.ts";
-import type { ItemTable } from "../storage/storage.ts";
+import type { Dropped, ItemTable } from "../storage/storage.ts";
 import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
 import type { Item } from "./item.ts";
 import { Loop } from "./loop.ts";
@@ -35,6 +35,8 @@ export interface PartitionStats {
   readonly failures: number;
   readonly averageAge: number;
   readonly averageLeasedAge: number;
+  /** Ever since the partition was made: deleted although nobody had completed them. */
+  readonly dropped: Dropped;
 }
 
 export interface QueueStats {
@@ -63,6 +65,8 @@ export interface QueueHandle {
   complete(partition: number, ids: readonly string[], deadline: number): Promise<undefined>;
   /** Gives leased items back, all or none. */
   retry(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined>;
+  /** Gives leased items back as if they had not been leased this time, all or none. */
+  release(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined>;
   stats(): Promise<QueueStats>;
   clear(options: ClearOptions): Promise<void>;
   reload(): Promise<void>;
@@ -127,6 +131,10 @@ export class Queue implements QueueHandle {
     return this.loop.submit(new RetryRequest(partition, items, deadline));
   }
 
+  release(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined> {
+    return this.loop.submit(new RetryRequest(partition, items, deadline, "released"));
+  }
+
   /** True at the time of the call; nothing is read or counted for it. */
   async stats(): Promise<QueueStats> {
     const now = this.loop.context.clock.now();
@@ -185,7 +193,7 @@ export class Queue implements QueueHandle {
 }
 
 function partitionStats(partition: Partition, now: number): PartitionStats {
-  const { total, scheduled, createdSum } = partition.counters;
+  const { total, scheduled, createdSum, dropped } = partition.counters;
   const leased = partition.leased.size;
   const elapsed = partition.sinceCreation(now);
   const mean = (sum: number, count: number): number =>
@@ -197,5 +205,6 @@ function partitionStats(partition: Partition, now: number): PartitionStats {
     failures: partition.failures,
     averageAge: mean(createdSum, total),
     averageLeasedAge: mean(partition.leasedSum, leased),
+    dropped,
   };
 }

@@ -122,15 +122,23 @@ export interface RetryItem {
   readonly dead: boolean;
 }
 
+/** Gives leased items back; those that are `released` as if they had never been leased this time. */
 export class RetryRequest extends HotRequest<undefined> {
   readonly kind = "retry";
   readonly partition: number;
   readonly items: readonly RetryItem[];
+  readonly verb: "retried" | "released";
   result = undefined;
 
-  constructor(partition: number, items: readonly RetryItem[], deadline: number) {
+  constructor(
+    partition: number,
+    items: readonly RetryItem[],
+    deadline: number,
+    verb: RetryRequest["verb"] = "retried",
+  ) {
     super(deadline);
     this.partition = partition;
     this.items = items;
+    this.verb = verb;
   }
 }

@@ -9,6 +9,7 @@ import {
   type Expiry,
   type ItemTable,
   type LeaseMark,
+  NEW_COUNTERS,
   type NewPartition,
   NO_RECORD,
   type PartitionChanges,
@@ -163,7 +164,7 @@ const byAt = (a: Expiry, b: Expiry): number => a.at - b.at || a.first - b.first;
 /** All rows of one partition. */
 class Partition {
   stored: StoredPartition;
-  counters: Counters = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
+  counters: Counters = { ...NEW_COUNTERS };
   readonly items = new SortedTable<Seq, StoredItem>(bySeq);
   readonly scheduled = new SortedTable<Seq, StoredItem>(bySeq);
   /** An index: the rows of `scheduled` in the order in which they are due. */

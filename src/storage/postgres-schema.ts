@@ -110,6 +110,10 @@ END $$;
 ALTER TABLE partitions DROP CONSTRAINT partitions_pkey;
 CREATE INDEX partitions_key ON partitions (key);
 `,
+  `
+ALTER TABLE partitions ADD dropped_attempts bigint NOT NULL DEFAULT 0,
+  ADD dropped_expired bigint NOT NULL DEFAULT 0, ADD dropped_rejected bigint NOT NULL DEFAULT 0;
+`,
 ];
 
 /** The SQL that brings a schema from a version to the present one. */

@@ -103,6 +103,9 @@ export function updateCounters(
     numbers(all, ({ total }) => total),
     numbers(all, ({ scheduled }) => scheduled),
     numbers(all, ({ createdSum }) => createdSum),
+    numbers(all, ({ dropped }) => dropped.attempts),
+    numbers(all, ({ dropped }) => dropped.expired),
+    numbers(all, ({ dropped }) => dropped.rejected),
     { type: "int8", values: rows.map(({ key }) => key) },
     { type: "tid", values: rows.map(({ place }) => place) },
   ]);
@@ -110,11 +113,12 @@ export function updateCounters(
   return {
     text: `WITH done AS (
       UPDATE partitions p SET head = u.head, tail = u.tail, total = u.total,
-        scheduled = u.scheduled, created_sum = u.created_sum
-      FROM ${from} u(head, tail, total, scheduled, created_sum, key, place)
+        scheduled = u.scheduled, created_sum = u.created_sum,
+        dropped_attempts = u.attempts, dropped_expired = u.expired, dropped_rejected = u.rejected
+      FROM ${from} u(head, tail, total, scheduled, created_sum, attempts, expired, rejected, key, place)
       WHERE p.ctid = u.place RETURNING p.key, p.ctid, p.key = u.key AS met)
       SELECT string_agg(key || ' ' || ctid, ';'),
-        CASE WHEN count(*) FILTER (WHERE met) <> $8 THEN expect(0, 1) END FROM done`,
+        CASE WHEN count(*) FILTER (WHERE met) <> $11 THEN expect(0, 1) END FROM done`,
     values: [...values, rows.length],
   };
 }

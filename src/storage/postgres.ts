@@ -300,8 +300,8 @@ class PostgresStorage implements Storage {
     const { control } = this.#connections;
     const [partitions, blocks, leases] = await control.run([
       {
-        text: `SELECT id_prefix, head, tail, total, scheduled, created_sum
-          FROM partitions WHERE key = $1`,
+        text: `SELECT id_prefix, head, tail, total, scheduled, created_sum, dropped_attempts,
+          dropped_expired, dropped_rejected FROM partitions WHERE key = $1`,
         values: [key],
       },
       {
@@ -317,17 +317,20 @@ class PostgresStorage implements Storage {
     ]);
     const row = partitions![0];
     if (row === undefined) throw new Error(`no partition ${key} in '${this.location}'`);
-    const [head, tail, total, scheduled, createdSum] = row.slice(1).map(Number) as [
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
+    const [head, tail, total, scheduled, createdSum, attempts, expired, rejected] = row
+      .slice(1)
+      .map(Number) as [number, number, number, number, number, number, number, number];
     const removed = this.#known.removed.of(key);
     return {
       idPrefix: row[0]!,
-      counters: { head, tail, total, scheduled, createdSum },
+      counters: {
+        head,
+        tail,
+        total,
+        scheduled,
+        createdSum,
+        dropped: { attempts, expired, rejected },
+      },
       leased: blocks!
         .flatMap((each) => itemsOfHeader(headerOfRow(each)))
         .filter(({ seq }) => seq < head && removed?.has(seq) !== true),

@@ -106,6 +106,11 @@ const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (partition, chunk)
   ) WITHOUT ROWID;
   `,
+  `
+  ALTER TABLE partitions ADD COLUMN dropped_attempts INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE partitions ADD COLUMN dropped_expired INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE partitions ADD COLUMN dropped_rejected INTEGER NOT NULL DEFAULT 0;
+  `,
 ];
 
 export interface SqliteOptions {

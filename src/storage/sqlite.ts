@@ -28,20 +28,21 @@ import {
 } from "./item-rows.ts";
 import { CHUNK, RemovedRows } from "./removed-rows.ts";
 import { openFile, type SqliteFile, type SqliteOptions, startError } from "./sqlite-file.ts";
-import type {
-  Counters,
-  Expiry,
-  ItemTable,
-  LeaseMark,
-  Move,
-  NewPartition,
-  PartitionChanges,
-  PartitionState,
-  ReadOptions,
-  SeqRange,
-  Storage,
-  StoredItem,
-  StoredPartition,
+import {
+  type Counters,
+  type Expiry,
+  type ItemTable,
+  type LeaseMark,
+  type Move,
+  NEW_COUNTERS,
+  type NewPartition,
+  type PartitionChanges,
+  type PartitionState,
+  type ReadOptions,
+  type SeqRange,
+  type Storage,
+  type StoredItem,
+  type StoredPartition,
 } from "./storage.ts";
 
 // A range of at least so many items is deleted at once. A smaller one waits as bits: its edges would cut
@@ -65,6 +66,20 @@ export async function openSqliteStorage(options: SqliteOptions): Promise<Storage
     throw startError(opened.path, error);
   }
 }
+
+/** The id prefix, the sum, then the counters. */
+type PartitionRow = [
+  string,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+];
 
 class SqliteStorage implements Storage {
   readonly name: string;
@@ -96,7 +111,7 @@ class SqliteStorage implements Storage {
     const insert = this.#prepare(
       "INSERT INTO partitions (queue, number, id_prefix, created_at, sum) VALUES (?, ?, ?, ?, ?)",
     );
-    const sum = sumOfCounters({ head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 });
+    const sum = sumOfCounters(NEW_COUNTERS);
     return this.#transaction(() =>
       partitions.map((p) =>
         Number(insert.run(p.queue, p.number, p.idPrefix, p.createdAt, sum).lastInsertRowid),
@@ -144,11 +159,14 @@ class SqliteStorage implements Storage {
 
   async loadPartition(key: number): Promise<PartitionState> {
     const row = this.#read(
-      "SELECT id_prefix, head, tail, total, scheduled, created_sum, sum FROM partitions WHERE key = ?",
-    ).get(key) as unknown as [string, number, number, number, number, number, number] | undefined;
+      `SELECT id_prefix, sum, head, tail, total, scheduled, created_sum, dropped_attempts,
+       dropped_expired, dropped_rejected FROM partitions WHERE key = ?`,
+    ).get(key) as unknown as PartitionRow | undefined;
     if (row === undefined) throw new Error(`no partition ${key} in '${this.#file.path}'`);
-    const [idPrefix, head, tail, total, scheduled, createdSum, sum] = row;
-    const counters = { head, tail, total, scheduled, createdSum };
+    const [idPrefix, sum, head, tail, total, scheduled, createdSum, ...drops] = row;
+    const [attempts, expired, rejected] = drops;
+    const dropped = { attempts, expired, rejected };
+    const counters = { head, tail, total, scheduled, createdSum, dropped };
     this.#check(sumOfCounters(counters) === sum, `counters of partition ${key}`);
     const removed = this.#removed.of(key);
     const blocks = this.#read(
@@ -287,10 +305,23 @@ class SqliteStorage implements Storage {
 
   #write(change: PartitionChanges): void {
     const key = change.partition;
-    const { head, tail, total, scheduled, createdSum } = change.counters;
+    const { head, tail, total, scheduled, createdSum, dropped } = change.counters;
+    const sum = sumOfCounters(change.counters);
     const updated = this.#prepare(
-      "UPDATE partitions SET head = ?, tail = ?, total = ?, scheduled = ?, created_sum = ?, sum = ? WHERE key = ?",
-    ).run(head, tail, total, scheduled, createdSum, sumOfCounters(change.counters), key);
+      `UPDATE partitions SET head = ?, tail = ?, total = ?, scheduled = ?, created_sum = ?, sum = ?,
+       dropped_attempts = ?, dropped_expired = ?, dropped_rejected = ? WHERE key = ?`,
+    ).run(
+      head,
+      tail,
+      total,
+      scheduled,
+      createdSum,
+      sum,
+      dropped.attempts,
+      dropped.expired,
+      dropped.rejected,
+      key,
+    );
     if (updated.changes !== 1) throw new Error(`no partition ${key} in '${this.#file.path}'`);
     this.#add(key, change.adds);
     for (const item of change.addsScheduled) this.#addScheduled(key, item);
@@ -512,8 +543,13 @@ class SqliteStorage implements Storage {
   }
 }
 
-function sumOfCounters({ head, tail, total, scheduled, createdSum }: Counters): number {
-  return sumOfRow(head, tail, total, scheduled, createdSum);
+// Of a partition that has dropped nothing it is what it was before these were counted.
+function sumOfCounters(counters: Readonly<Counters>): number {
+  const { head, tail, total, scheduled, createdSum } = counters;
+  const { attempts, expired, rejected } = counters.dropped;
+  if (attempts + expired + rejected === 0)
+    return sumOfRow(head, tail, total, scheduled, createdSum);
+  return sumOfRow(head, tail, total, scheduled, createdSum, attempts, expired, rejected);
 }
 
 function sumOfLease({ first, last, deadline, leasedAt }: LeaseMark): number {

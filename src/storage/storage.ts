@@ -100,6 +100,14 @@ export interface Expiry {
 /** How many numbers one Expiry covers. */
 export const EXPIRY_SPAN = 1_000;
 
+/** Why an item may be taken away although nobody completed it. */
+export type DropReason = "attempts" | "expired" | "rejected";
+
+/** How many were taken away so, and went to no dead queue. */
+export type Dropped = Readonly<Record<DropReason, number>>;
+
+export const NONE_DROPPED: Dropped = { attempts: 0, expired: 0, rejected: 0 };
+
 /** The state of a partition beside its items; written whole with every commit that touches it. */
 export interface Counters {
   /** Items before it are leased, items from it on wait. */
@@ -112,7 +120,19 @@ export interface Counters {
   scheduled: number;
   /** Sum over `items` of createdAt, in whole milliseconds since the partition's own creation. */
   createdSum: number;
+  /** Ever since the partition was made. Replaced when it changes, never written to. */
+  dropped: Dropped;
 }
+
+/** The state of a partition that was just made. */
+export const NEW_COUNTERS: Readonly<Counters> = {
+  head: 1,
+  tail: 1,
+  total: 0,
+  scheduled: 0,
+  createdSum: 0,
+  dropped: NONE_DROPPED,
+};
 
 /** All that one batch does to one partition. Applied in the order of the members. */
 export interface PartitionChanges {

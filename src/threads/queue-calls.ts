@@ -78,6 +78,10 @@ export function makeQueueCalls(host: Host) {
       await find(name).retry(partition, items, deadline);
     },
 
+    async release(name: string, partition: number, items: readonly RetryItem[], deadline: number) {
+      await find(name).release(partition, items, deadline);
+    },
+
     stats: (name: string): Promise<QueueStats> => find(name).stats(),
     clear: (name: string, options: ClearOptions) => find(name).clear(options),
     reload: (name: string) => find(name).reload(),

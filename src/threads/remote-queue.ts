@@ -51,6 +51,14 @@ export class RemoteQueue implements QueueHandle {
     await this.#link.call("retry", this.name, partition, items, deadline);
   }
 
+  async release(
+    partition: number,
+    items: readonly RetryItem[],
+    deadline: number,
+  ): Promise<undefined> {
+    await this.#link.call("release", this.name, partition, items, deadline);
+  }
+
   stats(): Promise<QueueStats> {
     return this.#link.call("stats", this.name);
   }

@@ -11,7 +11,7 @@ import type {
   Storage,
   StoredItem,
 } from "../../src/storage/storage.ts";
-import { ItemRecord } from "../../src/storage/storage.ts";
+import { ItemRecord, NEW_COUNTERS } from "../../src/storage/storage.ts";
 import { temporaryDirectory } from "../support/server.ts";
 
 export interface ConformanceOptions {
@@ -27,7 +27,7 @@ const EVERYTHING: ReadOptions = {
   records: true,
 };
 
-const COUNTERS = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
+const COUNTERS = NEW_COUNTERS;
 
 /** Changes that do nothing but what is given. */
 export function changes(partition: number, some: Partial<PartitionChanges>): PartitionChanges {
@@ -161,7 +161,14 @@ export function testStorage(
       const addsScheduled = [item(3, { ...times, dueAt: far + 128 })];
       const leases = [{ first: 1, last: 1, deadline: far, leasedAt: far }];
       const addsExpiry = [{ at: far, first: 2 }];
-      const counters = { head: 2, tail: 4, total: 2, scheduled: 1, createdSum: far * 2 };
+      const counters = {
+        ...COUNTERS,
+        head: 2,
+        tail: 4,
+        total: 2,
+        scheduled: 1,
+        createdSum: far * 2,
+      };
       await storage.commit([changes(key, { counters, adds, addsScheduled, leases, addsExpiry })]);
       assert.deepEqual(plain(await read(storage, key)), plain(adds));
       assert.deepEqual(
@@ -214,7 +221,7 @@ export function testStorage(
 
     test("loadPartition() answers counters, all items before head, and all lease marks", async (t) => {
       const { storage, keys } = await setup(t);
-      const counters = { head: 4, tail: 6, total: 5, scheduled: 0, createdSum: 2 ** 60 };
+      const counters = { ...COUNTERS, head: 4, tail: 6, total: 5, createdSum: 2 ** 60 };
       await storage.commit([
         changes(keys[0]!, {
           counters,
@@ -555,7 +562,14 @@ export function testStorage(
 
     test("everything is there after closing and opening again", async (t) => {
       const { storage, dir, keys } = await setup(t);
-      const counters = { head: 2, tail: 3, total: 2, scheduled: 1, createdSum: 12_345 };
+      const counters = {
+        head: 2,
+        tail: 3,
+        total: 2,
+        scheduled: 1,
+        createdSum: 12_345,
+        dropped: { attempts: 3, expired: 2 ** 33, rejected: 1 },
+      };
       const everything = changes(keys[0]!, {
         counters,
         adds: [item(1), item(2)],

@@ -10,6 +10,7 @@ import { loadConfig } from "../../src/config.ts";
 import { startServer } from "../../src/server.ts";
 import { openPostgresStorage } from "../../src/storage/postgres.ts";
 import { targetOf } from "../../src/storage/postgres-target.ts";
+import { NEW_COUNTERS } from "../../src/storage/storage.ts";
 import { changes, item } from "../conformance/storage.ts";
 import { queryOnce, startPostgres } from "../support/postgres.ts";
 import { payloads, SILENT, TestServer } from "../support/server.ts";
@@ -134,7 +135,7 @@ test("a table of partitions that was rewritten behind its back stops no commit",
     createdAt: 1,
   }));
   const [key, other] = await storage.createPartitions(made);
-  const counters = { head: 1, tail: 2, total: 1, scheduled: 0, createdSum: 0 };
+  const counters = { ...NEW_COUNTERS, tail: 2, total: 1 };
   await storage.commit([changes(key!, { counters, adds: [item(1)] })]);
   await queryOnce(url, `DELETE FROM querator.partitions WHERE key = ${other}`);
   await queryOnce(url, "VACUUM FULL querator.partitions");

@@ -12,10 +12,11 @@ import {
   PostgresError,
 } from "../../src/storage/postgres-errors.ts";
 import type { Storage } from "../../src/storage/storage.ts";
+import { NEW_COUNTERS } from "../../src/storage/storage.ts";
 import { changes, item } from "../conformance/storage.ts";
 import { queryOnce, startPostgres, testDatabase } from "../support/postgres.ts";
 
-const COUNTERS = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
+const COUNTERS = NEW_COUNTERS;
 
 const open = (connectionString: string): Promise<Storage> =>
   openPostgresStorage({

@@ -10,10 +10,11 @@ import { Connection, type Statement } from "../../src/storage/postgres-connectio
 import { migrate } from "../../src/storage/postgres-schema.ts";
 import type { Of } from "../../src/storage/postgres-sql.ts";
 import * as sql from "../../src/storage/postgres-sql.ts";
+import { NEW_COUNTERS } from "../../src/storage/storage.ts";
 import { item } from "../conformance/storage.ts";
 import { queryOnce, testDatabase } from "../support/postgres.ts";
 
-const COUNTERS = { head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 };
+const COUNTERS = NEW_COUNTERS;
 const LEASE = { first: 1, last: 1, deadline: 1, leasedAt: 1 };
 const EXPIRY = { at: 1, first: 1 };
 

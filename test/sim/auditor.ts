@@ -128,6 +128,7 @@ export class Auditor {
       ends.set(n, this.#checkItem(old.get(n), current.get(n), context));
       this.#noteDeath(ends.get(n)!, context, arrivals);
     }
+    checkDrops(name, window, settings, ends);
     checkBatches(name, effects, ends);
     checkLeases(name, effects, settings);
     checkSources(name, window);
@@ -205,7 +206,8 @@ export class Auditor {
     if (old !== undefined) {
       assert.equal(item.createdAt, old.item.createdAt, `${where}: created_at`);
       assert.equal(now.partition, old.partition, `${where}: partition`);
-      if (old.isScheduled) return; // its expiry may begin when it becomes leasable
+      // Its expiry may begin when it becomes leasable.
+      if (old.isScheduled || wasPutOff(n, old, effects)) return;
       assert.equal(item.expireAt, old.item.expireAt, `${where}: expire_deadline`);
       return;
     }
@@ -216,7 +218,8 @@ export class Auditor {
     const life = item.expireAt - item.createdAt;
     const birth = effects.births.get(n)?.what;
     // The time of one that was scheduled beyond its expiry begins when it becomes leasable.
-    const begins = birth?.kind === "produce" && birth.dueAt !== 0;
+    const isDelayed = birth?.kind === "produce" && birth.dueAt !== 0;
+    const begins = isDelayed || wasPutOff(n, old, effects);
     const fits = settings.some(({ expireTimeout }) =>
       begins ? expireTimeout <= life : expireTimeout === life,
     );
@@ -335,6 +338,39 @@ function checkRecord(name: string, window: Window): void {
   if (isSame(name, window) && JSON.stringify(old?.settings) !== JSON.stringify(now?.settings)) {
     assert.ok(may("queues.update"), `${name} was updated by nobody`);
   }
+}
+
+// Whether somebody may have given an item back for later.
+function wasPutOff(n: number, old: Spot | undefined, { leases, byId }: Effects): boolean {
+  const ids = (leases.get(n) ?? []).map(({ what }) => (what.kind === "lease" ? what.id : ""));
+  return [...ids, old?.item.id ?? ""].some((id) =>
+    byId.get(id)?.some(({ what }) => what.kind === "retry" && what.dueAt !== 0),
+  );
+}
+
+// What dies without a dead queue to go to is counted; nothing else is.
+function checkDrops(
+  name: string,
+  window: Window,
+  settings: readonly Settings[],
+  ends: ReadonlyMap<number, readonly Place[]>,
+): void {
+  if (!isSame(name, window)) return;
+  const sum = ({ queues }: View): number => {
+    const { attempts, expired, rejected } = queues.get(name)!.drops;
+    return attempts + expired + rejected;
+  };
+  const counted = sum(window.after) - sum(window.before);
+  const died = ({ diedAs }: Place): boolean => diedAs !== undefined;
+  const all = [...ends.values()];
+  const hasNone = settings.every(({ deadQueue }) => deadQueue === "");
+  const hasOne = settings.every(({ deadQueue }) => deadQueue !== "" && isSame(deadQueue, window));
+  const least = hasNone ? all.filter((each) => each.every(died)).length : 0;
+  const most = hasOne ? 0 : all.filter((each) => each.some(died)).length;
+  assert.ok(
+    counted >= least && counted <= most,
+    `${name}: ${counted} items were counted as dropped, of ${least} to ${most}`,
+  );
 }
 
 // All or nothing: of a produce whose outcome is not known, items must not have fared differently.

@@ -37,6 +37,11 @@ export type Action =
       readonly queue: number;
       readonly picks: readonly (IdPick & { readonly delay: number })[];
     }
+  | {
+      readonly kind: "release";
+      readonly queue: number;
+      readonly picks: readonly (IdPick & { readonly delay: number })[];
+    }
   | { readonly kind: "disconnect"; readonly index: number }
   | {
       readonly kind: "clear";
@@ -131,7 +136,20 @@ const hot: readonly fc.WeightedArbitrary<Action>[] = [
       queue,
       picks: fc.array(
         fc
-          .tuple(pick, fc.constantFrom(0, 0, 50, 3_000, 20_000, -1))
+          .tuple(pick, fc.constantFrom(0, 0, 50, 3_000, 20_000, 90_000, -1))
+          .map(([which, later]) => ({ ...which, delay: later })),
+        { minLength: 1, maxLength: 4 },
+      ),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: kind("release"),
+      queue,
+      picks: fc.array(
+        fc
+          .tuple(pick, fc.constantFrom(0, 0, 50, 3_000, 90_000))
           .map(([which, later]) => ({ ...which, delay: later })),
         { minLength: 1, maxLength: 4 },
       ),

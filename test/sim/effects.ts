@@ -50,6 +50,7 @@ export interface ItemEvent {
         readonly id: string;
         readonly dueAt: number;
         readonly dead: boolean;
+        readonly isRelease: boolean;
       }
     | {
         readonly kind: "clear";
@@ -131,7 +132,14 @@ export function effectsOn(queue: string, calls: readonly Call[]): Effects {
         for (const { id, retry_at, dead = false } of request.items) {
           const due = parseTime(retry_at);
           const dueAt = due >= call.startedAt + 100_000 ? due : 0;
-          note(id, { kind: "retry", id, dueAt, dead });
+          note(id, { kind: "retry", id, dueAt, dead, isRelease: false });
+        }
+        break;
+      case "v2/queue.release":
+        for (const { lease_id: id, at } of request.leases) {
+          const due = parseTime(at);
+          const dueAt = due >= call.startedAt + 100_000 ? due : 0;
+          note(id, { kind: "retry", id, dueAt, dead: false, isRelease: true });
         }
         break;
       case "queue.clear": {

@@ -97,7 +97,7 @@ function throughTime(place: Place, options: LifeOptions): readonly Place[] {
     case "waiting":
       return isOld(place, options) ? [gone(place, true)] : [];
     case "scheduled":
-      return place.dueAt < until ? [{ ...place, at: "waiting", id: "", dueAt: 0 }] : [];
+      return place.dueAt < until ? fired(place, options) : [];
     case "leased": {
       if (place.deadline !== 0 && place.deadline >= until) return [];
       if (place.heldUntil >= steady) return [];
@@ -110,17 +110,33 @@ function throughTime(place: Place, options: LifeOptions): readonly Place[] {
 
 const FREE = { deadline: 0, heldUntil: NOT_HELD } as const;
 
+// The time of one that was accepted for later than its expiry begins when it becomes leasable.
+function fired(place: Place, { until, settings }: LifeOptions): readonly Place[] {
+  const kept: Place = { ...place, at: "waiting", id: "", dueAt: 0 };
+  if (place.expireAt === 0 || place.expireAt >= until) return [kept];
+  const life = Math.min(...settings.map((each) => each.expireTimeout));
+  const begun = { ...kept, expireAt: place.dueAt + life };
+  return place.expireAt <= place.dueAt ? [begun] : [begun, kept];
+}
+
 function isOld({ expireAt }: Place, { until }: LifeOptions): boolean {
   return expireAt !== 0 && expireAt < until;
 }
 
 // Without completion it goes on, or dies if this lease was its last, or it is too old.
-function endOfLease(place: Place, on: Place, options: LifeOptions): readonly Place[] {
+// One that does not count is no last one, and a later time that was accepted is kept.
+function endOfLease(
+  place: Place,
+  on: Place,
+  options: LifeOptions,
+  isRelease = false,
+): readonly Place[] {
   const isLast = options.settings.map(
-    (s) => s.maxAttempts !== 0 && place.attempts >= s.maxAttempts,
+    (s) => !isRelease && s.maxAttempts !== 0 && place.attempts >= s.maxAttempts,
   );
   if (isLast.every((each) => each)) return [gone(place, true)];
-  return isLast.some((each) => each) || isOld(place, options) ? [on, gone(place, true)] : [on];
+  const mayBeOld = on.at !== "scheduled" && isOld(place, options);
+  return isLast.some((each) => each) || mayBeOld ? [on, gone(place, true)] : [on];
 }
 
 function after(
@@ -164,9 +180,10 @@ function after(
     case "retry": {
       if (place.at !== "leased" || place.id !== what.id) return [];
       if (what.dead) return [gone(place, true)];
-      const back: Place = { ...place, ...FREE, at: "waiting", id: "" };
-      return laterOrNow(place, back, what.dueAt, options).flatMap((on) =>
-        endOfLease(place, on, options),
+      const attempts = what.isRelease ? Math.max(place.attempts - 1, 0) : place.attempts;
+      const back: Place = { ...place, ...FREE, at: "waiting", id: "", attempts };
+      return laterOrNow({ ...place, attempts }, back, what.dueAt, options).flatMap((on) =>
+        endOfLease(place, on, options, what.isRelease),
       );
     }
     case "clear": {

@@ -6,7 +6,13 @@
 import assert from "node:assert/strict";
 import type { Hold, Window } from "./auditor.ts";
 import { numberOf } from "./effects.ts";
-import { parseTime, type SeenItem, type SeenQueue, type Settings } from "./observe.ts";
+import {
+  parseTime,
+  type SeenDrops,
+  type SeenItem,
+  type SeenQueue,
+  type Settings,
+} from "./observe.ts";
 import type { Call } from "./world.ts";
 
 /** An item as the model holds it; "" is an id that the model does not know. */
@@ -33,15 +39,19 @@ class Partition {
   }
 }
 
+type Reason = keyof SeenDrops;
+
 interface Queue {
   readonly name: string;
   readonly settings: Settings;
   readonly partitions: readonly Partition[];
+  readonly drops: Record<Reason, number>;
   /** Leases that are not answered, in order of arrival. */
   leases: Call[];
 }
 
-const HOT = ["queue.produce", "queue.lease", "queue.complete", "queue.retry"];
+const BACK = ["queue.retry", "v2/queue.release"];
+const HOT = ["queue.produce", "queue.lease", "queue.complete", ...BACK];
 const ID_MAX = "aWgEPTl1tmebfsQzFP4bxwgy80V";
 
 /**
@@ -96,22 +106,48 @@ function allItems({ queues }: Window["before"]): readonly SeenItem[] {
 
 // Whether a retry sends something to a dead queue.
 function buries(call: Call, queue: Queue | undefined, now: number): boolean {
-  if (call.path !== "queue.retry" || (queue?.settings.deadQueue ?? "") === "") return false;
-  const { items, partition = 0 } = call.request as {
-    items: { id: string; dead?: boolean }[];
-    partition?: number;
-  };
+  if (!BACK.includes(call.path) || (queue?.settings.deadQueue ?? "") === "") return false;
+  const { partition = 0 } = call.request as { partition?: number };
   const { leased } = queue!.partitions[partition]!;
-  return items.some(({ id, dead }) => {
-    const item = leased.get(id);
-    return dead === true || (item !== undefined && isOver(item, queue!, now));
+  return backOf(call).some((each) => {
+    const item = leased.get(each.id);
+    return each.dead || (item !== undefined && diesOfBack(item, each, queue!, now) !== undefined);
   });
 }
 
-// Whether an item dies when its lease ends without completion.
-function isOver(item: Item, { settings }: Queue, now: number): boolean {
-  const isExhausted = settings.maxAttempts !== 0 && item.attempts >= settings.maxAttempts;
-  return isExhausted || item.expireAt < now;
+/** One item of a retry or a release. */
+interface Back {
+  readonly id: string;
+  readonly time: string | undefined;
+  readonly dead: boolean;
+  readonly counts: boolean;
+}
+
+function backOf({ path, request }: Call): readonly Back[] {
+  if (path === "queue.retry") {
+    const { items } = request as { items: { id: string; retry_at?: string; dead?: boolean }[] };
+    return items.map(({ id, retry_at, dead = false }) => {
+      return { id, time: retry_at, dead, counts: true };
+    });
+  }
+  const { leases } = request as { leases: { lease_id: string; at?: string }[] };
+  return leases.map(({ lease_id: id, at }) => ({ id, time: at, dead: false, counts: false }));
+}
+
+// Why an item dies when its lease ends without completion.
+function diesOf(item: Item, { settings }: Queue, now: number): Reason | undefined {
+  if (settings.maxAttempts !== 0 && item.attempts >= settings.maxAttempts) return "attempts";
+  return item.expireAt < now ? "expired" : undefined;
+}
+
+// What does not count was not the last; a later time that was accepted is kept.
+function diesOfBack(item: Item, back: Back, queue: Queue, now: number): Reason | undefined {
+  if (back.dead) return "rejected";
+  const reason = diesOf(item, queue, now);
+  if (reason === "attempts" && !back.counts) {
+    return item.expireAt < now && dueAtOf(back.time, now) === 0 ? "expired" : undefined;
+  }
+  return reason === "expired" && dueAtOf(back.time, now) !== 0 ? undefined : reason;
 }
 
 // What comes back with a burial, and what arrives in the dead queue, has no fixed place among the
@@ -129,10 +165,11 @@ function isOrderFree({ calls, fresh, after }: Window, queues: ReadonlyMap<string
   });
 }
 
-function toQueue({ name, settings, partitions }: SeenQueue): Queue {
+function toQueue({ name, settings, partitions, drops }: SeenQueue): Queue {
   return {
     name,
     settings,
+    drops: { ...drops },
     leases: [],
     partitions: partitions.map(({ items, scheduled }) => {
       const partition = new Partition();
@@ -180,7 +217,7 @@ function applyCalls(
 ): void {
   const of = (path: string): readonly Call[] => calls.filter((call) => call.path === path);
   // Those that send something to a dead queue come last, after what needs this queue only.
-  const retries = of("queue.retry");
+  const retries = calls.filter((call) => BACK.includes(call.path));
   const burying = retries.filter((call) => buries(call, queue, after.at));
   for (const call of of("queue.produce")) produce(queue, call, after);
   const clients = new Set(queue.leases.map((call) => call.request.client_id));
@@ -358,20 +395,21 @@ function retry(
   call: Call,
   world: Claims & { isBurial: boolean; queues: ReadonlyMap<string, Queue>; now: number },
 ): void {
-  const request = call.request as {
-    items: { id: string; retry_at?: string; dead?: boolean }[];
-    partition?: number;
-  };
-  const ids = request.items.map(({ id }) => id);
-  const items = claim(queue, call, ids, { ...world, verb: "retried" }) ?? [];
-  const partition = queue.partitions[request.partition ?? 0]!;
+  const { partition: index = 0 } = call.request as { partition?: number };
+  const backs = backOf(call);
+  const ids = backs.map(({ id }) => id);
+  const verb = call.path === "queue.retry" ? "retried" : "released";
+  const items = claim(queue, call, ids, { ...world, verb }) ?? [];
+  const partition = queue.partitions[index]!;
   for (const [i, item] of items.entries()) {
-    const { retry_at, dead = false } = request.items[i]!;
+    const back = backs[i]!;
+    const reason = diesOfBack(item, back, queue, world.now);
     partition.leased.delete(item.id);
     item.deadline = 0;
-    if (dead || isOver(item, queue, world.now)) {
-      die(item, queue, world);
-    } else if (dueAtOf(retry_at, world.now) !== 0) {
+    if (!back.counts) item.attempts = Math.max(item.attempts - 1, 0);
+    if (reason !== undefined) {
+      die(item, queue, { ...world, reason });
+    } else if (dueAtOf(back.time, world.now) !== 0) {
       partition.scheduled.set(item.n, item);
     } else {
       item.id = "";
@@ -388,10 +426,14 @@ function retry(
 function die(
   item: Item,
   queue: Queue,
-  { queues, now }: { queues: ReadonlyMap<string, Queue>; now: number },
+  world: { queues: ReadonlyMap<string, Queue>; now: number; reason: Reason },
 ): void {
+  const { queues, now, reason } = world;
   const target = queues.get(queue.settings.deadQueue);
-  if (target === undefined) return;
+  if (target === undefined) {
+    queue.drops[reason]++;
+    return;
+  }
   target.partitions[0]!.arrivals.push({
     n: item.n,
     id: "",
@@ -416,11 +458,12 @@ function passTime(
     for (const item of [...partition.leased.values()]) {
       if (item.deadline >= now || holds.get(item.id) === true) continue;
       partition.leased.delete(item.id);
-      if (isOver(item, queue, now)) die(item, queue, { queues, now });
+      const reason = diesOf(item, queue, now);
+      if (reason !== undefined) die(item, queue, { queues, now, reason });
       else partition.arrivals.push({ ...item, id: "", deadline: 0 });
     }
     for (const item of partition.waiting) {
-      if (item.expireAt < now) die(item, queue, { queues, now });
+      if (item.expireAt < now) die(item, queue, { queues, now, reason: "expired" });
     }
     partition.waiting = partition.waiting.filter((item) => item.expireAt >= now);
     // When they are due the auditor knows; here it is enough to see which have gone.
@@ -429,10 +472,8 @@ function passTime(
       if (scheduled.some((each) => each.n === item.n)) continue;
       partition.scheduled.delete(item.n);
       // The time of one that could not be leased before it expired begins now.
-      if (item.attempts === 0 && item.expireAt < now) item.expireAt = now + expireTimeout;
-      const moved = { ...item, id: "" };
-      if (moved.expireAt < now) die(moved, queue, { queues, now });
-      else partition.arrivals.push(moved);
+      if (item.expireAt < now) item.expireAt = now + expireTimeout;
+      partition.arrivals.push({ ...item, id: "" });
     }
   }
 }
@@ -440,6 +481,7 @@ function passTime(
 // --- comparison ---
 
 function compare(queue: Queue, seen: SeenQueue): void {
+  assert.deepEqual(queue.drops, seen.drops, `${queue.name}: dropped`);
   for (const [index, partition] of queue.partitions.entries()) {
     const where = `${queue.name}/${index}`;
     const { items, scheduled } = seen.partitions[index]!;

@@ -31,12 +31,21 @@ export interface Settings {
   readonly deadQueue: string;
 }
 
+/** What was deleted without having been completed, and without a dead queue, by why. */
+export interface SeenDrops {
+  readonly attempts: number;
+  readonly expired: number;
+  readonly rejected: number;
+}
+
 export interface SeenQueue {
   readonly name: string;
   /** Tells a queue from an earlier one of the same name. */
   readonly createdAt: number;
   readonly settings: Settings;
   readonly partitions: readonly SeenPartition[];
+  /** Since the queue was made. */
+  readonly drops: SeenDrops;
 }
 
 export interface View {
@@ -54,7 +63,7 @@ export async function observe(world: World): Promise<View> {
   const { items: records = [] } = await ask(world, "queues.list", {});
   for (const record of records) {
     const name = record.queue_name as string;
-    const { logicalQueues } = await ask(world, "queue.stats", { queue_name: name });
+    const { logicalQueues } = await ask(world, "v2/queue.stats", { queue_name: name });
     const [stats] = logicalQueues;
     const partitions: SeenPartition[] = [];
     for (let partition = 0; partition < stats.partitions.length; partition++) {
@@ -79,6 +88,7 @@ export async function observe(world: World): Promise<View> {
         deadQueue: record.dead_queue ?? "",
       },
       partitions,
+      drops: dropsOf(stats, name),
     });
   }
   const { waiting, budget } = world.server;
@@ -125,6 +135,22 @@ async function list(
     if (page.length < PAGE) return seen;
     pivot = page.at(-1)!.id;
   }
+}
+
+function dropsOf(stats: Record<string, unknown>, name: string): SeenDrops {
+  const plain = (seen: Partial<SeenDrops> = {}): SeenDrops => {
+    const { attempts = 0, expired = 0, rejected = 0 } = seen;
+    return { attempts, expired, rejected };
+  };
+  const sum = plain(stats.dropped as Partial<SeenDrops>);
+  const parts = (stats.partitions as { dropped?: Partial<SeenDrops> }[]).map((each) =>
+    plain(each.dropped),
+  );
+  for (const reason of ["attempts", "expired", "rejected"] as const) {
+    const all = parts.reduce((count, each) => count + each[reason], 0);
+    assert.equal(sum[reason], all, `${name}: dropped.${reason}`);
+  }
+  return sum;
 }
 
 function checkStats(

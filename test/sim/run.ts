@@ -205,6 +205,15 @@ export class Simulation {
         this.#call("queue.retry", { ...request, partition, items });
         return;
       }
+      case "release": {
+        const { partition, ids } = this.#ids(name, command.picks);
+        const leases = ids.map((id, i) => {
+          const { delay } = command.picks[i]!;
+          return delay === 0 ? { lease_id: id } : { lease_id: id, at: this.#in(delay) };
+        });
+        this.#call("v2/queue.release", { ...request, partition, leases });
+        return;
+      }
       case "clear": {
         const { items, destructive, scheduled } = command;
         this.#call("queue.clear", { ...request, queue: items, destructive, scheduled });

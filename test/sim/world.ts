@@ -241,7 +241,8 @@ export class World {
     };
     const handle = async (): Promise<void> => {
       try {
-        const reply = await endpoints.get(`/v1/${path}`)!.handle(body, "json", exchange);
+        const whole = path.startsWith("v2/") ? `/${path}` : `/v1/${path}`;
+        const reply = await endpoints.get(whole)!.handle(body, "json", exchange);
         answer(200, JSON.parse(reply.encode("json").toString()));
       } catch (error) {
         if (!(error instanceof QueueError)) this.defect = `${path}: ${(error as Error).stack}`;

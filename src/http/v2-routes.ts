@@ -1,0 +1,101 @@
+// The endpoints of /v2 that work with one queue, as rows of routes.ts. They do what those of /v1 do, and
+// say and take more; see storage-routes.ts for the others.
+
+import { type Clock, SECOND } from "../clock.ts";
+import { invalid } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import type { QueueHandle } from "../queue/queue.ts";
+import type { RetryItem } from "../queue/requests.ts";
+import { readDuration } from "../queue-settings.ts";
+import type { Dropped } from "../storage/storage.ts";
+import { OK, reply } from "./answer.ts";
+import { QueueStatsRequestSchema } from "./gen/querator/v1/queue_pb.ts";
+import {
+  type DroppedItemsSchema,
+  type QueueReleaseLeaseSchema,
+  QueueReleaseRequestSchema,
+  QueueStatsReplySchema,
+} from "./gen/querator/v2/queue_pb.ts";
+import type { Decoded, Encodable } from "./message.ts";
+import { logicalStats } from "./stats.ts";
+import type { AddRoute } from "./storage-routes.ts";
+import {
+  checkEndings,
+  checkPartition,
+  checkTimeoutMax,
+  checkTimeoutMin,
+  parseRequestTimeout,
+} from "./validate.ts";
+
+const SMALL = 512;
+const MEDIUM = 256_000;
+const TIMEOUT_DEFAULT = 30 * SECOND;
+const INT32_MAX = 2 ** 31 - 1;
+
+/** Adds the endpoints; `find` answers the queue of a name. */
+export function addV2Endpoints({
+  find,
+  post,
+  read,
+  clock,
+  limits,
+}: {
+  readonly find: (queueName: string) => QueueHandle;
+  readonly post: AddRoute;
+  readonly read: AddRoute;
+  readonly clock: Clock;
+  readonly limits: Limits;
+}): void {
+  post("/v2/queue.release", MEDIUM, QueueReleaseRequestSchema, async (request) => {
+    const { partition, requestTimeout, leases } = request;
+    const queue = find(request.queueName);
+    checkPartition(partition, queue.partitionCount);
+    const timeout = requestTimeout === "" ? TIMEOUT_DEFAULT : parseRequestTimeout(requestTimeout);
+    checkEndings("leases", leases.length, limits);
+    checkTimeoutMax(timeout);
+    checkTimeoutMin(timeout);
+    const now = clock.now();
+    const items = leases.map((lease, i) => toRelease(lease, `leases[${i}]`, now));
+    await queue.release(partition, items, now + timeout);
+    return OK;
+  });
+
+  read("/v2/queue.stats", SMALL, QueueStatsRequestSchema, async ({ queueName }) => {
+    const stats = await find(queueName).stats();
+    const { partitions, ...logical } = logicalStats(stats);
+    const drops = stats.partitions.map(({ dropped }) => dropped);
+    return reply(QueueStatsReplySchema, {
+      queueName,
+      logicalQueues: [
+        {
+          ...logical,
+          partitions: partitions.map((each, i) => ({ ...each, dropped: toDropped([drops[i]!]) })),
+          dropped: toDropped(drops),
+        },
+      ],
+    });
+  });
+}
+
+function toRelease(
+  { leaseId, at, delay }: Decoded<typeof QueueReleaseLeaseSchema>,
+  where: string,
+  now: number,
+): RetryItem {
+  if (delay === "") return { id: leaseId, retryAt: Math.max(at, 0), dead: false };
+  if (at !== 0) throw invalid(`${where}.delay is invalid; give either 'at' or 'delay'`);
+  const later = readDuration(delay, `${where}.delay`, "30s, 5m or 1h");
+  if (later < 0) throw invalid(`${where}.delay is invalid; '${delay}' cannot be negative`);
+  return { id: leaseId, retryAt: now + Math.trunc(later), dead: false };
+}
+
+// The sum, or nothing if none was dropped.
+function toDropped(drops: readonly Dropped[]): Encodable<typeof DroppedItemsSchema> | undefined {
+  const sum = (reason: keyof Dropped): number =>
+    Math.min(
+      drops.reduce((count, each) => count + each[reason], 0),
+      INT32_MAX,
+    );
+  const dropped = { attempts: sum("attempts"), expired: sum("expired"), rejected: sum("rejected") };
+  return dropped.attempts + dropped.expired + dropped.rejected === 0 ? undefined : dropped;
+}

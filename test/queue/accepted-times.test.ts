@@ -1,0 +1,156 @@
+// A time that was accepted is kept: an item that is to be leasable later than it expires is leasable
+// then, whatever it has been through, and its time to be leased begins anew. What its consumer gave up
+// still goes to the dead queue, and is never handed out again.
+
+import assert from "node:assert/strict";
+import { describe, type TestContext, test } from "node:test";
+import { payloads, setup, type TestServer } from "../support/server.ts";
+import { freshPlace } from "../support/storages.ts";
+
+const HOUR = 3_600_000;
+const SHORT = { lease_timeout: "10m", expire_timeout: "1h" };
+
+function later(now: string, hours: number): string {
+  return new Date(Date.parse(now) + hours * HOUR).toISOString();
+}
+
+for (const [place, driver, threads] of [
+  ["memory", "memory", 1],
+  ["sqlite", "sqlite", 1],
+  ["sqlite with several threads", "sqlite", 3],
+  ["postgres", "postgres", 1],
+] as const) {
+  const start = async (t: TestContext): Promise<TestServer> =>
+    setup(t, { threads, ...(await freshPlace(t, driver)) });
+
+  const isWaiting = (server: TestServer, queue: string, count: number): Promise<unknown> =>
+    server.until(async () => (await server.list(queue)).length === count);
+
+  describe(`a time that was accepted, on ${place}`, () => {
+    for (const deadQueue of ["", "dead"]) {
+      test(`a retry later than the expiry is kept ${deadQueue === "" ? "without" : "with"} a dead queue`, async (t) => {
+        const server = await start(t);
+        await server.createQueue("dead");
+        await server.createQueue("q", { ...SHORT, dead_queue: deadQueue });
+        const { now } = await server.advance("0s");
+        await server.produce("q", "a");
+        const { items } = await server.lease("q");
+        const retry = { id: items[0].id, retry_at: later(now, 2) };
+        assert.equal((await server.retry("q", [retry])).status, 200);
+        await server.advance("2h1s");
+        await isWaiting(server, "q", 1);
+        // As long as the queue says, from then on.
+        await server.advance("59m");
+        const again = await server.lease("q");
+        assert.deepEqual(payloads(again), ["a"]);
+        assert.equal(again.items[0].attempts, 2);
+        assert.equal((await server.complete("q", [again.items[0].id])).status, 200);
+        assert.deepEqual(await server.list("dead"), []);
+      });
+    }
+
+    test("it is not leasable for ever: it expires as anew", async (t) => {
+      const server = await start(t);
+      await server.createQueue("dead");
+      await server.createQueue("q", { ...SHORT, dead_queue: "dead" });
+      const { now } = await server.advance("0s");
+      await server.produce("q", "a");
+      const { items } = await server.lease("q");
+      await server.retry("q", [{ id: items[0].id, retry_at: later(now, 2) }]);
+      await server.advance("2h1s");
+      await isWaiting(server, "q", 1);
+      await server.advance("61m");
+      await isWaiting(server, "dead", 1);
+      assert.deepEqual(await server.list("q"), []);
+    });
+
+    test("an item that expired while it was leased is kept if its retry is for later", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { lease_timeout: "1h", expire_timeout: "1h" });
+      await server.advance("0s");
+      await server.produce("q", "a");
+      await server.advance("30m");
+      const { items } = await server.lease("q");
+      const { now } = await server.advance("45m");
+      const retry = { id: items[0].id, retry_at: later(now, 1) };
+      assert.equal((await server.retry("q", [retry])).status, 200);
+      assert.equal((await server.list("q", "scheduled")).length, 1);
+      await server.advance("61m");
+      await isWaiting(server, "q", 1);
+      assert.deepEqual(payloads(await server.lease("q")), ["a"]);
+    });
+
+    test("max_attempts still counts", async (t) => {
+      const server = await start(t);
+      await server.createQueue("dead");
+      await server.createQueue("q", { ...SHORT, dead_queue: "dead", max_attempts: 2 });
+      let { now } = await server.advance("0s");
+      await server.produce("q", "a");
+      for (let attempt = 1; attempt <= 2; attempt++) {
+        const { items } = await server.lease("q");
+        assert.equal(items[0].attempts, attempt);
+        await server.retry("q", [{ id: items[0].id, retry_at: later(now, 2) }]);
+        ({ now } = await server.advance("2h1s"));
+        if (attempt === 1) await isWaiting(server, "q", 1);
+      }
+      await isWaiting(server, "dead", 1);
+      assert.deepEqual(await server.list("q"), []);
+      assert.deepEqual(await server.list("q", "scheduled"), []);
+    });
+
+    test("an import that was leased before, and has expired when it is due, is kept", async (t) => {
+      const server = await start(t);
+      await server.createQueue("dead");
+      await server.createQueue("q", { ...SHORT, dead_queue: "dead" });
+      const { now } = await server.advance("0s");
+      // The last one expires a microsecond before it is due: what was given up is never taken for it.
+      const dues = [later(now, 2), later(now, 2).replace("Z", "001Z")];
+      const items = dues.map((enqueue_at, i) => ({
+        enqueue_at,
+        expire_deadline: later(now, 2 - 1 + i),
+        attempts: 3,
+        payload: Buffer.from(`${i}`).toString("base64"),
+      }));
+      await server.ok("/v2/storage/items.import", { queue_name: "q", items });
+      await server.advance("2h1s");
+      await isWaiting(server, "q", 2);
+      assert.deepEqual(payloads(await server.lease("q", 2)), ["0", "1"]);
+      assert.deepEqual(await server.list("dead"), []);
+    });
+
+    test("a retry a microsecond after the expiry is kept too", async (t) => {
+      const server = await start(t);
+      await server.createQueue("dead");
+      await server.createQueue("q", { ...SHORT, dead_queue: "dead" });
+      await server.advance("0s");
+      await server.produce("q", "a");
+      const { items } = await server.lease("q");
+      const [{ expire_deadline }] = await server.list("q");
+      const micros = Number(/\.(\d+)Z$/.exec(expire_deadline)?.[1]?.padEnd(6, "0") ?? 0) + 1;
+      const retry_at = expire_deadline.replace(
+        /(\.\d+)?Z$/,
+        `.${String(micros).padStart(6, "0")}Z`,
+      );
+      await server.retry("q", [{ id: items[0].id, retry_at }]);
+      await server.advance("1h1s");
+      await isWaiting(server, "q", 1);
+      assert.deepEqual(payloads(await server.lease("q")), ["a"]);
+      assert.deepEqual(await server.list("dead"), []);
+    });
+  });
+}
+
+test("a time that was accepted outlasts a restart that comes after it", async (t) => {
+  const place = await freshPlace(t, "sqlite");
+  const first = await setup(t, place);
+  await first.createQueue("dead");
+  await first.createQueue("q", { lease_timeout: "1s", expire_timeout: "1s", dead_queue: "dead" });
+  await first.produce("q", "a");
+  const { items } = await first.lease("q");
+  const retry_at = new Date(Date.now() + 1_500).toISOString();
+  assert.equal((await first.retry("q", [{ id: items[0].id, retry_at }])).status, 200);
+  await first.server.stop();
+  await new Promise((resolve) => setTimeout(resolve, 1_600));
+  const second = await setup(t, place);
+  assert.deepEqual(payloads(await second.lease("q")), ["a"]);
+});
