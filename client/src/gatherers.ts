@@ -20,6 +20,8 @@ export interface GatheredKind {
   /** What stands before the items in the body, after the name of the queue; `]}` follows them. */
   readonly head: (partition: number, timeout: string) => string;
   readonly isRepeatable: boolean;
+  /** Whether its calls are sent, once, although their time has passed. */
+  readonly sendsLate: boolean;
   /** Where its items count while they wait. */
   readonly waiting: WaitingItems;
 }
@@ -71,26 +73,33 @@ export class Gatherers {
   }
 
   #make(
-    { path, bytesMax, head, isRepeatable, waiting }: GatheredKind,
+    { path, bytesMax, head, isRepeatable, sendsLate, waiting }: GatheredKind,
     queueName: string,
     partition: number,
     requestTimeout: Duration,
   ): Gatherer {
     const timeoutMs = toMs(requestTimeout, "requestTimeout");
-    const rest = head(partition, toText(requestTimeout, "requestTimeout"));
-    const start = `{"queue_name":${JSON.stringify(queueName)},${rest}[`;
+    const startOf = (timeout: string): string =>
+      `{"queue_name":${JSON.stringify(queueName)},${head(partition, timeout)}[`;
+    const start = startOf(toText(requestTimeout, "requestTimeout"));
     return new Gatherer({
       itemsMax: BATCH_MAX,
       bytesMax,
       waiting,
-      send: async (items, signal, wasRepeated) => {
+      sendsLate,
+      send: async ({ items, signal, until, onRepeat }) => {
         const body = await this.#connection.call({
           path,
-          body: `${start}${items}]}`,
+          body: (leftMs) => {
+            // Of a call that is not to be sent late the server is told how much of its time is left.
+            const isShort = !sendsLate && leftMs < timeoutMs * 0.9;
+            return `${isShort ? startOf(toText(leftMs, "requestTimeout")) : start}${items()}]}`;
+          },
           timeoutMs,
+          until,
           isRepeatable,
           signal,
-          onRepeat: (uncertain) => uncertain && wasRepeated(),
+          onRepeat,
         });
         checkDone(body);
       },

@@ -28,6 +28,8 @@ export interface ItemRef {
   readonly id: string;
   /** 0 if left out. */
   readonly partition?: number;
+  /** When its lease ends, in milliseconds since 1970: until then its end is sent again if it must be. */
+  readonly leaseDeadlineMs?: number;
 }
 
 /** What becomes of a leased item that is given back. */

@@ -43,7 +43,10 @@ export class WorkItem<T = undefined> extends LeasedItem {
     this.#outcome = { kind: "retry", when };
   }
 
-  /** It goes to the dead queue when the handler ends, or is gone if the queue has none. */
+  /**
+   * It goes to the dead queue when the handler ends, or is gone if the queue has none. The reason is for the
+   * `dead` event of this worker: the server has no place for it yet, and does not keep it.
+   */
   dead(reason = ""): void {
     this.#outcome = { kind: "dead", reason };
   }

@@ -6,6 +6,7 @@ import { type TestContext, test } from "node:test";
 import {
   LeaseLostError,
   NetworkError,
+  type RetryOptions,
   ServerError,
   TimeoutError,
   TryAgainError,
@@ -23,10 +24,18 @@ import { clientOf, setup } from "./setup.ts";
 
 /** A client whose first requests are treated in turn, and all others pass. */
 async function treated(t: TestContext, ...treatments: Treatment[]) {
+  return treatedWith(t, {}, ...treatments);
+}
+
+async function treatedWith(
+  t: TestContext,
+  retry: Partial<RetryOptions>,
+  ...treatments: Treatment[]
+) {
   const { server, client: direct } = await setup(t);
   const proxy = await proxyOf(t, server.server.address);
   proxy.treat = (_, number) => treatments[number - 1] ?? PASS;
-  const client = clientOf(t, proxy.url, { retry: { baseMs: 1, capMs: 2 } });
+  const client = clientOf(t, proxy.url, { retry: { baseMs: 1, capMs: 2, ...retry } });
   return { client, direct, proxy };
 }
 
@@ -74,7 +83,8 @@ for (const [name, treatment, ErrorClass] of [
 }
 
 test("a call stays uncertain if the server was sure of its last attempt only", async (t) => {
-  const { client, direct } = await treated(t, LOSE_REPLY, ...Array(9).fill(OVERLOADED));
+  const refused = Array(9).fill(OVERLOADED);
+  const { client, direct } = await treatedWith(t, { attemptsMax: 8 }, LOSE_REPLY, ...refused);
   await assert.rejects(client.produce("jobs", {}, { mayRepeat: true }), (error) => {
     assert.ok(error instanceof TryAgainError);
     return error.uncertain;
@@ -117,7 +127,8 @@ test("what a wrong request gets is not repeated", async (t) => {
 });
 
 test("repeats end after as many requests as were allowed", async (t) => {
-  const { client, proxy } = await treated(t, ...Array.from({ length: 50 }, () => OVERLOADED));
+  const refused = Array.from({ length: 50 }, () => OVERLOADED);
+  const { client, proxy } = await treatedWith(t, { attemptsMax: 8 }, ...refused);
   await assert.rejects(client.produce("jobs", {}), TryAgainError);
   assert.equal(proxy.requests.length, 8);
 });
