@@ -160,6 +160,7 @@ const BY_MESSAGE: readonly [status: number, text: RegExp, code: ErrorCode][] = [
 const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   400: "invalid",
   401: "unauthorized",
+  408: "unavailable",
   403: "forbidden",
   453: "failed",
   454: "try-again",
@@ -221,6 +222,7 @@ function build(status: number, code: ErrorCode, message: string, path: string): 
     case "network":
       return new ServerError(code, message, { status, retryable: true, uncertain: true });
   }
+  if (status === 408) return new TryAgainError(code, message, { status, retryable: true });
   if (status === 454) {
     const uncertain = !SURE.includes(code);
     return new TryAgainError(code, message, { status, retryable: true, uncertain });

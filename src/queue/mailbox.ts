@@ -73,8 +73,9 @@ export class Mailbox {
   #deliveries: Delivery[] = [];
   // What the turn under way has taken.
   #taken: Taken | undefined;
-  // Whether the first operation is at work in a step.
+  // Whether the first operation is at work in a step, and whether it has done any.
   #stepping = false;
+  #hasStepped = false;
   #unanswered = 0;
   // Answers everything that comes once the queue is closed.
   #closed: QueueError | undefined;
@@ -137,13 +138,16 @@ export class Mailbox {
   /** The operation whose turn it is to do a step; it is under way until `endStep`. */
   beginStep(): Operation | undefined {
     this.#stepping = this.operations.length > 0;
+    this.#hasStepped ||= this.#stepping;
     return this.operations[0];
   }
 
   endStep(isDone: boolean): void {
     this.#stepping = false;
-    if (isDone) this.operations.shift();
-    else if (this.#closed !== undefined) this.operations.shift()?.fail(this.#closed);
+    if (isDone) {
+      this.operations.shift();
+      this.#hasStepped = false;
+    } else if (this.#closed !== undefined) this.operations.shift()?.fail(midway(this.#closed));
   }
 
   addDelivery(delivery: Delivery): boolean {
@@ -250,7 +254,10 @@ export class Mailbox {
     this.#completes = [];
     this.#retries = [];
     for (const delivery of this.#deliveries.splice(0)) delivery.reject(new NotDelivered());
-    for (const operation of this.operations.splice(this.#stepping ? 1 : 0)) operation.fail(error);
+    const [first, ...others] = this.operations;
+    this.operations.length = this.#stepping ? 1 : 0;
+    if (!this.#stepping) first?.fail(this.#hasStepped ? midway(error) : error);
+    for (const operation of others) operation.fail(error);
   }
 
   *#waitingRequests(): Iterable<HotRequest<unknown>> {
@@ -270,6 +277,11 @@ export class Mailbox {
   #noteDeadline(deadline: number): void {
     this.earliest = Math.min(this.earliest, deadline);
   }
+}
+
+// For work of which a part may be done. That another server owns the data says that nothing is.
+function midway(error: QueueError): QueueError {
+  return error.message === MESSAGES.standby ? retryLater(MESSAGES.takenOver) : error;
 }
 
 // A lease that the turn under way has dealt items to may yet get them.
