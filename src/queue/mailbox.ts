@@ -73,9 +73,8 @@ export class Mailbox {
   #deliveries: Delivery[] = [];
   // What the turn under way has taken.
   #taken: Taken | undefined;
-  // Whether the first operation is at work in a step, and whether it has done any.
+  // Whether the first operation is at work in a step.
   #stepping = false;
-  #hasStepped = false;
   #unanswered = 0;
   // Answers everything that comes once the queue is closed.
   #closed: QueueError | undefined;
@@ -129,7 +128,8 @@ export class Mailbox {
 
   addOperation(operation: Operation): boolean {
     const full = this.#queued >= this.#limits.queuedRequests;
-    const refused = this.#closed ?? (full ? retryLater(MESSAGES.overloaded) : undefined);
+    const closed = this.#closed === undefined ? undefined : midway(this.#closed);
+    const refused = closed ?? (full ? retryLater(MESSAGES.overloaded) : undefined);
     if (refused === undefined) this.operations.push(operation);
     else operation.fail(refused);
     return refused === undefined;
@@ -138,16 +138,13 @@ export class Mailbox {
   /** The operation whose turn it is to do a step; it is under way until `endStep`. */
   beginStep(): Operation | undefined {
     this.#stepping = this.operations.length > 0;
-    this.#hasStepped ||= this.#stepping;
     return this.operations[0];
   }
 
   endStep(isDone: boolean): void {
     this.#stepping = false;
-    if (isDone) {
-      this.operations.shift();
-      this.#hasStepped = false;
-    } else if (this.#closed !== undefined) this.operations.shift()?.fail(midway(this.#closed));
+    if (isDone) this.operations.shift();
+    else if (this.#closed !== undefined) this.operations.shift()?.fail(midway(this.#closed));
   }
 
   addDelivery(delivery: Delivery): boolean {
@@ -254,10 +251,9 @@ export class Mailbox {
     this.#completes = [];
     this.#retries = [];
     for (const delivery of this.#deliveries.splice(0)) delivery.reject(new NotDelivered());
-    const [first, ...others] = this.operations;
-    this.operations.length = this.#stepping ? 1 : 0;
-    if (!this.#stepping) first?.fail(this.#hasStepped ? midway(error) : error);
-    for (const operation of others) operation.fail(error);
+    for (const operation of this.operations.splice(this.#stepping ? 1 : 0)) {
+      operation.fail(midway(error));
+    }
   }
 
   *#waitingRequests(): Iterable<HotRequest<unknown>> {
@@ -279,7 +275,7 @@ export class Mailbox {
   }
 }
 
-// For work of which a part may be done. That another server owns the data says that nothing is.
+// For operations, of whose call a part may be done. That another server owns the data says that nothing is.
 function midway(error: QueueError): QueueError {
   return error.message === MESSAGES.standby ? retryLater(MESSAGES.takenOver) : error;
 }

@@ -27,8 +27,8 @@ export const LOSE_REQUEST: Treatment = { kind: "lose-request" };
 export const CUT_CLIENT: Treatment = { kind: "cut-client" };
 
 /** An answer in the server's place. */
-export function refuse(status: number, message: string): Treatment {
-  return { kind: "answer", status, body: JSON.stringify({ code: status, message }) };
+export function refuse(status: number, message: string) {
+  return { kind: "answer", status, body: JSON.stringify({ code: status, message }) } as const;
 }
 
 export interface TestProxy {

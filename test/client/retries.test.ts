@@ -6,11 +6,16 @@ import { type TestContext, test } from "node:test";
 import {
   LeaseLostError,
   NetworkError,
+  QueratorError,
   type RetryOptions,
   ServerError,
   TimeoutError,
   TryAgainError,
 } from "@querator/client";
+import { MESSAGES, retryLater } from "../../src/errors.ts";
+import { DEFAULT_LIMITS } from "../../src/limits.ts";
+import { Mailbox } from "../../src/queue/mailbox.ts";
+import { ProduceRequest } from "../../src/queue/requests.ts";
 import {
   CUT_CLIENT,
   LOSE_REPLY,
@@ -39,6 +44,7 @@ async function treatedWith(
   return { client, direct, proxy };
 }
 
+const TAKEN_OVER = "another server has taken over; what was asked of this one may have been done";
 const OVERLOADED = refuse(454, "queue is overloaded; try again later");
 const NOT_EXECUTED = refuse(454, "request timeout; the request was not executed, try again");
 const UNKNOWN = refuse(454, "internal error, try your request again");
@@ -63,6 +69,47 @@ test("a produce is repeated when it surely did not happen", async (t) => {
   await client.produce("jobs", { payload: "once" });
   assert.equal(proxy.requests.length, 4);
   assert.equal((await direct.stats("jobs")).total, 1);
+});
+
+for (const refusal of [
+  refuse(454, "another server owns the data; try again later, or another server"),
+  refuse(453, "queue is shutting down"),
+  refuse(408, "service is shutting down"),
+]) {
+  test(`a produce is repeated after ${refusal.body}`, async (t) => {
+    const { client, direct, proxy } = await treated(t, refusal, refusal);
+    await client.produce("jobs", { payload: "once" });
+    assert.equal(proxy.requests.length, 3);
+    assert.equal((await direct.stats("jobs")).total, 1);
+  });
+}
+
+test("what may be done in part when a server ends is not repeated", async (t) => {
+  const stopped = refuse(453, "queue is shutting down");
+  const lost = refuse(454, TAKEN_OVER);
+  const { client } = await treated(t, stopped, lost);
+  for (let i = 0; i < 2; i++) {
+    await assert.rejects(client.clear("jobs", { queue: true }), (error) => {
+      return error instanceof QueratorError && error.uncertain && error.retryable;
+    });
+  }
+});
+
+test("an operation that a server ends when it loses the data says that it may be done", async () => {
+  const mailbox = new Mailbox(DEFAULT_LIMITS, { leases: 0 });
+  const said: string[] = [];
+  const operation = {
+    partitions: [],
+    step: async () => false,
+    fail: ({ message }: Error) => void said.push(message),
+  };
+  const produce = new ProduceRequest([], Number.POSITIVE_INFINITY);
+  mailbox.addOperation(operation);
+  mailbox.add(produce);
+  mailbox.close(retryLater(MESSAGES.standby));
+  mailbox.addOperation(operation);
+  await assert.rejects(produce.promise, { message: MESSAGES.standby });
+  assert.deepEqual(said, [TAKEN_OVER, TAKEN_OVER]);
 });
 
 for (const [name, treatment, ErrorClass] of [
