@@ -115,6 +115,9 @@ def before_call(context, case, kwargs):
         for item in list_of(body, "items")[:IDS_MAX]:
             if isinstance(item, dict) and "id" in item:
                 replace_id(item, "id")
+    for lease in list_of(body, "leases")[:IDS_MAX]:
+        if isinstance(lease, dict) and "lease_id" in lease:
+            replace_id(lease, "lease_id")
 
 
 @schemathesis.hook

@@ -10,6 +10,7 @@ import {
   StorageItemsImportResponseSchema,
   StorageItemsListResponseSchema,
 } from "./gen/querator/v1/storage_pb.ts";
+import { QueueRetryLeasesResponseSchema } from "./gen/querator/v2/retry_pb.ts";
 import type { ErrorName } from "./openapi-errors.ts";
 import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
@@ -129,6 +130,25 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     errors: [
       ...FOUND,
       "noSuchPartition",
+      "badId",
+      "noSuchId",
+      "requestTimeout",
+      "outcomeUnknown",
+      "partitionFailing",
+      ...QUEUED,
+    ],
+  },
+  "/v2/queue.retry": {
+    tag: "queue",
+    summary: "Ends leases as /v1 does, and tells which items will not be tried again.",
+    example: { queue_name, partition: 0, leases: [{ lease_id: ID }] },
+    reply: QueueRetryLeasesResponseSchema,
+    errors: [
+      ...FOUND,
+      "noSuchPartition",
+      "badTimeout",
+      "longTimeout",
+      "shortTimeout",
       "badId",
       "noSuchId",
       "requestTimeout",

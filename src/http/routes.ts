@@ -42,6 +42,7 @@ import { decodeJson } from "./json.ts";
 import type { Decoded, Encodable } from "./message.ts";
 import { decodeProtobuf } from "./protobuf.ts";
 import { type AddRoute, addStorageEndpoints } from "./storage-routes.ts";
+import { addRetryEndpoint } from "./v2-retry.ts";
 import {
   checkListLimit,
   checkPartition,
@@ -244,6 +245,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
   // --- storage ---
 
   addStorageEndpoints({ find, post, read });
+  addRetryEndpoint({ find, post, clock, limits });
 
   return endpoints;
 }

@@ -232,6 +232,7 @@ export function retryItems(
     const { retryAt, dead } = request.items[i]!;
     if (dead || diesWithLease(item, rules, part.now)) {
       died.push(item);
+      request.died.push(i);
       part[end](item);
     } else if (isLater(retryAt, part.now)) {
       part.schedule(item, retryAt);

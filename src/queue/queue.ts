@@ -61,8 +61,12 @@ export interface QueueHandle {
   lease(clientId: string, batchSize: number, deadline: number): PendingLease;
   /** Removes leased items, all or none. */
   complete(partition: number, ids: readonly string[], deadline: number): Promise<undefined>;
-  /** Gives leased items back, all or none. */
-  retry(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined>;
+  /** Gives leased items back, all or none; answers which of them, by index, are not tried again. */
+  retry(
+    partition: number,
+    items: readonly RetryItem[],
+    deadline: number,
+  ): Promise<readonly number[]>;
   stats(): Promise<QueueStats>;
   clear(options: ClearOptions): Promise<void>;
   reload(): Promise<void>;
@@ -123,8 +127,14 @@ export class Queue implements QueueHandle {
     return this.loop.submit(new CompleteRequest(partition, ids, deadline));
   }
 
-  retry(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined> {
-    return this.loop.submit(new RetryRequest(partition, items, deadline));
+  async retry(
+    partition: number,
+    items: readonly RetryItem[],
+    deadline: number,
+  ): Promise<readonly number[]> {
+    const request = new RetryRequest(partition, items, deadline);
+    await this.loop.submit(request);
+    return request.died;
   }
 
   /** True at the time of the call; nothing is read or counted for it. */

@@ -126,6 +126,8 @@ export class RetryRequest extends HotRequest<undefined> {
   readonly kind = "retry";
   readonly partition: number;
   readonly items: readonly RetryItem[];
+  /** Which of them, by their index, are not tried again; once it is answered. */
+  readonly died: number[] = [];
   result = undefined;
 
   constructor(partition: number, items: readonly RetryItem[], deadline: number) {

@@ -20,10 +20,21 @@ export interface Endpoint {
   readonly reads: boolean;
 }
 
-const GENERATED = new URL("../../src/http/gen/querator/v1/", import.meta.url);
+// Those of a later version first: a message of the same name there is the one of its calls.
+const GENERATED = ["v2", "v1"].map(
+  (version) => new URL(`../../src/http/gen/querator/${version}/`, import.meta.url),
+);
 
 // Answers that are not named after their request.
-const ANSWERS: Readonly<Record<string, string>> = { QueuesInfoRequest: "QueueInfo" };
+const ANSWERS: Readonly<Record<string, string>> = {
+  "/v1/queues.info": "QueueInfo",
+  "/v2/queue.stats": "QueueStatsReply",
+};
+
+// Requests that look like others, and are not named after their path.
+const REQUESTS: Readonly<Record<string, string>> = {
+  "/v2/queue.retry": "QueueRetryLeasesRequest",
+};
 
 /** All endpoints, in the order of the server's table. */
 export async function allEndpoints(): Promise<readonly Endpoint[]> {
@@ -31,7 +42,7 @@ export async function allEndpoints(): Promise<readonly Endpoint[]> {
   const service = { limits: DEFAULT_LIMITS } as Service; // nothing gets as far as to use the rest
   return [...makeEndpoints(service)].map(([path, row]) => {
     const request = requestOf(path, row, messages);
-    const name = ANSWERS[request.name] ?? request.name.replace(/Request$/, "Response");
+    const name = ANSWERS[path] ?? request.name.replace(/Request$/, "Response");
     const named = messages.find((message) => message.name === name);
     const response = named === undefined || named === request ? ReplySchema : named;
     const reads = /\.(list|info|stats)$/.test(path);
@@ -41,11 +52,13 @@ export async function allEndpoints(): Promise<readonly Endpoint[]> {
 
 async function generatedMessages(): Promise<readonly DescMessage[]> {
   const messages: DescMessage[] = [];
-  for (const file of readdirSync(GENERATED).sort()) {
-    const module = (await import(new URL(file, GENERATED).href)) as Record<string, unknown>;
-    for (const value of Object.values(module)) {
-      if ((value as Partial<DescFile>).kind === "file")
-        messages.push(...(value as DescFile).messages);
+  for (const folder of GENERATED) {
+    for (const file of readdirSync(folder).sort()) {
+      const module = (await import(new URL(file, folder).href)) as Record<string, unknown>;
+      for (const value of Object.values(module)) {
+        if ((value as Partial<DescFile>).kind === "file")
+          messages.push(...(value as DescFile).messages);
+      }
     }
   }
   return messages;
@@ -58,8 +71,10 @@ function requestOf(path: string, row: Row, messages: readonly DescMessage[]): De
   const most = Math.max(...known.map(({ probes }) => probes.length));
   const fitting = known.filter(({ probes }) => probes.length === most).map((each) => each.message);
   // Several messages may look the same; the one that is named after the path is meant.
-  const wanted = path.replace(/^\/v1\//, "").replace(/\W/g, "");
-  const named = fitting.find((each) => each.name.toLowerCase() === `${wanted}request`);
+  const wanted = path.replace(/^\/v\d\//, "").replace(/\W/g, "");
+  const named = fitting.find(
+    ({ name }) => name === REQUESTS[path] || name.toLowerCase() === `${wanted}request`,
+  );
   const request = named ?? fitting[0];
   if (request === undefined) throw new Error(`no message in src/http/gen fits ${path}`);
   return request;

@@ -59,7 +59,9 @@ function entriesFor(desc: DescMessage, context: Context, depth: number): Entry[]
 }
 
 function isRequired(field: DescField, depth: number): boolean {
-  return depth === 0 && /queue_name|timeout|items|ids|client|size|partition/.test(field.jsonName);
+  return (
+    depth === 0 && /queue_name|timeout|items|ids|leases|client|size|partition/.test(field.jsonName)
+  );
 }
 
 function valueFor(field: DescField, context: Context, depth: number): Value {
@@ -132,7 +134,10 @@ function textFor(name: string, { desc, focus, random }: Context): string {
       return random.pick(["", "_system"]);
     case "id":
     case "ids":
+    case "lease_id":
       return focus.ids.length > 0 ? random.pick(focus.ids) : "";
+    case "delay":
+      return random.pick(["", "0s", "30m", "1h0.5s"]);
     case "pivot":
       return focus.ids.length > 0 && random.oneIn(2) ? random.pick(focus.ids) : "";
     case "source_id":

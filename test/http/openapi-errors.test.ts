@@ -55,8 +55,10 @@ function check({ openApi }: Pick<World, "openApi">, path: string, name: ErrorNam
 }
 
 const ID = "3MYU1bRy3722FDmQTN000000001";
-const ids = (path: string, id: string): object =>
-  path === "/v1/queue.retry" ? { items: [{ id }] } : { ids: [id] };
+const ids = (path: string, id: string): object => {
+  if (path === "/v2/queue.retry") return { leases: [{ lease_id: id }] };
+  return path === "/v1/queue.retry" ? { items: [{ id }] } : { ids: [id] };
+};
 
 // What to change in the example of a call so that it gives the error.
 const CHANGES: Partial<Record<ErrorName, (path: string) => object>> = {
@@ -129,6 +131,9 @@ const FAILURES: Partial<Record<ErrorName, () => never>> = {
   serviceShutdown: () => {
     throw new QueueError("failed", MESSAGES.serviceShutdown);
   },
+  takenOver: () => {
+    throw retryLater(MESSAGES.takenOver);
+  },
   standby: () => {
     throw retryLater(MESSAGES.standby);
   },
@@ -194,7 +199,7 @@ test("requests whose commit does not end are answered as documented", async (t) 
     await world.server.produce("jobs", "one", "two");
     const leased = (await world.server.lease("jobs")).items[0].id;
     world.storage.next("commit", "wait");
-    const isEnding = path === "/v1/queue.complete" || path === "/v1/queue.retry";
+    const isEnding = /queue\.(complete|retry)$/.test(path);
     const reply = world.call(path, isEnding ? ids(path, leased) : {});
     await world.storage.waits();
     await world.server.advance("20m");
@@ -233,7 +238,7 @@ test("calls whose storage fails are answered as documented", async (t) => {
     const world = await open(t);
     await world.server.produce("jobs", "one", "two");
     const leased = (await world.server.lease("jobs")).items[0].id;
-    const isEnding = path === "/v1/queue.complete" || path === "/v1/queue.retry";
+    const isEnding = /queue\.(complete|retry)$/.test(path);
     for (const method of FAILING) world.storage.always(method, "fail");
     const other = path === "/v1/queues.create" ? { queue_name: "other" } : {};
     const isDelete = path === "/v1/storage/items.delete";

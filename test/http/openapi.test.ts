@@ -88,10 +88,11 @@ function inOrder(openApi: OpenApi): string[] {
 }
 
 async function withLeasedId(server: TestServer, path: string, example: Json): Promise<Json> {
-  if (path !== "/v1/queue.complete" && path !== "/v1/queue.retry") return example;
+  if (!/queue\.(complete|retry)$/.test(path)) return example;
   await server.produce("jobs", "one more");
   const { items } = await server.lease("jobs");
   const { id } = items[0];
+  if (path === "/v2/queue.retry") return { ...example, leases: [{ lease_id: id }] };
   return path === "/v1/queue.retry" ? { ...example, items: [{ id }] } : { ...example, ids: [id] };
 }
 
