@@ -66,6 +66,11 @@ export interface LeaseOptions extends HotOptions {
 export interface GiveBackOptions extends Pick<HotOptions, "signal" | "onRepeat"> {
   /** Of items that do not carry their own; 0 by default. */
   readonly partition?: number | undefined;
+  /**
+   * Told, before the call ends, the id of each item that is dead now, whether that was asked for or its
+   * queue has ended it. Not by servers that know /v1 only, nor if the reply was lost.
+   */
+  readonly onDead?: ((id: string) => void) | undefined;
 }
 
 export interface CloseOptions {

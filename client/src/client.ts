@@ -17,12 +17,13 @@ import type {
 import { Connection } from "./connection.ts";
 import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
 import { type Duration, toMs } from "./duration.ts";
-import { InvalidRequestError } from "./errors.ts";
+import { InvalidRequestError, QueratorError } from "./errors.ts";
 import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
 import { type GatheredKind, Gatherers } from "./gatherers.ts";
 import {
   encodeItem,
   encodeRetry,
+  encodeRetryLease,
   type ItemRef,
   type LeasedItem,
   type ProduceItem,
@@ -88,7 +89,18 @@ export class QueratorClient {
     waiting: this.#ending,
     encode: (ref) => JSON.stringify(typeof ref === "string" ? ref : ref.id),
   };
+  // Under /v2 the reply tells which items are dead.
   readonly #retries: EndingKind<RetryItem> = {
+    path: "v2/queue.retry",
+    bytesMax: ENDING_BYTES_MAX,
+    head: (partition) => `"partition":${partition},"leases":`,
+    isRepeatable: true,
+    sendsLate: true,
+    waiting: this.#ending,
+    encode: encodeRetryLease,
+    deadOf,
+  };
+  readonly #oldRetries: EndingKind<RetryItem> = {
     path: "queue.retry",
     bytesMax: ENDING_BYTES_MAX,
     head: (partition) => `"partition":${partition},"items":`,
@@ -97,6 +109,8 @@ export class QueratorClient {
     waiting: this.#ending,
     encode: encodeRetry,
   };
+  // Whether the server, or a proxy before it, knows /v1 only.
+  #isOld = false;
   readonly #gatherers: Gatherers;
   readonly #leases: Leases;
 
@@ -173,7 +187,7 @@ export class QueratorClient {
 
   /**
    * Gives leased items back: at once, at a time, or to the dead queue. All or none, and sent again, as
-   * complete.
+   * complete. A queue may end an item as well, by its maxAttempts or expireTimeout: see `onDead`.
    */
   async retry(
     queueName: string,
@@ -318,13 +332,24 @@ export class QueratorClient {
   }
 
   // Also for a client that is closing: what it has leased last goes back.
-  #retry(
+  async #retry(
     queueName: string,
     items: RetryItem | readonly RetryItem[],
     { partition = 0, ...rest }: GiveBackOptions = {},
   ): Promise<void> {
     const how = { ...rest, partition, requestTimeout: TIMEOUT_MS, isUntilThen: false };
-    return this.#end(this.#retries, queueName, listOf(items), how);
+    const refs = listOf(items);
+    if (!this.#isOld) {
+      try {
+        await this.#end(this.#retries, queueName, refs, how);
+        return;
+      } catch (error) {
+        // Nothing was done, or for other partitions what was is passed over below.
+        if (!isUnknownPath(error)) throw error;
+        this.#isOld = true;
+      }
+    }
+    await this.#end(this.#oldRetries, queueName, refs, how);
   }
 
   // Until when the end of leased items is sent again, by performance.now(): until the last of their leases
@@ -400,6 +425,21 @@ function producesOf(waiting: WaitingItems, isRepeatable: boolean): GatheredKind 
     sendsLate: false,
     waiting,
   };
+}
+
+// A server that does not know a call, or a proxy that lets none of its version pass.
+function isUnknownPath(error: unknown): boolean {
+  if (!(error instanceof QueratorError) || error.uncertain) return false;
+  return error.status === 501 || error.status === 404 || error.status === 405;
+}
+
+function deadOf(body: string): readonly number[] {
+  const reply = parseReply<{ results?: readonly { dead?: boolean }[] }>(body);
+  const { results } = reply;
+  checkForm(Array.isArray(results), reply);
+  const dead: number[] = [];
+  for (const [i, each] of results!.entries()) if (each.dead === true) dead.push(i);
+  return dead;
 }
 
 function listOf<T extends object | string>(items: T | readonly T[]): readonly T[] {

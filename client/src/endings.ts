@@ -14,6 +14,8 @@ import type { WorkerEvents } from "./worker-options.ts";
 // If the policy itself fails.
 const RETRY_AFTER_MS = 10_000;
 
+const BY_QUEUE = "its queue has ended it, by maxAttempts or expireTimeout";
+
 // What passes sooner is not worth a word.
 const TROUBLE_MS = 5_000;
 const KINDS_MAX = 20;
@@ -55,10 +57,14 @@ export class Endings {
     const { client } = this.#options;
     const at = outcome.kind === "retry" ? retryAt(outcome.when, client.now()) : undefined;
     this.#underWay++;
-    this.#send(item, outcome, at).then(
+    let became = outcome;
+    const onDead = (): void => {
+      if (outcome.kind === "retry") became = { kind: "dead", reason: outcome.reason ?? BY_QUEUE };
+    };
+    this.#send(item, outcome, at, onDead).then(
       () => {
         this.works();
-        this.#note(item, outcome, at);
+        this.#note(item, became, at);
         this.#over();
       },
       (error: unknown) => {
@@ -68,12 +74,18 @@ export class Endings {
     );
   }
 
-  #send(item: LeasedItem, outcome: Outcome, retryAt: Date | undefined): Promise<void> {
+  #send(
+    item: LeasedItem,
+    outcome: Outcome,
+    retryAt: Date | undefined,
+    onDead: () => void,
+  ): Promise<void> {
     const { client, queueName } = this.#options;
     if (outcome.kind === "complete") return client.complete(queueName, item, this.#how);
     const { id, partition, leaseDeadlineMs } = item;
     const dead = outcome.kind === "dead";
-    return client.retry(queueName, { id, partition, leaseDeadlineMs, retryAt, dead }, this.#how);
+    const given = { id, partition, leaseDeadlineMs, retryAt, dead };
+    return client.retry(queueName, given, { ...this.#how, onDead });
   }
 
   #noteFailure(item: LeasedItem, error: unknown): void {
@@ -121,10 +133,10 @@ export class Endings {
       if (decision === "dead") return deadOf(error);
       const when = { after: toMs(decision, "the wait of the retry policy") };
       checkWhen(when);
-      return { kind: "retry", when };
+      return { kind: "retry", when, reason: textOf(error) };
     } catch (policyError) {
       this.report(policyError);
-      return { kind: "retry", when: { after: RETRY_AFTER_MS } };
+      return { kind: "retry", when: { after: RETRY_AFTER_MS }, reason: textOf(error) };
     }
   }
 

@@ -258,12 +258,15 @@ function strangeReply(status: number, body: string): QueratorError {
       return new TryAgainError("unavailable", text, { status, retryable: true });
     case 503:
       return new TryAgainError("unavailable", text, { status, retryable: true, uncertain: true });
-    case 500:
-    case 502:
-    case 504:
-      return new ServerError("unavailable", text, { status, retryable: true, uncertain: true });
+    case 501:
+    case 505:
+      return new ServerError("invalid-reply", text, { status });
   }
-  const uncertain = status < 400 || status >= 500;
+  // 502 and 504, and what there is beside them, up to the 520s of some networks.
+  if (status >= 500) {
+    return new ServerError("unavailable", text, { status, retryable: true, uncertain: true });
+  }
+  const uncertain = status < 400;
   return new ServerError("invalid-reply", text, { status, uncertain });
 }
 

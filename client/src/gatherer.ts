@@ -27,8 +27,11 @@ export interface GathererOptions {
   readonly itemsMax: number;
   /** Bytes of the items of one request. */
   readonly bytesMax: number;
-  /** Sends one request, and repeats it while its time lasts. */
-  readonly send: (request: GatheredRequest) => Promise<unknown>;
+  /**
+   * Sends one request, and repeats it while its time lasts. Answers which of its items are dead, by their
+   * index, if the server tells.
+   */
+  readonly send: (request: GatheredRequest) => Promise<readonly number[]>;
   /** Whether a call is sent, once, although its time has passed while it waited. */
   readonly sendsLate: boolean;
   /** What waits in the whole client, of this kind and others that share its bounds. */
@@ -54,6 +57,8 @@ export interface CallerOptions {
   readonly onRepeat?: ((failure: QueratorError) => void) | undefined;
   /** Whether its items are not sent again any more, whatever `until` says. */
   readonly isGivenUp?: (() => boolean) | undefined;
+  /** Told, before the call ends, of each item that the server will not give out again. */
+  readonly onDead?: ((id: string) => void) | undefined;
 }
 
 /** Counts what waits to be sent in a client, against its bounds. */
@@ -282,9 +287,13 @@ export class Gatherer {
       this.#controller = new AbortController();
       let until = 0;
       for (const { caller } of sent) until = Math.max(until, caller.options.until);
+      let asked: readonly Entry[] = sent;
       try {
-        await this.#options.send({
-          items: () => jsonOf(sent),
+        const dead = await this.#options.send({
+          items: () => {
+            asked = sent.filter(({ isOver }) => !isOver);
+            return jsonOf(asked);
+          },
           signal: this.#controller.signal,
           until,
           onRepeat: (failure) => {
@@ -292,6 +301,7 @@ export class Gatherer {
             this.#onRepeat(sent, failure);
           },
         });
+        if (dead.length > 0) tellDead(asked, dead);
         for (const entry of sent) this.#end(entry);
         return;
       } catch (error) {
@@ -414,11 +424,18 @@ function bytesOf(parts: readonly Part[]): number {
   return bytes;
 }
 
-// Of those that have not ended.
+// The dead are numbered through all items of the request.
+function tellDead(entries: readonly Entry[], dead: readonly number[]): void {
+  const parts = entries.flatMap((entry) => entry.parts.map((part) => ({ part, entry })));
+  for (const index of dead) {
+    const { part, entry } = parts[index] ?? {};
+    if (entry?.isOver === false) entry.caller.options.onDead?.(part!.id!);
+  }
+}
+
 function jsonOf(entries: readonly Entry[]): string {
   let json = "";
-  for (const { parts, isOver } of entries) {
-    if (isOver) continue;
+  for (const { parts } of entries) {
     for (const part of parts) json += json === "" ? part.json : `,${part.json}`;
   }
   return json;

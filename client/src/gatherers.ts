@@ -10,11 +10,14 @@ const BATCH_MAX = 1_000;
 // Kept although they are idle: queues, and gatherers of each.
 const KEPT = 1_000;
 const KEPT_OF_A_QUEUE = 128;
+const NONE: readonly number[] = [];
 
 /** What the calls of a kind have in common, whatever their queue. There is one object for each kind. */
 export interface GatheredKind {
-  /** Below /v1/. */
+  /** Below /v1/, or with its version. */
   readonly path: string;
+  /** What a reply says of its items: those that are dead, by index. Only confirmed if it is left out. */
+  readonly deadOf?: (body: string) => readonly number[];
   /** Of the items in one request. */
   readonly bytesMax: number;
   /** What stands before the items in the body, after the name of the queue; `]}` follows them. */
@@ -73,11 +76,12 @@ export class Gatherers {
   }
 
   #make(
-    { path, bytesMax, head, isRepeatable, sendsLate, waiting }: GatheredKind,
+    kind: GatheredKind,
     queueName: string,
     partition: number,
     requestTimeout: Duration,
   ): Gatherer {
+    const { path, bytesMax, head, isRepeatable, sendsLate, waiting, deadOf } = kind;
     const timeoutMs = toMs(requestTimeout, "requestTimeout");
     const startOf = (timeout: string): string =>
       `{"queue_name":${JSON.stringify(queueName)},${head(partition, timeout)}[`;
@@ -101,7 +105,9 @@ export class Gatherers {
           signal,
           onRepeat,
         });
+        if (deadOf !== undefined) return deadOf(body);
         checkDone(body);
+        return NONE;
       },
     });
   }

@@ -198,6 +198,13 @@ export function encodeRetry({ id, retryAt, dead }: RetryItem): string {
   return `${text}${dead === true ? ',"dead":true' : ""}}`;
 }
 
+/** The same as /v2 has it. */
+export function encodeRetryLease({ id, retryAt, dead }: RetryItem): string {
+  let text = `{"lease_id":${JSON.stringify(id)}`;
+  if (retryAt !== undefined) text += `,"at":"${encodeDate(retryAt, "retryAt")}"`;
+  return `${text}${dead === true ? ',"dead":true' : ""}}`;
+}
+
 export function encodeImport(item: ImportItem): WireStorageItem {
   const { payload, leaseDeadline, expireDeadline, enqueueAt } = item;
   const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;

@@ -14,7 +14,7 @@ export type RetryWhen =
 /** What becomes of an item. */
 export type Outcome =
   | { readonly kind: "complete" }
-  | { readonly kind: "retry"; readonly when: RetryWhen }
+  | { readonly kind: "retry"; readonly when: RetryWhen; readonly reason?: string }
   | { readonly kind: "dead"; readonly reason: string };
 
 /** A leased item with the value that its queue's definition decodes from it. */

@@ -37,6 +37,7 @@ export interface WorkerEvents {
   leased: { readonly items: readonly LeasedItem[] };
   completed: { readonly item: LeasedItem };
   retried: { readonly item: LeasedItem; readonly at: Date | undefined };
+  /** It goes to the dead queue, or is gone: its handler or the policy said so, or its queue did at a retry. */
   dead: { readonly item: LeasedItem; readonly reason: string };
   /** A handler threw, or its item could not be decoded. */
   failed: { readonly item: LeasedItem; readonly error: unknown };

@@ -51,9 +51,11 @@ const STATUSES: readonly [status: number, expected: Expected][] = [
   [425, { type: TryAgainError, code: "unavailable", ...later }],
   [429, { type: TryAgainError, code: "unavailable", ...later }],
   [500, { type: ServerError, code: "unavailable", ...unknown }],
+  [501, { type: ServerError, code: "invalid-reply", ...refused }],
   [502, { type: ServerError, code: "unavailable", ...unknown }],
   [503, { type: TryAgainError, code: "unavailable", ...unknown }],
   [504, { type: ServerError, code: "unavailable", ...unknown }],
+  [522, { type: ServerError, code: "unavailable", ...unknown }],
 ];
 
 async function behind(
