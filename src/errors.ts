@@ -62,6 +62,7 @@ export const MESSAGES = {
   queueShutdown: "queue is shutting down",
   overloaded: "queue is overloaded; try again later",
   standby: "another server owns the data; try again later, or another server",
+  takenOver: "another server has taken over; what was asked of this one may have been done",
   internalRetry: "internal error, try your request again",
   internal: "Internal Error",
 } as const;

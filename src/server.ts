@@ -338,6 +338,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const stop = (): Promise<void> => {
     stopped ??= (async () => {
       parts.isStopping = true;
+      listener.startEnding();
       await parts.owning?.catch(() => undefined);
       await within(RELEASE_MS, release(parts)).catch((err: unknown) => {
         log.error({ err }, "stopped before everything had ended");

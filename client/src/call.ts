@@ -1,9 +1,10 @@
 // What the calls share that are not gathered: one request and its reply, and lists that are fetched page
 // by page. A list goes on at the item after the last one it has seen, whatever happens in between.
 
+import { utf8LengthMax } from "./bytes.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, toMs } from "./duration.ts";
-import { invalidReply } from "./errors.ts";
+import { invalidReply, isTooLarge, partlyDone, tooLarge } from "./errors.ts";
 
 /** What every call takes. */
 export interface CallOptions {
@@ -80,6 +81,41 @@ export async function begun<T extends object>(
 /** Makes one call that the server only confirms. */
 export async function confirmed(...call: Parameters<typeof once>): Promise<void> {
   checkConfirmation(await once(...call));
+}
+
+/**
+ * Makes a call for items that can be made for some of them at a time: where it is refused for its size, for
+ * one half after the other, down to single items. Answers all results in order.
+ */
+export async function inParts<T extends object, R>(
+  items: readonly T[],
+  call: (some: readonly T[]) => Promise<readonly R[]>,
+): Promise<R[]> {
+  const results: R[] = [];
+  let size = Math.max(items.length, 1);
+  let done = 0;
+  for (let from = 0; from < items.length || done === 0; ) {
+    const some = items.slice(from, from + size);
+    try {
+      results.push(...(await call(some)));
+    } catch (error) {
+      if (isTooLarge(error) && some.length > 1) {
+        size = some.length >> 1;
+        continue;
+      }
+      const failure = isTooLarge(error)
+        ? tooLarge(error, {
+            index: from,
+            of: items.length,
+            bytes: utf8LengthMax(JSON.stringify(some)),
+          })
+        : error;
+      throw done === 0 ? failure : partlyDone(failure, done, done + 1);
+    }
+    from += some.length;
+    done++;
+  }
+  return results;
 }
 
 export interface Pages<Wire, T> {

@@ -3,10 +3,16 @@
 import type { CallOptions } from "./call.ts";
 import type { RetryOptions } from "./connection.ts";
 import type { Duration } from "./duration.ts";
+import type { QueratorError } from "./errors.ts";
 
 export interface ClientOptions {
   /** Where the server listens: `http://localhost:2319`; a path before /v1 is kept. */
-  readonly url: string | URL;
+  readonly url?: string | URL | undefined;
+  /**
+   * In place of `url`: several addresses of one server, such as its owner and a standby. The first that
+   * works is used, until it does not.
+   */
+  readonly urls?: readonly (string | URL)[] | undefined;
   /** Sent as `Authorization: Bearer <key>`. */
   readonly key?: string | undefined;
   /** Sent with every request. */
@@ -15,7 +21,7 @@ export interface ClientOptions {
   readonly requestTimeout?: Duration | undefined;
   /** How long the client waits beyond the server's time-out before it gives up; 5s by default. */
   readonly timeoutMargin?: Duration | undefined;
-  /** How calls are repeated: 8 requests at most, waits of up to 100 ms that grow to 5 s, by default. */
+  /** How calls are repeated while their time lasts: after waits of up to 100 ms that grow to 2 s, by default. */
   readonly retry?: Partial<RetryOptions> | undefined;
   /** Items that may wait in this client to be produced; 100,000 by default. */
   readonly waitingItemsMax?: number | undefined;
@@ -31,8 +37,10 @@ export interface ClientOptions {
 export interface HotOptions {
   /** Ends the call: it rejects with the signal's reason. What has been sent may be done all the same. */
   readonly signal?: AbortSignal | undefined;
-  /** How long the server may take; that of the client by default. */
+  /** How long the server may take, repeats included; that of the client by default. */
   readonly requestTimeout?: Duration | undefined;
+  /** Told of each failure after which the call is repeated. */
+  readonly onRepeat?: ((failure: QueratorError) => void) | undefined;
 }
 
 export interface ProduceOptions extends HotOptions {
@@ -55,10 +63,14 @@ export interface LeaseOptions extends HotOptions {
   readonly isShared?: boolean | undefined;
 }
 
-export interface GiveBackOptions {
-  readonly signal?: AbortSignal | undefined;
+export interface GiveBackOptions extends Pick<HotOptions, "signal" | "onRepeat"> {
   /** Of items that do not carry their own; 0 by default. */
   readonly partition?: number | undefined;
+  /**
+   * Told, before the call ends, the id of each item that is dead now, whether that was asked for or its
+   * queue has ended it. Not by servers that know /v1 only, nor if the reply was lost.
+   */
+  readonly onDead?: ((id: string) => void) | undefined;
 }
 
 export interface CloseOptions {

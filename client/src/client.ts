@@ -17,12 +17,13 @@ import type {
 import { Connection } from "./connection.ts";
 import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
 import { type Duration, toMs } from "./duration.ts";
-import { InvalidRequestError } from "./errors.ts";
-import { type Part, WaitingItems } from "./gatherer.ts";
+import { InvalidRequestError, QueratorError } from "./errors.ts";
+import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
 import { type GatheredKind, Gatherers } from "./gatherers.ts";
 import {
   encodeItem,
   encodeRetry,
+  encodeRetryLease,
   type ItemRef,
   type LeasedItem,
   type ProduceItem,
@@ -44,16 +45,25 @@ const PRODUCE_BYTES_MAX = 4_990_000;
 const ENDING_BYTES_MAX = 246_000;
 const CLOSE_TIMEOUT_MS = 30_000;
 
+// For as long as the time of a call lasts: a server that comes back is found within two seconds.
+const RETRY = {
+  baseMs: 100,
+  capMs: 2_000,
+  attemptsMax: Number.POSITIVE_INFINITY,
+  attemptsMaxAtFirst: Number.POSITIVE_INFINITY,
+};
+
 /** A kind of call that ends leased items. */
 interface EndingKind<T> extends GatheredKind {
   readonly encode: (ref: T) => string;
 }
 
-interface EndOptions {
+interface EndOptions extends Omit<CallerOptions, "until"> {
   /** Of those that do not say it themselves. */
   readonly partition: number;
+  /** Of one request; until it has passed it is repeated, if `isUntilThen`, else until the lease has ended. */
   readonly requestTimeout: Duration;
-  readonly signal: AbortSignal | undefined;
+  readonly isUntilThen: boolean;
 }
 
 /** A client of one server. */
@@ -77,17 +87,32 @@ export class QueratorClient {
     bytesMax: ENDING_BYTES_MAX,
     head: (partition, timeout) => `"partition":${partition},"request_timeout":"${timeout}","ids":`,
     isRepeatable: true,
+    sendsLate: true,
     waiting: this.#ending,
     encode: (ref) => JSON.stringify(typeof ref === "string" ? ref : ref.id),
   };
+  // Under /v2 the reply tells which items are dead.
   readonly #retries: EndingKind<RetryItem> = {
+    path: "v2/queue.retry",
+    bytesMax: ENDING_BYTES_MAX,
+    head: (partition) => `"partition":${partition},"leases":`,
+    isRepeatable: true,
+    sendsLate: true,
+    waiting: this.#ending,
+    encode: encodeRetryLease,
+    deadOf,
+  };
+  readonly #oldRetries: EndingKind<RetryItem> = {
     path: "queue.retry",
     bytesMax: ENDING_BYTES_MAX,
     head: (partition) => `"partition":${partition},"items":`,
     isRepeatable: true,
+    sendsLate: true,
     waiting: this.#ending,
     encode: encodeRetry,
   };
+  // Whether the server, or a proxy before it, knows /v1 only.
+  #isOld = false;
   readonly #gatherers: Gatherers;
   readonly #leases: Leases;
 
@@ -101,12 +126,12 @@ export class QueratorClient {
     this.#produces = producesOf(this.#producing, false);
     this.#repeatableProduces = producesOf(this.#producing, true);
     this.#connection = new Connection({
-      url: parseUrl(options.url),
+      urls: urlsOf(options),
       key,
       headers,
       fetch,
       marginMs: toMs(timeoutMargin, "timeoutMargin"),
-      retry: { attemptsMax: 8, baseMs: 100, capMs: 5_000, ...retry },
+      retry: { ...RETRY, ...retry },
     });
     const connection = this.#connection;
     this.now = options.now ?? (() => Date.now() + connection.aheadMs);
@@ -118,7 +143,7 @@ export class QueratorClient {
     this.scheduled = new ScheduledItems(this.#connection);
   }
 
-  /** Where the server is. */
+  /** Where the server is; of several addresses the one in use. */
   get url(): string {
     return this.#connection.url.href;
   }
@@ -148,20 +173,25 @@ export class QueratorClient {
 
   /**
    * Ends leased items: they are done. All of them or, if one is not leased any more, none; more than 1000
-   * travel in several requests, for each of which this holds.
+   * travel in several requests, for each of which this holds. It is sent again until the outcome is known
+   * or the time has passed: requestTimeout if it is given, else the lease of items that were leased.
    */
   async complete(
     queueName: string,
     items: string | ItemRef | readonly (string | ItemRef)[],
     options: HotOptions & { readonly partition?: number | undefined } = {},
   ): Promise<void> {
-    const { signal, requestTimeout = this.#requestTimeout, partition = 0 } = options;
+    const { requestTimeout = this.#requestTimeout, partition = 0, ...rest } = options;
     this.#connection.checkOpen();
-    const how = { partition, requestTimeout, signal };
+    const isUntilThen = options.requestTimeout !== undefined;
+    const how = { ...rest, partition, requestTimeout, isUntilThen };
     await this.#end(this.#completes, queueName, listOf(items), how);
   }
 
-  /** Gives leased items back: at once, at a time, or to the dead queue. All or none, as complete. */
+  /**
+   * Gives leased items back: at once, at a time, or to the dead queue. All or none, and sent again, as
+   * complete. A queue may end an item as well, by its maxAttempts or expireTimeout: see `onDead`.
+   */
   async retry(
     queueName: string,
     items: RetryItem | readonly RetryItem[],
@@ -293,23 +323,53 @@ export class QueratorClient {
   #produce(
     queueName: string,
     items: ProduceItem | readonly ProduceItem[],
-    { signal, requestTimeout = this.#requestTimeout, mayRepeat = false }: ProduceOptions,
+    { requestTimeout = this.#requestTimeout, mayRepeat = false, signal, onRepeat }: ProduceOptions,
   ): Promise<void> {
     const kind = mayRepeat ? this.#repeatableProduces : this.#produces;
     const parts: Part[] = [];
     for (const item of listOf(items)) parts.push(partOf(encodeItem(item)));
     if (parts.length === 0) return Promise.resolve();
-    return this.#gatherers.of(kind, queueName, 0, requestTimeout).add(parts, signal);
+    const until = performance.now() + toMs(requestTimeout, "requestTimeout");
+    const gatherer = this.#gatherers.of(kind, queueName, 0, requestTimeout);
+    return gatherer.add(parts, { until, signal, onRepeat });
   }
 
   // Also for a client that is closing: what it has leased last goes back.
-  #retry(
+  async #retry(
     queueName: string,
     items: RetryItem | readonly RetryItem[],
-    { signal, partition = 0 }: GiveBackOptions = {},
+    { partition = 0, ...rest }: GiveBackOptions = {},
   ): Promise<void> {
-    const how = { partition, requestTimeout: TIMEOUT_MS, signal };
-    return this.#end(this.#retries, queueName, listOf(items), how);
+    const how = { ...rest, partition, requestTimeout: TIMEOUT_MS, isUntilThen: false };
+    const refs = listOf(items);
+    if (!this.#isOld) {
+      try {
+        await this.#end(this.#retries, queueName, refs, how);
+        return;
+      } catch (error) {
+        // Nothing was done, or for other partitions what was is passed over below.
+        if (!isUnknownPath(error)) throw error;
+        this.#isOld = true;
+      }
+    }
+    await this.#end(this.#oldRetries, queueName, refs, how);
+  }
+
+  // Until when the end of leased items is sent again, by performance.now(): until the last of their leases
+  // has ended, if they say when that is.
+  #untilOf(
+    refs: readonly (string | ItemRef)[],
+    requestTimeout: Duration,
+    isUntilThen: boolean,
+  ): number {
+    let deadlineMs = 0;
+    if (!isUntilThen) {
+      for (const ref of refs) {
+        if (typeof ref !== "string") deadlineMs = Math.max(deadlineMs, ref.leaseDeadlineMs ?? 0);
+      }
+    }
+    if (deadlineMs > 0) return performance.now() + deadlineMs - this.now();
+    return performance.now() + toMs(requestTimeout, "requestTimeout");
   }
 
   // Ends leased items, those of each partition together.
@@ -317,8 +377,10 @@ export class QueratorClient {
     kind: EndingKind<T>,
     queueName: string,
     refs: readonly T[],
-    { partition, requestTimeout, signal }: EndOptions,
+    { partition, requestTimeout, isUntilThen, ...rest }: EndOptions,
   ): Promise<void> {
+    const until = this.#untilOf(refs, requestTimeout, isUntilThen);
+    const options: CallerOptions = { ...rest, until };
     const partitionOf = (ref: T): number =>
       typeof ref === "string" ? partition : (ref.partition ?? partition);
     const partsOf = (some: readonly T[]): Part[] => {
@@ -329,7 +391,7 @@ export class QueratorClient {
       return parts;
     };
     const end = (number: number, parts: readonly Part[]): Promise<void> =>
-      this.#gatherers.of(kind, queueName, number, requestTimeout).add(parts, signal);
+      this.#gatherers.of(kind, queueName, number, requestTimeout).add(parts, options);
     if (refs.length === 0) return Promise.resolve();
     const first = partitionOf(refs[0]!);
     if (refs.every((ref) => partitionOf(ref) === first)) return end(first, partsOf(refs));
@@ -341,10 +403,19 @@ export class QueratorClient {
   }
 }
 
-function parseUrl(url: string | URL): URL {
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+function urlsOf({ url, urls }: ClientOptions): readonly URL[] {
+  if (urls === undefined) return [parseUrl(url, "url")];
+  if (url !== undefined) throw new InvalidRequestError("invalid", "give either url or urls");
+  if (!Array.isArray(urls) || urls.length === 0) {
+    throw new InvalidRequestError("invalid", "urls is invalid; it must be a list of one or more");
+  }
+  return urls.map((each: string | URL, i) => parseUrl(each, `urls[${i}]`));
+}
+
+function parseUrl(url: string | URL | undefined, what: string): URL {
+  const parsed = url !== undefined && URL.canParse(url) ? new URL(url) : undefined;
   if (parsed !== undefined && /^https?:$/.test(parsed.protocol)) return parsed;
-  const text = `url is invalid; got '${url}', use a form such as 'http://localhost:2319'`;
+  const text = `${what} is invalid; got '${url}', use a form such as 'http://localhost:2319'`;
   throw new InvalidRequestError("invalid", text);
 }
 
@@ -354,8 +425,24 @@ function producesOf(waiting: WaitingItems, isRepeatable: boolean): GatheredKind 
     bytesMax: PRODUCE_BYTES_MAX,
     head: (_, timeout) => `"request_timeout":"${timeout}","items":`,
     isRepeatable,
+    sendsLate: false,
     waiting,
   };
+}
+
+// A server that does not know a call, or a proxy that lets none of its version pass.
+function isUnknownPath(error: unknown): boolean {
+  if (!(error instanceof QueratorError) || error.uncertain) return false;
+  return error.status === 501 || error.status === 404 || error.status === 405;
+}
+
+function deadOf(body: string): readonly number[] {
+  const reply = parseReply<{ results?: readonly { dead?: boolean }[] }>(body);
+  const { results } = reply;
+  checkForm(Array.isArray(results), reply);
+  const dead: number[] = [];
+  for (const [i, each] of results!.entries()) if (each.dead === true) dead.push(i);
+  return dead;
 }
 
 function listOf<T extends object | string>(items: T | readonly T[]): readonly T[] {

@@ -1,21 +1,28 @@
 // A call of the server with its time-out and its retries. What is repeated is decided here and nowhere
 // else: a call that only reads is repeated after anything that may pass; one that changes something
-// only if the server has surely not done it, unless the caller says that it may be done twice. Knows
-// every call under way, so that all of them have ended when it is closed.
+// only if the server has surely not done it, unless the caller says that it may be done twice. It is
+// repeated for as long as its time lasts, however often that is. Of several addresses the one that
+// works is kept. Knows every call under way, so that all of them have ended when it is closed.
 
 import { type Backoff, fullJitter, sleep } from "./backoff.ts";
 import { Bag, type InBag } from "./bag.ts";
-import { ClosedError, errorOfReply, QueratorError } from "./errors.ts";
+import { ClosedError, type ErrorCode, errorOfReply, QueratorError } from "./errors.ts";
 import { makeTransport, type Transport } from "./transport.ts";
 
-/** How often and how long a call is repeated. */
+/** How a call is repeated while its time lasts. */
 export interface RetryOptions extends Backoff {
-  /** Requests for one call, the first included; 1 for no repeats. */
+  /** Requests for one call, the first included; 1 for no repeats. Without bound by default. */
   readonly attemptsMax: number;
+  /**
+   * The same as long as no server has ever answered, for programs that somebody waits for: it is more
+   * likely that none is there than that one is away. Without bound by default.
+   */
+  readonly attemptsMaxAtFirst: number;
 }
 
 export interface ConnectionOptions {
-  readonly url: URL;
+  /** One at least; the first that works is used. */
+  readonly urls: readonly URL[];
   readonly key: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly fetch: typeof globalThis.fetch | undefined;
@@ -29,16 +36,41 @@ export interface Call {
   readonly path: string;
   /** Or what makes it for each request, from the time that is left for the server to answer. */
   readonly body: string | ((leftMs: number) => string);
-  /** How long the server may take. */
+  /** How long the server may take for one request. */
   readonly timeoutMs: number;
+  /** Until when it is repeated, by performance.now(); for `timeoutMs` from the call on if left out. */
+  readonly until?: number | undefined;
   /** Whether it may be done twice without harm. */
   readonly isRepeatable: boolean;
   readonly signal: AbortSignal | undefined;
   /** Whether it waits for something to happen, so that nobody waits for it: see TransportRequest. */
   readonly isWait?: boolean;
-  /** Told before each repeat whether an earlier request may have been done. */
-  readonly onRepeat?: (uncertain: boolean) => void;
+  /** Told, of each failure after which it is repeated, what it was: also of an earlier one whether it may be done. */
+  readonly onRepeat?: ((failure: QueratorError) => void) | undefined;
 }
+
+/** One of the addresses of a server. */
+interface Target {
+  readonly url: URL;
+  /** Before /v1/. */
+  readonly prefix: string;
+  readonly transport: Transport;
+}
+
+// The server has less time for a request than this only if it is told so by its caller.
+const LEFT_MIN_MS = 10;
+
+// With other addresses to turn to, one to which no connection can be made is given up sooner.
+const CONNECT_MS = 3_000;
+
+// What another address may not answer.
+const ELSEWHERE: readonly ErrorCode[] = [
+  "network",
+  "timeout",
+  "shutting-down",
+  "standby",
+  "unavailable",
+];
 
 interface OpenCall extends InBag {
   readonly isWait: boolean;
@@ -48,10 +80,11 @@ interface OpenCall extends InBag {
 }
 
 export class Connection {
-  readonly url: URL;
-  readonly #transport: Transport;
   readonly #options: ConnectionOptions;
-  readonly #prefix: string;
+  readonly #targets: readonly Target[];
+  // The one in use; changed when it fails.
+  #target: Target;
+  #hasAnswered = false;
   readonly #open = new Bag<OpenCall>();
   // Resolved, and emptied, when no call is open any more.
   #idle: (() => void)[] = [];
@@ -62,19 +95,25 @@ export class Connection {
   #aheadMs = 0;
 
   constructor(options: ConnectionOptions) {
-    const { url, key, headers, fetch } = options;
-    this.url = url;
+    const { urls, key, headers, fetch } = options;
     this.#options = options;
-    this.#prefix = url.pathname.replace(/\/+$/, "");
-    this.#transport = makeTransport({
+    const all = {
+      "Content-Type": "application/json",
+      ...(key === undefined ? {} : { Authorization: `Bearer ${key}` }),
+      ...headers,
+    };
+    const connectMs = urls.length > 1 ? CONNECT_MS : undefined;
+    this.#targets = urls.map((url) => ({
       url,
-      fetch,
-      headers: {
-        "Content-Type": "application/json",
-        ...(key === undefined ? {} : { Authorization: `Bearer ${key}` }),
-        ...headers,
-      },
-    });
+      prefix: url.pathname.replace(/\/+$/, ""),
+      transport: makeTransport({ url, fetch, headers: all, connectMs }),
+    }));
+    this.#target = this.#targets[0]!;
+  }
+
+  /** The address in use. */
+  get url(): URL {
+    return this.#target.url;
   }
 
   /** How far the server's clock is ahead of ours, in milliseconds; 0 if that is within two seconds. */
@@ -132,26 +171,27 @@ export class Connection {
     const { timeoutMs } = call;
     const { isWait, controller } = open;
     const { signal } = controller;
-    const timeoutAll = timeoutMs + marginMs;
-    const until = performance.now() + timeoutAll;
+    const until = call.until ?? performance.now() + timeoutMs;
+    let left = call.until === undefined ? timeoutMs : leftOf(until, timeoutMs);
     let mayBeDone = false; // by an attempt before
     for (let attempt = 1; ; attempt++) {
+      const target = this.#target;
       let failure: QueratorError;
       try {
-        const left = attempt === 1 ? timeoutAll : Math.max(until - performance.now(), marginMs);
         const { body } = call;
         open.mayBeDone = !isWait;
-        const reply = await this.#transport.send({
+        const reply = await target.transport.send({
           method: "POST",
-          path: `${this.#prefix}/${/^v\d+\//.test(call.path) ? "" : "v1/"}${call.path}`,
-          body: typeof body === "string" ? body : body(left - marginMs),
-          timeoutMs: left,
+          path: `${target.prefix}/${/^v\d+\//.test(call.path) ? "" : "v1/"}${call.path}`,
+          body: typeof body === "string" ? body : body(left),
+          timeoutMs: left + marginMs,
           signal,
           isWait,
         });
+        this.#hasAnswered = true;
         this.#note(reply.date);
         if (reply.status === 200) return reply.body;
-        failure = errorOfReply(reply.status, reply.body);
+        failure = errorOfReply(reply.status, reply.body, call.path);
       } catch (error) {
         if (!(error instanceof QueratorError)) throw error;
         failure = error;
@@ -159,13 +199,32 @@ export class Connection {
       if (mayBeDone) failure.uncertain = true;
       mayBeDone = failure.uncertain;
       open.mayBeDone = mayBeDone;
-      const mayRepeat = failure.retryable && (call.isRepeatable || !failure.uncertain);
-      if (!mayRepeat || failure.code === "no-items" || attempt >= retry.attemptsMax) throw failure;
-      const pause = fullJitter(retry, attempt);
+      const isMoved = this.#moveFrom(target, failure);
+      const { length: targets } = this.#targets;
+      const isTriedElsewhere = isMoved && attempt % targets !== 0;
+      const mayPass = failure.retryable || (isTriedElsewhere && attempt < targets);
+      const mayRepeat = mayPass && (call.isRepeatable || !failure.uncertain);
+      const { attemptsMax, attemptsMaxAtFirst } = retry;
+      const most = this.#hasAnswered ? attemptsMax : Math.min(attemptsMax, attemptsMaxAtFirst);
+      const isOver = attempt >= (isMoved ? most * targets : most);
+      if (!mayRepeat || failure.code === "no-items" || isOver) throw failure;
+      const pause = isTriedElsewhere ? 0 : fullJitter(retry, Math.ceil(attempt / targets));
       if (performance.now() + pause >= until) throw failure;
-      await sleep(pause, signal);
-      call.onRepeat?.(failure.uncertain);
+      call.onRepeat?.(failure);
+      signal.throwIfAborted();
+      if (pause > 0) await sleep(pause, signal);
+      left = leftOf(until, timeoutMs);
     }
+  }
+
+  // Turns to the next address if another one may do what this one does not; answers whether it has.
+  #moveFrom(target: Target, failure: QueratorError): boolean {
+    if (this.#targets.length === 1 || !ELSEWHERE.includes(failure.code)) return false;
+    if (this.#target === target) {
+      const next = this.#targets.indexOf(target) + 1;
+      this.#target = this.#targets[next % this.#targets.length]!;
+    }
+    return true;
   }
 
   // Leases end by the server's clock. A machine whose own is wrong by more than a lease would otherwise
@@ -180,10 +239,11 @@ export class Connection {
   /** What GET /health answers, whatever its status. */
   async health(timeoutMs: number, signal: AbortSignal | undefined): Promise<string> {
     this.checkOpen();
+    const { transport, prefix } = this.#target;
     const send = ({ controller }: OpenCall) =>
-      this.#transport.send({
+      transport.send({
         method: "GET",
-        path: `${this.#prefix}/health`,
+        path: `${prefix}/health`,
         body: "",
         timeoutMs,
         signal: controller.signal,
@@ -208,8 +268,13 @@ export class Connection {
     this.startClosing();
     this.#isCut = true;
     for (const { controller, mayBeDone } of this.#open) controller.abort(closedError(mayBeDone));
-    this.#transport.close();
+    for (const { transport } of this.#targets) transport.close();
   }
+}
+
+// What is left of a call's time for the server to answer.
+function leftOf(until: number, timeoutMs: number): number {
+  return Math.min(timeoutMs, Math.max(until - performance.now(), LEFT_MIN_MS));
 }
 
 // Another for each call, as it says whether that may have been done.

@@ -1,9 +1,10 @@
 // How the items of a worker end: completed, given back or dead, by what their handler has decided or by the
-// retry policy. Never throws: what goes wrong is an event, and the item comes back when its lease ends.
+// retry policy. The server is told until it has answered or the lease has ended. Never throws: what goes
+// wrong is an event, and the item comes back when its lease ends. Of a server that is away it tells once.
 
 import type { QueratorClient } from "./client.ts";
 import { toMs } from "./duration.ts";
-import { LeaseLostError, textOf } from "./errors.ts";
+import { ClosedError, LeaseLostError, QueratorError, textOf } from "./errors.ts";
 import type { Events } from "./events.ts";
 import type { LeasedItem } from "./items.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
@@ -12,6 +13,12 @@ import type { WorkerEvents } from "./worker-options.ts";
 
 // If the policy itself fails.
 const RETRY_AFTER_MS = 10_000;
+
+const BY_QUEUE = "its queue has ended it, by maxAttempts or expireTimeout";
+
+// What passes sooner is not worth a word.
+const TROUBLE_MS = 5_000;
+const KINDS_MAX = 20;
 
 export interface EndingsOptions {
   readonly client: QueratorClient;
@@ -26,6 +33,15 @@ export class Endings {
   readonly counters = { completed: 0, retried: 0, dead: 0, failed: 0, lost: 0 };
   readonly #options: EndingsOptions;
   #underWay = 0;
+  #isGivenUp = false;
+  // Since when requests have been failing, by performance.now(), and what kinds of it were told.
+  #troubleSince: number | undefined;
+  readonly #told = new Set<unknown>();
+  // The same for all items, as there may be many.
+  readonly #how = {
+    onRepeat: (failure: QueratorError) => this.onRepeat(failure),
+    isGivenUp: () => this.#isGivenUp,
+  };
 
   constructor(options: EndingsOptions) {
     this.#options = options;
@@ -41,25 +57,41 @@ export class Endings {
     const { client } = this.#options;
     const at = outcome.kind === "retry" ? retryAt(outcome.when, client.now()) : undefined;
     this.#underWay++;
-    this.#send(item, outcome, at).then(
+    let became = outcome;
+    const onDead = (): void => {
+      if (outcome.kind === "retry") became = { kind: "dead", reason: outcome.reason ?? BY_QUEUE };
+    };
+    this.#send(item, outcome, at, onDead).then(
       () => {
-        this.#note(item, outcome, at);
+        this.works();
+        this.#note(item, became, at);
         this.#over();
       },
       (error: unknown) => {
-        if (error instanceof LeaseLostError) this.lose(item);
-        else this.report(error);
+        if (!this.#isGivenUp) this.#noteFailure(item, error);
         this.#over();
       },
     );
   }
 
-  #send(item: LeasedItem, outcome: Outcome, retryAt: Date | undefined): Promise<void> {
+  #send(
+    item: LeasedItem,
+    outcome: Outcome,
+    retryAt: Date | undefined,
+    onDead: () => void,
+  ): Promise<void> {
     const { client, queueName } = this.#options;
-    if (outcome.kind === "complete") return client.complete(queueName, item);
-    const { id, partition } = item;
+    if (outcome.kind === "complete") return client.complete(queueName, item, this.#how);
+    const { id, partition, leaseDeadlineMs } = item;
     const dead = outcome.kind === "dead";
-    return client.retry(queueName, { id, partition, retryAt, dead });
+    const given = { id, partition, leaseDeadlineMs, retryAt, dead };
+    return client.retry(queueName, given, { ...this.#how, onDead });
+  }
+
+  #noteFailure(item: LeasedItem, error: unknown): void {
+    const isOver = item.leaseDeadlineMs <= this.#options.client.now();
+    if (error instanceof LeaseLostError || (isOver && isPassing(error))) this.lose(item);
+    else this.report(error);
   }
 
   #note(item: LeasedItem, outcome: Outcome, at: Date | undefined): void {
@@ -101,10 +133,10 @@ export class Endings {
       if (decision === "dead") return deadOf(error);
       const when = { after: toMs(decision, "the wait of the retry policy") };
       checkWhen(when);
-      return { kind: "retry", when };
+      return { kind: "retry", when, reason: textOf(error) };
     } catch (policyError) {
       this.report(policyError);
-      return { kind: "retry", when: { after: RETRY_AFTER_MS } };
+      return { kind: "retry", when: { after: RETRY_AFTER_MS }, reason: textOf(error) };
     }
   }
 
@@ -114,11 +146,52 @@ export class Endings {
     this.#options.events.emit("lost", { item });
   }
 
+  // --- trouble with the server ---
+
+  /** A request has failed, and is repeated: it is told if that has gone on for a while. */
+  readonly onRepeat = (failure: QueratorError): void => {
+    this.#troubleSince ??= performance.now();
+    if (performance.now() - this.#troubleSince >= TROUBLE_MS) this.trouble(failure);
+  };
+
+  /** A request has failed, and is made again later: what has been told since one worked is not told again. */
+  trouble(error: unknown): void {
+    this.#troubleSince ??= performance.now();
+    const kind = error instanceof QueratorError ? error.code : textOf(error);
+    if (this.#told.has(kind) || this.#told.size === KINDS_MAX) return;
+    this.#told.add(kind);
+    this.report(error);
+  }
+
+  /** A request has been answered. */
+  works(): void {
+    if (this.#troubleSince === undefined) return;
+    const wasTold = this.#told.size > 0;
+    const afterMs = performance.now() - this.#troubleSince;
+    this.#troubleSince = undefined;
+    this.#told.clear();
+    if (wasTold) this.#options.events.emit("recovered", { afterMs });
+  }
+
+  /** Nobody waits any longer: what is not confirmed is told, and not sent again. */
+  giveUp(): void {
+    if (this.#underWay === 0 || this.#isGivenUp) return;
+    this.#isGivenUp = true;
+    const text =
+      `The worker was closed before the server had confirmed the end of ${this.#underWay} item(s):` +
+      " each has ended, or comes back when its lease ends";
+    this.report(new ClosedError("closed", text, { uncertain: true }));
+  }
+
   report(error: unknown): void {
     const { events, queueName } = this.#options;
     if (events.emit("error", { error })) return;
     console.error(`Querator worker of queue '${queueName}': ${textOf(error)}`);
   }
+}
+
+function isPassing(error: unknown): boolean {
+  return error instanceof QueratorError && error.retryable;
 }
 
 /** To the dead queue, for an error. */

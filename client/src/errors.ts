@@ -15,6 +15,7 @@ export type ErrorCode =
   | "forbidden"
   | "failed"
   | "shutting-down"
+  | "standby"
   | "no-items"
   | "overloaded"
   | "not-executed"
@@ -23,6 +24,9 @@ export type ErrorCode =
   | "content"
   | "internal"
   | "not-implemented"
+  | "wrong-url"
+  | "too-large"
+  | "unavailable"
   | "network"
   | "timeout"
   | "invalid-reply"
@@ -64,6 +68,17 @@ export class QueratorError extends Error {
 /** The request is wrong, or does not fit the state of the queue: 400, 455, or seen before it was sent. */
 export class InvalidRequestError extends QueratorError {}
 
+/** One item alone is more than the server, or a proxy before it, takes. */
+export class TooLargeError extends InvalidRequestError {
+  /** Which item of the call it is, from 0 on. */
+  readonly index: number;
+
+  constructor(index: number, message: string, facts: ErrorFacts = {}) {
+    super("too-large", message, facts);
+    this.index = index;
+  }
+}
+
 /** There is no such queue. */
 export class QueueNotFoundError extends InvalidRequestError {}
 
@@ -81,16 +96,16 @@ export class LeaseLostError extends InvalidRequestError {
   }
 }
 
-/** The key is missing, wrong or expired: 401. */
+/** The key is missing, wrong or expired: 401; or a proxy wants a password: 407. */
 export class AuthenticationError extends QueratorError {}
 
 /** The key does not permit this: 403. */
 export class PermissionError extends QueratorError {}
 
-/** The server cannot do it: 453, 500, 501, 512, and while it shuts down. */
+/** The server cannot do it: 453, 500, 501, 512, and while it shuts down; or what answers is none. */
 export class ServerError extends QueratorError {}
 
-/** The server asks to try again: 454, when it is overloaded or something took too long. */
+/** The server or a proxy asks to try again: 454, 408, 425, 429, 503. */
 export class TryAgainError extends QueratorError {}
 
 /** The server could not be reached, or the connection broke. */
@@ -136,6 +151,8 @@ const BY_MESSAGE: readonly [status: number, text: RegExp, code: ErrorCode][] = [
   [453, / is shutting down$/, "shutting-down"],
   [454, /^request timeout; no items /, "no-items"],
   [454, /^queue is overloaded;/, "overloaded"],
+  [454, /^another server owns the data;/, "standby"],
+  [454, /^another server has taken over;/, "outcome-unknown"],
   [454, /^request timeout; the request was not executed/, "not-executed"],
   [454, /^request timeout; the storage did not answer/, "outcome-unknown"],
 ];
@@ -143,6 +160,7 @@ const BY_MESSAGE: readonly [status: number, text: RegExp, code: ErrorCode][] = [
 const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   400: "invalid",
   401: "unauthorized",
+  408: "unavailable",
   403: "forbidden",
   453: "failed",
   454: "try-again",
@@ -152,27 +170,31 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   512: "network",
 };
 
-/** The error for a reply whose status is not 200. */
-export function errorOfReply(status: number, body: string): QueratorError {
-  const message = messageOf(body);
+/** The error for a reply whose status is not 200, to a call of this path below /v1/. */
+export function errorOfReply(status: number, body: string, path = ""): QueratorError {
+  const message = messageOf(status, body);
   if (message === undefined || BY_STATUS[status] === undefined) return strangeReply(status, body);
   const code = BY_MESSAGE.find(([s, text]) => s === status && text.test(message))?.[2];
-  return build(status, code ?? BY_STATUS[status], message);
+  return build(status, code ?? BY_STATUS[status], message, path);
 }
 
-function messageOf(body: string): string | undefined {
+// Of a reply in the form of the server, which says its status again.
+function messageOf(status: number, body: string): string | undefined {
   try {
-    const { message } = JSON.parse(body) as { message?: unknown };
-    return typeof message === "string" ? message : undefined;
+    const { code, message } = JSON.parse(body) as { code?: unknown; message?: unknown };
+    return code === status && typeof message === "string" ? message : undefined;
   } catch {
     return undefined;
   }
 }
 
 // What is surely not done: the server says so before it looks at the queue, or refuses to take it.
-const SURE: readonly ErrorCode[] = ["overloaded", "not-executed", "no-items"];
+const SURE: readonly ErrorCode[] = ["overloaded", "not-executed", "no-items", "standby"];
 
-function build(status: number, code: ErrorCode, message: string): QueratorError {
+// A queue that ends refuses those of these calls that it has not begun, and answers the others.
+const HOT = /^queue\.(produce|lease|complete|retry)$/;
+
+function build(status: number, code: ErrorCode, message: string, path: string): QueratorError {
   const itemId = /'([^']*)'/.exec(message)?.[1];
   switch (code) {
     case "queue-not-found":
@@ -190,7 +212,7 @@ function build(status: number, code: ErrorCode, message: string): QueratorError 
     case "forbidden":
       return new PermissionError(code, message, { status });
     case "shutting-down": {
-      const uncertain = message !== "service is shutting down";
+      const uncertain = message !== "service is shutting down" && !HOT.test(path);
       return new ServerError(code, message, { status, retryable: true, uncertain });
     }
     case "failed":
@@ -200,6 +222,7 @@ function build(status: number, code: ErrorCode, message: string): QueratorError 
     case "network":
       return new ServerError(code, message, { status, retryable: true, uncertain: true });
   }
+  if (status === 408) return new TryAgainError(code, message, { status, retryable: true });
   if (status === 454) {
     const uncertain = !SURE.includes(code);
     return new TryAgainError(code, message, { status, retryable: true, uncertain });
@@ -212,14 +235,74 @@ export function invalidReply(text: string, cause?: unknown): ServerError {
   return new ServerError("invalid-reply", text, { status: 200, uncertain: true, cause });
 }
 
-// Something between us and the server has answered, or it is no such server.
+// Something between us and the server has answered, or it is no such server. The status says what it
+// means, and whether the server can have heard of the request: what refuses it has not passed it on.
 function strangeReply(status: number, body: string): QueratorError {
-  const start = body.slice(0, 200);
+  const start = body.slice(0, 200).trim() || "an empty body";
   const text = `The server answered status ${status} in a form that is not Querator's: ${start}`;
-  const retryable = status === 429 || (status >= 502 && status <= 504);
-  // Too many requests, or one that is too large for a proxy: nothing has passed.
-  const uncertain = status !== 429 && status !== 413;
-  return new ServerError("invalid-reply", text, { status, retryable, uncertain });
+  switch (status) {
+    case 401:
+    case 407:
+      return new AuthenticationError("unauthorized", text, { status });
+    case 403:
+      return new PermissionError("forbidden", text, { status });
+    case 404: {
+      const hint = "; no Querator is there, is the path of the url right?";
+      return new ServerError("wrong-url", text + hint, { status });
+    }
+    case 413:
+      return new InvalidRequestError("too-large", text, { status });
+    case 408:
+    case 425:
+    case 429:
+      return new TryAgainError("unavailable", text, { status, retryable: true });
+    case 503:
+      return new TryAgainError("unavailable", text, { status, retryable: true, uncertain: true });
+    case 501:
+    case 505:
+      return new ServerError("invalid-reply", text, { status });
+  }
+  // 502 and 504, and what there is beside them, up to the 520s of some networks.
+  if (status >= 500) {
+    return new ServerError("unavailable", text, { status, retryable: true, uncertain: true });
+  }
+  const uncertain = status < 400;
+  return new ServerError("invalid-reply", text, { status, uncertain });
+}
+
+/** Whether less at a time may pass: a request was refused for its size, by a proxy or by the server. */
+export function isTooLarge(error: unknown): error is QueratorError {
+  if (!(error instanceof QueratorError)) return false;
+  return error.status === 413 || /^request body exceeds /.test(error.message);
+}
+
+/** The error for one item that is refused for its size although nothing else is sent with it. */
+export function tooLarge(
+  error: QueratorError,
+  what: { readonly index: number; readonly of: number; readonly bytes: number },
+): TooLargeError {
+  const { index, of, bytes } = what;
+  const which = of === 1 ? "The item" : `Item ${index + 1} of ${of}`;
+  const text = `${which} is too large to be sent, with ${bytes} bytes: ${error.message}`;
+  const facts = error.status === undefined ? {} : { status: error.status };
+  return new TooLargeError(index, text, { ...facts, cause: error });
+}
+
+/** Whoever repeats a call of which a part was done does that part twice, whatever the error was. */
+export function partlyDone(error: unknown, done: number, all: number): unknown {
+  if (!(error instanceof QueratorError)) return error;
+  const { code, status, retryable } = error;
+  const text = `Of ${all} requests of this call ${done} were done, another failed: ${error.message}`;
+  const facts = {
+    ...(status === undefined ? {} : { status }),
+    retryable,
+    uncertain: true,
+    cause: error,
+  };
+  if (error instanceof TooLargeError) return new TooLargeError(error.index, text, facts);
+  const itemId = error instanceof LeaseLostError ? error.itemId : undefined;
+  const ErrorClass = error.constructor as typeof QueratorError;
+  return new ErrorClass(code, text, { ...facts, ...(itemId === undefined ? {} : { itemId }) });
 }
 
 /** What was thrown, as text; anything can be. */

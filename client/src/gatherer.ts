@@ -1,9 +1,18 @@
 // Calls of one kind to one queue that travel together: while a request is under way, further calls
 // gather, and what has gathered travels in the next. There are no timers: an idle gatherer sends as soon
 // as the current run of the program ends. Each caller gets its own result: a request that the server
-// refuses because of one item is sent again without that item's caller. What waits is bounded.
+// refuses because of one item is sent again without that item's caller, and one that is too large in
+// halves. What waits is bounded, and each caller waits no longer than it wants to.
 
-import { LeaseLostError, QueratorError, TooMuchWaitingError } from "./errors.ts";
+import {
+  isTooLarge,
+  LeaseLostError,
+  partlyDone,
+  QueratorError,
+  TimeoutError,
+  TooMuchWaitingError,
+  tooLarge,
+} from "./errors.ts";
 
 /** One item of a call, as JSON, and the id by which the server names it. */
 export interface Part {
@@ -19,12 +28,37 @@ export interface GathererOptions {
   /** Bytes of the items of one request. */
   readonly bytesMax: number;
   /**
-   * Sends one request. `wasRepeated` is called if it is sent again after an earlier one may have been
-   * done.
+   * Sends one request, and repeats it while its time lasts. Answers which of its items are dead, by their
+   * index, if the server tells.
    */
-  readonly send: (items: string, signal: AbortSignal, wasRepeated: () => void) => Promise<unknown>;
+  readonly send: (request: GatheredRequest) => Promise<readonly number[]>;
+  /** Whether a call is sent, once, although its time has passed while it waited. */
+  readonly sendsLate: boolean;
   /** What waits in the whole client, of this kind and others that share its bounds. */
   readonly waiting: WaitingItems;
+}
+
+export interface GatheredRequest {
+  /** Asked anew for each repeat, as some callers may have left. */
+  readonly items: () => string;
+  readonly signal: AbortSignal;
+  /** Until when it is repeated, by performance.now(). */
+  readonly until: number;
+  /** To be called before each repeat. */
+  readonly onRepeat: (failure: QueratorError) => void;
+}
+
+/** What a caller wants beside its items. */
+export interface CallerOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Until when its items are sent again, by performance.now(). */
+  readonly until: number;
+  /** Told before each repeat. */
+  readonly onRepeat?: ((failure: QueratorError) => void) | undefined;
+  /** Whether its items are not sent again any more, whatever `until` says. */
+  readonly isGivenUp?: (() => boolean) | undefined;
+  /** Told, before the call ends, of each item that the server will not give out again. */
+  readonly onDead?: ((id: string) => void) | undefined;
 }
 
 /** Counts what waits to be sent in a client, against its bounds. */
@@ -74,20 +108,63 @@ export class WaitingItems {
   }
 }
 
+/** One call, of one entry or several. It ends when all of them have. */
+class Caller {
+  readonly options: CallerOptions;
+  /** Items of the whole call. */
+  readonly count: number;
+  /** Entries that have not ended. */
+  open = 1;
+  #done = 0;
+  #failed = 0;
+  #failure: unknown;
+  readonly #resolve: () => void;
+  readonly #reject: (error: unknown) => void;
+
+  constructor(
+    count: number,
+    options: CallerOptions,
+    resolve: () => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.count = count;
+    this.options = options;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  get isInTime(): boolean {
+    const { until, isGivenUp } = this.options;
+    return performance.now() < until && isGivenUp?.() !== true;
+  }
+
+  /** One of its entries has ended. */
+  end(error: unknown): void {
+    if (error === undefined) this.#done++;
+    else if (this.#failed++ === 0) this.#failure = error;
+    if (--this.open > 0) return;
+    if (this.#failed === 0) this.#resolve();
+    else if (this.#done === 0) this.#reject(this.#failure);
+    else this.#reject(partlyDone(this.#failure, this.#done, this.#done + this.#failed));
+  }
+}
+
 /** A call, or the piece of one that fits into a request. */
 interface Entry {
+  readonly caller: Caller;
   parts: readonly Part[];
+  /** Of its first item in the call. */
+  readonly from: number;
   readonly count: number;
   readonly bytes: number;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-  readonly signal: AbortSignal | undefined;
-  readonly onAbort: (() => void) | undefined;
+  onAbort: (() => void) | undefined;
   isOver: boolean;
 }
 
 export class Gatherer {
   readonly #options: GathererOptions;
+  // Of one request; less than asked for once something in between has refused that much.
+  #bytesMax: number;
   // What waits, from #next on; written by add, taken by #run.
   #entries: Entry[] = [];
   #next = 0;
@@ -98,6 +175,7 @@ export class Gatherer {
 
   constructor(options: GathererOptions) {
     this.#options = options;
+    this.#bytesMax = options.bytesMax;
   }
 
   get isIdle(): boolean {
@@ -108,48 +186,55 @@ export class Gatherer {
    * Resolves when all parts are done. They are done together if they fit into one request. If they do not
    * and some requests fail, it rejects when the others have ended. Throws if too much waits already.
    */
-  add(parts: readonly Part[], signal: AbortSignal | undefined): Promise<void> {
-    const { itemsMax, bytesMax, waiting } = this.#options;
-    let bytes = 0;
-    for (const part of parts) bytes += part.bytes + 1;
-    signal?.throwIfAborted();
+  add(parts: readonly Part[], options: CallerOptions): Promise<void> {
+    const { waiting } = this.#options;
+    const bytes = bytesOf(parts);
+    options.signal?.throwIfAborted();
     waiting.add(parts.length, bytes);
+    return new Promise((resolve, reject) => {
+      const caller = new Caller(parts.length, options, resolve, reject);
+      for (const entry of this.#entriesOf(caller, parts, bytes)) this.#entries.push(entry);
+      if (this.#isRunning) return;
+      this.#isRunning = true;
+      void this.#run();
+    });
+  }
+
+  #entriesOf(caller: Caller, parts: readonly Part[], bytes: number): readonly Entry[] {
+    const { itemsMax } = this.#options;
+    const bytesMax = this.#bytesMax;
     if (parts.length <= itemsMax && (bytes <= bytesMax || parts.length === 1)) {
-      return this.#add(parts, bytes, signal);
+      return [this.#entry(caller, parts, 0, { count: parts.length, bytes })];
     }
-    const all: Promise<void>[] = [];
+    const entries: Entry[] = [];
     let from = 0;
     let sum = 0;
     for (const [i, part] of parts.entries()) {
       if (i > from && (i - from === itemsMax || sum + part.bytes + 1 > bytesMax)) {
-        all.push(this.#add(parts.slice(from, i), sum, signal));
+        entries.push(this.#entry(caller, parts.slice(from, i), from));
         from = i;
         sum = 0;
       }
       sum += part.bytes + 1;
     }
-    all.push(this.#add(parts.slice(from), sum, signal));
-    return allOf(all);
+    entries.push(this.#entry(caller, parts.slice(from), from));
+    caller.open = entries.length;
+    return entries;
   }
 
-  #add(parts: readonly Part[], bytes: number, signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const entry: Entry = {
-        parts,
-        count: parts.length,
-        bytes,
-        resolve,
-        reject,
-        signal,
-        onAbort: signal === undefined ? undefined : () => this.#abort(entry),
-        isOver: false,
-      };
-      signal?.addEventListener("abort", entry.onAbort!, { once: true });
-      this.#entries.push(entry);
-      if (this.#isRunning) return;
-      this.#isRunning = true;
-      void this.#run();
-    });
+  #entry(
+    caller: Caller,
+    parts: readonly Part[],
+    from: number,
+    { count, bytes } = { count: parts.length, bytes: bytesOf(parts) },
+  ): Entry {
+    const { signal } = caller.options;
+    const entry: Entry = { caller, parts, from, count, bytes, onAbort: undefined, isOver: false };
+    if (signal !== undefined) {
+      entry.onAbort = () => this.#abort(entry, signal.reason);
+      signal.addEventListener("abort", entry.onAbort, { once: true });
+    }
+    return entry;
   }
 
   async #run(): Promise<void> {
@@ -169,16 +254,20 @@ export class Gatherer {
 
   // What fits into the next request, in the order in which it came.
   #take(): Entry[] {
-    const { itemsMax, bytesMax } = this.#options;
+    const { itemsMax, sendsLate } = this.#options;
     const entries: Entry[] = [];
     let items = 0;
     let bytes = 0;
     for (; this.#next < this.#entries.length; this.#next++) {
       const entry = this.#entries[this.#next]!;
       if (entry.isOver) continue;
+      if (!sendsLate && !entry.caller.isInTime) {
+        this.#end(entry, notSent());
+        continue;
+      }
       items += entry.parts.length;
       bytes += entry.bytes;
-      if (entries.length > 0 && (items > itemsMax || bytes > bytesMax)) break;
+      if (entries.length > 0 && (items > itemsMax || bytes > this.#bytesMax)) break;
       entries.push(entry);
     }
     if (this.#next > 1_000) {
@@ -193,26 +282,32 @@ export class Gatherer {
     let entries = taken.filter((entry) => !entry.isOver);
     let isUncertain = wasRepeated;
     while (entries.length > 0) {
-      this.#sent = entries;
+      const sent = entries;
+      this.#sent = sent;
       this.#controller = new AbortController();
-      const json = jsonOf(entries);
+      let until = 0;
+      for (const { caller } of sent) until = Math.max(until, caller.options.until);
+      let asked: readonly Entry[] = sent;
       try {
-        await this.#options.send(json, this.#controller.signal, () => {
-          isUncertain = true;
+        const dead = await this.#options.send({
+          items: () => {
+            asked = sent.filter(({ isOver }) => !isOver);
+            return jsonOf(asked);
+          },
+          signal: this.#controller.signal,
+          until,
+          onRepeat: (failure) => {
+            if (failure.uncertain) isUncertain = true;
+            this.#onRepeat(sent, failure);
+          },
         });
-        for (const entry of entries) this.#end(entry);
+        if (dead.length > 0) tellDead(asked, dead);
+        for (const entry of sent) this.#end(entry);
         return;
       } catch (error) {
-        const rest = this.#blame(entries, error, isUncertain);
+        const rest = this.#blame(sent, error, isUncertain);
         if (rest === undefined) {
-          if (entries.length === 1 || !isRefusal(error)) {
-            for (const entry of entries) this.#end(entry, error);
-            return;
-          }
-          // One of them it is, and the server does not say which.
-          const half = entries.length >> 1;
-          await this.#deliver(entries.slice(0, half), isUncertain);
-          await this.#deliver(entries.slice(half), isUncertain);
+          await this.#deliverLess(sent, error, isUncertain);
           return;
         }
         entries = rest.filter((entry) => !entry.isOver);
@@ -220,8 +315,66 @@ export class Gatherer {
     }
   }
 
+  // Whoever does not wait any longer hears why; the others are sent again.
+  #onRepeat(sent: readonly Entry[], failure: QueratorError): void {
+    for (const entry of sent) {
+      if (entry.isOver) continue;
+      entry.caller.options.onRepeat?.(failure);
+      if (!entry.caller.isInTime) this.#end(entry, failure);
+    }
+    if (sent.every(({ isOver }) => isOver)) this.#controller.abort();
+  }
+
+  // Sends in two parts what was refused together, or ends it with the error.
+  async #deliverLess(sent: readonly Entry[], error: unknown, isUncertain: boolean): Promise<void> {
+    const entries = sent.filter(({ isOver }) => !isOver);
+    const isLarge = isTooLarge(error);
+    if (isLarge) this.#learnSize(entries);
+    if (entries.length > 1 && (isLarge || isRefusal(error))) {
+      // One of them it is, and the server does not say which.
+      const half = entries.length >> 1;
+      await this.#deliver(entries.slice(0, half), isUncertain);
+      await this.#deliver(entries.slice(half), isUncertain);
+      return;
+    }
+    const [only] = entries;
+    if (isLarge && only !== undefined && only.parts.length > 1) {
+      for (const piece of this.#halves(only)) await this.#deliver([piece], isUncertain);
+      return;
+    }
+    for (const entry of entries) this.#end(entry, isLarge ? sizeError(entry, error) : error);
+  }
+
+  // The next requests are not made larger than what may pass.
+  #learnSize(entries: readonly Entry[]): void {
+    let bytes = 0;
+    let items = 0;
+    for (const entry of entries) {
+      bytes += bytesOf(entry.parts);
+      items += entry.parts.length;
+    }
+    if (items > 1) this.#bytesMax = Math.min(this.#bytesMax, bytes >> 1);
+  }
+
+  // Two in place of an entry.
+  #halves(entry: Entry): readonly Entry[] {
+    const { caller, parts, from } = entry;
+    const half = parts.length >> 1;
+    this.#leave(entry);
+    caller.open++;
+    const second = this.#entry(caller, parts.slice(half), from + half);
+    // It counts as waiting with all that the whole did, of which some may have ended since.
+    const count = entry.count - second.count;
+    const bytes = entry.bytes - second.bytes;
+    return [this.#entry(caller, parts.slice(0, half), from, { count, bytes }), second];
+  }
+
   // Ends the caller whose item the server names; answers the others, or nothing if it names none.
-  #blame(entries: Entry[], error: unknown, isUncertain: boolean): Entry[] | undefined {
+  #blame(
+    entries: readonly Entry[],
+    error: unknown,
+    isUncertain: boolean,
+  ): readonly Entry[] | undefined {
     if (!(error instanceof LeaseLostError) || error.itemId === undefined) return undefined;
     const id = error.itemId;
     const culprit = entries.find((entry) => entry.parts.some((part) => part.id === id));
@@ -238,18 +391,22 @@ export class Gatherer {
     return entries.filter((entry) => entry !== culprit);
   }
 
-  #abort(entry: Entry): void {
-    this.#end(entry, entry.signal!.reason);
+  #abort(entry: Entry, reason: unknown): void {
+    this.#end(entry, reason);
     if (this.#sent.every(({ isOver }) => isOver)) this.#controller.abort();
   }
 
   #end(entry: Entry, error?: unknown): void {
     if (entry.isOver) return;
-    entry.isOver = true;
+    this.#leave(entry);
     this.#options.waiting.remove(entry.count, entry.bytes);
-    entry.signal?.removeEventListener("abort", entry.onAbort!);
-    if (error === undefined) entry.resolve();
-    else entry.reject(error);
+    entry.caller.end(error);
+  }
+
+  #leave(entry: Entry): void {
+    entry.isOver = true;
+    const { caller, onAbort } = entry;
+    if (onAbort !== undefined) caller.options.signal!.removeEventListener("abort", onAbort);
   }
 }
 
@@ -259,6 +416,21 @@ const TURNS = 12;
 
 async function turnsOfCallers(): Promise<void> {
   for (let turn = 0; turn < TURNS; turn++) await undefined;
+}
+
+function bytesOf(parts: readonly Part[]): number {
+  let bytes = 0;
+  for (const part of parts) bytes += part.bytes + 1;
+  return bytes;
+}
+
+// The dead are numbered through all items of the request.
+function tellDead(entries: readonly Entry[], dead: readonly number[]): void {
+  const parts = entries.flatMap((entry) => entry.parts.map((part) => ({ part, entry })));
+  for (const index of dead) {
+    const { part, entry } = parts[index] ?? {};
+    if (entry?.isOver === false) entry.caller.options.onDead?.(part!.id!);
+  }
 }
 
 function jsonOf(entries: readonly Entry[]): string {
@@ -274,31 +446,16 @@ const WHOLE = /^(queue|partition|request timeout|service|namespace) /;
 
 function isRefusal(error: unknown): boolean {
   if (!(error instanceof QueratorError)) return false;
-  const { status, message } = error;
-  // 413 comes from a proxy that takes less than the server does.
-  return status === 413 || ((status === 400 || status === 455) && !WHOLE.test(message));
+  const { code, status, message } = error;
+  return (status === 400 || status === 455) && code !== "invalid-reply" && !WHOLE.test(message);
 }
 
-async function allOf(pieces: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(pieces);
-  const failure = results.find((result) => result.status === "rejected");
-  if (failure === undefined) return;
-  const done = results.filter(({ status }) => status === "fulfilled").length;
-  throw done === 0 ? failure.reason : partlyDone(failure.reason, done, results.length);
+function sizeError({ caller, parts, from }: Entry, error: QueratorError): QueratorError {
+  return tooLarge(error, { index: from, of: caller.count, bytes: parts[0]!.bytes });
 }
 
-// Whoever repeats such a call does a part of it twice, whatever the error was: it says that it may be done.
-function partlyDone(error: unknown, done: number, all: number): unknown {
-  if (!(error instanceof QueratorError)) return error;
-  const { code, status, retryable } = error;
-  const itemId = error instanceof LeaseLostError ? error.itemId : undefined;
-  const ErrorClass = error.constructor as typeof QueratorError;
-  const text = `Of ${all} requests of this call ${done} were done, another failed: ${error.message}`;
-  return new ErrorClass(code, text, {
-    ...(status === undefined ? {} : { status }),
-    ...(itemId === undefined ? {} : { itemId }),
-    retryable,
-    uncertain: true,
-    cause: error,
-  });
+// Its time has passed while requests before it were under way.
+function notSent(): TimeoutError {
+  const text = "Not sent in time: requests of the same queue before it were not answered";
+  return new TimeoutError("timeout", text, { retryable: true });
 }

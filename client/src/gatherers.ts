@@ -10,16 +10,21 @@ const BATCH_MAX = 1_000;
 // Kept although they are idle: queues, and gatherers of each.
 const KEPT = 1_000;
 const KEPT_OF_A_QUEUE = 128;
+const NONE: readonly number[] = [];
 
 /** What the calls of a kind have in common, whatever their queue. There is one object for each kind. */
 export interface GatheredKind {
-  /** Below /v1/. */
+  /** Below /v1/, or with its version. */
   readonly path: string;
+  /** What a reply says of its items: those that are dead, by index. Only confirmed if it is left out. */
+  readonly deadOf?: (body: string) => readonly number[];
   /** Of the items in one request. */
   readonly bytesMax: number;
   /** What stands before the items in the body, after the name of the queue; `]}` follows them. */
   readonly head: (partition: number, timeout: string) => string;
   readonly isRepeatable: boolean;
+  /** Whether its calls are sent, once, although their time has passed. */
+  readonly sendsLate: boolean;
   /** Where its items count while they wait. */
   readonly waiting: WaitingItems;
 }
@@ -71,28 +76,38 @@ export class Gatherers {
   }
 
   #make(
-    { path, bytesMax, head, isRepeatable, waiting }: GatheredKind,
+    kind: GatheredKind,
     queueName: string,
     partition: number,
     requestTimeout: Duration,
   ): Gatherer {
+    const { path, bytesMax, head, isRepeatable, sendsLate, waiting, deadOf } = kind;
     const timeoutMs = toMs(requestTimeout, "requestTimeout");
-    const rest = head(partition, toText(requestTimeout, "requestTimeout"));
-    const start = `{"queue_name":${JSON.stringify(queueName)},${rest}[`;
+    const startOf = (timeout: string): string =>
+      `{"queue_name":${JSON.stringify(queueName)},${head(partition, timeout)}[`;
+    const start = startOf(toText(requestTimeout, "requestTimeout"));
     return new Gatherer({
       itemsMax: BATCH_MAX,
       bytesMax,
       waiting,
-      send: async (items, signal, wasRepeated) => {
+      sendsLate,
+      send: async ({ items, signal, until, onRepeat }) => {
         const body = await this.#connection.call({
           path,
-          body: `${start}${items}]}`,
+          body: (leftMs) => {
+            // Of a call that is not to be sent late the server is told how much of its time is left.
+            const isShort = !sendsLate && leftMs < timeoutMs * 0.9;
+            return `${isShort ? startOf(toText(leftMs, "requestTimeout")) : start}${items()}]}`;
+          },
           timeoutMs,
+          until,
           isRepeatable,
           signal,
-          onRepeat: (uncertain) => uncertain && wasRepeated(),
+          onRepeat,
         });
+        if (deadOf !== undefined) return deadOf(body);
         checkDone(body);
+        return NONE;
       },
     });
   }

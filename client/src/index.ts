@@ -20,6 +20,7 @@ export {
   QueueNotFoundError,
   ServerError,
   TimeoutError,
+  TooLargeError,
   TooMuchWaitingError,
   TryAgainError,
   ValidationError,

@@ -28,6 +28,8 @@ export interface ItemRef {
   readonly id: string;
   /** 0 if left out. */
   readonly partition?: number;
+  /** When its lease ends, in milliseconds since 1970: until then its end is sent again if it must be. */
+  readonly leaseDeadlineMs?: number;
 }
 
 /** What becomes of a leased item that is given back. */
@@ -193,6 +195,13 @@ export function encodeItem(item: ProduceItem): string {
 export function encodeRetry({ id, retryAt, dead }: RetryItem): string {
   let text = `{"id":${JSON.stringify(id)}`;
   if (retryAt !== undefined) text += `,"retry_at":"${encodeDate(retryAt, "retryAt")}"`;
+  return `${text}${dead === true ? ',"dead":true' : ""}}`;
+}
+
+/** The same as /v2 has it. */
+export function encodeRetryLease({ id, retryAt, dead }: RetryItem): string {
+  let text = `{"lease_id":${JSON.stringify(id)}`;
+  if (retryAt !== undefined) text += `,"at":"${encodeDate(retryAt, "retryAt")}"`;
   return `${text}${dead === true ? ',"dead":true' : ""}}`;
 }
 

@@ -21,6 +21,7 @@ interface LeaseRequest {
   readonly timeoutMs: number;
   readonly clientId: string | undefined;
   readonly signal: AbortSignal | undefined;
+  readonly onRepeat: LeaseOptions["onRepeat"];
 }
 
 interface WireLease {
@@ -45,32 +46,29 @@ export class Leases {
     this.#giveBack = giveBack;
   }
 
-  async lease(
-    queueName: string,
-    timeoutMs: number,
-    { batchSize = 1, clientId, signal, isShared = clientId === undefined }: LeaseOptions,
-  ): Promise<LeasedItem[]> {
+  async lease(queueName: string, timeoutMs: number, options: LeaseOptions): Promise<LeasedItem[]> {
+    const { batchSize = 1, clientId, signal, onRepeat } = options;
+    const { isShared = clientId === undefined } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > BATCH_MAX) {
       const range = `it must be a whole number from 1 to ${BATCH_MAX}`;
       const text = `batchSize is invalid; got ${batchSize}, ${range}`;
       throw new InvalidRequestError("invalid", text);
     }
     if (clientId !== undefined || !isShared) {
-      return this.#lease({ queueName, batchSize, timeoutMs, clientId, signal });
+      return this.#lease({ queueName, batchSize, timeoutMs, clientId, signal, onRepeat });
     }
     const key = `${timeoutMs} ${queueName}`;
     let shared = this.#shared.get(key);
     if (shared === undefined) {
       shared = new SharedLeases({
         batchMax: BATCH_MAX,
-        lease: (size, ms, signal) =>
-          this.#lease({ queueName, batchSize: size, timeoutMs: ms, clientId: undefined, signal }),
+        lease: (request) => this.#lease({ queueName, clientId: undefined, ...request }),
         giveBack: (items) => void this.#return(queueName, items),
       });
       forgetIdle(this.#shared);
       this.#shared.set(key, shared);
     }
-    return shared.lease(batchSize, timeoutMs, signal);
+    return shared.lease(batchSize, timeoutMs, { signal, onRepeat });
   }
 
   /** Resolves when nothing is being given back. */
@@ -79,7 +77,7 @@ export class Leases {
   }
 
   async #lease(request: LeaseRequest): Promise<LeasedItem[]> {
-    const { queueName, batchSize, timeoutMs, signal } = request;
+    const { queueName, batchSize, timeoutMs, signal, onRepeat } = request;
     try {
       const body = await this.#connection.call({
         path: "queue.lease",
@@ -99,6 +97,7 @@ export class Leases {
         isRepeatable: true,
         isWait: true,
         signal,
+        onRepeat,
       });
       const { partition = 0, items: wires = [] } = parseReply<WireLease>(body);
       const items = wires.map((item) => new LeasedItem(queueName, partition, item));

@@ -2,19 +2,26 @@
 // callers gather, and the next request asks for what all of them want. Items are handed out in the
 // order in which callers came. An item for which nobody is left is given back to the queue.
 
+import type { LeaseOptions } from "./client-options.ts";
+import type { QueratorError } from "./errors.ts";
 import type { LeasedItem } from "./items.ts";
 import { startTimer, type Timer } from "./timer.ts";
 
 export interface SharedLeasesOptions {
   readonly batchMax: number;
   /** One lease request; answers nothing when its time passes without items. */
-  readonly lease: (
-    batchSize: number,
-    timeoutMs: number,
-    signal: AbortSignal,
-  ) => Promise<LeasedItem[]>;
+  readonly lease: (request: SharedLease) => Promise<LeasedItem[]>;
   readonly giveBack: (items: readonly LeasedItem[]) => void;
 }
+
+interface SharedLease {
+  readonly batchSize: number;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+  readonly onRepeat: (failure: QueratorError) => void;
+}
+
+type CallerOptions = Pick<LeaseOptions, "signal" | "onRepeat">;
 
 // Kept among those who wait, and half of all.
 const OVER_MAX = 64;
@@ -25,7 +32,7 @@ interface Caller {
   readonly until: number;
   readonly resolve: (items: LeasedItem[]) => void;
   readonly reject: (error: unknown) => void;
-  readonly signal: AbortSignal | undefined;
+  readonly options: CallerOptions;
   readonly onAbort: () => void;
   readonly timer: Timer;
   /** The request under way asks for it. */
@@ -53,7 +60,8 @@ export class SharedLeases {
     return !this.#isRunning;
   }
 
-  lease(want: number, timeoutMs: number, signal: AbortSignal | undefined): Promise<LeasedItem[]> {
+  lease(want: number, timeoutMs: number, options: CallerOptions): Promise<LeasedItem[]> {
+    const { signal } = options;
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const caller: Caller = {
@@ -61,7 +69,7 @@ export class SharedLeases {
         until: performance.now() + timeoutMs,
         resolve,
         reject,
-        signal,
+        options,
         onAbort: () => this.#leave(caller, () => reject(signal!.reason)),
         timer: startTimer(() => this.#timeOut(caller), timeoutMs),
         isAsked: false,
@@ -94,7 +102,14 @@ export class SharedLeases {
       this.#controller = new AbortController();
       const timeoutMs = Math.max(until - performance.now(), 10);
       try {
-        const items = await this.#options.lease(want, timeoutMs, this.#controller.signal);
+        const items = await this.#options.lease({
+          batchSize: want,
+          timeoutMs,
+          signal: this.#controller.signal,
+          onRepeat: (failure) => {
+            for (const { isOver, options } of this.#asked) if (!isOver) options.onRepeat?.(failure);
+          },
+        });
         this.#handOut(items);
       } catch (error) {
         for (const caller of this.#asked) this.#leave(caller, () => caller.reject(error));
@@ -141,7 +156,7 @@ export class SharedLeases {
     if (caller.isOver) return;
     caller.isOver = true;
     clearTimeout(caller.timer);
-    caller.signal?.removeEventListener("abort", caller.onAbort);
+    caller.options.signal?.removeEventListener("abort", caller.onAbort);
     this.#waiting--;
     answer();
     if (caller.isAsked && --this.#askedLeft === 0) this.#controller.abort();

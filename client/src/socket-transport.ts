@@ -64,6 +64,7 @@ class SocketTransport implements Transport {
   readonly #isAscii: boolean;
   readonly #replyBytesMax: number;
   readonly #idleMs: number;
+  readonly #connectMs: number;
   readonly #all = new Set<HttpSocket>();
   // The one used last is used first, so that those that are not needed go away.
   readonly #idle: HttpSocket[] = [];
@@ -82,6 +83,7 @@ class SocketTransport implements Transport {
     this.#isAscii = isAscii(this.#fields);
     this.#replyBytesMax = replyBytesMax;
     this.#idleMs = idleMs;
+    this.#connectMs = options.connectMs ?? Number.POSITIVE_INFINITY;
   }
 
   send(request: TransportRequest): Promise<TransportReply> {
@@ -89,8 +91,13 @@ class SocketTransport implements Transport {
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const socket = this.#takeIdle() ?? this.#connect();
-      const late = (): void => fail(timeoutError(this.#url, timeoutMs, socket.isConnected));
-      let timer = startTimer(late, timeoutMs);
+      const connectMs = socket.isConnected ? timeoutMs : Math.min(this.#connectMs, timeoutMs);
+      const late = (waitedMs: number): void =>
+        fail(timeoutError(this.#url, waitedMs, socket.isConnected));
+      let timer = startTimer(() => {
+        if (connectMs === timeoutMs || !socket.isConnected) late(connectMs);
+        else timer = startTimer(() => late(timeoutMs), timeoutMs - connectMs);
+      }, connectMs);
       const end = (): void => {
         clearTimeout(timer);
         signal?.removeEventListener("abort", abort);

@@ -1,6 +1,6 @@
 // The calls that look into storage, and change what lies there: lists, import and deletion of items.
 
-import { type CallOptions, checkForm, confirmed, once, pages } from "./call.ts";
+import { begun, type CallOptions, checkForm, confirmed, inParts, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { QueratorError } from "./errors.ts";
 import {
@@ -85,19 +85,31 @@ export class StoredItems {
   /**
    * Adds items as they are, under new ids; one whose sourceId is there already is passed over. Answers
    * the items as they lie in storage. Those with a later enqueueAt are scheduled. Repeatable if every
-   * item has a sourceId.
+   * item has a sourceId. What a proxy refuses for its size is sent in parts, in order; if one of them
+   * fails, those before it are there.
    */
   async import(
     queueName: string,
     items: readonly ImportItem[],
-    { partition = 0, ...options }: PartitionOptions = {},
+    options: PartitionOptions = {},
   ): Promise<StorageItem[]> {
-    const request = { queue_name: queueName, partition, items: items.map(encodeImport) };
-    const isRepeatable = items.every(({ sourceId }) => sourceId !== undefined && sourceId !== "");
+    this.#connection.checkOpen();
+    return this.#connection.begin(() =>
+      inParts(items.map(encodeImport), (some) => this.#import(queueName, some, options)),
+    );
+  }
+
+  async #import(
+    queueName: string,
+    items: readonly WireStorageItem[],
+    { partition = 0, ...options }: PartitionOptions,
+  ): Promise<StorageItem[]> {
+    const request = { queue_name: queueName, partition, items };
+    const isRepeatable = items.every(({ source_id }) => source_id !== "");
     // A server that knows /v1 only would take what is scheduled as due at once.
-    const isScheduled = items.some(({ enqueueAt }) => enqueueAt !== undefined);
+    const isScheduled = items.some(({ enqueue_at }) => enqueue_at !== undefined);
     const path = isScheduled ? "v2/storage/items.import" : "storage/items.import";
-    const reply = await once<{ items?: WireStorageItem[] }>(
+    const reply = await begun<{ items?: WireStorageItem[] }>(
       this.#connection,
       path,
       request,

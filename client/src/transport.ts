@@ -1,6 +1,7 @@
 // One request and its reply over HTTP, and nothing more: no retries, no meaning. In Node it goes over
-// connections of its own that are kept (socket-transport.ts); elsewhere, or if it is asked for, over fetch. Aborting a request closes its connection, so that the server forgets
-// it. A failure says whether the request may have reached the server. What a reply may hold is bounded.
+// connections of its own that are kept (socket-transport.ts); elsewhere, through a proxy, or if it is
+// asked for, over fetch. Aborting a request closes its connection, so that the server forgets it. A
+// failure says whether the request may have reached the server. What a reply may hold is bounded.
 
 import { NetworkError, QueratorError, ServerError, TimeoutError } from "./errors.ts";
 import { socketTransport } from "./socket-transport.ts";
@@ -44,6 +45,8 @@ export interface TransportOptions {
    * Node: less than any proxy keeps it, or it might close it in the moment in which a request leaves.
    */
   readonly idleMs?: number;
+  /** How long to wait for a connection, if less than for the answer; over fetch it is the platform's. */
+  readonly connectMs?: number | undefined;
 }
 
 export const REPLY_BYTES_MAX = 268_435_456;
@@ -51,11 +54,28 @@ export const IDLE_MS = 4_000;
 
 /** The transport that fits this platform. */
 export function makeTransport(options: TransportOptions): Transport {
-  if (options.fetch === undefined) {
+  if (options.fetch === undefined && !isProxied(options.url)) {
     const transport = socketTransport(options);
     if (transport !== undefined) return transport;
   }
   return fetchTransport(options);
+}
+
+// Whether Node is told to go through the proxies that its environment names: its fetch then does, and
+// looks at NO_PROXY as well. A platform on which fetch is used in any case follows its own rules.
+function isProxied({ protocol }: URL): boolean {
+  const { process } = globalThis as { process?: NodeSettings };
+  const { env = {}, execArgv = [] } = process ?? {};
+  const isOn =
+    env.NODE_USE_ENV_PROXY === "1" ||
+    [...execArgv, ...(env.NODE_OPTIONS ?? "").split(/\s+/)].includes("--use-env-proxy");
+  const name = protocol === "https:" ? "https_proxy" : "http_proxy";
+  return isOn && Boolean(env[name] ?? env[name.toUpperCase()]);
+}
+
+interface NodeSettings {
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly execArgv?: readonly string[];
 }
 
 // Failures before anything was sent; the last two are Bun's names.

@@ -14,7 +14,7 @@ export type RetryWhen =
 /** What becomes of an item. */
 export type Outcome =
   | { readonly kind: "complete" }
-  | { readonly kind: "retry"; readonly when: RetryWhen }
+  | { readonly kind: "retry"; readonly when: RetryWhen; readonly reason?: string }
   | { readonly kind: "dead"; readonly reason: string };
 
 /** A leased item with the value that its queue's definition decodes from it. */
@@ -46,7 +46,10 @@ export class WorkItem<T = undefined> extends LeasedItem {
     this.#outcome = { kind: "retry", when };
   }
 
-  /** It goes to the dead queue when the handler ends, or is gone if the queue has none. */
+  /**
+   * It goes to the dead queue when the handler ends, or is gone if the queue has none. The reason is for the
+   * `dead` event of this worker: the server has no place for it yet, and does not keep it.
+   */
   dead(reason = ""): void {
     this.#outcome = { kind: "dead", reason };
   }

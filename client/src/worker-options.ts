@@ -37,15 +37,18 @@ export interface WorkerEvents {
   leased: { readonly items: readonly LeasedItem[] };
   completed: { readonly item: LeasedItem };
   retried: { readonly item: LeasedItem; readonly at: Date | undefined };
+  /** It goes to the dead queue, or is gone: its handler or the policy said so, or its queue did at a retry. */
   dead: { readonly item: LeasedItem; readonly reason: string };
   /** A handler threw, or its item could not be decoded. */
   failed: { readonly item: LeasedItem; readonly error: unknown };
-  /** The lease had ended before the item was. Somebody else does it again. */
+  /** The lease had ended before the item was, or before the server could be told. Somebody else does it again. */
   lost: { readonly item: LeasedItem };
   /** A lease found nothing, and no handler runs. */
   idle: undefined;
-  /** A request failed. The worker goes on. */
+  /** A request failed, of a server that is away the first that has for a while. The worker goes on. */
   error: { readonly error: unknown };
+  /** Requests are answered again, after an `error` that was about them. */
+  recovered: { readonly afterMs: number };
 }
 
 /** All since the worker was made, and what it has in hand. */

@@ -121,7 +121,8 @@ export class Worker<T = undefined> {
 
   /**
    * Leases nothing more, gives back what no handler has begun, and waits for handlers. When the time has
-   * passed, their signals are aborted and their items given back. Always resolves, within 5 seconds more.
+   * passed, their signals are aborted and their items given back. Always resolves, within 5 seconds more;
+   * if the server has not confirmed the end of some items by then, an `error` says so.
    */
   close({ timeoutMs }: { readonly timeoutMs?: number | undefined } = {}): Promise<void> {
     this.#closed ??= this.#close(timeoutMs ?? this.#closeTimeoutMs);
@@ -148,13 +149,15 @@ export class Worker<T = undefined> {
           isShared: false,
           requestTimeout: this.#requestTimeout,
           signal,
+          onRepeat: this.#endings.onRepeat,
         });
         failures = 0;
+        this.#endings.works();
         if (items.length > 0) await this.#take(items);
         else if (this.#running === 0) this.events.emit("idle", undefined);
       } catch (error) {
         if (signal.aborted) return;
-        this.#endings.report(error);
+        this.#endings.trouble(error);
         // Nothing can be leased or ended any more.
         if (error instanceof ClosedError) return void this.close({ timeoutMs: 0 });
         await sleep(fullJitter(RECONNECT, ++failures), signal).catch(() => undefined);
@@ -297,6 +300,7 @@ export class Worker<T = undefined> {
     }
     this.#runs.clear();
     await this.#ended(GIVE_BACK_MS);
+    this.#endings.giveUp();
     this.#stopSignals?.();
   }
 

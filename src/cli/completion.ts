@@ -135,7 +135,7 @@ async function queueNames(given: ReadonlyMap<string, string>): Promise<Candidate
     const client = connect({
       endpoint: given.get("endpoint") ?? QUERATOR_ENDPOINT,
       key: given.get("key") ?? QUERATOR_KEY,
-      attemptsMax: 1,
+      attemptsMaxAtFirst: 1,
     });
     const signal = AbortSignal.timeout(500);
     for await (const { queueName } of client.queues.list({ timeout: SERVER_TIMEOUT, signal })) {

@@ -2,7 +2,7 @@
 // user goes through `explain`; none is told with a stack trace, and what others wrote is made
 // printable.
 
-import { QueratorError } from "@querator/client";
+import { QueratorError, TooLargeError } from "@querator/client";
 import { CommanderError, InvalidArgumentError } from "commander";
 import { ConfigError } from "../config-section.ts";
 import { printable } from "../printable.ts";
@@ -50,8 +50,16 @@ export function explain(error: unknown): Explanation {
   return { text, exitCode: exitCodeOf(error) };
 }
 
+/** Names the line of an item that is too large by itself, which the client knows by its index. */
+export function tooLargeAt(error: unknown, placeOfItem: (index: number) => string): unknown {
+  if (!(error instanceof TooLargeError)) return error;
+  const text = `${placeOfItem(error.index)}: this item is too large; ${printable(error.message)}`;
+  return new CommandError(text, EXIT.failed, undefined, error);
+}
+
 /** Whether what failed may have been done: the answer to what is interrupted is not waited for. */
 export function mayBeDone(error: unknown): boolean {
+  if (error instanceof CommandError && error.cause !== undefined) return mayBeDone(error.cause);
   return error instanceof Interrupted || (error instanceof QueratorError && error.uncertain);
 }
 
@@ -91,6 +99,9 @@ function exitCodeOf(error: unknown): number {
   switch (error.code) {
     case "network":
     case "timeout":
+    case "unavailable":
+    case "standby":
+    case "wrong-url":
       return EXIT.unreachable;
     case "queue-not-found":
     case "item-not-found":
@@ -107,7 +118,7 @@ function hintOf(error: unknown): string | undefined {
         ? "The connection broke; what was asked for may have been done"
         : "Start a server with 'querator server', or name one with --endpoint or QUERATOR_ENDPOINT";
     case "unauthorized":
-      return "Give a key with QUERATOR_KEY or --key";
+      return error.status === 407 ? undefined : "Give a key with QUERATOR_KEY or --key";
     case "not-leased":
     case "item-not-found":
       return "Its lease may have ended, and its id with it; or give its --partition";

@@ -77,23 +77,22 @@ export async function importItems(
   let isInPart = false;
   const send = async (): Promise<void> => {
     sending = [batch.firstLine, line];
-    const results = await Promise.allSettled(
-      [...batch.byPartition].map(([partition, { items, lines }]) =>
-        sendItems(session, queue, { partition, items }).catch((error: unknown) => {
-          throw placed(error, (index) => placeOf(options.file, lines[index]!));
+    const place = (number: number): string => placeOf(options.file, number);
+    const results = await Promise.all(
+      [...batch.byPartition].map(([partition, part]) =>
+        sendItems(session, queue, { partition, ...part }, place).catch((error: unknown) => {
+          if (error instanceof Broken) return error;
+          throw error;
         }),
       ),
     );
     let failure: unknown;
     let isDone = false;
     for (const result of results) {
-      if (result.status === "rejected") {
-        failure ??= result.reason;
-        continue;
-      }
-      isDone = true;
-      imported += result.value.imported;
-      scheduled += result.value.scheduled;
+      if (result instanceof Broken) failure ??= result.cause;
+      if (!(result instanceof Broken) || result.imported > 0) isDone = true;
+      imported += result.imported;
+      scheduled += result.scheduled;
     }
     if (failure !== undefined) {
       isInPart = isDone;
@@ -156,6 +155,59 @@ function emptyBatch(firstLine: number): Batch {
 
 // Answers how many were new, and how many of them are scheduled now.
 async function sendItems(
+  session: Session,
+  queue: string,
+  { partition, items, lines }: Part & { readonly partition: number },
+  place: (line: number) => string,
+): Promise<{ readonly imported: number; readonly scheduled: number }> {
+  const sum = { imported: 0, scheduled: 0 };
+  let size = items.length;
+  for (let from = 0; from < items.length; ) {
+    const some = items.slice(from, from + size);
+    try {
+      const { imported, scheduled } = await sendSome(session, queue, { partition, items: some });
+      sum.imported += imported;
+      sum.scheduled += scheduled;
+      from += some.length;
+    } catch (error) {
+      const first = from;
+      if (!isTooLarge(error))
+        throw new Broken(
+          placed(error, (i) => place(lines[first + i]!)),
+          sum,
+        );
+      if (some.length === 1) {
+        const text = `${place(lines[from]!)}: this item is too large; ${printable(error.message)}`;
+        throw new Broken(new CommandError(text, EXIT.failed, undefined, error), sum);
+      }
+      size = some.length >> 1;
+    }
+  }
+  return sum;
+}
+
+// A proxy may take less than the server does.
+function isTooLarge(error: unknown): error is QueratorError {
+  if (!(error instanceof QueratorError)) return false;
+  return error.status === 413 || /^request body exceeds /.test(error.message);
+}
+
+/** What went wrong after a part of a batch had been imported. */
+class Broken extends Error {
+  readonly imported: number;
+  readonly scheduled: number;
+
+  constructor(
+    cause: unknown,
+    { imported, scheduled }: { readonly imported: number; readonly scheduled: number },
+  ) {
+    super("broken off", { cause });
+    this.imported = imported;
+    this.scheduled = scheduled;
+  }
+}
+
+async function sendSome(
   { client, signal }: Session,
   queue: string,
   { partition, items }: { readonly partition: number; readonly items: readonly Sent[] },

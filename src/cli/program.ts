@@ -28,7 +28,10 @@ export function makeProgram(): Command {
     .description("A server for durable queues, and its command line")
     .version(`querator ${VERSION}`, "--version", "print the version")
     .addOption(
-      new Option("--endpoint <url>", "the server to talk to")
+      new Option(
+        "--endpoint <url>",
+        "the server to talk to; of several, with commas, one that works",
+      )
         .env("QUERATOR_ENDPOINT")
         .default(DEFAULT_ENDPOINT),
     )

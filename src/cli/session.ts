@@ -77,15 +77,26 @@ function brokenReading(error: QueratorError): CommandError {
 }
 
 export interface ConnectOptions {
+  /** One or several with commas between them. */
   readonly endpoint: string | undefined;
   readonly key: string | undefined;
-  /** Requests for one call; 4 by default, so that somebody who waits is soon told. */
-  readonly attemptsMax?: number;
+  /** Requests for one call as long as nothing has answered, so that somebody who waits is soon told; 4 by default. */
+  readonly attemptsMaxAtFirst?: number;
 }
 
-/** A client for an endpoint; one without a scheme is taken for http. */
-export function connect({ endpoint, key, attemptsMax = 4 }: ConnectOptions): QueratorClient {
-  const text = endpoint || DEFAULT_ENDPOINT;
+/**
+ * A client for an endpoint, or for several of which one works; one without a scheme is taken for http. Once
+ * one has answered, calls are repeated for as long as their time lasts.
+ */
+export function connect({ endpoint, key, attemptsMaxAtFirst = 4 }: ConnectOptions): QueratorClient {
+  const urls = (endpoint || DEFAULT_ENDPOINT).split(",").map((each) => urlOf(each.trim()));
+  if (key && !/^[\x21-\x7e]+$/.test(key)) {
+    throw usage("the key is invalid; it must be of printable ASCII characters, without spaces");
+  }
+  return new QueratorClient({ urls, key: key || undefined, retry: { attemptsMaxAtFirst } });
+}
+
+function urlOf(text: string): string {
   const url = text.includes("://") ? text : `http://${text}`;
   if (!URL.canParse(url) || !/^https?:/.test(url)) {
     throw usage(`endpoint '${printable(text)}' is invalid; use a URL such as ${DEFAULT_ENDPOINT}`);
@@ -94,10 +105,7 @@ export function connect({ endpoint, key, attemptsMax = 4 }: ConnectOptions): Que
   if (username !== "" || password !== "") {
     throw usage("the endpoint must not hold a name or password; give a key with QUERATOR_KEY");
   }
-  if (key && !/^[\x21-\x7e]+$/.test(key)) {
-    throw usage("the key is invalid; it must be of printable ASCII characters, without spaces");
-  }
-  return new QueratorClient({ url, key: key || undefined, retry: { attemptsMax } });
+  return url;
 }
 
 function sleep(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {

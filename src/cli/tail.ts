@@ -2,6 +2,7 @@
 // partition again and again. What came and went between two looks it cannot show, but it can tell
 // how much that was, for ids count up by one.
 
+import { QueratorError } from "@querator/client";
 import type { Command } from "commander";
 import { printable } from "../printable.ts";
 import { durationOption, partitionOption, whole } from "./arguments.ts";
@@ -62,9 +63,19 @@ async function tail(session: Session, queue: string, options: TailOptions): Prom
     places.push({ partition: number, last: before });
   }
   await showNew(session, queue, { places, isFirst: true });
+  let trouble = "";
   while (follow) {
     await session.sleep(interval);
-    await showNew(session, queue, { places, isFirst: false });
+    try {
+      await showNew(session, queue, { places, isFirst: false });
+      trouble = "";
+    } catch (error) {
+      // A server that is away for a while is waited for, and that is told once.
+      session.signal.throwIfAborted();
+      if (!(error instanceof QueratorError && error.retryable)) throw error;
+      if (trouble === "") session.out.message(`${printable(error.message)}; it is waited for`);
+      trouble = error.message;
+    }
   }
 }
 

@@ -13,7 +13,7 @@ import {
   timeoutOption,
   whole,
 } from "./arguments.ts";
-import { brokenOff, CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
+import { brokenOff, CommandError, EXIT, mayBeDone, tooLargeAt, usage } from "./failure.ts";
 import { contentOf, linesOf, placeOf, textOf } from "./lines.ts";
 import type { Column } from "./output.ts";
 import { itemOfLine } from "./produce-lines.ts";
@@ -156,16 +156,22 @@ async function produceLines(
   const progress = new Progress(clock, `items into '${queue}'`);
   let produced = 0;
   let items: ProduceItem[] = [];
+  let lines: number[] = []; // of each item
   let bytes = 0;
   let firstLine = 1;
   let number = 0;
   let sending: [first: number, last: number] | undefined;
   const send = async (): Promise<void> => {
     sending = [firstLine, number];
-    await client.produce(queue, items, { requestTimeout: options.timeout, signal });
+    try {
+      await client.produce(queue, items, { requestTimeout: options.timeout, signal });
+    } catch (error) {
+      throw tooLargeAt(error, (index) => placeOf("-", lines[index]!));
+    }
     produced += items.length;
     progress.update(produced);
     items = [];
+    lines = [];
     bytes = 0;
     firstLine = number + 1;
     sending = undefined;
@@ -177,6 +183,7 @@ async function produceLines(
       const item = options.itemOf(line, number);
       if (item === undefined) continue;
       items.push(item);
+      lines.push(number);
       bytes += line.length;
       if (items.length === ITEMS_SENT || bytes >= BYTES_SENT) await send();
     }

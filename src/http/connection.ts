@@ -11,6 +11,7 @@ import {
   brokenReply,
   CONTENT_TYPES,
   type Edge,
+  ENDING,
   type Exchange,
   FREE_BYTES,
   KEEP_ALIVE,
@@ -26,6 +27,8 @@ const HEAD_END = Buffer.from("\r\n\r\n");
 const PATIENCE = 10 * SECOND;
 
 const SWEEP = 5 * SECOND;
+
+const CLOSES = "Connection: close";
 
 // More that comes while a request is answered waits in the buffers of the system.
 const AHEAD_BYTES_MAX = 65_536;
@@ -73,11 +76,15 @@ export class Connections {
     if (bytes !== undefined) socket.unshift(bytes);
   }
 
-  /** From now on replies end their connection; those that wait for a request are closed. */
-  end(): void {
+  /** From now on replies end their connection, and say so. */
+  startEnding(): void {
     this.#isEnding = true;
     this.#headEndUntil = 0;
     this.#cancelSweep?.();
+  }
+
+  /** Ends those that wait for a request. */
+  endIdle(): void {
     for (const connection of this.#open) connection.endIfIdle();
   }
 
@@ -91,14 +98,16 @@ export class Connections {
   }
 
   /** What follows the length in the head of a reply. */
-  headEnd(steady: number): string {
+  headEnd(steady: number, isLast = false): string {
+    if (isLast && !this.#isEnding) {
+      return `\r\nDate: ${dateOf(this.#clock.now())}\r\n${CLOSES}\r\n\r\n`;
+    }
     if (steady >= this.#headEndUntil) {
       const now = this.#clock.now();
       const kept = this.#isEnding
-        ? "Connection: close"
+        ? CLOSES
         : `Connection: keep-alive\r\nKeep-Alive: timeout=${KEEP_ALIVE / SECOND}`;
-      const date = new Date(now / MILLISECOND).toUTCString();
-      this.#headEnd = `\r\nDate: ${date}\r\n${kept}\r\n\r\n`;
+      this.#headEnd = `\r\nDate: ${dateOf(now)}\r\n${kept}\r\n\r\n`;
       this.#headEndUntil = steady + SECOND - (now % SECOND);
     }
     return this.#headEnd;
@@ -158,6 +167,8 @@ class Connection implements Exchange {
 
   readonly #onData = (chunk: Buffer): void => {
     if (this.#isAnswering) {
+      // What crosses our end on its way: it was told that nothing more is served here.
+      if (this.#socket.writableEnded) return;
       // Served when this one is answered, by node:http.
       this.#ahead.push(chunk);
       this.#aheadBytes += chunk.length;
@@ -224,10 +235,18 @@ class Connection implements Exchange {
     if (reply === undefined || socket.destroyed || socket.writableEnded) return;
     this.#since = this.#all.steady();
     const isTaken = this.#write(reply, this.#since);
-    if (this.#all.isEnding) socket.end();
+    if (this.#all.isEnding || reply.isLast === true) this.#endOurs();
     else if (isTaken) this.#next();
     if (!isTaken) this.#holdUntilTaken(reply.body.length);
   };
+
+  // The client is to end its side as well. What it has sent ahead is not served, as the reply says.
+  #endOurs(): void {
+    this.#ahead = [];
+    this.#socket.end();
+    this.#socket.resume();
+    this.#socket.setTimeout(STALLED_REPLY / MILLISECOND);
+  }
 
   // A client that does not take its reply away must not keep it in memory for ever.
   #holdUntilTaken(bytes: number): void {
@@ -235,15 +254,16 @@ class Connection implements Exchange {
     this.#hold(bytes);
     socket.setTimeout(STALLED_REPLY / MILLISECOND);
     socket.once("drain", () => {
-      socket.setTimeout(0);
       this.#release();
-      if (!socket.writableEnded) this.#next();
+      if (socket.writableEnded) return;
+      socket.setTimeout(0);
+      this.#next();
     });
   }
 
-  #write({ status, format, body }: Reply, steady: number): boolean {
+  #write({ status, format, body, isLast }: Reply, steady: number): boolean {
     const socket = this.#socket;
-    const head = `${headStart(status, format)}${lengthOf(body)}${this.#all.headEnd(steady)}`;
+    const head = `${headStart(status, format)}${lengthOf(body)}${this.#all.headEnd(steady, isLast)}`;
     if (typeof body === "string") return socket.write(head + body);
     socket.cork();
     socket.write(head, "latin1");
@@ -310,13 +330,21 @@ class Connection implements Exchange {
     else this.#handOver(this.#chunks);
   }
 
+  /** A request that is on its way meets an answer, from which its sender knows that it was not served. */
   endIfIdle(): void {
-    if (this.#head === undefined) this.#socket.destroy();
+    if (this.#head !== undefined || this.#socket.writableEnded) return;
+    this.#isAnswering = true;
+    this.#socket.write(brokenReply(ENDING));
+    this.#endOurs();
   }
 
   destroy(): void {
     this.#socket.destroy();
   }
+}
+
+function dateOf(now: number): string {
+  return new Date(now / MILLISECOND).toUTCString();
 }
 
 const headStarts = new Map<string, string>();

@@ -36,6 +36,8 @@ export interface Edge {
   readonly limits: Limits;
   readonly log: Logger;
   readonly held: Held;
+  /** Before which no request is served any more, while the server closes the sockets that listen. */
+  gate?: Promise<void> | undefined;
 }
 
 /** Bytes that requests and replies hold at present, over all connections. */
@@ -58,6 +60,8 @@ export interface Reply {
   readonly status: number;
   readonly format: Format;
   readonly body: string | Uint8Array;
+  /** Whether the connection ends with it: another one may lead to a server that can do more. */
+  readonly isLast?: boolean;
 }
 
 // A longer text is encoded before it is sent: joined to its head it would be copied twice.
@@ -90,6 +94,7 @@ export async function answer(
 ): Promise<Reply | undefined> {
   const { endpoint, sent, accepted: format } = head;
   try {
+    if (edge.gate !== undefined) await edge.gate;
     const given = await endpoint.handle(body, sent, exchange);
     if (exchange.isGone()) return undefined;
     const text = given.encode(format);
@@ -126,8 +131,15 @@ export function errorReply(error: unknown, format: Format, path: string, edge: E
   const reply = { code: status, codeText: text, message: known.message, details: {} };
   const body =
     format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
-  return { status, format, body };
+  return { status, format, body, isLast: LAST.includes(known.message) };
 }
+
+// What this server says as long as it serves nothing. Behind what deals out connections, a client that
+// kept its own would hear it for ever.
+const LAST: readonly string[] = [MESSAGES.standby, MESSAGES.takenOver, MESSAGES.serviceShutdown];
+
+/** For `brokenReply`: no request will be served any more on a connection that waits for one. */
+export const ENDING = "ENDING";
 
 // What the parser of node:http refuses beside what is plainly wrong.
 const BROKEN: Readonly<Record<string, readonly [status: number, message: string]>> = {
@@ -135,6 +147,8 @@ const BROKEN: Readonly<Record<string, readonly [status: number, message: string]
   HPE_HEADER_OVERFLOW: [431, "request headers are too large"],
   HPE_CHUNK_EXTENSIONS_OVERFLOW: [413, "chunk extensions are too large"],
   ERR_HTTP_REQUEST_TIMEOUT: [408, "request was not sent in time"],
+  // 408 says that whatever is on its way may be sent again (RFC 9110, 15.5.9).
+  [ENDING]: [408, MESSAGES.serviceShutdown],
 };
 
 /** All of the reply to what is no whole request of HTTP, by the code of the error; its connection ends. */

@@ -3,14 +3,23 @@
 // connections would wait behind each other. So every server listens with several sockets, among
 // which the system deals the connections out, and on several threads each has a server of its own.
 
-import type { Server } from "node:http";
-import { type Server as Acceptor, type AddressInfo, createServer } from "node:net";
+import { Server as Acceptor, type AddressInfo, createServer } from "node:net";
+import type { HttpServer } from "./server.ts";
 
 // Sockets that listen for one server.
 const ACCEPTORS = 16;
 
 // How long clients may take to fetch their last answers.
 const DRAIN_MS = 3_000;
+
+// For requests that are on their way when all others have been answered.
+const LINGER_MS = 100;
+const LOOK_MS = 5;
+
+// The sockets that listen are closed when no connection has come for so long, or after so long altogether:
+// one that was made and not taken in is reset, and its client never knows what became of its request.
+const QUIET_MS = 20;
+const QUIET_MAX_MS = 300;
 
 /** Where to listen; the host "" means all interfaces, port 0 takes a free one. */
 export interface Listening {
@@ -24,12 +33,17 @@ export const canSharePort = ["linux", "freebsd", "sunos", "aix"].includes(proces
 /** A server that listens. */
 export interface Listener {
   readonly port: number;
+  /** From now on every reply says that its connection ends with it. Connections are still taken in. */
+  startEnding(): void;
   /** Stops listening, and closes connections once their last answers are taken, or after a while. */
   drain(): Promise<void>;
 }
 
 /** Begins to listen. Rejects with an error whose message is for the user. */
-export async function listen(http: Server, { host, port: wanted }: Listening): Promise<Listener> {
+export async function listen(
+  http: HttpServer,
+  { host, port: wanted }: Listening,
+): Promise<Listener> {
   const options = { host, backlog: 4_096, reusePort: canSharePort };
   await bind(http, { ...options, port: wanted });
   const { port } = http.address() as AddressInfo;
@@ -41,17 +55,52 @@ export async function listen(http: Server, { host, port: wanted }: Listening): P
     await bind(acceptor, { ...options, port });
     acceptors.push(acceptor);
   }
-  return { port, drain: () => drain(http, acceptors) };
+  return {
+    port,
+    startEnding: () => http.startEnding(),
+    drain: () => drain(http, acceptors),
+  };
 }
 
-async function drain(http: Server, acceptors: readonly Acceptor[]): Promise<void> {
+// What is asked from now on is refused, and everything else is answered. First nobody new is taken in, then
+// whoever is connected gets a moment in which the refusal says why, and then the others are closed.
+async function drain(http: HttpServer, acceptors: readonly Acceptor[]): Promise<void> {
+  http.startEnding();
+  // Whoever is refused comes again at once, and would be in the moment of the close. So they wait for it.
+  const letGo = http.hold();
+  await quiet(http);
   const closed = acceptors.map(
-    (acceptor) => new Promise<void>((resolve) => acceptor.close(() => resolve())),
+    (acceptor) =>
+      new Promise<void>((resolve) => Acceptor.prototype.close.call(acceptor, () => resolve())),
   );
+  letGo();
+  for (let ms = 0; ms < LINGER_MS && http.open > 0; ms += LOOK_MS) await pause(LOOK_MS);
   http.closeIdleConnections();
   const timer = setTimeout(() => http.closeAllConnections(), DRAIN_MS);
   await Promise.all(closed);
   clearTimeout(timer);
+  http.close(); // what else node:http keeps for it
+}
+
+async function quiet(http: HttpServer): Promise<void> {
+  let quietMs = 0;
+  const onConnection = (): void => {
+    quietMs = 0;
+  };
+  http.on("connection", onConnection);
+  for (let ms = 0; http.open > 0 && quietMs < QUIET_MS && ms < QUIET_MAX_MS; ms += LOOK_MS) {
+    await pause(LOOK_MS);
+    quietMs += LOOK_MS;
+  }
+  http.off("connection", onConnection);
+  // Right after all that has come by now was taken in.
+  await new Promise((resolve) => setImmediate(resolve));
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 }
 
 /**

@@ -23,6 +23,7 @@ const ERROR_EXAMPLES = {
   queueShutdown: { kind: "failed", message: MESSAGES.queueShutdown },
   overloaded: { kind: "retry", message: MESSAGES.overloaded },
   standby: { kind: "retry", message: MESSAGES.standby },
+  takenOver: { kind: "retry", message: MESSAGES.takenOver },
   internalRetry: { kind: "retry", message: MESSAGES.internalRetry },
   internal: { kind: "internal", message: MESSAGES.internal },
   partitionFailing: {
@@ -130,6 +131,7 @@ const OF_API: readonly ErrorName[] = [
   "serviceShutdown",
   "overloaded",
   "standby",
+  "takenOver",
   "internal",
 ];
 

@@ -73,6 +73,28 @@ export function fieldNotes(limits: Limits): Notes {
     average_leased_age: duration("The mean time since its leases began."),
     scheduled: count("Scheduled items."),
   };
+  // What gives leased items back under /v2.
+  const endings: Readonly<Record<string, FieldNote>> = {
+    queue_name: queueName,
+    partition,
+    request_timeout: {
+      text: "How long to try, from 10ms to 15m; 30s if it is not given.",
+      request: { pattern: `^$|${DURATION_PATTERN}` },
+    },
+    leases: {
+      text: `What is given back, from 1 to ${completeBatch} leases.`,
+      required: "request",
+      request: { minItems: 1, maxItems: completeBatch },
+    },
+  };
+  const ending: Readonly<Record<string, FieldNote>> = {
+    lease_id: id("The id of a leased item."),
+    at: { text: "When the item is to become leasable again; at once if it is not given." },
+    delay: {
+      text: "The same as a duration from now, in place of at.",
+      request: { pattern: `^$|${DURATION_PATTERN}` },
+    },
+  };
 
   return {
     QueueProduceRequest: {
@@ -148,25 +170,20 @@ export function fieldNotes(limits: Limits): Notes {
       retry_at: { text: "When the item is to become leasable again; at once if it is not given." },
       dead: { text: "It is not to be tried again: to the dead queue, or deleted without one." },
     },
-    QueueReleaseRequest: {
-      queue_name: queueName,
-      partition,
-      request_timeout: {
-        text: "How long to try, from 10ms to 15m; 30s if it is not given.",
-        request: { pattern: `^$|${DURATION_PATTERN}` },
-      },
-      leases: {
-        text: `What is given back, from 1 to ${completeBatch} leases.`,
-        required: "request",
-        request: { minItems: 1, maxItems: completeBatch },
-      },
+    QueueReleaseRequest: endings,
+    QueueReleaseLease: ending,
+    QueueRetryLeasesRequest: endings,
+    QueueRetryLease: {
+      ...ending,
+      dead: { text: "It is not to be tried again: to the dead queue, or deleted without one." },
     },
-    QueueReleaseLease: {
-      lease_id: id("The id of a leased item."),
-      at: { text: "When the item is to become leasable again; at once if it is not given." },
-      delay: {
-        text: "The same as a duration from now, in place of at.",
-        request: { pattern: `^$|${DURATION_PATTERN}` },
+    QueueRetryLeasesResponse: {
+      results: { text: "In the order of the leases.", required: "reply", reply: { minItems: 1 } },
+    },
+    QueueRetryResult: {
+      ok: { text: "Always true, as all of them are done or none.", required: "reply" },
+      dead: {
+        text: "The item will not be tried again: it was asked for, or its attempts or its time are over.",
       },
     },
     QueueClearRequest: {

@@ -10,7 +10,10 @@ import {
   StorageItemsImportResponseSchema,
   StorageItemsListResponseSchema,
 } from "./gen/querator/v1/storage_pb.ts";
-import { QueueStatsReplySchema } from "./gen/querator/v2/queue_pb.ts";
+import {
+  QueueRetryLeasesResponseSchema,
+  QueueStatsReplySchema,
+} from "./gen/querator/v2/queue_pb.ts";
 import type { ErrorName } from "./openapi-errors.ts";
 import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
@@ -130,6 +133,27 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     errors: [
       ...FOUND,
       "noSuchPartition",
+      "badId",
+      "noSuchId",
+      "requestTimeout",
+      "outcomeUnknown",
+      "partitionFailing",
+      ...QUEUED,
+    ],
+  },
+  "/v2/queue.retry": {
+    tag: "queue",
+    summary: "Ends leases as /v1 does, and tells which items will not be tried again.",
+    example: { queue_name, partition: 0, leases: [{ lease_id: ID }] },
+    reply: QueueRetryLeasesResponseSchema,
+    errors: [
+      ...FOUND,
+      "noSuchPartition",
+      "badTimeout",
+      "longTimeout",
+      "shortTimeout",
+      "noLeases",
+      "atAndDelay",
       "badId",
       "noSuchId",
       "requestTimeout",

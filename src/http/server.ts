@@ -17,6 +17,7 @@ import {
   brokenReply,
   CONTENT_TYPES,
   type Edge,
+  ENDING,
   type Exchange,
   errorReply,
   formatOf,
@@ -30,7 +31,7 @@ import {
 import { makePages, type SendPage } from "./pages.ts";
 import { Pipelines } from "./pipeline.ts";
 
-export interface HttpOptions extends Omit<Edge, "held"> {
+export interface HttpOptions extends Omit<Edge, "held" | "gate"> {
   /** Whether storage answers; and whether the server still takes work. */
   readonly health: () => Promise<Health>;
 }
@@ -55,6 +56,10 @@ export class HttpServer extends Server {
   readonly #connections: Connections;
   readonly #limit: number;
   #open = 0;
+  // Those of node:http, with the reply to the last request of each.
+  readonly #last = new Map<Socket, ServerResponse | undefined>();
+  #isEnding = false;
+  readonly #edge: Edge;
 
   constructor(options: HttpOptions) {
     const { endpoints, limits, log } = options;
@@ -62,6 +67,7 @@ export class HttpServer extends Server {
     const edge: FullEdge = { ...options, held: { bytes: 0 }, sendPage };
     const pipelines = new Pipelines();
     super({ requireHostHeader: false }, (request, response) => {
+      if (!this.#begin(request.socket, response)) return;
       pipelines.add(request.socket, async () => {
         try {
           await handle(request, response, edge);
@@ -77,9 +83,14 @@ export class HttpServer extends Server {
     this.keepAliveTimeout = KEEP_ALIVE / MILLISECOND;
     this.on("clientError", cutOff);
     this.#limit = limits.connections;
+    this.#edge = edge;
     const [serve] = this.listeners("connection");
     this.removeAllListeners("connection");
-    this.#connections = new Connections(edge, (socket) => serve!.call(this, socket));
+    this.#connections = new Connections(edge, (socket) => {
+      this.#last.set(socket, undefined);
+      socket.once("close", () => this.#last.delete(socket));
+      serve!.call(this, socket);
+    });
     this.on("connection", (socket) => this.#accept(socket));
   }
 
@@ -95,15 +106,58 @@ export class HttpServer extends Server {
     this.#connections.add(socket);
   }
 
-  override close(closed?: (error?: Error) => void): this {
-    this.#connections.end();
-    return super.close(closed);
+  /** Connections that are open. */
+  get open(): number {
+    return this.#open;
+  }
+
+  /** From now on the last reply on each connection says that it ends with it, and it does. */
+  startEnding(): void {
+    this.#isEnding = true;
+    this.#connections.startEnding();
+    for (const response of this.#last.values()) endAfter(response, true);
+  }
+
+  /** From now on no request is served; answers what lets go those that have come. */
+  hold(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#edge.gate = promise;
+    return () => {
+      this.#edge.gate = undefined;
+      resolve();
+    };
+  }
+
+  // Notes the last request of a connection; answers whether it is served.
+  #begin(socket: Socket, response: ServerResponse): boolean {
+    if (socket.writableEnded) return false;
+    const before = this.#last.get(socket);
+    this.#last.set(socket, response);
+    if (!this.#isEnding) return true;
+    endAfter(before, false);
+    endAfter(response, true);
+    return true;
+  }
+
+  /** Ends connections that wait for a request, in a way that tells whoever is sending one. */
+  override closeIdleConnections(): void {
+    this.#connections.endIdle();
+    for (const [socket, response] of this.#last) {
+      if (response?.writableFinished === false || socket.writableEnded) continue;
+      socket.write(brokenReply(ENDING));
+      socket.end();
+    }
   }
 
   override closeAllConnections(): void {
     this.#connections.destroy();
     super.closeAllConnections();
   }
+}
+
+// With a reply that has begun it is too late; then the connection waits for the next request.
+function endAfter(response: ServerResponse | undefined, isLast: boolean): void {
+  if (response !== undefined && !response.headersSent) response.shouldKeepAlive = !isLast;
 }
 
 // Answers what the parser refuses, or what is not sent in time, as node:http would but with a body.
@@ -213,6 +267,7 @@ function shown(header: string): string {
 
 function send(response: ServerResponse, reply: Reply, edge: Edge): void {
   if (response.destroyed) return;
+  if (reply.isLast === true) endAfter(response, true);
   const length = lengthOf(reply.body);
   writeHead(response, reply, length);
   response.end(reply.body);

@@ -14,6 +14,8 @@ import {
   type DroppedItemsSchema,
   type QueueReleaseLeaseSchema,
   QueueReleaseRequestSchema,
+  QueueRetryLeasesRequestSchema,
+  QueueRetryLeasesResponseSchema,
   QueueStatsReplySchema,
 } from "./gen/querator/v2/queue_pb.ts";
 import type { Decoded, Encodable } from "./message.ts";
@@ -47,18 +49,51 @@ export function addV2Endpoints({
   readonly limits: Limits;
 }): void {
   post("/v2/queue.release", MEDIUM, QueueReleaseRequestSchema, async (request) => {
-    const { partition, requestTimeout, leases } = request;
-    const queue = find(request.queueName);
+    const { queue, timeout } = findEnding(request);
+    const items = request.leases.map((lease, i) => toRetryItem(lease, i, false));
+    await queue.release(request.partition, items, clock.steady() + timeout);
+    return OK;
+  });
+
+  post("/v2/queue.retry", MEDIUM, QueueRetryLeasesRequestSchema, async (request) => {
+    const { queue, timeout } = findEnding(request);
+    const items = request.leases.map((lease, i) => toRetryItem(lease, i, lease.dead));
+    const died = new Set(await queue.retry(request.partition, items, clock.steady() + timeout));
+    const results = items.map((_, i) => ({ ok: true, dead: died.has(i) }));
+    return reply(QueueRetryLeasesResponseSchema, { results });
+  });
+
+  // The checks that what ends leases has in common.
+  function findEnding({
+    queueName,
+    partition,
+    requestTimeout,
+    leases,
+  }: Decoded<typeof QueueReleaseRequestSchema>): {
+    readonly queue: QueueHandle;
+    readonly timeout: number;
+  } {
+    const queue = find(queueName);
     checkPartition(partition, queue.partitionCount);
     const timeout = requestTimeout === "" ? TIMEOUT_DEFAULT : parseRequestTimeout(requestTimeout);
     checkEndings("leases", leases.length, limits);
     checkTimeoutMax(timeout);
     checkTimeoutMin(timeout);
-    const now = clock.now();
-    const items = leases.map((lease, i) => toRelease(lease, `leases[${i}]`, now));
-    await queue.release(partition, items, now + timeout);
-    return OK;
-  });
+    return { queue, timeout };
+  }
+
+  function toRetryItem(
+    { leaseId: id, at, delay }: Decoded<typeof QueueReleaseLeaseSchema>,
+    index: number,
+    dead: boolean,
+  ): RetryItem {
+    if (delay === "") return { id, retryAt: Math.max(at, 0), dead };
+    const field = `leases[${index}].delay`;
+    if (at !== 0) throw invalid(`${field} is invalid; give either 'at' or 'delay'`);
+    const later = readDuration(delay, field, "30s, 5m or 1h");
+    if (later < 0) throw invalid(`${field} is invalid; '${delay}' cannot be negative`);
+    return { id, retryAt: clock.now() + Math.trunc(later), dead };
+  }
 
   read("/v2/queue.stats", SMALL, QueueStatsRequestSchema, async ({ queueName }) => {
     const stats = await find(queueName).stats();
@@ -75,18 +110,6 @@ export function addV2Endpoints({
       ],
     });
   });
-}
-
-function toRelease(
-  { leaseId, at, delay }: Decoded<typeof QueueReleaseLeaseSchema>,
-  where: string,
-  now: number,
-): RetryItem {
-  if (delay === "") return { id: leaseId, retryAt: Math.max(at, 0), dead: false };
-  if (at !== 0) throw invalid(`${where}.delay is invalid; give either 'at' or 'delay'`);
-  const later = readDuration(delay, `${where}.delay`, "30s, 5m or 1h");
-  if (later < 0) throw invalid(`${where}.delay is invalid; '${delay}' cannot be negative`);
-  return { id: leaseId, retryAt: now + Math.trunc(later), dead: false };
 }
 
 // The sum, or nothing if none was dropped.

@@ -249,9 +249,14 @@ export function retryItems(
     const reason = diesOfRetry(item, each, request, { now: part.now, rules });
     // As before a lease that does not count.
     const attempts = request.verb === "released" ? Math.max(item.attempts - 1, 0) : item.attempts;
-    if (reason !== undefined) died.push({ item, reason });
-    else if (isLater(each.retryAt, part.now)) part.schedule(item, each.retryAt, attempts);
-    else part.requeue(item, attempts);
+    if (reason !== undefined) {
+      died.push({ item, reason });
+      request.died.push(i);
+    } else if (isLater(each.retryAt, part.now)) {
+      part.schedule(item, each.retryAt, attempts);
+    } else {
+      part.requeue(item, attempts);
+    }
   }
   return died;
 }

@@ -56,6 +56,6 @@ export class DropLog {
     const whys = reasons.map((reason) => `${drops[reason]} ${WHY[reason]}`).join(", ");
     this.#log.warn({ queue: this.#queue, ...drops }, `items were deleted: ${whys}; ${HINT}`);
     this.#drops = NONE_DROPPED;
-    this.#cancelTimer = this.#clock.wakeAt(this.#clock.now() + INTERVAL, () => this.#write());
+    this.#cancelTimer = this.#clock.wakeAfter(INTERVAL, () => this.#write());
   }
 }

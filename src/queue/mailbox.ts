@@ -128,7 +128,8 @@ export class Mailbox {
 
   addOperation(operation: Operation): boolean {
     const full = this.#queued >= this.#limits.queuedRequests;
-    const refused = this.#closed ?? (full ? retryLater(MESSAGES.overloaded) : undefined);
+    const closed = this.#closed === undefined ? undefined : midway(this.#closed);
+    const refused = closed ?? (full ? retryLater(MESSAGES.overloaded) : undefined);
     if (refused === undefined) this.operations.push(operation);
     else operation.fail(refused);
     return refused === undefined;
@@ -143,7 +144,7 @@ export class Mailbox {
   endStep(isDone: boolean): void {
     this.#stepping = false;
     if (isDone) this.operations.shift();
-    else if (this.#closed !== undefined) this.operations.shift()?.fail(this.#closed);
+    else if (this.#closed !== undefined) this.operations.shift()?.fail(midway(this.#closed));
   }
 
   addDelivery(delivery: Delivery): boolean {
@@ -250,7 +251,9 @@ export class Mailbox {
     this.#completes = [];
     this.#retries = [];
     for (const delivery of this.#deliveries.splice(0)) delivery.reject(new NotDelivered());
-    for (const operation of this.operations.splice(this.#stepping ? 1 : 0)) operation.fail(error);
+    for (const operation of this.operations.splice(this.#stepping ? 1 : 0)) {
+      operation.fail(midway(error));
+    }
   }
 
   *#waitingRequests(): Iterable<HotRequest<unknown>> {
@@ -270,6 +273,11 @@ export class Mailbox {
   #noteDeadline(deadline: number): void {
     this.earliest = Math.min(this.earliest, deadline);
   }
+}
+
+// For operations, of whose call a part may be done. That another server owns the data says that nothing is.
+function midway(error: QueueError): QueueError {
+  return error.message === MESSAGES.standby ? retryLater(MESSAGES.takenOver) : error;
 }
 
 // A lease that the turn under way has dealt items to may yet get them.

@@ -63,8 +63,12 @@ export interface QueueHandle {
   lease(clientId: string, batchSize: number, deadline: number): PendingLease;
   /** Removes leased items, all or none. */
   complete(partition: number, ids: readonly string[], deadline: number): Promise<undefined>;
-  /** Gives leased items back, all or none. */
-  retry(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined>;
+  /** Gives leased items back, all or none; answers which of them, by index, are not tried again. */
+  retry(
+    partition: number,
+    items: readonly RetryItem[],
+    deadline: number,
+  ): Promise<readonly number[]>;
   /** Gives leased items back as if they had not been leased this time, all or none. */
   release(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined>;
   stats(): Promise<QueueStats>;
@@ -127,8 +131,14 @@ export class Queue implements QueueHandle {
     return this.loop.submit(new CompleteRequest(partition, ids, deadline));
   }
 
-  retry(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined> {
-    return this.loop.submit(new RetryRequest(partition, items, deadline));
+  async retry(
+    partition: number,
+    items: readonly RetryItem[],
+    deadline: number,
+  ): Promise<readonly number[]> {
+    const request = new RetryRequest(partition, items, deadline);
+    await this.loop.submit(request);
+    return request.died;
   }
 
   release(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined> {

@@ -128,6 +128,8 @@ export class RetryRequest extends HotRequest<undefined> {
   readonly partition: number;
   readonly items: readonly RetryItem[];
   readonly verb: "retried" | "released";
+  /** Which of them, by their index, are not tried again; once it is answered. */
+  readonly died: number[] = [];
   result = undefined;
 
   constructor(

@@ -191,7 +191,7 @@ class RemoteHome implements Home {
   }
 
   close(name: string, error: QueueError): Promise<void> {
-    return this.#link.call("closeQueue", name, error.message);
+    return this.#link.call("closeQueue", name, error.kind, error.message);
   }
 
   failing(): Promise<Failing> {

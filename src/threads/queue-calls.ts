@@ -74,9 +74,12 @@ export function makeQueueCalls(host: Host) {
       await find(name).complete(partition, ids, deadline);
     },
 
-    async retry(name: string, partition: number, items: readonly RetryItem[], deadline: number) {
-      await find(name).retry(partition, items, deadline);
-    },
+    retry: async (
+      name: string,
+      partition: number,
+      items: readonly RetryItem[],
+      deadline: number,
+    ): Promise<readonly number[]> => find(name).retry(partition, items, deadline),
 
     async release(name: string, partition: number, items: readonly RetryItem[], deadline: number) {
       await find(name).release(partition, items, deadline);

@@ -43,12 +43,12 @@ export class RemoteQueue implements QueueHandle {
     await this.#link.call("complete", this.name, partition, ids, deadline);
   }
 
-  async retry(
+  retry(
     partition: number,
     items: readonly RetryItem[],
     deadline: number,
-  ): Promise<undefined> {
-    await this.#link.call("retry", this.name, partition, items, deadline);
+  ): Promise<readonly number[]> {
+    return this.#link.call("retry", this.name, partition, items, deadline);
   }
 
   async release(

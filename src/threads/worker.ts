@@ -2,11 +2,10 @@
 // holds the registry, that it is there, and then does what that one says: open and close queues,
 // listen, stop. Requests for queues that are at home elsewhere go there directly.
 
-import type { Server } from "node:http";
 import { type MessagePort, workerData } from "node:worker_threads";
 import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
 import type { Config, StorageConfig } from "../config.ts";
-import { MESSAGES, QueueError } from "../errors.ts";
+import { type ErrorKind, MESSAGES, QueueError } from "../errors.ts";
 import { makeDevEndpoints } from "../http/dev.ts";
 import { type Listener, type Listening, listen } from "../http/listen.ts";
 import { makeEndpoints } from "../http/routes.ts";
@@ -69,8 +68,8 @@ function makeWorkerCalls() {
     openQueue: async (record: QueueRecord) => {
       await shard.host.open(record);
     },
-    closeQueue: (name: string, message: string) =>
-      shard.host.close(name, new QueueError("failed", message)),
+    closeQueue: (name: string, kind: ErrorKind, message: string) =>
+      shard.host.close(name, new QueueError(kind, message)),
     failing: () => shard.host.failing(),
     announce(name: string, queue: AnnouncedQueue | undefined): void {
       if (queue === undefined) shard.directory.remove(name);
@@ -90,6 +89,7 @@ function makeWorkerCalls() {
     },
     refuse(): void {
       stopping = true;
+      listener?.startEnding();
       shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
     },
     async stop(): Promise<void> {
@@ -105,7 +105,7 @@ function reach({ record, home }: AnnouncedQueue): QueueHandle {
   return new RemoteQueue(record.name, record.partitions.length, links.get(home)!);
 }
 
-function makeHttp(): Server {
+function makeHttp(): HttpServer {
   const { directory, limits } = shard;
   const queues = {
     get: (name: string) => directory.entry(name).queue,

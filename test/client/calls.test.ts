@@ -236,7 +236,15 @@ test("errors are of a class by their meaning, with the server's message", async 
   await assert.rejects(client.produce("jobs", { enqueueAt: new Date("x") }), /enqueueAt/);
   const stranger = clientOf(t, server.server.address, { headers: { Authorization: "Basic x" } });
   await assert.rejects(stranger.queues.info("jobs"), AuthenticationError);
-  assert.throws(() => new QueratorClient({ url: "localhost:2319" }), /url is invalid/);
+  for (const [options, text] of [
+    [{ url: "localhost:2319" }, /^url is invalid; got 'localhost:2319'/],
+    [{}, /^url is invalid; got 'undefined'/],
+    [{ urls: [] }, /^urls is invalid; it must be a list of one or more/],
+    [{ urls: ["http://a", "ftp://b"] }, /^urls\[1\] is invalid; got 'ftp:\/\/b'/],
+    [{ url: "http://a", urls: ["http://b"] }, /^give either url or urls/],
+  ] as const) {
+    assert.throws(() => new QueratorClient(options), { message: text });
+  }
 });
 
 test("a server that is not there is a NetworkError that says so", async (t) => {

@@ -173,9 +173,9 @@ async function lateServer(t: TestContext) {
       text = "";
       isLease = head!.includes("queue.lease");
       if (isLease) return asked.resolve();
-      const { items } = JSON.parse(body) as { items: { id: string }[] };
-      retried.push(...items.map(({ id }) => id));
-      answer(socket, { code: 200 });
+      const { leases } = JSON.parse(body) as { leases: { lease_id: string }[] };
+      retried.push(...leases.map(({ lease_id }) => lease_id));
+      answer(socket, { results: leases.map(() => ({ ok: true })) });
     });
     socket.on("end", () => {
       if (isLease) answer(socket, { queue_name: "jobs", items: [{ id: "late", attempts: 1 }] });

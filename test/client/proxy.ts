@@ -27,8 +27,8 @@ export const LOSE_REQUEST: Treatment = { kind: "lose-request" };
 export const CUT_CLIENT: Treatment = { kind: "cut-client" };
 
 /** An answer in the server's place. */
-export function refuse(status: number, message: string): Treatment {
-  return { kind: "answer", status, body: JSON.stringify({ code: status, message }) };
+export function refuse(status: number, message: string) {
+  return { kind: "answer", status, body: JSON.stringify({ code: status, message }) } as const;
 }
 
 export interface TestProxy {
@@ -37,6 +37,8 @@ export interface TestProxy {
   readonly requests: Passing[];
   /** Decides about each request; may take its time. Passes everything by default. */
   treat: (request: Passing, number: number) => Treatment | Promise<Treatment>;
+  /** Decides before that, by the whole path; passes everything by default. */
+  treatPath: (path: string) => Treatment;
   /** What becomes of the body of a reply that passes; nothing by default. */
   rewrite: (reply: string) => string;
   /** Of replies that pass, in place of the true one. */
@@ -50,6 +52,7 @@ export async function proxyOf(t: TestContext, target: string): Promise<TestProxy
     url: "",
     requests,
     treat: () => PASS,
+    treatPath: () => PASS,
     rewrite: (reply) => reply,
     date: undefined,
   };
@@ -57,9 +60,10 @@ export async function proxyOf(t: TestContext, target: string): Promise<TestProxy
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks).toString();
-    const passing = { path: request.url!.replace("/v1/", ""), body };
+    const passing = { path: request.url!.replace(/^\/v\d\//, ""), body };
     requests.push(passing);
-    const treatment = await proxy.treat(passing, requests.length);
+    const byPath = proxy.treatPath(request.url!);
+    const treatment = byPath.kind === "pass" ? await proxy.treat(passing, requests.length) : byPath;
     if (treatment.kind === "lose-request") return void request.socket.destroy();
     if (treatment.kind === "answer") {
       response.writeHead(treatment.status, { "Content-Type": "application/json" });
@@ -93,8 +97,8 @@ export async function proxyOf(t: TestContext, target: string): Promise<TestProxy
   return proxy;
 }
 
-/** The items or ids of a request. */
+/** The items, ids or leases of a request. */
 export function itemsOf({ body }: Passing): unknown[] {
-  const { items, ids } = JSON.parse(body) as { items?: unknown[]; ids?: unknown[] };
-  return items ?? ids ?? [];
+  const { items, ids, leases } = JSON.parse(body) as Record<string, unknown[] | undefined>;
+  return items ?? ids ?? leases ?? [];
 }

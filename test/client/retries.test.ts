@@ -6,10 +6,16 @@ import { type TestContext, test } from "node:test";
 import {
   LeaseLostError,
   NetworkError,
+  QueratorError,
+  type RetryOptions,
   ServerError,
   TimeoutError,
   TryAgainError,
 } from "@querator/client";
+import { MESSAGES, retryLater } from "../../src/errors.ts";
+import { DEFAULT_LIMITS } from "../../src/limits.ts";
+import { Mailbox } from "../../src/queue/mailbox.ts";
+import { ProduceRequest } from "../../src/queue/requests.ts";
 import {
   CUT_CLIENT,
   LOSE_REPLY,
@@ -23,13 +29,22 @@ import { clientOf, setup } from "./setup.ts";
 
 /** A client whose first requests are treated in turn, and all others pass. */
 async function treated(t: TestContext, ...treatments: Treatment[]) {
+  return treatedWith(t, {}, ...treatments);
+}
+
+async function treatedWith(
+  t: TestContext,
+  retry: Partial<RetryOptions>,
+  ...treatments: Treatment[]
+) {
   const { server, client: direct } = await setup(t);
   const proxy = await proxyOf(t, server.server.address);
   proxy.treat = (_, number) => treatments[number - 1] ?? PASS;
-  const client = clientOf(t, proxy.url, { retry: { baseMs: 1, capMs: 2 } });
+  const client = clientOf(t, proxy.url, { retry: { baseMs: 1, capMs: 2, ...retry } });
   return { client, direct, proxy };
 }
 
+const TAKEN_OVER = "another server has taken over; what was asked of this one may have been done";
 const OVERLOADED = refuse(454, "queue is overloaded; try again later");
 const NOT_EXECUTED = refuse(454, "request timeout; the request was not executed, try again");
 const UNKNOWN = refuse(454, "internal error, try your request again");
@@ -56,6 +71,47 @@ test("a produce is repeated when it surely did not happen", async (t) => {
   assert.equal((await direct.stats("jobs")).total, 1);
 });
 
+for (const refusal of [
+  refuse(454, "another server owns the data; try again later, or another server"),
+  refuse(453, "queue is shutting down"),
+  refuse(408, "service is shutting down"),
+]) {
+  test(`a produce is repeated after ${refusal.body}`, async (t) => {
+    const { client, direct, proxy } = await treated(t, refusal, refusal);
+    await client.produce("jobs", { payload: "once" });
+    assert.equal(proxy.requests.length, 3);
+    assert.equal((await direct.stats("jobs")).total, 1);
+  });
+}
+
+test("what may be done in part when a server ends is not repeated", async (t) => {
+  const stopped = refuse(453, "queue is shutting down");
+  const lost = refuse(454, TAKEN_OVER);
+  const { client } = await treated(t, stopped, lost);
+  for (let i = 0; i < 2; i++) {
+    await assert.rejects(client.clear("jobs", { queue: true }), (error) => {
+      return error instanceof QueratorError && error.uncertain && error.retryable;
+    });
+  }
+});
+
+test("an operation that a server ends when it loses the data says that it may be done", async () => {
+  const mailbox = new Mailbox(DEFAULT_LIMITS, { leases: 0 });
+  const said: string[] = [];
+  const operation = {
+    partitions: [],
+    step: async () => false,
+    fail: ({ message }: Error) => void said.push(message),
+  };
+  const produce = new ProduceRequest([], Number.POSITIVE_INFINITY);
+  mailbox.addOperation(operation);
+  mailbox.add(produce);
+  mailbox.close(retryLater(MESSAGES.standby));
+  mailbox.addOperation(operation);
+  await assert.rejects(produce.promise, { message: MESSAGES.standby });
+  assert.deepEqual(said, [TAKEN_OVER, TAKEN_OVER]);
+});
+
 for (const [name, treatment, ErrorClass] of [
   ["the reply is lost", LOSE_REPLY, NetworkError],
   ["the server does not know", UNKNOWN, TryAgainError],
@@ -74,7 +130,8 @@ for (const [name, treatment, ErrorClass] of [
 }
 
 test("a call stays uncertain if the server was sure of its last attempt only", async (t) => {
-  const { client, direct } = await treated(t, LOSE_REPLY, ...Array(9).fill(OVERLOADED));
+  const refused = Array(9).fill(OVERLOADED);
+  const { client, direct } = await treatedWith(t, { attemptsMax: 8 }, LOSE_REPLY, ...refused);
   await assert.rejects(client.produce("jobs", {}, { mayRepeat: true }), (error) => {
     assert.ok(error instanceof TryAgainError);
     return error.uncertain;
@@ -117,7 +174,8 @@ test("what a wrong request gets is not repeated", async (t) => {
 });
 
 test("repeats end after as many requests as were allowed", async (t) => {
-  const { client, proxy } = await treated(t, ...Array.from({ length: 50 }, () => OVERLOADED));
+  const refused = Array.from({ length: 50 }, () => OVERLOADED);
+  const { client, proxy } = await treatedWith(t, { attemptsMax: 8 }, ...refused);
   await assert.rejects(client.produce("jobs", {}), TryAgainError);
   assert.equal(proxy.requests.length, 8);
 });

@@ -86,6 +86,97 @@ test("policies give up after as many attempts as they are told", async (t) => {
   assert.deepEqual(waits, [1_000, 2_000, 4_000, 8_000, 10_000, "dead"]);
 });
 
+for (const [name, settings] of [
+  ["to a dead queue", { deadQueue: "dead" }],
+  ["and it has no dead queue", {}],
+] as const) {
+  test(`an item that its queue ends at a retry is dead, ${name}`, async (t) => {
+    const server = await setup(t);
+    const { client } = server;
+    const times = { leaseTimeout: "1m", expireTimeout: "1h" };
+    await client.queues.create({ queueName: "few", maxAttempts: 2, ...times, ...settings });
+    await client.produce("few", [{ payload: "throws" }, { payload: "retries" }]);
+    const told: string[] = [];
+    const worker = closing(
+      t,
+      client.worker(
+        "few",
+        (item) => {
+          if (item.text === "throws") throw new Error("broken");
+          item.retry();
+        },
+        { retry: fixed(0) },
+      ),
+    );
+    worker.on("retried", ({ item }) => told.push(`retried ${item.text}`));
+    worker.on("dead", ({ item, reason }) => told.push(`dead ${item.text}: ${reason}`));
+    await server.waitFor(() => worker.counters.dead === 2);
+    assert.deepEqual(told.sort(), [
+      "dead retries: its queue has ended it, by maxAttempts or expireTimeout",
+      "dead throws: broken",
+      "retried retries",
+      "retried throws",
+    ]);
+    const { retried, dead, failed } = worker.counters;
+    assert.deepEqual([retried, dead, failed], [2, 2, 2]);
+    const inDead = (await client.stats("dead")).total;
+    assert.equal(inDead, "deadQueue" in settings ? 2 : 0);
+  });
+}
+
+test("an item that expires while it is worked at is dead when it is given back", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  const times = { leaseTimeout: "10m", expireTimeout: "10m" };
+  await client.queues.create({ queueName: "short", ...times });
+  await client.produce("short", {});
+  await server.clock.advance("5m");
+  const worker = closing(
+    t,
+    client.worker("short", async (item) => {
+      await server.clock.advance("6m");
+      item.retry();
+    }),
+  );
+  await worker.events.once("dead");
+  assert.deepEqual([worker.counters.dead, worker.counters.retried], [1, 0]);
+});
+
+test("retry tells who is dead, of many calls that travel together, each its own", async (t) => {
+  const { client } = await setup(t);
+  const times = { leaseTimeout: "1m", expireTimeout: "1h" };
+  await client.queues.create({ queueName: "few", maxAttempts: 2, ...times });
+  await client.produce("few", many(20));
+  await client.retry("few", await client.lease("few", { batchSize: 10 }));
+  const items = await client.lease("few", { batchSize: 20 });
+  const dead: string[] = [];
+  await Promise.all(
+    items.map((item) => client.retry("few", item, { onDead: (id) => dead.push(id) })),
+  );
+  const last = items.filter(({ attempts }) => attempts === 2).map(({ id }) => id);
+  assert.equal(last.length, 10);
+  assert.deepEqual(dead.sort(), last.sort());
+});
+
+test("items are given back to a server that knows /v1 only, or behind a proxy that lets nothing else pass", async (t) => {
+  const { client: direct, url } = await setup(t);
+  for (const status of [501, 404]) {
+    const proxy = await proxyOf(t, url);
+    proxy.treatPath = (path) =>
+      path.startsWith("/v2/")
+        ? { kind: "answer", status, body: "<html>no such page</html>" }
+        : PASS;
+    const client = clientOf(t, proxy.url);
+    await direct.produce("jobs", {});
+    for (let i = 0; i < 2; i++) {
+      await client.retry("jobs", (await client.lease("jobs"))[0]!);
+    }
+    await direct.complete("jobs", (await direct.lease("jobs"))[0]!);
+    const asked = proxy.requests.filter(({ body }) => body.includes("leases"));
+    assert.equal(asked.length, 1);
+  }
+});
+
 test("no more handlers run at the same time than allowed, and those that are allowed do", async (t) => {
   const server = await setup(t);
   const { client } = server;

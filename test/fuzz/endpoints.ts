@@ -31,6 +31,11 @@ const ANSWERS: Readonly<Record<string, string>> = {
   "/v2/queue.stats": "QueueStatsReply",
 };
 
+// Requests that look like others, and are not named after their path.
+const REQUESTS: Readonly<Record<string, string>> = {
+  "/v2/queue.retry": "QueueRetryLeasesRequest",
+};
+
 /** All endpoints, in the order of the server's table. */
 export async function allEndpoints(): Promise<readonly Endpoint[]> {
   const messages = await generatedMessages();
@@ -67,7 +72,9 @@ function requestOf(path: string, row: Row, messages: readonly DescMessage[]): De
   const fitting = known.filter(({ probes }) => probes.length === most).map((each) => each.message);
   // Several messages may look the same; the one that is named after the path is meant.
   const wanted = path.replace(/^\/v\d\//, "").replace(/\W/g, "");
-  const named = fitting.find((each) => each.name.toLowerCase() === `${wanted}request`);
+  const named = fitting.find(
+    ({ name }) => name === REQUESTS[path] || name.toLowerCase() === `${wanted}request`,
+  );
   const request = named ?? fitting[0];
   if (request === undefined) throw new Error(`no message in src/http/gen fits ${path}`);
   return request;

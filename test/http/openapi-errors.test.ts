@@ -55,9 +55,9 @@ function check({ openApi }: Pick<World, "openApi">, path: string, name: ErrorNam
 }
 
 const ID = "3MYU1bRy3722FDmQTN000000001";
-const ENDINGS = ["/v1/queue.complete", "/v1/queue.retry", "/v2/queue.release"];
+const ENDINGS = /queue\.(complete|retry|release)$/;
 const ids = (path: string, id: string): object => {
-  if (path === "/v2/queue.release") return { leases: [{ lease_id: id }] };
+  if (/v2.queue\.(retry|release)$/.test(path)) return { leases: [{ lease_id: id }] };
   return path === "/v1/queue.retry" ? { items: [{ id }] } : { ids: [id] };
 };
 
@@ -134,6 +134,9 @@ const FAILURES: Partial<Record<ErrorName, () => never>> = {
   serviceShutdown: () => {
     throw new QueueError("failed", MESSAGES.serviceShutdown);
   },
+  takenOver: () => {
+    throw retryLater(MESSAGES.takenOver);
+  },
   standby: () => {
     throw retryLater(MESSAGES.standby);
   },
@@ -199,7 +202,7 @@ test("requests whose commit does not end are answered as documented", async (t) 
     await world.server.produce("jobs", "one", "two");
     const leased = (await world.server.lease("jobs")).items[0].id;
     world.storage.next("commit", "wait");
-    const isEnding = ENDINGS.includes(path);
+    const isEnding = ENDINGS.test(path);
     const reply = world.call(path, isEnding ? ids(path, leased) : {});
     await world.storage.waits();
     await world.server.advance("20m");
@@ -238,7 +241,7 @@ test("calls whose storage fails are answered as documented", async (t) => {
     const world = await open(t);
     await world.server.produce("jobs", "one", "two");
     const leased = (await world.server.lease("jobs")).items[0].id;
-    const isEnding = ENDINGS.includes(path);
+    const isEnding = ENDINGS.test(path);
     for (const method of FAILING) world.storage.always(method, "fail");
     const other = path === "/v1/queues.create" ? { queue_name: "other" } : {};
     const isDelete = path === "/v1/storage/items.delete";

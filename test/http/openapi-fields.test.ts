@@ -84,7 +84,7 @@ function* samplesOf(openApi: OpenApi, path: string, ids: readonly string[]): Ite
   for (const [field, each] of Object.entries(fields)) {
     const entry = (i: number): Json => {
       if (each.items?.$ref === undefined) return ids[i] ?? "x";
-      if (path === "/v2/queue.release") return { lease_id: ids[i] ?? "x" };
+      if (/v2.queue\.(retry|release)$/.test(path)) return { lease_id: ids[i] ?? "x" };
       return path === "/v1/queue.retry" ? { id: ids[i] ?? "x" } : (example[field]?.[0] ?? {});
     };
     for (const [value, isFine] of valuesOf(each, entry)) yield { path, field, value, isFine };
@@ -116,7 +116,7 @@ function requestOf(openApi: OpenApi, sample: Sample, ids: readonly string[]): Js
   const request = openApi.example(path);
   if (path === "/v1/queue.complete") request.ids = [ids[0]];
   if (path === "/v1/queue.retry") request.items = [{ id: ids[0] }];
-  if (path === "/v2/queue.release") request.leases = [{ lease_id: ids[0] }];
+  if (/v2.queue\.(retry|release)$/.test(path)) request.leases = [{ lease_id: ids[0] }];
   if (path === "/v1/queues.create") request.queue_name = "other";
   // Of ids, only those of items that are leased.
   const real = Array.isArray(value) && value.length <= ids.length && field === "ids";

@@ -92,7 +92,7 @@ async function withLeasedId(server: TestServer, path: string, example: Json): Pr
   await server.produce("jobs", "one more");
   const { items } = await server.lease("jobs");
   const { id } = items[0];
-  if (path === "/v2/queue.release") return { ...example, leases: [{ lease_id: id }] };
+  if (/v2.queue\.(retry|release)$/.test(path)) return { ...example, leases: [{ lease_id: id }] };
   return path === "/v1/queue.retry" ? { ...example, items: [{ id }] } : { ...example, ids: [id] };
 }
 

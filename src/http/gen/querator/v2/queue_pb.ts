@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file querator/v2/queue.proto.
  */
 export const file_querator_v2_queue: GenFile = /*@__PURE__*/
-  fileDesc("ChdxdWVyYXRvci92Mi9xdWV1ZS5wcm90bxILcXVlcmF0b3IudjIioAEKE1F1ZXVlUmVsZWFzZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRInCg5yZXF1ZXN0VGltZW91dBgDIAEoCVIPcmVxdWVzdF90aW1lb3V0Ei4KBmxlYXNlcxgEIAMoCzIeLnF1ZXJhdG9yLnYyLlF1ZXVlUmVsZWFzZUxlYXNlImUKEVF1ZXVlUmVsZWFzZUxlYXNlEhkKB2xlYXNlSWQYASABKAlSCGxlYXNlX2lkEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVkZWxheRgDIAEoCSJnCg9RdWV1ZVN0YXRzUmVwbHkSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEjUKDWxvZ2ljYWxRdWV1ZXMYAiADKAsyHi5xdWVyYXRvci52Mi5Mb2dpY2FsUXVldWVTdGF0cyKGAgoRTG9naWNhbFF1ZXVlU3RhdHMSJwoOcHJvZHVjZVdhaXRpbmcYBiABKAVSD3Byb2R1Y2Vfd2FpdGluZxIjCgxsZWFzZVdhaXRpbmcYByABKAVSDWxlYXNlX3dhaXRpbmcSKQoPY29tcGxldGVXYWl0aW5nGAggASgFUhBjb21wbGV0ZV93YWl0aW5nEhsKCGluRmxpZ2h0GAogASgFUglpbl9mbGlnaHQSLwoKcGFydGl0aW9ucxgLIAMoCzIbLnF1ZXJhdG9yLnYyLlBhcnRpdGlvblN0YXRzEioKB2Ryb3BwZWQYDCABKAsyGS5xdWVyYXRvci52Mi5Ecm9wcGVkSXRlbXMi9QEKDlBhcnRpdGlvblN0YXRzEhEKCXBhcnRpdGlvbhgBIAEoBRINCgV0b3RhbBgCIAEoBRIhCgt0b3RhbExlYXNlZBgDIAEoBVIMdG90YWxfbGVhc2VkEhAKCGZhaWx1cmVzGAQgASgFEh8KCmF2ZXJhZ2VBZ2UYBSABKAlSC2F2ZXJhZ2VfYWdlEiwKEGF2ZXJhZ2VMZWFzZWRBZ2UYBiABKAlSEmF2ZXJhZ2VfbGVhc2VkX2FnZRIRCglzY2hlZHVsZWQYByABKAUSKgoHZHJvcHBlZBgIIAEoCzIZLnF1ZXJhdG9yLnYyLkRyb3BwZWRJdGVtcyJDCgxEcm9wcGVkSXRlbXMSEAoIYXR0ZW1wdHMYASABKAUSDwoHZXhwaXJlZBgCIAEoBRIQCghyZWplY3RlZBgDIAEoBWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChdxdWVyYXRvci92Mi9xdWV1ZS5wcm90bxILcXVlcmF0b3IudjIioAEKE1F1ZXVlUmVsZWFzZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRInCg5yZXF1ZXN0VGltZW91dBgDIAEoCVIPcmVxdWVzdF90aW1lb3V0Ei4KBmxlYXNlcxgEIAMoCzIeLnF1ZXJhdG9yLnYyLlF1ZXVlUmVsZWFzZUxlYXNlImUKEVF1ZXVlUmVsZWFzZUxlYXNlEhkKB2xlYXNlSWQYASABKAlSCGxlYXNlX2lkEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVkZWxheRgDIAEoCSKiAQoXUXVldWVSZXRyeUxlYXNlc1JlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRInCg5yZXF1ZXN0VGltZW91dBgDIAEoCVIPcmVxdWVzdF90aW1lb3V0EiwKBmxlYXNlcxgEIAMoCzIcLnF1ZXJhdG9yLnYyLlF1ZXVlUmV0cnlMZWFzZSJxCg9RdWV1ZVJldHJ5TGVhc2USGQoHbGVhc2VJZBgBIAEoCVIIbGVhc2VfaWQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWRlbGF5GAMgASgJEgwKBGRlYWQYBCABKAgiSgoYUXVldWVSZXRyeUxlYXNlc1Jlc3BvbnNlEi4KB3Jlc3VsdHMYASADKAsyHS5xdWVyYXRvci52Mi5RdWV1ZVJldHJ5UmVzdWx0IiwKEFF1ZXVlUmV0cnlSZXN1bHQSCgoCb2sYASABKAgSDAoEZGVhZBgCIAEoCCJnCg9RdWV1ZVN0YXRzUmVwbHkSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEjUKDWxvZ2ljYWxRdWV1ZXMYAiADKAsyHi5xdWVyYXRvci52Mi5Mb2dpY2FsUXVldWVTdGF0cyKGAgoRTG9naWNhbFF1ZXVlU3RhdHMSJwoOcHJvZHVjZVdhaXRpbmcYBiABKAVSD3Byb2R1Y2Vfd2FpdGluZxIjCgxsZWFzZVdhaXRpbmcYByABKAVSDWxlYXNlX3dhaXRpbmcSKQoPY29tcGxldGVXYWl0aW5nGAggASgFUhBjb21wbGV0ZV93YWl0aW5nEhsKCGluRmxpZ2h0GAogASgFUglpbl9mbGlnaHQSLwoKcGFydGl0aW9ucxgLIAMoCzIbLnF1ZXJhdG9yLnYyLlBhcnRpdGlvblN0YXRzEioKB2Ryb3BwZWQYDCABKAsyGS5xdWVyYXRvci52Mi5Ecm9wcGVkSXRlbXMi9QEKDlBhcnRpdGlvblN0YXRzEhEKCXBhcnRpdGlvbhgBIAEoBRINCgV0b3RhbBgCIAEoBRIhCgt0b3RhbExlYXNlZBgDIAEoBVIMdG90YWxfbGVhc2VkEhAKCGZhaWx1cmVzGAQgASgFEh8KCmF2ZXJhZ2VBZ2UYBSABKAlSC2F2ZXJhZ2VfYWdlEiwKEGF2ZXJhZ2VMZWFzZWRBZ2UYBiABKAlSEmF2ZXJhZ2VfbGVhc2VkX2FnZRIRCglzY2hlZHVsZWQYByABKAUSKgoHZHJvcHBlZBgIIAEoCzIZLnF1ZXJhdG9yLnYyLkRyb3BwZWRJdGVtcyJDCgxEcm9wcGVkSXRlbXMSEAoIYXR0ZW1wdHMYASABKAUSDwoHZXhwaXJlZBgCIAEoBRIQCghyZWplY3RlZBgDIAEoBWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * POST /v2/queue.release
@@ -82,6 +82,124 @@ export const QueueReleaseLeaseSchema: GenMessage<QueueReleaseLease> = /*@__PURE_
   messageDesc(file_querator_v2_queue, 1);
 
 /**
+ * POST /v2/queue.retry
+ *
+ * @generated from message querator.v2.QueueRetryLeasesRequest
+ */
+export type QueueRetryLeasesRequest = Message<"querator.v2.QueueRetryLeasesRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: int32 partition = 2;
+   */
+  partition: number;
+
+  /**
+   * A duration such as 30s, from 10ms to 15m; 30s if it is not set.
+   *
+   * @generated from field: string requestTimeout = 3 [json_name = "request_timeout"];
+   */
+  requestTimeout: string;
+
+  /**
+   * @generated from field: repeated querator.v2.QueueRetryLease leases = 4;
+   */
+  leases: QueueRetryLease[];
+};
+
+/**
+ * Describes the message querator.v2.QueueRetryLeasesRequest.
+ * Use `create(QueueRetryLeasesRequestSchema)` to create a new message.
+ */
+export const QueueRetryLeasesRequestSchema: GenMessage<QueueRetryLeasesRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 2);
+
+/**
+ * @generated from message querator.v2.QueueRetryLease
+ */
+export type QueueRetryLease = Message<"querator.v2.QueueRetryLease"> & {
+  /**
+   * @generated from field: string leaseId = 1 [json_name = "lease_id"];
+   */
+  leaseId: string;
+
+  /**
+   * When the item is to become leasable again; at once if neither is set.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 2;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * The same as a duration from now.
+   *
+   * @generated from field: string delay = 3;
+   */
+  delay: string;
+
+  /**
+   * It is not to be tried again: to the dead queue, or deleted without one.
+   *
+   * @generated from field: bool dead = 4;
+   */
+  dead: boolean;
+};
+
+/**
+ * Describes the message querator.v2.QueueRetryLease.
+ * Use `create(QueueRetryLeaseSchema)` to create a new message.
+ */
+export const QueueRetryLeaseSchema: GenMessage<QueueRetryLease> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 3);
+
+/**
+ * @generated from message querator.v2.QueueRetryLeasesResponse
+ */
+export type QueueRetryLeasesResponse = Message<"querator.v2.QueueRetryLeasesResponse"> & {
+  /**
+   * In the order of the leases.
+   *
+   * @generated from field: repeated querator.v2.QueueRetryResult results = 1;
+   */
+  results: QueueRetryResult[];
+};
+
+/**
+ * Describes the message querator.v2.QueueRetryLeasesResponse.
+ * Use `create(QueueRetryLeasesResponseSchema)` to create a new message.
+ */
+export const QueueRetryLeasesResponseSchema: GenMessage<QueueRetryLeasesResponse> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 4);
+
+/**
+ * @generated from message querator.v2.QueueRetryResult
+ */
+export type QueueRetryResult = Message<"querator.v2.QueueRetryResult"> & {
+  /**
+   * @generated from field: bool ok = 1;
+   */
+  ok: boolean;
+
+  /**
+   * The item will not be tried again: it was asked for, or this was the last of its attempts, or it
+   * has expired.
+   *
+   * @generated from field: bool dead = 2;
+   */
+  dead: boolean;
+};
+
+/**
+ * Describes the message querator.v2.QueueRetryResult.
+ * Use `create(QueueRetryResultSchema)` to create a new message.
+ */
+export const QueueRetryResultSchema: GenMessage<QueueRetryResult> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 5);
+
+/**
  * The reply to POST /v2/queue.stats, which takes querator.v1.QueueStatsRequest. It has all fields of
  * that of /v1.
  *
@@ -104,7 +222,7 @@ export type QueueStatsReply = Message<"querator.v2.QueueStatsReply"> & {
  * Use `create(QueueStatsReplySchema)` to create a new message.
  */
 export const QueueStatsReplySchema: GenMessage<QueueStatsReply> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 2);
+  messageDesc(file_querator_v2_queue, 6);
 
 /**
  * @generated from message querator.v2.LogicalQueueStats
@@ -148,7 +266,7 @@ export type LogicalQueueStats = Message<"querator.v2.LogicalQueueStats"> & {
  * Use `create(LogicalQueueStatsSchema)` to create a new message.
  */
 export const LogicalQueueStatsSchema: GenMessage<LogicalQueueStats> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 3);
+  messageDesc(file_querator_v2_queue, 7);
 
 /**
  * @generated from message querator.v2.PartitionStats
@@ -200,7 +318,7 @@ export type PartitionStats = Message<"querator.v2.PartitionStats"> & {
  * Use `create(PartitionStatsSchema)` to create a new message.
  */
 export const PartitionStatsSchema: GenMessage<PartitionStats> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 4);
+  messageDesc(file_querator_v2_queue, 8);
 
 /**
  * Items that were deleted although nobody had completed them, as there was no dead queue: ever since
@@ -236,5 +354,5 @@ export type DroppedItems = Message<"querator.v2.DroppedItems"> & {
  * Use `create(DroppedItemsSchema)` to create a new message.
  */
 export const DroppedItemsSchema: GenMessage<DroppedItems> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 5);
+  messageDesc(file_querator_v2_queue, 9);
 
