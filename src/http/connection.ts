@@ -6,6 +6,7 @@
 import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { type CancelTimer, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
+import { Chunks } from "./chunks.ts";
 import {
   answer,
   brokenReply,
@@ -67,10 +68,10 @@ export class Connections {
   }
 
   /** Gives up a connection; the bytes were read from it, and belong to a request not yet served. */
-  handOver(connection: Connection, socket: Socket, bytes: Buffer | undefined): void {
+  handOver(connection: Connection, socket: Socket, bytes: Buffer): void {
     this.remove(connection);
     this.#handOver(socket);
-    if (bytes !== undefined) socket.unshift(bytes);
+    if (bytes.length > 0) socket.unshift(bytes);
   }
 
   /** From now on replies end their connection; those that wait for a request are closed. */
@@ -120,11 +121,11 @@ class Connection implements Exchange {
   /** The request that is read or answered. */
   #head: PlainHead | undefined;
   /** What has come of it, its head included, while it is read. */
-  #chunks: Buffer[] = [];
+  #chunks = new Chunks();
   #missing = 0;
   #isAnswering = false;
   /** What has come since, while it is answered. */
-  #ahead: Buffer[] = [];
+  #ahead = new Chunks();
   #aheadBytes = 0;
   /** Bytes of the request and of its reply that count as held. */
   #held = 0;
@@ -159,7 +160,7 @@ class Connection implements Exchange {
   readonly #onData = (chunk: Buffer): void => {
     if (this.#isAnswering) {
       // Served when this one is answered, by node:http.
-      this.#ahead.push(chunk);
+      this.#ahead.add(chunk);
       this.#aheadBytes += chunk.length;
       if (this.#aheadBytes > AHEAD_BYTES_MAX) this.#socket.pause();
     } else if (this.#head === undefined) this.#begin(chunk);
@@ -174,7 +175,7 @@ class Connection implements Exchange {
         : this.#all.heads.read(chunk.toString("latin1", 0, end));
     const bodyBytes = chunk.length - end - HEAD_END.length;
     if (head === undefined) {
-      this.#handOver([chunk]);
+      this.#handOver(chunk);
       return;
     }
     this.#missing = head.bodyBytes;
@@ -185,15 +186,15 @@ class Connection implements Exchange {
   #add(head: PlainHead, chunk: Buffer, bodyBytes: number): void {
     const { held, limits } = this.#all.edge;
     this.#head = head;
-    this.#chunks.push(chunk);
+    this.#chunks.add(chunk);
     this.#missing -= bodyBytes;
     this.#hold(bodyBytes);
     const isFree = this.#held <= FREE_BYTES || held.bytes <= limits.requestBytes;
-    if (this.#missing < 0 || !isFree) this.#handOver(this.#chunks);
+    if (this.#missing < 0 || !isFree) this.#handOver(this.#chunks.take());
     else if (this.#missing === 0) this.#serve(head);
   }
 
-  #handOver(chunks: readonly Buffer[]): void {
+  #handOver(bytes: Buffer): void {
     const socket = this.#socket;
     this.#release();
     socket.off("data", this.#onData);
@@ -201,16 +202,13 @@ class Connection implements Exchange {
     socket.off("error", this.#onError);
     socket.off("timeout", this.#onTimeout);
     socket.off("close", this.#onClose);
-    const bytes = chunks.length > 1 ? Buffer.concat(chunks) : chunks[0];
     this.#all.handOver(this, socket, bytes);
   }
 
   // --- answering ---
 
   #serve(head: PlainHead): void {
-    const chunks = this.#chunks;
-    const whole = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-    this.#chunks = [];
+    const whole = this.#chunks.take();
     this.#isAnswering = true;
     const body = whole.subarray(whole.length - head.bodyBytes);
     answer(head, body, this, this.#all.edge).then(this.#send, this.#fail);
@@ -261,8 +259,8 @@ class Connection implements Exchange {
     this.#head = undefined;
     this.#isAnswering = false;
     this.#hasServed = true;
-    if (this.#ahead.length === 0) return;
-    this.#handOver(this.#ahead);
+    if (this.#aheadBytes === 0) return;
+    this.#handOver(this.#ahead.take());
     this.#socket.resume();
   }
 
@@ -296,8 +294,8 @@ class Connection implements Exchange {
   readonly #onClose = (): void => {
     this.#all.remove(this);
     this.#release();
-    this.#chunks = [];
-    this.#ahead = [];
+    this.#chunks = new Chunks();
+    this.#ahead = new Chunks();
     this.#onGone?.();
   };
 
@@ -308,7 +306,7 @@ class Connection implements Exchange {
     const isBetween = this.#head === undefined && this.#hasServed;
     if (now - this.#since < (isBetween ? KEEP_ALIVE : PATIENCE)) return;
     if (isBetween) this.#socket.destroy();
-    else this.#handOver(this.#chunks);
+    else this.#handOver(this.#chunks.take());
   }
 
   endIfIdle(): void {
