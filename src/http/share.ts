@@ -16,17 +16,17 @@ export class Share {
   #waiting: (() => void)[] = [];
   // Those before it have been done.
   #next = 0;
+  #isAtWork = false;
   #willEnd = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Does a step: at once, or in a later turn. It must not throw. */
+  /** Does a step: at once, or in a later turn. It must not throw, and may ask for the next. */
   do(step: () => void): void {
-    if (this.#spent < SHARE && this.#waiting.length === 0) this.#take(step);
-    else this.#waiting.push(step);
-    this.#endLater();
+    this.#waiting.push(step);
+    if (!this.#isAtWork) this.#goOn();
   }
 
   /** Does work in a step of its own. */
@@ -42,41 +42,31 @@ export class Share {
     });
   }
 
-  #take(step: () => void): void {
-    const from = this.#clock.now();
-    step();
-    this.#spent += Math.max(this.#clock.now() - from, 0); // the system's clock may be put back
-  }
-
-  #endLater(): void {
-    if (this.#willEnd) return;
+  #goOn(): void {
+    this.#isAtWork = true;
+    while (this.#next < this.#waiting.length && this.#spent < SHARE) {
+      const from = this.#clock.now();
+      this.#waiting[this.#next]!();
+      this.#next++;
+      this.#spent += Math.max(this.#clock.now() - from, 0); // the system's clock may be put back
+    }
+    this.#isAtWork = false;
+    if (this.#next === this.#waiting.length || this.#next > DONE_MAX) {
+      this.#waiting.splice(0, this.#next);
+      this.#next = 0;
+    }
+    if (this.#willEnd || (this.#spent === 0 && this.#waiting.length === 0)) return;
     this.#willEnd = true;
     setImmediate(() => {
       this.#willEnd = false;
-      this.#beginTurn();
+      this.#spent = 0;
+      this.#goOn();
     });
-  }
-
-  #beginTurn(): void {
-    this.#spent = 0;
-    while (this.#next < this.#waiting.length && this.#spent < SHARE) {
-      const step = this.#waiting[this.#next]!;
-      this.#next++;
-      this.#take(step);
-    }
-    if (this.#next === this.#waiting.length) {
-      this.#waiting = [];
-      this.#next = 0;
-    } else if (this.#next > WASTE_MAX) {
-      this.#waiting = this.#waiting.slice(this.#next);
-      this.#next = 0;
-    }
-    if (this.#spent > 0 || this.#waiting.length > 0) this.#endLater();
   }
 }
 
 // Places of those that have been done.
-const WASTE_MAX = 1_024;
+const DONE_MAX = 1_024;
 
 /** That of this thread. */
 export const share = new Share(new SystemClock());
