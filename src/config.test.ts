@@ -138,6 +138,9 @@ test("without any option there are the defaults", (t) => {
     isSpread: true,
     queues: [],
     limits: DEFAULT_LIMITS,
+    keepAlive: 75_000_000,
+    allowedOrigins: [],
+    allowedHosts: [],
   });
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.limits));
 });

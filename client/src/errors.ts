@@ -144,6 +144,7 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   400: "invalid",
   401: "unauthorized",
   403: "forbidden",
+  415: "content",
   453: "failed",
   454: "try-again",
   455: "content",

@@ -10,11 +10,9 @@ import { Chunks } from "./chunks.ts";
 import {
   answer,
   brokenReply,
-  CONTENT_TYPES,
   type Edge,
   type Exchange,
   FREE_BYTES,
-  KEEP_ALIVE,
   lengthOf,
   type Reply,
   STALLED_REPLY,
@@ -26,6 +24,7 @@ const HEAD_END = Buffer.from("\r\n\r\n");
 // Whoever has not sent the whole of a request by then is left to the time-outs of node:http.
 const PATIENCE = 10 * SECOND;
 
+// How often connections are looked at, at least.
 const SWEEP = 5 * SECOND;
 
 // More that comes while a request is answered waits in the buffers of the system.
@@ -49,8 +48,13 @@ export class Connections {
   /** `handOver` makes a connection one of node:http. */
   constructor(edge: Edge, handOver: (socket: Socket) => void) {
     this.edge = edge;
-    this.heads = new PlainHeads(edge.endpoints);
+    this.heads = new PlainHeads(edge.endpoints, edge.access);
     this.#handOver = handOver;
+  }
+
+  // An idle connection is not kept much longer than it is told.
+  get #every(): number {
+    return Math.min(SWEEP, this.edge.keepAlive / 4);
   }
 
   /** Microseconds since 1970. */
@@ -60,7 +64,7 @@ export class Connections {
 
   add(socket: Socket): void {
     this.#open.add(new Connection(socket, this));
-    this.#cancelSweep ??= this.#clock.wakeAt(this.now() + SWEEP, () => this.#sweep());
+    this.#cancelSweep ??= this.#clock.wakeAt(this.now() + this.#every, () => this.#sweep());
   }
 
   remove(connection: Connection): void {
@@ -97,7 +101,7 @@ export class Connections {
     if (now >= this.#headEndUntil || now < this.#headEndUntil - SECOND) {
       const kept = this.#isEnding
         ? "Connection: close"
-        : `Connection: keep-alive\r\nKeep-Alive: timeout=${KEEP_ALIVE / SECOND}`;
+        : `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(this.edge.keepAlive / SECOND)}`;
       const date = new Date(now / MILLISECOND).toUTCString();
       this.#headEnd = `\r\nDate: ${date}\r\n${kept}\r\n\r\n`;
       this.#headEndUntil = now - (now % SECOND) + SECOND;
@@ -110,7 +114,7 @@ export class Connections {
     const now = this.now();
     for (const connection of this.#open) connection.check(now);
     if (this.#open.size === 0 || this.#isEnding) return;
-    this.#cancelSweep = this.#clock.wakeAt(now + SWEEP, () => this.#sweep());
+    this.#cancelSweep = this.#clock.wakeAt(now + this.#every, () => this.#sweep());
   }
 }
 
@@ -239,9 +243,9 @@ class Connection implements Exchange {
     });
   }
 
-  #write({ status, format, body }: Reply, now: number): boolean {
+  #write({ status, type, body }: Reply, now: number): boolean {
     const socket = this.#socket;
-    const head = `${headStart(status, format)}${lengthOf(body)}${this.#all.headEnd(now)}`;
+    const head = `${headStart(status, type)}${lengthOf(body)}${this.#all.headEnd(now)}`;
     if (typeof body === "string") return socket.write(head + body);
     socket.cork();
     socket.write(head, "latin1");
@@ -304,7 +308,7 @@ class Connection implements Exchange {
     if (this.#isAnswering) return;
     this.#since = Math.min(this.#since, now); // the system's clock may have been put back
     const isBetween = this.#head === undefined && this.#hasServed;
-    if (now - this.#since < (isBetween ? KEEP_ALIVE : PATIENCE)) return;
+    if (now - this.#since < (isBetween ? this.#all.edge.keepAlive : PATIENCE)) return;
     if (isBetween) this.#socket.destroy();
     else this.#handOver(this.#chunks.take());
   }
@@ -320,13 +324,13 @@ class Connection implements Exchange {
 
 const headStarts = new Map<string, string>();
 
-function headStart(status: number, format: Reply["format"]): string {
-  const key = `${status}${format}`;
+function headStart(status: number, type: string): string {
+  const key = `${status}${type}`;
   let start = headStarts.get(key);
   if (start === undefined) {
     start =
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "unknown"}\r\n` +
-      `Content-Type: ${CONTENT_TYPES[format]}\r\nX-Content-Type-Options: nosniff\r\nContent-Length: `;
+      `Content-Type: ${type}\r\nX-Content-Type-Options: nosniff\r\nContent-Length: `;
     headStarts.set(key, start);
   }
   return start;

@@ -56,7 +56,7 @@ export function withBody(input: Input, body: Buffer): Input {
 export function bytesOf(input: Input): Buffer {
   if (input.raw !== undefined) return input.raw;
   const { method, path, headers, body } = input;
-  const lines = [`${method} ${path} HTTP/1.1`, "Host: querator"];
+  const lines = [`${method} ${path} HTTP/1.1`, "Host: localhost"];
   for (const [name, value] of headers) lines.push(`${name}: ${value}`);
   const chunked = headerOf(input, "transfer-encoding") !== undefined;
   if (!chunked) lines.push(`Content-Length: ${body.length}`);
