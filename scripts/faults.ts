@@ -23,6 +23,7 @@ export const CHECKS = {
   fence: ["--test", "test/postgres/fence.test.ts"],
   conformance: ["--test", "test/conformance/sqlite.test.ts"],
   connections: ["--test", "test/http/connections.test.ts"],
+  access: ["--test", "test/http/access.test.ts"],
   reading: ["--test", "src/http/codec.test.ts", "src/http/share.test.ts"],
   payloads: ["--test", "test/http/payloads.test.ts"],
   deadAtStart: ["--test", "test/queue/dead-at-start.test.ts"],
@@ -247,6 +248,20 @@ export const FAULTS: readonly Fault[] = [
     file: "src/http/json.ts",
     from: "      if (escapes && !value.isWellFormed()) throw",
     to: "      if (escapes && value.length < 0) throw",
+  },
+  {
+    name: "a page of any site is let in",
+    check: "access",
+    file: "src/http/access.ts",
+    from: "      if (this.#isAllowed(origin)) return origin;",
+    to: "      if (this.#isAllowed(origin) || origin !== '') return origin;",
+  },
+  {
+    name: "a plain request is served under any name",
+    check: "access",
+    file: "src/http/access.ts",
+    from: 'this.#checkHost(source.header("host"));',
+    to: 'if (source.method !== "POST") this.#checkHost(source.header("host"));',
   },
   {
     name: "for every text all that follows it is looked through",

@@ -60,7 +60,7 @@ export function readAccess(given: Section, env: Section, file: Section): Allowed
 // An origin as browsers write it. Those of extensions and the like have schemes of their own.
 function originOf(text: string): string | undefined {
   const url = URL.parse(text);
-  if (url === null || url.host === "") return undefined;
+  if (url === null || url.host === "" || url.host.includes("*")) return undefined;
   const origin = `${url.protocol}//${url.host}`;
   return url.href === origin || url.href === `${origin}/` ? origin.toLowerCase() : undefined;
 }
@@ -68,7 +68,7 @@ function originOf(text: string): string | undefined {
 function hostOf(text: string): string | undefined {
   const plain = text.toLowerCase().replace(/\.$/, "");
   if (isIP(plain) !== 0) return plain;
-  if (!/^[^\s/?#@:[\]\\]+$/.test(plain)) return undefined;
+  if (!/^[^\s/?#@:*[\]\\]+$/.test(plain)) return undefined;
   return URL.parse(`http://${plain}`)?.hostname;
 }
 

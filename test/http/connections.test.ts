@@ -368,3 +368,32 @@ test("connections beyond the limit wait or are closed, and room comes back", asy
     return seen.startsWith("HTTP/1.1 200 ");
   });
 });
+
+for (const [reader, headers] of [
+  ["plain requests", ""],
+  ["all others", "Expect: 100-continue\r\n"],
+] as const) {
+  test(`an idle connection is told how long it is kept, and is kept no longer: ${reader}`, async (t) => {
+    const server = await setup(t, { keepAliveTimeout: "1500ms" });
+    const socket = await open(t, server);
+    const closed = once(socket, "close");
+    socket.write(requestText("queues.list", "{}", headers));
+    const seen = await readUntil(socket, "{}");
+    assert.match(seen, /\r\nConnection: keep-alive\r\nKeep-Alive: timeout=1\r\n/i);
+    const from = performance.now();
+    socket.resume();
+    await closed;
+    const kept = performance.now() - from;
+    // Not before what was told; when the machine is busy, much later.
+    assert.ok(kept > 1_000 && kept < 20_000, `${kept} ms`);
+  });
+}
+
+test("by default an idle connection is kept for 75 seconds", async (t) => {
+  const server = await setup(t);
+  for (const headers of ["", "Expect: 100-continue\r\n"]) {
+    const socket = await open(t, server);
+    socket.write(requestText("queues.list", "{}", headers));
+    assert.match(await readUntil(socket, "{}"), /\r\nKeep-Alive: timeout=75\r\n/);
+  }
+});
