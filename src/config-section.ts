@@ -40,6 +40,17 @@ export class Section {
     throw this.error(shown, `${JSON.stringify(value)} is not allowed; use a text`);
   }
 
+  /** Texts, in a list or in one text with commas between them. */
+  texts(key: string, shown = key): readonly string[] | undefined {
+    const value = this.#values[key];
+    if (value === undefined || value === null) return undefined;
+    const list: unknown = typeof value === "string" ? value.split(",") : value;
+    if (!Array.isArray(list) || list.some((each) => typeof each !== "string")) {
+      throw this.error(shown, `${JSON.stringify(value)} is not allowed; use a list of texts`);
+    }
+    return list.map((each: string) => each.trim()).filter((each) => each !== "");
+  }
+
   flag(key: string, shown = key): boolean | undefined {
     const value = this.#values[key];
     if (value === undefined || value === null) return undefined;

@@ -138,8 +138,81 @@ test("without any option there are the defaults", (t) => {
     isSpread: true,
     queues: [],
     limits: DEFAULT_LIMITS,
+    keepAlive: 75_000_000,
+    allowedOrigins: [],
+    allowedHosts: [],
   });
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.limits));
+});
+
+test("what is about HTTP is read from everywhere, and checked", (t) => {
+  const read = (options: ServerOptions, env: NodeJS.ProcessEnv = {}, yaml = ""): unknown[] => {
+    const { keepAlive, allowedOrigins, allowedHosts } = load(t, {
+      options,
+      env,
+      ...(yaml === "" ? {} : { yaml }),
+    });
+    return [keepAlive, allowedOrigins, allowedHosts];
+  };
+  const yaml =
+    "keep-alive-timeout: 2m\nallowed-origins: [https://a.example, 'HTTP://B.example:80/']\nallowed-hosts: a.example, C.example.\n";
+  const fromFile = [
+    120_000_000,
+    ["https://a.example", "http://b.example"],
+    ["a.example", "c.example"],
+  ];
+  assert.deepEqual(read({}, {}, yaml), fromFile);
+  const env = {
+    QUERATOR_KEEP_ALIVE_TIMEOUT: "1s",
+    QUERATOR_ALLOWED_ORIGINS: "http://localhost:3000, chrome-extension://abcdef",
+    QUERATOR_ALLOWED_HOSTS: "*",
+  };
+  const fromEnv = [1_000_000, ["http://localhost:3000", "chrome-extension://abcdef"], ["*"]];
+  assert.deepEqual(read({}, env, yaml), fromEnv);
+  const options = { keepAliveTimeout: "24h", allowedOrigins: ["*"], allowedHosts: "[::1]" };
+  assert.throws(
+    () => read(options, env, yaml),
+    /^ConfigError: options: allowedHosts: "\[::1\]" is not allowed; use names such as/,
+  );
+  assert.deepEqual(read({ ...options, allowedHosts: "::1,x" }, env, yaml), [
+    86_400_000_000,
+    ["*"],
+    ["::1", "x"],
+  ]);
+
+  const wrong: [ServerOptions, RegExp][] = [
+    [
+      { keepAliveTimeout: "999ms" },
+      /keepAliveTimeout: "999ms" is not allowed; use a time from 1s to 24h/,
+    ],
+    [{ keepAliveTimeout: "25h" }, /keepAliveTimeout/],
+    [{ keepAliveTimeout: "75" }, /keepAliveTimeout/],
+    [{ keepAliveTimeout: "0" }, /keepAliveTimeout/],
+    [
+      { allowedOrigins: "localhost:3000" },
+      /allowedOrigins: "localhost:3000" is not allowed; use origins such as/,
+    ],
+    [{ allowedOrigins: "a.example" }, /allowedOrigins/],
+    [{ allowedOrigins: "https://a.example/path" }, /allowedOrigins/],
+    [{ allowedOrigins: "https://*.a.example" }, /allowedOrigins/],
+    [{ allowedOrigins: "null" }, /allowedOrigins/],
+    [
+      { allowedOrigins: [1] as unknown as string[] },
+      /allowedOrigins: \[1\] is not allowed; use a list of texts/,
+    ],
+    [{ allowedHosts: "a.example:80" }, /allowedHosts/],
+    [{ allowedHosts: "http://a.example" }, /allowedHosts/],
+    [{ allowedHosts: "*.a.example" }, /allowedHosts/],
+  ];
+  for (const [given, message] of wrong) assert.throws(() => read(given), message);
+  assert.throws(
+    () => read({}, { QUERATOR_ALLOWED_ORIGINS: "x" }),
+    /environment: QUERATOR_ALLOWED_ORIGINS: "x" is not allowed/,
+  );
+  assert.throws(
+    () => read({}, {}, "allowed-hosts: {a: b}\n"),
+    /allowed-hosts: .* use a list of texts/,
+  );
 });
 
 test("options win over the environment, the environment over the file", (t) => {

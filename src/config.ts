@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { LineCounter, parseDocument } from "yaml";
+import { readAccess, readKeepAlive } from "./config-http.ts";
 import { ConfigError, Section } from "./config-section.ts";
 import {
   checkSync,
@@ -50,6 +51,11 @@ export interface Config {
   readonly logFormat: LogFormat;
   readonly queueStorage: StorageConfig;
   readonly partitionStorage: readonly StorageConfig[];
+  /** Microseconds after which an idle connection is closed. */
+  readonly keepAlive: number;
+  /** Origins of pages that may use the server, and more names that it answers to; `*` for any. */
+  readonly allowedOrigins: readonly string[];
+  readonly allowedHosts: readonly string[];
   /** Whether every thread has a storage of its own; else all are with the first. */
   readonly isSpread: boolean;
   readonly queues: readonly QueueConfig[];
@@ -76,6 +82,18 @@ export interface ServerOptions {
   readonly syncInterval?: string;
   /** Threads that serve requests; queues are spread over them. Default 1. */
   readonly threads?: number;
+  /** How long an idle connection is kept, such as `2m`, from 1s to 24h. Default `75s`. */
+  readonly keepAliveTimeout?: string;
+  /**
+   * Origins whose pages may use the server from a browser, such as `https://jobs.example.com`, in a list
+   * or with commas between them; `*` for all. None by default.
+   */
+  readonly allowedOrigins?: string | readonly string[];
+  /**
+   * Names by which the server is reached beside those of its machine, where it listens for this machine
+   * only; `*` for any. None by default.
+   */
+  readonly allowedHosts?: string | readonly string[];
   /** Adds the endpoints for tests: virtual time and held queues. Never in production. */
   readonly dev?: boolean;
   readonly logLevel?: LogLevel;
@@ -101,6 +119,9 @@ export const ENVIRONMENT = {
   sync: "QUERATOR_SYNC",
   syncInterval: "QUERATOR_SYNC_INTERVAL",
   threads: "QUERATOR_THREADS",
+  keepAliveTimeout: "QUERATOR_KEEP_ALIVE_TIMEOUT",
+  allowedOrigins: "QUERATOR_ALLOWED_ORIGINS",
+  allowedHosts: "QUERATOR_ALLOWED_HOSTS",
   logLevel: "QUERATOR_LOG_LEVEL",
   logFormat: "QUERATOR_LOG_FORMAT",
   config: "QUERATOR_CONFIG",
@@ -117,6 +138,9 @@ export const FILE_KEYS = {
     "sync",
     "sync-interval",
     "threads",
+    "keep-alive-timeout",
+    "allowed-origins",
+    "allowed-hosts",
     "logging",
     "queue-storage",
     "partition-storage",
@@ -198,6 +222,8 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
       fromEnv.oneOf("logFormat", LOG_FORMATS, ENVIRONMENT.logFormat) ??
       logging.oneOf("handler", LOG_FORMATS) ??
       "color",
+    keepAlive: readKeepAlive(given, fromEnv, file),
+    ...readAccess(given, fromEnv, file),
     ...storages,
     queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),
     limits: parseLimits(file.section("limits"), given.section("limits")),

@@ -22,6 +22,12 @@ export const DURATION_PATTERN =
 // The longest duration that Go knows, in nanoseconds.
 const DURATION_MAX = 2n ** 63n - 1n;
 
+// No duration needs as many letters; reading a number takes the square of its digits.
+const LETTERS_MAX = 1_024;
+
+// Letters of a text that are quoted in an error.
+const QUOTED_MAX = 256;
+
 /** Says in Go's words why a text is no duration. */
 export class DurationError extends Error {}
 
@@ -31,6 +37,7 @@ export class DurationError extends Error {}
  */
 export function parseDuration(text: string): number {
   const invalid = (): DurationError => new DurationError(`time: invalid duration ${quote(text)}`);
+  if (text.length > LETTERS_MAX) throw invalid();
   const negative = text.startsWith("-");
   let rest = negative || text.startsWith("+") ? text.slice(1) : text;
   if (rest === "0") return 0;
@@ -83,11 +90,11 @@ function decimal(nanos: bigint, unit: bigint): string {
 // As Go's time package quotes: bytes outside printable ASCII become \x escapes.
 function quote(text: string): string {
   let quoted = "";
-  for (const byte of Buffer.from(text)) {
+  for (const byte of Buffer.from(text.slice(0, QUOTED_MAX))) {
     const character = String.fromCharCode(byte);
     if (character === '"' || character === "\\") quoted += `\\${character}`;
     else if (byte < 0x20 || byte >= 0x7f) quoted += `\\x${byte.toString(16).padStart(2, "0")}`;
     else quoted += character;
   }
-  return `"${quoted}"`;
+  return `"${quoted}${text.length > QUOTED_MAX ? "..." : ""}"`;
 }

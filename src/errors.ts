@@ -8,6 +8,7 @@ export type ErrorKind =
   | "invalid"
   | "unauthorized"
   | "forbidden"
+  | "encoded"
   | "failed"
   | "retry"
   | "content"
@@ -22,6 +23,7 @@ export const ERROR_KINDS: Readonly<
   invalid: { status: 400, text: "Bad Request", retryable: false },
   unauthorized: { status: 401, text: "Unauthorized", retryable: false },
   forbidden: { status: 403, text: "Forbidden", retryable: false },
+  encoded: { status: 415, text: "Unsupported Media Type", retryable: false },
   failed: { status: 453, text: "Request Failed", retryable: false },
   retry: { status: 454, text: "Retry Request", retryable: true },
   content: { status: 455, text: "Client Content Error", retryable: false },

@@ -25,7 +25,7 @@ import type { Failing } from "./host.ts";
 import { makeDevEndpoints } from "./http/dev.ts";
 import { canSharePort, checkFree, listen } from "./http/listen.ts";
 import { makeEndpoints, type QueuesService } from "./http/routes.ts";
-import { type Health, HttpServer } from "./http/server.ts";
+import { type Health, HttpServer, httpRulesOf } from "./http/server.ts";
 import { createLogger, type Logger } from "./log.ts";
 import { SYSTEM_NAMESPACE } from "./names.ts";
 import type { PartitionSite } from "./placement.ts";
@@ -309,7 +309,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
       endpoints.set(path, endpoint);
     }
   }
-  const http = new HttpServer({ endpoints, limits, log, health });
+  const http = new HttpServer({ endpoints, limits, log, health, ...httpRulesOf(config) });
   const { host } = config;
   if (canSharePort && config.port !== 0) await checkFree(host, config.port);
   const listener = await listen(http, { host, port: config.port });

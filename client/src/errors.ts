@@ -162,6 +162,7 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   401: "unauthorized",
   408: "unavailable",
   403: "forbidden",
+  415: "content",
   453: "failed",
   454: "try-again",
   455: "content",

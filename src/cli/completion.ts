@@ -4,6 +4,7 @@
 
 import { Argument, type Command, type Option } from "commander";
 import { printable } from "../printable.ts";
+import { headersOf } from "./headers.ts";
 import { connect, DEFAULT_ENDPOINT } from "./session.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
@@ -92,9 +93,14 @@ function walk(program: Command, words: readonly string[]): Place {
   let argumentCount = 0;
   let waiting: Option | undefined;
   const given = new Map<string, string>();
+  // Of those that may be there several times, all, one a line.
+  const note = (option: Option, value: string): void => {
+    const before = option.name() === "header" ? given.get("header") : undefined;
+    given.set(option.name(), before === undefined ? value : `${before}\n${value}`);
+  };
   for (const word of words) {
     if (waiting !== undefined) {
-      given.set(waiting.name(), word);
+      note(waiting, word);
       waiting = undefined;
       continue;
     }
@@ -103,7 +109,7 @@ function walk(program: Command, words: readonly string[]): Place {
       const option = optionsOf(command).find(({ long, short }) => long === flag || short === flag);
       if (option === undefined || option.isBoolean() || option.negate) continue;
       if (value === undefined) waiting = option;
-      else given.set(option.name(), value);
+      else note(option, value);
       continue;
     }
     const sub = command.commands.find((each) => each.name() === word);
@@ -135,6 +141,7 @@ async function queueNames(given: ReadonlyMap<string, string>): Promise<Candidate
     const client = connect({
       endpoint: given.get("endpoint") ?? QUERATOR_ENDPOINT,
       key: given.get("key") ?? QUERATOR_KEY,
+      headers: headersOf(given.get("header")?.split("\n")),
       attemptsMaxAtFirst: 1,
     });
     const signal = AbortSignal.timeout(500);

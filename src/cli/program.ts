@@ -7,6 +7,7 @@ import { addBenchCommand } from "./bench.ts";
 import { addCompletionCommands } from "./completion.ts";
 import { addDoctorCommand } from "./doctor.ts";
 import { usage } from "./failure.ts";
+import { headerOption } from "./headers.ts";
 import { addItemCommands } from "./items.ts";
 import { addMigrateCommand } from "./migrate.ts";
 import { FORMATS } from "./output.ts";
@@ -20,7 +21,7 @@ import { addWorkCommands } from "./work.ts";
 
 // They talk to no server; an option for that would be ignored.
 const LOCAL = ["version", "server", "migrate", "doctor", "completion", "__complete"];
-const SHARED = ["endpoint", "key", "output"];
+const SHARED = ["endpoint", "key", "header", "output"];
 
 /** Makes the tree of commands. */
 export function makeProgram(): Command {
@@ -36,6 +37,7 @@ export function makeProgram(): Command {
         .default(DEFAULT_ENDPOINT),
     )
     .addOption(new Option("--key <key>", "the API key to send").env("QUERATOR_KEY"))
+    .addOption(headerOption())
     .addOption(
       new Option("-o, --output <format>", "how to print data").choices(FORMATS).default("table"),
     )

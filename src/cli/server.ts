@@ -41,13 +41,22 @@ export function addServerCommand(program: Command): void {
       "threads that serve requests, queues spread over them (default: 1)",
       wholeNumber,
     )
+    .option("--keep-alive-timeout <time>", "how long idle connections are kept (default: 75s)")
+    .option(
+      "--allowed-origins <list>",
+      "origins whose pages may use the server from a browser, with commas; * for all (default: none)",
+    )
+    .option(
+      "--allowed-hosts <list>",
+      "more names that it answers to while it listens on this machine only; * for any (default: none)",
+    )
     .option("--dev", "add endpoints for tests: virtual time, held queues; never in production")
     .addHelpText(
       "after",
       `
 Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_DATA_DIR,
 QUERATOR_MEMORY, QUERATOR_POSTGRES, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
-QUERATOR_THREADS,
+QUERATOR_THREADS, QUERATOR_KEEP_ALIVE_TIMEOUT, QUERATOR_ALLOWED_ORIGINS, QUERATOR_ALLOWED_HOSTS,
 QUERATOR_DEV.
 Flags win over the environment, the environment over the file.
 

@@ -9,6 +9,7 @@ import { distance } from "fastest-levenshtein";
 import { type Clock, MILLISECOND, SystemClock } from "../clock.ts";
 import { printable } from "../printable.ts";
 import { CommandError, EXIT, Interrupted, usage } from "./failure.ts";
+import { headersOf } from "./headers.ts";
 import { type Format, Output } from "./output.ts";
 import { onEndSignal } from "./signals.ts";
 
@@ -21,6 +22,7 @@ const READING = ["list", "info", "stats", "export", "tail", "top"];
 export interface SharedOptions {
   readonly endpoint?: string;
   readonly key?: string;
+  readonly header?: readonly string[];
   readonly output: Format;
 }
 
@@ -40,10 +42,10 @@ export function withSession<Args extends unknown[]>(
 ): (...args: [...Args, Command]) => Promise<void> {
   return async (...all) => {
     const command = all.pop() as Command;
-    const { endpoint, key, output } = command.optsWithGlobals<SharedOptions>();
+    const { endpoint, key, header, output } = command.optsWithGlobals<SharedOptions>();
     const stop = new AbortController();
     const clock = new SystemClock();
-    const client = connect({ endpoint, key });
+    const client = connect({ endpoint, key, headers: headersOf(header) });
     const forgetSignals = onEndSignal(clock, {
       first: (name) => stop.abort(new Interrupted(name)),
       again: (name) => process.exit(new Interrupted(name).exitCode),
@@ -80,6 +82,7 @@ export interface ConnectOptions {
   /** One or several with commas between them. */
   readonly endpoint: string | undefined;
   readonly key: string | undefined;
+  readonly headers: Readonly<Record<string, string>>;
   /** Requests for one call as long as nothing has answered, so that somebody who waits is soon told; 4 by default. */
   readonly attemptsMaxAtFirst?: number;
 }
@@ -88,12 +91,23 @@ export interface ConnectOptions {
  * A client for an endpoint, or for several of which one works; one without a scheme is taken for http. Once
  * one has answered, calls are repeated for as long as their time lasts.
  */
-export function connect({ endpoint, key, attemptsMaxAtFirst = 4 }: ConnectOptions): QueratorClient {
+export function connect(options: ConnectOptions): QueratorClient {
+  const { endpoint, key, headers, attemptsMaxAtFirst = 4 } = options;
   const urls = (endpoint || DEFAULT_ENDPOINT).split(",").map((each) => urlOf(each.trim()));
   if (key && !/^[\x21-\x7e]+$/.test(key)) {
     throw usage("the key is invalid; it must be of printable ASCII characters, without spaces");
   }
-  return new QueratorClient({ urls, key: key || undefined, retry: { attemptsMaxAtFirst } });
+  if (key && Object.keys(headers).some((name) => name.toLowerCase() === "authorization")) {
+    throw usage(
+      "give either a key or a header 'Authorization', not both; both are the same header",
+    );
+  }
+  return new QueratorClient({
+    urls,
+    key: key || undefined,
+    headers,
+    retry: { attemptsMaxAtFirst },
+  });
 }
 
 function urlOf(text: string): string {

@@ -2,6 +2,7 @@
 
 import type { IncomingMessage } from "node:http";
 import { invalid, MESSAGES, type QueueError, retryLater } from "../errors.ts";
+import { Chunks } from "./chunks.ts";
 import { type Edge, FREE_BYTES } from "./edge.ts";
 
 /** The body of a request: bounded by itself, and together with all others that are held. */
@@ -10,7 +11,7 @@ export class Body {
   readonly #bytesMax: number;
   readonly #edge: Edge;
   readonly #reading = Promise.withResolvers<Buffer | undefined>();
-  #chunks: Buffer[] = [];
+  #chunks = new Chunks();
   #bytes = 0;
   #isRefused = false;
 
@@ -27,7 +28,7 @@ export class Body {
       this.#refuse(this.#tooLarge());
     } else {
       request.on("data", (chunk: Buffer) => this.#add(chunk));
-      request.on("end", () => this.#reading.resolve(Buffer.concat(this.#chunks)));
+      request.on("end", () => this.#reading.resolve(this.#chunks.take()));
       request.on("error", () => this.#reading.resolve(undefined));
     }
     return this.#reading.promise;
@@ -42,7 +43,7 @@ export class Body {
     if (this.#bytes > this.#bytesMax) this.#refuse(this.#tooLarge());
     else if (this.#bytes > FREE_BYTES && held.bytes > limits.requestBytes) {
       this.#refuse(retryLater(MESSAGES.overloaded));
-    } else this.#chunks.push(chunk);
+    } else this.#chunks.add(chunk);
   }
 
   /** Says that it is held no longer. */
@@ -53,7 +54,7 @@ export class Body {
 
   #refuse(error: QueueError): void {
     this.#isRefused = true;
-    this.#chunks = [];
+    this.#chunks = new Chunks();
     this.release();
     this.#reading.reject(error);
   }

@@ -6,15 +6,14 @@
 import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { type CancelTimer, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
+import { Chunks } from "./chunks.ts";
 import {
   answer,
   brokenReply,
-  CONTENT_TYPES,
   type Edge,
   ENDING,
   type Exchange,
   FREE_BYTES,
-  KEEP_ALIVE,
   lengthOf,
   type Reply,
   STALLED_REPLY,
@@ -26,6 +25,7 @@ const HEAD_END = Buffer.from("\r\n\r\n");
 // Whoever has not sent the whole of a request by then is left to the time-outs of node:http.
 const PATIENCE = 10 * SECOND;
 
+// How often connections are looked at, at least.
 const SWEEP = 5 * SECOND;
 
 const CLOSES = "Connection: close";
@@ -51,8 +51,13 @@ export class Connections {
   /** `handOver` makes a connection one of node:http. */
   constructor(edge: Edge, handOver: (socket: Socket) => void) {
     this.edge = edge;
-    this.heads = new PlainHeads(edge.endpoints);
+    this.heads = new PlainHeads(edge.endpoints, edge.access);
     this.#handOver = handOver;
+  }
+
+  // An idle connection is not kept much longer than it is told.
+  get #every(): number {
+    return Math.min(SWEEP, this.edge.keepAlive / 4);
   }
 
   /** Steady time, by which connections live. */
@@ -62,7 +67,7 @@ export class Connections {
 
   add(socket: Socket): void {
     this.#open.add(new Connection(socket, this));
-    this.#cancelSweep ??= this.#clock.wakeAfter(SWEEP, () => this.#sweep());
+    this.#cancelSweep ??= this.#clock.wakeAfter(this.#every, () => this.#sweep());
   }
 
   remove(connection: Connection): void {
@@ -70,10 +75,10 @@ export class Connections {
   }
 
   /** Gives up a connection; the bytes were read from it, and belong to a request not yet served. */
-  handOver(connection: Connection, socket: Socket, bytes: Buffer | undefined): void {
+  handOver(connection: Connection, socket: Socket, bytes: Buffer): void {
     this.remove(connection);
     this.#handOver(socket);
-    if (bytes !== undefined) socket.unshift(bytes);
+    if (bytes.length > 0) socket.unshift(bytes);
   }
 
   /** From now on replies end their connection, and say so. */
@@ -106,7 +111,7 @@ export class Connections {
       const now = this.#clock.now();
       const kept = this.#isEnding
         ? CLOSES
-        : `Connection: keep-alive\r\nKeep-Alive: timeout=${KEEP_ALIVE / SECOND}`;
+        : `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(this.edge.keepAlive / SECOND)}`;
       this.#headEnd = `\r\nDate: ${dateOf(now)}\r\n${kept}\r\n\r\n`;
       this.#headEndUntil = steady + SECOND - (now % SECOND);
     }
@@ -118,7 +123,7 @@ export class Connections {
     const steady = this.steady();
     for (const connection of this.#open) connection.check(steady);
     if (this.#open.size === 0 || this.#isEnding) return;
-    this.#cancelSweep = this.#clock.wakeAfter(SWEEP, () => this.#sweep());
+    this.#cancelSweep = this.#clock.wakeAfter(this.#every, () => this.#sweep());
   }
 }
 
@@ -129,11 +134,11 @@ class Connection implements Exchange {
   /** The request that is read or answered. */
   #head: PlainHead | undefined;
   /** What has come of it, its head included, while it is read. */
-  #chunks: Buffer[] = [];
+  #chunks = new Chunks();
   #missing = 0;
   #isAnswering = false;
   /** What has come since, while it is answered. */
-  #ahead: Buffer[] = [];
+  #ahead = new Chunks();
   #aheadBytes = 0;
   /** Bytes of the request and of its reply that count as held. */
   #held = 0;
@@ -170,7 +175,7 @@ class Connection implements Exchange {
       // What crosses our end on its way: it was told that nothing more is served here.
       if (this.#socket.writableEnded) return;
       // Served when this one is answered, by node:http.
-      this.#ahead.push(chunk);
+      this.#ahead.add(chunk);
       this.#aheadBytes += chunk.length;
       if (this.#aheadBytes > AHEAD_BYTES_MAX) this.#socket.pause();
     } else if (this.#head === undefined) this.#begin(chunk);
@@ -185,7 +190,7 @@ class Connection implements Exchange {
         : this.#all.heads.read(chunk.toString("latin1", 0, end));
     const bodyBytes = chunk.length - end - HEAD_END.length;
     if (head === undefined) {
-      this.#handOver([chunk]);
+      this.#handOver(chunk);
       return;
     }
     this.#missing = head.bodyBytes;
@@ -196,15 +201,15 @@ class Connection implements Exchange {
   #add(head: PlainHead, chunk: Buffer, bodyBytes: number): void {
     const { held, limits } = this.#all.edge;
     this.#head = head;
-    this.#chunks.push(chunk);
+    this.#chunks.add(chunk);
     this.#missing -= bodyBytes;
     this.#hold(bodyBytes);
     const isFree = this.#held <= FREE_BYTES || held.bytes <= limits.requestBytes;
-    if (this.#missing < 0 || !isFree) this.#handOver(this.#chunks);
+    if (this.#missing < 0 || !isFree) this.#handOver(this.#chunks.take());
     else if (this.#missing === 0) this.#serve(head);
   }
 
-  #handOver(chunks: readonly Buffer[]): void {
+  #handOver(bytes: Buffer): void {
     const socket = this.#socket;
     this.#release();
     socket.off("data", this.#onData);
@@ -212,16 +217,13 @@ class Connection implements Exchange {
     socket.off("error", this.#onError);
     socket.off("timeout", this.#onTimeout);
     socket.off("close", this.#onClose);
-    const bytes = chunks.length > 1 ? Buffer.concat(chunks) : chunks[0];
     this.#all.handOver(this, socket, bytes);
   }
 
   // --- answering ---
 
   #serve(head: PlainHead): void {
-    const chunks = this.#chunks;
-    const whole = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
-    this.#chunks = [];
+    const whole = this.#chunks.take();
     this.#isAnswering = true;
     const body = whole.subarray(whole.length - head.bodyBytes);
     answer(head, body, this, this.#all.edge).then(this.#send, this.#fail);
@@ -242,7 +244,7 @@ class Connection implements Exchange {
 
   // The client is to end its side as well. What it has sent ahead is not served, as the reply says.
   #endOurs(): void {
-    this.#ahead = [];
+    this.#ahead.take();
     this.#socket.end();
     this.#socket.resume();
     this.#socket.setTimeout(STALLED_REPLY / MILLISECOND);
@@ -261,9 +263,9 @@ class Connection implements Exchange {
     });
   }
 
-  #write({ status, format, body, isLast }: Reply, steady: number): boolean {
+  #write({ status, type, body, isLast }: Reply, steady: number): boolean {
     const socket = this.#socket;
-    const head = `${headStart(status, format)}${lengthOf(body)}${this.#all.headEnd(steady, isLast)}`;
+    const head = `${headStart(status, type)}${lengthOf(body)}${this.#all.headEnd(steady, isLast)}`;
     if (typeof body === "string") return socket.write(head + body);
     socket.cork();
     socket.write(head, "latin1");
@@ -281,8 +283,8 @@ class Connection implements Exchange {
     this.#head = undefined;
     this.#isAnswering = false;
     this.#hasServed = true;
-    if (this.#ahead.length === 0) return;
-    this.#handOver(this.#ahead);
+    if (this.#aheadBytes === 0) return;
+    this.#handOver(this.#ahead.take());
     this.#socket.resume();
   }
 
@@ -316,8 +318,8 @@ class Connection implements Exchange {
   readonly #onClose = (): void => {
     this.#all.remove(this);
     this.#release();
-    this.#chunks = [];
-    this.#ahead = [];
+    this.#chunks = new Chunks();
+    this.#ahead = new Chunks();
     this.#onGone?.();
   };
 
@@ -325,9 +327,9 @@ class Connection implements Exchange {
   check(steady: number): void {
     if (this.#isAnswering) return;
     const isBetween = this.#head === undefined && this.#hasServed;
-    if (steady - this.#since < (isBetween ? KEEP_ALIVE : PATIENCE)) return;
+    if (steady - this.#since < (isBetween ? this.#all.edge.keepAlive : PATIENCE)) return;
     if (isBetween) this.#socket.destroy();
-    else this.#handOver(this.#chunks);
+    else this.#handOver(this.#chunks.take());
   }
 
   /** A request that is on its way meets an answer, from which its sender knows that it was not served. */
@@ -349,13 +351,13 @@ function dateOf(now: number): string {
 
 const headStarts = new Map<string, string>();
 
-function headStart(status: number, format: Reply["format"]): string {
-  const key = `${status}${format}`;
+function headStart(status: number, type: string): string {
+  const key = `${status}${type}`;
   let start = headStarts.get(key);
   if (start === undefined) {
     start =
       `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? "unknown"}\r\n` +
-      `Content-Type: ${CONTENT_TYPES[format]}\r\nX-Content-Type-Options: nosniff\r\nContent-Length: `;
+      `Content-Type: ${type}\r\nX-Content-Type-Options: nosniff\r\nContent-Length: `;
     headStarts.set(key, start);
   }
   return start;

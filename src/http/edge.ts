@@ -7,10 +7,14 @@ import { SECOND } from "../clock.ts";
 import { ERROR_KINDS, MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
+import type { Access } from "./access.ts";
 import type { Answer, Format } from "./answer.ts";
+import { STEPS_FROM_BYTES } from "./decode.ts";
 import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
 import { encodeJson } from "./json.ts";
+import { JSON_MEDIA, type Media } from "./media.ts";
 import { encodeProtobuf } from "./protobuf.ts";
+import { share } from "./share.ts";
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
@@ -38,6 +42,10 @@ export interface Edge {
   readonly held: Held;
   /** Before which no request is served any more, while the server closes the sockets that listen. */
   gate?: Promise<void> | undefined;
+  /** Who is let in. */
+  readonly access: Access;
+  /** An idle connection is closed after so many microseconds. */
+  readonly keepAlive: number;
 }
 
 /** Bytes that requests and replies hold at present, over all connections. */
@@ -52,13 +60,14 @@ export interface RequestHead {
   /** Of the body. */
   readonly sent: Format;
   /** Of the reply. */
-  readonly accepted: Format;
+  readonly accepted: Media;
 }
 
 /** A reply before it is put on the wire. */
 export interface Reply {
   readonly status: number;
-  readonly format: Format;
+  /** Its Content-Type. */
+  readonly type: string;
   readonly body: string | Uint8Array;
   /** Whether the connection ends with it: another one may lead to a server that can do more. */
   readonly isLast?: boolean;
@@ -70,20 +79,14 @@ const SHORT_REPLY_CHARS = 4_096;
 /** Small requests are served however much others hold. */
 export const FREE_BYTES = 4_096;
 
+// Larger bodies wait for their share of a turn; still larger ones are read in steps, each of which does.
+const SHARED_FROM_BYTES = 128 * 1024;
+
 /** A reply of at least so many bytes is refused if others hold too much. */
 export const LARGE_REPLY_BYTES = 65_536;
 
 /** A reply that its client does not take at once has this long to make progress. */
 export const STALLED_REPLY = 60 * SECOND;
-
-/** An idle connection is closed after so long. */
-export const KEEP_ALIVE = 75 * SECOND;
-
-/** The Content-Type of a reply. */
-export const CONTENT_TYPES = {
-  json: "application/json",
-  protobuf: "application/protobuf",
-} as const;
 
 /** Has the endpoint answer; undefined if the client goes before that. */
 export async function answer(
@@ -92,19 +95,21 @@ export async function answer(
   exchange: Exchange,
   edge: Edge,
 ): Promise<Reply | undefined> {
-  const { endpoint, sent, accepted: format } = head;
+  const { endpoint, sent, accepted } = head;
   try {
     if (edge.gate !== undefined) await edge.gate;
-    const given = await endpoint.handle(body, sent, exchange);
+    const handle = () => endpoint.handle(body, sent, exchange);
+    const isShared = body.length > SHARED_FROM_BYTES && body.length <= STEPS_FROM_BYTES;
+    const given = await (isShared ? share.run(handle) : handle());
     if (exchange.isGone()) return undefined;
-    const text = given.encode(format);
+    const text = given.encode(accepted.format);
     if (endpoint.isRead === true && !hasRoomFor(text.length, edge)) {
       throw retryLater(MESSAGES.overloaded);
     }
     const isLong = typeof text === "string" && text.length > SHORT_REPLY_CHARS;
-    return { status: 200, format, body: isLong ? Buffer.from(text) : text };
+    return { status: 200, type: accepted.type, body: isLong ? Buffer.from(text) : text };
   } catch (error) {
-    return errorReply(error, format, head.path, edge);
+    return errorReply(error, accepted, head.path, edge);
   }
 }
 
@@ -119,7 +124,7 @@ function hasRoomFor(length: number, { held, limits }: Edge): boolean {
 }
 
 /** The reply that tells of an error; what is not meant for users is logged. */
-export function errorReply(error: unknown, format: Format, path: string, edge: Edge): Reply {
+export function errorReply(error: unknown, media: Media, path: string, edge: Edge): Reply {
   let known: QueueError;
   if (error instanceof QueueError) {
     known = error;
@@ -130,8 +135,8 @@ export function errorReply(error: unknown, format: Format, path: string, edge: E
   const { status, text } = ERROR_KINDS[known.kind];
   const reply = { code: status, codeText: text, message: known.message, details: {} };
   const body =
-    format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
-  return { status, format, body, isLast: LAST.includes(known.message) };
+    media.format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
+  return { status, type: media.type, body, isLast: LAST.includes(known.message) };
 }
 
 // What this server says as long as it serves nothing. Behind what deals out connections, a client that
@@ -157,7 +162,7 @@ export function brokenReply(errorCode = ""): string {
   const codeText = STATUS_CODES[code]!;
   const body = encodeJson(ReplySchema, { code, codeText, message });
   return (
-    `HTTP/1.1 ${code} ${codeText}\r\nContent-Type: ${CONTENT_TYPES.json}\r\n` +
+    `HTTP/1.1 ${code} ${codeText}\r\nContent-Type: ${JSON_MEDIA.type}\r\n` +
     `X-Content-Type-Options: nosniff\r\nContent-Length: ${lengthOf(body)}\r\n` +
     `Connection: close\r\n\r\n${body}`
   );
@@ -168,23 +173,15 @@ export function lengthOf(body: string | Uint8Array): number {
   return typeof body === "string" ? Buffer.byteLength(body) : body.length;
 }
 
-/** The format that a Content-Type or Accept header names; undefined if it is none of ours. */
-export function formatOf(header: string | undefined): Format | undefined {
-  if (header === undefined || header === "application/json") return "json";
-  switch (/^[^;,]*/.exec(header)![0].trim().toLowerCase()) {
-    case "":
-    case "*/*":
-    case "application/*":
-    case "application/json":
-      return "json";
-    case "application/protobuf":
-      return "protobuf";
-    default:
-      return undefined;
-  }
+/** Whether a path is one of /v2, where more is let pass than under /v1. */
+export function isV2(path: string): boolean {
+  return path.startsWith("/v2/");
 }
 
-/** Whether an Authorization header is one; without authentication every caller is welcome all the same. */
-export function isAuthorization(header: string | undefined): boolean {
-  return header === undefined || header.startsWith("Bearer ");
+/**
+ * Whether an Authorization header may be sent; without authentication every caller is welcome. One of
+ * another form is most likely for a proxy in front; under /v1 clients rely on hearing of it.
+ */
+export function isAuthorization(header: string | undefined, path: string): boolean {
+  return header === undefined || header.startsWith("Bearer ") || isV2(path);
 }

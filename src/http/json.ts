@@ -1,6 +1,7 @@
 // JSON as Protobuf defines it (the protojson mapping), strictly: unknown fields, fields given
 // twice and values of the wrong type are errors, for a client that is misunderstood must hear of
-// it. Parsing is native; one pass over the result checks and converts it.
+// it. Parsing is native; one pass over the result checks and converts it. That is for bodies that are
+// not large, for it is done in one go: larger ones are for json-reader.ts.
 
 import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";
@@ -10,6 +11,7 @@ import {
   ENTRIES_MAX,
   type Encodable,
   type Field,
+  type FieldType,
   type Table,
   tableOf,
   tooManyEntries,
@@ -19,10 +21,6 @@ import { formatTimestamp, parseTimestamp } from "./timestamp.ts";
 /** Decodes a message; throws a QueueError (455) that names the field. */
 export function decodeJson<Desc extends DescMessage>(schema: Desc, body: Buffer): Decoded<Desc> {
   if (!isUtf8(body)) throw problem("the body is not valid UTF-8");
-  // Each takes far more memory than the two bytes that it may have here.
-  if (body.length > VALUES_MAX && scan(body).values > VALUES_MAX) {
-    throw problem("the body has too many objects and lists");
-  }
   const text = body.toString();
   let value: unknown;
   try {
@@ -36,7 +34,7 @@ export function decodeJson<Desc extends DescMessage>(schema: Desc, body: Buffer)
   const message = decoder.message(tableOf(schema), value, "");
   // JSON.parse keeps the last of several members with the same name and is silent about it. There
   // are none if what was decoded accounts for every character; else the members are counted.
-  if (decoder.length !== text.length && decoder.members !== scan(body).members) {
+  if (decoder.length !== text.length && decoder.members !== countMembers(body)) {
     throw problem("a field is given more than once");
   }
   return message as Decoded<Desc>;
@@ -96,38 +94,59 @@ class Decoder {
     if (typeof value === "string") this.length += value.length + 2;
     else if (typeof value === "boolean") this.length += value ? 4 : 5;
     else if (typeof value === "number") this.length += digits(value);
-    switch (field.type) {
-      case "string":
-        if (typeof value !== "string") throw wrong(join(path, key), "a string", value);
-        if (this.#escapes && !value.isWellFormed()) {
-          throw wrong(join(path, key), "valid Unicode", value);
-        }
-        return value;
-      case "int32": {
-        const number = typeof value === "string" ? parseNumber(value) : value;
-        if (typeof number !== "number" || (number | 0) !== number) {
-          throw wrong(join(path, key), "a whole number of 32 bits", value);
-        }
-        return number | 0;
-      }
-      case "bool":
-        if (typeof value !== "boolean") throw wrong(join(path, key), "true or false", value);
-        return value;
-      case "bytes":
-        return decodeBase64(value) ?? fail(wrong(join(path, key), "base64", value));
-      case "timestamp": {
-        const time = typeof value === "string" ? parseTimestamp(value) : undefined;
-        return time ?? fail(wrong(join(path, key), "a time as in RFC 3339", value));
-      }
-      case "message":
-        return this.message(field.table!, value, join(path, key));
-    }
+    if (field.type === "message") return this.message(field.table!, value, join(path, key));
+    return convert(field, value, this.#escapes, path, key);
   }
 }
 
-function fail(error: QueueError): never {
-  throw error;
+/** Checks and converts a value that is no message; `escapes` tells whether it may be no Unicode. */
+export function convert(
+  field: Field,
+  value: unknown,
+  escapes: boolean,
+  path: string,
+  key: string | number,
+): unknown {
+  switch (field.type) {
+    case "string":
+      if (typeof value !== "string") break;
+      if (escapes && !value.isWellFormed()) throw wrong(join(path, key), "valid Unicode", value);
+      return value;
+    case "int32": {
+      const number = typeof value === "string" ? parseNumber(value) : value;
+      if (typeof number !== "number" || (number | 0) !== number) break;
+      return number | 0;
+    }
+    case "bool":
+      if (typeof value !== "boolean") break;
+      return value;
+    case "bytes": {
+      const bytes = decodeBase64(value);
+      if (bytes === undefined) break;
+      return bytes;
+    }
+    case "timestamp": {
+      const time = typeof value === "string" ? parseTimestamp(value) : undefined;
+      if (time === undefined) break;
+      return time;
+    }
+  }
+  throw wrong(join(path, key), expectedOf(field), value);
 }
+
+/** What a value of a field must be, for messages. */
+export function expectedOf({ type }: Field): string {
+  return EXPECTED[type];
+}
+
+const EXPECTED = {
+  string: "a string",
+  int32: "a whole number of 32 bits",
+  bool: "true or false",
+  bytes: "base64",
+  timestamp: "a time as in RFC 3339",
+  message: "an object",
+} as const satisfies Record<FieldType, string>;
 
 function parseNumber(text: string): number | undefined {
   return /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(text) ? Number(text) : undefined;
@@ -148,51 +167,42 @@ function digits(number: number): number {
   return number >= 0 && number < 1_000 ? String(number).length : 1;
 }
 
+const SHOWN_MAX = 100;
 const BRACKETS = 2;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COLON = 0x3a;
-// `{`, and with the bit in which they differ `[` too.
-const OPENING = 0x7b;
-const VALUES_MAX = 2 * ENTRIES_MAX;
 
-interface Scan {
-  /** The members of all objects, by their colons. */
-  readonly members: number;
-  /** Objects and lists, by how they begin. */
-  readonly values: number;
-}
-
-// Looks at a JSON text before it is parsed; what it finds in one that is not valid means nothing.
-function scan(body: Buffer): Scan {
+// The members of all objects in a valid JSON text, by their colons.
+function countMembers(body: Buffer): number {
   let members = 0;
-  let values = 0;
-  let escapes = false;
   for (let i = 0; i < body.length; i++) {
     const byte = body[i]!;
-    if (byte === COLON) {
-      members++;
-    } else if ((byte | 0x20) === OPENING) {
-      values++;
-    } else if (byte === QUOTE) {
-      i++;
-      for (let step = 0; i < body.length && body[i] !== QUOTE; step++) {
-        if (body[i] === BACKSLASH) {
-          escapes = true;
-          i++;
-        }
-        i++;
-        // A long string is skipped natively, up to the next quote that may end it.
-        if (step === 64 && !escapes) {
-          const end = body.indexOf(QUOTE, i);
-          if (end === -1) break;
-          const backslash = body.indexOf(BACKSLASH, i);
-          i = backslash === -1 || backslash > end ? end : backslash;
-        }
-      }
-    }
+    if (byte === COLON) members++;
+    else if (byte === QUOTE) i = endOfText(body, i + 1);
   }
-  return { members, values };
+  return members;
+}
+
+// Where the text ends that goes on at `from`: at its last quote, or at the end of all. A long one is
+// passed over natively from quote to quote; looking for backslashes in the same way, far ahead, would
+// make all texts together cost the square of their number.
+function endOfText(body: Buffer, from: number): number {
+  const near = Math.min(from + 64, body.length);
+  for (let i = from; i < near; i++) {
+    if (body[i] === QUOTE) return i;
+    if (body[i] === BACKSLASH) return endOfEscaped(body, i);
+  }
+  const end = body.indexOf(QUOTE, near);
+  if (end === -1) return body.length;
+  return body[end - 1] === BACKSLASH ? endOfEscaped(body, near) : end;
+}
+
+// The same of a text in which there are escapes, or may be.
+function endOfEscaped(body: Buffer, from: number): number {
+  let i = from;
+  for (; i < body.length && body[i] !== QUOTE; i++) if (body[i] === BACKSLASH) i++;
+  return Math.min(i, body.length);
 }
 
 /** Encodes a message: fields in order of their numbers, defaults left out. */
@@ -250,20 +260,26 @@ function base64(bytes: Uint8Array): string {
 
 // --- errors ---
 
-function problem(text: string): QueueError {
+export function problem(text: string): QueueError {
   return new QueueError("content", `proto: ${text.toWellFormed()}`); // it may quote what was sent
 }
 
-function wrong(path: string, expected: string, value: unknown): QueueError {
-  const where = path === "" ? "the body" : `field ${show(path)}`;
-  return problem(`${where} must be ${expected}, not ${show(JSON.stringify(value) ?? "nothing")}`);
+export function wrong(path: string, expected: string, value: unknown): QueueError {
+  // No more than is shown of it.
+  const shown = typeof value === "string" ? value.slice(0, SHOWN_MAX + 1) : value;
+  return wrongText(path, expected, JSON.stringify(shown) ?? "nothing");
 }
 
-function join(path: string, key: string | number): string {
+export function wrongText(path: string, expected: string, text: string): QueueError {
+  const where = path === "" ? "the body" : `field ${show(path)}`;
+  return problem(`${where} must be ${expected}, not ${show(text)}`);
+}
+
+export function join(path: string, key: string | number): string {
   if (typeof key === "number") return `${path}[${key}]`;
   return path === "" ? key : `${path}.${key}`;
 }
 
-function show(text: string): string {
-  return text.length > 100 ? `${text.slice(0, 100)}...` : text;
+export function show(text: string): string {
+  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}...` : text;
 }

@@ -86,6 +86,9 @@ function makeTable(desc: DescMessage): Table {
     .filter((field) => field.fieldKind !== "map")
     .sort((a, b) => a.number - b.number)
     .map(makeField);
+  // Decoders keep in the bits of a number which fields they have seen.
+  if (fields.length > 32)
+    throw new Error(`${desc.typeName} has more fields than can be told apart`);
   const byName = new Map<string, Field>();
   for (const [i, field] of fields.entries()) {
     byName.set(field.jsonName, field);

@@ -41,6 +41,15 @@ const ERROR_EXAMPLES = {
     message:
       "Accept header 'text/html' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method",
   },
+  encodedBody: {
+    kind: "encoded",
+    message: "Content-Encoding 'gzip' is not supported; send the body as it is, not compressed",
+  },
+  otherSite: {
+    kind: "forbidden",
+    message:
+      "access denied; a page of another site may not use this server, --allowed-origins names those that may",
+  },
   noSuchQueue: {
     kind: "invalid",
     message: "queue does not exist; no such queue named 'jbos'",
@@ -124,7 +133,14 @@ const ERROR_EXAMPLES = {
 export type ErrorName = keyof typeof ERROR_EXAMPLES;
 
 /** What every call can be answered with, whatever it does. */
-const OF_ALL: readonly ErrorName[] = ["badAuthorization", "wrongContentType", "wrongAccept"];
+const OF_ALL: readonly ErrorName[] = [
+  "otherSite",
+  "wrongContentType",
+  "wrongAccept",
+  "encodedBody",
+];
+/** What every call under /v1 can be answered with beyond that. */
+const OF_V1: readonly ErrorName[] = ["badAuthorization"];
 /** What every call of the API can be answered with beyond that. */
 const OF_API: readonly ErrorName[] = [
   "unknownField",
@@ -136,8 +152,12 @@ const OF_API: readonly ErrorName[] = [
 ];
 
 /** All error examples of a call, given those of its own. */
-export function errorsOf(own: readonly ErrorName[], isDev: boolean): readonly ErrorName[] {
-  return isDev ? [...own, ...OF_ALL, "internal"] : [...own, ...OF_ALL, ...OF_API];
+export function errorsOf(
+  own: readonly ErrorName[],
+  { isDev, isV2 }: { readonly isDev: boolean; readonly isV2: boolean },
+): readonly ErrorName[] {
+  const all = isV2 ? OF_ALL : [...OF_V1, ...OF_ALL];
+  return isDev ? [...own, ...all, "internal"] : [...own, ...all, ...OF_API];
 }
 
 /** The responses to a call that can fail in these ways, by status. */

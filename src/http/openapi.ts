@@ -46,7 +46,7 @@ export function makeOpenApi({ endpoints, limits, formatSize }: OpenApiSource): J
     const isDev = request === undefined;
     const schema = isDev ? operation.schema! : schemas.add(request, "request");
     const reply = operation.reply ?? ReplySchema;
-    const names = errorsOf(operation.errors, isDev);
+    const names = errorsOf(operation.errors, { isDev, isV2: path.startsWith("/v2/") });
     for (const name of names) errors.add(name);
     paths[path] = {
       post: {

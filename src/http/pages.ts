@@ -1,5 +1,5 @@
-// What is read with GET beside the API: the OpenAPI document, and the same as a page. Both are made
-// when first asked for, and kept: they depend on nothing but the endpoints.
+// What is read with GET beside the API: the OpenAPI document, and the same as a page, to which the root
+// leads. Both are made when first asked for, and kept: they depend on nothing but the endpoints.
 
 import type { ServerResponse } from "node:http";
 import { DOCS_POLICY, makeDocsPage } from "./docs-page.ts";
@@ -16,6 +16,10 @@ export function makePages(source: OpenApiSource): SendPage {
   };
   const made = new Map<string, Buffer>();
   return (path, response) => {
+    if (Object.hasOwn(MOVED, path)) {
+      sendTo(MOVED[path]!, response);
+      return true;
+    }
     if (!Object.hasOwn(makers, path)) return false;
     const body = made.get(path) ?? Buffer.from(makers[path]!());
     made.set(path, body);
@@ -29,6 +33,20 @@ export function makePages(source: OpenApiSource): SendPage {
     response.end(body);
     return true;
   };
+}
+
+// Relative, for a proxy may serve all of this under a path of its own.
+const MOVED: Readonly<Record<string, string>> = { "/": "docs", "/docs/": "../docs" };
+
+function sendTo(location: string, response: ServerResponse): void {
+  const body = `See ${location} for what this server can do.\n`;
+  response.writeHead(302, {
+    Location: location,
+    "Content-Type": "text/plain; charset=utf-8",
+    "Content-Length": body.length,
+    "X-Content-Type-Options": "nosniff",
+  });
+  response.end(body);
 }
 
 const CONTENT_TYPE_JSON = "application/json";

@@ -3,7 +3,9 @@
 // is left to node:http, and so are all requests that will be refused because of their head. So
 // there is no doubt where a body ends: either this reader is sure, or it does not read.
 
-import { type Endpoint, formatOf, isAuthorization, type RequestHead } from "./edge.ts";
+import type { Access } from "./access.ts";
+import { type Endpoint, isAuthorization, isV2, type RequestHead } from "./edge.ts";
+import { acceptedMedia, sentMedia } from "./media.ts";
 
 /** The head of a plain request. */
 export interface PlainHead extends RequestHead {
@@ -22,8 +24,10 @@ const FIELD_NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
 const FIELD_VALUE = /^[\t -~]*$/;
 const LENGTH = /^\d{1,9}$/;
 
-// They change where a request ends, what becomes of its connection, or want an answer before the body.
+// They change what a body means or where a request ends, what becomes of its connection, or want an
+// answer before the body.
 const NOT_PLAIN = new Set([
+  "content-encoding",
   "expect",
   "proxy-connection",
   "te",
@@ -39,15 +43,21 @@ const SINGLE = new Set([
   "content-length",
   "content-type",
   "host",
+  "origin",
+  "sec-fetch-site",
+  "x-forwarded-host",
+  "x-forwarded-proto",
 ]);
 
 /** Reads heads, and knows again those that it has read. */
 export class PlainHeads {
   readonly #endpoints: ReadonlyMap<string, Endpoint>;
+  readonly #access: Access;
   readonly #known = new Map<string, PlainHead>();
 
-  constructor(endpoints: ReadonlyMap<string, Endpoint>) {
+  constructor(endpoints: ReadonlyMap<string, Endpoint>, access: Access) {
     this.#endpoints = endpoints;
+    this.#access = access;
   }
 
   /** Reads a head, from its first line to before the empty one; undefined if it is not plain. */
@@ -74,11 +84,22 @@ export class PlainHeads {
     if (bodyBytes > endpoint.bodyBytesMax) return undefined;
     const connection = fields.get("connection") ?? "keep-alive";
     if (connection.toLowerCase() !== "keep-alive") return undefined;
-    if (!isAuthorization(fields.get("authorization"))) return undefined;
-    const sent = formatOf(fields.get("content-type"));
-    const accepted = formatOf(fields.get("accept"));
+    if (!isAuthorization(fields.get("authorization"), path!) || !this.#letsIn(fields))
+      return undefined;
+    const sent = sentMedia(fields.get("content-type"));
+    const accepted = acceptedMedia(fields.get("accept"), { firstCounts: !isV2(path!) });
     if (sent === undefined || accepted === undefined) return undefined;
-    return { path: path!, endpoint, bodyBytes, sent, accepted };
+    return { path: path!, endpoint, bodyBytes, sent: sent.format, accepted };
+  }
+
+  // What is refused, or must be told that it is not, is for node:http to answer.
+  #letsIn(fields: ReadonlyMap<string, string>): boolean {
+    try {
+      const source = { method: "POST", header: (name: string) => fields.get(name) };
+      return this.#access.check(source) === undefined;
+    } catch {
+      return false;
+    }
   }
 }
 

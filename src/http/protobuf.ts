@@ -16,6 +16,11 @@ import {
 } from "./message.ts";
 import { isWritable, toMicros } from "./timestamp.ts";
 
+// As the library has it.
+const GROUPS_MAX = 100;
+// Far more than one needs, with fields that we do not know.
+const TIME_BYTES_MAX = 4_096;
+
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Decodes a message; throws a QueueError (455). An empty body is a message with nothing set. */
@@ -26,9 +31,27 @@ export function decodeProtobuf<Desc extends DescMessage>(
   try {
     return decodeMessage(tableOf(schema), new BinaryReader(body), body.length) as Decoded<Desc>;
   } catch (error) {
-    if (error instanceof QueueError) throw error;
-    throw new QueueError("content", `proto: cannot parse the body: ${(error as Error).message}`);
+    throw toQueueError(error);
   }
+}
+
+/** The same in pieces: yields whenever so many more bytes have been read. */
+export function* readProtobuf<Desc extends DescMessage>(
+  schema: Desc,
+  body: Buffer,
+  pieceBytes: number,
+): Generator<undefined, Decoded<Desc>> {
+  const reader = new BinaryReader(body);
+  try {
+    return (yield* readMessage(tableOf(schema), reader, body.length, pieceBytes)) as Decoded<Desc>;
+  } catch (error) {
+    throw toQueueError(error);
+  }
+}
+
+function toQueueError(error: unknown): QueueError {
+  if (error instanceof QueueError) return error;
+  return new QueueError("content", `proto: cannot parse the body: ${(error as Error).message}`);
 }
 
 function decodeMessage(table: Table, reader: BinaryReader, end: number): Record<string, unknown> {
@@ -36,22 +59,85 @@ function decodeMessage(table: Table, reader: BinaryReader, end: number): Record<
   while (reader.pos < end) {
     const [number, wireType] = reader.tag();
     const field = table.byNumber.get(number);
-    if (field === undefined || wireType !== wireTypeOf(field)) {
-      reader.skip(wireType, number);
-      continue;
+    if (field !== undefined && wireType === wireTypeOf(field)) {
+      put(message, field, decodeValue(field, reader));
+    } else if (wireType !== WireType.StartGroup) reader.skip(wireType, number);
+    else finish(passGroup(reader, number, end, end));
+  }
+  if (reader.pos > end) throw new Error("a field is longer than what holds it");
+  return message;
+}
+
+function* readMessage(
+  table: Table,
+  reader: BinaryReader,
+  end: number,
+  pieceBytes: number,
+): Generator<undefined, Record<string, unknown>> {
+  const message: Record<string, unknown> = { ...table.defaults };
+  let pieceEnd = reader.pos + pieceBytes;
+  while (reader.pos < end) {
+    if (reader.pos >= pieceEnd) {
+      yield;
+      pieceEnd = reader.pos + pieceBytes;
     }
-    const value = decodeValue(field, reader);
-    if (!field.repeated) {
-      message[field.name] = value;
+    const [number, wireType] = reader.tag();
+    const field = table.byNumber.get(number);
+    if (field === undefined || wireType !== wireTypeOf(field)) {
+      if (wireType !== WireType.StartGroup) reader.skip(wireType, number);
+      else yield* passGroup(reader, number, end, pieceBytes);
+    } else if (field.type !== "message") {
+      put(message, field, decodeValue(field, reader));
     } else {
-      const list = message[field.name] as unknown[];
-      if (list.length === ENTRIES_MAX) throw tooManyEntries(field);
-      if (list.length === 0) message[field.name] = [value];
-      else list.push(value);
+      const fieldEnd = endOf(reader);
+      const isLarge = fieldEnd - reader.pos > pieceBytes;
+      const value = isLarge
+        ? yield* readMessage(field.table!, reader, fieldEnd, pieceBytes)
+        : decodeMessage(field.table!, reader, fieldEnd);
+      put(message, field, value);
     }
   }
   if (reader.pos > end) throw new Error("a field is longer than what holds it");
   return message;
+}
+
+// Passes over the rest of a group, an old form of message that ends with a tag of its own. The
+// library would go on past the end of what holds the group.
+function* passGroup(
+  reader: BinaryReader,
+  number: number,
+  end: number,
+  pieceBytes: number,
+): Generator<undefined, void> {
+  const open = [number];
+  let pieceEnd = reader.pos + pieceBytes;
+  while (open.length > 0) {
+    if (reader.pos >= end) throw new Error("a group has no end");
+    if (reader.pos >= pieceEnd) {
+      yield;
+      pieceEnd = reader.pos + pieceBytes;
+    }
+    const [inner, wireType] = reader.tag();
+    if (wireType === WireType.StartGroup) {
+      if (open.push(inner) > GROUPS_MAX) throw new Error("groups are nested too deeply");
+    } else if (wireType !== WireType.EndGroup) reader.skip(wireType, inner);
+    else if (open.pop() !== inner) throw new Error("a group ends that has not begun");
+  }
+}
+
+function finish(reading: Generator<undefined, void>): void {
+  while (reading.next().done !== true);
+}
+
+function put(message: Record<string, unknown>, field: Field, value: unknown): void {
+  if (!field.repeated) {
+    message[field.name] = value;
+    return;
+  }
+  const list = message[field.name] as unknown[];
+  if (list.length === ENTRIES_MAX) throw tooManyEntries(field);
+  if (list.length === 0) message[field.name] = [value];
+  else list.push(value);
 }
 
 function decodeValue(field: Field, reader: BinaryReader): unknown {
@@ -89,6 +175,7 @@ function endOf(reader: BinaryReader): number {
 }
 
 function decodeTimestamp(field: Field, reader: BinaryReader, end: number): number {
+  if (end - reader.pos > TIME_BYTES_MAX) throw new Error("a time takes too many bytes");
   let seconds = 0;
   let nanos = 0;
   while (reader.pos < end) {

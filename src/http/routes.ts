@@ -19,6 +19,7 @@ import type { QueueRecord } from "../queue-records.ts";
 import { checkQueueTimeouts, type QueueSettings } from "../queue-settings.ts";
 import type { Queues } from "../queues.ts";
 import { OK, reply } from "./answer.ts";
+import { decode } from "./decode.ts";
 import type { Endpoint } from "./edge.ts";
 import {
   QueueClearRequestSchema,
@@ -38,9 +39,7 @@ import {
   QueuesListResponseSchema,
 } from "./gen/querator/v1/queues_pb.ts";
 import { leaseAnswer, toItems } from "./items.ts";
-import { decodeJson } from "./json.ts";
 import type { Decoded, Encodable } from "./message.ts";
-import { decodeProtobuf } from "./protobuf.ts";
 import { logicalStats } from "./stats.ts";
 import { type AddRoute, addStorageEndpoints } from "./storage-routes.ts";
 import { addV2Endpoints } from "./v2-routes.ts";
@@ -93,11 +92,11 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
         bodyBytesMax,
         isRead,
         request: schema,
-        handle: (body, format, exchange) =>
-          handler(
-            format === "json" ? decodeJson(schema, body) : decodeProtobuf(schema, body),
-            exchange,
-          ),
+        handle(body, format, exchange) {
+          const request = decode(schema, body, format, () => exchange.isGone());
+          if (!(request instanceof Promise)) return handler(request, exchange);
+          return request.then((decoded) => handler(decoded, exchange));
+        },
       });
     };
   const post = route(false);

@@ -6,34 +6,48 @@
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { MILLISECOND } from "../clock.ts";
+import { MILLISECOND, SECOND } from "../clock.ts";
 import { invalid, QueueError } from "../errors.ts";
 import { printable } from "../printable.ts";
-import type { Format } from "./answer.ts";
+import { Access, type AccessRules } from "./access.ts";
 import { Body, formatSize } from "./body.ts";
 import { Connections } from "./connection.ts";
 import {
   answer,
   brokenReply,
-  CONTENT_TYPES,
   type Edge,
   ENDING,
   type Exchange,
   errorReply,
-  formatOf,
   isAuthorization,
-  KEEP_ALIVE,
+  isV2,
   LARGE_REPLY_BYTES,
   lengthOf,
   type Reply,
   STALLED_REPLY,
 } from "./edge.ts";
+import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
 import { makePages, type SendPage } from "./pages.ts";
 import { Pipelines } from "./pipeline.ts";
 
-export interface HttpOptions extends Omit<Edge, "held" | "gate"> {
+export interface HttpOptions extends Pick<Edge, "endpoints" | "limits" | "log"> {
+  /** Microseconds after which an idle connection is closed; 75 seconds by default. */
+  readonly keepAlive?: number;
+  /** Who is let in; by default nobody from another site. */
+  readonly access?: AccessRules;
   /** Whether storage answers; and whether the server still takes work. */
   readonly health: () => Promise<Health>;
+}
+
+/** What a configuration says of HTTP. */
+export function httpRulesOf(config: {
+  readonly host: string;
+  readonly keepAlive: number;
+  readonly allowedOrigins: readonly string[];
+  readonly allowedHosts: readonly string[];
+}): Pick<HttpOptions, "keepAlive" | "access"> {
+  const { host: listensOn, keepAlive, allowedOrigins: origins, allowedHosts: hosts } = config;
+  return { keepAlive, access: { origins, hosts, listensOn } };
 }
 
 export interface Health {
@@ -41,13 +55,19 @@ export interface Health {
   readonly body: string;
 }
 
+/** How long an idle connection is kept unless it is said. */
+export const KEEP_ALIVE = 75 * SECOND;
+
 const DISCARD_BYTES_MAX = 65_536;
+
+// How long a browser may remember what it was allowed.
+const PREFLIGHT_SECONDS = 600;
 
 // How long a connection with a refused body may be silent before it is closed.
 const LINGER_MS = 10_000;
 
 /** What node:http needs beside what plain connections do. */
-interface FullEdge extends Edge, HttpOptions {
+interface FullEdge extends Edge, Pick<HttpOptions, "health"> {
   readonly sendPage: SendPage;
 }
 
@@ -62,9 +82,12 @@ export class HttpServer extends Server {
   readonly #edge: Edge;
 
   constructor(options: HttpOptions) {
-    const { endpoints, limits, log } = options;
+    const { endpoints, limits, log, health, keepAlive = KEEP_ALIVE } = options;
+    const rules = options.access ?? { origins: [], hosts: [], listensOn: "localhost" };
+    const access = new Access(rules, () => this.#boundTo());
     const sendPage = makePages({ endpoints, limits, formatSize });
-    const edge: FullEdge = { ...options, held: { bytes: 0 }, sendPage };
+    const held = { bytes: 0 };
+    const edge: FullEdge = { endpoints, limits, log, health, held, access, keepAlive, sendPage };
     const pipelines = new Pipelines();
     super({ requireHostHeader: false }, (request, response) => {
       if (!this.#begin(request.socket, response)) return;
@@ -80,7 +103,7 @@ export class HttpServer extends Server {
     // A client that does not finish its request in time, or sits on an idle connection, is cut off.
     this.headersTimeout = 10_000;
     this.requestTimeout = 60_000;
-    this.keepAliveTimeout = KEEP_ALIVE / MILLISECOND;
+    this.keepAliveTimeout = keepAlive / MILLISECOND;
     this.on("clientError", cutOff);
     this.#limit = limits.connections;
     this.#edge = edge;
@@ -92,6 +115,11 @@ export class HttpServer extends Server {
       serve!.call(this, socket);
     });
     this.on("connection", (socket) => this.#accept(socket));
+  }
+
+  #boundTo(): string | undefined {
+    const address = this.address();
+    return typeof address === "object" ? address?.address : undefined;
   }
 
   #accept(socket: Socket): void {
@@ -174,29 +202,41 @@ async function handle(
   edge: FullEdge,
 ): Promise<void> {
   const path = pathOf(request.url!);
-  let accepted = formatOf(request.headers.accept) ?? "json"; // errors come in it too
+  const { method = "", headers } = request;
+  const firstCounts = !isV2(path);
+  let accepted = acceptedMedia(headers.accept, { firstCounts }) ?? JSON_MEDIA; // errors come in it too
   let body: Body | undefined;
   try {
     checkHost(request, response);
-    if (request.method !== "POST") {
-      if (request.method === "GET" && path === "/health") {
-        await sendHealth(response, edge);
+    const header = (name: string): string | undefined => singleOf(headers[name]);
+    const origin = edge.access.check({ method, header });
+    if (origin !== undefined) tellAllowed(origin, response);
+    if (method !== "POST") {
+      if (method === "OPTIONS" && origin !== undefined && isPreflight(request)) {
+        sendPreflight(request, response);
         return;
       }
-      if (request.method === "GET" && edge.sendPage(path, response)) return;
-      throw new QueueError("invalid", `http method '${request.method}' not allowed; only POST`);
+      if (method === "GET" || method === "HEAD") {
+        if (path === "/health") {
+          await sendHealth(response, edge);
+          return;
+        }
+        if (edge.sendPage(path, response)) return;
+      }
+      throw new QueueError("invalid", `http method '${method}' not allowed; only POST`);
     }
-    checkAuthorization(request);
+    checkAuthorization(headers.authorization, path);
     const endpoint = edge.endpoints.get(path);
     if (endpoint === undefined) {
       throw new QueueError("not-implemented", `no such method; ${path}`);
     }
-    accepted = acceptedFormat(request.headers.accept);
-    const sent = sentFormat(request.headers["content-type"]);
+    accepted = checkAccept(headers.accept, firstCounts);
+    const sent = checkContentType(headers["content-type"]);
+    checkEncoding(request, response);
     body = new Body(request, endpoint.bodyBytesMax, edge);
     const bytes = await body.read();
     if (bytes === undefined) return; // the client has gone
-    const head = { path, endpoint, sent, accepted };
+    const head = { path, endpoint, sent: sent.format, accepted };
     const reply = await answer(head, bytes, exchangeOf(request, response), edge);
     if (reply !== undefined) send(response, reply, edge);
   } catch (error) {
@@ -224,38 +264,87 @@ function pathOf(url: string): string {
   return end === -1 ? target : target.slice(0, end);
 }
 
-// node:http would refuse it without a body.
-function checkHost({ httpVersion, headers }: IncomingMessage, response: ServerResponse): void {
-  if (headers.host !== undefined || httpVersion !== "1.1") return;
+// node:http would refuse a request without it without a body, and take the first of several.
+function checkHost(request: IncomingMessage, response: ServerResponse): void {
+  const hosts = request.headersDistinct.host?.length ?? 0;
+  if (hosts === 1 || (hosts === 0 && request.httpVersion !== "1.1")) return;
   response.setHeader("Connection", "close");
-  throw invalid("host header is missing");
+  throw invalid(hosts === 0 ? "host header is missing" : "host header is given more than once");
 }
 
-// Without authentication every caller is welcome, but a header that is none is still refused.
-function checkAuthorization(request: IncomingMessage): void {
-  if (!isAuthorization(request.headers.authorization)) {
+function singleOf(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(",") : value;
+}
+
+// Without authentication every caller is welcome.
+function checkAuthorization(header: string | undefined, path: string): void {
+  if (!isAuthorization(header, path)) {
     throw new QueueError("unauthorized", "invalid authorization header format");
   }
 }
 
+// --- pages of other sites that are allowed ---
+
+function tellAllowed(origin: string, response: ServerResponse): void {
+  response.setHeader("Access-Control-Allow-Origin", origin);
+  response.setHeader("Access-Control-Expose-Headers", "Date, Retry-After, X-Request-Id");
+  response.setHeader("Vary", "Origin");
+}
+
+// Before a browser sends what no form could, it asks.
+function isPreflight({ headers }: IncomingMessage): boolean {
+  return headers["access-control-request-method"] !== undefined;
+}
+
+function sendPreflight({ headers }: IncomingMessage, response: ServerResponse): void {
+  const wanted = headers["access-control-request-headers"];
+  response.setHeader("Access-Control-Allow-Methods", "GET, HEAD, POST");
+  if (wanted !== undefined && /^[\w,\t -]*$/.test(wanted)) {
+    response.setHeader("Access-Control-Allow-Headers", wanted);
+  }
+  if (headers["access-control-request-private-network"] === "true") {
+    response.setHeader("Access-Control-Allow-Private-Network", "true");
+  }
+  response.setHeader("Access-Control-Max-Age", PREFLIGHT_SECONDS);
+  response.setHeader("Content-Length", 0);
+  response.writeHead(204);
+  response.end();
+}
+
 // --- content types ---
 
-function sentFormat(header = ""): Format {
-  const format = formatOf(header);
-  if (format !== undefined) return format;
+function checkContentType(header = ""): Media {
+  const media = sentMedia(header);
+  if (media !== undefined) return media;
   throw new QueueError(
     "content",
     `Content-Type header '${shown(header)}' is invalid format or unrecognized content type`,
   );
 }
 
-function acceptedFormat(header = ""): Format {
-  const format = formatOf(header);
-  if (format !== undefined) return format;
+function checkAccept(header: string | undefined, firstCounts: boolean): Media {
+  const media = acceptedMedia(header, { firstCounts });
+  if (media !== undefined) return media;
   throw new QueueError(
     "content",
-    `Accept header '${shown(header)}' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method`,
+    `Accept header '${shown(header ?? "")}' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method`,
   );
+}
+
+// Bodies come as they are.
+function checkEncoding({ headers }: IncomingMessage, response: ServerResponse): void {
+  for (const [name, header, plain] of [
+    ["Content-Encoding", headers["content-encoding"], "identity"],
+    ["Transfer-Encoding", headers["transfer-encoding"], "chunked"],
+  ] as const) {
+    const codings = (header ?? "").split(",").map((coding) => coding.trim().toLowerCase());
+    if (codings.every((coding) => coding === "" || coding === plain)) continue;
+    response.setHeader("Accept-Encoding", "identity");
+    throw new QueueError(
+      "encoded",
+      `${name} '${shown(header!)}' is not supported; send the body as it is, not compressed`,
+    );
+  }
 }
 
 // A letter of a header is a byte of what was mostly meant as UTF-8.
@@ -274,10 +363,10 @@ function send(response: ServerResponse, reply: Reply, edge: Edge): void {
   if (length >= LARGE_REPLY_BYTES) holdUntilTaken(response, length, edge);
 }
 
-function writeHead(response: ServerResponse, { status, format }: Reply, length: number): void {
+function writeHead(response: ServerResponse, { status, type }: Reply, length: number): void {
   response.writeHead(status, [
     "Content-Type",
-    CONTENT_TYPES[format],
+    type,
     "X-Content-Type-Options",
     "nosniff",
     "Content-Length",

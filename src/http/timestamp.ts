@@ -25,34 +25,54 @@ export function toMicros(seconds: number, micros: number): number {
 export const TIMESTAMP_PATTERN =
   "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-5][0-9](\\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})$";
 
-const TIMESTAMP =
-  /^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))$/;
+const TIMESTAMP = new RegExp(TIMESTAMP_PATTERN);
+const TIMESTAMP_LENGTH_MAX = 35;
+const DAY_SECONDS = 86_400;
 
 /** Parses RFC 3339 with `Z` or an offset, years 0001 to 9999; undefined if it is none. */
 export function parseTimestamp(text: string): number | undefined {
-  const match = TIMESTAMP.exec(text);
-  if (match === null) return undefined;
-  const [year, month, day, hour, minute, second] = match.slice(1, 7).map(Number) as [
-    number,
-    number,
-    number,
-    number,
-    number,
-    number,
-  ];
-  const date = new Date(0);
-  date.setUTCFullYear(year, month - 1, day);
-  const exists = date.getUTCMonth() === month - 1 && date.getUTCDate() === day;
-  if (!exists || hour > 23 || minute > 59 || second > 59) return undefined;
-  let seconds = date.getTime() / 1000 + hour * 3600 + minute * 60 + second;
-  if (match[8] !== undefined) {
-    const [hours, minutes] = [Number(match[9]), Number(match[10])];
+  if (text.length > TIMESTAMP_LENGTH_MAX || !TIMESTAMP.test(text)) return undefined;
+  const days = dayOf(number(text, 0, 4), number(text, 5, 7), number(text, 8, 10));
+  const hour = number(text, 11, 13);
+  const minute = number(text, 14, 16);
+  if (days === undefined || hour > 23 || minute > 59) return undefined;
+  let seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + number(text, 17, 19);
+  let end = text.length - 1;
+  if (!text.endsWith("Z")) {
+    end -= 5;
+    const hours = number(text, end + 1, end + 3);
+    const minutes = number(text, end + 4, end + 6);
     if (hours > 23 || minutes > 59) return undefined;
-    seconds += (match[8] === "-" ? 1 : -1) * (hours * 3600 + minutes * 60);
+    seconds += (text[end] === "-" ? 1 : -1) * (hours * 3600 + minutes * 60);
   }
-  if (year < 1 || !isWritable(seconds)) return undefined;
-  return toMicros(seconds, Number((match[7] ?? "").padEnd(6, "0").slice(0, 6)));
+  if (!isWritable(seconds)) return undefined;
+  let micros = 0;
+  for (let at = 20; at < 26; at++) micros = micros * 10 + (at < end ? number(text, at, at + 1) : 0);
+  return toMicros(seconds, micros);
 }
+
+// The number that the digits of a part of a text say.
+function number(text: string, from: number, to: number): number {
+  let value = 0;
+  for (let at = from; at < to; at++) value = value * 10 + text.charCodeAt(at) - 0x30;
+  return value;
+}
+
+// The day of a date since 1970; undefined if there is none. Years are counted from March on, so that
+// a leap day is the last.
+function dayOf(year: number, month: number, day: number): number | undefined {
+  if (year < 1 || month < 1 || month > 12 || day < 1) return undefined;
+  const isLeap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0);
+  if (day > (month === 2 && isLeap ? 29 : MONTH_DAYS[month - 1]!)) return undefined;
+  const years = month < 3 ? year - 1 : year;
+  const leapDays = Math.floor(years / 4) - Math.floor(years / 100) + Math.floor(years / 400);
+  const monthDays = Math.floor((153 * ((month + 9) % 12) + 2) / 5);
+  return years * 365 + leapDays + monthDays + day - DAYS_TO_1970;
+}
+
+const MONTH_DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+// From the first of March of the year 0.
+const DAYS_TO_1970 = 719_469;
 
 // The last second that was written: items of one batch mostly share it.
 let cachedSecond = Number.NaN;

@@ -9,7 +9,7 @@ import { type ErrorKind, MESSAGES, QueueError } from "../errors.ts";
 import { makeDevEndpoints } from "../http/dev.ts";
 import { type Listener, type Listening, listen } from "../http/listen.ts";
 import { makeEndpoints } from "../http/routes.ts";
-import { HttpServer } from "../http/server.ts";
+import { HttpServer, httpRulesOf } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { PlaceableStorage } from "../placement.ts";
 import type { QueueHandle } from "../queue/queue.ts";
@@ -125,7 +125,8 @@ function makeHttp(): HttpServer {
       endpoints.set(path, endpoint);
     }
   }
-  return new HttpServer({ endpoints, limits, log, health: () => first.call("health") });
+  const health = () => first.call("health");
+  return new HttpServer({ endpoints, limits, log, health, ...httpRulesOf(config) });
 }
 
 // Log lines of all threads are written by the first.

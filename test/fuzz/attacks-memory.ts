@@ -196,7 +196,7 @@ export const itemFlood: Attack = async (context) => {
     const socket = await open(context.port);
     const read = readAll(socket, 120_000);
     socket.write(
-      "POST /v1/storage/items.import HTTP/1.1\r\nHost: querator\r\nConnection: close\r\n" +
+      "POST /v1/storage/items.import HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" +
         `Content-Type: application/protobuf\r\nContent-Length: ${body.length}\r\n\r\n`,
     );
     socket.write(body);

@@ -30,7 +30,7 @@ const ROWS: readonly (readonly [what: string, sent: string | Buffer, expected: R
   ],
   [
     "absolute form",
-    `POST http://querator/v1/queues.info HTTP/1.1\r\nHost: querator\r\n${CLOSE}${LENGTH}`,
+    `POST http://localhost/v1/queues.info HTTP/1.1\r\nHost: localhost\r\n${CLOSE}${LENGTH}`,
     FINE,
   ],
   ["HTTP/1.0", `POST /v1/queues.info HTTP/1.0\r\n${LENGTH}`, FINE],
@@ -38,12 +38,12 @@ const ROWS: readonly (readonly [what: string, sent: string | Buffer, expected: R
   ["CONNECT", "CONNECT good:80 HTTP/1.1\r\nHost: good:80\r\n\r\n", REFUSED],
   [
     "two lengths",
-    `POST /v1/queues.info HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n${LENGTH}`,
+    `POST /v1/queues.info HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n${LENGTH}`,
     REFUSED,
   ],
   [
     "length and chunks",
-    `POST /v1/queues.info HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n${LENGTH}`,
+    `POST /v1/queues.info HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n${LENGTH}`,
     REFUSED,
   ],
   ["HTTP/2 in the clear", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", REFUSED],

@@ -54,7 +54,7 @@ async function refused(
   await reset([socket]);
 }
 
-const HEAD = "HTTP/1.1\r\nHost: querator\r\nContent-Type: application/json\r\n";
+const HEAD = "HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
 const EXCEEDS = /^HTTP\/1\.1 400 .*request body exceeds/s;
 
 /** Bodies beyond their limits, stated and not stated, whole and without an end. */

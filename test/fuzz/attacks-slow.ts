@@ -19,8 +19,8 @@ export function possibleConnections(wanted: number): number {
 
 // 10 seconds, and up to 30 until the server looks.
 const HEADERS_MS = 45_000;
-const HEADERS = "POST /v1/queue.lease HTTP/1.1\r\nHost: querator\r\nX-Slow: ";
-const BODY = "POST /v1/queues.list HTTP/1.1\r\nHost: querator\r\nContent-Length: 200000\r\n\r\n";
+const HEADERS = "POST /v1/queue.lease HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
+const BODY = "POST /v1/queues.list HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n";
 
 /** Headers and bodies that come byte by byte and never end. */
 export const slowSenders: Attack = async (context) => {

@@ -12,6 +12,7 @@ import {
   vanishLarge,
 } from "./attacks-memory.ts";
 import { protocols } from "./attacks-protocol.ts";
+import { costlyBodies, crumbs } from "./attacks-reading.ts";
 import { headerFlood, pipelined, storm, tooLarge } from "./attacks-requests.ts";
 import { halfOpen, idle, slowSenders } from "./attacks-slow.ts";
 
@@ -19,6 +20,8 @@ export interface AttackRow {
   readonly attack: Attack;
   /** How long the long form must hold it at least, in seconds, so that the server loses patience. */
   readonly holdSeconds?: number;
+  /** 99 of 100 requests of the good client must be answered within so many milliseconds meanwhile. */
+  readonly p99MsMax?: number;
 }
 
 /** By the names that the programs print. */
@@ -39,4 +42,6 @@ export const ATTACKS: Readonly<Record<string, AttackRow>> = {
   "large bodies": { attack: largeBodies },
   "large texts": { attack: largeTexts },
   "item floods": { attack: itemFlood },
+  "bodies that cost much": { attack: costlyBodies, p99MsMax: 250 },
+  "bodies in crumbs": { attack: crumbs, p99MsMax: 250 },
 };

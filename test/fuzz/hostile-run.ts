@@ -28,6 +28,8 @@ export interface HostileOptions {
 
 const BOUND_MS = 10_000;
 const GONE_MS = 15_000;
+// The quick form runs beside other tests.
+const QUICK_LATENCY_FACTOR = 4;
 const GOOD = "good";
 
 // In the quick form limits are small, so that little is needed to reach them.
@@ -191,11 +193,16 @@ class Siege {
     }
     const bound = this.#rssBefore + this.#rise;
     if (peak > bound) failures.push(`memory rose to ${megabytes(peak)}, bound ${megabytes(bound)}`);
+    const latency = this.#good.latency(name);
+    const p99MsMax = (ATTACKS[name]!.p99MsMax ?? BOUND_MS) * (quick ? QUICK_LATENCY_FACTOR : 1);
+    if (latency.p99 > p99MsMax) {
+      failures.push(`the good client's p99 is ${latency.p99.toFixed(0)} ms, bound ${p99MsMax} ms`);
+    }
     failures.push(...(report?.failures ?? []), ...this.#good.failures.slice(goodFailures));
     this.#harmed = failures.length > 0;
     this.#failures.push(...failures.map((failure) => `${name}: ${failure}`));
     const seen = Object.entries(report?.counts ?? {}).map(([what, n]) => `${what} ${n}`);
-    return { latency: this.#good.latency(name), peak, seen: seen.join(", ") };
+    return { latency, peak, seen: seen.join(", ") };
   }
 
   get #rise(): number {

@@ -56,7 +56,7 @@ export function withBody(input: Input, body: Buffer): Input {
 export function bytesOf(input: Input): Buffer {
   if (input.raw !== undefined) return input.raw;
   const { method, path, headers, body } = input;
-  const lines = [`${method} ${path} HTTP/1.1`, "Host: querator"];
+  const lines = [`${method} ${path} HTTP/1.1`, "Host: localhost"];
   for (const [name, value] of headers) lines.push(`${name}: ${value}`);
   const chunked = headerOf(input, "transfer-encoding") !== undefined;
   if (!chunked) lines.push(`Content-Length: ${body.length}`);
@@ -83,12 +83,24 @@ export function headerOf(input: Input, name: string): string | undefined {
 export function formatOf(header: string | undefined): Format | undefined {
   const type = (header ?? "").split(/[;,]/)[0]!.trim().toLowerCase();
   if (["", "*/*", "application/*", "application/json"].includes(type)) return "json";
-  return type === "application/protobuf" ? "protobuf" : undefined;
+  return PROTOBUF_TYPES.includes(type) ? "protobuf" : undefined;
 }
 
-/** The format a reply to it must have. */
+const PROTOBUF_TYPES = [
+  "application/protobuf",
+  "application/x-protobuf",
+  "application/vnd.google.protobuf",
+];
+
+/** The format a reply to it must have; of lists the fuzzers send none whose second counts but for JSON. */
 export function repliesIn(input: Input): Format {
   return formatOf(headerOf(input, "accept")) ?? "json";
+}
+
+/** The Content-Type of that reply: the name that was asked for. */
+export function replyTypeOf(input: Input): string {
+  const asked = (headerOf(input, "accept") ?? "").split(/[;,]/)[0]!.trim().toLowerCase();
+  return PROTOBUF_TYPES.includes(asked) ? asked : CONTENT_TYPES[repliesIn(input)];
 }
 
 const SHOWN_MAX = 20_000;

@@ -16,7 +16,7 @@ import { ERROR_KINDS, MESSAGES } from "../../src/errors.ts";
 import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
 import type { Reply } from "../support/http-text.ts";
 import type { Outcome } from "../support/raw-connection.ts";
-import { CONTENT_TYPES, type Format, type Input, repliesIn } from "./input.ts";
+import { type Format, type Input, repliesIn, replyTypeOf } from "./input.ts";
 import { isAnsweredBelow } from "./odd-http.ts";
 
 /** What is wrong with an outcome; `kind` is the same for the same fault. */
@@ -76,7 +76,9 @@ function judgeRaw(input: Input, outcome: Outcome): Fault | Judged {
 }
 
 function judgeStatus(input: Input, { status, body }: Reply): Fault | undefined {
-  const known = status === 200 || (DOCUMENTED.has(status) && status !== 500);
+  const isPage = input.raw !== undefined || input.path === "/";
+  const known =
+    status === 200 || (status === 302 && isPage) || (DOCUMENTED.has(status) && status !== 500);
   if (known) return undefined;
   return { kind: `status ${status} from ${input.path}`, detail: body.toString("utf8", 0, 500) };
 }
@@ -93,8 +95,9 @@ function judgeReply(input: Input, reply: Reply): Fault | Judged {
   if (status !== undefined) return status;
   const format = repliesIn(input);
   const type = reply.headers.get("content-type");
-  if (type !== CONTENT_TYPES[format]) {
-    return { kind: `reply to ${reply.status} is ${type}`, detail: `not ${CONTENT_TYPES[format]}` };
+  const expected = replyTypeOf(input);
+  if (type !== expected) {
+    return { kind: `reply to ${reply.status} is ${type}`, detail: `not ${expected}` };
   }
   if (reply.headers.get("x-content-type-options") !== "nosniff") {
     return { kind: "no nosniff header", detail: String(reply.status) };

@@ -139,7 +139,7 @@ test("a request that ends in the middle gets a 400", async (t) => {
   const server = await setup(t);
   for (const half of [
     "POST /v1/queue.lease HTTP/1.1\r\nHo",
-    "POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{",
+    "POST /v1/queue.lease HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
   ]) {
     const socket = await open(t, server);
     socket.end(half);
@@ -213,7 +213,9 @@ test("what leaves it open where a request ends is refused", async (t) => {
 test("a large body that is refused before its end is answered, and its connection closed", async (t) => {
   const server = await setup(t);
   const socket = await open(t, server);
-  socket.write("POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{");
+  socket.write(
+    "POST /v1/queue.lease HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{",
+  );
   const seen = await readUntil(socket, "limit");
   assert.match(seen, /^HTTP\/1\.1 400 /);
   assert.match(seen, /\r\nConnection: close\r\n/);
@@ -224,7 +226,9 @@ test("a client that goes on sending what was refused can still read why", async 
   const server = await setup(t);
   const socket = await open(t, server);
   const read = readUntil(socket, "limit");
-  socket.write("POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n");
+  socket.write(
+    "POST /v1/queue.lease HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n",
+  );
   for (let i = 0; i < 200; i++) {
     if (!socket.write("x".repeat(100_000))) await once(socket, "drain");
   }
@@ -239,7 +243,7 @@ test("connections that come together are taken in together", async (t) => {
     for (const socket of sockets) socket.destroy();
   });
   const answered = sockets.map(async (socket) => {
-    socket.write("GET /health HTTP/1.1\r\nHost: x\r\n\r\n");
+    socket.write("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     await once(socket, "data");
   });
   let rounds = 0;
@@ -270,7 +274,9 @@ test("the target of a request may be a whole URL", async (t) => {
 test("a body without a stated length that grows too large is refused as well", async (t) => {
   const server = await setup(t);
   const socket = await open(t, server);
-  socket.write("POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+  socket.write(
+    "POST /v1/queue.lease HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+  );
   for (let i = 0; i < 3; i++) socket.write(`c8\r\n${"x".repeat(200)}\r\n`);
   const seen = await readUntil(socket, "limit");
   assert.match(seen, /^HTTP\/1\.1 400 /);
@@ -282,11 +288,11 @@ test("what is not HTTP gets a 400 and is cut off; the server goes on", async (t)
   const unknown = /^http method is unknown, or this is not HTTP; only POST$/;
   const invalid = /^request is not valid HTTP$/;
   for (const [bytes, message] of [
-    ["FOO /v1/queue.produce HTTP/1.1\r\nHost: x\r\n\r\n", unknown],
+    ["FOO /v1/queue.produce HTTP/1.1\r\nHost: localhost\r\n\r\n", unknown],
     ["\x16\x03\x01\0\u00ff\r\n\r\n", unknown],
     ["GET\r\n\r\n", unknown],
     ["POST /v1/queue.lease HTTP/1.1\r\n:x\r\n\r\n", invalid],
-    ["POST /v1/queue.lease HTTP/7.7\r\nHost: x\r\n\r\n", invalid],
+    ["POST /v1/queue.lease HTTP/7.7\r\nHost: localhost\r\n\r\n", invalid],
     ["POST /v1/queue.lease HTTP/1.1\r\n\r\n", /^host header is missing$/],
   ] as const) {
     const socket = await open(t, server);
@@ -303,7 +309,7 @@ test("what follows a reply that has begun is cut off without another", async (t)
   socket.on("error", () => undefined);
   // Refused at its head; its body is still read, and then is none.
   socket.write(
-    "POST /v1/queue.nope HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+    "POST /v1/queue.nope HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
   );
   let seen = await readUntil(socket, "no such method");
   socket.write("nonsense\r\n");
@@ -325,7 +331,9 @@ test("headers beyond their limit are refused", async (t) => {
   const server = await setup(t);
   const socket = await open(t, server);
   socket.on("error", () => undefined);
-  socket.write(`POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\nX-Big: ${"x".repeat(100_000)}\r\n\r\n`);
+  socket.write(
+    `POST /v1/queue.lease HTTP/1.1\r\nHost: localhost\r\nX-Big: ${"x".repeat(100_000)}\r\n\r\n`,
+  );
   const seen = await readUntil(socket, "never seen").catch(() => "");
   if (seen !== "") assertBroken(seen, 431, /^request headers are too large$/); // else it was reset
 });
@@ -343,7 +351,7 @@ test("connections beyond the limit wait or are closed, and room comes back", asy
   const server = await setup(t, { limits: { connections: 2 } });
   const [one, two] = [await open(t, server), await open(t, server)];
   two.on("error", () => undefined);
-  const health = "GET /health HTTP/1.1\r\nHost: x\r\n\r\n";
+  const health = "GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
   one.write(health);
   assert.match(await readUntil(one, "}"), /^HTTP\/1\.1 200 /);
   const third = await open(t, server);
@@ -359,4 +367,33 @@ test("connections beyond the limit wait or are closed, and room comes back", asy
     again.destroy();
     return seen.startsWith("HTTP/1.1 200 ");
   });
+});
+
+for (const [reader, headers] of [
+  ["plain requests", ""],
+  ["all others", "Expect: 100-continue\r\n"],
+] as const) {
+  test(`an idle connection is told how long it is kept, and is kept no longer: ${reader}`, async (t) => {
+    const server = await setup(t, { keepAliveTimeout: "1500ms" });
+    const socket = await open(t, server);
+    const closed = once(socket, "close");
+    socket.write(requestText("queues.list", "{}", headers));
+    const seen = await readUntil(socket, "{}");
+    assert.match(seen, /\r\nConnection: keep-alive\r\nKeep-Alive: timeout=1\r\n/i);
+    const from = performance.now();
+    socket.resume();
+    await closed;
+    const kept = performance.now() - from;
+    // Not before what was told; when the machine is busy, much later.
+    assert.ok(kept > 1_000 && kept < 20_000, `${kept} ms`);
+  });
+}
+
+test("by default an idle connection is kept for 75 seconds", async (t) => {
+  const server = await setup(t);
+  for (const headers of ["", "Expect: 100-continue\r\n"]) {
+    const socket = await open(t, server);
+    socket.write(requestText("queues.list", "{}", headers));
+    assert.match(await readUntil(socket, "{}"), /\r\nKeep-Alive: timeout=75\r\n/);
+  }
 });

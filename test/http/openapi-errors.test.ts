@@ -111,6 +111,8 @@ for (const [name, change] of Object.entries(CHANGES) as [ErrorName, (path: strin
 
 const HEADERS: Partial<Record<ErrorName, Record<string, string>>> = {
   badAuthorization: { Authorization: "Basic abc" },
+  otherSite: { "Sec-Fetch-Site": "cross-site" },
+  encodedBody: { "Content-Encoding": "gzip", "Content-Type": "application/json" },
   wrongContentType: { "Content-Type": "text/html" },
   wrongAccept: { Accept: "text/html" },
 };
@@ -119,7 +121,9 @@ for (const [name, headers] of Object.entries(HEADERS) as [ErrorName, Record<stri
   test(`${name} is what every call answers`, async (t) => {
     const { server, openApi } = await open(t);
     for (const path of openApi.calls) {
-      assert.ok(callsWith(openApi, name).includes(path));
+      const isTold = name !== "badAuthorization" || path.startsWith("/v1/");
+      assert.equal(callsWith(openApi, name).includes(path), isTold, path);
+      if (!isTold) continue;
       const request = { method: "POST", headers, body: "{}" };
       const response = await fetch(`${server.server.address}${path}`, request);
       const reply = { status: response.status, body: await response.json() };

@@ -129,7 +129,7 @@ async function reply(socket: Socket): Promise<string> {
 
 const stats = (more = ""): string => {
   const body = '{"queue_name":"jobs"}';
-  return `POST /v1/queue.stats HTTP/1.1\r\nHost: x\r\n${more}Content-Length: ${body.length}\r\n\r\n${body}`;
+  return `POST /v1/queue.stats HTTP/1.1\r\nHost: localhost\r\n${more}Content-Length: ${body.length}\r\n\r\n${body}`;
 };
 
 for (const [kind, more] of [
@@ -168,7 +168,7 @@ for (const [kind, more] of [
       request_timeout: "1m",
     });
     socket.write(
-      `POST /v1/queue.lease HTTP/1.1\r\nHost: x\r\n${more}Content-Length: ${body.length}\r\n\r\n${body}`,
+      `POST /v1/queue.lease HTTP/1.1\r\nHost: localhost\r\n${more}Content-Length: ${body.length}\r\n\r\n${body}`,
     );
     await server.until(async () => (await server.stats("jobs")).lease_waiting === 1);
     const stopped = server.server.stop();

@@ -237,7 +237,7 @@ for (const driver of ["sqlite", "postgres"] as const) {
       ]) {
         const socket = connect(server.server.port, "127.0.0.1");
         t.after(() => socket.destroy());
-        const head = `POST /v1/queue.produce HTTP/1.1\r\nHost: x\r\n${length}`;
+        const head = `POST /v1/queue.produce HTTP/1.1\r\nHost: localhost\r\n${length}`;
         await new Promise((resolve) => socket.write(head + part, resolve));
         await server.stats("q"); // small, so that it is answered; what was written before has come
         assert.equal(await status(), 454);
@@ -263,7 +263,7 @@ for (const driver of ["sqlite", "postgres"] as const) {
         t.after(() => socket.destroy());
         socket.pause();
         socket.write(
-          `POST /v1/storage/items.list HTTP/1.1\r\nHost: x\r\n${field}Content-Length: ${body.length}\r\n\r\n${body}`,
+          `POST /v1/storage/items.list HTTP/1.1\r\nHost: localhost\r\n${field}Content-Length: ${body.length}\r\n\r\n${body}`,
         );
         await server.until(async () => (await status()) === 454);
         // Small requests are served all the same.

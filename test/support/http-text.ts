@@ -23,7 +23,7 @@ const NOTHING = Buffer.alloc(0);
 export function requestText(path: string, body: object | string, headers = ""): string {
   const text = typeof body === "string" ? body : JSON.stringify(body);
   return (
-    `POST /v1/${path} HTTP/1.1\r\nHost: querator\r\nContent-Type: application/json\r\n` +
+    `POST /v1/${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n` +
     `${headers}Content-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`
   );
 }

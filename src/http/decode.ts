@@ -1,0 +1,63 @@
+// From the bytes of a body to its message, in either format: in one go if they are few, else in steps
+// that share the thread with others (share.ts).
+
+import { isUtf8 } from "node:buffer";
+import type { DescMessage } from "@bufbuild/protobuf";
+import type { Format } from "./answer.ts";
+import { decodeJson, problem } from "./json.ts";
+import { readJson } from "./json-reader.ts";
+import type { Decoded } from "./message.ts";
+import { decodeProtobuf, readProtobuf } from "./protobuf.ts";
+import { share } from "./share.ts";
+
+/**
+ * Bodies with more bytes are decoded in steps. Produces of a thousand ordinary items have fewer, and
+ * JSON.parse reads those faster than we do.
+ */
+export const STEPS_FROM_BYTES = 384 * 1024;
+
+// One step, about a millisecond.
+const STEP_BYTES = 64 * 1024;
+
+/** Decodes a body; `isGone` tells that nobody waits for it any more. Throws or rejects with a QueueError. */
+export function decode<Desc extends DescMessage>(
+  schema: Desc,
+  body: Buffer,
+  format: Format,
+  isGone: () => boolean,
+): Decoded<Desc> | Promise<Decoded<Desc>> {
+  if (body.length <= STEPS_FROM_BYTES) {
+    return format === "json" ? decodeJson(schema, body) : decodeProtobuf(schema, body);
+  }
+  return inSteps(
+    format === "json" ? readJsonBody(schema, body) : readProtobuf(schema, body, STEP_BYTES),
+    isGone,
+  );
+}
+
+function* readJsonBody<Desc extends DescMessage>(
+  schema: Desc,
+  body: Buffer,
+): Generator<undefined, Decoded<Desc>> {
+  if (!isUtf8(body)) throw problem("the body is not valid UTF-8");
+  const text = body.toString();
+  yield;
+  return yield* readJson(schema, text, STEP_BYTES);
+}
+
+// Reads to the end, and then no more if nobody waits for it.
+function inSteps<T>(reading: Generator<undefined, T>, isGone: () => boolean): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  const step = (): void => {
+    try {
+      if (isGone()) throw problem("the client has gone");
+      const { done, value } = reading.next();
+      if (done === true) resolve(value);
+      else share.do(step);
+    } catch (error) {
+      reject(error);
+    }
+  };
+  share.do(step);
+  return promise;
+}
