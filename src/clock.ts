@@ -211,7 +211,7 @@ export class VirtualClock implements Clock {
    * has. Fires what has become due, in order of time.
    */
   set(at: number, steady = this.steady() + Math.max(at - this.now(), 0)): void {
-    this.#stand({ now: at, steady });
+    this.#stand({ now: at, steady: Math.max(steady, this.steady()) });
   }
 
   /** Moves the time on by `duration`; from then on it stands still. */

@@ -148,7 +148,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
   [/\bDate\.now\b|\bperformance\.now\b/, "ask the clock that you were given", ["clock.ts"]],
   [
     /(?<!\.)\bsetTimeout\b|\bsetInterval\b/,
-    "use clock.wakeAt",
+    "use clock.wakeAfter",
     [
       "clock.ts",
       "http/listen.ts",
@@ -158,6 +158,11 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
       "storage/postgres-owner.ts",
       "cli/server.ts",
     ],
+  ],
+  [
+    /\bclock\.now\(\) [+-]|\.wakeAt\(/,
+    "the wall clock may be set meanwhile: use clock.steady or clock.wakeAfter",
+    ["clock.ts", "queue/loop.ts"],
   ],
   [
     /\bsetImmediate\b/,

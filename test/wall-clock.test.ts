@@ -274,3 +274,17 @@ test("a dead queue is asked again although the wall clock was set back", async (
   }
   assert.deepEqual(payloads(await server.lease("dead")), ["a"]);
 });
+
+for (const year of [1970, 2300]) {
+  test(`a queue may be made and used while the wall clock says ${year}`, async (t) => {
+    const server = await stepping(t);
+    server.step(Date.UTC(year, 0, 2) - Date.now());
+    await server.createQueue("q");
+    await server.produce("q", "a", "b");
+    const { items } = await server.lease("q", 2);
+    assert.deepEqual(payloads({ items }), ["a", "b"]);
+    const ids = items.map(({ id }: { id: string }) => id);
+    for (const id of ids) assert.match(id, /^[0-9A-Za-z]{27}$/);
+    assert.equal((await server.complete("q", ids)).status, 200);
+  });
+}

@@ -99,9 +99,8 @@ export class Commits {
     this.follow(parts);
     const { turns, clock } = this.#context;
     if (parts.some((part) => part.leasesAny)) {
-      turns.afterReplies(() => {
-        const steady = clock.steady();
-        for (const part of parts) part.noteReplies(steady);
+      turns.afterReplies((late) => {
+        if (!clock.isStill) for (const part of parts) part.noteReplies(late);
       });
     }
     for (const part of parts) {

@@ -18,6 +18,7 @@ const ID_MAX = "aWgEPTl1tmebfsQzFP4bxwgy80V";
 export const ID_PATTERN = `^[0-9A-Za-z]{${ID_LENGTH}}$`;
 
 const KSUID_EPOCH_SECONDS = 1_400_000_000;
+const KSUID_SECONDS_MAX = 2 ** 32 - 1;
 
 // All pairs of digits, so that a number becomes text in four steps and a last digit.
 const PAIRS = Array.from(
@@ -29,10 +30,14 @@ const PAIR = PAIRS.length;
 const DIGITS = new Int8Array(128).fill(-1);
 for (let i = 0; i < ALPHABET.length; i++) DIGITS[ALPHABET.charCodeAt(i)] = i;
 
-/** A fresh prefix for the ids of a new partition: a KSUID of this second, rounded down. */
+/**
+ * A fresh prefix for the ids of a new partition: a KSUID of this second, rounded down. A clock that is years
+ * off makes the first or the last that there is.
+ */
 export function newIdPrefix(now: number, random: Buffer = randomBytes(16)): string {
   random[0]! &= 0x7f; // leaves room above, so that no number ever carries into the seconds
-  const seconds = BigInt(Math.floor(now / SECOND) - KSUID_EPOCH_SECONDS);
+  const since = Math.floor(now / SECOND) - KSUID_EPOCH_SECONDS;
+  const seconds = BigInt(Math.min(Math.max(since, 0), KSUID_SECONDS_MAX));
   let rest =
     ((seconds << 128n) | BigInt(`0x${random.toString("hex")}`)) / 62n ** BigInt(SEQ_LENGTH);
   let text = "";

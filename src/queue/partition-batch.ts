@@ -378,9 +378,9 @@ export class PartitionBatch implements PartitionChanges {
     return this.#grant !== undefined;
   }
 
-  /** Whoever was leased something has been answered, at this steady time: their leases begin. */
-  noteReplies(steady: number): void {
-    if (this.#grant !== undefined) holdFrom(this.#grant, steady);
+  /** Whoever was leased something was answered so long after `apply`. */
+  noteReplies(late: number): void {
+    if (this.#grant !== undefined) this.#grant.heldUntil += late;
   }
 
   #hold(item: Item, grant: Grant): void {

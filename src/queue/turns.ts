@@ -210,9 +210,15 @@ export class Turns {
     this.#cancelWait = this.#clock!.wakeAfter(next - now, () => this.#startLooking());
   }
 
-  /** Does something once replies to what was answered just now have left this thread. */
-  afterReplies(work: () => void): void {
-    setImmediate(work);
+  /**
+   * Does something once the replies to what is answered now have left this thread, and tells it how long
+   * that took. By the pace, for a virtual clock may be put forward meanwhile; without one it takes no time.
+   */
+  afterReplies(work: (late: number) => void): void {
+    const clock = this.#clock;
+    if (clock === undefined) return;
+    const from = clock.steady();
+    setImmediate(() => work(clock.steady() - from));
   }
 
   /** The committer of a storage: one for all queues. */

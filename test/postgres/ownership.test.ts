@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { testDatabase } from "../support/postgres.ts";
+import { queryOnce, testDatabase } from "../support/postgres.ts";
 import { ServerNode } from "./node.ts";
 
 const TAKEN = "has taken over and serves all queues";
@@ -62,4 +62,24 @@ test("a server that was paused never writes after another took over, and then wa
   await second.end("SIGTERM");
   await first.said(TAKEN);
   assert.deepEqual(await first.lease("q"), ["three"]);
+});
+
+test("the clock of the database was set back: an owner that is gone is replaced, one that is there is not", {
+  timeout: 60_000,
+}, async (t) => {
+  const url = await testDatabase(t);
+  const setBack = (): Promise<unknown> =>
+    queryOnce(url, `UPDATE querator.heartbeat SET renewed_at = clock_timestamp() + '1 hour'`);
+  const first = new ServerNode(t, url);
+  await first.said("querator is ready");
+  await first.createQueue("q");
+  await first.produce("q", "kept");
+  await setBack();
+  const second = new ServerNode(t, url);
+  await second.said("querator is on standby");
+  assert.equal((await first.produce("q", "also")).status, 200);
+  await first.end("SIGKILL");
+  await setBack();
+  await second.said(TAKEN);
+  assert.deepEqual(await second.lease("q"), ["kept", "also"]);
 });
