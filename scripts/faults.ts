@@ -24,6 +24,8 @@ export const CHECKS = {
   conformance: ["--test", "test/conformance/sqlite.test.ts"],
   connections: ["--test", "test/http/connections.test.ts"],
   payloads: ["--test", "test/http/payloads.test.ts"],
+  stopping: ["--test", "test/http/stopping.test.ts"],
+  retryResults: ["--test", "test/queue/retry-results.test.ts"],
   deadAtStart: ["--test", "test/queue/dead-at-start.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
@@ -251,8 +253,8 @@ export const FAULTS: readonly Fault[] = [
     name: "every request leaves something behind",
     check: "fuzz",
     file: "src/http/connection.ts",
-    from: "    this.#isAnswering = true;\n",
-    to: "    this.#isAnswering = true;\n    ((globalThis as { kept?: Buffer[] }).kept ??= []).push(Buffer.alloc(100_000));",
+    from: "    this.#isAnswering = true;\n    const body",
+    to: "    this.#isAnswering = true;\n    ((globalThis as { kept?: Buffer[] }).kept ??= []).push(Buffer.alloc(100_000));\n    const body",
   },
   {
     name: "times of far years cannot be read",
@@ -421,6 +423,20 @@ export const FAULTS: readonly Fault[] = [
     file: "src/host.ts",
     from: "throw this.#refusal ?? invalid(",
     to: "throw invalid(",
+  },
+  {
+    name: "a stop ends idle connections without a word",
+    check: "stopping",
+    file: "src/http/connection.ts",
+    from: "    this.#socket.write(brokenReply(ENDING));",
+    to: "    void ENDING;",
+  },
+  {
+    name: "a retry does not tell that it was the last",
+    check: "retryResults",
+    file: "src/queue/batch.ts",
+    from: "      request.died.push(i);",
+    to: "      void i;",
   },
   {
     name: "a server that was replaced goes on writing",
