@@ -158,7 +158,14 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
   [
     /\bsetImmediate\b/,
     "wake the loop, or use Turns",
-    ["clock.ts", "http/pipeline.ts", "queue/turns.ts", "threads/link.ts", "timers.ts"],
+    [
+      "clock.ts",
+      "http/listen.ts", // between taking connections in and closing the sockets that do
+      "http/pipeline.ts",
+      "queue/turns.ts",
+      "threads/link.ts",
+      "timers.ts",
+    ],
   ],
   [/\bMath\.random\b/, "use node:crypto", []],
   [/\bconsole\./, "use the logger", []],
