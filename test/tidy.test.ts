@@ -169,7 +169,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
     "wake the loop, or use Turns",
     [
       "clock.ts",
-      "http/listen.ts",
+      "http/listen.ts", // between taking connections in and closing the sockets that do
       "http/pipeline.ts",
       "http/share.ts",
       "queue/turns.ts",

@@ -21,18 +21,30 @@ const LATE_REPLY_MS = 1_000;
 
 interface NodeProcess {
   readonly versions?: { readonly node?: string; readonly bun?: string; readonly deno?: string };
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly execArgv?: readonly string[];
   getBuiltinModule?(name: string): unknown;
 }
 
-/** The transport, or nothing if this is not Node. */
+/** The transport, or nothing if this is not Node, or if Node is to go through a proxy. */
 export function socketTransport(options: TransportOptions): Transport | undefined {
   const process = (globalThis as { process?: NodeProcess }).process;
   const { node, bun, deno } = process?.versions ?? {};
   if (node === undefined || bun !== undefined || deno !== undefined) return undefined;
+  if (isProxied(options.url, process!)) return undefined;
   const net = process?.getBuiltinModule?.("node:net") as typeof Net | undefined;
   const tls = process?.getBuiltinModule?.("node:tls") as typeof Tls | undefined;
   if (net === undefined || tls === undefined) return undefined;
   return new SocketTransport(options, opener(options.url, net, tls));
+}
+
+// Whether Node is told to use the proxies that its environment names: its fetch does, and looks at NO_PROXY
+// as well.
+function isProxied({ protocol }: URL, { env = {}, execArgv = [] }: NodeProcess): boolean {
+  const flags = [...execArgv, ...(env.NODE_OPTIONS ?? "").split(/\s+/)];
+  const isOn = env.NODE_USE_ENV_PROXY === "1" || flags.includes("--use-env-proxy");
+  const name = protocol === "https:" ? "https_proxy" : "http_proxy";
+  return isOn && Boolean(env[name] || env[name.toUpperCase()]);
 }
 
 /** What opens connections to the server of a url. */

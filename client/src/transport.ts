@@ -54,28 +54,11 @@ export const IDLE_MS = 4_000;
 
 /** The transport that fits this platform. */
 export function makeTransport(options: TransportOptions): Transport {
-  if (options.fetch === undefined && !isProxied(options.url)) {
+  if (options.fetch === undefined) {
     const transport = socketTransport(options);
     if (transport !== undefined) return transport;
   }
   return fetchTransport(options);
-}
-
-// Whether Node is told to go through the proxies that its environment names: its fetch then does, and
-// looks at NO_PROXY as well. A platform on which fetch is used in any case follows its own rules.
-function isProxied({ protocol }: URL): boolean {
-  const { process } = globalThis as { process?: NodeSettings };
-  const { env = {}, execArgv = [] } = process ?? {};
-  const isOn =
-    env.NODE_USE_ENV_PROXY === "1" ||
-    [...execArgv, ...(env.NODE_OPTIONS ?? "").split(/\s+/)].includes("--use-env-proxy");
-  const name = protocol === "https:" ? "https_proxy" : "http_proxy";
-  return isOn && Boolean(env[name] ?? env[name.toUpperCase()]);
-}
-
-interface NodeSettings {
-  readonly env?: Readonly<Record<string, string | undefined>>;
-  readonly execArgv?: readonly string[];
 }
 
 // Failures before anything was sent; the last two are Bun's names.

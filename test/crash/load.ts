@@ -272,7 +272,8 @@ export class Load {
     if (status === 454 && NOT_DONE.includes(message)) return "refused";
     if (status === 454 && message === OUTCOME_UNKNOWN) return "unknown";
     const { ledger, allows } = this.#options;
-    if (status === 453 && /^(service|queue) is shutting down$/.test(message)) {
+    // The 408 met a request on its way, on a connection that was being ended.
+    if ([408, 453].includes(status) && /^(service|queue) is shutting down$/.test(message)) {
       if (allows.shutdown) return "refused";
     }
     if (status === 454 && allows.storageFailure) {
