@@ -298,7 +298,7 @@ limits: {queued-requests: 5, lease-reply-bytes: 1000}
       name: "r",
       deadQueue: "",
       leaseTimeout: "1m",
-      expireTimeout: "24h",
+      expireTimeout: "876000h0m0s",
       maxAttempts: 0,
       reference: "",
       requestedPartitions: 7,

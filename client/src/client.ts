@@ -17,15 +17,17 @@ import type {
 import { Connection } from "./connection.ts";
 import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
 import { type Duration, toMs } from "./duration.ts";
-import { InvalidRequestError } from "./errors.ts";
+import { InvalidRequestError, type QueratorError } from "./errors.ts";
 import { type Part, WaitingItems } from "./gatherer.ts";
 import { type GatheredKind, Gatherers } from "./gatherers.ts";
 import {
   encodeItem,
+  encodeRelease,
   encodeRetry,
   type ItemRef,
   type LeasedItem,
   type ProduceItem,
+  type ReleaseItem,
   type RetryItem,
 } from "./items.ts";
 import { Leases } from "./leases.ts";
@@ -86,8 +88,20 @@ export class QueratorClient {
     waiting: this.#ending,
     encode: encodeRetry,
   };
+  readonly #releases: EndingKind<ReleaseItem> = {
+    path: "v2/queue.release",
+    bytesMax: ENDING_BYTES_MAX,
+    head: (partition, timeout) =>
+      `"partition":${partition},"request_timeout":"${timeout}","leases":`,
+    isRepeatable: true,
+    waiting: this.#ending,
+    encode: encodeRelease,
+  };
   readonly #gatherers: Gatherers;
   readonly #leases: Leases;
+  // Whether the server has what goes beyond /v1, as far as it is known.
+  #knowsRelease: boolean | undefined;
+  #knowsStats = true;
 
   constructor(options: ClientOptions) {
     const { key, headers = {}, requestTimeout = TIMEOUT_MS, timeoutMargin = 5_000 } = options;
@@ -109,7 +123,7 @@ export class QueratorClient {
     const connection = this.#connection;
     this.now = options.now ?? (() => Date.now() + connection.aheadMs);
     this.#gatherers = new Gatherers(connection);
-    this.#leases = new Leases(connection, (queueName, items) => this.#retry(queueName, items));
+    this.#leases = new Leases(connection, (queueName, items) => this.#giveBack(queueName, items));
     this.queues = new Queues(this.#connection);
     this.items = new StoredItems(this.#connection);
     this.scheduled = new ScheduledItems(this.#connection);
@@ -168,10 +182,44 @@ export class QueratorClient {
     await this.#retry(queueName, items, options);
   }
 
+  /**
+   * Gives leased items back that nobody has begun: at once, at a time or after a delay, and without
+   * counting the attempt. All or none, as complete. Rejects with a ServerError of code `not-implemented`
+   * if the server knows /v1 only.
+   */
+  async release(
+    queueName: string,
+    items: ReleaseItem | readonly ReleaseItem[],
+    options: GiveBackOptions = {},
+  ): Promise<void> {
+    this.#connection.checkOpen();
+    await this.#release(queueName, items, options);
+  }
+
+  /**
+   * Whether the server has `release`: one that knows /v1 only has not. Rejects if it cannot be asked.
+   */
+  async canRelease(queueName: string): Promise<boolean> {
+    if (this.#knowsRelease === undefined) {
+      // Refused for want of leases, by a server that has it.
+      const request = { queue_name: queueName, leases: [] };
+      const options = { timeout: "5s" };
+      try {
+        await once(this.#connection, "v2/queue.release", request, options, true);
+        this.#knowsRelease = true;
+      } catch (error) {
+        const { code } = error as QueratorError;
+        if (code === "not-implemented") this.#knowsRelease = false;
+        else if (error instanceof InvalidRequestError) this.#knowsRelease = true;
+        else throw error;
+      }
+    }
+    return this.#knowsRelease;
+  }
+
   /** What lies in a queue and what waits for it. */
   async stats(queueName: string, options: CallOptions = {}): Promise<QueueStats> {
-    const request = { queue_name: queueName };
-    const reply = await once<WireStats>(this.#connection, "queue.stats", request, options, true);
+    const reply = await this.#stats({ queue_name: queueName }, options);
     checkForm(Array.isArray(reply.logicalQueues), reply);
     return decodeStats(queueName, reply);
   }
@@ -299,7 +347,46 @@ export class QueratorClient {
     return this.#gatherers.of(kind, queueName, 0, requestTimeout).add(parts, signal);
   }
 
-  // Also for a client that is closing: what it has leased last goes back.
+  // A server that knows /v1 only counts less.
+  async #stats(request: object, options: CallOptions): Promise<WireStats> {
+    if (this.#knowsStats) {
+      try {
+        return await once<WireStats>(this.#connection, "v2/queue.stats", request, options, true);
+      } catch (error) {
+        if ((error as QueratorError).code !== "not-implemented") throw error;
+        this.#knowsStats = false;
+      }
+    }
+    return once<WireStats>(this.#connection, "queue.stats", request, options, true);
+  }
+
+  // Also for a client that is closing: what it has leased last goes back, uncounted if the server can.
+  async #giveBack(queueName: string, items: readonly LeasedItem[]): Promise<void> {
+    if (this.#knowsRelease === false) return this.#retry(queueName, items);
+    try {
+      await this.#release(queueName, items);
+    } catch (error) {
+      if ((error as QueratorError).code !== "not-implemented") throw error;
+      await this.#retry(queueName, items);
+    }
+  }
+
+  async #release(
+    queueName: string,
+    items: ReleaseItem | readonly ReleaseItem[],
+    { signal, partition = 0 }: GiveBackOptions = {},
+  ): Promise<void> {
+    try {
+      const how = { partition, requestTimeout: TIMEOUT_MS, signal };
+      await this.#end(this.#releases, queueName, listOf(items), how);
+      this.#knowsRelease = true;
+    } catch (error) {
+      if ((error as QueratorError).code === "not-implemented") this.#knowsRelease = false;
+      throw error;
+    }
+  }
+
+  // The same as an attempt.
   #retry(
     queueName: string,
     items: RetryItem | readonly RetryItem[],

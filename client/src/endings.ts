@@ -7,7 +7,7 @@ import { LeaseLostError, textOf } from "./errors.ts";
 import type { Events } from "./events.ts";
 import type { LeasedItem } from "./items.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
-import { checkWhen, type Outcome, retryAt } from "./work-item.ts";
+import { checkWhen, type Outcome, type RetryWhen, retryAt } from "./work-item.ts";
 import type { WorkerEvents } from "./worker-options.ts";
 
 // If the policy itself fails.
@@ -20,10 +20,12 @@ export interface EndingsOptions {
   readonly retry: RetryPolicy;
   /** Told when an item has ended. */
   readonly onEnd: () => void;
+  /** What to do with an item that was to be released, by a server that cannot. */
+  readonly onUnreleased: (item: LeasedItem, when: RetryWhen) => void;
 }
 
 export class Endings {
-  readonly counters = { completed: 0, retried: 0, dead: 0, failed: 0, lost: 0 };
+  readonly counters = { completed: 0, retried: 0, released: 0, dead: 0, failed: 0, lost: 0 };
   readonly #options: EndingsOptions;
   #underWay = 0;
 
@@ -39,7 +41,7 @@ export class Endings {
   /** Ends an item. */
   end(item: LeasedItem, outcome: Outcome): void {
     const { client } = this.#options;
-    const at = outcome.kind === "retry" ? retryAt(outcome.when, client.now()) : undefined;
+    const at = "when" in outcome ? retryAt(outcome.when, client.now()) : undefined;
     this.#underWay++;
     this.#send(item, outcome, at).then(
       () => {
@@ -47,7 +49,9 @@ export class Endings {
         this.#over();
       },
       (error: unknown) => {
-        if (error instanceof LeaseLostError) this.lose(item);
+        const isUnknown = (error as { code?: unknown }).code === "not-implemented";
+        if (outcome.kind === "release" && isUnknown) this.#options.onUnreleased(item, outcome.when);
+        else if (error instanceof LeaseLostError) this.lose(item);
         else this.report(error);
         this.#over();
       },
@@ -58,6 +62,9 @@ export class Endings {
     const { client, queueName } = this.#options;
     if (outcome.kind === "complete") return client.complete(queueName, item);
     const { id, partition } = item;
+    if (outcome.kind === "release") {
+      return client.release(queueName, { id, partition, at: retryAt });
+    }
     const dead = outcome.kind === "dead";
     return client.retry(queueName, { id, partition, retryAt, dead });
   }
@@ -74,6 +81,10 @@ export class Endings {
         counters.retried++;
         events.emit("retried", { item, at });
         break;
+      case "release":
+        counters.released++;
+        events.emit("released", { item, at });
+        break;
       case "dead":
         counters.dead++;
         events.emit("dead", { item, reason: outcome.reason });
@@ -86,13 +97,14 @@ export class Endings {
   }
 
   /** Ends an item whose handler failed, as the policy says, or as `outcome` does. */
-  fail(item: LeasedItem, error: unknown, outcome = this.#judge(item, error)): void {
+  fail(item: LeasedItem, error: unknown, outcome = this.judge(item, error)): void {
     this.counters.failed++;
     this.#options.events.emit("failed", { item, error });
     this.end(item, outcome);
   }
 
-  #judge(item: LeasedItem, error: unknown): Outcome {
+  /** What the policy says of an item that failed. */
+  judge(item: LeasedItem, error: unknown): Outcome {
     try {
       const decision = this.#options.retry({ attempts: item.attempts, error, item });
       // A policy cannot wait. That it did is told below, and of what becomes of it nobody wants to hear.

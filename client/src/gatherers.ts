@@ -13,7 +13,7 @@ const KEPT_OF_A_QUEUE = 128;
 
 /** What the calls of a kind have in common, whatever their queue. There is one object for each kind. */
 export interface GatheredKind {
-  /** Below /v1/. */
+  /** Below /v1/, or with its version. */
   readonly path: string;
   /** Of the items in one request. */
   readonly bytesMax: number;

@@ -21,6 +21,7 @@ interface LeaseRequest {
   readonly timeoutMs: number;
   readonly clientId: string | undefined;
   readonly signal: AbortSignal | undefined;
+  readonly keepsLate?: boolean | undefined;
 }
 
 interface WireLease {
@@ -45,18 +46,16 @@ export class Leases {
     this.#giveBack = giveBack;
   }
 
-  async lease(
-    queueName: string,
-    timeoutMs: number,
-    { batchSize = 1, clientId, signal, isShared = clientId === undefined }: LeaseOptions,
-  ): Promise<LeasedItem[]> {
+  async lease(queueName: string, timeoutMs: number, options: LeaseOptions): Promise<LeasedItem[]> {
+    const { batchSize = 1, clientId, signal, keepsLate } = options;
+    const { isShared = clientId === undefined } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > BATCH_MAX) {
       const range = `it must be a whole number from 1 to ${BATCH_MAX}`;
       const text = `batchSize is invalid; got ${batchSize}, ${range}`;
       throw new InvalidRequestError("invalid", text);
     }
     if (clientId !== undefined || !isShared) {
-      return this.#lease({ queueName, batchSize, timeoutMs, clientId, signal });
+      return this.#lease({ queueName, batchSize, timeoutMs, clientId, signal, keepsLate });
     }
     const key = `${timeoutMs} ${queueName}`;
     let shared = this.#shared.get(key);
@@ -79,7 +78,7 @@ export class Leases {
   }
 
   async #lease(request: LeaseRequest): Promise<LeasedItem[]> {
-    const { queueName, batchSize, timeoutMs, signal } = request;
+    const { queueName, batchSize, timeoutMs, signal, keepsLate = false } = request;
     try {
       const body = await this.#connection.call({
         path: "queue.lease",
@@ -103,7 +102,9 @@ export class Leases {
       const { partition = 0, items: wires = [] } = parseReply<WireLease>(body);
       const items = wires.map((item) => new LeasedItem(queueName, partition, item));
       if (items.length === 0) throw emptyLease(body);
-      await this.#checkWanted(queueName, items, signal);
+      if (!keepsLate || !this.#connection.isOpen) {
+        await this.#checkWanted(queueName, items, signal);
+      }
       return items;
     } catch (error) {
       if (error instanceof QueratorError && error.code === "no-items") return [];

@@ -37,6 +37,8 @@ export interface WorkerEvents {
   leased: { readonly items: readonly LeasedItem[] };
   completed: { readonly item: LeasedItem };
   retried: { readonly item: LeasedItem; readonly at: Date | undefined };
+  /** Given back without having counted: nobody had begun it, or nobody could read it. */
+  released: { readonly item: LeasedItem; readonly at: Date | undefined };
   dead: { readonly item: LeasedItem; readonly reason: string };
   /** A handler threw, or its item could not be decoded. */
   failed: { readonly item: LeasedItem; readonly error: unknown };
@@ -53,6 +55,7 @@ export interface WorkerCounters {
   readonly leased: number;
   readonly completed: number;
   readonly retried: number;
+  readonly released: number;
   readonly dead: number;
   readonly failed: number;
   readonly lost: number;
