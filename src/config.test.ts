@@ -407,6 +407,10 @@ const MISTAKES: readonly [Parameters<typeof load>[1], string | RegExp][] = [
     /^querator\.yaml: queues\[0\]\.lease-timeout: /,
   ],
   [
+    { yaml: "queues: [{name: q, expire-timeout: always}]\n" },
+    /^querator\.yaml: queues\[0\]\.expire-timeout: .* invalid duration "always"/,
+  ],
+  [
     { yaml: "queues: [{name: q, expire-timeout: 5y}]\n" },
     /^querator\.yaml: queues\[0\]\.expire-timeout: .* unknown unit "y" in duration "5y"/,
   ],
