@@ -24,6 +24,9 @@ export const CHECKS = {
   conformance: ["--test", "test/conformance/sqlite.test.ts"],
   connections: ["--test", "test/http/connections.test.ts"],
   payloads: ["--test", "test/http/payloads.test.ts"],
+  release: ["--test", "test/queue/release.test.ts"],
+  unbegun: ["--test", "test/client/release.test.ts"],
+  typed: ["--test", "test/client/typed.test.ts"],
   deadAtStart: ["--test", "test/queue/dead-at-start.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
@@ -106,6 +109,34 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/partition-batch.ts",
     from: "  if (at <= CONDEMNED_AT.expired) {",
     to: "  if (at < 0) {",
+  },
+  {
+    name: "what is dealt to a client that has gone counts as an attempt",
+    check: "release",
+    file: "src/queue/commits.ts",
+    from: "      if (isLost) this.#onLost(request.result);\n",
+    to: "      void isLost;\n",
+  },
+  {
+    name: "a worker gives back what nobody began as an attempt",
+    check: "unbegun",
+    file: "client/src/worker.ts",
+    from: 'const UNBEGUN: Outcome = { kind: "release", when: {} };',
+    to: "const UNBEGUN: Outcome = BACK;",
+  },
+  {
+    name: "an item that is not valid is deleted where there is no dead queue",
+    check: "unbegun",
+    file: "client/src/worker.ts",
+    from: "    if (hasDeadQueue) return deadOf(error);",
+    to: "    if (hasDeadQueue || error !== undefined) return deadOf(error);",
+  },
+  {
+    name: "what the codec loses is found out by the worker only",
+    check: "typed",
+    file: "client/src/queue-definition.ts",
+    from: "      await checkRoundTrip(payload);\n",
+    to: "      void checkRoundTrip;\n",
   },
   {
     name: "a letter that is there already is taken again",
