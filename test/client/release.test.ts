@@ -96,9 +96,9 @@ test("what a worker could not begin in time is given back before its lease ends"
     isStuck.resolve();
     return go.promise;
   });
-  worker.on("released", () => go.resolve());
   await isStuck.promise;
-  await go.promise;
+  await server.waitFor(() => worker.counters.released > 0);
+  go.resolve();
   await server.waitFor(async () => (await direct.stats("jobs")).total === 0);
   await worker.close();
   assert.deepEqual([worker.counters.completed, worker.counters.lost], [400, 0]);
