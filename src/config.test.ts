@@ -371,7 +371,7 @@ limits: {queued-requests: 5, lease-reply-bytes: 1000}
       name: "r",
       deadQueue: "",
       leaseTimeout: "1m",
-      expireTimeout: "24h",
+      expireTimeout: "876000h0m0s",
       maxAttempts: 0,
       reference: "",
       requestedPartitions: 7,
@@ -478,6 +478,10 @@ const MISTAKES: readonly [Parameters<typeof load>[1], string | RegExp][] = [
   [
     { yaml: "queues: [{name: q, lease-timeout: 5}]\n" },
     /^querator\.yaml: queues\[0\]\.lease-timeout: /,
+  ],
+  [
+    { yaml: "queues: [{name: q, expire-timeout: always}]\n" },
+    /^querator\.yaml: queues\[0\]\.expire-timeout: .* invalid duration "always"/,
   ],
   [
     { yaml: "queues: [{name: q, expire-timeout: 5y}]\n" },

@@ -23,7 +23,7 @@ import { QueueError } from "./errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "./limits.ts";
 import type { LogFormat, LogLevel } from "./log.ts";
 import { checkDeadQueueName, checkQueueName } from "./names.ts";
-import { checkQueueTimeouts } from "./queue-settings.ts";
+import { checkQueueTimeouts, NEVER } from "./queue-settings.ts";
 
 export { type StorageConfig, storageOfThread } from "./config-storages.ts";
 
@@ -338,7 +338,8 @@ function parseQueue(section: Section, storages: readonly StorageConfig[]): Queue
     return { partition, storageName };
   });
   const leaseTimeout = section.text("lease-timeout") ?? "1m";
-  const expireTimeout = section.text("expire-timeout") ?? "24h";
+  const expire = section.text("expire-timeout") ?? "never";
+  const expireTimeout = expire === "never" ? NEVER : expire;
   const deadQueue = section.text("dead-queue") ?? "";
   check(section, "lease-timeout", () => checkQueueTimeouts(leaseTimeout, ""));
   check(section, "expire-timeout", () => checkQueueTimeouts("", expireTimeout));

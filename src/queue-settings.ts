@@ -10,6 +10,9 @@ export const MAX_ATTEMPTS_MAX = 65_536;
 /** Characters of the duration of a queue. */
 export const QUEUE_TIMEOUT_LENGTH_MAX = 15;
 
+/** The expire_timeout of a queue that never takes an item away because of its age: a hundred years. */
+export const NEVER = "876000h0m0s";
+
 /** What a client says when it creates or updates a queue; 0 and "" stand for not given. */
 export type QueueSettings = Pick<
   QueueRecord,

@@ -19,7 +19,7 @@ export interface TestClock {
 }
 
 export interface TestServerOptions {
-  /** Queues to make; a name alone has leases of a minute, and keeps items for a day. */
+  /** Queues to make; a name alone has leases of a minute, and keeps items for ever. */
   readonly queues?: readonly (string | QueueSettings)[];
   /** More for the client, `url` and `now` excepted. */
   readonly client?: Omit<ClientOptions, "url" | "now">;
@@ -66,10 +66,7 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
   const test = new InProcess(server, client, clock);
   try {
     for (const queue of options.queues ?? []) {
-      const times = { leaseTimeout: "1m", expireTimeout: "24h" };
-      await client.queues.create(
-        typeof queue === "string" ? { queueName: queue, ...times } : queue,
-      );
+      await client.queues.create(typeof queue === "string" ? { queueName: queue } : queue);
     }
   } catch (error) {
     await test.stop();

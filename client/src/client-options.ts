@@ -61,6 +61,11 @@ export interface LeaseOptions extends HotOptions {
   readonly clientId?: string | undefined;
   /** Sends a request of its own also without a clientId. */
   readonly isShared?: boolean | undefined;
+  /**
+   * Answers items that come although the signal was aborted, in place of giving them back: only of a
+   * request of its own. No by default.
+   */
+  readonly keepsLate?: boolean | undefined;
 }
 
 export interface GiveBackOptions extends Pick<HotOptions, "signal" | "onRepeat"> {

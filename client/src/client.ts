@@ -17,16 +17,18 @@ import type {
 import { Connection } from "./connection.ts";
 import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
 import { type Duration, toMs } from "./duration.ts";
-import { InvalidRequestError, QueratorError } from "./errors.ts";
+import { InvalidRequestError, isUnknownPath, type QueratorError } from "./errors.ts";
 import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
 import { type GatheredKind, Gatherers } from "./gatherers.ts";
 import {
   encodeItem,
+  encodeRelease,
   encodeRetry,
   encodeRetryLease,
   type ItemRef,
   type LeasedItem,
   type ProduceItem,
+  type ReleaseItem,
   type RetryItem,
 } from "./items.ts";
 import { Leases } from "./leases.ts";
@@ -111,10 +113,20 @@ export class QueratorClient {
     waiting: this.#ending,
     encode: encodeRetry,
   };
-  // Whether the server, or a proxy before it, knows /v1 only.
-  #isOld = false;
+  readonly #releases: EndingKind<ReleaseItem> = {
+    path: "v2/queue.release",
+    bytesMax: ENDING_BYTES_MAX,
+    head: (partition, timeout) =>
+      `"partition":${partition},"request_timeout":"${timeout}","leases":`,
+    isRepeatable: true,
+    sendsLate: true,
+    waiting: this.#ending,
+    encode: encodeRelease,
+  };
   readonly #gatherers: Gatherers;
   readonly #leases: Leases;
+  // Whether the server has what goes beyond /v1, as far as it is known.
+  #knowsV2: boolean | undefined;
 
   constructor(options: ClientOptions) {
     const { key, headers = {}, requestTimeout = TIMEOUT_MS, timeoutMargin = 5_000 } = options;
@@ -137,7 +149,7 @@ export class QueratorClient {
     this.now = options.now ?? (() => Date.now() + connection.aheadMs);
     this.steady = options.now ?? (() => performance.now());
     this.#gatherers = new Gatherers(connection);
-    this.#leases = new Leases(connection, (queueName, items) => this.#retry(queueName, items));
+    this.#leases = new Leases(connection, (queueName, items) => this.#giveBack(queueName, items));
     this.queues = new Queues(this.#connection);
     this.items = new StoredItems(this.#connection);
     this.scheduled = new ScheduledItems(this.#connection);
@@ -201,10 +213,42 @@ export class QueratorClient {
     await this.#retry(queueName, items, options);
   }
 
+  /**
+   * Gives leased items back that nobody has begun: at once, at a time or after a delay, and without
+   * counting the attempt. All or none, as complete. Rejects with a ServerError of code `not-implemented`
+   * if the server knows /v1 only.
+   */
+  async release(
+    queueName: string,
+    items: ReleaseItem | readonly ReleaseItem[],
+    options: GiveBackOptions = {},
+  ): Promise<void> {
+    this.#connection.checkOpen();
+    await this.#release(queueName, items, options);
+  }
+
+  /**
+   * Whether the server has `release`: one that knows /v1 only has not. Rejects if it cannot be asked.
+   */
+  async canRelease(queueName: string): Promise<boolean> {
+    if (this.#knowsV2 === undefined) {
+      // Refused for want of leases, by a server that has it.
+      const request = { queue_name: queueName, leases: [] };
+      const options = { timeout: "5s" };
+      try {
+        await once(this.#connection, "v2/queue.release", request, options, true);
+        this.#knowsV2 = true;
+      } catch (error) {
+        if (error instanceof InvalidRequestError) this.#knowsV2 = true;
+        else this.#noteUnknown(error);
+      }
+    }
+    return this.#knowsV2 === true;
+  }
+
   /** What lies in a queue and what waits for it. */
   async stats(queueName: string, options: CallOptions = {}): Promise<QueueStats> {
-    const request = { queue_name: queueName };
-    const reply = await once<WireStats>(this.#connection, "queue.stats", request, options, true);
+    const reply = await this.#stats({ queue_name: queueName }, options);
     checkForm(Array.isArray(reply.logicalQueues), reply);
     return decodeStats(queueName, reply);
   }
@@ -334,7 +378,49 @@ export class QueratorClient {
     return gatherer.add(parts, { until, signal, onRepeat });
   }
 
-  // Also for a client that is closing: what it has leased last goes back.
+  // A server that knows /v1 only counts less.
+  async #stats(request: object, options: CallOptions): Promise<WireStats> {
+    if (this.#knowsV2 !== false) {
+      try {
+        return await once<WireStats>(this.#connection, "v2/queue.stats", request, options, true);
+      } catch (error) {
+        this.#noteUnknown(error);
+      }
+    }
+    return once<WireStats>(this.#connection, "queue.stats", request, options, true);
+  }
+
+  // Also for a client that is closing: what it has leased last goes back, uncounted if the server can.
+  async #giveBack(queueName: string, items: readonly LeasedItem[]): Promise<void> {
+    if (this.#knowsV2 !== false) {
+      try {
+        await this.#release(queueName, items);
+        return;
+      } catch (error) {
+        this.#noteUnknown(error);
+      }
+    }
+    await this.#retry(queueName, items);
+  }
+
+  async #release(
+    queueName: string,
+    items: ReleaseItem | readonly ReleaseItem[],
+    { partition = 0, ...rest }: GiveBackOptions = {},
+  ): Promise<void> {
+    const how = { ...rest, partition, requestTimeout: TIMEOUT_MS, isUntilThen: false };
+    await this.#end(this.#releases, queueName, listOf(items), how);
+    this.#knowsV2 = true;
+  }
+
+  // A server that knows /v1 only has done nothing, nor has a proxy that lets no more pass; that one may
+  // be of another mind with the next call. Throws all else.
+  #noteUnknown(error: unknown): void {
+    if (!isUnknownPath(error)) throw error;
+    if ((error as QueratorError).code === "not-implemented") this.#knowsV2 = false;
+  }
+
+  // The same as an attempt.
   async #retry(
     queueName: string,
     items: RetryItem | readonly RetryItem[],
@@ -342,14 +428,14 @@ export class QueratorClient {
   ): Promise<void> {
     const how = { ...rest, partition, requestTimeout: TIMEOUT_MS, isUntilThen: false };
     const refs = listOf(items);
-    if (!this.#isOld) {
+    if (this.#knowsV2 !== false) {
       try {
         await this.#end(this.#retries, queueName, refs, how);
+        this.#knowsV2 = true;
         return;
       } catch (error) {
-        // Nothing was done, or for other partitions what was is passed over below.
-        if (!isUnknownPath(error)) throw error;
-        this.#isOld = true;
+        // What was done for other partitions all the same is passed over below.
+        this.#noteUnknown(error);
       }
     }
     await this.#end(this.#oldRetries, queueName, refs, how);
@@ -428,12 +514,6 @@ function producesOf(waiting: WaitingItems, isRepeatable: boolean): GatheredKind 
     sendsLate: false,
     waiting,
   };
-}
-
-// A server that does not know a call, or a proxy that lets none of its version pass.
-function isUnknownPath(error: unknown): boolean {
-  if (!(error instanceof QueratorError) || error.uncertain) return false;
-  return error.status === 501 || error.status === 404 || error.status === 405;
 }
 
 function deadOf(body: string): readonly number[] {

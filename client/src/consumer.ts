@@ -6,6 +6,7 @@ import type { HotOptions } from "./client-options.ts";
 import { LeaseLostError, ValidationError } from "./errors.ts";
 import { LeasedItem, type RetryItem } from "./items.ts";
 import type { QueueDefinition } from "./queue-definition.ts";
+import { FactsOfQueue, INVALID_AFTER_MS, noDeadQueue } from "./queue-facts.ts";
 import { checkWhen, type RetryWhen, retryAt } from "./work-item.ts";
 
 export interface ConsumeOptions extends HotOptions {
@@ -47,6 +48,20 @@ export class ConsumedItem<T = undefined> extends LeasedItem {
     await this.#back({ dead: true });
   }
 
+  /** Gives it back as if it had not been leased; as an attempt, if the server cannot. */
+  async release(when: RetryWhen = {}): Promise<void> {
+    checkWhen(when);
+    this.#isEnded = true;
+    const { id, partition } = this;
+    const at = retryAt(when, this.#client.now());
+    try {
+      await this.#client.release(this.queueName, { id, partition, at });
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== "not-implemented") throw error;
+      await this.#client.retry(this.queueName, { id, partition, retryAt: at });
+    }
+  }
+
   async #back(how: Pick<RetryItem, "retryAt" | "dead">): Promise<void> {
     this.#isEnded = true;
     const { id, partition } = this;
@@ -61,6 +76,8 @@ export async function* consume<T>(
   { batchSize = 1, requestTimeout, signal }: ConsumeOptions,
 ): AsyncGenerator<ConsumedItem<T>, void, undefined> {
   let held: ConsumedItem<T>[] = [];
+  const facts = new FactsOfQueue((timeout) => client.queues.info(definition.name, { timeout }));
+  let hasToldNoDeadQueue = false;
   try {
     for (;;) {
       const leased = await client.lease(definition.name, { batchSize, requestTimeout, signal });
@@ -73,7 +90,14 @@ export async function* consume<T>(
           continue;
         }
         const item = await decode(client, definition, held[0]!);
-        if (item === undefined) {
+        if (item instanceof ValidationError) {
+          if (definition.onInvalid === "throw") throw item;
+          const { hasDeadQueue } = await facts.get();
+          if (!hasDeadQueue && !hasToldNoDeadQueue) {
+            hasToldNoDeadQueue = true;
+            console.error(noDeadQueue(definition.name, item).message);
+          }
+          await putAside(held[0]!, hasDeadQueue);
           held.shift();
           continue;
         }
@@ -84,23 +108,30 @@ export async function* consume<T>(
       }
     }
   } finally {
-    // The loop was left, or a call failed. What cannot be given back comes back when its lease ends.
-    const back = held.filter(({ isEnded }) => !isEnded).map((item) => item.retry());
-    await Promise.allSettled(back);
+    // The loop was left, or a call failed: what it has begun counts, the rest does not. What cannot be given
+    // back comes back when its lease ends.
+    const [begun, ...rest] = held;
+    const isOpen = begun !== undefined && !begun.isEnded;
+    await Promise.allSettled([
+      ...(isOpen ? [begun.retry()] : []),
+      ...rest.map((item) => item.release()),
+    ]);
   }
 }
 
-// Nothing if the item has gone to the dead queue.
 async function decode<T>(
   client: QueratorClient,
   definition: QueueDefinition<never, T>,
   item: ConsumedItem<T>,
-): Promise<ConsumedItem<T> | undefined> {
+): Promise<ConsumedItem<T> | ValidationError> {
   const decoded = await definition.decode(item);
-  if (!(decoded instanceof ValidationError)) return new ConsumedItem(client, item, decoded);
-  if (definition.onInvalid === "throw") throw decoded;
-  await item.dead().catch((error: unknown) => {
+  return decoded instanceof ValidationError ? decoded : new ConsumedItem(client, item, decoded);
+}
+
+// An item that nobody can read: never deleted, as a schema may change.
+async function putAside(item: ConsumedItem<unknown>, hasDeadQueue: boolean): Promise<void> {
+  const gone = hasDeadQueue ? item.dead() : item.release({ after: INVALID_AFTER_MS });
+  await gone.catch((error: unknown) => {
     if (!(error instanceof LeaseLostError)) throw error;
   });
-  return undefined;
 }

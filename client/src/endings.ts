@@ -4,11 +4,11 @@
 
 import type { QueratorClient } from "./client.ts";
 import { toMs } from "./duration.ts";
-import { ClosedError, LeaseLostError, QueratorError, textOf } from "./errors.ts";
+import { ClosedError, isUnknownPath, LeaseLostError, QueratorError, textOf } from "./errors.ts";
 import type { Events } from "./events.ts";
 import type { LeasedItem } from "./items.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
-import { checkWhen, type Outcome, retryAt } from "./work-item.ts";
+import { checkWhen, type Outcome, type RetryWhen, retryAt, WorkItem } from "./work-item.ts";
 import type { WorkerEvents } from "./worker-options.ts";
 
 // If the policy itself fails.
@@ -27,10 +27,12 @@ export interface EndingsOptions {
   readonly retry: RetryPolicy;
   /** Told when an item has ended. */
   readonly onEnd: () => void;
+  /** What to do with an item that was to be released, by a server that cannot. */
+  readonly onUnreleased: (item: LeasedItem, when: RetryWhen) => void;
 }
 
 export class Endings {
-  readonly counters = { completed: 0, retried: 0, dead: 0, failed: 0, lost: 0 };
+  readonly counters = { completed: 0, retried: 0, released: 0, dead: 0, failed: 0, lost: 0 };
   readonly #options: EndingsOptions;
   #underWay = 0;
   #isGivenUp = false;
@@ -55,7 +57,7 @@ export class Endings {
   /** Ends an item. */
   end(item: LeasedItem, outcome: Outcome): void {
     const { client } = this.#options;
-    const at = outcome.kind === "retry" ? retryAt(outcome.when, client.now()) : undefined;
+    const at = "when" in outcome ? retryAt(outcome.when, client.now()) : undefined;
     this.#underWay++;
     let became = outcome;
     const onDead = (): void => {
@@ -68,7 +70,11 @@ export class Endings {
         this.#over();
       },
       (error: unknown) => {
-        if (!this.#isGivenUp) this.#noteFailure(item, error);
+        if (outcome.kind === "release" && isUnknownPath(error)) {
+          this.#options.onUnreleased(item, outcome.when);
+        } else if (!this.#isGivenUp) {
+          this.#noteFailure(item, error);
+        }
         this.#over();
       },
     );
@@ -81,15 +87,22 @@ export class Endings {
     onDead: () => void,
   ): Promise<void> {
     const { client, queueName } = this.#options;
-    if (outcome.kind === "complete") return client.complete(queueName, item, this.#how);
-    const { id, partition, leaseDeadlineMs } = item;
+    const { id, partition } = item;
+    const leaseDeadlineMs = deadlineOf(item, client);
+    if (outcome.kind === "complete") {
+      return client.complete(queueName, { id, partition, leaseDeadlineMs }, this.#how);
+    }
+    if (outcome.kind === "release") {
+      return client.release(queueName, { id, partition, leaseDeadlineMs, at: retryAt }, this.#how);
+    }
     const dead = outcome.kind === "dead";
     const given = { id, partition, leaseDeadlineMs, retryAt, dead };
     return client.retry(queueName, given, { ...this.#how, onDead });
   }
 
   #noteFailure(item: LeasedItem, error: unknown): void {
-    const isOver = item.leaseDeadlineMs <= this.#options.client.now();
+    const { client } = this.#options;
+    const isOver = deadlineOf(item, client) <= client.now();
     if (error instanceof LeaseLostError || (isOver && isPassing(error))) this.lose(item);
     else this.report(error);
   }
@@ -106,6 +119,10 @@ export class Endings {
         counters.retried++;
         events.emit("retried", { item, at });
         break;
+      case "release":
+        counters.released++;
+        events.emit("released", { item, at });
+        break;
       case "dead":
         counters.dead++;
         events.emit("dead", { item, reason: outcome.reason });
@@ -118,13 +135,14 @@ export class Endings {
   }
 
   /** Ends an item whose handler failed, as the policy says, or as `outcome` does. */
-  fail(item: LeasedItem, error: unknown, outcome = this.#judge(item, error)): void {
+  fail(item: LeasedItem, error: unknown, outcome = this.judge(item, error)): void {
     this.counters.failed++;
     this.#options.events.emit("failed", { item, error });
     this.end(item, outcome);
   }
 
-  #judge(item: LeasedItem, error: unknown): Outcome {
+  /** What the policy says of an item that failed. */
+  judge(item: LeasedItem, error: unknown): Outcome {
     try {
       const decision = this.#options.retry({ attempts: item.attempts, error, item });
       // A policy cannot wait. That it did is told below, and of what becomes of it nobody wants to hear.
@@ -188,6 +206,14 @@ export class Endings {
     if (events.emit("error", { error })) return;
     console.error(`Querator worker of queue '${queueName}': ${textOf(error)}`);
   }
+}
+
+// By the clock as it is now: it may have been set since the item was leased.
+function deadlineOf(
+  item: LeasedItem,
+  { now, steady }: Pick<QueratorClient, "now" | "steady">,
+): number {
+  return item instanceof WorkItem ? now() + item.endsAtMs - steady() : item.leaseDeadlineMs;
 }
 
 function isPassing(error: unknown): boolean {

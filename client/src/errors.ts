@@ -306,6 +306,12 @@ export function partlyDone(error: unknown, done: number, all: number): unknown {
   return new ErrorClass(code, text, { ...facts, ...(itemId === undefined ? {} : { itemId }) });
 }
 
+/** Whether a call is refused by a server that does not know it, or by a proxy that lets none of its version pass. */
+export function isUnknownPath(error: unknown): boolean {
+  if (!(error instanceof QueratorError) || error.uncertain) return false;
+  return error.status === 501 || error.status === 404 || error.status === 405;
+}
+
 /** What was thrown, as text; anything can be. */
 export function textOf(thrown: unknown): string {
   try {

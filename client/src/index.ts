@@ -32,6 +32,7 @@ export {
   type ItemTexts,
   LeasedItem,
   type ProduceItem,
+  type ReleaseItem,
   type RetryItem,
   type StorageItem,
   type WireStorageItem,
@@ -58,7 +59,7 @@ export {
   fixed,
   type RetryPolicy,
 } from "./retry-policy.ts";
-export type { LogicalQueueStats, PartitionStats, QueueStats } from "./stats.ts";
+export type { DroppedItems, LogicalQueueStats, PartitionStats, QueueStats } from "./stats.ts";
 export type {
   ListItemsOptions,
   PartitionOptions,

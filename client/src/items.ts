@@ -3,6 +3,7 @@
 // need only its text, or nothing.
 
 import { fromBase64, toBase64, utf8 } from "./bytes.ts";
+import { type Duration, toText } from "./duration.ts";
 import { InvalidRequestError } from "./errors.ts";
 
 /** The texts that travel with a payload; the server gives them back as they came. */
@@ -38,6 +39,14 @@ export interface RetryItem extends ItemRef {
   readonly retryAt?: Date | undefined;
   /** To the dead queue, or gone if the queue has none. */
   readonly dead?: boolean | undefined;
+}
+
+/** A leased item that is given back without its attempt being counted. */
+export interface ReleaseItem extends ItemRef {
+  /** When it may be leased again; at once if neither is given. */
+  readonly at?: Date | undefined;
+  /** The same as a time from now, by the clock of the server. */
+  readonly delay?: Duration | undefined;
 }
 
 /** The JSON of a leased item. */
@@ -203,6 +212,16 @@ export function encodeRetryLease({ id, retryAt, dead }: RetryItem): string {
   let text = `{"lease_id":${JSON.stringify(id)}`;
   if (retryAt !== undefined) text += `,"at":"${encodeDate(retryAt, "retryAt")}"`;
   return `${text}${dead === true ? ',"dead":true' : ""}}`;
+}
+
+export function encodeRelease({ id, at, delay }: ReleaseItem): string {
+  if (at !== undefined && delay !== undefined) {
+    throw new InvalidRequestError("invalid", "delay is invalid; give either at or delay");
+  }
+  let text = `{"lease_id":${JSON.stringify(id)}`;
+  if (at !== undefined) text += `,"at":"${encodeDate(at, "at")}"`;
+  if (delay !== undefined) text += `,"delay":"${toText(delay, "delay")}"`;
+  return `${text}}`;
 }
 
 export function encodeImport(item: ImportItem): WireStorageItem {

@@ -22,6 +22,7 @@ interface LeaseRequest {
   readonly clientId: string | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onRepeat: LeaseOptions["onRepeat"];
+  readonly keepsLate?: boolean | undefined;
 }
 
 interface WireLease {
@@ -47,7 +48,7 @@ export class Leases {
   }
 
   async lease(queueName: string, timeoutMs: number, options: LeaseOptions): Promise<LeasedItem[]> {
-    const { batchSize = 1, clientId, signal, onRepeat } = options;
+    const { batchSize = 1, clientId, signal, onRepeat, keepsLate } = options;
     const { isShared = clientId === undefined } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > BATCH_MAX) {
       const range = `it must be a whole number from 1 to ${BATCH_MAX}`;
@@ -55,7 +56,15 @@ export class Leases {
       throw new InvalidRequestError("invalid", text);
     }
     if (clientId !== undefined || !isShared) {
-      return this.#lease({ queueName, batchSize, timeoutMs, clientId, signal, onRepeat });
+      return this.#lease({
+        queueName,
+        batchSize,
+        timeoutMs,
+        clientId,
+        signal,
+        onRepeat,
+        keepsLate,
+      });
     }
     const key = `${timeoutMs} ${queueName}`;
     let shared = this.#shared.get(key);
@@ -77,7 +86,7 @@ export class Leases {
   }
 
   async #lease(request: LeaseRequest): Promise<LeasedItem[]> {
-    const { queueName, batchSize, timeoutMs, signal, onRepeat } = request;
+    const { queueName, batchSize, timeoutMs, signal, onRepeat, keepsLate = false } = request;
     try {
       const body = await this.#connection.call({
         path: "queue.lease",
@@ -102,7 +111,9 @@ export class Leases {
       const { partition = 0, items: wires = [] } = parseReply<WireLease>(body);
       const items = wires.map((item) => new LeasedItem(queueName, partition, item));
       if (items.length === 0) throw emptyLease(body);
-      await this.#checkWanted(queueName, items, signal);
+      if (!keepsLate || !this.#connection.isOpen) {
+        await this.#checkWanted(queueName, items, signal);
+      }
       return items;
     } catch (error) {
       if (error instanceof QueratorError && error.code === "no-items") return [];

@@ -41,13 +41,17 @@ export const jsonCodec: Codec = {
 export interface DefineQueueOptions<In, Out> {
   /** The name of the queue. */
   readonly name: string;
-  /** Checks values when they are produced and again when they are leased; nothing is checked without. */
+  /**
+   * Checks values when they are produced, as they are given and as the codec gives them back, and again
+   * when they are leased; nothing is checked without.
+   */
   readonly schema?: StandardSchema<In, Out> | undefined;
   /** JSON by default. */
   readonly codec?: Codec | undefined;
   /**
-   * What a worker does with an item that is not valid: `dead`, the default, sends it to the dead queue;
-   * `throw` treats it as a handler that failed, so that it is tried again.
+   * What a worker does with an item that is not valid: `dead`, the default, sends it to the dead queue, or
+   * keeps it for later if there is none; `throw` treats it as a handler that failed, so that it is tried
+   * again.
    */
   readonly onInvalid?: "dead" | "throw" | undefined;
 }
@@ -68,6 +72,22 @@ export function defineQueue<In = unknown, Out = In>(
   const { name, schema, codec = jsonCodec, onInvalid = "dead" } = options;
   const judge = (result: SchemaResult<Out>): Out | ValidationError =>
     result.issues === undefined ? result.value : invalid(name, result.issues);
+  const decoded = (payload: Uint8Array): { readonly value: unknown } | ValidationError => {
+    try {
+      return { value: codec.decode(payload) };
+    } catch (cause) {
+      return uncoded(name, `cannot be decoded as ${codec.name}`, cause);
+    }
+  };
+  // What the codec loses would be found out by the worker, when it is too late.
+  const checkRoundTrip = async (payload: string | Uint8Array): Promise<void> => {
+    if (schema === undefined && codec === jsonCodec) return;
+    const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
+    const arrived = decoded(bytes);
+    if (arrived instanceof ValidationError) throw arrived;
+    const result = await schema?.["~standard"].validate(arrived.value);
+    if (result?.issues !== undefined) throw changed(name, codec.name, result.issues);
+  };
   return {
     name,
     onInvalid,
@@ -75,21 +95,20 @@ export function defineQueue<In = unknown, Out = In>(
       // What travels is what was given, not what the schema makes of it: the other side makes it again.
       const result = await schema?.["~standard"].validate(value);
       if (result?.issues !== undefined) throw invalid(name, result.issues);
+      let payload: string | Uint8Array;
       try {
-        return { payload: codec.encode(value), encoding: codec.name };
+        payload = codec.encode(value);
       } catch (cause) {
         throw uncoded(name, `cannot be encoded as ${codec.name}`, cause);
       }
+      await checkRoundTrip(payload);
+      return { payload, encoding: codec.name };
     },
     decode(item) {
-      let value: unknown;
-      try {
-        value = codec.decode(item.payload);
-      } catch (cause) {
-        return uncoded(name, `cannot be decoded as ${codec.name}`, cause);
-      }
-      if (schema === undefined) return value as Out;
-      const result = schema["~standard"].validate(value);
+      const arrived = decoded(item.payload);
+      if (arrived instanceof ValidationError) return arrived;
+      if (schema === undefined) return arrived.value as Out;
+      const result = schema["~standard"].validate(arrived.value);
       return result instanceof Promise ? result.then(judge) : judge(result);
     },
   };
@@ -106,12 +125,22 @@ export function untyped(name: string): QueueDefinition<never, undefined> {
 }
 
 function invalid(name: string, issues: readonly Issue[]): ValidationError {
+  const text = `An item of queue '${name}' does not fit its schema; ${textsOf(issues)}`;
+  return new ValidationError("validation", text, issues);
+}
+
+function changed(name: string, codec: string, issues: readonly Issue[]): ValidationError {
+  const what = `fits its schema, but not any more once it was encoded as ${codec} and decoded`;
+  const text = `An item of queue '${name}' ${what}; ${textsOf(issues)}`;
+  return new ValidationError("codec", text, issues);
+}
+
+function textsOf(issues: readonly Issue[]): string {
   const texts = issues.map(({ message, path = [] }) => {
     const place = path.map((step) => String(typeof step === "object" ? step.key : step)).join(".");
     return place === "" ? message : `${place}: ${message}`;
   });
-  const text = `An item of queue '${name}' does not fit its schema; ${texts.join("; ")}`;
-  return new ValidationError("validation", text, issues);
+  return texts.join("; ");
 }
 
 function uncoded(name: string, what: string, cause: unknown): ValidationError {

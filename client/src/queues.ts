@@ -8,10 +8,13 @@ import { decodeDate } from "./items.ts";
 /** What a queue is made with. */
 export interface QueueSettings {
   readonly queueName: string;
-  /** How long a lease lasts. */
-  readonly leaseTimeout: Duration;
-  /** How long an item may stay in the queue; at least leaseTimeout. */
-  readonly expireTimeout: Duration;
+  /** How long a lease lasts; 1m if left out. */
+  readonly leaseTimeout?: Duration | undefined;
+  /**
+   * How long an item may stay in the queue, at least leaseTimeout; or `never`, the default: then nothing is
+   * taken away because of its age.
+   */
+  readonly expireTimeout?: Duration | "never" | undefined;
   /** 1 if left out. */
   readonly requestedPartitions?: number | undefined;
   /** After so many leases an item goes to the dead queue; 0, the default, for no bound. */
@@ -31,6 +34,7 @@ export interface QueueInfo {
   readonly expireTimeoutMs: number;
   /** As the server writes it: `1m0s`. */
   readonly leaseTimeout: string;
+  /** The same, or `never`. */
   readonly expireTimeout: string;
   readonly requestedPartitions: number;
   readonly maxAttempts: number;
@@ -40,6 +44,11 @@ export interface QueueInfo {
   readonly createdAt: Date | undefined;
   readonly updatedAt: Date | undefined;
 }
+
+/** What an expireTimeout of `never` travels as, for the server wants a duration: a hundred years. */
+const NEVER = "876000h0m0s";
+
+const DEFAULTS = { leaseTimeout: "1m", expireTimeout: "never", requestedPartitions: 1 } as const;
 
 interface WireQueueInfo {
   readonly queue_name?: string;
@@ -70,10 +79,11 @@ export class Queues {
     this.#connection = connection;
   }
 
-  /** Makes a queue; throws a QueueExistsError if there is one of that name. */
+  /** Makes a queue, of which a name is enough; throws a QueueExistsError if there is one of that name. */
   async create(settings: QueueSettings, options: CallOptions = {}): Promise<void> {
     const { queueName, namespace, ...changes } = settings;
-    const request = { requested_partitions: 1, ...encode(queueName, changes), namespace };
+    const given = { ...DEFAULTS, ...definedOf(changes) };
+    const request = { ...encode(queueName, given), namespace };
     await confirmed(this.#connection, "queues.create", request, options);
   }
 
@@ -150,14 +160,16 @@ function encode(name: string, changes: QueueChanges): WireQueueInfo {
   return {
     queue_name: name,
     ...(leaseTimeout === undefined ? {} : { lease_timeout: toText(leaseTimeout, "leaseTimeout") }),
-    ...(expireTimeout === undefined
-      ? {}
-      : { expire_timeout: toText(expireTimeout, "expireTimeout") }),
+    ...(expireTimeout === undefined ? {} : { expire_timeout: expireText(expireTimeout) }),
     ...(requestedPartitions === undefined ? {} : { requested_partitions: requestedPartitions }),
     ...(maxAttempts === undefined ? {} : { max_attempts: maxAttempts }),
     ...(deadQueue === undefined ? {} : { dead_queue: deadQueue }),
     ...(reference === undefined ? {} : { reference }),
   };
+}
+
+function expireText(timeout: Duration | "never"): string {
+  return timeout === "never" ? NEVER : toText(timeout, "expireTimeout");
 }
 
 function decode(wire: WireQueueInfo): QueueInfo {
@@ -166,7 +178,7 @@ function decode(wire: WireQueueInfo): QueueInfo {
   return {
     queueName: wire.queue_name ?? "",
     leaseTimeout,
-    expireTimeout,
+    expireTimeout: expireTimeout === NEVER ? "never" : expireTimeout,
     leaseTimeoutMs: fromText(leaseTimeout),
     expireTimeoutMs: fromText(expireTimeout),
     requestedPartitions: wire.requested_partitions ?? 0,

@@ -2,6 +2,19 @@
 
 import { fromText } from "./duration.ts";
 
+/**
+ * Items that the server deleted although nobody had completed them, as there was no dead queue: ever since
+ * the queue was made, by why. All are 0 with a server that does not count them.
+ */
+export interface DroppedItems {
+  /** Leased `maxAttempts` times. */
+  readonly attempts: number;
+  /** Not completed within `expireTimeout`. */
+  readonly expired: number;
+  /** Given up by their consumer. */
+  readonly rejected: number;
+}
+
 export interface PartitionStats {
   readonly partition: number;
   /** Items that wait or are leased. */
@@ -12,6 +25,7 @@ export interface PartitionStats {
   readonly failures: number;
   readonly averageAgeMs: number;
   readonly averageLeasedAgeMs: number;
+  readonly dropped: DroppedItems;
 }
 
 export interface LogicalQueueStats {
@@ -29,6 +43,7 @@ export interface QueueStats {
   readonly total: number;
   readonly totalLeased: number;
   readonly scheduled: number;
+  readonly dropped: DroppedItems;
 }
 
 interface WirePartitionStats {
@@ -39,6 +54,7 @@ interface WirePartitionStats {
   readonly failures?: number;
   readonly average_age?: string;
   readonly average_leased_age?: string;
+  readonly dropped?: Partial<DroppedItems>;
 }
 
 export interface WireStats {
@@ -68,6 +84,11 @@ export function decodeStats(queueName: string, { logicalQueues = [] }: WireStats
     total: sum(({ total }) => total),
     totalLeased: sum(({ totalLeased }) => totalLeased),
     scheduled: sum(({ scheduled }) => scheduled),
+    dropped: {
+      attempts: sum(({ dropped }) => dropped.attempts),
+      expired: sum(({ dropped }) => dropped.expired),
+      rejected: sum(({ dropped }) => dropped.rejected),
+    },
   };
 }
 
@@ -80,5 +101,6 @@ function decodePartition(wire: WirePartitionStats): PartitionStats {
     failures: wire.failures ?? 0,
     averageAgeMs: fromText(wire.average_age ?? ""),
     averageLeasedAgeMs: fromText(wire.average_leased_age ?? ""),
+    dropped: { attempts: 0, expired: 0, rejected: 0, ...wire.dropped },
   };
 }

@@ -15,6 +15,8 @@ export type RetryWhen =
 export type Outcome =
   | { readonly kind: "complete" }
   | { readonly kind: "retry"; readonly when: RetryWhen; readonly reason?: string }
+  /** As if it had not been leased this time. */
+  | { readonly kind: "release"; readonly when: RetryWhen }
   | { readonly kind: "dead"; readonly reason: string };
 
 /** A leased item with the value that its queue's definition decodes from it. */

@@ -37,6 +37,8 @@ export interface WorkerEvents {
   leased: { readonly items: readonly LeasedItem[] };
   completed: { readonly item: LeasedItem };
   retried: { readonly item: LeasedItem; readonly at: Date | undefined };
+  /** Given back without having counted: nobody had begun it, or nobody could read it. */
+  released: { readonly item: LeasedItem; readonly at: Date | undefined };
   /** It goes to the dead queue, or is gone: its handler or the policy said so, or its queue did at a retry. */
   dead: { readonly item: LeasedItem; readonly reason: string };
   /** A handler threw, or its item could not be decoded. */
@@ -56,6 +58,7 @@ export interface WorkerCounters {
   readonly leased: number;
   readonly completed: number;
   readonly retried: number;
+  readonly released: number;
   readonly dead: number;
   readonly failed: number;
   readonly lost: number;

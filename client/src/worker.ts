@@ -13,9 +13,10 @@ import { ClosedError, InvalidRequestError, ValidationError } from "./errors.ts";
 import { Events } from "./events.ts";
 import type { LeasedItem } from "./items.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
+import { FactsOfQueue, INVALID_AFTER_MS, noDeadQueue } from "./queue-facts.ts";
 import { exponential } from "./retry-policy.ts";
-import { startTimer } from "./timer.ts";
-import { HandlerContext, type Outcome, WorkItem } from "./work-item.ts";
+import { startTimer, type Timer } from "./timer.ts";
+import { HandlerContext, type Outcome, type RetryWhen, WorkItem } from "./work-item.ts";
 import type {
   BatchHandler,
   WorkerCounters,
@@ -29,6 +30,11 @@ const RECONNECT = { baseMs: 100, capMs: 10_000 };
 const ENDING_MAX = 1_000;
 // After close gave up waiting: for giving items back.
 const GIVE_BACK_MS = 5_000;
+// How long a lease waits whose items must not get lost, and how long it is waited for.
+const SHORT_LEASE_MS = 2_000;
+const PATIENCE_MS = 3_000;
+// How long it counts what a queue is like, for a server that cannot release.
+const KNOWN_MS = 5_000;
 
 interface Run<T> extends InBag {
   readonly items: readonly WorkItem<T>[];
@@ -55,6 +61,19 @@ export class Worker<T = undefined> {
   #leased = 0;
   // Leased, not begun.
   #buffer: WorkItem<T>[] = [];
+  // Gives back what is not begun in time.
+  #bufferTimer: Timer | undefined;
+  readonly #facts: FactsOfQueue;
+  // Of those the ones that a server which cannot release would end for good if they were given back.
+  readonly #kept = new WeakSet<WorkItem<T>>();
+  // Whether items may be leased ahead that perhaps nobody begins, and until when that is known.
+  #mayPrefetch = false;
+  #knownUntil = 0;
+  // The server cannot release, and ends items because of their leases: what it deals must arrive here.
+  #isCounted = false;
+  #isLearning = false;
+  // That there is no dead queue for what is not valid has been said.
+  #hasToldNoDeadQueue = false;
   readonly #runs = new Bag<Run<T>>();
   #running = 0;
   // Of a handler, smoothed; nothing before the first.
@@ -67,6 +86,12 @@ export class Worker<T = undefined> {
   // Whether a lease is under way, or what it brought is being looked at.
   #isLeasing = true;
   #closed: Promise<void> | undefined;
+  // Nothing more is leased.
+  #isEnding = false;
+  // Handlers are waited for no more.
+  #isClosed = false;
+  // Items of which it is being found out whether they can be given back.
+  #deciding = 0;
   #stopSignals: (() => void) | undefined;
 
   constructor(
@@ -96,7 +121,9 @@ export class Worker<T = undefined> {
       events: this.events,
       retry: options.retry ?? exponential(),
       onEnd: () => this.#wake(),
+      onUnreleased: (item, when) => void this.#keepOrRetry(item, when),
     });
+    this.#facts = new FactsOfQueue((timeout) => client.queues.info(this.queueName, { timeout }));
     if (handleSignals) this.#stopSignals = onEndSignal(() => void this.close());
     queueMicrotask(async () => {
       await this.#lease();
@@ -137,7 +164,7 @@ export class Worker<T = undefined> {
 
   async #lease(): Promise<void> {
     const { signal } = this.#leasing;
-    for (let failures = 0; !signal.aborted; ) {
+    for (let failures = 0; !signal.aborted && !this.#isEnding; ) {
       const want = this.#want();
       if (want <= 0) {
         await this.#change();
@@ -147,16 +174,17 @@ export class Worker<T = undefined> {
         const items = await this.#client.lease(this.queueName, {
           batchSize: want,
           isShared: false,
-          requestTimeout: this.#requestTimeout,
+          requestTimeout: this.#isCounted ? this.#shortTimeout() : this.#requestTimeout,
           signal,
           onRepeat: this.#endings.onRepeat,
+          keepsLate: true,
         });
         failures = 0;
         this.#endings.works();
         if (items.length > 0) await this.#take(items);
         else if (this.#running === 0) this.events.emit("idle", undefined);
       } catch (error) {
-        if (signal.aborted) return;
+        if (signal.aborted || this.#isEnding) return;
         this.#endings.trouble(error);
         // Nothing can be leased or ended any more.
         if (error instanceof ClosedError) return void this.close({ timeoutMs: 0 });
@@ -182,7 +210,24 @@ export class Worker<T = undefined> {
     const handlerMs = this.#handlerMs;
     if (handlerMs === undefined) return 0;
     const turns = this.#leaseMs / 4 / Math.max(handlerMs, 0.01);
-    return Math.max(0, Math.min(this.#prefetchMax, Math.floor(room * (turns - 1))));
+    const ahead = Math.max(0, Math.min(this.#prefetchMax, Math.floor(room * (turns - 1))));
+    if (ahead === 0) return 0;
+    if (performance.now() >= this.#knownUntil && !this.#isLearning) void this.#learnPrefetch();
+    return this.#mayPrefetch ? ahead : 0;
+  }
+
+  // What is leased ahead may have to be given back. With a server that counts that as an attempt it could
+  // be the item's last one.
+  async #learnPrefetch(): Promise<void> {
+    this.#isLearning = true;
+    const canRelease = await this.#client.canRelease(this.queueName).catch(() => undefined);
+    const facts = canRelease === false ? await this.#facts.get() : undefined;
+    this.#mayPrefetch = canRelease === true || facts?.isUnbounded === true;
+    this.#isCounted = canRelease === false && facts?.isUnbounded !== true;
+    // A queue can be changed.
+    this.#knownUntil = canRelease === true ? Infinity : performance.now() + KNOWN_MS;
+    this.#isLearning = false;
+    this.#wake();
   }
 
   async #take(items: readonly LeasedItem[]): Promise<void> {
@@ -199,14 +244,50 @@ export class Worker<T = undefined> {
         if (!(decoded instanceof ValidationError)) {
           this.#buffer.push(new WorkItem(item, decoded, endsAtMs));
         } else if (this.#definition.onInvalid === "throw") this.#endings.fail(item, decoded);
-        else this.#endings.fail(item, decoded, deadOf(decoded));
+        else this.#endings.fail(item, decoded, await this.#endOfInvalid(decoded));
       } catch (error) {
-        // A validator with a mistake in it says nothing about the item, nor about those after it.
-        this.#endings.fail(item, error);
+        // A validator with a mistake in it says nothing about the item, nor about those after it: it is no
+        // attempt.
+        const outcome = this.#endings.judge(item, error);
+        const when = outcome.kind === "retry" ? outcome.when : { after: INVALID_AFTER_MS };
+        this.#endings.fail(item, error, { kind: "release", when });
       }
     }
-    if (this.#leasing.signal.aborted) this.#giveBackBuffer();
+    if (this.#isEnding) this.#giveBackBuffer();
     else this.#begin();
+    this.#watchBuffer();
+  }
+
+  // Nothing is deleted because a schema has changed: without a dead queue it is kept for later, and that
+  // does not count as an attempt.
+  async #endOfInvalid(error: ValidationError): Promise<Outcome> {
+    const { hasDeadQueue } = await this.#facts.get();
+    if (hasDeadQueue) return deadOf(error);
+    if (!this.#hasToldNoDeadQueue) {
+      this.#hasToldNoDeadQueue = true;
+      this.#endings.report(noDeadQueue(this.queueName, error));
+    }
+    return { kind: "release", when: { after: INVALID_AFTER_MS } };
+  }
+
+  // Gives back what no handler has begun when three quarters of its lease are over: what waits until the
+  // end would have been an attempt that nobody made.
+  #watchBuffer(): void {
+    const first = this.#buffer.find((item) => !this.#kept.has(item));
+    if (this.#bufferTimer !== undefined || first === undefined) return;
+    const marginMs = this.#leaseMs / 4;
+    const ms = first.endsAtMs - marginMs - this.#client.steady();
+    this.#bufferTimer = startTimer(
+      () => {
+        this.#bufferTimer = undefined;
+        const until = this.#client.steady() + marginMs;
+        // Handlers take longer than it seemed.
+        this.#handlerMs = Math.max(this.#handlerMs ?? 0, this.#leaseMs);
+        this.#giveBack((item) => item.endsAtMs <= until);
+        this.#watchBuffer();
+      },
+      Math.min(Math.max(ms, 1), 3_600_000),
+    );
   }
 
   // --- handling ---
@@ -289,10 +370,18 @@ export class Worker<T = undefined> {
   // --- closing ---
 
   async #close(timeoutMs: number): Promise<void> {
+    this.#isEnding = true;
+    this.#giveBackBuffer();
+    this.#wake();
+    // A lease that is broken off may have been dealt items, of which nobody would know.
+    if (this.#isCounted)
+      await this.#until(() => !this.#isLeasing, Math.min(timeoutMs, PATIENCE_MS));
     this.#leasing.abort();
     this.#giveBackBuffer();
     this.#wake();
     await this.#ended(timeoutMs);
+    this.#isClosed = true;
+    clearTimeout(this.#bufferTimer);
     for (const run of this.#runs) {
       run.isAbandoned = true;
       run.context.abort("shutdown");
@@ -305,24 +394,62 @@ export class Worker<T = undefined> {
   }
 
   #giveBackBuffer(): void {
-    for (const item of this.#buffer.splice(0)) this.#endings.end(item, BACK);
+    this.#giveBack(() => true);
+  }
+
+  #giveBack(isMeant: (item: WorkItem<T>) => boolean): void {
+    const buffer = this.#buffer;
+    this.#buffer = [];
+    for (const item of buffer) {
+      if (this.#kept.has(item) || !isMeant(item)) this.#buffer.push(item);
+      else this.#endings.end(item, UNBEGUN);
+    }
+  }
+
+  // The server cannot release. What comes back is given back as an attempt; what would not, for its last
+  // attempt is this one, is kept and begun after all.
+  async #keepOrRetry(item: LeasedItem, when: RetryWhen): Promise<void> {
+    this.#deciding++;
+    const { mayComeBack } = await this.#facts.get();
+    this.#deciding--;
+    if (mayComeBack(item.attempts) || !(item instanceof WorkItem) || this.#isClosed) {
+      this.#endings.end(item, { kind: "retry", when });
+    } else {
+      this.#kept.add(item);
+      this.#buffer.push(item);
+      this.#begin();
+    }
+    this.#wake();
+  }
+
+  #shortTimeout(): number {
+    const ms = toMs(this.#requestTimeout ?? SHORT_LEASE_MS, "requestTimeout");
+    return Math.min(ms, SHORT_LEASE_MS);
   }
 
   // Resolves when nothing is in hand any more, or after a time.
-  async #ended(ms: number): Promise<void> {
+  #ended(ms: number): Promise<void> {
+    return this.#until(() => !this.#hasWork, ms);
+  }
+
+  async #until(isDone: () => boolean, ms: number): Promise<void> {
     let isOver = false;
     const timer = startTimer(() => {
       isOver = true;
       this.#wake();
     }, ms);
-    while (!isOver && (this.#isLeasing || this.#runs.size > 0 || this.#endings.underWay > 0)) {
-      await this.#change();
-    }
+    while (!isOver && !isDone()) await this.#change();
     clearTimeout(timer);
+  }
+
+  get #hasWork(): boolean {
+    const isBusy = this.#isLeasing || this.#deciding > 0;
+    return isBusy || this.#runs.size + this.#buffer.length + this.#endings.underWay > 0;
   }
 }
 
 const BACK: Outcome = { kind: "retry", when: {} };
+const UNBEGUN: Outcome = { kind: "release", when: {} };
 
 function whole(value: number, what: string, min: number, max: number): number {
   if (Number.isInteger(value) && value >= min && value <= max) return value;

@@ -25,12 +25,17 @@ export function duration(text: string): string {
   return formatDuration(micros(text));
 }
 
+/** Reads how long items may stay: a duration, or `never`. */
+export function expiry(text: string): string {
+  return text === "never" ? text : formatDuration(micros(text, ", or never"));
+}
+
 /** Reads a duration; answers milliseconds. */
 export function milliseconds(text: string): number {
   return micros(text) / 1_000;
 }
 
-function micros(text: string): number {
+function micros(text: string, more = ""): number {
   try {
     const value = parseDuration(text);
     if (value > 0) return value;
@@ -39,7 +44,7 @@ function micros(text: string): number {
     if (DURATION.test(text))
       throw new InvalidArgumentError(`It is too long; ${DURATION_MAX} is the most.`);
   }
-  throw new InvalidArgumentError("Use a duration above 0, such as 500ms, 30s or 1h30m.");
+  throw new InvalidArgumentError(`Use a duration above 0, such as 500ms, 30s or 1h30m${more}.`);
 }
 
 /** Reads a moment in RFC 3339, of the years 1 to 9999 in UTC. */

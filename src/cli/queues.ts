@@ -2,16 +2,12 @@
 
 import type { QueueChanges, QueueInfo } from "@querator/client";
 import { type Command, InvalidArgumentError } from "commander";
-import { formatDuration, parseDuration } from "../duration.ts";
-import { DURATION_MAX, duration, whole, yesOption } from "./arguments.ts";
+import { duration, expiry, whole, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { usage } from "./failure.ts";
 import { type Listing, snakeCase } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { plural, time } from "./text.ts";
-
-/** How many lease time-outs an item may stay in a queue, unless it is said. */
-const EXPIRE_FACTOR = 60;
 
 interface SettingsOptions {
   readonly leaseTimeout?: string;
@@ -42,8 +38,8 @@ export function addQueueCommands(program: Command): void {
     .addHelpText(
       "after",
       `
-Without --lease-timeout a lease lasts 1m; without --expire-timeout an item stays for
-${EXPIRE_FACTOR} leases.
+Without --lease-timeout a lease lasts 1m; without --expire-timeout an item stays until it is
+completed, however long that takes.
 
 Examples:
   querator create jobs
@@ -82,8 +78,7 @@ Example:
     .addHelpText(
       "after",
       `
-What is left out stays as it is; only a new --lease-timeout without --expire-timeout sets that to
-${EXPIRE_FACTOR} leases. --dead-queue "" takes the dead queue away.
+What is left out stays as it is. --dead-queue "" takes the dead queue away.
 
 Example:
   querator update jobs --max-attempts 5`,
@@ -107,7 +102,7 @@ Example:
 function settings(command: Command): Command {
   return command
     .option("--lease-timeout <time>", "how long a lease lasts", duration)
-    .option("--expire-timeout <time>", "how long an item may stay in the queue", duration)
+    .option("--expire-timeout <time>", "how long an item may stay in the queue, or never", expiry)
     .option("--max-attempts <n>", "leases of an item before it is dead; 0 for no bound", whole(0))
     .option("--dead-queue <queue>", "where dead items go")
     .option("--reference <text>", "what you know the queue by")
@@ -125,7 +120,7 @@ async function create(
   options: SettingsOptions & { readonly namespace?: string },
 ): Promise<void> {
   const { leaseTimeout = "1m0s", partitions = 1, ...rest } = options;
-  const { expireTimeout = expireOf(leaseTimeout) } = options;
+  const { expireTimeout = "never" } = options;
   const { maxAttempts, deadQueue, reference, namespace } = rest;
   await client.queues.create(
     {
@@ -144,11 +139,6 @@ async function create(
     `Successfully created queue '${queueName}' (partitions: ${partitions}, ` +
       `lease-timeout: ${leaseTimeout}, expire-timeout: ${expireTimeout})`,
   );
-}
-
-function expireOf(leaseTimeout: string): string {
-  const expire = parseDuration(leaseTimeout) * EXPIRE_FACTOR;
-  return formatDuration(Math.min(expire, parseDuration(DURATION_MAX)));
 }
 
 async function list(
@@ -205,10 +195,8 @@ async function update(
     throw usage("nothing to change is given", "See 'querator update --help'");
   }
   const changes: QueueChanges = {
-    ...(leaseTimeout === undefined
-      ? {}
-      : { leaseTimeout, expireTimeout: expireTimeout ?? expireOf(leaseTimeout) }),
-    ...(expireTimeout === undefined ? {} : { expireTimeout }),
+    leaseTimeout,
+    expireTimeout,
     maxAttempts,
     deadQueue,
     reference,

@@ -1,6 +1,6 @@
 // The commands for the state of a queue: stats, clear, reload.
 
-import type { PartitionStats } from "@querator/client";
+import type { DroppedItems, PartitionStats } from "@querator/client";
 import type { Command } from "commander";
 import { yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
@@ -36,6 +36,9 @@ export function addStatsCommands(program: Command): void {
     .addHelpText(
       "after",
       `
+Items are deleted if they expire, have been leased too often or are given up, and the queue has no
+dead queue for them; where that has happened it is shown how often.
+
 Examples:
   querator stats jobs
   querator stats jobs -o json`,
@@ -87,7 +90,18 @@ async function stats({ client, out, signal }: Session, queue: string): Promise<v
     ["leases waiting", sum(({ leaseWaiting }) => leaseWaiting)],
     ["produces waiting", sum(({ produceWaiting }) => produceWaiting)],
     ["completes waiting", sum(({ completeWaiting }) => completeWaiting)],
+    ...droppedRows(sums.dropped),
   ]);
+}
+
+// Only where there is something to see.
+function droppedRows({ attempts, expired, rejected }: DroppedItems): [string, string][] {
+  const rows: [string, number][] = [
+    ["deleted: expired", expired],
+    ["deleted: attempts used up", attempts],
+    ["deleted: given up", rejected],
+  ];
+  return rows.filter(([, number]) => number > 0).map(([what, number]) => [what, count(number)]);
 }
 
 async function clear(session: Session, queue: string, options: ClearOptions): Promise<void> {

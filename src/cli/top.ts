@@ -32,6 +32,8 @@ interface Row {
   readonly leases_waiting: number;
   readonly requests_in_flight: number;
   readonly failing_partitions: number;
+  /** Deleted although nobody had completed them, ever since the queue was made. */
+  readonly dropped: number;
 }
 
 const NAME_COLUMNS = { least: 10, most: 40 } as const;
@@ -47,6 +49,12 @@ const FIGURES: readonly Column<Row>[] = [
   { title: "IN FLIGHT", value: (row) => count(row.requests_in_flight), isRight: true },
   { title: "FAILING", value: (row) => count(row.failing_partitions), isRight: true },
 ];
+// Shown only where there is something to see.
+const DROPPED: Column<Row> = {
+  title: "DELETED",
+  value: ({ dropped }) => count(dropped),
+  isRight: true,
+};
 
 /** All columns, with names cut so that the figures have room, if there is a bound. */
 function columnsOf(
@@ -54,10 +62,11 @@ function columnsOf(
   rows: readonly Row[],
   widest = Number.POSITIVE_INFINITY,
 ): readonly Column<Row>[] {
-  const figures = width(out.lines(rows, FIGURES)[0]!);
+  const figureColumns = rows.some(({ dropped }) => dropped > 0) ? [...FIGURES, DROPPED] : FIGURES;
+  const figures = width(out.lines(rows, figureColumns)[0]!);
   const { least, most } = NAME_COLUMNS;
   const room = Math.max(least, Math.min(most, widest - figures - 2));
-  return [{ title: "QUEUE", value: (row) => fit(row.queue_name, room) }, ...FIGURES];
+  return [{ title: "QUEUE", value: (row) => fit(row.queue_name, room) }, ...figureColumns];
 }
 
 interface TopOptions {
@@ -77,8 +86,8 @@ export function addTopCommand(program: Command): void {
       "after",
       `
 CHANGE/S is how fast a queue grows or shrinks, all items counted; AGE and LEASED FOR are means;
-CONSUMERS are leases that wait for items; FAILING are partitions whose storage fails. Ctrl-C ends
-it.
+CONSUMERS are leases that wait for items; FAILING are partitions whose storage fails; DELETED are
+items that nobody had completed, shown once there are some. Ctrl-C ends it.
 
 Examples:
   querator top
@@ -175,6 +184,7 @@ function rowOf(stats: QueueStats, sizeBefore: number | undefined, seconds: numbe
     leases_waiting: sum(logicalQueues.map(({ leaseWaiting }) => leaseWaiting)),
     requests_in_flight: sum(logicalQueues.map(({ inFlight }) => inFlight)),
     failing_partitions: partitions.filter(({ failures }) => failures > 0).length,
+    dropped: stats.dropped.attempts + stats.dropped.expired + stats.dropped.rejected,
   };
 }
 

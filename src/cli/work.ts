@@ -1,4 +1,4 @@
-// The four verbs of those who work with items: produce, lease, complete, retry.
+// The verbs of those who work with items: produce, lease, complete, retry, release.
 
 import { randomInt } from "node:crypto";
 import { LeasedItem, type ProduceItem } from "@querator/client";
@@ -110,6 +110,24 @@ Examples:
   querator retry jobs --file work --dead`,
     )
     .action(withSession(retry));
+
+  program
+    .command("release <queue> [ids...]")
+    .description("give leased items back that nobody has begun: it does not count as an attempt")
+    .option("--file <path>", "ids, one a line, or NDJSON of lease; - for stdin")
+    .addOption(partitionOption())
+    .option("--at <time>", "when they may be leased again; at once if it is left out", moment)
+    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .addHelpText(
+      "after",
+      `
+The server must know it: one that has /v1 only does not, and nothing happens then.
+
+Examples:
+  querator release jobs --file work
+  querator release jobs --file work --after 5m`,
+    )
+    .action(withSession(release));
 }
 
 async function produce(session: Session, queue: string, flags: ProduceFlags): Promise<void> {
@@ -289,6 +307,26 @@ async function retry(
     end: (some, number) => {
       const items = some.map((id) => ({ id, retryAt, dead }));
       return client.retry(queue, items, { partition: number, signal });
+    },
+  });
+}
+
+async function release(
+  session: Session,
+  queue: string,
+  ids: string[],
+  options: EndingOptions & { readonly at?: Date; readonly after?: number },
+): Promise<void> {
+  const { client, signal } = session;
+  const { file, partition } = options;
+  const at = timeOf(session, { at: options.at, after: options.after }, "--at");
+  await endItems(session, queue, ids, {
+    file,
+    partition,
+    what: ["released", "released"],
+    end: (some, number) => {
+      const items = some.map((id) => ({ id, at }));
+      return client.release(queue, items, { partition: number, signal });
     },
   });
 }

@@ -241,7 +241,9 @@ export function fieldNotes(limits: Limits): Notes {
         request: { maxLength: REFERENCE_BYTES_MAX },
       },
       lease_timeout: queueTimeout("How long a lease lasts; not longer than expire_timeout."),
-      expire_timeout: queueTimeout("How long an item may live."),
+      expire_timeout: queueTimeout(
+        "How long an item may live; 876000h, a hundred years, is as good as ever.",
+      ),
       max_attempts: {
         text: "How often an item may be leased; 0 sets no limit.",
         request: { minimum: 0, maximum: MAX_ATTEMPTS_MAX },

@@ -137,7 +137,15 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     checkTimeoutMin(timeout);
     const pending = queue.lease(clientId, batchSize, clock.steady() + timeout);
     exchange.onGone(pending.cancel);
-    return leaseAnswer(request.queueName, await pending.leased);
+    const leased = await pending.leased;
+    if (exchange.isGone()) {
+      const { partition, ids, items } = leased;
+      queue.giveBack(
+        partition,
+        items.map(({ seq }) => ids.id(seq)),
+      );
+    }
+    return leaseAnswer(request.queueName, leased);
   });
 
   post("/v1/queue.complete", MEDIUM, QueueCompleteRequestSchema, async (request) => {

@@ -92,7 +92,8 @@ export function addV2Endpoints({
     if (at !== 0) throw invalid(`${field} is invalid; give either 'at' or 'delay'`);
     const later = readDuration(delay, field, "30s, 5m or 1h");
     if (later < 0) throw invalid(`${field} is invalid; '${delay}' cannot be negative`);
-    return { id, retryAt: clock.now() + Math.trunc(later), dead };
+    const now = clock.now();
+    return { id, retryAt: now + Math.trunc(later), dead };
   }
 
   read("/v2/queue.stats", SMALL, QueueStatsRequestSchema, async ({ queueName }) => {

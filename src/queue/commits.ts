@@ -10,7 +10,7 @@ import { DropLog } from "./drop-log.ts";
 import type { Delivery, Mailbox } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
-import { type HotRequest, LeaseRequest } from "./requests.ts";
+import { type HotRequest, type Leased, LeaseRequest } from "./requests.ts";
 
 /** The letters that a batch takes into partition 0, and the parts that remove their originals. */
 export interface Delivered {
@@ -25,11 +25,19 @@ export class Commits {
   readonly #mailbox: Mailbox;
   readonly #context: QueueContext;
   readonly #drops: DropLog;
+  // Told of items that were leased for a request that was answered otherwise in the meantime.
+  readonly #onLost: (lost: Leased) => void;
 
-  constructor(queue: string, mailbox: Mailbox, context: QueueContext) {
+  constructor(
+    queue: string,
+    mailbox: Mailbox,
+    context: QueueContext,
+    onLost: (lost: Leased) => void,
+  ) {
     this.#queue = queue;
     this.#mailbox = mailbox;
     this.#context = context;
+    this.#onLost = onLost;
     this.#drops = new DropLog(queue, context);
   }
 
@@ -170,6 +178,8 @@ export class Commits {
   async serve(part: PartitionBatch): Promise<void> {
     for (const request of part.served) {
       if (request.doubt !== undefined) await this.#resolveDoubt(request);
+      const isLost = request.settled && request instanceof LeaseRequest && request.isDealt;
+      if (isLost) this.#onLost(request.result);
       this.#mailbox.answer(request, request.error);
     }
   }

@@ -7,7 +7,7 @@
 // Modes: idle -> busy (a turn is under way) -> idle; paused (requests are accepted, none is
 // processed); closed (every request is refused). Deadlines of requests are kept in every mode.
 
-import { type CancelTimer, MILLISECOND } from "../clock.ts";
+import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
 import { MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Batch } from "./batch.ts";
@@ -20,11 +20,18 @@ import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type AnyHotRequest, type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Due, Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
-import type { CompleteRequest, HotRequest, LeaseRequest, RetryRequest } from "./requests.ts";
+import {
+  type CompleteRequest,
+  type HotRequest,
+  type LeaseRequest,
+  RetryRequest,
+} from "./requests.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
 
 // Deadlines are checked at most this often, however many there are.
 const SWEEP_INTERVAL = 5 * MILLISECOND;
+
+const GIVE_BACK_TIMEOUT = MINUTE;
 
 export class Loop implements TurnTaker, DeadQueue {
   readonly name: string;
@@ -70,7 +77,12 @@ export class Loop implements TurnTaker, DeadQueue {
     this.context = context;
     this.committer = context.turns.committer(partitions[0]!.storage);
     this.#mailbox = new Mailbox(context.limits, context.waiting);
-    this.#commits = new Commits(name, this.#mailbox, context);
+    this.#commits = new Commits(name, this.#mailbox, context, ({ partition, ids, items }) =>
+      this.giveBack(
+        partition,
+        items.map(({ seq }) => ids.id(seq)),
+      ),
+    );
     this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits);
     this.#order = [...partitions];
     this.wake();
@@ -88,6 +100,18 @@ export class Loop implements TurnTaker, DeadQueue {
   /** Drops a lease whose client has gone: it loses its place and is given nothing. */
   cancel(request: LeaseRequest): void {
     this.#mailbox.answer(request, new QueueError("transport", "client has gone"));
+  }
+
+  /**
+   * Gives back items whose client has gone before it knew that it had them: that nobody began them must
+   * not be what they die of. Where leases are not counted they come back when their lease ends.
+   */
+  giveBack(partition: number, ids: readonly string[]): void {
+    if (this.rules.maxAttempts === 0) return;
+    const items = ids.map((id) => ({ id, retryAt: 0, dead: false }));
+    const deadline = this.context.clock.now() + GIVE_BACK_TIMEOUT;
+    const request = new RetryRequest(partition, items, deadline, "released");
+    this.submit(request).catch(() => undefined); // they come back when their lease ends
   }
 
   /** Runs an operator's work in the loop, in steps. */

@@ -71,6 +71,8 @@ export interface QueueHandle {
   ): Promise<readonly number[]>;
   /** Gives leased items back as if they had not been leased this time, all or none. */
   release(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined>;
+  /** Gives back what was leased for a client that has gone before it could know. */
+  giveBack(partition: number, ids: readonly string[]): void;
   stats(): Promise<QueueStats>;
   clear(options: ClearOptions): Promise<void>;
   reload(): Promise<void>;
@@ -143,6 +145,10 @@ export class Queue implements QueueHandle {
 
   release(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined> {
     return this.loop.submit(new RetryRequest(partition, items, deadline, "released"));
+  }
+
+  giveBack(partition: number, ids: readonly string[]): void {
+    this.loop.giveBack(partition, ids);
   }
 
   /** True at the time of the call; nothing is read or counted for it. */

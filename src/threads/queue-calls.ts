@@ -85,6 +85,9 @@ export function makeQueueCalls(host: Host) {
       await find(name).release(partition, items, deadline);
     },
 
+    giveBack: (name: string, partition: number, ids: readonly string[]) =>
+      find(name).giveBack(partition, ids),
+
     stats: (name: string): Promise<QueueStats> => find(name).stats(),
     clear: (name: string, options: ClearOptions) => find(name).clear(options),
     reload: (name: string) => find(name).reload(),

@@ -59,6 +59,10 @@ export class RemoteQueue implements QueueHandle {
     await this.#link.call("release", this.name, partition, items, deadline);
   }
 
+  giveBack(partition: number, ids: readonly string[]): void {
+    this.#link.call("giveBack", this.name, partition, ids).catch(() => undefined);
+  }
+
   stats(): Promise<QueueStats> {
     return this.#link.call("stats", this.name);
   }

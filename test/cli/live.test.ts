@@ -57,6 +57,24 @@ test("tail follows what arrives, tells what it missed, and ends with 130 on SIGI
   assert.equal((await ended).code, 130);
 });
 
+test("stats and top tell what was deleted, once there is something", async (t) => {
+  const cli = await setup(t);
+  assert.doesNotMatch(await cli.ok(["stats", "jobs"]), /deleted/);
+  assert.doesNotMatch(await cli.ok(["top", "--once"]), /DELETED/);
+  await cli.server.produce("jobs", "a", "b", "c");
+  const { items } = await cli.server.lease("jobs", 2);
+  await cli.ok(["retry", "jobs", "--dead", ...items.map(({ id }: { id: string }) => id)]);
+  await cli.server.advance("25h");
+  await cli.server.until(async () => (await cli.server.stats("jobs")).total === undefined);
+  const stats = await cli.ok(["stats", "jobs"]);
+  assert.match(stats, /\ndeleted: expired +1\ndeleted: given up +2\n$/);
+  const { dropped, logical_queues } = await cli.json("stats", "jobs");
+  assert.deepEqual(dropped, { attempts: 0, expired: 1, rejected: 2 });
+  assert.deepEqual(logical_queues[0].partitions[0].dropped, dropped);
+  assert.match(await cli.ok(["top", "--once"]), /FAILING +DELETED\njobs .* 3\n$/);
+  assert.equal((await cli.json("top", "--once")).queues[0].dropped, 3);
+});
+
 test("top looks once, or so often, at all queues or those that are named", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("busy", { requested_partitions: 2 });

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setup } from "./setup.ts";
 
-test("create makes a queue, with what follows from its lease time-out", async (t) => {
+test("create makes a queue whose items never expire, unless it is told otherwise", async (t) => {
   const cli = await setup(t);
   const { code, stdout, stderr } = await cli.run(["create", "a", "--lease-timeout", "2m"]);
   assert.deepEqual(
@@ -13,7 +13,7 @@ test("create makes a queue, with what follows from its lease time-out", async (t
     [
       0,
       "",
-      "Successfully created queue 'a' (partitions: 1, lease-timeout: 2m0s, expire-timeout: 2h0m0s)\n",
+      "Successfully created queue 'a' (partitions: 1, lease-timeout: 2m0s, expire-timeout: never)\n",
     ],
   );
   const flags = [
@@ -34,9 +34,18 @@ test("create makes a queue, with what follows from its lease time-out", async (t
   );
   assert.deepEqual([info.dead_queue, info.reference, info.requested_partitions], ["a", "r", 2]);
 
-  // So many lease time-outs are longer than any duration; nobody asked for that.
-  const long = await cli.run(["create", "long", "--lease-timeout", "999999h"]);
-  assert.match(long.stderr, /lease-timeout: 999999h0m0s, expire-timeout: 2562047h0m0s/);
+  // As the server has it, which knows durations only.
+  const { expire_timeout } = await cli.server.ok("queues.info", { queue_name: "a" });
+  assert.equal(expire_timeout, "876000h0m0s");
+  const never = await cli.json("info", "a");
+  assert.deepEqual([never.expire_timeout, never.expire_timeout_ms], ["never", 876_000 * 3_600_000]);
+  assert.match(await cli.ok(["info", "a"]), /expire timeout +never\n/);
+  assert.match(await cli.ok(["list"]), /\na +2m0s +never /);
+  const said = await cli.run(["create", "c", "--expire-timeout", "never"]);
+  assert.match(said.stderr, /lease-timeout: 1m0s, expire-timeout: never\)\n$/);
+  const wrong = await cli.run(["create", "d", "--expire-timeout", "always"]);
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /--expire-timeout <time>' argument 'always' is invalid.*or never/s);
 
   const again = await cli.run(["create", "a"]);
   assert.equal(again.code, 1);
@@ -80,10 +89,14 @@ test("update changes what is given and leaves the rest", async (t) => {
   const info = await cli.json("info", "jobs");
   assert.deepEqual(
     [info.max_attempts, info.reference, info.lease_timeout, info.expire_timeout],
-    [4, "r", "30s", "30m0s"],
+    [4, "r", "30s", "24h0m0s"],
   );
   await cli.ok(["update", "jobs", "--expire-timeout", "3h"]);
   assert.equal((await cli.json("info", "jobs")).lease_timeout, "30s");
+  await cli.ok(["update", "jobs", "--expire-timeout", "never"]);
+  assert.equal((await cli.json("info", "jobs")).expire_timeout, "never");
+  const long = await cli.run(["update", "jobs", "--lease-timeout", "5h", "--expire-timeout", "4h"]);
+  assert.match(long.stderr, /^Error: lease timeout is too long; 5h0m0s cannot be greater than/);
 
   const nothing = await cli.run(["update", "jobs"]);
   assert.equal(nothing.code, 2);

@@ -7,6 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
+import { startOldServer } from "../support/old-server.ts";
 import { payloads, temporaryDirectory } from "../support/server.ts";
 import { finish, ndjson, setup } from "./setup.ts";
 
@@ -212,6 +213,44 @@ test("retry gives items back at once, at a time, or ends them as dead", async (t
   assert.deepEqual(payloads({ items: await cli.server.list("dead") }), ["dead"]);
   const both = await cli.run(["retry", "jobs", now, "--dead", "--after", "1h"]);
   assert.equal(both.code, 2);
+});
+
+test("release gives items back at once or later, and counts no attempt", async (t) => {
+  const cli = await setup(t);
+  await cli.ok(["update", "jobs", "--max-attempts", "1"]);
+  await cli.server.produce("jobs", "now", "later", "leased");
+  const { items } = await cli.server.lease("jobs", 3);
+  const [now, later, leased] = items.map((item: { id: string }) => item.id);
+  const { stderr } = await cli.run(["release", "jobs", now]);
+  assert.equal(stderr, "Successfully released 1 item(s) in queue 'jobs' partition 0\n");
+  await cli.ok(["release", "jobs", "--file", "-", "--after", "1h"], { input: `${later}\n` });
+  const list = await cli.server.list("jobs");
+  const waiting = list.filter((item) => !item.is_leased);
+  assert.deepEqual(payloads({ items: waiting }), ["now"]);
+  assert.equal(waiting[0].attempts, undefined);
+  const scheduled = await cli.server.list("jobs", "scheduled");
+  assert.deepEqual(payloads({ items: scheduled }), ["later"]);
+  assert.equal(scheduled[0].attempts, undefined);
+  const gone = await cli.run(["release", "jobs", now]);
+  assert.equal(gone.code, 3);
+  const both = await cli.run([
+    "release",
+    "jobs",
+    leased,
+    "--at",
+    "2030-01-01T00:00:00Z",
+    "--after",
+    "1h",
+  ]);
+  assert.equal(both.code, 2);
+  // A server of /v1 does nothing, and says so.
+  const env = { QUERATOR_ENDPOINT: await startOldServer(t, cli.server.server.address) };
+  const old = await cli.run(["release", "jobs", leased], { env });
+  assert.equal(old.code, 1);
+  assert.match(old.stderr, /^Error: no such method/);
+  assert.equal((await cli.server.stats("jobs")).total_leased, 1);
+  assert.equal((await cli.json("stats", "jobs")).total_leased, 1);
+  assert.match(await cli.ok(["stats", "jobs"], { env }), /WAITING/);
 });
 
 test("a lease that finds nothing ends with 5; for programs the answer is there all the same", async (t) => {

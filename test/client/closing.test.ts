@@ -155,7 +155,7 @@ test("the server forgets a lease that is aborted", async (t) => {
 
 /** A server whose answer to a lease leaves in the moment in which the client goes. */
 async function lateServer(t: TestContext) {
-  const retried: string[] = [];
+  const released: string[] = [];
   const asked = Promise.withResolvers<void>();
   const sockets = new Set<Socket>();
   const answer = (socket: Socket, body: object): void => {
@@ -174,8 +174,8 @@ async function lateServer(t: TestContext) {
       isLease = head!.includes("queue.lease");
       if (isLease) return asked.resolve();
       const { leases } = JSON.parse(body) as { leases: { lease_id: string }[] };
-      retried.push(...leases.map(({ lease_id }) => lease_id));
-      answer(socket, { results: leases.map(() => ({ ok: true })) });
+      released.push(...leases.map(({ lease_id }) => lease_id));
+      answer(socket, { code: 200 });
     });
     socket.on("end", () => {
       if (isLease) answer(socket, { queue_name: "jobs", items: [{ id: "late", attempts: 1 }] });
@@ -190,13 +190,13 @@ async function lateServer(t: TestContext) {
     for (const socket of sockets) socket.destroy();
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  return { url, retried, asked: asked.promise };
+  return { url, released, asked: asked.promise };
 }
 
 for (const isShared of [true, false]) {
   const kind = isShared ? "shared lease" : "lease of its own";
   test(`items that come for a ${kind} in the moment of its abort are given back`, async (t) => {
-    const { url, retried, asked } = await lateServer(t);
+    const { url, released, asked } = await lateServer(t);
     const client = new QueratorClient({ url });
     const controller = new AbortController();
     const lease = client.lease("jobs", { signal: controller.signal, isShared });
@@ -204,24 +204,24 @@ for (const isShared of [true, false]) {
     controller.abort(new Error("enough"));
     await assert.rejects(lease, /^Error: enough$/);
     await client.close();
-    assert.deepEqual(retried, ["late"]);
+    assert.deepEqual(released, ["late"]);
   });
 }
 
 test("items that come in the moment in which a client is closed are given back", async (t) => {
-  const { url, retried, asked } = await lateServer(t);
+  const { url, released, asked } = await lateServer(t);
   const client = new QueratorClient({ url });
   const lease = client.lease("jobs");
   await asked;
   await Promise.all([assert.rejects(lease, ClosedError), client.close()]);
-  assert.deepEqual(retried, ["late"]);
+  assert.deepEqual(released, ["late"]);
 });
 
 test("items that come in the moment in which a worker is closed are given back before it has ended", async (t) => {
-  const { url, retried, asked } = await lateServer(t);
+  const { url, released, asked } = await lateServer(t);
   const client = clientOf(t, url);
   const worker = client.worker("jobs", () => assert.fail("begun"));
   await asked;
   await worker.close();
-  assert.deepEqual(retried, ["late"]);
+  assert.deepEqual(released, ["late"]);
 });

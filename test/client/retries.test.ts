@@ -203,14 +203,15 @@ test("a client gives up when its server answers nothing in time", async (t) => {
   const client = clientOf(t, proxy.url, { timeoutMargin: 20, retry: { attemptsMax: 1 } });
   await assert.rejects(client.produce("jobs", {}, { requestTimeout: "30ms" }), (error) => {
     assert.ok(error instanceof TimeoutError && error.uncertain);
-    assert.match(error.message, /within 50 ms/);
+    assert.match(error.message, /within (50|4\d) ms/);
     return true;
   });
 });
 
 test("an answer that is not Querator's is told as such", async (t) => {
   const page = { kind: "answer", status: 404, body: "<html>not here</html>" } as const;
-  const { client } = await treated(t, page, { ...page, status: 200 });
+  // Asked for under /v2 first, then under /v1.
+  const { client } = await treated(t, page, page, { ...page, status: 200 });
   await assert.rejects(client.stats("jobs"), /status 404 in a form that is not Querator's: <html>/);
   await assert.rejects(client.stats("jobs"), /not JSON: <html>/);
 });

@@ -60,6 +60,96 @@ test("a schema that changes values gives the handler what it makes of them", asy
   }
 });
 
+// What is given, and the place at which the codec loses it.
+const LOST: readonly [
+  what: string,
+  schema: StandardSchema<never>,
+  value: unknown,
+  place: string,
+][] = [
+  ["a date", z.object({ when: z.date() }), { when: new Date(0) }, "when"],
+  ["a map", z.object({ of: z.map(z.string(), z.number()) }), { of: new Map([["a", 1]]) }, "of"],
+  ["a set", z.object({ of: z.array(z.set(z.number())) }), { of: [new Set([1])] }, "of.0"],
+  ["bytes", z.object({ raw: z.instanceof(Uint8Array) }), { raw: Uint8Array.of(1) }, "raw"],
+  ["no number", z.object({ n: z.nan() }), { n: Number.NaN }, "n"],
+  ["undefined in a list", z.object({ l: z.array(z.undefined()) }), { l: [undefined] }, "l.0"],
+  ["a date, with valibot", v.object({ when: v.date() }) as never, { when: new Date(0) }, "when"],
+  ["a date, with arktype", type({ when: "Date" }) as never, { when: new Date(0) }, "when"],
+  [
+    "a date, checked later",
+    z.object({ when: z.date().refine(async () => true) }),
+    { when: new Date(0) },
+    "when",
+  ],
+] as never;
+
+test("what the codec loses is refused at produce, with the place, and nothing is sent", async (t) => {
+  const server = await startTestServer({ queues: ["jobs"] });
+  t.after(() => server.stop());
+  for (const [what, schema, value, place] of LOST) {
+    const queue = server.client.queue(defineQueue<never>({ name: "jobs", schema }));
+    for (const produce of [
+      () => queue.produce(value as never),
+      () => queue.produceMany([value as never]),
+    ]) {
+      await assert.rejects(produce, (error) => {
+        assert.ok(error instanceof ValidationError, what);
+        assert.equal(error.code, "codec", what);
+        const text = `An item of queue 'jobs' fits its schema, but not any more once it was encoded as json and decoded; ${place}: `;
+        assert.ok(error.message.startsWith(text), error.message);
+        return error.issues.length === 1;
+      });
+    }
+  }
+  assert.equal((await server.client.stats("jobs")).total, 0);
+});
+
+test("schemas that make something else of a value are judged by what travels", async (t) => {
+  const server = await startTestServer({ queues: ["jobs"] });
+  t.after(() => server.stop());
+  const { client } = server;
+  const epoch = new Date(0);
+  const cases: readonly [schema: unknown, value: unknown, seen: unknown][] = [
+    [z.object({ when: z.coerce.date() }), { when: epoch }, { when: epoch }],
+    [z.string().transform((text) => text.length), "four", 4],
+    [z.object({ n: z.number().default(7) }), {}, { n: 7 }],
+    [z.string().trim(), "  x ", "x"],
+    [z.object({ a: z.string().optional() }), { a: undefined }, {}],
+    [v.pipe(v.string(), v.transform(Number)), "12", 12],
+    [type("string.numeric.parse"), "12", 12],
+    [z.iso.datetime().transform((text) => new Date(text)), "1970-01-01T00:00:00Z", epoch],
+  ];
+  for (const [schema, value, seen] of cases) {
+    const queue = client.queue(
+      defineQueue<unknown>({ name: "jobs", schema: schema as StandardSchema }),
+    );
+    await queue.produce(value);
+    for await (const item of queue.consume()) {
+      assert.deepEqual(item.value, seen);
+      await item.complete();
+      break;
+    }
+  }
+});
+
+test("a codec that cannot read what it has written is found out at produce", async (t) => {
+  const server = await startTestServer({ queues: ["jobs"] });
+  t.after(() => server.stop());
+  const codec: Codec = {
+    name: "one-way",
+    encode: (value) => `<${String(value)}>`,
+    decode: (payload) => JSON.parse(Buffer.from(payload).toString()) as unknown,
+  };
+  for (const schema of [undefined, z.string()]) {
+    const queue = server.client.queue(defineQueue<string>({ name: "jobs", schema, codec }));
+    await assert.rejects(queue.produce("x"), {
+      code: "codec",
+      message: /^An item of queue 'jobs' cannot be decoded as one-way; /,
+    });
+  }
+  assert.equal((await server.client.stats("jobs")).total, 0);
+});
+
 test("an invalid item may be tried again instead, and throws in a loop", async (t) => {
   const server = await startTestServer({ queues: ["numbers"] });
   t.after(() => server.stop());

@@ -140,6 +140,37 @@ for (const [place, driver, threads] of [
   });
 }
 
+for (const driver of ["memory", "sqlite", "postgres"] as const) {
+  test(`what never expires is there after ninety years, to the microsecond (${driver})`, async (t) => {
+    const place = await freshPlace(t, driver);
+    const server = await setup(t, place);
+    // As command line and client write it; the Go server reads it as well.
+    const expire_timeout = "876000h0m0s";
+    await server.createQueue("q", { expire_timeout });
+    const info = await server.ok("queues.info", { queue_name: "q" });
+    assert.equal(info.expire_timeout, expire_timeout);
+    const { now } = await server.advance("0s");
+    await server.produce("q", "a", "b");
+    const { items } = await server.lease("q");
+    await server.retry("q", [{ id: items[0].id, retry_at: later(now, 24) }]);
+    const [item] = await server.list("q");
+    assert.equal(micros(item.expire_deadline) - micros(item.created_at), 3_153_600_000_000_000n);
+    await server.advance("788400h");
+    await isThere(server, 2);
+    assert.deepEqual(payloads(await server.lease("q", 2)), ["b", "a"]);
+    const { logicalQueues } = await server.ok("/v2/queue.stats", { queue_name: "q" });
+    assert.equal(logicalQueues[0].dropped, undefined);
+  });
+}
+
+const isThere = (server: TestServer, count: number): Promise<unknown> =>
+  server.until(async () => (await server.list("q")).length === count);
+
+function micros(text: string): bigint {
+  const [, seconds, fraction = ""] = /^(.{19})(?:\.(\d+))?Z$/.exec(text)!;
+  return BigInt(Date.parse(`${seconds}Z`)) * 1_000n + BigInt(fraction.padEnd(6, "0").slice(0, 6));
+}
+
 test("a time that was accepted outlasts a restart that comes after it", async (t) => {
   const place = await freshPlace(t, "sqlite");
   const first = await setup(t, place);

@@ -10,6 +10,8 @@ import {
   type QueueStatsReply,
   QueueStatsReplySchema,
 } from "../../src/http/gen/querator/v2/queue_pb.ts";
+import type { Storage } from "../../src/storage/storage.ts";
+import { FaultyStorage } from "../support/faulty-storage.ts";
 import { payloads, type Reply, setup, type TestServer } from "../support/server.ts";
 import { freshPlace } from "../support/storages.ts";
 
@@ -137,6 +139,46 @@ for (const [place, driver, threads] of [
       await server.advance("2m");
       assert.deepEqual(payloads(await server.lease("q", 2)), ["b"]);
     });
+  });
+}
+
+for (const how of ["goes away", "has waited long enough"] as const) {
+  test(`what is dealt to a client that ${how} meanwhile is as if it had not been leased`, async (t) => {
+    let storage: FaultyStorage | undefined;
+    const wrapStorage = (inner: Storage): Storage => {
+      storage = new FaultyStorage(inner);
+      return storage.storage;
+    };
+    const server = await setup(t, {}, { wrapStorage });
+    await server.createQueue("q", { lease_timeout: "24h", max_attempts: 1 });
+    await server.advance("0s");
+    await server.produce("q", "a", "b");
+    storage!.next("commit", "wait");
+    const gone = new AbortController();
+    const lease = { queue_name: "q", request_timeout: "1m", batch_size: 2, client_id: "c" };
+    const leased = server.call("queue.lease", lease, gone.signal).catch(() => undefined);
+    await storage!.waits();
+    if (how === "goes away") {
+      gone.abort();
+      await leased;
+      // Whatever the server is told of a connection it has been told by now.
+      await server.ok("queue.stats", { queue_name: "q" });
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    } else {
+      await server.advance("2m");
+      assert.equal((await leased)!.status, 454);
+    }
+    storage!.release();
+    await server.until(async () => {
+      const { total_leased, lease_waiting } = await server.stats("q");
+      return total_leased === undefined && lease_waiting === undefined;
+    });
+    const { items } = await server.lease("q", 2);
+    assert.deepEqual(payloads({ items }), ["a", "b"]);
+    assert.deepEqual(
+      items.map((item: { attempts: number }) => item.attempts),
+      [1, 1],
+    );
   });
 }
 

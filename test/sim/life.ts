@@ -174,7 +174,11 @@ function after(
     }
     case "lease-unseen":
       if (place.at !== "waiting") return [];
-      return [{ ...place, at: "leased", attempts: place.attempts + 1, deadline: 0 }];
+      // Where leases count it is given back, as its client has gone.
+      return [
+        { ...place, at: "leased", attempts: place.attempts + 1, deadline: 0 },
+        ...endOfLease(place, { ...place, id: "" }, options, true),
+      ];
     case "complete":
       return place.at === "leased" && place.id === what.id ? [gone(place, false)] : [];
     case "retry": {
