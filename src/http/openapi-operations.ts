@@ -16,8 +16,10 @@ import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 export interface Operation {
   readonly tag: "queue" | "queues" | "storage" | "dev";
   readonly summary: string;
-  /** A schema that requests must fit beside that of their message. */
-  readonly constraint?: Readonly<Record<string, unknown>>;
+  /** Fields that this call needs, and other calls with the same message do not. */
+  readonly needs?: readonly string[];
+  /** Fields of which one must be true. */
+  readonly needsOneOf?: readonly string[];
   /** Examples of errors that not every call can give. */
   readonly errors: readonly ErrorName[];
   readonly example: Readonly<Record<string, unknown>>;
@@ -148,12 +150,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: "queue",
     summary: "Removes the items of a queue, the scheduled ones, or both.",
     example: { queue_name, queue: true },
-    constraint: {
-      anyOf: ["queue", "scheduled"].map((name) => ({
-        properties: { [name]: { const: true } },
-        required: [name],
-      })),
-    },
+    needsOneOf: ["queue", "scheduled"],
     errors: [...FOUND, "nothingToClear", "partitionFailing", ...QUEUED],
   },
   "/v1/queue.reload": {
@@ -166,14 +163,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: "queues",
     summary: "Creates a queue.",
     example: SETTINGS,
-    constraint: {
-      required: ["lease_timeout", "expire_timeout", "requested_partitions"],
-      properties: {
-        lease_timeout: { type: "string", minLength: 1 },
-        expire_timeout: { type: "string", minLength: 1 },
-        requested_partitions: { type: ["integer", "string"], minimum: 1 },
-      },
-    },
+    needs: ["lease_timeout", "expire_timeout", "requested_partitions"],
     errors: [
       "noQueueName",
       "spaceInQueueName",

@@ -14,30 +14,32 @@ const HEALTH: Json = {
       description: "pass; warn: some partitions do not work; fail: nothing works.",
     },
     version: { type: "string", description: "The version of the server." },
-    checks: {
-      type: "object",
-      additionalProperties: false,
-      description: "What was looked at.",
-      properties: {
-        "queues:storage": {
-          type: "array",
-          description: "The storage of queues: exactly one entry.",
-          minItems: 1,
-          maxItems: 1,
-          items: { $ref: "#/components/schemas/HealthCheck" },
-        },
-      },
-      required: ["queues:storage"],
-    },
+    checks: { $ref: "#/components/schemas/HealthChecks" },
   },
   required: ["status", "version", "checks"],
+};
+
+const HEALTH_CHECKS: Json = {
+  type: "object",
+  additionalProperties: false,
+  description: "What was looked at.",
+  properties: {
+    "queues:storage": {
+      type: "array",
+      description: "The storage of queues: exactly one entry.",
+      minItems: 1,
+      maxItems: 1,
+      items: { $ref: "#/components/schemas/HealthCheck" },
+    },
+  },
+  required: ["queues:storage"],
 };
 
 const HEALTH_CHECK: Json = {
   type: "object",
   additionalProperties: false,
   properties: {
-    componentType: { type: "string", const: "datastore", description: "Always datastore." },
+    componentType: { type: "string", description: "Always datastore." },
     status: { ...STATUS, description: "As above." },
     time: { type: "string", format: "date-time", description: "When it was looked at." },
     output: { type: "string", description: "What is wrong; only if something is." },
@@ -45,7 +47,11 @@ const HEALTH_CHECK: Json = {
   required: ["componentType", "status", "time"],
 };
 
-export const PAGE_SCHEMAS: Json = { Health: HEALTH, HealthCheck: HEALTH_CHECK };
+export const PAGE_SCHEMAS: Json = {
+  Health: HEALTH,
+  HealthChecks: HEALTH_CHECKS,
+  HealthCheck: HEALTH_CHECK,
+};
 
 const HEALTH_CONTENT = {
   "application/health+json": { schema: { $ref: "#/components/schemas/Health" } },
@@ -54,7 +60,7 @@ const HEALTH_CONTENT = {
 /** By path. None of them asks for authentication. */
 export const PAGES: Json = {
   "/health": page({
-    operationId: "health",
+    operationId: "getHealth",
     summary: "Tells whether the server takes work and its storage answers.",
     responses: {
       200: { description: "They do, at least for some partitions.", content: HEALTH_CONTENT },
@@ -62,7 +68,7 @@ export const PAGES: Json = {
     },
   }),
   "/openapi.json": page({
-    operationId: "openapi",
+    operationId: "getOpenapi",
     summary: "This document.",
     responses: {
       200: {
@@ -71,8 +77,18 @@ export const PAGES: Json = {
       },
     },
   }),
+  "/openapi-3.0.json": page({
+    operationId: "getOpenapi30",
+    summary: "This document for tools that read OpenAPI 3.0 only.",
+    responses: {
+      200: {
+        description: "An OpenAPI 3.0 document.",
+        content: { "application/json": { schema: { type: "object" } } },
+      },
+    },
+  }),
   "/docs": page({
-    operationId: "docs",
+    operationId: "getDocs",
     summary: "This document as a page to read.",
     responses: {
       200: {
