@@ -211,6 +211,7 @@ export function fieldNotes(limits: Limits): Notes {
         text: `Always ${SYSTEM_NAMESPACE} in this version.`,
         required: "reply",
         accepted: { enum: ["", SYSTEM_NAMESPACE] },
+        unheeded: { maxLength: NAMESPACE_BYTES_MAX, pattern: NAMESPACE_PATTERN },
         reply: { const: SYSTEM_NAMESPACE },
       },
     },

@@ -18,6 +18,8 @@ export interface Operation {
   readonly summary: string;
   /** Fields that this call needs, and other calls with the same message do not. */
   readonly needs?: readonly string[];
+  /** Fields that it does not look at, although other calls with the same message do. */
+  readonly ignores?: readonly string[];
   /** Fields of which one must be true. */
   readonly needsOneOf?: readonly string[];
   /** Examples of errors that not every call can give. */
@@ -176,7 +178,9 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   "/v1/queues.update": {
     tag: "queues",
-    summary: "Changes the settings of a queue.",
+    summary:
+      "Changes the settings of a queue; max_attempts, reference and dead_queue also if they are not given.",
+    ignores: ["namespace"],
     example: { ...SETTINGS, lease_timeout: "2m" },
     errors: [...FOUND, "spaceInQueueName", "noDeadQueue", "longLease", "internalRetry"],
   },
