@@ -68,8 +68,8 @@ export function typeOf(schema: Schema): string {
   return escapeHtml(schema.type ?? "anything");
 }
 
-// What a field may hold, as far as its type does not say it.
-function bounds({
+/** What a field may hold, as far as its type does not say it. */
+export function bounds({
   minimum,
   maximum,
   maxLength,

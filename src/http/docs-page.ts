@@ -22,7 +22,7 @@ interface Media {
 
 interface Response {
   readonly description: string;
-  readonly content: Readonly<Record<string, Media>>;
+  readonly content?: Readonly<Record<string, Media>>;
 }
 
 interface Operation {
@@ -148,12 +148,12 @@ function section({ path, method, operation }: Entry, { components }: Document): 
   const request = requestBody?.content["application/json"];
   const reply = Object.values(responses[200]?.content ?? {})[0];
   const rows = Object.entries(responses).map(([status, response]) => {
-    const media = Object.values(response.content)[0]!;
-    const texts = Object.keys(media.examples ?? {}).map(
+    const media = Object.values(response.content ?? {})[0];
+    const texts = Object.keys(media?.examples ?? {}).map(
       (name) => `<li>${escapeHtml(components.examples[name]!.summary)}</li>`,
     );
     const list = texts.length === 0 ? "" : `<ul class="dim">${texts.join("")}</ul>`;
-    return `<tr><td><code>${escapeHtml(status)}</code></td><td>${escapeHtml(response.description)} ${media.schema.$ref === undefined ? "" : typeOf(media.schema)}${list}</td></tr>`;
+    return `<tr><td><code>${escapeHtml(status)}</code></td><td>${escapeHtml(response.description)} ${media?.schema.$ref === undefined ? "" : typeOf(media.schema)}${list}</td></tr>`;
   });
   return `<section id="${id}">
 <h3><a href="#${id}"><b>${method.toUpperCase()}</b>${escapeHtml(path)}</a></h3>

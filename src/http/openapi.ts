@@ -21,7 +21,7 @@ import {
 } from "./openapi-errors.ts";
 import { type FieldNote, fieldNotes } from "./openapi-fields.ts";
 import { OPERATIONS, type Operation } from "./openapi-operations.ts";
-import { PAGE_SCHEMAS, PAGES } from "./openapi-pages.ts";
+import { pagesOf } from "./openapi-pages.ts";
 import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -91,6 +91,7 @@ export function makeOpenApi(
       },
     };
   }
+  const pages = pagesOf({ isTolerant });
   return {
     openapi: "3.1.0",
     info: {
@@ -105,12 +106,12 @@ export function makeOpenApi(
     tags: Object.entries(TAGS)
       .filter(([name]) => name !== "dev" || endpoints.has("/v1/dev.clock"))
       .map(([name, description]) => ({ name, description })),
-    paths: { ...paths, ...PAGES },
+    paths: { ...paths, ...pages.paths },
     components: {
       schemas: {
         ...schemas.all,
         ...errorSchemas(errors, { isTolerant, reply: schemas.all.Reply! }),
-        ...PAGE_SCHEMAS,
+        ...pages.schemas,
       },
       examples: errorExamples(errors),
       securitySchemes: {
