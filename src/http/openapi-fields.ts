@@ -67,6 +67,9 @@ export function fieldNotes(limits: Limits): Notes {
     request: { minItems: 1, ...max, items: ID },
   });
   const listed = (text: string): FieldNote => ({ text });
+  const imported = listed(
+    "As they are now, in the order of the request; in place of one whose source_id was there, the item that is.",
+  );
   const { produceBatch, leaseBatch, completeBatch } = limits;
 
   return {
@@ -287,10 +290,21 @@ export function fieldNotes(limits: Limits): Notes {
         request: { minItems: 1, maxItems: ENTRIES_MAX },
       },
     },
-    StorageItemsImportResponse: {
-      items: listed(
-        "As they are now, in the order of the request; one that was there, as it came.",
-      ),
+    StorageItemsImportResponse: { items: imported },
+    "v2.StorageItemsImportResponse": {
+      items: imported,
+      statuses: {
+        text: "What became of each, in the order of the request: created, scheduled, or duplicate if its source_id was there.",
+        required: "reply",
+        reply: { items: { type: "string", enum: ["created", "scheduled", "duplicate"] } },
+      },
+    },
+    "v2.StorageItemsDeleteResponse": {
+      deleted: count("How many items were there, and are deleted now."),
+      unknown: {
+        text: "The ids of which there is no item in this partition.",
+        reply: { items: { type: "string", ...ID } },
+      },
     },
     StorageItemsDeleteRequest: {
       queue_name: queueName,

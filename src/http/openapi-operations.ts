@@ -10,6 +10,10 @@ import {
   StorageItemsImportResponseSchema,
   StorageItemsListResponseSchema,
 } from "./gen/querator/v1/storage_pb.ts";
+import {
+  StorageItemsDeleteResponseSchema as DeleteResponseV2,
+  StorageItemsImportResponseSchema as ImportResponseV2,
+} from "./gen/querator/v2/storage_pb.ts";
 import type { ErrorName } from "./openapi-errors.ts";
 import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
@@ -234,13 +238,14 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   "/v2/storage/items.import": {
     tag: "storage",
-    summary: "Adds items as /v1 does; those with a later enqueue_at are scheduled.",
+    summary:
+      "Adds items as /v1 does, and tells what became of each; those with a later enqueue_at are scheduled.",
     example: {
       queue_name,
       partition: 0,
       items: [{ source_id: "a-2", payload: "aGVsbG8=", enqueue_at: "2100-01-01T00:00:00Z" }],
     },
-    reply: StorageItemsImportResponseSchema,
+    reply: ImportResponseV2,
     errors: [
       ...FOUND,
       "noSuchPartition",
@@ -254,6 +259,13 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: "storage",
     summary: "Deletes items of a partition, leased or not.",
     example: { queue_name, partition: 0, ids: [ID] },
+    errors: [...FOUND, "noSuchPartition", "badId", "partitionFailing", ...QUEUED],
+  },
+  "/v2/storage/items.delete": {
+    tag: "storage",
+    summary: "Deletes items of a partition, leased or not, and tells which of them were there.",
+    example: { queue_name, partition: 0, ids: [ID] },
+    reply: DeleteResponseV2,
     errors: [...FOUND, "noSuchPartition", "badId", "partitionFailing", ...QUEUED],
   },
   "/v1/dev.clock": {

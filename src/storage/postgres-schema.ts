@@ -110,6 +110,11 @@ END $$;
 ALTER TABLE partitions DROP CONSTRAINT partitions_pkey;
 CREATE INDEX partitions_key ON partitions (key);
 `,
+  `
+-- Where the item of a source is. Nearly no items have one, and those that have none are not in it.
+CREATE INDEX items_source ON items (partition, source_id) WHERE source_id <> '';
+CREATE INDEX scheduled_source ON scheduled (partition, source_id) WHERE source_id <> '';
+`,
 ];
 
 /** The SQL that brings a schema from a version to the present one. */

@@ -106,6 +106,11 @@ const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (partition, chunk)
   ) WITHOUT ROWID;
   `,
+  // Where the item of a source is. Nearly no items have one, and those that have none are not in it.
+  `
+  CREATE INDEX items_source ON items (partition, source_id) WHERE source_id <> '';
+  CREATE INDEX scheduled_source ON scheduled (partition, source_id) WHERE source_id <> '';
+  `,
 ];
 
 export interface SqliteOptions {
