@@ -1,11 +1,12 @@
 // The calls that look into storage, and change what lies there: lists, import and deletion of items.
 
-import { type CallOptions, checkForm, confirmed, once, pages } from "./call.ts";
+import { type CallOptions, checkConfirmation, checkForm, once, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { QueratorError } from "./errors.ts";
 import {
   decodeStorageItem,
   encodeImport,
+  type ImportedItem,
   type ImportItem,
   type StorageItem,
   type WireStorageItem,
@@ -84,39 +85,80 @@ export class StoredItems {
 
   /**
    * Adds items as they are, under new ids; one whose sourceId is there already is passed over. Answers
-   * the items as they lie in storage. Those with a later enqueueAt are scheduled. Repeatable if every
-   * item has a sourceId.
+   * the items as they lie in storage, in place of a duplicate the one that is there. Those with a later
+   * enqueueAt are scheduled. Repeatable if every item has a sourceId.
    */
   async import(
     queueName: string,
     items: readonly ImportItem[],
     { partition = 0, ...options }: PartitionOptions = {},
-  ): Promise<StorageItem[]> {
+  ): Promise<ImportedItem[]> {
     const request = { queue_name: queueName, partition, items: items.map(encodeImport) };
     const isRepeatable = items.every(({ sourceId }) => sourceId !== undefined && sourceId !== "");
     // A server that knows /v1 only would take what is scheduled as due at once.
     const isScheduled = items.some(({ enqueueAt }) => enqueueAt !== undefined);
-    const path = isScheduled ? "v2/storage/items.import" : "storage/items.import";
-    const reply = await once<{ items?: WireStorageItem[] }>(
-      this.#connection,
-      path,
-      request,
-      options,
-      isRepeatable,
-    );
+    const call = (path: string) =>
+      once<ImportReply>(this.#connection, path, request, options, isRepeatable);
+    const reply = await newest("storage/items.import", call, !isScheduled);
     // Also those that were passed over come back.
-    const { items: imported } = reply;
+    const { items: imported, statuses } = reply;
     checkForm(Array.isArray(imported) && imported.length === items.length, reply);
-    return imported!.map(decodeStorageItem);
+    return imported!.map((wire, i) => ({
+      ...decodeStorageItem(wire),
+      status: statuses?.[i] ?? statusOf(wire),
+    }));
   }
 
-  /** Removes items whatever their state, scheduled ones too; ids that are unknown are passed over. */
+  /**
+   * Removes items whatever their state, scheduled ones too; ids that are unknown are passed over.
+   * Answers how many were there; nothing if the server knows /v1 only, which does not tell.
+   */
   async delete(
     queueName: string,
     ids: readonly string[],
     { partition = 0, ...options }: PartitionOptions = {},
-  ): Promise<void> {
+  ): Promise<number | undefined> {
     const request = { queue_name: queueName, partition, ids };
-    await confirmed(this.#connection, "storage/items.delete", request, options, true);
+    const call = (path: string) =>
+      once<DeleteReply>(this.#connection, path, request, options, true);
+    const reply = await newest("storage/items.delete", call);
+    if ("code" in reply) {
+      checkConfirmation(reply);
+      return undefined;
+    }
+    const { deleted = 0, unknown = [] } = reply;
+    checkForm(typeof deleted === "number" && deleted + unknown.length > 0, reply);
+    return deleted;
+  }
+}
+
+interface ImportReply {
+  readonly items?: WireStorageItem[];
+  readonly statuses?: ImportedItem["status"][];
+}
+
+interface DeleteReply {
+  readonly deleted?: number;
+  readonly unknown?: string[];
+}
+
+// What a server before /v2 told of it: one that it passed over came back as it was sent.
+function statusOf({ id, enqueue_at }: WireStorageItem): ImportedItem["status"] {
+  if (id === undefined) return "duplicate";
+  return enqueue_at === undefined ? "created" : "scheduled";
+}
+
+// Asks /v2 first. A server that knows /v1 only says so, and has done nothing.
+async function newest<T>(
+  path: string,
+  call: (path: string) => Promise<T>,
+  mayFallBack = true,
+): Promise<T> {
+  try {
+    return await call(`v2/${path}`);
+  } catch (error) {
+    const isUnknown = error instanceof QueratorError && error.code === "not-implemented";
+    if (!isUnknown || !mayFallBack) throw error;
+    return call(path);
   }
 }
