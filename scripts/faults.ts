@@ -148,8 +148,15 @@ export const FAULTS: readonly Fault[] = [
     name: "a letter that is there already is taken again",
     check: "sim",
     file: "src/queue/dead-letters.ts",
-    from: "for (const sourceId of known) letters.delete(sourceId);",
+    from: "for (const sourceId of known.keys()) letters.delete(sourceId);",
     to: "known.size;",
+  },
+  {
+    name: "a source leads to where its item was before it moved",
+    check: "conformance",
+    file: "src/storage/sqlite.ts",
+    from: 'if (table === "scheduled" || removed?.has(seq) !== true) return seq;',
+    to: "if (seq > 0 || removed === undefined) return seq;",
   },
   {
     name: "the source of a completed item stays taken",
@@ -295,8 +302,8 @@ export const FAULTS: readonly Fault[] = [
     name: "ids are checked after the deletion",
     check: "fuzz",
     file: "src/http/storage-routes.ts",
-    from: "    checkIds(request.ids);\n    await queue.delete(request.partition, request.ids);",
-    to: "    await queue.delete(request.partition, request.ids);\n    checkIds(request.ids);",
+    from: "      checkIds(request.ids);\n      const ids = [...new Set(request.ids)];\n      const unknown = await queue.delete(request.partition, ids);",
+    to: "      const ids = [...new Set(request.ids)];\n      const unknown = await queue.delete(request.partition, ids);\n      checkIds(request.ids);",
   },
   {
     name: "a Protobuf reply holds defaults",

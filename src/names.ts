@@ -7,7 +7,7 @@ export const SYSTEM_NAMESPACE = "_system";
 
 export const QUEUE_NAME_BYTES_MAX = 512;
 export const DEAD_QUEUE_NAME_BYTES_MAX = 500;
-const NAMESPACE_BYTES_MAX = 256;
+export const NAMESPACE_BYTES_MAX = 256;
 
 // White space as Unicode and the Go language define it: not the same as \s.
 const SPACES = "\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
@@ -16,6 +16,8 @@ const BLANK = new RegExp(`^[${SPACES}]*$`);
 
 /** What the checks of a queue's name allow, as a pattern for the API's document. */
 export const QUEUE_NAME_PATTERN = `^[^~${SPACES}]+$`;
+/** The same of namespaces, which may be left out. */
+export const NAMESPACE_PATTERN = `^[^~:${SPACES}]*$`;
 /** The same of a text that is refused if it is blank. */
 export const NOT_BLANK_PATTERN = `[^${SPACES}]`;
 

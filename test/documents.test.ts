@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { withReference } from "../scripts/cli-reference.ts";
+import { withFields } from "../scripts/protocol-fields.ts";
 import { EXIT } from "../src/cli/failure.ts";
 import { makeProgram } from "../src/cli/program.ts";
 import { ENVIRONMENT, FILE_KEYS, loadConfig } from "../src/config.ts";
@@ -38,6 +39,14 @@ test("PROTOCOL.md lists every error as the code has it, and no other", () => {
   assert.deepEqual(listed, expected);
   const messages = [...read("docs/PROTOCOL.md").matchAll(/^- `(.*)`$/gm)].map((match) => match[1]);
   assert.deepEqual(messages.sort(), Object.values(MESSAGES).sort());
+});
+
+test("PROTOCOL.md has the fields of every request and reply as the code has them", () => {
+  const text = read("docs/PROTOCOL.md");
+  assert.equal(text, withFields(text), "run node scripts/protocol-fields.ts");
+  for (const path of makeEndpoints({ limits: DEFAULT_LIMITS } as Service).keys()) {
+    assert.match(text, new RegExp(`^### .*\`${path}\``, "m"));
+  }
 });
 
 test("CONFIGURATION.md has every option, variable, key and limit", () => {

@@ -27,6 +27,7 @@ export {
 } from "./errors.ts";
 export type { Events } from "./events.ts";
 export {
+  type ImportedItem,
   type ImportItem,
   type ItemRef,
   type ItemTexts,

@@ -146,6 +146,11 @@ export interface StorageItem extends Required<ItemTexts> {
   readonly payload: Uint8Array;
 }
 
+/** What an import came to: the item that was made of it, or the one that its sourceId was there with. */
+export interface ImportedItem extends StorageItem {
+  readonly status: "created" | "scheduled" | "duplicate";
+}
+
 /** An item to import: what is left out is empty, or the queue's own. */
 export type ImportItem = Partial<
   Pick<

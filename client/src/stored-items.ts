@@ -1,11 +1,20 @@
 // The calls that look into storage, and change what lies there: lists, import and deletion of items.
 
-import { begun, type CallOptions, checkForm, confirmed, inParts, pages } from "./call.ts";
+import {
+  begun,
+  type CallOptions,
+  checkConfirmation,
+  checkForm,
+  inParts,
+  once,
+  pages,
+} from "./call.ts";
 import type { Connection } from "./connection.ts";
-import { QueratorError } from "./errors.ts";
+import { isUnknownPath } from "./errors.ts";
 import {
   decodeStorageItem,
   encodeImport,
+  type ImportedItem,
   type ImportItem,
   type StorageItem,
   type WireStorageItem,
@@ -45,7 +54,7 @@ export class ScheduledItems {
       yield* listed(this.#connection, "v2/storage/scheduled.list", queueName, options);
     } catch (error) {
       // It is the first page that is answered so, or none.
-      if (!(error instanceof QueratorError) || error.code !== "not-implemented") throw error;
+      if (!isUnknownPath(error)) throw error;
       yield* listed(this.#connection, "storage/scheduled.list", queueName, options);
     }
   }
@@ -84,15 +93,15 @@ export class StoredItems {
 
   /**
    * Adds items as they are, under new ids; one whose sourceId is there already is passed over. Answers
-   * the items as they lie in storage. Those with a later enqueueAt are scheduled. Repeatable if every
-   * item has a sourceId. What a proxy refuses for its size is sent in parts, in order; if one of them
-   * fails, those before it are there.
+   * the items as they lie in storage, in place of a duplicate the one that is there. Those with a later
+   * enqueueAt are scheduled. Repeatable if every item has a sourceId. What a proxy refuses for its size is
+   * sent in parts, in order; if one of them fails, those before it are there.
    */
   async import(
     queueName: string,
     items: readonly ImportItem[],
     options: PartitionOptions = {},
-  ): Promise<StorageItem[]> {
+  ): Promise<ImportedItem[]> {
     this.#connection.checkOpen();
     return this.#connection.begin(() =>
       inParts(items.map(encodeImport), (some) => this.#import(queueName, some, options)),
@@ -103,32 +112,72 @@ export class StoredItems {
     queueName: string,
     items: readonly WireStorageItem[],
     { partition = 0, ...options }: PartitionOptions,
-  ): Promise<StorageItem[]> {
+  ): Promise<ImportedItem[]> {
     const request = { queue_name: queueName, partition, items };
     const isRepeatable = items.every(({ source_id }) => source_id !== "");
     // A server that knows /v1 only would take what is scheduled as due at once.
     const isScheduled = items.some(({ enqueue_at }) => enqueue_at !== undefined);
-    const path = isScheduled ? "v2/storage/items.import" : "storage/items.import";
-    const reply = await begun<{ items?: WireStorageItem[] }>(
-      this.#connection,
-      path,
-      request,
-      options,
-      isRepeatable,
-    );
+    const call = (path: string) =>
+      begun<ImportReply>(this.#connection, path, request, options, isRepeatable);
+    const reply = await newest("storage/items.import", call, !isScheduled);
     // Also those that were passed over come back.
-    const { items: imported } = reply;
+    const { items: imported, statuses } = reply;
     checkForm(Array.isArray(imported) && imported.length === items.length, reply);
-    return imported!.map(decodeStorageItem);
+    return imported!.map((wire, i) => ({
+      ...decodeStorageItem(wire),
+      status: statuses?.[i] ?? statusOf(wire),
+    }));
   }
 
-  /** Removes items whatever their state, scheduled ones too; ids that are unknown are passed over. */
+  /**
+   * Removes items whatever their state, scheduled ones too; ids that are unknown are passed over.
+   * Answers how many were there; nothing if the server knows /v1 only, which does not tell.
+   */
   async delete(
     queueName: string,
     ids: readonly string[],
     { partition = 0, ...options }: PartitionOptions = {},
-  ): Promise<void> {
+  ): Promise<number | undefined> {
     const request = { queue_name: queueName, partition, ids };
-    await confirmed(this.#connection, "storage/items.delete", request, options, true);
+    const call = (path: string) =>
+      once<DeleteReply>(this.#connection, path, request, options, true);
+    const reply = await newest("storage/items.delete", call);
+    if ("code" in reply) {
+      checkConfirmation(reply);
+      return undefined;
+    }
+    const { deleted = 0, unknown = [] } = reply;
+    checkForm(typeof deleted === "number" && deleted + unknown.length > 0, reply);
+    return deleted;
+  }
+}
+
+interface ImportReply {
+  readonly items?: WireStorageItem[];
+  readonly statuses?: ImportedItem["status"][];
+}
+
+interface DeleteReply {
+  readonly deleted?: number;
+  readonly unknown?: string[];
+}
+
+// What a server before /v2 told of it: one that it passed over came back as it was sent.
+function statusOf({ id, enqueue_at }: WireStorageItem): ImportedItem["status"] {
+  if (id === undefined) return "duplicate";
+  return enqueue_at === undefined ? "created" : "scheduled";
+}
+
+// Asks /v2 first. A server that knows /v1 only says so, and has done nothing.
+async function newest<T>(
+  path: string,
+  call: (path: string) => Promise<T>,
+  mayFallBack = true,
+): Promise<T> {
+  try {
+    return await call(`v2/${path}`);
+  } catch (error) {
+    if (!isUnknownPath(error) || !mayFallBack) throw error;
+    return call(path);
   }
 }

@@ -153,6 +153,11 @@ function emptyBatch(firstLine: number): Batch {
   return { byPartition: new Map(), firstLine, count: 0, characters: 0 };
 }
 
+interface ImportReply {
+  readonly items?: readonly { readonly id?: string; readonly enqueue_at?: string }[];
+  readonly statuses?: readonly string[];
+}
+
 // Answers how many were new, and how many of them are scheduled now.
 async function sendItems(
   session: Session,
@@ -214,14 +219,15 @@ async function sendSome(
 ): Promise<{ readonly imported: number; readonly scheduled: number }> {
   // A server that knows /v1 only would take what is scheduled as due at once.
   const isScheduled = items.some(({ enqueue_at }) => enqueue_at);
-  const path = isScheduled ? "v2/storage/items.import" : "storage/items.import";
-  const call = client.call<{ items?: { id?: string; enqueue_at?: string }[] }>(
-    path,
-    { queue_name: queue, partition, items },
-    { signal, timeout: TIMEOUT, isRepeatable: items.every(({ source_id }) => source_id) },
-  );
-  const { items: results = [] } = await call.catch((error: unknown) => {
-    if (!isScheduled || !isUnknownCall(error)) throw error;
+  const call = (path: string): Promise<ImportReply> =>
+    client.call<ImportReply>(
+      path,
+      { queue_name: queue, partition, items },
+      { signal, timeout: TIMEOUT, isRepeatable: items.every(({ source_id }) => source_id) },
+    );
+  const { items: results = [], statuses } = await call("v2/storage/items.import").catch((error) => {
+    if (!isUnknownCall(error)) throw error;
+    if (!isScheduled) return call("storage/items.import");
     throw new CommandError(
       "this server cannot import scheduled items with their time",
       EXIT.failed,
@@ -229,8 +235,8 @@ async function sendSome(
       error,
     );
   });
-  // One that was there already is echoed as it was sent, without an id.
-  const added = results.filter(({ id }) => id);
+  // A server before /v2 echoes one that was there already as it was sent, without an id.
+  const added = results.filter(({ id }, i) => (statuses ? statuses[i] !== "duplicate" : id));
   return {
     imported: added.length,
     scheduled: added.filter(({ enqueue_at }) => enqueue_at).length,

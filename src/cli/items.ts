@@ -4,6 +4,7 @@ import type { Command } from "commander";
 import { byPartition, namedItems, partitionOption, whole, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { exportItems } from "./export.ts";
+import { CommandError, EXIT } from "./failure.ts";
 import { importItems } from "./import.ts";
 import { type Session, withSession } from "./session.ts";
 import { ITEM_COLUMNS, itemsOf, partitionsOf, SCHEDULED_COLUMNS, type Table } from "./stored.ts";
@@ -127,11 +128,30 @@ async function remove(
   const groups = byPartition(await namedItems(ids, file, signal), partition);
   const count = [...groups.values()].reduce((sum, some) => sum + some.length, 0);
   await confirm(session, `Delete ${plural(count, "item")} of queue '${queue}'?`, { yes });
+  let deleted = 0;
+  let isTold = true;
   for (const [number, some] of groups) {
     for (let i = 0; i < some.length; i += IDS_MAX) {
-      await client.items.delete(queue, some.slice(i, i + IDS_MAX), { partition: number, signal });
+      const part = some.slice(i, i + IDS_MAX);
+      const there = await client.items.delete(queue, part, { partition: number, signal });
+      deleted += there ?? part.length;
+      isTold &&= there !== undefined;
     }
   }
-  // The server passes over those that it does not know, and does not tell how many they were.
-  out.message(`Deleted ${plural(count, "item")} of queue '${queue}', as far as they were there`);
+  if (!isTold) {
+    // A server before /v2 passes over those that it does not know, and does not tell.
+    out.message(`Deleted ${plural(count, "item")} of queue '${queue}', as far as they were there`);
+    return;
+  }
+  const where = partition === undefined ? "in their partitions" : `in partition ${partition}`;
+  if (deleted === 0) {
+    const none = count === 1 ? "it is not there" : `none of the ${count} is there`;
+    throw new CommandError(
+      `nothing was deleted: of queue '${queue}' ${none}`,
+      EXIT.failed,
+      `Ids change when an item comes back, and are looked for ${where}; see querator items list`,
+    );
+  }
+  out.message(`Deleted ${plural(deleted, "item")} of queue '${queue}'`);
+  if (deleted < count) out.message(`${plural(count - deleted, "id")} had no item ${where}`);
 }

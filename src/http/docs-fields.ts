@@ -4,17 +4,13 @@
 /** A schema of the document. */
 export interface Schema {
   readonly $ref?: string;
-  readonly allOf?: readonly Schema[];
-  readonly anyOf?: readonly Schema[];
-  readonly type?: string | readonly string[];
+  readonly type?: string;
   readonly format?: string;
-  readonly contentEncoding?: string;
   readonly description?: string;
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly required?: readonly string[];
   readonly additionalProperties?: boolean | Schema;
   readonly items?: Schema;
-  readonly const?: unknown;
   readonly enum?: readonly unknown[];
   readonly minimum?: number;
   readonly maximum?: number;
@@ -27,21 +23,9 @@ export interface Schema {
 
 type Schemas = Readonly<Record<string, Schema>>;
 
-/** What a schema comes to: references followed, and parts that must all hold put together. */
+/** What a schema comes to, with references followed. */
 export function resolve(schema: Schema, schemas: Schemas): Schema {
-  if (schema.$ref !== undefined) return resolve(schemas[nameOf(schema.$ref)]!, schemas);
-  if (schema.allOf === undefined) return schema;
-  const parts = schema.allOf.map((part) => resolve(part, schemas));
-  const properties: Record<string, Schema> = {};
-  for (const [name, field] of parts.flatMap((part) => Object.entries(part.properties ?? {}))) {
-    properties[name] = { ...properties[name], ...field };
-  }
-  const alternatives = parts.flatMap((part) => part.anyOf ?? []);
-  return {
-    properties,
-    required: parts.flatMap((part) => part.required ?? []),
-    ...(alternatives.length > 0 && { anyOf: alternatives }),
-  };
+  return schema.$ref === undefined ? schema : resolve(schemas[nameOf(schema.$ref)]!, schemas);
 }
 
 /** Opens a part that may be wider than the page, so that keys can move it as well. */
@@ -53,32 +37,25 @@ const TITLES = ["Field", "Type", "Bounds", "What it is"]
 
 /** The fields of a message, and a mark at those that are always there. */
 export function fieldTable(schema: Schema, schemas: Schemas, mark: "required" | "always"): string {
-  const { properties, required = [], anyOf } = resolve(schema, schemas);
+  const { properties, required = [] } = resolve(schema, schemas);
   if (properties === undefined) return `<p>${typeOf(schema)}</p>`;
   const rows = Object.entries(properties).map(([name, field]) => {
     const marked = required.includes(name) ? ` <em class="${mark}">${mark}</em>` : "";
     return `<tr><td><code>${escapeHtml(name)}</code>${marked}</td><td>${typeOf(field)}</td><td class="dim">${escapeHtml(bounds(field))}</td><td>${code(field.description ?? "")}</td></tr>`;
   });
-  const oneOf = anyOf?.flatMap((each) => each.required ?? []) ?? [];
-  const note =
-    oneOf.length === 0
-      ? ""
-      : `<p class="dim">One of ${escapeHtml(oneOf.join(", "))} is needed.</p>`;
-  return `${SCROLL}<table class="fields"><thead><tr>${TITLES}</tr></thead><tbody>${rows.join("")}</tbody></table></div>${note}`;
+  return `${SCROLL}<table class="fields"><thead><tr>${TITLES}</tr></thead><tbody>${rows.join("")}</tbody></table></div>`;
 }
 
 /** The type of a value in a few words; a message is a link. */
 export function typeOf(schema: Schema): string {
-  const { $ref, items, format, contentEncoding, enum: values, properties } = schema;
+  const { $ref, items, format, enum: values, properties } = schema;
   if ($ref !== undefined) {
     const name = escapeHtml(nameOf($ref));
     return `<a href="#schema-${name}">${name}</a>`;
   }
   if (items !== undefined) return `list of ${typeOf(items)}`;
-  if (schema.const !== undefined) return escapeHtml(JSON.stringify(schema.const));
   if (values !== undefined) {
-    const texts = values.filter((value) => value !== null).map((value) => JSON.stringify(value));
-    return escapeHtml(texts.join(" or "));
+    return escapeHtml(values.map((value) => JSON.stringify(value)).join(" or "));
   }
   if (properties !== undefined) {
     const members = Object.entries(properties).map(
@@ -86,16 +63,13 @@ export function typeOf(schema: Schema): string {
     );
     return `{${members.join(", ")}}`;
   }
-  const [type = "anything"] = [schema.type ?? []].flat();
   if (format === "date-time") return "time";
-  if (contentEncoding !== undefined) return contentEncoding;
-  return type === "object" && schema.allOf !== undefined ? "" : escapeHtml(type);
+  if (format === "byte") return "base64";
+  return escapeHtml(schema.type ?? "anything");
 }
 
-const INT32_MAX = 2 ** 31 - 1;
-
-// What a field may hold, as far as its type does not say it.
-function bounds({
+/** What a field may hold, as far as its type does not say it. */
+export function bounds({
   minimum,
   maximum,
   maxLength,
@@ -105,8 +79,8 @@ function bounds({
   ...rest
 }: Schema): string {
   const notes: string[] = [];
-  const low = minimum !== undefined && minimum >= -INT32_MAX ? minimum : minItems;
-  const high = maximum !== undefined && maximum < INT32_MAX ? maximum : maxItems;
+  const low = minimum ?? minItems;
+  const high = maximum ?? maxItems;
   if (low !== undefined && high !== undefined) notes.push(`${low} to ${high}`);
   else if (low !== undefined) notes.push(`at least ${low}`);
   else if (high !== undefined) notes.push(`at most ${high}`);

@@ -12,6 +12,7 @@ import {
   type Schema,
   typeOf,
 } from "./docs-fields.ts";
+import { namesOf } from "./openapi.ts";
 
 interface Media {
   readonly schema: Schema;
@@ -21,11 +22,10 @@ interface Media {
 
 interface Response {
   readonly description: string;
-  readonly content: Readonly<Record<string, Media>>;
+  readonly content?: Readonly<Record<string, Media>>;
 }
 
 interface Operation {
-  readonly operationId: string;
   readonly tags: readonly string[];
   readonly summary: string;
   readonly description?: string;
@@ -81,6 +81,9 @@ export const DOCS_POLICY = `default-src 'none'; style-src 'sha256-${createHash("
   .update(STYLE)
   .digest("base64")}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
 
+/** Stands on the page where the address of the server is to be shown; no text has such a sign. */
+export const ADDRESS_MARK = "\u0001";
+
 /** The page. */
 export function makeDocsPage(openApi: object): string {
   const document = openApi as Document;
@@ -93,8 +96,7 @@ export function makeDocsPage(openApi: object): string {
     members: operations.filter(({ operation }) => operation.tags.includes(tag.name)),
   }));
   const contents = groups.map(
-    ({ name, members }) =>
-      `<p>${escapeHtml(name)}</p><ul>${members.map(({ operation }) => link(operation)).join("")}</ul>`,
+    ({ name, members }) => `<p>${escapeHtml(name)}</p><ul>${members.map(link).join("")}</ul>`,
   );
   const sections = groups.map(
     ({ name, description, members }) =>
@@ -115,7 +117,7 @@ ${fieldTable(schema, components.schemas, isRequest(name) ? "required" : "always"
 ${contents.join("\n")}
 <p>more</p><ul><li><a href="#authorization">authorization</a></li>
 <li><a href="#messages">messages</a></li>
-<li><a href="/openapi.json">openapi.json</a></li></ul></nav>
+<li><a href="openapi.json">openapi.json</a></li></ul></nav>
 <main id="top" tabindex="-1"><h1>${title} <small>${escapeHtml(info.version)}</small></h1>
 ${markdown(info.description)}
 <h2 id="authorization">authorization</h2>
@@ -134,23 +136,24 @@ interface Entry {
   readonly operation: Operation;
 }
 
-function link({ operationId: id }: Operation): string {
-  return `<li><a href="#${escapeHtml(id)}">${escapeHtml(id)}</a></li>`;
+function link({ path }: Entry): string {
+  const id = escapeHtml(namesOf(path).anchor);
+  return `<li><a href="#${id}">${id}</a></li>`;
 }
 
 function section({ path, method, operation }: Entry, { components }: Document): string {
-  const { operationId, summary, description = "", requestBody, responses } = operation;
-  const id = escapeHtml(operationId);
+  const { summary, description = "", requestBody, responses } = operation;
+  const id = escapeHtml(namesOf(path).anchor);
   const { schemas } = components;
   const request = requestBody?.content["application/json"];
   const reply = Object.values(responses[200]?.content ?? {})[0];
   const rows = Object.entries(responses).map(([status, response]) => {
-    const media = Object.values(response.content)[0]!;
-    const texts = Object.keys(media.examples ?? {}).map(
+    const media = Object.values(response.content ?? {})[0];
+    const texts = Object.keys(media?.examples ?? {}).map(
       (name) => `<li>${escapeHtml(components.examples[name]!.summary)}</li>`,
     );
     const list = texts.length === 0 ? "" : `<ul class="dim">${texts.join("")}</ul>`;
-    return `<tr><td><code>${escapeHtml(status)}</code></td><td>${escapeHtml(response.description)} ${media.schema.$ref === undefined ? "" : typeOf(media.schema)}${list}</td></tr>`;
+    return `<tr><td><code>${escapeHtml(status)}</code></td><td>${escapeHtml(response.description)} ${media?.schema.$ref === undefined ? "" : typeOf(media.schema)}${list}</td></tr>`;
   });
   return `<section id="${id}">
 <h3><a href="#${id}"><b>${method.toUpperCase()}</b>${escapeHtml(path)}</a></h3>
@@ -174,7 +177,7 @@ function isRequest(name: string): boolean {
 }
 
 function curl(path: string, example: unknown): string {
-  const url = `curl localhost:2319${path}`;
+  const url = `curl ${ADDRESS_MARK}${path}`;
   if (example === undefined) return url;
   return `${url} -H Content-Type:application/json -d '${JSON.stringify(example)}'`;
 }

@@ -1,7 +1,6 @@
 // The errors of the OpenAPI document: which kinds a call can give, with examples of what they say.
 // A test provokes each example, so that none is wrong. Must never be what makes an error.
 
-import type { DescMessage } from "@bufbuild/protobuf";
 import { ERROR_KINDS, type ErrorKind, MESSAGES } from "../errors.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -161,13 +160,18 @@ export function errorsOf(
 }
 
 /** The responses to a call that can fail in these ways, by status. */
-export function errorResponses(names: readonly ErrorName[], protobuf: Json | undefined): Json {
+export function errorResponses(
+  names: readonly ErrorName[],
+  { isTolerant, protobuf }: { readonly isTolerant: boolean; readonly protobuf: Json | undefined },
+): Json {
   const responses: Record<string, Json> = {};
   for (const [kind, { status, text, retryable }] of Object.entries(ERROR_KINDS)) {
     const own = names.filter((name) => ERROR_EXAMPLES[name].kind === kind);
     if (own.length === 0) continue;
     const examples = own.map((name) => [name, { $ref: `#/components/examples/${name}` }]);
-    const schema = { $ref: `#/components/schemas/${schemaName(kind)}` };
+    const schema = {
+      $ref: `#/components/schemas/${isTolerant ? schemaName(kind) : "ErrorReply"}`,
+    };
     responses[status] = {
       description: retryable ? `${text}. The same may be sent again.` : `${text}.`,
       content: {
@@ -190,24 +194,25 @@ export function errorExamples(names: ReadonlySet<ErrorName>): Json {
   );
 }
 
-/** The schemas that responses refer to: one of each kind that these errors have. */
-export function errorSchemas(names: ReadonlySet<ErrorName>, { name }: DescMessage): Json {
+/**
+ * The schemas that responses refer to, given that of `Reply`. For clients all errors have one: the
+ * status tells which it is. The tolerant variant has one of each kind that these errors have.
+ */
+export function errorSchemas(
+  names: ReadonlySet<ErrorName>,
+  { isTolerant, reply }: { readonly isTolerant: boolean; readonly reply: Json },
+): Json {
+  const required = ["code", "code_text", "message"];
+  if (!isTolerant) return { ErrorReply: { ...reply, required } };
   const kinds = new Set<string>([...names].map((each) => ERROR_EXAMPLES[each].kind));
   return Object.fromEntries(
     Object.entries(ERROR_KINDS)
       .filter(([kind]) => kinds.has(kind))
-      .map(([kind, { status, text }]) => [
-        schemaName(kind),
-        {
-          allOf: [
-            { $ref: `#/components/schemas/${name}` },
-            {
-              properties: { code: { const: status }, code_text: { const: text } },
-              required: ["code", "code_text", "message"],
-            },
-          ],
-        },
-      ]),
+      .map(([kind, { status, text }]) => {
+        const properties = { code: { const: status }, code_text: { const: text } };
+        const $ref = "#/components/schemas/Reply";
+        return [schemaName(kind), { allOf: [{ $ref }, { properties, required }] }];
+      }),
   );
 }
 

@@ -7,6 +7,8 @@ import { DURATION_PATTERN } from "../duration.ts";
 import type { Limits } from "../limits.ts";
 import {
   DEAD_QUEUE_NAME_BYTES_MAX,
+  NAMESPACE_BYTES_MAX,
+  NAMESPACE_PATTERN,
   NOT_BLANK_PATTERN,
   QUEUE_NAME_BYTES_MAX,
   QUEUE_NAME_PATTERN,
@@ -28,20 +30,30 @@ export interface FieldNote {
   readonly text: string;
   /** Where it is always there: in requests (else they are refused), in replies, or in both. */
   readonly required?: "request" | "reply" | "both";
-  /** Keywords of its schema in requests. What does not fit them is refused. */
+  /** In requests nothing looks at it: there only for those who send back what they were answered. */
+  readonly ignored?: boolean;
+  /** Keywords of its schema in requests: what to send. */
   readonly request?: Json;
-  /** Keywords of its schema in replies. */
+  /** Those that replace them where more is taken than is to be sent. What does not fit is refused. */
+  readonly accepted?: Json;
+  /** Those in a call that looks at its form and at nothing else. */
+  readonly unheeded?: Json;
+  /** Keywords of its schema in replies, as exact as they are now: for tests, not for clients. */
   readonly reply?: Json;
 }
 
 type Notes = Readonly<Record<string, Readonly<Record<string, FieldNote>>>>;
 
-/** By message, and by the name that a field has in JSON. */
+/**
+ * By message, and by the name that a field has in JSON. A message of `proto/querator/v2` that has the
+ * name of another one is `v2.Name` here.
+ */
 export function fieldNotes(limits: Limits): Notes {
   const queueName: FieldNote = {
     text: `The queue. At most ${QUEUE_NAME_BYTES_MAX} bytes, without white space and '~'.`,
     required: "both",
-    request: { minLength: 1, maxLength: QUEUE_NAME_BYTES_MAX, pattern: QUEUE_NAME_PATTERN },
+    request: { minLength: 1, maxLength: QUEUE_NAME_BYTES_MAX, pattern: "^[^~\\s]+$" },
+    accepted: { pattern: QUEUE_NAME_PATTERN },
   };
   const partition: FieldNote = {
     text: "The partition; the first one is 0.",
@@ -55,6 +67,9 @@ export function fieldNotes(limits: Limits): Notes {
     request: { minItems: 1, ...max, items: ID },
   });
   const listed = (text: string): FieldNote => ({ text });
+  const imported = listed(
+    "As they are now, in the order of the request; in place of one whose source_id was there, the item that is.",
+  );
   const { produceBatch, leaseBatch, completeBatch } = limits;
 
   const logicalStats: Readonly<Record<string, FieldNote>> = {
@@ -69,8 +84,8 @@ export function fieldNotes(limits: Limits): Notes {
     total: count("Items, leased ones included, scheduled ones not."),
     total_leased: count("Leased items."),
     failures: count("Failures of its storage in a row; 0 if it works."),
-    average_age: duration("The mean time since its items were produced."),
-    average_leased_age: duration("The mean time since its leases began."),
+    average_age: duration("The mean time since its items were produced, a duration."),
+    average_leased_age: duration("The mean time since its leases began, a duration."),
     scheduled: count("Scheduled items."),
   };
   // What gives leased items back under /v2.
@@ -124,7 +139,8 @@ export function fieldNotes(limits: Limits): Notes {
       client_id: {
         text: "Who leases. One client has one lease request at a time on a queue.",
         required: "request",
-        request: { minLength: 1, pattern: NOT_BLANK_PATTERN },
+        request: { minLength: 1, pattern: "\\S" },
+        accepted: { pattern: NOT_BLANK_PATTERN },
       },
       request_timeout: requestTimeout("How long to wait for items, from 10ms to 15m."),
     },
@@ -152,7 +168,8 @@ export function fieldNotes(limits: Limits): Notes {
       request_timeout: {
         text: "How long to try, up to 15m; as long as that if it is negative.",
         required: "request",
-        request: { minLength: 1, pattern: SIGNED_DURATION_PATTERN },
+        request: { minLength: 1, pattern: DURATION_PATTERN },
+        accepted: { pattern: SIGNED_DURATION_PATTERN },
       },
       ids: ids(`The ids of leased items, from 1 to ${completeBatch}.`, { maxItems: completeBatch }),
     },
@@ -188,8 +205,8 @@ export function fieldNotes(limits: Limits): Notes {
     },
     QueueClearRequest: {
       queue_name: queueName,
-      scheduled: { text: "Removes scheduled items." },
-      queue: { text: "Removes items that wait." },
+      scheduled: { text: "Removes scheduled items. This or queue must be true." },
+      queue: { text: "Removes items that wait. This or scheduled must be true." },
       destructive: { text: "With queue: removes leased items too." },
     },
     QueueReloadRequest: { queue_name: queueName },
@@ -227,14 +244,15 @@ export function fieldNotes(limits: Limits): Notes {
     },
     QueueInfo: {
       queue_name: queueName,
-      created_at: { text: "When the queue was created. Ignored in requests.", required: "reply" },
-      updated_at: { text: "When it was changed last. Ignored in requests.", required: "reply" },
+      created_at: { text: "When the queue was created.", required: "reply", ignored: true },
+      updated_at: { text: "When it was changed last.", required: "reply", ignored: true },
       dead_queue: {
         text: `The queue for items that fail too often or expire; none if empty. It must exist, and have no dead queue. At most ${DEAD_QUEUE_NAME_BYTES_MAX} bytes.`,
         request: {
           maxLength: DEAD_QUEUE_NAME_BYTES_MAX,
-          pattern: QUEUE_NAME_PATTERN.replace("+$", "*$"),
+          pattern: "^[^~\\s]*$",
         },
+        accepted: { pattern: QUEUE_NAME_PATTERN.replace("+$", "*$") },
       },
       reference: {
         text: `Anything that its owner wants to note, up to ${REFERENCE_BYTES_MAX} bytes.`,
@@ -255,11 +273,12 @@ export function fieldNotes(limits: Limits): Notes {
         request: { minimum: 0, maximum: limits.partitions },
         reply: { minimum: 1 },
       },
-      partitions: { text: "Empty in this version. Ignored in requests." },
+      partitions: { text: "Empty in this version.", ignored: true },
       namespace: {
         text: `Always ${SYSTEM_NAMESPACE} in this version.`,
         required: "reply",
-        request: { enum: ["", SYSTEM_NAMESPACE] },
+        accepted: { enum: ["", SYSTEM_NAMESPACE] },
+        unheeded: { maxLength: NAMESPACE_BYTES_MAX, pattern: NAMESPACE_PATTERN },
         reply: { const: SYSTEM_NAMESPACE },
       },
     },
@@ -288,16 +307,16 @@ export function fieldNotes(limits: Limits): Notes {
       details: { text: "Empty in this version." },
     },
     StorageItem: {
-      id: { text: "Names the item. Ignored in an import." },
+      id: { text: "Names the item.", ignored: true },
       source_id: {
         text: "Where it came from. An import passes over an item whose source_id is there.",
       },
       is_leased: { text: "Whether it is leased." },
       lease_deadline: { text: "When its lease ends; year 1 if it has none." },
       expire_deadline: { text: "When it expires; by the queue's expire_timeout if not given." },
-      dead_deadline: { text: "Not used in this version." },
-      created_at: { text: "When it was produced. Ignored in an import." },
-      updated_at: { text: "Not used in this version." },
+      dead_deadline: { text: "Not used in this version.", ignored: true },
+      created_at: { text: "When it was produced.", ignored: true },
+      updated_at: { text: "Not used in this version.", ignored: true },
       enqueue_at: {
         text: "When a scheduled item becomes leasable. Only under /v2; elsewhere never there, and ignored in an import.",
       },
@@ -317,7 +336,8 @@ export function fieldNotes(limits: Limits): Notes {
       partition,
       pivot: {
         text: "The first id to list, or the next one after it; from the start if it is empty.",
-        request: { pattern: `^$|${ID_PATTERN}` },
+        request: { pattern: ID_PATTERN },
+        accepted: { pattern: `^$|${ID_PATTERN}` },
       },
       limit: {
         text: `How many at most; 0 means ${LIST_LIMIT_DEFAULT}.`,
@@ -334,10 +354,21 @@ export function fieldNotes(limits: Limits): Notes {
         request: { minItems: 1, maxItems: ENTRIES_MAX },
       },
     },
-    StorageItemsImportResponse: {
-      items: listed(
-        "As they are now, in the order of the request; one that was there, as it came.",
-      ),
+    StorageItemsImportResponse: { items: imported },
+    "v2.StorageItemsImportResponse": {
+      items: imported,
+      statuses: {
+        text: "What became of each, in the order of the request: created, scheduled, or duplicate if its source_id was there.",
+        required: "reply",
+        reply: { items: { type: "string", enum: ["created", "scheduled", "duplicate"] } },
+      },
+    },
+    "v2.StorageItemsDeleteResponse": {
+      deleted: count("How many items were there, and are deleted now."),
+      unknown: {
+        text: "The ids of which there is no item in this partition.",
+        reply: { items: { type: "string", ...ID } },
+      },
     },
     StorageItemsDeleteRequest: {
       queue_name: queueName,
@@ -362,7 +393,8 @@ function queueTimeout(text: string): FieldNote {
   return {
     text,
     required: "reply",
-    request: { maxLength: QUEUE_TIMEOUT_LENGTH_MAX, pattern: `^$|${DURATION_PATTERN}` },
+    request: { maxLength: QUEUE_TIMEOUT_LENGTH_MAX, pattern: DURATION_PATTERN },
+    accepted: { pattern: `^$|${DURATION_PATTERN}` },
     reply: { pattern: DURATION_PATTERN },
   };
 }

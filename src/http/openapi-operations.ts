@@ -14,14 +14,22 @@ import {
   QueueRetryLeasesResponseSchema,
   QueueStatsReplySchema,
 } from "./gen/querator/v2/queue_pb.ts";
+import {
+  StorageItemsDeleteResponseSchema as DeleteResponseV2,
+  StorageItemsImportResponseSchema as ImportResponseV2,
+} from "./gen/querator/v2/storage_pb.ts";
 import type { ErrorName } from "./openapi-errors.ts";
 import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
 export interface Operation {
   readonly tag: "queue" | "queues" | "storage" | "dev";
   readonly summary: string;
-  /** A schema that requests must fit beside that of their message. */
-  readonly constraint?: Readonly<Record<string, unknown>>;
+  /** Fields that this call needs, and other calls with the same message do not. */
+  readonly needs?: readonly string[];
+  /** Fields that it does not look at, although other calls with the same message do. */
+  readonly ignores?: readonly string[];
+  /** Fields of which one must be true. */
+  readonly needsOneOf?: readonly string[];
   /** Examples of errors that not every call can give. */
   readonly errors: readonly ErrorName[];
   readonly example: Readonly<Record<string, unknown>>;
@@ -201,12 +209,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: "queue",
     summary: "Removes the items of a queue, the scheduled ones, or both.",
     example: { queue_name, queue: true },
-    constraint: {
-      anyOf: ["queue", "scheduled"].map((name) => ({
-        properties: { [name]: { const: true } },
-        required: [name],
-      })),
-    },
+    needsOneOf: ["queue", "scheduled"],
     errors: [...FOUND, "nothingToClear", "partitionFailing", ...QUEUED],
   },
   "/v1/queue.reload": {
@@ -219,14 +222,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: "queues",
     summary: "Creates a queue.",
     example: SETTINGS,
-    constraint: {
-      required: ["lease_timeout", "expire_timeout", "requested_partitions"],
-      properties: {
-        lease_timeout: { type: "string", minLength: 1 },
-        expire_timeout: { type: "string", minLength: 1 },
-        requested_partitions: { type: ["integer", "string"], minimum: 1 },
-      },
-    },
+    needs: ["lease_timeout", "expire_timeout", "requested_partitions"],
     errors: [
       "noQueueName",
       "spaceInQueueName",
@@ -239,7 +235,9 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   "/v1/queues.update": {
     tag: "queues",
-    summary: "Changes the settings of a queue.",
+    summary:
+      "Changes the settings of a queue; max_attempts, reference and dead_queue also if they are not given.",
+    ignores: ["namespace"],
     example: { ...SETTINGS, lease_timeout: "2m" },
     errors: [...FOUND, "spaceInQueueName", "noDeadQueue", "longLease", "internalRetry"],
   },
@@ -293,13 +291,14 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
   },
   "/v2/storage/items.import": {
     tag: "storage",
-    summary: "Adds items as /v1 does; those with a later enqueue_at are scheduled.",
+    summary:
+      "Adds items as /v1 does, and tells what became of each; those with a later enqueue_at are scheduled.",
     example: {
       queue_name,
       partition: 0,
       items: [{ source_id: "a-2", payload: "aGVsbG8=", enqueue_at: "2100-01-01T00:00:00Z" }],
     },
-    reply: StorageItemsImportResponseSchema,
+    reply: ImportResponseV2,
     errors: [
       ...FOUND,
       "noSuchPartition",
@@ -313,6 +312,13 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: "storage",
     summary: "Deletes items of a partition, leased or not.",
     example: { queue_name, partition: 0, ids: [ID] },
+    errors: [...FOUND, "noSuchPartition", "badId", "partitionFailing", ...QUEUED],
+  },
+  "/v2/storage/items.delete": {
+    tag: "storage",
+    summary: "Deletes items of a partition, leased or not, and tells which of them were there.",
+    example: { queue_name, partition: 0, ids: [ID] },
+    reply: DeleteResponseV2,
     errors: [...FOUND, "noSuchPartition", "badId", "partitionFailing", ...QUEUED],
   },
   "/v1/dev.clock": {

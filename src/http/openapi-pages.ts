@@ -1,5 +1,6 @@
-// What the OpenAPI document says of the pages that every server has: what is read with GET. Holds
-// data only.
+// What the OpenAPI document says of the pages that every server has: what is read with GET. None of
+// them is part of a client, and generators know few content types: what lies in a page is in the
+// tolerant variant only. Holds data only.
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -14,30 +15,32 @@ const HEALTH: Json = {
       description: "pass; warn: some partitions do not work; fail: nothing works.",
     },
     version: { type: "string", description: "The version of the server." },
-    checks: {
-      type: "object",
-      additionalProperties: false,
-      description: "What was looked at.",
-      properties: {
-        "queues:storage": {
-          type: "array",
-          description: "The storage of queues: exactly one entry.",
-          minItems: 1,
-          maxItems: 1,
-          items: { $ref: "#/components/schemas/HealthCheck" },
-        },
-      },
-      required: ["queues:storage"],
-    },
+    checks: { $ref: "#/components/schemas/HealthChecks" },
   },
   required: ["status", "version", "checks"],
+};
+
+const HEALTH_CHECKS: Json = {
+  type: "object",
+  additionalProperties: false,
+  description: "What was looked at.",
+  properties: {
+    "queues:storage": {
+      type: "array",
+      description: "The storage of queues: exactly one entry.",
+      minItems: 1,
+      maxItems: 1,
+      items: { $ref: "#/components/schemas/HealthCheck" },
+    },
+  },
+  required: ["queues:storage"],
 };
 
 const HEALTH_CHECK: Json = {
   type: "object",
   additionalProperties: false,
   properties: {
-    componentType: { type: "string", const: "datastore", description: "Always datastore." },
+    componentType: { type: "string", description: "Always datastore." },
     status: { ...STATUS, description: "As above." },
     time: { type: "string", format: "date-time", description: "When it was looked at." },
     output: { type: "string", description: "What is wrong; only if something is." },
@@ -45,24 +48,49 @@ const HEALTH_CHECK: Json = {
   required: ["componentType", "status", "time"],
 };
 
-export const PAGE_SCHEMAS: Json = { Health: HEALTH, HealthCheck: HEALTH_CHECK };
-
 const HEALTH_CONTENT = {
   "application/health+json": { schema: { $ref: "#/components/schemas/Health" } },
 };
 
-/** By path. None of them asks for authentication. */
-export const PAGES: Json = {
+/** Pages by path, and the schemas that they refer to. None of them asks for authentication. */
+export function pagesOf({ isTolerant }: { readonly isTolerant: boolean }): {
+  readonly paths: Json;
+  readonly schemas: Json;
+} {
+  if (isTolerant) return { paths: PAGES, schemas: SCHEMAS };
+  const paths = Object.entries(PAGES).map(([path, { get }]) => {
+    const responses = Object.entries(get.responses).map(([status, { description }]) => [
+      status,
+      { description },
+    ]);
+    return [path, { get: { ...get, responses: Object.fromEntries(responses) } }];
+  });
+  return { paths: Object.fromEntries(paths), schemas: {} };
+}
+
+const SCHEMAS: Json = { Health: HEALTH, HealthChecks: HEALTH_CHECKS, HealthCheck: HEALTH_CHECK };
+
+interface Page {
+  readonly get: Json & {
+    readonly responses: Readonly<Record<number, Json & { readonly description: string }>>;
+  };
+}
+
+const PAGES: Readonly<Record<string, Page>> = {
   "/health": page({
-    operationId: "health",
+    operationId: "getHealth",
     summary: "Tells whether the server takes work and its storage answers.",
     responses: {
-      200: { description: "They do, at least for some partitions.", content: HEALTH_CONTENT },
+      200: {
+        description:
+          "They do, at least for some partitions. The answer is application/health+json: status is pass, warn or fail, and checks tell what is wrong.",
+        content: HEALTH_CONTENT,
+      },
       503: { description: "They do not.", content: HEALTH_CONTENT },
     },
   }),
   "/openapi.json": page({
-    operationId: "openapi",
+    operationId: "getOpenapi",
     summary: "This document.",
     responses: {
       200: {
@@ -71,8 +99,18 @@ export const PAGES: Json = {
       },
     },
   }),
+  "/openapi-3.0.json": page({
+    operationId: "getOpenapi30",
+    summary: "This document for tools that read OpenAPI 3.0 only.",
+    responses: {
+      200: {
+        description: "An OpenAPI 3.0 document.",
+        content: { "application/json": { schema: { type: "object" } } },
+      },
+    },
+  }),
   "/docs": page({
-    operationId: "docs",
+    operationId: "getDocs",
     summary: "This document as a page to read.",
     responses: {
       200: {
@@ -83,6 +121,6 @@ export const PAGES: Json = {
   }),
 };
 
-function page(operation: Json): Json {
+function page(operation: Page["get"]): Page {
   return { get: { tags: ["server"], security: [{}], ...operation } };
 }

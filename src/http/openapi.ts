@@ -1,6 +1,8 @@
-// The OpenAPI 3.1 document of what the server serves, put together from its sources: messages from
+// The OpenAPI document of what the server serves, put together from its sources: messages from
 // the descriptors that also decode requests, what fields mean and may hold from openapi-fields.ts,
 // paths and body limits from the endpoints, errors from openapi-errors.ts, the rest from OPERATIONS.
+// Served is what to send, flat and in one content type, for people and generators of clients. All
+// that is taken beside it is in the tolerant variant, by which tests judge the server (decision 25).
 // Must never decide how a request is answered.
 
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
@@ -18,11 +20,14 @@ import {
   errorsOf,
 } from "./openapi-errors.ts";
 import { type FieldNote, fieldNotes } from "./openapi-fields.ts";
-import { OPERATIONS } from "./openapi-operations.ts";
-import { PAGE_SCHEMAS, PAGES } from "./openapi-pages.ts";
+import { OPERATIONS, type Operation } from "./openapi-operations.ts";
+import { pagesOf } from "./openapi-pages.ts";
 import { TIMESTAMP_PATTERN } from "./timestamp.ts";
 
 type Json = Readonly<Record<string, unknown>>;
+
+/** Whether the document says what to send, or all that is taken and exactly what is answered. */
+export type OpenApiVariant = "served" | "tolerant";
 
 export interface OpenApiSource {
   /** What the server serves beside the pages that every server has. */
@@ -33,10 +38,18 @@ export interface OpenApiSource {
   readonly formatSize: (bytes: number) => string;
 }
 
-/** The document. */
-export function makeOpenApi({ endpoints, limits, formatSize }: OpenApiSource): Json {
-  const schemas = new Schemas(limits);
-  schemas.add(ReplySchema, "reply");
+/** The document, of OpenAPI 3.1. */
+export function makeOpenApi(
+  { endpoints, limits, formatSize }: OpenApiSource,
+  variant: OpenApiVariant = "served",
+): Json {
+  const isTolerant = variant === "tolerant";
+  const schemas = new Schemas(limits, variant, repliesOf(endpoints));
+  schemas.addReply(ReplySchema);
+  const contentOf = (schema: Json, message: DescMessage | undefined, more: Json = {}): Json => ({
+    "application/json": { schema, ...more },
+    ...(isTolerant && message && { "application/protobuf": protobuf(message) }),
+  });
   const paths: Record<string, Json> = {};
   const errors = new Set<ErrorName>();
   for (const [path, endpoint] of endpoints) {
@@ -44,55 +57,62 @@ export function makeOpenApi({ endpoints, limits, formatSize }: OpenApiSource): J
     if (operation === undefined) throw new Error(`OPERATIONS must describe ${path}`);
     const { request, bodyBytesMax } = endpoint;
     const isDev = request === undefined;
-    const schema = isDev ? operation.schema! : schemas.add(request, "request");
-    const reply = operation.reply ?? ReplySchema;
+    const { operationId } = namesOf(path);
+    const schema = isDev
+      ? schemas.addOwn(`${capital(operationId)}Request`, operation.schema!)
+      : schemas.addRequest(request, operationId, operation);
+    const reply =
+      operation.replySchema === undefined
+        ? schemas.addReply(operation.reply ?? ReplySchema)
+        : schemas.addOwn(`${capital(operationId)}Reply`, operation.replySchema);
+    const replyMessage = isDev ? undefined : (operation.reply ?? ReplySchema);
     const names = errorsOf(operation.errors, { isDev, isV2: path.startsWith("/v2/") });
     for (const name of names) errors.add(name);
     paths[path] = {
       post: {
-        operationId: path.replace(/^\/(v1\/)?/, ""),
+        operationId,
         tags: [operation.tag],
         summary: operation.summary,
         description: `The body may have up to ${formatSize(bodyBytesMax)}.`,
         requestBody: {
           required: true,
-          content: {
-            "application/json": {
-              schema: operation.constraint ? { allOf: [schema, operation.constraint] } : schema,
-              example: operation.example,
-            },
-            ...(isDev ? {} : { "application/protobuf": protobuf(request) }),
-          },
+          content: contentOf(schema, request, { example: operation.example }),
         },
         responses: {
           200: {
             description: "It was done.",
-            content: {
-              "application/json": { schema: operation.replySchema ?? schemas.add(reply, "reply") },
-              ...(isDev ? {} : { "application/protobuf": protobuf(reply) }),
-            },
+            content: contentOf(reply, replyMessage),
           },
-          ...errorResponses(names, isDev ? undefined : protobuf(ReplySchema)),
+          ...errorResponses(names, {
+            isTolerant,
+            protobuf: isTolerant && !isDev ? protobuf(ReplySchema) : undefined,
+          }),
         },
       },
     };
   }
+  const pages = pagesOf({ isTolerant });
   return {
     openapi: "3.1.0",
     info: {
       title: "Querator",
       version: VERSION,
       description: DESCRIPTION,
-      license: { name: "Apache-2.0", identifier: "Apache-2.0" },
+      license: { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" },
     },
-    servers: [{ url: "/" }],
+    // By where the document is: also behind a proxy that serves this under a path of its own.
+    servers: [{ url: "." }],
     security: [{}, { bearer: [] }],
     tags: Object.entries(TAGS)
       .filter(([name]) => name !== "dev" || endpoints.has("/v1/dev.clock"))
       .map(([name, description]) => ({ name, description })),
-    paths: { ...paths, ...PAGES },
+    paths: { ...paths, ...pages.paths },
     components: {
-      schemas: { ...schemas.all, ...errorSchemas(errors, ReplySchema), ...PAGE_SCHEMAS },
+      schemas: {
+        ...schemas.all,
+        ...errorSchemas(errors, { isTolerant, reply: schemas.all.Reply! }),
+        ...pages.schemas,
+      },
       examples: errorExamples(errors),
       securitySchemes: {
         bearer: {
@@ -104,6 +124,31 @@ export function makeOpenApi({ endpoints, limits, formatSize }: OpenApiSource): J
       },
     },
   };
+}
+
+/** The same for tools that read OpenAPI 3.0 only: what is served has nothing that is new in 3.1. */
+export function asOpenApi30(document: Json): Json {
+  return { ...document, openapi: "3.0.3" };
+}
+
+/**
+ * What a call is named. Generators make functions and types of `operationId`: no schema may be called
+ * like it with `Response` behind it.
+ */
+export function namesOf(path: string): { readonly operationId: string; readonly anchor: string } {
+  const [, version = "", rest = ""] = /^\/(?:(v\d+)\/)?(.*)$/.exec(path) ?? [];
+  const [first = "", ...words] = rest.split(/[/.]/);
+  const suffix = version === "v1" ? "" : version;
+  return {
+    operationId: [first, ...words, suffix]
+      .map((word, i) => (i === 0 ? word : capital(word)))
+      .join(""),
+    anchor: path.replace(/^\/(v1\/)?/, ""),
+  };
+}
+
+function capital(word: string): string {
+  return word === "" ? "" : `${word[0]!.toUpperCase()}${word.slice(1)}`;
 }
 
 const DESCRIPTION = `Durable queues over HTTP: produce items, lease them, and complete them.
@@ -133,90 +178,199 @@ function protobuf({ name, file }: DescMessage): Json {
 
 type Direction = "request" | "reply";
 
-// In a request `null` stands for a field that is not given, and a number may be quoted; replies have
-// neither. A message that occurs in both is therefore there twice.
+interface MessageOptions {
+  readonly name?: string;
+  readonly needs?: readonly string[];
+  readonly ignores?: readonly string[];
+}
+
+// All messages that replies hold.
+function repliesOf(endpoints: ReadonlyMap<string, Endpoint>): ReadonlySet<DescMessage> {
+  const found = new Set<DescMessage>();
+  const add = (desc: DescMessage): void => {
+    if (found.has(desc)) return;
+    found.add(desc);
+    for (const { type, name } of tableOf(desc).fields) {
+      if (type === "message") add(desc.field[name]!.message!);
+    }
+  };
+  for (const path of endpoints.keys()) add(OPERATIONS[path]?.reply ?? ReplySchema);
+  return found;
+}
+
+// A message that occurs in requests and in replies is there twice: they may hold different things.
 class Schemas {
   readonly all: Record<string, Json> = {};
   readonly #notes: ReturnType<typeof fieldNotes>;
+  readonly #isTolerant: boolean;
+  readonly #replied: ReadonlySet<DescMessage>;
 
-  constructor(limits: Limits) {
+  constructor(limits: Limits, variant: OpenApiVariant, replied: ReadonlySet<DescMessage>) {
     this.#notes = fieldNotes(limits);
+    this.#isTolerant = variant === "tolerant";
+    this.#replied = replied;
   }
 
-  /** Adds the schema of a message and of what it holds; answers a reference to it. */
-  add(desc: DescMessage, direction: Direction): Json {
-    const isInput = direction === "request" && !desc.name.endsWith("Request");
-    const name = isInput ? `${desc.name}Input` : desc.name;
+  /** Adds the schema of what a call is sent; answers a reference to it. */
+  addRequest(desc: DescMessage, operationId: string, operation: Operation): Json {
+    const { needs = [], ignores = [], needsOneOf } = operation;
+    // A message that is not the same in every call has the name of its call.
+    const isOwn = needs.length + ignores.length === 0 && desc.name.endsWith("Request");
+    const name = isOwn ? this.#nameOf(desc, "request") : `${capital(operationId)}Request`;
+    const reference = this.#add(desc, "request", { name, needs, ignores });
+    if (needsOneOf !== undefined && this.#isTolerant) {
+      const anyOf = needsOneOf.map((field) => ({
+        properties: { [field]: { const: true } },
+        required: [field],
+      }));
+      this.all[name] = { ...this.all[name], anyOf };
+    }
+    return reference;
+  }
+
+  /** Adds a schema that comes from no message; answers a reference to it. */
+  addOwn(name: string, schema: Json): Json {
+    const properties = Object.entries(schema.properties as Readonly<Record<string, Json>>);
+    const served = properties.map(([key, { pattern, ...rest }]) => [
+      key,
+      "format" in rest || pattern === undefined ? rest : { ...rest, pattern },
+    ]);
+    this.all[name] = this.#isTolerant
+      ? schema
+      : { ...schema, properties: Object.fromEntries(served) };
+    return { $ref: `#/components/schemas/${name}` };
+  }
+
+  /** Adds the schema of an answer; answers a reference to it. */
+  addReply(desc: DescMessage): Json {
+    return this.#add(desc, "reply");
+  }
+
+  // Version and direction, where another message would have the same name.
+  #nameOf(desc: DescMessage, direction: Direction): string {
+    const isInput = direction === "request" && this.#replied.has(desc);
+    const version = /\.(v\d+)\./.exec(desc.typeName)?.[1] ?? "v1";
+    const name = desc.name.replace(/Response$/, "Reply") + (isInput ? "Input" : "");
+    return version === "v1" ? name : name + capital(version);
+  }
+
+  #add(
+    desc: DescMessage,
+    direction: Direction,
+    { name = this.#nameOf(desc, direction), needs = [], ignores = [] }: MessageOptions = {},
+  ): Json {
     const reference = { $ref: `#/components/schemas/${name}` };
     if (name in this.all) return reference;
     this.all[name] = {}; // so that a message may hold itself
     const properties: Record<string, Json> = {};
     const required: string[] = [];
     for (const field of desc.fields) {
-      const note = this.#notes[desc.name]?.[field.jsonName];
-      if (note === undefined) throw new Error(`say what ${desc.name}.${field.jsonName} means`);
-      const isRequired = note.required === "both" || note.required === direction;
+      const note = this.#noteOf(desc, field);
+      const isIgnored = note.ignored === true || ignores.includes(field.jsonName);
+      if (isIgnored && direction === "request" && !this.#isTolerant) continue;
+      const isNeeded = needs.includes(field.jsonName);
+      const isRequired = isNeeded || note.required === "both" || note.required === direction;
       if (isRequired) required.push(field.jsonName);
       properties[field.jsonName] =
         direction === "request"
-          ? this.#input(desc, field, note, isRequired)
+          ? this.#input(desc, field, note, { isRequired, isNeeded, isIgnored })
           : this.#output(desc, field, note);
     }
+    // Replies may come to say more, which no client is to stumble over.
+    const isClosed = direction === "request" || this.#isTolerant;
     this.all[name] = {
       type: "object",
-      additionalProperties: false,
+      ...(isClosed && { additionalProperties: false }),
       properties,
       ...(required.length > 0 && { required }),
     };
     return reference;
   }
 
-  #output(desc: DescMessage, field: DescField, { text, reply }: FieldNote): Json {
-    return { ...this.#type(desc, field, "reply"), description: text, ...reply };
+  // Of a later version of a message, what is said of it there, or of the one before it.
+  #noteOf({ name, typeName }: DescMessage, { jsonName }: DescField): FieldNote {
+    const versioned = typeName.split(".").slice(-2).join(".");
+    const note = this.#notes[versioned]?.[jsonName] ?? this.#notes[name]?.[jsonName];
+    if (note === undefined) throw new Error(`say what ${versioned}.${jsonName} means`);
+    return note;
   }
 
-  #input(desc: DescMessage, field: DescField, note: FieldNote, isRequired: boolean): Json {
-    const { type, ...rest } = this.#type(desc, field, "request");
-    const { items, ...bounds } = note.request ?? {};
-    const types = [
-      type,
-      ...(type === "integer" ? ["string"] : []),
-      ...(isRequired ? [] : ["null"]),
-    ];
-    const entries = items === undefined ? {} : { items: { ...(rest.items as Json), ...items } };
-    const choices = bounds.enum as readonly unknown[] | undefined;
-    return {
-      type: types.length === 1 ? type : types,
-      ...rest,
-      ...(type === "integer" && { pattern: QUOTED_PATTERN }),
+  // Clients are told the type only: what they check of a reply is what a later server cannot change.
+  #output(desc: DescMessage, field: DescField, { text, reply }: FieldNote): Json {
+    const type = this.#type(desc, field, "reply");
+    return this.#described(this.#isTolerant ? { ...type, ...reply } : type, text);
+  }
+
+  #input(
+    desc: DescMessage,
+    field: DescField,
+    { text, request, accepted, unheeded }: FieldNote,
+    { isRequired, isNeeded, isIgnored }: Record<"isRequired" | "isNeeded" | "isIgnored", boolean>,
+  ): Json {
+    const type = this.#type(desc, field, "request");
+    const taken = isIgnored ? (unheeded ?? accepted) : accepted;
+    const { items, ...bounds } = { ...request, ...(this.#isTolerant && taken) } as Json;
+    const schema: Json = {
+      ...type,
       ...bounds,
-      ...entries,
-      ...(choices && !isRequired && { enum: [...choices, null] }),
-      description: note.text,
+      ...(items === undefined ? {} : { items: { ...(type.items as Json), ...items } }),
+      ...(isNeeded && (type.type === "integer" ? { minimum: 1 } : { minLength: 1 })),
     };
+    return this.#described(this.#isTolerant ? tolerant(schema, isRequired) : schema, text);
+  }
+
+  // A reference stands alone: in OpenAPI 3.0 nothing beside it counts.
+  #described(schema: Json, description: string): Json {
+    return "$ref" in schema ? schema : { ...schema, description };
   }
 
   #type(desc: DescMessage, field: DescField, direction: Direction): Json {
+    const scalars = this.#isTolerant ? EXACT_SCALARS : SCALARS;
     // Only Reply.details is one.
-    if (field.fieldKind === "map") return { type: "object", additionalProperties: SCALARS.string };
+    if (field.fieldKind === "map") return { type: "object", additionalProperties: scalars.string };
     const { type, repeated } = tableOf(desc).byName.get(field.jsonName)!;
-    const one = type === "message" ? this.add(field.message!, direction) : SCALARS[type];
+    const one = type === "message" ? this.#add(field.message!, direction) : scalars[type];
     return repeated ? { type: "array", items: one } : one;
   }
+}
+
+// What is taken beside what to send: `null` for what is not given, and numbers in quotes.
+function tolerant(schema: Json, isRequired: boolean): Json {
+  const { type, enum: choices, ...rest } = schema;
+  const types = [type, ...(type === "integer" ? ["string"] : []), ...(isRequired ? [] : ["null"])];
+  return {
+    type: types.length === 1 ? type : types,
+    ...(type === "integer" && { pattern: QUOTED_PATTERN }),
+    ...rest,
+    ...(choices !== undefined && {
+      enum: isRequired ? choices : [...(choices as readonly unknown[]), null],
+    }),
+  };
 }
 
 // Any whole number in quotes that surely has 32 bits, for those who make requests from the schema.
 const QUOTED_PATTERN = "^-?[1-9][0-9]{0,8}$";
 const BASE64 = "[A-Za-z0-9+/_-]";
 
-const SCALARS: Readonly<Record<Exclude<Field["type"], "message">, Json>> = {
+type Scalars = Readonly<Record<Exclude<Field["type"], "message">, Json>>;
+
+// As generators of clients know them: a pattern beside a format makes some of them compare it with
+// what they made of the format.
+const SCALARS: Scalars = {
   string: { type: "string" },
-  int32: { type: "integer", format: "int32", minimum: -(2 ** 31), maximum: 2 ** 31 - 1 },
+  int32: { type: "integer", format: "int32" },
   bool: { type: "boolean" },
+  bytes: { type: "string", format: "byte" },
+  timestamp: { type: "string", format: "date-time" },
+};
+
+const EXACT_SCALARS: Scalars = {
+  ...SCALARS,
+  int32: { ...SCALARS.int32, minimum: -(2 ** 31), maximum: 2 ** 31 - 1 },
   bytes: {
     type: "string",
     contentEncoding: "base64",
     pattern: `^(${BASE64}{4})*(${BASE64}{2}(==)?|${BASE64}{3}=?)?$`,
   },
-  timestamp: { type: "string", format: "date-time", pattern: TIMESTAMP_PATTERN },
+  timestamp: { ...SCALARS.timestamp, pattern: TIMESTAMP_PATTERN },
 };

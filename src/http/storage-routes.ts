@@ -1,6 +1,6 @@
 // The endpoints that look into storage and change what lies there, as rows of routes.ts. Those under
-// /v2 are the ones of /v1, and carry when a scheduled item is due as well: clients of /v1 rely on
-// replies without it, and on imports that ignore it (decision 13).
+// /v2 are the ones of /v1, and say more: when a scheduled item is due (clients of /v1 rely on replies
+// without it, and on imports that ignore it, decision 13), what was imported, and what was deleted.
 
 import type { DescMessage } from "@bufbuild/protobuf";
 import { invalid } from "../errors.ts";
@@ -15,6 +15,10 @@ import {
   StorageItemsListRequestSchema,
   StorageItemsListResponseSchema,
 } from "./gen/querator/v1/storage_pb.ts";
+import {
+  StorageItemsDeleteResponseSchema as DeleteResponseV2,
+  StorageItemsImportResponseSchema as ImportResponseV2,
+} from "./gen/querator/v2/storage_pb.ts";
 import { toRecord, toStorageItem } from "./items.ts";
 import type { Decoded } from "./message.ts";
 import { checkListLimit, checkPartition, IMPORT_ATTEMPTS_MAX } from "./validate.ts";
@@ -93,20 +97,25 @@ export function addStorageEndpoints({
           record: toRecord(item),
         })),
       );
-      // An item that was there already is echoed as it came.
-      const echo = results.map((result, i) => (result === undefined ? items[i]! : show(result)));
-      return reply(StorageItemsImportResponseSchema, { items: echo });
+      const answer = { items: results.map(show) };
+      if (!isV2(path)) return reply(StorageItemsImportResponseSchema, answer);
+      const statuses = results.map(({ status }) => status);
+      return reply(ImportResponseV2, { ...answer, statuses });
     });
   }
 
-  post("/v1/storage/items.delete", MEDIUM, StorageItemsDeleteRequestSchema, async (request) => {
-    const queue = find(request.queueName);
-    checkPartition(request.partition, queue.partitionCount);
-    if (request.ids.length === 0) throw invalid("ids is invalid; cannot be empty");
-    checkIds(request.ids);
-    await queue.delete(request.partition, request.ids);
-    return OK;
-  });
+  for (const path of ["/v1/storage/items.delete", "/v2/storage/items.delete"]) {
+    post(path, MEDIUM, StorageItemsDeleteRequestSchema, async (request) => {
+      const queue = find(request.queueName);
+      checkPartition(request.partition, queue.partitionCount);
+      if (request.ids.length === 0) throw invalid("ids is invalid; cannot be empty");
+      checkIds(request.ids);
+      const ids = [...new Set(request.ids)];
+      const unknown = await queue.delete(request.partition, ids);
+      if (!isV2(path)) return OK;
+      return reply(DeleteResponseV2, { deleted: ids.length - unknown.length, unknown });
+    });
+  }
 }
 
 function isV2(path: string): boolean {

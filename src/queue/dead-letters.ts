@@ -76,7 +76,7 @@ export class DeadLetters {
     try {
       if (partition.stale) throw new Error("partition 0 is failing");
       const known = await partition.storage.findSources(partition.key, [...letters.keys()]);
-      for (const sourceId of known) letters.delete(sourceId);
+      for (const sourceId of known.keys()) letters.delete(sourceId);
     } catch (error) {
       for (const each of deliveries) each.reject(retryLater(MESSAGES.internalRetry, error));
       return NOTHING_ACCEPTED;

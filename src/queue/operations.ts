@@ -2,8 +2,8 @@
 // the loop, so it has its place among the other requests, and each takes bounded steps, so that
 // clearing ten million items keeps no producer waiting. Nothing here is on the hot path.
 
-import type { QueueError } from "../errors.ts";
-import type { ItemRecord, ItemTable, StoredItem } from "../storage/storage.ts";
+import { invalid, type QueueError } from "../errors.ts";
+import type { ItemRecord, ItemTable, SeqRange, StoredItem } from "../storage/storage.ts";
 import { Item } from "./item.ts";
 import { momentOf } from "./lease-ends.ts";
 import type { Loop } from "./loop.ts";
@@ -43,8 +43,15 @@ export interface ImportedItem {
   readonly record: ItemRecord;
 }
 
-/** What became of an imported item; undefined if its source was there already. */
-export type ImportResult = ListedItem | undefined;
+/** An item that was imported, or the one that its source was there with already. */
+export interface ImportResult extends ListedItem {
+  readonly status: "created" | "scheduled" | "duplicate";
+}
+
+// What items that are there already may hold together: that much may lie in memory for one import.
+const KNOWN_BYTES_MAX = 64_000_000;
+// So many numbers that are not wanted are read rather than left out by another read.
+const GAP_MAX = 16;
 
 // Runs steps of an operation in the loop until one answers a result.
 function run<T>(
@@ -158,20 +165,31 @@ function listed(partition: Partition, item: StoredItem): ListedItem {
   };
 }
 
-/** Adds items as they are given, under new ids; one whose source is there already is left out. */
+/**
+ * Adds items as they are given, under new ids. One whose source is there already is left out, and
+ * what is there is answered in its place.
+ */
 export function importItems(
   loop: Loop,
   partition: Partition,
   imports: readonly ImportedItem[],
 ): Promise<readonly ImportResult[]> {
+  const sources = [...new Set(imports.flatMap((each) => each.sourceId || []))];
+  const found = new KnownItems(partition);
+  let looked = 0;
   return run(loop, [partition], async () => {
+    // Many are looked for step by step; what has become of them since is then seen at once.
+    const step = sources.slice(looked, looked + STEP);
+    looked += step.length;
+    let known = await found.find(step);
+    if (looked < sources.length) return undefined;
+    if (step.length < sources.length) known = await found.find(sources);
     const now = loop.context.clock.now();
-    const sources = imports.flatMap((each) => each.sourceId || []);
-    const known = new Set(await partition.storage.findSources(partition.key, sources));
     const part = new PartitionBatch(partition, now);
+    const added = new Map<string, ImportResult>();
     const results = imports.map((each): ImportResult => {
-      if (each.sourceId !== "" && known.has(each.sourceId)) return undefined;
-      known.add(each.sourceId);
+      const there = known.get(each.sourceId) ?? added.get(each.sourceId);
+      if (there !== undefined) return { ...there, status: "duplicate" };
       const item = new Item(each.record, isLater(each.dueAt, now) ? each.dueAt : 0);
       item.createdAt = now;
       item.expireAt = each.expireAt || now + loop.rules.expireTimeout;
@@ -184,10 +202,24 @@ export function importItems(
       } else {
         part.add(item);
       }
-      const { seq, createdAt, expireAt, attempts, maxAttempts, sourceId, leaseDeadline } = item;
-      const stored = { seq, createdAt, expireAt, attempts, maxAttempts, sourceId, leaseDeadline };
-      const id = partition.ids.id(seq);
-      return { ...stored, dueAt: item.dueAt, id, isLeased: each.isLeased, record: each.record };
+      const { seq, createdAt, expireAt, attempts, maxAttempts, sourceId, dueAt } = item;
+      const result: ImportResult = {
+        seq,
+        createdAt,
+        expireAt,
+        attempts,
+        maxAttempts,
+        sourceId,
+        dueAt,
+        // One that is not leased keeps none, but is answered as it was given (wire.md 2.11).
+        leaseDeadline: item.leaseDeadline || each.leaseDeadline,
+        id: partition.ids.id(seq),
+        isLeased: each.isLeased,
+        record: each.record,
+        status: dueAt === 0 ? "created" : "scheduled",
+      };
+      if (sourceId !== "") added.set(sourceId, result);
+      return result;
     });
     part.dropReady();
     if (part.touched) await loop.commitAlone(part);
@@ -195,29 +227,106 @@ export function importItems(
   });
 }
 
-/** Removes items by number, whether they wait, are leased or are scheduled; unknown ones are ignored. */
+/** The items that sources are there with, read once however often they are looked for. */
+class KnownItems {
+  readonly #partition: Partition;
+  readonly #read = new Map<number, StoredItem>();
+  #bytes = 0;
+
+  constructor(partition: Partition) {
+    this.#partition = partition;
+  }
+
+  /** By source, as they are now; those that are not there are missing. */
+  async find(sources: readonly string[]): Promise<ReadonlyMap<string, ListedItem>> {
+    const { storage, key } = this.#partition;
+    const seqs = sources.length === 0 ? new Map() : await storage.findSources(key, sources);
+    await this.#readAll([...seqs.values()].filter((seq) => seq !== 0));
+    const found = new Map<string, ListedItem>();
+    for (const [source, seq] of seqs) {
+      const item = this.#read.get(seq);
+      if (item === undefined) throw new Error(`source '${source}' is known, its item is not there`);
+      found.set(source, listed(this.#partition, item));
+    }
+    return found;
+  }
+
+  async #readAll(seqs: readonly number[]): Promise<void> {
+    const { storage, key } = this.#partition;
+    for (const table of ["items", "scheduled"] as const) {
+      const wanted = new Set(seqs.filter((seq) => !this.#read.has(seq)));
+      for (const { first, last } of rangesOf(wanted)) {
+        for (let from = first; from <= last; ) {
+          const range = {
+            from,
+            before: last + 1,
+            limit: STEP,
+            bytesMax: PAGE_BYTES,
+            records: true,
+          };
+          const items = await storage.readItems(key, table, range);
+          for (const item of items) if (wanted.has(item.seq)) this.#keep(item);
+          from = (items.at(-1)?.seq ?? last) + 1;
+        }
+      }
+    }
+  }
+
+  #keep(item: StoredItem): void {
+    this.#read.set(item.seq, item);
+    this.#bytes += item.record.size;
+    if (this.#bytes <= KNOWN_BYTES_MAX) return;
+    throw invalid(
+      "items is invalid; those that are there already hold too much to answer, import fewer at a time",
+    );
+  }
+}
+
+// What was imported together lies together, and is read so, with the few that lie in between.
+function rangesOf(seqs: ReadonlySet<number>): readonly SeqRange[] {
+  const ranges: { first: number; last: number }[] = [];
+  for (const seq of [...seqs].sort((a, b) => a - b)) {
+    const range = ranges.at(-1);
+    if (range === undefined || seq - range.last > GAP_MAX) ranges.push({ first: seq, last: seq });
+    else range.last = seq;
+  }
+  return ranges;
+}
+
+/**
+ * Removes items by number, whether they wait, are leased or are scheduled; unknown ones are ignored.
+ * Answers those that were there.
+ */
 export async function deleteItems(
   loop: Loop,
   partition: Partition,
   seqs: readonly number[],
-): Promise<void> {
+): Promise<ReadonlySet<number>> {
   const left = [...new Set(seqs)];
+  const deleted = new Set<number>();
   await run(loop, [partition], async () => {
     const part = new PartitionBatch(partition, loop.context.clock.now());
+    const found: number[] = [];
     for (const seq of left.splice(0, STEP)) {
       const leased = part.leased(seq);
       if (leased !== undefined) {
         part.claim(leased);
         part.remove(leased);
+        found.push(seq);
         continue;
       }
       const one = { from: seq, before: seq + 1, limit: 1 };
-      for (const item of await read(partition, "items", one)) part.removeWaiting(item);
-      for (const item of await read(partition, "scheduled", one)) part.removeScheduled(item);
+      const waiting = await read(partition, "items", one);
+      const scheduled = await read(partition, "scheduled", one);
+      for (const item of waiting) part.removeWaiting(item);
+      for (const item of scheduled) part.removeScheduled(item);
+      if (waiting.length + scheduled.length > 0) found.push(seq);
     }
     if (part.touched) await loop.commitAlone(part);
+    for (const seq of found) deleted.add(seq);
     return left.length === 0 || undefined;
   });
+  return deleted;
 }
 
 function read(

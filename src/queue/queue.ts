@@ -79,7 +79,8 @@ export interface QueueHandle {
   /** A page of a partition, from the item with this id, or the next one, on. */
   list(partition: number, options: PageOptions): Promise<readonly ListedItem[]>;
   import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]>;
-  delete(partition: number, ids: readonly string[]): Promise<void>;
+  /** Removes items whatever their state; answers the ids of those that were not there. */
+  delete(partition: number, ids: readonly string[]): Promise<readonly string[]>;
   /** Accepts requests from now on, but serves none until `resume`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -183,10 +184,11 @@ export class Queue implements QueueHandle {
     return importItems(this.loop, this.loop.partitions[partition]!, items);
   }
 
-  delete(partition: number, ids: readonly string[]): Promise<void> {
+  async delete(partition: number, ids: readonly string[]): Promise<readonly string[]> {
     const of = this.loop.partitions[partition]!;
     const seqs = ids.map((id) => of.ids.seq(id)).filter((seq) => seq >= 0);
-    return deleteItems(this.loop, of, seqs);
+    const deleted = await deleteItems(this.loop, of, seqs);
+    return ids.filter((id) => !deleted.has(of.ids.seq(id)));
   }
 
   pause(): Promise<void> {

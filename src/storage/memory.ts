@@ -172,7 +172,8 @@ class Partition {
   /** By `first`. */
   readonly leases = new Map<number, LeaseMark>();
   readonly expiries = new SortedTable<Expiry, Expiry>(byAt);
-  readonly sources = new Set<string>();
+  /** The number of the item of each; 0 if there is none. */
+  readonly sources = new Map<string, number>();
 
   constructor(stored: StoredPartition) {
     this.stored = stored;
@@ -194,6 +195,7 @@ class Partition {
   /** Applies changes that were checked. */
   apply(changes: PartitionChanges): void {
     this.counters = { ...changes.counters };
+    for (const id of changes.addsSource) this.sources.set(id, 0);
     for (const item of changes.adds) this.#put("items", copyOf(item));
     for (const item of changes.addsScheduled) this.#put("scheduled", copyOf(item));
     for (const lease of changes.leases) this.leases.set(lease.first, { ...lease });
@@ -207,7 +209,6 @@ class Partition {
     for (const first of changes.releases) this.leases.delete(first);
     for (const expiry of changes.addsExpiry) this.expiries.add({ ...expiry });
     for (const expiry of changes.removesExpiry) this.expiries.remove(expiry);
-    for (const id of changes.addsSource) this.sources.add(id);
     for (const id of changes.removesSource) this.sources.delete(id);
   }
 
@@ -272,6 +273,8 @@ class Partition {
 
   #put(table: ItemTable, item: StoredItem): void {
     this[table].add(item);
+    const { sourceId, seq } = item;
+    if (sourceId !== "" && this.sources.has(sourceId)) this.sources.set(sourceId, seq);
     if (table === "scheduled") this.due.add(item);
   }
 
@@ -403,9 +406,17 @@ export class MemoryStorage implements Storage {
     return expiries.first(limit);
   }
 
-  async findSources(key: number, sourceIds: readonly string[]): Promise<ReadonlySet<string>> {
+  async findSources(
+    key: number,
+    sourceIds: readonly string[],
+  ): Promise<ReadonlyMap<string, number>> {
     const { sources } = this.#partition(key);
-    return new Set(sourceIds.filter((id) => sources.has(id)));
+    const found = new Map<string, number>();
+    for (const id of sourceIds) {
+      const seq = sources.get(id);
+      if (seq !== undefined) found.set(id, seq);
+    }
+    return found;
   }
 
   async putQueue(name: string, record: string): Promise<void> {
@@ -462,11 +473,11 @@ function withoutRecord(item: StoredItem): StoredItem {
   return { ...item, record: NO_RECORD };
 }
 
-function deleteSome(rows: Map<number, unknown> | Set<string>, limit: number): number {
+function deleteSome<K>(rows: Map<K, unknown>, limit: number): number {
   let deleted = 0;
-  for (const key of (rows as Map<unknown, unknown>).keys()) {
+  for (const key of rows.keys()) {
     if (deleted >= limit) break;
-    rows.delete(key as never);
+    rows.delete(key);
     deleted++;
   }
   return deleted;

@@ -113,6 +113,9 @@ CREATE INDEX partitions_key ON partitions (key);
   `
 ALTER TABLE partitions ADD dropped_attempts bigint NOT NULL DEFAULT 0,
   ADD dropped_expired bigint NOT NULL DEFAULT 0, ADD dropped_rejected bigint NOT NULL DEFAULT 0;
+-- Where the item of a source is. Nearly no items have one, and those that have none are not in it.
+CREATE INDEX items_source ON items (partition, source_id) WHERE source_id <> '';
+CREATE INDEX scheduled_source ON scheduled (partition, source_id) WHERE source_id <> '';
 `,
 ];
 

@@ -363,12 +363,29 @@ class PostgresStorage implements Storage {
     return this.#due.expiries(key, limit);
   }
 
-  async findSources(key: number, sourceIds: readonly string[]): Promise<ReadonlySet<string>> {
-    const rows = await this.#read({
+  async findSources(
+    key: number,
+    sourceIds: readonly string[],
+  ): Promise<ReadonlyMap<string, number>> {
+    const known = await this.#read({
       text: "SELECT source_id FROM sources WHERE partition = $1 AND source_id = ANY($2::bytea[])",
       values: [key, byteas(sourceIds)],
     });
-    return new Set(rows.map(([id]) => textOf(id)));
+    const found = new Map(known.map(([id]) => [textOf(id), 0]));
+    if (found.size === 0) return found;
+    // With the condition of the indexes. The rows of items that are gone lie there for a while.
+    const removed = await this.#known.snapshot(key);
+    const where = "WHERE partition = $1 AND source_id = ANY($2::bytea[]) AND source_id <> ''";
+    const rows = await this.#read({
+      text: `SELECT source_id, first, true FROM items ${where}
+        UNION ALL SELECT source_id, seq, false FROM scheduled ${where}`,
+      values: [key, byteas([...found.keys()])],
+    });
+    for (const [id, seq, isItem] of rows) {
+      if (isItem === "t" && removed.has(Number(seq))) continue;
+      found.set(textOf(id), Number(seq));
+    }
+    return found;
   }
 
   async listQueues(): Promise<readonly { readonly name: string; readonly record: string }[]> {

@@ -106,10 +106,14 @@ const MIGRATIONS: readonly string[] = [
     PRIMARY KEY (partition, chunk)
   ) WITHOUT ROWID;
   `,
+  // The counters of what was taken away; and where the item of a source is: nearly no items have one, and
+  // those that have none are not in the index.
   `
   ALTER TABLE partitions ADD COLUMN dropped_attempts INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE partitions ADD COLUMN dropped_expired INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE partitions ADD COLUMN dropped_rejected INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX items_source ON items (partition, source_id) WHERE source_id <> '';
+  CREATE INDEX scheduled_source ON scheduled (partition, source_id) WHERE source_id <> '';
   `,
 ];
 

@@ -264,9 +264,33 @@ class SqliteStorage implements Storage {
     return rows.map(([at, first]) => ({ at, first }));
   }
 
-  async findSources(key: number, sourceIds: readonly string[]): Promise<ReadonlySet<string>> {
-    const statement = this.#prepare("SELECT 1 FROM sources WHERE partition = ? AND source_id = ?");
-    return new Set(sourceIds.filter((id) => statement.get(key, id) !== undefined));
+  async findSources(
+    key: number,
+    sourceIds: readonly string[],
+  ): Promise<ReadonlyMap<string, number>> {
+    const isKnown = this.#prepare("SELECT 1 FROM sources WHERE partition = ? AND source_id = ?");
+    const found = new Map<string, number>();
+    for (const id of sourceIds) {
+      if (isKnown.get(key, id) !== undefined) found.set(id, this.#itemOfSource(key, id));
+    }
+    return found;
+  }
+
+  // With a condition that the indexes have: without it SQLite would not use them.
+  #itemOfSource(key: number, sourceId: string): number {
+    const removed = this.#removed.of(key);
+    for (const [column, table] of [
+      ["first", "items"],
+      ["seq", "scheduled"],
+    ]) {
+      const rows = this.#read(
+        `SELECT ${column} FROM ${table} WHERE partition = ? AND source_id = ? AND source_id <> ''`,
+      ).all(key, sourceId) as unknown as [number][];
+      for (const [seq] of rows) {
+        if (table === "scheduled" || removed?.has(seq) !== true) return seq;
+      }
+    }
+    return 0;
   }
 
   async putQueue(name: string, record: string): Promise<void> {

@@ -224,8 +224,8 @@ export interface Storage {
   readScheduled(key: number, limit: number): Promise<readonly StoredItem[]>;
   /** The expiries that come next, by at, then first. */
   readExpiries(key: number, limit: number): Promise<readonly Expiry[]>;
-  /** Those of the source ids that the partition holds. */
-  findSources(key: number, sourceIds: readonly string[]): Promise<ReadonlySet<string>>;
+  /** Those of the source ids that the partition holds, with the numbers of their items; 0 without one. */
+  findSources(key: number, sourceIds: readonly string[]): Promise<ReadonlyMap<string, number>>;
 
   /** Writes the record of a queue, made or replaced. */
   putQueue(name: string, record: string): Promise<void>;

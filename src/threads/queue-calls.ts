@@ -96,7 +96,6 @@ export function makeQueueCalls(host: Host) {
       return packItems(await find(name).list(partition, options));
     },
 
-    // Answers, for each item, its place among the packed ones, or -1 if its source was there already.
     async import(
       name: string,
       partition: number,
@@ -106,10 +105,7 @@ export function makeQueueCalls(host: Host) {
       const records = unpackRecords(packed);
       const items = imports.map((each, i) => ({ ...each, record: records[i]! }));
       const results = await find(name).import(partition, items);
-      const imported = results.filter((result) => result !== undefined);
-      let place = 0;
-      const places = results.map((result) => (result === undefined ? -1 : place++));
-      return { places, ...packItems(imported) };
+      return { statuses: results.map(({ status }) => status), ...packItems(results) };
     },
 
     delete: (name: string, partition: number, ids: readonly string[]) =>

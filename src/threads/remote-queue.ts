@@ -90,11 +90,10 @@ export class RemoteQueue implements QueueHandle {
     const records = packRecords(items.map(({ record }) => record));
     const rest = items.map(({ record: _, ...each }) => each);
     const result = await this.#link.call("import", this.name, partition, rest, records);
-    const imported = unpackItems(result);
-    return result.places.map((place) => imported[place]);
+    return unpackItems(result).map((item, i) => ({ ...item, status: result.statuses[i]! }));
   }
 
-  delete(partition: number, ids: readonly string[]): Promise<void> {
+  delete(partition: number, ids: readonly string[]): Promise<readonly string[]> {
     return this.#link.call("delete", this.name, partition, ids);
   }
 

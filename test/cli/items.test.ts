@@ -304,8 +304,31 @@ test("items list shows what lies there, from a pivot on, and deletes by its own 
   const { stderr } = await cli.run(["items", "delete", "jobs", "--file", "-", "-y"], {
     input: rest,
   });
-  assert.equal(stderr, "Deleted 2 items of queue 'jobs', as far as they were there\n");
+  assert.equal(stderr, "Deleted 2 items of queue 'jobs'\n");
   assert.equal((await cli.server.stats("jobs")).total, 1);
+  // Of those that are gone, of another queue or of another partition nothing is deleted, which is told.
+  const gone = await cli.run(["items", "delete", "jobs", "--file", "-", "-y"], { input: rest });
+  assert.equal(gone.code, 1);
+  assert.match(
+    gone.stderr,
+    /^Error: nothing was deleted: of queue 'jobs' none of the 2 is there\n/,
+  );
+  await cli.server.createQueue("other");
+  const [{ id }] = await cli.server.list("jobs");
+  const elsewhere = await cli.run(["items", "delete", "other", id, "--partition", "0", "-y"]);
+  assert.equal(elsewhere.code, 1);
+  assert.match(elsewhere.stderr, /^Error: nothing was deleted: of queue 'other' it is not there\n/);
+  const input = `${rest}${JSON.stringify({ ...items[0], partition: 0 })}\n`;
+  const some = await cli.run(["items", "delete", "jobs", "--file", "-", "-y"], { input });
+  assert.deepEqual(
+    [some.code, some.stderr],
+    [0, "Deleted 1 item of queue 'jobs'\n2 ids had no item in their partitions\n"],
+  );
+  const old = await startOldServer(t, cli.server.server.address);
+  const untold = await cli.run(["items", "delete", "jobs", id, "-y", "--partition", "0"], {
+    env: { QUERATOR_ENDPOINT: old },
+  });
+  assert.equal(untold.stderr, "Deleted 1 item of queue 'jobs', as far as they were there\n");
   const odd = await cli.run(["items", "list", "jobs", "--partition", "7"]);
   assert.equal(odd.code, 1);
   assert.match(odd.stderr, /^Error: partition is invalid; '7' is not a valid partition\n$/);

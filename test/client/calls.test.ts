@@ -137,7 +137,18 @@ test("items are listed, imported and deleted, and a queue is cleared and reloade
   assert.deepEqual(imported.map(textOf), ["one", "two"]);
   assert.equal(imported[0]!.sourceId, items[0]!.id);
   assert.equal(imported[0]!.kind, "k");
-  await client.items.delete("copy", [imported[0]!.id]);
+  const other = moved.map((item) => ({ ...item, payload: "other" }));
+  const again = await client.items.import("copy", [...other, { payload: "three" }]);
+  assert.deepEqual(again.map(textOf), ["one", "two", "three"]);
+  assert.equal(again[0]!.id, imported[0]!.id);
+  assert.deepEqual(
+    [...imported, ...again].map(({ status }) => status),
+    ["created", "created", "duplicate", "duplicate", "created"],
+  );
+  // Of another queue, and gone.
+  assert.equal(await client.items.delete("copy", [items[0]!.id]), 0);
+  assert.equal(await client.items.delete("copy", [imported[0]!.id, again[2]!.id]), 2);
+  assert.equal(await client.items.delete("copy", [imported[0]!.id]), 0);
   await client.reload("copy");
   assert.equal((await client.stats("copy")).total, 1);
   await client.clear("copy", { queue: true });
@@ -171,6 +182,12 @@ test("of a server that knows /v1 only scheduled items are listed without their t
     items.map((item) => [textOf(item), item.enqueueAt]),
     [["later", undefined]],
   );
+  const plain = [{ sourceId: "s", payload: "one" }];
+  assert.equal((await old.items.import("jobs", plain))[0]!.status, "created");
+  const [item] = await old.items.import("jobs", [{ ...plain[0], payload: "other" }]);
+  assert.equal(textOf(item!), "one");
+  // It does not tell.
+  assert.equal(await old.items.delete("jobs", [item!.id]), undefined);
   // It would take the item as due at once.
   await assert.rejects(old.items.import("jobs", [{ enqueueAt }]), { code: "not-implemented" });
   assert.equal((await client.stats("jobs")).total, 0);

@@ -432,11 +432,49 @@ export function testStorage(
       const { storage, keys } = await setup(t);
       await storage.commit([changes(keys[0]!, { addsSource: ["a", "b\u00fc"] })]);
       const find = async (key: number): Promise<string[]> =>
-        [...(await storage.findSources(key, ["a", "b\u00fc", "c"]))].sort();
+        [...(await storage.findSources(key, ["a", "b\u00fc", "c"])).keys()].sort();
       assert.deepEqual(await find(keys[0]!), ["a", "b\u00fc"]);
       assert.deepEqual(await find(keys[1]!), []);
       await storage.commit([changes(keys[0]!, { removesSource: ["a", "zzz"] })]);
       assert.deepEqual(await find(keys[0]!), ["b\u00fc"]);
+    });
+
+    test("findSources() tells where the item of a source is, wherever it has moved", async (t) => {
+      const { storage, keys } = await setup(t);
+      const [key, other] = keys as [number, number];
+      const where = async (): Promise<object> =>
+        Object.fromEntries(await storage.findSources(key, ["a", "b", "c", "none"]));
+      const of = (sourceId: string, seq: number) => item(seq, { sourceId });
+      await storage.commit([
+        changes(key, {
+          adds: [item(1), of("a", 2), item(3), of("b", 4)],
+          addsScheduled: [{ ...of("c", 5), dueAt: 9 }],
+          addsSource: ["a", "b", "c"],
+        }),
+        changes(other, { adds: [of("a", 1), of("none", 2)], addsSource: ["a", "none"] }),
+      ]);
+      assert.deepEqual(await where(), { a: 2, b: 4, c: 5 });
+      const to = { attempts: 1, expireAt: 8, dueAt: 0 };
+      await storage.commit([
+        changes(key, {
+          moves: [
+            { from: "items", fromSeq: 2, to: "items", toSeq: 6, ...to },
+            { from: "items", fromSeq: 4, to: "scheduled", toSeq: 7, ...to, dueAt: 7 },
+            { from: "scheduled", fromSeq: 5, to: "items", toSeq: 8, ...to },
+          ],
+        }),
+      ]);
+      assert.deepEqual(await where(), { a: 6, b: 7, c: 8 });
+      await storage.commit([
+        changes(key, {
+          removes: [{ first: 6, last: 6 }],
+          removesScheduled: [{ first: 7, last: 7 }],
+          removesSource: ["a", "b"],
+        }),
+      ]);
+      assert.deepEqual(await where(), { c: 8 });
+      await storage.commit([changes(key, { adds: [of("a", 9)], addsSource: ["a"] })]);
+      assert.deepEqual(await where(), { a: 9, c: 8 });
     });
 
     test("texts are kept as they are, whatever characters they hold", async (t) => {
@@ -449,7 +487,7 @@ export function testStorage(
       await storage.commit([changes(keys[0]!, { adds: [kept], addsSource: [odd] })]);
       assert.deepEqual(plain(await read(storage, keys[0]!)), plain([kept]));
       const found = await storage.findSources(keys[0]!, [odd, "a"]);
-      assert.deepEqual([...found], [odd]);
+      assert.deepEqual([...found], [[odd, 1]]);
       await storage.putQueue(odd, odd);
       assert.deepEqual(await storage.listQueues(), [{ name: odd, record: odd }]);
     });

@@ -18,6 +18,7 @@ import * as queue from "../../src/http/gen/querator/v1/queue_pb.ts";
 import * as queues from "../../src/http/gen/querator/v1/queues_pb.ts";
 import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
 import * as storage from "../../src/http/gen/querator/v1/storage_pb.ts";
+import * as storageV2 from "../../src/http/gen/querator/v2/storage_pb.ts";
 import { setup } from "../support/server.ts";
 
 const TYPES = { json: "application/json", protobuf: "application/protobuf" } as const;
@@ -34,7 +35,7 @@ type Call = <Q extends DescMessage, A extends DescMessage>(
 function client(address: string, sends: Format, accepts: Format): Call {
   return async (path, schema, init, replySchema) => {
     const message = create(schema, init);
-    const response = await fetch(`${address}/v1/${path}`, {
+    const response = await fetch(`${address}/${/^v\d\//.test(path) ? "" : "v1/"}${path}`, {
       method: "POST",
       headers: { "Content-Type": TYPES[sends], Accept: TYPES[accepts] },
       body:
@@ -230,6 +231,27 @@ for (const sends of FORMATS) {
       );
       assert.equal(imported.items[0]!.expireDeadline!.nanos, 123_456_000);
       assert.equal(imported.items[1]!.leaseDeadline!.nanos, 123_456_000);
+      const known = { sourceId: "s", payload: Buffer.from("other") };
+      const again = await call(
+        "v2/storage/items.import",
+        storage.StorageItemsImportRequestSchema,
+        { ...q, partition: 1, items: [known, {}] },
+        storageV2.StorageItemsImportResponseSchema,
+      );
+      assert.deepEqual(again.statuses, ["duplicate", "created"]);
+      assert.deepEqual(
+        [again.items[0]!.id, text(again.items[0]!.payload)],
+        [imported.items[0]!.id, text(bytes)],
+      );
+      const [fresh] = again.items.slice(1);
+      const unknown = `${fresh!.id.slice(0, -1)}Z`;
+      const deletion = await call(
+        "v2/storage/items.delete",
+        storage.StorageItemsDeleteRequestSchema,
+        { ...q, partition: 1, ids: [fresh!.id, unknown] },
+        storageV2.StorageItemsDeleteResponseSchema,
+      );
+      assert.deepEqual([deletion.deleted, deletion.unknown], [1, [unknown]]);
       await ok(
         call(
           "storage/items.delete",

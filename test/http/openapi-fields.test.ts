@@ -73,13 +73,7 @@ function* samplesOf(openApi: OpenApi, path: string, ids: readonly string[]): Ite
   const { schema } = openApi.operation(path).requestBody.content["application/json"];
   const { schemas } = openApi.document.components;
   const target = (each: Json): Json => (each.$ref ? schemas[each.$ref.split("/").at(-1)] : each);
-  const parts = (schema.allOf ?? [schema]).map(target);
-  const fields: Record<string, Json> = {};
-  for (const part of parts) {
-    for (const [name, field] of Object.entries<Json>(part.properties ?? {})) {
-      fields[name] = { ...fields[name], ...field };
-    }
-  }
+  const fields: Record<string, Json> = target(schema).properties;
   const example = openApi.example(path);
   for (const [field, each] of Object.entries(fields)) {
     const entry = (i: number): Json => {
@@ -137,7 +131,7 @@ const PATHS = makeEndpoints({ limits: DEFAULT_LIMITS } as Service).keys();
 for (const path of PATHS) {
   test(`the bounds of ${path} are those of the server`, async (t) => {
     const first = await open(t);
-    const openApi = await OpenApi.of(first.server);
+    const openApi = OpenApi.tolerant(LIMITS);
     const samples = [...samplesOf(openApi, path, first.ids)];
     assert.ok(samples.length > 0);
     for (const sample of samples) {
@@ -173,15 +167,20 @@ test("limits in the document are those of the server", async (t) => {
   assert.equal(schemas.QueueLeaseRequest.properties.batch_size.maximum, LIMITS.leaseBatch);
   assert.equal(schemas.QueueCompleteRequest.properties.ids.maxItems, LIMITS.completeBatch);
   assert.equal(schemas.QueueRetryRequest.properties.items.maxItems, LIMITS.completeBatch);
-  const { requested_partitions } = schemas.QueueInfoInput.properties;
+  const { requested_partitions } = schemas.QueuesUpdateRequest.properties;
   assert.equal(requested_partitions.maximum, LIMITS.partitions);
 });
 
-test("every note is of a field that there is", async (t) => {
-  const { document } = await OpenApi.of(await setup(t));
-  const { schemas } = document.components;
+test("every note is of a field that there is", () => {
+  const { schemas } = OpenApi.tolerant().document.components;
+  const named = (message: string): Json =>
+    schemas[message] ??
+    schemas[`${message}Input`] ??
+    schemas[message.replace(/Response$/, "Reply")] ??
+    schemas[message.replace(/^v2\.(.*)$/, "$1V2").replace(/ResponseV2$/, "ReplyV2")];
   for (const [message, notes] of Object.entries(fieldNotes(DEFAULT_LIMITS))) {
-    const { properties } = schemas[message] ?? schemas[`${message}Input`];
+    assert.ok(named(message), message);
+    const { properties } = named(message);
     assert.deepEqual(Object.keys(notes).sort(), Object.keys(properties).sort(), message);
   }
 });
@@ -212,8 +211,8 @@ test("the pattern of durations is what the parser reads", () => {
 test("the pattern of bytes is what the decoder reads", async (t) => {
   const server = await setup(t);
   await server.createQueue("jobs");
-  const { document } = await OpenApi.of(server);
-  const { bytes } = document.components.schemas.QueueProduceItemInput.properties;
+  const { document } = OpenApi.tolerant();
+  const { bytes } = document.components.schemas.QueueProduceItem.properties;
   const pattern = new RegExp(bytes.pattern);
   const texts = ["", "aGk=", "aGk", "aA==", "aA", "-_-_", "+/+/", "a", "aGk==", "a b=", "\u0013"];
   for (const text of texts) {

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
+import { get } from "node:http";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -18,8 +19,12 @@ import { setup, type TestServer, temporaryDirectory } from "../support/server.ts
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
+/** All that is taken, and exactly what is answered. */
+const exact = OpenApi.tolerant();
+
 interface World {
   readonly server: TestServer;
+  /** What is served. */
   readonly openApi: OpenApi;
   readonly document: Json;
 }
@@ -33,23 +38,29 @@ async function open(t: TestContext, options = {}): Promise<World> {
 const routes = [...makeEndpoints({ limits: DEFAULT_LIMITS } as Service).keys()];
 const DEV = ["/v1/dev.clock", "/v1/dev.pause", "/v1/dev.resume"]; // setup() starts with --dev
 
-test("the document lints clean, with --dev and without", async (t) => {
-  for (const dev of [true, false]) {
-    const { document } = await open(t, { dev });
-    assert.equal("/v1/dev.clock" in document.paths, dev);
-    const file = join(temporaryDirectory(t), "openapi.json");
-    writeFileSync(file, JSON.stringify(document));
-    const args = ["redocly", "lint", "--config", join(root, "redocly.yaml"), file];
-    const env = { ...process.env, REDOCLY_TELEMETRY: "off", CI: "true" };
-    await promisify(execFile)("npx", args, { cwd: root, env }).catch((error: Json) => {
-      assert.fail(`${error.stdout}\n${error.stderr}`);
-    });
-  }
+test("the documents lint clean, with --dev and without", async (t) => {
+  const { server, document } = await open(t);
+  const plain = (await open(t, { dev: false })).document;
+  assert.equal("/v1/dev.clock" in document.paths, true);
+  assert.equal("/v1/dev.clock" in plain.paths, false);
+  const old: Json = await (await fetch(`${server.server.address}/openapi-3.0.json`)).json();
+  assert.deepEqual([document.openapi, old.openapi], ["3.1.0", "3.0.3"]);
+  const dir = temporaryDirectory(t);
+  const files = [document, plain, old, exact.document].map((each, i) => {
+    const file = join(dir, `${i}.json`);
+    writeFileSync(file, JSON.stringify(each));
+    return file;
+  });
+  const args = ["redocly", "lint", "--config", join(root, "redocly.yaml"), ...files];
+  const env = { ...process.env, REDOCLY_TELEMETRY: "off", CI: "true" };
+  await promisify(execFile)("npx", args, { cwd: root, env }).catch((error: Json) => {
+    assert.fail(`${error.stdout}\n${error.stderr}`);
+  });
 });
 
 test("the document has every route of the server, and no other", async (t) => {
   const { document } = await open(t);
-  const pages = ["/health", "/openapi.json", "/docs"];
+  const pages = ["/health", "/openapi.json", "/openapi-3.0.json", "/docs"];
   assert.deepEqual(Object.keys(document.paths).sort(), [...routes, ...DEV, ...pages].sort());
 });
 
@@ -64,8 +75,11 @@ test("every kind of error and every constant message is in the document", async 
   for (const message of Object.values(MESSAGES)) assert.ok(messages.includes(message), message);
 });
 
-test("every reference in the document leads somewhere, and every component is used", async (t) => {
-  const { document } = await open(t);
+test("every reference in the documents leads somewhere, and every component is used", async (t) => {
+  for (const { document } of [(await open(t)).openApi, exact]) checkReferences(document);
+});
+
+function checkReferences(document: Json): void {
   const references = [...JSON.stringify(document).matchAll(/"\$ref":"#\/([^"]+)"/g)];
   const used = new Set(references.map(([, path]) => path!));
   for (const path of used) {
@@ -77,7 +91,7 @@ test("every reference in the document leads somewhere, and every component is us
       assert.ok(used.has(`components/${kind}/${name}`), name);
     }
   }
-});
+}
 
 // In an order in which each call finds what it needs; an id is that of an item that is leased.
 function inOrder(openApi: OpenApi): string[] {
@@ -102,10 +116,12 @@ test("every example fits its schema and is answered with 200 and what is documen
   const { server, openApi } = await open(t);
   for (const path of inOrder(openApi)) {
     const example = openApi.example(path);
-    assert.equal(openApi.requestMismatch(path, example), "", path);
     const reply = await call(server, path, await withLeasedId(server, path, example));
     assert.equal(reply.status, 200, `${path}: ${JSON.stringify(reply.body)}`);
-    assert.equal(openApi.replyMismatch(path, reply), "", path);
+    for (const each of [openApi, exact]) {
+      assert.equal(each.requestMismatch(path, example), "", path);
+      assert.equal(each.replyMismatch(path, reply), "", path);
+    }
   }
 });
 
@@ -138,28 +154,25 @@ test("replies with every field set are as documented", async (t) => {
   for (const [path, request] of calls) {
     const reply = await server.call(path, request);
     assert.equal(reply.status, 200, `${path}: ${JSON.stringify(reply.body)}`);
-    assert.equal(openApi.replyMismatch(`/v1/${path}`, reply), "", path);
-    const { schema } = openApi.operation(`/v1/${path}`).responses[200].content["application/json"];
-    assert.notEqual(openApi.mismatch(schema, { ...reply.body, colour: "red" }), "");
+    // A later server may say more; this one does not.
+    const more = { ...reply, body: { ...reply.body, colour: "red" } };
+    for (const each of [openApi, exact]) {
+      assert.equal(each.replyMismatch(`/v1/${path}`, reply), "", path);
+      assert.equal(each.replyMismatch(`/v1/${path}`, more) === "", each === openApi, path);
+    }
   }
 });
 
-// The fields that a request must have by its schema, and by what is asked beside it.
-function requiredBy({ document, operation }: OpenApi, path: string): string[] {
-  const { schema } = operation.call({ document } as OpenApi, path).requestBody.content[
-    "application/json"
-  ];
-  const parts = schema.allOf ?? [schema];
-  return parts.flatMap((part: Json) => {
-    const target = part.$ref ? document.components.schemas[part.$ref.split("/").at(-1)] : part;
-    return target.required ?? [];
-  });
+// The schema of what a call is sent, and the fields that it must have.
+function requestSchema({ document }: OpenApi, path: string): Json {
+  const { schema } = document.paths[path].post.requestBody.content["application/json"];
+  return document.components.schemas[schema.$ref.split("/").at(-1)];
 }
 
 test("a call needs the fields that must be given, and no others", async (t) => {
   const { server, openApi } = await open(t);
   for (const path of inOrder(openApi).filter((each) => !DEV.includes(each))) {
-    const required = requiredBy(openApi, path);
+    const required: string[] = requestSchema(openApi, path).required ?? [];
     const example = await withLeasedId(server, path, openApi.example(path));
     for (const name of required) {
       for (const bad of [
@@ -167,31 +180,114 @@ test("a call needs the fields that must be given, and no others", async (t) => {
         { ...example, [name]: null },
       ]) {
         const request = JSON.parse(JSON.stringify(bad));
-        assert.notEqual(openApi.requestMismatch(path, request), "", `${path} ${name}`);
+        for (const each of [openApi, exact]) {
+          assert.notEqual(each.requestMismatch(path, request), "", `${path} ${name}`);
+        }
         const { status, body } = await call(server, path, request);
         assert.equal(status, 400, `${path} without ${name}: ${JSON.stringify(body)}`);
       }
     }
     const names = path === "/v1/queue.clear" ? [...required, "queue"] : required;
     const request = Object.fromEntries(names.map((name) => [name, example[name]]));
-    assert.equal(openApi.requestMismatch(path, request), "", path);
+    for (const each of [openApi, exact])
+      assert.equal(each.requestMismatch(path, request), "", path);
     const reply = await call(server, path, request);
     assert.equal(reply.status, 200, `${path}: ${JSON.stringify(reply.body)}`);
   }
 });
 
-test("what the decoder reads beside plain JSON is in the schemas of requests", async (t) => {
+test("what the decoder reads beside plain JSON is in the tolerant document only", async (t) => {
   const { server, openApi } = await open(t);
-  for (const request of [
-    { limit: "10", pivot: null },
-    { limit: 10, pivot: "" },
-  ]) {
-    assert.equal(openApi.requestMismatch("/v1/queues.list", request), "");
+  const odd = { limit: "10", pivot: null };
+  for (const request of [odd, { limit: 10, pivot: "" }]) {
+    assert.equal(exact.requestMismatch("/v1/queues.list", request), "");
+    assert.equal(openApi.requestMismatch("/v1/queues.list", request) === "", request !== odd);
     assert.equal((await server.call("queues.list", request)).status, 200);
   }
   const wrong = { limit: "ten" };
-  assert.notEqual(openApi.requestMismatch("/v1/queues.list", wrong), "");
+  assert.notEqual(exact.requestMismatch("/v1/queues.list", wrong), "");
   assert.equal((await server.call("queues.list", wrong)).status, 455);
+});
+
+// Every schema of a document, with the place where it is.
+function* schemasIn(value: Json, place = ""): Iterable<[place: string, schema: Json]> {
+  if (typeof value !== "object" || value === null) return;
+  if (!Array.isArray(value)) yield [place, value];
+  for (const [key, each] of Object.entries<Json>(value)) {
+    const isExample = key === "example" || key === "examples";
+    if (!isExample) yield* schemasIn(each, `${place}/${key}`);
+  }
+}
+
+test("what is served is flat, for generators of clients", async (t) => {
+  const { document } = await open(t);
+  const isSchema = (place: string): boolean => !/\/properties$/.test(place);
+  for (const [place, schema] of schemasIn(document)) {
+    if (!isSchema(place)) continue;
+    for (const word of ["allOf", "anyOf", "oneOf", "not", "const", "nullable", "contentEncoding"]) {
+      assert.ok(!(word in schema), `${place} has ${word}`);
+    }
+    if ("type" in schema) assert.equal(typeof schema.type, "string", place);
+    if ("format" in schema)
+      assert.ok(!("pattern" in schema), `${place} has a format and a pattern`);
+    if ("enum" in schema) for (const each of schema.enum) assert.match(each, /^[a-z]+$/, place);
+    if ("$ref" in schema) assert.deepEqual(Object.keys(schema), ["$ref"], place);
+    // Dialects of regular expressions differ in the rest.
+    if ("pattern" in schema) assert.doesNotMatch(schema.pattern, /\\[upPdwb]|\(\?/, place);
+  }
+  for (const [path, { get: page, post }] of Object.entries<Json>(document.paths)) {
+    if (post === undefined) {
+      // No client needs it, and generators know few content types.
+      for (const each of Object.values<Json>(page.responses)) assert.ok(!("content" in each), path);
+      continue;
+    }
+    const contents = [post.requestBody, ...Object.values<Json>(post.responses)];
+    for (const { content } of contents) {
+      assert.deepEqual(Object.keys(content), ["application/json"], path);
+      assert.deepEqual(Object.keys(content["application/json"].schema), ["$ref"], path);
+    }
+  }
+});
+
+test("no name that a generator makes of a call is that of a schema", async (t) => {
+  const { document } = await open(t);
+  const schemas = Object.keys(document.components.schemas).map((name) => name.toLowerCase());
+  const ids: string[] = [];
+  for (const methods of Object.values<Json>(document.paths)) {
+    for (const { operationId } of Object.values<Json>(methods)) ids.push(operationId);
+  }
+  for (const id of ids) {
+    assert.match(id, /^[a-z][A-Za-z0-9]*$/);
+    // Of oapi-codegen, hey-api and others; `Request` is ours, and none of them makes a type of it.
+    for (const end of ["Response", "Responses", "Params", "Data", "Error", "Errors", ""]) {
+      assert.ok(!schemas.includes(`${id}${end}`.toLowerCase()), `${id}${end}`);
+    }
+  }
+  assert.equal(new Set(ids.map((id) => id.toLowerCase())).size, ids.length);
+});
+
+test("what is served asks for nothing else than what the server takes", async (t) => {
+  const { openApi } = await open(t);
+  const bounds = ["minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"];
+  for (const path of openApi.calls) {
+    const served = requestSchema(openApi, path);
+    const taken = requestSchema(exact, path);
+    assert.deepEqual(served.required, taken.required, path);
+    assert.equal(served.additionalProperties, false);
+    for (const [name, field] of Object.entries<Json>(served.properties)) {
+      for (const bound of bounds) {
+        if (bound in field) assert.equal(field[bound], taken.properties[name][bound], name);
+      }
+    }
+  }
+});
+
+test("the address of the server is where the document is", async (t) => {
+  const { document, server } = await open(t);
+  const [{ url }] = document.servers;
+  const at = (where: string): string => new URL(url, where).href;
+  assert.equal(at(`${server.server.address}/openapi.json`), `${server.server.address}/`);
+  assert.equal(at("https://example.com/queues/openapi.json"), "https://example.com/queues/");
 });
 
 test("health is as documented, whether it passes or fails", async (t) => {
@@ -201,16 +297,15 @@ test("health is as documented, whether it passes or fails", async (t) => {
     return storage.storage;
   };
   const server = await setup(t, {}, { wrapStorage });
-  const openApi = await OpenApi.of(server);
   for (const status of [200, 503]) {
     if (status === 503) storage!.always("check", "fail");
     const response = await fetch(`${server.server.address}/health`);
     assert.equal(response.status, status);
     const type = response.headers.get("content-type")!;
-    const { schema } = openApi.document.paths["/health"].get.responses[status].content[type];
+    const { schema } = exact.document.paths["/health"].get.responses[status].content[type];
     const body: Json = await response.json();
-    assert.equal(openApi.mismatch(schema, body), "");
-    assert.notEqual(openApi.mismatch(schema, { ...body, colour: "red" }), "");
+    assert.equal(exact.mismatch(schema, body), "");
+    assert.notEqual(exact.mismatch(schema, { ...body, colour: "red" }), "");
   }
 });
 
@@ -220,11 +315,16 @@ test("the page shows every call, and may load nothing from elsewhere", async (t)
   assert.equal(response.status, 200);
   assert.match(response.headers.get("content-security-policy")!, /^default-src 'none'; style-src/);
   const page = await response.text();
-  assert.doesNotMatch(page, /<script|https?:|src=/);
-  for (const methods of Object.values<Json>(document.paths)) {
-    for (const { operationId } of Object.values<Json>(methods)) {
-      assert.ok(page.includes(`id="${operationId}"`), operationId);
-    }
+  const commands = new RegExp(`curl ${server.server.address}`, "g");
+  assert.doesNotMatch(page.replace(commands, ""), /<script|https?:|src=/);
+  // Also where a proxy serves it under a path of its own.
+  for (const [, link] of page.matchAll(/href="([^#"][^"]*)"/g)) {
+    assert.doesNotMatch(link!, /^\/|:/);
+    assert.equal((await fetch(new URL(link!, response.url))).status, 200);
+  }
+  for (const path of Object.keys(document.paths)) {
+    const id = path.replace(/^\/(v1\/)?/, "");
+    assert.ok(page.includes(`id="${id}"`), id);
   }
   for (const [, anchor] of page.matchAll(/href="#([^"]+)"/g)) {
     assert.ok(page.includes(`id="${anchor}"`), anchor!);
@@ -240,13 +340,50 @@ test("the commands on the page work as they stand", async (t) => {
   assert.equal(commands.length, Object.keys(document.paths).length);
   if (!isThere("command -v curl")) return t.skip("there is no curl");
   for (const command of commands) {
-    const here = command.replace("localhost:2319", server.server.address);
-    const script = `${here} -s -o /dev/null -w '%{http_code}'`;
+    const script = `${command} -s -o /dev/null -w '%{http_code}'`;
     const { stdout: status } = await promisify(execFile)("sh", ["-c", script]);
     // There is no queue yet, so that some are told so; but all are understood.
     assert.match(status, /^(200|400)$/, command);
   }
 });
+
+test("the page shows the address that it was asked by, and nothing else of a request", async (t) => {
+  const { server } = await open(t);
+  const { port } = new URL(server.server.address);
+  const own = `http://127.0.0.1:${port}`;
+  const shown = async (headers: Record<string, string>): Promise<string> => {
+    const text = await getText(server.server.address, "/docs", headers);
+    const addresses = [...text.matchAll(/<pre>curl (\S*)\/health</g)].map(
+      ([, address]) => address!,
+    );
+    assert.equal(addresses.length, 1);
+    assert.doesNotMatch(text, /evil/);
+    return addresses[0]!;
+  };
+  assert.equal(await shown({}), own);
+  assert.equal(await shown({ Host: `localhost:${port}` }), `http://localhost:${port}`);
+  assert.equal(await shown({ Host: `[::1]:${port}` }), `http://[::1]:${port}`);
+  const behind = { "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/queues/" };
+  assert.equal(await shown({ Host: "127.0.0.1", ...behind }), "https://127.0.0.1/queues");
+  const odd = ["/evil'", "//evil.example", "evil", "/evil/../x", "/a$(evil)", "/a;evil", "/a evil"];
+  for (const prefix of odd) {
+    assert.equal(await shown({ "X-Forwarded-Prefix": prefix }), own, prefix);
+    assert.equal(await shown({ "X-Forwarded-Proto": prefix }), own, prefix);
+  }
+  assert.equal(await shown({ "X-Forwarded-Host": "evil.example" }), own);
+});
+
+function getText(address: string, path: string, headers: Record<string, string>): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  get(`${address}${path}`, { headers }, (response) => {
+    response.on("error", reject);
+    response
+      .setEncoding("utf8")
+      .toArray()
+      .then((parts) => resolve(parts.join("")), reject);
+  }).on("error", reject);
+  return promise;
+}
 
 test("the page can be read by ear and by keys", async (t) => {
   const { server } = await open(t);
@@ -264,7 +401,7 @@ test("the page can be read by ear and by keys", async (t) => {
   assert.equal(new Set(ids).size, ids.length, "no id is there twice");
 });
 
-for (const path of ["/openapi.json", "/docs"]) {
+for (const path of ["/openapi.json", "/openapi-3.0.json", "/docs"]) {
   test(`${path} is read with GET and HEAD only`, async (t) => {
     const server = await setup(t);
     const status = async (method: string): Promise<number> =>

@@ -161,6 +161,28 @@ for (const driver of ["sqlite", "postgres"] as const) {
       assert.deepEqual(payloads(await server.lease("q", 5)), ["behind"]);
     });
 
+    test("an import is refused if the items that are there hold too much to answer", async (t) => {
+      const { server } = await limited(t, {});
+      const payload = Buffer.alloc(22_000_000).toString("base64");
+      for (const source_id of ["a", "b", "c"]) {
+        await server.ok("storage/items.import", {
+          queue_name: "q",
+          items: [{ source_id, payload }],
+        });
+      }
+      const all = ["a", "b", "c", "new"].map((source_id) => ({ source_id }));
+      const { status, body } = await server.call("storage/items.import", {
+        queue_name: "q",
+        items: all,
+      });
+      assert.equal(status, 400);
+      assert.match(body.message, /^items is invalid; .* import fewer at a time$/);
+      assert.equal((await server.stats("q")).total, 3);
+      const two = all.slice(2);
+      const reply = await server.ok("/v2/storage/items.import", { queue_name: "q", items: two });
+      assert.deepEqual(reply.statuses, ["duplicate", "created"]);
+    });
+
     test("clearing works in steps, and spares what came after it began", async (t) => {
       const { server } = await limited(t, {});
       for (let i = 0; i < 7; i++) await server.produce("q", ...numbered(1_000));

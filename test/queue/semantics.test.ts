@@ -459,10 +459,102 @@ for (const [place, driver, threads] of [
       const scheduled = async (): Promise<number> => (await server.stats("q")).scheduled ?? 0;
       await server.ok("/v2/storage/items.import", request);
       const { items } = await server.ok("/v2/storage/items.import", request);
-      assert.deepEqual([await scheduled(), items[0].id], [1, undefined]);
+      const [there] = (await server.ok("/v2/storage/scheduled.list", { queue_name: "q" })).items;
+      assert.deepEqual([await scheduled(), items[0]], [1, there]);
       await server.ok("queue.clear", { queue_name: "q", scheduled: true });
       await server.ok("/v2/storage/items.import", request);
       assert.equal(await scheduled(), 1);
+    });
+
+    test("answers an import of a known source with the item that is there", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const base64 = (text: string): string => Buffer.from(text).toString("base64");
+      const items = ["waits", "comes back", "leased", "scheduled"].map((source_id) => ({
+        source_id,
+        kind: source_id,
+        payload: base64(`the first of ${source_id}`),
+        ...(source_id === "scheduled" ? { enqueue_at: "2100-01-01T00:00:00Z" } : {}),
+      }));
+      const request = { queue_name: "q", items };
+      const first = await server.ok("/v2/storage/items.import", request);
+      const created = ["created", "created", "created", "scheduled"];
+      assert.deepEqual(first.statuses, created);
+      // One comes back under a new id, another stays leased.
+      const { items: leased } = await server.lease("q", 3);
+      const ids = leased.map(({ id }: { id: string }) => id);
+      await server.retry("q", [{ id: ids[1] }, { id: ids[0] }]);
+
+      const lists = ["/v1/storage/items.list", "/v2/storage/scheduled.list"].map(
+        async (list) => (await server.ok(list, { queue_name: "q" })).items,
+      );
+      const there = new Map(
+        (await Promise.all(lists)).flat().map((item) => [item.source_id, item]),
+      );
+      assert.equal(there.size, 4);
+      const other = items.map((item) => ({ ...item, kind: "other", payload: base64("other") }));
+      const fresh = { source_id: "new", payload: base64("new") };
+      const again = {
+        queue_name: "q",
+        items: [other[2], fresh, other[0], other[3], other[1], fresh],
+      };
+      const reply = await server.ok("/v2/storage/items.import", again);
+      const known = ["leased", "waits", "scheduled", "comes back"];
+      assert.deepEqual(
+        [0, 2, 3, 4].map((i) => reply.items[i]),
+        known.map((source) => there.get(source)),
+      );
+      assert.equal(there.get("leased").is_leased, true);
+      assert.deepEqual(
+        [there.get("comes back").attempts, there.get("comes back").payload],
+        [1, base64("the first of comes back")],
+      );
+      const duplicate = "duplicate";
+      const statuses = [duplicate, "created", duplicate, duplicate, duplicate, duplicate];
+      assert.deepEqual(reply.statuses, statuses);
+      assert.deepEqual(reply.items[5], reply.items[1]);
+
+      // Under /v1 with the same fields as ever, after a restart of the partition too.
+      await server.ok("queue.reload", { queue_name: "q" });
+      const plain = await server.ok("storage/items.import", again);
+      assert.deepEqual(Object.keys(plain), ["items"]);
+      const { enqueue_at: _, ...withoutTime } = reply.items[3];
+      assert.deepEqual(plain.items, reply.items.with(3, withoutTime));
+      assert.equal((await server.stats("q")).total, 4);
+    });
+
+    test("answers the items of very many known sources, wherever they are", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { requested_partitions: 1 });
+      // More than are looked for in one step, half of them scheduled.
+      const items = Array.from({ length: 4_500 }, (_, i) => ({
+        source_id: `source ${i}`,
+        payload: Buffer.from(String(i)).toString("base64"),
+        ...(i % 2 === 0 ? { enqueue_at: "2100-01-01T00:00:00Z" } : {}),
+      }));
+      const first = await server.ok("/v2/storage/items.import", { queue_name: "q", items });
+      const other = items.map((item) => ({ ...item, payload: "b3RoZXI=" })).reverse();
+      const again = await server.ok("/v2/storage/items.import", { queue_name: "q", items: other });
+      assert.deepEqual(again.items, first.items.toReversed());
+      assert.deepEqual([...new Set(again.statuses)], ["duplicate"]);
+    });
+
+    test("answers an import with the deadlines that it was given", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      const times = {
+        lease_deadline: "2100-01-01T00:00:00.123456Z",
+        expire_deadline: "2100-01-02T00:00:00.123456Z",
+      };
+      const items = [times, { ...times, is_leased: true }, {}];
+      const reply = await server.ok("storage/items.import", { queue_name: "q", items });
+      const deadlines = (of: typeof items): object[] =>
+        of.map(({ lease_deadline }: Partial<typeof times>) => ({ lease_deadline }));
+      const none = { lease_deadline: "0001-01-01T00:00:00Z" };
+      assert.deepEqual(deadlines(reply.items), [...deadlines([times, times]), none]);
+      // What is not leased has none.
+      assert.deepEqual(deadlines(await server.list("q")), [none, ...deadlines([times]), none]);
+      assert.equal((await server.lease("q", 3)).items.length, 2);
     });
 
     test("keeps times of the farthest years", async (t) => {
@@ -517,6 +609,33 @@ for (const [place, driver, threads] of [
         [stats.total, stats.total_leased, stats.scheduled],
         [undefined, undefined, undefined],
       );
+    });
+
+    test("tells under /v2 which items it has deleted", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { requested_partitions: 2 });
+      await server.createQueue("other");
+      await server.produce("q", "a", "b", "c");
+      await server.produce("other", "a");
+      await server.lease("q");
+      const idsOf = async (queue: string): Promise<string[]> =>
+        (await server.list(queue)).map(({ id }) => id);
+      const [a, b, c] = (await idsOf("q")) as [string, string, string];
+      const [elsewhere] = (await idsOf("other")) as [string];
+      const remove = (queue_name: string, partition: number, ...ids: string[]): Promise<object> =>
+        server.ok("/v2/storage/items.delete", { queue_name, partition, ids });
+      assert.deepEqual(await remove("q", 0, elsewhere), { unknown: [elsewhere] });
+      assert.deepEqual(await remove("q", 1, a, b), { unknown: [a, b] });
+      assert.deepEqual(await remove("other", 0, b), { unknown: [b] });
+      assert.deepEqual(await remove("q", 0, a, elsewhere, b, a), {
+        deleted: 2,
+        unknown: [elsewhere],
+      });
+      assert.deepEqual(await remove("q", 0, a, c), { deleted: 1, unknown: [a] });
+      assert.deepEqual([await idsOf("q"), await idsOf("other")], [[], [elsewhere]]);
+      // /v1 passes over them, as it always did.
+      const request = { queue_name: "q", ids: [a, elsewhere] };
+      assert.deepEqual(await server.ok("storage/items.delete", request), { code: 200 });
     });
 
     test("pages through items from a pivot", async (t) => {

@@ -4,7 +4,7 @@
 // nobody asked for. Knows nothing of the code that it checks.
 
 import assert from "node:assert/strict";
-import { certaintyOf, type Effects, effectsOn, type ItemEvent } from "./effects.ts";
+import { certaintyOf, type Effects, effectsOn, type ItemEvent, wasThere } from "./effects.ts";
 import { endsOf, type LifeOptions, matches, NOT_HELD, type Place, placeOf } from "./life.ts";
 import type { SeenItem, SeenQueue, Settings, View } from "./observe.ts";
 import type { Call } from "./world.ts";
@@ -431,12 +431,12 @@ function checkSources(name: string, { before, after, calls }: Window): void {
     }
   }
   for (const call of imports.filter((each) => certaintyOf(each) === "done")) {
-    for (const { id, source_id: source } of call.body.items as {
-      id?: string;
-      source_id: string;
-    }[]) {
-      const wasThere = used.has(source) || asked.get(source)! > 1;
-      assert.ok(id !== undefined || wasThere, `call ${call.number} passed over ${source}`);
+    const sent = call.request.items as { source_id?: string }[];
+    for (const [i, { source_id: source = "" }] of sent.entries()) {
+      const { id, source_id } = call.body.items[i];
+      assert.ok(id && (source_id ?? "") === source, `call ${call.number} answers another source`);
+      const mayBeThere = used.has(source) || asked.get(source)! > 1;
+      assert.ok(!wasThere(call, i) || mayBeThere, `call ${call.number} passed over ${source}`);
     }
   }
 }

@@ -73,6 +73,11 @@ export interface Effects {
   readonly toAll: readonly ItemEvent[];
 }
 
+/** Whether an import has answered, in place of this item, the one that its source was there with. */
+export function wasThere({ request, body }: Call, i: number): boolean {
+  return body.items[i].payload !== (request.items as { payload: string }[])[i]!.payload;
+}
+
 /** The number that a payload carries. */
 export function numberOf(payload: string): number {
   return Number(Buffer.from(payload, "base64").toString());
@@ -103,8 +108,7 @@ export function effectsOn(queue: string, calls: readonly Call[]): Effects {
         break;
       case "storage/items.import":
         for (const [i, item] of request.items.entries()) {
-          // One whose source was there already comes back as it was sent: without an id.
-          if (isCertain && call.body.items[i].id === undefined) continue;
+          if (isCertain && wasThere(call, i)) continue;
           const { is_leased: isLeased = false, attempts = 0 } = item;
           const what = { kind: "import" as const, isLeased, attempts };
           births.set(numberOf(item.payload), { call, isCertain, what });

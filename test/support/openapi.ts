@@ -1,9 +1,16 @@
 // The OpenAPI document of a server under test, with validators for what it describes. Bodies are
 // judged by a JSON Schema library, formats included, so that this is not our reading of our document.
+// What is served tells what to send; whether the server does all that it says, and no more, is judged
+// by the tolerant variant.
 
 import assert from "node:assert/strict";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
+import { formatSize } from "../../src/http/body.ts";
+import { makeDevEndpoints } from "../../src/http/dev.ts";
+import { makeOpenApi } from "../../src/http/openapi.ts";
+import { makeEndpoints, type Service } from "../../src/http/routes.ts";
+import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import type { TestServer } from "./server.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: the document is looked into as a reader would
@@ -32,6 +39,15 @@ export class OpenApi {
     assert.equal(response.status, 200);
     assert.equal(response.headers.get("content-type"), "application/json");
     return new OpenApi(await response.json());
+  }
+
+  /** All that a server takes, and exactly what it answers; a server with `--dev`, and these limits. */
+  static tolerant(limits: Partial<Limits> = {}): OpenApi {
+    const service = { limits: { ...DEFAULT_LIMITS, ...limits } } as Service;
+    const dev = makeDevEndpoints({} as Parameters<typeof makeDevEndpoints>[0]);
+    const endpoints = new Map([...makeEndpoints(service), ...dev]);
+    const source = { endpoints, limits: service.limits, formatSize };
+    return new OpenApi(JSON.parse(JSON.stringify(makeOpenApi(source, "tolerant"))));
   }
 
   /** What is described of a call, by its path. */

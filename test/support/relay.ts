@@ -9,6 +9,7 @@ export class Relay {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #target: number | undefined;
+  #joined = 0;
 
   private constructor(target: number) {
     this.#target = target;
@@ -22,6 +23,11 @@ export class Relay {
     relay.#server.listen(0, "127.0.0.1");
     await once(relay.#server, "listening");
     return relay;
+  }
+
+  /** How many connections there have been. */
+  get joined(): number {
+    return this.#joined;
   }
 
   get port(): number {
@@ -51,6 +57,7 @@ export class Relay {
       client.destroy();
       return;
     }
+    this.#joined++;
     const database = connect(this.#target, "127.0.0.1");
     for (const [socket, other] of [
       [client, database],

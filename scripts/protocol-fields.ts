@@ -1,0 +1,105 @@
+// The fields of every request and reply in docs/PROTOCOL.md, made from the OpenAPI document that a
+// server with the usual limits serves: `node scripts/protocol-fields.ts` writes them anew. Everything
+// around them is written by hand.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { formatSize } from "../src/http/body.ts";
+import { bounds, resolve, type Schema } from "../src/http/docs-fields.ts";
+import { makeOpenApi } from "../src/http/openapi.ts";
+import { makeEndpoints, type Service } from "../src/http/routes.ts";
+import { DEFAULT_LIMITS } from "../src/limits.ts";
+
+const FILE = new URL("../docs/PROTOCOL.md", import.meta.url);
+const BLOCK = /(<!-- fields -->\n).*(<!-- end of the fields -->)/s;
+
+interface Body {
+  readonly content: { readonly "application/json": { readonly schema: Schema } };
+}
+
+interface Document {
+  readonly paths: Readonly<
+    Record<
+      string,
+      {
+        readonly post?: {
+          readonly requestBody: Body;
+          readonly responses: { readonly 200: Body };
+        };
+      }
+    >
+  >;
+  readonly components: { readonly schemas: Readonly<Record<string, Schema>> };
+}
+
+/** The document as it should be. */
+export function withFields(document: string): string {
+  return document.replace(BLOCK, (_, start: string, end: string) =>
+    [start, ...sections().map((section) => `\n${section}`), `\n${end}`].join(""),
+  );
+}
+
+function sections(): string[] {
+  const limits = DEFAULT_LIMITS;
+  const endpoints = makeEndpoints({ limits } as Service);
+  const { paths, components } = makeOpenApi({
+    endpoints,
+    limits,
+    formatSize,
+  }) as object as Document;
+  // Calls that take and answer the same are told of once.
+  const groups = new Map<string, { paths: string[]; request: Schema; reply: Schema }>();
+  for (const [path, { post }] of Object.entries(paths)) {
+    if (post === undefined) continue;
+    const request = post.requestBody.content["application/json"].schema;
+    const reply = post.responses[200].content["application/json"].schema;
+    const key = `${request.$ref} ${reply.$ref}`;
+    const group = groups.get(key) ?? { paths: [], request, reply };
+    groups.set(key, group);
+    group.paths.push(path);
+  }
+  return [...groups.values()].map(({ paths, request, reply }) => {
+    const answer = reply.$ref?.endsWith("/Reply")
+      ? 'Answers `{"code": 200}`.\n'
+      : table("reply", reply, components.schemas);
+    const title = paths.map((path) => `\`${path}\``).join(", ");
+    return `### ${title}\n\n${table("request", request, components.schemas)}\n${answer}`;
+  });
+}
+
+function table(
+  what: "request" | "reply",
+  schema: Schema,
+  schemas: Document["components"]["schemas"],
+) {
+  const mark = what === "request" ? "required" : "always";
+  const rows = [...rowsOf(schema, schemas, mark)];
+  return `| ${what} | type | meaning |\n|---|---|---|\n${rows.join("\n")}\n`;
+}
+
+// The fields of what a list holds come behind it.
+function* rowsOf(
+  schema: Schema,
+  schemas: Document["components"]["schemas"],
+  mark: string,
+  before = "",
+): Iterable<string> {
+  const { properties = {}, required = [] } = resolve(schema, schemas);
+  for (const [name, field] of Object.entries(properties)) {
+    const path = `${before}${name}${field.items === undefined ? "" : "[]"}`;
+    const notes = [typeOf(field), bounds(field), required.includes(name) ? `**${mark}**` : ""];
+    const text = (field.description ?? "").replaceAll("|", "\\|");
+    yield `| \`${path}\` | ${notes.filter((note) => note !== "").join(", ")} | ${text} |`;
+    const inner = field.items ?? field;
+    if (inner.$ref !== undefined) yield* rowsOf(inner, schemas, mark, `${path}.`);
+  }
+}
+
+function typeOf({ $ref, type, format, items }: Schema): string {
+  if (items !== undefined) return items.$ref === undefined ? `list of ${typeOf(items)}` : "list";
+  if ($ref !== undefined) return "object";
+  if (format === "date-time") return "time";
+  if (format === "byte") return "base64";
+  return type === "string" ? "text" : (type ?? "anything");
+}
+
+if (import.meta.main) writeFileSync(FILE, withFields(readFileSync(FILE, "utf8")));

@@ -1,0 +1,263 @@
+// The configurations in docs/PROXIES.md, as they stand there: each is run on this machine with nothing
+// but its ports, names and files changed, and a client works through it. Skipped where nginx or Caddy is
+// not installed.
+
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { get } from "node:http";
+import { get as getSecurely } from "node:https";
+import { connect, createServer } from "node:net";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { getCACertificates, setDefaultCACertificates } from "node:tls";
+import { QueratorClient } from "@querator/client";
+import type { ServerOptions } from "../src/config.ts";
+import { isThere } from "./support/commands.ts";
+import { Relay } from "./support/relay.ts";
+import { setup, type TestServer, temporaryDirectory } from "./support/server.ts";
+
+const page = readFileSync(new URL("../docs/PROXIES.md", import.meta.url), "utf8");
+
+/** The blocks of one kind on the page, in order. */
+function blocks(kind: "nginx" | "caddyfile"): string[] {
+  return [...page.matchAll(new RegExp(`\`\`\`${kind}\\n(.*?)\`\`\``, "gs"))].map(
+    ([, text]) => text!,
+  );
+}
+
+const [nginxNamed, nginxUnderPath, nginxPasswords] = blocks("nginx") as [string, string, string];
+const [caddyNamed, caddyUnderPath, caddyPasswords] = blocks("caddyfile") as [
+  string,
+  string,
+  string,
+];
+
+// Changes a text that must be there.
+function change(text: string, from: string, to: string): string {
+  assert.ok(text.includes(from), `${from} is not in the configuration`);
+  return text.replaceAll(from, to);
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+interface World {
+  readonly server: TestServer;
+  readonly relay: Relay;
+  /** Where the proxy finds the server. */
+  readonly upstream: string;
+  /** Where the proxy is to listen. */
+  readonly port: number;
+  readonly dir: string;
+}
+
+async function prepare(t: TestContext): Promise<World> {
+  // Known by its name as the page says.
+  const known = { allowedHosts: ["queues.example.com"] } as ServerOptions;
+  const server = await setup(t, { ...known });
+  await server.createQueue("jobs");
+  const relay = await Relay.start(Number(new URL(server.server.address).port));
+  t.after(() => relay.close());
+  const dir = temporaryDirectory(t);
+  return { server, relay, upstream: `127.0.0.1:${relay.port}`, port: await freePort(), dir };
+}
+
+/** Runs a proxy until the test ends; resolves when it listens. */
+async function run(t: TestContext, { port, dir }: World, command: string, ...args: string[]) {
+  const env = { ...process.env, HOME: dir, XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir };
+  const child = spawn(command, args, { cwd: dir, env, stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      output += text;
+    });
+  }
+  const ended = once(child, "close");
+  let isRunning = true;
+  ended.then(() => {
+    isRunning = false;
+  });
+  t.after(async () => {
+    child.kill("SIGTERM");
+    await ended;
+  });
+  for (;;) {
+    assert.ok(isRunning, `${command} ended: ${output}`);
+    const socket = connect(port, "127.0.0.1");
+    const isThereYet = await Promise.race([
+      once(socket, "connect").then(() => true),
+      once(socket, "close").then(() => false),
+    ]).catch(() => false);
+    socket.destroy();
+    if (isThereYet) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function runNginx(t: TestContext, world: World, block: string): Promise<void> {
+  const { dir } = world;
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
+    (name) => `${name}_temp_path ${dir}/${name};`,
+  );
+  // Nobody waits here until nginx would have given up by itself.
+  assert.match(block, /proxy_read_timeout 16m;/);
+  // Who starts it as root has its workers run as nobody, who cannot read here.
+  const user = process.getuid?.() === 0 ? "user root;" : "";
+  const text = `${user} worker_processes 1; daemon off; pid ${dir}/pid; error_log stderr;
+events {} http { access_log off; ${temporary.join(" ")}\n${change(block, "127.0.0.1:2319", world.upstream)}\n}`;
+  writeFileSync(join(dir, "nginx.conf"), text);
+  await run(t, world, "nginx", "-p", dir, "-c", join(dir, "nginx.conf"), "-e", "stderr");
+}
+
+async function runCaddy(t: TestContext, world: World, block: string): Promise<void> {
+  const { dir, upstream } = world;
+  const text = `{\n  admin off\n}\n${change(block, "127.0.0.1:2319", upstream)}`;
+  writeFileSync(join(dir, "Caddyfile"), text);
+  await run(t, world, "caddy", "run", "--config", join(dir, "Caddyfile"), "--adapter", "caddyfile");
+}
+
+/** What everybody needs of a queue, through the proxy at `url`. */
+async function workThrough({ server, relay }: World, url: string, headers = {}): Promise<void> {
+  await using client = new QueratorClient({ url, headers });
+  const waiting = async (): Promise<number> => (await server.stats("jobs")).lease_waiting ?? 0;
+  const lease = (signal?: AbortSignal) =>
+    client.call<{ items: { id: string; bytes: string }[] }>(
+      "queue.lease",
+      { queue_name: "jobs", client_id: "c", batch_size: 1, request_timeout: "14m59s" },
+      { timeout: "15m", ...(signal && { signal }) },
+    );
+
+  // Larger than what proxies take by themselves, and than what they hold in memory.
+  const large = "x".repeat(4_000_000);
+  await client.produce("jobs", { payload: large });
+  const first = await lease();
+  assert.equal(Buffer.from(first.items[0]!.bytes, "base64").toString(), large);
+  await client.items.import("jobs", [{ payload: "y".repeat(9_000_000) }]);
+  await client.clear("jobs", { queue: true });
+  await client.complete("jobs", [first.items[0]!.id]);
+
+  // A lease waits, and is answered at once when there is something.
+  const pending = lease();
+  await server.until(async () => (await waiting()) === 1);
+  await client.produce("jobs", { payload: "late" });
+  const { items } = await pending;
+  await client.complete("jobs", [items[0]!.id]);
+  assert.equal((await client.stats("jobs")).total, 0);
+
+  // A client that goes loses its place.
+  const abort = new AbortController();
+  const aborted = lease(abort.signal);
+  await server.until(async () => (await waiting()) === 1);
+  abort.abort();
+  await assert.rejects(aborted);
+  await server.until(async () => (await waiting()) === 0);
+
+  // Connections to the server are kept.
+  const before = relay.joined;
+  for (let i = 0; i < 50; i++) await client.stats("jobs");
+  assert.ok(relay.joined - before <= 2, `${relay.joined - before} connections for 50 calls`);
+}
+
+/** What the pages say of the address, and that it is right. */
+async function checkPages(url: string, headers: Record<string, string> = {}): Promise<void> {
+  const read = (path: string): Promise<string> => {
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const send = url.startsWith("https") ? getSecurely : get;
+    send(`${url}${path}`, { headers }, (response) => {
+      assert.equal(response.statusCode, 200);
+      response
+        .setEncoding("utf8")
+        .toArray()
+        .then((parts) => resolve(parts.join("")), reject);
+    }).on("error", reject);
+    return promise;
+  };
+  const name = headers.Host ?? new URL(url).host;
+  const shown = new URL(url);
+  assert.match(
+    await read("/docs"),
+    new RegExp(`<pre>curl ${shown.protocol}//${name}${shown.pathname.replace(/\/$/, "")}/v1/`),
+  );
+  const { servers } = JSON.parse(await read("/openapi.json"));
+  assert.equal(new URL(servers[0].url, `${url}/openapi.json`).href, `${url}/`);
+}
+
+const noNginx = isThere("command -v nginx") ? false : "nginx is not installed";
+const noCaddy = isThere("command -v caddy") ? false : "Caddy is not installed";
+const noOpenssl = isThere("command -v openssl") ? false : "there is no openssl here";
+
+test("nginx, with a name of its own", { skip: noNginx || noOpenssl }, async (t) => {
+  const world = await prepare(t);
+  const { dir, port } = world;
+  const files = { pem: join(dir, "cert.pem"), key: join(dir, "key.pem") };
+  const names = "subjectAltName=DNS:queues.example.com,IP:127.0.0.1";
+  const how = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"];
+  const args = [...how, "-addext", names, "-keyout", files.key, "-out", files.pem];
+  execFileSync("openssl", args, { stdio: "pipe" });
+  const before = getCACertificates();
+  setDefaultCACertificates([...before, readFileSync(files.pem, "utf8")]);
+  t.after(() => setDefaultCACertificates(before));
+  let block = change(nginxNamed, "listen 443 ssl;", `listen 127.0.0.1:${port} ssl;`);
+  block = change(block, "/etc/ssl/certs/queues.example.com.pem", files.pem);
+  block = change(block, "/etc/ssl/private/queues.example.com.key", files.key);
+  await runNginx(t, world, block);
+  await workThrough(world, `https://127.0.0.1:${port}`);
+  await checkPages(`https://127.0.0.1:${port}`, { Host: "queues.example.com" });
+});
+
+test("nginx, under a path, with and without passwords", { skip: noNginx }, async (t) => {
+  for (const isOpen of [true, false]) {
+    const world = await prepare(t);
+    const { dir, port } = world;
+    let block = change(nginxUnderPath, "listen 80;", `listen 127.0.0.1:${port};`);
+    if (!isOpen) {
+      writeFileSync(join(dir, "htpasswd"), "worker:{PLAIN}secret\n");
+      const passwords = change(nginxPasswords, "/etc/nginx/queues.htpasswd", join(dir, "htpasswd"));
+      block = change(block, "client_max_body_size 64m;", `client_max_body_size 64m;\n${passwords}`);
+    }
+    await runNginx(t, world, block);
+    await workWithPasswords(world, `http://127.0.0.1:${port}/queues`, isOpen);
+  }
+});
+
+/** The same, but for whoever has no password, if one is asked for. */
+async function workWithPasswords(world: World, url: string, isOpen: boolean): Promise<void> {
+  const password = `Basic ${Buffer.from("worker:secret").toString("base64")}`;
+  const headers: Record<string, string> = isOpen ? {} : { Authorization: password };
+  const { status } = await fetch(`${url}/health`);
+  assert.equal(status, isOpen ? 200 : 401);
+  await workThrough(world, url, headers);
+  await checkPages(url, headers);
+}
+
+test("Caddy, with a name of its own", { skip: noCaddy }, async (t) => {
+  const world = await prepare(t);
+  // Over HTTP, for nobody gives certificates here.
+  await runCaddy(t, world, change(caddyNamed, "queues.example.com {", `http://:${world.port} {`));
+  await workThrough(world, `http://127.0.0.1:${world.port}`);
+  await checkPages(`http://127.0.0.1:${world.port}`, { Host: "queues.example.com" });
+});
+
+test("Caddy, under a path, with and without passwords", { skip: noCaddy }, async (t) => {
+  for (const isOpen of [true, false]) {
+    const world = await prepare(t);
+    let block = change(caddyUnderPath, "\nexample.com {", `\nhttp://:${world.port} {`);
+    if (!isOpen) {
+      const hash = execFileSync("caddy", ["hash-password", "--plaintext", "secret"], {
+        encoding: "utf8",
+      }).trim();
+      const passwords = caddyPasswords.replace(/worker \S+/, () => `worker ${hash}`);
+      block = change(block, "handle_path", `${passwords}\n  handle_path`);
+    }
+    await runCaddy(t, world, block);
+    await workWithPasswords(world, `http://127.0.0.1:${world.port}/queues`, isOpen);
+  }
+});
