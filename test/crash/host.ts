@@ -2,7 +2,7 @@
 // started again after each death. Clients ask here where the server is, and wait while it is down,
 // as nothing may be sent to a port on which nobody listens. What the server logs as a failure is kept.
 
-import { type Exit, ServerProcess, StartRefused } from "../support/server-process.ts";
+import { type Exit, isTrouble, ServerProcess, StartRefused } from "../support/server-process.ts";
 
 // How often a start is tried if the port is still taken.
 const PORT_TRIES = 20;
@@ -120,7 +120,7 @@ export class Host {
 
   #keepFailures(): void {
     for (const line of this.server.log) {
-      if (line.level === "warn" || line.level === "error") this.failures.push(JSON.stringify(line));
+      if (isTrouble(line)) this.failures.push(JSON.stringify(line));
     }
     if (this.server.stderr !== "") this.failures.push(this.server.stderr);
   }

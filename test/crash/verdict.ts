@@ -95,7 +95,7 @@ function checkWhole(ledger: Ledger, produce: ProduceRecord, now: number): void {
 function checkConsecutive(ledger: Ledger, produce: ProduceRecord): void {
   let base: { partition: number; number: number } | undefined;
   for (const [index, item] of produce.items.entries()) {
-    const first = firstDelivery(item);
+    const first = firstDelivery(ledger, item);
     if (first === undefined) continue;
     const found = { partition: first.partition, number: numberOf(first.id) - index };
     base ??= found;
@@ -105,10 +105,13 @@ function checkConsecutive(ledger: Ledger, produce: ProduceRecord): void {
 }
 
 /** The delivery under the id that the item was produced with, if it was seen. */
-function firstDelivery(item: Item): Delivery | undefined {
+function firstDelivery(ledger: Ledger, item: Item): Delivery | undefined {
   const first = item.deliveries[0];
   if (item.dueAt !== 0 || first?.attempts !== 1) return undefined;
-  return first.plan === item.produce.plan ? first : undefined;
+  const { plan, sentAt } = item.produce;
+  // Where leases count, what was dealt to a lease without a reply is given back as if it had not been.
+  const mayBeBack = plan.maxAttempts > 0 && ledger.lostBetween(plan.name, sentAt, first.repliedAt);
+  return first.plan === plan && !mayBeBack ? first : undefined;
 }
 
 function numberOf(id: string): number {
@@ -166,7 +169,7 @@ function checkOrder(ledger: Ledger, deliveries: readonly Delivery[]): void {
     latest = Math.max(latest, delivery.start);
 
     const { item } = delivery;
-    if (firstDelivery(item) !== delivery) continue;
+    if (firstDelivery(ledger, item) !== delivery) continue;
     const { producer, endedAt, outcome } = item.produce;
     const before = lastOf.get(producer);
     if (before !== undefined && before.serial > item.serial) {

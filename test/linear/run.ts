@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Api } from "../support/api.ts";
 import { Random } from "../support/random.ts";
-import { ServerProcess, type StorageKind } from "../support/server-process.ts";
+import { isTrouble, ServerProcess, type StorageKind } from "../support/server-process.ts";
 import { Actor, drawMood, type Ground, type Mood } from "./actor.ts";
 import { check } from "./checker.ts";
 import { Client, type Notebook } from "./client.ts";
@@ -87,7 +87,7 @@ export async function run(options: RunOptions): Promise<RunResult> {
 // Everything that tells of something that should not happen.
 function complaintsOf(server: ServerProcess | undefined): readonly string[] {
   if (server === undefined) return [];
-  const warnings = server.log.filter(({ level }) => level === "warn");
+  const warnings = server.log.filter((line) => line.level === "warn" && isTrouble(line));
   const end = server.end === undefined ? [] : [`the server ended: ${server.end}`];
   return [...server.errors, ...warnings.map((line) => JSON.stringify(line)), ...end];
 }

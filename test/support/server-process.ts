@@ -59,6 +59,12 @@ export interface LogLine {
   readonly partition?: number;
 }
 
+/** Whether a line tells of trouble. That items which clients gave up were deleted is none. */
+export function isTrouble({ level, msg }: LogLine): boolean {
+  const isExpected = level === "warn" && msg.startsWith("items were deleted: ");
+  return (level === "warn" || level === "error") && !isExpected;
+}
+
 export interface Exit {
   readonly code: number | null;
   readonly signal: string | null;
