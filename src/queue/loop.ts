@@ -133,6 +133,14 @@ export class Loop implements TurnTaker, DeadQueue {
     if (this.#busy) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
   }
 
+  /** What memory holds of the partitions in a storage is not to be trusted: they are read anew. */
+  distrust(storage: string): void {
+    for (const partition of this.partitions) {
+      if (partition.storage.name === storage) partition.distrust(this.context.clock.now());
+    }
+    this.wake();
+  }
+
   // --- turns ---
 
   /** Asks for a turn, unless one is under way, in which case it will be seen to afterwards. */

@@ -27,7 +27,10 @@ import {
   TABLES_OF_A_PARTITION,
 } from "./item-rows.ts";
 import { CHUNK, RemovedRows } from "./removed-rows.ts";
-import { openFile, type SqliteFile, type SqliteOptions, startError } from "./sqlite-file.ts";
+import { startError, useError } from "./sqlite-errors.ts";
+import { openFile, type SqliteFile, type SqliteOptions } from "./sqlite-file.ts";
+import { FileLocked, fileLocked, isBusy, whenUnlocked } from "./sqlite-locks.ts";
+import type { StorageWatch } from "./sqlite-log.ts";
 import type {
   Counters,
   Expiry,
@@ -57,14 +60,25 @@ const BLOCK_AT = "first = (SELECT max(first) FROM items WHERE partition = @p AND
  * has the directory, when the file is not ours, is damaged, or was written by a later version.
  */
 export async function openSqliteStorage(options: SqliteOptions): Promise<Storage> {
-  const opened = openFile(options);
+  let storage: SqliteStorage | undefined;
+  const watch: StorageWatch = {
+    trouble: (check, text) => options.watch?.trouble(check, text),
+    distrust() {
+      storage?.distrust();
+      options.watch?.distrust();
+    },
+  };
+  const opened = await openFile({ ...options, watch });
   try {
-    return new SqliteStorage(options.name, opened);
+    storage = new SqliteStorage({ ...options, watch }, opened);
+    return storage;
   } catch (error) {
     opened.close();
     throw startError(opened.path, error);
   }
 }
+
+type WatchedOptions = SqliteOptions & { readonly watch: StorageWatch };
 
 class SqliteStorage implements Storage {
   readonly name: string;
@@ -72,42 +86,94 @@ class SqliteStorage implements Storage {
   readonly isDurable = true;
   readonly #file: SqliteFile;
   readonly #statements = new Map<string, StatementSync>();
-  readonly #removed = new RemovedRows();
+  readonly #watch: StorageWatch;
+  readonly #isLazy: boolean;
+  #removed: RemovedRows;
+  // Partitions of which more was acknowledged than is there: nothing of them is used that was not read since.
+  readonly #stale = new Set<number>();
+  // Whether what is above is still to be read anew.
+  #isDistrusted = false;
+  #isLocked = false;
 
-  constructor(name: string, file: SqliteFile) {
+  constructor({ name, syncInterval = 0, watch }: WatchedOptions, file: SqliteFile) {
     this.name = name;
     this.location = `sqlite:${dirname(file.path)}`;
     this.#file = file;
+    this.#watch = watch;
+    this.#isLazy = syncInterval > 0;
+    this.#removed = this.#readRemoved();
+  }
+
+  #readRemoved(): RemovedRows {
+    const removed = new RemovedRows();
     const rows = this.#read("SELECT partition, chunk, bits, sum FROM removed").iterate();
     for (const row of rows) {
       const [key, chunk, bits, sum] = row as unknown as [number, number, Uint8Array, number];
       this.#check(sumOfRow(chunk, bits) === sum, `removed items of partition ${key}`);
-      this.#removed.load(key, chunk, bits);
+      removed.load(key, chunk, bits);
+    }
+    return removed;
+  }
+
+  /** What was read before may not be there any more. */
+  distrust(): void {
+    this.#isDistrusted = true;
+  }
+
+  // Every use of the storage comes through here first.
+  #use(key?: number): void {
+    this.#file.log.checkSound();
+    if (this.#isDistrusted) {
+      const removed = this.#readRemoved();
+      const keys = this.#read("SELECT key FROM partitions").all() as unknown as [number][];
+      for (const [each] of keys) this.#stale.add(each);
+      this.#removed = removed;
+      this.#isDistrusted = false;
+    }
+    if (key !== undefined && this.#stale.has(key)) {
+      throw new Error(`partition ${key} of '${this.#file.path}' is to be read anew`);
+    }
+  }
+
+  // Reads, with errors that name the file.
+  #reading<T>(key: number | undefined, work: () => T): T {
+    try {
+      this.#use(key);
+      return work();
+    } catch (error) {
+      throw this.#explained(error);
     }
   }
 
   async commit(changes: readonly PartitionChanges[]): Promise<void> {
-    this.#transaction(() => {
+    await this.#transaction(() => {
       for (const change of changes) this.#write(change);
     });
   }
 
   async createPartitions(partitions: readonly NewPartition[]): Promise<readonly number[]> {
-    const insert = this.#prepare(
-      "INSERT INTO partitions (queue, number, id_prefix, created_at, sum) VALUES (?, ?, ?, ?, ?)",
-    );
     const sum = sumOfCounters({ head: 1, tail: 1, total: 0, scheduled: 0, createdSum: 0 });
-    return this.#transaction(() =>
-      partitions.map((p) =>
+    return this.#durably(() => {
+      const insert = this.#prepare(
+        "INSERT INTO partitions (queue, number, id_prefix, created_at, sum) VALUES (?, ?, ?, ?, ?)",
+      );
+      return partitions.map((p) =>
         Number(insert.run(p.queue, p.number, p.idPrefix, p.createdAt, sum).lastInsertRowid),
-      ),
-    );
+      );
+    });
   }
 
   async listPartitions(): Promise<readonly StoredPartition[]> {
-    const rows = this.#read(
-      "SELECT key, queue, number, id_prefix, created_at, dropped FROM partitions ORDER BY key",
-    ).all() as unknown as [number, string, number, string, number, number][];
+    const sql =
+      "SELECT key, queue, number, id_prefix, created_at, dropped FROM partitions ORDER BY key";
+    const rows = this.#reading(undefined, () => this.#read(sql).all()) as unknown as [
+      number,
+      string,
+      number,
+      string,
+      number,
+      number,
+    ][];
     return rows.map(([key, queue, number, idPrefix, createdAt, dropped]) => ({
       key,
       queue,
@@ -119,15 +185,15 @@ class SqliteStorage implements Storage {
   }
 
   async dropPartitions(keys: readonly number[]): Promise<void> {
-    const update = this.#prepare("UPDATE partitions SET dropped = 1 WHERE key = ?");
-    this.#transaction(() => {
+    await this.#durably(() => {
+      const update = this.#prepare("UPDATE partitions SET dropped = 1 WHERE key = ?");
       for (const key of keys) update.run(key);
     });
   }
 
   async sweep(limit: number): Promise<boolean> {
-    const next = this.#prepare("SELECT min(key) AS key FROM partitions WHERE dropped = 1");
     return this.#transaction(() => {
+      const next = this.#prepare("SELECT min(key) AS key FROM partitions WHERE dropped = 1");
       let left = limit;
       for (;;) {
         const key = (next.get() as { key: number | null }).key;
@@ -143,6 +209,14 @@ class SqliteStorage implements Storage {
   }
 
   async loadPartition(key: number): Promise<PartitionState> {
+    return this.#reading(undefined, () => {
+      const state = this.#load(key);
+      this.#stale.delete(key);
+      return state;
+    });
+  }
+
+  #load(key: number): PartitionState {
     const row = this.#read(
       "SELECT id_prefix, head, tail, total, scheduled, created_sum, sum FROM partitions WHERE key = ?",
     ).get(key) as unknown as [string, number, number, number, number, number, number] | undefined;
@@ -176,6 +250,10 @@ class SqliteStorage implements Storage {
     table: ItemTable,
     options: ReadOptions,
   ): Promise<readonly StoredItem[]> {
+    return this.#reading(key, () => this.#readItems(key, table, options));
+  }
+
+  #readItems(key: number, table: ItemTable, options: ReadOptions): readonly StoredItem[] {
     const { limit, bytesMax } = options;
     const items: StoredItem[] = [];
     if (limit <= 0) return items;
@@ -233,39 +311,46 @@ class SqliteStorage implements Storage {
   }
 
   async readScheduled(key: number, limit: number): Promise<readonly StoredItem[]> {
-    const rows = this.#read(
-      `SELECT ${ITEM_HEADER} FROM scheduled WHERE partition = ? ORDER BY due_at, seq LIMIT ?`,
-    ).all(key, limit) as unknown as ItemHeader[];
-    return rows.map(itemOfHeader);
+    const sql = `SELECT ${ITEM_HEADER} FROM scheduled WHERE partition = ? ORDER BY due_at, seq LIMIT ?`;
+    const rows = this.#reading(key, () => this.#read(sql).all(key, limit));
+    return (rows as unknown as ItemHeader[]).map(itemOfHeader);
   }
 
   async readExpiries(key: number, limit: number): Promise<readonly Expiry[]> {
-    const rows = this.#read(
-      "SELECT at, first FROM expiries WHERE partition = ? ORDER BY at, first LIMIT ?",
-    ).all(key, limit) as unknown as [number, number][];
-    return rows.map(([at, first]) => ({ at, first }));
+    const sql = "SELECT at, first FROM expiries WHERE partition = ? ORDER BY at, first LIMIT ?";
+    const rows = this.#reading(key, () => this.#read(sql).all(key, limit));
+    return (rows as unknown as [number, number][]).map(([at, first]) => ({ at, first }));
   }
 
   async findSources(key: number, sourceIds: readonly string[]): Promise<ReadonlySet<string>> {
-    const statement = this.#prepare("SELECT 1 FROM sources WHERE partition = ? AND source_id = ?");
-    return new Set(sourceIds.filter((id) => statement.get(key, id) !== undefined));
+    return this.#reading(key, () => {
+      const statement = this.#prepare(
+        "SELECT 1 FROM sources WHERE partition = ? AND source_id = ?",
+      );
+      return new Set(sourceIds.filter((id) => statement.get(key, id) !== undefined));
+    });
   }
 
   async putQueue(name: string, record: string): Promise<void> {
-    this.#prepare("INSERT OR REPLACE INTO queues (name, record, sum) VALUES (?, ?, ?)").run(
-      name,
-      record,
-      sumOfRow(name, record),
-    );
+    await this.#durably(() => {
+      this.#prepare("INSERT OR REPLACE INTO queues (name, record, sum) VALUES (?, ?, ?)").run(
+        name,
+        record,
+        sumOfRow(name, record),
+      );
+    });
   }
 
   async deleteQueue(name: string): Promise<void> {
-    this.#prepare("DELETE FROM queues WHERE name = ?").run(name);
+    await this.#durably(() => {
+      this.#prepare("DELETE FROM queues WHERE name = ?").run(name);
+    });
   }
 
   async listQueues(): Promise<readonly { name: string; record: string }[]> {
     let rows: [string, string, number][];
     try {
+      this.#use();
       const statement = this.#read("SELECT name, record, sum FROM queues ORDER BY name");
       rows = statement.all() as unknown as [string, string, number][];
     } catch (error) {
@@ -278,7 +363,7 @@ class SqliteStorage implements Storage {
   }
 
   async check(): Promise<void> {
-    this.#prepare("SELECT key FROM partitions LIMIT 1").get();
+    this.#reading(undefined, () => this.#prepare("SELECT key FROM partitions LIMIT 1").get());
   }
 
   async close(): Promise<void> {
@@ -287,6 +372,7 @@ class SqliteStorage implements Storage {
 
   #write(change: PartitionChanges): void {
     const key = change.partition;
+    this.#use(key);
     const { head, tail, total, scheduled, createdSum } = change.counters;
     const updated = this.#prepare(
       "UPDATE partitions SET head = ?, tail = ?, total = ?, scheduled = ?, created_sum = ?, sum = ? WHERE key = ?",
@@ -480,19 +566,61 @@ class SqliteStorage implements Storage {
     throw new Error(`'${this.#file.path}' is damaged (${what}); restore it from a backup`);
   }
 
-  #transaction<T>(work: () => T): T {
-    this.#prepare("BEGIN IMMEDIATE").run();
+  // While another program holds a lock the thread goes on with everything else.
+  async #transaction<T>(work: () => T, isDurable = false): Promise<T> {
     try {
+      try {
+        return this.#transact(work, isDurable);
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+      }
+      return await whenUnlocked(this.#file.path, () => this.#transact(work, isDurable));
+    } catch (error) {
+      throw this.#explained(error);
+    }
+  }
+
+  // On the disk when it resolves, also where commits are synced now and then: what the registry of queues
+  // believes it must never lose.
+  async #durably<T>(work: () => T): Promise<T> {
+    const result = await this.#transaction(work, this.#isLazy);
+    await this.#file.log.settled();
+    return result;
+  }
+
+  #transact<T>(work: () => T, isDurable: boolean): T {
+    const { db, log } = this.#file;
+    this.#use();
+    if (isDurable) db.exec("PRAGMA synchronous = FULL");
+    try {
+      this.#prepare("BEGIN IMMEDIATE").run();
+      this.#noteLock(undefined);
       const result = work();
       this.#prepare("COMMIT").run();
       this.#removed.commit();
-      this.#file.wrote();
+      log.wrote(isDurable);
       return result;
     } catch (error) {
       this.#removed.rollback();
-      if (this.#file.db.isTransaction) this.#prepare("ROLLBACK").run();
+      if (db.isTransaction) this.#prepare("ROLLBACK").run();
+      log.refused(error);
       throw error;
+    } finally {
+      if (isDurable) db.exec("PRAGMA synchronous = NORMAL");
     }
+  }
+
+  // What has gone wrong, with the name of the file.
+  #explained(cause: unknown): unknown {
+    const error = isBusy(cause) ? fileLocked(this.#file.path, cause) : cause;
+    if (error instanceof FileLocked) this.#noteLock(error.message);
+    return useError(this.#file.path, error);
+  }
+
+  #noteLock(text: string | undefined): void {
+    if (text === undefined && !this.#isLocked) return;
+    this.#isLocked = text !== undefined;
+    this.#watch.trouble("lock", text);
   }
 
   #prepare(sql: string): StatementSync {
