@@ -2,7 +2,8 @@
 // cannot be opened is refused with a message that names the file and says what to do. A second
 // server is kept out by an exclusive lock on a small file beside it, which the operating system
 // lifts when the process ends, however it ends. That file also remembers that there was data, so
-// that a file that is gone is not taken for one that was never made.
+// that a file that is gone is not taken for one that was never made, and whether a server that did
+// not sync every commit has not closed it.
 
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -14,6 +15,8 @@ import { SqliteLog, type StorageWatch } from "./sqlite-log.ts";
 
 // "QRTR": what tells our files from other SQLite files.
 const APPLICATION_ID = 0x51525452;
+// The same of the lock beside a file that is in use with commits that are not synced at once: "OPEN".
+const MARK = 0x4f50454e;
 
 // Each entry takes the schema one version further; the version of a file is its user_version.
 // `sum` is a checksum of the row; see checksum.ts. Times are REAL: microseconds of far years go
@@ -115,7 +118,10 @@ export interface SqliteFile {
   readonly path: string;
   readonly db: DatabaseSync;
   readonly log: SqliteLog;
-  close(): void;
+  /** Whether commits that were not synced at once may have been lost before, for it was not closed. */
+  readonly mayLack: boolean;
+  /** Closes it; `isSound` says that nothing is lacking from now on. */
+  close(isSound: boolean): void;
 }
 
 /** Opens the file; rejects with a QueueError whose message is meant for the user. */
@@ -163,15 +169,22 @@ function openNow(path: string, options: SqliteOptions): SqliteFile {
     lock.noteData();
     const [openDb, openLock] = [db, lock];
     const log = new SqliteLog({ path, db, syncInterval, watch });
+    const mayLack = lock.isMarked;
+    if (syncInterval > 0) lock.mark(true);
     return {
       path,
       db,
       log,
-      close() {
-        log.beforeClose();
+      mayLack,
+      close(isSound) {
+        const isSynced = log.beforeClose();
         openDb.close();
         log.afterClose();
-        openLock.close();
+        try {
+          if (isSound && isSynced) openLock.mark(false);
+        } finally {
+          openLock.close();
+        }
       },
     };
   } catch (error) {
@@ -214,6 +227,9 @@ interface Lock {
   readonly hadData: boolean;
   /** Remembers that it does from now on. */
   noteData(): void;
+  /** Whether the file is open, or was not closed, with commits that are not synced at once. */
+  readonly isMarked: boolean;
+  mark(isMarked: boolean): void;
   close(): void;
 }
 
@@ -226,11 +242,13 @@ function takeLock(path: string): Lock {
   const file = lockOf(path);
   const lock = new DatabaseSync(file, { timeout: 0 });
   let hadData: boolean;
+  let isMarked: boolean;
   try {
     // In this mode a lock that was taken once is kept until the end, whatever is committed.
     lock.exec("PRAGMA locking_mode = EXCLUSIVE");
     lock.exec("BEGIN EXCLUSIVE");
     hadData = pragma(lock, "user_version") === 1;
+    isMarked = pragma(lock, "application_id") === MARK;
     lock.exec("COMMIT");
   } catch (cause) {
     lock.close();
@@ -245,6 +263,13 @@ function takeLock(path: string): Lock {
     hadData,
     noteData() {
       if (!hadData) lock.exec("PRAGMA user_version = 1");
+    },
+    get isMarked() {
+      return isMarked;
+    },
+    mark(wanted) {
+      if (wanted !== isMarked) lock.exec(`PRAGMA application_id = ${wanted ? MARK : 0}`);
+      isMarked = wanted;
     },
     close: () => lock.close(),
   };

@@ -167,8 +167,9 @@ export class SqliteLog {
     if (this.#isLazy && isFailedSync(error)) this.#fail("sync", error);
   }
 
-  /** To be called before the database is closed. */
-  beforeClose(): void {
+  /** To be called before the database is closed. Answers whether all that was committed is on the disk. */
+  beforeClose(): boolean {
+    const losses = this.#losses;
     clearInterval(this.#syncTimer);
     if (this.#isLazy && this.#unsynced > 0 && this.#failure === undefined) {
       try {
@@ -179,6 +180,7 @@ export class SqliteLog {
     }
     this.#closed = true;
     for (const timer of this.#timers.values()) clearTimeout(timer);
+    return this.#failure === undefined && this.#losses === losses;
   }
 
   /** To be called when the database is closed. */

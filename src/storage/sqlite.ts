@@ -51,6 +51,9 @@ import type {
 // blocks, which a whole row of bits never does.
 const RANGE_MIN = 2 * CHUNK;
 
+// More than one partition can give within an interval, and few beside all that there are.
+const NUMBERS_PASSED = 2 ** 24;
+
 // The block that may hold an item: the last one that begins at it or before.
 const BLOCK_AT = "first = (SELECT max(first) FROM items WHERE partition = @p AND first <= @s)";
 
@@ -73,7 +76,7 @@ export async function openSqliteStorage(options: SqliteOptions): Promise<Storage
     storage = new SqliteStorage({ ...options, watch }, opened);
     return storage;
   } catch (error) {
-    opened.close();
+    opened.close(false);
     throw startError(opened.path, error);
   }
 }
@@ -102,6 +105,7 @@ class SqliteStorage implements Storage {
     this.#watch = watch;
     this.#isLazy = syncInterval > 0;
     this.#removed = this.#readRemoved();
+    if (file.mayLack) this.#passNumbers();
   }
 
   #readRemoved(): RemovedRows {
@@ -113,6 +117,22 @@ class SqliteStorage implements Storage {
       removed.load(key, chunk, bits);
     }
     return removed;
+  }
+
+  // Items that a power cut has taken had numbers, and clients may still hold them: none is given again.
+  #passNumbers(): void {
+    this.#transact(() => {
+      const rows = this.#read(
+        "SELECT head, tail, total, scheduled, created_sum, sum, key FROM partitions",
+      ).all() as unknown as [number, number, number, number, number, number, number][];
+      const update = this.#prepare("UPDATE partitions SET tail = ?, sum = ? WHERE key = ?");
+      for (const [head, tail, total, scheduled, createdSum, sum, key] of rows) {
+        const counters = { head, tail, total, scheduled, createdSum };
+        if (sumOfCounters(counters) !== sum) continue; // whoever loads it will find it damaged
+        counters.tail += NUMBERS_PASSED;
+        update.run(counters.tail, sumOfCounters(counters), key);
+      }
+    }, true);
   }
 
   /** What was read before may not be there any more. */
@@ -367,7 +387,7 @@ class SqliteStorage implements Storage {
   }
 
   async close(): Promise<void> {
-    this.#file.close();
+    this.#file.close(true);
   }
 
   #write(change: PartitionChanges): void {
