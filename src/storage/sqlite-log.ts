@@ -90,8 +90,9 @@ export class SqliteLog {
   // The frames of the log when they were looked up last, and up to where a takeover was tried.
   #frames = 0;
   #tried = 0;
-  // Commits until they are looked up again, and how many those were at first.
+  // Commits, and bytes of items, until they are looked up again; and how many commits those were at first.
   #commitsToLook = 1;
+  #bytesToLook = 0;
   #commitsPerLook = 1;
   #isHeldUp = false;
   #isHeldUpTold = false;
@@ -132,11 +133,16 @@ export class SqliteLog {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Says that something was committed, and perhaps synced; throws if it may not be there any more. */
-  wrote(isSynced: boolean): void {
+  /**
+   * Says that something was committed, with about so many bytes, and perhaps synced; throws if it may
+   * not be there any more.
+   */
+  wrote(bytes: number, isSynced: boolean): void {
     if (isSynced) this.#noteSynced();
     else if (this.#isLazy) this.#unsynced++;
-    if (--this.#commitsToLook > 0) return;
+    this.#commitsToLook--;
+    this.#bytesToLook -= bytes;
+    if (this.#commitsToLook > 0 && this.#bytesToLook > 0) return;
     const losses = this.#losses;
     this.#look();
     this.#checkLosses(losses);
@@ -218,16 +224,19 @@ export class SqliteLog {
 
   #look(): void {
     const frames = this.#framesNow();
-    const perCommit = Math.max((frames - this.#frames) / this.#commitsPerLook, 1);
+    const commits = this.#commitsPerLook - Math.max(this.#commitsToLook, 0);
+    const perCommit = Math.max((frames - this.#frames) / commits, 1);
     if (frames < this.#frames) this.#tried = 0; // it has begun anew
     this.#frames = frames;
     const left = TAKEOVER_FRAMES - (frames - this.#tried);
     this.#lookAfter(Math.min(Math.max(Math.floor(left / perCommit), 1), LOOK_COMMITS_MAX));
+    this.#bytesToLook = left * FRAME_BYTES;
     if (left <= 0) this.#takeOver();
   }
 
   #lookAfter(commits: number): void {
     this.#commitsToLook = commits;
+    this.#bytesToLook = TAKEOVER_FRAMES * FRAME_BYTES;
     this.#commitsPerLook = commits;
   }
 

@@ -97,6 +97,8 @@ class SqliteStorage implements Storage {
   // Whether what is above is still to be read anew.
   #isDistrusted = false;
   #isLocked = false;
+  // Bytes of the items that the transaction under way adds.
+  #bytes = 0;
 
   constructor({ name, syncInterval = 0, watch }: WatchedOptions, file: SqliteFile) {
     this.name = name;
@@ -456,6 +458,7 @@ class SqliteStorage implements Storage {
     if (items.length === 0) return;
     let bytes = 0;
     for (const { record } of items) bytes += record.size;
+    this.#bytes += bytes;
     this.#removed.noteAdded(key, items.length, bytes);
     this.#insert(key, items);
   }
@@ -472,6 +475,7 @@ class SqliteStorage implements Storage {
   }
 
   #addScheduled(key: number, item: StoredItem): void {
+    this.#bytes += item.record.size;
     this.#prepare(
       `INSERT INTO scheduled (partition, ${ITEM_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ).run(key, ...itemValues(item));
@@ -502,6 +506,7 @@ class SqliteStorage implements Storage {
         this.#removed.mark(key, { first: fromSeq, last: fromSeq });
       }
       if (item === undefined) throw new Error(`no item ${fromSeq} in ${from} of partition ${key}`);
+      this.#bytes += item.record.size;
       const moved = { ...item, seq, attempts, expireAt, dueAt, leaseDeadline: 0 };
       if (to === "scheduled") this.#addScheduled(key, moved);
       else back.push(moved);
@@ -611,6 +616,7 @@ class SqliteStorage implements Storage {
   #transact<T>(work: () => T, isDurable: boolean): T {
     const { db, log } = this.#file;
     this.#use();
+    this.#bytes = 0;
     if (isDurable) db.exec("PRAGMA synchronous = FULL");
     try {
       this.#prepare("BEGIN IMMEDIATE").run();
@@ -618,7 +624,7 @@ class SqliteStorage implements Storage {
       const result = work();
       this.#prepare("COMMIT").run();
       this.#removed.commit();
-      log.wrote(isDurable);
+      log.wrote(this.#bytes, isDurable);
       return result;
     } catch (error) {
       this.#removed.rollback();
