@@ -5,6 +5,7 @@
 // log and in its health, and works again by itself.
 
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { setTimeout as sleep } from "node:timers/promises";
 import { StartRefused } from "../support/server-process.ts";
 import { CrashRun, figuresOf, type ModeOptions, type ModeResult } from "./crash-run.ts";
@@ -24,8 +25,11 @@ const KNOWN_MS = 5_000;
 const FOR_A_WHILE = 1_000_000;
 // By how much times that two programs note may differ.
 const SLACK_MS = 10;
-// How often the power is cut after a fault.
+// How often the power is cut after a fault, and how often another program reads the file before it: until
+// then the log is taken over in part, of which SQLite syncs nothing.
 const CUTS = 0.3;
+const READERS = 0.4;
+const READER_MS = 300;
 
 /** Has the disk fail again and again, with every way to sync. */
 export async function diskMode(options: ModeOptions): Promise<ModeResult> {
@@ -69,6 +73,7 @@ class FailingDisk {
   #cuts = 0;
   #refused = 0;
   #blurred = 0;
+  #reader: DatabaseSync | undefined;
 
   constructor(
     run: CrashRun,
@@ -92,7 +97,8 @@ class FailingDisk {
       ...(sync === "interval" ? { QUERATOR_SYNC_INTERVAL: `${INTERVAL_MS}ms` } : {}),
     };
     await this.#run.start();
-    for (let time = 1; time <= kills && !this.#run.isHopeless; time++) {
+    for (let time = 1; time <= kills && ledger.violations.length === 0; time++) {
+      if (this.#run.random.chance(READERS)) this.#read();
       await this.#run.live();
       const fault = this.#choose(time - 1);
       await this.#fail(fault);
@@ -126,6 +132,22 @@ class FailingDisk {
     };
   }
 
+  // Reads the file in a transaction, until the fault is armed.
+  #read(): void {
+    try {
+      const { dataDir } = this.#run.host;
+      this.#reader = new DatabaseSync(join(dataDir, "querator.db"), { readOnly: true });
+      this.#reader.exec("BEGIN; SELECT * FROM partitions");
+    } catch {
+      this.#endReader(); // the disk fails, or the server has just been cut off
+    }
+  }
+
+  #endReader(): void {
+    this.#reader?.close();
+    this.#reader = undefined;
+  }
+
   // Arms a fault, waits until it has hit, and until the server works again.
   async #fail(fault: DiskFault): Promise<void> {
     const { host, ledger, load, random } = this.#run;
@@ -133,6 +155,10 @@ class FailingDisk {
     const isLasting = fault.times === FOR_A_WHILE;
     const armedAt = Date.now();
     faults.arm(fault);
+    if (this.#reader !== undefined) {
+      await sleep(random.below(READER_MS));
+      this.#endReader();
+    }
     const isHit = await this.#within(HIT_MS, () => faults.hits.count > 0);
     if (isHit) this.#hit++;
     if (isHit && isLasting) {
