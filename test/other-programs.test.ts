@@ -165,7 +165,7 @@ test("a log that a reader has held up is told of, and shrinks when that has gone
   const dir = temporaryDirectory(t);
   const lines: Line[] = [];
   const note = (fields: object, text: string): void => void lines.push({ ...fields, text });
-  const logger = { ...SILENT, error: note } as unknown as typeof SILENT;
+  const logger = { ...SILENT, warn: note } as unknown as typeof SILENT;
   const server = await setup(t, { dataDir: dir }, { logger });
   await server.createQueue("q");
   await server.produce("q", "first");

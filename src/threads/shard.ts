@@ -106,8 +106,10 @@ export class Shard {
     const before = this.host.noteTrouble(`${storage} ${check}`, text);
     if (before === text) return;
     const { log } = this.#options;
-    if (text !== undefined) log.error({ storage, check, reason: text }, "storage needs attention");
-    else log.info({ storage, check }, "storage needs no attention any more");
+    const fields = { storage, check, reason: text };
+    if (text === undefined) log.info({ storage, check }, "storage needs no attention any more");
+    else if (check === "sync") log.error(fields, "storage needs attention");
+    else log.warn(fields, "storage needs attention");
   }
 
   #add(storage: Storage): Storage {
