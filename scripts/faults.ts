@@ -464,13 +464,13 @@ export const FAULTS: readonly Fault[] = [
     check: "otherPrograms",
     file: "src/storage/sqlite-locks.ts",
     from: "export const BUSY_MS = 10;",
-    to: "export const BUSY_MS = 5_000;",
+    to: "export const BUSY_MS = 1_500;",
   },
   {
-    name: "a log is never cut off",
+    name: "a log that was held up is not cut off when nobody writes any more",
     check: "otherPrograms",
     file: "src/storage/sqlite-log.ts",
-    from: "db.exec(`PRAGMA journal_size_limit",
-    to: "void (`PRAGMA journal_size_limit",
+    from: 'if (wasHeldUp && bytes > LOG_BYTES_KEPT) this.#checkpoint("TRUNCATE");',
+    to: "void wasHeldUp;",
   },
 ];
