@@ -18,6 +18,8 @@ export interface Failing {
   readonly total: number;
   /** The names of the storages in which they lie. */
   readonly storages: readonly string[];
+  /** What is wrong with storages, whether partitions fail for it or not. */
+  readonly troubles: readonly string[];
 }
 
 /** A place where queues may be at home, as the registry sees it. */
@@ -44,6 +46,7 @@ export class Host implements Home {
   readonly #context: QueueContext;
   readonly #storages: ReadonlyMap<string, Storage>;
   readonly #queues = new Map<string, Queue>();
+  readonly #troubles = new Map<string, string>();
   #refusal: QueueError | undefined;
 
   constructor({ context, storages, directory }: HostOptions) {
@@ -93,6 +96,19 @@ export class Host implements Home {
     await queue?.close(error);
   }
 
+  /** Notes that something is wrong with a storage, or is not any more; answers what was known of it before. */
+  noteTrouble(what: string, text: string | undefined): string | undefined {
+    const before = this.#troubles.get(what);
+    if (text === undefined) this.#troubles.delete(what);
+    else this.#troubles.set(what, text);
+    return before;
+  }
+
+  /** A storage may not hold any more what memory believes: its partitions fail until they are read anew. */
+  distrust(storage: string): void {
+    for (const { loop } of this.#queues.values()) loop.distrust(storage);
+  }
+
   async failing(): Promise<Failing> {
     const storages = new Set<string>();
     let partitions = 0;
@@ -105,7 +121,12 @@ export class Host implements Home {
         storages.add(partition.storage.name);
       }
     }
-    return { partitions, total, storages: [...storages] };
+    return {
+      partitions,
+      total,
+      storages: [...storages],
+      troubles: [...this.#troubles.values()],
+    };
   }
 }
 

@@ -196,6 +196,7 @@ export class Queues {
       partitions: all.reduce((sum, { partitions }) => sum + partitions, 0),
       total: all.reduce((sum, { total }) => sum + total, 0),
       storages: [...new Set(all.flatMap(({ storages }) => storages))],
+      troubles: all.flatMap(({ troubles }) => troubles),
     };
   }
 

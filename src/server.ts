@@ -431,10 +431,11 @@ async function checkHealth(records: Storage | undefined, parts: Parts): Promise<
   return { pass: status !== "fail", body };
 }
 
-function judge({ partitions, total, storages }: Failing): ["pass" | "warn" | "fail", string] {
-  if (partitions === 0) return ["pass", ""];
+function judge(failing: Failing): ["pass" | "warn" | "fail", string] {
+  const { partitions, total, storages, troubles } = failing;
+  if (partitions === 0) return [troubles.length === 0 ? "pass" : "warn", troubles.join("; ")];
   const output = `${partitions} of ${total} partitions are failing, in ${storages.join(", ")}`;
-  return [partitions === total ? "fail" : "warn", output];
+  return [partitions === total ? "fail" : "warn", [output, ...troubles].join("; ")];
 }
 
 // Rejects if the work takes longer.

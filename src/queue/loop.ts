@@ -109,7 +109,7 @@ export class Loop implements TurnTaker, DeadQueue {
   giveBack(partition: number, ids: readonly string[]): void {
     if (this.rules.maxAttempts === 0) return;
     const items = ids.map((id) => ({ id, retryAt: 0, dead: false }));
-    const deadline = this.context.clock.now() + GIVE_BACK_TIMEOUT;
+    const deadline = this.context.clock.steady() + GIVE_BACK_TIMEOUT;
     const request = new RetryRequest(partition, items, deadline, "released");
     this.submit(request).catch(() => undefined); // they come back when their lease ends
   }
@@ -162,6 +162,14 @@ export class Loop implements TurnTaker, DeadQueue {
 
   async #idle(): Promise<void> {
     if (this.#busy) await new Promise<void>((resolve) => this.#onIdle.push(resolve));
+  }
+
+  /** What memory holds of the partitions in a storage is not to be trusted: they are read anew. */
+  distrust(storage: string): void {
+    for (const partition of this.partitions) {
+      if (partition.storage.name === storage) partition.distrust(this.context.clock.now());
+    }
+    this.wake();
   }
 
   // --- turns ---

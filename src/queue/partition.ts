@@ -127,7 +127,9 @@ export class Partition {
     this.openExpiry = undefined;
     this.scheduled.invalidate();
     this.expiries.invalidate();
-    this.counters = { ...state.counters };
+    // A storage that has lost commits has forgotten numbers as well: none may be given again.
+    const tail = Math.max(state.counters.tail, this.counters.tail);
+    this.counters = { ...state.counters, tail };
 
     const marked = state.leases.map((lease) => {
       const grant = new Grant(lease.deadline, lease.leasedAt);

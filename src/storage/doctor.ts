@@ -5,6 +5,7 @@ import { existsSync, statfsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { isEmpty, lockOf } from "./sqlite-file.ts";
+import { holders, nameAll } from "./sqlite-locks.ts";
 
 /** One thing that was looked at. */
 export interface Finding {
@@ -22,7 +23,7 @@ export interface SqliteDoctorOptions {
   readonly mustExist?: boolean;
   /** Less room on the disk is a warning; 1 GiB by default. */
   readonly freeBytesMin?: number;
-  /** A larger log is a warning; 256 MiB by default. */
+  /** A larger log is a warning; 64 MiB by default. */
   readonly logBytesMax?: number;
 }
 
@@ -36,7 +37,7 @@ export function examineSqlite(options: SqliteDoctorOptions): Finding[] {
     file,
     mustExist = false,
     freeBytesMin = 1024 * MIB,
-    logBytesMax = 256 * MIB,
+    logBytesMax = 64 * MIB,
   } = options;
   const path = join(dir, file);
   if (isEmpty(path)) return [examineMissing(path, mustExist)];
@@ -52,7 +53,7 @@ export function examineSqlite(options: SqliteDoctorOptions): Finding[] {
       ? {
           check: "log",
           status: "warning",
-          text: `'${path}-wal' has ${size(log)}: end programs that have read the file for long`,
+          text: `'${path}-wal' has ${size(log)}: end programs that have read the file for long${nameAll(holders(path, "read"))}`,
         }
       : { check: "log", status: "ok", text: size(log) },
   ];

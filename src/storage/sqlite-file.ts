@@ -2,29 +2,21 @@
 // cannot be opened is refused with a message that names the file and says what to do. A second
 // server is kept out by an exclusive lock on a small file beside it, which the operating system
 // lifts when the process ends, however it ends. That file also remembers that there was data, so
-// that a file that is gone is not taken for one that was never made.
+// that a file that is gone is not taken for one that was never made, and whether a server that did
+// not sync every commit has not closed it.
 
-import {
-  closeSync,
-  existsSync,
-  fdatasync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  statSync,
-} from "node:fs";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { QueueError } from "../errors.ts";
-
-const SQLITE_BUSY = 5;
-// A header that is no longer what it was: an unknown format or encoding.
-const SQLITE_ERROR = 1;
-const SQLITE_CORRUPT = 11;
-const SQLITE_NOTADB = 26;
+import { startError } from "./sqlite-errors.ts";
+import { BUSY_MS, isBusy, whenUnlocked } from "./sqlite-locks.ts";
+import { SqliteLog, type StorageWatch } from "./sqlite-log.ts";
 
 // "QRTR": what tells our files from other SQLite files.
 const APPLICATION_ID = 0x51525452;
+// The same of the lock beside a file that is in use with commits that are not synced at once: "OPEN".
+const MARK = 0x4f50454e;
 
 // Each entry takes the schema one version further; the version of a file is its user_version.
 // `sum` is a checksum of the row; see checksum.ts. Times are REAL: microseconds of far years go
@@ -126,22 +118,34 @@ export interface SqliteOptions {
   readonly syncInterval?: number;
   /** Whether the file must be there already: false makes it if need be. */
   readonly mustExist?: boolean;
+  /** Told what becomes of it; by default nobody is. */
+  readonly watch?: StorageWatch;
 }
 
 /** A file that is open, and its lock. */
 export interface SqliteFile {
   readonly path: string;
   readonly db: DatabaseSync;
-  /** Says that something was written. Throws if what was written before cannot be brought to disk. */
-  wrote(): void;
-  close(): void;
+  readonly log: SqliteLog;
+  /** Whether commits that were not synced at once may have been lost before, for it was not closed. */
+  readonly mayLack: boolean;
+  /** Closes it; `isSound` says that nothing is lacking from now on. */
+  close(isSound: boolean): void;
 }
 
-/** Opens the file; throws a QueueError whose message is meant for the user. */
-export function openFile(options: SqliteOptions): SqliteFile {
-  const { syncInterval = 0 } = options;
-  const dir = resolve(options.dir);
-  const path = join(dir, options.file ?? "querator.db");
+/** Opens the file; rejects with a QueueError whose message is meant for the user. */
+export async function openFile(options: SqliteOptions): Promise<SqliteFile> {
+  const path = join(resolve(options.dir), options.file ?? "querator.db");
+  try {
+    return await whenUnlocked(path, () => openNow(path, options));
+  } catch (error) {
+    throw startError(path, error);
+  }
+}
+
+function openNow(path: string, options: SqliteOptions): SqliteFile {
+  const { syncInterval = 0, watch = UNWATCHED } = options;
+  const dir = dirname(path);
   let lock: Lock | undefined;
   let db: DatabaseSync | undefined;
   try {
@@ -161,7 +165,7 @@ export function openFile(options: SqliteOptions): SqliteFile {
       );
     }
     const isNew = isEmpty(path);
-    db = new DatabaseSync(path, { enableForeignKeyConstraints: false, timeout: 5_000 });
+    db = new DatabaseSync(path, { enableForeignKeyConstraints: false, timeout: BUSY_MS });
     if (!isNew) checkOurs(db, path);
     db.exec("PRAGMA journal_mode = WAL");
     db.exec(`PRAGMA synchronous = ${syncInterval === 0 ? "FULL" : "NORMAL"}`);
@@ -172,62 +176,34 @@ export function openFile(options: SqliteOptions): SqliteFile {
     db.exec("PRAGMA cell_size_check = ON");
     migrate(db, path);
     lock.noteData();
+    const [openDb, openLock] = [db, lock];
+    const log = new SqliteLog({ path, db, syncInterval, watch });
+    const mayLack = lock.isMarked;
+    if (syncInterval > 0) lock.mark(true);
+    return {
+      path,
+      db,
+      log,
+      mayLack,
+      close(isSound) {
+        const isSynced = log.beforeClose();
+        openDb.close();
+        log.afterClose();
+        try {
+          if (isSound && isSynced) openLock.mark(false);
+        } finally {
+          openLock.close();
+        }
+      },
+    };
   } catch (error) {
     db?.close();
     lock?.close();
-    throw startError(path, error);
-  }
-  const [openDb, openLock] = [db, lock];
-  const syncer = syncInterval === 0 ? undefined : new Syncer(`${path}-wal`, syncInterval);
-  return {
-    path,
-    db,
-    wrote: () => syncer?.wrote(),
-    close() {
-      syncer?.close();
-      openDb.close();
-      openLock.close();
-    },
-  };
-}
-
-/**
- * Brings what was written to a log to the disk, within an interval and beside everything else: then
- * no commit waits for the disk. SQLite itself syncs the log before it takes pages over from it.
- */
-class Syncer {
-  readonly #fd: number;
-  readonly #timer: NodeJS.Timeout;
-  #isDirty = false;
-  #isSyncing = false;
-  #failed: Error | undefined;
-
-  constructor(log: string, interval: number) {
-    this.#fd = openSync(log, "r+");
-    this.#timer = setInterval(() => this.#sync(), interval / 1_000).unref();
-  }
-
-  wrote(): void {
-    this.#isDirty = true;
-    if (this.#failed !== undefined) throw this.#failed;
-  }
-
-  #sync(): void {
-    if (!this.#isDirty || this.#isSyncing) return;
-    this.#isDirty = false;
-    this.#isSyncing = true;
-    fdatasync(this.#fd, (error) => {
-      this.#isSyncing = false;
-      // What a disk has failed to write once is not written by asking again.
-      if (error !== null) this.#failed ??= error;
-    });
-  }
-
-  close(): void {
-    clearInterval(this.#timer);
-    closeSync(this.#fd);
+    throw error;
   }
 }
+
+const UNWATCHED: StorageWatch = { trouble() {}, distrust() {} };
 
 /** Whether a file is missing, or was made and never written. */
 export function isEmpty(path: string): boolean {
@@ -260,6 +236,9 @@ interface Lock {
   readonly hadData: boolean;
   /** Remembers that it does from now on. */
   noteData(): void;
+  /** Whether the file is open, or was not closed, with commits that are not synced at once. */
+  readonly isMarked: boolean;
+  mark(isMarked: boolean): void;
   close(): void;
 }
 
@@ -272,15 +251,17 @@ function takeLock(path: string): Lock {
   const file = lockOf(path);
   const lock = new DatabaseSync(file, { timeout: 0 });
   let hadData: boolean;
+  let isMarked: boolean;
   try {
     // In this mode a lock that was taken once is kept until the end, whatever is committed.
     lock.exec("PRAGMA locking_mode = EXCLUSIVE");
     lock.exec("BEGIN EXCLUSIVE");
     hadData = pragma(lock, "user_version") === 1;
+    isMarked = pragma(lock, "application_id") === MARK;
     lock.exec("COMMIT");
   } catch (cause) {
     lock.close();
-    if (errorCode(cause) !== SQLITE_BUSY) throw startError(file, cause);
+    if (!isBusy(cause)) throw startError(file, cause);
     throw new QueueError(
       "failed",
       `data directory '${dirname(path)}' is in use by another server; stop it, or choose another directory`,
@@ -291,6 +272,13 @@ function takeLock(path: string): Lock {
     hadData,
     noteData() {
       if (!hadData) lock.exec("PRAGMA user_version = 1");
+    },
+    get isMarked() {
+      return isMarked;
+    },
+    mark(wanted) {
+      if (wanted !== isMarked) lock.exec(`PRAGMA application_id = ${wanted ? MARK : 0}`);
+      isMarked = wanted;
     },
     close: () => lock.close(),
   };
@@ -326,23 +314,4 @@ function migrate(db: DatabaseSync, file: string): void {
 function pragma(db: DatabaseSync, name: string): number {
   const row = db.prepare(`PRAGMA ${name}`).get() as Record<string, number>;
   return row[name] ?? 0;
-}
-
-function errorCode(error: unknown): number | undefined {
-  const code = (error as { errcode?: unknown } | null)?.errcode;
-  return typeof code === "number" ? code & 0xff : undefined;
-}
-
-/** What a user is told of a file that cannot be opened. */
-export function startError(file: string, cause: unknown): QueueError {
-  if (cause instanceof QueueError) return cause;
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  const code = errorCode(cause);
-  const text =
-    code === SQLITE_NOTADB
-      ? `'${file}' is not a SQLite file; move it away, or choose another data directory`
-      : code === SQLITE_CORRUPT || code === SQLITE_ERROR
-        ? `'${file}' is damaged (${reason}); restore it from a backup, or move it away to start empty`
-        : `cannot open '${file}': ${reason}`;
-  return new QueueError("failed", text, { cause });
 }

@@ -27,7 +27,10 @@ import {
   TABLES_OF_A_PARTITION,
 } from "./item-rows.ts";
 import { CHUNK, RemovedRows } from "./removed-rows.ts";
-import { openFile, type SqliteFile, type SqliteOptions, startError } from "./sqlite-file.ts";
+import { startError, useError } from "./sqlite-errors.ts";
+import { openFile, type SqliteFile, type SqliteOptions } from "./sqlite-file.ts";
+import { FileLocked, fileLocked, isBusy, whenUnlocked } from "./sqlite-locks.ts";
+import type { StorageWatch } from "./sqlite-log.ts";
 import {
   type Counters,
   type Expiry,
@@ -49,6 +52,9 @@ import {
 // blocks, which a whole row of bits never does.
 const RANGE_MIN = 2 * CHUNK;
 
+// More than one partition can give within an interval, and few beside all that there are.
+const NUMBERS_PASSED = 2 ** 24;
+
 // The block that may hold an item: the last one that begins at it or before.
 const BLOCK_AT = "first = (SELECT max(first) FROM items WHERE partition = @p AND first <= @s)";
 
@@ -58,28 +64,31 @@ const BLOCK_AT = "first = (SELECT max(first) FROM items WHERE partition = @p AND
  * has the directory, when the file is not ours, is damaged, or was written by a later version.
  */
 export async function openSqliteStorage(options: SqliteOptions): Promise<Storage> {
-  const opened = openFile(options);
+  let storage: SqliteStorage | undefined;
+  const watch: StorageWatch = {
+    trouble: (check, text) => options.watch?.trouble(check, text),
+    distrust() {
+      storage?.distrust();
+      options.watch?.distrust();
+    },
+  };
+  const opened = await openFile({ ...options, watch });
   try {
-    return new SqliteStorage(options.name, opened);
+    storage = new SqliteStorage({ ...options, watch }, opened);
+    return storage;
   } catch (error) {
-    opened.close();
+    opened.close(false);
     throw startError(opened.path, error);
   }
 }
 
-/** The id prefix, the sum, then the counters. */
-type PartitionRow = [
-  string,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-  number,
-];
+// What a partition counts, and the sum over it, in the order of `countersOf`.
+const COUNTERS =
+  "sum, head, tail, total, scheduled, created_sum, dropped_attempts, dropped_expired, dropped_rejected";
+
+type CountersRow = [number, number, number, number, number, number, number, number];
+
+type WatchedOptions = SqliteOptions & { readonly watch: StorageWatch };
 
 class SqliteStorage implements Storage {
   readonly name: string;
@@ -87,42 +96,111 @@ class SqliteStorage implements Storage {
   readonly isDurable = true;
   readonly #file: SqliteFile;
   readonly #statements = new Map<string, StatementSync>();
-  readonly #removed = new RemovedRows();
+  readonly #watch: StorageWatch;
+  readonly #isLazy: boolean;
+  #removed: RemovedRows;
+  // Partitions of which more was acknowledged than is there: nothing of them is used that was not read since.
+  readonly #stale = new Set<number>();
+  // Whether what is above is still to be read anew.
+  #isDistrusted = false;
+  #isLocked = false;
+  // Bytes of the items that the transaction under way adds.
+  #bytes = 0;
 
-  constructor(name: string, file: SqliteFile) {
+  constructor({ name, syncInterval = 0, watch }: WatchedOptions, file: SqliteFile) {
     this.name = name;
     this.location = `sqlite:${dirname(file.path)}`;
     this.#file = file;
+    this.#watch = watch;
+    this.#isLazy = syncInterval > 0;
+    this.#removed = this.#readRemoved();
+    if (file.mayLack) this.#passNumbers();
+  }
+
+  #readRemoved(): RemovedRows {
+    const removed = new RemovedRows();
     const rows = this.#read("SELECT partition, chunk, bits, sum FROM removed").iterate();
     for (const row of rows) {
       const [key, chunk, bits, sum] = row as unknown as [number, number, Uint8Array, number];
       this.#check(sumOfRow(chunk, bits) === sum, `removed items of partition ${key}`);
-      this.#removed.load(key, chunk, bits);
+      removed.load(key, chunk, bits);
+    }
+    return removed;
+  }
+
+  // Items that a power cut has taken had numbers, and clients may still hold them: none is given again.
+  #passNumbers(): void {
+    this.#transact(() => {
+      const rows = this.#read(`SELECT key, ${COUNTERS} FROM partitions`).all();
+      const update = this.#prepare("UPDATE partitions SET tail = ?, sum = ? WHERE key = ?");
+      for (const [key, sum, ...row] of rows as unknown as [number, number, ...CountersRow][]) {
+        const counters = countersOf(row);
+        if (sumOfCounters(counters) !== sum) continue; // whoever loads it will find it damaged
+        counters.tail += NUMBERS_PASSED;
+        update.run(counters.tail, sumOfCounters(counters), key);
+      }
+    }, true);
+  }
+
+  /** What was read before may not be there any more. */
+  distrust(): void {
+    this.#isDistrusted = true;
+  }
+
+  // Every use of the storage comes through here first.
+  #use(key?: number): void {
+    this.#file.log.checkSound();
+    if (this.#isDistrusted) {
+      const removed = this.#readRemoved();
+      const keys = this.#read("SELECT key FROM partitions").all() as unknown as [number][];
+      for (const [each] of keys) this.#stale.add(each);
+      this.#removed = removed;
+      this.#isDistrusted = false;
+    }
+    if (key !== undefined && this.#stale.has(key)) {
+      throw new Error(`partition ${key} of '${this.#file.path}' is to be read anew`);
+    }
+  }
+
+  // Reads, with errors that name the file.
+  #reading<T>(key: number | undefined, work: () => T): T {
+    try {
+      this.#use(key);
+      return work();
+    } catch (error) {
+      throw this.#explained(error);
     }
   }
 
   async commit(changes: readonly PartitionChanges[]): Promise<void> {
-    this.#transaction(() => {
+    await this.#transaction(() => {
       for (const change of changes) this.#write(change);
     });
   }
 
   async createPartitions(partitions: readonly NewPartition[]): Promise<readonly number[]> {
-    const insert = this.#prepare(
-      "INSERT INTO partitions (queue, number, id_prefix, created_at, sum) VALUES (?, ?, ?, ?, ?)",
-    );
     const sum = sumOfCounters(NEW_COUNTERS);
-    return this.#transaction(() =>
-      partitions.map((p) =>
+    return this.#durably(() => {
+      const insert = this.#prepare(
+        "INSERT INTO partitions (queue, number, id_prefix, created_at, sum) VALUES (?, ?, ?, ?, ?)",
+      );
+      return partitions.map((p) =>
         Number(insert.run(p.queue, p.number, p.idPrefix, p.createdAt, sum).lastInsertRowid),
-      ),
-    );
+      );
+    });
   }
 
   async listPartitions(): Promise<readonly StoredPartition[]> {
-    const rows = this.#read(
-      "SELECT key, queue, number, id_prefix, created_at, dropped FROM partitions ORDER BY key",
-    ).all() as unknown as [number, string, number, string, number, number][];
+    const sql =
+      "SELECT key, queue, number, id_prefix, created_at, dropped FROM partitions ORDER BY key";
+    const rows = this.#reading(undefined, () => this.#read(sql).all()) as unknown as [
+      number,
+      string,
+      number,
+      string,
+      number,
+      number,
+    ][];
     return rows.map(([key, queue, number, idPrefix, createdAt, dropped]) => ({
       key,
       queue,
@@ -134,15 +212,15 @@ class SqliteStorage implements Storage {
   }
 
   async dropPartitions(keys: readonly number[]): Promise<void> {
-    const update = this.#prepare("UPDATE partitions SET dropped = 1 WHERE key = ?");
-    this.#transaction(() => {
+    await this.#durably(() => {
+      const update = this.#prepare("UPDATE partitions SET dropped = 1 WHERE key = ?");
       for (const key of keys) update.run(key);
     });
   }
 
   async sweep(limit: number): Promise<boolean> {
-    const next = this.#prepare("SELECT min(key) AS key FROM partitions WHERE dropped = 1");
     return this.#transaction(() => {
+      const next = this.#prepare("SELECT min(key) AS key FROM partitions WHERE dropped = 1");
       let left = limit;
       for (;;) {
         const key = (next.get() as { key: number | null }).key;
@@ -158,20 +236,25 @@ class SqliteStorage implements Storage {
   }
 
   async loadPartition(key: number): Promise<PartitionState> {
-    const row = this.#read(
-      `SELECT id_prefix, sum, head, tail, total, scheduled, created_sum, dropped_attempts,
-       dropped_expired, dropped_rejected FROM partitions WHERE key = ?`,
-    ).get(key) as unknown as PartitionRow | undefined;
-    if (row === undefined) throw new Error(`no partition ${key} in '${this.#file.path}'`);
-    const [idPrefix, sum, head, tail, total, scheduled, createdSum, ...drops] = row;
-    const [attempts, expired, rejected] = drops;
-    const dropped = { attempts, expired, rejected };
-    const counters = { head, tail, total, scheduled, createdSum, dropped };
+    return this.#reading(undefined, () => {
+      const state = this.#load(key);
+      this.#stale.delete(key);
+      return state;
+    });
+  }
+
+  #load(key: number): PartitionState {
+    const found = this.#read(`SELECT id_prefix, ${COUNTERS} FROM partitions WHERE key = ?`).get(
+      key,
+    ) as unknown as [string, number, ...CountersRow] | undefined;
+    if (found === undefined) throw new Error(`no partition ${key} in '${this.#file.path}'`);
+    const [idPrefix, sum, ...row] = found;
+    const counters = countersOf(row);
     this.#check(sumOfCounters(counters) === sum, `counters of partition ${key}`);
     const removed = this.#removed.of(key);
     const blocks = this.#read(
       `SELECT ${BLOCK_HEADER} FROM items WHERE partition = ? AND first < ? ORDER BY first`,
-    ).all(key, head) as unknown as BlockHeader[];
+    ).all(key, counters.head) as unknown as BlockHeader[];
     const leases = this.#read(
       "SELECT first, last, deadline, leased_at, sum FROM leases WHERE partition = ? ORDER BY first",
     ).all(key) as unknown as [number, number, number, number, number][];
@@ -180,7 +263,7 @@ class SqliteStorage implements Storage {
       counters,
       leased: blocks
         .flatMap((block) => itemsOfHeader(block))
-        .filter(({ seq }) => seq < head && removed?.has(seq) !== true),
+        .filter(({ seq }) => seq < counters.head && removed?.has(seq) !== true),
       leases: leases.map(([first, last, deadline, leasedAt, leaseSum]) => {
         const lease = { first, last, deadline, leasedAt };
         this.#check(sumOfLease(lease) === leaseSum, `a lease of partition ${key}`);
@@ -194,6 +277,10 @@ class SqliteStorage implements Storage {
     table: ItemTable,
     options: ReadOptions,
   ): Promise<readonly StoredItem[]> {
+    return this.#reading(key, () => this.#readItems(key, table, options));
+  }
+
+  #readItems(key: number, table: ItemTable, options: ReadOptions): readonly StoredItem[] {
     const { limit, bytesMax } = options;
     const items: StoredItem[] = [];
     if (limit <= 0) return items;
@@ -251,29 +338,29 @@ class SqliteStorage implements Storage {
   }
 
   async readScheduled(key: number, limit: number): Promise<readonly StoredItem[]> {
-    const rows = this.#read(
-      `SELECT ${ITEM_HEADER} FROM scheduled WHERE partition = ? ORDER BY due_at, seq LIMIT ?`,
-    ).all(key, limit) as unknown as ItemHeader[];
-    return rows.map(itemOfHeader);
+    const sql = `SELECT ${ITEM_HEADER} FROM scheduled WHERE partition = ? ORDER BY due_at, seq LIMIT ?`;
+    const rows = this.#reading(key, () => this.#read(sql).all(key, limit));
+    return (rows as unknown as ItemHeader[]).map(itemOfHeader);
   }
 
   async readExpiries(key: number, limit: number): Promise<readonly Expiry[]> {
-    const rows = this.#read(
-      "SELECT at, first FROM expiries WHERE partition = ? ORDER BY at, first LIMIT ?",
-    ).all(key, limit) as unknown as [number, number][];
-    return rows.map(([at, first]) => ({ at, first }));
+    const sql = "SELECT at, first FROM expiries WHERE partition = ? ORDER BY at, first LIMIT ?";
+    const rows = this.#reading(key, () => this.#read(sql).all(key, limit));
+    return (rows as unknown as [number, number][]).map(([at, first]) => ({ at, first }));
   }
 
   async findSources(
     key: number,
     sourceIds: readonly string[],
   ): Promise<ReadonlyMap<string, number>> {
-    const isKnown = this.#prepare("SELECT 1 FROM sources WHERE partition = ? AND source_id = ?");
-    const found = new Map<string, number>();
-    for (const id of sourceIds) {
-      if (isKnown.get(key, id) !== undefined) found.set(id, this.#itemOfSource(key, id));
-    }
-    return found;
+    return this.#reading(key, () => {
+      const isKnown = this.#prepare("SELECT 1 FROM sources WHERE partition = ? AND source_id = ?");
+      const found = new Map<string, number>();
+      for (const id of sourceIds) {
+        if (isKnown.get(key, id) !== undefined) found.set(id, this.#itemOfSource(key, id));
+      }
+      return found;
+    });
   }
 
   // With a condition that the indexes have: without it SQLite would not use them.
@@ -294,20 +381,25 @@ class SqliteStorage implements Storage {
   }
 
   async putQueue(name: string, record: string): Promise<void> {
-    this.#prepare("INSERT OR REPLACE INTO queues (name, record, sum) VALUES (?, ?, ?)").run(
-      name,
-      record,
-      sumOfRow(name, record),
-    );
+    await this.#durably(() => {
+      this.#prepare("INSERT OR REPLACE INTO queues (name, record, sum) VALUES (?, ?, ?)").run(
+        name,
+        record,
+        sumOfRow(name, record),
+      );
+    });
   }
 
   async deleteQueue(name: string): Promise<void> {
-    this.#prepare("DELETE FROM queues WHERE name = ?").run(name);
+    await this.#durably(() => {
+      this.#prepare("DELETE FROM queues WHERE name = ?").run(name);
+    });
   }
 
   async listQueues(): Promise<readonly { name: string; record: string }[]> {
     let rows: [string, string, number][];
     try {
+      this.#use();
       const statement = this.#read("SELECT name, record, sum FROM queues ORDER BY name");
       rows = statement.all() as unknown as [string, string, number][];
     } catch (error) {
@@ -320,15 +412,16 @@ class SqliteStorage implements Storage {
   }
 
   async check(): Promise<void> {
-    this.#prepare("SELECT key FROM partitions LIMIT 1").get();
+    this.#reading(undefined, () => this.#prepare("SELECT key FROM partitions LIMIT 1").get());
   }
 
   async close(): Promise<void> {
-    this.#file.close();
+    this.#file.close(true);
   }
 
   #write(change: PartitionChanges): void {
     const key = change.partition;
+    this.#use(key);
     const { head, tail, total, scheduled, createdSum, dropped } = change.counters;
     const sum = sumOfCounters(change.counters);
     const updated = this.#prepare(
@@ -405,6 +498,7 @@ class SqliteStorage implements Storage {
     if (items.length === 0) return;
     let bytes = 0;
     for (const { record } of items) bytes += record.size;
+    this.#bytes += bytes;
     this.#removed.noteAdded(key, items.length, bytes);
     this.#insert(key, items);
   }
@@ -421,6 +515,7 @@ class SqliteStorage implements Storage {
   }
 
   #addScheduled(key: number, item: StoredItem): void {
+    this.#bytes += item.record.size;
     this.#prepare(
       `INSERT INTO scheduled (partition, ${ITEM_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ).run(key, ...itemValues(item));
@@ -451,6 +546,7 @@ class SqliteStorage implements Storage {
         this.#removed.mark(key, { first: fromSeq, last: fromSeq });
       }
       if (item === undefined) throw new Error(`no item ${fromSeq} in ${from} of partition ${key}`);
+      this.#bytes += item.record.size;
       const moved = { ...item, seq, attempts, expireAt, dueAt, leaseDeadline: 0 };
       if (to === "scheduled") this.#addScheduled(key, moved);
       else back.push(moved);
@@ -535,19 +631,62 @@ class SqliteStorage implements Storage {
     throw new Error(`'${this.#file.path}' is damaged (${what}); restore it from a backup`);
   }
 
-  #transaction<T>(work: () => T): T {
-    this.#prepare("BEGIN IMMEDIATE").run();
+  // While another program holds a lock the thread goes on with everything else.
+  async #transaction<T>(work: () => T, isDurable = false): Promise<T> {
     try {
+      try {
+        return this.#transact(work, isDurable);
+      } catch (error) {
+        if (!isBusy(error)) throw error;
+      }
+      return await whenUnlocked(this.#file.path, () => this.#transact(work, isDurable));
+    } catch (error) {
+      throw this.#explained(error);
+    }
+  }
+
+  // On the disk when it resolves, also where commits are synced now and then: what the registry of queues
+  // believes it must never lose.
+  async #durably<T>(work: () => T): Promise<T> {
+    const result = await this.#transaction(work, this.#isLazy);
+    await this.#file.log.settled();
+    return result;
+  }
+
+  #transact<T>(work: () => T, isDurable: boolean): T {
+    const { db, log } = this.#file;
+    this.#use();
+    this.#bytes = 0;
+    if (isDurable) db.exec("PRAGMA synchronous = FULL");
+    try {
+      this.#prepare("BEGIN IMMEDIATE").run();
+      this.#noteLock(undefined);
       const result = work();
       this.#prepare("COMMIT").run();
       this.#removed.commit();
-      this.#file.wrote();
+      log.wrote(this.#bytes, isDurable);
       return result;
     } catch (error) {
       this.#removed.rollback();
-      if (this.#file.db.isTransaction) this.#prepare("ROLLBACK").run();
+      if (db.isTransaction) this.#prepare("ROLLBACK").run();
+      log.refused(error);
       throw error;
+    } finally {
+      if (isDurable) db.exec("PRAGMA synchronous = NORMAL");
     }
+  }
+
+  // What has gone wrong, with the name of the file.
+  #explained(cause: unknown): unknown {
+    const error = isBusy(cause) ? fileLocked(this.#file.path, cause) : cause;
+    if (error instanceof FileLocked) this.#noteLock(error.message);
+    return useError(this.#file.path, error);
+  }
+
+  #noteLock(text: string | undefined): void {
+    if (text === undefined && !this.#isLocked) return;
+    this.#isLocked = text !== undefined;
+    this.#watch.trouble("lock", text);
   }
 
   #prepare(sql: string): StatementSync {
@@ -568,6 +707,13 @@ class SqliteStorage implements Storage {
 }
 
 // Of a partition that has dropped nothing it is what it was before these were counted.
+// Of a row, without its sum.
+function countersOf(row: CountersRow): Counters {
+  const [head, tail, total, scheduled, createdSum, attempts, expired, rejected] = row;
+  const dropped = { attempts, expired, rejected };
+  return { head, tail, total, scheduled, createdSum, dropped };
+}
+
 function sumOfCounters(counters: Readonly<Counters>): number {
   const { head, tail, total, scheduled, createdSum } = counters;
   const { attempts, expired, rejected } = counters.dropped;

@@ -14,6 +14,7 @@ import { openPostgresStorage } from "../storage/postgres.ts";
 import { examinePostgres, type PostgresDoctorOptions } from "../storage/postgres-doctor.ts";
 import { targetOf } from "../storage/postgres-target.ts";
 import { openSqliteStorage } from "../storage/sqlite.ts";
+import type { StorageWatch } from "../storage/sqlite-log.ts";
 import type { Storage } from "../storage/storage.ts";
 
 // How often a storage that is away is tried again, at most.
@@ -59,7 +60,7 @@ export class Shard {
 
   /** Opens a storage; rejects if it cannot be. */
   async openStorage(config: StorageConfig): Promise<Storage> {
-    return this.#add(await open(config, false, this.#options));
+    return this.#add(await this.#open(config, false));
   }
 
   /** Opens a storage, which may be away: it is then opened as soon as it is there. */
@@ -67,7 +68,7 @@ export class Shard {
     const known = this.storages.get(config.name);
     if (known !== undefined) return known;
     try {
-      return this.#add(await open(config, mustExist, this.#options));
+      return this.#add(await this.#open(config, mustExist));
     } catch (error) {
       const { clock, log } = this.#options;
       const { name } = config;
@@ -76,13 +77,35 @@ export class Shard {
         awayStorage({
           name,
           location: locationOf(config),
-          open: () => open(config, mustExist, this.#options),
+          open: () => this.#open(config, mustExist),
           reason: error as Error,
           retryAfter: STORAGE_RETRY,
           steady: () => clock.steady(),
         }),
       );
     }
+  }
+
+  #open(config: StorageConfig, mustExist: boolean): Promise<Storage> {
+    const { name } = config;
+    return open(config, mustExist, {
+      ...this.#options,
+      watch: {
+        trouble: (check, text) => this.#note(name, check, text),
+        distrust: () => this.host.distrust(name),
+      },
+    });
+  }
+
+  // Told in the log when it begins, when it changes and when it ends, and in between by `/health`.
+  #note(storage: string, check: string, text: string | undefined): void {
+    const before = this.host.noteTrouble(`${storage} ${check}`, text);
+    if (before === text) return;
+    const { log } = this.#options;
+    const fields = { storage, check, reason: text };
+    if (text === undefined) log.info({ storage, check }, "storage needs no attention any more");
+    else if (check === "sync") log.error(fields, "storage needs attention");
+    else log.warn(fields, "storage needs attention");
   }
 
   #add(storage: Storage): Storage {
@@ -106,7 +129,7 @@ export function locationOf({ driver, dir, postgres }: StorageConfig): string {
 async function open(
   { name, driver, dir, file, syncInterval, postgres }: StorageConfig,
   mustExist: boolean,
-  { onLost, log }: ShardOptions,
+  { onLost, log, watch }: ShardOptions & { readonly watch: StorageWatch },
 ): Promise<Storage> {
   if (driver === "memory") return new MemoryStorage({ name });
   if (driver === "postgres") {
@@ -117,7 +140,7 @@ async function open(
     await warnOf(name, place, log);
     return storage;
   }
-  return openSqliteStorage({ name, dir: dir!, file, syncInterval, mustExist });
+  return openSqliteStorage({ name, dir: dir!, file, syncInterval, mustExist, watch });
 }
 
 // Says what will hurt, a line each; what cannot be found out stops nothing.

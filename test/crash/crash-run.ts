@@ -50,7 +50,7 @@ export class CrashRun {
   readonly ledger: Ledger;
   readonly load: Load;
   readonly random: Random;
-  readonly allows = { shutdown: false, storageFailure: false };
+  readonly allows = { shutdown: false, storageFailure: false, loss: false };
   readonly #options: RunOptions;
 
   constructor(options: RunOptions) {

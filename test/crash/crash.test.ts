@@ -4,6 +4,8 @@ import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import { freshSeed } from "../support/random.ts";
 import { databaseMode, failOver, killOverPostgres } from "./database-modes.ts";
+import type { DiskFault } from "./disk-faults.ts";
+import { failingDisk } from "./disk-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { BLIND_CUTS, cutUnderLoad } from "./power-mode.ts";
 import { NoCompiler } from "./powercut.ts";
@@ -11,6 +13,13 @@ import { termMode } from "./term-mode.ts";
 
 const seed = freshSeed();
 const common = { seed, lifeMs: 400, paceMs: 20, mounts: false, progress };
+
+const ONCE = { times: 1, skip: 0, error: "EIO", drops: true, keeps: 0 } as const;
+const FAULTS: readonly Partial<DiskFault>[] = [
+  { ...ONCE, calls: ["sync"], files: ["log"] },
+  { ...ONCE, calls: ["write"], files: ["log"], error: "ENOSPC" },
+  { ...ONCE, calls: ["sync"], files: ["log"], times: 2, drops: false },
+];
 
 // Says only where data was left that shows a failure.
 function progress(text: string): void {
@@ -43,6 +52,15 @@ describe("a real server under load", { concurrency: true }, () => {
       const { violations } = await cutUnderLoad({ ...common, kills: 1, ignoresSync: false });
       assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode power --seed ${seed}`);
     }));
+
+  for (const sync of ["full", "interval"] as const) {
+    test(`works again after calls of its disk have failed, and loses nothing it must not (sync: ${sync})`, (t) =>
+      unlessNoCompiler(t, async () => {
+        const options = { ...common, kills: FAULTS.length, sync, faults: FAULTS };
+        const { violations } = await failingDisk(options);
+        assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode disk --seed ${seed}`);
+      }));
+  }
 
   test("would lose something when the power is cut if it did not sync", (t) =>
     unlessNoCompiler(t, async () => {

@@ -1,7 +1,8 @@
 // `node test/crash/crash.ts`: proof that a killed server has lost nothing. Real servers, real
 // clients and a real clock; the clients outlive the server and know what it has acknowledged. The
 // modes: kill (SIGKILL at random moments), term (SIGTERM under load),
-// full (the file system runs full), power (a power cut: what was not synced is gone). Over PostgreSQL:
+// full (the file system runs full), power (a power cut: what was not synced is gone), disk (calls that
+// sync, write, truncate or read fail, with every way to sync). Over PostgreSQL:
 // kill, term, database (the database is killed and starts again), failover (its standby takes over).
 
 import { Command, Option } from "commander";
@@ -14,6 +15,7 @@ import {
   killOverPostgres,
   termOverPostgres,
 } from "./database-modes.ts";
+import { diskMode } from "./disk-mode.ts";
 import { fullMode } from "./full-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { powerMode } from "./power-mode.ts";
@@ -22,7 +24,7 @@ import { termMode } from "./term-mode.ts";
 type Modes = Readonly<Record<string, (options: ModeOptions) => Promise<ModeResult>>>;
 
 const MODES: Readonly<Record<string, Modes>> = {
-  sqlite: { kill: killMode, term: termMode, full: fullMode, power: powerMode },
+  sqlite: { kill: killMode, term: termMode, full: fullMode, power: powerMode, disk: diskMode },
   postgres: {
     kill: killOverPostgres,
     term: termOverPostgres,

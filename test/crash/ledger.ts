@@ -1,7 +1,8 @@
 // What the clients know: every produce with its outcome, every delivery, and how each ended. The
 // ledger lives in the program that kills the server, so nothing in it is ever lost. Each reply is
 // checked as it comes in against what the server has acknowledged before; what can be judged only at
-// the end is in verdict.ts. Nothing is taken from the server on trust but its lease deadlines.
+// the end is in verdict.ts. Nothing is taken from the server on trust but its lease deadlines. Where it may
+// forget what was done within a while, nothing is held against it of items with which anything was done then.
 // Server times are microseconds since 1970, those of the clients milliseconds.
 
 import type { Answer } from "./client.ts";
@@ -26,6 +27,8 @@ export interface Item {
   /** When it was to become leasable; 0 for at once. */
   readonly dueAt: number;
   readonly deliveries: Delivery[];
+  /** Whether something was done with it that the server may have forgotten. */
+  isBlurred: boolean;
 }
 
 export interface Ending {
@@ -33,6 +36,8 @@ export interface Ending {
   readonly sentAt: number;
   /** When the item was to become leasable again; 0 for at once. */
   readonly retryAt: number;
+  /** When it was answered last; 0 until then. */
+  endedAt: number;
   outcome: Outcome;
 }
 
@@ -78,7 +83,7 @@ export class Ledger {
   readonly produces: ProduceRecord[] = [];
   readonly deliveries: Delivery[] = [];
   readonly lostLeases = new Map<string, LostLease[]>();
-  readonly violations: string[] = [];
+  readonly #violations: { readonly text: string; readonly item: Item | undefined }[] = [];
   readonly #items = new Map<number, Item>();
   readonly #ids = new Set<string>();
   readonly #isApart: boolean;
@@ -92,7 +97,35 @@ export class Ledger {
   }
 
   violation(kind: string, text: string, item?: Item): void {
-    this.violations.push(`${kind}: ${text}${item === undefined ? "" : `\n  ${describe(item)}`}`);
+    if (item?.isBlurred === true) return;
+    const all = `${kind}: ${text}${item === undefined ? "" : `\n  ${describe(item)}`}`;
+    this.#violations.push({ text: all, item });
+  }
+
+  /** What was found wrong. */
+  get violations(): readonly string[] {
+    return this.#violations.filter(({ item }) => item?.isBlurred !== true).map(({ text }) => text);
+  }
+
+  /** The server may have forgotten what was done between two times. Answers of how many more that were acknowledged. */
+  blur(from: number, to: number): number {
+    const wasIn = (began: number, ended: number): boolean =>
+      began <= to && (ended === 0 || ended >= from);
+    let count = 0;
+    for (const { sentAt, endedAt, outcome, items } of this.produces) {
+      for (const item of items) {
+        const isIn =
+          wasIn(sentAt, endedAt) ||
+          item.deliveries.some(
+            ({ sentAt: leasedAt, repliedAt, ending }) =>
+              wasIn(leasedAt, repliedAt) ||
+              (ending !== undefined && wasIn(ending.sentAt, ending.endedAt)),
+          );
+        if (isIn && !item.isBlurred && outcome === "acked") count++;
+        item.isBlurred ||= isIn;
+      }
+    }
+    return count;
   }
 
   // --- produce ---
@@ -108,7 +141,13 @@ export class Ledger {
       outcome: "pending",
     };
     for (const dueAt of dueAts) {
-      const item = { serial: ++this.#serial, produce: record, dueAt, deliveries: [] };
+      const item = {
+        serial: ++this.#serial,
+        produce: record,
+        dueAt,
+        deliveries: [],
+        isBlurred: false,
+      };
       record.items.push(item);
       this.#items.set(item.serial, item);
     }
@@ -273,7 +312,7 @@ export class Ledger {
 
   /** Notes that deliveries are about to be ended by one request. */
   ends(deliveries: readonly Delivery[], kind: Ending["kind"], retryAt = 0): Ending {
-    const ending: Ending = { kind, sentAt: Date.now(), retryAt, outcome: "pending" };
+    const ending: Ending = { kind, sentAt: Date.now(), retryAt, endedAt: 0, outcome: "pending" };
     for (const delivery of deliveries) delivery.ending = ending;
     return ending;
   }
@@ -284,6 +323,7 @@ export class Ledger {
     ending: Ending,
     answer: Pick<Answer, "status" | "at" | "text"> & { readonly outcome: Outcome },
   ): void {
+    ending.endedAt = answer.at;
     const wasUnknown = ending.outcome === "unknown";
     const one = deliveries[0]!;
     // A refusal says nothing about an earlier try, unless it could only come from that: while the

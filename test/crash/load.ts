@@ -15,8 +15,8 @@ export interface LoadOptions {
   readonly random: Random;
   /** How many milliseconds producers rest between requests. */
   readonly paceMs: number;
-  /** Whether the server may say that it is shutting down, or that its storage fails. */
-  readonly allows: { shutdown: boolean; storageFailure: boolean };
+  /** Whether the server may say that it is shutting down, that its storage fails, or forget leases. */
+  readonly allows: { shutdown: boolean; storageFailure: boolean; loss: boolean };
 }
 
 interface Stats {
@@ -272,6 +272,9 @@ export class Load {
     if (status === 454 && NOT_DONE.includes(message)) return "refused";
     if (status === 454 && message === OUTCOME_UNKNOWN) return "unknown";
     const { ledger, allows } = this.#options;
+    if (status === 400 && ends && allows.loss && message.endsWith(" is not marked as leased")) {
+      return "refused";
+    }
     // The 408 met a request on its way, on a connection that was being ended.
     if ([408, 453].includes(status) && /^(service|queue) is shutting down$/.test(message)) {
       if (allows.shutdown) return "refused";

@@ -8,6 +8,11 @@
 //
 // POWERCUT_IGNORE_SYNC=1 makes every fsync do nothing. POWERCUT_KILL_AT=n ends the process with
 // SIGKILL in place of its n-th call that changes or syncs something in the directory.
+//
+// POWERCUT_FAULTS names a file of numbers, shared with whoever runs the server, that says which calls
+// are to fail: see struct faults. When a sync fails, the system takes what was to be synced for clean: of
+// each page it is left to chance whether it is on the disk, and the others are lost with the next cut, or
+// at once, as if the system had dropped them.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -19,8 +24,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGE 4096
@@ -36,6 +43,28 @@ struct node {
   int durable;  // the shadow has the entry
   unsigned char *dirty;
   size_t pages;
+  double since; // when the first of what is not synced was written; 0 if all is
+};
+
+enum { SYNC = 1, WRITE = 2, TRUNCATE = 4, READ = 8 };
+enum { LOG = 1, DATABASE = 2 };
+
+// What is to fail. Written by the one who runs the server, `times` last; what is marked, by the server.
+struct faults {
+  int times;     // how many calls fail from now on
+  int calls;     // which: SYNC and so on
+  int files;     // of which files: LOG, DATABASE
+  int skip;      // how many of them go well before
+  int error;     // the errno
+  int drops;     // whether pages that a failed sync has lost read at once as they were before
+  int keeps;     // how many percent of the pages of a failed sync are on the disk all the same
+  int shortens;  // whether a write may also write the first half only
+  int hits;      // marked: how many calls have failed
+  double first, last; // marked: when, in milliseconds since 1970
+  double since;  // marked: the first time at which something was written to a log that a sync has failed to sync
+  int log_syncs; // marked: how many of the calls that have failed were syncs of a log
+  int shortened; // marked: how many writes wrote the first half only
+  double unsynced; // marked all the time: when the first of what is not synced of any log was written
 };
 
 enum { NOTHING = 0, DIRECTORY = -1, PARENT = -2 };
@@ -44,6 +73,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char directory[DIR_SIZE], parent[DIR_SIZE], shadow[DIR_SIZE];
 static int ignores_sync;
 static long kill_at, calls;
+static struct faults *faults;
 static struct node nodes[NODES];
 static int node_count = 1; // 0 stands for none
 static int node_of[FDS];   // what a file descriptor is: an index, or one of the constants above
@@ -56,6 +86,8 @@ static ssize_t (*real_writev)(int, const struct iovec *, int);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*real_pwritev)(int, const struct iovec *, int, off_t);
 static int (*real_ftruncate)(int, off_t);
+static ssize_t (*real_read)(int, void *, size_t);
+static ssize_t (*real_pread)(int, void *, size_t, off_t);
 static int (*real_fsync)(int);
 static int (*real_fdatasync)(int);
 static int (*real_unlink)(const char *);
@@ -74,6 +106,8 @@ static void set_up(void) {
   real_pwrite = dlsym(RTLD_NEXT, "pwrite64");
   real_pwritev = dlsym(RTLD_NEXT, "pwritev64");
   real_ftruncate = dlsym(RTLD_NEXT, "ftruncate64");
+  real_read = dlsym(RTLD_NEXT, "read");
+  real_pread = dlsym(RTLD_NEXT, "pread64");
   real_fsync = dlsym(RTLD_NEXT, "fsync");
   real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
   real_unlink = dlsym(RTLD_NEXT, "unlink");
@@ -88,6 +122,15 @@ static void set_up(void) {
   ignores_sync = getenv("POWERCUT_IGNORE_SYNC") != NULL;
   if (getenv("POWERCUT_KILL_AT") != NULL) kill_at = atol(getenv("POWERCUT_KILL_AT"));
   real_mkdir(shadow, 0700);
+  const char *file = getenv("POWERCUT_FAULTS");
+  if (file == NULL) return;
+  int fd = real_open(file, O_RDWR | O_CLOEXEC);
+  if (fd >= 0) faults = mmap(NULL, sizeof *faults, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (fd < 0 || faults == MAP_FAILED) {
+    fprintf(stderr, "powercut: %s: %s\n", file, strerror(errno));
+    abort();
+  }
+  real_close(fd);
 }
 
 __attribute__((constructor)) static void at_load(void) { set_up(); }
@@ -102,6 +145,53 @@ static void count_call(void) {
   if (++calls == kill_at) kill(getpid(), SIGKILL);
 }
 
+static double now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * 1e3 + now.tv_nsec / 1e6;
+}
+
+static int ends_with(const char *name, const char *end) {
+  size_t length = strlen(name), size = strlen(end);
+  return length > size && strcmp(name + length - size, end) == 0;
+}
+
+static int kind_of(const struct node *node) {
+  return ends_with(node->name, "-wal") ? LOG : ends_with(node->name, ".db") ? DATABASE : 0;
+}
+
+// Notes since when a log is not synced.
+static void note_since(struct node *node, double since) {
+  if (faults == NULL || kind_of(node) != LOG || (node->since == 0) == (since == 0)) return;
+  node->since = since;
+  faults->unsynced = 0;
+  for (int i = 1; i < node_count; i++) {
+    double each = nodes[i].since;
+    if (each > 0 && (faults->unsynced == 0 || each < faults->unsynced)) faults->unsynced = each;
+  }
+}
+
+// Whether this call is to fail; errno says how.
+static int fails(const struct node *node, int call) {
+  if (faults == NULL || faults->times <= 0) return 0;
+  int kind = kind_of(node);
+  if ((faults->calls & call) == 0 || (faults->files & kind) == 0) return 0;
+  if (faults->skip > 0) {
+    faults->skip--;
+    return 0;
+  }
+  faults->times--;
+  faults->last = now_ms();
+  if (faults->hits == 0) faults->first = faults->last;
+  if (call == SYNC && kind == LOG) {
+    if (faults->log_syncs == 0 || faults->since > node->since) faults->since = node->since;
+    faults->log_syncs++;
+  }
+  faults->hits++;
+  errno = faults->error;
+  return 1;
+}
+
 // The name within the directory that a path stands for; NULL if it is not in it, or left out.
 static const char *name_in_directory(const char *path) {
   size_t length = strlen(directory);
@@ -109,7 +199,7 @@ static const char *name_in_directory(const char *path) {
   const char *name = path + length + 1;
   size_t size = strlen(name);
   if (size == 0 || size > 200 || strchr(name, '/') != NULL) return NULL;
-  if (size > 4 && strcmp(name + size - 4, "-shm") == 0) return NULL;
+  if (ends_with(name, "-shm")) return NULL;
   return name;
 }
 
@@ -176,18 +266,37 @@ static off_t size_of(int fd) {
   return status.st_size;
 }
 
-// What was written is durable now: it goes into the shadow.
-static void sync_file(int fd, struct node *node) {
+static unsigned seed = 1;
+
+static int keeps_page(void) {
+  return (int)(rand_r(&seed) % 100) < faults->keeps;
+}
+
+// A page that never came to the disk reads as it did when it was synced last, or as zeros.
+static void drop_page(int fd, int from, size_t index, off_t size) {
+  char page[PAGE] = {0};
+  off_t at = (off_t)(index * PAGE);
+  size_t length = size - at < PAGE ? size - at : PAGE;
+  if (real_pread(from, page, length, at) < 0) fail("pread");
+  if (real_pwrite(fd, page, length, at) != (ssize_t)length) fail("pwrite");
+}
+
+// What was written is durable now: it goes into the shadow. Of a sync that has failed some of it does.
+static void sync_file(int fd, struct node *node, int has_failed) {
   if (!node->attached) return;
   char path[PATH_SIZE];
   shadow_path(node->durable ? "" : ".pending-", node->name, path);
-  int to = real_open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  int to = real_open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (to < 0) fail(path);
   off_t size = size_of(fd);
   static char page[PAGE];
   for (size_t i = 0; i < node->pages && (off_t)(i * PAGE) < size; i++) {
     if (!node->dirty[i]) continue;
-    ssize_t length = pread64(fd, page, PAGE, (off_t)(i * PAGE));
+    if (has_failed && !keeps_page()) {
+      if (faults->drops) drop_page(fd, to, i, size);
+      continue;
+    }
+    ssize_t length = real_pread(fd, page, PAGE, (off_t)(i * PAGE));
     if (length < 0) fail("pread");
     if (real_pwrite(to, page, length, (off_t)(i * PAGE)) != length) fail("pwrite");
   }
@@ -229,12 +338,20 @@ static int synced(int fd, int (*real)(int)) {
   count_call();
   int result = 0;
   if (!ignores_sync) {
-    result = real(fd);
     char path[PATH_SIZE];
+    if (index > 0 && fails(&nodes[index], SYNC)) {
+      int error = errno;
+      sync_file(fd, &nodes[index], 1);
+      errno = error;
+      pthread_mutex_unlock(&lock);
+      return -1;
+    }
+    result = real(fd);
+    if (index > 0 && result == 0) note_since(&nodes[index], 0);
     if (result != 0) errno = EIO;
     else if (index == DIRECTORY) sync_directory();
     else if (index == PARENT) real_unlink(marker_path(path));
-    else sync_file(fd, &nodes[index]);
+    else sync_file(fd, &nodes[index], 0);
   }
   pthread_mutex_unlock(&lock);
   return result;
@@ -297,7 +414,12 @@ int close(int fd) {
   if (node == NULL) return call;                           \
   pthread_mutex_lock(&lock);                               \
   count_call();                                            \
+  if (fails(node, WRITE)) {                                \
+    pthread_mutex_unlock(&lock);                           \
+    return -1;                                             \
+  }                                                        \
   off_t from = (at), size = size_of(fd);                   \
+  note_since(node, now_ms());                              \
   ssize_t written = call;                                  \
   if (written > 0) mark(node, from < size ? from : size, from + written); \
   pthread_mutex_unlock(&lock);                             \
@@ -311,11 +433,27 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
   WRITE(lseek64(fd, 0, SEEK_CUR), real_writev(fd, parts, count))
 }
 
+// How much of it a write that is to fail may write before it does.
+static size_t shortened(int fd, size_t length) {
+  struct node *node = node_at(fd);
+  if (node == NULL || faults == NULL || length < 2) return length;
+  pthread_mutex_lock(&lock);
+  int is_armed = faults->times > 0 && faults->shortens && (faults->calls & WRITE) != 0;
+  if (is_armed && (faults->files & kind_of(node)) != 0 && rand_r(&seed) % 2 == 0) {
+    faults->shortened++;
+    length /= 2;
+  }
+  pthread_mutex_unlock(&lock);
+  return length;
+}
+
 ssize_t pwrite(int fd, const void *data, size_t length, off_t offset) {
+  length = shortened(fd, length);
   WRITE(offset, real_pwrite(fd, data, length, offset))
 }
 
 ssize_t pwrite64(int fd, const void *data, size_t length, off64_t offset) {
+  length = shortened(fd, length);
   WRITE(offset, real_pwrite(fd, data, length, offset))
 }
 
@@ -327,12 +465,35 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset) 
   WRITE(offset, real_pwritev(fd, parts, count, offset))
 }
 
+#define READING(call)                                      \
+  set_up();                                                \
+  struct node *node = node_at(fd);                         \
+  if (node == NULL || faults == NULL) return call;         \
+  pthread_mutex_lock(&lock);                               \
+  int is_failing = fails(node, READ);                      \
+  pthread_mutex_unlock(&lock);                             \
+  return is_failing ? -1 : call;
+
+ssize_t read(int fd, void *data, size_t length) { READING(real_read(fd, data, length)) }
+
+ssize_t pread(int fd, void *data, size_t length, off_t offset) {
+  READING(real_pread(fd, data, length, offset))
+}
+
+ssize_t pread64(int fd, void *data, size_t length, off64_t offset) {
+  READING(real_pread(fd, data, length, offset))
+}
+
 static int truncated(int fd, off_t length) {
   set_up();
   struct node *node = node_at(fd);
   if (node == NULL) return real_ftruncate(fd, length);
   pthread_mutex_lock(&lock);
   count_call();
+  if (fails(node, TRUNCATE)) {
+    pthread_mutex_unlock(&lock);
+    return -1;
+  }
   off_t size = size_of(fd);
   int result = real_ftruncate(fd, length);
   if (result == 0) mark(node, size < length ? size : length, size < length ? length : size);

@@ -16,6 +16,7 @@ import {
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Random } from "../support/random.ts";
+import type { DiskFaults } from "./disk-faults.ts";
 
 const SOURCE = fileURLToPath(new URL("powercut.c", import.meta.url));
 const PENDING = ".pending-";
@@ -55,8 +56,11 @@ export class PowerCut {
   }
 
   /** The environment of a server that is to be cut off: perhaps by itself, in place of its n-th call. */
-  env(options: { killAt?: number; ignoresSync?: boolean } = {}): Record<string, string> {
+  env(
+    options: { killAt?: number; ignoresSync?: boolean; faults?: DiskFaults } = {},
+  ): Record<string, string> {
     return {
+      ...(options.faults === undefined ? {} : { POWERCUT_FAULTS: options.faults.file }),
       LD_PRELOAD: this.#library,
       POWERCUT_DIR: this.#dataDir,
       POWERCUT_SHADOW: this.#shadow,

@@ -36,7 +36,7 @@ export function judge(ledger: Ledger, drained: boolean): Verdict {
   for (const produce of ledger.produces) {
     for (const item of produce.items) {
       const fate = fateOf(ledger, item, now);
-      const isLost = drained && fate === "open";
+      const isLost = drained && fate === "open" && !item.isBlurred;
       if (item.deliveries.length > 0 && isLost) {
         ledger.violation("lost", "delivered, but it never came to an end", item);
       }
@@ -84,6 +84,7 @@ function fateOf(ledger: Ledger, item: Item, now: number): Fate {
 // All items of a request, or none: what was seen says which.
 function checkWhole(ledger: Ledger, produce: ProduceRecord, now: number): void {
   const seen = produce.items.filter((item) => item.deliveries.length > 0);
+  if (produce.items.some((item) => item.isBlurred)) return;
   if (seen.length === 0) return;
   for (const item of produce.items) {
     if (item.deliveries.length > 0 || fateOf(ledger, item, now) !== "open") continue;
@@ -124,7 +125,8 @@ function numberOf(id: string): number {
 function checkLostCapacity(ledger: Ledger): void {
   const unseen = new Map<string, number>();
   for (const { items } of ledger.produces) {
-    for (const { deliveries } of items) {
+    for (const { deliveries, isBlurred } of items) {
+      if (isBlurred) continue;
       for (const [i, { plan, attempts }] of deliveries.entries()) {
         const before = deliveries[i - 1];
         const last = before?.plan === plan ? before.attempts : 0;
@@ -163,6 +165,7 @@ function checkOrder(ledger: Ledger, deliveries: readonly Delivery[]): void {
   let latestSent: Item | undefined;
   const lastOf = new Map<string, Item>();
   for (const delivery of deliveries) {
+    if (delivery.item.isBlurred) continue;
     if (delivery.start < latest - CLOCK_SLACK) {
       ledger.violation("order", `${delivery.id} was leased before smaller ids`, delivery.item);
     }

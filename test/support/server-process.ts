@@ -54,7 +54,10 @@ export interface ServerProcessOptions {
 export interface LogLine {
   readonly level: string;
   readonly msg: string;
+  readonly time?: string;
   readonly address?: string;
+  readonly check?: string;
+  readonly reason?: string;
   readonly queue?: string;
   readonly partition?: number;
 }
