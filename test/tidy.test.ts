@@ -97,8 +97,9 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
       ...VALUES,
     ],
   ],
-  ["index.ts", ["server.ts", "config.ts", "config-section.ts", ...VALUES]],
-  ["testing.ts", ["server.ts", ...VALUES]],
+  ["supported.ts", []],
+  ["index.ts", ["supported.ts", "server.ts", "config.ts", "config-section.ts", ...VALUES]],
+  ["testing.ts", ["index.ts", ...VALUES]],
   [
     "cli/",
     ["server.ts", "config", "queue-records.ts", "storage/postgres", "storage/doctor.ts", ...VALUES],
@@ -186,6 +187,12 @@ test("every file says what it owns", () => {
 test("no file names a package registry", () => {
   const lock = readFileSync(`${src}/../package-lock.json`, "utf8");
   assert.doesNotMatch(lock, /"resolved": "https?:/);
+});
+
+// Packing the client changes its package.json for a moment, and changes it back.
+test("in a clone the client is its sources", () => {
+  const manifest = readFileSync(`${clientSrc}/../package.json`, "utf8");
+  assert.match(manifest, /"\.\/src\/index\.ts"/, "run node scripts/client-manifest.ts sources");
 });
 
 test("every fault that can be planted has its place in the code", () => {

@@ -48,6 +48,8 @@ export interface ServerProcessOptions {
   readonly isObserved?: boolean;
   /** The script to run, in place of the one of this tree. */
   readonly command?: string;
+  /** The Node to run it with, in place of the one that runs this. */
+  readonly node?: string;
 }
 
 /** One line of the server's log. */
@@ -108,6 +110,7 @@ export class ServerProcess {
   /** Starts a process without waiting for it. */
   constructor(options: ServerProcessOptions = {}) {
     const { port = 0, env = {}, limits = {}, command = COMMAND, postgres } = options;
+    const { node = process.execPath } = options;
     const { storage = postgres === undefined ? "sqlite" : "postgres" } = options;
     assert.equal(
       storage === "postgres",
@@ -130,7 +133,7 @@ export class ServerProcess {
     }
     const isObserved = options.isObserved === true;
     const before = isObserved ? ["--import", OBSERVER] : [];
-    this.#child = spawn(process.execPath, [...before, command, ...args], {
+    this.#child = spawn(node, [...before, command, ...args], {
       stdio: ["ignore", "pipe", "pipe", ...(isObserved ? (["ipc"] as const) : [])],
       env: { PATH: process.env.PATH, ...CHOSEN, ...database, ...env },
     });
