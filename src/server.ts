@@ -46,8 +46,8 @@ export interface RunningServer {
   readonly port: number;
   /** Resolves if a thread of the server ends that should not; the server then stops by itself. */
   readonly died: Promise<void>;
-  /** Stops within 10 seconds; may be called more than once. */
-  stop(): Promise<void>;
+  /** Stops within 10 seconds; may be called more than once. The log tells the reason, if one is given. */
+  stop(reason?: string): Promise<void>;
 }
 
 export interface ServerHooks {
@@ -323,8 +323,9 @@ async function serve(parts: Parts): Promise<RunningServer> {
   );
 
   let stopped: Promise<void> | undefined;
-  const stop = (): Promise<void> => {
+  const stop = (reason?: string): Promise<void> => {
     stopped ??= (async () => {
+      if (reason !== undefined) log.info({ reason }, "querator is stopping");
       parts.isStopping = true;
       await parts.owning?.catch(() => undefined);
       await within(RELEASE_MS, release(parts)).catch((err: unknown) => {

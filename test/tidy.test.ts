@@ -154,6 +154,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
       "storage/postgres-connection.ts",
       "storage/postgres-owner.ts",
       "cli/server.ts",
+      "cli/starter.ts",
     ],
   ],
   [

@@ -209,7 +209,7 @@ export class ServerProcess {
 
   /** Asks it to stop; answers how it ended, and after how many milliseconds. */
   async terminate(
-    signal: "SIGTERM" | "SIGINT" = "SIGTERM",
+    signal: "SIGTERM" | "SIGINT" | "SIGHUP" = "SIGTERM",
   ): Promise<Exit & { readonly ms: number }> {
     const from = performance.now();
     this.#child.kill(signal);
