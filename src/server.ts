@@ -16,7 +16,7 @@ import { ConfigError } from "./config-section.ts";
 import { MESSAGES, QueueError, retryLater } from "./errors.ts";
 import type { Failing } from "./host.ts";
 import { makeDevEndpoints } from "./http/dev.ts";
-import { canSharePort, checkFree, listen } from "./http/listen.ts";
+import { canSharePort, checkFree, listen, urlOf } from "./http/listen.ts";
 import { makeEndpoints, type QueuesService } from "./http/routes.ts";
 import { type Health, HttpServer } from "./http/server.ts";
 import { createLogger, type Logger } from "./log.ts";
@@ -40,7 +40,7 @@ const HEALTH_MS = 5_000;
 const OWN_RETRY_MS = 500;
 
 export interface RunningServer {
-  /** Where it listens: `http://host:port`. */
+  /** A URL by which it is reached from here: `http://host:port`. */
   readonly address: string;
   readonly host: string;
   readonly port: number;
@@ -304,12 +304,13 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const { port } = listener;
   if (canSharePort) await pool?.listen({ host, port });
 
-  const address = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const address = urlOf({ host, port });
   // Of a server on standby none is open.
   const all = [config.queueStorage, ...config.partitionStorage];
   log.info(
     {
       address,
+      listens: listener.addresses.join(","),
       storage: [...new Set(all.map(locationOf))].join(","),
       ...(parts.waitsFor === undefined ? {} : { reason: parts.waitsFor }),
       version: VERSION,
