@@ -19,7 +19,16 @@ if (bun || deno) {
   process.exit(1);
 } else if (Number(node.split(".")[0]) >= NODE_MIN) {
   const source = new URL("../src/main.ts", import.meta.url);
-  await import(existsSync(source) ? source.href : new URL("../dist/main.js", import.meta.url).href);
+  try {
+    await import(
+      existsSync(source) ? source.href : new URL("../dist/main.js", import.meta.url).href
+    );
+  } catch (error) {
+    // Nothing of ours could be loaded to say it.
+    if (error.code !== "EMFILE" && error.code !== "ENFILE") throw error;
+    console.error(`Error: no file descriptors are left; raise the limit with ulimit -n 4096`);
+    process.exit(1);
+  }
 } else if (existsSync(own)) {
   const child = spawn(own, [fileURLToPath(import.meta.url), ...process.argv.slice(2)], {
     stdio: "inherit",

@@ -29,6 +29,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["duration.ts", []],
   ["version.ts", []],
   ["printable.ts", []],
+  ["descriptors.ts", []],
   ["log.ts", ["printable.ts"]],
   ["names.ts", ["errors.ts"]],
   ["config-section.ts", []],
@@ -66,7 +67,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
       ...VALUES,
     ],
   ],
-  ["http/", ["queues.ts", "queue-", "queue/", "storage/storage.ts", ...VALUES]],
+  ["http/", ["descriptors.ts", "queues.ts", "queue-", "queue/", "storage/storage.ts", ...VALUES]],
   [
     "threads/",
     [
@@ -87,6 +88,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
     [
       "config.ts",
       "config-section.ts",
+      "descriptors.ts",
       "host.ts",
       "http/",
       "placement.ts",
@@ -148,6 +150,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
     "use clock.wakeAt",
     [
       "clock.ts",
+      "descriptors.ts",
       "http/listen.ts",
       "server.ts",
       "storage/sqlite-file.ts",

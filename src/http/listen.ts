@@ -5,8 +5,9 @@
 
 import type { Server } from "node:http";
 import { type Server as Acceptor, type AddressInfo, createServer } from "node:net";
+import { hasPlenty } from "../descriptors.ts";
 
-// Sockets that listen for one server, on each of its addresses.
+// Sockets that listen for one server, on each of its addresses; one where descriptors are scarce.
 const ACCEPTORS = 16;
 
 // How long clients may take to fetch their last answers.
@@ -36,14 +37,35 @@ export interface Listener {
   drain(): Promise<void>;
 }
 
+/** How many sockets a server will listen with. */
+export function listeningSockets(host: string): number {
+  const addresses = isLocalhost(host) ? LOCAL_HOSTS.length : 1;
+  return addresses * acceptorsOfEach();
+}
+
+function acceptorsOfEach(): number {
+  return canSharePort && hasPlenty() ? ACCEPTORS : 1;
+}
+
+function isLocalhost(host: string): boolean {
+  return host.toLowerCase() === "localhost";
+}
+
 /** Begins to listen. Rejects with an error whose message is for the user. */
 export async function listen(http: Server, { host, port: wanted }: Listening): Promise<Listener> {
-  // Where ports are shared, what is tried first can be given up; `http` itself is closed once and for all.
-  const first = canSharePort ? undefined : http;
-  const { acceptors, port } = await bindFirst(host, wanted, () => acceptorFor(http, first));
+  // Where there are several, what is tried first can be given up; `http` itself is closed once and for all.
+  const each = acceptorsOfEach();
+  const first = each > 1 ? undefined : http;
+  const { acceptors, port } = await bindFirst(
+    { host, port: wanted },
+    {
+      make: () => acceptorFor(http, first),
+      mayRetry: first === undefined,
+    },
+  );
   const bound = acceptors.map((acceptor) => (acceptor.address() as AddressInfo).address);
   try {
-    for (let i = 1; canSharePort && i < ACCEPTORS; i++) {
+    for (let i = 1; i < each; i++) {
       for (const [j, address] of bound.entries()) {
         const acceptor = i === 1 && j === 0 ? http : acceptorFor(http);
         await bind(acceptor, { host: address, port });
@@ -60,9 +82,8 @@ export async function listen(http: Server, { host, port: wanted }: Listening): P
 
 // Binds one acceptor for each address of a host, all to the same port.
 async function bindFirst(
-  host: string,
-  wanted: number,
-  make: () => Acceptor,
+  { host, port: wanted }: Listening,
+  { make, mayRetry }: { readonly make: () => Acceptor; readonly mayRetry: boolean },
 ): Promise<{ readonly acceptors: Acceptor[]; readonly port: number }> {
   for (let left = FREE_TRIES; ; left--) {
     const acceptors: Acceptor[] = [];
@@ -79,8 +100,7 @@ async function bindFirst(
       return { acceptors, port };
     } catch (error) {
       for (const acceptor of acceptors) await closed(acceptor);
-      const isRetried = canSharePort && wanted === 0 && left > 0;
-      if (!isRetried || codeOf(error) !== "EADDRINUSE") throw error;
+      if (!mayRetry || wanted !== 0 || left === 0 || codeOf(error) !== "EADDRINUSE") throw error;
     }
   }
 }
@@ -95,7 +115,7 @@ function acceptorFor(http: Server, itself?: Server): Acceptor {
 
 // Does something for each address of a host; of `localhost` one may be missing.
 async function onEach(host: string, work: (address: string) => Promise<void>): Promise<void> {
-  if (host.toLowerCase() !== "localhost") return work(host);
+  if (!isLocalhost(host)) return work(host);
   let missing: unknown;
   let done = 0;
   for (const address of LOCAL_HOSTS) {

@@ -6,8 +6,9 @@
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { MILLISECOND } from "../clock.ts";
+import { MILLISECOND, MINUTE } from "../clock.ts";
 import { invalid, QueueError } from "../errors.ts";
+import type { Logger } from "../log.ts";
 import { printable } from "../printable.ts";
 import type { Format } from "./answer.ts";
 import { Body, formatSize } from "./body.ts";
@@ -42,6 +43,9 @@ export interface Health {
 
 const DISCARD_BYTES_MAX = 65_536;
 
+// It is told once in a while that connections are closed because there are too many.
+const TELL_AGAIN = MINUTE;
+
 // How long a connection with a refused body may be silent before it is closed.
 const LINGER_MS = 10_000;
 
@@ -54,7 +58,10 @@ interface FullEdge extends Edge, HttpOptions {
 export class HttpServer extends Server {
   readonly #connections: Connections;
   readonly #limit: number;
+  readonly #log: Logger;
   #open = 0;
+  // When it was last told that connections are closed because there are too many.
+  #toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: HttpOptions) {
     const { endpoints, limits, log } = options;
@@ -77,6 +84,7 @@ export class HttpServer extends Server {
     this.keepAliveTimeout = KEEP_ALIVE / MILLISECOND;
     this.on("clientError", cutOff);
     this.#limit = limits.connections;
+    this.#log = log;
     const [serve] = this.listeners("connection");
     this.removeAllListeners("connection");
     this.#connections = new Connections(edge, (socket) => serve!.call(this, socket));
@@ -86,6 +94,7 @@ export class HttpServer extends Server {
   #accept(socket: Socket): void {
     if (this.#open >= this.#limit) {
       socket.destroy();
+      this.#tellRefused();
       return;
     }
     this.#open++;
@@ -93,6 +102,17 @@ export class HttpServer extends Server {
       this.#open--;
     });
     this.#connections.add(socket);
+  }
+
+  #tellRefused(): void {
+    const now = this.#connections.now();
+    // The system's clock may be put back.
+    if (Math.abs(now - this.#toldAt) < TELL_AGAIN) return;
+    this.#toldAt = now;
+    this.#log.warn(
+      { connections: this.#limit },
+      "there are as many connections as may be; more are closed",
+    );
   }
 
   override close(closed?: (error?: Error) => void): this {

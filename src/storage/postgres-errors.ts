@@ -36,6 +36,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   ECONNREFUSED: "is it running, and are host and port right?",
   ENOENT: "is it running, and does its socket lie in that directory?",
   ENOTFOUND: "is the name of the host right?",
+  EMFILE: "this process has no file descriptors left: raise ulimit -n",
+  ENFILE: "this machine has no file descriptors left: raise fs.file-max",
   ETIMEDOUT: "is it reachable from here?",
   SELF_SIGNED_CERT_IN_CHAIN: CHECK_CA,
   DEPTH_ZERO_SELF_SIGNED_CERT: CHECK_CA,
