@@ -156,6 +156,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
       "storage/sqlite-file.ts",
       "storage/postgres-connection.ts",
       "storage/postgres-owner.ts",
+      "storage/postgres-pooling.ts",
       "cli/server.ts",
       "cli/starter.ts",
     ],
