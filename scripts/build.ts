@@ -1,34 +1,29 @@
 // `npm run build`: compiles the sources to dist/, which is what a published package runs. The client is
-// built first, to client/dist: a package of its own, whose package.json names what was built where the
-// one in client/ names the sources.
+// built first, to client/dist. A copy of it goes to dist/client, and what imports `@querator/client` imports
+// that: so the package of the server installs by itself, and its command line is always of one version.
 
-import { execFileSync } from "node:child_process";
-import { cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { buildClient, clientBuilt, compile } from "./build-client.ts";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-const client = new URL("../client/", import.meta.url);
-const built = new URL("dist/", client);
+const dist = fileURLToPath(new URL("../dist/", import.meta.url));
 
-function compile(config: string): void {
-  execFileSync("tsc", ["-p", config], { cwd: root, stdio: "inherit" });
-}
-
-rmSync(built, { recursive: true, force: true });
-compile("client/tsconfig.build.json");
-for (const name of ["README.md", "LICENSE"]) cpSync(new URL(name, client), new URL(name, built));
-// Private, so that nobody publishes the sources in place of what was built.
-const { private: _, ...manifest } = JSON.parse(
-  readFileSync(new URL("package.json", client), "utf8"),
-) as Record<string, unknown>;
-const published = {
-  ...manifest,
-  exports: {
-    ".": { types: "./index.d.ts", default: "./index.js" },
-    "./package.json": "./package.json",
-  },
-};
-writeFileSync(new URL("package.json", built), `${JSON.stringify(published, null, 2)}\n`);
-
-rmSync(new URL("../dist", import.meta.url), { recursive: true, force: true });
+buildClient();
+rmSync(dist, { recursive: true, force: true });
 compile("tsconfig.build.json");
+
+const IMPORT = /((?:\bfrom|\bimport) ?\(?)"@querator\/client"/g;
+for (const file of readdirSync(dist, { recursive: true, encoding: "utf8" })) {
+  const isCode = file.endsWith(".js");
+  if (!isCode && !file.endsWith(".d.ts")) continue;
+  const text = readFileSync(`${dist}${file}`, "utf8");
+  const up = "../".repeat(file.split("/").length - 1) || "./";
+  // Types are those of the project's own client, if it has one: see `imports` in package.json.
+  const copy = isCode ? `${up}client/index.js` : "#client";
+  const changed = text.replace(IMPORT, `$1"${copy}"`);
+  if (changed !== text) writeFileSync(`${dist}${file}`, changed);
+}
+cpSync(clientBuilt, `${dist}client`, {
+  recursive: true,
+  filter: (path) => !/\/(package\.json|README\.md|LICENSE)$/.test(path),
+});

@@ -25,6 +25,7 @@ const CHECKS: readonly Check[] = [
   { name: "sim", command: "test/sim/sim.ts --seconds 90 --seed SEED" },
   { name: "sim, sqlite", command: "test/sim/sim.ts --seconds 40 --seed SEED --storage sqlite" },
   { name: "torn", command: "test/crash/torn.ts --seconds 40 --seed SEED" },
+  { name: "runtimes", command: "scripts/runtimes.ts" },
   { name: "restart-time", command: "test/crash/restart-time.ts" },
   { name: "churn", command: "test/soak/churn.ts --seed SEED" },
   { name: "churn, 2 threads", command: "test/soak/churn.ts --seed SEED", threads: 2 },

@@ -20,10 +20,11 @@ import {
   storageOfThread,
 } from "./config.ts";
 import { ConfigError } from "./config-section.ts";
+import { connectionsWithin, explainDescriptors, watchDescriptors } from "./descriptors.ts";
 import { MESSAGES, QueueError, retryLater } from "./errors.ts";
 import type { Failing } from "./host.ts";
 import { makeDevEndpoints } from "./http/dev.ts";
-import { canSharePort, checkFree, listen } from "./http/listen.ts";
+import { canSharePort, checkFree, listen, listeningSockets, urlOf } from "./http/listen.ts";
 import { makeEndpoints, type QueuesService } from "./http/routes.ts";
 import { type Health, HttpServer, httpRulesOf } from "./http/server.ts";
 import { createLogger, type Logger } from "./log.ts";
@@ -43,18 +44,21 @@ const RELEASE_MS = 5_000;
 
 const HEALTH_MS = 5_000;
 
+// A server for fewer connections says so: somebody may have meant more.
+const FEW_CONNECTIONS = 1_000;
+
 // How often a server that waits tries to take the data.
 const OWN_RETRY_MS = 500;
 
 export interface RunningServer {
-  /** Where it listens: `http://host:port`. */
+  /** A URL by which it is reached from here: `http://host:port`. */
   readonly address: string;
   readonly host: string;
   readonly port: number;
   /** Resolves if a thread of the server ends that should not; the server then stops by itself. */
   readonly died: Promise<void>;
-  /** Stops within 10 seconds; may be called more than once. */
-  stop(): Promise<void>;
+  /** Stops within 10 seconds; may be called more than once. The log tells the reason, if one is given. */
+  stop(reason?: string): Promise<void>;
 }
 
 export interface ServerHooks {
@@ -77,7 +81,8 @@ export async function startServer(
   options: ServerOptions = {},
   hooks: ServerHooks = {},
 ): Promise<RunningServer> {
-  const config = loadConfig(options, process.env);
+  const wanted = loadConfig(options, process.env);
+  const config = withinDescriptors(wanted);
   const log = hooks.logger ?? createLogger({ level: config.logLevel, format: config.logFormat });
   const { onThread, wrapStorage, wallShift } = hooks;
   const clock = makeClock(config.dev, wallShift);
@@ -85,6 +90,7 @@ export async function startServer(
   const shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
   const parts: Parts = {
     config,
+    isBounded: config !== wanted,
     log,
     clock,
     shard,
@@ -104,9 +110,23 @@ export async function startServer(
     void keepOwning(parts, server.address);
     return server;
   } catch (error) {
+    const reason = explainDescriptors(error); // before any of them is given back
     await release(parts).catch(() => undefined); // what went wrong first counts
-    throw error;
+    throw reason;
   }
+}
+
+// More connections than there is room for are closed by the server, which knows why.
+function withinDescriptors(config: Config): Config {
+  const storages = [...new Set([config.queueStorage, ...config.partitionStorage])];
+  const connections = connectionsWithin({
+    threads: config.threads,
+    listening: listeningSockets(config.host),
+    files: storages.filter(({ driver }) => driver === "sqlite").length,
+    databases: storages.reduce((sum, { postgres }) => sum + (postgres?.maxConns ?? 0), 0),
+  });
+  if (connections >= config.limits.connections) return config;
+  return { ...config, limits: { ...config.limits, connections } };
 }
 
 function newShard(options: ShardOptions, onLost: () => void): Shard {
@@ -116,6 +136,8 @@ function newShard(options: ShardOptions, onLost: () => void): Shard {
 /** What a server is made of, as far as it is open. */
 interface Parts {
   readonly config: Config;
+  /** Whether fewer connections are taken than the configuration says. */
+  readonly isBounded: boolean;
   readonly log: Logger;
   readonly clock: Clock;
   /** Of the first thread, which also holds the registry. */
@@ -316,12 +338,13 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const { port } = listener;
   if (canSharePort) await pool?.listen({ host, port });
 
-  const address = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const address = urlOf({ host, port });
   // Of a server on standby none is open.
   const all = [config.queueStorage, ...config.partitionStorage];
   log.info(
     {
       address,
+      listens: listener.addresses.join(","),
       storage: [...new Set(all.map(locationOf))].join(","),
       ...(parts.waitsFor === undefined ? {} : { reason: parts.waitsFor }),
       version: VERSION,
@@ -329,16 +352,30 @@ async function serve(parts: Parts): Promise<RunningServer> {
       ...(config.partitionStorage.some((each) => each.syncInterval > 0)
         ? { sync: "interval" }
         : {}),
+      ...(parts.isBounded ? { connections: config.limits.connections } : {}),
       ...(config.dev ? { dev: true } : {}),
     },
     parts.waitsFor === undefined ? "querator is ready" : "querator is on standby",
   );
 
+  const { connections } = config.limits;
+  if (parts.isBounded && connections < FEW_CONNECTIONS) {
+    log.warn(
+      { connections },
+      "there are few file descriptors; raise ulimit -n for more connections",
+    );
+  }
+  const forgetDescriptors = watchDescriptors({
+    gone: (reason) => log.error({ reason }, "no file descriptors are left"),
+    back: () => log.info("there are file descriptors again"),
+  });
   let stopped: Promise<void> | undefined;
-  const stop = (): Promise<void> => {
+  const stop = (reason?: string): Promise<void> => {
     stopped ??= (async () => {
+      if (reason !== undefined) log.info({ reason }, "querator is stopping");
       parts.isStopping = true;
       listener.startEnding();
+      forgetDescriptors();
       await parts.owning?.catch(() => undefined);
       await within(RELEASE_MS, release(parts)).catch((err: unknown) => {
         log.error({ err }, "stopped before everything had ended");

@@ -1,10 +1,10 @@
 // `querator/testing`: a server in memory inside a test's own process, with virtual time and a client of it.
 // It listens on a free port of this machine only, and is gone when it is stopped.
 
-import { type ClientOptions, QueratorClient, type QueueSettings } from "@querator/client";
+import type { ClientOptions, QueratorClient, QueueSettings } from "@querator/client";
 import { SystemClock } from "./clock.ts";
 import { formatDuration } from "./duration.ts";
-import { type RunningServer, startServer } from "./server.ts";
+import { type RunningServer, startServer } from "./index.ts";
 
 /** The time of a test server: it runs with the system's until it is first changed, then it stands. */
 export interface TestClock {
@@ -58,7 +58,8 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     { logger: { debug() {}, info() {}, warn() {}, error() {} } },
   );
   const clock = new RemoteClock(server.address);
-  const client = new QueratorClient({
+  const { QueratorClient: Client } = await clientPackage();
+  const client = new Client({
     ...options.client,
     url: server.address,
     now: () => clock.now().getTime(),
@@ -73,6 +74,22 @@ export async function startTestServer(options: TestServerOptions = {}): Promise<
     throw error;
   }
   return test;
+}
+
+// By a name that the build leaves as it is; every other import of the client becomes one of the copy that
+// the package of the server carries.
+const PACKAGE: string = "@querator/client";
+
+// The client of the program that is tested, if it has one: its errors are then of the classes that the
+// program knows.
+async function clientPackage(): Promise<typeof import("@querator/client")> {
+  try {
+    return (await import(PACKAGE)) as typeof import("@querator/client");
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== "ERR_MODULE_NOT_FOUND" || !message.includes(`'${PACKAGE}'`)) throw error;
+    return import("@querator/client");
+  }
 }
 
 class InProcess implements TestServer {

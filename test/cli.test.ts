@@ -142,7 +142,7 @@ test("server goes on when nobody reads its log any more", async (t) => {
   assert.deepEqual(await once(child, "exit"), [0, null]);
 });
 
-for (const signal of ["SIGTERM", "SIGINT"] as const) {
+for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
   test(`server serves, keeps its data, and ends with 0 on ${signal}`, async (t) => {
     const dataDir = temporaryDirectory(t);
     const post = async (
@@ -190,6 +190,55 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
     assert.equal(after, listed);
   });
 }
+
+test("a signal while the server starts stops it once it is there", async (t) => {
+  const started = async (): Promise<ChildProcess> => {
+    const child = run(t, ["server", "--memory", "--address", "127.0.0.1:0"], {
+      NODE_OPTIONS: `--import ${new URL("support/slow-start.ts", import.meta.url).href}`,
+    });
+    await once(child.stderr!, "data"); // it is about to start
+    return child;
+  };
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
+    const child = await started();
+    const ended = finish(child);
+    child.kill(signal);
+    const { code, stdout } = await ended;
+    assert.equal(code, 0);
+    assert.match(stdout, new RegExp(`querator is stopping reason=${signal}\n.*has stopped`));
+  }
+});
+
+test("SIGUSR1 opens no debugger, and ends nothing", async (t) => {
+  const server = await serve(t, { storage: "memory", env: { QUERATOR_THREADS: "2" } });
+  process.kill(server.pid, "SIGUSR1");
+  assert.equal((await fetch(`${server.address}/health`)).status, 200);
+  assert.equal((await server.terminate()).code, 0);
+  assert.equal(server.stderr, "");
+});
+
+test("under nohup a hang-up of the terminal is survived", async (t) => {
+  const command = [process.execPath, COMMAND, "server", "--memory", "--address", "127.0.0.1:0"];
+  // Each shell leaves traces of its own.
+  for (const [shell, line] of [
+    ["bash", 'nohup "$@"'],
+    ["sh", "trap '' HUP; \"$@\"; true"],
+  ] as const) {
+    const child = spawn(shell, ["-c", line, shell, ...command], {
+      stdio: ["ignore", "pipe", "ignore"],
+      env: { PATH: process.env.PATH },
+      detached: true,
+    });
+    const ended = once(child, "exit");
+    t.after(() => child.kill("SIGKILL"));
+    const [ready] = (await once(child.stdout, "data")) as [Buffer];
+    const address = /address=(\S+)/.exec(String(ready))![1]!;
+    process.kill(-child.pid!, "SIGHUP");
+    assert.equal((await fetch(`${address}/health`)).status, 200, shell);
+    process.kill(-child.pid!, "SIGTERM");
+    await ended;
+  }
+});
 
 test("without --dev there are no endpoints for tests", async (t) => {
   const { address } = await serve(t, { storage: "memory" });

@@ -29,6 +29,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["duration.ts", []],
   ["version.ts", []],
   ["printable.ts", []],
+  ["descriptors.ts", []],
   ["log.ts", ["printable.ts"]],
   ["names.ts", ["errors.ts"]],
   ["config-section.ts", []],
@@ -70,7 +71,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
       ...VALUES,
     ],
   ],
-  ["http/", ["queues.ts", "queue-", "queue/", "storage/storage.ts", ...VALUES]],
+  ["http/", ["descriptors.ts", "queues.ts", "queue-", "queue/", "storage/storage.ts", ...VALUES]],
   [
     "threads/",
     [
@@ -91,6 +92,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
     [
       "config.ts",
       "config-section.ts",
+      "descriptors.ts",
       "host.ts",
       "http/",
       "placement.ts",
@@ -101,8 +103,9 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
       ...VALUES,
     ],
   ],
-  ["index.ts", ["server.ts", "config.ts", "config-section.ts", ...VALUES]],
-  ["testing.ts", ["server.ts", ...VALUES]],
+  ["supported.ts", []],
+  ["index.ts", ["supported.ts", "server.ts", "config.ts", "config-section.ts", ...VALUES]],
+  ["testing.ts", ["index.ts", ...VALUES]],
   [
     "cli/",
     ["server.ts", "config", "queue-records.ts", "storage/postgres", "storage/doctor.ts", ...VALUES],
@@ -151,13 +154,16 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
     "use clock.wakeAfter",
     [
       "clock.ts",
+      "descriptors.ts",
       "http/listen.ts",
       "server.ts",
       "storage/sqlite-locks.ts",
       "storage/sqlite-log.ts",
       "storage/postgres-connection.ts",
       "storage/postgres-owner.ts",
+      "storage/postgres-pooling.ts",
       "cli/server.ts",
+      "cli/starter.ts",
     ],
   ],
   [
@@ -204,6 +210,12 @@ test("every file says what it owns", () => {
 test("no file names a package registry", () => {
   const lock = readFileSync(`${src}/../package-lock.json`, "utf8");
   assert.doesNotMatch(lock, /"resolved": "https?:/);
+});
+
+// Packing the client changes its package.json for a moment, and changes it back.
+test("in a clone the client is its sources", () => {
+  const manifest = readFileSync(`${clientSrc}/../package.json`, "utf8");
+  assert.match(manifest, /"\.\/src\/index\.ts"/, "run node scripts/client-manifest.ts sources");
 });
 
 test("every fault that can be planted has its place in the code", () => {

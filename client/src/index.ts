@@ -1,5 +1,7 @@
 // What programs import. Everything else is inside, and may change.
 
+import "./supported.ts"; // before all others
+
 export type { CallOptions } from "./call.ts";
 export { QueratorClient } from "./client.ts";
 export type * from "./client-options.ts";

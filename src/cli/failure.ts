@@ -6,8 +6,9 @@ import { QueratorError, TooLargeError } from "@querator/client";
 import { CommanderError, InvalidArgumentError } from "commander";
 import { ConfigError } from "../config-section.ts";
 import { printable } from "../printable.ts";
+import { END_SIGNALS, type EndSignal } from "./signals.ts";
 
-/** What a command can end with, beside 130 and 143 for one that was interrupted or told to end. */
+/** What a command can end with, beside 129, 130 and 143 for one that was interrupted or told to end. */
 export const EXIT = { failed: 1, usage: 2, notFound: 3, unreachable: 4, noItems: 5 } as const;
 
 /** An error with the exit code of its own, and perhaps with what to do next. */
@@ -29,8 +30,8 @@ export function usage(message: string, hint?: string): CommandError {
 
 /** The command was ended by a signal, which needs no words. */
 export class Interrupted extends CommandError {
-  constructor(signal: "SIGINT" | "SIGTERM") {
-    super("", signal === "SIGINT" ? 130 : 143);
+  constructor(signal: EndSignal) {
+    super("", END_SIGNALS[signal]);
   }
 }
 

@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import { styleText } from "node:util";
 import { printable } from "../printable.ts";
-import { fit, width } from "./text.ts";
+import { fit, fitName, width } from "./text.ts";
 
 export const FORMATS = ["table", "json", "ndjson"] as const;
 export type Format = (typeof FORMATS)[number];
@@ -15,6 +15,11 @@ export interface Column<T> {
   readonly value: (row: T) => string;
   /** To the right, for numbers. */
   readonly isRight?: boolean;
+  /**
+   * Columns of a terminal at most, for names and the like, which are cut in the middle. Elsewhere somebody
+   * may want to use them, and they are never cut.
+   */
+  readonly widest?: number;
 }
 
 export interface Listing<T> {
@@ -110,13 +115,23 @@ export class Output {
     columns: readonly Column<T>[],
     widest = Number.POSITIVE_INFINITY,
   ): string[] {
-    const cells = cellsOf(rows, columns);
+    const cells = this.cells(rows, columns);
     const widths = widthsOf(cells, columns);
     const titles = columns.map(({ title }) => title);
     const [first, ...rest] = [titles, ...cells].map((row) =>
       fit(lineOf(row, columns, widths), widest),
     );
     return [this.style("bold", first!), ...rest];
+  }
+
+  /** What stands in a table, as it can be shown here. */
+  cells<T>(rows: readonly T[], columns: readonly Column<T>[]): string[][] {
+    return rows.map((row) =>
+      columns.map(({ value, widest }) => {
+        const text = printable(value(row));
+        return widest === undefined || !this.isTerminal ? text : fitName(text, widest);
+      }),
+    );
   }
 
   /** The line above a table. */
@@ -140,7 +155,7 @@ class Table<T> {
 
   async add(row: T): Promise<void> {
     if (this.#widths !== undefined) {
-      const cells = cellsOf([row], this.#columns)[0]!;
+      const cells = this.#output.cells([row], this.#columns)[0]!;
       await this.#output.write(`${lineOf(cells, this.#columns, this.#widths)}\n`);
       return;
     }
@@ -151,7 +166,7 @@ class Table<T> {
   /** Writes the rows that were kept back to see how wide they are. */
   async end(): Promise<void> {
     if (this.#widths !== undefined || this.#first.length === 0) return;
-    const cells = cellsOf(this.#first, this.#columns);
+    const cells = this.#output.cells(this.#first, this.#columns);
     this.#widths = widthsOf(cells, this.#columns);
     this.#first = [];
     const lines = cells.map((row) => lineOf(row, this.#columns, this.#widths!));
@@ -159,10 +174,6 @@ class Table<T> {
       `${[this.#output.titles(this.#columns, this.#widths), ...lines].join("\n")}\n`,
     );
   }
-}
-
-function cellsOf<T>(rows: readonly T[], columns: readonly Column<T>[]): string[][] {
-  return rows.map((row) => columns.map(({ value }) => printable(value(row))));
 }
 
 function widthsOf<T>(cells: readonly string[][], columns: readonly Column<T>[]): number[] {

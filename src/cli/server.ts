@@ -3,6 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SystemClock } from "../clock.ts";
 import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config.ts";
+import type { RunningServer } from "../server.ts";
 import { keepItemsYoung } from "./heap.ts";
 import { goOnWithoutOutput } from "./output.ts";
 import { onEndSignal } from "./signals.ts";
@@ -78,26 +79,45 @@ function wholeNumber(text: string): number {
 
 async function runServer(options: ServerOptions): Promise<void> {
   keepItemsYoung();
-  // Loaded here, for the other commands start sooner without it.
-  const { startServer } = await import("../server.ts");
-  const server = await startServer(options);
-  goOnWithoutOutput();
-  void server.died.then(() => process.exit(1)); // it has logged why
-  const stop = (): void => {
-    const timer = setTimeout(() => {
+  // Whatever hangs, the process ends.
+  let timer: NodeJS.Timeout | undefined;
+  const endInTime = (): void => {
+    timer ??= setTimeout(() => {
       process.stderr.write("Error: the server did not stop in time\n");
       process.exit(1);
     }, STOP_MS_MAX);
-    server.stop().then(
-      () => {
-        clearTimeout(timer);
-        process.exit(0);
-      },
+  };
+  // While the server starts there is nothing to stop yet.
+  let asked: string | undefined;
+  let stop = (reason: string): void => {
+    asked = reason;
+    endInTime();
+  };
+  const forgetSignals = onEndSignal(new SystemClock(), {
+    first: (_, reason) => stop(reason),
+    again: () => process.exit(1),
+  });
+  // Loaded here, for the other commands start sooner without it.
+  const { startServer } = await import("../server.ts");
+  let server: RunningServer;
+  try {
+    server = await startServer(options);
+  } catch (error) {
+    forgetSignals();
+    clearTimeout(timer);
+    throw error;
+  }
+  goOnWithoutOutput();
+  void server.died.then(() => process.exit(1)); // it has logged why
+  stop = (reason) => {
+    endInTime();
+    server.stop(reason).then(
+      () => process.exit(0),
       (error: unknown) => {
         process.stderr.write(`Error: ${(error as Error).message}\n`);
         process.exit(1);
       },
     );
   };
-  onEndSignal(new SystemClock(), { first: stop, again: () => process.exit(1) });
+  if (asked !== undefined) stop(asked);
 }

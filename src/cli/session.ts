@@ -32,8 +32,8 @@ export interface Session {
   /** Aborted when the command is to end. */
   readonly signal: AbortSignal;
   readonly clock: Clock;
-  /** Waits; rejects when the command is to end. */
-  readonly sleep: (ms: number) => Promise<void>;
+  /** Waits; rejects when the command is to end, or as another signal says. */
+  readonly sleep: (ms: number, signal?: AbortSignal) => Promise<void>;
 }
 
 /** The action of a command that talks to a server. */
@@ -55,7 +55,7 @@ export function withSession<Args extends unknown[]>(
       out: new Output(output),
       signal: stop.signal,
       clock,
-      sleep: (ms) => sleep(clock, ms, stop.signal),
+      sleep: (ms, signal = stop.signal) => sleep(clock, ms, signal),
     };
     try {
       await run(session, ...(all as unknown as Args));

@@ -1,33 +1,47 @@
-// The signals that end a command. One Ctrl-C may come several times: the terminal sends it to the
-// whole group of processes, and npm, npx and bin/querator.js pass on to their child what they got.
-// Taken for a second one, the copy would end the command before it has put things in order.
+// What ends a command: signals, and the end of the npm that started it. One Ctrl-C may come several times:
+// the terminal sends it to the whole group of processes, and npm, npx and bin/querator.js pass on to their
+// child what they got. Taken for a second one, the copy would end the command before it has put things in
+// order.
 
 import { type Clock, MILLISECOND } from "../clock.ts";
+import { isHangUpIgnored, onStarterEnd } from "./starter.ts";
 
 /** What comes within this time after the first signal is a copy of it. */
 const COPY = 500 * MILLISECOND;
 
-export type EndSignal = "SIGINT" | "SIGTERM";
+/** With the exit code of what is ended by it. */
+export const END_SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+export type EndSignal = keyof typeof END_SIGNALS;
 
-/** Calls `first` at the first signal, and `again` if somebody asks once more. Answers how to stop that. */
-export function onEndSignal(
-  clock: Clock,
-  { first, again }: { first: (name: EndSignal) => void; again: (name: EndSignal) => void },
-): () => void {
+export interface EndListeners {
+  /** At the first signal, with what there is to tell of it. */
+  readonly first: (name: EndSignal, reason: string) => void;
+  /** If somebody asks once more. */
+  readonly again: (name: EndSignal) => void;
+}
+
+/** Tells when the command is to end. Answers how to stop that. */
+export function onEndSignal(clock: Clock, { first, again }: EndListeners): () => void {
   let since: number | undefined;
-  const listener = (name: EndSignal): void => {
-    const now = clock.steady();
-    if (since === undefined) {
-      since = now;
-      first(name);
-    } else if (now - since >= COPY) {
-      again(name);
-    }
+  const end = (name: EndSignal, reason: string): void => {
+    since = clock.steady();
+    forgetStarter();
+    first(name, reason);
   };
-  process.on("SIGINT", listener);
-  process.on("SIGTERM", listener);
+  const listener = (name: EndSignal): void => {
+    if (since === undefined) end(name, name);
+    else if (clock.steady() - since >= COPY) again(name);
+  };
+  const ignore = (): void => undefined;
+  const names = Object.keys(END_SIGNALS) as EndSignal[];
+  const listeners = names.map((name) => {
+    const isIgnored = name === "SIGHUP" && isHangUpIgnored(process.env);
+    return [name, isIgnored ? ignore : listener] as const;
+  });
+  for (const [name, each] of listeners) process.on(name, each);
+  const forgetStarter = onStarterEnd((reason) => end("SIGTERM", reason));
   return () => {
-    process.off("SIGINT", listener);
-    process.off("SIGTERM", listener);
+    forgetStarter();
+    for (const [name, each] of listeners) process.off(name, each);
   };
 }

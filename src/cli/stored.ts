@@ -6,7 +6,7 @@ import { QueratorError, type WireStorageItem } from "@querator/client";
 import { nextId } from "./ids.ts";
 import type { Column } from "./output.ts";
 import type { Session } from "./session.ts";
-import { fit, preview, time } from "./text.ts";
+import { preview, time } from "./text.ts";
 
 /** One item; what has its default value is left out. */
 export interface StoredItem extends WireStorageItem {
@@ -119,8 +119,8 @@ export const ITEM_COLUMNS: readonly Column<StoredItem>[] = [
   { title: "LEASED UNTIL", value: (item) => (item.is_leased ? time(item.lease_deadline) : "-") },
   { title: "ATTEMPTS", value: ({ attempts = 0 }) => String(attempts), isRight: true },
   { title: "CREATED", value: (item) => time(item.created_at) },
-  { title: "KIND", value: ({ kind = "" }) => fit(kind, 20) },
-  { title: "REFERENCE", value: ({ reference = "" }) => fit(reference, 30) },
+  { title: "KIND", value: ({ kind = "" }) => kind, widest: 20 },
+  { title: "REFERENCE", value: ({ reference = "" }) => reference, widest: 30 },
   { title: "PAYLOAD", value: (item) => preview(payloadOf(item)) },
 ];
 

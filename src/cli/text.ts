@@ -22,6 +22,25 @@ export function fit(text: string, columns: number): string {
   return `${cut}…`;
 }
 
+/** A name cut to some columns, in its middle: it is known by both of its ends. */
+export function fitName(name: string, columns: number): string {
+  if (width(name) <= columns) return name;
+  const letters = Array.from(new Intl.Segmenter().segment(name), ({ segment }) => segment);
+  const take = (from: Iterable<string>, room: number): string[] => {
+    const taken: string[] = [];
+    let used = 0;
+    for (const letter of from) {
+      used += width(letter);
+      if (used > room) break;
+      taken.push(letter);
+    }
+    return taken;
+  };
+  const start = take(letters, Math.ceil((columns - 1) / 2)).join("");
+  const end = take(letters.toReversed(), columns - 1 - width(start));
+  return `${start}…${end.reverse().join("")}`;
+}
+
 // More of a payload than any terminal shows is not looked at.
 const PREVIEW_BYTES = 1_000;
 

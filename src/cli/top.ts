@@ -8,6 +8,7 @@ import { SECOND } from "../clock.ts";
 import { printable } from "../printable.ts";
 import { durationOption, whole } from "./arguments.ts";
 import { usage } from "./failure.ts";
+import { onKeys } from "./keys.ts";
 import { type Column, jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { age, count, fit, plural, width } from "./text.ts";
@@ -36,7 +37,8 @@ interface Row {
   readonly dropped: number;
 }
 
-const NAME_COLUMNS = { least: 10, most: 40 } as const;
+// A name is never cut to less, however narrow the terminal.
+const NAME_COLUMNS_MIN = 10;
 
 const FIGURES: readonly Column<Row>[] = [
   { title: "WAITING", value: ({ waiting }) => count(waiting), isRight: true },
@@ -56,17 +58,16 @@ const DROPPED: Column<Row> = {
   isRight: true,
 };
 
-/** All columns, with names cut so that the figures have room, if there is a bound. */
-function columnsOf(
-  { out }: Session,
-  rows: readonly Row[],
-  widest = Number.POSITIVE_INFINITY,
-): readonly Column<Row>[] {
-  const figureColumns = rows.some(({ dropped }) => dropped > 0) ? [...FIGURES, DROPPED] : FIGURES;
-  const figures = width(out.lines(rows, figureColumns)[0]!);
-  const { least, most } = NAME_COLUMNS;
-  const room = Math.max(least, Math.min(most, widest - figures - 2));
-  return [{ title: "QUEUE", value: (row) => fit(row.queue_name, room) }, ...figureColumns];
+/** All columns; on a terminal names are cut so that the figures have room. */
+function columnsOf({ out }: Session, rows: readonly Row[]): readonly Column<Row>[] {
+  const columns = rows.some(({ dropped }) => dropped > 0) ? [...FIGURES, DROPPED] : FIGURES;
+  const figures = width(out.lines(rows, columns)[0]!);
+  const widest = Math.max(NAME_COLUMNS_MIN, terminalColumns() - figures - 2);
+  return [{ title: "QUEUE", value: ({ queue_name }) => queue_name, widest }, ...columns];
+}
+
+function terminalColumns(): number {
+  return process.stdout.columns || 80;
 }
 
 interface TopOptions {
@@ -87,7 +88,7 @@ export function addTopCommand(program: Command): void {
       `
 CHANGE/S is how fast a queue grows or shrinks, all items counted; AGE and LEASED FOR are means;
 CONSUMERS are leases that wait for items; FAILING are partitions whose storage fails; DELETED are
-items that nobody had completed, shown once there are some. Ctrl-C ends it.
+items that nobody had completed, shown once there are some. On a terminal q ends it, as Ctrl-C does.
 
 Examples:
   querator top
@@ -96,18 +97,27 @@ Examples:
     .action(withSession(top));
 }
 
-async function top(session: Session, queues: string[], options: TopOptions): Promise<void> {
-  const { out, clock } = session;
+async function top(whole: Session, queues: string[], options: TopOptions): Promise<void> {
+  const { out, clock } = whole;
   if (options.once && options.count !== undefined) throw usage("give either --once or --count");
   const looks = options.once ? 1 : (options.count ?? Number.POSITIVE_INFINITY);
   const isLive = out.isTerminal && out.format === "table" && looks > 1;
   let before = new Map<string, number>();
   let lookedAt = 0;
   let rows: Row[] = [];
+  const quit = new AbortController();
+  const signal = AbortSignal.any([whole.signal, quit.signal]);
+  const session: Session = { ...whole, signal, sleep: (ms) => whole.sleep(ms, signal) };
   const giveBack = (): void => void process.stdout.write(SCREEN.close);
+  let forgetKeys = (): void => undefined;
   if (isLive) {
     process.once("exit", giveBack);
     await out.write(SCREEN.open);
+    forgetKeys = onKeys({
+      quit: () => quit.abort(),
+      suspend: giveBack,
+      resume: () => void process.stdout.write(SCREEN.open),
+    });
   }
   try {
     for (let look = 1; look <= looks; look++) {
@@ -130,7 +140,10 @@ async function top(session: Session, queues: string[], options: TopOptions): Pro
       else await print(session, rows, { trouble, isLast: look === looks });
       if (look < looks) await session.sleep(options.interval);
     }
+  } catch (error) {
+    if (!quit.signal.aborted) throw error;
   } finally {
+    forgetKeys();
     if (isLive) {
       process.off("exit", giveBack);
       giveBack();
@@ -207,7 +220,7 @@ function headOf({ client }: Session, rows: readonly Row[]): string {
 
 async function draw(session: Session, rows: readonly Row[], trouble: string): Promise<void> {
   const { out } = session;
-  const columns = process.stdout.columns || 80;
+  const columns = terminalColumns();
   const height = process.stdout.rows || 24;
   // Beside them: the head, an empty line, titles, and how many are hidden.
   const shown = rows.slice(0, Math.max(1, height - 4));
@@ -216,7 +229,7 @@ async function draw(session: Session, rows: readonly Row[], trouble: string): Pr
   const lines = [
     trouble === "" ? fit(head, columns) : out.style("red", fit(head, columns)),
     "",
-    ...out.lines(shown, columnsOf(session, shown, columns), columns),
+    ...out.lines(shown, columnsOf(session, shown), columns),
     ...(hidden > 0 ? [`... and ${plural(hidden, "queue")} more`] : []),
   ];
   // Each line clears what was behind it, then all below: so nothing flickers. A line end after the

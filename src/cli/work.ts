@@ -19,7 +19,7 @@ import type { Column } from "./output.ts";
 import { itemOfLine } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";
 import { type Session, withSession } from "./session.ts";
-import { count, fit, plural, preview, time } from "./text.ts";
+import { count, plural, preview, time } from "./text.ts";
 
 // What one request holds, and what is read of stdin before it is sent.
 const ITEMS_SENT = 1_000;
@@ -230,8 +230,8 @@ const LEASED: readonly Column<LeasedItem>[] = [
   { title: "ID", value: ({ id }) => id },
   { title: "ATTEMPTS", value: ({ attempts }) => String(attempts), isRight: true },
   { title: "LEASED UNTIL", value: ({ leaseDeadline }) => time(leaseDeadline) },
-  { title: "KIND", value: ({ kind }) => fit(kind, 20) },
-  { title: "REFERENCE", value: ({ reference }) => fit(reference, 30) },
+  { title: "KIND", value: ({ kind }) => kind, widest: 20 },
+  { title: "REFERENCE", value: ({ reference }) => reference, widest: 30 },
   { title: "PAYLOAD", value: ({ payload }) => preview(payload) },
 ];
 

@@ -6,8 +6,9 @@
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { MILLISECOND, SECOND } from "../clock.ts";
+import { MILLISECOND, MINUTE, SECOND } from "../clock.ts";
 import { invalid, QueueError } from "../errors.ts";
+import type { Logger } from "../log.ts";
 import { printable } from "../printable.ts";
 import { Access, type AccessRules } from "./access.ts";
 import { Body, formatSize } from "./body.ts";
@@ -63,6 +64,9 @@ const DISCARD_BYTES_MAX = 65_536;
 // How long a browser may remember what it was allowed.
 const PREFLIGHT_SECONDS = 600;
 
+// It is told once in a while that connections are closed because there are too many.
+const TELL_AGAIN = MINUTE;
+
 // How long a connection with a refused body may be silent before it is closed.
 const LINGER_MS = 10_000;
 
@@ -75,11 +79,14 @@ interface FullEdge extends Edge, Pick<HttpOptions, "health"> {
 export class HttpServer extends Server {
   readonly #connections: Connections;
   readonly #limit: number;
+  readonly #log: Logger;
   #open = 0;
   // Those of node:http, with the reply to the last request of each.
   readonly #last = new Map<Socket, ServerResponse | undefined>();
   #isEnding = false;
   readonly #edge: Edge;
+  // When it was last told that connections are closed because there are too many.
+  #toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: HttpOptions) {
     const { endpoints, limits, log, health, keepAlive = KEEP_ALIVE } = options;
@@ -107,6 +114,7 @@ export class HttpServer extends Server {
     this.on("clientError", cutOff);
     this.#limit = limits.connections;
     this.#edge = edge;
+    this.#log = log;
     const [serve] = this.listeners("connection");
     this.removeAllListeners("connection");
     this.#connections = new Connections(edge, (socket) => {
@@ -125,6 +133,7 @@ export class HttpServer extends Server {
   #accept(socket: Socket): void {
     if (this.#open >= this.#limit) {
       socket.destroy();
+      this.#tellRefused();
       return;
     }
     this.#open++;
@@ -132,6 +141,16 @@ export class HttpServer extends Server {
       this.#open--;
     });
     this.#connections.add(socket);
+  }
+
+  #tellRefused(): void {
+    const now = this.#connections.steady();
+    if (now - this.#toldAt < TELL_AGAIN) return;
+    this.#toldAt = now;
+    this.#log.warn(
+      { connections: this.#limit },
+      "there are as many connections as may be; more are closed",
+    );
   }
 
   /** Connections that are open. */

@@ -5,11 +5,14 @@
 
 import pg from "pg";
 import {
+  adviceOnReadOnly,
   describe,
   isWithoutTls,
   NO_ANSWER,
   NOT_REPLICATED,
   PostgresError,
+  READ_ONLY,
+  WHY_READ_ONLY,
 } from "./postgres-errors.ts";
 import type { Value } from "./postgres-values.ts";
 
@@ -24,7 +27,7 @@ export interface Timeouts {
   readonly statementMs: number;
 }
 
-const DEFAULT_TIMEOUTS: Timeouts = { connectMs: 5_000, statementMs: 20_000 };
+export const DEFAULT_TIMEOUTS: Timeouts = { connectMs: 5_000, statementMs: 20_000 };
 
 interface Waits extends Timeouts {
   /** For a lock: less than for the statement that waits for it. */
@@ -96,7 +99,7 @@ export class Connection {
     try {
       return await session.run(statements);
     } catch (error) {
-      throw describe(session.place, error);
+      throw await explained(session, error);
     }
   }
 
@@ -106,7 +109,7 @@ export class Connection {
     try {
       await session.script(sql);
     } catch (error) {
-      throw describe(session.place, error);
+      throw await explained(session, error);
     }
   }
 
@@ -205,6 +208,14 @@ export class Connection {
   }
 }
 
+// A standby and a setting fail in the same way, but want other things done.
+async function explained(session: Session, error: unknown): Promise<PostgresError> {
+  if ((error as PostgresError).code !== READ_ONLY) return describe(session.place, error);
+  // It may have failed in a transaction that is still to be ended.
+  const row = await session.script(`ROLLBACK; ${WHY_READ_ONLY}`).catch(() => undefined);
+  return describe(session.place, error, row && adviceOnReadOnly(row));
+}
+
 class Session {
   readonly client: pg.Client;
   readonly place: string;
@@ -244,11 +255,13 @@ class Session {
     if (routine === "SyncRepWaitForLSN") this.#isAlone = true;
   }
 
-  /** See Connection. */
-  async script(sql: string): Promise<void> {
+  /** See Connection; answers the first row of the last statement, if there is any. */
+  async script(sql: string): Promise<Row | undefined> {
     const timer = this.#expectAnswer();
     try {
-      await this.client.query(sql);
+      const query = { text: sql, rowMode: "array" } as const;
+      const results = [await this.client.query<(string | null)[]>(query)].flat();
+      return results.at(-1)?.rows?.[0];
     } finally {
       clearTimeout(timer);
     }

@@ -3,7 +3,15 @@
 // every role may read; what this one may not see it says. Changes nothing.
 
 import type { Finding } from "./doctor.ts";
-import { Connection, type Row, type Target, type Timeouts } from "./postgres-connection.ts";
+import {
+  Connection,
+  DEFAULT_TIMEOUTS,
+  type Row,
+  type Target,
+  type Timeouts,
+} from "./postgres-connection.ts";
+import { adviceOnReadOnly } from "./postgres-errors.ts";
+import { checkPooling } from "./postgres-pooling.ts";
 import { pendingSql } from "./postgres-schema.ts";
 
 const VERSION_MIN = 14;
@@ -25,6 +33,8 @@ export interface PostgresFacts {
   /** Such as 180004. */
   readonly version: number;
   readonly isStandby: boolean;
+  /** Why sessions write nothing although it is no standby, and what to do; "" if they do. */
+  readonly readOnly: string;
   readonly settings: Readonly<
     Record<"fsync" | "full_page_writes" | "autovacuum" | "track_counts" | "commit", string>
   >;
@@ -42,8 +52,9 @@ export interface PostgresFacts {
 
 /** Examines the server and the schema. Rejects if it cannot be reached. */
 export async function examinePostgres(options: PostgresDoctorOptions): Promise<Finding[]> {
-  const { target, schema, timeouts } = options;
+  const { target, schema, timeouts = DEFAULT_TIMEOUTS } = options;
   const applicationName = "querator doctor";
+  await checkPooling({ target, applicationName, connectMs: timeouts.connectMs });
   const connection = new Connection({ target, schema, applicationName, timeouts });
   try {
     const findings = judge(await readFacts(connection, options));
@@ -66,7 +77,9 @@ async function readFacts(
         current_setting('fsync'), current_setting('full_page_writes'),
         current_setting('autovacuum'), current_setting('track_counts'),
         current_setting('synchronous_commit'), current_setting('synchronous_standby_names'),
-        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')`,
+        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
+        (SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only' AND setting = 'on'),
+        current_user, current_database()`,
     },
     {
       text: `SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -99,7 +112,8 @@ async function readFacts(
         FROM pg_stat_replication`,
     },
   ])) as [Row[], Row[], Row[], Row[], Row[], Row[]];
-  const [version, isStandby, fsync, pages, autovacuum, counts, commit, names, sees] = about[0]!;
+  const [version, isStandby, fsync, pages, autovacuum, counts, commit, names, sees, ...readOnly] =
+    about[0]!;
   const held = slots.filter(
     ([, active, hasXmin, age]) =>
       hasXmin === "t" && (active === "f" || Number(age) > HELD_TRANSACTIONS_MAX),
@@ -107,6 +121,7 @@ async function readFacts(
   return {
     version: Number(version),
     isStandby: isStandby === "t",
+    readOnly: readOnly[0] === null ? "" : adviceOnReadOnly(["false", ...readOnly]),
     settings: {
       fsync: fsync!,
       full_page_writes: pages!,
@@ -145,7 +160,7 @@ async function readFacts(
 export function judge(facts: PostgresFacts): Finding[] {
   const { settings, seesSessions, pins, slots, unvacuumed, standbys, standbyNames } = facts;
   const found = (check: string, problems: readonly (string | false)[], fine: string): Finding => {
-    const text = problems.filter((each) => each !== false).join("; ");
+    const text = problems.filter((each) => each !== false && each !== "").join("; ");
     return text === "" ? { check, status: "ok", text: fine } : { check, status: "warning", text };
   };
   const major = Math.floor(facts.version / 10_000);
@@ -160,7 +175,10 @@ export function judge(facts: PostgresFacts): Finding[] {
     ),
     found(
       "primary",
-      [facts.isStandby && "this is a standby, which takes no writes: name the primary"],
+      [
+        facts.isStandby && "this is a standby, which takes no writes: name the primary",
+        !facts.isStandby && facts.readOnly,
+      ],
       "takes writes",
     ),
     found(

@@ -28,6 +28,10 @@ export const NO_ANSWER = "QU003";
 export const NOT_REPLICATED = "QU004";
 export const LOCK_TIMEOUT = "55P03";
 
+/** What is wrong with a pooler that keeps no sessions. */
+export const POOLED =
+  "a pooler gives every transaction another session; let it keep them (pool_mode = session), or connect to PostgreSQL itself";
+
 const NO_TLS = "The server does not support SSL connections";
 const NO_CONNECTION = "timeout expired";
 const CHECK_CA = "give ssl-ca, the certificate of who signed it, or check it";
@@ -36,6 +40,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   ECONNREFUSED: "is it running, and are host and port right?",
   ENOENT: "is it running, and does its socket lie in that directory?",
   ENOTFOUND: "is the name of the host right?",
+  EMFILE: "this process has no file descriptors left: raise ulimit -n",
+  ENFILE: "this machine has no file descriptors left: raise fs.file-max",
   ETIMEDOUT: "is it reachable from here?",
   SELF_SIGNED_CERT_IN_CHAIN: CHECK_CA,
   DEPTH_ZERO_SELF_SIGNED_CERT: CHECK_CA,
@@ -47,7 +53,10 @@ const ADVICE: Readonly<Record<string, string>> = {
   [NO_CONNECTION]:
     "nothing came within connect-timeout: is it reachable, and does it answer others?",
   [NO_TLS]: "turn it on there, or use another ssl-mode",
-  "25006": "it is a standby; name the primary",
+  "25006": "it is a standby, or default_transaction_read_only is on",
+  // A statement that was prepared is not there, or is there already, although the session has not ended.
+  "26000": POOLED,
+  "42P05": POOLED,
   "28P01": "check user and password",
   "28000": "check user, password and pg_hba.conf",
   "3D000": "create the database, or name another",
@@ -58,13 +67,37 @@ const ADVICE: Readonly<Record<string, string>> = {
   "57014": "a statement took too long; look for locks and slow disks",
 };
 
+/** The server takes no writes from this session; `WHY_READ_ONLY` tells more. */
+export const READ_ONLY = "25006";
+
+/** Asks, in two columns and one row, whether this is a standby, and where the session has read-only from. */
+export const WHY_READ_ONLY = `SELECT pg_is_in_recovery()::text, coalesce((SELECT source FROM pg_settings
+  WHERE name = 'default_transaction_read_only' AND setting = 'on'), ''), current_user, current_database()`;
+
+/** What to do about a server that takes no writes, by what `WHY_READ_ONLY` has answered. */
+export function adviceOnReadOnly(row: readonly (string | null)[]): string {
+  const [isStandby, source, user, database] = row;
+  if (isStandby === "true") return "it is a standby; name the primary";
+  if (!source) return ADVICE[READ_ONLY]!;
+  const role = `ALTER ROLE "${user}"`;
+  const how =
+    {
+      user: `${role} RESET default_transaction_read_only`,
+      database: `ALTER DATABASE "${database}" RESET default_transaction_read_only`,
+      "database user": `${role} IN DATABASE "${database}" RESET default_transaction_read_only`,
+      client: "take it out of PGOPTIONS, or of the options of the URL",
+    }[source] ??
+    "ALTER SYSTEM RESET default_transaction_read_only, or take it out of postgresql.conf";
+  return `default_transaction_read_only is on (${source}), though this is no standby; if nobody means it to be: ${how}`;
+}
+
 /** Whether the server offers no TLS at all. */
 export function isWithoutTls(error: unknown): boolean {
   return (error as Error).message.includes(NO_TLS);
 }
 
-/** Says what went wrong; `place` is `host:port/database`. */
-export function describe(place: string, error: unknown): PostgresError {
+/** Says what went wrong; `place` is `host:port/database`, `known` what to do if that is known better. */
+export function describe(place: string, error: unknown, known?: string): PostgresError {
   if (error instanceof PostgresError) return error;
   const {
     code = "",
@@ -77,7 +110,7 @@ export function describe(place: string, error: unknown): PostgresError {
   };
   // Of a name with several addresses, where none answers, the first tells enough.
   const said = (message || errors?.[0]?.message || code).replace(/[\s:]+$/, "");
-  const advice = ADVICE[code] ?? ADVICE[said];
+  const advice = known ?? ADVICE[code] ?? ADVICE[said];
   // A session that is ended may have been told so after its commit.
   const isUndone = error instanceof pg.DatabaseError && !/^(08|57P|40003)/.test(code);
   const text = `PostgreSQL at ${place}: ${said}${advice === undefined ? "" : `; ${advice}`}`;

@@ -4,9 +4,11 @@
 // that was lost never comes back: whoever had it forgets all it knows, and begins anew.
 
 import type { Connection } from "./postgres-connection.ts";
-import { LOCK_TIMEOUT, NOT_OWNER, PostgresError } from "./postgres-errors.ts";
+import { LOCK_TIMEOUT, NO_ANSWER, NOT_OWNER, PostgresError } from "./postgres-errors.ts";
 
 const RENEW_MS = 1_000;
+// What takes longer is taken for an outage.
+const SILENCE_MS = 4_000;
 /** An owner that was silent for so long may be replaced. */
 const LEASE_MS = 5_000;
 
@@ -28,18 +30,33 @@ export interface TakeOptions {
   readonly holder: string;
   /** Called once, if another server has taken over. */
   readonly onLost: (reason: PostgresError) => void;
+  /** Called when the database does not answer any more, or fails; also where nobody asks it anything. */
+  readonly onAway: (reason: Error) => void;
+  /** Called when it answers again. */
+  readonly onBack: () => void;
 }
 
 /** Takes the schema; rejects with the code NOT_OWNER while another server has it. */
 export async function takeOwnership(
   connection: Connection,
-  { holder, onLost }: TakeOptions,
+  { holder, onLost, onAway, onBack }: TakeOptions,
 ): Promise<Ownership> {
   const epoch = await take(connection, holder);
   let timer: NodeJS.Timeout | undefined;
   let isOver = false;
   let term = 0;
+  let isAway = false;
+  const note = (reason?: Error): void => {
+    if (isOver || isAway === (reason !== undefined)) return;
+    isAway = reason !== undefined;
+    if (reason === undefined) onBack();
+    else onAway(reason);
+  };
   const renew = async (): Promise<void> => {
+    const silence = setTimeout(() => {
+      note(new PostgresError(NO_ANSWER, `PostgreSQL has not answered for ${SILENCE_MS} ms`));
+    }, SILENCE_MS);
+    silence.unref();
     try {
       const [rows] = await connection.run([
         {
@@ -52,8 +69,12 @@ export async function takeOwnership(
         isOver = true;
         onLost(new PostgresError(NOT_OWNER, "another server owns the data now"));
       }
-    } catch {
-      // The connection is lost: it is tried again, and until it is there nothing can be written.
+      note();
+    } catch (error) {
+      // It is tried again, and until that succeeds nothing can be written.
+      note(error as Error);
+    } finally {
+      clearTimeout(silence);
     }
     if (!isOver) schedule();
   };

@@ -9,6 +9,7 @@ import pg from "pg";
 import { itemOf, itemsOfHeader } from "./item-rows.ts";
 import {
   Connection,
+  DEFAULT_TIMEOUTS,
   placeOf,
   type Row,
   type Statement,
@@ -21,6 +22,7 @@ import { KnownPartitions } from "./postgres-known.ts";
 import { type Ownership, takeOwnership } from "./postgres-owner.ts";
 import { type Pages, readBlockItems, readScheduledItems } from "./postgres-pages.ts";
 import { type Block, blockOf, planCommit } from "./postgres-plan.ts";
+import { checkPooling } from "./postgres-pooling.ts";
 import { blockOfRow, headerOfRow, itemRowOf } from "./postgres-rows.ts";
 import { migrate, pendingSql } from "./postgres-schema.ts";
 import type { Of } from "./postgres-sql.ts";
@@ -50,6 +52,10 @@ export interface PostgresOptions {
   readonly timeouts?: Timeouts | undefined;
   /** Called once if another server has taken over; every call fails from then on. */
   readonly onLost?: ((reason: Error) => void) | undefined;
+  /** Called when PostgreSQL does not answer any more, or fails, also where nobody asks it anything. */
+  readonly onAway?: ((reason: Error) => void) | undefined;
+  /** Called when it works again. */
+  readonly onBack?: (() => void) | undefined;
 }
 
 /**
@@ -58,8 +64,9 @@ export interface PostgresOptions {
  * while another server owns the schema.
  */
 export async function openPostgresStorage(options: PostgresOptions): Promise<Storage> {
-  const { target, schema, connectionsMax, timeouts } = options;
+  const { target, schema, connectionsMax, timeouts = DEFAULT_TIMEOUTS } = options;
   const applicationName = "querator";
+  await checkPooling({ target, applicationName, connectMs: timeouts.connectMs });
   const connections = Array.from(
     { length: connectionsMax },
     () => new Connection({ target, schema, applicationName, timeouts }),
@@ -83,7 +90,9 @@ export async function migratePostgres(
   schema: string,
   dryRun: boolean,
 ): Promise<string> {
-  const connection = new Connection({ target, schema, applicationName: "querator" });
+  const applicationName = "querator";
+  await checkPooling({ target, applicationName, connectMs: DEFAULT_TIMEOUTS.connectMs });
+  const connection = new Connection({ target, schema, applicationName });
   try {
     const sql = await pendingSql(connection, schema);
     if (!dryRun) await migrate(connection, schema);
@@ -153,6 +162,8 @@ class PostgresStorage implements Storage {
     this.#ownership = await takeOwnership(this.#connections.control, {
       holder: `${hostname()}:${process.pid}`,
       onLost: (reason) => this.#lose(reason),
+      onAway: (reason) => this.#options.onAway?.(reason),
+      onBack: () => this.#options.onBack?.(),
     });
   }
 

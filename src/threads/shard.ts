@@ -136,7 +136,14 @@ async function open(
     const { connectMs, statementMs, schema, maxConns: connectionsMax } = postgres!;
     const place = { target: targetOf(postgres!), schema, timeouts: { connectMs, statementMs } };
     const lost = (): void => onLost?.(name);
-    const storage = await openPostgresStorage({ name, connectionsMax, ...place, onLost: lost });
+    const storage = await openPostgresStorage({
+      name,
+      connectionsMax,
+      ...place,
+      onLost: lost,
+      onAway: (err) => log.error({ err, storage: name }, "storage does not answer"),
+      onBack: () => log.info({ storage: name }, "storage answers again"),
+    });
     await warnOf(name, place, log);
     return storage;
   }

@@ -25,16 +25,20 @@ async function onTerminal(
     env = {},
     columns = 80,
     rows = 24,
+    afterwards = "",
   }: {
     readonly type?: string;
     readonly asked?: RegExp;
     readonly env?: Readonly<Record<string, string>>;
     readonly columns?: number;
     readonly rows?: number;
+    /** What the shell does after it, whatever came of it. */
+    readonly afterwards?: string;
   } = {},
 ): Promise<Result> {
   const command = [process.execPath, COMMAND, ...args].map((arg) => `'${arg}'`).join(" ");
-  const line = `stty cols ${columns} rows ${rows} && ${command}`;
+  const after = afterwards === "" ? "" : `; code=$?; ${afterwards}; exit $code`;
+  const line = `stty cols ${columns} rows ${rows} && ${command}${after}`;
   const child = spawn("script", ["-qec", line, "/dev/null"], {
     env: { PATH: process.env.PATH, TERM: "xterm", ...env },
   });
@@ -404,8 +408,97 @@ test("on a narrow terminal top shortens names before figures", needsTerminal, as
   const { stdout } = await onTerminal(t, args, { columns: 40, env: { NO_COLOR: "1" } });
   assert.match(stdout, /QUEUE +WAITING +LEASED +SCHEDULED +…/);
   assert.match(stdout, /jobs +1 +0 +0 +…/);
-  assert.match(stdout, /漢字漢字… +0 +0 +0 +…/);
+  assert.match(stdout, /漢字…漢字 +0 +0 +0 +…/);
 });
+
+test("keys end top, and the terminal is as it was", needsTerminal, async (t) => {
+  const cli = await setup(t);
+  const args = ["top", "--interval", "1h", "--endpoint", cli.endpoint];
+  const asked = /1 queue, 0 waiting/;
+  for (const [type, expected] of [
+    ["q", 0],
+    ["Q", 0],
+    ["\x1b", 0],
+    ["\x03", 130],
+  ] as const) {
+    const { code, stdout } = await onTerminal(t, args, { type, asked, afterwards: "stty -a" });
+    assert.equal(code, expected, JSON.stringify(type));
+    const [, after = ""] = stdout.split("\x1b[?25h\x1b[?1049l");
+    assert.match(after, / icanon /);
+    assert.match(after, /(^|\s)isig /);
+  }
+  // Nor is it kept by what ends in another way.
+  const { stdout } = await onTerminal(t, ["top", "none", "--endpoint", cli.endpoint], {
+    afterwards: "stty -a",
+  });
+  assert.match(stdout, /Error: no such queue 'none'.*\[\?1049l|\[\?1049l.*Error: no such queue/s);
+  assert.match(stdout, / icanon /);
+});
+
+test(
+  "top that is suspended gives the terminal back, and draws again when it goes on",
+  needsTerminal,
+  async (t) => {
+    const cli = await setup(t);
+    const command = `'${process.execPath}' '${COMMAND}' top --interval 1h --endpoint ${cli.endpoint}`;
+    // The shell has jobs of its own: it shows what the terminal is, and lets the job go on.
+    const child = spawn(
+      "script",
+      ["-qec", `bash -ic '${command.replaceAll("'", '"')}; stty -a; fg'`, "/dev/null"],
+      {
+        env: { PATH: process.env.PATH, TERM: "xterm", PS1: "" },
+      },
+    );
+    t.after(() => child.kill("SIGKILL"));
+    await said(child.stdout, /1 queue, 0 waiting/);
+    const ended = finish(child);
+    child.stdin.write("\x1a");
+    let text = "";
+    child.stdout.on("data", (chunk) => (text += chunk));
+    while (!/ icanon [\s\S]*\[\?1049h/.test(text)) await once(child.stdout, "data");
+    child.stdin.write("q");
+    assert.equal((await ended).code, 0);
+  },
+);
+
+test(
+  "names and references are whole in a pipe, and cut in the middle on a terminal",
+  needsTerminal,
+  async (t) => {
+    const cli = await setup(t);
+    const kind = `kind-${"k".repeat(40)}-end`;
+    const reference = `order-${"🙂é漢".repeat(30)}-0001`;
+    const name = `queue-${"n".repeat(120)}-end`;
+    await cli.server.createQueue(name);
+    await cli.server.ok("queue.produce", {
+      queue_name: name,
+      request_timeout: "1m",
+      items: [{ utf8: "one", kind, reference }],
+    });
+    const lists = [
+      ["items", "list", name],
+      ["lease", name, "--timeout", "5s"],
+    ];
+    for (const args of [...lists, ["list"], ["top", "--once"]]) {
+      const whole = await cli.ok(args);
+      for (const text of args.includes(name) ? [kind, reference] : [name]) {
+        assert.ok(whole.includes(text), `${args.join(" ")}: ${whole}`);
+      }
+      if (args[0] === "lease") await cli.ok(["reload", name]);
+    }
+    const on = (args: readonly string[]) =>
+      onTerminal(t, [...args, "--endpoint", cli.endpoint], {
+        env: { NO_COLOR: "1" },
+        columns: 100,
+      });
+    const { stdout: items } = await on(["items", "list", name]);
+    assert.match(items, / kind-k{5}…k{5}-end {2}order-🙂é漢🙂é…🙂é漢🙂é漢-0001 {2}one/u);
+    const { stdout: live } = await on(["top", "-n", "2", "--interval", "1ms"]);
+    assert.match(live, /queue-n*…n+-end +0 +1/);
+    const { stdout: once } = await on(["top", "--once"]);
+    assert.match(once, /queue-n*…n+-end +0 +1/);
+  },
+);
 
 test(
   "on a terminal a bench tells how far it is, and takes the line away",

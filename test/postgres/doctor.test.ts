@@ -144,6 +144,7 @@ test("facts that cannot be provoked here: versions, fsync, poolers, a role that 
   const facts: PostgresFacts = {
     version: 130_023,
     isStandby: false,
+    readOnly: "",
     settings: {
       fsync: "off",
       full_page_writes: "on",

@@ -48,6 +48,8 @@ export interface ServerProcessOptions {
   readonly isObserved?: boolean;
   /** The script to run, in place of the one of this tree. */
   readonly command?: string;
+  /** The Node to run it with, in place of the one that runs this. */
+  readonly node?: string;
 }
 
 /** One line of the server's log. */
@@ -117,6 +119,7 @@ export class ServerProcess {
   /** Starts a process without waiting for it. */
   constructor(options: ServerProcessOptions = {}) {
     const { port = 0, env = {}, limits = {}, command = COMMAND, postgres } = options;
+    const { node = process.execPath } = options;
     const { storage = postgres === undefined ? "sqlite" : "postgres" } = options;
     assert.equal(
       storage === "postgres",
@@ -139,7 +142,7 @@ export class ServerProcess {
     }
     const isObserved = options.isObserved === true;
     const before = isObserved ? ["--import", OBSERVER] : [];
-    this.#child = spawn(process.execPath, [...before, command, ...args], {
+    this.#child = spawn(node, [...before, command, ...args], {
       stdio: ["ignore", "pipe", "pipe", ...(isObserved ? (["ipc"] as const) : [])],
       env: { PATH: process.env.PATH, ...CHOSEN, ...database, ...env },
     });
@@ -215,7 +218,7 @@ export class ServerProcess {
 
   /** Asks it to stop; answers how it ended, and after how many milliseconds. */
   async terminate(
-    signal: "SIGTERM" | "SIGINT" = "SIGTERM",
+    signal: "SIGTERM" | "SIGINT" | "SIGHUP" = "SIGTERM",
   ): Promise<Exit & { readonly ms: number }> {
     const from = performance.now();
     this.#child.kill(signal);
