@@ -17,7 +17,7 @@ import type {
 import { Connection } from "./connection.ts";
 import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
 import { type Duration, toMs } from "./duration.ts";
-import { InvalidRequestError, isUnknownPath, type QueratorError } from "./errors.ts";
+import { InvalidRequestError, isUnknownPath } from "./errors.ts";
 import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
 import { type GatheredKind, Gatherers } from "./gatherers.ts";
 import {
@@ -42,6 +42,8 @@ import type { HandlerContext, WorkItem } from "./work-item.ts";
 import { Worker } from "./worker.ts";
 import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worker-options.ts";
 
+// How long a server, or a proxy before it, that refused what is not of /v1 is not asked for it again.
+const BELIEVED_MS = 60_000;
 // Below the limits of a request's body, by more than what stands around the items.
 const PRODUCE_BYTES_MAX = 4_990_000;
 const ENDING_BYTES_MAX = 246_000;
@@ -125,8 +127,10 @@ export class QueratorClient {
   };
   readonly #gatherers: Gatherers;
   readonly #leases: Leases;
-  // Whether the server has what goes beyond /v1, as far as it is known.
-  #knowsV2: boolean | undefined;
+  // Whether the server has what goes beyond /v1, as far as it is known. That it has not is believed for a
+  // while, by performance.now(): another may answer then, or a proxy let more pass.
+  #hasV2: boolean | undefined;
+  #askAgainAt = 0;
 
   constructor(options: ClientOptions) {
     const { key, headers = {}, requestTimeout = TIMEOUT_MS, timeoutMargin = 5_000 } = options;
@@ -237,9 +241,9 @@ export class QueratorClient {
       const options = { timeout: "5s" };
       try {
         await once(this.#connection, "v2/queue.release", request, options, true);
-        this.#knowsV2 = true;
+        this.#hasV2 = true;
       } catch (error) {
-        if (error instanceof InvalidRequestError) this.#knowsV2 = true;
+        if (error instanceof InvalidRequestError) this.#hasV2 = true;
         else this.#noteUnknown(error);
       }
     }
@@ -410,14 +414,19 @@ export class QueratorClient {
   ): Promise<void> {
     const how = { ...rest, partition, requestTimeout: TIMEOUT_MS, isUntilThen: false };
     await this.#end(this.#releases, queueName, listOf(items), how);
-    this.#knowsV2 = true;
+    this.#hasV2 = true;
   }
 
-  // A server that knows /v1 only has done nothing, nor has a proxy that lets no more pass; that one may
-  // be of another mind with the next call. Throws all else.
+  get #knowsV2(): boolean | undefined {
+    if (this.#hasV2 === false && performance.now() >= this.#askAgainAt) this.#hasV2 = undefined;
+    return this.#hasV2;
+  }
+
+  // A server that knows /v1 only has done nothing, nor has a proxy that lets no more pass. Throws all else.
   #noteUnknown(error: unknown): void {
     if (!isUnknownPath(error)) throw error;
-    if ((error as QueratorError).code === "not-implemented") this.#knowsV2 = false;
+    this.#hasV2 = false;
+    this.#askAgainAt = performance.now() + BELIEVED_MS;
   }
 
   // The same as an attempt.
@@ -431,7 +440,7 @@ export class QueratorClient {
     if (this.#knowsV2 !== false) {
       try {
         await this.#end(this.#retries, queueName, refs, how);
-        this.#knowsV2 = true;
+        this.#hasV2 = true;
         return;
       } catch (error) {
         // What was done for other partitions all the same is passed over below.
