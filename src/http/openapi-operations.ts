@@ -44,6 +44,23 @@ const FOUND: readonly ErrorName[] = ["noSuchQueue", "noQueueName"];
 const QUEUED: readonly ErrorName[] = ["queueShutdown", "internalRetry"];
 const TIMED: readonly ErrorName[] = ["noTimeout", "badTimeout", "longTimeout"];
 
+// Of what gives leases back under /v2.
+const OF_LEASES: readonly ErrorName[] = [
+  ...FOUND,
+  "noSuchPartition",
+  "badTimeout",
+  "longTimeout",
+  "shortTimeout",
+  "noLeases",
+  "atAndDelay",
+  "badId",
+  "noSuchId",
+  "requestTimeout",
+  "outcomeUnknown",
+  "partitionFailing",
+  ...QUEUED,
+];
+
 const queue_name = "jobs";
 const ID = "3MYU1bRy3722FDmQTN000000001";
 const SETTINGS = {
@@ -154,21 +171,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     summary: "Ends leases as /v1 does, and tells which items will not be tried again.",
     example: { queue_name, partition: 0, leases: [{ lease_id: ID }] },
     reply: QueueRetryLeasesResponseSchema,
-    errors: [
-      ...FOUND,
-      "noSuchPartition",
-      "badTimeout",
-      "longTimeout",
-      "shortTimeout",
-      "noLeases",
-      "atAndDelay",
-      "badId",
-      "noSuchId",
-      "requestTimeout",
-      "outcomeUnknown",
-      "partitionFailing",
-      ...QUEUED,
-    ],
+    errors: OF_LEASES,
   },
   "/v1/queue.stats": {
     tag: "queue",
@@ -182,21 +185,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     summary:
       "Gives leased items back as if they had not been leased: it does not count as an attempt.",
     example: { queue_name, partition: 0, leases: [{ lease_id: ID }] },
-    errors: [
-      ...FOUND,
-      "noSuchPartition",
-      "badTimeout",
-      "longTimeout",
-      "shortTimeout",
-      "noLeases",
-      "atAndDelay",
-      "badId",
-      "noSuchId",
-      "requestTimeout",
-      "outcomeUnknown",
-      "partitionFailing",
-      ...QUEUED,
-    ],
+    errors: OF_LEASES,
   },
   "/v2/queue.stats": {
     tag: "queue",

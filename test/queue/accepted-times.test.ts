@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import { payloads, setup, type TestServer } from "../support/server.ts";
-import { freshPlace } from "../support/storages.ts";
+import { freshPlace, PLACES } from "../support/storages.ts";
 
 const HOUR = 3_600_000;
 const SHORT = { lease_timeout: "10m", expire_timeout: "1h" };
@@ -14,12 +14,7 @@ function later(now: string, hours: number): string {
   return new Date(Date.parse(now) + hours * HOUR).toISOString();
 }
 
-for (const [place, driver, threads] of [
-  ["memory", "memory", 1],
-  ["sqlite", "sqlite", 1],
-  ["sqlite with several threads", "sqlite", 3],
-  ["postgres", "postgres", 1],
-] as const) {
+for (const [place, driver, threads] of PLACES) {
   const start = async (t: TestContext): Promise<TestServer> =>
     setup(t, { threads, ...(await freshPlace(t, driver)) });
 

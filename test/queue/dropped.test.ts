@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import { SILENT, setup, type TestServer } from "../support/server.ts";
-import { freshPlace } from "../support/storages.ts";
+import { freshPlace, PLACES } from "../support/storages.ts";
 
 interface Dropped {
   readonly attempts?: number;
@@ -25,12 +25,7 @@ async function drop(server: TestServer, expected: Dropped): Promise<void> {
   assert.deepEqual(seen, expected);
 }
 
-for (const [place, driver, threads] of [
-  ["memory", "memory", 1],
-  ["sqlite", "sqlite", 1],
-  ["sqlite with several threads", "sqlite", 3],
-  ["postgres", "postgres", 1],
-] as const) {
+for (const [place, driver, threads] of PLACES) {
   const start = async (t: TestContext): Promise<TestServer> =>
     setup(t, { threads, ...(await freshPlace(t, driver)) });
 

@@ -13,17 +13,12 @@ import {
 import type { Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { payloads, type Reply, setup, type TestServer } from "../support/server.ts";
-import { freshPlace } from "../support/storages.ts";
+import { freshPlace, PLACES } from "../support/storages.ts";
 
 const release = (server: TestServer, queue: string, leases: object[]): Promise<Reply> =>
   server.call("/v2/queue.release", { queue_name: queue, leases });
 
-for (const [place, driver, threads] of [
-  ["memory", "memory", 1],
-  ["sqlite", "sqlite", 1],
-  ["sqlite with several threads", "sqlite", 3],
-  ["postgres", "postgres", 1],
-] as const) {
+for (const [place, driver, threads] of PLACES) {
   const start = async (t: TestContext): Promise<TestServer> =>
     setup(t, { threads, ...(await freshPlace(t, driver)) });
 

@@ -9,16 +9,11 @@ import {
   QueueRetryLeasesResponseSchema,
 } from "../../src/http/gen/querator/v2/queue_pb.ts";
 import { setup, type TestServer } from "../support/server.ts";
-import { freshPlace } from "../support/storages.ts";
+import { freshPlace, PLACES } from "../support/storages.ts";
 
 const PATH = "/v2/queue.retry";
 
-for (const [place, driver, threads] of [
-  ["memory", "memory", 1],
-  ["sqlite", "sqlite", 1],
-  ["sqlite with several threads", "sqlite", 3],
-  ["postgres", "postgres", 1],
-] as const) {
+for (const [place, driver, threads] of PLACES) {
   const start = async (t: TestContext): Promise<TestServer> =>
     setup(t, { threads, ...(await freshPlace(t, driver)) });
   const leaseIds = async (server: TestServer, count: number): Promise<string[]> =>

@@ -3,14 +3,9 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import { payloads, type Reply, setup, type TestServer } from "../support/server.ts";
-import { freshPlace } from "../support/storages.ts";
+import { freshPlace, PLACES } from "../support/storages.ts";
 
-for (const [place, driver, threads] of [
-  ["memory", "memory", 1],
-  ["sqlite", "sqlite", 1],
-  ["sqlite with several threads", "sqlite", 3],
-  ["postgres", "postgres", 1],
-] as const) {
+for (const [place, driver, threads] of PLACES) {
   const start = async (t: TestContext): Promise<TestServer> =>
     setup(t, { threads, ...(await freshPlace(t, driver)) });
 

@@ -19,3 +19,11 @@ export async function freshPlace(t: TestContext, driver: Driver): Promise<Server
       return { postgres: await testSchema(t) };
   }
 }
+
+/** Where a queue may live, with how many threads: what every one of them must do alike. */
+export const PLACES = [
+  ["memory", "memory", 1],
+  ["sqlite", "sqlite", 1],
+  ["sqlite with several threads", "sqlite", 3],
+  ["postgres", "postgres", 1],
+] as const;
