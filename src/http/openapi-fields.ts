@@ -189,12 +189,12 @@ export function fieldNotes(limits: Limits): Notes {
     },
     QueueReleaseRequest: endings,
     QueueReleaseLease: ending,
-    QueueRetryLeasesRequest: endings,
+    "v2.QueueRetryRequest": endings,
     QueueRetryLease: {
       ...ending,
       dead: { text: "It is not to be tried again: to the dead queue, or deleted without one." },
     },
-    QueueRetryLeasesResponse: {
+    QueueRetryResponse: {
       results: { text: "In the order of the leases.", required: "reply", reply: { minItems: 1 } },
     },
     QueueRetryResult: {
@@ -221,7 +221,7 @@ export function fieldNotes(limits: Limits): Notes {
     },
     QueueLogicalStats: logicalStats,
     QueuePartitionStats: partitionStats,
-    QueueStatsReply: {
+    "v2.QueueStatsResponse": {
       queue_name: queueName,
       logicalQueues: {
         text: "The loops of the queue: one in this version.",
@@ -229,11 +229,11 @@ export function fieldNotes(limits: Limits): Notes {
         reply: { minItems: 1 },
       },
     },
-    LogicalQueueStats: {
+    "v2.QueueLogicalStats": {
       ...logicalStats,
       dropped: { text: "The sum over all partitions; left out if nothing was dropped." },
     },
-    PartitionStats: {
+    "v2.QueuePartitionStats": {
       ...partitionStats,
       dropped: { text: "Of this partition; left out if nothing was dropped." },
     },

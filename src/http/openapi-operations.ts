@@ -11,8 +11,8 @@ import {
   StorageItemsListResponseSchema,
 } from "./gen/querator/v1/storage_pb.ts";
 import {
-  QueueRetryLeasesResponseSchema,
-  QueueStatsReplySchema,
+  QueueRetryResponseSchema as RetryResponseV2,
+  QueueStatsResponseSchema as StatsResponseV2,
 } from "./gen/querator/v2/queue_pb.ts";
 import {
   StorageItemsDeleteResponseSchema as DeleteResponseV2,
@@ -170,7 +170,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: "queue",
     summary: "Ends leases as /v1 does, and tells which items will not be tried again.",
     example: { queue_name, partition: 0, leases: [{ lease_id: ID }] },
-    reply: QueueRetryLeasesResponseSchema,
+    reply: RetryResponseV2,
     errors: OF_LEASES,
   },
   "/v1/queue.stats": {
@@ -191,7 +191,7 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
     tag: "queue",
     summary: "Counts as /v1 does, and tells what was deleted without having been completed.",
     example: { queue_name },
-    reply: QueueStatsReplySchema,
+    reply: StatsResponseV2,
     errors: FOUND,
   },
   "/v1/queue.clear": {

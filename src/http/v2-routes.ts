@@ -14,9 +14,9 @@ import {
   type DroppedItemsSchema,
   type QueueReleaseLeaseSchema,
   QueueReleaseRequestSchema,
-  QueueRetryLeasesRequestSchema,
-  QueueRetryLeasesResponseSchema,
-  QueueStatsReplySchema,
+  QueueRetryRequestSchema,
+  QueueRetryResponseSchema,
+  QueueStatsResponseSchema,
 } from "./gen/querator/v2/queue_pb.ts";
 import type { Decoded, Encodable } from "./message.ts";
 import { logicalStats } from "./stats.ts";
@@ -55,12 +55,12 @@ export function addV2Endpoints({
     return OK;
   });
 
-  post("/v2/queue.retry", MEDIUM, QueueRetryLeasesRequestSchema, async (request) => {
+  post("/v2/queue.retry", MEDIUM, QueueRetryRequestSchema, async (request) => {
     const { queue, timeout } = findEnding(request);
     const items = request.leases.map((lease, i) => toRetryItem(lease, i, lease.dead));
     const died = new Set(await queue.retry(request.partition, items, clock.steady() + timeout));
     const results = items.map((_, i) => ({ ok: true, dead: died.has(i) }));
-    return reply(QueueRetryLeasesResponseSchema, { results });
+    return reply(QueueRetryResponseSchema, { results });
   });
 
   // The checks that what ends leases has in common.
@@ -100,7 +100,7 @@ export function addV2Endpoints({
     const stats = await find(queueName).stats();
     const { partitions, ...logical } = logicalStats(stats);
     const drops = stats.partitions.map(({ dropped }) => dropped);
-    return reply(QueueStatsReplySchema, {
+    return reply(QueueStatsResponseSchema, {
       queueName,
       logicalQueues: [
         {

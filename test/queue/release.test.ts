@@ -7,8 +7,8 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
 import {
   QueueReleaseRequestSchema,
-  type QueueStatsReply,
-  QueueStatsReplySchema,
+  type QueueStatsResponse,
+  QueueStatsResponseSchema,
 } from "../../src/http/gen/querator/v2/queue_pb.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
@@ -278,8 +278,8 @@ test("a release and the statistics travel as Protobuf as well", async (t) => {
   const reply = fromBinary(ReplySchema, await protobuf(server, "/v2/queue.release", body));
   assert.equal(reply.code, 200);
   const asked = Buffer.from([0x0a, 1, "q".charCodeAt(0)]);
-  const stats: QueueStatsReply = fromBinary(
-    QueueStatsReplySchema,
+  const stats: QueueStatsResponse = fromBinary(
+    QueueStatsResponseSchema,
     await protobuf(server, "/v2/queue.stats", asked),
   );
   const [logical] = stats.logicalQueues;

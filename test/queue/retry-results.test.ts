@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
-  QueueRetryLeasesRequestSchema,
-  QueueRetryLeasesResponseSchema,
+  QueueRetryRequestSchema,
+  QueueRetryResponseSchema,
 } from "../../src/http/gen/querator/v2/queue_pb.ts";
 import { setup, type TestServer } from "../support/server.ts";
 import { freshPlace, PLACES } from "../support/storages.ts";
@@ -100,8 +100,8 @@ test("retry tells it in Protobuf as well", async (t) => {
   await server.createQueue("q", { max_attempts: 1 });
   await server.produce("q", "a");
   const { items } = await server.lease("q");
-  const body = toBinary(QueueRetryLeasesRequestSchema, {
-    $typeName: "querator.v2.QueueRetryLeasesRequest",
+  const body = toBinary(QueueRetryRequestSchema, {
+    $typeName: "querator.v2.QueueRetryRequest",
     queueName: "q",
     partition: 0,
     requestTimeout: "",
@@ -116,7 +116,7 @@ test("retry tells it in Protobuf as well", async (t) => {
     body,
   });
   const { results } = fromBinary(
-    QueueRetryLeasesResponseSchema,
+    QueueRetryResponseSchema,
     new Uint8Array(await reply.arrayBuffer()),
   );
   assert.deepEqual(

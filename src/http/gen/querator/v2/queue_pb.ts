@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file querator/v2/queue.proto.
  */
 export const file_querator_v2_queue: GenFile = /*@__PURE__*/
-  fileDesc("ChdxdWVyYXRvci92Mi9xdWV1ZS5wcm90bxILcXVlcmF0b3IudjIioAEKE1F1ZXVlUmVsZWFzZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRInCg5yZXF1ZXN0VGltZW91dBgDIAEoCVIPcmVxdWVzdF90aW1lb3V0Ei4KBmxlYXNlcxgEIAMoCzIeLnF1ZXJhdG9yLnYyLlF1ZXVlUmVsZWFzZUxlYXNlImUKEVF1ZXVlUmVsZWFzZUxlYXNlEhkKB2xlYXNlSWQYASABKAlSCGxlYXNlX2lkEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVkZWxheRgDIAEoCSKiAQoXUXVldWVSZXRyeUxlYXNlc1JlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRInCg5yZXF1ZXN0VGltZW91dBgDIAEoCVIPcmVxdWVzdF90aW1lb3V0EiwKBmxlYXNlcxgEIAMoCzIcLnF1ZXJhdG9yLnYyLlF1ZXVlUmV0cnlMZWFzZSJxCg9RdWV1ZVJldHJ5TGVhc2USGQoHbGVhc2VJZBgBIAEoCVIIbGVhc2VfaWQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWRlbGF5GAMgASgJEgwKBGRlYWQYBCABKAgiSgoYUXVldWVSZXRyeUxlYXNlc1Jlc3BvbnNlEi4KB3Jlc3VsdHMYASADKAsyHS5xdWVyYXRvci52Mi5RdWV1ZVJldHJ5UmVzdWx0IiwKEFF1ZXVlUmV0cnlSZXN1bHQSCgoCb2sYASABKAgSDAoEZGVhZBgCIAEoCCJnCg9RdWV1ZVN0YXRzUmVwbHkSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEjUKDWxvZ2ljYWxRdWV1ZXMYAiADKAsyHi5xdWVyYXRvci52Mi5Mb2dpY2FsUXVldWVTdGF0cyKGAgoRTG9naWNhbFF1ZXVlU3RhdHMSJwoOcHJvZHVjZVdhaXRpbmcYBiABKAVSD3Byb2R1Y2Vfd2FpdGluZxIjCgxsZWFzZVdhaXRpbmcYByABKAVSDWxlYXNlX3dhaXRpbmcSKQoPY29tcGxldGVXYWl0aW5nGAggASgFUhBjb21wbGV0ZV93YWl0aW5nEhsKCGluRmxpZ2h0GAogASgFUglpbl9mbGlnaHQSLwoKcGFydGl0aW9ucxgLIAMoCzIbLnF1ZXJhdG9yLnYyLlBhcnRpdGlvblN0YXRzEioKB2Ryb3BwZWQYDCABKAsyGS5xdWVyYXRvci52Mi5Ecm9wcGVkSXRlbXMi9QEKDlBhcnRpdGlvblN0YXRzEhEKCXBhcnRpdGlvbhgBIAEoBRINCgV0b3RhbBgCIAEoBRIhCgt0b3RhbExlYXNlZBgDIAEoBVIMdG90YWxfbGVhc2VkEhAKCGZhaWx1cmVzGAQgASgFEh8KCmF2ZXJhZ2VBZ2UYBSABKAlSC2F2ZXJhZ2VfYWdlEiwKEGF2ZXJhZ2VMZWFzZWRBZ2UYBiABKAlSEmF2ZXJhZ2VfbGVhc2VkX2FnZRIRCglzY2hlZHVsZWQYByABKAUSKgoHZHJvcHBlZBgIIAEoCzIZLnF1ZXJhdG9yLnYyLkRyb3BwZWRJdGVtcyJDCgxEcm9wcGVkSXRlbXMSEAoIYXR0ZW1wdHMYASABKAUSDwoHZXhwaXJlZBgCIAEoBRIQCghyZWplY3RlZBgDIAEoBWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChdxdWVyYXRvci92Mi9xdWV1ZS5wcm90bxILcXVlcmF0b3IudjIioAEKE1F1ZXVlUmVsZWFzZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRInCg5yZXF1ZXN0VGltZW91dBgDIAEoCVIPcmVxdWVzdF90aW1lb3V0Ei4KBmxlYXNlcxgEIAMoCzIeLnF1ZXJhdG9yLnYyLlF1ZXVlUmVsZWFzZUxlYXNlImUKEVF1ZXVlUmVsZWFzZUxlYXNlEhkKB2xlYXNlSWQYASABKAlSCGxlYXNlX2lkEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVkZWxheRgDIAEoCSKcAQoRUXVldWVSZXRyeVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRInCg5yZXF1ZXN0VGltZW91dBgDIAEoCVIPcmVxdWVzdF90aW1lb3V0EiwKBmxlYXNlcxgEIAMoCzIcLnF1ZXJhdG9yLnYyLlF1ZXVlUmV0cnlMZWFzZSJxCg9RdWV1ZVJldHJ5TGVhc2USGQoHbGVhc2VJZBgBIAEoCVIIbGVhc2VfaWQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWRlbGF5GAMgASgJEgwKBGRlYWQYBCABKAgiRAoSUXVldWVSZXRyeVJlc3BvbnNlEi4KB3Jlc3VsdHMYASADKAsyHS5xdWVyYXRvci52Mi5RdWV1ZVJldHJ5UmVzdWx0IiwKEFF1ZXVlUmV0cnlSZXN1bHQSCgoCb2sYASABKAgSDAoEZGVhZBgCIAEoCCJqChJRdWV1ZVN0YXRzUmVzcG9uc2USHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEjUKDWxvZ2ljYWxRdWV1ZXMYAiADKAsyHi5xdWVyYXRvci52Mi5RdWV1ZUxvZ2ljYWxTdGF0cyKLAgoRUXVldWVMb2dpY2FsU3RhdHMSJwoOcHJvZHVjZVdhaXRpbmcYBiABKAVSD3Byb2R1Y2Vfd2FpdGluZxIjCgxsZWFzZVdhaXRpbmcYByABKAVSDWxlYXNlX3dhaXRpbmcSKQoPY29tcGxldGVXYWl0aW5nGAggASgFUhBjb21wbGV0ZV93YWl0aW5nEhsKCGluRmxpZ2h0GAogASgFUglpbl9mbGlnaHQSNAoKcGFydGl0aW9ucxgLIAMoCzIgLnF1ZXJhdG9yLnYyLlF1ZXVlUGFydGl0aW9uU3RhdHMSKgoHZHJvcHBlZBgMIAEoCzIZLnF1ZXJhdG9yLnYyLkRyb3BwZWRJdGVtcyL6AQoTUXVldWVQYXJ0aXRpb25TdGF0cxIRCglwYXJ0aXRpb24YASABKAUSDQoFdG90YWwYAiABKAUSIQoLdG90YWxMZWFzZWQYAyABKAVSDHRvdGFsX2xlYXNlZBIQCghmYWlsdXJlcxgEIAEoBRIfCgphdmVyYWdlQWdlGAUgASgJUgthdmVyYWdlX2FnZRIsChBhdmVyYWdlTGVhc2VkQWdlGAYgASgJUhJhdmVyYWdlX2xlYXNlZF9hZ2USEQoJc2NoZWR1bGVkGAcgASgFEioKB2Ryb3BwZWQYCCABKAsyGS5xdWVyYXRvci52Mi5Ecm9wcGVkSXRlbXMiQwoMRHJvcHBlZEl0ZW1zEhAKCGF0dGVtcHRzGAEgASgFEg8KB2V4cGlyZWQYAiABKAUSEAoIcmVqZWN0ZWQYAyABKAViBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * POST /v2/queue.release
@@ -84,9 +84,9 @@ export const QueueReleaseLeaseSchema: GenMessage<QueueReleaseLease> = /*@__PURE_
 /**
  * POST /v2/queue.retry
  *
- * @generated from message querator.v2.QueueRetryLeasesRequest
+ * @generated from message querator.v2.QueueRetryRequest
  */
-export type QueueRetryLeasesRequest = Message<"querator.v2.QueueRetryLeasesRequest"> & {
+export type QueueRetryRequest = Message<"querator.v2.QueueRetryRequest"> & {
   /**
    * @generated from field: string queueName = 1 [json_name = "queue_name"];
    */
@@ -111,10 +111,10 @@ export type QueueRetryLeasesRequest = Message<"querator.v2.QueueRetryLeasesReque
 };
 
 /**
- * Describes the message querator.v2.QueueRetryLeasesRequest.
- * Use `create(QueueRetryLeasesRequestSchema)` to create a new message.
+ * Describes the message querator.v2.QueueRetryRequest.
+ * Use `create(QueueRetryRequestSchema)` to create a new message.
  */
-export const QueueRetryLeasesRequestSchema: GenMessage<QueueRetryLeasesRequest> = /*@__PURE__*/
+export const QueueRetryRequestSchema: GenMessage<QueueRetryRequest> = /*@__PURE__*/
   messageDesc(file_querator_v2_queue, 2);
 
 /**
@@ -156,9 +156,9 @@ export const QueueRetryLeaseSchema: GenMessage<QueueRetryLease> = /*@__PURE__*/
   messageDesc(file_querator_v2_queue, 3);
 
 /**
- * @generated from message querator.v2.QueueRetryLeasesResponse
+ * @generated from message querator.v2.QueueRetryResponse
  */
-export type QueueRetryLeasesResponse = Message<"querator.v2.QueueRetryLeasesResponse"> & {
+export type QueueRetryResponse = Message<"querator.v2.QueueRetryResponse"> & {
   /**
    * In the order of the leases.
    *
@@ -168,10 +168,10 @@ export type QueueRetryLeasesResponse = Message<"querator.v2.QueueRetryLeasesResp
 };
 
 /**
- * Describes the message querator.v2.QueueRetryLeasesResponse.
- * Use `create(QueueRetryLeasesResponseSchema)` to create a new message.
+ * Describes the message querator.v2.QueueRetryResponse.
+ * Use `create(QueueRetryResponseSchema)` to create a new message.
  */
-export const QueueRetryLeasesResponseSchema: GenMessage<QueueRetryLeasesResponse> = /*@__PURE__*/
+export const QueueRetryResponseSchema: GenMessage<QueueRetryResponse> = /*@__PURE__*/
   messageDesc(file_querator_v2_queue, 4);
 
 /**
@@ -203,31 +203,31 @@ export const QueueRetryResultSchema: GenMessage<QueueRetryResult> = /*@__PURE__*
  * The reply to POST /v2/queue.stats, which takes querator.v1.QueueStatsRequest. It has all fields of
  * that of /v1.
  *
- * @generated from message querator.v2.QueueStatsReply
+ * @generated from message querator.v2.QueueStatsResponse
  */
-export type QueueStatsReply = Message<"querator.v2.QueueStatsReply"> & {
+export type QueueStatsResponse = Message<"querator.v2.QueueStatsResponse"> & {
   /**
    * @generated from field: string queueName = 1 [json_name = "queue_name"];
    */
   queueName: string;
 
   /**
-   * @generated from field: repeated querator.v2.LogicalQueueStats logicalQueues = 2;
+   * @generated from field: repeated querator.v2.QueueLogicalStats logicalQueues = 2;
    */
-  logicalQueues: LogicalQueueStats[];
+  logicalQueues: QueueLogicalStats[];
 };
 
 /**
- * Describes the message querator.v2.QueueStatsReply.
- * Use `create(QueueStatsReplySchema)` to create a new message.
+ * Describes the message querator.v2.QueueStatsResponse.
+ * Use `create(QueueStatsResponseSchema)` to create a new message.
  */
-export const QueueStatsReplySchema: GenMessage<QueueStatsReply> = /*@__PURE__*/
+export const QueueStatsResponseSchema: GenMessage<QueueStatsResponse> = /*@__PURE__*/
   messageDesc(file_querator_v2_queue, 6);
 
 /**
- * @generated from message querator.v2.LogicalQueueStats
+ * @generated from message querator.v2.QueueLogicalStats
  */
-export type LogicalQueueStats = Message<"querator.v2.LogicalQueueStats"> & {
+export type QueueLogicalStats = Message<"querator.v2.QueueLogicalStats"> & {
   /**
    * @generated from field: int32 produceWaiting = 6 [json_name = "produce_waiting"];
    */
@@ -249,9 +249,9 @@ export type LogicalQueueStats = Message<"querator.v2.LogicalQueueStats"> & {
   inFlight: number;
 
   /**
-   * @generated from field: repeated querator.v2.PartitionStats partitions = 11;
+   * @generated from field: repeated querator.v2.QueuePartitionStats partitions = 11;
    */
-  partitions: PartitionStats[];
+  partitions: QueuePartitionStats[];
 
   /**
    * The sum over all partitions.
@@ -262,16 +262,16 @@ export type LogicalQueueStats = Message<"querator.v2.LogicalQueueStats"> & {
 };
 
 /**
- * Describes the message querator.v2.LogicalQueueStats.
- * Use `create(LogicalQueueStatsSchema)` to create a new message.
+ * Describes the message querator.v2.QueueLogicalStats.
+ * Use `create(QueueLogicalStatsSchema)` to create a new message.
  */
-export const LogicalQueueStatsSchema: GenMessage<LogicalQueueStats> = /*@__PURE__*/
+export const QueueLogicalStatsSchema: GenMessage<QueueLogicalStats> = /*@__PURE__*/
   messageDesc(file_querator_v2_queue, 7);
 
 /**
- * @generated from message querator.v2.PartitionStats
+ * @generated from message querator.v2.QueuePartitionStats
  */
-export type PartitionStats = Message<"querator.v2.PartitionStats"> & {
+export type QueuePartitionStats = Message<"querator.v2.QueuePartitionStats"> & {
   /**
    * @generated from field: int32 partition = 1;
    */
@@ -314,10 +314,10 @@ export type PartitionStats = Message<"querator.v2.PartitionStats"> & {
 };
 
 /**
- * Describes the message querator.v2.PartitionStats.
- * Use `create(PartitionStatsSchema)` to create a new message.
+ * Describes the message querator.v2.QueuePartitionStats.
+ * Use `create(QueuePartitionStatsSchema)` to create a new message.
  */
-export const PartitionStatsSchema: GenMessage<PartitionStats> = /*@__PURE__*/
+export const QueuePartitionStatsSchema: GenMessage<QueuePartitionStats> = /*@__PURE__*/
   messageDesc(file_querator_v2_queue, 8);
 
 /**
