@@ -3,7 +3,16 @@
 // error. A fault that no check notices, or that does not apply any more, is reported.
 
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -12,6 +21,8 @@ import { CHECKS, FAULTS, type Fault } from "./faults.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const LIMIT_MS = 300_000;
+// A test that waits for what the fault prevents fails then.
+const TEST_LIMIT_MS = 60_000;
 
 const options = new Command("mutate")
   .description("Plant faults, one at a time, and see that a check notices each")
@@ -25,7 +36,10 @@ const chosen = FAULTS.filter(
 );
 
 /** Plants a fault, runs its check, and takes it out again; answers what came of it. */
-function plant(tree: string, { file, from, to, check }: Fault): "caught" | "MISSED" | "STALE" {
+function plant(
+  tree: string,
+  { file, from, to, check }: Fault,
+): "caught" | "MISSED" | "STALE" | "NO END" {
   const path = join(tree, file);
   const source = readFileSync(path, "utf8");
   if (source.split(from).length !== 2) return "STALE";
@@ -33,13 +47,30 @@ function plant(tree: string, { file, from, to, check }: Fault): "caught" | "MISS
     path,
     source.replace(from, () => to),
   );
-  const { status } = spawnSync(process.execPath, CHECKS[check], {
+  const [first, ...rest] = CHECKS[check];
+  const limit = first === "--test" ? [`--test-timeout=${TEST_LIMIT_MS}`] : [];
+  const { status } = spawnSync(process.execPath, [first, ...limit, ...rest], {
     cwd: tree,
     stdio: "ignore",
     timeout: LIMIT_MS,
   });
   writeFileSync(path, source);
+  if (status === null) return "NO END";
   return status === 0 ? "MISSED" : "caught";
+}
+
+// A copy of all that is ours, beside the packages of others.
+function copyTree(tree: string): void {
+  for (const part of ["src", "client", "test", "bin", "bench", "proto", "package.json"]) {
+    cpSync(join(root, part), join(tree, part), { recursive: true });
+  }
+  const packages = join(tree, "node_modules");
+  mkdirSync(join(packages, "@querator"), { recursive: true });
+  symlinkSync("../../client", join(packages, "@querator/client"));
+  for (const name of readdirSync(join(root, "node_modules"))) {
+    if (name === "@querator") continue;
+    symlinkSync(join(root, "node_modules", name), join(packages, name));
+  }
 }
 
 if (options.list === true) {
@@ -50,10 +81,7 @@ if (options.list === true) {
   const tree = mkdtempSync(join(tmpdir(), "querator-mutate-"));
   let bad = 0;
   try {
-    for (const part of ["src", "test", "bin", "bench", "proto", "package.json"]) {
-      cpSync(join(root, part), join(tree, part), { recursive: true });
-    }
-    symlinkSync(join(root, "node_modules"), join(tree, "node_modules"));
+    copyTree(tree);
     for (const fault of chosen) {
       const result = plant(tree, fault);
       process.stdout.write(`${result} by ${fault.check}: ${fault.name}\n`);

@@ -24,6 +24,9 @@ const SCRIPTS = {
   start: SERVER,
   // The shell stays in between.
   behind: `${SERVER} && true`,
+  // As a package of somebody else's has it; and a script that calls another.
+  through: `npx ${SERVER}`,
+  nested: "npm run through",
   background: `${SERVER} > log 2>&1 &`,
   "set-apart": `setsid ${SERVER} > log 2>&1 && true`,
 };
@@ -126,10 +129,9 @@ const WAYS: readonly (readonly [way: readonly string[], signals: readonly NodeJS
     ["npm", "--silent", "start"],
     ["SIGTERM", "SIGKILL"],
   ],
-  [
-    ["npm", "--silent", "run", "behind"],
-    ["SIGTERM", "SIGKILL"],
-  ],
+  [["npm", "--silent", "run", "behind"], ["SIGKILL"]],
+  [["npm", "--silent", "run", "through"], ["SIGTERM"]],
+  [["npm", "--silent", "run", "nested"], ["SIGTERM"]],
 ];
 
 for (const [way, signals] of WAYS) {

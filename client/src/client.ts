@@ -113,7 +113,7 @@ export class QueratorClient {
     isRepeatable: true,
     sendsLate: true,
     waiting: this.#ending,
-    encode: encodeRetry,
+    encode: (item) => encodeRetry(item, this.now()),
   };
   readonly #releases: EndingKind<ReleaseItem> = {
     path: "v2/queue.release",

@@ -60,6 +60,9 @@ interface Target {
 // The server has less time for a request than this only if it is told so by its caller.
 const LEFT_MIN_MS = 10;
 
+// With less left nothing is tried again.
+const LAST_MS = 20;
+
 // With other addresses to turn to, one to which no connection can be made is given up sooner.
 const CONNECT_MS = 3_000;
 
@@ -208,8 +211,11 @@ export class Connection {
       const most = this.#hasAnswered ? attemptsMax : Math.min(attemptsMax, attemptsMaxAtFirst);
       const isOver = attempt >= (isMoved ? most * targets : most);
       if (!mayRepeat || failure.code === "no-items" || isOver) throw failure;
-      const pause = isTriedElsewhere ? 0 : fullJitter(retry, Math.ceil(attempt / targets));
-      if (performance.now() + pause >= until) throw failure;
+      const leftMs = until - performance.now();
+      if (leftMs <= LAST_MS) throw failure;
+      // The last waits are shorter, so that the time is made use of to its end.
+      const wait = Math.min(fullJitter(retry, Math.ceil(attempt / targets)), leftMs / 2);
+      const pause = isTriedElsewhere ? 0 : wait;
       call.onRepeat?.(failure);
       signal.throwIfAborted();
       if (pause > 0) await sleep(pause, signal);

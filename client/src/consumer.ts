@@ -3,11 +3,11 @@
 
 import type { QueratorClient } from "./client.ts";
 import type { HotOptions } from "./client-options.ts";
-import { LeaseLostError, ValidationError } from "./errors.ts";
+import { isUnknownPath, LeaseLostError, ValidationError } from "./errors.ts";
 import { LeasedItem, type RetryItem } from "./items.ts";
 import type { QueueDefinition } from "./queue-definition.ts";
 import { FactsOfQueue, INVALID_AFTER_MS, noDeadQueue } from "./queue-facts.ts";
-import { checkWhen, type RetryWhen, retryAt } from "./work-item.ts";
+import { backAt, checkWhen, type RetryWhen } from "./work-item.ts";
 
 export interface ConsumeOptions extends HotOptions {
   /** Items leased at a time, 1 to 1000; 1 by default. All must be done before their lease ends. */
@@ -18,12 +18,22 @@ export interface ConsumeOptions extends HotOptions {
 export class ConsumedItem<T = undefined> extends LeasedItem {
   readonly value: T;
   readonly #client: QueratorClient;
+  readonly #endsAtMs: number;
   #isEnded = false;
 
-  constructor(client: QueratorClient, item: LeasedItem, value: T) {
+  /** `endsAtMs` is when its lease ends, by the client's `steady`. */
+  constructor(client: QueratorClient, item: LeasedItem, value: T, endsAtMs: number) {
     super(item.queueName, item.partition, LeasedItem.wireOf(item));
     this.#client = client;
+    this.#endsAtMs = endsAtMs;
     this.value = value;
+  }
+
+  // Until its lease ends, its end is sent again.
+  get #ref(): Required<Pick<RetryItem, "id" | "partition" | "leaseDeadlineMs">> {
+    const { id, partition } = this;
+    const leaseDeadlineMs = this.#client.now() + this.#endsAtMs - this.#client.steady();
+    return { id, partition, leaseDeadlineMs };
   }
 
   /** Whether it has been completed or given back. */
@@ -34,13 +44,14 @@ export class ConsumedItem<T = undefined> extends LeasedItem {
   /** It is done. Rejects with a LeaseLostError if its lease has ended before. */
   async complete(): Promise<void> {
     this.#isEnded = true;
-    await this.#client.complete(this.queueName, this);
+    await this.#client.complete(this.queueName, this.#ref);
   }
 
   /** Gives it back to the queue. */
   async retry(when: RetryWhen = {}): Promise<void> {
     checkWhen(when);
-    await this.#back({ retryAt: retryAt(when, this.#client.now()) });
+    const { at, delay } = backAt(when, this.#client.now());
+    await this.#back({ retryAt: at, delay });
   }
 
   /** To the dead queue, or gone if there is none. */
@@ -52,20 +63,18 @@ export class ConsumedItem<T = undefined> extends LeasedItem {
   async release(when: RetryWhen = {}): Promise<void> {
     checkWhen(when);
     this.#isEnded = true;
-    const { id, partition } = this;
-    const at = retryAt(when, this.#client.now());
+    const { at, delay } = backAt(when, this.#client.now());
     try {
-      await this.#client.release(this.queueName, { id, partition, at });
+      await this.#client.release(this.queueName, { ...this.#ref, at, delay });
     } catch (error) {
-      if ((error as { code?: unknown }).code !== "not-implemented") throw error;
-      await this.#client.retry(this.queueName, { id, partition, retryAt: at });
+      if (!isUnknownPath(error)) throw error;
+      await this.#client.retry(this.queueName, { ...this.#ref, retryAt: at, delay });
     }
   }
 
-  async #back(how: Pick<RetryItem, "retryAt" | "dead">): Promise<void> {
+  async #back(how: Pick<RetryItem, "retryAt" | "delay" | "dead">): Promise<void> {
     this.#isEnded = true;
-    const { id, partition } = this;
-    await this.#client.retry(this.queueName, { id, partition, ...how });
+    await this.#client.retry(this.queueName, { ...this.#ref, ...how });
   }
 }
 
@@ -76,20 +85,22 @@ export async function* consume<T>(
   { batchSize = 1, requestTimeout, signal }: ConsumeOptions,
 ): AsyncGenerator<ConsumedItem<T>, void, undefined> {
   let held: ConsumedItem<T>[] = [];
-  const facts = new FactsOfQueue((timeout) => client.queues.info(definition.name, { timeout }));
+  const facts = new FactsOfQueue(definition.name, (name, timeout) =>
+    client.queues.info(name, { timeout }),
+  );
   let hasToldNoDeadQueue = false;
   try {
     for (;;) {
       const leased = await client.lease(definition.name, { batchSize, requestTimeout, signal });
       const endsAtMs = client.steady() + (leased[0]?.leaseDeadlineMs ?? 0) - client.now();
-      held = leased.map((item) => new ConsumedItem<T>(client, item, undefined as T));
+      held = leased.map((item) => new ConsumedItem<T>(client, item, undefined as T, endsAtMs));
       while (held.length > 0) {
         // It is, or soon will be, somebody else's.
         if (endsAtMs <= client.steady()) {
           held.shift();
           continue;
         }
-        const item = await decode(client, definition, held[0]!);
+        const item = await decode(client, definition, held[0]!, endsAtMs);
         if (item instanceof ValidationError) {
           if (definition.onInvalid === "throw") throw item;
           const { hasDeadQueue } = await facts.get();
@@ -123,9 +134,11 @@ async function decode<T>(
   client: QueratorClient,
   definition: QueueDefinition<never, T>,
   item: ConsumedItem<T>,
+  endsAtMs: number,
 ): Promise<ConsumedItem<T> | ValidationError> {
   const decoded = await definition.decode(item);
-  return decoded instanceof ValidationError ? decoded : new ConsumedItem(client, item, decoded);
+  if (decoded instanceof ValidationError) return decoded;
+  return new ConsumedItem(client, item, decoded, endsAtMs);
 }
 
 // An item that nobody can read: never deleted, as a schema may change.

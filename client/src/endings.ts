@@ -8,7 +8,7 @@ import { ClosedError, isUnknownPath, LeaseLostError, QueratorError, textOf } fro
 import type { Events } from "./events.ts";
 import type { LeasedItem } from "./items.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
-import { checkWhen, type Outcome, type RetryWhen, retryAt, WorkItem } from "./work-item.ts";
+import { backAt, checkWhen, type Outcome, type RetryWhen, retryAt, WorkItem } from "./work-item.ts";
 import type { WorkerEvents } from "./worker-options.ts";
 
 // If the policy itself fails.
@@ -63,7 +63,7 @@ export class Endings {
     const onDead = (): void => {
       if (outcome.kind === "retry") became = { kind: "dead", reason: outcome.reason ?? BY_QUEUE };
     };
-    this.#send(item, outcome, at, onDead).then(
+    this.#send(item, outcome, onDead).then(
       () => {
         this.works();
         this.#note(item, became, at);
@@ -80,30 +80,26 @@ export class Endings {
     );
   }
 
-  #send(
-    item: LeasedItem,
-    outcome: Outcome,
-    retryAt: Date | undefined,
-    onDead: () => void,
-  ): Promise<void> {
+  #send(item: LeasedItem, outcome: Outcome, onDead: () => void): Promise<void> {
     const { client, queueName } = this.#options;
     const { id, partition } = item;
     const leaseDeadlineMs = deadlineOf(item, client);
     if (outcome.kind === "complete") {
       return client.complete(queueName, { id, partition, leaseDeadlineMs }, this.#how);
     }
+    const { at, delay } = backAt("when" in outcome ? outcome.when : {}, client.now());
     if (outcome.kind === "release") {
-      return client.release(queueName, { id, partition, leaseDeadlineMs, at: retryAt }, this.#how);
+      const given = { id, partition, leaseDeadlineMs, at, delay };
+      return client.release(queueName, given, this.#how);
     }
     const dead = outcome.kind === "dead";
-    const given = { id, partition, leaseDeadlineMs, retryAt, dead };
+    const given = { id, partition, leaseDeadlineMs, retryAt: at, delay, dead };
     return client.retry(queueName, given, { ...this.#how, onDead });
   }
 
   #noteFailure(item: LeasedItem, error: unknown): void {
-    const { client } = this.#options;
-    const isOver = deadlineOf(item, client) <= client.now();
-    if (error instanceof LeaseLostError || (isOver && isPassing(error))) this.lose(item);
+    // What may pass was tried for as long as its lease lasted.
+    if (error instanceof LeaseLostError || isPassing(error)) this.lose(item);
     else this.report(error);
   }
 

@@ -193,7 +193,7 @@ function messageOf(status: number, body: string): string | undefined {
 const SURE: readonly ErrorCode[] = ["overloaded", "not-executed", "no-items", "standby"];
 
 // A queue that ends refuses those of these calls that it has not begun, and answers the others.
-const HOT = /^queue\.(produce|lease|complete|retry)$/;
+const HOT = /^(v2\/)?queue\.(produce|lease|complete|retry|release)$/;
 
 function build(status: number, code: ErrorCode, message: string, path: string): QueratorError {
   const itemId = /'([^']*)'/.exec(message)?.[1];
@@ -239,7 +239,7 @@ export function invalidReply(text: string, cause?: unknown): ServerError {
 // Something between us and the server has answered, or it is no such server. The status says what it
 // means, and whether the server can have heard of the request: what refuses it has not passed it on.
 function strangeReply(status: number, body: string): QueratorError {
-  const start = body.slice(0, 200).trim() || "an empty body";
+  const start = body.slice(0, 200).replace(/\s+/g, " ").trim() || "an empty body";
   const text = `The server answered status ${status} in a form that is not Querator's: ${start}`;
   switch (status) {
     case 401:
@@ -249,6 +249,13 @@ function strangeReply(status: number, body: string): QueratorError {
       return new PermissionError("forbidden", text, { status });
     case 404: {
       const hint = "; no Querator is there, is the path of the url right?";
+      return new ServerError("wrong-url", text + hint, { status });
+    }
+    case 301:
+    case 302:
+    case 307:
+    case 308: {
+      const hint = "; redirects are not followed, is the url right?";
       return new ServerError("wrong-url", text + hint, { status });
     }
     case 413:

@@ -3,7 +3,7 @@
 // need only its text, or nothing.
 
 import { fromBase64, toBase64, utf8 } from "./bytes.ts";
-import { type Duration, toText } from "./duration.ts";
+import { type Duration, toMs, toText } from "./duration.ts";
 import { InvalidRequestError } from "./errors.ts";
 
 /** The texts that travel with a payload; the server gives them back as they came. */
@@ -35,8 +35,10 @@ export interface ItemRef {
 
 /** What becomes of a leased item that is given back. */
 export interface RetryItem extends ItemRef {
-  /** When it may be leased again; at once if left out. */
+  /** When it may be leased again; at once if neither is given. */
   readonly retryAt?: Date | undefined;
+  /** The same as a time from now, by the clock of the server if it knows /v2. */
+  readonly delay?: Duration | undefined;
   /** To the dead queue, or gone if the queue has none. */
   readonly dead?: boolean | undefined;
 }
@@ -206,27 +208,34 @@ export function encodeItem(item: ProduceItem): string {
 }
 
 /** A leased item that is given back, as JSON. */
-export function encodeRetry({ id, retryAt, dead }: RetryItem): string {
+export function encodeRetry({ id, retryAt: at, delay, dead }: RetryItem, now: number): string {
+  checkOneTime(at, delay);
+  const retryAt = delay === undefined ? at : new Date(now + toMs(delay, "delay"));
   let text = `{"id":${JSON.stringify(id)}`;
   if (retryAt !== undefined) text += `,"retry_at":"${encodeDate(retryAt, "retryAt")}"`;
   return `${text}${dead === true ? ',"dead":true' : ""}}`;
 }
 
 /** The same as /v2 has it. */
-export function encodeRetryLease({ id, retryAt, dead }: RetryItem): string {
+export function encodeRetryLease({ id, retryAt, delay, dead }: RetryItem): string {
+  checkOneTime(retryAt, delay);
   let text = `{"lease_id":${JSON.stringify(id)}`;
   if (retryAt !== undefined) text += `,"at":"${encodeDate(retryAt, "retryAt")}"`;
+  if (delay !== undefined) text += `,"delay":"${toText(delay, "delay")}"`;
   return `${text}${dead === true ? ',"dead":true' : ""}}`;
 }
 
 export function encodeRelease({ id, at, delay }: ReleaseItem): string {
-  if (at !== undefined && delay !== undefined) {
-    throw new InvalidRequestError("invalid", "delay is invalid; give either at or delay");
-  }
+  checkOneTime(at, delay);
   let text = `{"lease_id":${JSON.stringify(id)}`;
   if (at !== undefined) text += `,"at":"${encodeDate(at, "at")}"`;
   if (delay !== undefined) text += `,"delay":"${toText(delay, "delay")}"`;
   return `${text}}`;
+}
+
+function checkOneTime(at: Date | undefined, delay: Duration | undefined): void {
+  if (at === undefined || delay === undefined) return;
+  throw new InvalidRequestError("invalid", "delay is invalid; give either a time or a delay");
 }
 
 export function encodeImport(item: ImportItem): WireStorageItem {

@@ -1,9 +1,9 @@
 // What a worker has to know of its queue before it gives something up for good: whether there is a dead
-// queue, and after how many leases the server ends an item. Asked for when it is first needed, and again
+// queue (one that is named may have been deleted all the same), and after how many leases the server ends an item. Asked for when it is first needed, and again
 // after some seconds, for both can be changed at any time. A server that does not tell counts as one
 // that would delete.
 
-import { ValidationError } from "./errors.ts";
+import { QueueNotFoundError, ValidationError } from "./errors.ts";
 import type { QueueInfo } from "./queues.ts";
 
 /** How long an item that nobody can read is put off, where there is no dead queue for it. */
@@ -28,11 +28,13 @@ const TIMEOUT = "5s";
 type Info = Pick<QueueInfo, "maxAttempts" | "deadQueue">;
 
 export class FactsOfQueue {
-  readonly #ask: (timeout: string) => Promise<Info>;
+  readonly #queueName: string;
+  readonly #ask: (queueName: string, timeout: string) => Promise<Info>;
   #asked: Promise<QueueFacts> | undefined;
   #askedAt = 0;
 
-  constructor(ask: (timeout: string) => Promise<Info>) {
+  constructor(queueName: string, ask: (queueName: string, timeout: string) => Promise<Info>) {
+    this.#queueName = queueName;
     this.#ask = ask;
   }
 
@@ -41,7 +43,7 @@ export class FactsOfQueue {
     const now = performance.now();
     if (this.#asked === undefined || now - this.#askedAt > KEPT_MS) {
       this.#askedAt = now;
-      this.#asked = this.#ask(TIMEOUT).then(factsOf, () => {
+      this.#asked = this.#facts().catch(() => {
         // The next one who wants to know asks again.
         this.#asked = undefined;
         return UNKNOWN;
@@ -49,14 +51,25 @@ export class FactsOfQueue {
     }
     return this.#asked;
   }
-}
 
-function factsOf({ maxAttempts, deadQueue }: Info): QueueFacts {
-  return {
-    hasDeadQueue: deadQueue !== "",
-    mayComeBack: (attempts) => maxAttempts === 0 || attempts < maxAttempts,
-    isUnbounded: maxAttempts === 0,
-  };
+  async #facts(): Promise<QueueFacts> {
+    const { maxAttempts, deadQueue } = await this.#ask(this.#queueName, TIMEOUT);
+    return {
+      hasDeadQueue: deadQueue !== "" && (await this.#isThere(deadQueue)),
+      mayComeBack: (attempts) => maxAttempts === 0 || attempts < maxAttempts,
+      isUnbounded: maxAttempts === 0,
+    };
+  }
+
+  async #isThere(queueName: string): Promise<boolean> {
+    try {
+      await this.#ask(queueName, TIMEOUT);
+      return true;
+    } catch (error) {
+      if (error instanceof QueueNotFoundError) return false;
+      throw error;
+    }
+  }
 }
 
 /** What is told once, if there is no dead queue for items that are not valid. */

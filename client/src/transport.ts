@@ -79,8 +79,11 @@ const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ALTNAME/;
 // What answers is not TLS, but http most likely: nothing was sent, and to try again does not help.
 const NO_TLS = /wrong version number/i;
 
-/** The error for a request that got no reply. Nothing was sent without a connection. */
-export function networkError(cause: unknown, url: URL, isConnected = true): QueratorError {
+/**
+ * The error for a request that got no reply. Nothing was sent without a connection; where it is not known
+ * whether there was one, the code of the error tells.
+ */
+export function networkError(cause: unknown, url: URL, isConnected?: boolean): QueratorError {
   if (cause instanceof QueratorError) return cause;
   const causes = [cause, (cause as { cause?: unknown } | undefined | null)?.cause];
   const code = causes.map(codeOf).find((each) => each !== undefined);
@@ -88,8 +91,8 @@ export function networkError(cause: unknown, url: URL, isConnected = true): Quer
   const isNoTls = causes.some((each) =>
     NO_TLS.test((each as Error | undefined | null)?.message ?? ""),
   );
-  const isSent = code === undefined || !(isUntrusted || isNoTls || UNSENT.has(code));
-  const uncertain = isConnected && isSent;
+  const mayBeSent = isConnected ?? (code === undefined || !UNSENT.has(code));
+  const uncertain = mayBeSent && !isUntrusted && !isNoTls;
   let text = (cause as Error | undefined | null)?.message || code || "no reply";
   let hint = uncertain ? "" : "; is the server running, and is the url right?";
   if (isUntrusted) hint = "; docs/CLIENT.md tells how to trust an authority of your own";

@@ -60,6 +60,7 @@ export class WorkItem<T = undefined> extends LeasedItem {
 // Earlier and later the server cannot be told: a year has four digits.
 const EARLIEST_MS = Date.parse("0001-01-01T00:00:00Z");
 const LATEST_MS = Date.UTC(9999, 11, 31);
+const DELAY_MS_MAX = 365 * 86_400_000;
 
 /** Throws an InvalidRequestError if nothing can be leased again then. */
 export function checkWhen({ at, after }: RetryWhen): void {
@@ -72,6 +73,16 @@ export function checkWhen({ at, after }: RetryWhen): void {
     const text = "at is invalid; it must be a Date of the years 1 to 9999";
     throw new InvalidRequestError("invalid", text);
   }
+}
+
+/** How the server is told: a wait by its own clock, unless it is a time, or too long to be said as a wait. */
+export function backAt(
+  when: RetryWhen,
+  now: number,
+): { readonly at?: Date | undefined; readonly delay?: number } {
+  const delay = when.after === undefined ? 0 : toMs(when.after, "after");
+  if (when.at !== undefined || delay > DELAY_MS_MAX) return { at: retryAt(when, now) };
+  return delay <= 0 ? {} : { delay };
 }
 
 /** The time that is meant, if it is not now. */

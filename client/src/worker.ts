@@ -123,7 +123,9 @@ export class Worker<T = undefined> {
       onEnd: () => this.#wake(),
       onUnreleased: (item, when) => void this.#keepOrRetry(item, when),
     });
-    this.#facts = new FactsOfQueue((timeout) => client.queues.info(this.queueName, { timeout }));
+    this.#facts = new FactsOfQueue(this.queueName, (name, timeout) =>
+      client.queues.info(name, { timeout }),
+    );
     if (handleSignals) this.#stopSignals = onEndSignal(() => void this.close());
     queueMicrotask(async () => {
       await this.#lease();

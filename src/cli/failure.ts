@@ -119,7 +119,9 @@ function hintOf(error: unknown): string | undefined {
         ? "The connection broke; what was asked for may have been done"
         : "Start a server with 'querator server', or name one with --endpoint or QUERATOR_ENDPOINT";
     case "unauthorized":
-      return error.status === 407 ? undefined : "Give a key with QUERATOR_KEY or --key";
+      return error.status === 407
+        ? undefined
+        : "Give a key with QUERATOR_KEY or --key, or what a proxy wants with --header";
     case "not-leased":
     case "item-not-found":
       return "Its lease may have ended, and its id with it; or give its --partition";

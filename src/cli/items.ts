@@ -41,7 +41,10 @@ Example:
     .addOption(partitionOption())
     .option("--release", "what is leased waits in the new queue")
     .option("--due", "what is scheduled is due at once")
-    .option("--source-ids", "mark items by their old ids, so that running it again adds none twice")
+    .option(
+      "--source-ids",
+      "mark items by their old ids, so that running it again adds none that is still there",
+    )
     .addHelpText(
       "after",
       `
@@ -55,7 +58,9 @@ Examples:
 
   items
     .command("delete <queue> [ids...]")
-    .description("delete items whatever their state; ids that are unknown are passed over")
+    .description(
+      "delete items whatever their state; ids that are unknown are passed over, if one is not",
+    )
     .option("--file <path>", "ids, one a line, or NDJSON of items list; - for stdin")
     .addOption(partitionOption())
     .addOption(yesOption())
@@ -145,10 +150,10 @@ async function remove(
   }
   const where = partition === undefined ? "in their partitions" : `in partition ${partition}`;
   if (deleted === 0) {
-    const none = count === 1 ? "it is not there" : `none of the ${count} is there`;
+    const none = count === 1 ? "no such item" : `none of these ${count} items`;
     throw new CommandError(
-      `nothing was deleted: of queue '${queue}' ${none}`,
-      EXIT.failed,
+      `nothing was deleted: queue '${queue}' has ${none}`,
+      EXIT.notFound,
       `Ids change when an item comes back, and are looked for ${where}; see querator items list`,
     );
   }

@@ -117,7 +117,9 @@ function urlOf(text: string): string {
   }
   const { username, password } = new URL(url);
   if (username !== "" || password !== "") {
-    throw usage("the endpoint must not hold a name or password; give a key with QUERATOR_KEY");
+    throw usage(
+      "the endpoint must not hold a name or password; give them with --header 'Authorization: Basic ...', or a key with QUERATOR_KEY",
+    );
   }
   return url;
 }

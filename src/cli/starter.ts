@@ -7,8 +7,9 @@ import { readFileSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
 
 const LOOK_MS = 500;
-// Between a command and the npm that started it are a shell and a program or two.
-const GENERATIONS_MAX = 16;
+// Between a command and the npm that started it are a shell and a program or two, and that again for each
+// npm that was started by another.
+const GENERATIONS_MAX = 32;
 
 const RUNNERS = /^(npm|npx|pnpm|pnpx|yarn|yarnpkg|bun|bunx|corepack)(-cli)?(\.[cm]?js)?$/;
 const SHELLS = /^(ba|da|a|z|k|fi)?sh$|^busybox$/;
@@ -60,8 +61,8 @@ function startersOf(env: NodeJS.ProcessEnv): readonly number[] {
     else if (SHELLS.test(each.name)) {
       if (IN_BACKGROUND.test(command.join(" "))) break;
     } else if (isRunner(command)) {
-      if (!isCutOff(pid)) counted = above.length;
-      break;
+      if (isCutOff(pid)) break;
+      counted = above.length; // perhaps one that another has started: a script that calls npx
     }
     pid = each.parent;
   }

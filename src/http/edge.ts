@@ -9,12 +9,10 @@ import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Access } from "./access.ts";
 import type { Answer, Format } from "./answer.ts";
-import { STEPS_FROM_BYTES } from "./decode.ts";
 import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
 import { encodeJson } from "./json.ts";
 import { JSON_MEDIA, type Media } from "./media.ts";
 import { encodeProtobuf } from "./protobuf.ts";
-import { share } from "./share.ts";
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
@@ -79,9 +77,6 @@ const SHORT_REPLY_CHARS = 4_096;
 /** Small requests are served however much others hold. */
 export const FREE_BYTES = 4_096;
 
-// Larger bodies wait for their share of a turn; still larger ones are read in steps, each of which does.
-const SHARED_FROM_BYTES = 128 * 1024;
-
 /** A reply of at least so many bytes is refused if others hold too much. */
 export const LARGE_REPLY_BYTES = 65_536;
 
@@ -98,9 +93,7 @@ export async function answer(
   const { endpoint, sent, accepted } = head;
   try {
     if (edge.gate !== undefined) await edge.gate;
-    const handle = () => endpoint.handle(body, sent, exchange);
-    const isShared = body.length > SHARED_FROM_BYTES && body.length <= STEPS_FROM_BYTES;
-    const given = await (isShared ? share.run(handle) : handle());
+    const given = await endpoint.handle(body, sent, exchange);
     if (exchange.isGone()) return undefined;
     const text = given.encode(accepted.format);
     if (endpoint.isRead === true && !hasRoomFor(text.length, edge)) {

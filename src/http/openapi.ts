@@ -119,7 +119,7 @@ export function makeOpenApi(
           type: "http",
           scheme: "bearer",
           description:
-            "This version knows no keys: a call without the header is served, and so is one with any token. A header that is not `Bearer <token>` is refused with 401.",
+            "This version knows no keys: a call without the header is served, and so is one with any token. Under `/v1` a header that is not `Bearer <token>` is refused with 401.",
         },
       },
     },

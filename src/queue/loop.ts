@@ -167,7 +167,7 @@ export class Loop implements TurnTaker, DeadQueue {
   /** What memory holds of the partitions in a storage is not to be trusted: they are read anew. */
   distrust(storage: string): void {
     for (const partition of this.partitions) {
-      if (partition.storage.name === storage) partition.distrust(this.context.clock.now());
+      if (partition.storage.name === storage) partition.distrust(this.context.clock.steady());
     }
     this.wake();
   }

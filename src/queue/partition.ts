@@ -321,12 +321,12 @@ export class Partition {
 
   // --- failure ---
 
-  /** Notes that its storage has failed, or that memory may differ from it: it is read anew later. */
-  distrust(now: number): void {
+  /** Notes that its storage has failed, or that memory may differ from it: it is read anew later, in steady time. */
+  distrust(steady: number): void {
     this.failures++;
     this.stale = true;
     const backoff = BACKOFF_MIN * 2 ** Math.min(this.failures - 1, 10);
-    this.retryAt = now + Math.min(backoff, BACKOFF_MAX);
+    this.retryAt = steady + Math.min(backoff, BACKOFF_MAX);
   }
 
   /** Notes that a commit has shown that it works. */

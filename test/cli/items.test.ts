@@ -308,16 +308,16 @@ test("items list shows what lies there, from a pivot on, and deletes by its own 
   assert.equal((await cli.server.stats("jobs")).total, 1);
   // Of those that are gone, of another queue or of another partition nothing is deleted, which is told.
   const gone = await cli.run(["items", "delete", "jobs", "--file", "-", "-y"], { input: rest });
-  assert.equal(gone.code, 1);
+  assert.equal(gone.code, 3);
   assert.match(
     gone.stderr,
-    /^Error: nothing was deleted: of queue 'jobs' none of the 2 is there\n/,
+    /^Error: nothing was deleted: queue 'jobs' has none of these 2 items\n/,
   );
   await cli.server.createQueue("other");
   const [{ id }] = await cli.server.list("jobs");
   const elsewhere = await cli.run(["items", "delete", "other", id, "--partition", "0", "-y"]);
-  assert.equal(elsewhere.code, 1);
-  assert.match(elsewhere.stderr, /^Error: nothing was deleted: of queue 'other' it is not there\n/);
+  assert.equal(elsewhere.code, 3);
+  assert.match(elsewhere.stderr, /^Error: nothing was deleted: queue 'other' has no such item\n/);
   const input = `${rest}${JSON.stringify({ ...items[0], partition: 0 })}\n`;
   const some = await cli.run(["items", "delete", "jobs", "--file", "-", "-y"], { input });
   assert.deepEqual(

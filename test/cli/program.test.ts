@@ -80,7 +80,10 @@ test("a key is sent, and what is said about it names the option", async (t) => {
   assert.deepEqual(seen, ["Bearer secret-1", "Bearer secret-2"]);
   assert.deepEqual(
     [code, stderr],
-    [1, "Error: api key has expired\nGive a key with QUERATOR_KEY or --key\n"],
+    [
+      1,
+      "Error: api key has expired\nGive a key with QUERATOR_KEY or --key, or what a proxy wants with --header\n",
+    ],
   );
 });
 

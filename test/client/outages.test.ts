@@ -116,6 +116,20 @@ test("what waits behind a produce that is not answered fails in its own time, an
   assert.equal((await direct.stats("jobs")).total, 0);
 });
 
+test("items whose leases end during an outage are lost, each once, and no error is told of each", async (t) => {
+  const { direct, client, sent } = await away(t, "queue.complete", () => LOSE_REQUEST);
+  await direct.queues.create({ queueName: "short", leaseTimeout: "1s", maxAttempts: 1 });
+  await direct.produce("short", Array(5).fill({}));
+  const errors: unknown[] = [];
+  // With waits that would reach beyond the end of the lease.
+  const slow = clientOf(t, client.url, { retry: { baseMs: 600, capMs: 600 } });
+  await using worker = slow.worker("short", () => undefined);
+  worker.on("error", ({ error }) => errors.push(error));
+  await until(() => worker.counters.lost === 5);
+  assert.deepEqual(errors, []);
+  assert.ok(sent() > 0);
+});
+
 test("complete is sent until the lease has ended, or for its own time-out if it is given one", async (t) => {
   const { direct, client } = await away(t, "queue.complete", () => LOSE_REQUEST);
   await direct.queues.create({ queueName: "short", leaseTimeout: "500ms", expireTimeout: "1h" });
@@ -130,6 +144,23 @@ test("complete is sent until the lease has ended, or for its own time-out if it 
   await assert.rejects(client.complete("short", other!), NetworkError);
   assert.ok(performance.now() - start > 400);
 });
+
+for (const how of ["retry", "release", "dead"] as const) {
+  test(`what a loop ends with ${how} is sent until the lease has ended`, async (t) => {
+    const { direct, client } = await away(t, `queue.${how === "dead" ? "retry" : how}`, () => {
+      return LOSE_REQUEST;
+    });
+    await direct.queues.create({ queueName: "short", leaseTimeout: "500ms" });
+    await direct.produce("short", {});
+    for await (const item of client.consume("short")) {
+      const start = performance.now();
+      await assert.rejects(item[how](), NetworkError);
+      const tookMs = performance.now() - start;
+      assert.ok(tookMs > 300 && tookMs < 15_000, `${tookMs} ms`);
+      break;
+    }
+  });
+}
 
 test("a worker tells once that its server is away, and that it is back", async (t) => {
   let isAway = true;

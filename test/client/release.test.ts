@@ -252,6 +252,22 @@ for (const onInvalid of [undefined, "dead"] as const) {
   });
 }
 
+test("an invalid item is kept where the dead queue that is named was deleted", async (t) => {
+  const server = await start(t, 1);
+  const { client, clock } = server;
+  await clock.advance(0);
+  await client.queues.create({ queueName: "dead" });
+  await client.queues.update("jobs", { deadQueue: "dead" });
+  await client.queues.delete("dead", { force: true });
+  await client.produce("jobs", { payload: "no JSON" });
+  const worker = client.worker(defineQueue<number>({ ...numbers, onInvalid: "dead" }), () => {});
+  worker.on("error", () => undefined);
+  await server.waitFor(() => worker.counters.released === 1);
+  await worker.close();
+  assert.equal(await lost(client), 0);
+  assert.equal((await client.stats("jobs")).scheduled, 1);
+});
+
 test("a loop keeps invalid items too", async (t) => {
   const server = await start(t, 1);
   const { client } = server;

@@ -84,6 +84,18 @@ for (const refusal of [
   });
 }
 
+test("what ends leases is surely not done by a queue that stops, under either version", async (t) => {
+  const stopped = refuse(453, "queue is shutting down");
+  const all = Array.from({ length: 3 }, () => stopped);
+  const { client, direct } = await treatedWith(t, { attemptsMax: 1 }, ...all);
+  await direct.produce("jobs", {});
+  const [item] = await direct.lease("jobs");
+  const isSure = (error: unknown): boolean => error instanceof QueratorError && !error.uncertain;
+  for (const end of ["complete", "retry", "release"] as const) {
+    await assert.rejects(client[end]("jobs", item!), isSure);
+  }
+});
+
 test("what may be done in part when a server ends is not repeated", async (t) => {
   const stopped = refuse(453, "queue is shutting down");
   const lost = refuse(454, TAKEN_OVER);
