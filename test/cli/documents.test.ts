@@ -28,7 +28,9 @@ function run(t: TestContext, script: string, endpoint: string): Promise<Result> 
 
 test("the tour of the README and that of CLI.md run", async (t) => {
   const other = await setupServer(t);
+  // The tours import into a queue that is there.
   await other.createQueue("jobs");
+  await other.createQueue("mails");
   for (const [path, heading] of [
     ["README.md", "On the command line"],
     ["docs/CLI.md", "The command line"],
