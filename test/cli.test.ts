@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { BASE_ENVIRONMENT } from "./support/environment.ts";
 import { temporaryDirectory } from "./support/server.ts";
 import {
   ServerProcess,
@@ -22,7 +23,7 @@ const { version } = JSON.parse(
 function run(t: TestContext, args: string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
   const child = spawn(process.execPath, [COMMAND, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { PATH: process.env.PATH, ...env },
+    env: { ...BASE_ENVIRONMENT, ...env },
   });
   t.after(() => child.kill("SIGKILL"));
   return child;
@@ -226,7 +227,7 @@ test("under nohup a hang-up of the terminal is survived", async (t) => {
   ] as const) {
     const child = spawn(shell, ["-c", line, shell, ...command], {
       stdio: ["ignore", "pipe", "ignore"],
-      env: { PATH: process.env.PATH },
+      env: { ...BASE_ENVIRONMENT },
       detached: true,
     });
     const ended = once(child, "exit");

@@ -11,6 +11,7 @@ import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { isThere } from "./support/commands.ts";
+import { BASE_ENVIRONMENT } from "./support/environment.ts";
 import { temporaryDirectory } from "./support/server.ts";
 
 const COMMAND = fileURLToPath(new URL("../bin/querator.js", import.meta.url));
@@ -32,7 +33,7 @@ function start(t: TestContext, more: number, ...args: readonly string[]): Starte
   const line = `ulimit -n ${base + more}; exec "$@"`;
   const child = spawn("sh", ["-c", line, "sh", process.execPath, COMMAND, "server", ...flags], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { PATH: process.env.PATH },
+    env: { ...BASE_ENVIRONMENT },
   });
   t.after(() => child.kill("SIGKILL"));
   const lines: string[] = [];

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
+import { BASE_ENVIRONMENT } from "../support/environment.ts";
 import { setup as setupServer, temporaryDirectory } from "../support/server.ts";
 import { COMMAND, finish, type Result } from "./setup.ts";
 
@@ -20,7 +21,7 @@ function run(t: TestContext, script: string, endpoint: string): Promise<Result> 
   const querator = `querator() { '${process.execPath}' '${COMMAND}' "$@"; }`;
   const child = spawn("bash", ["--norc", "-c", `set -e -o pipefail\n${querator}\n${script}`], {
     cwd: temporaryDirectory(t),
-    env: { PATH: process.env.PATH, QUERATOR_ENDPOINT: endpoint },
+    env: { ...BASE_ENVIRONMENT, QUERATOR_ENDPOINT: endpoint },
   });
   t.after(() => child.kill("SIGKILL"));
   return finish(child);

@@ -9,6 +9,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { BASE_ENVIRONMENT } from "../support/environment.ts";
 import { temporaryDirectory } from "../support/server.ts";
 import { COMMAND, finish, type Result, said, setup } from "./setup.ts";
 
@@ -40,7 +41,7 @@ async function onTerminal(
   const after = afterwards === "" ? "" : `; code=$?; ${afterwards}; exit $code`;
   const line = `stty cols ${columns} rows ${rows} && ${command}${after}`;
   const child = spawn("script", ["-qec", line, "/dev/null"], {
-    env: { PATH: process.env.PATH, TERM: "xterm", ...env },
+    env: { ...BASE_ENVIRONMENT, TERM: "xterm", ...env },
   });
   t.after(() => child.kill("SIGKILL"));
   const ended = finish(child);
@@ -208,7 +209,7 @@ test("what cannot be written is told without a stack, and fails", full, async (t
   for (const args of ["version", "list", "items export jobs"]) {
     const line = `exec '${process.execPath}' '${COMMAND}' ${args} > /dev/full`;
     const child = spawn("sh", ["-c", line], {
-      env: { PATH: process.env.PATH, QUERATOR_ENDPOINT: cli.endpoint },
+      env: { ...BASE_ENVIRONMENT, QUERATOR_ENDPOINT: cli.endpoint },
     });
     const { code, stderr } = await finish(child);
     assert.equal(code, 1);
@@ -283,7 +284,7 @@ test("bash completes with the script, also what holds a colon", async (t) => {
     done
     complete -p querator`;
   const child = spawn("bash", ["--norc", "-c", program], {
-    env: { PATH: process.env.PATH, QUERATOR_ENDPOINT: cli.endpoint },
+    env: { ...BASE_ENVIRONMENT, QUERATOR_ENDPOINT: cli.endpoint },
   });
   const { stdout, stderr } = await finish(child);
   assert.equal(stderr, "");
@@ -307,7 +308,7 @@ test("names of queues that would mean something to bash are quoted, and none can
     _querator
     printf '%s\n' "\${COMPREPLY[@]}"`;
   const child = spawn("bash", ["--norc", "-c", program], {
-    env: { PATH: process.env.PATH, QUERATOR_ENDPOINT: cli.endpoint },
+    env: { ...BASE_ENVIRONMENT, QUERATOR_ENDPOINT: cli.endpoint },
   });
   const { stdout: replies } = await finish(child);
   assert.equal(replies, "x\\;touch\\$PWD\nx\\`id\\`\n");
@@ -449,7 +450,7 @@ test(
       "script",
       ["-qec", `bash -ic '${command.replaceAll("'", '"')}; stty -a; fg'`, "/dev/null"],
       {
-        env: { PATH: process.env.PATH, TERM: "xterm", PS1: "" },
+        env: { ...BASE_ENVIRONMENT, TERM: "xterm", PS1: "" },
       },
     );
     t.after(() => child.kill("SIGKILL"));

@@ -6,6 +6,7 @@ import type { Readable } from "node:stream";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import type { ServerOptions } from "../../src/config.ts";
+import { BASE_ENVIRONMENT } from "../support/environment.ts";
 import { setup as setupServer, type TestServer } from "../support/server.ts";
 
 export const COMMAND = fileURLToPath(new URL("../../bin/querator.js", import.meta.url));
@@ -38,7 +39,7 @@ export class Cli {
   /** Starts a command; it is gone when the test ends. */
   start(args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
     const child = spawn(process.execPath, [COMMAND, ...args], {
-      env: { PATH: process.env.PATH, QUERATOR_ENDPOINT: this.endpoint, ...env },
+      env: { ...BASE_ENVIRONMENT, QUERATOR_ENDPOINT: this.endpoint, ...env },
     });
     this.#t.after(() => child.kill("SIGKILL"));
     return child;

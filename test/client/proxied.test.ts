@@ -18,6 +18,7 @@ import {
   TooLargeError,
   TryAgainError,
 } from "@querator/client";
+import { BASE_ENVIRONMENT } from "../support/environment.ts";
 import { PASS, type Passing, proxyOf, type TestProxy } from "./proxy.ts";
 import { clientOf, setup } from "./setup.ts";
 
@@ -301,7 +302,7 @@ for (const [name, envOf, goesThrough] of [
     const { stdout } = await promisify(execFile)(
       process.execPath,
       ["--input-type=module", "--eval", PROGRAM, server.server.address],
-      { env: { PATH: process.env.PATH, HTTP_PROXY: proxy.url, ...envOf() } },
+      { env: { ...BASE_ENVIRONMENT, HTTP_PROXY: proxy.url, ...envOf() } },
     );
     assert.equal(stdout.trim(), "through");
     assert.equal(proxy.passed.length > 0, goesThrough, proxy.passed.join());

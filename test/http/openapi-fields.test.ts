@@ -134,8 +134,10 @@ for (const path of PATHS) {
     const openApi = OpenApi.tolerant(LIMITS);
     const samples = [...samplesOf(openApi, path, first.ids)];
     assert.ok(samples.length > 0);
+    // What is refused changes nothing, so that one server is enough for it.
+    const refusing = await open(t);
     for (const sample of samples) {
-      const { server, ids } = await open(t);
+      const { server, ids } = sample.isFine ? await open(t) : refusing;
       // Names of partitions and ids differ from server to server.
       const value = JSON.parse(
         first.ids.reduce(
@@ -154,7 +156,7 @@ for (const path of PATHS) {
       if (isNamed && /^request body exceeds 512B|^invalid storage id/.test(body.message)) continue;
       if (sample.isFine) assert.equal(status, 200, details);
       else assert.ok(status === 400 || status === 453 || status === 455, details);
-      await server.server.stop();
+      if (sample.isFine) await server.server.stop();
     }
   });
 }

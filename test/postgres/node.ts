@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
+import { BASE_ENVIRONMENT } from "../support/environment.ts";
 
 const COMMAND = fileURLToPath(new URL("../../bin/querator.js", import.meta.url));
 
@@ -28,7 +29,7 @@ export class ServerNode {
     const all = ["server", "--address", "127.0.0.1:0", "--log-format", "json", ...args];
     this.child = spawn(process.execPath, [COMMAND, ...all], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { PATH: process.env.PATH, QUERATOR_POSTGRES: postgres, ...env },
+      env: { ...BASE_ENVIRONMENT, QUERATOR_POSTGRES: postgres, ...env },
     });
     for (const stream of [this.child.stdout!, this.child.stderr!]) {
       createInterface({ input: stream }).on("line", (line) => this.#take(line));

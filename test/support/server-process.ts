@@ -10,6 +10,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { BASE_ENVIRONMENT } from "./environment.ts";
 import type { Holdings } from "./holdings.ts";
 import { makeScratch, removeScratch } from "./scratch.ts";
 
@@ -144,7 +145,7 @@ export class ServerProcess {
     const before = isObserved ? ["--import", OBSERVER] : [];
     this.#child = spawn(node, [...before, command, ...args], {
       stdio: ["ignore", "pipe", "pipe", ...(isObserved ? (["ipc"] as const) : [])],
-      env: { PATH: process.env.PATH, ...CHOSEN, ...database, ...env },
+      env: { ...BASE_ENVIRONMENT, ...CHOSEN, ...database, ...env },
     });
     const child = this.#child;
     living.add(child);
