@@ -81,8 +81,10 @@ export class PartitionBatch implements PartitionChanges {
   // The tail after the last add. What moves to the tail comes behind it, is in storage only, and
   // so ends the ready window.
   #tailAdded: number;
-  // The lease that this pass grants, and how much of the window and of `adds` it holds.
+  // The lease that this pass grants, and how much of the window and of `adds` it holds. What it adds carries
+  // the deadline itself, and so is held by a lease without a mark, as it is after a restart.
   #grant: Grant | undefined;
+  #grantAdded: Grant | undefined;
   #readyTaken = 0;
   #addedTaken = 0;
   readonly #ended: Item[] = [];
@@ -319,6 +321,7 @@ export class PartitionBatch implements PartitionChanges {
       const last = this.of.readyAt(this.#readyTaken - 1).seq;
       grant.mark = first;
       this.leases.push({ first, last, deadline: grant.deadline, leasedAt: grant.leasedAt });
+      if (this.#addedTaken > 0) this.#grantAdded = new Grant(grant.deadline, grant.leasedAt);
     }
     // Expiries whose items have all been leased have nothing left to watch.
     if (this.#readyTaken > 0 || this.#addedTaken > 0) {
@@ -342,9 +345,12 @@ export class PartitionBatch implements PartitionChanges {
         item.attempts++;
         this.#hold(item, grant);
       }
-      for (let i = 0; i < this.#addedTaken; i++) this.#hold(this.adds[i]!, grant);
-      holdFrom(grant, steady);
-      partition.leaseEnds.add(grant);
+      const added = this.#grantAdded ?? grant;
+      for (let i = 0; i < this.#addedTaken; i++) this.#hold(this.adds[i]!, added);
+      for (const each of this.#grants()) {
+        holdFrom(each, steady);
+        partition.leaseEnds.add(each);
+      }
     }
     for (const item of this.#ended) partition.letGo(item);
     for (const item of this.addsScheduled) {
@@ -380,7 +386,11 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Whoever was leased something was answered so long after `apply`. */
   noteReplies(late: number): void {
-    if (this.#grant !== undefined) this.#grant.heldUntil += late;
+    for (const grant of this.#grants()) grant.heldUntil += late;
+  }
+
+  #grants(): readonly Grant[] {
+    return [this.#grant, this.#grantAdded].filter((grant) => grant !== undefined);
   }
 
   #hold(item: Item, grant: Grant): void {
