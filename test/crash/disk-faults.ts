@@ -25,6 +25,8 @@ export interface DiskFault {
 export interface Hits {
   readonly count: number;
   readonly logSyncs: number;
+  /** Of how many logs that were. */
+  readonly logs: number;
   /** Milliseconds since 1970. */
   readonly first: number;
   readonly last: number;
@@ -33,12 +35,13 @@ export interface Hits {
 }
 
 // struct faults: int times, calls, files, skip, error, drops, keeps, shortens, hits; double first, last,
-// since; int log_syncs, shortened; double unsynced.
+// since; int log_syncs, shortened; double unsynced; int logs.
 const HITS_AT = 32;
 const TIMES_AT = 40;
 const LOG_SYNCS_AT = 64;
 const UNSYNCED_AT = 72;
-const BYTES = 80;
+const LOGS_AT = 80;
+const BYTES = 88;
 
 export class DiskFaults {
   readonly file: string;
@@ -83,7 +86,8 @@ export class DiskFaults {
     const times = new Float64Array(bytes.buffer.slice(bytes.byteOffset + TIMES_AT), 0, 3);
     const [first, last, since] = times as unknown as [number, number, number];
     const int = (at: number): number => new Int32Array(bytes.buffer, bytes.byteOffset + at, 1)[0]!;
-    return { count: int(HITS_AT), logSyncs: int(LOG_SYNCS_AT), first, last, since };
+    const [count, logSyncs, logs] = [HITS_AT, LOG_SYNCS_AT, LOGS_AT].map(int);
+    return { count: count!, logSyncs: logSyncs!, logs: logs!, first, last, since };
   }
 
   /** When the first of what is not synced of a log was written; 0 if all is. */

@@ -72,7 +72,6 @@ class FailingDisk {
   #lasting = 0;
   #cuts = 0;
   #refused = 0;
-  #blurred = 0;
   #reader: DatabaseSync | undefined;
 
   constructor(
@@ -110,7 +109,7 @@ class FailingDisk {
     for (const line of host.failures) {
       if (line.includes("queue loop failed")) ledger.violation("log", line);
     }
-    const figures = `sync ${sync}: ${this.#hit} of ${kills} faults hit, ${this.#lasting} of them for a while, ${this.#cuts} power cuts after them, ${this.#refused} starts refused meanwhile, ${load.storageFailures} requests answered 454, ${this.#blurred} of the items acknowledged not judged, for something was done with them within an interval that may be lost, ${figuresOf(verdict)}`;
+    const figures = `sync ${sync}: ${this.#hit} of ${kills} faults hit, ${this.#lasting} of them for a while, ${this.#cuts} power cuts after them, ${this.#refused} starts refused meanwhile, ${load.storageFailures} requests answered 454, ${ledger.blurred} of the items acknowledged not judged, for something was done with them within an interval that may be lost, ${figuresOf(verdict)}`;
     return { figures, violations: ledger.violations };
   }
 
@@ -154,6 +153,7 @@ class FailingDisk {
     const faults = this.#faults;
     const isLasting = fault.times === FOR_A_WHILE;
     const armedAt = Date.now();
+    if (this.#options.sync === "interval") ledger.doubt();
     faults.arm(fault);
     if (this.#reader !== undefined) {
       await sleep(random.below(READER_MS));
@@ -172,6 +172,7 @@ class FailingDisk {
       return;
     }
     await this.#noteLosses(armedAt, fault);
+    ledger.settle();
     const { acked } = load;
     if (!(await this.#within(RECOVER_MS, () => load.acked > acked + 20))) {
       ledger.violation("stuck", `nothing is done after ${describe(fault)}`);
@@ -208,22 +209,30 @@ class FailingDisk {
   // may be lost; after that nothing may be acknowledged that is.
   async #noteLosses(armedAt: number, fault: DiskFault): Promise<void> {
     const { ledger, host } = this.#run;
-    const { logSyncs, since, first, last } = this.#faults.hits;
+    const { logSyncs, logs, since, first, last } = this.#faults.hits;
     if (logSyncs === 0 || this.#options.sync === "full") return;
-    const told = (): readonly number[] =>
+    const isLasting = fault.times === FOR_A_WHILE;
+    const told = (): readonly { readonly storage: string; readonly time: number }[] =>
       host.server.log
         .filter(({ check, reason }) => reason !== undefined && /sync|takeover/.test(check!))
-        .map(({ time }) => Date.parse(time!))
-        .filter((time) => time >= first - SLACK_MS);
-    const lastHit = fault.times === FOR_A_WHILE ? first : last;
-    const isTold = (): boolean => told().some((time) => time >= lastHit - SLACK_MS);
-    if (!(await this.#within(KNOWN_MS, isTold))) {
+        .map(({ time, storage }) => ({ storage: storage!, time: Date.parse(time!) }))
+        .filter(({ time }) => time >= first - SLACK_MS);
+    // Each log that was hit, for each thread has one of its own.
+    const isTold = (): boolean => told().some(({ time }) => isLasting || time >= last - SLACK_MS);
+    const isToldOfAll = (): boolean =>
+      isTold() && new Set(told().map(({ storage }) => storage)).size >= logs;
+    // A takeover that fails again and loses nothing again is told once.
+    if (!(await this.#within(KNOWN_MS, isToldOfAll)) && !isTold()) {
       ledger.violation("silent", `the log does not tell of ${describe(fault)}`);
       return;
     }
-    const times = told();
-    const end = fault.times === FOR_A_WHILE ? times[0]! : times.at(-1)!;
-    this.#blurred += ledger.blur((since || armedAt) - SLACK_MS, end + SLACK_MS);
+    // What goes wrong for a while acknowledges nothing more from the first time on that it is told.
+    const ends = new Map<string, number>();
+    for (const { storage, time } of told()) {
+      if (!isLasting || !ends.has(storage)) ends.set(storage, time);
+    }
+    const end = Math.max(...ends.values());
+    ledger.blur((since || armedAt) - SLACK_MS, end + SLACK_MS);
   }
 
   // Nobody knows what a system has that has taken lost pages for clean: the power tells.
@@ -233,7 +242,7 @@ class FailingDisk {
     await host.kill();
     const since = this.#faults.unsyncedSince;
     if (this.#options.sync === "interval" && since > 0) {
-      this.#blurred += ledger.blur(since - SLACK_MS, Date.now());
+      ledger.blur(since - SLACK_MS, Date.now());
     }
     this.#power.cut("nothing");
     this.#power.prepare();
@@ -246,15 +255,18 @@ class FailingDisk {
     const { host, ledger, random } = this.#run;
     if (random.chance(0.5)) {
       const fault = { ...this.#choose(0), skip: random.below(10) };
+      if (this.#options.sync === "interval") ledger.doubt();
       this.#faults.arm(fault);
       const server = host.spawn();
       try {
         await host.serve(server);
         this.#faults.disarm();
         await this.#noteLosses(server.spawnedAt + performance.timeOrigin, fault);
+        ledger.settle();
         return;
       } catch (error) {
         this.#faults.disarm();
+        ledger.settle();
         if (!(error instanceof StartRefused)) throw error;
         this.#refused++;
         if (error.exit.code !== 1 || !error.stderr.includes(host.dataDir)) {

@@ -87,6 +87,8 @@ export class Ledger {
   readonly #items = new Map<number, Item>();
   readonly #ids = new Set<string>();
   readonly #isApart: boolean;
+  readonly #blurs: { readonly from: number; readonly to: number }[] = [];
+  #doubtedFrom = Number.POSITIVE_INFINITY;
   #serial = 0;
 
   /** `isApart` says that a dead queue may lie in another storage than what dies into it. */
@@ -102,30 +104,49 @@ export class Ledger {
     this.#violations.push({ text: all, item });
   }
 
-  /** What was found wrong. */
+  /** What was found wrong; of items, while it is in doubt, only what was found before that. */
   get violations(): readonly string[] {
-    return this.#violations.filter(({ item }) => item?.isBlurred !== true).map(({ text }) => text);
+    return this.#violations
+      .filter(({ item }, i) => item === undefined || (!item.isBlurred && i < this.#doubtedFrom))
+      .map(({ text }) => text);
   }
 
-  /** The server may have forgotten what was done between two times. Answers of how many more that were acknowledged. */
-  blur(from: number, to: number): number {
+  /** From now on the server may forget something, and it is to be told which times that were. */
+  doubt(): void {
+    this.#doubtedFrom = Math.min(this.#doubtedFrom, this.#violations.length);
+  }
+
+  /** It was told, or nothing was forgotten. */
+  settle(): void {
+    this.#doubtedFrom = Number.POSITIVE_INFINITY;
+  }
+
+  /** The server may have forgotten what was done between two times, whether its reply is there already or still to come. */
+  blur(from: number, to: number): void {
+    this.#blurs.push({ from, to });
+    for (const { items } of this.produces) this.#blurThose(items);
+  }
+
+  /** How many items that were acknowledged are not judged for it. */
+  get blurred(): number {
+    return this.produces
+      .filter(({ outcome }) => outcome === "acked")
+      .reduce((sum, { items }) => sum + items.filter((item) => item.isBlurred).length, 0);
+  }
+
+  #blurThose(items: readonly Item[]): void {
     const wasIn = (began: number, ended: number): boolean =>
-      began <= to && (ended === 0 || ended >= from);
-    let count = 0;
-    for (const { sentAt, endedAt, outcome, items } of this.produces) {
-      for (const item of items) {
-        const isIn =
-          wasIn(sentAt, endedAt) ||
-          item.deliveries.some(
-            ({ sentAt: leasedAt, repliedAt, ending }) =>
-              wasIn(leasedAt, repliedAt) ||
-              (ending !== undefined && wasIn(ending.sentAt, ending.endedAt)),
-          );
-        if (isIn && !item.isBlurred && outcome === "acked") count++;
-        item.isBlurred ||= isIn;
-      }
+      this.#blurs.some(({ from, to }) => began <= to && (ended === 0 || ended >= from));
+    for (const item of items) {
+      const { sentAt, endedAt } = item.produce;
+      item.isBlurred ||=
+        wasIn(sentAt, endedAt) ||
+        item.deliveries.some(
+          ({ sentAt: leasedAt, repliedAt, ending }) =>
+            wasIn(leasedAt, repliedAt) ||
+            (ending !== undefined && wasIn(ending.sentAt, ending.endedAt)),
+        );
     }
-    return count;
   }
 
   // --- produce ---
@@ -158,6 +179,7 @@ export class Ledger {
   produceEnded(record: ProduceRecord, outcome: Outcome, at: number): void {
     record.outcome = outcome;
     record.endedAt = at;
+    this.#blurThose(record.items);
     const early = record.items.find((item) => item.deliveries.length > 0);
     if (outcome === "refused" && early !== undefined) {
       this.violation("doubled", "an item was delivered although its produce was refused", early);
@@ -220,6 +242,7 @@ export class Ledger {
       item.deliveries.push(delivery);
       this.deliveries.push(delivery);
       deliveries.push(delivery);
+      this.#blurThose([item]);
     }
     return deliveries;
   }
@@ -314,6 +337,7 @@ export class Ledger {
   ends(deliveries: readonly Delivery[], kind: Ending["kind"], retryAt = 0): Ending {
     const ending: Ending = { kind, sentAt: Date.now(), retryAt, endedAt: 0, outcome: "pending" };
     for (const delivery of deliveries) delivery.ending = ending;
+    this.#blurThose(deliveries.map(({ item }) => item));
     return ending;
   }
 
@@ -324,6 +348,7 @@ export class Ledger {
     answer: Pick<Answer, "status" | "at" | "text"> & { readonly outcome: Outcome },
   ): void {
     ending.endedAt = answer.at;
+    this.#blurThose(deliveries.map(({ item }) => item));
     const wasUnknown = ending.outcome === "unknown";
     const one = deliveries[0]!;
     // A refusal says nothing about an earlier try, unless it could only come from that: while the

@@ -44,6 +44,7 @@ struct node {
   unsigned char *dirty;
   size_t pages;
   double since; // when the first of what is not synced was written; 0 if all is
+  int missed;   // a sync of it has failed since a fault was armed
 };
 
 enum { SYNC = 1, WRITE = 2, TRUNCATE = 4, READ = 8 };
@@ -65,6 +66,7 @@ struct faults {
   int log_syncs; // marked: how many of the calls that have failed were syncs of a log
   int shortened; // marked: how many writes wrote the first half only
   double unsynced; // marked all the time: when the first of what is not synced of any log was written
+  int logs;      // marked: how many logs those syncs were of
 };
 
 enum { NOTHING = 0, DIRECTORY = -1, PARENT = -2 };
@@ -172,7 +174,7 @@ static void note_since(struct node *node, double since) {
 }
 
 // Whether this call is to fail; errno says how.
-static int fails(const struct node *node, int call) {
+static int fails(struct node *node, int call) {
   if (faults == NULL || faults->times <= 0) return 0;
   int kind = kind_of(node);
   if ((faults->calls & call) == 0 || (faults->files & kind) == 0) return 0;
@@ -182,10 +184,18 @@ static int fails(const struct node *node, int call) {
   }
   faults->times--;
   faults->last = now_ms();
-  if (faults->hits == 0) faults->first = faults->last;
+  if (faults->hits == 0) {
+    faults->first = faults->last;
+    faults->logs = 0;
+    faults->since = 0;
+    for (int i = 1; i < node_count; i++) nodes[i].missed = 0;
+  }
   if (call == SYNC && kind == LOG) {
-    if (faults->log_syncs == 0 || faults->since > node->since) faults->since = node->since;
+    double since = node->since; // 0 if there was nothing to sync: that takes nothing back
+    if (since > 0 && (faults->since == 0 || faults->since > since)) faults->since = since;
     faults->log_syncs++;
+    if (!node->missed) faults->logs++;
+    node->missed = 1;
   }
   faults->hits++;
   errno = faults->error;

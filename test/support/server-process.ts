@@ -55,6 +55,7 @@ export interface ServerProcessOptions {
 
 /** One line of the server's log. */
 export interface LogLine {
+  readonly storage?: string;
   readonly level: string;
   readonly msg: string;
   readonly time?: string;
