@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { PerformanceObserver } from "node:perf_hooks";
 import { getHeapStatistics } from "node:v8";
 import { keepItemsYoung } from "../src/cli/heap.ts";
-import type { ServerOptions } from "../src/config.ts";
+import type { ServerOptions } from "../src/config/config.ts";
 import type { PartitionChanges, Storage } from "../src/storage/storage.ts";
 
 /** All since the start. */
@@ -58,7 +58,7 @@ function counted(storage: Storage): Storage {
 }
 
 keepItemsYoung();
-const { startServer } = await import("../src/server.ts");
+const { startServer } = await import("../src/server/server.ts");
 const server = await startServer(
   { address: "127.0.0.1:0", logFormat: "json", ...options },
   { wrapStorage: counted },

@@ -6,7 +6,7 @@ import {
   QueueLeaseRequestSchema,
   QueueLeaseResponseSchema,
   QueueProduceRequestSchema,
-} from "../src/http/gen/querator/v1/queue_pb.ts";
+} from "../src/codec/gen/querator/v1/queue_pb.ts";
 
 export interface LeasedItem {
   readonly id: string;

@@ -9,7 +9,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
-import { startServer } from "../src/server.ts";
+import { startServer } from "../src/server/server.ts";
 import { conclude, endOnSignals, progress } from "../test/support/program.ts";
 
 const STEP_SECONDS_MAX = 180;

@@ -3,10 +3,10 @@
 // around them is written by hand.
 
 import { readFileSync, writeFileSync } from "node:fs";
+import { bounds, resolve, type Schema } from "../src/api/docs/fields.ts";
+import { makeOpenApi } from "../src/api/openapi/document.ts";
+import { makeEndpoints, type Service } from "../src/api/routes.ts";
 import { formatSize } from "../src/http/body.ts";
-import { bounds, resolve, type Schema } from "../src/http/docs-fields.ts";
-import { makeOpenApi } from "../src/http/openapi.ts";
-import { makeEndpoints, type Service } from "../src/http/routes.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 
 const FILE = new URL("../docs/PROTOCOL.md", import.meta.url);

@@ -8,11 +8,11 @@ import { spawn } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { makeOpenApi } from "../src/api/openapi/document.ts";
+import { makeEndpoints, type Service } from "../src/api/routes.ts";
 import { formatSize } from "../src/http/body.ts";
-import { makeOpenApi } from "../src/http/openapi.ts";
-import { makeEndpoints, type Service } from "../src/http/routes.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
-import { startServer } from "../src/server.ts";
+import { startServer } from "../src/server/server.ts";
 
 const VERSION = "4.32.5";
 const SECONDS_MAX = 150;

@@ -1,14 +1,14 @@
 // Querator inside a program: the same server that the command line starts.
 
 import "./supported.ts"; // before all others
-import type { ServerOptions } from "./config.ts";
-import type { RunningServer, ServerHooks } from "./server.ts";
+import type { ServerOptions } from "./config/config.ts";
+import type { RunningServer, ServerHooks } from "./server/server.ts";
 
-export type { ServerOptions } from "./config.ts";
-export { ConfigError } from "./config-section.ts";
+export type { ServerOptions } from "./config/config.ts";
+export { ConfigError } from "./config/section.ts";
 export { type ErrorKind, QueueError } from "./errors.ts";
 export type { Limits } from "./limits.ts";
-export type { RunningServer, ServerHooks } from "./server.ts";
+export type { RunningServer, ServerHooks } from "./server/server.ts";
 export { VERSION } from "./version.ts";
 
 /**
@@ -21,6 +21,6 @@ export async function startServer(
   hooks: ServerHooks = {},
 ): Promise<RunningServer> {
   // Loaded here: where the server does not run, its modules could not even be linked.
-  const server = await import("./server.ts");
+  const server = await import("./server/server.ts");
   return server.startServer(options, hooks);
 }

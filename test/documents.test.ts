@@ -9,12 +9,12 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { withReference } from "../scripts/cli-reference.ts";
 import { withFields } from "../scripts/protocol-fields.ts";
+import { makeEndpoints, type Service } from "../src/api/routes.ts";
 import { EXIT } from "../src/cli/failure.ts";
 import { makeProgram } from "../src/cli/program.ts";
-import { ENVIRONMENT, FILE_KEYS, loadConfig } from "../src/config.ts";
+import { ENVIRONMENT, FILE_KEYS, loadConfig } from "../src/config/config.ts";
 import { ERROR_KINDS, MESSAGES } from "../src/errors.ts";
 import { formatSize } from "../src/http/body.ts";
-import { makeEndpoints, type Service } from "../src/http/routes.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 import { setup } from "./support/server.ts";
 
@@ -122,9 +122,9 @@ test("the README's tour answers what it says", async (t) => {
 
 test("proto/ and the code generated from it agree", () => {
   const generated = (): string =>
-    readdirSync(new URL("src/http/gen/querator/v1/", root))
+    readdirSync(new URL("src/codec/gen/querator/v1/", root))
       .sort()
-      .map((name) => read(`src/http/gen/querator/v1/${name}`))
+      .map((name) => read(`src/codec/gen/querator/v1/${name}`))
       .join("");
   const before = generated();
   execFileSync("npx", ["buf", "generate"], { cwd: fileURLToPath(root), stdio: "pipe" });

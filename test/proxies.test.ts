@@ -13,7 +13,7 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { QueratorClient } from "@querator/client";
-import type { ServerOptions } from "../src/config.ts";
+import type { ServerOptions } from "../src/config/config.ts";
 import { isThere } from "./support/commands.ts";
 import { Relay } from "./support/relay.ts";
 import { setup, type TestServer, temporaryDirectory } from "./support/server.ts";

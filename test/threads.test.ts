@@ -8,11 +8,11 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { Worker } from "node:worker_threads";
 import { VirtualClock } from "../src/clock.ts";
-import { loadConfig, type ServerOptions } from "../src/config.ts";
+import { loadConfig, type ServerOptions } from "../src/config/config.ts";
 import { QueueError } from "../src/errors.ts";
-import { startServer } from "../src/server.ts";
-import { makeQueueCalls } from "../src/threads/queue-calls.ts";
-import { Shard } from "../src/threads/shard.ts";
+import { makeQueueCalls } from "../src/server/queue-calls.ts";
+import { startServer } from "../src/server/server.ts";
+import { Shard } from "../src/server/shard.ts";
 import { payloads, SILENT, setup, TestServer, temporaryDirectory } from "./support/server.ts";
 
 const QUEUES = ["a", "b", "c", "d", "e"];

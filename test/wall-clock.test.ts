@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ServerOptions } from "../src/config.ts";
+import type { ServerOptions } from "../src/config/config.ts";
 import type { Storage } from "../src/storage/storage.ts";
 import { FaultyStorage } from "./support/faulty-storage.ts";
 import {

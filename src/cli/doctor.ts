@@ -4,12 +4,12 @@
 import { existsSync, readdirSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { MILLISECOND } from "../clock.ts";
-import { type Config, loadConfig, type StorageConfig, storageOfThread } from "../config.ts";
+import { type Config, loadConfig, type StorageConfig, storageOfThread } from "../config/config.ts";
 import { DurationError, parseDuration } from "../duration.ts";
-import { type StoredQueue, storagesOf } from "../queue-records.ts";
+import { type StoredQueue, storagesOf } from "../registry/records.ts";
 import { examineSqlite, type Finding, sqliteRecords } from "../storage/doctor.ts";
-import { examinePostgres, OLD_MS } from "../storage/postgres-doctor.ts";
-import { targetOf } from "../storage/postgres-target.ts";
+import { examinePostgres, OLD_MS } from "../storage/postgres/doctor.ts";
+import { targetOf } from "../storage/postgres/target.ts";
 
 interface DoctorOptions {
   readonly dataDir?: string;

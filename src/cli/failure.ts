@@ -4,7 +4,7 @@
 
 import { QueratorError, TooLargeError } from "@querator/client";
 import { CommanderError, InvalidArgumentError } from "commander";
-import { ConfigError } from "../config-section.ts";
+import { ConfigError } from "../config/section.ts";
 import { printable } from "../printable.ts";
 import { END_SIGNALS, type EndSignal } from "./signals.ts";
 

@@ -2,8 +2,8 @@
 // server does the same when it starts; this is for those who let another role do it.
 
 import type { Command } from "commander";
-import { loadConfig } from "../config.ts";
-import { ConfigError } from "../config-section.ts";
+import { loadConfig } from "../config/config.ts";
+import { ConfigError } from "../config/section.ts";
 
 interface MigrateOptions {
   readonly postgres?: string;
@@ -43,8 +43,8 @@ async function runMigrate(options: MigrateOptions, dryRun: boolean): Promise<voi
   if (byPlace.size === 0) throw new ConfigError("no storage is in PostgreSQL; give --postgres");
   // Loaded here, for the other commands start sooner without it.
   const [{ migratePostgres }, { targetOf }] = await Promise.all([
-    import("../storage/postgres.ts"),
-    import("../storage/postgres-target.ts"),
+    import("../storage/postgres/postgres.ts"),
+    import("../storage/postgres/target.ts"),
   ]);
   for (const [location, postgres] of byPlace) {
     const sql = await migratePostgres(targetOf(postgres), postgres.schema, dryRun);

@@ -2,8 +2,8 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SystemClock } from "../clock.ts";
-import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config.ts";
-import type { RunningServer } from "../server.ts";
+import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config/config.ts";
+import type { RunningServer } from "../server/server.ts";
 import { keepItemsYoung } from "./heap.ts";
 import { goOnWithoutOutput } from "./output.ts";
 import { onEndSignal } from "./signals.ts";
@@ -98,7 +98,7 @@ async function runServer(options: ServerOptions): Promise<void> {
     again: () => process.exit(1),
   });
   // Loaded here, for the other commands start sooner without it.
-  const { startServer } = await import("../server.ts");
+  const { startServer } = await import("../server/server.ts");
   let server: RunningServer;
   try {
     server = await startServer(options);

@@ -3,11 +3,11 @@
 
 import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";
-import type { Format } from "./answer.ts";
-import { decodeJson, problem } from "./json.ts";
-import { readJson } from "./json-reader.ts";
-import type { Decoded } from "./message.ts";
-import { decodeProtobuf, readProtobuf } from "./protobuf.ts";
+import type { Format } from "../codec/answer.ts";
+import { decodeJson, problem } from "../codec/json.ts";
+import { readJson } from "../codec/json-reader.ts";
+import type { Decoded } from "../codec/message.ts";
+import { decodeProtobuf, readProtobuf } from "../codec/protobuf.ts";
 import { share } from "./share.ts";
 
 // Bodies with more bytes are decoded in steps. JSON.parse reads an ordinary one in two thirds of the time, and

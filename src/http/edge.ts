@@ -4,15 +4,15 @@
 import { STATUS_CODES } from "node:http";
 import type { DescMessage } from "@bufbuild/protobuf";
 import { SECOND } from "../clock.ts";
+import type { Answer, Format } from "../codec/answer.ts";
+import { ReplySchema } from "../codec/gen/querator/v1/reply_pb.ts";
+import { encodeJson } from "../codec/json.ts";
+import { encodeProtobuf } from "../codec/protobuf.ts";
 import { ERROR_KINDS, MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Access } from "./access.ts";
-import type { Answer, Format } from "./answer.ts";
-import { ReplySchema } from "./gen/querator/v1/reply_pb.ts";
-import { encodeJson } from "./json.ts";
 import { JSON_MEDIA, type Media } from "./media.ts";
-import { encodeProtobuf } from "./protobuf.ts";
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {

@@ -1,7 +1,7 @@
 // The formats that headers name. Content-Type names one; Accept is a list with weights, as RFC 9110
 // has it, of which the best that we have is taken.
 
-import type { Format } from "./answer.ts";
+import type { Format } from "../codec/answer.ts";
 
 /** A format, and the name that a client knows it by. */
 export interface Media {

@@ -11,7 +11,7 @@ import { invalid, QueueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { printable } from "../printable.ts";
 import { Access, type AccessRules } from "./access.ts";
-import { Body, formatSize } from "./body.ts";
+import { Body } from "./body.ts";
 import { Connections } from "./connection.ts";
 import {
   answer,
@@ -28,7 +28,6 @@ import {
   STALLED_REPLY,
 } from "./edge.ts";
 import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
-import { makePages, type SendPage } from "./pages.ts";
 import { Pipelines } from "./pipeline.ts";
 
 export interface HttpOptions extends Pick<Edge, "endpoints" | "limits" | "log"> {
@@ -38,18 +37,11 @@ export interface HttpOptions extends Pick<Edge, "endpoints" | "limits" | "log"> 
   readonly access?: AccessRules;
   /** Whether storage answers; and whether the server still takes work. */
   readonly health: () => Promise<Health>;
+  readonly sendPage: SendPage;
 }
 
-/** What a configuration says of HTTP. */
-export function httpRulesOf(config: {
-  readonly host: string;
-  readonly keepAlive: number;
-  readonly allowedOrigins: readonly string[];
-  readonly allowedHosts: readonly string[];
-}): Pick<HttpOptions, "keepAlive" | "access"> {
-  const { host: listensOn, keepAlive, allowedOrigins: origins, allowedHosts: hosts } = config;
-  return { keepAlive, access: { origins, hosts, listensOn } };
-}
+/** Sends the page of a path as the answer to this request; false if there is none. */
+export type SendPage = (path: string, response: ServerResponse) => boolean;
 
 export interface Health {
   readonly pass: boolean;
@@ -71,9 +63,7 @@ const TELL_AGAIN = MINUTE;
 const LINGER_MS = 10_000;
 
 /** What node:http needs beside what plain connections do. */
-interface FullEdge extends Edge, Pick<HttpOptions, "health"> {
-  readonly sendPage: SendPage;
-}
+interface FullEdge extends Edge, Pick<HttpOptions, "health" | "sendPage"> {}
 
 /** A server that is not listening yet. */
 export class HttpServer extends Server {
@@ -89,10 +79,9 @@ export class HttpServer extends Server {
   #toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: HttpOptions) {
-    const { endpoints, limits, log, health, keepAlive = KEEP_ALIVE } = options;
+    const { endpoints, limits, log, health, sendPage, keepAlive = KEEP_ALIVE } = options;
     const rules = options.access ?? { origins: [], hosts: [], listensOn: "localhost" };
     const access = new Access(rules, () => this.#boundTo());
-    const sendPage = makePages({ endpoints, limits, formatSize });
     const held = { bytes: 0 };
     const edge: FullEdge = { endpoints, limits, log, health, held, access, keepAlive, sendPage };
     const pipelines = new Pipelines();

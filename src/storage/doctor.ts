@@ -4,8 +4,8 @@
 import { existsSync, statfsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { isEmpty, lockOf } from "./sqlite-file.ts";
-import { holders, nameAll } from "./sqlite-locks.ts";
+import { isEmpty, lockOf } from "./sqlite/file.ts";
+import { holders, nameAll } from "./sqlite/locks.ts";
 
 /** One thing that was looked at. */
 export interface Finding {

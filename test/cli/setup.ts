@@ -5,7 +5,7 @@ import { once } from "node:events";
 import type { Readable } from "node:stream";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
-import type { ServerOptions } from "../../src/config.ts";
+import type { ServerOptions } from "../../src/config/config.ts";
 import { BASE_ENVIRONMENT } from "../support/environment.ts";
 import { setup as setupServer, type TestServer } from "../support/server.ts";
 

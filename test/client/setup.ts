@@ -2,8 +2,8 @@
 
 import type { TestContext } from "node:test";
 import { type ClientOptions, QueratorClient } from "@querator/client";
-import type { ServerOptions } from "../../src/config.ts";
-import type { ServerHooks } from "../../src/server.ts";
+import type { ServerOptions } from "../../src/config/config.ts";
+import type { ServerHooks } from "../../src/server/server.ts";
 import { setup as setupServer, type TestServer } from "../support/server.ts";
 
 export interface World {

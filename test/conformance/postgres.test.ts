@@ -1,5 +1,5 @@
 import { after } from "node:test";
-import { openPostgresStorage } from "../../src/storage/postgres.ts";
+import { openPostgresStorage } from "../../src/storage/postgres/postgres.ts";
 import { type Postgres, startPostgres } from "../support/postgres.ts";
 import { testStorage } from "./storage.ts";
 

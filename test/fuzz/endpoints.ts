@@ -3,9 +3,9 @@
 // it.
 
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
-import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
-import { OPERATIONS } from "../../src/http/openapi-operations.ts";
-import { makeEndpoints, type Service } from "../../src/http/routes.ts";
+import { OPERATIONS } from "../../src/api/openapi/operations.ts";
+import { makeEndpoints, type Service } from "../../src/api/routes.ts";
+import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 
 export interface Endpoint {

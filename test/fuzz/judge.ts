@@ -12,8 +12,8 @@ import {
   toBinary,
   toJson,
 } from "@bufbuild/protobuf";
+import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
 import { ERROR_KINDS, MESSAGES } from "../../src/errors.ts";
-import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
 import type { Reply } from "../support/http-text.ts";
 import type { Outcome } from "../support/raw-connection.ts";
 import { type Format, type Input, repliesIn, replyTypeOf } from "./input.ts";

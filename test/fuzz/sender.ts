@@ -2,9 +2,9 @@
 // bound. One that is allowed to wait for minutes is given up after a moment, as by a client that
 // goes away; whether the server then forgets it is seen in its statistics.
 
+import { decodeJson } from "../../src/codec/json.ts";
+import { decodeProtobuf } from "../../src/codec/protobuf.ts";
 import { parseDuration } from "../../src/duration.ts";
-import { decodeJson } from "../../src/http/json.ts";
-import { decodeProtobuf } from "../../src/http/protobuf.ts";
 import { type Outcome, RawConnection } from "../support/raw-connection.ts";
 import { bytesOf, formatOf, headerOf, type Input } from "./input.ts";
 

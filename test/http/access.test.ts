@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { hostname } from "node:os";
 import { type TestContext, test } from "node:test";
-import type { ServerOptions } from "../../src/config.ts";
+import type { ServerOptions } from "../../src/config/config.ts";
 import type { Reply } from "../support/http-text.ts";
 import { RawConnection } from "../support/raw-connection.ts";
 import { setup, type TestServer } from "../support/server.ts";

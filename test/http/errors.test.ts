@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import type { DescMessage } from "@bufbuild/protobuf";
-import * as queue from "../../src/http/gen/querator/v1/queue_pb.ts";
-import * as queues from "../../src/http/gen/querator/v1/queues_pb.ts";
-import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
-import * as storage from "../../src/http/gen/querator/v1/storage_pb.ts";
-import { decodeJson } from "../../src/http/json.ts";
-import { decodeProtobuf, encodeProtobuf } from "../../src/http/protobuf.ts";
-import { startServer } from "../../src/server.ts";
+import * as queue from "../../src/codec/gen/querator/v1/queue_pb.ts";
+import * as queues from "../../src/codec/gen/querator/v1/queues_pb.ts";
+import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
+import * as storage from "../../src/codec/gen/querator/v1/storage_pb.ts";
+import { decodeJson } from "../../src/codec/json.ts";
+import { decodeProtobuf, encodeProtobuf } from "../../src/codec/protobuf.ts";
+import { startServer } from "../../src/server/server.ts";
 import { SILENT, TestServer } from "../support/server.ts";
 
 const SCHEMAS: Readonly<Record<string, DescMessage>> = {

@@ -14,11 +14,11 @@ import {
   toJson,
 } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import * as queue from "../../src/http/gen/querator/v1/queue_pb.ts";
-import * as queues from "../../src/http/gen/querator/v1/queues_pb.ts";
-import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
-import * as storage from "../../src/http/gen/querator/v1/storage_pb.ts";
-import * as storageV2 from "../../src/http/gen/querator/v2/storage_pb.ts";
+import * as queue from "../../src/codec/gen/querator/v1/queue_pb.ts";
+import * as queues from "../../src/codec/gen/querator/v1/queues_pb.ts";
+import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
+import * as storage from "../../src/codec/gen/querator/v1/storage_pb.ts";
+import * as storageV2 from "../../src/codec/gen/querator/v2/storage_pb.ts";
 import { setup } from "../support/server.ts";
 
 const TYPES = { json: "application/json", protobuf: "application/protobuf" } as const;

@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { type TestContext, test } from "node:test";
 import { QueratorClient } from "@querator/client";
-import { type RunningServer, startServer } from "../../src/server.ts";
+import { type RunningServer, startServer } from "../../src/server/server.ts";
 import { SILENT } from "../support/server.ts";
 
 const hasIpv6 = Object.values(networkInterfaces())

@@ -4,10 +4,10 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { QueuesListResponseSchema } from "../../src/http/gen/querator/v1/queues_pb.ts";
-import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
-import { decodeProtobuf } from "../../src/http/protobuf.ts";
-import { type RunningServer, startServer } from "../../src/server.ts";
+import { QueuesListResponseSchema } from "../../src/codec/gen/querator/v1/queues_pb.ts";
+import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
+import { decodeProtobuf } from "../../src/codec/protobuf.ts";
+import { type RunningServer, startServer } from "../../src/server/server.ts";
 import type { Reply } from "../support/http-text.ts";
 import { RawConnection } from "../support/raw-connection.ts";
 import { SILENT } from "../support/server.ts";

@@ -4,9 +4,9 @@
 import assert from "node:assert/strict";
 import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
+import type { ErrorName } from "../../src/api/openapi/errors.ts";
+import { makeEndpoints, type Service } from "../../src/api/routes.ts";
 import { MESSAGES, QueueError, retryLater } from "../../src/errors.ts";
-import type { ErrorName } from "../../src/http/openapi-errors.ts";
-import { makeEndpoints, type Service } from "../../src/http/routes.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
@@ -163,7 +163,9 @@ for (const [name, fail] of Object.entries(FAILURES) as [ErrorName, () => never][
     } as unknown as Service;
     const endpoints = makeEndpoints(service);
     const health = async () => ({ pass: true, body: "" });
-    const http = new HttpServer({ endpoints, limits: DEFAULT_LIMITS, log: SILENT, health });
+    const sendPage = () => false;
+    const limits = DEFAULT_LIMITS;
+    const http = new HttpServer({ endpoints, limits, log: SILENT, health, sendPage });
     await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
     t.after(() => http.closeAllConnections());
     t.after(() => http.close());

@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { fieldNotes } from "../../src/api/openapi/fields.ts";
+import { makeEndpoints, type Service } from "../../src/api/routes.ts";
 import { DURATION_PATTERN, parseDuration } from "../../src/duration.ts";
-import { fieldNotes } from "../../src/http/openapi-fields.ts";
-import { makeEndpoints, type Service } from "../../src/http/routes.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import { type Json, OpenApi } from "../support/openapi.ts";
 import { setup, type TestServer } from "../support/server.ts";

@@ -1,7 +1,7 @@
 // The clock of the histories: monotonic, in microseconds, of this process. Deadlines come as wall time
 // of the server; how far the wall clock is ahead is kept here, so that both can be compared.
 
-import { parseTimestamp } from "../../src/http/timestamp.ts";
+import { parseTimestamp } from "../../src/codec/timestamp.ts";
 
 // Between two readings that are further apart the process was held up.
 const CLOSE = 200;

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { startServer } from "../../src/server.ts";
+import { startServer } from "../../src/server/server.ts";
 import { needsPgBouncer, startPgBouncer } from "../support/pgbouncer.ts";
 import { queryOnce, startPostgres } from "../support/postgres.ts";
 import { payloads, SILENT, setup } from "../support/server.ts";

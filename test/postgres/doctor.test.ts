@@ -7,12 +7,12 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import pg from "pg";
-import { loadConfig } from "../../src/config.ts";
-import { startServer } from "../../src/server.ts";
+import { loadConfig } from "../../src/config/config.ts";
+import { startServer } from "../../src/server/server.ts";
 import { examineSqlite, type Finding } from "../../src/storage/doctor.ts";
-import { migratePostgres } from "../../src/storage/postgres.ts";
-import { examinePostgres, judge, type PostgresFacts } from "../../src/storage/postgres-doctor.ts";
-import { targetOf } from "../../src/storage/postgres-target.ts";
+import { examinePostgres, judge, type PostgresFacts } from "../../src/storage/postgres/doctor.ts";
+import { migratePostgres } from "../../src/storage/postgres/postgres.ts";
+import { targetOf } from "../../src/storage/postgres/target.ts";
 import { queryOnce, startPostgres } from "../support/postgres.ts";
 import { SILENT, setup, temporaryDirectory } from "../support/server.ts";
 

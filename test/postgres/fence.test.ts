@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import pg from "pg";
-import { openPostgresStorage } from "../../src/storage/postgres.ts";
+import { openPostgresStorage } from "../../src/storage/postgres/postgres.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { changes } from "../conformance/storage.ts";
 import { testDatabase } from "../support/postgres.ts";

@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import pg from "pg";
-import { openPostgresStorage } from "../../src/storage/postgres.ts";
-import { Connection } from "../../src/storage/postgres-connection.ts";
-import { MIGRATIONS, migrate } from "../../src/storage/postgres-schema.ts";
+import { Connection } from "../../src/storage/postgres/connection.ts";
+import { openPostgresStorage } from "../../src/storage/postgres/postgres.ts";
+import { MIGRATIONS, migrate } from "../../src/storage/postgres/schema.ts";
 import { queryOnce, sharedPostgres, testDatabase } from "../support/postgres.ts";
 import { StallingRelay } from "./stalling-relay.ts";
 

@@ -5,12 +5,12 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
-import { openPostgresStorage } from "../../src/storage/postgres.ts";
 import {
   describe as described,
   NO_ANSWER,
   PostgresError,
-} from "../../src/storage/postgres-errors.ts";
+} from "../../src/storage/postgres/errors.ts";
+import { openPostgresStorage } from "../../src/storage/postgres/postgres.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { NEW_COUNTERS } from "../../src/storage/storage.ts";
 import { changes, item } from "../conformance/storage.ts";

@@ -5,11 +5,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { blockValues, TABLES_OF_A_PARTITION } from "../../src/storage/item-rows.ts";
-import { Connection, type Statement } from "../../src/storage/postgres-connection.ts";
-import { migrate } from "../../src/storage/postgres-schema.ts";
-import type { Of } from "../../src/storage/postgres-sql.ts";
-import * as sql from "../../src/storage/postgres-sql.ts";
+import { Connection, type Statement } from "../../src/storage/postgres/connection.ts";
+import { migrate } from "../../src/storage/postgres/schema.ts";
+import type { Of } from "../../src/storage/postgres/sql.ts";
+import * as sql from "../../src/storage/postgres/sql.ts";
+import { blockValues, TABLES_OF_A_PARTITION } from "../../src/storage/rows/item-rows.ts";
 import { NEW_COUNTERS } from "../../src/storage/storage.ts";
 import { item } from "../conformance/storage.ts";
 import { queryOnce, testDatabase } from "../support/postgres.ts";

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { TABLES_OF_A_PARTITION } from "../../src/storage/item-rows.ts";
-import { openPostgresStorage } from "../../src/storage/postgres.ts";
+import { openPostgresStorage } from "../../src/storage/postgres/postgres.ts";
+import { TABLES_OF_A_PARTITION } from "../../src/storage/rows/item-rows.ts";
 import { changes, item } from "../conformance/storage.ts";
 import { queryOnce, testDatabase } from "../support/postgres.ts";
 

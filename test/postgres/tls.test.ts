@@ -7,9 +7,9 @@ import { chownSync, cpSync, mkdirSync, readFileSync, statSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { loadConfig } from "../../src/config.ts";
-import { openPostgresStorage } from "../../src/storage/postgres.ts";
-import { targetOf } from "../../src/storage/postgres-target.ts";
+import { loadConfig } from "../../src/config/config.ts";
+import { openPostgresStorage } from "../../src/storage/postgres/postgres.ts";
+import { targetOf } from "../../src/storage/postgres/target.ts";
 import { type Postgres, queryOnce, startPostgres } from "../support/postgres.ts";
 import { makeScratch } from "../support/scratch.ts";
 

@@ -4,12 +4,12 @@
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { ReplySchema } from "../../src/http/gen/querator/v1/reply_pb.ts";
+import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
 import {
   QueueReleaseRequestSchema,
   type QueueStatsResponse,
   QueueStatsResponseSchema,
-} from "../../src/http/gen/querator/v2/queue_pb.ts";
+} from "../../src/codec/gen/querator/v2/queue_pb.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { payloads, type Reply, setup, type TestServer } from "../support/server.ts";

@@ -7,7 +7,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   QueueRetryRequestSchema,
   QueueRetryResponseSchema,
-} from "../../src/http/gen/querator/v2/queue_pb.ts";
+} from "../../src/codec/gen/querator/v2/queue_pb.ts";
 import { setup, type TestServer } from "../support/server.ts";
 import { freshPlace, PLACES } from "../support/storages.ts";
 

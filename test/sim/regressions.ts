@@ -130,11 +130,12 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
     together(lease(alpha, 1, 3)),
     then(produce(alpha, 0)),
   ],
-  "the mark of a lease stayed if the server started again while it held only what was added with it": [
-    then(produce(alpha, 0)),
-    together(produce(alpha, 0)),
-    then(lease(alpha, 1, 2)),
-    then({ kind: "complete", queue: alpha, picks: [leased(0)] }),
-    then({ kind: "restart", secondIsAway: false }),
-  ],
+  "the mark of a lease stayed if the server started again while it held only what was added with it":
+    [
+      then(produce(alpha, 0)),
+      together(produce(alpha, 0)),
+      then(lease(alpha, 1, 2)),
+      then({ kind: "complete", queue: alpha, picks: [leased(0)] }),
+      then({ kind: "restart", secondIsAway: false }),
+    ],
 };

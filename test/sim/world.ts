@@ -3,15 +3,15 @@
 // without sockets. Everything happens in turns of one event loop, in an order that depends on the
 // commands alone.
 
+import { makeEndpoints } from "../../src/api/routes.ts";
 import { type CancelTimer, type Clock, VirtualClock } from "../../src/clock.ts";
-import { Directory } from "../../src/directory.ts";
 import { QueueError } from "../../src/errors.ts";
-import { Host } from "../../src/host.ts";
 import type { Endpoint } from "../../src/http/edge.ts";
-import { makeEndpoints } from "../../src/http/routes.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import { Turns } from "../../src/queue/turns.ts";
-import { Queues } from "../../src/queues.ts";
+import { Directory } from "../../src/registry/directory.ts";
+import { Host } from "../../src/registry/host.ts";
+import { Queues } from "../../src/registry/queues.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { FragileStorage, InjectedError, type Run } from "./fragile-storage.ts";
 

@@ -6,10 +6,10 @@
 import assert from "node:assert/strict";
 import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
+import { makeDevEndpoints } from "../../src/api/dev.ts";
+import { makeOpenApi } from "../../src/api/openapi/document.ts";
+import { makeEndpoints, type Service } from "../../src/api/routes.ts";
 import { formatSize } from "../../src/http/body.ts";
-import { makeDevEndpoints } from "../../src/http/dev.ts";
-import { makeOpenApi } from "../../src/http/openapi.ts";
-import { makeEndpoints, type Service } from "../../src/http/routes.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import type { TestServer } from "./server.ts";
 

@@ -5,9 +5,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
-import type { ServerOptions } from "../../src/config.ts";
+import type { ServerOptions } from "../../src/config/config.ts";
 import type { Logger } from "../../src/log.ts";
-import { type RunningServer, type ServerHooks, startServer } from "../../src/server.ts";
+import { type RunningServer, type ServerHooks, startServer } from "../../src/server/server.ts";
 
 export const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 

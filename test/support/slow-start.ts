@@ -6,7 +6,7 @@ const WHILE_MS = 300;
 
 registerHooks({
   load(url, context, next) {
-    if (/\/src\/server\.ts$/.test(url)) {
+    if (/\/src\/server\/server\.ts$/.test(url)) {
       process.stderr.write("about to start\n");
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WHILE_MS);
     }

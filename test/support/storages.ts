@@ -2,7 +2,7 @@
 // own, which goes with it. For tests that say the same of every storage.
 
 import type { TestContext } from "node:test";
-import type { ServerOptions } from "../../src/config.ts";
+import type { ServerOptions } from "../../src/config/config.ts";
 import { testSchema } from "./postgres.ts";
 import { temporaryDirectory } from "./server.ts";
 

@@ -1,0 +1,376 @@
+// The OpenAPI document of what the server serves, put together from its sources: messages from
+// the descriptors that also decode requests, what fields mean and may hold from fields.ts,
+// paths and body limits from the endpoints, errors from errors.ts, the rest from OPERATIONS.
+// Served is what to send, flat and in one content type, for people and generators of clients. All
+// that is taken beside it is in the tolerant variant, by which tests judge the server (decision 25).
+// Must never decide how a request is answered.
+
+import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { ReplySchema } from "../../codec/gen/querator/v1/reply_pb.ts";
+import { type Field, tableOf } from "../../codec/message.ts";
+import { TIMESTAMP_PATTERN } from "../../codec/timestamp.ts";
+import type { Endpoint } from "../../http/edge.ts";
+import type { Limits } from "../../limits.ts";
+import { VERSION } from "../../version.ts";
+import {
+  type ErrorName,
+  errorExamples,
+  errorList,
+  errorResponses,
+  errorSchemas,
+  errorsOf,
+} from "./errors.ts";
+import { type FieldNote, fieldNotes } from "./fields.ts";
+import { OPERATIONS, type Operation } from "./operations.ts";
+import { pagesOf } from "./pages.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Whether the document says what to send, or all that is taken and exactly what is answered. */
+export type OpenApiVariant = "served" | "tolerant";
+
+export interface OpenApiSource {
+  /** What the server serves beside the pages that every server has. */
+  readonly endpoints: ReadonlyMap<string, Endpoint>;
+  /** Those of this server: they are bounds of fields. */
+  readonly limits: Limits;
+  /** How limit texts give a size. */
+  readonly formatSize: (bytes: number) => string;
+}
+
+/** The document, of OpenAPI 3.1. */
+export function makeOpenApi(
+  { endpoints, limits, formatSize }: OpenApiSource,
+  variant: OpenApiVariant = "served",
+): Json {
+  const isTolerant = variant === "tolerant";
+  const schemas = new Schemas(limits, variant, repliesOf(endpoints));
+  schemas.addReply(ReplySchema);
+  const contentOf = (schema: Json, message: DescMessage | undefined, more: Json = {}): Json => ({
+    "application/json": { schema, ...more },
+    ...(isTolerant && message && { "application/protobuf": protobuf(message) }),
+  });
+  const paths: Record<string, Json> = {};
+  const errors = new Set<ErrorName>();
+  for (const [path, endpoint] of endpoints) {
+    const operation = OPERATIONS[path];
+    if (operation === undefined) throw new Error(`OPERATIONS must describe ${path}`);
+    const { request, bodyBytesMax } = endpoint;
+    const isDev = request === undefined;
+    const { operationId } = namesOf(path);
+    const schema = isDev
+      ? schemas.addOwn(`${capital(operationId)}Request`, operation.schema!)
+      : schemas.addRequest(request, operationId, operation);
+    const reply =
+      operation.replySchema === undefined
+        ? schemas.addReply(operation.reply ?? ReplySchema)
+        : schemas.addOwn(`${capital(operationId)}Reply`, operation.replySchema);
+    const replyMessage = isDev ? undefined : (operation.reply ?? ReplySchema);
+    const names = errorsOf(operation.errors, { isDev, isV2: path.startsWith("/v2/") });
+    for (const name of names) errors.add(name);
+    paths[path] = {
+      post: {
+        operationId,
+        tags: [operation.tag],
+        summary: operation.summary,
+        description: `The body may have up to ${formatSize(bodyBytesMax)}.`,
+        requestBody: {
+          required: true,
+          content: contentOf(schema, request, { example: operation.example }),
+        },
+        responses: {
+          200: {
+            description: "It was done.",
+            content: contentOf(reply, replyMessage),
+          },
+          ...errorResponses(names, {
+            isTolerant,
+            protobuf: isTolerant && !isDev ? protobuf(ReplySchema) : undefined,
+          }),
+        },
+      },
+    };
+  }
+  const pages = pagesOf({ isTolerant });
+  return {
+    openapi: "3.1.0",
+    info: {
+      title: "Querator",
+      version: VERSION,
+      description: DESCRIPTION,
+      license: { name: "Apache-2.0", url: "https://www.apache.org/licenses/LICENSE-2.0" },
+    },
+    // By where the document is: also behind a proxy that serves this under a path of its own.
+    servers: [{ url: "." }],
+    security: [{}, { bearer: [] }],
+    tags: Object.entries(TAGS)
+      .filter(([name]) => name !== "dev" || endpoints.has("/v1/dev.clock"))
+      .map(([name, description]) => ({ name, description })),
+    paths: { ...paths, ...pages.paths },
+    components: {
+      schemas: {
+        ...schemas.all,
+        ...errorSchemas(errors, { isTolerant, reply: schemas.all.Reply! }),
+        ...pages.schemas,
+      },
+      examples: errorExamples(errors),
+      securitySchemes: {
+        bearer: {
+          type: "http",
+          scheme: "bearer",
+          description:
+            "This version knows no keys: a call without the header is served, and so is one with any token. Under `/v1` a header that is not `Bearer <token>` is refused with 401.",
+        },
+      },
+    },
+  };
+}
+
+/** The same for tools that read OpenAPI 3.0 only: what is served has nothing that is new in 3.1. */
+export function asOpenApi30(document: Json): Json {
+  return { ...document, openapi: "3.0.3" };
+}
+
+/**
+ * What a call is named. Generators make functions and types of `operationId`: no schema may be called
+ * like it with `Response` behind it.
+ */
+export function namesOf(path: string): { readonly operationId: string; readonly anchor: string } {
+  const [, version = "", rest = ""] = /^\/(?:(v\d+)\/)?(.*)$/.exec(path) ?? [];
+  const [first = "", ...words] = rest.split(/[/.]/);
+  const suffix = version === "v1" ? "" : version;
+  return {
+    operationId: [first, ...words, suffix]
+      .map((word, i) => (i === 0 ? word : capital(word)))
+      .join(""),
+    anchor: path.replace(/^\/(v1\/)?/, ""),
+  };
+}
+
+function capital(word: string): string {
+  return word === "" ? "" : `${word[0]!.toUpperCase()}${word.slice(1)}`;
+}
+
+const DESCRIPTION = `Durable queues over HTTP: produce items, lease them, and complete them.
+
+Every call is a POST. \`Content-Type\` says what is sent and \`Accept\` what is answered, \`application/json\` (also if it is missing) or \`application/protobuf\`; the messages are the same, and defined in \`proto/\`.
+
+In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339, with a \`T\`, \`Z\` or an offset, and at most 9 digits of a fraction, from year 1 to year 9999 in UTC.
+
+An error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`. What is no HTTP, is too large for it or comes too slowly is answered in JSON with \`400\`, \`408\`, \`413\` or \`431\`, and cut off.
+
+${errorList()}`;
+
+const TAGS = {
+  queue: "The work with one queue.",
+  queues: "Which queues there are.",
+  storage: "What lies in a partition, for operators.",
+  dev: "For tests of programs that use a queue: there only with `--dev`.",
+  server: "Pages about the server, read with GET.",
+};
+
+function protobuf({ name, file }: DescMessage): Json {
+  const description = `The message ${name} of proto/${file.name}.proto.`;
+  return { schema: { type: "string", format: "binary", description } };
+}
+
+// --- messages ---
+
+type Direction = "request" | "reply";
+
+interface MessageOptions {
+  readonly name?: string;
+  readonly needs?: readonly string[];
+  readonly ignores?: readonly string[];
+}
+
+// All messages that replies hold.
+function repliesOf(endpoints: ReadonlyMap<string, Endpoint>): ReadonlySet<DescMessage> {
+  const found = new Set<DescMessage>();
+  const add = (desc: DescMessage): void => {
+    if (found.has(desc)) return;
+    found.add(desc);
+    for (const { type, name } of tableOf(desc).fields) {
+      if (type === "message") add(desc.field[name]!.message!);
+    }
+  };
+  for (const path of endpoints.keys()) add(OPERATIONS[path]?.reply ?? ReplySchema);
+  return found;
+}
+
+// A message that occurs in requests and in replies is there twice: they may hold different things.
+class Schemas {
+  readonly all: Record<string, Json> = {};
+  readonly #notes: ReturnType<typeof fieldNotes>;
+  readonly #isTolerant: boolean;
+  readonly #replied: ReadonlySet<DescMessage>;
+
+  constructor(limits: Limits, variant: OpenApiVariant, replied: ReadonlySet<DescMessage>) {
+    this.#notes = fieldNotes(limits);
+    this.#isTolerant = variant === "tolerant";
+    this.#replied = replied;
+  }
+
+  /** Adds the schema of what a call is sent; answers a reference to it. */
+  addRequest(desc: DescMessage, operationId: string, operation: Operation): Json {
+    const { needs = [], ignores = [], needsOneOf } = operation;
+    // A message that is not the same in every call has the name of its call.
+    const isOwn = needs.length + ignores.length === 0 && desc.name.endsWith("Request");
+    const name = isOwn ? this.#nameOf(desc, "request") : `${capital(operationId)}Request`;
+    const reference = this.#add(desc, "request", { name, needs, ignores });
+    if (needsOneOf !== undefined && this.#isTolerant) {
+      const anyOf = needsOneOf.map((field) => ({
+        properties: { [field]: { const: true } },
+        required: [field],
+      }));
+      this.all[name] = { ...this.all[name], anyOf };
+    }
+    return reference;
+  }
+
+  /** Adds a schema that comes from no message; answers a reference to it. */
+  addOwn(name: string, schema: Json): Json {
+    const properties = Object.entries(schema.properties as Readonly<Record<string, Json>>);
+    const served = properties.map(([key, { pattern, ...rest }]) => [
+      key,
+      "format" in rest || pattern === undefined ? rest : { ...rest, pattern },
+    ]);
+    this.all[name] = this.#isTolerant
+      ? schema
+      : { ...schema, properties: Object.fromEntries(served) };
+    return { $ref: `#/components/schemas/${name}` };
+  }
+
+  /** Adds the schema of an answer; answers a reference to it. */
+  addReply(desc: DescMessage): Json {
+    return this.#add(desc, "reply");
+  }
+
+  // Version and direction, where another message would have the same name.
+  #nameOf(desc: DescMessage, direction: Direction): string {
+    const isInput = direction === "request" && this.#replied.has(desc);
+    const version = /\.(v\d+)\./.exec(desc.typeName)?.[1] ?? "v1";
+    const name = desc.name.replace(/Response$/, "Reply") + (isInput ? "Input" : "");
+    return version === "v1" ? name : name + capital(version);
+  }
+
+  #add(
+    desc: DescMessage,
+    direction: Direction,
+    { name = this.#nameOf(desc, direction), needs = [], ignores = [] }: MessageOptions = {},
+  ): Json {
+    const reference = { $ref: `#/components/schemas/${name}` };
+    if (name in this.all) return reference;
+    this.all[name] = {}; // so that a message may hold itself
+    const properties: Record<string, Json> = {};
+    const required: string[] = [];
+    for (const field of desc.fields) {
+      const note = this.#noteOf(desc, field);
+      const isIgnored = note.ignored === true || ignores.includes(field.jsonName);
+      if (isIgnored && direction === "request" && !this.#isTolerant) continue;
+      const isNeeded = needs.includes(field.jsonName);
+      const isRequired = isNeeded || note.required === "both" || note.required === direction;
+      if (isRequired) required.push(field.jsonName);
+      properties[field.jsonName] =
+        direction === "request"
+          ? this.#input(desc, field, note, { isRequired, isNeeded, isIgnored })
+          : this.#output(desc, field, note);
+    }
+    // Replies may come to say more, which no client is to stumble over.
+    const isClosed = direction === "request" || this.#isTolerant;
+    this.all[name] = {
+      type: "object",
+      ...(isClosed && { additionalProperties: false }),
+      properties,
+      ...(required.length > 0 && { required }),
+    };
+    return reference;
+  }
+
+  // Of a later version of a message, what is said of it there, or of the one before it.
+  #noteOf({ name, typeName }: DescMessage, { jsonName }: DescField): FieldNote {
+    const versioned = typeName.split(".").slice(-2).join(".");
+    const note = this.#notes[versioned]?.[jsonName] ?? this.#notes[name]?.[jsonName];
+    if (note === undefined) throw new Error(`say what ${versioned}.${jsonName} means`);
+    return note;
+  }
+
+  // Clients are told the type only: what they check of a reply is what a later server cannot change.
+  #output(desc: DescMessage, field: DescField, { text, reply }: FieldNote): Json {
+    const type = this.#type(desc, field, "reply");
+    return this.#described(this.#isTolerant ? { ...type, ...reply } : type, text);
+  }
+
+  #input(
+    desc: DescMessage,
+    field: DescField,
+    { text, request, accepted, unheeded }: FieldNote,
+    { isRequired, isNeeded, isIgnored }: Record<"isRequired" | "isNeeded" | "isIgnored", boolean>,
+  ): Json {
+    const type = this.#type(desc, field, "request");
+    const taken = isIgnored ? (unheeded ?? accepted) : accepted;
+    const { items, ...bounds } = { ...request, ...(this.#isTolerant && taken) } as Json;
+    const schema: Json = {
+      ...type,
+      ...bounds,
+      ...(items === undefined ? {} : { items: { ...(type.items as Json), ...items } }),
+      ...(isNeeded && (type.type === "integer" ? { minimum: 1 } : { minLength: 1 })),
+    };
+    return this.#described(this.#isTolerant ? tolerant(schema, isRequired) : schema, text);
+  }
+
+  // A reference stands alone: in OpenAPI 3.0 nothing beside it counts.
+  #described(schema: Json, description: string): Json {
+    return "$ref" in schema ? schema : { ...schema, description };
+  }
+
+  #type(desc: DescMessage, field: DescField, direction: Direction): Json {
+    const scalars = this.#isTolerant ? EXACT_SCALARS : SCALARS;
+    // Only Reply.details is one.
+    if (field.fieldKind === "map") return { type: "object", additionalProperties: scalars.string };
+    const { type, repeated } = tableOf(desc).byName.get(field.jsonName)!;
+    const one = type === "message" ? this.#add(field.message!, direction) : scalars[type];
+    return repeated ? { type: "array", items: one } : one;
+  }
+}
+
+// What is taken beside what to send: `null` for what is not given, and numbers in quotes.
+function tolerant(schema: Json, isRequired: boolean): Json {
+  const { type, enum: choices, ...rest } = schema;
+  const types = [type, ...(type === "integer" ? ["string"] : []), ...(isRequired ? [] : ["null"])];
+  return {
+    type: types.length === 1 ? type : types,
+    ...(type === "integer" && { pattern: QUOTED_PATTERN }),
+    ...rest,
+    ...(choices !== undefined && {
+      enum: isRequired ? choices : [...(choices as readonly unknown[]), null],
+    }),
+  };
+}
+
+// Any whole number in quotes that surely has 32 bits, for those who make requests from the schema.
+const QUOTED_PATTERN = "^-?[1-9][0-9]{0,8}$";
+const BASE64 = "[A-Za-z0-9+/_-]";
+
+type Scalars = Readonly<Record<Exclude<Field["type"], "message">, Json>>;
+
+// As generators of clients know them: a pattern beside a format makes some of them compare it with
+// what they made of the format.
+const SCALARS: Scalars = {
+  string: { type: "string" },
+  int32: { type: "integer", format: "int32" },
+  bool: { type: "boolean" },
+  bytes: { type: "string", format: "byte" },
+  timestamp: { type: "string", format: "date-time" },
+};
+
+const EXACT_SCALARS: Scalars = {
+  ...SCALARS,
+  int32: { ...SCALARS.int32, minimum: -(2 ** 31), maximum: 2 ** 31 - 1 },
+  bytes: {
+    type: "string",
+    contentEncoding: "base64",
+    pattern: `^(${BASE64}{4})*(${BASE64}{2}(==)?|${BASE64}{3}=?)?$`,
+  },
+  timestamp: { ...SCALARS.timestamp, pattern: TIMESTAMP_PATTERN },
+};

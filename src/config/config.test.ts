@@ -1,0 +1,533 @@
+// Options in, Config or one line out.
+
+import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { userInfo } from "node:os";
+import { join, resolve } from "node:path";
+import { type TestContext, test } from "node:test";
+import { temporaryDirectory } from "../../test/support/server.ts";
+import { DEFAULT_LIMITS } from "../limits.ts";
+import { type Config, loadConfig, type ServerOptions } from "./config.ts";
+import { ConfigError } from "./section.ts";
+
+interface Given {
+  readonly options?: ServerOptions;
+  readonly env?: NodeJS.ProcessEnv;
+  readonly yaml?: string;
+}
+
+function load(t: TestContext, given: Given): Config {
+  if (given.yaml === undefined) return loadConfig(given.options ?? {}, given.env ?? {});
+  const config = join(temporaryDirectory(t), "querator.yaml");
+  writeFileSync(config, given.yaml);
+  return loadConfig({ ...given.options, config }, given.env ?? {});
+}
+
+test("postgres is taken from a URL, the environment or the file, and a mistake shows no secret", (t) => {
+  const from = (given: Parameters<typeof load>[1]) => load(t, given).queueStorage;
+  const url = "postgres://u:p%40ss@db:6000/data?sslmode=require&schema=jobs";
+  const { name, driver, postgres } = from({ options: { postgres: url } });
+  assert.deepEqual([name, driver], ["postgres-0", "postgres"]);
+  assert.equal(postgres!.password, "p@ss");
+  assert.equal(postgres!.location, "postgres:db:6000/data/jobs");
+  assert.equal(postgres!.sslMode, "require");
+  assert.deepEqual([postgres!.connectMs, postgres!.statementMs], [5_000, 20_000]);
+  const quick = from({
+    options: { postgres: `${url}&connect-timeout=1s&statement-timeout=500ms` },
+  });
+  assert.deepEqual([quick.postgres!.connectMs, quick.postgres!.statementMs], [1_000, 500]);
+  const pg = { PGHOST: "h", PGUSER: "u", PGDATABASE: "d" };
+  const socket = from({ options: { postgres: "postgres:///d?host=/run/pg" } }).postgres!;
+  assert.equal(socket.location, "postgres:/run/pg:5432/d/querator");
+  assert.equal(socket.user, userInfo().username);
+  const fromPg = from({ env: { ...pg, QUERATOR_POSTGRES: "env" } });
+  assert.equal(fromPg.postgres!.location, "postgres:h:5432/d/querator");
+  const certificate = join(temporaryDirectory(t), "ca.crt");
+  writeFileSync(certificate, "PEM");
+  const filledIn = from({
+    options: { postgres: "postgres://u@/?sslmode=require" },
+    env: {
+      ...pg,
+      PGPORT: "6001",
+      PGPASSWORD: "s3cret",
+      PGSSLMODE: "disable",
+      PGSSLROOTCERT: certificate,
+    },
+  }).postgres!;
+  assert.equal(filledIn.location, "postgres:h:6001/d/querator");
+  const { user, password, sslMode, ca } = filledIn;
+  assert.deepEqual([user, password, sslMode, ca], ["u", "s3cret", "require", "PEM"]);
+  const yaml = "partition-storage: [{driver: Postgres, config: {schema: s, max-conns: 7}}]\n";
+  const fromFile = from({ yaml, env: { DATABASE_URL: "postgresql://e/x" } });
+  assert.equal(fromFile.postgres!.location, "postgres:e:5432/x/s");
+  assert.equal(fromFile.postgres!.maxConns, 7);
+  const mistakes: [Parameters<typeof load>[1], RegExp][] = [
+    [{ options: { postgres: "mysql://u:s3cret@h/d" } }, /connection-string: has the wrong scheme/],
+    [{ options: { postgres: "u:s3cret@h d" } }, /connection-string: (is not a URL|has the wrong)/],
+    [{ options: { postgres: "postgres://u:s3cret@h/d?x=1" } }, /has the parameter "x"/],
+    [{ options: { postgres: "postgres://u:12?s3cret@h/d" } }, /must be written %3F/],
+    [{ options: { postgres: "postgres://u:12#s3cret@h/d" } }, /must be written %23/],
+    [{ options: { postgres: "postgres://u:s3cret%@h/d" } }, /has a % that does not stand/],
+    [{ options: { postgres: "postgres://u:s3cret@h/d?port=x" } }, /port: "x" is not a port/],
+    [{ env: { QUERATOR_POSTGRES: "env", PGHOST: "h", PGPORT: "0" } }, /PGPORT: "0" is not a port/],
+    [
+      { options: { postgres: `${url}&statement-timeout=1ms` } },
+      /statement-timeout: "1ms" is not allowed; use a time from 100ms to 10m/,
+    ],
+    [{ options: { postgres: "env" } }, /connection-string: is missing/],
+    [{ yaml, env: {} }, /config\.connection-string: is missing/],
+    [{ options: { postgres: url, threads: 2 } }, /threads: 2 is not allowed with postgres/],
+    [{ options: { postgres: url, sync: "interval" } }, /sync: interval is not allowed/],
+    [{ options: { postgres: url, memory: true } }, /either --memory or --postgres/],
+    [{ yaml: yaml.replace("schema: s", "schema: 's;x'"), env: pg }, /"s;x" is not allowed/],
+    [{ yaml: yaml.replace("schema: s", "scheme: s"), env: pg }, /scheme: is not a known key/],
+  ];
+  for (const [given, message] of mistakes) {
+    assert.throws(
+      () => load(t, given),
+      (error) => {
+        assert.match((error as Error).message, message);
+        assert.doesNotMatch((error as Error).message, /s3cret|p@ss|p%40ss/);
+        return true;
+      },
+    );
+  }
+});
+
+test("records that are said to lie where partitions do lie there", (t) => {
+  const env = { PGHOST: "h", PGDATABASE: "d" };
+  const sqlite = "driver: sqlite, config: {storage-dir: /x}";
+  for (const [records, partitions] of [
+    ["driver: postgres", "name: a, affinity: 3, driver: postgres"],
+    ["name: a, driver: postgres", "name: a, driver: postgres"],
+    [sqlite, `name: a, ${sqlite}`],
+  ] as const) {
+    const yaml = `queue-storage: {${records}}\npartition-storage: [{${partitions}}]\n`;
+    const { queueStorage, partitionStorage } = load(t, { yaml, env });
+    assert.equal(queueStorage, partitionStorage[0]);
+    assert.equal(queueStorage.name, "a");
+  }
+  for (const [records, message] of [
+    ["driver: postgres, config: {max-conns: 9}", /queue-storage\.config: differs from that of "a"/],
+    ["name: b, driver: postgres", /"b" and "a" have the same database and schema; each needs/],
+  ] as const) {
+    const yaml = `queue-storage: {${records}}\npartition-storage: [{name: a, driver: postgres}]\n`;
+    assert.throws(() => load(t, { yaml, env }), message);
+  }
+});
+
+test("without any option there are the defaults", (t) => {
+  const config = load(t, {});
+  const storage = {
+    name: "sqlite-0",
+    driver: "sqlite",
+    dir: resolve("./querator-data"),
+    file: "querator.db",
+    affinity: 1,
+    syncInterval: 0,
+  };
+  assert.deepEqual(config, {
+    host: "localhost",
+    port: 2319,
+    dev: false,
+    threads: 1,
+    logLevel: "info",
+    logFormat: "color",
+    queueStorage: storage,
+    partitionStorage: [storage],
+    isSpread: true,
+    queues: [],
+    limits: DEFAULT_LIMITS,
+    keepAlive: 75_000_000,
+    allowedOrigins: [],
+    allowedHosts: [],
+  });
+  assert.ok(Object.isFrozen(config) && Object.isFrozen(config.limits));
+});
+
+test("what is about HTTP is read from everywhere, and checked", (t) => {
+  const read = (options: ServerOptions, env: NodeJS.ProcessEnv = {}, yaml = ""): unknown[] => {
+    const { keepAlive, allowedOrigins, allowedHosts } = load(t, {
+      options,
+      env,
+      ...(yaml === "" ? {} : { yaml }),
+    });
+    return [keepAlive, allowedOrigins, allowedHosts];
+  };
+  const yaml =
+    "keep-alive-timeout: 2m\nallowed-origins: [https://a.example, 'HTTP://B.example:80/']\nallowed-hosts: a.example, C.example.\n";
+  const fromFile = [
+    120_000_000,
+    ["https://a.example", "http://b.example"],
+    ["a.example", "c.example"],
+  ];
+  assert.deepEqual(read({}, {}, yaml), fromFile);
+  const env = {
+    QUERATOR_KEEP_ALIVE_TIMEOUT: "1s",
+    QUERATOR_ALLOWED_ORIGINS: "http://localhost:3000, chrome-extension://abcdef",
+    QUERATOR_ALLOWED_HOSTS: "*",
+  };
+  const fromEnv = [1_000_000, ["http://localhost:3000", "chrome-extension://abcdef"], ["*"]];
+  assert.deepEqual(read({}, env, yaml), fromEnv);
+  const options = { keepAliveTimeout: "24h", allowedOrigins: ["*"], allowedHosts: "[::1]" };
+  assert.throws(
+    () => read(options, env, yaml),
+    /^ConfigError: options: allowedHosts: "\[::1\]" is not allowed; use names such as/,
+  );
+  assert.deepEqual(read({ ...options, allowedHosts: "::1,x" }, env, yaml), [
+    86_400_000_000,
+    ["*"],
+    ["::1", "x"],
+  ]);
+
+  const wrong: [ServerOptions, RegExp][] = [
+    [
+      { keepAliveTimeout: "999ms" },
+      /keepAliveTimeout: "999ms" is not allowed; use a time from 1s to 24h/,
+    ],
+    [{ keepAliveTimeout: "25h" }, /keepAliveTimeout/],
+    [{ keepAliveTimeout: "75" }, /keepAliveTimeout/],
+    [{ keepAliveTimeout: "0" }, /keepAliveTimeout/],
+    [
+      { allowedOrigins: "localhost:3000" },
+      /allowedOrigins: "localhost:3000" is not allowed; use origins such as/,
+    ],
+    [{ allowedOrigins: "a.example" }, /allowedOrigins/],
+    [{ allowedOrigins: "https://a.example/path" }, /allowedOrigins/],
+    [{ allowedOrigins: "https://*.a.example" }, /allowedOrigins/],
+    [{ allowedOrigins: "null" }, /allowedOrigins/],
+    [
+      { allowedOrigins: [1] as unknown as string[] },
+      /allowedOrigins: \[1\] is not allowed; use a list of texts/,
+    ],
+    [{ allowedHosts: "a.example:80" }, /allowedHosts/],
+    [{ allowedHosts: "http://a.example" }, /allowedHosts/],
+    [{ allowedHosts: "*.a.example" }, /allowedHosts/],
+  ];
+  for (const [given, message] of wrong) assert.throws(() => read(given), message);
+  assert.throws(
+    () => read({}, { QUERATOR_ALLOWED_ORIGINS: "x" }),
+    /environment: QUERATOR_ALLOWED_ORIGINS: "x" is not allowed/,
+  );
+  assert.throws(
+    () => read({}, {}, "allowed-hosts: {a: b}\n"),
+    /allowed-hosts: .* use a list of texts/,
+  );
+});
+
+test("options win over the environment, the environment over the file", (t) => {
+  const yaml = "address: a:1\ndata-dir: /file\ndev: true\nlogging: {level: error, handler: json}\n";
+  const env = {
+    QUERATOR_ADDRESS: "b:2",
+    QUERATOR_DATA_DIR: "/env",
+    QUERATOR_DEV: "false",
+    QUERATOR_LOG_LEVEL: "warn",
+    QUERATOR_LOG_FORMAT: "text",
+  };
+  const options = {
+    address: "c:3",
+    dataDir: "/options",
+    dev: true,
+    logLevel: "debug",
+    logFormat: "color",
+  } as const;
+  const summary = ({ host, port, queueStorage, dev, logLevel, logFormat }: Config): unknown[] => [
+    host,
+    port,
+    queueStorage.dir,
+    dev,
+    logLevel,
+    logFormat,
+  ];
+  assert.deepEqual(summary(load(t, { yaml })), ["a", 1, "/file", true, "error", "json"]);
+  assert.deepEqual(summary(load(t, { yaml, env })), ["b", 2, "/env", false, "warn", "text"]);
+  assert.deepEqual(summary(load(t, { yaml, env, options })), [
+    "c",
+    3,
+    "/options",
+    true,
+    "debug",
+    "color",
+  ]);
+});
+
+test("a choice of storage replaces the one below it as a whole", (t) => {
+  const yaml = "partition-storage: [{name: p, driver: sqlite, config: {storage-dir: /p}}]\n";
+  const drivers = (config: Config): string[] =>
+    [config.queueStorage, ...config.partitionStorage].map((each) => each.dir ?? each.driver);
+  assert.deepEqual(drivers(load(t, { yaml })), ["/p", "/p"]);
+  assert.deepEqual(drivers(load(t, { yaml, env: { QUERATOR_MEMORY: "1" } })), ["memory", "memory"]);
+  assert.deepEqual(drivers(load(t, { yaml, options: { dataDir: "/o" } })), ["/o", "/o"]);
+  const off = { env: { QUERATOR_MEMORY: "true" }, options: { memory: false } };
+  assert.equal(load(t, off).queueStorage.driver, "sqlite");
+  const back = { env: { QUERATOR_MEMORY: "false" }, yaml: "memory: true\n" };
+  assert.equal(load(t, back).queueStorage.driver, "sqlite");
+  const env = { QUERATOR_DATA_DIR: "/env" };
+  assert.deepEqual(drivers(load(t, { env, options: { memory: true } })), ["memory", "memory"]);
+});
+
+test("every thread has a storage of its own, unless storages are named", (t) => {
+  const names = (config: Config): string[] =>
+    config.partitionStorage.map(({ name, file }) => `${name} ${file}`);
+  const two = ["sqlite-0 querator.db", "sqlite-1 querator-1.db"];
+  assert.deepEqual(names(load(t, { yaml: "threads: 2\n" })), two);
+  assert.deepEqual(names(load(t, { env: { QUERATOR_THREADS: "2" }, yaml: "threads: 3\n" })), two);
+  const yaml = "partition-storage: [{name: p, driver: sqlite, config: {storage-dir: /p}}]\n";
+  assert.deepEqual(names(load(t, { options: { threads: 2 }, yaml })), ["p querator.db"]);
+  for (const threads of ["0", "65", "x"]) {
+    const wrong = /QUERATOR_THREADS: .* is not allowed; use a whole number from 1 to 64/;
+    assert.throws(() => load(t, { env: { QUERATOR_THREADS: threads } }), wrong);
+  }
+});
+
+test("syncing is full, or has an interval, and is refused where it would do nothing", (t) => {
+  const interval = (config: Config): number => config.queueStorage.syncInterval;
+  assert.equal(interval(load(t, { options: { sync: "interval" } })), 1_000_000);
+  assert.equal(interval(load(t, { yaml: "sync: interval\nsync-interval: 50ms\n" })), 50_000);
+  const env = { QUERATOR_SYNC: "interval", QUERATOR_SYNC_INTERVAL: "1m" };
+  assert.equal(interval(load(t, { env })), 60_000_000);
+  assert.equal(interval(load(t, { env, options: { sync: "full" } })), 0);
+  const storage = "{driver: sqlite, config: {storage-dir: /p, sync: interval, sync-interval: 2s}}";
+  const yaml = `partition-storage: [${storage}]\n`;
+  assert.equal(interval(load(t, { yaml })), 2_000_000);
+  const rows: [Given, RegExp][] = [
+    [{ options: { syncInterval: "1s" } }, /options: syncInterval: "1s" needs sync to be interval/],
+    [{ yaml: "sync: sometimes\n" }, /sync: "sometimes" is not allowed; use one of full, interval/],
+    [
+      { yaml: "sync: interval\nsync-interval: 2m\n" },
+      /sync-interval: "2m" is not allowed; use a time from 1ms to 1m/,
+    ],
+    [{ options: { memory: true, sync: "interval" } }, /sync is not allowed with memory/],
+    [{ yaml: `sync: full\n${yaml}` }, /give sync with each storage that has a name/],
+    [
+      { yaml: "partition-storage: [{driver: memory, config: {sync: full}}]\n" },
+      /config\.sync: is not allowed; memory keeps nothing on disk/,
+    ],
+  ];
+  for (const [given, message] of rows) assert.throws(() => load(t, given), message);
+});
+
+test("empty environment variables count as not set", (t) => {
+  assert.equal(load(t, { env: { QUERATOR_ADDRESS: "", QUERATOR_DEV: "" } }).port, 2319);
+});
+
+test("addresses may have any host, or none", (t) => {
+  for (const [address, host, port] of [
+    ["[::1]:80", "::1", 80],
+    [":0", "", 0],
+    ["0.0.0.0:65535", "0.0.0.0", 65_535],
+  ] as const) {
+    const config = load(t, { options: { address } });
+    assert.deepEqual([config.host, config.port], [host, port]);
+  }
+});
+
+test("the file holds storages, queues and limits", (t) => {
+  const config = load(t, {
+    yaml: `
+queue-storage: {name: meta, driver: SQLite, config: {storage-dir: /meta}}
+partition-storage:
+  - {name: fast, driver: memory, affinity: 2}
+  - {name: safe, driver: sqlite, affinity: 0.5, config: {storage-dir: /safe}}
+queues:
+  - name: q
+    dead-queue: d
+    lease-timeout: 5m
+    expire-timeout: 2h
+    max-attempts: 3
+    reference: ref
+    partitions: [{partition: 0, storage-name: safe}, {storage-name: fast}]
+  - name: r
+    requested-partitions: 7
+limits: {queued-requests: 5, lease-reply-bytes: 1000}
+`,
+    options: { limits: { queuedRequests: 6 } },
+  });
+  assert.deepEqual(
+    config.partitionStorage.map(({ name, driver, dir, affinity }) => [name, driver, dir, affinity]),
+    [
+      ["fast", "memory", undefined, 2],
+      ["safe", "sqlite", "/safe", 0.5],
+    ],
+  );
+  assert.equal(config.queueStorage.dir, "/meta");
+  assert.deepEqual(config.queues, [
+    {
+      place: "querator.yaml: queues[0]",
+      name: "q",
+      deadQueue: "d",
+      leaseTimeout: "5m",
+      expireTimeout: "2h",
+      maxAttempts: 3,
+      reference: "ref",
+      requestedPartitions: 1,
+      partitions: [
+        { partition: 0, storageName: "safe" },
+        { partition: 1, storageName: "fast" },
+      ],
+    },
+    {
+      place: "querator.yaml: queues[1]",
+      name: "r",
+      deadQueue: "",
+      leaseTimeout: "1m",
+      expireTimeout: "876000h0m0s",
+      maxAttempts: 0,
+      reference: "",
+      requestedPartitions: 7,
+      partitions: [],
+    },
+  ]);
+  assert.deepEqual([config.limits.queuedRequests, config.limits.leaseReplyBytes], [6, 1_000]);
+});
+
+// --- mistakes: what is given, and the one line that answers it ---
+
+const MISTAKES: readonly [Parameters<typeof load>[1], string | RegExp][] = [
+  [
+    { options: { address: "localhost" } },
+    'address: "localhost" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0',
+  ],
+  [{ env: { QUERATOR_ADDRESS: "x:70000" } }, /^address: "x:70000" is not allowed/],
+  [{ options: { memory: true, dataDir: "/x" } }, "give either --memory or --data-dir, not both"],
+  [
+    { env: { QUERATOR_MEMORY: "true", QUERATOR_DATA_DIR: "/x" } },
+    "give either QUERATOR_MEMORY or QUERATOR_DATA_DIR, not both",
+  ],
+  [
+    { env: { QUERATOR_MEMORY: "yes" } },
+    'environment: QUERATOR_MEMORY: "yes" is not allowed; use true or false',
+  ],
+  [
+    { env: { QUERATOR_LOG_LEVEL: "loud" } },
+    'environment: QUERATOR_LOG_LEVEL: "loud" is not allowed; use one of debug, info, warn, error',
+  ],
+  [
+    { options: { logLevel: "loud" as never } },
+    'options: logLevel: "loud" is not allowed; use one of debug, info, warn, error',
+  ],
+  [{ options: { config: "/no/such.yaml" } }, /^cannot read the configuration file '\/no\/such/],
+  [{ yaml: "a: [1\n" }, /^querator\.yaml:2: /],
+  [{ yaml: "- a\n" }, "querator.yaml: must be a mapping of keys to values"],
+  [{ yaml: "adress: a:1\n" }, /^querator\.yaml: adress: is not a known key; known are address, /],
+  [{ yaml: "logging: {leve: info}\n" }, /^querator\.yaml: logging\.leve: is not a known key/],
+  [{ yaml: "logging: info\n" }, 'querator.yaml: logging: "info" is not allowed; use a mapping'],
+  [{ yaml: "address: 5\n" }, "querator.yaml: address: 5 is not allowed; use a text"],
+  [
+    { yaml: "logging: {handler: xml}\n" },
+    'querator.yaml: logging.handler: "xml" is not allowed; use one of text, json, color',
+  ],
+  [
+    { yaml: "memory: true\ndata-dir: x\n" },
+    "querator.yaml: memory: give either memory or data-dir, not both",
+  ],
+  [
+    { yaml: "data-dir: x\npartition-storage: [{name: a, driver: memory}]\n" },
+    "querator.yaml: partition-storage: give either this or memory, data-dir or postgres, not both",
+  ],
+  [
+    { yaml: "partition-storage: []\n" },
+    "querator.yaml: partition-storage: [] is not allowed; name at least one storage",
+  ],
+  [
+    { yaml: "queue-storage: {driver: badger}\n" },
+    /^querator\.yaml: queue-storage\.driver: .*sqlite/,
+  ],
+  [{ yaml: "partition-storage: {}\n" }, /^querator\.yaml: partition-storage: .*use a list$/],
+  [
+    { yaml: "partition-storage: [5]\n" },
+    /^querator\.yaml: partition-storage\[0\]: .*use a mapping$/,
+  ],
+  [
+    { yaml: "partition-storage: [{name: a, driver: sqlite}]\n" },
+    /^querator\.yaml: partition-storage\[0\]\.config\.storage-dir: /,
+  ],
+  [
+    { yaml: "partition-storage: [{name: a, driver: memory, affinity: 0}]\n" },
+    /^querator\.yaml: partition-storage\[0\]\.affinity: 0 is not allowed/,
+  ],
+  [
+    {
+      yaml: "partition-storage: [{name: a, driver: memory}, {name: a, driver: sqlite, config: {storage-dir: /x}}]\n",
+    },
+    'querator.yaml: partition-storage: two storages have the name "a"',
+  ],
+  [
+    {
+      yaml: "partition-storage: [{name: a, driver: sqlite, config: {storage-dir: /x}}, {name: b, driver: sqlite, config: {storage-dir: /x}}]\n",
+    },
+    /^querator\.yaml: partition-storage: "a" and "b" have the same storage-dir/,
+  ],
+  [
+    { yaml: "auth-backend: {driver: internal}\n" },
+    /^querator\.yaml: auth-backend\.driver: "internal"/,
+  ],
+  [
+    { yaml: "auth-backend: {driver: ldap}\n" },
+    /invalid auth-backend driver; 'ldap' is not one of \(none, internal\)$/,
+  ],
+  [{ yaml: "queues: [{dead-queue: d}]\n" }, /^querator\.yaml: queues\[0\]\.name: is missing/],
+  [
+    { yaml: "queues: [{name: a}, {name: q~1}]\n" },
+    "querator.yaml: queues[1].name: queue name is invalid; 'q~1' cannot contain '~' character",
+  ],
+  [
+    { yaml: "queues: [{name: q, dead-queue: a b}]\n" },
+    "querator.yaml: queues[0].dead-queue: dead queue is invalid; 'a b' cannot contain whitespace",
+  ],
+  [
+    { yaml: "queues: [{name: q, lease-timeout: 5}]\n" },
+    /^querator\.yaml: queues\[0\]\.lease-timeout: /,
+  ],
+  [
+    { yaml: "queues: [{name: q, expire-timeout: always}]\n" },
+    /^querator\.yaml: queues\[0\]\.expire-timeout: .* invalid duration "always"/,
+  ],
+  [
+    { yaml: "queues: [{name: q, expire-timeout: 5y}]\n" },
+    /^querator\.yaml: queues\[0\]\.expire-timeout: .* unknown unit "y" in duration "5y"/,
+  ],
+  [
+    { yaml: "queues: [{name: q, partitions: [{storage-name: nope}]}]\n" },
+    /invalid partition storage; queue 'q' references 'nope' which is undefined$/,
+  ],
+  [
+    { yaml: "queues: [{name: q, partitions: [{read-only: true}]}]\n" },
+    /^querator\.yaml: queues\[0\]\.partitions\[0\]\.read-only: true is not allowed/,
+  ],
+  [
+    { yaml: "queues: [{name: q, partitions: [{partition: 1}]}]\n" },
+    /^querator\.yaml: queues\[0\]\.partitions\[0\]\.partition: 1 is not allowed/,
+  ],
+  [
+    { yaml: "queues: [{name: q, max-attempts: -1}]\n" },
+    "querator.yaml: queues[0].max-attempts: -1 is not allowed; use a whole number from 0 to 65536",
+  ],
+  [
+    { yaml: "limits: {connections: 0}\n" },
+    /^querator\.yaml: limits\.connections: 0 is not allowed; use a whole number from 1 to /,
+  ],
+  [
+    { yaml: "limits: {conections: 1}\n" },
+    /^querator\.yaml: limits\.conections: is not a known key/,
+  ],
+  [
+    { options: { limits: { connections: 1.5 } } },
+    /^options: limits\.connections: 1\.5 is not allowed; use a whole number/,
+  ],
+];
+
+for (const [given, message] of MISTAKES) {
+  test(`a mistake is one line: ${message}`, (t) => {
+    assert.throws(
+      () => load(t, given),
+      (error) => {
+        assert.ok(error instanceof ConfigError);
+        if (typeof message === "string") assert.equal(error.message, message);
+        else assert.match(error.message, message);
+        assert.ok(!error.message.includes("\n"));
+        return true;
+      },
+    );
+  });
+}

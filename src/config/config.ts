@@ -1,0 +1,393 @@
+// Options once, Config ever after: flags (or what an embedding program gives) win over the
+// environment, the environment over the file, the file over the defaults. What comes out is
+// complete, checked and frozen; nothing further in asks for a default. Every mistake is one line
+// that says where it is, what it is, and what is allowed.
+
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
+import { LineCounter, parseDocument } from "yaml";
+import { QueueError } from "../errors.ts";
+import { DEFAULT_LIMITS, type Limits } from "../limits.ts";
+import type { LogFormat, LogLevel } from "../log.ts";
+import { checkDeadQueueName, checkQueueName } from "../registry/names.ts";
+import { checkQueueTimeouts, NEVER } from "../registry/settings.ts";
+import { readAccess, readKeepAlive } from "./http.ts";
+import { ConfigError, Section } from "./section.ts";
+import {
+  checkSync,
+  checkThreads,
+  chosenStorage,
+  fileStorage,
+  type Place,
+  readSync,
+  STORAGE_KEYS,
+  type StorageConfig,
+  type SYNCS,
+} from "./storages.ts";
+
+export { type StorageConfig, storageOfThread } from "./storages.ts";
+
+export interface QueueConfig {
+  /** Where it stands in the file, for messages. */
+  readonly place: string;
+  readonly name: string;
+  readonly deadQueue: string;
+  readonly leaseTimeout: string;
+  readonly expireTimeout: string;
+  readonly maxAttempts: number;
+  readonly reference: string;
+  readonly requestedPartitions: number;
+  /** Where each partition lies; empty: shared out by affinity. */
+  readonly partitions: readonly { readonly partition: number; readonly storageName: string }[];
+}
+
+export interface Config {
+  /** "" means all interfaces. */
+  readonly host: string;
+  readonly port: number;
+  readonly dev: boolean;
+  readonly threads: number;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+  readonly queueStorage: StorageConfig;
+  readonly partitionStorage: readonly StorageConfig[];
+  /** Microseconds after which an idle connection is closed. */
+  readonly keepAlive: number;
+  /** Origins of pages that may use the server, and more names that it answers to; `*` for any. */
+  readonly allowedOrigins: readonly string[];
+  readonly allowedHosts: readonly string[];
+  /** Whether every thread has a storage of its own; else all are with the first. */
+  readonly isSpread: boolean;
+  readonly queues: readonly QueueConfig[];
+  readonly limits: Limits;
+}
+
+/** What a user may say; whatever is left out has the default of docs/CONFIGURATION.md. */
+export interface ServerOptions {
+  /** `HOST:PORT`; port 0 takes a free one. Default `localhost:2319`. */
+  readonly address?: string;
+  /** Where data is kept. Default `./querator-data`. */
+  readonly dataDir?: string;
+  /** Keeps everything in memory, and nothing on disk. */
+  readonly memory?: boolean;
+  /** A PostgreSQL to keep data in, as a URL; `env` takes DATABASE_URL or the PG* variables. */
+  readonly postgres?: string;
+  /**
+   * `full`: nothing is acknowledged before it is on disk. `interval`: written at once, and on disk
+   * within `syncInterval`; a power cut may take that much, a crash of the process nothing.
+   * Default `full`.
+   */
+  readonly sync?: (typeof SYNCS)[number];
+  /** Such as `100ms`, from 1ms to 1m; only with `interval`. Default `1s`. */
+  readonly syncInterval?: string;
+  /** Threads that serve requests; queues are spread over them. Default 1. */
+  readonly threads?: number;
+  /** How long an idle connection is kept, such as `2m`, from 1s to 24h. Default `75s`. */
+  readonly keepAliveTimeout?: string;
+  /**
+   * Origins whose pages may use the server from a browser, such as `https://jobs.example.com`, in a list
+   * or with commas between them; `*` for all. None by default.
+   */
+  readonly allowedOrigins?: string | readonly string[];
+  /**
+   * Names by which the server is reached beside those of its machine, where it listens for this machine
+   * only; `*` for any. None by default.
+   */
+  readonly allowedHosts?: string | readonly string[];
+  /** Adds the endpoints for tests: virtual time and held queues. Never in production. */
+  readonly dev?: boolean;
+  readonly logLevel?: LogLevel;
+  readonly logFormat?: LogFormat;
+  /** A YAML file. */
+  readonly config?: string;
+  readonly limits?: Partial<Limits>;
+}
+
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export const LOG_FORMATS = ["text", "json", "color"] as const;
+export { SYNCS } from "./storages.ts";
+
+const FLAGS = { memory: "--memory", dataDir: "--data-dir", postgres: "--postgres" } as const;
+
+/** The environment variable of each option. */
+export const ENVIRONMENT = {
+  address: "QUERATOR_ADDRESS",
+  dataDir: "QUERATOR_DATA_DIR",
+  memory: "QUERATOR_MEMORY",
+  postgres: "QUERATOR_POSTGRES",
+  dev: "QUERATOR_DEV",
+  sync: "QUERATOR_SYNC",
+  syncInterval: "QUERATOR_SYNC_INTERVAL",
+  threads: "QUERATOR_THREADS",
+  keepAliveTimeout: "QUERATOR_KEEP_ALIVE_TIMEOUT",
+  allowedOrigins: "QUERATOR_ALLOWED_ORIGINS",
+  allowedHosts: "QUERATOR_ALLOWED_HOSTS",
+  logLevel: "QUERATOR_LOG_LEVEL",
+  logFormat: "QUERATOR_LOG_FORMAT",
+  config: "QUERATOR_CONFIG",
+} as const satisfies Record<Exclude<keyof ServerOptions, "limits">, string>;
+
+/** The keys of the file, as they are written at each level. */
+export const FILE_KEYS = {
+  top: [
+    "address",
+    "data-dir",
+    "memory",
+    "postgres",
+    "dev",
+    "sync",
+    "sync-interval",
+    "threads",
+    "keep-alive-timeout",
+    "allowed-origins",
+    "allowed-hosts",
+    "logging",
+    "queue-storage",
+    "partition-storage",
+    "auth-backend",
+    "queues",
+    "limits",
+  ],
+  logging: ["level", "handler"],
+  ...STORAGE_KEYS,
+  auth: ["driver"],
+  queue: [
+    "name",
+    "dead-queue",
+    "lease-timeout",
+    "expire-timeout",
+    "max-attempts",
+    "reference",
+    "requested-partitions",
+    "partitions",
+  ],
+  partition: ["partition", "read-only", "storage-name"],
+  limits: Object.keys(DEFAULT_LIMITS).map(kebab),
+} as const;
+
+// So many that more would hardly help; each takes some megabytes.
+const THREADS_MAX = 64;
+
+/** Settles all options; throws a ConfigError. */
+export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Config {
+  const given = new Section("options", { ...options } as Record<string, unknown>);
+  const fromEnv = environment(env);
+  const path = given.text("config") ?? fromEnv.text("config", ENVIRONMENT.config);
+  const file = path === undefined ? new Section("", {}) : readFile(path);
+  file.only(FILE_KEYS.top);
+  const logging = file.section("logging");
+  logging.only(FILE_KEYS.logging);
+  checkAuth(file.section("auth-backend"));
+
+  const places = [
+    readPlace(given, { memory: "memory", dataDir: "dataDir", postgres: "postgres" }, FLAGS),
+    readPlace(fromEnv, { memory: "memory", dataDir: "dataDir", postgres: "postgres" }, ENVIRONMENT),
+  ] as const;
+  const threads =
+    given.number("threads", 1, THREADS_MAX) ??
+    fromEnv.number("threads", 1, THREADS_MAX, { shown: ENVIRONMENT.threads }) ??
+    file.number("threads", 1, THREADS_MAX) ??
+    1;
+  const syncs = [
+    readSync(given, { sync: "sync", interval: "syncInterval" }),
+    readSync(fromEnv, { sync: "sync", interval: "syncInterval" }, ENVIRONMENT),
+    readSync(file, { sync: "sync", interval: "sync-interval" }),
+  ];
+  const syncInterval = syncs.find((each) => each !== undefined);
+  const choice = { threads, syncInterval: syncInterval ?? 0, env };
+  const saidMemory = places[0].memory ?? places[1].memory;
+  const storages =
+    chosenStorage(choice, places[0]) ??
+    chosenStorage(choice, { ...places[1], memory: saidMemory }) ??
+    fileStorage(file, choice, saidMemory);
+  checkSync(storages, syncInterval);
+  checkThreads(storages, threads);
+
+  const address =
+    given.text("address") ??
+    fromEnv.text("address", ENVIRONMENT.address) ??
+    file.text("address") ??
+    "localhost:2319";
+  return deepFreeze({
+    ...parseAddress(address),
+    dev: given.flag("dev") ?? fromEnv.flag("dev", ENVIRONMENT.dev) ?? file.flag("dev") ?? false,
+    threads,
+    logLevel:
+      given.oneOf("logLevel", LOG_LEVELS) ??
+      fromEnv.oneOf("logLevel", LOG_LEVELS, ENVIRONMENT.logLevel) ??
+      logging.oneOf("level", LOG_LEVELS) ??
+      "info",
+    logFormat:
+      given.oneOf("logFormat", LOG_FORMATS) ??
+      fromEnv.oneOf("logFormat", LOG_FORMATS, ENVIRONMENT.logFormat) ??
+      logging.oneOf("handler", LOG_FORMATS) ??
+      "color",
+    keepAlive: readKeepAlive(given, fromEnv, file),
+    ...readAccess(given, fromEnv, file),
+    ...storages,
+    queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),
+    limits: parseLimits(file.section("limits"), given.section("limits")),
+  });
+}
+
+// What one source says of where data is kept: one place at most.
+function readPlace(
+  section: Section,
+  keys: { readonly memory: string; readonly dataDir: string; readonly postgres: string },
+  shown: { readonly memory: string; readonly dataDir: string; readonly postgres: string },
+): Place {
+  const place = {
+    memory: section.flag(keys.memory, shown.memory),
+    dataDir: section.text(keys.dataDir, shown.dataDir),
+    postgres: section.text(keys.postgres, shown.postgres),
+  };
+  const given = [
+    ...(place.memory === true ? [shown.memory] : []),
+    ...(place.dataDir === undefined ? [] : [shown.dataDir]),
+    ...(place.postgres === undefined ? [] : [shown.postgres]),
+  ];
+  if (given.length > 1) throw new ConfigError(`give either ${given.join(" or ")}, not both`);
+  return place;
+}
+
+function environment(env: NodeJS.ProcessEnv): Section {
+  const values: Record<string, unknown> = {};
+  for (const [option, variable] of Object.entries(ENVIRONMENT)) {
+    const value = env[variable];
+    if (value === undefined || value === "") continue;
+    if (option === "memory" || option === "dev") {
+      values[option] = { true: true, 1: true, false: false, 0: false }[value] ?? value;
+    } else {
+      values[option] = option === "threads" && /^\d+$/.test(value) ? Number(value) : value;
+    }
+  }
+  return new Section("environment", values);
+}
+
+function readFile(path: string): Section {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ConfigError(
+      `cannot read the configuration file '${path}': ${(cause as Error).message}`,
+    );
+  }
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { lineCounter, prettyErrors: false });
+  const problem = document.errors[0];
+  if (problem !== undefined) {
+    const { line } = lineCounter.linePos(problem.pos[0]);
+    throw new ConfigError(`${basename(path)}:${line}: ${problem.message}`);
+  }
+  const value: unknown = document.toJS() ?? {};
+  if (typeof value !== "object" || Array.isArray(value)) {
+    throw new ConfigError(`${basename(path)}: must be a mapping of keys to values`);
+  }
+  return new Section(basename(path), value as Record<string, unknown>);
+}
+
+// --- the parts ---
+
+function parseAddress(address: string): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(address);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) {
+    throw new ConfigError(
+      `address: "${address}" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0`,
+    );
+  }
+  return { host: match[1] ?? match[2] ?? "", port };
+}
+
+function checkAuth(section: Section): void {
+  section.only(FILE_KEYS.auth);
+  const driver = section.text("driver");
+  if (driver === "internal") {
+    throw section.error("driver", '"internal" is not available in this version; use none');
+  }
+  if (driver !== undefined && driver !== "none") {
+    throw section.error(
+      "driver",
+      `invalid auth-backend driver; '${driver}' is not one of (none, internal)`,
+    );
+  }
+}
+
+function parseQueue(section: Section, storages: readonly StorageConfig[]): QueueConfig {
+  section.only(FILE_KEYS.queue);
+  const name = section.text("name");
+  if (name === undefined) throw section.error("name", "is missing; a queue needs a name");
+  check(section, "name", () => checkQueueName(name));
+  const partitions = section.list("partitions").map((each, i) => {
+    each.only(FILE_KEYS.partition);
+    const storageName = each.text("storage-name") ?? storages[0]!.name;
+    if (!storages.some((storage) => storage.name === storageName)) {
+      throw each.error(
+        "storage-name",
+        `invalid partition storage; queue '${name}' references '${storageName}' which is undefined`,
+      );
+    }
+    if (each.flag("read-only") === true) {
+      throw each.error("read-only", "true is not allowed; read-only partitions are not available");
+    }
+    const partition = each.number("partition", 0, 65_535) ?? i;
+    if (partition !== i) {
+      throw each.error("partition", `${partition} is not allowed; number them from 0 in order`);
+    }
+    return { partition, storageName };
+  });
+  const leaseTimeout = section.text("lease-timeout") ?? "1m";
+  const expire = section.text("expire-timeout") ?? "never";
+  const expireTimeout = expire === "never" ? NEVER : expire;
+  const deadQueue = section.text("dead-queue") ?? "";
+  check(section, "lease-timeout", () => checkQueueTimeouts(leaseTimeout, ""));
+  check(section, "expire-timeout", () => checkQueueTimeouts("", expireTimeout));
+  check(section, "dead-queue", () => checkDeadQueueName(deadQueue));
+  return {
+    place: section.place,
+    name,
+    partitions,
+    leaseTimeout,
+    expireTimeout,
+    deadQueue,
+    reference: section.text("reference") ?? "",
+    maxAttempts: section.number("max-attempts", 0, 65_536) ?? 0,
+    requestedPartitions: section.number("requested-partitions", 1, 65_536) ?? 1,
+  };
+}
+
+// What the API would refuse is refused here, where it can be said where it stands.
+function check(section: Section, key: string, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof QueueError) throw section.error(key, error.message);
+    throw error;
+  }
+}
+
+const LIMIT_MAX = 2 ** 40;
+
+function parseLimits(file: Section, given: Section): Limits {
+  file.only(FILE_KEYS.limits);
+  given.only(Object.keys(DEFAULT_LIMITS));
+  const limits: Record<string, number> = {};
+  for (const [name, value] of Object.entries(DEFAULT_LIMITS)) {
+    limits[name] =
+      given.number(name, 1, LIMIT_MAX) ?? file.number(kebab(name), 1, LIMIT_MAX) ?? value;
+  }
+  return limits as unknown as Limits;
+}
+
+function kebab(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null) {
+    for (const each of Object.values(value)) deepFreeze(each);
+    Object.freeze(value);
+  }
+  return value;
+}

@@ -1,0 +1,137 @@
+// Where queues are at home: the loops that run on this thread, over the storages that it owns. The
+// registry says which queues a host opens and closes; nothing else does.
+
+import { invalid, type QueueError } from "../errors.ts";
+import type { QueueContext, QueueRules } from "../queue/context.ts";
+import { momentOf } from "../queue/lease-ends.ts";
+import { Partition } from "../queue/partition.ts";
+import { Queue, type QueueHandle } from "../queue/queue.ts";
+import { StorageAway } from "../storage/away.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { Directory } from "./directory.ts";
+import type { QueueRecord } from "./records.ts";
+
+/** Partitions that do not work at present. */
+export interface Failing {
+  readonly partitions: number;
+  /** Of how many. */
+  readonly total: number;
+  /** The names of the storages in which they lie. */
+  readonly storages: readonly string[];
+  /** What is wrong with storages, whether partitions fail for it or not. */
+  readonly troubles: readonly string[];
+}
+
+/** A place where queues may be at home, as the registry sees it. */
+export interface Home {
+  /**
+   * Opens a queue, which serves nothing until it is resumed. Partitions whose storage does not answer
+   * are failing.
+   */
+  open(record: QueueRecord): Promise<QueueHandle>;
+  /** Ends a queue: everything that waits is answered with the error. */
+  close(name: string, error: QueueError): Promise<void>;
+  failing(): Promise<Failing>;
+}
+
+export interface HostOptions {
+  readonly context: Omit<QueueContext, "findDeadQueue">;
+  /** By name. */
+  readonly storages: ReadonlyMap<string, Storage>;
+  /** Where dead queues are looked up. */
+  readonly directory: Directory;
+}
+
+export class Host implements Home {
+  readonly #context: QueueContext;
+  readonly #storages: ReadonlyMap<string, Storage>;
+  readonly #queues = new Map<string, Queue>();
+  readonly #troubles = new Map<string, string>();
+  #refusal: QueueError | undefined;
+
+  constructor({ context, storages, directory }: HostOptions) {
+    this.#context = {
+      ...context,
+      findDeadQueue: (name) => directory.find(name)?.queue.deadQueue,
+    };
+    this.#storages = storages;
+  }
+
+  async open(record: QueueRecord): Promise<Queue> {
+    const { limits, budget, clock, log } = this.#context;
+    const partitions: Partition[] = [];
+    for (const [number, place] of record.partitions.entries()) {
+      const storage = this.#storages.get(place.storage)!;
+      const partition = new Partition({ ...place, number }, { storage, limits, budget });
+      try {
+        await partition.load(() => momentOf(clock));
+      } catch (err) {
+        const fields = { err, queue: record.name, partition: number };
+        if (!(err instanceof StorageAway)) log.warn(fields, "partition is failing");
+        partition.distrust(clock.steady());
+      }
+      partitions.push(partition);
+    }
+    const queue = new Queue(record.name, rulesOf(record), partitions, this.#context);
+    await queue.pause();
+    this.#queues.set(record.name, queue);
+    return queue;
+  }
+
+  /** The queue of this name that is at home here; a QueueError if there is none. */
+  queue(name: string): Queue {
+    const queue = this.#queues.get(name);
+    if (queue !== undefined) return queue;
+    throw this.#refusal ?? invalid(`queue does not exist; no such queue named '${name}'`);
+  }
+
+  /** From now on a queue that is not there has not been deleted: the server ends. */
+  refuse(error: QueueError): void {
+    this.#refusal = error;
+  }
+
+  async close(name: string, error: QueueError): Promise<void> {
+    const queue = this.#queues.get(name);
+    this.#queues.delete(name);
+    await queue?.close(error);
+  }
+
+  /** Notes that something is wrong with a storage, or is not any more; answers what was known of it before. */
+  noteTrouble(what: string, text: string | undefined): string | undefined {
+    const before = this.#troubles.get(what);
+    if (text === undefined) this.#troubles.delete(what);
+    else this.#troubles.set(what, text);
+    return before;
+  }
+
+  /** A storage may not hold any more what memory believes: its partitions fail until they are read anew. */
+  distrust(storage: string): void {
+    for (const { loop } of this.#queues.values()) loop.distrust(storage);
+  }
+
+  async failing(): Promise<Failing> {
+    const storages = new Set<string>();
+    let partitions = 0;
+    let total = 0;
+    for (const queue of this.#queues.values()) {
+      for (const partition of queue.loop.partitions) {
+        total++;
+        if (partition.failures === 0) continue;
+        partitions++;
+        storages.add(partition.storage.name);
+      }
+    }
+    return {
+      partitions,
+      total,
+      storages: [...storages],
+      troubles: [...this.#troubles.values()],
+    };
+  }
+}
+
+/** The rules of a queue, as its record states them. */
+export function rulesOf(record: QueueRecord): QueueRules {
+  const { leaseTimeout, expireTimeout, maxAttempts, deadQueue } = record;
+  return { leaseTimeout, expireTimeout, maxAttempts, deadQueue };
+}

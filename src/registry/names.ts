@@ -1,0 +1,88 @@
+// The rules for names: of queues, dead queues and namespaces. Lengths are bytes of UTF-8.
+
+import { invalid, QueueError } from "../errors.ts";
+
+/** The namespace of everything, and the only one in this version. */
+export const SYSTEM_NAMESPACE = "_system";
+
+export const QUEUE_NAME_BYTES_MAX = 512;
+export const DEAD_QUEUE_NAME_BYTES_MAX = 500;
+export const NAMESPACE_BYTES_MAX = 256;
+
+// White space as Unicode and the Go language define it: not the same as \s.
+const SPACES = "\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+const WHITE_SPACE = new RegExp(`[${SPACES}]`);
+const BLANK = new RegExp(`^[${SPACES}]*$`);
+
+/** What the checks of a queue's name allow, as a pattern for the API's document. */
+export const QUEUE_NAME_PATTERN = `^[^~${SPACES}]+$`;
+/** The same of namespaces, which may be left out. */
+export const NAMESPACE_PATTERN = `^[^~:${SPACES}]*$`;
+/** The same of a text that is refused if it is blank. */
+export const NOT_BLANK_PATTERN = `[^${SPACES}]`;
+
+export function isBlank(text: string): boolean {
+  return BLANK.test(text);
+}
+
+/** The checks before a look-up: a name that fails no other check simply does not exist. */
+export function checkLookupName(name: string): void {
+  if (isBlank(name)) throw invalid("queue name is invalid; queue name cannot be empty");
+  if (name.includes("~")) {
+    throw invalid(`queue name is invalid; '${name}' cannot contain '~' character`);
+  }
+}
+
+/** The checks of a name that a queue is to have. */
+export function checkQueueName(name: string): void {
+  if (Buffer.byteLength(name) > QUEUE_NAME_BYTES_MAX) {
+    throw invalid(
+      `queue name is invalid; cannot be greater than '${QUEUE_NAME_BYTES_MAX}' characters`,
+    );
+  }
+  if (isBlank(name)) throw invalid("queue name is invalid; queue name cannot be empty");
+  if (WHITE_SPACE.test(name)) {
+    throw invalid(`queue name is invalid; '${name}' cannot contain whitespace`);
+  }
+  checkLookupName(name);
+}
+
+/** The checks of the name of a dead queue; "" names none. */
+export function checkDeadQueueName(name: string): void {
+  if (Buffer.byteLength(name) > DEAD_QUEUE_NAME_BYTES_MAX) {
+    throw invalid(
+      `dead queue is invalid; cannot be greater than '${DEAD_QUEUE_NAME_BYTES_MAX}' characters`,
+    );
+  }
+  if (WHITE_SPACE.test(name)) {
+    throw invalid(`dead queue is invalid; '${name}' cannot contain whitespace`);
+  }
+  if (name.includes("~")) {
+    throw invalid(`dead queue is invalid; '${name}' cannot contain '~' character`);
+  }
+}
+
+/** The checks of the name of a namespace; "" names the one of everything. */
+export function checkNamespace(name: string): void {
+  if (name === "") return;
+  if (Buffer.byteLength(name) > NAMESPACE_BYTES_MAX) {
+    throw invalid(
+      `namespace name is invalid; cannot be greater than '${NAMESPACE_BYTES_MAX}' characters`,
+    );
+  }
+  if (isBlank(name)) throw invalid("namespace name is invalid; cannot be empty");
+  if (WHITE_SPACE.test(name)) {
+    throw invalid(`namespace name is invalid; '${name}' cannot contain whitespace`);
+  }
+  for (const character of ["~", ":"]) {
+    if (name.includes(character)) {
+      throw invalid(`namespace name is invalid; '${name}' cannot contain '${character}' character`);
+    }
+  }
+}
+
+/** The namespace of a name that has passed its checks; throws if there is none. */
+export function findNamespace(name: string): string {
+  if (name === "" || name === SYSTEM_NAMESPACE) return SYSTEM_NAMESPACE;
+  throw new QueueError("failed", `namespace does not exist; '${name}' was not found`);
+}

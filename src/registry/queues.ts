@@ -1,0 +1,405 @@
+// The registry of queues: their records, and where each is at home. Creating, updating and deleting
+// are put in order here, one at a time, on one thread. A record is written after the partitions it names
+// exist, and a deletion turns them into leftovers in one write, so that a crash between any two
+// steps leaves either the queue as it was or something that the next start tidies up.
+
+import { randomBytes as nodeRandomBytes } from "node:crypto";
+import { type Clock, SECOND } from "../clock.ts";
+import { invalid, MESSAGES, QueueError, retryLater } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import type { Logger } from "../log.ts";
+import type { QueueHandle } from "../queue/queue.ts";
+import type { Storage } from "../storage/storage.ts";
+import { Timers } from "../timers.ts";
+import type { Directory, ListOptions } from "./directory.ts";
+import { type Failing, type Home, rulesOf } from "./host.ts";
+import { checkDeadQueueName } from "./names.ts";
+import { type PartitionSite, Placement } from "./placement.ts";
+import {
+  type PartitionPlace,
+  type QueueRecord,
+  QueueRecords,
+  type StoredQueue,
+} from "./records.ts";
+import {
+  checkOrder,
+  checkSettings,
+  checkTimeouts,
+  type NewQueue,
+  type QueueSettings,
+} from "./settings.ts";
+
+// After what time storage is asked again for what it has failed to do.
+const RETRY = SECOND;
+
+export interface QueuesOptions {
+  readonly clock: Clock;
+  readonly limits: Limits;
+  readonly log: Logger;
+  /** Where queue records are kept. */
+  readonly records: Storage;
+  readonly partitions: readonly PartitionSite[];
+  /** Where queues may be at home; sites name them by their index. */
+  readonly homes: readonly Home[];
+  /** Written here, and read by whoever serves this thread's requests. */
+  readonly directory: Directory;
+  /** Makes other threads know what has become of a queue, undefined if it is gone. */
+  readonly tell?: (name: string, queue: AnnouncedQueue | undefined) => Promise<void>;
+  /** Where ids take their randomness from; a simulation gives its own. */
+  readonly randomBytes?: (size: number) => Buffer;
+}
+
+/** A queue as the registry makes it known: its record, and the index of its home. */
+export interface AnnouncedQueue {
+  readonly record: QueueRecord;
+  readonly home: number;
+}
+
+export class Queues {
+  readonly #clock: Clock;
+  readonly #limits: Limits;
+  readonly #log: Logger;
+  readonly #records: QueueRecords;
+  readonly #placement: Placement;
+  readonly #homes: readonly Home[];
+  readonly #directory: Directory;
+  readonly #tell: NonNullable<QueuesOptions["tell"]>;
+  readonly #timers: Timers;
+  // Partitions of deleted queues that are still to be dropped, by the name of the queue.
+  readonly #leftovers = new Map<string, readonly PartitionPlace[]>();
+  // The last change of the registry; the next one waits for it.
+  #changing: Promise<unknown> = Promise.resolve();
+  // Queues that wait until it is settled whether they are deleted.
+  readonly #held = new Set<QueueHandle>();
+  // Whether storage may hold partitions that no record speaks of.
+  #mayHaveStrangers = false;
+  #isRetrying = false;
+  #closed = false;
+
+  private constructor(options: QueuesOptions) {
+    const { clock, limits, log, homes, directory, randomBytes = nodeRandomBytes } = options;
+    this.#clock = clock;
+    this.#limits = limits;
+    this.#log = log;
+    this.#homes = homes;
+    this.#directory = directory;
+    this.#tell = options.tell ?? (async () => undefined);
+    this.#timers = new Timers(clock);
+    this.#records = new QueueRecords(options.records);
+    const context = { clock, log, randomBytes, timers: this.#timers };
+    this.#placement = new Placement(options.partitions, context);
+  }
+
+  /**
+   * Opens all queues that storage knows, and finishes what a crash left half done. Partitions in a
+   * storage that is away are failing until it is back. Rejects if records cannot be read, or speak
+   * of a storage that the configuration does not name.
+   */
+  static async open(options: QueuesOptions): Promise<Queues> {
+    const queues = new Queues(options);
+    await queues.#placement.open();
+    const starts: QueueRecord[] = [];
+    for (const [name, { queue, leftovers }] of await queues.#records.list()) {
+      if (leftovers !== undefined) queues.#leftovers.set(name, leftovers);
+      if (queue !== undefined) starts.push(await queues.#checkPlaces(queue));
+    }
+    await Promise.all(starts.map((record) => queues.#open(record)));
+    // Not before all are known, on every thread: what dies in one would find its dead queue missing.
+    await Promise.all([...queues.#directory.entries()].map(({ queue }) => queue.resume()));
+    await queues.#placement.tidy(queues.#places());
+    await queues.#dropLeftovers();
+    return queues;
+  }
+
+  // Makes sure that storages hold the partitions that a record speaks of.
+  async #checkPlaces(record: QueueRecord): Promise<QueueRecord> {
+    const places: PartitionPlace[] = [];
+    for (const place of record.partitions) {
+      const storage = this.#placement.storage(place.storage);
+      if (storage === undefined) {
+        throw new QueueError(
+          "failed",
+          `queue '${record.name}' has a partition in storage '${place.storage}', which the configuration does not name; add it to partition-storage`,
+        );
+      }
+      if (this.#placement.holds(place) === false) {
+        if (!storage.isDurable) {
+          // What lay in memory is gone, as its owner chose; the queue goes on empty.
+          const { name } = record;
+          const made = { count: 1, storages: [place.storage], first: places.length };
+          places.push(...(await this.#placement.create(name, made)));
+          continue;
+        }
+        if (this.#records.liesIn(place.storage)) {
+          throw new QueueError(
+            "failed",
+            `queue '${record.name}' has lost a partition: storage '${place.storage}' is not the one that it was created with; restore the data directory, or configure the storage as it was`,
+          );
+        }
+        this.#placement.setAside(
+          place.storage,
+          `it is not the one that queue '${record.name}' was created with`,
+        );
+      }
+      places.push(place);
+    }
+    if (places.every((place, i) => place === record.partitions[i])) return record;
+    const updated = { ...record, partitions: places };
+    await this.#write(record.name, { queue: updated });
+    return updated;
+  }
+
+  // Opens a queue at its home: where the storage of its partitions is.
+  async #open(record: QueueRecord): Promise<void> {
+    const queue = await this.#homes[this.#homeOf(record)]!.open(record);
+    this.#directory.set({ record, queue });
+    await this.#announce(record.name);
+  }
+
+  // Tells the other threads what is known of a queue, and waits until they know it.
+  async #announce(name: string): Promise<void> {
+    const record = this.#directory.find(name)?.record;
+    await this.#tell(name, record && { record, home: this.#homeOf(record) });
+  }
+
+  #homeOf(record: QueueRecord): number {
+    return this.#placement.home(record.partitions[0]!.storage);
+  }
+
+  // Every partition that a record speaks of.
+  *#places(): Iterable<PartitionPlace> {
+    for (const { record } of this.#directory.entries()) yield* record.partitions;
+    for (const places of this.#leftovers.values()) yield* places;
+  }
+
+  // --- looking up ---
+
+  /** The queue of this name; a QueueError (400) if there is none. */
+  get(name: string): QueueHandle {
+    return this.#directory.entry(name).queue;
+  }
+
+  /** The record of a queue; a QueueError (400) if there is none. */
+  record(name: string): QueueRecord {
+    return this.#directory.entry(name).record;
+  }
+
+  /** Records in the order of their names' bytes, from `pivot` or the next one on. */
+  list(options: ListOptions): readonly QueueRecord[] {
+    return this.#directory.list(options);
+  }
+
+  /** The partitions of all queues that do not work at present. */
+  async failing(): Promise<Failing> {
+    const all = await Promise.all(this.#homes.map((home) => home.failing()));
+    return {
+      partitions: all.reduce((sum, { partitions }) => sum + partitions, 0),
+      total: all.reduce((sum, { total }) => sum + total, 0),
+      storages: [...new Set(all.flatMap(({ storages }) => storages))],
+      troubles: all.flatMap(({ troubles }) => troubles),
+    };
+  }
+
+  // --- changing ---
+
+  /** Makes a queue; resolves when it is durable. */
+  create(settings: NewQueue): Promise<void> {
+    return this.#change(async () => {
+      if (this.#directory.find(settings.name) !== undefined) {
+        throw invalid(`invalid queue; '${settings.name}' already exists`);
+      }
+      this.#checkDeadQueue(settings);
+      checkSettings(settings, this.#limits.partitions);
+      checkTimeouts(settings);
+      await this.#placement.lookAgain(() => this.#places());
+      const record = await this.#make(settings).catch((error: unknown) => {
+        this.#mayHaveStrangers = true;
+        this.#retryLater();
+        throw error;
+      });
+      await this.#open(record);
+      await this.get(record.name).resume();
+    });
+  }
+
+  // Makes the partitions of a queue, then its record. What fails in between leaves strangers behind:
+  // partitions that no record speaks of.
+  async #make({ storages, ...settings }: NewQueue): Promise<QueueRecord> {
+    const partitions = await this.#placement.create(settings.name, {
+      count: settings.requestedPartitions,
+      ...(storages === undefined ? {} : { storages }),
+    });
+    const now = this.#clock.now();
+    const record = { ...settings, createdAt: now, updatedAt: now, partitions };
+    await this.#write(record.name, { queue: record });
+    return record;
+  }
+
+  /** Merges settings into a queue's record: what is 0 or "" keeps its value only where wire.md says so. */
+  update(settings: QueueSettings): Promise<void> {
+    return this.#change(async () => {
+      const { record: old, queue } = this.#directory.entry(settings.name);
+      this.#checkDeadQueue(settings);
+      if (settings.leaseTimeout !== 0 && settings.expireTimeout !== 0) checkOrder(settings);
+      const record: QueueRecord = {
+        ...old,
+        leaseTimeout: settings.leaseTimeout || old.leaseTimeout,
+        expireTimeout: settings.expireTimeout || old.expireTimeout,
+        requestedPartitions: settings.requestedPartitions || old.requestedPartitions,
+        maxAttempts: settings.maxAttempts,
+        reference: settings.reference,
+        deadQueue: settings.deadQueue,
+        updatedAt: Math.max(this.#clock.now(), old.createdAt + 1),
+      };
+      checkOrder(record);
+      checkSettings(record, this.#limits.partitions);
+      checkTimeouts(record);
+      await this.#write(record.name, { queue: record });
+      this.#directory.set({ record, queue });
+      await queue.configure(rulesOf(record));
+      await this.#announce(record.name);
+    });
+  }
+
+  /** Deletes a queue with all its items. With `force` also one that another names as its dead queue. */
+  delete(name: string, force: boolean): Promise<void> {
+    return this.#change(async () => {
+      const { record, queue } = this.#directory.entry(name);
+      const user = force ? undefined : this.#userOf(name);
+      if (user !== undefined) {
+        throw invalid(`queue is a dead queue; '${user}' uses it as its dead_queue`);
+      }
+      const leftovers = [...(this.#leftovers.get(name) ?? []), ...record.partitions];
+      try {
+        await this.#write(name, { queue: undefined, leftovers });
+      } catch (error) {
+        // Perhaps the queue is gone at the next start: it must not take anything before that is settled.
+        await queue.pause();
+        this.#held.add(queue);
+        throw error;
+      }
+      this.#leftovers.set(name, leftovers);
+      this.#directory.remove(name);
+      await this.#announce(name);
+      const error = new QueueError("failed", MESSAGES.queueShutdown);
+      await this.#homes[this.#homeOf(record)]!.close(name, error);
+      await this.#dropLeftovers();
+    });
+  }
+
+  // Drops the partitions of deleted queues, as far as their storages are there; the rest later. A
+  // storage that was away may hold rows of dropped partitions that nobody else knows of any more.
+  async #dropLeftovers(): Promise<void> {
+    if (this.#leftovers.size === 0 && !this.#placement.isAnyAway) return;
+    await this.#placement.lookAgain(() => this.#places());
+    for (const [name, leftovers] of this.#leftovers) {
+      const left = await this.#placement.drop(leftovers);
+      if (left.length === leftovers.length) continue;
+      if (left.length === 0) this.#leftovers.delete(name);
+      else this.#leftovers.set(name, left);
+      // If this is not written, the next start finds nothing to drop any more, and writes it.
+      await this.#write(name, this.#stored(name)).catch(() => undefined);
+    }
+    if (this.#leftovers.size > 0 || this.#placement.isAnyAway) this.#retryLater();
+  }
+
+  // --- records ---
+
+  // What memory holds under a name, and so what storage is to hold.
+  #stored(name: string): StoredQueue {
+    return { queue: this.#directory.find(name)?.record, leftovers: this.#leftovers.get(name) };
+  }
+
+  async #write(name: string, stored: StoredQueue): Promise<void> {
+    try {
+      await this.#records.write(name, { ...this.#stored(name), ...stored });
+    } catch (error) {
+      this.#retryLater();
+      throw error;
+    }
+  }
+
+  async #settle(): Promise<void> {
+    await this.#records.settle((name) => this.#stored(name));
+    for (const queue of this.#held) await queue.resume();
+    this.#held.clear();
+  }
+
+  // Does again, after a while, what storage has failed to do.
+  #retryLater(): void {
+    if (this.#isRetrying) return;
+    this.#isRetrying = true;
+    this.#timers.after(RETRY, () => {
+      this.#isRetrying = false;
+      this.#enqueue(async () => {
+        await this.#settle();
+        if (this.#mayHaveStrangers) await this.#placement.tidyAgain(() => this.#places());
+        this.#mayHaveStrangers = false;
+        await this.#dropLeftovers();
+      }).catch(() => this.#retryLater());
+    });
+  }
+
+  // What storage refuses is the client's to try again.
+  async #change(work: () => Promise<void>): Promise<void> {
+    try {
+      await this.#enqueue(async () => {
+        if (this.#closed) throw new QueueError("failed", MESSAGES.serviceShutdown);
+        await this.#settle();
+        await work();
+      });
+    } catch (error) {
+      if (error instanceof QueueError) throw error;
+      this.#log.error({ err: error }, "queue records cannot be changed");
+      throw retryLater(MESSAGES.internalRetry, error);
+    }
+  }
+
+  // Changes wait for each other.
+  #enqueue(work: () => Promise<void>): Promise<void> {
+    const next = this.#changing.then(work);
+    this.#changing = next.catch(() => undefined);
+    return next;
+  }
+
+  // The queue that names this one as its dead queue.
+  #userOf(name: string): string | undefined {
+    for (const { record } of this.#directory.entries()) {
+      if (record.deadQueue === name) return record.name;
+    }
+    return undefined;
+  }
+
+  #checkDeadQueue({ name, deadQueue }: QueueSettings): void {
+    if (deadQueue === "") return;
+    checkDeadQueueName(deadQueue);
+    if (deadQueue === name) throw invalid("dead_queue cannot reference itself");
+    const target = this.#directory.find(deadQueue);
+    if (target === undefined) {
+      throw invalid(`dead_queue does not exist; '${deadQueue}' was not found, create it first`);
+    }
+    if (target.record.deadQueue !== "") {
+      throw invalid(
+        `dead_queue is invalid; '${deadQueue}' already has its own dead_queue configured`,
+      );
+    }
+    const user = this.#userOf(name);
+    if (user !== undefined) {
+      throw invalid(`dead_queue is invalid; '${name}' is itself the dead_queue of '${user}'`);
+    }
+  }
+
+  /** Ends all queues: what waits gets the error, `queue is shutting down` by default. */
+  async close(error = new QueueError("failed", MESSAGES.queueShutdown)): Promise<void> {
+    this.#closed = true;
+    this.#timers.close();
+    await this.#changing;
+    const closed = await Promise.allSettled(
+      Array.from(this.#directory.entries(), ({ record }) =>
+        this.#homes[this.#homeOf(record)]!.close(record.name, error),
+      ),
+    );
+    const failed = closed.find((each) => each.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+  }
+}

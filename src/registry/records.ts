@@ -1,0 +1,95 @@
+// What is kept of each queue, and how it gets to storage. One record a name: the queue of that
+// name, if there is one, and partitions of deleted queues of the same name that are still to be
+// dropped. After a failed write nobody knows which of two records storage holds, so the name is in
+// doubt, and what memory holds is written again before the next change is begun.
+
+import type { Storage } from "../storage/storage.ts";
+
+/** Where one partition of a queue lies, and what tells it from any other. */
+export interface PartitionPlace {
+  readonly storage: string;
+  readonly key: number;
+  /** The first characters of all its ids: another partition under this key has another. */
+  readonly idPrefix: string;
+  readonly createdAt: number;
+}
+
+/** A queue. Times and durations in microseconds. */
+export interface QueueRecord {
+  readonly name: string;
+  readonly namespace: string;
+  readonly createdAt: number;
+  readonly updatedAt: number;
+  readonly leaseTimeout: number;
+  readonly expireTimeout: number;
+  /** 0: any number. */
+  readonly maxAttempts: number;
+  /** "": none. */
+  readonly deadQueue: string;
+  readonly reference: string;
+  readonly requestedPartitions: number;
+  readonly partitions: readonly PartitionPlace[];
+}
+
+/** What storage holds under a name; nothing at all if both are missing. */
+export interface StoredQueue {
+  readonly queue?: QueueRecord | undefined;
+  /** Partitions of deleted queues of this name. */
+  readonly leftovers?: readonly PartitionPlace[] | undefined;
+}
+
+export class QueueRecords {
+  readonly #storage: Storage;
+  readonly #doubtful = new Set<string>();
+
+  constructor(storage: Storage) {
+    this.#storage = storage;
+  }
+
+  /** Whether records and these partitions lie in the same storage. */
+  liesIn(storage: string): boolean {
+    return this.#storage.name === storage;
+  }
+
+  /** Everything that storage holds, by name. */
+  async list(): Promise<ReadonlyMap<string, StoredQueue>> {
+    const stored = await this.#storage.listQueues();
+    return new Map(stored.map(({ name, record }) => [name, JSON.parse(record) as StoredQueue]));
+  }
+
+  /** Whether it is unknown what storage holds under some name. */
+  get inDoubt(): boolean {
+    return this.#doubtful.size > 0;
+  }
+
+  /** Makes this what storage holds under a name. After a failure the name is in doubt. */
+  async write(name: string, { queue, leftovers = [] }: StoredQueue): Promise<void> {
+    this.#doubtful.add(name);
+    if (queue === undefined && leftovers.length === 0) {
+      await this.#storage.deleteQueue(name);
+    } else {
+      const stored: StoredQueue = leftovers.length === 0 ? { queue } : { queue, leftovers };
+      await this.#storage.putQueue(name, JSON.stringify(stored));
+    }
+    this.#doubtful.delete(name);
+  }
+
+  /** Ends all doubt: writes what memory holds under each name that is in doubt. */
+  async settle(held: (name: string) => StoredQueue): Promise<void> {
+    for (const name of [...this.#doubtful]) await this.write(name, held(name));
+  }
+}
+
+/** The names of the storages in which queues have partitions, or have left some behind. */
+export async function storagesInUse(records: Storage): Promise<ReadonlySet<string>> {
+  return storagesOf((await new QueueRecords(records).list()).values());
+}
+
+/** The same of records that have been read. */
+export function storagesOf(records: Iterable<StoredQueue>): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const { queue, leftovers = [] } of records) {
+    for (const { storage } of [...(queue?.partitions ?? []), ...leftovers]) names.add(storage);
+  }
+  return names;
+}

@@ -1,0 +1,41 @@
+// The HTTP of one thread: the endpoints over the queues as this thread reaches them, the pages, and the
+// server that answers both. The first thread and all others are put together here.
+
+import { makeDevEndpoints } from "../api/dev.ts";
+import { makePages } from "../api/pages.ts";
+import { makeEndpoints, type Service } from "../api/routes.ts";
+import type { ClockChange } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import { formatSize } from "../http/body.ts";
+import { type HttpOptions, HttpServer } from "../http/server.ts";
+
+export interface NodeOptions extends Service, Pick<HttpOptions, "log" | "health"> {
+  readonly config: Config;
+  /** Changes the clock of every thread; answers what time it is then. Only asked with `--dev`. */
+  readonly changeClock: (change: ClockChange) => Promise<number>;
+}
+
+/** Makes the HTTP server of a thread; it does not listen yet. */
+export function makeHttp({
+  config,
+  log,
+  health,
+  changeClock,
+  ...service
+}: NodeOptions): HttpServer {
+  const { queues, limits } = service;
+  const endpoints = new Map([
+    ...makeEndpoints(service),
+    ...(config.dev ? makeDevEndpoints({ queues, changeClock }) : []),
+  ]);
+  const { host, keepAlive, allowedOrigins: origins, allowedHosts: hosts } = config;
+  return new HttpServer({
+    endpoints,
+    limits,
+    log,
+    health,
+    keepAlive,
+    access: { origins, hosts, listensOn: host },
+    sendPage: makePages({ endpoints, limits, formatSize }),
+  });
+}

@@ -1,0 +1,236 @@
+// The threads beside the first one: started together, each with a line to every other, and stopped
+// together. What the first thread asks of the others as a whole is here; and that none of them may
+// die unnoticed.
+
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import type { ClockChange, WallShift } from "../clock.ts";
+import type { Config } from "../config/config.ts";
+import type { QueueError } from "../errors.ts";
+import type { Listening } from "../http/listen.ts";
+import type { Health } from "../http/server.ts";
+import type { Logger, LogLevel } from "../log.ts";
+import type { QueueHandle } from "../queue/queue.ts";
+import type { Failing, Home } from "../registry/host.ts";
+import type { PlaceableStorage } from "../registry/placement.ts";
+import type { AnnouncedQueue } from "../registry/queues.ts";
+import type { QueueRecord } from "../registry/records.ts";
+import type { NewQueue, QueueSettings } from "../registry/settings.ts";
+import { Link } from "./link.ts";
+import { makeQueueCalls } from "./queue-calls.ts";
+import { RemoteQueue } from "./remote-queue.ts";
+import type { Shard } from "./shard.ts";
+import type { WorkerCalls, WorkerData } from "./worker.ts";
+
+/** A storage of another thread, as the start line and placement know it. */
+export interface StorageFacts {
+  readonly name: string;
+  readonly location: string;
+  readonly isDurable: boolean;
+}
+
+/** What the registry's thread does for the others. */
+export interface Registry {
+  createQueue(settings: NewQueue): Promise<void>;
+  updateQueue(settings: QueueSettings): Promise<void>;
+  deleteQueue(name: string, force: boolean): Promise<void>;
+  health(): Promise<Health>;
+  changeClock(change: ClockChange): Promise<number>;
+}
+
+/** What the first thread lets every other one do with it. */
+export type FirstCalls = Registry & {
+  opened(index: number, storages: readonly StorageFacts[]): void;
+  log(level: LogLevel, fields: object, message: string): void;
+} & Record<string, (...args: never[]) => unknown>;
+
+export interface PoolOptions {
+  readonly config: Config;
+  readonly log: Logger;
+  /** The first thread's shard. */
+  readonly shard: Shard;
+  /** What each of the other threads opens. */
+  readonly storages: readonly WorkerData["storages"][];
+  /** Asked only once the registry is open. */
+  readonly registry: () => Registry;
+  readonly onThread?: ((thread: Worker) => void) | undefined;
+  readonly wallShift?: WallShift | undefined;
+}
+
+export class Pool {
+  readonly #workers: readonly Worker[];
+  readonly #links: readonly Link<WorkerCalls>[];
+  /** The storages of each of the other threads. */
+  readonly storages: readonly (readonly StorageFacts[])[];
+  /** Resolves, with the reason, when a thread has ended that should not have. */
+  readonly died: Promise<Error>;
+  #stopping = false;
+
+  private constructor(
+    workers: readonly Worker[],
+    links: readonly Link<WorkerCalls>[],
+    storages: readonly (readonly StorageFacts[])[],
+  ) {
+    this.#workers = workers;
+    this.#links = links;
+    this.storages = storages;
+    this.died = new Promise((resolve) => {
+      for (const [i, worker] of workers.entries()) {
+        onEnd(worker, (error) => {
+          links[i]!.close(error);
+          if (!this.#stopping) resolve(error);
+        });
+      }
+    });
+  }
+
+  /** Starts the threads; rejects, with none left, if one of them cannot start. */
+  static async start(options: PoolOptions): Promise<Pool> {
+    const { config, log, shard, storages, wallShift } = options;
+    const ports = connect(storages.length + 1);
+    const workers: Worker[] = [];
+    const links: Link<WorkerCalls>[] = [];
+    const opened = storages.map(() => Promise.withResolvers<readonly StorageFacts[]>());
+    for (const [i, mine] of storages.entries()) {
+      const index = i + 1;
+      const workerData: WorkerData = {
+        index,
+        config,
+        storages: mine,
+        ports: ports[index]!,
+        wallShift,
+      };
+      const worker = new Worker(workerFile(), {
+        workerData,
+        transferList: [...ports[index]!.values()],
+      });
+      workers.push(worker);
+      options.onThread?.(worker);
+      onEnd(worker, opened[i]!.reject);
+      links.push(
+        new Link(ports[0]!.get(index)!, {
+          ...makeQueueCalls(shard.host),
+          ...registryCalls(options.registry),
+          opened: (from: number, facts: readonly StorageFacts[]) => {
+            opened[from - 1]!.resolve(facts);
+          },
+          log: (level: LogLevel, fields: object, message: string) => log[level](fields, message),
+        }),
+      );
+    }
+    try {
+      const facts = await Promise.all(opened.map(({ promise }) => promise));
+      return new Pool(workers, links, facts);
+    } catch (error) {
+      for (const worker of workers) await worker.terminate();
+      throw error;
+    }
+  }
+
+  /** The other threads as homes of queues, in the order of their indexes. */
+  get homes(): readonly Home[] {
+    return this.#links.map((link) => new RemoteHome(link));
+  }
+
+  /** A storage of another thread, as placement uses it. */
+  storage(index: number, { name, isDurable }: StorageFacts): PlaceableStorage {
+    const link = this.#links[index - 1]!;
+    const call = (method: keyof PlaceableStorage, ...args: readonly unknown[]): Promise<never> =>
+      link.call("storage", name, method, args) as Promise<never>;
+    return {
+      name,
+      isDurable,
+      listPartitions: () => call("listPartitions"),
+      createPartitions: (partitions) => call("createPartitions", partitions),
+      loadPartition: (key) => call("loadPartition", key),
+      dropPartitions: (keys) => call("dropPartitions", keys),
+      sweep: (limit) => call("sweep", limit),
+    };
+  }
+
+  /** Makes all other threads know what has become of a queue. */
+  async announce(name: string, queue: AnnouncedQueue | undefined): Promise<void> {
+    await this.#all((link) => link.call("announce", name, queue));
+  }
+
+  async changeClock(change: ClockChange): Promise<void> {
+    await this.#all((link) => link.call("changeClock", change));
+  }
+
+  async listen(listening: Listening): Promise<void> {
+    await this.#all((link) => link.call("listen", listening));
+  }
+
+  /** From now on no other thread takes requests. */
+  async refuse(): Promise<void> {
+    await this.#all((link) => link.call("refuse"));
+  }
+
+  /** Closes the storages of the other threads, then their connections, then ends them. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.allSettled(this.#links.map((link) => link.call("stop")));
+    for (const worker of this.#workers) await worker.terminate();
+  }
+
+  async #all(call: (link: Link<WorkerCalls>) => Promise<unknown>): Promise<void> {
+    await Promise.all(this.#links.map(call));
+  }
+}
+
+/** Another thread as a home of queues. */
+class RemoteHome implements Home {
+  readonly #link: Link<WorkerCalls>;
+
+  constructor(link: Link<WorkerCalls>) {
+    this.#link = link;
+  }
+
+  async open(record: QueueRecord): Promise<QueueHandle> {
+    await this.#link.call("openQueue", record);
+    return new RemoteQueue(record.name, record.partitions.length, this.#link);
+  }
+
+  close(name: string, error: QueueError): Promise<void> {
+    return this.#link.call("closeQueue", name, error.kind, error.message);
+  }
+
+  failing(): Promise<Failing> {
+    return this.#link.call("failing");
+  }
+}
+
+function registryCalls(registry: () => Registry): Registry {
+  return {
+    createQueue: (settings) => registry().createQueue(settings),
+    updateQueue: (settings) => registry().updateQueue(settings),
+    deleteQueue: (name, force) => registry().deleteQueue(name, force),
+    health: () => registry().health(),
+    changeClock: (change) => registry().changeClock(change),
+  };
+}
+
+// A line between every two shards: for each shard its end of the line to every other, by index.
+function connect(shards: number): readonly Map<number, MessagePort>[] {
+  const ports = Array.from({ length: shards }, () => new Map<number, MessagePort>());
+  for (let a = 0; a < shards; a++) {
+    for (let b = a + 1; b < shards; b++) {
+      const { port1, port2 } = new MessageChannel();
+      ports[a]!.set(b, port1);
+      ports[b]!.set(a, port2);
+    }
+  }
+  return ports;
+}
+
+// Sources run as they are, a published package runs what was built from them.
+function workerFile(): URL {
+  const suffix = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
+  return new URL(`./worker${suffix}`, import.meta.url);
+}
+
+function onEnd(worker: Worker, ended: (error: Error) => void): void {
+  worker.once("error", (cause) => {
+    ended(new Error(`a thread has failed: ${(cause as Error).message}`, { cause }));
+  });
+  worker.once("exit", (code) => ended(new Error(`a thread has ended with code ${code}`)));
+}

@@ -1,0 +1,489 @@
+// The composition root: storage, queues and HTTP are put together here, and stopped in the reverse
+// order. A server is a function of its options; the command line and embedding programs start it
+// the same way.
+
+import type { Worker } from "node:worker_threads";
+import type { QueuesService } from "../api/routes.ts";
+import {
+  type Clock,
+  type ClockChange,
+  changeClock,
+  makeClock,
+  sameForAll,
+  type WallShift,
+} from "../clock.ts";
+import {
+  type Config,
+  loadConfig,
+  type QueueConfig,
+  type ServerOptions,
+  type StorageConfig,
+  storageOfThread,
+} from "../config/config.ts";
+import { ConfigError } from "../config/section.ts";
+import { connectionsWithin, explainDescriptors, watchDescriptors } from "../descriptors.ts";
+import { MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { canSharePort, checkFree, listen, listeningSockets, urlOf } from "../http/listen.ts";
+import type { Health } from "../http/server.ts";
+import { createLogger, type Logger } from "../log.ts";
+import type { Failing } from "../registry/host.ts";
+import { SYSTEM_NAMESPACE } from "../registry/names.ts";
+import type { PartitionSite } from "../registry/placement.ts";
+import { Queues } from "../registry/queues.ts";
+import { storagesInUse } from "../registry/records.ts";
+import { checkQueueTimeouts } from "../registry/settings.ts";
+import { type Storage, StorageTaken } from "../storage/storage.ts";
+import { VERSION } from "../version.ts";
+import { makeHttp } from "./node.ts";
+import { Pool, type Registry } from "./pool.ts";
+import { locationOf, Shard, type ShardOptions } from "./shard.ts";
+
+// A stop ends within this time and the one that clients have to fetch their last answers, whatever
+// hangs: what queues and storages need to end what they are doing.
+const RELEASE_MS = 5_000;
+
+const HEALTH_MS = 5_000;
+
+// A server for fewer connections says so: somebody may have meant more.
+const FEW_CONNECTIONS = 1_000;
+
+// How often a server that waits tries to take the data.
+const OWN_RETRY_MS = 500;
+
+export interface RunningServer {
+  /** A URL by which it is reached from here: `http://host:port`. */
+  readonly address: string;
+  readonly host: string;
+  readonly port: number;
+  /** Resolves if a thread of the server ends that should not; the server then stops by itself. */
+  readonly died: Promise<void>;
+  /** Stops within 10 seconds; may be called more than once. The log tells the reason, if one is given. */
+  stop(reason?: string): Promise<void>;
+}
+
+export interface ServerHooks {
+  /** In place of one that writes to standard output. */
+  readonly logger?: Logger;
+  /** Wraps each storage that the first thread opens: for tests that make storage fail. */
+  readonly wrapStorage?: (storage: Storage) => Storage;
+  /** Is given each thread beside the first: for tests that end one. */
+  readonly onThread?: (thread: Worker) => void;
+  /** Sets the wall clock apart from the system's: for tests that set it while the server runs. */
+  readonly wallShift?: WallShift;
+}
+
+/**
+ * Starts a server; resolves when it accepts requests.
+ * Rejects with a ConfigError for a wrong option, and with an error whose message is meant for the
+ * user when the address or the data directory cannot be used.
+ */
+export async function startServer(
+  options: ServerOptions = {},
+  hooks: ServerHooks = {},
+): Promise<RunningServer> {
+  const wanted = loadConfig(options, process.env);
+  const config = withinDescriptors(wanted);
+  const log = hooks.logger ?? createLogger({ level: config.logLevel, format: config.logFormat });
+  const { onThread, wrapStorage, wallShift } = hooks;
+  const clock = makeClock(config.dev, wallShift);
+  const lost = Promise.withResolvers<void>();
+  const shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
+  const parts: Parts = {
+    config,
+    isBounded: config !== wanted,
+    log,
+    clock,
+    shard,
+    onThread,
+    wrapStorage,
+    wallShift,
+    lost: lost.promise,
+    pool: undefined,
+    queues: undefined,
+  };
+  try {
+    await open(parts).catch((error: unknown) => {
+      if (!(error instanceof StorageTaken)) throw error;
+      parts.waitsFor = error.message;
+    });
+    const server = await serve(parts);
+    void keepOwning(parts, server.address);
+    return server;
+  } catch (error) {
+    const reason = explainDescriptors(error); // before any of them is given back
+    await release(parts).catch(() => undefined); // what went wrong first counts
+    throw reason;
+  }
+}
+
+// More connections than there is room for are closed by the server, which knows why.
+function withinDescriptors(config: Config): Config {
+  const storages = [...new Set([config.queueStorage, ...config.partitionStorage])];
+  const connections = connectionsWithin({
+    threads: config.threads,
+    listening: listeningSockets(config.host),
+    files: storages.filter(({ driver }) => driver === "sqlite").length,
+    databases: storages.reduce((sum, { postgres }) => sum + (postgres?.maxConns ?? 0), 0),
+  });
+  if (connections >= config.limits.connections) return config;
+  return { ...config, limits: { ...config.limits, connections } };
+}
+
+function newShard(options: ShardOptions, onLost: () => void): Shard {
+  return new Shard({ ...options, onLost });
+}
+
+/** What a server is made of, as far as it is open. */
+interface Parts {
+  readonly config: Config;
+  /** Whether fewer connections are taken than the configuration says. */
+  readonly isBounded: boolean;
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** Of the first thread, which also holds the registry. */
+  shard: Shard;
+  readonly onThread: ServerHooks["onThread"];
+  readonly wrapStorage: ServerHooks["wrapStorage"];
+  readonly wallShift: ServerHooks["wallShift"];
+  /** Resolves if another server has taken a storage of the shard over. */
+  lost: Promise<void>;
+  /** Why queues are not served, while another server owns the data; undefined while they are. */
+  waitsFor?: string | undefined;
+  /** The work that makes this server the owner again, while it is under way. */
+  owning?: Promise<void>;
+  /** The other threads, if there are any. */
+  pool: Pool | undefined;
+  queues: Queues | undefined;
+  isStopping?: boolean;
+}
+
+// --- opening ---
+
+// The storage of the records must be there. Of the others each may be away; then what lies there
+// waits until it is back, and everything else is served.
+async function open(parts: Parts): Promise<void> {
+  const { config, shard, log, clock } = parts;
+  const records = await shard.openStorage(config.queueStorage);
+  const inUse = await storagesInUse(records);
+  const homes = allHomes(config, inUse);
+  const withExistence = (each: StorageConfig) => ({
+    storage: each,
+    mustExist: inUse.has(each.name),
+  });
+  for (const each of homes[0]!) await shard.openStorageOrWait(each, inUse.has(each.name));
+  if (config.threads > 1) {
+    parts.pool = await Pool.start({
+      config,
+      log,
+      shard,
+      storages: homes.slice(1).map((storages) => storages.map(withExistence)),
+      registry: () => registryOf(parts),
+      onThread: parts.onThread,
+      wallShift: parts.wallShift,
+    });
+  }
+  const { pool } = parts;
+  parts.queues = await Queues.open({
+    clock,
+    log,
+    limits: config.limits,
+    records,
+    partitions: sites(parts, homes),
+    homes: [shard.host, ...(pool?.homes ?? [])],
+    directory: shard.directory,
+    ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
+  });
+  await createConfigured(parts.queues, config);
+}
+
+// Takes the data whenever it can be had: at once, or when its owner is gone; and if another server
+// takes it over, all that was known of it is given up, and it is waited for again.
+async function keepOwning(parts: Parts, address: string): Promise<void> {
+  const { log } = parts;
+  for (;;) {
+    if (parts.waitsFor === undefined) {
+      await parts.lost;
+      if (parts.isStopping === true) return;
+      parts.waitsFor = MESSAGES.standby;
+      log.error({ address }, "another server has taken over; this one serves no queues now");
+      await renew(parts);
+    }
+    while (parts.waitsFor !== undefined) {
+      await pause(OWN_RETRY_MS);
+      if (parts.isStopping === true) return;
+      parts.owning = tryOwning(parts);
+      await parts.owning;
+    }
+    log.info({ address }, "querator has taken over and serves all queues");
+  }
+}
+
+async function tryOwning(parts: Parts): Promise<void> {
+  const { log } = parts;
+  try {
+    await open(parts);
+    parts.waitsFor = undefined;
+  } catch (error) {
+    if (!(error instanceof StorageTaken) && parts.waitsFor !== (error as Error).message) {
+      log.warn({ err: error }, "the data cannot be taken; it is tried again");
+    }
+    parts.waitsFor = (error as Error).message;
+    await renew(parts);
+  }
+}
+
+// Ends what is open, and begins with nothing.
+async function renew(parts: Parts): Promise<void> {
+  const { config, clock, log, wrapStorage } = parts;
+  await release(parts, retryLater(MESSAGES.standby)).catch((err: unknown) => {
+    log.warn({ err }, "not everything could be closed");
+  });
+  const lost = Promise.withResolvers<void>();
+  parts.lost = lost.promise;
+  parts.queues = undefined;
+  parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
+}
+
+// Which storages belong to which thread. Those that more threads have left behind are shared out
+// among the threads there are; they get no new partitions.
+function allHomes(config: Config, inUse: ReadonlySet<string>): readonly StorageConfig[][] {
+  const homes = Array.from({ length: config.threads }, (): StorageConfig[] => []);
+  if (!config.isSpread) {
+    homes[0]!.push(...config.partitionStorage);
+    return homes;
+  }
+  const known = config.partitionStorage.length;
+  for (const [i, storage] of config.partitionStorage.entries()) homes[i]!.push(storage);
+  for (const name of inUse) {
+    const index = Number(/-(\d+)$/.exec(name)?.[1]);
+    const storage = storageOfThread(index, config.queueStorage);
+    if (index < known || storage.name !== name) continue;
+    homes[index % config.threads]!.push({ ...storage, affinity: 0 });
+  }
+  return homes;
+}
+
+function sites({ shard, pool }: Parts, homes: readonly StorageConfig[][]): PartitionSite[] {
+  return homes.flatMap((storages, home) =>
+    storages.map(({ name, affinity }): PartitionSite => {
+      const facts = pool?.storages[home - 1]?.find((each) => each.name === name);
+      const storage = facts === undefined ? shard.storages.get(name)! : pool!.storage(home, facts);
+      return { storage, affinity, home };
+    }),
+  );
+}
+
+// The queues that the configuration names are made like any other; those that exist are left alone.
+async function createConfigured(queues: Queues, config: Config): Promise<void> {
+  const known = new Set(
+    queues
+      .list({ namespace: SYSTEM_NAMESPACE, pivot: "", limit: Number.POSITIVE_INFINITY })
+      .map((record) => record.name),
+  );
+  for (const queue of deadQueuesFirst(config.queues)) {
+    if (known.has(queue.name)) continue;
+    const storages = queue.partitions.map((partition) => partition.storageName);
+    try {
+      await queues.create({
+        ...checkQueueTimeouts(queue.leaseTimeout, queue.expireTimeout),
+        name: queue.name,
+        namespace: SYSTEM_NAMESPACE,
+        maxAttempts: queue.maxAttempts,
+        deadQueue: queue.deadQueue,
+        reference: queue.reference,
+        requestedPartitions: storages.length || queue.requestedPartitions,
+        ...(storages.length > 0 ? { storages } : {}),
+      });
+    } catch (error) {
+      if (!(error instanceof QueueError)) throw error;
+      const text = `${queue.place}: ${error.message}`;
+      throw error.kind === "invalid"
+        ? new ConfigError(text)
+        : new QueueError(error.kind, text, { cause: error });
+    }
+  }
+}
+
+// A dead queue must be there before the queue that names it, wherever it stands in the file.
+function deadQueuesFirst(queues: readonly QueueConfig[]): readonly QueueConfig[] {
+  const named = new Set(queues.map(({ deadQueue }) => deadQueue));
+  const rank = ({ name, deadQueue }: QueueConfig): number => {
+    if (deadQueue === "") return 0;
+    return named.has(name) ? 1 : 2; // one that is both will be refused, by its right reason
+  };
+  return queues.toSorted((a, b) => rank(a) - rank(b));
+}
+
+// --- serving ---
+
+async function serve(parts: Parts): Promise<RunningServer> {
+  const { config, log, clock, shard, pool } = parts;
+  const queues = forward(parts);
+  const { limits } = shard;
+  const checkRunning = (): void => {
+    if (parts.isStopping === true) throw new QueueError("failed", MESSAGES.serviceShutdown);
+    served(parts);
+  };
+  const { health, changeClock: change } = registryOf(parts);
+  const service = { queues, clock, limits, checkRunning };
+  const http = makeHttp({ config, log, health, changeClock: change, ...service });
+  const { host } = config;
+  if (canSharePort && config.port !== 0) await checkFree(host, config.port);
+  const listener = await listen(http, { host, port: config.port });
+  const { port } = listener;
+  if (canSharePort) await pool?.listen({ host, port });
+
+  const address = urlOf({ host, port });
+  // Of a server on standby none is open.
+  const all = [config.queueStorage, ...config.partitionStorage];
+  log.info(
+    {
+      address,
+      listens: listener.addresses.join(","),
+      storage: [...new Set(all.map(locationOf))].join(","),
+      ...(parts.waitsFor === undefined ? {} : { reason: parts.waitsFor }),
+      version: VERSION,
+      ...(pool === undefined ? {} : { threads: config.threads }),
+      ...(config.partitionStorage.some((each) => each.syncInterval > 0)
+        ? { sync: "interval" }
+        : {}),
+      ...(parts.isBounded ? { connections: config.limits.connections } : {}),
+      ...(config.dev ? { dev: true } : {}),
+    },
+    parts.waitsFor === undefined ? "querator is ready" : "querator is on standby",
+  );
+
+  const { connections } = config.limits;
+  if (parts.isBounded && connections < FEW_CONNECTIONS) {
+    log.warn(
+      { connections },
+      "there are few file descriptors; raise ulimit -n for more connections",
+    );
+  }
+  const forgetDescriptors = watchDescriptors({
+    gone: (reason) => log.error({ reason }, "no file descriptors are left"),
+    back: () => log.info("there are file descriptors again"),
+  });
+  let stopped: Promise<void> | undefined;
+  const stop = (reason?: string): Promise<void> => {
+    stopped ??= (async () => {
+      if (reason !== undefined) log.info({ reason }, "querator is stopping");
+      parts.isStopping = true;
+      listener.startEnding();
+      forgetDescriptors();
+      await parts.owning?.catch(() => undefined);
+      await within(RELEASE_MS, release(parts)).catch((err: unknown) => {
+        log.error({ err }, "stopped before everything had ended");
+      });
+      await listener.drain();
+      log.info("querator has stopped");
+    })();
+    return stopped;
+  };
+  const died = Promise.withResolvers<void>();
+  void pool?.died.then(async (err) => {
+    if (stopped !== undefined) return;
+    log.error({ err }, "the server stops, for its queues on that thread are silent");
+    await stop();
+    died.resolve();
+  });
+  return { address, host, port, died: died.promise, stop };
+}
+
+// Ends queues, then storages, then the connections of the other threads; whatever fails, the rest is
+// ended all the same.
+async function release({ queues, pool, shard }: Parts, error?: QueueError): Promise<void> {
+  const failures: unknown[] = [];
+  shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
+  for (const end of [
+    () => pool?.refuse(),
+    () => queues?.close(error),
+    () => shard.close(),
+    () => pool?.stop(),
+  ]) {
+    await end()?.catch((error: unknown) => failures.push(error));
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+// The registry, if queues are served at present.
+function served({ queues, waitsFor }: Parts): Queues {
+  if (queues === undefined || waitsFor !== undefined) throw retryLater(MESSAGES.standby);
+  return queues;
+}
+
+// The registry that is open at the time of each call.
+function forward(parts: Parts): QueuesService {
+  return {
+    get: (name) => served(parts).get(name),
+    record: (name) => served(parts).record(name),
+    list: (options) => served(parts).list(options),
+    create: async (settings) => served(parts).create(settings),
+    update: async (settings) => served(parts).update(settings),
+    delete: async (name, force) => served(parts).delete(name, force),
+  };
+}
+
+// What the first thread does for all others, and for itself.
+function registryOf(parts: Parts): Registry {
+  const { clock, pool, config } = parts;
+  const queues = forward(parts);
+  return {
+    createQueue: (settings) => queues.create(settings),
+    updateQueue: (settings) => queues.update(settings),
+    deleteQueue: (name, force) => queues.delete(name, force),
+    health: () => checkHealth(parts.shard.storages.get(config.queueStorage.name), parts),
+    async changeClock(wanted: ClockChange) {
+      const change = sameForAll(clock, wanted);
+      const now = changeClock(clock, change);
+      await pool?.changeClock(change);
+      return now;
+    },
+  };
+}
+
+// Fails if records cannot be read or no partition works; warns if some partitions do not.
+async function checkHealth(records: Storage | undefined, parts: Parts): Promise<Health> {
+  const { queues, isStopping, waitsFor } = parts;
+  let status: "pass" | "warn" | "fail";
+  let output: string;
+  try {
+    if (isStopping === true) throw new Error(MESSAGES.serviceShutdown);
+    if (waitsFor !== undefined) throw new Error(`on standby: ${waitsFor}`);
+    [status, output] = judge(await within(HEALTH_MS, queues!.failing()));
+    await within(HEALTH_MS, records!.check()).catch((cause: unknown) => {
+      throw new Error("storage check failed", { cause });
+    });
+  } catch (error) {
+    [status, output] = ["fail", (error as Error).message];
+  }
+  const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
+  const check = { componentType: "datastore", status, time, ...(output === "" ? {} : { output }) };
+  const body = JSON.stringify({ status, version: VERSION, checks: { "queues:storage": [check] } });
+  return { pass: status !== "fail", body };
+}
+
+function judge(failing: Failing): ["pass" | "warn" | "fail", string] {
+  const { partitions, total, storages, troubles } = failing;
+  if (partitions === 0) return [troubles.length === 0 ? "pass" : "warn", troubles.join("; ")];
+  const output = `${partitions} of ${total} partitions are failing, in ${storages.join(", ")}`;
+  return [partitions === total ? "fail" : "warn", [output, ...troubles].join("; ")];
+}
+
+// Rejects if the work takes longer.
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no end after ${ms} ms`)), ms);
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// Keeps no process alive.
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });
+}

@@ -1,0 +1,132 @@
+// The thread of a shard other than the first. It opens its storages, tells the first shard, which
+// holds the registry, that it is there, and then does what that one says: open and close queues,
+// listen, stop. Requests for queues that are at home elsewhere go there directly.
+
+import { type MessagePort, workerData } from "node:worker_threads";
+import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
+import type { Config, StorageConfig } from "../config/config.ts";
+import { type ErrorKind, MESSAGES, QueueError } from "../errors.ts";
+import { type Listener, type Listening, listen } from "../http/listen.ts";
+import type { Logger, LogLevel } from "../log.ts";
+import type { QueueHandle } from "../queue/queue.ts";
+import type { PlaceableStorage } from "../registry/placement.ts";
+import type { AnnouncedQueue } from "../registry/queues.ts";
+import type { QueueRecord } from "../registry/records.ts";
+import type { NewQueue, QueueSettings } from "../registry/settings.ts";
+import { Link } from "./link.ts";
+import { makeHttp } from "./node.ts";
+import type { FirstCalls } from "./pool.ts";
+import { makeQueueCalls, type QueueCalls } from "./queue-calls.ts";
+import { RemoteQueue } from "./remote-queue.ts";
+import { Shard } from "./shard.ts";
+
+/** What a worker thread is started with. */
+export interface WorkerData {
+  /** Its index among all shards. */
+  readonly index: number;
+  readonly config: Config;
+  readonly storages: readonly { readonly storage: StorageConfig; readonly mustExist: boolean }[];
+  /** A line to every other shard, by its index. */
+  readonly ports: ReadonlyMap<number, MessagePort>;
+  readonly wallShift: WallShift | undefined;
+}
+
+/** What a worker thread lets the first shard do with it. */
+export type WorkerCalls = QueueCalls & ReturnType<typeof makeWorkerCalls>;
+
+const { index, config, storages, ports, wallShift } = workerData as WorkerData;
+
+// The first shard is called before its own calls are served, so that it hears of trouble.
+const served: Record<string, (...args: never[]) => unknown> = {};
+const first = new Link<FirstCalls & QueueCalls>(ports.get(0)!, served);
+const log = remoteLogger();
+const clock = makeClock(config.dev, wallShift);
+const shard = new Shard({ config, clock, log });
+const links = new Map<number, Link<QueueCalls>>();
+let stopping = false;
+let listener: Listener | undefined;
+
+for (const { storage, mustExist } of storages) await shard.openStorageOrWait(storage, mustExist);
+Object.assign(served, makeQueueCalls(shard.host), makeWorkerCalls());
+for (const [other, port] of ports) {
+  links.set(other, other === 0 ? first : new Link(port, makeQueueCalls(shard.host)));
+}
+await first.call(
+  "opened",
+  index,
+  Array.from(shard.storages.values(), ({ name, location, isDurable }) => ({
+    name,
+    location,
+    isDurable,
+  })),
+);
+
+function makeWorkerCalls() {
+  return {
+    openQueue: async (record: QueueRecord) => {
+      await shard.host.open(record);
+    },
+    closeQueue: (name: string, kind: ErrorKind, message: string) =>
+      shard.host.close(name, new QueueError(kind, message)),
+    failing: () => shard.host.failing(),
+    announce(name: string, queue: AnnouncedQueue | undefined): void {
+      if (queue === undefined) shard.directory.remove(name);
+      else shard.directory.set({ record: queue.record, queue: reach(queue) });
+    },
+    // What placement asks of the storages that are here.
+    storage(name: string, method: keyof PlaceableStorage, args: readonly unknown[]): unknown {
+      const storage = shard.storages.get(name) as unknown as Record<
+        string,
+        (...args: readonly unknown[]) => unknown
+      >;
+      return storage[method]!(...args);
+    },
+    changeClock: (change: ClockChange) => changeClock(clock, change),
+    async listen(listening: Listening): Promise<void> {
+      listener = await listen(makeOwnHttp(), listening);
+    },
+    refuse(): void {
+      stopping = true;
+      listener?.startEnding();
+      shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
+    },
+    async stop(): Promise<void> {
+      await shard.close();
+      await listener?.drain();
+    },
+  };
+}
+
+// A queue as this thread reaches it.
+function reach({ record, home }: AnnouncedQueue): QueueHandle {
+  if (home === index) return shard.host.queue(record.name);
+  return new RemoteQueue(record.name, record.partitions.length, links.get(home)!);
+}
+
+function makeOwnHttp() {
+  const { directory, limits } = shard;
+  const queues = {
+    get: (name: string) => directory.entry(name).queue,
+    record: (name: string) => directory.entry(name).record,
+    list: directory.list.bind(directory),
+    create: (settings: NewQueue) => first.call("createQueue", settings),
+    update: (settings: QueueSettings) => first.call("updateQueue", settings),
+    delete: (name: string, force: boolean) => first.call("deleteQueue", name, force),
+  };
+  const checkRunning = (): void => {
+    if (stopping) throw new QueueError("failed", MESSAGES.serviceShutdown);
+  };
+  const change = (wanted: ClockChange): Promise<number> => first.call("changeClock", wanted);
+  const health = () => first.call("health");
+  const service = { queues, clock, limits, checkRunning };
+  return makeHttp({ config, log, health, changeClock: change, ...service });
+}
+
+// Log lines of all threads are written by the first.
+function remoteLogger(): Logger {
+  const at = (level: LogLevel) => (fields: object | string, message?: string) => {
+    const [given, text] = typeof fields === "string" ? [{}, fields] : [fields, message ?? ""];
+    void first.call("log", level, given, text).catch(() => undefined);
+  };
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") } as Logger;
+}
