@@ -83,6 +83,11 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
     [["server", "--nope"], {}, /unknown option '--nope'/],
     [["server", "--log-level", "loud"], {}, /'--log-level <level>' argument 'loud' is invalid/],
     [["server", "--address", "2319"], {}, /^Error: address: "2319" is not allowed; use HOST:PORT/],
+    [
+      ["server", "--memory", "--threads", "0"],
+      {},
+      /^Error: --threads: 0 is not allowed; use a whole/,
+    ],
     [["server", "--memory", "--data-dir", dir], {}, /^Error: give either --memory or --data-dir/],
     [
       ["server", "--config", file],

@@ -3,6 +3,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SystemClock } from "../clock.ts";
 import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config/config.ts";
+import { ConfigError } from "../config/section.ts";
 import type { RunningServer } from "../server/server.ts";
 import { keepItemsYoung } from "./heap.ts";
 import { goOnWithoutOutput } from "./output.ts";
@@ -77,6 +78,14 @@ function wholeNumber(text: string): number {
   throw new InvalidArgumentError("use a whole number");
 }
 
+// What is called an option where a server is embedded is a flag here.
+function asFlag(message: string): string {
+  return message.replace(
+    /^options: (\w+)/,
+    (_, name: string) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+  );
+}
+
 async function runServer(options: ServerOptions): Promise<void> {
   keepItemsYoung();
   // Whatever hangs, the process ends.
@@ -105,7 +114,7 @@ async function runServer(options: ServerOptions): Promise<void> {
   } catch (error) {
     forgetSignals();
     clearTimeout(timer);
-    throw error;
+    throw error instanceof ConfigError ? new ConfigError(asFlag(error.message)) : error;
   }
   goOnWithoutOutput();
   void server.died.then(() => process.exit(1)); // it has logged why
