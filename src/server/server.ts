@@ -34,6 +34,7 @@ import { storagesInUse } from "../registry/records.ts";
 import { checkQueueTimeouts } from "../registry/settings.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
+import { ServerMode } from "./mode.ts";
 import { makeHttp } from "./node.ts";
 import { Pool, type Registry } from "./pool.ts";
 import { locationOf, Shard, type ShardOptions } from "./shard.ts";
@@ -100,12 +101,16 @@ export async function startServer(
     lost: lost.promise,
     pool: undefined,
     queues: undefined,
+    mode: new ServerMode(),
   };
   try {
-    await open(parts).catch((error: unknown) => {
+    try {
+      await open(parts);
+      parts.mode.become({ name: "serving" });
+    } catch (error) {
       if (!(error instanceof StorageTaken)) throw error;
-      parts.waitsFor = error.message;
-    });
+      parts.mode.become({ name: "standby", reason: error.message });
+    }
     const server = await serve(parts);
     void keepOwning(parts, server.address);
     return server;
@@ -147,14 +152,12 @@ interface Parts {
   readonly wallShift: ServerHooks["wallShift"];
   /** Resolves if another server has taken a storage of the shard over. */
   lost: Promise<void>;
-  /** Why queues are not served, while another server owns the data; undefined while they are. */
-  waitsFor?: string | undefined;
+  readonly mode: ServerMode;
   /** The work that makes this server the owner again, while it is under way. */
   owning?: Promise<void>;
   /** The other threads, if there are any. */
   pool: Pool | undefined;
   queues: Queues | undefined;
-  isStopping?: boolean;
 }
 
 // --- opening ---
@@ -199,35 +202,37 @@ async function open(parts: Parts): Promise<void> {
 // Takes the data whenever it can be had: at once, or when its owner is gone; and if another server
 // takes it over, all that was known of it is given up, and it is waited for again.
 async function keepOwning(parts: Parts, address: string): Promise<void> {
-  const { log } = parts;
+  const { log, mode } = parts;
   for (;;) {
-    if (parts.waitsFor === undefined) {
+    if (mode.name === "serving") {
       await parts.lost;
-      if (parts.isStopping === true) return;
-      parts.waitsFor = MESSAGES.standby;
+      if (mode.name !== "serving") return;
+      mode.become({ name: "standby", reason: MESSAGES.standby });
       log.error({ address }, "another server has taken over; this one serves no queues now");
       await renew(parts);
     }
-    while (parts.waitsFor !== undefined) {
+    while (mode.name === "standby") {
       await pause(OWN_RETRY_MS);
-      if (parts.isStopping === true) return;
+      if (mode.name !== "standby") return;
       parts.owning = tryOwning(parts);
       await parts.owning;
     }
+    if (mode.name === "stopping") return;
     log.info({ address }, "querator has taken over and serves all queues");
   }
 }
 
 async function tryOwning(parts: Parts): Promise<void> {
-  const { log } = parts;
+  const { log, mode } = parts;
   try {
     await open(parts);
-    parts.waitsFor = undefined;
+    mode.become({ name: "serving" });
   } catch (error) {
-    if (!(error instanceof StorageTaken) && parts.waitsFor !== (error as Error).message) {
+    const reason = (error as Error).message;
+    if (!(error instanceof StorageTaken) && mode.reason !== reason) {
       log.warn({ err: error }, "the data cannot be taken; it is tried again");
     }
-    parts.waitsFor = (error as Error).message;
+    mode.become({ name: "standby", reason });
     await renew(parts);
   }
 }
@@ -317,13 +322,10 @@ function deadQueuesFirst(queues: readonly QueueConfig[]): readonly QueueConfig[]
 // --- serving ---
 
 async function serve(parts: Parts): Promise<RunningServer> {
-  const { config, log, clock, shard, pool } = parts;
+  const { config, log, clock, shard, pool, mode } = parts;
   const queues = forward(parts);
   const { limits } = shard;
-  const checkRunning = (): void => {
-    if (parts.isStopping === true) throw new QueueError("failed", MESSAGES.serviceShutdown);
-    served(parts);
-  };
+  const checkRunning = (): void => mode.checkServing();
   const { health, changeClock: change } = registryOf(parts);
   const service = { queues, clock, limits, checkRunning };
   const http = makeHttp({ config, log, health, changeClock: change, ...service });
@@ -341,7 +343,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
       address,
       listens: listener.addresses.join(","),
       storage: [...new Set(all.map(locationOf))].join(","),
-      ...(parts.waitsFor === undefined ? {} : { reason: parts.waitsFor }),
+      ...(mode.reason === undefined ? {} : { reason: mode.reason }),
       version: VERSION,
       ...(pool === undefined ? {} : { threads: config.threads }),
       ...(config.partitionStorage.some((each) => each.syncInterval > 0)
@@ -350,7 +352,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
       ...(parts.isBounded ? { connections: config.limits.connections } : {}),
       ...(config.dev ? { dev: true } : {}),
     },
-    parts.waitsFor === undefined ? "querator is ready" : "querator is on standby",
+    mode.name === "standby" ? "querator is on standby" : "querator is ready",
   );
 
   const { connections } = config.limits;
@@ -368,7 +370,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const stop = (reason?: string): Promise<void> => {
     stopped ??= (async () => {
       if (reason !== undefined) log.info({ reason }, "querator is stopping");
-      parts.isStopping = true;
+      mode.become({ name: "stopping" });
       listener.startEnding();
       forgetDescriptors();
       await parts.owning?.catch(() => undefined);
@@ -407,9 +409,9 @@ async function release({ queues, pool, shard }: Parts, error?: QueueError): Prom
 }
 
 // The registry, if queues are served at present.
-function served({ queues, waitsFor }: Parts): Queues {
-  if (queues === undefined || waitsFor !== undefined) throw retryLater(MESSAGES.standby);
-  return queues;
+function served({ queues, mode }: Parts): Queues {
+  mode.checkServing();
+  return queues!;
 }
 
 // The registry that is open at the time of each call.
@@ -444,12 +446,12 @@ function registryOf(parts: Parts): Registry {
 
 // Fails if records cannot be read or no partition works; warns if some partitions do not.
 async function checkHealth(records: Storage | undefined, parts: Parts): Promise<Health> {
-  const { queues, isStopping, waitsFor } = parts;
+  const { queues, mode } = parts;
   let status: "pass" | "warn" | "fail";
   let output: string;
   try {
-    if (isStopping === true) throw new Error(MESSAGES.serviceShutdown);
-    if (waitsFor !== undefined) throw new Error(`on standby: ${waitsFor}`);
+    if (mode.name === "stopping") throw new Error(MESSAGES.serviceShutdown);
+    if (mode.reason !== undefined) throw new Error(`on standby: ${mode.reason}`);
     [status, output] = judge(await within(HEALTH_MS, queues!.failing()));
     await within(HEALTH_MS, records!.check()).catch((cause: unknown) => {
       throw new Error("storage check failed", { cause });
