@@ -249,12 +249,14 @@ export class Placement {
     if (site.isSweeping || site.partitions === undefined) return;
     site.isSweeping = true;
     const { timers } = this.#context;
+    let isTold = false;
     const step = async (): Promise<void> => {
       try {
         if (await site.storage.sweep(SWEEP_STEP)) timers.soon(() => void step());
         else site.isSweeping = false;
       } catch (err) {
-        this.#warn(site, "cannot remove deleted queues yet", { err });
+        if (!isTold) this.#warn(site, "cannot remove deleted queues yet", { err });
+        isTold = true;
         timers.after(SWEEP_RETRY, () => void step());
       }
     };

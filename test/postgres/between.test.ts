@@ -189,11 +189,15 @@ for (const [what, prepare] of OUTAGES) {
       await new Promise((resolve) => setTimeout(resolve, 3_000));
       await comeBack();
       await node.said(BACK, since);
-      const told = node.lines.slice(since);
+      // What was still to be done after the start may fail as well, and say so once.
+      const told = node.lines
+        .slice(since)
+        .filter((line) => !line.includes("cannot remove deleted queues yet"));
       assert.deepEqual(
         told.map((line) => (JSON.parse(line) as { msg: string }).msg),
         [GONE, BACK],
       );
+      assert.ok(node.lines.length - since - told.length <= 1, node.lines.slice(since).join("\n"));
       assert.match(
         told[0]!,
         /"level":"error".*"err":"[^"]*PostgreSQL[^"]*".*"storage":"postgres-0"/,
