@@ -12,7 +12,7 @@ import type { QueueHandle } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
 import type { Directory, ListOptions } from "./directory.ts";
-import { type Failing, type Home, rulesOf } from "./host.ts";
+import type { Failing, Home } from "./host.ts";
 import { checkDeadQueueName } from "./names.ts";
 import { type PartitionSite, Placement } from "./placement.ts";
 import {
@@ -24,9 +24,10 @@ import {
 import {
   checkOrder,
   checkSettings,
-  checkTimeouts,
+  mergeSettings,
   type NewQueue,
   type QueueSettings,
+  rulesOf,
 } from "./settings.ts";
 
 // After what time storage is asked again for what it has failed to do.
@@ -209,8 +210,7 @@ export class Queues {
         throw invalid(`invalid queue; '${settings.name}' already exists`);
       }
       this.#checkDeadQueue(settings);
-      checkSettings(settings, this.#limits.partitions);
-      checkTimeouts(settings);
+      checkSettings(settings, this.#limits);
       await this.#placement.lookAgain(() => this.#places());
       const record = await this.#make(settings).catch((error: unknown) => {
         this.#mayHaveStrangers = true;
@@ -240,20 +240,10 @@ export class Queues {
     return this.#change(async () => {
       const { record: old, queue } = this.#directory.entry(settings.name);
       this.#checkDeadQueue(settings);
-      if (settings.leaseTimeout !== 0 && settings.expireTimeout !== 0) checkOrder(settings);
-      const record: QueueRecord = {
-        ...old,
-        leaseTimeout: settings.leaseTimeout || old.leaseTimeout,
-        expireTimeout: settings.expireTimeout || old.expireTimeout,
-        requestedPartitions: settings.requestedPartitions || old.requestedPartitions,
-        maxAttempts: settings.maxAttempts,
-        reference: settings.reference,
-        deadQueue: settings.deadQueue,
-        updatedAt: Math.max(this.#clock.now(), old.createdAt + 1),
-      };
-      checkOrder(record);
-      checkSettings(record, this.#limits.partitions);
-      checkTimeouts(record);
+      const updatedAt = Math.max(this.#clock.now(), old.createdAt + 1);
+      const record = { ...mergeSettings(old, settings), updatedAt };
+      checkOrder(record); // of several mistakes this is the one that an update tells
+      checkSettings(record, this.#limits);
       await this.#write(record.name, { queue: record });
       this.#directory.set({ record, queue });
       await queue.configure(rulesOf(record));
