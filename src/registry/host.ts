@@ -1,7 +1,7 @@
 // Where queues are at home: the loops that run on this thread, over the storages that it owns. The
 // registry says which queues a host opens and closes; nothing else does.
 
-import { invalid, type QueueError } from "../errors.ts";
+import { type QueueError, queueError } from "../errors.ts";
 import type { QueueContext } from "../queue/context.ts";
 import { momentOf } from "../queue/lease-ends.ts";
 import { Partition } from "../queue/partition.ts";
@@ -83,7 +83,7 @@ export class Host implements Home {
   queue(name: string): Queue {
     const queue = this.#queues.get(name);
     if (queue !== undefined) return queue;
-    throw this.#refusal ?? invalid(`queue does not exist; no such queue named '${name}'`);
+    throw this.#refusal ?? queueError("queue_not_found", { queue_name: name });
   }
 
   /** From now on a queue that is not there has not been deleted: the server ends. */

@@ -5,7 +5,7 @@
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { type Clock, SECOND } from "../clock.ts";
-import { invalid, MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { invalid, MESSAGES, QueueError, queueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
@@ -207,7 +207,7 @@ export class Queues {
   create(settings: NewQueue): Promise<void> {
     return this.#change(async () => {
       if (this.#directory.find(settings.name) !== undefined) {
-        throw invalid(`invalid queue; '${settings.name}' already exists`);
+        throw queueError("queue_exists", { queue_name: settings.name });
       }
       this.#checkDeadQueue(settings);
       checkSettings(settings, this.#limits);
@@ -257,7 +257,7 @@ export class Queues {
       const { record, queue } = this.#directory.entry(name);
       const user = force ? undefined : this.#userOf(name);
       if (user !== undefined) {
-        throw invalid(`queue is a dead queue; '${user}' uses it as its dead_queue`);
+        throw queueError("queue_in_use", { used_by: user });
       }
       const leftovers = [...(this.#leftovers.get(name) ?? []), ...record.partitions];
       try {

@@ -295,7 +295,7 @@ async function createConfigured(queues: Queues, config: Config): Promise<void> {
       const text = `${queue.place}: ${error.message}`;
       throw error.kind === "invalid"
         ? new ConfigError(text)
-        : new QueueError(error.kind, text, { cause: error });
+        : new QueueError(error.kind, text, { cause: error, code: error.code });
     }
   }
 }
