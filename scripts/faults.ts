@@ -535,8 +535,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a request that a stop overtakes is told that its queue does not exist",
     check: "threads",
     file: "src/registry/host.ts",
-    from: "throw this.#refusal ?? invalid(",
-    to: "throw invalid(",
+    from: "throw this.#refusal ?? queueError(",
+    to: "throw queueError(",
   },
   {
     name: "a stop ends idle connections without a word",

@@ -1,15 +1,17 @@
 // The fields of every request and reply in docs/PROTOCOL.md, made from the OpenAPI document that a
-// server with the usual limits serves: `node scripts/protocol-fields.ts` writes them anew. Everything
-// around them is written by hand.
+// server with the usual limits serves, and its table of errors, made from their catalogue:
+// `node scripts/protocol-fields.ts` writes them anew. Everything around them is written by hand.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { bounds, resolve, type Schema } from "../src/api/docs/fields.ts";
 import { makeOpenApi } from "../src/api/openapi/document.ts";
 import { makeEndpoints, type Service } from "../src/api/routes.ts";
+import { detailNames, ERROR_KINDS, ERRORS } from "../src/errors.ts";
 import { formatSize } from "../src/http/body.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 
 const FILE = new URL("../docs/PROTOCOL.md", import.meta.url);
+const ERROR_BLOCK = /(<!-- errors -->\n).*(<!-- end of the errors -->)/s;
 const BLOCK = /(<!-- fields -->\n).*(<!-- end of the fields -->)/s;
 
 interface Body {
@@ -35,6 +37,20 @@ interface Document {
 export function withFields(document: string): string {
   return document.replace(BLOCK, (_, start: string, end: string) =>
     [start, ...sections().map((section) => `\n${section}`), `\n${end}`].join(""),
+  );
+}
+
+/** The same of errors. */
+export function withErrors(document: string): string {
+  const rows = Object.entries(ERRORS).map(([code, { kind, status, retryable, text }]) => {
+    const details = detailNames(text).map((name) => `\`${name}\``);
+    const shown = text === "{detail}" ? "" : `\`${text}\``;
+    return `| \`${code}\` | ${ERROR_KINDS[kind].status} | ${status} | ${retryable ? "yes" : "no"} | ${details.join(", ")} | ${shown} |`;
+  });
+  const head =
+    "| code | `/v1` | `/v2` | retry as it is under `/v2` | details | text |\n|---|---|---|---|---|---|";
+  return document.replace(ERROR_BLOCK, (_, start: string, end: string) =>
+    [start, head, ...rows.map((row) => `\n${row}`), `\n${end}`].join(""),
   );
 }
 
@@ -102,4 +118,4 @@ function typeOf({ $ref, type, format, items }: Schema): string {
   return type === "string" ? "text" : (type ?? "anything");
 }
 
-if (import.meta.main) writeFileSync(FILE, withFields(readFileSync(FILE, "utf8")));
+if (import.meta.main) writeFileSync(FILE, withErrors(withFields(readFileSync(FILE, "utf8"))));

@@ -1,7 +1,7 @@
-// Every error that a client can see, and nothing else. One class, one closed set of kinds, one
-// table from kind to status. Expected errors are values of this class; anything else that is
-// thrown is a defect, which the HTTP edge answers with 500 and logs. The texts that clients
-// compare literally are constants here; they are never reworded. Imports nothing of ours.
+// Every error that a client can see, and nothing else. One class, and one catalogue, a row for each
+// code; codes are never renamed, and texts never reworded, for clients go by them. Under /v1 the
+// kind of an error tells its status. Expected errors are values of this class; anything else that is
+// thrown is a defect, which the HTTP edge answers with 500 and logs. Imports nothing of ours.
 
 /** The kinds of error, named by what the client can do about them. */
 export type ErrorKind =
@@ -16,7 +16,7 @@ export type ErrorKind =
   | "not-implemented"
   | "transport";
 
-/** Status and status text for each kind: the HTTP status is also the `code` of the reply's body. */
+/** Under /v1: status and status text for each kind. The status is also the `code` of the reply's body. */
 export const ERROR_KINDS: Readonly<
   Record<ErrorKind, { readonly status: number; readonly text: string; readonly retryable: boolean }>
 > = {
@@ -32,14 +32,112 @@ export const ERROR_KINDS: Readonly<
   transport: { status: 512, text: "Transport Error", retryable: true },
 };
 
+interface ErrorRow {
+  /** What it is under /v1. */
+  readonly kind: ErrorKind;
+  /** For /v2: its HTTP status. */
+  readonly status: number;
+  /** For /v2: whether the same may be sent again. */
+  readonly retryable: boolean;
+  /** What is in braces are its details. */
+  readonly text: string;
+}
+
+// A row in one line: a catalogue is read by columns.
+function row<const Text extends string>(
+  kind: ErrorKind,
+  status: number,
+  retryable: boolean,
+  text: Text,
+): ErrorRow & { readonly text: Text } {
+  return { kind, status, retryable, text };
+}
+
+const [AGAIN, IN_VAIN] = [true, false];
+
+/** All errors, by code. */
+// biome-ignore format: a table
+export const ERRORS = {
+  invalid_request: row("content", 400, IN_VAIN, "{detail}"),
+  invalid_field: row("invalid", 400, IN_VAIN, "{detail}"),
+  unknown_field: row("content", 400, IN_VAIN, "proto: unknown field {field}"),
+  unauthenticated: row("unauthorized", 401, IN_VAIN, "invalid authorization header format"),
+  permission_denied: row("forbidden", 403, IN_VAIN, "access denied; {detail}"),
+  no_such_method: row("not-implemented", 404, IN_VAIN, "no such method; {path}"),
+  queue_not_found: row("invalid", 404, IN_VAIN, "queue does not exist; no such queue named '{queue_name}'"),
+  item_not_found: row("invalid", 404, IN_VAIN, "invalid storage id; '{id}' does not exist"),
+  namespace_not_found: row("failed", 404, IN_VAIN, "namespace does not exist; '{namespace}' was not found"),
+  method_not_allowed: row("invalid", 405, IN_VAIN, "http method '{method}' not allowed; only POST"),
+  not_acceptable: row("content", 406, IN_VAIN, "Accept header '{accept}' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method"),
+  queue_exists: row("invalid", 409, IN_VAIN, "invalid queue; '{queue_name}' already exists"),
+  queue_in_use: row("invalid", 409, IN_VAIN, "queue is a dead queue; '{used_by}' uses it as its dead_queue"),
+  not_leased: row("invalid", 409, IN_VAIN, "item(s) cannot be {verb}; '{id}' is not marked as leased"),
+  duplicate_client: row("invalid", 409, IN_VAIN, "duplicate client id; a client cannot make multiple leased requests to the same queue"),
+  body_too_large: row("invalid", 413, IN_VAIN, "request body exceeds {max} limit"),
+  unsupported_media_type: row("content", 415, IN_VAIN, "Content-Type header '{content_type}' is invalid format or unrecognized content type"),
+  unsupported_encoding: row("encoded", 415, IN_VAIN, "{header} '{coding}' is not supported; send the body as it is, not compressed"),
+  overloaded: row("retry", 429, AGAIN, "queue is overloaded; try again later"),
+  client_gone: row("transport", 499, AGAIN, "client has gone"),
+  internal: row("internal", 500, AGAIN, "Internal Error"),
+  storage_unusable: row("failed", 500, IN_VAIN, "{detail}"),
+  storage_unavailable: row("retry", 503, AGAIN, "internal error, try your request again"),
+  partition_failing: row("retry", 503, AGAIN, "partition not available; partition '{partition}' is failing, retry again"),
+  outcome_unknown: row("retry", 503, AGAIN, "request timeout; the storage did not answer in time, the outcome is unknown"),
+  standby: row("retry", 503, AGAIN, "another server owns the data; try again later, or another server"),
+  taken_over: row("retry", 503, AGAIN, "another server has taken over; what was asked of this one may have been done"),
+  shutting_down: row("failed", 503, AGAIN, "service is shutting down"),
+  queue_shutting_down: row("failed", 503, AGAIN, "queue is shutting down"),
+  no_items: row("retry", 504, AGAIN, "request timeout; no items are in the queue, try again"),
+  timed_out: row("retry", 504, AGAIN, "request timeout; the request was not executed, try again"),
+};
+
+export type ErrorCode = keyof typeof ERRORS;
+
+const PLACES = /\{(\w+)\}/g;
+
+type NamesIn<Text> = Text extends `${string}{${infer Name}}${infer Rest}`
+  ? Name | NamesIn<Rest>
+  : never;
+
+/** What the text of an error speaks of, by the names in its row. */
+export type ErrorDetails = Readonly<Record<string, string | number>>;
+
+// Of an error of this kind that does not say its code.
+const CODES: Readonly<Record<ErrorKind, ErrorCode>> = {
+  invalid: "invalid_field",
+  unauthorized: "unauthenticated",
+  forbidden: "permission_denied",
+  encoded: "unsupported_encoding",
+  failed: "storage_unusable",
+  retry: "storage_unavailable",
+  content: "invalid_request",
+  internal: "internal",
+  "not-implemented": "no_such_method",
+  transport: "client_gone",
+};
+
+const CODES_BY_TEXT: ReadonlyMap<string, ErrorCode> = new Map(
+  (Object.keys(ERRORS) as ErrorCode[]).map((code) => [ERRORS[code].text, code]),
+);
+
+interface QueueErrorOptions extends ErrorOptions {
+  /** By default that of the text, or of the kind. */
+  readonly code?: ErrorCode;
+  readonly details?: ErrorDetails | undefined;
+}
+
 /** An error that a client is told about. `message` is `<constant part>; <detail>`. */
 export class QueueError extends Error {
   readonly kind: ErrorKind;
+  readonly code: ErrorCode;
+  readonly details: ErrorDetails | undefined;
 
-  constructor(kind: ErrorKind, message: string, options?: ErrorOptions) {
+  constructor(kind: ErrorKind, message: string, options: QueueErrorOptions = {}) {
     super(message, options);
     this.name = "QueueError";
     this.kind = kind;
+    this.code = options.code ?? CODES_BY_TEXT.get(message) ?? CODES[kind];
+    this.details = options.details;
   }
 
   /** The HTTP status, which is also the `code` in the body. */
@@ -55,19 +153,45 @@ export class QueueError extends Error {
 
 /** Texts that clients compare literally. */
 export const MESSAGES = {
-  leaseTimeout: "request timeout; no items are in the queue, try again",
-  requestTimeout: "request timeout; the request was not executed, try again",
-  outcomeUnknown: "request timeout; the storage did not answer in time, the outcome is unknown",
-  duplicateClientId:
-    "duplicate client id; a client cannot make multiple leased requests to the same queue",
-  serviceShutdown: "service is shutting down",
-  queueShutdown: "queue is shutting down",
-  overloaded: "queue is overloaded; try again later",
-  standby: "another server owns the data; try again later, or another server",
-  takenOver: "another server has taken over; what was asked of this one may have been done",
-  internalRetry: "internal error, try your request again",
-  internal: "Internal Error",
+  leaseTimeout: ERRORS.no_items.text,
+  requestTimeout: ERRORS.timed_out.text,
+  outcomeUnknown: ERRORS.outcome_unknown.text,
+  duplicateClientId: ERRORS.duplicate_client.text,
+  serviceShutdown: ERRORS.shutting_down.text,
+  queueShutdown: ERRORS.queue_shutting_down.text,
+  overloaded: ERRORS.overloaded.text,
+  standby: ERRORS.standby.text,
+  takenOver: ERRORS.taken_over.text,
+  internalRetry: ERRORS.storage_unavailable.text,
+  internal: ERRORS.internal.text,
 } as const;
+
+/** What an error can tell beside its text: the names of its details. */
+export function detailNames(text: string): readonly string[] {
+  return Array.from(text.matchAll(PLACES), (match) => match[1]!);
+}
+
+/** An error as it travels between threads, where its class is lost. */
+export type PackedError = Pick<QueueError, "kind" | "message" | "code" | "details">;
+
+export function packError({ kind, message, code, details }: QueueError): PackedError {
+  return { kind, message, code, details };
+}
+
+export function unpackError({ kind, message, ...options }: PackedError): QueueError {
+  return new QueueError(kind, message, options);
+}
+
+/** The error of a code, with its text made of these details. */
+export function queueError<Code extends ErrorCode>(
+  code: Code,
+  details: Readonly<Record<NamesIn<(typeof ERRORS)[Code]["text"]>, string | number>>,
+): QueueError {
+  const { kind, text } = ERRORS[code];
+  const given: ErrorDetails = details;
+  const message = text.replace(PLACES, (_, name: string) => String(given[name]));
+  return new QueueError(kind, message, { code, details });
+}
 
 /** A request that is wrong: 400. */
 export function invalid(message: string): QueueError {

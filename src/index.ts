@@ -6,7 +6,7 @@ import type { RunningServer, ServerHooks } from "./server/server.ts";
 
 export type { ServerOptions } from "./config/config.ts";
 export { ConfigError } from "./config/section.ts";
-export { type ErrorKind, QueueError } from "./errors.ts";
+export { type ErrorCode, type ErrorKind, QueueError } from "./errors.ts";
 export type { Limits } from "./limits.ts";
 export type { RunningServer, ServerHooks } from "./server/server.ts";
 export { VERSION } from "./version.ts";

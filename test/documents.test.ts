@@ -8,12 +8,12 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { withReference } from "../scripts/cli-reference.ts";
-import { withFields } from "../scripts/protocol-fields.ts";
+import { withErrors, withFields } from "../scripts/protocol-fields.ts";
 import { makeEndpoints, type Service } from "../src/api/routes.ts";
 import { EXIT } from "../src/cli/failure.ts";
 import { makeProgram } from "../src/cli/program.ts";
 import { ENVIRONMENT, FILE_KEYS, loadConfig } from "../src/config/config.ts";
-import { ERROR_KINDS, MESSAGES } from "../src/errors.ts";
+import { ERROR_KINDS, ERRORS, MESSAGES } from "../src/errors.ts";
 import { formatSize } from "../src/http/body.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 import { setup } from "./support/server.ts";
@@ -39,6 +39,12 @@ test("PROTOCOL.md lists every error as the code has it, and no other", () => {
   assert.deepEqual(listed, expected);
   const messages = [...read("docs/PROTOCOL.md").matchAll(/^- `(.*)`$/gm)].map((match) => match[1]);
   assert.deepEqual(messages.sort(), Object.values(MESSAGES).sort());
+});
+
+test("PROTOCOL.md has every code of an error as the catalogue has it", () => {
+  const text = read("docs/PROTOCOL.md");
+  assert.equal(text, withErrors(text), "run node scripts/protocol-fields.ts");
+  for (const code of Object.keys(ERRORS)) assert.ok(text.includes(`\n| \`${code}\` | `), code);
 });
 
 test("PROTOCOL.md has the fields of every request and reply as the code has them", () => {

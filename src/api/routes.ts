@@ -22,7 +22,6 @@ import {
   QueuesListResponseSchema,
 } from "../codec/gen/querator/v1/queues_pb.ts";
 import type { Decoded, Encodable } from "../codec/message.ts";
-import { formatDuration } from "../duration.ts";
 import { invalid } from "../errors.ts";
 import { decode } from "../http/decode.ts";
 import type { Endpoint } from "../http/edge.ts";
@@ -38,7 +37,7 @@ import {
 } from "../registry/names.ts";
 import type { Queues } from "../registry/queues.ts";
 import type { QueueRecord } from "../registry/records.ts";
-import { checkQueueTimeouts, type QueueSettings } from "../registry/settings.ts";
+import { type QueueSettings, readSettings, showSettings } from "../registry/settings.ts";
 import { leaseAnswer, toItems } from "./items.ts";
 import { logicalStats } from "./stats.ts";
 import { type AddRoute, addStorageEndpoints } from "./storage-routes.ts";
@@ -195,7 +194,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
   // --- queues ---
 
   post("/v1/queues.create", MEDIUM, QueueInfoSchema, async (request) => {
-    const settings = checkSettings(request);
+    const settings = settingsOf(request);
     const namespace = findNamespace(request.namespace);
     service.checkRunning();
     await queues.create({ ...settings, namespace });
@@ -203,7 +202,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
   });
 
   post("/v1/queues.update", 512_000, QueueInfoSchema, async (request) => {
-    const settings = checkSettings(request);
+    const settings = settingsOf(request);
     service.checkRunning();
     await queues.update(settings);
     return OK;
@@ -247,32 +246,14 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
 }
 
 // The checks that queues.create and queues.update share, up to those that need the registry.
-function checkSettings(info: Decoded<typeof QueueInfoSchema>): QueueSettings {
+function settingsOf(info: Decoded<typeof QueueInfoSchema>): QueueSettings {
   checkQueueName(info.queueName);
-  const timeouts = checkQueueTimeouts(info.leaseTimeout, info.expireTimeout);
+  const settings = readSettings(info);
   checkNamespace(info.namespace);
-  return {
-    ...timeouts,
-    name: info.queueName,
-    maxAttempts: info.maxAttempts,
-    deadQueue: info.deadQueue,
-    reference: info.reference,
-    requestedPartitions: info.requestedPartitions,
-  };
+  return { ...settings, name: info.queueName };
 }
 
 function toInfo(record: QueueRecord): Encodable<typeof QueueInfoSchema> {
-  const { createdAt, updatedAt, deadQueue, reference, maxAttempts, namespace } = record;
-  return {
-    queueName: record.name,
-    createdAt,
-    updatedAt,
-    deadQueue,
-    reference,
-    maxAttempts,
-    namespace,
-    leaseTimeout: formatDuration(record.leaseTimeout),
-    expireTimeout: formatDuration(record.expireTimeout),
-    requestedPartitions: record.requestedPartitions,
-  };
+  const { name, createdAt, updatedAt, namespace } = record;
+  return { queueName: name, createdAt, updatedAt, namespace, ...showSettings(record) };
 }

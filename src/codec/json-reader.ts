@@ -6,7 +6,16 @@
 
 import type { DescMessage } from "@bufbuild/protobuf";
 import type { QueueError } from "../errors.ts";
-import { convert, expectedOf, join, problem, show, wrong, wrongText } from "./json.ts";
+import {
+  convert,
+  expectedOf,
+  join,
+  problem,
+  show,
+  unknownField,
+  wrong,
+  wrongText,
+} from "./json.ts";
 import {
   type Decoded,
   ENTRIES_MAX,
@@ -155,7 +164,7 @@ class Reader {
     this.#at++;
     this.#space();
     const field = table.byName.get(key);
-    if (field === undefined) throw problem(`unknown field ${show(join(path, key))}`);
+    if (field === undefined) throw unknownField(show(join(path, key)));
     if ((seen & (1 << field.index)) !== 0) {
       throw problem(`field ${join(path, key)} is given more than once`);
     }

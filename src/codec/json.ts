@@ -5,7 +5,7 @@
 
 import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";
-import { QueueError } from "../errors.ts";
+import { QueueError, queueError } from "../errors.ts";
 import {
   type Decoded,
   ENTRIES_MAX,
@@ -60,7 +60,7 @@ class Decoder {
     this.length += BRACKETS;
     for (const key in value) {
       const field = table.byName.get(key);
-      if (field === undefined) throw problem(`unknown field ${show(join(path, key))}`);
+      if (field === undefined) throw unknownField(show(join(path, key)));
       if ((seen & (1 << field.index)) !== 0) {
         throw problem(`field ${join(path, key)} is given more than once`);
       }
@@ -262,6 +262,10 @@ function base64(bytes: Uint8Array): string {
 
 export function problem(text: string): QueueError {
   return new QueueError("content", `proto: ${text.toWellFormed()}`); // it may quote what was sent
+}
+
+export function unknownField(field: string): QueueError {
+  return queueError("unknown_field", { field: field.toWellFormed() });
 }
 
 export function wrong(path: string, expected: string, value: unknown): QueueError {

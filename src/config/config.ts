@@ -9,8 +9,14 @@ import { LineCounter, parseDocument } from "yaml";
 import { QueueError } from "../errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../limits.ts";
 import type { LogFormat, LogLevel } from "../log.ts";
-import { checkDeadQueueName, checkQueueName } from "../registry/names.ts";
-import { checkQueueTimeouts, NEVER } from "../registry/settings.ts";
+import { checkQueueName } from "../registry/names.ts";
+import {
+  checkGiven,
+  type GivenSettings,
+  SETTING_ROWS,
+  type SettingRow,
+  withMarks,
+} from "../registry/settings.ts";
 import { readAccess, readKeepAlive } from "./http.ts";
 import { ConfigError, Section } from "./section.ts";
 import {
@@ -27,16 +33,10 @@ import {
 
 export { type StorageConfig, storageOfThread } from "./storages.ts";
 
-export interface QueueConfig {
+export interface QueueConfig extends GivenSettings {
   /** Where it stands in the file, for messages. */
   readonly place: string;
   readonly name: string;
-  readonly deadQueue: string;
-  readonly leaseTimeout: string;
-  readonly expireTimeout: string;
-  readonly maxAttempts: number;
-  readonly reference: string;
-  readonly requestedPartitions: number;
   /** Where each partition lies; empty: shared out by affinity. */
   readonly partitions: readonly { readonly partition: number; readonly storageName: string }[];
 }
@@ -151,16 +151,7 @@ export const FILE_KEYS = {
   logging: ["level", "handler"],
   ...STORAGE_KEYS,
   auth: ["driver"],
-  queue: [
-    "name",
-    "dead-queue",
-    "lease-timeout",
-    "expire-timeout",
-    "max-attempts",
-    "reference",
-    "requested-partitions",
-    "partitions",
-  ],
+  queue: ["name", ...SETTING_ROWS.map(([key]) => kebab(key)), "partitions"],
   partition: ["partition", "read-only", "storage-name"],
   limits: Object.keys(DEFAULT_LIMITS).map(kebab),
 } as const;
@@ -337,24 +328,17 @@ function parseQueue(section: Section, storages: readonly StorageConfig[]): Queue
     }
     return { partition, storageName };
   });
-  const leaseTimeout = section.text("lease-timeout") ?? "1m";
-  const expire = section.text("expire-timeout") ?? "never";
-  const expireTimeout = expire === "never" ? NEVER : expire;
-  const deadQueue = section.text("dead-queue") ?? "";
-  check(section, "lease-timeout", () => checkQueueTimeouts(leaseTimeout, ""));
-  check(section, "expire-timeout", () => checkQueueTimeouts("", expireTimeout));
-  check(section, "dead-queue", () => checkDeadQueueName(deadQueue));
-  return {
-    place: section.place,
-    name,
-    partitions,
-    leaseTimeout,
-    expireTimeout,
-    deadQueue,
-    reference: section.text("reference") ?? "",
-    maxAttempts: section.number("max-attempts", 0, 65_536) ?? 0,
-    requestedPartitions: section.number("requested-partitions", 1, 65_536) ?? 1,
-  };
+  const settings = SETTING_ROWS.map(([key, row]) => [key, readSetting(section, kebab(key), row)]);
+  const given = Object.fromEntries(settings) as GivenSettings;
+  return { place: section.place, name, partitions, ...given };
+}
+
+function readSetting(section: Section, key: string, row: SettingRow): string | number {
+  if (row.kind === "count") return section.number(key, row.min, row.max) ?? row.default;
+  const text = section.text(key);
+  if (text === undefined || (row.kind === "duration" && text === row.word)) return row.default;
+  check(section, key, () => checkGiven(row, text));
+  return text;
 }
 
 // What the API would refuse is refused here, where it can be said where it stands.
@@ -381,7 +365,7 @@ function parseLimits(file: Section, given: Section): Limits {
 }
 
 function kebab(name: string): string {
-  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return withMarks(name, "-");
 }
 
 function deepFreeze<T>(value: T): T {

@@ -7,7 +7,7 @@
 
 import { isIP } from "node:net";
 import { hostname } from "node:os";
-import { QueueError } from "../errors.ts";
+import { type QueueError, queueError } from "../errors.ts";
 import { printable } from "../printable.ts";
 
 export interface AccessRules {
@@ -111,7 +111,7 @@ export class Access {
 }
 
 function forbidden(detail: string): QueueError {
-  return new QueueError("forbidden", `access denied; ${detail}`);
+  return queueError("permission_denied", { detail });
 }
 
 // A letter of a header is a byte of what was mostly meant as UTF-8.

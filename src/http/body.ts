@@ -1,7 +1,7 @@
 // The bodies of requests that node:http reads: bounded, each by itself and all that are held together.
 
 import type { IncomingMessage } from "node:http";
-import { invalid, MESSAGES, type QueueError, retryLater } from "../errors.ts";
+import { MESSAGES, type QueueError, queueError, retryLater } from "../errors.ts";
 import { Chunks } from "./chunks.ts";
 import { type Edge, FREE_BYTES } from "./edge.ts";
 
@@ -60,7 +60,7 @@ export class Body {
   }
 
   #tooLarge(): QueueError {
-    return invalid(`request body exceeds ${formatSize(this.#bytesMax)} limit`);
+    return queueError("body_too_large", { max: formatSize(this.#bytesMax) });
   }
 }
 

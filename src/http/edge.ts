@@ -8,7 +8,7 @@ import type { Answer, Format } from "../codec/answer.ts";
 import { ReplySchema } from "../codec/gen/querator/v1/reply_pb.ts";
 import { encodeJson } from "../codec/json.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
-import { ERROR_KINDS, MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { ERROR_KINDS, type ErrorCode, MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Access } from "./access.ts";
@@ -129,12 +129,12 @@ export function errorReply(error: unknown, media: Media, path: string, edge: Edg
   const reply = { code: status, codeText: text, message: known.message, details: {} };
   const body =
     media.format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
-  return { status, type: media.type, body, isLast: LAST.includes(known.message) };
+  return { status, type: media.type, body, isLast: LAST.includes(known.code) };
 }
 
 // What this server says as long as it serves nothing. Behind what deals out connections, a client that
 // kept its own would hear it for ever.
-const LAST: readonly string[] = [MESSAGES.standby, MESSAGES.takenOver, MESSAGES.serviceShutdown];
+const LAST: readonly ErrorCode[] = ["standby", "taken_over", "shutting_down"];
 
 /** For `brokenReply`: no request will be served any more on a connection that waits for one. */
 export const ENDING = "ENDING";

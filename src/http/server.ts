@@ -7,7 +7,7 @@ import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { MILLISECOND, MINUTE, SECOND } from "../clock.ts";
-import { invalid, QueueError } from "../errors.ts";
+import { invalid, queueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { printable } from "../printable.ts";
 import { Access, type AccessRules } from "./access.ts";
@@ -231,13 +231,11 @@ async function handle(
         }
         if (edge.sendPage(path, response)) return;
       }
-      throw new QueueError("invalid", `http method '${method}' not allowed; only POST`);
+      throw queueError("method_not_allowed", { method });
     }
     checkAuthorization(headers.authorization, path);
     const endpoint = edge.endpoints.get(path);
-    if (endpoint === undefined) {
-      throw new QueueError("not-implemented", `no such method; ${path}`);
-    }
+    if (endpoint === undefined) throw queueError("no_such_method", { path });
     accepted = checkAccept(headers.accept, firstCounts);
     const sent = checkContentType(headers["content-type"]);
     checkEncoding(request, response);
@@ -286,9 +284,7 @@ function singleOf(value: string | string[] | undefined): string | undefined {
 
 // Without authentication every caller is welcome.
 function checkAuthorization(header: string | undefined, path: string): void {
-  if (!isAuthorization(header, path)) {
-    throw new QueueError("unauthorized", "invalid authorization header format");
-  }
+  if (!isAuthorization(header, path)) throw queueError("unauthenticated", {});
 }
 
 // --- pages of other sites that are allowed ---
@@ -324,19 +320,13 @@ function sendPreflight({ headers }: IncomingMessage, response: ServerResponse): 
 function checkContentType(header = ""): Media {
   const media = sentMedia(header);
   if (media !== undefined) return media;
-  throw new QueueError(
-    "content",
-    `Content-Type header '${shown(header)}' is invalid format or unrecognized content type`,
-  );
+  throw queueError("unsupported_media_type", { content_type: shown(header) });
 }
 
 function checkAccept(header: string | undefined, firstCounts: boolean): Media {
   const media = acceptedMedia(header, { firstCounts });
   if (media !== undefined) return media;
-  throw new QueueError(
-    "content",
-    `Accept header '${shown(header ?? "")}' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method`,
-  );
+  throw queueError("not_acceptable", { accept: shown(header ?? "") });
 }
 
 // Bodies come as they are.
@@ -348,10 +338,7 @@ function checkEncoding({ headers }: IncomingMessage, response: ServerResponse): 
     const codings = (header ?? "").split(",").map((coding) => coding.trim().toLowerCase());
     if (codings.every((coding) => coding === "" || coding === plain)) continue;
     response.setHeader("Accept-Encoding", "identity");
-    throw new QueueError(
-      "encoded",
-      `${name} '${shown(header!)}' is not supported; send the body as it is, not compressed`,
-    );
+    throw queueError("unsupported_encoding", { header: name, coding: shown(header!) });
   }
 }
 

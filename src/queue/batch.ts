@@ -2,7 +2,7 @@
 // are dealt among leases, and what complete and retry do. Pure and synchronous; the time is a
 // parameter. One bad request never fails its neighbours: each carries its own error or result.
 
-import { invalid } from "../errors.ts";
+import { queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import { idError } from "./ids.ts";
 import { Item } from "./item.ts";
@@ -307,13 +307,13 @@ function refuse(
 ): void {
   const malformed = idError(id);
   const seq = partition.ids.seq(id);
-  const notLeased = invalid(`item(s) cannot be ${verb}; '${id}' is not marked as leased`);
+  const notLeased = queueError("not_leased", { verb, id });
   if (malformed !== undefined) {
     request.error = malformed;
   } else if (partition.findReady(seq) !== undefined) {
     request.error = notLeased;
   } else {
-    request.error = invalid(`invalid storage id; '${id}' does not exist`);
+    request.error = queueError("item_not_found", { id });
     const mayWait = seq >= partition.counters.head && seq < partition.counters.tail;
     // One that is leased was claimed before, by this request or another of the batch: it is gone.
     if (mayWait && !partition.leased.has(seq)) {

@@ -8,7 +8,7 @@
 // processed); closed (every request is refused). Deadlines of requests are kept in every mode.
 
 import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
-import { MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { MESSAGES, QueueError, queueError, retryLater } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Batch } from "./batch.ts";
 import { Commits } from "./commits.ts";
@@ -362,8 +362,7 @@ export class Loop implements TurnTaker, DeadQueue {
   #partitionOf(request: CompleteRequest | RetryRequest): Partition | undefined {
     const partition = this.partitions[request.partition]!;
     if (!partition.stale) return partition;
-    const text = `partition not available; partition '${request.partition}' is failing, retry again`;
-    this.#answer(request, retryLater(text));
+    this.#answer(request, queueError("partition_failing", { partition: request.partition }));
     return undefined;
   }
 
@@ -378,9 +377,7 @@ export class Loop implements TurnTaker, DeadQueue {
     try {
       const failing = operation.partitions.find((partition) => partition.stale);
       if (failing !== undefined) {
-        throw retryLater(
-          `partition not available; partition '${failing.number}' is failing, retry again`,
-        );
+        throw queueError("partition_failing", { partition: failing.number });
       }
       return await operation.step();
     } catch (error) {

@@ -2,7 +2,7 @@
 // registry writes the one of its own thread, and every other thread follows what the registry
 // announces. Lists are in the order of the bytes of names, with no sorting when they are asked for.
 
-import { invalid } from "../errors.ts";
+import { queueError } from "../errors.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { QueueRecord } from "./records.ts";
 
@@ -42,7 +42,7 @@ export class Directory {
   entry(name: string): DirectoryEntry {
     const entry = this.#entries.get(name);
     if (entry !== undefined) return entry;
-    throw invalid(`queue does not exist; no such queue named '${name}'`);
+    throw queueError("queue_not_found", { queue_name: name });
   }
 
   entries(): Iterable<DirectoryEntry> {

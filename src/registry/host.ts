@@ -1,8 +1,8 @@
 // Where queues are at home: the loops that run on this thread, over the storages that it owns. The
 // registry says which queues a host opens and closes; nothing else does.
 
-import { invalid, type QueueError } from "../errors.ts";
-import type { QueueContext, QueueRules } from "../queue/context.ts";
+import { type QueueError, queueError } from "../errors.ts";
+import type { QueueContext } from "../queue/context.ts";
 import { momentOf } from "../queue/lease-ends.ts";
 import { Partition } from "../queue/partition.ts";
 import { Queue, type QueueHandle } from "../queue/queue.ts";
@@ -10,6 +10,7 @@ import { StorageAway } from "../storage/away.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Directory } from "./directory.ts";
 import type { QueueRecord } from "./records.ts";
+import { rulesOf } from "./settings.ts";
 
 /** Partitions that do not work at present. */
 export interface Failing {
@@ -82,7 +83,7 @@ export class Host implements Home {
   queue(name: string): Queue {
     const queue = this.#queues.get(name);
     if (queue !== undefined) return queue;
-    throw this.#refusal ?? invalid(`queue does not exist; no such queue named '${name}'`);
+    throw this.#refusal ?? queueError("queue_not_found", { queue_name: name });
   }
 
   /** From now on a queue that is not there has not been deleted: the server ends. */
@@ -128,10 +129,4 @@ export class Host implements Home {
       troubles: [...this.#troubles.values()],
     };
   }
-}
-
-/** The rules of a queue, as its record states them. */
-export function rulesOf(record: QueueRecord): QueueRules {
-  const { leaseTimeout, expireTimeout, maxAttempts, deadQueue } = record;
-  return { leaseTimeout, expireTimeout, maxAttempts, deadQueue };
 }

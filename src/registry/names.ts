@@ -1,6 +1,6 @@
 // The rules for names: of queues, dead queues and namespaces. Lengths are bytes of UTF-8.
 
-import { invalid, QueueError } from "../errors.ts";
+import { invalid, queueError } from "../errors.ts";
 
 /** The namespace of everything, and the only one in this version. */
 export const SYSTEM_NAMESPACE = "_system";
@@ -84,5 +84,5 @@ export function checkNamespace(name: string): void {
 /** The namespace of a name that has passed its checks; throws if there is none. */
 export function findNamespace(name: string): string {
   if (name === "" || name === SYSTEM_NAMESPACE) return SYSTEM_NAMESPACE;
-  throw new QueueError("failed", `namespace does not exist; '${name}' was not found`);
+  throw queueError("namespace_not_found", { namespace: name });
 }

@@ -5,14 +5,14 @@
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { type Clock, SECOND } from "../clock.ts";
-import { invalid, MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { invalid, MESSAGES, QueueError, queueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
 import type { Directory, ListOptions } from "./directory.ts";
-import { type Failing, type Home, rulesOf } from "./host.ts";
+import type { Failing, Home } from "./host.ts";
 import { checkDeadQueueName } from "./names.ts";
 import { type PartitionSite, Placement } from "./placement.ts";
 import {
@@ -24,9 +24,10 @@ import {
 import {
   checkOrder,
   checkSettings,
-  checkTimeouts,
+  mergeSettings,
   type NewQueue,
   type QueueSettings,
+  rulesOf,
 } from "./settings.ts";
 
 // After what time storage is asked again for what it has failed to do.
@@ -206,11 +207,10 @@ export class Queues {
   create(settings: NewQueue): Promise<void> {
     return this.#change(async () => {
       if (this.#directory.find(settings.name) !== undefined) {
-        throw invalid(`invalid queue; '${settings.name}' already exists`);
+        throw queueError("queue_exists", { queue_name: settings.name });
       }
       this.#checkDeadQueue(settings);
-      checkSettings(settings, this.#limits.partitions);
-      checkTimeouts(settings);
+      checkSettings(settings, this.#limits);
       await this.#placement.lookAgain(() => this.#places());
       const record = await this.#make(settings).catch((error: unknown) => {
         this.#mayHaveStrangers = true;
@@ -240,20 +240,10 @@ export class Queues {
     return this.#change(async () => {
       const { record: old, queue } = this.#directory.entry(settings.name);
       this.#checkDeadQueue(settings);
-      if (settings.leaseTimeout !== 0 && settings.expireTimeout !== 0) checkOrder(settings);
-      const record: QueueRecord = {
-        ...old,
-        leaseTimeout: settings.leaseTimeout || old.leaseTimeout,
-        expireTimeout: settings.expireTimeout || old.expireTimeout,
-        requestedPartitions: settings.requestedPartitions || old.requestedPartitions,
-        maxAttempts: settings.maxAttempts,
-        reference: settings.reference,
-        deadQueue: settings.deadQueue,
-        updatedAt: Math.max(this.#clock.now(), old.createdAt + 1),
-      };
-      checkOrder(record);
-      checkSettings(record, this.#limits.partitions);
-      checkTimeouts(record);
+      const updatedAt = Math.max(this.#clock.now(), old.createdAt + 1);
+      const record = { ...mergeSettings(old, settings), updatedAt };
+      checkOrder(record); // of several mistakes this is the one that an update tells
+      checkSettings(record, this.#limits);
       await this.#write(record.name, { queue: record });
       this.#directory.set({ record, queue });
       await queue.configure(rulesOf(record));
@@ -267,7 +257,7 @@ export class Queues {
       const { record, queue } = this.#directory.entry(name);
       const user = force ? undefined : this.#userOf(name);
       if (user !== undefined) {
-        throw invalid(`queue is a dead queue; '${user}' uses it as its dead_queue`);
+        throw queueError("queue_in_use", { used_by: user });
       }
       const leftovers = [...(this.#leftovers.get(name) ?? []), ...record.partitions];
       try {

@@ -4,6 +4,7 @@
 // doubt, and what memory holds is written again before the next change is begun.
 
 import type { Storage } from "../storage/storage.ts";
+import { type Settings, withDefaults } from "./settings.ts";
 
 /** Where one partition of a queue lies, and what tells it from any other. */
 export interface PartitionPlace {
@@ -14,20 +15,12 @@ export interface PartitionPlace {
   readonly createdAt: number;
 }
 
-/** A queue. Times and durations in microseconds. */
-export interface QueueRecord {
+/** A queue: its settings, and what else is known of it. Times in microseconds. */
+export interface QueueRecord extends Settings {
   readonly name: string;
   readonly namespace: string;
   readonly createdAt: number;
   readonly updatedAt: number;
-  readonly leaseTimeout: number;
-  readonly expireTimeout: number;
-  /** 0: any number. */
-  readonly maxAttempts: number;
-  /** "": none. */
-  readonly deadQueue: string;
-  readonly reference: string;
-  readonly requestedPartitions: number;
   readonly partitions: readonly PartitionPlace[];
 }
 
@@ -54,7 +47,7 @@ export class QueueRecords {
   /** Everything that storage holds, by name. */
   async list(): Promise<ReadonlyMap<string, StoredQueue>> {
     const stored = await this.#storage.listQueues();
-    return new Map(stored.map(({ name, record }) => [name, JSON.parse(record) as StoredQueue]));
+    return new Map(stored.map(({ name, record }) => [name, parse(record)]));
   }
 
   /** Whether it is unknown what storage holds under some name. */
@@ -78,6 +71,11 @@ export class QueueRecords {
   async settle(held: (name: string) => StoredQueue): Promise<void> {
     for (const name of [...this.#doubtful]) await this.write(name, held(name));
   }
+}
+
+function parse(record: string): StoredQueue {
+  const { queue, leftovers } = JSON.parse(record) as StoredQueue;
+  return { queue: queue && withDefaults(queue), leftovers };
 }
 
 /** The names of the storages in which queues have partitions, or have left some behind. */

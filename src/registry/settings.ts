@@ -1,29 +1,147 @@
-// What a client may say of a queue, and the checks of it that need nothing but limits. A check
-// throws a QueueError (400) with the text that clients rely on.
+// The settings of a queue, one row each. From the rows come the record that is kept of a queue, what
+// of it a client says and is answered, the keys of the configuration file, the rules that the queue's
+// loop goes by, and the document of the API. A new setting is a row here, a field of QueueInfo in
+// proto/, and what uses it. A check throws a QueueError (400) with the text that clients rely on.
 
 import { DurationError, formatDuration, parseDuration } from "../duration.ts";
 import { invalid } from "../errors.ts";
-import type { QueueRecord } from "./records.ts";
+import type { Limits } from "../limits.ts";
+import { checkDeadQueueName, DEAD_QUEUE_NAME_BYTES_MAX } from "./names.ts";
 
-export const REFERENCE_BYTES_MAX = 2_000;
-export const MAX_ATTEMPTS_MAX = 65_536;
 /** Characters of the duration of a queue. */
 export const QUEUE_TIMEOUT_LENGTH_MAX = 15;
 
 /** The expire_timeout of a queue that never takes an item away because of its age: a hundred years. */
-export const NEVER = "876000h0m0s";
+const NEVER = "876000h0m0s";
+
+interface AnyRow {
+  /** What it means, for the document of the API; `{max}` stands for the most that is allowed. */
+  readonly text: string;
+  /** 0 and "" are no value: a new queue must be given one, and an update without one keeps what was. */
+  readonly isNeeded: boolean;
+  /** Whether the queue's loop goes by it. */
+  readonly isRule: boolean;
+}
+
+/** A duration: microseconds in a record, a text elsewhere. */
+interface DurationRow extends AnyRow {
+  readonly kind: "duration";
+  /** How error texts name it. */
+  readonly called: string;
+  readonly examples: string;
+  /** Where the file says nothing, and of records that are older than the setting. */
+  readonly default: string;
+  /** What the file calls the default. */
+  readonly word?: string;
+}
+
+interface CountRow extends AnyRow {
+  readonly kind: "count";
+  readonly called: string;
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+  /** The limit of the server that stands for `max` in the API. */
+  readonly limit?: keyof Limits;
+}
+
+interface TextRow extends AnyRow {
+  readonly kind: "text";
+  readonly called: string;
+  readonly default: string;
+  readonly bytesMax: number;
+}
+
+/** The name of another queue, or none. That it fits this one, the registry checks. */
+interface NameRow extends AnyRow {
+  readonly kind: "name";
+  readonly default: string;
+  readonly bytesMax: number;
+  readonly check: (name: string) => void;
+}
+
+export type SettingRow = DurationRow | CountRow | TextRow | NameRow;
+
+/** By the name in records and in Protobuf; the order is that in which values are checked. */
+export const SETTINGS = {
+  deadQueue: {
+    kind: "name",
+    default: "",
+    bytesMax: DEAD_QUEUE_NAME_BYTES_MAX,
+    check: checkDeadQueueName,
+    isNeeded: false,
+    isRule: true,
+    text: "The queue for items that fail too often or expire; none if empty. It must exist, and have no dead queue. At most {max} bytes.",
+  },
+  reference: {
+    kind: "text",
+    called: "reference field",
+    default: "",
+    bytesMax: 2_000,
+    isNeeded: false,
+    isRule: false,
+    text: "Anything that its owner wants to note, up to {max} bytes.",
+  },
+  maxAttempts: {
+    kind: "count",
+    called: "max attempts",
+    default: 0,
+    min: 0,
+    max: 65_536,
+    isNeeded: false,
+    isRule: true,
+    text: "How often an item may be leased; 0 sets no limit.",
+  },
+  requestedPartitions: {
+    kind: "count",
+    called: "partitions",
+    default: 1,
+    min: 1,
+    max: 65_536,
+    limit: "partitions",
+    isNeeded: true,
+    isRule: false,
+    text: "How many partitions the queue is to have, up to {max}. An update without it keeps the number.",
+  },
+  leaseTimeout: {
+    kind: "duration",
+    called: "lease timeout",
+    examples: "8m, 15m or 1h",
+    default: "1m",
+    isNeeded: true,
+    isRule: true,
+    text: "How long a lease lasts; not longer than expire_timeout.",
+  },
+  expireTimeout: {
+    kind: "duration",
+    called: "expire timeout",
+    examples: "60m, 2h or 24h",
+    default: NEVER,
+    word: "never",
+    isNeeded: true,
+    isRule: true,
+    text: "How long an item may live; 876000h, a hundred years, is as good as ever.",
+  },
+} as const satisfies Readonly<Record<string, SettingRow>>;
+
+type Rows = typeof SETTINGS;
+type Key = keyof Rows;
+type RuleKey = { [K in Key]: Rows[K]["isRule"] extends true ? K : never }[Key];
+
+/** As records have them: durations in microseconds. */
+export type Settings = {
+  readonly [K in Key]: Rows[K]["kind"] extends "text" | "name" ? string : number;
+};
+
+/** As they travel and stand in the file: durations are texts. */
+export type GivenSettings = {
+  readonly [K in Key]: Rows[K]["kind"] extends "count" ? number : string;
+};
 
 /** What a client says when it creates or updates a queue; 0 and "" stand for not given. */
-export type QueueSettings = Pick<
-  QueueRecord,
-  | "name"
-  | "leaseTimeout"
-  | "expireTimeout"
-  | "maxAttempts"
-  | "deadQueue"
-  | "reference"
-  | "requestedPartitions"
->;
+export interface QueueSettings extends Settings {
+  readonly name: string;
+}
 
 /** A queue that is to be made. */
 export interface NewQueue extends QueueSettings {
@@ -32,30 +150,75 @@ export interface NewQueue extends QueueSettings {
   readonly storages?: readonly string[];
 }
 
-/** The checks of the two durations of a queue, in microseconds; a text that is not given is 0. */
-export function checkQueueTimeouts(
-  lease: string,
-  expire: string,
-): {
-  readonly leaseTimeout: number;
-  readonly expireTimeout: number;
-} {
-  for (const [what, text] of [
-    ["lease", lease],
-    ["expire", expire],
-  ] as const) {
-    if (Buffer.byteLength(text) <= QUEUE_TIMEOUT_LENGTH_MAX) continue;
-    throw invalid(
-      `${what} timeout is invalid; cannot be greater than '${QUEUE_TIMEOUT_LENGTH_MAX}' characters`,
-    );
+type Values = Readonly<Record<Key, number | string>>;
+
+export const SETTING_ROWS = Object.entries(SETTINGS) as readonly [Key, SettingRow][];
+const RULES = SETTING_ROWS.flatMap(([key, { isRule }]) => (isRule ? [key] : []));
+
+/** The name of a setting, or of what else is in camel case, with another mark between its words. */
+export function withMarks(name: string, mark: "-" | "_"): string {
+  return name.replace(/[A-Z]/g, (letter) => mark + letter.toLowerCase());
+}
+
+/** One value for each setting. */
+function each(value: (key: Key, row: SettingRow) => number | string): Values {
+  return Object.fromEntries(SETTING_ROWS.map(([key, row]) => [key, value(key, row)])) as Values;
+}
+
+/** The rules of a queue, as its record states them: always of one shape, for its loop reads them often. */
+export function rulesOf(record: Settings): Pick<Settings, RuleKey> {
+  return Object.fromEntries(RULES.map((key) => [key, record[key]])) as Pick<Settings, RuleKey>;
+}
+
+/** What was said as a record has it; checks what is needed to read durations, and nothing else. */
+export function readSettings(given: GivenSettings): Settings {
+  const read: Record<string, number | string> = {};
+  for (const [key, row] of SETTING_ROWS) checkLength(row, given[key]);
+  // From the last one on: it is part of /v1 which of two wrong durations is told.
+  for (const [key, row] of SETTING_ROWS.toReversed()) read[key] = readValue(row, given[key]);
+  return read as Settings;
+}
+
+/** What a record says as it travels. */
+export function showSettings(record: Settings): GivenSettings {
+  return each((key, { kind }) =>
+    kind === "duration" ? formatDuration(record[key] as number) : record[key],
+  ) as GivenSettings;
+}
+
+/** A record with what a client says of it: what is not given stays only where it is needed. */
+export function mergeSettings<R extends Settings>(record: R, said: Settings): R {
+  const merged = each((key, { isNeeded }) => (isNeeded ? said[key] || record[key] : said[key]));
+  return { ...record, ...merged };
+}
+
+/** A record with the defaults of settings that are newer than it is. */
+export function withDefaults<R extends Settings>(record: R): R {
+  return { ...DEFAULTS, ...record };
+}
+
+const DEFAULTS = each((_, row) => readValue(row, row.default));
+
+/** Refuses one value that stands in the file, as far as it can be told there. */
+export function checkGiven(row: SettingRow, given: number | string): void {
+  checkLength(row, given);
+  readValue(row, given);
+  if (row.kind === "name") row.check(given as string);
+}
+
+function checkLength(row: SettingRow, given: number | string): void {
+  if (row.kind !== "duration" || Buffer.byteLength(given as string) <= QUEUE_TIMEOUT_LENGTH_MAX) {
+    return;
   }
-  const expireTimeout = readDuration(expire, "expire timeout", "60m, 2h or 24h");
-  const leaseTimeout = readDuration(lease, "lease timeout", "8m, 15m or 1h");
-  return { leaseTimeout: toMicros(leaseTimeout), expireTimeout: toMicros(expireTimeout) };
+  throw invalid(
+    `${row.called} is invalid; cannot be greater than '${QUEUE_TIMEOUT_LENGTH_MAX}' characters`,
+  );
 }
 
 // Durations of queues are whole microseconds; what is less than one counts as none.
-function toMicros(duration: number): number {
+function readValue(row: SettingRow, given: number | string): number | string {
+  if (row.kind !== "duration") return given;
+  const duration = readDuration(given as string, row.called, row.examples);
   return duration < 0 ? Math.floor(duration) : Math.trunc(duration);
 }
 
@@ -70,39 +233,44 @@ export function readDuration(text: string, what: string, examples: string): numb
   }
 }
 
-/** Texts and numbers, in the order that clients rely on. */
-export function checkSettings(settings: QueueSettings | QueueRecord, partitionsMax: number): void {
-  if (Buffer.byteLength(settings.reference) > REFERENCE_BYTES_MAX) {
-    throw invalid(
-      `reference field is invalid; cannot be greater than '${REFERENCE_BYTES_MAX}' characters`,
-    );
-  }
-  if (settings.maxAttempts > MAX_ATTEMPTS_MAX) {
-    throw invalid(`max attempts is invalid; cannot be greater than ${MAX_ATTEMPTS_MAX}`);
-  }
-  if (settings.maxAttempts < 0) throw invalid("max attempts is invalid; cannot be negative number");
-  if (settings.requestedPartitions < 1) {
-    throw invalid("partitions is invalid; cannot be less than 1");
-  }
-  if (settings.requestedPartitions > partitionsMax) {
-    throw invalid(`partitions is invalid; cannot be greater than ${partitionsMax}`);
-  }
-}
-
-/** Both time-outs must be positive and in order. */
-export function checkTimeouts(settings: QueueSettings | QueueRecord): void {
-  for (const [what, timeout] of [
-    ["lease", settings.leaseTimeout],
-    ["expire", settings.expireTimeout],
-  ] as const) {
-    if (timeout < 0) throw invalid(`${what} timeout is invalid; cannot be negative`);
-    if (timeout < 1) throw invalid(`${what} timeout is invalid; cannot be empty`);
+/** Refuses values that a queue cannot have, in the order that clients rely on. */
+export function checkSettings(settings: Settings, limits: Limits): void {
+  for (const [key, row] of SETTING_ROWS) {
+    const problem = problemOf(row, settings[key], limits);
+    if (problem !== undefined) throw invalid(problem);
   }
   checkOrder(settings);
 }
 
+function problemOf(row: SettingRow, value: number | string, limits: Limits): string | undefined {
+  switch (row.kind) {
+    case "name":
+      row.check(value as string);
+      return undefined;
+    case "text":
+      if (Buffer.byteLength(value as string) <= row.bytesMax) return undefined;
+      return `${row.called} is invalid; cannot be greater than '${row.bytesMax}' characters`;
+    case "count": {
+      const max = maxOf(row, limits);
+      if (+value > max) return `${row.called} is invalid; cannot be greater than ${max}`;
+      if (+value >= row.min) return undefined;
+      const least = row.min === 0 ? "negative number" : `less than ${row.min}`;
+      return `${row.called} is invalid; cannot be ${least}`;
+    }
+    case "duration":
+      if (+value >= 1) return undefined;
+      return `${row.called} is invalid; cannot be ${+value < 0 ? "negative" : "empty"}`;
+  }
+}
+
+/** The most that a count may be, or the bytes of a text or a name. */
+export function maxOf(row: Exclude<SettingRow, DurationRow>, limits: Limits): number {
+  if (row.kind !== "count") return row.bytesMax;
+  return row.limit === undefined ? row.max : limits[row.limit];
+}
+
 /** An item must not expire before its first lease could end. */
-export function checkOrder({ leaseTimeout, expireTimeout }: QueueSettings | QueueRecord): void {
+export function checkOrder({ leaseTimeout, expireTimeout }: Settings): void {
   if (leaseTimeout <= expireTimeout) return;
   throw invalid(
     `lease timeout is too long; ${formatDuration(leaseTimeout)} cannot be greater than the expire timeout ${formatDuration(expireTimeout)}`,

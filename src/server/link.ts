@@ -3,7 +3,7 @@
 // begun on the other in the order in which they were made.
 
 import type { MessagePort } from "node:worker_threads";
-import { QueueError } from "../errors.ts";
+import { type PackedError, packError, QueueError, unpackError } from "../errors.ts";
 import { NotDelivered } from "../queue/mailbox.ts";
 
 /** What a thread serves to others: functions whose parameters and results can be cloned. */
@@ -14,7 +14,7 @@ type Answered<F> = F extends (...args: never[]) => infer R ? Promise<Awaited<R>>
 /** What became of a call, as it travels: a value, or an error by its class. */
 type Outcome =
   | { readonly value: unknown }
-  | { readonly error: string; readonly kind: QueueError["kind"] | "not-delivered" | undefined };
+  | { readonly error: string; readonly known: PackedError | "not-delivered" | undefined };
 
 type Entry =
   | { readonly call: number; readonly method: string; readonly args: readonly unknown[] }
@@ -75,7 +75,7 @@ export class Link<Theirs extends Served> {
     try {
       outcome = { value: await served[method]!(...(args as never[])) };
     } catch (error) {
-      outcome = { error: (error as Error).message, kind: kindOf(error) };
+      outcome = { error: (error as Error).message, known: packKnown(error) };
     }
     this.#send({ answer: call, outcome });
   }
@@ -84,7 +84,7 @@ export class Link<Theirs extends Served> {
     const pending = this.#pending.get(call);
     this.#pending.delete(call);
     if ("value" in outcome) pending?.resolve(outcome.value);
-    else pending?.reject(errorOf(outcome.error, outcome.kind));
+    else pending?.reject(errorOf(outcome.error, outcome.known));
   }
 
   #send(entry: Entry): void {
@@ -97,12 +97,12 @@ export class Link<Theirs extends Served> {
   }
 }
 
-function kindOf(error: unknown): QueueError["kind"] | "not-delivered" | undefined {
-  if (error instanceof QueueError) return error.kind;
+function packKnown(error: unknown): PackedError | "not-delivered" | undefined {
+  if (error instanceof QueueError) return packError(error);
   return error instanceof NotDelivered ? "not-delivered" : undefined;
 }
 
-function errorOf(message: string, kind: ReturnType<typeof kindOf>): Error {
-  if (kind === undefined) return new Error(message);
-  return kind === "not-delivered" ? new NotDelivered() : new QueueError(kind, message);
+function errorOf(message: string, known: ReturnType<typeof packKnown>): Error {
+  if (known === undefined) return new Error(message);
+  return known === "not-delivered" ? new NotDelivered() : unpackError(known);
 }

@@ -5,7 +5,7 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { ClockChange, WallShift } from "../clock.ts";
 import type { Config } from "../config/config.ts";
-import type { QueueError } from "../errors.ts";
+import { packError, type QueueError } from "../errors.ts";
 import type { Listening } from "../http/listen.ts";
 import type { Health } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
@@ -191,7 +191,7 @@ class RemoteHome implements Home {
   }
 
   close(name: string, error: QueueError): Promise<void> {
-    return this.#link.call("closeQueue", name, error.kind, error.message);
+    return this.#link.call("closeQueue", name, packError(error));
   }
 
   failing(): Promise<Failing> {

@@ -31,7 +31,7 @@ import { SYSTEM_NAMESPACE } from "../registry/names.ts";
 import type { PartitionSite } from "../registry/placement.ts";
 import { Queues } from "../registry/queues.ts";
 import { storagesInUse } from "../registry/records.ts";
-import { checkQueueTimeouts } from "../registry/settings.ts";
+import { readSettings } from "../registry/settings.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
 import { ServerMode } from "./mode.ts";
@@ -290,21 +290,17 @@ async function createConfigured(queues: Queues, config: Config): Promise<void> {
     const storages = queue.partitions.map((partition) => partition.storageName);
     try {
       await queues.create({
-        ...checkQueueTimeouts(queue.leaseTimeout, queue.expireTimeout),
+        ...readSettings(queue),
         name: queue.name,
         namespace: SYSTEM_NAMESPACE,
-        maxAttempts: queue.maxAttempts,
-        deadQueue: queue.deadQueue,
-        reference: queue.reference,
-        requestedPartitions: storages.length || queue.requestedPartitions,
-        ...(storages.length > 0 ? { storages } : {}),
+        ...(storages.length > 0 ? { storages, requestedPartitions: storages.length } : {}),
       });
     } catch (error) {
       if (!(error instanceof QueueError)) throw error;
       const text = `${queue.place}: ${error.message}`;
       throw error.kind === "invalid"
         ? new ConfigError(text)
-        : new QueueError(error.kind, text, { cause: error });
+        : new QueueError(error.kind, text, { cause: error, code: error.code });
     }
   }
 }

@@ -5,7 +5,7 @@
 import { type MessagePort, workerData } from "node:worker_threads";
 import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
-import { type ErrorKind, MESSAGES, QueueError } from "../errors.ts";
+import { MESSAGES, type PackedError, QueueError, unpackError } from "../errors.ts";
 import { type Listener, type Listening, listen } from "../http/listen.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
@@ -66,8 +66,7 @@ function makeWorkerCalls() {
     openQueue: async (record: QueueRecord) => {
       await shard.host.open(record);
     },
-    closeQueue: (name: string, kind: ErrorKind, message: string) =>
-      shard.host.close(name, new QueueError(kind, message)),
+    closeQueue: (name: string, error: PackedError) => shard.host.close(name, unpackError(error)),
     failing: () => shard.host.failing(),
     announce(name: string, queue: AnnouncedQueue | undefined): void {
       if (queue === undefined) shard.directory.remove(name);

@@ -8,7 +8,6 @@ import { DURATION_PATTERN } from "../../duration.ts";
 import type { Limits } from "../../limits.ts";
 import { ID_PATTERN } from "../../queue/ids.ts";
 import {
-  DEAD_QUEUE_NAME_BYTES_MAX,
   NAMESPACE_BYTES_MAX,
   NAMESPACE_PATTERN,
   NOT_BLANK_PATTERN,
@@ -17,9 +16,11 @@ import {
   SYSTEM_NAMESPACE,
 } from "../../registry/names.ts";
 import {
-  MAX_ATTEMPTS_MAX,
+  maxOf,
   QUEUE_TIMEOUT_LENGTH_MAX,
-  REFERENCE_BYTES_MAX,
+  SETTING_ROWS,
+  type SettingRow,
+  withMarks,
 } from "../../registry/settings.ts";
 import { IMPORT_ATTEMPTS_MAX, LIST_LIMIT_DEFAULT, QUEUES_LIST_LIMIT_MAX } from "../validate.ts";
 
@@ -246,33 +247,9 @@ export function fieldNotes(limits: Limits): Notes {
       queue_name: queueName,
       created_at: { text: "When the queue was created.", required: "reply", ignored: true },
       updated_at: { text: "When it was changed last.", required: "reply", ignored: true },
-      dead_queue: {
-        text: `The queue for items that fail too often or expire; none if empty. It must exist, and have no dead queue. At most ${DEAD_QUEUE_NAME_BYTES_MAX} bytes.`,
-        request: {
-          maxLength: DEAD_QUEUE_NAME_BYTES_MAX,
-          pattern: "^[^~\\s]*$",
-        },
-        accepted: { pattern: QUEUE_NAME_PATTERN.replace("+$", "*$") },
-      },
-      reference: {
-        text: `Anything that its owner wants to note, up to ${REFERENCE_BYTES_MAX} bytes.`,
-        request: { maxLength: REFERENCE_BYTES_MAX },
-      },
-      lease_timeout: queueTimeout("How long a lease lasts; not longer than expire_timeout."),
-      expire_timeout: queueTimeout(
-        "How long an item may live; 876000h, a hundred years, is as good as ever.",
+      ...Object.fromEntries(
+        SETTING_ROWS.map(([key, row]) => [withMarks(key, "_"), settingNote(row, limits)]),
       ),
-      max_attempts: {
-        text: "How often an item may be leased; 0 sets no limit.",
-        request: { minimum: 0, maximum: MAX_ATTEMPTS_MAX },
-        reply: { minimum: 0, maximum: MAX_ATTEMPTS_MAX },
-      },
-      requested_partitions: {
-        text: `How many partitions the queue is to have, up to ${limits.partitions}. An update without it keeps the number.`,
-        required: "reply",
-        request: { minimum: 0, maximum: limits.partitions },
-        reply: { minimum: 1 },
-      },
       partitions: { text: "Empty in this version.", ignored: true },
       namespace: {
         text: `Always ${SYSTEM_NAMESPACE} in this version.`,
@@ -389,14 +366,27 @@ function requestTimeout(text: string): FieldNote {
   return { text, required: "request", request: { minLength: 1, pattern: DURATION_PATTERN } };
 }
 
-function queueTimeout(text: string): FieldNote {
-  return {
-    text,
-    required: "reply",
-    request: { maxLength: QUEUE_TIMEOUT_LENGTH_MAX, pattern: DURATION_PATTERN },
-    accepted: { pattern: `^$|${DURATION_PATTERN}` },
-    reply: { pattern: DURATION_PATTERN },
-  };
+function settingNote(row: SettingRow, limits: Limits): FieldNote {
+  if (row.kind === "duration") {
+    return {
+      text: row.text,
+      required: "reply",
+      request: { maxLength: QUEUE_TIMEOUT_LENGTH_MAX, pattern: DURATION_PATTERN },
+      accepted: { pattern: `^$|${DURATION_PATTERN}` },
+      reply: { pattern: DURATION_PATTERN },
+    };
+  }
+  const max = maxOf(row, limits);
+  const text = row.text.replace("{max}", String(max));
+  if (row.kind === "text") return { text, request: { maxLength: max } };
+  if (row.kind === "name") {
+    const accepted = { pattern: QUEUE_NAME_PATTERN.replace("+$", "*$") };
+    return { text, request: { maxLength: max, pattern: "^[^~\\s]*$" }, accepted };
+  }
+  // Of a queue that was made under a higher limit the reply may say more.
+  const reply = { minimum: row.min, ...(row.limit === undefined && { maximum: max }) };
+  const request = { minimum: row.isNeeded ? 0 : row.min, maximum: max };
+  return { text, ...(row.isNeeded && { required: "reply" }), request, reply };
 }
 
 function duration(text: string): FieldNote {
