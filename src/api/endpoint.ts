@@ -28,7 +28,7 @@ export interface Noun {
 export interface Described {
   readonly path: string;
   readonly bodyBytesMax: number;
-  /** Who may only `read` changes nothing. */
+  /** `read` is of what changes nothing, whatever it is sent. */
   readonly permission: Permission;
   /** What it is counted as: its verb, the same under /v1 and /v2. */
   readonly metric: string;

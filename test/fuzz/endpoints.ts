@@ -22,9 +22,8 @@ export interface Endpoint {
 export async function allEndpoints(): Promise<readonly Endpoint[]> {
   const service = { limits: DEFAULT_LIMITS } as Service; // nothing gets as far as to use the rest
   return [...makeEndpoints(service)].map(([path, { row }]) => {
-    const { bodyBytesMax, request, reply: response = ReplySchema } = row;
-    const reads = /\.(list|info|stats)$/.test(path);
-    return { path, bodyBytesMax, request: request!, response, reads };
+    const { bodyBytesMax, request, reply: response = ReplySchema, permission } = row;
+    return { path, bodyBytesMax, request: request!, response, reads: permission === "read" };
   });
 }
 
