@@ -296,7 +296,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "every payload is taken to be of letters of one byte",
     check: "payloads",
-    file: "src/api/items.ts",
+    file: "src/api/item-records.ts",
     from: "shared.length === text.length",
     to: "shared.length >= text.length",
   },
@@ -310,9 +310,9 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "ids are checked after the deletion",
     check: "fuzz",
-    file: "src/api/storage-routes.ts",
-    from: "      checkIds(request.ids);\n      const ids = [...new Set(request.ids)];\n      const unknown = await queue.delete(request.partition, ids);",
-    to: "      const ids = [...new Set(request.ids)];\n      const unknown = await queue.delete(request.partition, ids);\n      checkIds(request.ids);",
+    file: "src/api/items.ts",
+    from: "    checkIds(request.ids);\n    const ids = [...new Set(request.ids)];\n    const unknown = await queue.delete(request.partition, ids);",
+    to: "    const ids = [...new Set(request.ids)];\n    const unknown = await queue.delete(request.partition, ids);\n    checkIds(request.ids);",
   },
   {
     name: "a Protobuf reply holds defaults",
@@ -380,8 +380,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "a lease whose client has gone waits on",
     check: "hostile",
-    file: "src/api/routes.ts",
-    from: "    exchange.onGone(pending.cancel);\n",
+    file: "src/api/queue.ts",
+    from: "        exchange.onGone(pending.cancel);\n",
     to: "",
   },
   {

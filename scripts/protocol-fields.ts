@@ -5,7 +5,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { bounds, resolve, type Schema } from "../src/api/docs/fields.ts";
 import { makeOpenApi } from "../src/api/openapi/document.ts";
-import { makeEndpoints, type Service } from "../src/api/routes.ts";
+import { makeEndpoints } from "../src/api/routes.ts";
+import type { Service } from "../src/api/service.ts";
 import { detailNames, ERROR_KINDS, ERRORS } from "../src/errors.ts";
 import { formatSize } from "../src/http/body.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
@@ -55,13 +56,8 @@ export function withErrors(document: string): string {
 }
 
 function sections(): string[] {
-  const limits = DEFAULT_LIMITS;
-  const endpoints = makeEndpoints({ limits } as Service);
-  const { paths, components } = makeOpenApi({
-    endpoints,
-    limits,
-    formatSize,
-  }) as object as Document;
+  const endpoints = makeEndpoints({ limits: DEFAULT_LIMITS } as Service);
+  const { paths, components } = makeOpenApi({ endpoints, formatSize }) as object as Document;
   // Calls that take and answer the same are told of once.
   const groups = new Map<string, { paths: string[]; request: Schema; reply: Schema }>();
   for (const [path, { post }] of Object.entries(paths)) {

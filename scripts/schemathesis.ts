@@ -9,7 +9,8 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { makeOpenApi } from "../src/api/openapi/document.ts";
-import { makeEndpoints, type Service } from "../src/api/routes.ts";
+import { makeEndpoints } from "../src/api/routes.ts";
+import type { Service } from "../src/api/service.ts";
 import { formatSize } from "../src/http/body.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 import { startServer } from "../src/server/server.ts";
@@ -59,10 +60,7 @@ async function main(): Promise<number> {
     const document = join(runDir, "openapi.json");
     const limits = DEFAULT_LIMITS;
     const endpoints = makeEndpoints({ limits } as Service);
-    writeFileSync(
-      document,
-      JSON.stringify(makeOpenApi({ endpoints, limits, formatSize }, "tolerant")),
-    );
+    writeFileSync(document, JSON.stringify(makeOpenApi({ endpoints, formatSize }, "tolerant")));
     copyFileSync(new URL("schemathesis_hooks.py", import.meta.url), join(runDir, "hooks.py"));
     process.env.SCHEMATHESIS_HOOKS = "hooks";
     process.env.QUERATOR_ADDRESS = server.address;

@@ -3,53 +3,109 @@
 
 import type { ClockChange } from "../clock.ts";
 import { OK } from "../codec/answer.ts";
-import { formatTimestamp, parseTimestamp } from "../codec/timestamp.ts";
-import { DurationError, parseDuration } from "../duration.ts";
+import { formatTimestamp, parseTimestamp, TIMESTAMP_PATTERN } from "../codec/timestamp.ts";
+import { DURATION_PATTERN, DurationError, parseDuration } from "../duration.ts";
 import { invalid, QueueError } from "../errors.ts";
-import type { Endpoint } from "../http/edge.ts";
-import type { QueuesService } from "./routes.ts";
+import { type JsonRow, type Noun, type RowEndpoint, SMALL, served } from "./endpoint.ts";
+import { noSuchQueue, refusal } from "./openapi/errors.ts";
+import type { QueuesService } from "./service.ts";
 
-const BODY_BYTES_MAX = 512;
+const NAMED = {
+  type: "object",
+  additionalProperties: false,
+  properties: { queue_name: { type: "string", description: "The queue." } },
+  required: ["queue_name"],
+};
+const CLOCK = {
+  type: "object",
+  additionalProperties: false,
+  properties: {
+    advance: {
+      type: "string",
+      pattern: DURATION_PATTERN,
+      description: "By how much time moves on; from then on it stands still.",
+    },
+    now: {
+      type: "string",
+      format: "date-time",
+      pattern: TIMESTAMP_PATTERN,
+      description: "What time it is to be, in place of advance; it stands still there.",
+    },
+    run: { type: "boolean", description: "Whether time then runs on." },
+  },
+};
+const NOW = {
+  type: "object",
+  properties: {
+    now: { type: "string", format: "date-time", description: "What time it is for the server." },
+  },
+  required: ["now"],
+};
 
+const NOUN: Noun = {
+  name: "dev",
+  about: "For tests of programs that use a queue: there only with `--dev`.",
+  fields: {},
+};
+
+/** The endpoints by path. */
 export function makeDevEndpoints(service: {
   readonly queues: Pick<QueuesService, "get">;
   /** Changes the clock of every thread; answers what time it is then. */
   readonly changeClock: (change: ClockChange) => Promise<number>;
-}): ReadonlyMap<string, Endpoint> {
+}): ReadonlyMap<string, RowEndpoint> {
   const { queues, changeClock } = service;
-  return new Map<string, Endpoint>([
-    [
-      "/v1/dev.clock",
-      {
-        bodyBytesMax: BODY_BYTES_MAX,
-        async handle(body) {
-          const change = toChange(parse(body, ["advance", "now", "run"]));
-          const now = `{"now":"${formatTimestamp(await changeClock(change))}"}`;
-          return { encode: () => now };
-        },
+  const ofQueue = {
+    bodyBytesMax: SMALL,
+    permission: "manage",
+    schema: NAMED,
+    queueOf: queueName,
+    example: { queue_name: "jobs" },
+    errors: { noSuchQueue },
+  } as const;
+  const rows: readonly JsonRow[] = [
+    {
+      path: "/v1/dev.clock",
+      bodyBytesMax: SMALL,
+      permission: "manage",
+      metric: "dev.clock",
+      summary: "Changes what time it is for the server.",
+      schema: CLOCK,
+      replySchema: NOW,
+      example: { advance: "5m" },
+      errors: { twoTimes: refusal("clock is invalid; give either 'advance' or 'now'") },
+      handler: async (request) => {
+        const now = `{"now":"${formatTimestamp(await changeClock(toChange(request)))}"}`;
+        return { encode: () => now };
       },
-    ],
-    [
-      "/v1/dev.pause",
-      {
-        bodyBytesMax: BODY_BYTES_MAX,
-        async handle(body) {
-          await queues.get(queueName(body)).pause();
-          return OK;
-        },
+    },
+    {
+      ...ofQueue,
+      path: "/v1/dev.pause",
+      metric: "dev.pause",
+      summary: "Holds the loop of a queue.",
+      handler: async (request) => {
+        await queues.get(queueName(request)).pause();
+        return OK;
       },
-    ],
-    [
-      "/v1/dev.resume",
-      {
-        bodyBytesMax: BODY_BYTES_MAX,
-        async handle(body) {
-          await queues.get(queueName(body)).resume();
-          return OK;
-        },
+    },
+    {
+      ...ofQueue,
+      path: "/v1/dev.resume",
+      metric: "dev.resume",
+      summary: "Lets the loop of a queue go on.",
+      handler: async (request) => {
+        await queues.get(queueName(request)).resume();
+        return OK;
       },
-    ],
-  ]);
+    },
+  ];
+  return new Map(rows.map((row) => [row.path, endpointOf(row)]));
+}
+
+function endpointOf(row: JsonRow): RowEndpoint {
+  const fields = Object.keys(row.schema.properties);
+  return served(NOUN, row, async (body) => row.handler(parse(body, fields)));
 }
 
 function toChange({ advance, now, run }: Record<string, unknown>): ClockChange {
@@ -79,8 +135,7 @@ function parseAdvance(advance: unknown): number {
   }
 }
 
-function queueName(body: Buffer): string {
-  const { queue_name: name } = parse(body, ["queue_name"]);
+function queueName({ queue_name: name }: Record<string, unknown>): string {
   if (typeof name === "string") return name;
   throw invalid("queue_name is invalid; it must be the name of a queue");
 }

@@ -1,155 +1,321 @@
-// Items between the wire and the queue. A producer's item becomes one opaque record where its
-// request is parsed: its texts as the very JSON that a lease will answer, and its payload as bytes.
-// A lease reply in JSON is then put together from ready pieces, without encoding a text again.
+// What lies in storage, for operators: the endpoints of storage/*. Those under /v2 are the ones of /v1,
+// and say more: when a scheduled item is due (clients of /v1 rely on replies without it, and on imports
+// that ignore it, decision 13), what was imported, and what was deleted.
 
-import type { Answer } from "../codec/answer.ts";
+import { OK, reply } from "../codec/answer.ts";
 import {
-  QueueLeaseResponseSchema,
-  type QueueProduceItemSchema,
-} from "../codec/gen/querator/v1/queue_pb.ts";
-import type { StorageItemSchema } from "../codec/gen/querator/v1/storage_pb.ts";
-import type { Decoded, Encodable } from "../codec/message.ts";
-import { encodeProtobuf } from "../codec/protobuf.ts";
-import { formatTimestamp, ZERO_TIME } from "../codec/timestamp.ts";
-import { Item } from "../queue/item.ts";
+  type StorageItemSchema,
+  StorageItemsDeleteRequestSchema,
+  StorageItemsImportRequestSchema,
+  StorageItemsImportResponseSchema,
+  StorageItemsListRequestSchema,
+  StorageItemsListResponseSchema,
+} from "../codec/gen/querator/v1/storage_pb.ts";
+import {
+  StorageItemsDeleteResponseSchema as DeleteResponseV2,
+  StorageItemsImportResponseSchema as ImportResponseV2,
+} from "../codec/gen/querator/v2/storage_pb.ts";
+import { type Decoded, ENTRIES_MAX } from "../codec/message.ts";
+import { invalid } from "../errors.ts";
+import type { Exchange } from "../http/edge.ts";
+import { ID_PATTERN, idError } from "../queue/ids.ts";
 import type { ListedItem } from "../queue/operations.ts";
-import type { Leased } from "../queue/requests.ts";
-import { ItemRecord } from "../storage/storage.ts";
+import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
+import { toRecord, toStorageItem } from "./item-records.ts";
+import {
+  badId,
+  FOUND,
+  negativeLimit,
+  noSuchPartition,
+  partitionFailing,
+  QUEUED,
+  refusal,
+} from "./openapi/errors.ts";
+import {
+  count,
+  EXAMPLE_ID,
+  type FieldNote,
+  ids,
+  type Notes,
+  PARTITION,
+  QUEUE_NAME,
+} from "./openapi/fields.ts";
+import { findQueue, type Service } from "./service.ts";
+import {
+  checkListLimit,
+  checkPartition,
+  IMPORT_ATTEMPTS_MAX,
+  LIST_LIMIT_DEFAULT,
+} from "./validate.ts";
 
-interface Texts {
-  readonly encoding: string;
-  readonly kind: string;
-  readonly reference: string;
-}
+const IMPORT = 64_000_000;
 
-const NO_TEXTS: Texts = { encoding: "", kind: "", reference: "" };
+type ImportRequest = Decoded<typeof StorageItemsImportRequestSchema>;
+type ImportedItem = Decoded<typeof StorageItemSchema>;
 
-// The texts of the last item and what became of them: items of one batch mostly share them.
-let lastTexts = NO_TEXTS;
-let lastText = "";
+const queue_name = "jobs";
+const badAttempts = refusal("attempts is invalid; '-1' is not between 0 and 1000000000");
 
-/** The members of a JSON object that hold the texts of an item, those that are set. */
-function textOf({ encoding, kind, reference }: Texts): string {
-  const same =
-    encoding === lastTexts.encoding && kind === lastTexts.kind && reference === lastTexts.reference;
-  if (same) return lastText;
-  lastTexts = { encoding, kind, reference };
-  lastText = Object.entries(lastTexts)
-    .filter(([, value]) => value !== "")
-    .map(([name, value]) => `"${name}":${JSON.stringify(value)}`)
-    .join(",");
-  return lastText;
-}
-
-function textsOf(text: string): Texts {
-  if (text === lastText) return lastTexts;
-  lastTexts = { ...NO_TEXTS, ...(JSON.parse(`{${text}}`) as Partial<Texts>) };
-  lastText = text;
-  return lastTexts;
-}
-
-type ProduceItem = Decoded<typeof QueueProduceItemSchema>;
-
-// Payloads that share their bytes also stay in memory as long as one of them does.
-const SHARED_MAX = 64 * 1024;
-
-/** The items that a produce request holds. */
-export function toItems(given: readonly ProduceItem[]): Item[] {
-  const items: Item[] = new Array(given.length);
-  for (let at = 0; at < given.length; ) {
-    let text = utf8Of(given[at]!);
-    let next = at + 1;
-    while (next < given.length && text.length + given[next]!.utf8.length <= SHARED_MAX) {
-      text += utf8Of(given[next++]!);
-    }
-    const shared = Buffer.from(text);
-    const isAscii = shared.length === text.length;
-    for (let start = 0; at < next; at++) {
-      const item = given[at]!;
-      const utf8 = utf8Of(item);
-      const end = start + (isAscii ? utf8.length : Buffer.byteLength(utf8));
-      const record =
-        item.bytes.length > 0
-          ? new ItemRecord(textOf(item), item.bytes)
-          : new ItemRecord(textOf(item), shared, start, end);
-      items[at] = new Item(record, Math.max(item.enqueueAt, 0));
-      start = end;
-    }
-  }
-  return items;
-}
-
-// Bytes count before letters.
-function utf8Of({ bytes, utf8 }: ProduceItem): string {
-  return bytes.length > 0 ? "" : utf8;
-}
-
-/** The record of an item to import. */
-export function toRecord(item: Decoded<typeof StorageItemSchema>): ItemRecord {
-  return new ItemRecord(textOf(item), item.payload);
-}
-
-/** The answer to a lease. */
-export function leaseAnswer(queueName: string, leased: Leased): Answer {
-  return {
-    encode: (format) =>
-      format === "json" ? leaseJson(queueName, leased) : leaseProtobuf(queueName, leased),
-  };
-}
-
-function leaseJson(queueName: string, leased: Leased): string {
-  const deadline = `,"lease_deadline":"${formatTimestamp(leased.deadline)}"`;
-  let reply = `{"queue_name":${JSON.stringify(queueName)},`;
-  if (leased.partition !== 0) reply += `"partition":${leased.partition},`;
-  reply += '"items":[';
-  // What comes before an item's id and after it: neighbours mostly share it.
-  let lastText: string | undefined;
-  let lastAttempts = -1;
-  let before = "";
-  let after = "";
-  for (let i = 0; i < leased.items.length; i++) {
-    const { seq, attempts } = leased.items[i]!;
-    const { text, bytes, start, end } = leased.records[i]!;
-    if (text !== lastText) before = text === "" ? '{"id":"' : `{${text},"id":"`;
-    if (attempts !== lastAttempts) after = `","attempts":${attempts}${deadline}`;
-    lastText = text;
-    lastAttempts = attempts;
-    if (i > 0) reply += ",";
-    reply += before + leased.ids.id(seq) + after;
-    reply += start === end ? "}" : `,"bytes":"${bytes.toString("base64", start, end)}"}`;
-  }
-  return `${reply}]}`;
-}
-
-function leaseProtobuf(queueName: string, leased: Leased): Uint8Array {
-  return encodeProtobuf(QueueLeaseResponseSchema, {
-    queueName,
-    partition: leased.partition,
-    items: leased.items.map((item, i) => {
-      const { text, payload } = leased.records[i]!;
-      return {
-        ...textsOf(text),
-        id: leased.ids.id(item.seq),
-        attempts: item.attempts,
-        leaseDeadline: leased.deadline,
-        bytes: payload,
-      };
-    }),
+/** The endpoints. */
+export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
+  const endpoint = endpointsOf({
+    name: "storage",
+    about: "What lies in a partition, for operators.",
+    fields: FIELDS,
   });
+
+  // --- lists ---
+
+  const list = {
+    bodyBytesMax: MEDIUM,
+    request: StorageItemsListRequestSchema,
+    reply: StorageItemsListResponseSchema,
+    permission: "read",
+    queueOf: byName,
+    example: { queue_name, partition: 0, limit: 10 },
+    errors: { ...FOUND, noSuchPartition, negativeLimit, partitionFailing, ...QUEUED },
+  } as const;
+
+  const lister =
+    (table: "items" | "scheduled", show: typeof toStorageItem) =>
+    async (request: Decoded<typeof StorageItemsListRequestSchema>, exchange: Exchange) => {
+      const queue = findQueue(service, request.queueName);
+      checkPartition(request.partition, queue.partitionCount);
+      const { pivot } = request;
+      if (pivot !== "") checkIds([pivot]);
+      const limit = checkListLimit(request.limit);
+      const items = await queue.list(request.partition, {
+        table,
+        pivot,
+        limit,
+        isGone: () => exchange.isGone(),
+      });
+      return reply(StorageItemsListResponseSchema, { items: items.map(show) });
+    };
+
+  // --- imports ---
+
+  const importing = {
+    bodyBytesMax: IMPORT,
+    request: StorageItemsImportRequestSchema,
+    permission: "manage",
+    metric: "items.import",
+    queueOf: byName,
+  } as const;
+
+  async function importItems(request: ImportRequest, dueAt: (item: ImportedItem) => number) {
+    const { partition, items } = request;
+    const queue = findQueue(service, request.queueName);
+    checkPartition(partition, queue.partitionCount);
+    if (items.length === 0) throw invalid("items is invalid; cannot be empty");
+    for (const { attempts } of items) {
+      if (attempts >= 0 && attempts <= IMPORT_ATTEMPTS_MAX) continue;
+      throw invalid(
+        `attempts is invalid; '${attempts}' is not between 0 and ${IMPORT_ATTEMPTS_MAX}`,
+      );
+    }
+    if (items.some((item) => item.isLeased && dueAt(item) !== 0)) {
+      throw invalid("enqueue_at is invalid; a leased item cannot be scheduled");
+    }
+    return await queue.import(
+      partition,
+      items.map((item) => ({
+        sourceId: item.sourceId,
+        isLeased: item.isLeased,
+        leaseDeadline: Math.max(item.leaseDeadline, 0),
+        expireAt: Math.max(item.expireDeadline, 0),
+        dueAt: dueAt(item),
+        attempts: item.attempts,
+        maxAttempts: item.maxAttempts,
+        record: toRecord(item),
+      })),
+    );
+  }
+
+  // --- deletions ---
+
+  const deleting = {
+    bodyBytesMax: MEDIUM,
+    request: StorageItemsDeleteRequestSchema,
+    permission: "manage",
+    metric: "items.delete",
+    queueOf: byName,
+    example: { queue_name, partition: 0, ids: [EXAMPLE_ID] },
+    errors: { ...FOUND, noSuchPartition, badId, partitionFailing, ...QUEUED },
+  } as const;
+
+  async function deleteItems(request: Decoded<typeof StorageItemsDeleteRequestSchema>) {
+    const queue = findQueue(service, request.queueName);
+    checkPartition(request.partition, queue.partitionCount);
+    if (request.ids.length === 0) throw invalid("ids is invalid; cannot be empty");
+    checkIds(request.ids);
+    const ids = [...new Set(request.ids)];
+    const unknown = await queue.delete(request.partition, ids);
+    return { deleted: ids.length - unknown.length, unknown };
+  }
+
+  return [
+    endpoint({
+      ...list,
+      path: "/v1/storage/items.list",
+      metric: "items.list",
+      summary: "Lists the items of a partition, from pivot on.",
+      handler: lister("items", toStorageItem),
+    }),
+    endpoint({
+      ...list,
+      path: "/v1/storage/scheduled.list",
+      metric: "scheduled.list",
+      summary: "Lists the scheduled items of a partition, from pivot on.",
+      handler: lister("scheduled", toStorageItem),
+    }),
+    endpoint({
+      ...list,
+      path: "/v2/storage/scheduled.list",
+      metric: "scheduled.list",
+      summary: "Lists scheduled items as /v1 does, and tells when they are due.",
+      handler: lister("scheduled", toScheduledItem),
+    }),
+    endpoint({
+      ...importing,
+      path: "/v1/storage/items.import",
+      reply: StorageItemsImportResponseSchema,
+      summary: "Adds items to a partition as they are given.",
+      example: { queue_name, partition: 0, items: [{ source_id: "a-1", payload: "aGVsbG8=" }] },
+      errors: { ...FOUND, noSuchPartition, badAttempts, partitionFailing, ...QUEUED },
+      handler: async (request) => {
+        const results = await importItems(request, () => 0);
+        return reply(StorageItemsImportResponseSchema, { items: results.map(toStorageItem) });
+      },
+    }),
+    endpoint({
+      ...importing,
+      path: "/v2/storage/items.import",
+      reply: ImportResponseV2,
+      summary:
+        "Adds items as /v1 does, and tells what became of each; those with a later enqueue_at are scheduled.",
+      example: {
+        queue_name,
+        partition: 0,
+        items: [{ source_id: "a-2", payload: "aGVsbG8=", enqueue_at: "2100-01-01T00:00:00Z" }],
+      },
+      errors: {
+        ...FOUND,
+        noSuchPartition,
+        badAttempts,
+        leasedAndScheduled: refusal("enqueue_at is invalid; a leased item cannot be scheduled"),
+        partitionFailing,
+        ...QUEUED,
+      },
+      handler: async (request) => {
+        const results = await importItems(request, (item) => Math.max(item.enqueueAt, 0));
+        const statuses = results.map(({ status }) => status);
+        return reply(ImportResponseV2, { items: results.map(toScheduledItem), statuses });
+      },
+    }),
+    endpoint({
+      ...deleting,
+      path: "/v1/storage/items.delete",
+      summary: "Deletes items of a partition, leased or not.",
+      handler: async (request) => {
+        await deleteItems(request);
+        return OK;
+      },
+    }),
+    endpoint({
+      ...deleting,
+      path: "/v2/storage/items.delete",
+      reply: DeleteResponseV2,
+      summary: "Deletes items of a partition, leased or not, and tells which of them were there.",
+      handler: async (request) => reply(DeleteResponseV2, await deleteItems(request)),
+    }),
+  ];
 }
 
-/** An item as lists show it. */
-export function toStorageItem(item: ListedItem): Encodable<typeof StorageItemSchema> {
-  return {
-    ...textsOf(item.record.text),
-    id: item.id,
-    sourceId: item.sourceId,
-    isLeased: item.isLeased,
-    leaseDeadline: item.leaseDeadline === 0 ? ZERO_TIME : item.leaseDeadline,
-    expireDeadline: item.expireAt,
-    createdAt: item.createdAt,
-    attempts: item.attempts,
-    maxAttempts: item.maxAttempts,
-    payload: item.record.payload,
-  };
+function toScheduledItem(item: ListedItem): ReturnType<typeof toStorageItem> {
+  return { ...toStorageItem(item), enqueueAt: item.dueAt };
 }
+
+function checkIds(ids: readonly string[]): void {
+  for (const id of ids) {
+    const error = idError(id);
+    if (error !== undefined) throw error;
+  }
+}
+
+const IMPORTED: FieldNote = {
+  text: "As they are now, in the order of the request; in place of one whose source_id was there, the item that is.",
+};
+
+// What the fields of the messages mean.
+const FIELDS: Notes = {
+  StorageItem: {
+    id: { text: "Names the item.", ignored: true },
+    source_id: {
+      text: "Where it came from. An import passes over an item whose source_id is there.",
+    },
+    is_leased: { text: "Whether it is leased." },
+    lease_deadline: { text: "When its lease ends; year 1 if it has none." },
+    expire_deadline: { text: "When it expires; by the queue's expire_timeout if not given." },
+    dead_deadline: { text: "Not used in this version.", ignored: true },
+    created_at: { text: "When it was produced.", ignored: true },
+    updated_at: { text: "Not used in this version.", ignored: true },
+    enqueue_at: {
+      text: "When a scheduled item becomes leasable. Only under /v2; elsewhere never there, and ignored in an import.",
+    },
+    attempts: {
+      text: "How often it has been leased.",
+      request: { minimum: 0, maximum: IMPORT_ATTEMPTS_MAX },
+      reply: { minimum: 0 },
+    },
+    max_attempts: { text: "Kept as it was imported; that of the queue counts." },
+    reference: { text: "As it was produced." },
+    encoding: { text: "As it was produced." },
+    kind: { text: "As it was produced." },
+    payload: { text: "The payload, in base64." },
+  },
+  StorageItemsListRequest: {
+    queue_name: QUEUE_NAME,
+    partition: PARTITION,
+    pivot: {
+      text: "The first id to list, or the next one after it; from the start if it is empty.",
+      request: { pattern: ID_PATTERN },
+      accepted: { pattern: `^$|${ID_PATTERN}` },
+    },
+    limit: {
+      text: `How many at most; 0 means ${LIST_LIMIT_DEFAULT}.`,
+      request: { minimum: 0 },
+    },
+  },
+  StorageItemsListResponse: { items: { text: "In order of their ids." } },
+  StorageItemsImportRequest: {
+    queue_name: QUEUE_NAME,
+    partition: PARTITION,
+    items: {
+      text: `The items, from 1 to ${ENTRIES_MAX}.`,
+      required: "request",
+      request: { minItems: 1, maxItems: ENTRIES_MAX },
+    },
+  },
+  StorageItemsImportResponse: { items: IMPORTED },
+  "v2.StorageItemsImportResponse": {
+    items: IMPORTED,
+    statuses: {
+      text: "What became of each, in the order of the request: created, scheduled, or duplicate if its source_id was there.",
+      required: "reply",
+      reply: { items: { type: "string", enum: ["created", "scheduled", "duplicate"] } },
+    },
+  },
+  "v2.StorageItemsDeleteResponse": {
+    deleted: count("How many items were there, and are deleted now."),
+    unknown: {
+      text: "The ids of which there is no item in this partition.",
+      reply: { items: { type: "string", pattern: ID_PATTERN } },
+    },
+  },
+  StorageItemsDeleteRequest: {
+    queue_name: QUEUE_NAME,
+    partition: PARTITION,
+    ids: ids("The ids of items; unknown ones are passed over."),
+  },
+};

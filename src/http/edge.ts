@@ -2,7 +2,6 @@
 // headers name, and how an answer or an error becomes a reply. Knows no rule of a queue.
 
 import { STATUS_CODES } from "node:http";
-import type { DescMessage } from "@bufbuild/protobuf";
 import { SECOND } from "../clock.ts";
 import type { Answer, Format } from "../codec/answer.ts";
 import { ReplySchema } from "../codec/gen/querator/v1/reply_pb.ts";
@@ -27,8 +26,6 @@ export interface Endpoint {
   readonly bodyBytesMax: number;
   /** It changes nothing, so that a large reply may be refused for want of memory. */
   readonly isRead?: boolean;
-  /** The message it decodes, for the OpenAPI document; none if it knows JSON only. */
-  readonly request?: DescMessage;
   handle(body: Buffer, format: Format, exchange: Exchange): Promise<Answer> | Answer;
 }
 

@@ -3,7 +3,8 @@
 
 import { makeDevEndpoints } from "../api/dev.ts";
 import { makePages } from "../api/pages.ts";
-import { makeEndpoints, type Service } from "../api/routes.ts";
+import { makeEndpoints } from "../api/routes.ts";
+import type { Service } from "../api/service.ts";
 import type { ClockChange } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { formatSize } from "../http/body.ts";
@@ -36,6 +37,6 @@ export function makeHttp({
     health,
     keepAlive,
     access: { origins, hosts, listensOn: host },
-    sendPage: makePages({ endpoints, limits, formatSize }),
+    sendPage: makePages({ endpoints, formatSize }),
   });
 }

@@ -3,7 +3,7 @@
 // the same way.
 
 import type { Worker } from "node:worker_threads";
-import type { QueuesService } from "../api/routes.ts";
+import type { QueuesService } from "../api/service.ts";
 import {
   type Clock,
   type ClockChange,

@@ -3,8 +3,8 @@
 // it.
 
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
-import { OPERATIONS } from "../../src/api/openapi/operations.ts";
-import { makeEndpoints, type Service } from "../../src/api/routes.ts";
+import { makeEndpoints } from "../../src/api/routes.ts";
+import type { Service } from "../../src/api/service.ts";
 import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 
@@ -21,10 +21,9 @@ export interface Endpoint {
 /** All endpoints, in the order of the server's table. */
 export async function allEndpoints(): Promise<readonly Endpoint[]> {
   const service = { limits: DEFAULT_LIMITS } as Service; // nothing gets as far as to use the rest
-  return [...makeEndpoints(service)].map(([path, { bodyBytesMax, request }]) => {
-    const response = OPERATIONS[path]?.reply ?? ReplySchema;
-    const reads = /\.(list|info|stats)$/.test(path);
-    return { path, bodyBytesMax, request: request!, response, reads };
+  return [...makeEndpoints(service)].map(([path, { row }]) => {
+    const { bodyBytesMax, request, reply: response = ReplySchema, permission } = row;
+    return { path, bodyBytesMax, request: request!, response, reads: permission === "read" };
   });
 }
 

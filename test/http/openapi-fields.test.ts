@@ -3,8 +3,9 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { fieldNotes } from "../../src/api/openapi/fields.ts";
-import { makeEndpoints, type Service } from "../../src/api/routes.ts";
+import { notesOf } from "../../src/api/openapi/document.ts";
+import { makeEndpoints } from "../../src/api/routes.ts";
+import type { Service } from "../../src/api/service.ts";
 import { DURATION_PATTERN, parseDuration } from "../../src/duration.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import { type Json, OpenApi } from "../support/openapi.ts";
@@ -126,9 +127,9 @@ async function prepare(server: TestServer, { path, field, value, isFine }: Sampl
   if (isTaken || field === "dead_queue") await server.createQueue(value);
 }
 
-const PATHS = makeEndpoints({ limits: DEFAULT_LIMITS } as Service).keys();
+const ENDPOINTS = makeEndpoints({ limits: DEFAULT_LIMITS } as Service);
 
-for (const path of PATHS) {
+for (const path of ENDPOINTS.keys()) {
   test(`the bounds of ${path} are those of the server`, async (t) => {
     const first = await open(t);
     const openApi = OpenApi.tolerant(LIMITS);
@@ -181,7 +182,7 @@ test("every note is of a field that there is", () => {
     schemas[message.replace(/Response$/, "Reply")] ??
     // Those of /v2 are marked by themselves.
     schemas[`${message.replace(/^v2\./, "")}V2`.replace(/ResponseV2$/, "ReplyV2")];
-  for (const [message, notes] of Object.entries(fieldNotes(DEFAULT_LIMITS))) {
+  for (const [message, notes] of Object.entries(notesOf(ENDPOINTS.values()))) {
     assert.ok(named(message), message);
     const { properties } = named(message);
     assert.deepEqual(Object.keys(notes).sort(), Object.keys(properties).sort(), message);

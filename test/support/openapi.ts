@@ -8,7 +8,8 @@ import { Ajv2020 } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { makeDevEndpoints } from "../../src/api/dev.ts";
 import { makeOpenApi } from "../../src/api/openapi/document.ts";
-import { makeEndpoints, type Service } from "../../src/api/routes.ts";
+import { makeEndpoints } from "../../src/api/routes.ts";
+import type { Service } from "../../src/api/service.ts";
 import { formatSize } from "../../src/http/body.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import type { TestServer } from "./server.ts";
@@ -46,7 +47,7 @@ export class OpenApi {
     const service = { limits: { ...DEFAULT_LIMITS, ...limits } } as Service;
     const dev = makeDevEndpoints({} as Parameters<typeof makeDevEndpoints>[0]);
     const endpoints = new Map([...makeEndpoints(service), ...dev]);
-    const source = { endpoints, limits: service.limits, formatSize };
+    const source = { endpoints, formatSize };
     return new OpenApi(JSON.parse(JSON.stringify(makeOpenApi(source, "tolerant"))));
   }
 

@@ -1,6 +1,6 @@
-// The OpenAPI document of what the server serves, put together from its sources: messages from
-// the descriptors that also decode requests, what fields mean and may hold from fields.ts,
-// paths and body limits from the endpoints, errors from errors.ts, the rest from OPERATIONS.
+// The OpenAPI document of what the server serves, made from the rows of its endpoints: messages from
+// the descriptors that also decode requests, what their fields mean and may hold from the notes of their
+// nouns; errors of all calls from errors.ts.
 // Served is what to send, flat and in one content type, for people and generators of clients. All
 // that is taken beside it is in the tolerant variant, by which tests judge the server (decision 25).
 // Must never decide how a request is answered.
@@ -9,19 +9,17 @@ import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { ReplySchema } from "../../codec/gen/querator/v1/reply_pb.ts";
 import { type Field, tableOf } from "../../codec/message.ts";
 import { TIMESTAMP_PATTERN } from "../../codec/timestamp.ts";
-import type { Endpoint } from "../../http/edge.ts";
-import type { Limits } from "../../limits.ts";
 import { VERSION } from "../../version.ts";
+import type { Described, JsonRow, Row, RowEndpoint } from "../endpoint.ts";
 import {
-  type ErrorName,
+  type Errors,
   errorExamples,
   errorList,
   errorResponses,
   errorSchemas,
   errorsOf,
 } from "./errors.ts";
-import { type FieldNote, fieldNotes } from "./fields.ts";
-import { OPERATIONS, type Operation } from "./operations.ts";
+import { type FieldNote, type Notes, REPLY_NOTES } from "./fields.ts";
 import { pagesOf } from "./pages.ts";
 
 type Json = Readonly<Record<string, unknown>>;
@@ -31,59 +29,54 @@ export type OpenApiVariant = "served" | "tolerant";
 
 export interface OpenApiSource {
   /** What the server serves beside the pages that every server has. */
-  readonly endpoints: ReadonlyMap<string, Endpoint>;
-  /** Those of this server: they are bounds of fields. */
-  readonly limits: Limits;
+  readonly endpoints: ReadonlyMap<string, RowEndpoint>;
   /** How limit texts give a size. */
   readonly formatSize: (bytes: number) => string;
 }
 
 /** The document, of OpenAPI 3.1. */
 export function makeOpenApi(
-  { endpoints, limits, formatSize }: OpenApiSource,
+  { endpoints, formatSize }: OpenApiSource,
   variant: OpenApiVariant = "served",
 ): Json {
   const isTolerant = variant === "tolerant";
-  const schemas = new Schemas(limits, variant, repliesOf(endpoints));
+  const nouns = new Set([...endpoints.values()].map(({ noun }) => noun));
+  const schemas = new Schemas(notesOf(endpoints.values()), variant, repliesOf(endpoints));
   schemas.addReply(ReplySchema);
   const contentOf = (schema: Json, message: DescMessage | undefined, more: Json = {}): Json => ({
     "application/json": { schema, ...more },
     ...(isTolerant && message && { "application/protobuf": protobuf(message) }),
   });
   const paths: Record<string, Json> = {};
-  const errors = new Set<ErrorName>();
-  for (const [path, endpoint] of endpoints) {
-    const operation = OPERATIONS[path];
-    if (operation === undefined) throw new Error(`OPERATIONS must describe ${path}`);
-    const { request, bodyBytesMax } = endpoint;
-    const isDev = request === undefined;
+  const errors: Record<string, Errors[string]> = {};
+  for (const [path, { noun, row }] of endpoints) {
     const { operationId } = namesOf(path);
-    const schema = isDev
-      ? schemas.addOwn(`${capital(operationId)}Request`, operation.schema!)
-      : schemas.addRequest(request, operationId, operation);
-    const reply =
-      operation.replySchema === undefined
-        ? schemas.addReply(operation.reply ?? ReplySchema)
-        : schemas.addOwn(`${capital(operationId)}Reply`, operation.replySchema);
-    const replyMessage = isDev ? undefined : (operation.reply ?? ReplySchema);
-    const names = errorsOf(operation.errors, { isDev, isV2: path.startsWith("/v2/") });
-    for (const name of names) errors.add(name);
+    const isDev = "schema" in row;
+    const { request, reply } = isDev
+      ? schemas.addJson(operationId, row)
+      : schemas.addMessages(operationId, row);
+    const own = errorsOf(row.errors, { isDev, isV2: path.startsWith("/v2/") });
+    for (const [name, example] of Object.entries(own)) {
+      errors[name] ??= example;
+      if (errors[name].message === example.message) continue;
+      throw new Error(`${name} is another error in ${path} than before it`);
+    }
     paths[path] = {
       post: {
         operationId,
-        tags: [operation.tag],
-        summary: operation.summary,
-        description: `The body may have up to ${formatSize(bodyBytesMax)}.`,
+        tags: [noun.name],
+        summary: row.summary,
+        description: descriptionOf(row, formatSize),
         requestBody: {
           required: true,
-          content: contentOf(schema, request, { example: operation.example }),
+          content: contentOf(request, row.request, { example: row.example }),
         },
         responses: {
           200: {
             description: "It was done.",
-            content: contentOf(reply, replyMessage),
+            content: contentOf(reply, isDev ? undefined : (row.reply ?? ReplySchema)),
           },
-          ...errorResponses(names, {
+          ...errorResponses(own, {
             isTolerant,
             protobuf: isTolerant && !isDev ? protobuf(ReplySchema) : undefined,
           }),
@@ -103,9 +96,7 @@ export function makeOpenApi(
     // By where the document is: also behind a proxy that serves this under a path of its own.
     servers: [{ url: "." }],
     security: [{}, { bearer: [] }],
-    tags: Object.entries(TAGS)
-      .filter(([name]) => name !== "dev" || endpoints.has("/v1/dev.clock"))
-      .map(([name, description]) => ({ name, description })),
+    tags: [...nouns, PAGES].map(({ name, about }) => ({ name, description: about })),
     paths: { ...paths, ...pages.paths },
     components: {
       schemas: {
@@ -161,13 +152,21 @@ An error has the HTTP status also as \`code\`. Statuses that a call does not lis
 
 ${errorList()}`;
 
-const TAGS = {
-  queue: "The work with one queue.",
-  queues: "Which queues there are.",
-  storage: "What lies in a partition, for operators.",
-  dev: "For tests of programs that use a queue: there only with `--dev`.",
-  server: "Pages about the server, read with GET.",
-};
+// What is served beside the endpoints.
+const PAGES = { name: "server", about: "Pages about the server, read with GET." };
+
+function descriptionOf(
+  { description, bodyBytesMax }: Described,
+  formatSize: OpenApiSource["formatSize"],
+): string {
+  const limit = `The body may have up to ${formatSize(bodyBytesMax)}.`;
+  return description === undefined ? limit : `${description} ${limit}`;
+}
+
+/** The notes on all fields. */
+export function notesOf(endpoints: Iterable<Pick<RowEndpoint, "noun">>): Notes {
+  return Object.assign({}, REPLY_NOTES, ...Array.from(endpoints, ({ noun }) => noun.fields));
+}
 
 function protobuf({ name, file }: DescMessage): Json {
   const description = `The message ${name} of proto/${file.name}.proto.`;
@@ -185,7 +184,7 @@ interface MessageOptions {
 }
 
 // All messages that replies hold.
-function repliesOf(endpoints: ReadonlyMap<string, Endpoint>): ReadonlySet<DescMessage> {
+function repliesOf(endpoints: OpenApiSource["endpoints"]): ReadonlySet<DescMessage> {
   const found = new Set<DescMessage>();
   const add = (desc: DescMessage): void => {
     if (found.has(desc)) return;
@@ -194,26 +193,31 @@ function repliesOf(endpoints: ReadonlyMap<string, Endpoint>): ReadonlySet<DescMe
       if (type === "message") add(desc.field[name]!.message!);
     }
   };
-  for (const path of endpoints.keys()) add(OPERATIONS[path]?.reply ?? ReplySchema);
+  for (const { row } of endpoints.values()) add(row.reply ?? ReplySchema);
   return found;
 }
 
 // A message that occurs in requests and in replies is there twice: they may hold different things.
 class Schemas {
   readonly all: Record<string, Json> = {};
-  readonly #notes: ReturnType<typeof fieldNotes>;
+  readonly #notes: Notes;
   readonly #isTolerant: boolean;
   readonly #replied: ReadonlySet<DescMessage>;
 
-  constructor(limits: Limits, variant: OpenApiVariant, replied: ReadonlySet<DescMessage>) {
-    this.#notes = fieldNotes(limits);
+  constructor(notes: Notes, variant: OpenApiVariant, replied: ReadonlySet<DescMessage>) {
+    this.#notes = notes;
     this.#isTolerant = variant === "tolerant";
     this.#replied = replied;
   }
 
-  /** Adds the schema of what a call is sent; answers a reference to it. */
-  addRequest(desc: DescMessage, operationId: string, operation: Operation): Json {
-    const { needs = [], ignores = [], needsOneOf } = operation;
+  /** Adds the schemas of a call; answers references to them. */
+  addMessages(operationId: string, row: Row<DescMessage>): Record<"request" | "reply", Json> {
+    const request = this.#addRequest(operationId, row);
+    return { request, reply: this.addReply(row.reply ?? ReplySchema) };
+  }
+
+  #addRequest(operationId: string, row: Row<DescMessage>): Json {
+    const { request: desc, needs = [], ignores = [], needsOneOf } = row;
     // A message that is not the same in every call has the name of its call.
     const isOwn = needs.length + ignores.length === 0 && desc.name.endsWith("Request");
     const name = isOwn ? this.#nameOf(desc, "request") : `${capital(operationId)}Request`;
@@ -228,8 +232,16 @@ class Schemas {
     return reference;
   }
 
-  /** Adds a schema that comes from no message; answers a reference to it. */
-  addOwn(name: string, schema: Json): Json {
+  /** Adds the schemas of a call that knows JSON only; answers references to them. */
+  addJson(operationId: string, row: JsonRow): Record<"request" | "reply", Json> {
+    const { schema, replySchema } = row;
+    const name = capital(operationId);
+    const request = this.#addOwn(`${name}Request`, schema);
+    if (replySchema === undefined) return { request, reply: this.addReply(ReplySchema) };
+    return { request, reply: this.#addOwn(`${name}Reply`, replySchema) };
+  }
+
+  #addOwn(name: string, schema: Json): Json {
     const properties = Object.entries(schema.properties as Readonly<Record<string, Json>>);
     const served = properties.map(([key, { pattern, ...rest }]) => [
       key,

@@ -1,5 +1,7 @@
-// The errors of the OpenAPI document: which kinds a call can give, with examples of what they say.
-// A test provokes each example, so that none is wrong. Must never be what makes an error.
+// The errors of the OpenAPI document: which kinds a call can give, with examples of what they say. Those
+// of one endpoint stand in its row, under names that are the same wherever the same is said; here are
+// those of all, and of many. A test provokes each example, so that none is wrong. Must never be what makes
+// an error.
 
 import { ERROR_KINDS, type ErrorKind, MESSAGES } from "../../errors.ts";
 
@@ -10,27 +12,71 @@ interface ErrorExample {
   readonly message: string;
 }
 
-const ID = "3MYU1bRy3722FDmQTN000000001";
+/** Examples by their names in the document; the constant ones have the names of MESSAGES. */
+export type Errors = Readonly<Record<string, ErrorExample>>;
 
-/** Messages by the names that OPERATIONS uses; the constant ones have the names of MESSAGES. */
-const ERROR_EXAMPLES = {
-  leaseTimeout: { kind: "retry", message: MESSAGES.leaseTimeout },
-  requestTimeout: { kind: "retry", message: MESSAGES.requestTimeout },
-  outcomeUnknown: { kind: "retry", message: MESSAGES.outcomeUnknown },
-  duplicateClientId: { kind: "invalid", message: MESSAGES.duplicateClientId },
-  serviceShutdown: { kind: "failed", message: MESSAGES.serviceShutdown },
+/** What is wrong with the request. */
+export function refusal(message: string): ErrorExample {
+  return { kind: "invalid", message };
+}
+
+/** What may succeed if it is sent again. */
+export function retry(message: string): ErrorExample {
+  return { kind: "retry", message };
+}
+
+// --- of many calls ---
+
+export const noSuchQueue = refusal("queue does not exist; no such queue named 'jbos'");
+export const noQueueName = refusal("queue name is invalid; queue name cannot be empty");
+export const negativeLimit = refusal("limit is invalid; limit cannot be negative");
+export const noSuchPartition = refusal("partition is invalid; '9' is not a valid partition");
+export const badId = refusal("invalid storage id; 'abc': Valid encoded KSUIDs are 27 characters");
+export const internalRetry = retry(MESSAGES.internalRetry);
+export const partitionFailing = retry(
+  "partition not available; partition '0' is failing, retry again",
+);
+
+/** Of calls on a queue that there must be. */
+export const FOUND: Errors = { noSuchQueue, noQueueName };
+
+/** Of calls that the loop of a queue answers. */
+export const QUEUED: Errors = {
   queueShutdown: { kind: "failed", message: MESSAGES.queueShutdown },
-  overloaded: { kind: "retry", message: MESSAGES.overloaded },
-  standby: { kind: "retry", message: MESSAGES.standby },
-  takenOver: { kind: "retry", message: MESSAGES.takenOver },
-  internalRetry: { kind: "retry", message: MESSAGES.internalRetry },
-  internal: { kind: "internal", message: MESSAGES.internal },
-  partitionFailing: {
-    kind: "retry",
-    message: "partition not available; partition '0' is failing, retry again",
+  internalRetry,
+};
+
+export const outcomeUnknown = retry(MESSAGES.outcomeUnknown);
+export const requestTimeout = retry(MESSAGES.requestTimeout);
+export const shortTimeout = refusal(
+  "request timeout is invalid; minimum timeout is '10ms' but '5ms' was requested",
+);
+
+/** Of calls that have a time-out. */
+export const BAD_TIMEOUTS: Errors = {
+  badTimeout: refusal(
+    'request timeout is invalid; time: missing unit in duration "5" - expected format: 900ms, 5m or 15m',
+  ),
+  longTimeout: refusal(
+    "request timeout is invalid; maximum timeout is '15m' but '16m0s' was requested",
+  ),
+};
+
+/** Of calls that need one. */
+export const TIMED: Errors = {
+  noTimeout: refusal("request timeout is required; '5m' is recommended, 15m is the maximum"),
+  ...BAD_TIMEOUTS,
+};
+
+// --- of all calls ---
+
+/** What every call can be answered with, whatever it does. */
+const OF_ALL: Errors = {
+  otherSite: {
+    kind: "forbidden",
+    message:
+      "access denied; a page of another site may not use this server, --allowed-origins names those that may",
   },
-  badAuthorization: { kind: "unauthorized", message: "invalid authorization header format" },
-  unknownField: { kind: "content", message: "proto: unknown field colour" },
   wrongContentType: {
     kind: "content",
     message: "Content-Type header 'text/html' is invalid format or unrecognized content type",
@@ -44,129 +90,42 @@ const ERROR_EXAMPLES = {
     kind: "encoded",
     message: "Content-Encoding 'gzip' is not supported; send the body as it is, not compressed",
   },
-  otherSite: {
-    kind: "forbidden",
-    message:
-      "access denied; a page of another site may not use this server, --allowed-origins names those that may",
-  },
-  noSuchQueue: {
-    kind: "invalid",
-    message: "queue does not exist; no such queue named 'jbos'",
-  },
-  noQueueName: {
-    kind: "invalid",
-    message: "queue name is invalid; queue name cannot be empty",
-  },
-  spaceInQueueName: {
-    kind: "invalid",
-    message: "queue name is invalid; 'my jobs' cannot contain whitespace",
-  },
-  queueExists: { kind: "invalid", message: "invalid queue; 'jobs' already exists" },
-  queueServes: {
-    kind: "invalid",
-    message: "queue is a dead queue; 'letters' uses it as its dead_queue",
-  },
-  noDeadQueue: {
-    kind: "invalid",
-    message: "dead_queue does not exist; 'jbos' was not found, create it first",
-  },
-  noNamespace: {
-    kind: "failed",
-    message: "namespace does not exist; 'other' was not found",
-  },
-  noTimeout: {
-    kind: "invalid",
-    message: "request timeout is required; '5m' is recommended, 15m is the maximum",
-  },
-  badTimeout: {
-    kind: "invalid",
-    message:
-      'request timeout is invalid; time: missing unit in duration "5" - expected format: 900ms, 5m or 15m',
-  },
-  longTimeout: {
-    kind: "invalid",
-    message: "request timeout is invalid; maximum timeout is '15m' but '16m0s' was requested",
-  },
-  shortTimeout: {
-    kind: "invalid",
-    message: "request timeout is invalid; minimum timeout is '10ms' but '5ms' was requested",
-  },
-  longLease: {
-    kind: "invalid",
-    message: "lease timeout is too long; 1h0m0s cannot be greater than the expire timeout 30m0s",
-  },
-  noClientId: { kind: "invalid", message: "invalid client id; cannot be empty" },
-  noBatchSize: { kind: "invalid", message: "invalid batch size; must be greater than zero" },
-  noItems: { kind: "invalid", message: "items cannot be empty; at least one item is required" },
-  noIds: { kind: "invalid", message: "ids is invalid; list of ids cannot be empty" },
-  noLeases: { kind: "invalid", message: "leases is invalid; list of leases cannot be empty" },
-  atAndDelay: {
-    kind: "invalid",
-    message: "leases[0].delay is invalid; give either 'at' or 'delay'",
-  },
-  noSuchPartition: {
-    kind: "invalid",
-    message: "partition is invalid; '9' is not a valid partition",
-  },
-  badId: {
-    kind: "invalid",
-    message: "invalid storage id; 'abc': Valid encoded KSUIDs are 27 characters",
-  },
-  noSuchId: { kind: "invalid", message: `invalid storage id; '${ID}' does not exist` },
-  nothingToClear: {
-    kind: "invalid",
-    message: "invalid clear request; one of 'queue', 'scheduled' must be true",
-  },
-  negativeLimit: { kind: "invalid", message: "limit is invalid; limit cannot be negative" },
-  badAttempts: {
-    kind: "invalid",
-    message: "attempts is invalid; '-1' is not between 0 and 1000000000",
-  },
-  leasedAndScheduled: {
-    kind: "invalid",
-    message: "enqueue_at is invalid; a leased item cannot be scheduled",
-  },
-  twoTimes: { kind: "invalid", message: "clock is invalid; give either 'advance' or 'now'" },
-} as const satisfies Readonly<Record<string, ErrorExample>>;
+};
 
-export type ErrorName = keyof typeof ERROR_EXAMPLES;
-
-/** What every call can be answered with, whatever it does. */
-const OF_ALL: readonly ErrorName[] = [
-  "otherSite",
-  "wrongContentType",
-  "wrongAccept",
-  "encodedBody",
-];
 /** What every call under /v1 can be answered with beyond that. */
-const OF_V1: readonly ErrorName[] = ["badAuthorization"];
+const OF_V1: Errors = {
+  badAuthorization: { kind: "unauthorized", message: "invalid authorization header format" },
+};
+
+const internal: ErrorExample = { kind: "internal", message: MESSAGES.internal };
+
 /** What every call of the API can be answered with beyond that. */
-const OF_API: readonly ErrorName[] = [
-  "unknownField",
-  "serviceShutdown",
-  "overloaded",
-  "standby",
-  "takenOver",
-  "internal",
-];
+const OF_API: Errors = {
+  unknownField: { kind: "content", message: "proto: unknown field colour" },
+  serviceShutdown: { kind: "failed", message: MESSAGES.serviceShutdown },
+  overloaded: retry(MESSAGES.overloaded),
+  standby: retry(MESSAGES.standby),
+  takenOver: retry(MESSAGES.takenOver),
+  internal,
+};
 
 /** All error examples of a call, given those of its own. */
 export function errorsOf(
-  own: readonly ErrorName[],
+  own: Errors,
   { isDev, isV2 }: { readonly isDev: boolean; readonly isV2: boolean },
-): readonly ErrorName[] {
-  const all = isV2 ? OF_ALL : [...OF_V1, ...OF_ALL];
-  return isDev ? [...own, ...all, "internal"] : [...own, ...all, ...OF_API];
+): Errors {
+  const all = isV2 ? OF_ALL : { ...OF_V1, ...OF_ALL };
+  return isDev ? { ...own, ...all, internal } : { ...own, ...all, ...OF_API };
 }
 
 /** The responses to a call that can fail in these ways, by status. */
 export function errorResponses(
-  names: readonly ErrorName[],
+  errors: Errors,
   { isTolerant, protobuf }: { readonly isTolerant: boolean; readonly protobuf: Json | undefined },
 ): Json {
   const responses: Record<string, Json> = {};
   for (const [kind, { status, text, retryable }] of Object.entries(ERROR_KINDS)) {
-    const own = names.filter((name) => ERROR_EXAMPLES[name].kind === kind);
+    const own = Object.keys(errors).filter((name) => errors[name]!.kind === kind);
     if (own.length === 0) continue;
     const examples = own.map((name) => [name, { $ref: `#/components/examples/${name}` }]);
     const schema = {
@@ -184,10 +143,9 @@ export function errorResponses(
 }
 
 /** The examples that responses refer to. */
-export function errorExamples(names: ReadonlySet<ErrorName>): Json {
+export function errorExamples(errors: Errors): Json {
   return Object.fromEntries(
-    [...names].map((name) => {
-      const { kind, message } = ERROR_EXAMPLES[name];
+    Object.entries(errors).map(([name, { kind, message }]) => {
       const { status, text } = ERROR_KINDS[kind];
       return [name, { summary: message, value: { code: status, code_text: text, message } }];
     }),
@@ -199,12 +157,12 @@ export function errorExamples(names: ReadonlySet<ErrorName>): Json {
  * status tells which it is. The tolerant variant has one of each kind that these errors have.
  */
 export function errorSchemas(
-  names: ReadonlySet<ErrorName>,
+  errors: Errors,
   { isTolerant, reply }: { readonly isTolerant: boolean; readonly reply: Json },
 ): Json {
   const required = ["code", "code_text", "message"];
   if (!isTolerant) return { ErrorReply: { ...reply, required } };
-  const kinds = new Set<string>([...names].map((each) => ERROR_EXAMPLES[each].kind));
+  const kinds = new Set<string>(Object.values(errors).map((each) => each.kind));
   return Object.fromEntries(
     Object.entries(ERROR_KINDS)
       .filter(([kind]) => kinds.has(kind))

@@ -1,0 +1,106 @@
+// What an endpoint is: a row that says all there is to say of it, in the file of its noun. The server is
+// made from the rows, and so are the OpenAPI document and the page. A handler checks in the order that
+// clients rely on, calls one method of a queue or of the registry, and answers.
+
+import type { DescMessage } from "@bufbuild/protobuf";
+import type { Answer, Format } from "../codec/answer.ts";
+import type { Decoded } from "../codec/message.ts";
+import { decode } from "../http/decode.ts";
+import type { Endpoint, Exchange } from "../http/edge.ts";
+import type { Errors } from "./openapi/errors.ts";
+import type { Notes } from "./openapi/fields.ts";
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** What a caller must be allowed to do. Nothing asks for it yet. */
+export type Permission = "produce" | "lease" | "complete" | "read" | "manage";
+
+/** What endpoints have in common that are about the same. */
+export interface Noun {
+  readonly name: string;
+  /** What the documents say of them all. */
+  readonly about: string;
+  /** What the fields of their messages mean. */
+  readonly fields: Notes;
+}
+
+/** What is said of an endpoint, whatever it decodes. */
+export interface Described {
+  readonly path: string;
+  readonly bodyBytesMax: number;
+  /** `read` is of what changes nothing, whatever it is sent. */
+  readonly permission: Permission;
+  /** What it is counted as: its verb, the same under /v1 and /v2. */
+  readonly metric: string;
+  readonly summary: string;
+  /** What is to be said beyond that. */
+  readonly description?: string;
+  /** A request, in JSON. A test sends it. */
+  readonly example: Json;
+  /** Examples of errors that not every call can give. */
+  readonly errors: Errors;
+  /** The message that it decodes; none if it knows JSON only. */
+  readonly request?: DescMessage;
+  /** The message that it answers; only `{"code":200}` if it is not given. */
+  readonly reply?: DescMessage;
+}
+
+/** An endpoint as it is written down. */
+export interface Row<Request extends DescMessage> extends Described {
+  readonly request: Request;
+  /** Fields that this call needs, and other calls with the same message do not. */
+  readonly needs?: readonly string[];
+  /** Fields that it does not look at, although other calls with the same message do. */
+  readonly ignores?: readonly string[];
+  /** Fields of which one must be true. */
+  readonly needsOneOf?: readonly string[];
+  /** The name of the queue that a request is about; not given if it is about none. */
+  queueOf?(request: Decoded<Request>): string;
+  handler(request: Decoded<Request>, exchange: Exchange): Promise<Answer> | Answer;
+}
+
+/** One that knows JSON only, by the schemas of what it is sent and of what it answers. */
+export interface JsonRow extends Described {
+  readonly schema: Json & { readonly properties: Json };
+  readonly replySchema?: Json;
+  queueOf?(request: Json): string;
+  handler(request: Json): Promise<Answer> | Answer;
+}
+
+/** An endpoint as it is served. */
+export interface RowEndpoint extends Endpoint {
+  readonly noun: Noun;
+  readonly row: Row<DescMessage> | JsonRow;
+}
+
+export const SMALL = 512;
+export const MEDIUM = 256_000;
+
+/** Of rows whose request names a queue. */
+export function byName(request: { readonly queueName: string }): string {
+  return request.queueName;
+}
+
+/** What makes endpoints of the rows of a noun. */
+export function endpointsOf(
+  noun: Noun,
+): <Request extends DescMessage>(row: Row<Request>) => RowEndpoint {
+  return (row) => {
+    const { request: schema, handler } = row;
+    return served(noun, row, (body, format, exchange) => {
+      const request = decode(schema, body, format, () => exchange.isGone());
+      if (!(request instanceof Promise)) return handler(request, exchange);
+      return request.then((decoded) => handler(decoded, exchange));
+    });
+  };
+}
+
+/** Makes an endpoint. All are objects of one shape, whatever their rows say. */
+export function served(
+  noun: Noun,
+  row: Row<DescMessage> | JsonRow,
+  handle: (body: Buffer, format: Format, exchange: Exchange) => Promise<Answer> | Answer,
+): RowEndpoint {
+  const { bodyBytesMax, permission } = row;
+  return { bodyBytesMax, isRead: permission === "read", noun, row, handle };
+}

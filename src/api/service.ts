@@ -1,0 +1,29 @@
+// What the endpoints work on, as the thread that serves them reaches it.
+
+import type { Clock } from "../clock.ts";
+import type { Limits } from "../limits.ts";
+import type { QueueHandle } from "../queue/queue.ts";
+import { checkLookupName } from "../registry/names.ts";
+import type { Queues } from "../registry/queues.ts";
+
+/** Which queues there are, and what changes that; on one thread the registry itself. */
+export type QueuesService = Pick<
+  Queues,
+  "get" | "record" | "list" | "create" | "update" | "delete"
+>;
+
+/** What the endpoints work on. */
+export interface Service {
+  readonly queues: QueuesService;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  /** Throws the answer that every call gets while the server stops. */
+  checkRunning(): void;
+}
+
+/** The queue of a name; throws if there is none, or if the server stops. */
+export function findQueue(service: Service, name: string): QueueHandle {
+  service.checkRunning();
+  checkLookupName(name);
+  return service.queues.get(name);
+}

@@ -1,0 +1,40 @@
+// What a row says of its endpoint for those who decide and count before its handler does: which queue a
+// request is about, what its caller must be allowed to do, and what it is counted as.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { makeDevEndpoints } from "../../src/api/dev.ts";
+import { makeEndpoints } from "../../src/api/routes.ts";
+import type { Service } from "../../src/api/service.ts";
+import { decodeJson } from "../../src/codec/json.ts";
+import { DEFAULT_LIMITS } from "../../src/limits.ts";
+
+const endpoints = [
+  ...makeEndpoints({ limits: DEFAULT_LIMITS } as Service).values(),
+  ...makeDevEndpoints({} as Parameters<typeof makeDevEndpoints>[0]).values(),
+];
+
+test("a request that names a queue is about that queue", () => {
+  for (const { row } of endpoints) {
+    const { path, example } = row;
+    const queue =
+      "schema" in row
+        ? row.queueOf?.(example)
+        : row.queueOf?.(decodeJson(row.request, Buffer.from(JSON.stringify(example))));
+    assert.equal(queue, example.queue_name, path);
+  }
+});
+
+test("an endpoint is counted by its verb, the same under /v1 and /v2", () => {
+  for (const { row } of endpoints) {
+    assert.equal(row.metric, row.path.replace(/^\/v\d\/(storage\/|queue\.)?/, ""), row.path);
+  }
+});
+
+test("what is counted as the same needs the same permission", () => {
+  const known = new Map<string, string>();
+  for (const { row } of endpoints) {
+    assert.equal(row.permission, known.get(row.metric) ?? row.permission, row.path);
+    known.set(row.metric, row.permission);
+  }
+});
