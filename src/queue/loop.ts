@@ -10,18 +10,18 @@
 import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
 import { MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
-import { Batch } from "./batch.ts";
+import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
 import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
 import { DELIVERY_TIMEOUT, DeadLetters } from "./dead-letters.ts";
 import type { Item } from "./item.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
-import { type AnyHotRequest, type Letter, Mailbox, type Operation } from "./mailbox.ts";
+import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Due, Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import {
-  type CompleteRequest,
+  type AnyHotRequest,
   type HotRequest,
   type LeaseRequest,
   RetryRequest,
@@ -298,38 +298,17 @@ export class Loop implements TurnTaker, DeadQueue {
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
   async #serve(usable: readonly Partition[]): Promise<boolean> {
-    const { produces, completes, retries, deliveries } = this.#mailbox.take();
+    const { requests, deliveries, count } = this.#mailbox.take();
     const accepted = await this.#deadLetters.accept(this.partitions[0]!, deliveries);
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
-    const { rules } = this;
-    const { limits } = this.context;
+    const { rules, partitions } = this;
+    const { leaseReplyBytes } = this.context.limits;
     const order = usable === this.#order ? this.#order : [...usable];
-    const batch = new Batch(order, { ...rules, leaseReplyBytes: limits.leaseReplyBytes }, now);
-    if (accepted.deliveries.length > 0) batch.bury(this.partitions[0]!, accepted.letters);
-    if (usable.length > 0) {
-      batch.produce(produces);
-      const { waiting } = this.#mailbox;
-      if (waiting.size > 0) batch.lease(waiting.values());
-    } else {
-      for (const request of produces) this.#answer(request, retryLater(MESSAGES.internalRetry));
-    }
-    for (const request of completes) {
-      const partition = this.#partitionOf(request);
-      if (partition !== undefined) batch.complete(partition, request);
-    }
-    const burials = new Map<Partition, RetryRequest[]>();
-    for (const request of retries) {
-      const partition = this.#partitionOf(request);
-      if (partition === undefined) continue;
-      if (rules.deadQueue === "" || !batch.buries(partition, request)) {
-        batch.retry(partition, request);
-      } else {
-        const requests = burials.get(partition);
-        if (requests === undefined) burials.set(partition, [request]);
-        else requests.push(request);
-      }
-    }
+    const batch = new Batch({ partitions, order, rules: { ...rules, leaseReplyBytes }, now });
+    if (accepted.deliveries.length > 0) batch.bury(partitions[0]!, accepted.letters);
+    batch.plan(requests, this.#mailbox.waiting);
+    for (const request of batch.refused) this.#mailbox.answer(request, request.error);
     const lifecycle = { ...rules, hasDeadQueue: rules.deadQueue !== "" };
     const dead: Item[][] = [];
     const deadScheduled: (readonly Due[])[] = [];
@@ -342,8 +321,8 @@ export class Loop implements TurnTaker, DeadQueue {
     }
     const progress = await this.#commits.commit(batch.parts, accepted);
 
-    for (const [partition, requests] of burials) {
-      await this.#deadLetters.buryRetried(partition, requests, rules);
+    for (const [partition, retries] of batch.burials) {
+      await this.#deadLetters.buryRetried(partition, retries, rules);
     }
     for (const partition of usable) {
       const items = dead[partition.number];
@@ -355,16 +334,7 @@ export class Loop implements TurnTaker, DeadQueue {
         await this.#deadLetters.buryScheduled(partition, dues, rules);
       }
     }
-    const taken = produces.length + completes.length + retries.length + deliveries.length;
-    return progress || taken > 0 || dead.length > 0;
-  }
-
-  #partitionOf(request: CompleteRequest | RetryRequest): Partition | undefined {
-    const partition = this.partitions[request.partition]!;
-    if (!partition.stale) return partition;
-    const text = `partition not available; partition '${request.partition}' is failing, retry again`;
-    this.#answer(request, retryLater(text));
-    return undefined;
+    return progress || count > 0 || dead.length > 0;
   }
 
   // --- operations ---
@@ -377,11 +347,7 @@ export class Loop implements TurnTaker, DeadQueue {
   async #step(operation: Operation): Promise<boolean> {
     try {
       const failing = operation.partitions.find((partition) => partition.stale);
-      if (failing !== undefined) {
-        throw retryLater(
-          `partition not available; partition '${failing.number}' is failing, retry again`,
-        );
-      }
+      if (failing !== undefined) throw partitionFailing(failing);
       return await operation.step();
     } catch (error) {
       const known = error instanceof QueueError;
@@ -406,10 +372,6 @@ export class Loop implements TurnTaker, DeadQueue {
       nextDue(partition, clock.isStill) < now ||
       (held !== Number.POSITIVE_INFINITY && held < clock.steady());
     return isDue && !this.#rests(partition);
-  }
-
-  #answer(request: HotRequest<unknown>, error: QueueError | undefined): void {
-    this.#mailbox.answer(request, error);
   }
 
   #sweep(): void {

@@ -134,18 +134,20 @@ export class Queue implements QueueHandle {
     return this.loop.submit(new CompleteRequest(partition, ids, deadline));
   }
 
-  async retry(
+  retry(
     partition: number,
     items: readonly RetryItem[],
     deadline: number,
   ): Promise<readonly number[]> {
-    const request = new RetryRequest(partition, items, deadline);
-    await this.loop.submit(request);
-    return request.died;
+    return this.loop.submit(new RetryRequest(partition, items, deadline));
   }
 
-  release(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined> {
-    return this.loop.submit(new RetryRequest(partition, items, deadline, "released"));
+  async release(
+    partition: number,
+    items: readonly RetryItem[],
+    deadline: number,
+  ): Promise<undefined> {
+    await this.loop.submit(new RetryRequest(partition, items, deadline, "released"));
   }
 
   giveBack(partition: number, ids: readonly string[]): void {
