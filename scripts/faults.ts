@@ -381,7 +381,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a lease whose client has gone waits on",
     check: "hostile",
     file: "src/api/routes.ts",
-    from: "    exchange.onGone(pending.cancel);\n",
+    from: "    exchange.onGone(() => queue.cancel(lease));\n",
     to: "",
   },
   {

@@ -27,7 +27,13 @@ import { invalid } from "../errors.ts";
 import { decode } from "../http/decode.ts";
 import type { Endpoint } from "../http/edge.ts";
 import type { Limits } from "../limits.ts";
-import type { QueueHandle } from "../queue/queue.ts";
+import {
+  CompleteRequest,
+  LeaseRequest,
+  ProduceRequest,
+  type QueueHandle,
+  RetryRequest,
+} from "../queue/queue.ts";
 import {
   checkLookupName,
   checkNamespace,
@@ -117,7 +123,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
         `items is invalid; max_produce_batch_size is ${limits.produceBatch} but received ${items.length}`,
       );
     }
-    await queue.produce(toItems(items), clock.steady() + timeout);
+    await queue.submit(new ProduceRequest(toItems(items), clock.steady() + timeout));
     return OK;
   });
 
@@ -135,9 +141,10 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     checkTimeoutGiven(timeout);
     checkTimeoutMax(timeout);
     checkTimeoutMin(timeout);
-    const pending = queue.lease(clientId, batchSize, clock.steady() + timeout);
-    exchange.onGone(pending.cancel);
-    const leased = await pending.leased;
+    const lease = new LeaseRequest(clientId, batchSize, clock.steady() + timeout);
+    const answer = queue.submit(lease);
+    exchange.onGone(() => queue.cancel(lease));
+    const leased = await answer;
     if (exchange.isGone()) {
       const { partition, ids, items } = leased;
       queue.giveBack(
@@ -156,7 +163,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     checkTimeoutMax(timeout);
     checkTimeoutGiven(timeout);
     const deadline = completeDeadline(clock.steady(), timeout);
-    await queue.complete(request.partition, request.ids, deadline);
+    await queue.submit(new CompleteRequest(request.partition, request.ids, deadline));
     return OK;
   });
 
@@ -164,7 +171,8 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, Endpoint> {
     const queue = find(request.queueName);
     checkPartition(request.partition, queue.partitionCount);
     checkEndings("items", request.items.length, limits);
-    await queue.retry(request.partition, request.items, clock.steady() + RETRY_TIMEOUT);
+    const deadline = clock.steady() + RETRY_TIMEOUT;
+    await queue.submit(new RetryRequest(request.partition, request.items, deadline));
     return OK;
   });
 

@@ -18,8 +18,7 @@ import {
 import type { Decoded } from "../codec/message.ts";
 import { invalid } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
-import { idError } from "../queue/ids.ts";
-import type { QueueHandle } from "../queue/queue.ts";
+import { idError, type QueueHandle } from "../queue/queue.ts";
 import { toRecord, toStorageItem } from "./items.ts";
 import { checkListLimit, checkPartition, IMPORT_ATTEMPTS_MAX } from "./validate.ts";
 

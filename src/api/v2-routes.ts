@@ -15,8 +15,7 @@ import {
 import type { Decoded, Encodable } from "../codec/message.ts";
 import { invalid } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import type { QueueHandle } from "../queue/queue.ts";
-import type { RetryItem } from "../queue/requests.ts";
+import { type QueueHandle, type RetryItem, RetryRequest } from "../queue/queue.ts";
 import { readDuration } from "../registry/settings.ts";
 import type { Dropped } from "../storage/storage.ts";
 import { logicalStats } from "./stats.ts";
@@ -51,14 +50,16 @@ export function addV2Endpoints({
   post("/v2/queue.release", MEDIUM, QueueReleaseRequestSchema, async (request) => {
     const { queue, timeout } = findEnding(request);
     const items = request.leases.map((lease, i) => toRetryItem(lease, i, false));
-    await queue.release(request.partition, items, clock.steady() + timeout);
+    const deadline = clock.steady() + timeout;
+    await queue.submit(new RetryRequest(request.partition, items, deadline, "released"));
     return OK;
   });
 
   post("/v2/queue.retry", MEDIUM, QueueRetryRequestSchema, async (request) => {
     const { queue, timeout } = findEnding(request);
     const items = request.leases.map((lease, i) => toRetryItem(lease, i, lease.dead));
-    const died = new Set(await queue.retry(request.partition, items, clock.steady() + timeout));
+    const retry = new RetryRequest(request.partition, items, clock.steady() + timeout);
+    const died = new Set(await queue.submit(retry));
     const results = items.map((_, i) => ({ ok: true, dead: died.has(i) }));
     return reply(QueueRetryResponseSchema, { results });
   });

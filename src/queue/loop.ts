@@ -20,12 +20,7 @@ import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Due, Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
-import {
-  type AnyHotRequest,
-  type HotRequest,
-  type LeaseRequest,
-  RetryRequest,
-} from "./requests.ts";
+import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
 
 // Deadlines are checked at most this often, however many there are.
@@ -91,10 +86,10 @@ export class Loop implements TurnTaker, DeadQueue {
   // --- what comes in ---
 
   /** Takes a request; its promise is settled exactly once. */
-  submit<T>(request: HotRequest<T> & AnyHotRequest): Promise<T> {
+  submit<R extends AnyHotRequest>(request: R): Promise<R["result"]> {
     this.context.turns.noteArrival(this);
     if (this.#mailbox.add(request)) this.wake();
-    return request.promise;
+    return request.promise as Promise<R["result"]>;
   }
 
   /** Drops a lease whose client has gone: it loses its place and is given nothing. */

@@ -22,6 +22,7 @@ export const Kind = { produce: 0, lease: 1, complete: 2, retry: 3 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 export const KINDS: readonly Kind[] = Object.values(Kind);
 
+/** Any of them; `R["result"]` is what a successful answer of an `R` carries. */
 export type AnyHotRequest = ProduceRequest | LeaseRequest | CompleteRequest | RetryRequest;
 
 /** A list of requests for each kind. */
@@ -32,7 +33,7 @@ export type ByKind = AnyHotRequest[][] & {
 /** What a hot request waits for; `T` is what a successful answer carries. */
 export abstract class HotRequest<T> {
   abstract readonly kind: Kind;
-  /** When it must be answered, in steady time. */
+  /** When it must be answered, in steady time, which is the same for all threads. */
   readonly deadline: number;
   /** Whether it has been answered. */
   settled = false;
@@ -69,6 +70,7 @@ export abstract class HotRequest<T> {
   }
 }
 
+/** Adds items, all to one partition. */
 export class ProduceRequest extends HotRequest<undefined> {
   readonly kind = Kind.produce;
   readonly items: readonly Item[];
@@ -90,20 +92,26 @@ export interface Leased {
   readonly records: readonly ItemRecord[];
 }
 
+let tickets = 0;
+
+/** Waits for at least one item, and leases up to `batchSize`. */
 export class LeaseRequest extends HotRequest<Leased> {
   readonly kind = Kind.lease;
   readonly clientId: string;
   readonly batchSize: number;
+  /** What names it between the thread that made it and the one where it waits. */
+  readonly ticket: number;
   result!: Leased;
   /** What the batch at hand deals to it. */
   items: Item[] = [];
   records: ItemRecord[] = [];
   bytes = 0;
 
-  constructor(clientId: string, batchSize: number, deadline: number) {
+  constructor(clientId: string, batchSize: number, deadline: number, ticket = ++tickets) {
     super(deadline);
     this.clientId = clientId;
     this.batchSize = batchSize;
+    this.ticket = ticket;
   }
 
   /** Whether the batch at hand has dealt items to it, so that it is too late to take its place away. */
@@ -119,6 +127,7 @@ export class LeaseRequest extends HotRequest<Leased> {
   }
 }
 
+/** Removes leased items, all of them or none. */
 export class CompleteRequest extends HotRequest<undefined> {
   readonly kind = Kind.complete;
   readonly partition: number;
@@ -140,8 +149,8 @@ export interface RetryItem {
 }
 
 /**
- * Gives leased items back; those that are `released` as if they had never been leased this time. Answers
- * which of them, by their index, are not tried again.
+ * Gives leased items back, all of them or none; those that are `released` as if they had never been leased
+ * this time. Answers which of them, by their index, are not tried again.
  */
 export class RetryRequest extends HotRequest<readonly number[]> {
   readonly kind = Kind.retry;

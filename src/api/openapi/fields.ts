@@ -6,7 +6,7 @@
 import { ENTRIES_MAX } from "../../codec/message.ts";
 import { DURATION_PATTERN } from "../../duration.ts";
 import type { Limits } from "../../limits.ts";
-import { ID_PATTERN } from "../../queue/ids.ts";
+import { ID_PATTERN } from "../../queue/queue.ts";
 import {
   DEAD_QUEUE_NAME_BYTES_MAX,
   NAMESPACE_BYTES_MAX,
