@@ -5,6 +5,7 @@
 import { invalid, MESSAGES, type QueueError, retryLater } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
+import type { ForgetfulMap } from "./forgetful-map.ts";
 import { idError } from "./ids.ts";
 import { Item } from "./item.ts";
 import { diesOf } from "./lifecycle.ts";
@@ -27,12 +28,6 @@ import {
 export interface BatchRules extends QueueRules {
   /** Bytes of records in one lease reply. */
   readonly leaseReplyBytes: number;
-}
-
-/** Leases that wait, in order of arrival. */
-interface Waiting {
-  readonly size: number;
-  values(): Iterable<LeaseRequest>;
 }
 
 export class Batch {
@@ -66,7 +61,7 @@ export class Batch {
   }
 
   /** Plans what was asked, kind by kind, and deals to the leases that wait. */
-  plan(requests: ByKind, waiting: Waiting): void {
+  plan(requests: ByKind, waiting: ForgetfulMap<string, LeaseRequest>): void {
     for (const kind of KINDS) {
       switch (kind) {
         case Kind.produce:
