@@ -73,8 +73,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what arrives during a turn is taken twice",
     check: "regressions",
     file: "src/queue/mailbox.ts",
-    from: "    this.#produces = [];\n    this.#completes = [];\n    this.#retries = [];\n    this.#deliveries = [];\n    return",
-    to: "    if (this.#taken.produces.length > 0) this.#produces = [];\n    this.#completes = [];\n    this.#retries = [];\n    this.#deliveries = [];\n    return",
+    from: "    this.#requests = emptyLists();\n    this.#deliveries",
+    to: "    this.#requests = emptyLists();\n    const produces = this.#taken.requests[Kind.produce];\n    if (produces.length === 0) this.#requests[Kind.produce] = produces;\n    this.#deliveries",
   },
   {
     name: "one lease holds what it marks and what was added with it",
@@ -381,7 +381,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a lease whose client has gone waits on",
     check: "hostile",
     file: "src/api/queue.ts",
-    from: "        exchange.onGone(pending.cancel);\n",
+    from: "        exchange.onGone(() => queue.cancel(lease));\n",
     to: "",
   },
   {
@@ -549,7 +549,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a retry does not tell that it was the last",
     check: "retryResults",
     file: "src/queue/batch.ts",
-    from: "      request.died.push(i);",
+    from: "      request.result.push(i);",
     to: "      void i;",
   },
   {

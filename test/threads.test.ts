@@ -10,6 +10,7 @@ import type { Worker } from "node:worker_threads";
 import { VirtualClock } from "../src/clock.ts";
 import { loadConfig, type ServerOptions } from "../src/config/config.ts";
 import { QueueError } from "../src/errors.ts";
+import { Kind } from "../src/queue/queue.ts";
 import { makeQueueCalls } from "../src/server/queue-calls.ts";
 import { startServer } from "../src/server/server.ts";
 import { Shard } from "../src/server/shard.ts";
@@ -154,12 +155,12 @@ test("a request that a stop overtakes on its way to another thread is not told t
   const config = loadConfig({ memory: true }, {});
   const { host } = new Shard({ config, clock: new VirtualClock(), log: SILENT });
   const calls = makeQueueCalls(host);
-  await assert.rejects(calls.complete("q", 0, [], 0), {
+  await assert.rejects(calls.submit("q", Kind.complete, 0, [], 0), {
     kind: "invalid",
     message: "queue does not exist; no such queue named 'q'",
   });
   host.refuse(new QueueError("failed", "service is shutting down"));
-  await assert.rejects(calls.complete("q", 0, [], 0), {
+  await assert.rejects(calls.submit("q", Kind.complete, 0, [], 0), {
     kind: "failed",
     message: "service is shutting down",
   });

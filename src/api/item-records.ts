@@ -11,9 +11,7 @@ import type { StorageItemSchema } from "../codec/gen/querator/v1/storage_pb.ts";
 import type { Decoded, Encodable } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
 import { formatTimestamp, ZERO_TIME } from "../codec/timestamp.ts";
-import { Item } from "../queue/item.ts";
-import type { ListedItem } from "../queue/operations.ts";
-import type { Leased } from "../queue/requests.ts";
+import { Item, type Leased, type ListedItem } from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
 
 interface Texts {

@@ -18,8 +18,7 @@ import {
 import { type Decoded, ENTRIES_MAX } from "../codec/message.ts";
 import { invalid } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
-import { ID_PATTERN, idError } from "../queue/ids.ts";
-import type { ListedItem } from "../queue/operations.ts";
+import { ID_PATTERN, idError, type ListedItem } from "../queue/queue.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { toRecord, toStorageItem } from "./item-records.ts";
 import {

@@ -16,8 +16,7 @@ import type { Decoded } from "../codec/message.ts";
 import { DURATION_PATTERN } from "../duration.ts";
 import { invalid } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import type { QueueHandle } from "../queue/queue.ts";
-import type { RetryItem } from "../queue/requests.ts";
+import { CompleteRequest, type QueueHandle, type RetryItem, RetryRequest } from "../queue/queue.ts";
 import { readDuration } from "../registry/settings.ts";
 import { byName, type endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import {
@@ -151,7 +150,7 @@ export function leaseEndpoints(
         checkTimeoutMax(timeout);
         checkTimeoutGiven(timeout);
         const deadline = completeDeadline(clock.steady(), timeout);
-        await queue.complete(request.partition, request.ids, deadline);
+        await queue.submit(new CompleteRequest(request.partition, request.ids, deadline));
         return OK;
       },
     }),
@@ -170,7 +169,8 @@ export function leaseEndpoints(
         const queue = findQueue(service, request.queueName);
         checkPartition(request.partition, queue.partitionCount);
         checkEndings("items", request.items.length, limits);
-        await queue.retry(request.partition, request.items, clock.steady() + RETRY_TIMEOUT);
+        const deadline = clock.steady() + RETRY_TIMEOUT;
+        await queue.submit(new RetryRequest(request.partition, request.items, deadline));
         return OK;
       },
     }),
@@ -184,7 +184,8 @@ export function leaseEndpoints(
       handler: async (request) => {
         const { queue, timeout } = findEnding(request);
         const items = request.leases.map((lease, i) => toRetryItem(lease, i, false));
-        await queue.release(request.partition, items, clock.steady() + timeout);
+        const deadline = clock.steady() + timeout;
+        await queue.submit(new RetryRequest(request.partition, items, deadline, "released"));
         return OK;
       },
     }),
@@ -198,7 +199,8 @@ export function leaseEndpoints(
       handler: async (request) => {
         const { queue, timeout } = findEnding(request);
         const items = request.leases.map((lease, i) => toRetryItem(lease, i, lease.dead));
-        const died = new Set(await queue.retry(request.partition, items, clock.steady() + timeout));
+        const retry = new RetryRequest(request.partition, items, clock.steady() + timeout);
+        const died = new Set(await queue.submit(retry));
         const results = items.map((_, i) => ({ ok: true, dead: died.has(i) }));
         return reply(RetryResponseV2, { results });
       },

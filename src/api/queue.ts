@@ -15,7 +15,7 @@ import { QueueStatsResponseSchema as StatsResponseV2 } from "../codec/gen/querat
 import { DURATION_PATTERN } from "../duration.ts";
 import { invalid, MESSAGES } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import type { QueueHandle } from "../queue/queue.ts";
+import { LeaseRequest, ProduceRequest, type QueueHandle } from "../queue/queue.ts";
 import { isBlank, NOT_BLANK_PATTERN } from "../registry/names.ts";
 import { byName, endpointsOf, type RowEndpoint, SMALL } from "./endpoint.ts";
 import { leaseAnswer, toItems } from "./item-records.ts";
@@ -97,7 +97,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
             `items is invalid; max_produce_batch_size is ${limits.produceBatch} but received ${items.length}`,
           );
         }
-        await queue.produce(toItems(items), clock.steady() + timeout);
+        await queue.submit(new ProduceRequest(toItems(items), clock.steady() + timeout));
         return OK;
       },
     }),
@@ -136,9 +136,10 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
         checkTimeoutGiven(timeout);
         checkTimeoutMax(timeout);
         checkTimeoutMin(timeout);
-        const pending = queue.lease(clientId, batchSize, clock.steady() + timeout);
-        exchange.onGone(pending.cancel);
-        const leased = await pending.leased;
+        const lease = new LeaseRequest(clientId, batchSize, clock.steady() + timeout);
+        const answer = queue.submit(lease);
+        exchange.onGone(() => queue.cancel(lease));
+        const leased = await answer;
         if (exchange.isGone()) {
           const { partition, ids, items } = leased;
           queue.giveBack(

@@ -2,29 +2,30 @@
 // are dealt among leases, and what complete and retry do. Pure and synchronous; the time is a
 // parameter. One bad request never fails its neighbours: each carries its own error or result.
 
-import { queueError } from "../errors.ts";
+import { MESSAGES, type QueueError, queueError, retryLater } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
+import type { QueueRules } from "./context.ts";
+import type { ForgetfulMap } from "./forgetful-map.ts";
 import { idError } from "./ids.ts";
 import { Item } from "./item.ts";
 import { diesOf } from "./lifecycle.ts";
 import type { Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, PartitionBatch } from "./partition-batch.ts";
-import type {
-  CompleteRequest,
-  LeaseRequest,
-  ProduceRequest,
-  RetryItem,
-  RetryRequest,
+import {
+  type AnyHotRequest,
+  type ByKind,
+  type CompleteRequest,
+  KINDS,
+  Kind,
+  type LeaseRequest,
+  type ProduceRequest,
+  type RetryItem,
+  type RetryRequest,
 } from "./requests.ts";
 
-/** What the plan needs to know of the queue's record. */
-export interface BatchRules {
-  /** Microseconds. */
-  readonly leaseTimeout: number;
-  readonly expireTimeout: number;
-  /** Leases after which an item dies; 0 for any number. */
-  readonly maxAttempts: number;
+/** What the plan goes by. */
+export interface BatchRules extends QueueRules {
   /** Bytes of records in one lease reply. */
   readonly leaseReplyBytes: number;
 }
@@ -32,15 +33,53 @@ export interface BatchRules {
 export class Batch {
   readonly now: number;
   readonly #rules: BatchRules;
-  // Partitions in the order in which they are chosen: produce takes the first, lease the last
+  readonly #partitions: readonly Partition[];
+  // Those that can be used, in the order in which they are chosen: produce takes the first, lease the last
   // healthy one. Kept from batch to batch, because ties keep the order they had.
   readonly #order: Partition[];
   readonly #parts = new Map<Partition, PartitionBatch>();
+  /** Requests that no part serves, with their errors. */
+  readonly refused: AnyHotRequest[] = [];
+  /** Requests by whose items the dead queue gets some: they go another way, through `DeadLetters`. */
+  readonly burials = new Map<Partition, RetryRequest[]>();
 
-  constructor(order: Partition[], rules: BatchRules, now: number) {
+  constructor({
+    partitions,
+    order,
+    rules,
+    now,
+  }: {
+    readonly partitions: readonly Partition[];
+    readonly order: Partition[];
+    readonly rules: BatchRules;
+    readonly now: number;
+  }) {
+    this.#partitions = partitions;
     this.#order = order;
     this.#rules = rules;
     this.now = now;
+  }
+
+  /** Plans what was asked, kind by kind, and deals to the leases that wait. */
+  plan(requests: ByKind, waiting: ForgetfulMap<string, LeaseRequest>): void {
+    for (const kind of KINDS) {
+      switch (kind) {
+        case Kind.produce:
+          this.#produce(requests[kind]);
+          break;
+        case Kind.lease:
+          if (waiting.size > 0) this.#lease(waiting.values());
+          break;
+        case Kind.complete:
+          for (const request of requests[kind]) this.#complete(request);
+          break;
+        case Kind.retry:
+          for (const request of requests[kind]) this.#retry(request);
+          break;
+        default:
+          kind satisfies never;
+      }
+    }
   }
 
   /** The part of the batch that changes a partition. */
@@ -72,7 +111,11 @@ export class Batch {
   }
 
   /** Gives each request whole to the healthy partition that holds the fewest items. */
-  produce(requests: readonly ProduceRequest[]): void {
+  #produce(requests: readonly ProduceRequest[]): void {
+    if (this.#order.length === 0) {
+      for (const request of requests) this.#refuse(request, retryLater(MESSAGES.internalRetry));
+      return;
+    }
     const loads = this.#sort((partition) => partition.unleased + partition.counters.scheduled);
     for (const request of requests) {
       const part = this.part(this.#order[0]!);
@@ -87,7 +130,8 @@ export class Batch {
    * then deals the items of each partition one at a time in turn. Leases that could get nothing
    * are not looked at, however many wait.
    */
-  lease(waiting: Iterable<LeaseRequest>): void {
+  #lease(waiting: Iterable<LeaseRequest>): void {
+    if (this.#order.length === 0) return;
     const loads = this.#sort(
       (partition) => partition.unleased + (this.#parts.get(partition)?.adds.length ?? 0),
     );
@@ -146,17 +190,27 @@ export class Batch {
   }
 
   /** Removes the items of a request, all of them or none. */
-  complete(partition: Partition, request: CompleteRequest): void {
+  #complete(request: CompleteRequest): void {
+    const partition = this.#partitionOf(request);
+    if (partition === undefined) return;
     const part = this.part(partition);
     part.served.push(request);
-    for (const item of claimComplete(part, request) ?? []) part.remove(item);
+    for (const item of claimAll(part, request, request.ids, "completed") ?? []) part.remove(item);
   }
 
   /**
    * Puts the items of a request back, at once or later, all of them or none; those that die are
-   * removed. With a dead queue, a retry that `buries` goes another way, through `DeadLetters`.
+   * removed, if there is no dead queue.
    */
-  retry(partition: Partition, request: RetryRequest): void {
+  #retry(request: RetryRequest): void {
+    const partition = this.#partitionOf(request);
+    if (partition === undefined) return;
+    if (this.#rules.deadQueue !== "" && this.#buries(partition, request)) {
+      const requests = this.burials.get(partition);
+      if (requests === undefined) this.burials.set(partition, [request]);
+      else requests.push(request);
+      return;
+    }
     const part = this.part(partition);
     part.served.push(request);
     for (const { item, reason } of retryItems(part, request, this.#rules)) {
@@ -165,14 +219,26 @@ export class Batch {
     }
   }
 
-  /** Whether some item dies of a retry. */
-  buries(partition: Partition, request: RetryRequest): boolean {
+  // Whether some item dies of a retry.
+  #buries(partition: Partition, request: RetryRequest): boolean {
     const how = { now: this.now, rules: this.#rules };
     return request.items.some((each) => {
       if (each.dead) return true;
       const item = partition.leased.get(partition.ids.seq(each.id));
       return item !== undefined && diesOfRetry(item, each, request, how) !== undefined;
     });
+  }
+
+  #partitionOf(request: CompleteRequest | RetryRequest): Partition | undefined {
+    const partition = this.#partitions[request.partition]!;
+    if (!partition.stale) return partition;
+    this.#refuse(request, partitionFailing(partition));
+    return undefined;
+  }
+
+  #refuse(request: AnyHotRequest, error: QueueError): void {
+    request.error = error;
+    this.refused.push(request);
   }
 
   // Puts the partitions into order for this batch and answers their loads.
@@ -221,9 +287,9 @@ export class Batch {
   }
 }
 
-/** Claims the leased items of a complete; undefined if the request has got an error instead. */
-function claimComplete(part: PartitionBatch, request: CompleteRequest): Item[] | undefined {
-  return claimAll(part, request, request.ids, "completed");
+/** What is answered for a partition that is to be read anew. */
+export function partitionFailing({ number }: Partition): QueueError {
+  return queueError("partition_failing", { partition: number });
 }
 
 /** A claimed item that does not come back, and why. */
@@ -251,7 +317,7 @@ export function retryItems(
     const attempts = request.verb === "released" ? Math.max(item.attempts - 1, 0) : item.attempts;
     if (reason !== undefined) {
       died.push({ item, reason });
-      request.died.push(i);
+      request.result.push(i);
     } else if (isLater(each.retryAt, part.now)) {
       part.schedule(item, each.retryAt, attempts);
     } else {

@@ -8,24 +8,19 @@
 // processed); closed (every request is refused). Deadlines of requests are kept in every mode.
 
 import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
-import { MESSAGES, QueueError, queueError, retryLater } from "../errors.ts";
+import { MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
-import { Batch } from "./batch.ts";
+import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
 import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
 import { DELIVERY_TIMEOUT, DeadLetters } from "./dead-letters.ts";
 import type { Item } from "./item.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
-import { type AnyHotRequest, type Letter, Mailbox, type Operation } from "./mailbox.ts";
+import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Due, Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
-import {
-  type CompleteRequest,
-  type HotRequest,
-  type LeaseRequest,
-  RetryRequest,
-} from "./requests.ts";
+import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
 
 // Deadlines are checked at most this often, however many there are.
@@ -91,10 +86,10 @@ export class Loop implements TurnTaker, DeadQueue {
   // --- what comes in ---
 
   /** Takes a request; its promise is settled exactly once. */
-  submit<T>(request: HotRequest<T> & AnyHotRequest): Promise<T> {
+  submit<R extends AnyHotRequest>(request: R): Promise<R["result"]> {
     this.context.turns.noteArrival(this);
     if (this.#mailbox.add(request)) this.wake();
-    return request.promise;
+    return request.promise as Promise<R["result"]>;
   }
 
   /** Drops a lease whose client has gone: it loses its place and is given nothing. */
@@ -298,38 +293,17 @@ export class Loop implements TurnTaker, DeadQueue {
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
   async #serve(usable: readonly Partition[]): Promise<boolean> {
-    const { produces, completes, retries, deliveries } = this.#mailbox.take();
+    const { requests, deliveries, count } = this.#mailbox.take();
     const accepted = await this.#deadLetters.accept(this.partitions[0]!, deliveries);
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
-    const { rules } = this;
-    const { limits } = this.context;
+    const { rules, partitions } = this;
+    const { leaseReplyBytes } = this.context.limits;
     const order = usable === this.#order ? this.#order : [...usable];
-    const batch = new Batch(order, { ...rules, leaseReplyBytes: limits.leaseReplyBytes }, now);
-    if (accepted.deliveries.length > 0) batch.bury(this.partitions[0]!, accepted.letters);
-    if (usable.length > 0) {
-      batch.produce(produces);
-      const { waiting } = this.#mailbox;
-      if (waiting.size > 0) batch.lease(waiting.values());
-    } else {
-      for (const request of produces) this.#answer(request, retryLater(MESSAGES.internalRetry));
-    }
-    for (const request of completes) {
-      const partition = this.#partitionOf(request);
-      if (partition !== undefined) batch.complete(partition, request);
-    }
-    const burials = new Map<Partition, RetryRequest[]>();
-    for (const request of retries) {
-      const partition = this.#partitionOf(request);
-      if (partition === undefined) continue;
-      if (rules.deadQueue === "" || !batch.buries(partition, request)) {
-        batch.retry(partition, request);
-      } else {
-        const requests = burials.get(partition);
-        if (requests === undefined) burials.set(partition, [request]);
-        else requests.push(request);
-      }
-    }
+    const batch = new Batch({ partitions, order, rules: { ...rules, leaseReplyBytes }, now });
+    if (accepted.deliveries.length > 0) batch.bury(partitions[0]!, accepted.letters);
+    batch.plan(requests, this.#mailbox.waiting);
+    for (const request of batch.refused) this.#mailbox.answer(request, request.error);
     const lifecycle = { ...rules, hasDeadQueue: rules.deadQueue !== "" };
     const dead: Item[][] = [];
     const deadScheduled: (readonly Due[])[] = [];
@@ -342,8 +316,8 @@ export class Loop implements TurnTaker, DeadQueue {
     }
     const progress = await this.#commits.commit(batch.parts, accepted);
 
-    for (const [partition, requests] of burials) {
-      await this.#deadLetters.buryRetried(partition, requests, rules);
+    for (const [partition, retries] of batch.burials) {
+      await this.#deadLetters.buryRetried(partition, retries, rules);
     }
     for (const partition of usable) {
       const items = dead[partition.number];
@@ -355,15 +329,7 @@ export class Loop implements TurnTaker, DeadQueue {
         await this.#deadLetters.buryScheduled(partition, dues, rules);
       }
     }
-    const taken = produces.length + completes.length + retries.length + deliveries.length;
-    return progress || taken > 0 || dead.length > 0;
-  }
-
-  #partitionOf(request: CompleteRequest | RetryRequest): Partition | undefined {
-    const partition = this.partitions[request.partition]!;
-    if (!partition.stale) return partition;
-    this.#answer(request, queueError("partition_failing", { partition: request.partition }));
-    return undefined;
+    return progress || count > 0 || dead.length > 0;
   }
 
   // --- operations ---
@@ -376,9 +342,7 @@ export class Loop implements TurnTaker, DeadQueue {
   async #step(operation: Operation): Promise<boolean> {
     try {
       const failing = operation.partitions.find((partition) => partition.stale);
-      if (failing !== undefined) {
-        throw queueError("partition_failing", { partition: failing.number });
-      }
+      if (failing !== undefined) throw partitionFailing(failing);
       return await operation.step();
     } catch (error) {
       const known = error instanceof QueueError;
@@ -403,10 +367,6 @@ export class Loop implements TurnTaker, DeadQueue {
       nextDue(partition, clock.isStill) < now ||
       (held !== Number.POSITIVE_INFINITY && held < clock.steady());
     return isDue && !this.#rests(partition);
-  }
-
-  #answer(request: HotRequest<unknown>, error: QueueError | undefined): void {
-    this.#mailbox.answer(request, error);
   }
 
   #sweep(): void {

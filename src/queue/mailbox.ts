@@ -1,6 +1,7 @@
 // What has been asked of a queue and is not answered yet. Requests wait here until a turn takes
 // them; leases stay until there are items for them. It bounds what waits, knows every deadline, and
-// is the one place where a hot request is answered. Synchronous; written by the loop of its queue.
+// is the one place where a hot request is answered. Leases apart, it does not ask what kind one is of.
+// Synchronous; written by the loop of its queue.
 
 import { MESSAGES, QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -9,14 +10,13 @@ import { ForgetfulMap } from "./forgetful-map.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import {
-  type CompleteRequest,
+  type AnyHotRequest,
+  type ByKind,
   type HotRequest,
+  KINDS,
+  Kind,
   LeaseRequest,
-  type ProduceRequest,
-  type RetryRequest,
 } from "./requests.ts";
-
-export type AnyHotRequest = ProduceRequest | LeaseRequest | CompleteRequest | RetryRequest;
 
 /** A copy of a dead item on its way into the dead queue. */
 export interface Letter {
@@ -53,10 +53,10 @@ export interface Operation {
 
 /** What a turn takes: everything but leases and operations. */
 export interface Taken {
-  readonly produces: readonly ProduceRequest[];
-  readonly completes: readonly CompleteRequest[];
-  readonly retries: readonly RetryRequest[];
+  readonly requests: ByKind;
   readonly deliveries: readonly Delivery[];
+  /** How many it is in all. */
+  readonly count: number;
 }
 
 export class Mailbox {
@@ -67,9 +67,8 @@ export class Mailbox {
   demand = 0;
   /** The earliest deadline of anything unanswered, or earlier; in steady time, as all deadlines here. */
   earliest = Number.POSITIVE_INFINITY;
-  #produces: ProduceRequest[] = [];
-  #completes: CompleteRequest[] = [];
-  #retries: RetryRequest[] = [];
+  // What the next turn takes; leases are not among it.
+  #requests = emptyLists();
   #deliveries: Delivery[] = [];
   // What the turn under way has taken.
   #taken: Taken | undefined;
@@ -94,21 +93,13 @@ export class Mailbox {
       request.fail(refused);
       return false;
     }
-    switch (request.kind) {
-      case "produce":
-        this.#produces.push(request);
-        break;
-      case "lease":
-        this.waiting.add(request.clientId, request);
-        this.demand += request.batchSize;
-        this.#allWaiting.leases++;
-        break;
-      case "complete":
-        this.#completes.push(request);
-        break;
-      case "retry":
-        this.#retries.push(request);
-        break;
+    if (request.kind === Kind.lease) {
+      this.waiting.add(request.clientId, request);
+      this.demand += request.batchSize;
+      this.#allWaiting.leases++;
+    } else {
+      const list: AnyHotRequest[] = this.#requests[request.kind];
+      list.push(request);
     }
     this.#unanswered++;
     this.#noteDeadline(request.deadline);
@@ -117,8 +108,8 @@ export class Mailbox {
 
   #refusal(request: AnyHotRequest): QueueError | undefined {
     if (this.#closed !== undefined) return this.#closed;
-    if (this.#queued >= this.#limits.queuedRequests) return retryLater(MESSAGES.overloaded);
-    if (request.kind !== "lease") return undefined;
+    if (this.#isFull) return retryLater(MESSAGES.overloaded);
+    if (request.kind !== Kind.lease) return undefined;
     if (this.waiting.has(request.clientId)) {
       return new QueueError("invalid", MESSAGES.duplicateClientId);
     }
@@ -127,9 +118,8 @@ export class Mailbox {
   }
 
   addOperation(operation: Operation): boolean {
-    const full = this.#queued >= this.#limits.queuedRequests;
     const closed = this.#closed === undefined ? undefined : midway(this.#closed);
-    const refused = closed ?? (full ? retryLater(MESSAGES.overloaded) : undefined);
+    const refused = closed ?? (this.#isFull ? retryLater(MESSAGES.overloaded) : undefined);
     if (refused === undefined) this.operations.push(operation);
     else operation.fail(refused);
     return refused === undefined;
@@ -157,18 +147,23 @@ export class Mailbox {
     return true;
   }
 
-  get #queued(): number {
-    return (
-      this.#produces.length + this.#completes.length + this.#retries.length + this.operations.length
-    );
+  get #isFull(): boolean {
+    return this.#queued + this.operations.length >= this.#limits.queuedRequests;
   }
 
-  /** What waits, for statistics. */
+  get #queued(): number {
+    let count = 0;
+    for (const list of this.#requests) count += list.length;
+    return count;
+  }
+
+  /** What waits, for statistics; what ends leases counts as a complete. */
   get counts(): { produce: number; lease: number; complete: number; inFlight: number } {
+    const produce = this.#requests[Kind.produce].length;
     return {
-      produce: this.#produces.length,
+      produce,
       lease: this.waiting.size,
-      complete: this.#completes.length + this.#retries.length,
+      complete: this.#queued - produce,
       inFlight: this.#unanswered,
     };
   }
@@ -177,14 +172,11 @@ export class Mailbox {
   take(): Taken {
     // What arrives from now on goes into other lists: it must not end up in this turn and the next.
     this.#taken = {
-      produces: this.#produces,
-      completes: this.#completes,
-      retries: this.#retries,
+      requests: this.#requests,
       deliveries: this.#deliveries,
+      count: this.#queued + this.#deliveries.length,
     };
-    this.#produces = [];
-    this.#completes = [];
-    this.#retries = [];
+    this.#requests = emptyLists();
     this.#deliveries = [];
     return this.#taken;
   }
@@ -229,10 +221,8 @@ export class Mailbox {
       if (!over(request)) continue;
       this.answer(request, retryLater(overdueMessage(request)));
     }
-    const waits = (request: HotRequest<unknown>): boolean => !request.settled;
-    this.#produces = this.#produces.filter(waits);
-    this.#completes = this.#completes.filter(waits);
-    this.#retries = this.#retries.filter(waits);
+    const waits = ({ settled }: AnyHotRequest): boolean => !settled;
+    this.#requests = this.#requests.map((list) => list.filter(waits)) as ByKind;
     this.#deliveries = this.#deliveries.filter((delivery) => {
       if (!over(delivery)) return true;
       delivery.reject(new NotDelivered());
@@ -247,9 +237,7 @@ export class Mailbox {
       if (!(request instanceof LeaseRequest && request.isDealt)) this.answer(request, error);
     }
     // A turn that is still under way must not execute what has just been refused.
-    this.#produces = [];
-    this.#completes = [];
-    this.#retries = [];
+    this.#requests = emptyLists();
     for (const delivery of this.#deliveries.splice(0)) delivery.reject(new NotDelivered());
     for (const operation of this.operations.splice(this.#stepping ? 1 : 0)) {
       operation.fail(midway(error));
@@ -257,22 +245,21 @@ export class Mailbox {
   }
 
   *#waitingRequests(): Iterable<HotRequest<unknown>> {
-    yield* this.#produces;
-    yield* this.#completes;
-    yield* this.#retries;
+    for (const list of this.#requests) yield* list;
     yield* this.waiting.values();
   }
 
   *#inTurn(): Iterable<HotRequest<unknown>> {
-    if (this.#taken === undefined) return;
-    yield* this.#taken.produces;
-    yield* this.#taken.completes;
-    yield* this.#taken.retries;
+    for (const list of this.#taken?.requests ?? []) yield* list;
   }
 
   #noteDeadline(deadline: number): void {
     this.earliest = Math.min(this.earliest, deadline);
   }
+}
+
+function emptyLists(): ByKind {
+  return KINDS.map(() => []) as unknown as ByKind;
 }
 
 // For operations, of whose call a part may be done. That another server owns the data says that nothing is.

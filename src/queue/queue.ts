@@ -1,10 +1,11 @@
-// A queue as the rest of the program sees it: one method for each thing a client can ask of it.
-// Nothing is done here: every call becomes a request in the mailbox of the queue's loop.
+// A queue as the rest of the program sees it, which imports nothing of this folder but this file. What
+// clients ask for all the time is a request, taken by one method whatever its kind; what operators ask for
+// has a method each. Nothing is done here: every call goes to the queue's loop.
 
 import type { QueueError } from "../errors.ts";
-import type { Dropped, ItemTable } from "../storage/storage.ts";
+import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
-import type { Item } from "./item.ts";
+import { momentOf } from "./lease-ends.ts";
 import { Loop } from "./loop.ts";
 import {
   type ClearOptions,
@@ -17,15 +18,16 @@ import {
   list,
   reload,
 } from "./operations.ts";
-import type { Partition } from "./partition.ts";
-import {
-  CompleteRequest,
-  type Leased,
-  LeaseRequest,
-  ProduceRequest,
-  type RetryItem,
-  RetryRequest,
-} from "./requests.ts";
+import { Partition } from "./partition.ts";
+import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
+
+export type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
+export { ID_PATTERN, IdSpace, idError, newIdPrefix } from "./ids.ts";
+export { Item } from "./item.ts";
+export { NotDelivered } from "./mailbox.ts";
+export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
+export * from "./requests.ts";
+export { Turns } from "./turns.ts";
 
 /** Ages in microseconds. */
 export interface PartitionStats {
@@ -47,30 +49,14 @@ export interface QueueStats {
   readonly partitions: readonly PartitionStats[];
 }
 
-/** A lease that waits; `cancel` gives up its place when the client has gone. */
-export interface PendingLease {
-  readonly leased: Promise<Leased>;
-  cancel(): void;
-}
-
 /** A queue as the rest of the program uses it, on whatever thread its loop runs. */
 export interface QueueHandle {
   readonly name: string;
   readonly partitionCount: number;
-  /** Adds items; resolves when they are durable. Deadlines are steady time, the same for all threads. */
-  produce(items: readonly Item[], deadline: number): Promise<undefined>;
-  /** Waits for at least one item and leases up to `batchSize`. */
-  lease(clientId: string, batchSize: number, deadline: number): PendingLease;
-  /** Removes leased items, all or none. */
-  complete(partition: number, ids: readonly string[], deadline: number): Promise<undefined>;
-  /** Gives leased items back, all or none; answers which of them, by index, are not tried again. */
-  retry(
-    partition: number,
-    items: readonly RetryItem[],
-    deadline: number,
-  ): Promise<readonly number[]>;
-  /** Gives leased items back as if they had not been leased this time, all or none. */
-  release(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined>;
+  /** Does what a request asks, and answers it once that is durable. */
+  submit<R extends AnyHotRequest>(request: R): Promise<R["result"]>;
+  /** Gives up the place of a lease whose client has gone. */
+  cancel(lease: LeaseRequest): void;
   /** Gives back what was leased for a client that has gone before it could know. */
   giveBack(partition: number, ids: readonly string[]): void;
   stats(): Promise<QueueStats>;
@@ -98,6 +84,22 @@ export interface PageOptions {
   readonly isGone?: () => boolean;
 }
 
+/** Where a partition lies. */
+export interface Place {
+  readonly key: number;
+  readonly idPrefix: string;
+  readonly createdAt: number;
+  readonly storage: Storage;
+}
+
+/** What `Queue.open` needs. */
+export interface OpenOptions {
+  readonly places: readonly Place[];
+  readonly context: QueueContext;
+  /** Told of a partition that could not be read. */
+  readonly onFailing: (partition: number, error: unknown) => void;
+}
+
 export class Queue implements QueueHandle {
   readonly name: string;
   readonly loop: Loop;
@@ -112,6 +114,27 @@ export class Queue implements QueueHandle {
     this.loop = new Loop(name, rules, partitions, context);
   }
 
+  /** A queue of partitions as they lie in storage; one that cannot be read is failing, and is tried again. */
+  static async open(
+    name: string,
+    rules: QueueRules,
+    { places, context, onFailing }: OpenOptions,
+  ): Promise<Queue> {
+    const { limits, budget, clock } = context;
+    const partitions: Partition[] = [];
+    for (const [number, { storage, ...place }] of places.entries()) {
+      const partition = new Partition({ ...place, number }, { storage, limits, budget });
+      try {
+        await partition.load(() => momentOf(clock));
+      } catch (error) {
+        onFailing(number, error);
+        partition.distrust(clock.steady());
+      }
+      partitions.push(partition);
+    }
+    return new Queue(name, rules, partitions, context);
+  }
+
   get partitionCount(): number {
     return this.loop.partitions.length;
   }
@@ -120,32 +143,12 @@ export class Queue implements QueueHandle {
     return this.loop;
   }
 
-  produce(items: readonly Item[], deadline: number): Promise<undefined> {
-    return this.loop.submit(new ProduceRequest(items, deadline));
+  submit<R extends AnyHotRequest>(request: R): Promise<R["result"]> {
+    return this.loop.submit(request);
   }
 
-  lease(clientId: string, batchSize: number, deadline: number): PendingLease {
-    const request = new LeaseRequest(clientId, batchSize, deadline);
-    const leased = this.loop.submit(request);
-    return { leased, cancel: () => this.loop.cancel(request) };
-  }
-
-  complete(partition: number, ids: readonly string[], deadline: number): Promise<undefined> {
-    return this.loop.submit(new CompleteRequest(partition, ids, deadline));
-  }
-
-  async retry(
-    partition: number,
-    items: readonly RetryItem[],
-    deadline: number,
-  ): Promise<readonly number[]> {
-    const request = new RetryRequest(partition, items, deadline);
-    await this.loop.submit(request);
-    return request.died;
-  }
-
-  release(partition: number, items: readonly RetryItem[], deadline: number): Promise<undefined> {
-    return this.loop.submit(new RetryRequest(partition, items, deadline, "released"));
+  cancel(lease: LeaseRequest): void {
+    this.loop.cancel(lease);
   }
 
   giveBack(partition: number, ids: readonly string[]): void {

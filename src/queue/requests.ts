@@ -1,6 +1,7 @@
-// The requests that travel from the edge to a queue's loop and come back as answers. A request is
-// made once, waits in the loop's mailbox, is planned into a batch, and is settled exactly once:
-// after the commit of its batch, or before any by its deadline, its client or the end of the queue.
+// The requests that travel from the edge to a queue's loop and come back as answers, a class for each
+// kind. A request is made once, waits in the loop's mailbox, is planned into a batch, and is settled
+// exactly once: after the commit of its batch, or before any by its deadline, its client or the end of
+// the queue. All that is done with requests whatever their kind knows only what is here.
 
 import type { QueueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
@@ -16,33 +17,50 @@ export interface Doubt {
   readonly ifWaiting: QueueError;
 }
 
+/** The kinds of hot requests, in the order in which a batch plans them; numbers, as they index lists. */
+export const Kind = { produce: 0, lease: 1, complete: 2, retry: 3 } as const;
+export type Kind = (typeof Kind)[keyof typeof Kind];
+export const KINDS: readonly Kind[] = Object.values(Kind);
+
+/** Any of them; `R["result"]` is what a successful answer of an `R` carries. */
+export type AnyHotRequest = ProduceRequest | LeaseRequest | CompleteRequest | RetryRequest;
+
+/** A list of requests for each kind. */
+export type ByKind = AnyHotRequest[][] & {
+  [K in Kind]: Extract<AnyHotRequest, { readonly kind: K }>[];
+};
+
 /** What a hot request waits for; `T` is what a successful answer carries. */
 export abstract class HotRequest<T> {
-  abstract readonly kind: "produce" | "lease" | "complete" | "retry";
-  /** When it must be answered, in steady time. */
+  abstract readonly kind: Kind;
+  /** When it must be answered, in steady time, which is the same for all threads. */
   readonly deadline: number;
-  readonly promise: Promise<T>;
   /** Whether it has been answered. */
   settled = false;
   /** What the plan decided; undefined while the answer is the success in `result`. */
   error: QueueError | undefined = undefined;
   doubt: Doubt | undefined = undefined;
   abstract result: T;
-  #resolvers: { resolve(result: T): void; reject(error: QueueError): void };
+  readonly #answer: {
+    readonly promise: Promise<T>;
+    resolve(result: T): void;
+    reject(error: QueueError): void;
+  } = Promise.withResolvers<T>();
 
   constructor(deadline: number) {
     this.deadline = deadline;
-    const { promise, resolve, reject } = Promise.withResolvers<T>();
-    this.promise = promise;
-    this.#resolvers = { resolve, reject };
+  }
+
+  get promise(): Promise<T> {
+    return this.#answer.promise;
   }
 
   /** Answers what the plan decided. */
   settle(): void {
     if (this.settled) return;
     this.settled = true;
-    if (this.error === undefined) this.#resolvers.resolve(this.result);
-    else this.#resolvers.reject(this.error);
+    if (this.error === undefined) this.#answer.resolve(this.result);
+    else this.#answer.reject(this.error);
   }
 
   /** Answers with an error, whatever was planned. */
@@ -52,8 +70,9 @@ export abstract class HotRequest<T> {
   }
 }
 
+/** Adds items, all to one partition. */
 export class ProduceRequest extends HotRequest<undefined> {
-  readonly kind = "produce";
+  readonly kind = Kind.produce;
   readonly items: readonly Item[];
   result = undefined;
 
@@ -73,20 +92,26 @@ export interface Leased {
   readonly records: readonly ItemRecord[];
 }
 
+let tickets = 0;
+
+/** Waits for at least one item, and leases up to `batchSize`. */
 export class LeaseRequest extends HotRequest<Leased> {
-  readonly kind = "lease";
+  readonly kind = Kind.lease;
   readonly clientId: string;
   readonly batchSize: number;
+  /** What names it between the thread that made it and the one where it waits. */
+  readonly ticket: number;
   result!: Leased;
   /** What the batch at hand deals to it. */
   items: Item[] = [];
   records: ItemRecord[] = [];
   bytes = 0;
 
-  constructor(clientId: string, batchSize: number, deadline: number) {
+  constructor(clientId: string, batchSize: number, deadline: number, ticket = ++tickets) {
     super(deadline);
     this.clientId = clientId;
     this.batchSize = batchSize;
+    this.ticket = ticket;
   }
 
   /** Whether the batch at hand has dealt items to it, so that it is too late to take its place away. */
@@ -102,8 +127,9 @@ export class LeaseRequest extends HotRequest<Leased> {
   }
 }
 
+/** Removes leased items, all of them or none. */
 export class CompleteRequest extends HotRequest<undefined> {
-  readonly kind = "complete";
+  readonly kind = Kind.complete;
   readonly partition: number;
   readonly ids: readonly string[];
   result = undefined;
@@ -122,15 +148,16 @@ export interface RetryItem {
   readonly dead: boolean;
 }
 
-/** Gives leased items back; those that are `released` as if they had never been leased this time. */
-export class RetryRequest extends HotRequest<undefined> {
-  readonly kind = "retry";
+/**
+ * Gives leased items back, all of them or none; those that are `released` as if they had never been leased
+ * this time. Answers which of them, by their index, are not tried again.
+ */
+export class RetryRequest extends HotRequest<readonly number[]> {
+  readonly kind = Kind.retry;
   readonly partition: number;
   readonly items: readonly RetryItem[];
   readonly verb: "retried" | "released";
-  /** Which of them, by their index, are not tried again; once it is answered. */
-  readonly died: number[] = [];
-  result = undefined;
+  readonly result: number[] = [];
 
   constructor(
     partition: number,

@@ -2,10 +2,7 @@
 // registry says which queues a host opens and closes; nothing else does.
 
 import { type QueueError, queueError } from "../errors.ts";
-import type { QueueContext } from "../queue/context.ts";
-import { momentOf } from "../queue/lease-ends.ts";
-import { Partition } from "../queue/partition.ts";
-import { Queue, type QueueHandle } from "../queue/queue.ts";
+import { Queue, type QueueContext, type QueueHandle } from "../queue/queue.ts";
 import { StorageAway } from "../storage/away.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Directory } from "./directory.ts";
@@ -59,21 +56,18 @@ export class Host implements Home {
   }
 
   async open(record: QueueRecord): Promise<Queue> {
-    const { limits, budget, clock, log } = this.#context;
-    const partitions: Partition[] = [];
-    for (const [number, place] of record.partitions.entries()) {
-      const storage = this.#storages.get(place.storage)!;
-      const partition = new Partition({ ...place, number }, { storage, limits, budget });
-      try {
-        await partition.load(() => momentOf(clock));
-      } catch (err) {
-        const fields = { err, queue: record.name, partition: number };
-        if (!(err instanceof StorageAway)) log.warn(fields, "partition is failing");
-        partition.distrust(clock.steady());
-      }
-      partitions.push(partition);
-    }
-    const queue = new Queue(record.name, rulesOf(record), partitions, this.#context);
+    const places = record.partitions.map((place) => ({
+      ...place,
+      storage: this.#storages.get(place.storage)!,
+    }));
+    const queue = await Queue.open(record.name, rulesOf(record), {
+      places,
+      context: this.#context,
+      onFailing: (partition, err) => {
+        const fields = { err, queue: record.name, partition };
+        if (!(err instanceof StorageAway)) this.#context.log.warn(fields, "partition is failing");
+      },
+    });
     await queue.pause();
     this.#queues.set(record.name, queue);
     return queue;

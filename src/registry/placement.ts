@@ -6,7 +6,7 @@
 import { type Clock, SECOND } from "../clock.ts";
 import { MESSAGES, retryLater } from "../errors.ts";
 import type { Logger } from "../log.ts";
-import { newIdPrefix } from "../queue/ids.ts";
+import { newIdPrefix } from "../queue/queue.ts";
 import type { Storage, StoredPartition } from "../storage/storage.ts";
 import type { Timers } from "../timers.ts";
 import type { PartitionPlace } from "./records.ts";

@@ -4,7 +4,7 @@
 
 import type { MessagePort } from "node:worker_threads";
 import { type PackedError, packError, QueueError, unpackError } from "../errors.ts";
-import { NotDelivered } from "../queue/mailbox.ts";
+import { NotDelivered } from "../queue/queue.ts";
 
 /** What a thread serves to others: functions whose parameters and results can be cloned. */
 export type Served = Readonly<Record<string, (...args: never[]) => unknown>>;

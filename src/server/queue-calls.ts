@@ -2,23 +2,20 @@
 // call of the queue that is at home on this thread. Plain functions of plain data, for their
 // parameters and results are cloned.
 
-import type { QueueRules } from "../queue/context.ts";
-import { Item } from "../queue/item.ts";
-import type { ClearOptions, ImportedItem, ListedItem } from "../queue/operations.ts";
-import type { PageOptions, PendingLease, Queue, QueueStats } from "../queue/queue.ts";
-import type { RetryItem } from "../queue/requests.ts";
+import {
+  type ClearOptions,
+  type ImportedItem,
+  type Kind,
+  LeaseRequest,
+  type ListedItem,
+  type PageOptions,
+  type Queue,
+  type QueueRules,
+  type QueueStats,
+} from "../queue/queue.ts";
 import type { Host } from "../registry/host.ts";
 import { type PackedRecords, packRecords, unpackRecords } from "../storage/rows/records.ts";
-
-/** Items that were leased, as they travel. */
-export interface PackedLease {
-  readonly partition: number;
-  readonly idPrefix: string;
-  readonly deadline: number;
-  readonly seqs: Float64Array;
-  readonly attempts: Int32Array;
-  readonly records: PackedRecords;
-}
+import { packAnswer, unpackRequest } from "./packing.ts";
 
 /** Items of a list, as they travel. */
 export interface PackedItems {
@@ -31,58 +28,27 @@ export type QueueCalls = ReturnType<typeof makeQueueCalls>;
 
 /** The calls for one other thread. */
 export function makeQueueCalls(host: Host) {
-  // Leases that wait, by the number that the other thread gave them.
-  const leases = new Map<number, PendingLease>();
+  // Leases that wait, by the ticket that the other thread gave them.
+  const leases = new Map<number, LeaseRequest>();
 
   const find = (name: string): Queue => host.queue(name);
 
   return {
-    async produce(name: string, packed: PackedRecords, dueAts: Float64Array, deadline: number) {
-      const records = unpackRecords(packed);
-      const items = records.map((record, i) => new Item(record, dueAts[i]!));
-      await find(name).produce(items, deadline);
-    },
-
-    async lease(
-      name: string,
-      lease: number,
-      request: { clientId: string; batchSize: number; deadline: number },
-    ): Promise<PackedLease> {
-      const { clientId, batchSize, deadline } = request;
-      const pending = find(name).lease(clientId, batchSize, deadline);
-      leases.set(lease, pending);
+    async submit(name: string, kind: Kind, ...packed: readonly unknown[]): Promise<unknown> {
+      const request = unpackRequest(kind, packed);
+      const answer = find(name).submit(request);
+      if (!(request instanceof LeaseRequest)) return packAnswer(kind, await answer);
+      leases.set(request.ticket, request);
       try {
-        const leased = await pending.leased;
-        return {
-          partition: leased.partition,
-          idPrefix: leased.ids.prefix,
-          deadline: leased.deadline,
-          seqs: Float64Array.from(leased.items, ({ seq }) => seq),
-          attempts: Int32Array.from(leased.items, ({ attempts }) => attempts),
-          records: packRecords(leased.records),
-        };
+        return packAnswer(kind, await answer);
       } finally {
-        leases.delete(lease);
+        leases.delete(request.ticket);
       }
     },
 
-    cancelLease(lease: number): void {
-      leases.get(lease)?.cancel();
-    },
-
-    async complete(name: string, partition: number, ids: readonly string[], deadline: number) {
-      await find(name).complete(partition, ids, deadline);
-    },
-
-    retry: async (
-      name: string,
-      partition: number,
-      items: readonly RetryItem[],
-      deadline: number,
-    ): Promise<readonly number[]> => find(name).retry(partition, items, deadline),
-
-    async release(name: string, partition: number, items: readonly RetryItem[], deadline: number) {
-      await find(name).release(partition, items, deadline);
+    cancel(name: string, ticket: number): void {
+      const lease = leases.get(ticket);
+      if (lease !== undefined) find(name).cancel(lease);
     },
 
     giveBack: (name: string, partition: number, ids: readonly string[]) =>

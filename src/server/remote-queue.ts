@@ -1,17 +1,23 @@
-// A queue that is at home on another thread: every call travels there and back. What a request
-// carries in numbers is packed, so that a batch of items costs a few objects.
+// A queue that is at home on another thread: every call travels there and back. What there is for each
+// item is packed, so that a batch of items costs a few objects; requests are by packing.ts.
 
-import type { DeadQueue, QueueRules } from "../queue/context.ts";
-import { IdSpace } from "../queue/ids.ts";
-import { Item } from "../queue/item.ts";
-import type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "../queue/operations.ts";
-import type { PageOptions, PendingLease, QueueHandle, QueueStats } from "../queue/queue.ts";
-import type { Leased, RetryItem } from "../queue/requests.ts";
+import type {
+  AnyHotRequest,
+  ClearOptions,
+  DeadQueue,
+  ImportedItem,
+  ImportResult,
+  LeaseRequest,
+  ListedItem,
+  PageOptions,
+  QueueHandle,
+  QueueRules,
+  QueueStats,
+} from "../queue/queue.ts";
 import { packRecords, unpackRecords } from "../storage/rows/records.ts";
 import type { Link } from "./link.ts";
-import type { PackedItems, PackedLease, QueueCalls } from "./queue-calls.ts";
-
-let leases = 0;
+import { packRequest, unpackAnswer } from "./packing.ts";
+import type { PackedItems, QueueCalls } from "./queue-calls.ts";
 
 export class RemoteQueue implements QueueHandle {
   readonly name: string;
@@ -24,39 +30,14 @@ export class RemoteQueue implements QueueHandle {
     this.#link = link;
   }
 
-  async produce(items: readonly Item[], deadline: number): Promise<undefined> {
-    const records = packRecords(items.map(({ record }) => record));
-    const dueAts = Float64Array.from(items, ({ dueAt }) => dueAt);
-    await this.#link.call("produce", this.name, records, dueAts, deadline);
+  async submit<R extends AnyHotRequest>(request: R): Promise<R["result"]> {
+    const { kind } = request;
+    const answer = await this.#link.call("submit", this.name, kind, ...packRequest(request));
+    return unpackAnswer(kind, answer) as R["result"];
   }
 
-  lease(clientId: string, batchSize: number, deadline: number): PendingLease {
-    const lease = ++leases;
-    const request = { clientId, batchSize, deadline };
-    return {
-      leased: this.#link.call("lease", this.name, lease, request).then(unpackLease),
-      cancel: () => void this.#link.call("cancelLease", lease).catch(() => undefined),
-    };
-  }
-
-  async complete(partition: number, ids: readonly string[], deadline: number): Promise<undefined> {
-    await this.#link.call("complete", this.name, partition, ids, deadline);
-  }
-
-  retry(
-    partition: number,
-    items: readonly RetryItem[],
-    deadline: number,
-  ): Promise<readonly number[]> {
-    return this.#link.call("retry", this.name, partition, items, deadline);
-  }
-
-  async release(
-    partition: number,
-    items: readonly RetryItem[],
-    deadline: number,
-  ): Promise<undefined> {
-    await this.#link.call("release", this.name, partition, items, deadline);
+  cancel({ ticket }: LeaseRequest): void {
+    this.#link.call("cancel", this.name, ticket).catch(() => undefined);
   }
 
   giveBack(partition: number, ids: readonly string[]): void {
@@ -119,17 +100,6 @@ export class RemoteQueue implements QueueHandle {
       },
     };
   }
-}
-
-function unpackLease({ partition, idPrefix, deadline, ...packed }: PackedLease): Leased {
-  const records = unpackRecords(packed.records);
-  const items = records.map((record, i) => {
-    const item = new Item(record, 0);
-    item.seq = packed.seqs[i]!;
-    item.attempts = packed.attempts[i]!;
-    return item;
-  });
-  return { partition, ids: new IdSpace(idPrefix), deadline, items, records };
 }
 
 function unpackItems({ items, records }: PackedItems): readonly ListedItem[] {

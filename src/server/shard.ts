@@ -5,7 +5,7 @@ import { type Clock, SECOND, SystemClock } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
-import { Turns } from "../queue/turns.ts";
+import { Turns } from "../queue/queue.ts";
 import { Directory } from "../registry/directory.ts";
 import { Host } from "../registry/host.ts";
 import { awayStorage } from "../storage/away.ts";

@@ -6,11 +6,9 @@ import { type TestContext, test } from "node:test";
 import { SECOND, SystemClock } from "../../src/clock.ts";
 import { MESSAGES, retryLater } from "../../src/errors.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
-import { Item } from "../../src/queue/item.ts";
 import { momentOf } from "../../src/queue/lease-ends.ts";
 import { Partition } from "../../src/queue/partition.ts";
-import { Queue } from "../../src/queue/queue.ts";
-import { Turns } from "../../src/queue/turns.ts";
+import { Item, LeaseRequest, ProduceRequest, Queue, Turns } from "../../src/queue/queue.ts";
 import { MemoryStorage } from "../../src/storage/memory.ts";
 import { ItemRecord } from "../../src/storage/storage.ts";
 import { SILENT } from "../support/server.ts";
@@ -49,7 +47,7 @@ async function filled(t: TestContext, storages: readonly MemoryStorage[]): Promi
   for (let i = 0; i < storages.length; i++) {
     const records = Array.from({ length: ITEMS }, () => new ItemRecord("", Buffer.from("a")));
     const items = records.map((record) => new Item(record, 0));
-    await queue.produce(items, clock.steady() + 5 * SECOND);
+    await queue.submit(new ProduceRequest(items, clock.steady() + 5 * SECOND));
   }
   return queue;
 }
@@ -68,8 +66,8 @@ for (const [name, places] of [
     const clock = new SystemClock();
     let leased = 0;
     for (let client = 0; leased < places.length * ITEMS; client++) {
-      const lease = queue.lease(`client ${client}`, 100, clock.steady() + 5 * SECOND);
-      leased += (await lease.leased).items.length;
+      const lease = new LeaseRequest(`client ${client}`, 100, clock.steady() + 5 * SECOND);
+      leased += (await queue.submit(lease)).items.length;
     }
     assert.equal(leased, places.length * ITEMS);
     for (const { stale, failures } of queue.loop.partitions) {

@@ -8,7 +8,7 @@ import { type CancelTimer, type Clock, VirtualClock } from "../../src/clock.ts";
 import { QueueError } from "../../src/errors.ts";
 import type { Endpoint } from "../../src/http/edge.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
-import { Turns } from "../../src/queue/turns.ts";
+import { Turns } from "../../src/queue/queue.ts";
 import { Directory } from "../../src/registry/directory.ts";
 import { Host } from "../../src/registry/host.ts";
 import { Queues } from "../../src/registry/queues.ts";

@@ -4,7 +4,7 @@
 // A field without a note is refused when the document is made. Must never check a request itself.
 
 import { DURATION_PATTERN } from "../../duration.ts";
-import { ID_PATTERN } from "../../queue/ids.ts";
+import { ID_PATTERN } from "../../queue/queue.ts";
 import { QUEUE_NAME_BYTES_MAX, QUEUE_NAME_PATTERN } from "../../registry/names.ts";
 
 type Json = Readonly<Record<string, unknown>>;

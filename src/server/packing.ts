@@ -1,0 +1,110 @@
+// How the requests of a queue and their answers travel between threads: an entry for each kind. What is
+// cloned costs by the value far more than by the byte, so a request becomes a few values, and what there is
+// for each of its items becomes one run of numbers or of bytes.
+
+import {
+  type AnyHotRequest,
+  CompleteRequest,
+  IdSpace,
+  Item,
+  Kind,
+  type Leased,
+  LeaseRequest,
+  ProduceRequest,
+  RetryRequest,
+} from "../queue/queue.ts";
+import { packRecords, unpackRecords } from "../storage/rows/records.ts";
+
+/** Packs and unpacks one kind; an answer for which nothing is stated travels as it is. */
+interface Packing<Request, Answer, Packed extends readonly unknown[], PackedAnswer> {
+  pack(request: Request): Packed;
+  unpack(...packed: Packed): Request;
+  packAnswer?(answer: Answer): PackedAnswer;
+  unpackAnswer?(packed: PackedAnswer): Answer;
+}
+
+type AnyPacking = Packing<unknown, unknown, readonly unknown[], unknown>;
+
+const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
+  [Kind.produce]: packing({
+    pack: ({ items, deadline }: ProduceRequest) => [
+      packRecords(items.map(({ record }) => record)),
+      Float64Array.from(items, ({ dueAt }) => dueAt),
+      deadline,
+    ],
+    unpack(records, dueAts, deadline) {
+      const items = unpackRecords(records).map((record, i) => new Item(record, dueAts[i]!));
+      return new ProduceRequest(items, deadline);
+    },
+  }),
+
+  [Kind.lease]: packing({
+    pack: (request: LeaseRequest) => [
+      request.clientId,
+      request.batchSize,
+      request.deadline,
+      request.ticket,
+    ],
+    unpack: (...packed) => new LeaseRequest(...packed),
+    packAnswer: ({ partition, ids, deadline, items, records }: Leased) => ({
+      partition,
+      idPrefix: ids.prefix,
+      deadline,
+      seqs: Float64Array.from(items, ({ seq }) => seq),
+      attempts: Int32Array.from(items, ({ attempts }) => attempts),
+      records: packRecords(records),
+    }),
+    unpackAnswer({ partition, idPrefix, deadline, seqs, attempts, records: packed }) {
+      const records = unpackRecords(packed);
+      const items = records.map((record, i) => {
+        const item = new Item(record, 0);
+        item.seq = seqs[i]!;
+        item.attempts = attempts[i]!;
+        return item;
+      });
+      return { partition, ids: new IdSpace(idPrefix), deadline, items, records };
+    },
+  }),
+
+  [Kind.complete]: packing({
+    pack: ({ partition, ids, deadline }: CompleteRequest) => [partition, ids, deadline],
+    unpack: (...packed) => new CompleteRequest(...packed),
+  }),
+
+  [Kind.retry]: packing({
+    pack: (request: RetryRequest) => [
+      request.partition,
+      request.items,
+      request.deadline,
+      request.verb,
+    ],
+    unpack: (...packed) => new RetryRequest(...packed),
+  }),
+};
+
+// Forgets the types of an entry once they have been checked against each other.
+function packing<Request extends AnyHotRequest, Packed extends [unknown, ...unknown[]], Answer>(
+  how: Packing<Request, Request["result"], Packed, Answer>,
+): AnyPacking {
+  return how as unknown as AnyPacking;
+}
+
+/** The values of a request, all of which can be cloned. */
+export function packRequest(request: AnyHotRequest): readonly unknown[] {
+  return PACKINGS[request.kind].pack(request);
+}
+
+/** The same request, to be made of the queue that is here. */
+export function unpackRequest(kind: Kind, packed: readonly unknown[]): AnyHotRequest {
+  return PACKINGS[kind].unpack(...packed) as AnyHotRequest;
+}
+
+export function packAnswer(kind: Kind, answer: unknown): unknown {
+  const { packAnswer: pack } = PACKINGS[kind];
+  return pack === undefined ? answer : pack(answer);
+}
+
+export function unpackAnswer(kind: Kind, packed: unknown): unknown {
+  const { unpackAnswer: unpack } = PACKINGS[kind];
+  return unpack === undefined ? packed : unpack(packed);
+}
