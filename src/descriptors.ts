@@ -32,7 +32,7 @@ export interface Needs {
 }
 
 /** How many descriptors this process may have; undefined if that is not known, or without bound. */
-export function descriptorLimit(): number | undefined {
+function descriptorLimit(): number | undefined {
   try {
     const text = readFileSync("/proc/self/limits", "utf8");
     const soft = /^Max open files\s+(\d+)/m.exec(text)?.[1];

@@ -4,9 +4,7 @@
 const NODE_MIN = 24;
 
 /** Why the server cannot run on a platform of these versions, or undefined if it can. */
-export function unsupported(
-  versions: Readonly<Record<string, string | undefined>>,
-): string | undefined {
+function unsupported(versions: Readonly<Record<string, string | undefined>>): string | undefined {
   const { node = "0", bun, deno } = versions;
   const needed = `querator needs Node ${NODE_MIN} or later`;
   if (bun !== undefined) return `${needed}; this is Bun ${bun}`;

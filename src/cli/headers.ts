@@ -6,7 +6,7 @@ import { printable } from "../printable.ts";
 import { usage } from "./failure.ts";
 
 /** The environment variable with headers, one a line. */
-export const HEADERS_VARIABLE = "QUERATOR_HEADERS";
+const HEADERS_VARIABLE = "QUERATOR_HEADERS";
 
 const NAME = /^[\w!#$%&'*+.^`|~-]+$/;
 const VALUE = /^[\t\x20-\x7e]*$/;

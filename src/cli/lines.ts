@@ -9,7 +9,7 @@ import { CommandError, EXIT, usage } from "./failure.ts";
 import { count } from "./text.ts";
 
 /** Bytes of a line, or of a payload: more than any server takes. */
-export const INPUT_BYTES_MAX = 100_000_000;
+const INPUT_BYTES_MAX = 100_000_000;
 
 const LINE_FEED = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
