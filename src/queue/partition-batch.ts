@@ -158,7 +158,7 @@ export class PartitionBatch implements PartitionChanges {
   addLeased(item: Item): void {
     this.add(item);
     const { seq, leaseDeadline: deadline } = item;
-    this.leases.push({ first: seq, last: seq, deadline, leasedAt: this.now });
+    this.leases.push({ first: seq, last: seq, deadline, leasedAt: this.now, extendedAt: 0 });
     this.dropReady();
   }
 
@@ -332,8 +332,9 @@ export class PartitionBatch implements PartitionChanges {
       const first = this.of.readyAt(0).seq;
       const last = this.of.readyAt(this.#readyTaken - 1).seq;
       grant.mark = first;
-      this.leases.push({ first, last, deadline: grant.deadline, leasedAt: grant.leasedAt });
-      if (this.#addedTaken > 0) this.#grantAdded = new Grant(grant.deadline, grant.leasedAt);
+      const { deadline, leasedAt } = grant;
+      this.leases.push({ first, last, deadline, leasedAt, extendedAt: 0 });
+      if (this.#addedTaken > 0) this.#grantAdded = new Grant(deadline, leasedAt);
     }
     // Expiries whose items have all been leased have nothing left to watch.
     if (this.#readyTaken > 0 || this.#addedTaken > 0) {
