@@ -32,12 +32,13 @@ export const ERROR_KINDS: Readonly<
   transport: { status: 512, text: "Transport Error", retryable: true },
 };
 
-interface ErrorRow {
+/** What is the same for all errors of a code. */
+export interface ErrorRow {
   /** What it is under /v1. */
   readonly kind: ErrorKind;
-  /** For /v2: its HTTP status. */
+  /** Under /v2: its HTTP status. */
   readonly status: number;
-  /** For /v2: whether the same may be sent again. */
+  /** Under /v2: whether the same may be sent again. */
   readonly retryable: boolean;
   /** What is in braces are its details. */
   readonly text: string;
@@ -125,6 +126,8 @@ interface QueueErrorOptions extends ErrorOptions {
   /** By default that of the text, or of the kind. */
   readonly code?: ErrorCode;
   readonly details?: ErrorDetails | undefined;
+  /** By default the detail of that name. */
+  readonly field?: string | undefined;
 }
 
 /** An error that a client is told about. `message` is `<constant part>; <detail>`. */
@@ -132,6 +135,8 @@ export class QueueError extends Error {
   readonly kind: ErrorKind;
   readonly code: ErrorCode;
   readonly details: ErrorDetails | undefined;
+  /** What of the request is wrong: the path of a field, such as `items[3].kind`, or the name of a header. */
+  readonly field: string | undefined;
 
   constructor(kind: ErrorKind, message: string, options: QueueErrorOptions = {}) {
     super(message, options);
@@ -139,17 +144,23 @@ export class QueueError extends Error {
     this.kind = kind;
     this.code = options.code ?? CODES_BY_TEXT.get(message) ?? CODES[kind];
     this.details = options.details;
+    this.field = options.field ?? fieldIn(options.details);
   }
 
-  /** The HTTP status, which is also the `code` in the body. */
+  /** The HTTP status under /v1, which is also the `code` in the body. */
   get status(): number {
     return ERROR_KINDS[this.kind].status;
   }
 
-  /** Whether the same request may succeed later, unchanged. */
+  /** Whether the same request may succeed later, unchanged: under /v1. */
   get retryable(): boolean {
     return ERROR_KINDS[this.kind].retryable;
   }
+}
+
+function fieldIn(details: ErrorDetails | undefined): string | undefined {
+  const field = details?.field;
+  return field === undefined ? undefined : String(field);
 }
 
 /** Texts that clients compare literally. */
@@ -173,10 +184,10 @@ export function detailNames(text: string): readonly string[] {
 }
 
 /** An error as it travels between threads, where its class is lost. */
-export type PackedError = Pick<QueueError, "kind" | "message" | "code" | "details">;
+export type PackedError = Pick<QueueError, "kind" | "message" | "code" | "details" | "field">;
 
-export function packError({ kind, message, code, details }: QueueError): PackedError {
-  return { kind, message, code, details };
+export function packError({ kind, message, code, details, field }: QueueError): PackedError {
+  return { kind, message, code, details, field };
 }
 
 export function unpackError({ kind, message, ...options }: PackedError): QueueError {
@@ -197,6 +208,11 @@ export function queueError<Code extends ErrorCode>(
 /** A request that is wrong: 400. */
 export function invalid(message: string): QueueError {
   return new QueueError("invalid", message);
+}
+
+/** The same of one field of it, by its path, or of a header, by its name: `field` of the reply under /v2. */
+export function invalidField(field: string, message: string): QueueError {
+  return new QueueError("invalid", message, { code: "invalid_field", field });
 }
 
 /** A request that may succeed if it is sent again: 454. */

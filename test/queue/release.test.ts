@@ -84,17 +84,17 @@ for (const [place, driver, threads] of PLACES) {
       await server.produce("q", "a", "b");
       const { items } = await server.lease("q");
       const waiting = (await server.list("q")).find((item) => !item.is_leased);
-      for (const [lease_id, text] of [
-        [waiting.id, `item(s) cannot be released; '${waiting.id}' is not marked as leased`],
-        ["0".repeat(27), `invalid storage id; '${"0".repeat(27)}' does not exist`],
-        ["x", "invalid storage id; 'x': Valid encoded KSUIDs are 27 characters"],
+      for (const [lease_id, status, text] of [
+        [waiting.id, 409, `item(s) cannot be released; '${waiting.id}' is not marked as leased`],
+        ["0".repeat(27), 404, `invalid storage id; '${"0".repeat(27)}' does not exist`],
+        ["x", 400, "invalid storage id; 'x': Valid encoded KSUIDs are 27 characters"],
       ]) {
         const reply = await release(server, "q", [{ lease_id: items[0].id }, { lease_id }]);
-        assert.deepEqual([reply.status, reply.body.message], [400, text]);
+        assert.deepEqual([reply.status, reply.body.detail], [status, text]);
       }
       assert.equal((await server.stats("q")).total_leased, 1);
       const twice = { lease_id: items[0].id };
-      assert.equal((await release(server, "q", [twice, twice])).status, 400);
+      assert.equal((await release(server, "q", [twice, twice])).status, 404);
       assert.equal((await release(server, "q", [twice])).status, 200);
     });
 
@@ -235,18 +235,18 @@ test("the checks of a release name the field", async (t) => {
       queue_name: "q",
       ...request,
     });
-    assert.deepEqual([status, body.message], [400, text]);
+    assert.deepEqual([status, body.code, body.detail], [400, "invalid_field", text]);
   }
   const { status, body } = await server.call("/v2/queue.release", {
     queue_name: "nope",
     leases: [{ lease_id }],
   });
   assert.deepEqual(
-    [status, body.message],
-    [400, "queue does not exist; no such queue named 'nope'"],
+    [status, body.code, body.details],
+    [404, "queue_not_found", { queue_name: "nope" }],
   );
   const unknown = await server.call("/v2/queue.release", { queue_name: "q", ids: [lease_id] });
-  assert.equal(unknown.status, 455);
+  assert.deepEqual([unknown.status, unknown.body.code], [400, "unknown_field"]);
   assert.equal((await server.call("/v1/queue.release", { queue_name: "q" })).status, 501);
 });
 

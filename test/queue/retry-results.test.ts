@@ -74,13 +74,13 @@ for (const [place, driver, threads] of PLACES) {
       await server.produce("q", "a", "b");
       const [a, b] = await leaseIds(server, 2);
       const bad = await server.call(PATH, { queue_name: "q", leases: leasesOf([a!, a!]) });
-      assert.equal(bad.status, 400);
+      assert.deepEqual([bad.status, bad.body.code], [404, "item_not_found"]);
       assert.equal((await server.stats("q")).total_leased, 2);
       const both = await server.call(PATH, {
         queue_name: "q",
         leases: [{ lease_id: a, at: "2100-01-01T00:00:00Z", delay: "1m" }],
       });
-      assert.equal(both.body.message, "leases[0].delay is invalid; give either 'at' or 'delay'");
+      assert.equal(both.body.detail, "leases[0].delay is invalid; give either 'at' or 'delay'");
       await server.ok(PATH, {
         queue_name: "q",
         leases: [

@@ -32,13 +32,29 @@ export interface FieldNote {
  */
 export type Notes = Readonly<Record<string, Readonly<Record<string, FieldNote>>>>;
 
-/** Of the answer to what succeeds without data, and to all that fails. */
+/** Of the answer to what succeeds without data, and of those to all that fails under /v1 and /v2. */
 export const REPLY_NOTES: Notes = {
   Reply: {
     code: { text: "Equal to the HTTP status.", required: "reply" },
     code_text: { text: "What the status is called." },
     message: { text: "What was wrong: a constant part, and after '; ' the details." },
     details: { text: "Empty in this version." },
+  },
+  Problem: {
+    type: { text: "Where the code is explained, on the page of this server.", required: "reply" },
+    title: { text: "The code in words.", required: "reply" },
+    status: { text: "Equal to the HTTP status.", required: "reply" },
+    code: { text: "What programs compare: it does not change.", required: "reply" },
+    detail: { text: "What was wrong this time, for people.", required: "reply" },
+    field: {
+      text: "The field of the request that is wrong, such as items[3].kind, or the header.",
+    },
+    retryable: { text: "The same request may succeed later, unchanged." },
+    request_id: {
+      text: "The X-Request-Id of the request, which is in the log of the server as well.",
+      required: "reply",
+    },
+    details: { text: "What the detail speaks of, by name." },
   },
 };
 
