@@ -74,6 +74,7 @@ export const ERRORS = {
   queue_in_use: row("invalid", 409, IN_VAIN, "queue is a dead queue; '{used_by}' uses it as its dead_queue"),
   not_leased: row("invalid", 409, IN_VAIN, "item(s) cannot be {verb}; '{id}' is not marked as leased"),
   lease_ended: row("invalid", 409, IN_VAIN, "lease has ended; '{lease_id}' holds nothing any more"),
+  some_refused: row("invalid", 409, IN_VAIN, "nothing was done; {refused} of {count} are refused"),
   duplicate_client: row("invalid", 409, IN_VAIN, "duplicate client id; a client cannot make multiple leased requests to the same queue"),
   body_too_large: row("invalid", 413, IN_VAIN, "request body exceeds {max} limit"),
   unsupported_media_type: row("content", 415, IN_VAIN, "Content-Type header '{content_type}' is invalid format or unrecognized content type"),
@@ -161,6 +162,26 @@ export class QueueError extends Error {
 function fieldIn(details: ErrorDetails | undefined): string | undefined {
   const field = details?.field;
   return field === undefined ? undefined : String(field);
+}
+
+/** One of several things that a request asked for, as a client is told of it; nothing if it could be done. */
+export interface Refusal {
+  readonly code?: ErrorCode;
+  readonly detail?: string;
+}
+
+/** The error of a request of which all is done or nothing, with what is wrong with each thing it asked for. */
+export class SomeRefusedError extends QueueError {
+  readonly results: readonly Refusal[];
+
+  constructor(refused: ReadonlyMap<number, QueueError>, count: number) {
+    const { message, details } = queueError("some_refused", { refused: refused.size, count });
+    super("invalid", message, { code: "some_refused", details });
+    this.results = Array.from({ length: count }, (_, index) => {
+      const error = refused.get(index);
+      return error === undefined ? {} : { code: error.code, detail: error.message };
+    });
+  }
 }
 
 /** Texts that clients compare literally. */

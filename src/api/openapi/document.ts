@@ -346,8 +346,6 @@ class Schemas {
 
   #type(desc: DescMessage, field: DescField, direction: Direction): Json {
     const scalars = this.#isTolerant ? EXACT_SCALARS : SCALARS;
-    // Only Reply.details is one.
-    if (field.fieldKind === "map") return { type: "object", additionalProperties: scalars.string };
     const { type, repeated } = tableOf(desc).byName.get(field.jsonName)!;
     const one = type === "message" ? this.#add(field.message!, direction) : scalars[type];
     return repeated ? { type: "array", items: one } : one;
@@ -357,6 +355,7 @@ class Schemas {
 // What is taken beside what to send: `null` for what is not given, and numbers in quotes.
 function tolerant(schema: Json, isRequired: boolean): Json {
   const { type, enum: choices, ...rest } = schema;
+  if (type === undefined) return schema; // any value already
   const types = [type, ...(type === "integer" ? ["string"] : []), ...(isRequired ? [] : ["null"])];
   return {
     type: types.length === 1 ? type : types,
@@ -379,6 +378,10 @@ type Scalars = Readonly<Record<Exclude<Field["type"], "message">, Json>>;
 const SCALARS: Scalars = {
   string: { type: "string" },
   int32: { type: "integer", format: "int32" },
+  int64: { type: "integer", format: "int64" },
+  // Any value.
+  json: {},
+  map: { type: "object", additionalProperties: { type: "string" } },
   bool: { type: "boolean" },
   bytes: { type: "string", format: "byte" },
   timestamp: { type: "string", format: "date-time" },

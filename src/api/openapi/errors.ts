@@ -20,6 +20,8 @@ type Json = Readonly<Record<string, unknown>>;
 interface ErrorExample {
   readonly kind: ErrorKind;
   readonly message: string;
+  /** Under /v2, where the message does not tell it. */
+  readonly code?: ErrorCode;
   /** Which field is wrong, under /v2. */
   readonly field?: string;
 }
@@ -35,6 +37,15 @@ export function refusal(message: string): ErrorExample {
 /** What may succeed if it is sent again. */
 export function retry(message: string): ErrorExample {
   return { kind: "retry", message };
+}
+
+/** What can go wrong under /v2. */
+export function problem(
+  code: ErrorCode,
+  message: string,
+  { field }: { readonly field?: string } = {},
+): ErrorExample {
+  return { kind: ERRORS[code].kind, message, code, ...(field !== undefined && { field }) };
 }
 
 // --- of many calls ---
@@ -80,6 +91,38 @@ export const TIMED: Errors = {
   ...BAD_TIMEOUTS,
 };
 
+// --- of many calls of /v2 ---
+
+export const noQueueNameV2 = problem("invalid_field", noQueueName.message, { field: "queue_name" });
+export const badCursor = problem("invalid_field", "cursor is invalid; it is none of this list", {
+  field: "cursor",
+});
+
+/** Of calls on a queue that there must be. */
+export const FOUND_V2: Errors = {
+  noSuchQueue: problem("queue_not_found", noSuchQueue.message),
+  noQueueName: noQueueNameV2,
+};
+
+/** Of calls that the loop of a queue answers. */
+export const QUEUED_V2: Errors = {
+  queueShutdown: problem("queue_shutting_down", MESSAGES.queueShutdown),
+  internalRetry: problem("storage_unavailable", MESSAGES.internalRetry),
+  partitionFailing: problem("partition_failing", partitionFailing.message),
+};
+
+/** Of calls that have a time-out. */
+export const TIMED_V2: Errors = {
+  ...Object.fromEntries(
+    Object.entries({ ...BAD_TIMEOUTS, shortTimeout }).map(([name, { message }]) => [
+      name,
+      problem("invalid_field", message, { field: "request_timeout" }),
+    ]),
+  ),
+  requestTimeout: problem("timed_out", MESSAGES.requestTimeout),
+  outcomeUnknown: problem("outcome_unknown", MESSAGES.outcomeUnknown),
+};
+
 // --- of all calls ---
 
 /** What every call can be answered with, whatever it does. */
@@ -113,7 +156,6 @@ const internal: ErrorExample = { kind: "internal", message: MESSAGES.internal };
 
 /** What every call of the API can be answered with beyond that. */
 const OF_API: Errors = {
-  unknownField: { kind: "content", message: "proto: unknown field colour" },
   serviceShutdown: { kind: "failed", message: MESSAGES.serviceShutdown },
   overloaded: retry(MESSAGES.overloaded),
   standby: retry(MESSAGES.standby),
@@ -121,13 +163,17 @@ const OF_API: Errors = {
   internal,
 };
 
+const unknownField: ErrorExample = { kind: "content", message: "proto: unknown field colour" };
+const unknownFieldV2 = problem("unknown_field", "unknown field 'colour'", { field: "colour" });
+
 /** All error examples of a call, given those of its own. */
 export function errorsOf(
   own: Errors,
   { isDev, isV2 }: { readonly isDev: boolean; readonly isV2: boolean },
 ): Errors {
   const all = isV2 ? OF_ALL : { ...OF_V1, ...OF_ALL };
-  return isDev ? { ...own, ...all, internal } : { ...own, ...all, ...OF_API };
+  if (isDev) return { ...own, ...all, internal };
+  return { ...own, ...all, unknownField: isV2 ? unknownFieldV2 : unknownField, ...OF_API };
 }
 
 interface ResponseOptions {
@@ -213,7 +259,7 @@ export function errorExamples(ofV1: Errors, ofV2: Errors): Json {
 const EXAMPLE_REQUEST_ID = "6pRkQ0sJ2Xnc-1";
 
 // An example as the error that it is one of: by its text, as all of a code have one with the same places.
-function asError({ kind, message, field }: ErrorExample): QueueError {
+function asError({ kind, message, code: told, field }: ErrorExample): QueueError {
   for (const [code, pattern] of PATTERNS) {
     const found = ERRORS[code].kind === kind ? pattern.exec(message) : null;
     if (found === null) continue;
@@ -221,7 +267,7 @@ function asError({ kind, message, field }: ErrorExample): QueueError {
     const details = Object.fromEntries(names.map((name, i) => [name, found[i + 1]!]));
     return new QueueError(kind, message, { code, details, field });
   }
-  return new QueueError(kind, message, { field });
+  return new QueueError(kind, message, { ...(told && { code: told }), field });
 }
 
 const PATTERNS = (Object.keys(ERRORS) as ErrorCode[])

@@ -4,13 +4,15 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import type { ItemResult } from "./result_pb.ts";
+import { file_querator_v2_result } from "./result_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file querator/v2/problem.proto.
  */
 export const file_querator_v2_problem: GenFile = /*@__PURE__*/
-  fileDesc("ChlxdWVyYXRvci92Mi9wcm9ibGVtLnByb3RvEgtxdWVyYXRvci52MiL5AQoHUHJvYmxlbRIMCgR0eXBlGAEgASgJEg0KBXRpdGxlGAIgASgJEg4KBnN0YXR1cxgDIAEoBRIMCgRjb2RlGAQgASgJEg4KBmRldGFpbBgFIAEoCRINCgVmaWVsZBgGIAEoCRIRCglyZXRyeWFibGUYByABKAgSHQoJcmVxdWVzdElkGAggASgJUgpyZXF1ZXN0X2lkEjIKB2RldGFpbHMYCSADKAsyIS5xdWVyYXRvci52Mi5Qcm9ibGVtLkRldGFpbHNFbnRyeRouCgxEZXRhaWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AWIGcHJvdG8z");
+  fileDesc("ChlxdWVyYXRvci92Mi9wcm9ibGVtLnByb3RvEgtxdWVyYXRvci52MiKjAgoHUHJvYmxlbRIMCgR0eXBlGAEgASgJEg0KBXRpdGxlGAIgASgJEg4KBnN0YXR1cxgDIAEoBRIMCgRjb2RlGAQgASgJEg4KBmRldGFpbBgFIAEoCRINCgVmaWVsZBgGIAEoCRIRCglyZXRyeWFibGUYByABKAgSHQoJcmVxdWVzdElkGAggASgJUgpyZXF1ZXN0X2lkEjIKB2RldGFpbHMYCSADKAsyIS5xdWVyYXRvci52Mi5Qcm9ibGVtLkRldGFpbHNFbnRyeRIoCgdyZXN1bHRzGBQgAygLMhcucXVlcmF0b3IudjIuSXRlbVJlc3VsdBouCgxEZXRhaWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AWIGcHJvdG8z", [file_querator_v2_result]);
 
 /**
  * The body of every error under /v2: in JSON as application/problem+json (RFC 9457).
@@ -80,6 +82,14 @@ export type Problem = Message<"querator.v2.Problem"> & {
    * @generated from field: map<string, string> details = 9;
    */
   details: { [key: string]: string };
+
+  /**
+   * Of a call that was to do all or nothing: what is wrong with each, in the order of the request. One
+   * that could have been done has no code.
+   *
+   * @generated from field: repeated querator.v2.ItemResult results = 20;
+   */
+  results: ItemResult[];
 };
 
 /**
