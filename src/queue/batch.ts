@@ -4,7 +4,7 @@
 
 import { MESSAGES, type QueueError, queueError, retryLater } from "../errors.ts";
 import type { QueueRules } from "./context.ts";
-import { completeItems, killsAny, retryItems } from "./endings.ts";
+import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
 import { Item } from "./item.ts";
 import type { Letter } from "./mailbox.ts";
@@ -14,6 +14,7 @@ import {
   type AnyHotRequest,
   type ByKind,
   type CompleteRequest,
+  type ExtendRequest,
   KINDS,
   Kind,
   type LeaseRequest,
@@ -72,6 +73,9 @@ export class Batch {
           break;
         case Kind.retry:
           for (const request of requests[kind]) this.#retry(request);
+          break;
+        case Kind.extend:
+          for (const request of requests[kind]) this.#extend(request);
           break;
         default:
           kind satisfies never;
@@ -213,7 +217,16 @@ export class Batch {
     }
   }
 
-  #partitionOf(request: CompleteRequest | RetryRequest): Partition | undefined {
+  /** Gives leases new deadlines: those that what was asked before it has left. */
+  #extend(request: ExtendRequest): void {
+    const partition = this.#partitionOf(request);
+    if (partition === undefined) return;
+    const part = this.part(partition);
+    part.served.push(request);
+    extendItems(part, request);
+  }
+
+  #partitionOf(request: CompleteRequest | RetryRequest | ExtendRequest): Partition | undefined {
     const partition = this.#partitions[request.partition]!;
     if (!partition.stale) return partition;
     this.#refuse(request, partitionFailing(partition));

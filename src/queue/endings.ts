@@ -1,5 +1,5 @@
-// What clients do to the items that they hold: which of the leases that a request names it may end, why
-// not the others, and what becomes of the items. Pure and synchronous, as the batch is that calls it.
+// What clients do to the items that they hold: which of the leases that a request names it may end or
+// extend, why not the others, and what becomes of the items. Pure and synchronous, as the batch is that calls it.
 // One lease is ended once, and only by its own id: what comes back later does so under another number.
 
 import { type QueueError, queueError } from "../errors.ts";
@@ -12,6 +12,9 @@ import type { Partition } from "./partition.ts";
 import { isLater, type PartitionBatch } from "./partition-batch.ts";
 import {
   type CompleteRequest,
+  EXTENSION_MAX,
+  EXTENSION_MIN,
+  type ExtendRequest,
   NO_OUTCOMES,
   type Refused,
   type RetryItem,
@@ -65,6 +68,28 @@ export function retryItems(
   return died;
 }
 
+/** Gives the leases of a request new deadlines, from now on. */
+export function extendItems(part: PartitionBatch, request: ExtendRequest): void {
+  const { items, together } = request;
+  const found = items.map(({ id }) => part.extendable(part.of.ids.seq(id)));
+  const refused: Refused[] = [];
+  for (const [index, { id }] of items.entries()) {
+    if (found[index] !== undefined) continue;
+    refused.push({ index, error: refusalOf(part.of, id, "extended") });
+  }
+  if (together === "listed" && refused.length > 0) {
+    request.result = { deadlines: [], refused };
+    return;
+  }
+  const deadlines = found.map((item, i) => {
+    if (item === undefined) return 0;
+    const deadline = part.now + Math.min(Math.max(items[i]!.for, EXTENSION_MIN), EXTENSION_MAX);
+    part.extend(item, deadline);
+    return deadline;
+  });
+  request.result = { deadlines, refused };
+}
+
 /** Whether some item of a request dies of it. */
 export function killsAny(
   partition: Partition,
@@ -104,7 +129,7 @@ function claim(
   verb: Verb,
 ): readonly (Item | undefined)[] {
   const items: (Item | undefined)[] = [];
-  const refused: Refused[] = [];
+  let refused: Refused[] | undefined;
   for (let index = 0; index < ids.length; index++) {
     const id = ids[index]!;
     const item = part.leased(part.of.ids.seq(id));
@@ -116,10 +141,11 @@ function claim(
       unclaim(part, items);
       return NOTHING;
     } else {
+      refused ??= [];
       refused.push({ index, error: refusalOf(part.of, id, verb) });
     }
   }
-  if (refused.length === 0) return items;
+  if (refused === undefined) return items;
   request.result = { ...NO_OUTCOMES, refused };
   if (request.together === "each") return items;
   unclaim(part, items);
@@ -136,7 +162,7 @@ export function unknownLease(id: string): QueueError {
 }
 
 // Why one lease is refused, by what its number says: what has one before the head has been leased.
-function refusalOf(partition: Partition, id: string, verb: Verb): QueueError {
+function refusalOf(partition: Partition, id: string, verb: Verb | "extended"): QueueError {
   const seq = partition.ids.seq(id);
   const { head, tail } = partition.counters;
   if (seq <= 0 || seq >= tail) return unknownLease(id);

@@ -22,7 +22,7 @@ export class StoredLeases {
   constructor(marks: readonly LeaseMark[]) {
     this.#marked = marks
       .map((mark) => {
-        const grant = new Grant(mark.deadline, mark.leasedAt);
+        const grant = new Grant(mark.deadline, mark.leasedAt, mark.extendedAt);
         grant.mark = mark.first;
         return { mark, grant };
       })

@@ -160,7 +160,7 @@ export class Mailbox {
     return count;
   }
 
-  /** What waits, for statistics; what ends leases counts as a complete. */
+  /** What waits, for statistics; what ends or extends leases counts as a complete. */
   get counts(): { produce: number; lease: number; complete: number; inFlight: number } {
     const produce = this.#requests[Kind.produce].length;
     return {

@@ -66,6 +66,8 @@ export class Partition {
   readonly leaseEnds = new LeaseEnds();
   readonly scheduled = new OrderedWindow<Due>(DUE_WINDOW);
   readonly expiries = new OrderedWindow<ExpiryEntry>(DUE_WINDOW);
+  /** When a lease was extended last: a later extension has a later time, whatever the wall clock shows. */
+  extendedAt = 0;
   /** The expiry that new items may still join. */
   openExpiry: Expiry | undefined;
 
@@ -131,6 +133,8 @@ export class Partition {
     const tail = Math.max(state.counters.tail, this.counters.tail);
     this.counters = { ...state.counters, tail };
 
+    this.extendedAt = 0;
+    for (const mark of state.leases) this.extendedAt = Math.max(this.extendedAt, mark.extendedAt);
     const leases = new StoredLeases(state.leases);
     // In order of their numbers, so that leases that end together end in the order they began.
     for (const stored of [...state.leased, ...ahead]) {
@@ -295,6 +299,19 @@ export class Partition {
     this.leasedSum =
       this.leased.size === 0 ? 0 : this.leasedSum - this.sinceCreation(grant.leasedAt);
     item.grant = undefined;
+    this.#leave(item, grant);
+  }
+
+  /** Notes that another lease holds an item from now on, which began when the last one did. */
+  regrant(item: Item, grant: Grant): void {
+    const last = item.grant!;
+    item.grant = grant;
+    grant.items.push(item);
+    grant.remaining++;
+    this.#leave(item, last);
+  }
+
+  #leave(item: Item, grant: Grant): void {
     item.ending = false;
     grant.remaining--;
     grant.ending = 0;

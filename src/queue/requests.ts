@@ -3,6 +3,7 @@
 // exactly once: after the commit of its batch, or before any by its deadline, its client or the end of
 // the queue. All that is done with requests whatever their kind knows only what is here.
 
+import { HOUR, MILLISECOND } from "../clock.ts";
 import type { QueueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import type { IdSpace } from "./ids.ts";
@@ -18,12 +19,17 @@ export interface Doubt {
 }
 
 /** The kinds of hot requests, in the order in which a batch plans them; numbers, as they index lists. */
-export const Kind = { produce: 0, lease: 1, complete: 2, retry: 3 } as const;
+export const Kind = { produce: 0, lease: 1, complete: 2, retry: 3, extend: 4 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 export const KINDS: readonly Kind[] = Object.values(Kind);
 
 /** Any of them; `R["result"]` is what a successful answer of an `R` carries. */
-export type AnyHotRequest = ProduceRequest | LeaseRequest | CompleteRequest | RetryRequest;
+export type AnyHotRequest =
+  | ProduceRequest
+  | LeaseRequest
+  | CompleteRequest
+  | RetryRequest
+  | ExtendRequest;
 
 /** A list of requests for each kind. */
 export type ByKind = AnyHotRequest[][] & {
@@ -231,6 +237,43 @@ export class RetryRequest extends HotRequest<Outcomes> {
     this.partition = partition;
     this.items = items;
     this.verb = verb;
+    this.together = together;
+  }
+}
+
+/** How long a lease may be extended for, in microseconds: a time that is less, or more, is taken as this. */
+export const EXTENSION_MIN = MILLISECOND;
+export const EXTENSION_MAX = 12 * HOUR;
+
+/** A lease that is to end so many microseconds from now, whether that is later than it would or earlier. */
+export interface ExtendItem {
+  readonly id: string;
+  readonly for: number;
+}
+
+export interface Extended {
+  /** By the index of the lease; 0 for one that is refused. Empty if nothing was done. */
+  readonly deadlines: readonly number[];
+  readonly refused: readonly Refused[];
+}
+
+/** Gives leases other deadlines, from when it is done: as durable as a lease is when it is answered. */
+export class ExtendRequest extends HotRequest<Extended> {
+  readonly kind = Kind.extend;
+  readonly partition: number;
+  readonly items: readonly ExtendItem[];
+  readonly together: Exclude<Together, "all">;
+  result!: Extended;
+
+  constructor(
+    partition: number,
+    items: readonly ExtendItem[],
+    deadline: number,
+    together: ExtendRequest["together"] = "each",
+  ) {
+    super(deadline);
+    this.partition = partition;
+    this.items = items;
     this.together = together;
   }
 }

@@ -4,6 +4,7 @@ import { packError, QueueError, queueError } from "../errors.ts";
 import {
   type AnyHotRequest,
   CompleteRequest,
+  ExtendRequest,
   IdSpace,
   Item,
   KINDS,
@@ -27,6 +28,10 @@ const held = records.map((record, i) => {
 });
 const lease = { partition: 3, ids, deadline: 1e15, items: held, records };
 
+const extended = [
+  { id: "a", for: 1e6 },
+  { id: "b", for: 2e6 },
+];
 const refused = [{ index: 0, error: queueError("lease_ended", { lease_id: "a" }) }];
 
 const TRIPS: readonly [request: AnyHotRequest, answer: unknown][] = [
@@ -37,6 +42,8 @@ const TRIPS: readonly [request: AnyHotRequest, answer: unknown][] = [
   [new CompleteRequest(3, ["a", "b"], 3, "listed"), { dead: [], refused }],
   [new RetryRequest(3, given, 4, { together: "each" }), { dead: [1], refused }],
   [new RetryRequest(3, given, 5, { verb: "released" }), NO_OUTCOMES],
+  [new ExtendRequest(3, extended, 6), { deadlines: [0, 1e15], refused }],
+  [new ExtendRequest(3, extended, 6, "listed"), { deadlines: [], refused }],
 ];
 
 test("requests of every kind and their answers travel between threads", () => {

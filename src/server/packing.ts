@@ -6,6 +6,8 @@ import { type PackedError, packError, unpackError } from "../errors.ts";
 import {
   type AnyHotRequest,
   CompleteRequest,
+  type Extended,
+  ExtendRequest,
   IdSpace,
   Item,
   Kind,
@@ -14,6 +16,7 @@ import {
   NO_OUTCOMES,
   type Outcomes,
   ProduceRequest,
+  type Refused,
   RetryRequest,
 } from "../queue/queue.ts";
 import { packRecords, unpackRecords } from "../storage/rows/records.ts";
@@ -92,27 +95,50 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
     packAnswer: packOutcomes,
     unpackAnswer: unpackOutcomes,
   }),
+
+  [Kind.extend]: packing({
+    pack: (request: ExtendRequest) => [
+      request.partition,
+      request.items,
+      request.deadline,
+      request.together,
+    ],
+    unpack: (...packed) => new ExtendRequest(...packed),
+    packAnswer: ({ deadlines, refused }: Extended) => ({
+      deadlines: Float64Array.from(deadlines),
+      refused: packRefused(refused),
+    }),
+    unpackAnswer: ({ deadlines, refused }) => ({
+      deadlines: [...deadlines],
+      refused: unpackRefused(refused),
+    }),
+  }),
 };
+
+type PackedRefused = readonly { readonly index: number; readonly error: PackedError }[];
 
 /** Outcomes as they travel; undefined if there is nothing to say. */
 interface PackedOutcomes {
   readonly dead: readonly number[];
-  readonly refused: readonly { readonly index: number; readonly error: PackedError }[];
+  readonly refused: PackedRefused;
 }
 
 function packOutcomes(outcomes: Outcomes): PackedOutcomes | undefined {
   if (outcomes === NO_OUTCOMES) return undefined;
-  const { dead, refused } = outcomes;
-  return { dead, refused: refused.map(({ index, error }) => ({ index, error: packError(error) })) };
+  return { dead: outcomes.dead, refused: packRefused(outcomes.refused) };
 }
 
 function unpackOutcomes(packed: PackedOutcomes | undefined): Outcomes {
   if (packed === undefined) return NO_OUTCOMES;
-  const { dead, refused } = packed;
-  return {
-    dead,
-    refused: refused.map(({ index, error }) => ({ index, error: unpackError(error) })),
-  };
+  return { dead: packed.dead, refused: unpackRefused(packed.refused) };
+}
+
+function packRefused(refused: readonly Refused[]): PackedRefused {
+  return refused.map(({ index, error }) => ({ index, error: packError(error) }));
+}
+
+function unpackRefused(packed: PackedRefused): readonly Refused[] {
+  return packed.map(({ index, error }) => ({ index, error: unpackError(error) }));
 }
 
 // Forgets the types of an entry once they have been checked against each other.

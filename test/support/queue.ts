@@ -1,13 +1,16 @@
 // A queue by itself, without a server around it: for tests of what its requests do and answer.
 
 import type { TestContext } from "node:test";
-import { type Clock, SECOND, VirtualClock } from "../../src/clock.ts";
+import { type Clock, HOUR, SECOND, VirtualClock } from "../../src/clock.ts";
 import { MESSAGES, retryLater } from "../../src/errors.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import {
+  type Extended,
+  ExtendRequest,
   Item,
   type Leased,
   LeaseRequest,
+  type ListedItem,
   type Place,
   type Produced,
   ProduceRequest,
@@ -19,7 +22,10 @@ import { MemoryStorage } from "../../src/storage/memory.ts";
 import { ItemRecord, type Storage } from "../../src/storage/storage.ts";
 import { SILENT } from "./server.ts";
 
-const TIMEOUT = 5 * SECOND;
+// Longer than any lease of these tests: time may pass while a request waits.
+const TIMEOUT = HOUR;
+// What comes back is leasable in the next turn, and what is read for it in the one after.
+const SETTLED = 4;
 
 /** What a queue is opened with; it has defaults for all. */
 export interface QueueOptions {
@@ -107,6 +113,31 @@ export class TestQueue {
   lease(batchSize: number): Promise<Leased> {
     const request = new LeaseRequest("", batchSize, this.deadline, { isShared: true });
     return this.queue.submit(request);
+  }
+
+  /** Leases what is there right now, once all is done that is to be done by now. */
+  async leaseNow(batchSize: number): Promise<readonly string[]> {
+    const request = new LeaseRequest("", batchSize, this.deadline, { isShared: true });
+    const answer = this.queue.submit(request);
+    await this.settled();
+    if (!request.settled) this.queue.cancel(request);
+    return answer.then(leaseIds, () => []);
+  }
+
+  /** Waits for all that time has brought about, and that was asked for before. */
+  async settled(): Promise<void> {
+    for (let i = 0; i < SETTLED; i++) await this.items();
+  }
+
+  /** All that waits or is leased in partition 0. */
+  items(): Promise<readonly ListedItem[]> {
+    return this.queue.list(0, { table: "items", pivot: "", limit: 10_000 });
+  }
+
+  /** Extends leases by as many microseconds each. */
+  extend(...leases: readonly (readonly [id: string, duration: number])[]): Promise<Extended> {
+    const items = leases.map(([id, duration]) => ({ id, for: duration }));
+    return this.queue.submit(new ExtendRequest(0, items, this.deadline));
   }
 
   /** Produces so many items and leases them; answers their lease ids. */
