@@ -179,13 +179,15 @@ test("a file of the first version is brought up to date, and what it holds is se
   assert.deepEqual(payloads(await second.lease("q")), ["b"]);
   await second.advance("2m");
   const dropped = await second.until(async () => {
-    const { logicalQueues } = await second.ok("/v2/queue.stats", { queue_name: "q" });
+    const { logical_queues: logicalQueues } = await second.ok("/v2/queue.stats", {
+      queue_name: "q",
+    });
     return logicalQueues[0].dropped;
   });
   assert.deepEqual(dropped, { attempts: 2 });
   await second.server.stop();
   const third = await setup(t, { dataDir: dir });
-  const { logicalQueues } = await third.ok("/v2/queue.stats", { queue_name: "q" });
+  const { logical_queues: logicalQueues } = await third.ok("/v2/queue.stats", { queue_name: "q" });
   assert.deepEqual(logicalQueues[0].dropped, { attempts: 2 });
 });
 

@@ -12,7 +12,7 @@
 
 /** What a producer put in, opaque to everything behind HTTP. */
 export class ItemRecord {
-  /** Members of a JSON object without its braces: encoding, kind and reference, those that are set. */
+  /** What its item says of itself, opaque here (api/item-records.ts); without line breaks. */
   readonly text: string;
   /**
    * Where the payload lies, from `start` to, not including, `end`: mostly among others that came with it,

@@ -1,6 +1,6 @@
 // Many records as three values: their texts as one string, their payloads as one run of bytes, and
 // where each payload ends. What is cloned between threads or written to a database costs by the
-// value far more than by the byte. A text is JSON, which has no line break; so that separates texts,
+// value far more than by the byte. A text has no line break; so that separates texts,
 // and there is none if all records have the same.
 
 import { ItemRecord } from "../storage.ts";
