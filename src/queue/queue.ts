@@ -24,7 +24,7 @@ import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 export type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
 export { ID_PATTERN, IdSpace, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
-export { NotDelivered } from "./mailbox.ts";
+export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
 export * from "./requests.ts";
 export { Turns } from "./turns.ts";
@@ -49,16 +49,8 @@ export interface QueueStats {
   readonly partitions: readonly PartitionStats[];
 }
 
-/** A queue as the rest of the program uses it, on whatever thread its loop runs. */
-export interface QueueHandle {
-  readonly name: string;
-  readonly partitionCount: number;
-  /** Does what a request asks, and answers it once that is durable. */
-  submit<R extends AnyHotRequest>(request: R): Promise<R["result"]>;
-  /** Gives up the place of a lease whose client has gone. */
-  cancel(lease: LeaseRequest): void;
-  /** Gives back what was leased for a client that has gone before it could know. */
-  giveBack(partition: number, ids: readonly string[]): void;
+/** What operators ask of a queue: of plain data and lists of items, so that all of it travels between threads alike. */
+export interface QueueOperations {
   stats(): Promise<QueueStats>;
   clear(options: ClearOptions): Promise<void>;
   reload(): Promise<void>;
@@ -70,10 +62,22 @@ export interface QueueHandle {
   /** Accepts requests from now on, but serves none until `resume`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
-  /** The queue as one that takes the dead items of others. */
-  readonly deadQueue: DeadQueue;
   /** Takes new rules for what comes from now on. */
   configure(rules: QueueRules): Promise<void>;
+}
+
+/** A queue as the rest of the program uses it, on whatever thread its loop runs. */
+export interface QueueHandle extends QueueOperations {
+  readonly name: string;
+  readonly partitionCount: number;
+  /** Does what a request asks, and answers it once that is durable. */
+  submit<R extends AnyHotRequest>(request: R): Promise<R["result"]>;
+  /** Gives up the place of a lease whose client has gone. */
+  cancel(lease: LeaseRequest): void;
+  /** Gives back what was leased for a client that has gone before it could know. */
+  giveBack(partition: number, ids: readonly string[]): void;
+  /** The queue as one that takes the dead items of others. */
+  readonly deadQueue: DeadQueue;
 }
 
 export interface PageOptions {

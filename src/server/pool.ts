@@ -181,7 +181,7 @@ class RemoteHome implements Home {
 
   async open(record: QueueRecord): Promise<QueueHandle> {
     await this.#link.call("openQueue", record);
-    return new RemoteQueue(record.name, record.partitions.length, this.#link);
+    return new RemoteQueue(record, this.#link);
   }
 
   close(name: string, error: QueueError): Promise<void> {

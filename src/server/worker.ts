@@ -96,7 +96,7 @@ function makeWorkerCalls() {
 // A queue as this thread reaches it.
 function reach({ record, home }: AnnouncedQueue): QueueHandle {
   if (home === index) return shard.host.queue(record.name);
-  return new RemoteQueue(record.name, record.partitions.length, links.get(home)!);
+  return new RemoteQueue(record, links.get(home)!);
 }
 
 function makeOwnHttp() {
