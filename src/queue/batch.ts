@@ -2,7 +2,7 @@
 // are dealt among leases, and what complete and retry do. Pure and synchronous; the time is a
 // parameter. One bad request never fails its neighbours: each carries its own error or result.
 
-import { MESSAGES, type QueueError, queueError, retryLater } from "../errors.ts";
+import { plainError, type QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
@@ -113,7 +113,7 @@ export class Batch {
   /** Gives each request whole to the healthy partition that holds the fewest items. */
   #produce(requests: readonly ProduceRequest[]): void {
     if (this.#order.length === 0) {
-      for (const request of requests) this.#refuse(request, retryLater(MESSAGES.internalRetry));
+      for (const request of requests) this.#refuse(request, plainError("storage_unavailable"));
       return;
     }
     const loads = this.#sort((partition) => partition.unleased + partition.counters.scheduled);

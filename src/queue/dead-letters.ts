@@ -5,7 +5,7 @@
 // loop waits for another for longer than a delivery may take.
 
 import { MILLISECOND, SECOND } from "../clock.ts";
-import { MESSAGES, retryLater } from "../errors.ts";
+import { plainError, retryLater } from "../errors.ts";
 import {
   type DropReason,
   EXPIRY_SPAN,
@@ -78,7 +78,7 @@ export class DeadLetters {
       const known = await partition.storage.findSources(partition.key, [...letters.keys()]);
       for (const sourceId of known.keys()) letters.delete(sourceId);
     } catch (error) {
-      for (const each of deliveries) each.reject(retryLater(MESSAGES.internalRetry, error));
+      for (const each of deliveries) each.reject(plainError("storage_unavailable", error));
       return NOTHING_ACCEPTED;
     }
     const companions = deliveries.flatMap((each) => each.companion ?? []);
@@ -131,7 +131,7 @@ export class DeadLetters {
     const target = this.#context.findDeadQueue(rules.deadQueue);
     const isApart = target !== undefined && target.deadStorage !== partition.storage;
     if (partition.stale || (this.restsUntil > 0 && !isApart)) {
-      const { message } = partition.stale ? retryLater(MESSAGES.internalRetry) : new NotDelivered();
+      const { message } = partition.stale ? plainError("storage_unavailable") : new NotDelivered();
       for (const request of requests) this.#mailbox.answer(request, retryLater(message));
       return;
     }
@@ -149,7 +149,7 @@ export class DeadLetters {
     for (const item of dead) part.remove(item);
     const reasons = died.map(({ reason }) => reason);
     const letters = await this.#readLetters(partition, "items", dead, Number.POSITIVE_INFINITY);
-    if (letters === undefined) this.#commits.refuse(part, retryLater(MESSAGES.internalRetry));
+    if (letters === undefined) this.#commits.refuse(part, plainError("storage_unavailable"));
     else await this.#send(part, { letters, reasons }, rules);
   }
 

@@ -8,7 +8,7 @@
 // processed); closed (every request is refused). Deadlines of requests are kept in every mode.
 
 import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
-import { MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { plainError, QueueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
@@ -94,7 +94,7 @@ export class Loop implements TurnTaker, DeadQueue {
 
   /** Drops a lease whose client has gone: it loses its place and is given nothing. */
   cancel(request: LeaseRequest): void {
-    this.#mailbox.answer(request, new QueueError("transport", "client has gone"));
+    this.#mailbox.answer(request, plainError("client_gone"));
   }
 
   /**
@@ -207,7 +207,7 @@ export class Loop implements TurnTaker, DeadQueue {
   #fault(error: unknown): void {
     this.context.log.error({ err: error, queue: this.name }, "queue loop failed");
     for (const partition of this.partitions) partition.distrust(this.context.clock.steady());
-    this.#endTurn(false, retryLater(MESSAGES.internalRetry));
+    this.#endTurn(false, plainError("storage_unavailable"));
   }
 
   #hasMore(): boolean {
@@ -347,7 +347,7 @@ export class Loop implements TurnTaker, DeadQueue {
     } catch (error) {
       const known = error instanceof QueueError;
       if (!known) this.context.log.error({ err: error, queue: this.name }, "operation failed");
-      operation.fail(known ? error : retryLater(MESSAGES.internalRetry, error));
+      operation.fail(known ? error : plainError("storage_unavailable", error));
       return true;
     }
   }

@@ -5,7 +5,7 @@
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { type Clock, SECOND } from "../clock.ts";
-import { invalid, MESSAGES, QueueError, queueError, retryLater } from "../errors.ts";
+import { invalid, plainError, QueueError, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
@@ -271,7 +271,7 @@ export class Queues {
       this.#leftovers.set(name, leftovers);
       this.#directory.remove(name);
       await this.#announce(name);
-      const error = new QueueError("failed", MESSAGES.queueShutdown);
+      const error = plainError("queue_shutting_down");
       await this.#homes[this.#homeOf(record)]!.close(name, error);
       await this.#dropLeftovers();
     });
@@ -334,14 +334,14 @@ export class Queues {
   async #change(work: () => Promise<void>): Promise<void> {
     try {
       await this.#enqueue(async () => {
-        if (this.#closed) throw new QueueError("failed", MESSAGES.serviceShutdown);
+        if (this.#closed) throw plainError("shutting_down");
         await this.#settle();
         await work();
       });
     } catch (error) {
       if (error instanceof QueueError) throw error;
       this.#log.error({ err: error }, "queue records cannot be changed");
-      throw retryLater(MESSAGES.internalRetry, error);
+      throw plainError("storage_unavailable", error);
     }
   }
 
@@ -380,7 +380,7 @@ export class Queues {
   }
 
   /** Ends all queues: what waits gets the error, `queue is shutting down` by default. */
-  async close(error = new QueueError("failed", MESSAGES.queueShutdown)): Promise<void> {
+  async close(error = plainError("queue_shutting_down")): Promise<void> {
     this.#closed = true;
     this.#timers.close();
     await this.#changing;

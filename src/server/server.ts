@@ -22,7 +22,7 @@ import {
 } from "../config/config.ts";
 import { ConfigError } from "../config/section.ts";
 import { connectionsWithin, explainDescriptors, watchDescriptors } from "../descriptors.ts";
-import { MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { ERRORS, plainError, QueueError } from "../errors.ts";
 import { canSharePort, checkFree, listen, listeningSockets, urlOf } from "../http/listen.ts";
 import type { Health } from "../http/server.ts";
 import { createLogger, type Logger } from "../log.ts";
@@ -209,7 +209,7 @@ async function keepOwning(parts: Parts, address: string): Promise<void> {
     if (mode.name === "serving") {
       await parts.lost;
       if (mode.name !== "serving") return;
-      mode.become({ name: "standby", reason: MESSAGES.standby });
+      mode.become({ name: "standby", reason: ERRORS.standby.text });
       log.error({ address }, "another server has taken over; this one serves no queues now");
       await renew(parts);
     }
@@ -242,7 +242,7 @@ async function tryOwning(parts: Parts): Promise<void> {
 // Ends what is open, and begins with nothing.
 async function renew(parts: Parts): Promise<void> {
   const { config, clock, log, wrapStorage } = parts;
-  await release(parts, retryLater(MESSAGES.standby)).catch((err: unknown) => {
+  await release(parts, plainError("standby")).catch((err: unknown) => {
     log.warn({ err }, "not everything could be closed");
   });
   const lost = Promise.withResolvers<void>();
@@ -394,7 +394,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
 // ended all the same.
 async function release({ queues, pool, shard }: Parts, error?: QueueError): Promise<void> {
   const failures: unknown[] = [];
-  shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
+  shard.host.refuse(plainError("shutting_down"));
   for (const end of [
     () => pool?.refuse(),
     () => queues?.close(error),
@@ -433,7 +433,7 @@ async function checkHealth(records: Storage | undefined, parts: Parts): Promise<
   let status: "pass" | "warn" | "fail";
   let output: string;
   try {
-    if (mode.name === "stopping") throw new Error(MESSAGES.serviceShutdown);
+    if (mode.name === "stopping") throw plainError("shutting_down");
     if (mode.reason !== undefined) throw new Error(`on standby: ${mode.reason}`);
     [status, output] = judge(await within(HEALTH_MS, queues!.failing()));
     await within(HEALTH_MS, records!.check()).catch((cause: unknown) => {

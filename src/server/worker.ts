@@ -6,7 +6,7 @@ import { type MessagePort, workerData } from "node:worker_threads";
 import type { QueuesService } from "../api/service.ts";
 import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
-import { MESSAGES, type PackedError, QueueError, unpackError } from "../errors.ts";
+import { type PackedError, plainError, unpackError } from "../errors.ts";
 import { type Listener, type Listening, listen } from "../http/listen.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
@@ -84,7 +84,7 @@ function makeWorkerCalls() {
     refuse(): void {
       stopping = true;
       listener?.startEnding();
-      shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
+      shard.host.refuse(plainError("shutting_down"));
     },
     async stop(): Promise<void> {
       await shard.close();
@@ -108,7 +108,7 @@ function makeOwnHttp() {
     list: directory.list.bind(directory),
   });
   const checkRunning = (): void => {
-    if (stopping) throw new QueueError("failed", MESSAGES.serviceShutdown);
+    if (stopping) throw plainError("shutting_down");
   };
   const whole = elsewhere<WholeServer>((method, args) => first.call("whole", method, args));
   const { health, changeClock: change } = whole;
