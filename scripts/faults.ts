@@ -282,7 +282,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "queues work before their dead queues are there",
     check: "deadAtStart",
-    file: "src/registry/host.ts",
+    file: "src/registry/homes.ts",
     from: "    await queue.pause();\n",
     to: "",
   },
@@ -534,7 +534,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "a request that a stop overtakes is told that its queue does not exist",
     check: "threads",
-    file: "src/registry/host.ts",
+    file: "src/registry/homes.ts",
     from: "throw this.#refusal ?? queueError(",
     to: "throw queueError(",
   },

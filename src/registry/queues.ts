@@ -12,7 +12,7 @@ import type { QueueHandle } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
 import type { Directory, ListOptions } from "./directory.ts";
-import type { Failing, Home } from "./host.ts";
+import type { Failing, Home } from "./homes.ts";
 import { checkDeadQueueName } from "./names.ts";
 import { type PartitionSite, Placement } from "./placement.ts";
 import {

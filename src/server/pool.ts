@@ -11,7 +11,7 @@ import type { Listening } from "../http/listen.ts";
 import type { Health } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
-import type { Failing, Home } from "../registry/host.ts";
+import type { Failing, Home } from "../registry/homes.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import type { QueueRecord } from "../registry/records.ts";
@@ -108,7 +108,7 @@ export class Pool {
       onEnd(worker, opened[i]!.reject);
       links.push(
         new Link(ports[0]!.get(index)!, {
-          ...makeQueueCalls(shard.host),
+          ...makeQueueCalls(shard.home),
           registry: invoke.bind(undefined, options.registry),
           whole: invoke.bind(undefined, options.whole),
           opened: (from: number, facts: readonly StorageFacts[]) => {
@@ -129,7 +129,7 @@ export class Pool {
 
   /** The other threads as homes of queues, in the order of their indexes. */
   get homes(): readonly Home[] {
-    return this.#links.map((link) => new RemoteHome(link));
+    return this.#links.map((link) => new ThreadHome(link));
   }
 
   /** A storage of another thread, as placement uses it. */
@@ -172,7 +172,7 @@ export class Pool {
 }
 
 /** Another thread as a home of queues. */
-class RemoteHome implements Home {
+class ThreadHome implements Home {
   readonly #link: Link<WorkerCalls>;
 
   constructor(link: Link<WorkerCalls>) {

@@ -9,7 +9,7 @@ import {
   type Queue,
   type QueueOperations,
 } from "../queue/queue.ts";
-import type { Host } from "../registry/host.ts";
+import type { LocalHome } from "../registry/homes.ts";
 import { invoke } from "./link.ts";
 import { packItems, unpackItems } from "./packed-items.ts";
 import { packAnswer, unpackRequest } from "./packing.ts";
@@ -18,11 +18,11 @@ import { packAnswer, unpackRequest } from "./packing.ts";
 export type QueueCalls = ReturnType<typeof makeQueueCalls>;
 
 /** The calls for one other thread. */
-export function makeQueueCalls(host: Host) {
+export function makeQueueCalls(home: LocalHome) {
   // Leases that wait, by the ticket that the other thread gave them.
   const leases = new Map<number, LeaseRequest>();
 
-  const find = (name: string): Queue => host.queue(name);
+  const find = (name: string): Queue => home.queue(name);
 
   return {
     async submit(name: string, kind: Kind, ...packed: readonly unknown[]): Promise<unknown> {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MessageChannel } from "node:worker_threads";
 import type { ImportedItem, ImportResult, Letter, QueueOperations } from "../queue/queue.ts";
-import type { Host } from "../registry/host.ts";
+import type { LocalHome } from "../registry/homes.ts";
 import type { QueueRecord } from "../registry/records.ts";
 import { ItemRecord } from "../storage/storage.ts";
 import { Link } from "./link.ts";
@@ -74,7 +74,7 @@ test("copies of dead items arrive whole on another thread", async (t) => {
 
 function connect(t: { after(end: () => void): void }, queue: object): RemoteQueue {
   const { port1, port2 } = new MessageChannel();
-  const home = new Link(port2, makeQueueCalls({ queue: () => queue } as unknown as Host));
+  const home = new Link(port2, makeQueueCalls({ queue: () => queue } as unknown as LocalHome));
   const link = new Link<QueueCalls>(port1, {});
   t.after(() => {
     link.close(new Error("the test is over"));

@@ -26,7 +26,7 @@ import { ERRORS, plainError, QueueError } from "../errors.ts";
 import { canSharePort, checkFree, listen, listeningSockets, urlOf } from "../http/listen.ts";
 import type { Health } from "../http/server.ts";
 import { createLogger, type Logger } from "../log.ts";
-import type { Failing } from "../registry/host.ts";
+import type { Failing } from "../registry/homes.ts";
 import { SYSTEM_NAMESPACE } from "../registry/names.ts";
 import type { PartitionSite } from "../registry/placement.ts";
 import { Queues } from "../registry/queues.ts";
@@ -194,7 +194,7 @@ async function open(parts: Parts): Promise<void> {
     limits: config.limits,
     records,
     partitions: sites(parts, homes),
-    homes: [shard.host, ...(pool?.homes ?? [])],
+    homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
   });
@@ -394,7 +394,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
 // ended all the same.
 async function release({ queues, pool, shard }: Parts, error?: QueueError): Promise<void> {
   const failures: unknown[] = [];
-  shard.host.refuse(plainError("shutting_down"));
+  shard.home.refuse(plainError("shutting_down"));
   for (const end of [
     () => pool?.refuse(),
     () => queues?.close(error),

@@ -47,9 +47,9 @@ let stopping = false;
 let listener: Listener | undefined;
 
 for (const { storage, mustExist } of storages) await shard.openStorageOrWait(storage, mustExist);
-Object.assign(ours, makeQueueCalls(shard.host), makeWorkerCalls());
+Object.assign(ours, makeQueueCalls(shard.home), makeWorkerCalls());
 for (const [other, port] of ports) {
-  links.set(other, other === 0 ? first : new Link(port, makeQueueCalls(shard.host)));
+  links.set(other, other === 0 ? first : new Link(port, makeQueueCalls(shard.home)));
 }
 await first.call(
   "opened",
@@ -64,10 +64,10 @@ await first.call(
 function makeWorkerCalls() {
   return {
     openQueue: async (record: QueueRecord) => {
-      await shard.host.open(record);
+      await shard.home.open(record);
     },
-    closeQueue: (name: string, error: PackedError) => shard.host.close(name, unpackError(error)),
-    failing: () => shard.host.failing(),
+    closeQueue: (name: string, error: PackedError) => shard.home.close(name, unpackError(error)),
+    failing: () => shard.home.failing(),
     announce(name: string, queue: AnnouncedQueue | undefined): void {
       if (queue === undefined) shard.directory.remove(name);
       else shard.directory.set({ record: queue.record, queue: reach(queue) });
@@ -84,7 +84,7 @@ function makeWorkerCalls() {
     refuse(): void {
       stopping = true;
       listener?.startEnding();
-      shard.host.refuse(plainError("shutting_down"));
+      shard.home.refuse(plainError("shutting_down"));
     },
     async stop(): Promise<void> {
       await shard.close();
@@ -95,7 +95,7 @@ function makeWorkerCalls() {
 
 // A queue as this thread reaches it.
 function reach({ record, home }: AnnouncedQueue): QueueHandle {
-  if (home === index) return shard.host.queue(record.name);
+  if (home === index) return shard.home.queue(record.name);
   return new RemoteQueue(record, links.get(home)!);
 }
 
