@@ -22,7 +22,7 @@ import { PLAIN_HEAD_BYTES_MAX, type PlainHead, PlainHeads } from "./plain-head.t
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 
-// Whoever has not sent the whole of a request by then is left to the time-outs of node:http.
+// A client that has not sent the whole of a request by then is left to the time-outs of node:http.
 const PATIENCE = 10 * SECOND;
 
 // How often connections are looked at, at least.

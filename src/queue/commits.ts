@@ -48,7 +48,7 @@ export class Commits {
 
   /**
    * Commits parts, one transaction for each storage, and answers what they serve. Storages fail
-   * apart: the requests of a part share the fate of its storage alone. Answers whether there was
+   * apart: the requests of a part share the fate of its storage alone. True if there was
    * anything to write.
    */
   async commit(

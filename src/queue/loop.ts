@@ -220,7 +220,7 @@ export class Loop implements TurnTaker, DeadQueue {
     );
   }
 
-  /** Answers whether anything was done. */
+  /** True if anything was done. */
   async #turn(): Promise<boolean> {
     this.#sweep();
     const usable = await this.#prepare();

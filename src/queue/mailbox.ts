@@ -46,7 +46,7 @@ export class NotDelivered extends Error {
 export interface Operation {
   /** Those that must work for it. */
   readonly partitions: readonly Partition[];
-  /** One bounded step; answers whether it was the last. */
+  /** One bounded step; true if it was the last. */
   step(): Promise<boolean>;
   fail(error: QueueError): void;
 }

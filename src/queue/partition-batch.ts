@@ -384,7 +384,7 @@ export class PartitionBatch implements PartitionChanges {
     return this.#grant !== undefined;
   }
 
-  /** Whoever was leased something was answered so long after `apply`. */
+  /** Those that were leased something were answered so long after `apply`. */
   noteReplies(late: number): void {
     for (const grant of this.#grants()) grant.heldUntil += late;
   }

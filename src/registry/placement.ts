@@ -215,7 +215,7 @@ export class Placement {
     if (!(await this.tidy(recorded()))) throw new Error("not everything could be tidied");
   }
 
-  /** Removes partitions that no record speaks of: what is left of a queue whose creation was cut off. Answers whether it could. */
+  /** Removes partitions that no record speaks of: what is left of a queue whose creation was cut off. False if it could not. */
   async tidy(recorded: Iterable<PartitionPlace>): Promise<boolean> {
     let isDone = true;
     const known = new Set(Array.from(recorded, ({ storage, key }) => `${storage} ${key}`));

@@ -42,7 +42,7 @@ export interface QueuesOptions {
   readonly partitions: readonly PartitionSite[];
   /** Where queues may be at home; sites name them by their index. */
   readonly homes: readonly Home[];
-  /** Written here, and read by whoever serves this thread's requests. */
+  /** Written here, and read for this thread's requests. */
   readonly directory: Directory;
   /** Makes other threads know what has become of a queue, undefined if it is gone. */
   readonly tell?: (name: string, queue: AnnouncedQueue | undefined) => Promise<void>;

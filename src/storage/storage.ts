@@ -1,7 +1,7 @@
 // The contract between the queue and whatever keeps its data. A storage holds ordered tables of
 // records and knows no rule of the queue: it decides nothing, locks nothing and reads no clock.
 // Only the loop of a queue changes that queue's partitions, one commit at a time. Every method may
-// reject; whoever calls it then does not know whether a write happened, and reads again before
+// reject; the caller then does not know whether a write happened, and reads again before
 // going on. One suite, test/conformance/storage.ts, says what every driver must do.
 //
 // What makes leases cheap: items are leased from the head in order, and whatever comes back goes to
@@ -214,7 +214,7 @@ export interface Storage {
   listPartitions(): Promise<readonly StoredPartition[]>;
   /** Marks partitions as dropped. */
   dropPartitions(keys: readonly number[]): Promise<void>;
-  /** Removes at most `limit` rows of dropped partitions, and a partition with its last; answers whether more is left. */
+  /** Removes at most `limit` rows of dropped partitions, and a partition with its last; true if more is left. */
   sweep(limit: number): Promise<boolean>;
   loadPartition(key: number): Promise<PartitionState>;
 
