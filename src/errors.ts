@@ -72,6 +72,7 @@ export const ERRORS = {
   queue_exists: row("invalid", 409, IN_VAIN, "invalid queue; '{queue_name}' already exists"),
   queue_in_use: row("invalid", 409, IN_VAIN, "queue is a dead queue; '{used_by}' uses it as its dead_queue"),
   not_leased: row("invalid", 409, IN_VAIN, "item(s) cannot be {verb}; '{id}' is not marked as leased"),
+  lease_ended: row("invalid", 409, IN_VAIN, "lease has ended; '{lease_id}' holds nothing any more"),
   duplicate_client: row("invalid", 409, IN_VAIN, "duplicate client id; a client cannot make multiple leased requests to the same queue"),
   body_too_large: row("invalid", 413, IN_VAIN, "request body exceeds {max} limit"),
   unsupported_media_type: row("content", 415, IN_VAIN, "Content-Type header '{content_type}' is invalid format or unrecognized content type"),

@@ -10,6 +10,7 @@ export type ErrorCode =
   | "queue-exists"
   | "item-not-found"
   | "not-leased"
+  | "lease-ended"
   | "duplicate-client"
   | "unauthorized"
   | "forbidden"
@@ -147,6 +148,7 @@ const BY_MESSAGE: readonly [status: number, text: RegExp, code: ErrorCode][] = [
   [400, /^invalid queue; .* already exists$|^queue '.*' already exists$/s, "queue-exists"],
   [400, /^invalid storage id; .* does not exist$/s, "item-not-found"],
   [400, /^item\(s\) cannot be /, "not-leased"],
+  [400, /^lease has ended;/, "lease-ended"],
   [400, /^duplicate client id;/, "duplicate-client"],
   [453, / is shutting down$/, "shutting-down"],
   [454, /^request timeout; no items /, "no-items"],
@@ -204,6 +206,7 @@ function build(status: number, code: ErrorCode, message: string, path: string): 
       return new QueueExistsError(code, message, { status });
     case "item-not-found":
     case "not-leased":
+    case "lease-ended":
       return new LeaseLostError(code, message, {
         status,
         ...(itemId === undefined ? {} : { itemId }),

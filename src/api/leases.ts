@@ -185,7 +185,9 @@ export function leaseEndpoints(
         const { queue, timeout } = findEnding(request);
         const items = request.leases.map((lease, i) => toRetryItem(lease, i, false));
         const deadline = clock.steady() + timeout;
-        await queue.submit(new RetryRequest(request.partition, items, deadline, "released"));
+        await queue.submit(
+          new RetryRequest(request.partition, items, deadline, { verb: "released" }),
+        );
         return OK;
       },
     }),
@@ -200,7 +202,7 @@ export function leaseEndpoints(
         const { queue, timeout } = findEnding(request);
         const items = request.leases.map((lease, i) => toRetryItem(lease, i, lease.dead));
         const retry = new RetryRequest(request.partition, items, clock.steady() + timeout);
-        const died = new Set(await queue.submit(retry));
+        const died = new Set((await queue.submit(retry)).dead);
         const results = items.map((_, i) => ({ ok: true, dead: died.has(i) }));
         return reply(RetryResponseV2, { results });
       },

@@ -20,13 +20,15 @@ import {
 import { Grant, type Item } from "./item.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
-import type { HotRequest } from "./requests.ts";
+import type { HotRequest, Produced } from "./requests.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
 
 // Items that expire within this time after the first of them share one expiry.
 const EXPIRY_WIDTH = SECOND;
+
+const NONE_SCHEDULED: readonly number[] = [];
 
 /** Whether a time that a client gave is far enough ahead to be worth scheduling. */
 export function isLater(at: number, now: number): boolean {
@@ -117,13 +119,23 @@ export class PartitionBatch implements PartitionChanges {
   // --- what comes in ---
 
   /** Adds new items at the tail; those that are due later become scheduled. */
-  produce(items: readonly Item[], expireAt: number): void {
+  produce(items: readonly Item[], expireAt: number): Produced {
+    const first = this.counters.tail;
+    let scheduled: number[] | undefined;
     for (const item of items) {
       item.createdAt = this.now;
       item.expireAt = expireAt;
-      if (item.dueAt !== 0 && !isLater(item.dueAt, this.now)) item.dueAt = 0;
+      if (item.dueAt !== 0) {
+        if (isLater(item.dueAt, this.now)) {
+          scheduled ??= [];
+          scheduled.push(this.counters.tail - first);
+        } else {
+          item.dueAt = 0;
+        }
+      }
       this.add(item);
     }
+    return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
   /** Adds an item whose times are set. */
@@ -146,7 +158,7 @@ export class PartitionBatch implements PartitionChanges {
   addLeased(item: Item): void {
     this.add(item);
     const { seq, leaseDeadline: deadline } = item;
-    this.leases.push({ first: seq, last: seq, deadline, leasedAt: this.now });
+    this.leases.push({ first: seq, last: seq, deadline, leasedAt: this.now, extendedAt: 0 });
     this.dropReady();
   }
 
@@ -320,8 +332,9 @@ export class PartitionBatch implements PartitionChanges {
       const first = this.of.readyAt(0).seq;
       const last = this.of.readyAt(this.#readyTaken - 1).seq;
       grant.mark = first;
-      this.leases.push({ first, last, deadline: grant.deadline, leasedAt: grant.leasedAt });
-      if (this.#addedTaken > 0) this.#grantAdded = new Grant(grant.deadline, grant.leasedAt);
+      const { deadline, leasedAt } = grant;
+      this.leases.push({ first, last, deadline, leasedAt, extendedAt: 0 });
+      if (this.#addedTaken > 0) this.#grantAdded = new Grant(deadline, leasedAt);
     }
     // Expiries whose items have all been leased have nothing left to watch.
     if (this.#readyTaken > 0 || this.#addedTaken > 0) {

@@ -70,11 +70,20 @@ export abstract class HotRequest<T> {
   }
 }
 
+/** Where the items of one produce have come to lie: under consecutive numbers of one partition. */
+export interface Produced {
+  readonly partition: number;
+  /** The sequence number of the first of them. */
+  readonly first: number;
+  /** By index, ascending: those that wait for their time. */
+  readonly scheduled: readonly number[];
+}
+
 /** Adds items, all to one partition. */
-export class ProduceRequest extends HotRequest<undefined> {
+export class ProduceRequest extends HotRequest<Produced> {
   readonly kind = Kind.produce;
   readonly items: readonly Item[];
-  result = undefined;
+  result!: Produced;
 
   constructor(items: readonly Item[], deadline: number) {
     super(deadline);
@@ -92,26 +101,44 @@ export interface Leased {
   readonly records: readonly ItemRecord[];
 }
 
+interface LeaseOptions {
+  readonly isShared?: boolean;
+  readonly ticket?: number;
+}
+
 let tickets = 0;
 
-/** Waits for at least one item, and leases up to `batchSize`. */
+/**
+ * Waits for at least one item, and leases up to `batchSize`. Of one client one request waits at a time,
+ * or any number of those that are shared: their client is a name for people.
+ */
 export class LeaseRequest extends HotRequest<Leased> {
   readonly kind = Kind.lease;
   readonly clientId: string;
   readonly batchSize: number;
+  readonly isShared: boolean;
   /** What names it between the thread that made it and the one where it waits. */
   readonly ticket: number;
   result!: Leased;
+  /** Under what it waits in the mailbox, which says it of one that is shared. */
+  waitsAs: string | number;
   /** What the batch at hand deals to it. */
   items: Item[] = [];
   records: ItemRecord[] = [];
   bytes = 0;
 
-  constructor(clientId: string, batchSize: number, deadline: number, ticket = ++tickets) {
+  constructor(
+    clientId: string,
+    batchSize: number,
+    deadline: number,
+    { isShared = false, ticket = ++tickets }: LeaseOptions = {},
+  ) {
     super(deadline);
     this.clientId = clientId;
     this.batchSize = batchSize;
+    this.isShared = isShared;
     this.ticket = ticket;
+    this.waitsAs = clientId;
   }
 
   /** Whether the batch at hand has dealt items to it, so that it is too late to take its place away. */
@@ -127,17 +154,47 @@ export class LeaseRequest extends HotRequest<Leased> {
   }
 }
 
-/** Removes leased items, all of them or none. */
-export class CompleteRequest extends HotRequest<undefined> {
+/**
+ * What becomes of the leases of one request, if some of them cannot be ended. `all`: nothing is done, and
+ * the first is the error of the request. `listed`: nothing is done, and all of them are refused. `each`:
+ * they are refused, and the others are ended.
+ */
+export type Together = "all" | "listed" | "each";
+
+/** A lease that a request named, by its index, and why nothing is done to it. */
+export interface Refused {
+  readonly index: number;
+  readonly error: QueueError;
+}
+
+/** What there is to say of the leases of a request, by their index; of the others it is done. */
+export interface Outcomes {
+  /** Their items are not tried again: they went to the dead queue, or were deleted. */
+  readonly dead: readonly number[];
+  readonly refused: readonly Refused[];
+}
+
+/** It is done, and that is all. */
+export const NO_OUTCOMES: Outcomes = { dead: [], refused: [] };
+
+/** Removes leased items. */
+export class CompleteRequest extends HotRequest<Outcomes> {
   readonly kind = Kind.complete;
   readonly partition: number;
   readonly ids: readonly string[];
-  result = undefined;
+  readonly together: Together;
+  result = NO_OUTCOMES;
 
-  constructor(partition: number, ids: readonly string[], deadline: number) {
+  constructor(
+    partition: number,
+    ids: readonly string[],
+    deadline: number,
+    together: Together = "all",
+  ) {
     super(deadline);
     this.partition = partition;
     this.ids = ids;
+    this.together = together;
   }
 }
 
@@ -148,26 +205,32 @@ export interface RetryItem {
   readonly dead: boolean;
 }
 
-/**
- * Gives leased items back, all of them or none; those that are `released` as if they had never been leased
- * this time. Answers which of them, by their index, are not tried again.
- */
-export class RetryRequest extends HotRequest<readonly number[]> {
+/** How a RetryRequest gives back. */
+export interface RetryOptions {
+  /** `released` as if the items had never been leased this time. */
+  readonly verb?: "retried" | "released";
+  readonly together?: Together;
+}
+
+/** Gives leased items back. */
+export class RetryRequest extends HotRequest<Outcomes> {
   readonly kind = Kind.retry;
   readonly partition: number;
   readonly items: readonly RetryItem[];
   readonly verb: "retried" | "released";
-  readonly result: number[] = [];
+  readonly together: Together;
+  result = NO_OUTCOMES;
 
   constructor(
     partition: number,
     items: readonly RetryItem[],
     deadline: number,
-    verb: RetryRequest["verb"] = "retried",
+    { verb = "retried", together = "all" }: RetryOptions = {},
   ) {
     super(deadline);
     this.partition = partition;
     this.items = items;
     this.verb = verb;
+    this.together = together;
   }
 }

@@ -2,6 +2,7 @@
 // cloned costs by the value far more than by the byte, so a request becomes a few values, and what there is
 // for each of its items becomes one run of numbers or of bytes.
 
+import { type PackedError, packError, unpackError } from "../errors.ts";
 import {
   type AnyHotRequest,
   CompleteRequest,
@@ -10,6 +11,8 @@ import {
   Kind,
   type Leased,
   LeaseRequest,
+  NO_OUTCOMES,
+  type Outcomes,
   ProduceRequest,
   RetryRequest,
 } from "../queue/queue.ts";
@@ -43,7 +46,7 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       request.clientId,
       request.batchSize,
       request.deadline,
-      request.ticket,
+      { isShared: request.isShared, ticket: request.ticket },
     ],
     unpack: (...packed) => new LeaseRequest(...packed),
     packAnswer: ({ partition, ids, deadline, items, records }: Leased) => ({
@@ -67,8 +70,15 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
   }),
 
   [Kind.complete]: packing({
-    pack: ({ partition, ids, deadline }: CompleteRequest) => [partition, ids, deadline],
+    pack: (request: CompleteRequest) => [
+      request.partition,
+      request.ids,
+      request.deadline,
+      request.together,
+    ],
     unpack: (...packed) => new CompleteRequest(...packed),
+    packAnswer: packOutcomes,
+    unpackAnswer: unpackOutcomes,
   }),
 
   [Kind.retry]: packing({
@@ -76,11 +86,34 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       request.partition,
       request.items,
       request.deadline,
-      request.verb,
+      { verb: request.verb, together: request.together },
     ],
     unpack: (...packed) => new RetryRequest(...packed),
+    packAnswer: packOutcomes,
+    unpackAnswer: unpackOutcomes,
   }),
 };
+
+/** Outcomes as they travel; undefined if there is nothing to say. */
+interface PackedOutcomes {
+  readonly dead: readonly number[];
+  readonly refused: readonly { readonly index: number; readonly error: PackedError }[];
+}
+
+function packOutcomes(outcomes: Outcomes): PackedOutcomes | undefined {
+  if (outcomes === NO_OUTCOMES) return undefined;
+  const { dead, refused } = outcomes;
+  return { dead, refused: refused.map(({ index, error }) => ({ index, error: packError(error) })) };
+}
+
+function unpackOutcomes(packed: PackedOutcomes | undefined): Outcomes {
+  if (packed === undefined) return NO_OUTCOMES;
+  const { dead, refused } = packed;
+  return {
+    dead,
+    refused: refused.map(({ index, error }) => ({ index, error: unpackError(error) })),
+  };
+}
 
 // Forgets the types of an entry once they have been checked against each other.
 function packing<Request extends AnyHotRequest, Packed extends [unknown, ...unknown[]], Answer>(

@@ -14,7 +14,7 @@ import type { QueueHandle } from "../queue/queue.ts";
 import type { Failing, Home } from "../registry/homes.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
-import type { QueueRecord } from "../registry/records.ts";
+import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
 import { elsewhere, type Forward, invoke, Link } from "./link.ts";
 import { makeQueueCalls } from "./queue-calls.ts";
 import { RemoteQueue } from "./remote-queue.ts";
@@ -181,7 +181,7 @@ class ThreadHome implements Home {
 
   async open(record: QueueRecord): Promise<QueueHandle> {
     await this.#link.call("openQueue", record);
-    return new RemoteQueue(record, this.#link);
+    return new RemoteQueue(record.name, idPrefixesOf(record), this.#link);
   }
 
   close(name: string, error: QueueError): Promise<void> {

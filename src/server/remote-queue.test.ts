@@ -3,7 +3,6 @@ import { test } from "node:test";
 import { MessageChannel } from "node:worker_threads";
 import type { ImportedItem, ImportResult, Letter, QueueOperations } from "../queue/queue.ts";
 import type { LocalHome } from "../registry/homes.ts";
-import type { QueueRecord } from "../registry/records.ts";
 import { ItemRecord } from "../storage/storage.ts";
 import { Link } from "./link.ts";
 import { makeQueueCalls, type QueueCalls } from "./queue-calls.ts";
@@ -80,7 +79,7 @@ function connect(t: { after(end: () => void): void }, queue: object): RemoteQueu
     link.close(new Error("the test is over"));
     home.close(new Error("the test is over"));
   });
-  return new RemoteQueue({ name: "q", partitions: [{}] } as unknown as QueueRecord, link);
+  return new RemoteQueue("q", [], link);
 }
 
 // What is in something, with payloads as texts: their bytes lie elsewhere after a trip.

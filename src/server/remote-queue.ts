@@ -1,16 +1,17 @@
 // A queue that is at home on another thread: every call travels there and back. Requests are packed by
 // packing.ts; what operators ask for is forwarded by its name, whatever it is.
 
-import type {
-  AnyHotRequest,
-  DeadQueue,
-  LeaseRequest,
-  ListedItem,
-  PageOptions,
-  QueueHandle,
-  QueueOperations,
+import {
+  type AnyHotRequest,
+  type DeadQueue,
+  IdSpace,
+  IdSpaces,
+  type LeaseRequest,
+  type ListedItem,
+  type PageOptions,
+  type QueueHandle,
+  type QueueOperations,
 } from "../queue/queue.ts";
-import type { QueueRecord } from "../registry/records.ts";
 import type { Link } from "./link.ts";
 import { packItems, unpackItems } from "./packed-items.ts";
 import { packRequest, unpackAnswer } from "./packing.ts";
@@ -30,14 +31,27 @@ const Forwarded = forwarding<QueueOperations>({
 
 export class RemoteQueue extends Forwarded implements QueueHandle {
   readonly name: string;
-  readonly partitionCount: number;
+  readonly #ids: IdSpaces;
   readonly #link: Link<QueueCalls>;
 
-  constructor({ name, partitions }: QueueRecord, link: Link<QueueCalls>) {
+  /** A queue by its name, and what its ids begin with, partition by partition. */
+  constructor(name: string, idPrefixes: readonly string[], link: Link<QueueCalls>) {
     super();
     this.name = name;
-    this.partitionCount = partitions.length;
+    this.#ids = new IdSpaces(idPrefixes.map((prefix) => new IdSpace(prefix)));
     this.#link = link;
+  }
+
+  get partitionCount(): number {
+    return this.#ids.count;
+  }
+
+  ids(partition: number): IdSpace {
+    return this.#ids.of(partition);
+  }
+
+  partitionOf(id: string): number {
+    return this.#ids.partitionOf(id);
   }
 
   async submit<R extends AnyHotRequest>(request: R): Promise<R["result"]> {

@@ -12,7 +12,7 @@ import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
-import type { QueueRecord } from "../registry/records.ts";
+import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
 import { elsewhere, invoke, Link } from "./link.ts";
 import { makeHttp } from "./node.ts";
 import type { FirstCalls, WholeServer } from "./pool.ts";
@@ -96,7 +96,7 @@ function makeWorkerCalls() {
 // A queue as this thread reaches it.
 function reach({ record, home }: AnnouncedQueue): QueueHandle {
   if (home === index) return shard.home.queue(record.name);
-  return new RemoteQueue(record, links.get(home)!);
+  return new RemoteQueue(record.name, idPrefixesOf(record), links.get(home)!);
 }
 
 function makeOwnHttp() {
