@@ -116,8 +116,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what expires without a dead queue is not counted",
     check: "sim",
     file: "src/queue/dead-letters.ts",
-    from: '    if (!buries) part.drop("expired", leaving.length);\n',
-    to: "",
+    from: "part.drop(why, dead.filter(({ reason }) => reason === why).length);",
+    to: "void why;",
   },
   {
     name: "what was given up is handed out again after a crash",
@@ -157,7 +157,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "a letter that is there already is taken again",
     check: "sim",
-    file: "src/queue/dead-letters.ts",
+    file: "src/queue/transfers.ts",
     from: "for (const sourceId of known.keys()) letters.delete(sourceId);",
     to: "known.size;",
   },
@@ -529,7 +529,7 @@ export const FAULTS: readonly Fault[] = [
     name: "what a consumer gave up is not written down before it goes to another storage",
     check: "apart",
     file: "src/queue/dead-letters.ts",
-    from: "const isApart = target !== undefined && target.deadStorage !== partition.storage;",
+    from: "const isApart = target !== undefined && target.storage !== partition.storage;",
     to: "const isApart = false;",
   },
   {

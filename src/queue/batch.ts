@@ -94,8 +94,8 @@ export class Batch {
     return this.#parts.values();
   }
 
-  /** Adds copies of dead items of other queues to a partition. */
-  bury(partition: Partition, letters: readonly Letter[]): void {
+  /** Adds copies of items of other queues to a partition. */
+  takeIn(partition: Partition, letters: readonly Letter[]): void {
     const part = this.part(partition);
     part.touched = true; // the removal of the originals may hang on this commit
     for (const { sourceId, record } of letters) {

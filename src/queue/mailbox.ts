@@ -18,7 +18,7 @@ import {
   LeaseRequest,
 } from "./requests.ts";
 
-/** A copy of a dead item on its way into the dead queue. */
+/** A copy of an item on its way into another queue. */
 export interface Letter {
   readonly sourceId: string;
   readonly record: ItemRecord;
@@ -35,7 +35,7 @@ export interface Delivery {
   readonly reject: (error: Error) => void;
 }
 
-/** The dead queue has not taken the letters, and will not: nothing has happened. */
+/** The other queue has not taken the letters, and will not: nothing has happened. */
 export class NotDelivered extends Error {
   constructor() {
     super("dead queue is busy, try again");

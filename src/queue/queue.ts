@@ -4,7 +4,7 @@
 
 import type { QueueError } from "../errors.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
-import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
+import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type IdSpace, IdSpaces } from "./ids.ts";
 import { momentOf } from "./lease-ends.ts";
 import { Loop } from "./loop.ts";
@@ -22,7 +22,7 @@ import {
 import { Partition } from "./partition.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
-export type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
+export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export { unknownLease } from "./endings.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
@@ -83,7 +83,7 @@ export interface QueueHandle extends QueueOperations {
   /** Gives back what was leased for a client that has gone before it could know. */
   giveBack(partition: number, ids: readonly string[]): void;
   /** The queue as one that takes the dead items of others. */
-  readonly deadQueue: DeadQueue;
+  readonly intake: Intake;
 }
 
 export interface PageOptions {
@@ -159,7 +159,7 @@ export class Queue implements QueueHandle {
     return this.#ids.partitionOf(id);
   }
 
-  get deadQueue(): DeadQueue {
+  get intake(): Intake {
     return this.loop;
   }
 

@@ -33,7 +33,7 @@ export interface Home {
 }
 
 export interface LocalHomeOptions {
-  readonly context: Omit<QueueContext, "findDeadQueue">;
+  readonly context: Omit<QueueContext, "findIntake">;
   /** By name. */
   readonly storages: ReadonlyMap<string, Storage>;
   /** Where dead queues are looked up. */
@@ -50,7 +50,7 @@ export class LocalHome implements Home {
   constructor({ context, storages, directory }: LocalHomeOptions) {
     this.#context = {
       ...context,
-      findDeadQueue: (name) => directory.find(name)?.queue.deadQueue,
+      findIntake: (name) => directory.find(name)?.queue.intake,
     };
     this.#storages = storages;
   }

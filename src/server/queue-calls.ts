@@ -52,6 +52,6 @@ export function makeQueueCalls(home: LocalHome) {
     },
 
     deliver: (name: string, letters: unknown) =>
-      find(name).deadQueue.deliver(unpackItems(letters) as readonly Letter[], undefined),
+      find(name).intake.deliver(unpackItems(letters) as readonly Letter[], undefined),
   };
 }

@@ -65,9 +65,9 @@ test("a page for nobody is not asked of another thread", async (t) => {
 
 test("copies of dead items arrive whole on another thread", async (t) => {
   const letters: Letter[] = [];
-  const deadQueue = { deliver: async (some: readonly Letter[]) => void letters.push(...some) };
+  const intake = { deliver: async (some: readonly Letter[]) => void letters.push(...some) };
   const sent = [{ sourceId: "s", record }];
-  await connect(t, { deadQueue }).deadQueue.deliver(sent, undefined);
+  await connect(t, { intake }).intake.deliver(sent, undefined);
   assert.deepEqual(seen(letters), seen(sent));
 });
 

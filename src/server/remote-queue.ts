@@ -3,9 +3,9 @@
 
 import {
   type AnyHotRequest,
-  type DeadQueue,
   IdSpace,
   IdSpaces,
+  type Intake,
   type LeaseRequest,
   type ListedItem,
   type PageOptions,
@@ -75,9 +75,9 @@ export class RemoteQueue extends Forwarded implements QueueHandle {
     return isGone?.() === true ? [] : super.list(partition, options);
   }
 
-  get deadQueue(): DeadQueue {
+  get intake(): Intake {
     return {
-      deadStorage: undefined,
+      storage: undefined,
       deliver: (letters) => this.#link.call("deliver", this.name, packItems(letters)),
     };
   }

@@ -106,7 +106,8 @@ export interface Expiry {
 export const EXPIRY_SPAN = 1_000;
 
 /** Why an item may be taken away although nobody completed it. */
-export type DropReason = "attempts" | "expired" | "rejected";
+export type DropReason = (typeof DROP_REASONS)[number];
+export const DROP_REASONS = ["attempts", "expired", "rejected"] as const;
 
 /** How many were taken away so, and went to no dead queue. */
 export type Dropped = Readonly<Record<DropReason, number>>;
