@@ -37,6 +37,7 @@ export const CHECKS = {
   deadAtStart: ["--test", "test/queue/dead-at-start.test.ts"],
   wallClock: ["--test", "test/wall-clock.test.ts"],
   leaseTime: ["--test", "test/queue/lease-time.test.ts"],
+  transfers: ["--test", "test/queue/transfers.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -155,8 +156,15 @@ export const FAULTS: readonly Fault[] = [
     to: "      void checkRoundTrip;\n",
   },
   {
+    name: "what another queue has not taken is taken out all the same",
+    check: "transfers",
+    file: "src/queue/transfers.ts",
+    from: "      await to.deliver(letters, isTogether ? from : undefined);\n",
+    to: "      const sent = to.deliver(letters, isTogether ? from : undefined);\n      if (isTogether) await sent;\n      else sent.catch(() => undefined);\n",
+  },
+  {
     name: "a letter that is there already is taken again",
-    check: "sim",
+    check: "transfers",
     file: "src/queue/transfers.ts",
     from: "for (const sourceId of known.keys()) letters.delete(sourceId);",
     to: "known.size;",
