@@ -38,6 +38,7 @@ export const CHECKS = {
   deadAtStart: ["--test", "test/queue/dead-at-start.test.ts"],
   wallClock: ["--test", "test/wall-clock.test.ts"],
   leaseTime: ["--test", "test/queue/lease-time.test.ts"],
+  transfers: ["--test", "test/queue/transfers.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -117,8 +118,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what expires without a dead queue is not counted",
     check: "sim",
     file: "src/queue/dead-letters.ts",
-    from: '    if (!buries) part.drop("expired", leaving.length);\n',
-    to: "",
+    from: "part.drop(why, dead.filter(({ reason }) => reason === why).length);",
+    to: "void why;",
   },
   {
     name: "what was given up is handed out again after a crash",
@@ -156,9 +157,16 @@ export const FAULTS: readonly Fault[] = [
     to: "      void checkRoundTrip;\n",
   },
   {
+    name: "what another queue has not taken is taken out all the same",
+    check: "transfers",
+    file: "src/queue/transfers.ts",
+    from: "      await to.deliver(letters, isTogether ? from : undefined);\n",
+    to: "      const sent = to.deliver(letters, isTogether ? from : undefined);\n      if (isTogether) await sent;\n      else sent.catch(() => undefined);\n",
+  },
+  {
     name: "a letter that is there already is taken again",
-    check: "sim",
-    file: "src/queue/dead-letters.ts",
+    check: "transfers",
+    file: "src/queue/transfers.ts",
     from: "for (const sourceId of known.keys()) letters.delete(sourceId);",
     to: "known.size;",
   },
@@ -284,7 +292,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "queues work before their dead queues are there",
     check: "deadAtStart",
-    file: "src/registry/host.ts",
+    file: "src/registry/homes.ts",
     from: "    await queue.pause();\n",
     to: "",
   },
@@ -530,13 +538,13 @@ export const FAULTS: readonly Fault[] = [
     name: "what a consumer gave up is not written down before it goes to another storage",
     check: "apart",
     file: "src/queue/dead-letters.ts",
-    from: "const isApart = target !== undefined && target.deadStorage !== partition.storage;",
+    from: "const isApart = target !== undefined && target.storage !== partition.storage;",
     to: "const isApart = false;",
   },
   {
     name: "a request that a stop overtakes is told that its queue does not exist",
     check: "threads",
-    file: "src/registry/host.ts",
+    file: "src/registry/homes.ts",
     from: "throw this.#refusal ?? queueError(",
     to: "throw queueError(",
   },

@@ -56,7 +56,7 @@ function readAge(text: string): number {
   throw new InvalidArgumentError("use a time such as 5m");
 }
 
-// Answers whether all is well.
+// True if all is well.
 async function runDoctor(options: Omit<DoctorOptions, "old">, oldMs: number): Promise<boolean> {
   const config = loadConfig(options, process.env);
   const inUse = storagesInUse(config.queueStorage);

@@ -10,6 +10,7 @@ import {
   type DropReason,
   EXPIRY_SPAN,
   type Expiry,
+  type ItemTable,
   type LeaseMark,
   type Move,
   NONE_DROPPED,
@@ -314,6 +315,19 @@ export class PartitionBatch implements PartitionChanges {
   passHead(removed: readonly { readonly seq: number }[]): void {
     const last = removed.at(-1);
     if (last !== undefined && this.touched) this.counters.head = last.seq + 1;
+  }
+
+  /** Removes an item that dies or goes to another queue, whether it waits, is leased or is scheduled. */
+  takeOut(table: ItemTable, item: StoredItem): void {
+    const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
+    if (leased !== undefined) {
+      this.claim(leased);
+      this.remove(leased);
+    } else if (table === "items") {
+      this.removeWaiting(item);
+    } else {
+      this.removeScheduled(item);
+    }
   }
 
   /** Removes a scheduled item: deleted or cleared. */

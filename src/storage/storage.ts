@@ -1,7 +1,7 @@
 // The contract between the queue and whatever keeps its data. A storage holds ordered tables of
 // records and knows no rule of the queue: it decides nothing, locks nothing and reads no clock.
 // Only the loop of a queue changes that queue's partitions, one commit at a time. Every method may
-// reject; whoever calls it then does not know whether a write happened, and reads again before
+// reject; the caller then does not know whether a write happened, and reads again before
 // going on. One suite, test/conformance/storage.ts, says what every driver must do.
 //
 // What makes leases cheap: items are leased from the head in order, and whatever comes back goes to
@@ -106,7 +106,8 @@ export interface Expiry {
 export const EXPIRY_SPAN = 1_000;
 
 /** Why an item may be taken away although nobody completed it. */
-export type DropReason = "attempts" | "expired" | "rejected";
+export type DropReason = (typeof DROP_REASONS)[number];
+export const DROP_REASONS = ["attempts", "expired", "rejected"] as const;
 
 /** How many were taken away so, and went to no dead queue. */
 export type Dropped = Readonly<Record<DropReason, number>>;
@@ -219,7 +220,7 @@ export interface Storage {
   listPartitions(): Promise<readonly StoredPartition[]>;
   /** Marks partitions as dropped. */
   dropPartitions(keys: readonly number[]): Promise<void>;
-  /** Removes at most `limit` rows of dropped partitions, and a partition with its last; answers whether more is left. */
+  /** Removes at most `limit` rows of dropped partitions, and a partition with its last; true if more is left. */
   sweep(limit: number): Promise<boolean>;
   loadPartition(key: number): Promise<PartitionState>;
 

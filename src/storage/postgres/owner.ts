@@ -1,7 +1,7 @@
 // Who may write. The owner of a schema has an epoch, which every transaction that changes anything
-// checks, and a heartbeat, which others watch by the clock of the database. Whoever takes over first
+// checks, and a heartbeat, which others watch by the clock of the database. The one that takes over first
 // waits for the transactions that are under way, so none of the old owner's lands later. Ownership
-// that was lost never comes back: whoever had it forgets all it knows, and begins anew.
+// that was lost never comes back: the server that had it forgets all it knows, and begins anew.
 
 import type { Connection } from "./connection.ts";
 import { LOCK_TIMEOUT, NO_ANSWER, NOT_OWNER, PostgresError } from "./errors.ts";

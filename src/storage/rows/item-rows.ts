@@ -9,7 +9,7 @@ import { sumOfItem, sumOfRow } from "./checksum.ts";
 import { packRecords, unpackRecords } from "./records.ts";
 import { CHUNK } from "./removed-rows.ts";
 
-/** Whoever reads one item reads its block: so it must not be large. */
+/** To read one item is to read its block: so it must not be large. */
 export const BLOCK_ITEMS_MAX = 128;
 const BLOCK_BYTES_MAX = 64 * 1024;
 
