@@ -12,10 +12,12 @@ import {
   type ItemTable,
   type StoredItem,
 } from "../storage/storage.ts";
+import { attributesOf, withAttributes } from "./attributes.ts";
 import { type Died, retryItems } from "./batch.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
 import type { Item } from "./item.ts";
+import { idOf, KEY } from "./keys.ts";
 import { diesOf, splitExpired } from "./lifecycle.ts";
 import { type Delivery, type Letter, type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { Due, Partition } from "./partition.ts";
@@ -71,12 +73,13 @@ export class DeadLetters {
     if (deliveries.length === 0) return NOTHING_ACCEPTED;
     const letters = new Map<string, Letter>();
     for (const letter of deliveries.flatMap((delivery) => delivery.letters)) {
-      letters.set(letter.sourceId, letter);
+      letters.set(attributesOf(letter.attributes).source, letter);
     }
     try {
       if (partition.stale) throw new Error("partition 0 is failing");
-      const known = await partition.storage.findSources(partition.key, [...letters.keys()]);
-      for (const sourceId of known.keys()) letters.delete(sourceId);
+      const sources = [...letters.keys()];
+      const known = await partition.storage.findKeys(partition.key, KEY.source, sources);
+      for (const source of known.keys()) letters.delete(source);
     } catch (error) {
       for (const each of deliveries) each.reject(retryLater(MESSAGES.internalRetry, error));
       return NOTHING_ACCEPTED;
@@ -276,7 +279,9 @@ export class DeadLetters {
   }
 }
 
-// A copy of an item, under the id of its original.
-function toLetter(partition: Partition, { seq, record }: StoredItem): Letter {
-  return { sourceId: partition.ids.id(seq), record };
+// A copy of an item: it keeps the id of its original, and tells where that lay when it died.
+function toLetter({ ids }: Partition, item: StoredItem): Letter {
+  const { seq, attributes, record } = item;
+  const copied = { source: ids.id(seq), id: idOf(ids, item), max: 0, died: "" } as const;
+  return { attributes: withAttributes(attributes, copied), record };
 }

@@ -21,9 +21,11 @@ import {
 import { Partition } from "./partition.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
+export { type Attributes, attributesOf } from "./attributes.ts";
 export type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
 export { ID_PATTERN, IdSpace, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
+export { idOf } from "./keys.ts";
 export { NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
 export * from "./requests.ts";

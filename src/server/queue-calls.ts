@@ -80,9 +80,9 @@ export function makeQueueCalls(host: Host) {
     resume: (name: string) => find(name).resume(),
     configure: (name: string, rules: QueueRules) => find(name).configure(rules),
 
-    async deliver(name: string, sourceIds: readonly string[], packed: PackedRecords) {
+    async deliver(name: string, all: readonly string[], packed: PackedRecords) {
       const records = unpackRecords(packed);
-      const letters = sourceIds.map((sourceId, i) => ({ sourceId, record: records[i]! }));
+      const letters = all.map((attributes, i) => ({ attributes, record: records[i]! }));
       await find(name).deadQueue.deliver(letters, undefined);
     },
   };

@@ -94,9 +94,9 @@ export class RemoteQueue implements QueueHandle {
     return {
       deadStorage: undefined,
       deliver: async (letters) => {
-        const sourceIds = letters.map(({ sourceId }) => sourceId);
+        const attributes = letters.map((letter) => letter.attributes);
         const records = packRecords(letters.map(({ record }) => record));
-        await this.#link.call("deliver", this.name, sourceIds, records);
+        await this.#link.call("deliver", this.name, attributes, records);
       },
     };
   }
