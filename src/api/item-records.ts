@@ -11,7 +11,7 @@ import type { StorageItemSchema } from "../codec/gen/querator/v1/storage_pb.ts";
 import type { Decoded, Encodable } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
 import { formatTimestamp, ZERO_TIME } from "../codec/timestamp.ts";
-import { Item, type Leased, type ListedItem } from "../queue/queue.ts";
+import { attributesOf, Item, type Leased, type ListedItem } from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
 
 interface Texts {
@@ -138,16 +138,17 @@ function leaseProtobuf(queueName: string, leased: Leased): Uint8Array {
 
 /** An item as lists show it. */
 export function toStorageItem(item: ListedItem): Encodable<typeof StorageItemSchema> {
+  const { source, max } = attributesOf(item.attributes);
   return {
     ...textsOf(item.record.text),
     id: item.id,
-    sourceId: item.sourceId,
+    sourceId: source,
     isLeased: item.isLeased,
     leaseDeadline: item.leaseDeadline === 0 ? ZERO_TIME : item.leaseDeadline,
     expireDeadline: item.expireAt,
     createdAt: item.createdAt,
     attempts: item.attempts,
-    maxAttempts: item.maxAttempts,
+    maxAttempts: max,
     payload: item.record.payload,
   };
 }

@@ -10,7 +10,10 @@ import {
   type DropReason,
   EXPIRY_SPAN,
   type Expiry,
+  type HeldItem,
   type ItemTable,
+  type KeyEntry,
+  type KeyName,
   type LeaseMark,
   type Move,
   NONE_DROPPED,
@@ -19,12 +22,17 @@ import {
   type StoredItem,
 } from "../storage/storage.ts";
 import { Grant, type Item } from "./item.ts";
+import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
+
+// Nothing is held back yet.
+const NONE_HELD: readonly HeldItem[] = [];
+const NO_RANGES: readonly SeqRange[] = [];
 
 // Items that expire within this time after the first of them share one expiry.
 const EXPIRY_WIDTH = SECOND;
@@ -71,14 +79,16 @@ export class PartitionBatch implements PartitionChanges {
   drops: Dropped = NONE_DROPPED;
   readonly adds: Item[] = [];
   readonly addsScheduled: Item[] = [];
+  readonly addsHeld = NONE_HELD;
   readonly leases: LeaseMark[] = [];
   readonly moves: Move[] = [];
   readonly removesScheduled: SeqRange[] = [];
+  readonly removesHeld = NO_RANGES;
   readonly releases: number[] = [];
   readonly addsExpiry: Expiry[] = [];
   readonly removesExpiry: Expiry[] = [];
-  readonly addsSource: string[] = [];
-  readonly removesSource: string[] = [];
+  readonly removesKey: KeyName[] = [];
+  readonly addsKey: KeyEntry[] = [];
 
   readonly #tailBefore: number;
   // The tail after the last add. What moves to the tail comes behind it, is in storage only, and
@@ -144,7 +154,7 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
-    if (item.sourceId !== "") this.addsSource.push(item.sourceId);
+    if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
     if (item.dueAt !== 0) {
       item.expireAt = expiryOf(item, item.dueAt);
       this.counters.scheduled++;
@@ -217,7 +227,7 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.sourceId !== "") this.removesSource.push(item.sourceId);
+    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
   }
 
   /** Counts items that are taken away though nobody has completed them, and that go to no dead queue. */
@@ -233,8 +243,17 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, expireAt } = item;
-    this.moves.push({ from: "items", fromSeq, to: "items", toSeq, attempts, expireAt, dueAt: 0 });
+    const attributes = this.#moved(item, toSeq);
+    const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
+    this.moves.push({ from: "items", fromSeq, to: "items", ...to });
     this.#cover(toSeq, expireAt);
+  }
+
+  // What gets another number keeps its names, and the id that it had first.
+  #moved(item: Pick<StoredItem, "seq" | "attributes">, toSeq: number): string {
+    const attributes = attributesAfterMove(this.of.ids, item);
+    this.addsKey.push(...entriesOf(attributes, toSeq));
+    return attributes;
   }
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
@@ -256,8 +275,9 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.counters.scheduled++;
-    const { seq } = item;
-    this.moves.push({ from: "items", fromSeq: seq, to: "scheduled", toSeq: seq, ...to });
+    const { seq, attributes } = item;
+    const move = { from: "items", fromSeq: seq, to: "scheduled", toSeq: seq } as const;
+    this.moves.push({ ...move, ...to, attributes, group: "" });
     const due = { at: to.dueAt, seq, item: { ...item, ...to } };
     this.#movedToScheduled.push(due);
     return due;
@@ -268,15 +288,9 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, attempts, createdAt } = due.item;
-    this.moves.push({
-      from: "scheduled",
-      fromSeq,
-      to: "items",
-      toSeq,
-      attempts,
-      expireAt,
-      dueAt: 0,
-    });
+    const attributes = this.#moved(due.item, toSeq);
+    const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
+    this.moves.push({ from: "scheduled", fromSeq, to: "items", ...to });
     this.counters.scheduled--;
     this.#count(createdAt, 1);
     this.#fired.push(due);
@@ -284,11 +298,11 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes an item that waits: expired, deleted or cleared. The window is read anew afterwards. */
-  removeWaiting(item: { seq: number; createdAt: number; sourceId: string }): void {
+  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">): void {
     this.touched = true;
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.sourceId !== "") this.removesSource.push(item.sourceId);
+    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
     this.dropReady();
   }
 
@@ -312,11 +326,11 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes a scheduled item: deleted or cleared. */
-  removeScheduled(item: { seq: number; sourceId: string }): void {
+  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">): void {
     this.touched = true;
     this.counters.scheduled--;
     this.removesScheduled.push({ first: item.seq, last: item.seq });
-    if (item.sourceId !== "") this.removesSource.push(item.sourceId);
+    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
   }
 
   /** Removes an expiry, and puts one that is due at `at` in its place; infinite for none. */

@@ -7,8 +7,10 @@
 import { MILLISECOND, SECOND } from "../clock.ts";
 import { plainError, retryLater } from "../errors.ts";
 import { type ItemTable, NO_RECORD, type StoredItem } from "../storage/storage.ts";
+import { attributesOf, withAttributes } from "./attributes.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { Intake, QueueContext } from "./context.ts";
+import { idOf, KEY } from "./keys.ts";
 import { type Delivery, type Letter, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
@@ -103,12 +105,13 @@ export class Transfers {
     if (deliveries.length === 0) return NOTHING_ACCEPTED;
     const letters = new Map<string, Letter>();
     for (const letter of deliveries.flatMap((delivery) => delivery.letters)) {
-      letters.set(letter.sourceId, letter);
+      letters.set(attributesOf(letter.attributes).source, letter);
     }
     try {
       if (partition.stale) throw new Error("partition 0 is failing");
-      const known = await partition.storage.findSources(partition.key, [...letters.keys()]);
-      for (const sourceId of known.keys()) letters.delete(sourceId);
+      const sources = [...letters.keys()];
+      const known = await partition.storage.findKeys(partition.key, KEY.source, sources);
+      for (const source of known.keys()) letters.delete(source);
     } catch (error) {
       for (const each of deliveries) each.reject(plainError("storage_unavailable", error));
       return NOTHING_ACCEPTED;
@@ -160,7 +163,9 @@ export class Transfers {
   }
 }
 
-// A copy of an item, under the id of its original.
-function toLetter(partition: Partition, { seq, record }: StoredItem): Letter {
-  return { sourceId: partition.ids.id(seq), record };
+// A copy of an item: it keeps the id of its original, and tells where that lay.
+function toLetter({ ids }: Partition, item: StoredItem): Letter {
+  const { seq, attributes, record } = item;
+  const copied = { source: ids.id(seq), id: idOf(ids, item), max: 0, died: "" } as const;
+  return { attributes: withAttributes(attributes, copied), record };
 }

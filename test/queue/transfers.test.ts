@@ -8,6 +8,7 @@ import { Commits } from "../../src/queue/commits.ts";
 import { Mailbox } from "../../src/queue/mailbox.ts";
 import { PartitionBatch } from "../../src/queue/partition-batch.ts";
 import {
+  attributesOf,
   CompleteRequest,
   type Intake,
   type ListedItem,
@@ -72,7 +73,7 @@ class Pair {
     const there = await list(this.to);
     return [
       (await list(this.from)).map(({ seq }) => seq),
-      there.map(({ sourceId }) => this.partition.ids.seq(sourceId)),
+      there.map(({ attributes }) => this.partition.ids.seq(attributesOf(attributes).source)),
     ];
   }
 
