@@ -127,8 +127,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what was given up is handed out again after a crash",
     check: "apart",
     file: "src/queue/partition-batch.ts",
-    from: "  if (at <= CONDEMNED_AT.expired) {",
-    to: "  if (at < 0) {",
+    from: "attributesOf(item.attributes).died || condemnedBefore",
+    to: "condemnedBefore",
   },
   {
     name: "what is dealt to a client that has gone counts as an attempt",

@@ -1,5 +1,5 @@
 // What an item carries beside its place, its times and its attempts: one text, which storage and threads
-// pass on as it is, and which only this file packs and unpacks. It is JSON, so that whoever opens a file
+// pass on as it is, and which only this file packs and unpacks. It is JSON, so that one who opens a file
 // can read it, and "" for nearly all items, which so pay nothing. Members that this version does not know
 // are kept.
 

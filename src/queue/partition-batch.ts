@@ -21,6 +21,7 @@ import {
   type SeqRange,
   type StoredItem,
 } from "../storage/storage.ts";
+import { attributesOf, withAttributes } from "./attributes.ts";
 import { Grant, type Item } from "./item.ts";
 import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
@@ -44,21 +45,24 @@ export function isLater(at: number, now: number): boolean {
   return at >= now + SOON;
 }
 
-// When what is condemned is due, by why: long ago, as no time is that a client can have asked for. So it
-// is told from what is to be leasable, also after a crash.
-const CONDEMNED_AT: Readonly<Record<DropReason, number>> = { rejected: 1, attempts: 2, expired: 3 };
+// What is condemned is due at once, however the wall clock may be set back meanwhile.
+const LONG_AGO = SECOND;
 
 /** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
 export function condemnedFor({ at, item }: Due): DropReason | undefined {
-  if (at <= CONDEMNED_AT.expired) {
-    return at === CONDEMNED_AT.rejected
-      ? "rejected"
-      : at === CONDEMNED_AT.attempts
-        ? "attempts"
-        : "expired";
-  }
-  // As versions before this one have written it down.
-  return item.attempts > 0 && item.expireAt === at - 1 ? "rejected" : undefined;
+  return attributesOf(item.attributes).died || condemnedBefore(at, item);
+}
+
+// As earlier versions have written it down: by a time that no client can have asked for, and before that by an expiry.
+const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
+  undefined,
+  "rejected",
+  "attempts",
+  "expired",
+];
+
+function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropReason | undefined {
+  return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
 }
 
 // What is to be leasable is not written down as earlier versions did what was condemned.
@@ -258,26 +262,30 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
   schedule(item: Item, dueAt: number, attempts = item.attempts): void {
-    this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt) });
+    const { attributes } = item;
+    this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt), attributes });
   }
 
   /**
    * Puts a leased item that was claimed where nobody can lease it and whence it goes to the dead
-   * queue, whatever happens in between: among the scheduled ones, in a way that none of them has.
+   * queue, whatever happens in between: among the scheduled ones, with the reason as an attribute.
    */
   condemn(item: Item, reason: DropReason): Due {
-    const expireAt = Math.min(item.expireAt, this.now - 1);
-    const { attempts } = item;
-    return this.#setAside(item, { dueAt: CONDEMNED_AT[reason], attempts, expireAt });
+    const { attempts, expireAt } = item;
+    const attributes = withAttributes(item.attributes, { died: reason });
+    return this.#setAside(item, { dueAt: LONG_AGO, attempts, expireAt, attributes });
   }
 
-  #setAside(item: Item, to: Pick<StoredItem, "dueAt" | "attempts" | "expireAt">): Due {
+  #setAside(
+    item: Item,
+    to: Pick<StoredItem, "dueAt" | "attempts" | "expireAt" | "attributes">,
+  ): Due {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.counters.scheduled++;
-    const { seq, attributes } = item;
+    const { seq } = item;
     const move = { from: "items", fromSeq: seq, to: "scheduled", toSeq: seq } as const;
-    this.moves.push({ ...move, ...to, attributes, group: "" });
+    this.moves.push({ ...move, ...to, group: "" });
     const due = { at: to.dueAt, seq, item: { ...item, ...to } };
     this.#movedToScheduled.push(due);
     return due;

@@ -7,7 +7,7 @@
 import { MILLISECOND, SECOND } from "../clock.ts";
 import { plainError, retryLater } from "../errors.ts";
 import { type ItemTable, NO_RECORD, type StoredItem } from "../storage/storage.ts";
-import { attributesOf, withAttributes } from "./attributes.ts";
+import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { Intake, QueueContext } from "./context.ts";
 import { idOf, KEY } from "./keys.ts";
@@ -40,6 +40,8 @@ export interface Transfer {
   readonly from: PartitionBatch;
   readonly to: Intake;
   readonly load: Load;
+  /** What the copies are to have in place of what their originals have, beside their source. */
+  readonly sets: Partial<Attributes>;
 }
 
 /** Deliveries that a batch takes in, with those of their letters that are new. */
@@ -74,7 +76,7 @@ export class Transfers {
    * Moves the first of the items, as many as the load allows, and commits the part that takes them out,
    * whose requests are answered. If that cannot be done nothing moves, and they get a retryable error.
    */
-  async move({ items, table, from, to, load }: Transfer): Promise<void> {
+  async move({ items, table, from, to, load, sets }: Transfer): Promise<void> {
     const { storage } = from.of;
     const moved = await this.#read(from.of, table, items, load);
     if (moved === undefined) {
@@ -83,7 +85,7 @@ export class Transfers {
     }
     for (const item of moved) from.takeOut(table, item);
     from.finish();
-    const letters = moved.map((item) => toLetter(from.of, item));
+    const letters = moved.map((item) => toLetter(from.of, item, sets));
     const isTogether = to.storage === storage;
     try {
       await to.deliver(letters, isTogether ? from : undefined);
@@ -164,8 +166,8 @@ export class Transfers {
 }
 
 // A copy of an item: it keeps the id of its original, and tells where that lay.
-function toLetter({ ids }: Partition, item: StoredItem): Letter {
+function toLetter({ ids }: Partition, item: StoredItem, sets: Partial<Attributes>): Letter {
   const { seq, attributes, record } = item;
-  const copied = { source: ids.id(seq), id: idOf(ids, item), max: 0, died: "" } as const;
-  return { attributes: withAttributes(attributes, copied), record };
+  const own = { source: ids.id(seq), id: idOf(ids, item) };
+  return { attributes: withAttributes(attributes, { ...sets, ...own }), record };
 }

@@ -79,7 +79,7 @@ class Pair {
 
   async move(items: readonly StoredItem[], table: ItemTable, load: Load = DELIVERY): Promise<void> {
     const from = new PartitionBatch(this.partition, this.from.clock.now());
-    await this.transfers.move({ items, table, from, to: this.intake, load });
+    await this.transfers.move({ items, table, from, to: this.intake, load, sets: {} });
   }
 
   /** Moves with a request that is answered with it. */
@@ -94,6 +94,7 @@ class Pair {
       from,
       to: this.intake,
       load: DELIVERY,
+      sets: {},
     });
     return (await Promise.all([request.promise.catch((error: unknown) => error), moved]))[0];
   }
