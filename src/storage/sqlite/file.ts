@@ -11,7 +11,7 @@ import { QueueError } from "../../errors.ts";
 import { startError } from "./errors.ts";
 import { BUSY_MS, isBusy, whenUnlocked } from "./locks.ts";
 import { SqliteLog, type StorageWatch } from "./log.ts";
-import { APPLICATION_ID, migrate, pragma } from "./migrations.ts";
+import { APPLICATION_ID, migrate, pendingSql, pragma } from "./migrations.ts";
 
 // In the header of the lock beside a file that is in use with commits that are not synced at once: "OPEN".
 const MARK = 0x4f50454e;
@@ -108,6 +108,32 @@ function openNow(path: string, options: SqliteOptions): SqliteFile {
     lock?.close();
     throw error;
   }
+}
+
+/**
+ * Brings a file up to date, unless it is only asked for; answers the SQL, "" if there is none to run, or no file.
+ * Rejects as `openFile` does.
+ */
+export async function migrateSqlite(
+  options: Pick<SqliteOptions, "dir" | "file">,
+  dryRun: boolean,
+): Promise<string> {
+  const path = join(resolve(options.dir), options.file ?? "querator.db");
+  if (isEmpty(path)) return "";
+  let sql: string;
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { readOnly: true });
+    checkOurs(db, path);
+    sql = pendingSql(db, path);
+  } catch (error) {
+    throw startError(path, error);
+  } finally {
+    db?.close();
+  }
+  // Whether something was lacking is for the server that opens it next.
+  if (sql !== "" && !dryRun) (await openFile({ name: "", ...options })).close(false);
+  return sql;
 }
 
 const UNWATCHED: StorageWatch = { trouble() {}, distrust() {} };

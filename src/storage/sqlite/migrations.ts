@@ -102,6 +102,7 @@ export const MIGRATIONS: readonly string[] = [
   // extended, items held, and partitions have lanes. No row of an item is written for it: what was known
   // of one stays in its columns, and is read as item-rows.ts says.
   `
+  -- sum_of_key and has_bit are functions that querator gives to SQLite.
   CREATE TABLE keys (
     partition INTEGER NOT NULL,
     kind INTEGER NOT NULL,
