@@ -39,6 +39,9 @@ export const CHECKS = {
   wallClock: ["--test", "test/wall-clock.test.ts"],
   leaseTime: ["--test", "test/queue/lease-time.test.ts"],
   transfers: ["--test", "test/queue/transfers.test.ts"],
+  stableIds: ["--test", "test/queue/stable-ids.test.ts"],
+  leaseMarks: ["--test", "src/queue/lease-marks.test.ts"],
+  oldStorages: ["--test", "test/old-storages.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -125,8 +128,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what was given up is handed out again after a crash",
     check: "apart",
     file: "src/queue/partition-batch.ts",
-    from: "  if (at <= CONDEMNED_AT.expired) {",
-    to: "  if (at < 0) {",
+    from: "attributesOf(item.attributes).died || condemnedBefore",
+    to: "condemnedBefore",
   },
   {
     name: "what is dealt to a client that has gone counts as an attempt",
@@ -167,21 +170,49 @@ export const FAULTS: readonly Fault[] = [
     name: "a letter that is there already is taken again",
     check: "transfers",
     file: "src/queue/transfers.ts",
-    from: "for (const sourceId of known.keys()) letters.delete(sourceId);",
+    from: "for (const source of known.keys()) letters.delete(source);",
     to: "known.size;",
   },
   {
-    name: "a source leads to where its item was before it moved",
+    name: "an extension does not stand over the deadline of its item",
+    check: "leaseMarks",
+    file: "src/queue/lease-marks.ts",
+    from: "    if (extended !== undefined) return extended.grant;\n",
+    to: "    if (extended !== undefined && leaseDeadline === 0) return extended.grant;\n",
+  },
+  {
+    name: "what moves gets a new id",
+    check: "stableIds",
+    file: "src/queue/keys.ts",
+    from: 'return id === "" ? withAttributes(item.attributes, { id: ids.id(item.seq) }) : item.attributes;',
+    to: "return withAttributes(item.attributes, { id: ids.id(item.seq) });",
+  },
+  {
+    name: "attributes of a block are those of its first item",
     check: "conformance",
-    file: "src/storage/sqlite/sqlite.ts",
-    from: 'if (table === "scheduled" || removed?.has(seq) !== true) return seq;',
-    to: "if (seq > 0 || removed === undefined) return seq;",
+    file: "src/storage/rows/item-rows.ts",
+    from: "packTexts(length, (i) => items[start + i]!.attributes)",
+    to: "packTexts(1, () => head.attributes)",
+  },
+  {
+    name: "the source of an old row is lost",
+    check: "oldStorages",
+    file: "src/storage/rows/item-rows.ts",
+    from: 'const source = column === "" ? {} : { source: column };',
+    to: "const source = {};",
+  },
+  {
+    name: "a name leads to where its item was before it moved",
+    check: "stableIds",
+    file: "src/queue/partition-batch.ts",
+    from: "    this.addsKey.push(...entriesOf(attributes, toSeq));",
+    to: "    void entriesOf;",
   },
   {
     name: "the source of a completed item stays taken",
     check: "sim",
     file: "src/queue/partition-batch.ts",
-    from: '    this.#removed.push(item.seq);\n    if (item.sourceId !== "") this.removesSource.push(item.sourceId);\n  }\n\n  /** Counts items that are taken away',
+    from: '    this.#removed.push(item.seq);\n    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));\n  }\n\n  /** Counts items that are taken away',
     to: "    this.#removed.push(item.seq);\n  }\n\n  /** Counts items that are taken away",
   },
   {
@@ -215,9 +246,9 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "the head goes back after a restart",
     check: "simSqlite",
-    file: "src/storage/sqlite/sqlite.ts",
-    from: "      counters,\n      leased:",
-    to: "      counters: { ...counters, head: Math.max(head - 1, 1) },\n      leased:",
+    file: "src/storage/sqlite/reader.ts",
+    from: "    return { idPrefix, counters, leased:",
+    to: "    counters.head = Math.max(counters.head - 1, 1);\n    return { idPrefix, counters, leased:",
   },
   {
     name: "leases get their items in the wrong order",
@@ -383,7 +414,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "times of far years cannot be read",
     check: "conformance",
-    file: "src/storage/sqlite/file.ts",
+    file: "src/storage/sqlite/migrations.ts",
     from: "    expire_at REAL NOT NULL,\n    attempts INTEGER NOT NULL,\n    lease_deadline REAL NOT NULL,\n    source_id",
     to: "    expire_at INTEGER NOT NULL,\n    attempts INTEGER NOT NULL,\n    lease_deadline REAL NOT NULL,\n    source_id",
   },
@@ -482,8 +513,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a table of a deleted queue is not emptied",
     check: "churn",
     file: "src/storage/rows/item-rows.ts",
-    from: '  "scheduled",\n  "leases",\n  "expiries",\n  "sources",',
-    to: '  "scheduled",\n  "leases",\n  "sources",',
+    from: '  "leases",\n  "expiries",\n  "keys",',
+    to: '  "leases",\n  "keys",',
   },
   {
     name: "a deleted queue keeps its timer",
@@ -530,7 +561,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "what is left of a block that is cut is lost",
     check: "conformance",
-    file: "src/storage/sqlite/sqlite.ts",
+    file: "src/storage/sqlite/writer.ts",
     from: "    this.#insert(key, rest);",
     to: "    void rest;",
   },

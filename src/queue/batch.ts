@@ -102,9 +102,9 @@ export class Batch {
   takeIn(partition: Partition, letters: readonly Letter[]): void {
     const part = this.part(partition);
     part.touched = true; // the removal of the originals may hang on this commit
-    for (const { sourceId, record } of letters) {
+    for (const { attributes, record } of letters) {
       const item = new Item(record, 0);
-      item.sourceId = sourceId;
+      item.attributes = attributes;
       item.createdAt = this.now;
       item.expireAt = this.now + this.#rules.expireTimeout;
       part.add(item);

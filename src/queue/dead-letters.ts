@@ -4,6 +4,7 @@
 
 import { plainError, retryLater } from "../errors.ts";
 import { DROP_REASONS, EXPIRY_SPAN, type ItemTable, type StoredItem } from "../storage/storage.ts";
+import type { Attributes } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
 import { retryItems } from "./endings.ts";
@@ -20,6 +21,9 @@ export interface Burial {
   readonly table: ItemTable;
   readonly dead: readonly Dead[];
 }
+
+// Why it died is told of an item on its way only: its copy may be leased, and as often as its queue says.
+const BURIED: Partial<Attributes> = { died: "", max: 0 };
 
 export class DeadLetters {
   readonly #context: QueueContext;
@@ -136,6 +140,7 @@ export class DeadLetters {
         from: part,
         to,
         load,
+        sets: BURIED,
       });
       return;
     }

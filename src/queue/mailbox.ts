@@ -20,7 +20,8 @@ import {
 
 /** A copy of an item on its way into another queue. */
 export interface Letter {
-  readonly sourceId: string;
+  /** Those of the copy: its source, by which a repetition is recognised, and the id of its original. */
+  readonly attributes: string;
   readonly record: ItemRecord;
 }
 

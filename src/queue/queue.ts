@@ -22,10 +22,12 @@ import {
 import { Partition } from "./partition.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
+export { type Attributes, attributesOf } from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export { unknownLease } from "./endings.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
+export { idOf } from "./keys.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
 export * from "./requests.ts";

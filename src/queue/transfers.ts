@@ -7,8 +7,10 @@
 import { MILLISECOND, SECOND } from "../clock.ts";
 import { plainError, retryLater } from "../errors.ts";
 import { type ItemTable, NO_RECORD, type StoredItem } from "../storage/storage.ts";
+import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { Intake, QueueContext } from "./context.ts";
+import { idOf, KEY } from "./keys.ts";
 import { type Delivery, type Letter, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
@@ -38,6 +40,8 @@ export interface Transfer {
   readonly from: PartitionBatch;
   readonly to: Intake;
   readonly load: Load;
+  /** What the copies are to have in place of what their originals have, beside their source. */
+  readonly sets: Partial<Attributes>;
 }
 
 /** Deliveries that a batch takes in, with those of their letters that are new. */
@@ -72,7 +76,7 @@ export class Transfers {
    * Moves the first of the items, as many as the load allows, and commits the part that takes them out,
    * whose requests are answered. If that cannot be done nothing moves, and they get a retryable error.
    */
-  async move({ items, table, from, to, load }: Transfer): Promise<void> {
+  async move({ items, table, from, to, load, sets }: Transfer): Promise<void> {
     const { storage } = from.of;
     const moved = await this.#read(from.of, table, items, load);
     if (moved === undefined) {
@@ -81,7 +85,7 @@ export class Transfers {
     }
     for (const item of moved) from.takeOut(table, item);
     from.finish();
-    const letters = moved.map((item) => toLetter(from.of, item));
+    const letters = moved.map((item) => toLetter(from.of, item, sets));
     const isTogether = to.storage === storage;
     try {
       await to.deliver(letters, isTogether ? from : undefined);
@@ -103,12 +107,13 @@ export class Transfers {
     if (deliveries.length === 0) return NOTHING_ACCEPTED;
     const letters = new Map<string, Letter>();
     for (const letter of deliveries.flatMap((delivery) => delivery.letters)) {
-      letters.set(letter.sourceId, letter);
+      letters.set(attributesOf(letter.attributes).source, letter);
     }
     try {
       if (partition.stale) throw new Error("partition 0 is failing");
-      const known = await partition.storage.findSources(partition.key, [...letters.keys()]);
-      for (const sourceId of known.keys()) letters.delete(sourceId);
+      const sources = [...letters.keys()];
+      const known = await partition.storage.findKeys(partition.key, KEY.source, sources);
+      for (const source of known.keys()) letters.delete(source);
     } catch (error) {
       for (const each of deliveries) each.reject(plainError("storage_unavailable", error));
       return NOTHING_ACCEPTED;
@@ -160,7 +165,9 @@ export class Transfers {
   }
 }
 
-// A copy of an item, under the id of its original.
-function toLetter(partition: Partition, { seq, record }: StoredItem): Letter {
-  return { sourceId: partition.ids.id(seq), record };
+// A copy of an item: it keeps the id of its original, and tells where that lay.
+function toLetter({ ids }: Partition, item: StoredItem, sets: Partial<Attributes>): Letter {
+  const { seq, attributes, record } = item;
+  const own = { source: ids.id(seq), id: idOf(ids, item) };
+  return { attributes: withAttributes(attributes, { ...sets, ...own }), record };
 }

@@ -12,7 +12,15 @@ const all = Buffer.from("payloads of many requests lie here");
 const record = new ItemRecord('"kind":"k"', all, 0, 8);
 const times = { expireAt: 2e15, leaseDeadline: 0, dueAt: 0, attempts: 1, maxAttempts: 0 };
 const imported: ImportedItem = { ...times, sourceId: "s", isLeased: false, record };
-const listed = { ...times, sourceId: "s", isLeased: false, record, id: "i", seq: 3, createdAt: 1 };
+const listed = {
+  ...times,
+  attributes: '{"source":"s"}',
+  isLeased: false,
+  record,
+  id: "i",
+  seq: 3,
+  createdAt: 1,
+};
 const result: ImportResult = { ...listed, status: "created" };
 const rules = { leaseTimeout: 1, expireTimeout: 2, maxAttempts: 3, deadQueue: "" };
 const stats = {
@@ -66,7 +74,7 @@ test("a page for nobody is not asked of another thread", async (t) => {
 test("copies of dead items arrive whole on another thread", async (t) => {
   const letters: Letter[] = [];
   const intake = { deliver: async (some: readonly Letter[]) => void letters.push(...some) };
-  const sent = [{ sourceId: "s", record }];
+  const sent = [{ attributes: '{"source":"s"}', record }];
   await connect(t, { intake }).intake.deliver(sent, undefined);
   assert.deepEqual(seen(letters), seen(sent));
 });

@@ -259,7 +259,7 @@ const FAILING = [
   "loadPartition",
   "putQueue",
   "readItems",
-  "findSources",
+  "findKeys",
 ] as const;
 
 test("calls whose storage fails are answered as documented", async (t) => {

@@ -8,6 +8,7 @@ import { Commits } from "../../src/queue/commits.ts";
 import { Mailbox } from "../../src/queue/mailbox.ts";
 import { PartitionBatch } from "../../src/queue/partition-batch.ts";
 import {
+  attributesOf,
   CompleteRequest,
   type Intake,
   type ListedItem,
@@ -72,13 +73,13 @@ class Pair {
     const there = await list(this.to);
     return [
       (await list(this.from)).map(({ seq }) => seq),
-      there.map(({ sourceId }) => this.partition.ids.seq(sourceId)),
+      there.map(({ attributes }) => this.partition.ids.seq(attributesOf(attributes).source)),
     ];
   }
 
   async move(items: readonly StoredItem[], table: ItemTable, load: Load = DELIVERY): Promise<void> {
     const from = new PartitionBatch(this.partition, this.from.clock.now());
-    await this.transfers.move({ items, table, from, to: this.intake, load });
+    await this.transfers.move({ items, table, from, to: this.intake, load, sets: {} });
   }
 
   /** Moves with a request that is answered with it. */
@@ -93,6 +94,7 @@ class Pair {
       from,
       to: this.intake,
       load: DELIVERY,
+      sets: {},
     });
     return (await Promise.all([request.promise.catch((error: unknown) => error), moved]))[0];
   }

@@ -10,7 +10,7 @@ const RENEW_MS = 1_000;
 // What takes longer is taken for an outage.
 const SILENCE_MS = 4_000;
 /** An owner that was silent for so long may be replaced. */
-const LEASE_MS = 5_000;
+export const LEASE_MS = 5_000;
 
 export interface Ownership {
   readonly epoch: number;
