@@ -1,5 +1,6 @@
 // What both ways of reading HTTP share (server.ts, connection.ts): what an endpoint is, and how an answer
-// or an error becomes a reply. Knows no rule of a queue.
+// or an error becomes a reply: in `answer` and `errorReply`, where every request ends that has got as far as
+// a path. Knows no rule of a queue.
 
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import { SECOND } from "../clock.ts";

@@ -96,6 +96,7 @@ test("an error of an endpoint is a problem under /v2, and what it was under /v1"
     assert.equal(status, 409);
     assert.equal(headers.get("content-type"), "application/problem+json");
     assert.equal(headers.get("x-content-type-options"), "nosniff");
+    assert.equal(headers.get("x-request-id"), "mine");
     assert.equal(
       body.toString(),
       '{"type":"/docs#not_leased","title":"Not leased","status":409,"code":"not_leased",' +
