@@ -2,9 +2,10 @@
 // request is parsed: its texts as the very JSON that a lease will answer, and its payload as bytes.
 // A lease reply in JSON is then put together from ready pieces, without encoding a text again.
 //
-// The text of a record is `<members>`, those that all versions know, or `<members>\n<form><headers>`, if
+// The text of a record is `<members>`, those that all versions know, or `<members><tab><form><headers>`, if
 // there is what /v1 knows nothing of: a letter for the form in which the payload was given, none for bytes,
-// and the headers as a JSON object, if there are any. JSON has no line feed in its texts.
+// and the headers as a JSON object, if there are any. JSON has neither tabs in its texts, nor line breaks,
+// which are what storage parts the texts of several records by.
 
 import type { Answer } from "../codec/answer.ts";
 import {
@@ -35,6 +36,8 @@ type Headers = Readonly<Record<string, string>>;
 /** How a payload was given: `j` is JSON and `u` a text, both kept as their UTF-8; "" is bytes. */
 type Form = "j" | "u" | "";
 
+const TAB = "\t";
+
 const NO_TEXTS: Texts = { encoding: "", kind: "", reference: "" };
 
 // The texts of the last item and what became of them: items of one batch mostly share them.
@@ -56,7 +59,7 @@ function textOf({ encoding, kind, reference }: Texts, more = ""): string {
     .filter(([, value]) => value !== "")
     .map(([name, value]) => `"${name}":${JSON.stringify(value)}`)
     .join(",");
-  lastText = more === "" ? members : `${members}\n${more}`;
+  lastText = more === "" ? members : members + TAB + more;
   return lastText;
 }
 
@@ -70,7 +73,7 @@ interface Parts {
 }
 
 function partsOf(text: string): Parts {
-  const end = text.indexOf("\n");
+  const end = text.indexOf(TAB);
   if (end === -1) return { members: text, form: "", headers: "" };
   const letter = text[end + 1];
   const form = letter === "j" || letter === "u" ? letter : "";
