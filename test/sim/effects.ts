@@ -52,6 +52,8 @@ export interface ItemEvent {
         readonly dead: boolean;
         readonly isRelease: boolean;
       }
+    /** `deadline` 0: nobody was told. */
+    | { readonly kind: "extend"; readonly id: string; readonly deadline: number }
     | {
         readonly kind: "clear";
         readonly items: boolean;
@@ -144,6 +146,14 @@ export function effectsOn(queue: string, calls: readonly Call[]): Effects {
           const due = parseTime(at);
           const dueAt = due >= call.startedAt + 100_000 ? due : 0;
           note(id, { kind: "retry", id, dueAt, dead: false, isRelease: true });
+        }
+        break;
+      case "v2/queue.extend":
+        // Each lease by itself: of one that is refused nothing was done.
+        for (const [i, { lease_id: id }] of request.leases.entries()) {
+          const result = isCertain ? call.body.results[i] : { ok: true };
+          const deadline = parseTime(result.lease_deadline);
+          if (result.ok) note(id, { kind: "extend", id, deadline });
         }
         break;
       case "queue.clear": {

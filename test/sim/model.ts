@@ -51,7 +51,7 @@ interface Queue {
 }
 
 const BACK = ["queue.retry", "v2/queue.release"];
-const HOT = ["queue.produce", "queue.lease", "queue.complete", ...BACK];
+const HOT = ["queue.produce", "queue.lease", "queue.complete", ...BACK, "v2/queue.extend"];
 const ID_MAX = "aWgEPTl1tmebfsQzFP4bxwgy80V";
 
 /**
@@ -207,7 +207,7 @@ function checkTimeout(call: Call, now: number): void {
 
 // --- calls ---
 
-// One pass: produce, lease, complete, retry, each in order of arrival; and more passes for leases as
+// One pass: produce, lease, complete, retry, extend, each in order of arrival; and more passes for leases as
 // long as something has come back that they can get.
 function applyCalls(
   queue: Queue,
@@ -238,10 +238,12 @@ function applyCalls(
   lease(queue, after.at);
   const claimed = new Set<string>();
   for (const call of of("queue.complete")) complete(queue, call, { claimed, isNew });
-  for (const call of [...retries.filter((each) => !burying.includes(each)), ...burying]) {
-    const isBurial = burying.includes(call);
-    const seesNew = isBurial ? new Set<string>() : isNew;
-    retry(queue, call, { isBurial, claimed, isNew: seesNew, queues, now: after.at });
+  for (const call of retries.filter((each) => !burying.includes(each))) {
+    retry(queue, call, { isBurial: false, claimed, isNew, queues, now: after.at });
+  }
+  for (const call of of("v2/queue.extend")) extend(queue, call, { claimed, isNew }, after.at);
+  for (const call of burying) {
+    retry(queue, call, { isBurial: true, claimed, isNew: new Set(), queues, now: after.at });
   }
   for (let leases = -1; leases !== queue.leases.length; ) {
     leases = queue.leases.length;
@@ -420,6 +422,38 @@ function retry(
   if (!world.isBurial && items.length > 0) {
     partition.waiting.push(...partition.arrivals.splice(-items.length));
   }
+}
+
+// Each lease by itself.
+function extend(queue: Queue, call: Call, { claimed, isNew }: Claims, now: number): void {
+  expect(call, 200);
+  const { leases } = call.request as { leases: { lease_id: string; for: string }[] };
+  const { results, failed = 0 } = call.body as {
+    results: { ok?: boolean; code?: string; lease_deadline?: string }[];
+    failed?: number;
+  };
+  const where = `call ${call.number}`;
+  assert.equal(results.length, leases.length, where);
+  assert.equal(failed, results.filter(({ ok }) => ok !== true).length, where);
+  for (const [i, { lease_id: id, for: duration }] of leases.entries()) {
+    const { ok = false, code = "", lease_deadline } = results[i]!;
+    const partition = queue.partitions.find(({ leased }) => leased.has(id));
+    const item = isNew.has(id) || claimed.has(id) ? undefined : partition?.leased.get(id);
+    assert.equal(ok, item !== undefined, `${where}: ${id}`);
+    if (item === undefined) {
+      assert.ok(refusalsOf(queue, id, isNew).includes(code), `${where}: ${id} ${code}`);
+      continue;
+    }
+    item.deadline = now + Number(/^(\d+)s$/.exec(duration)![1]) * 1e6;
+    assert.equal(parseTime(lease_deadline), item.deadline, `${where}: lease_deadline of ${id}`);
+  }
+}
+
+// Of what neither waits nor is leased only the server knows whether it ever was.
+function refusalsOf(queue: Queue, id: string, isNew: ReadonlySet<string>): readonly string[] {
+  if (id.length !== 27) return ["invalid_field"];
+  const waits = queue.partitions.some(({ waiting }) => waiting.some((each) => each.id === id));
+  return waits || isNew.has(id) ? ["not_leased"] : ["lease_ended", "not_leased", "item_not_found"];
 }
 
 // To partition 0 of the dead queue, as a copy.

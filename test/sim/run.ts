@@ -214,6 +214,14 @@ export class Simulation {
         this.#call("v2/queue.release", { ...request, partition, leases });
         return;
       }
+      case "extend": {
+        const { ids } = this.#ids(name, command.picks);
+        const leases = ids.map((id, i) => {
+          return { lease_id: id, for: `${command.picks[i]!.seconds}s` };
+        });
+        this.#call("v2/queue.extend", { ...request, leases });
+        return;
+      }
       case "clear": {
         const { items, destructive, scheduled } = command;
         this.#call("queue.clear", { ...request, queue: items, destructive, scheduled });
