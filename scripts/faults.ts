@@ -312,9 +312,9 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "ids are checked after the deletion",
     check: "fuzz",
-    file: "src/api/items.ts",
-    from: "    checkIds(request.ids);\n    const ids = [...new Set(request.ids)];\n    const unknown = await queue.delete(request.partition, ids);",
-    to: "    const ids = [...new Set(request.ids)];\n    const unknown = await queue.delete(request.partition, ids);\n    checkIds(request.ids);",
+    file: "src/api/storage.ts",
+    from: "        checkIds(ids);\n        await queue.delete(partition, [...new Set(ids)]);\n",
+    to: "        await queue.delete(partition, [...new Set(ids)]);\n        checkIds(ids);\n",
   },
   {
     name: "a Protobuf reply holds defaults",
@@ -327,15 +327,15 @@ export const FAULTS: readonly Fault[] = [
     name: "what cannot be decoded is an internal error",
     check: "fuzz",
     file: "src/codec/protobuf.ts",
-    from: "  if (error instanceof QueueError) return error;",
+    from: "  if (error instanceof BadField) return complaints.bad(error.path, error.message);",
     to: "  if (error instanceof Error) return error as QueueError;",
   },
   {
     name: "half a surrogate pair is taken in",
     check: "fuzz",
-    file: "src/codec/json.ts",
-    from: "      if (escapes && !value.isWellFormed()) throw",
-    to: "      if (escapes && value.length < 0) throw",
+    file: "src/codec/convert.ts",
+    from: "      if (escapes && !value.isWellFormed()) {",
+    to: "      if (escapes && value.length < 0) {",
   },
   {
     name: "a page of any site is let in",
@@ -382,8 +382,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "a lease whose client has gone waits on",
     check: "hostile",
-    file: "src/api/queue.ts",
-    from: "        exchange.onGone(() => queue.cancel(lease));\n",
+    file: "src/api/lease.ts",
+    from: "  exchange.onGone(() => queue.cancel(lease));\n",
     to: "",
   },
   {

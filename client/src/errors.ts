@@ -66,7 +66,7 @@ export class QueratorError extends Error {
   }
 }
 
-/** The request is wrong, or does not fit the state of the queue: 400, 455, or seen before it was sent. */
+/** The request is wrong, or does not fit the state of the queue: 4xx, 455, or seen before it was sent. */
 export class InvalidRequestError extends QueratorError {}
 
 /** One item alone is more than the server, or a proxy before it, takes. */
@@ -173,22 +173,87 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   512: "network",
 };
 
+// What the codes of /v2 are called here; the others are told by their status.
+const BY_CODE: Readonly<Record<string, ErrorCode>> = {
+  queue_not_found: "queue-not-found",
+  queue_exists: "queue-exists",
+  item_not_found: "item-not-found",
+  not_leased: "not-leased",
+  duplicate_client: "duplicate-client",
+  overloaded: "overloaded",
+  standby: "standby",
+  outcome_unknown: "outcome-unknown",
+  taken_over: "outcome-unknown",
+  timed_out: "not-executed",
+  no_items: "no-items",
+  internal: "internal",
+  storage_unavailable: "try-again",
+  partition_failing: "try-again",
+  shutting_down: "shutting-down",
+  queue_shutting_down: "shutting-down",
+  unauthenticated: "unauthorized",
+  permission_denied: "forbidden",
+  storage_unusable: "failed",
+  namespace_not_found: "failed",
+  no_such_method: "not-implemented",
+  client_gone: "network",
+  invalid_request: "content",
+  unknown_field: "content",
+  not_acceptable: "content",
+  unsupported_encoding: "content",
+  unsupported_media_type: "content",
+};
+
 /** The error for a reply whose status is not 200, to a call of this path below /v1/. */
 export function errorOfReply(status: number, body: string, path = ""): QueratorError {
-  const message = messageOf(status, body);
-  if (message === undefined || BY_STATUS[status] === undefined) return strangeReply(status, body);
-  const code = BY_MESSAGE.find(([s, text]) => s === status && text.test(message))?.[2];
-  return build(status, code ?? BY_STATUS[status], message, path);
+  const told = read(body);
+  if (isProblem(told, status)) return problem(told, path);
+  const { code, message } = told;
+  // In the form of the server, which says its status again.
+  if (code !== status || typeof message !== "string" || BY_STATUS[status] === undefined) {
+    return strangeReply(status, body);
+  }
+  const known = BY_MESSAGE.find(([s, text]) => s === status && text.test(message))?.[2];
+  return build(known ?? BY_STATUS[status], message, { status, path });
 }
 
-// Of a reply in the form of the server, which says its status again.
-function messageOf(status: number, body: string): string | undefined {
+interface Told {
+  readonly code?: unknown;
+  readonly message?: unknown;
+}
+
+interface Problem {
+  readonly status: number;
+  readonly code: string;
+  readonly detail: string;
+  readonly retryable?: boolean;
+  readonly details?: { readonly id?: string };
+}
+
+function read(body: string): Told {
   try {
-    const { code, message } = JSON.parse(body) as { code?: unknown; message?: unknown };
-    return code === status && typeof message === "string" ? message : undefined;
+    return Object(JSON.parse(body)) as Told;
   } catch {
-    return undefined;
+    return {};
   }
+}
+
+// The form of errors under /v2, which says its status again as well.
+function isProblem(told: Told, status: number): told is Problem {
+  const { code, status: again, detail } = told as Partial<Problem>;
+  return again === status && typeof code === "string" && typeof detail === "string";
+}
+
+function problem(told: Problem, path: string): QueratorError {
+  const { status, code, detail, retryable = false, details } = told;
+  const known = Object.hasOwn(BY_CODE, code) ? BY_CODE[code] : undefined;
+  if (known !== undefined) return build(known, detail, { status, path, itemId: details?.id });
+  // Of a later server: what can be told by its status, and by what it says of itself.
+  if (retryable) {
+    return new TryAgainError("try-again", detail, { status, retryable, uncertain: status >= 500 });
+  }
+  if (status >= 500) return new ServerError("failed", detail, { status });
+  return build(BY_STATUS[status] ?? "invalid", detail, { status, path });
 }
 
 // What is surely not done: the server says so before it looks at the queue, or refuses to take it.
@@ -197,8 +262,15 @@ const SURE: readonly ErrorCode[] = ["overloaded", "not-executed", "no-items", "s
 // A queue that ends refuses those of these calls that it has not begun, and answers the others.
 const HOT = /^(v2\/)?queue\.(produce|lease|complete|retry|release)$/;
 
-function build(status: number, code: ErrorCode, message: string, path: string): QueratorError {
-  const itemId = /'([^']*)'/.exec(message)?.[1];
+interface Known {
+  readonly status: number;
+  readonly path: string;
+  /** That of which the server speaks; in its message if it is not given. */
+  readonly itemId?: string | undefined;
+}
+
+function build(code: ErrorCode, message: string, known: Known): QueratorError {
+  const { status, path, itemId = /'([^']*)'/.exec(message)?.[1] } = known;
   switch (code) {
     case "queue-not-found":
       return new QueueNotFoundError(code, message, { status });
@@ -225,11 +297,17 @@ function build(status: number, code: ErrorCode, message: string, path: string): 
     case "internal":
     case "network":
       return new ServerError(code, message, { status, retryable: true, uncertain: true });
-  }
-  if (status === 408) return new TryAgainError(code, message, { status, retryable: true });
-  if (status === 454) {
-    const uncertain = !SURE.includes(code);
-    return new TryAgainError(code, message, { status, retryable: true, uncertain });
+    case "unavailable":
+      return new TryAgainError(code, message, { status, retryable: true });
+    case "overloaded":
+    case "not-executed":
+    case "no-items":
+    case "standby":
+    case "outcome-unknown":
+    case "try-again": {
+      const uncertain = !SURE.includes(code);
+      return new TryAgainError(code, message, { status, retryable: true, uncertain });
+    }
   }
   return new InvalidRequestError(code, message, { status });
 }
@@ -319,7 +397,9 @@ export function partlyDone(error: unknown, done: number, all: number): unknown {
 /** Whether a call is refused by a server that does not know it, or by a proxy that lets none of its version pass. */
 export function isUnknownPath(error: unknown): boolean {
   if (!(error instanceof QueratorError) || error.uncertain) return false;
-  return error.status === 501 || error.status === 404 || error.status === 405;
+  const { status, code } = error;
+  if (status === 404) return code === "not-implemented" || code === "wrong-url";
+  return status === 501 || status === 405;
 }
 
 /** What was thrown, as text; anything can be. */

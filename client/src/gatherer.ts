@@ -5,10 +5,11 @@
 // halves. What waits is bounded, and each caller waits no longer than it wants to.
 
 import {
+  InvalidRequestError,
   isTooLarge,
   LeaseLostError,
   partlyDone,
-  QueratorError,
+  type QueratorError,
   TimeoutError,
   TooMuchWaitingError,
   tooLarge,
@@ -444,10 +445,13 @@ function jsonOf(entries: readonly Entry[]): string {
 // Texts of refusals that are about the whole request, whoever's items are in it.
 const WHOLE = /^(queue|partition|request timeout|service|namespace) /;
 
+// Of /v1, and of /v2.
+const REFUSING: readonly number[] = [400, 455, 404, 409];
+
 function isRefusal(error: unknown): boolean {
-  if (!(error instanceof QueratorError)) return false;
-  const { code, status, message } = error;
-  return (status === 400 || status === 455) && code !== "invalid-reply" && !WHOLE.test(message);
+  if (!(error instanceof InvalidRequestError)) return false;
+  const { status = 0, message } = error;
+  return REFUSING.includes(status) && !WHOLE.test(message);
 }
 
 function sizeError({ caller, parts, from }: Entry, error: QueratorError): QueratorError {
