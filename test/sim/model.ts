@@ -107,12 +107,23 @@ function allItems({ queues }: Window["before"]): readonly SeenItem[] {
 // Whether a retry sends something to a dead queue.
 function buries(call: Call, queue: Queue | undefined, now: number): boolean {
   if (!BACK.includes(call.path) || (queue?.settings.deadQueue ?? "") === "") return false;
-  const { partition = 0 } = call.request as { partition?: number };
-  const { leased } = queue!.partitions[partition]!;
+  const { leased } = queue!.partitions[partitionOf(call, queue!)]!;
   return backOf(call).some((each) => {
     const item = leased.get(each.id);
     return each.dead || (item !== undefined && diesOfBack(item, each, queue!, now) !== undefined);
   });
+}
+
+// In which partition the leases of a call lie; under /v2 their ids tell.
+function partitionOf({ request }: Call, queue: Queue): number {
+  const { partition = 0, leases = [] } = request as {
+    partition?: number;
+    leases?: { lease_id: string }[];
+  };
+  const index = queue.partitions.findIndex(({ leased }) =>
+    leases.some(({ lease_id }) => leased.has(lease_id)),
+  );
+  return index === -1 ? partition : index;
 }
 
 /** One item of a retry or a release. */
@@ -397,12 +408,14 @@ function retry(
   call: Call,
   world: Claims & { isBurial: boolean; queues: ReadonlyMap<string, Queue>; now: number },
 ): void {
-  const { partition: index = 0 } = call.request as { partition?: number };
-  const backs = backOf(call);
-  const ids = backs.map(({ id }) => id);
-  const verb = call.path === "queue.retry" ? "retried" : "released";
-  const items = claim(queue, call, ids, { ...world, verb }) ?? [];
-  const partition = queue.partitions[index]!;
+  const partition = queue.partitions[partitionOf(call, queue)]!;
+  const all = backOf(call);
+  const ids = all.map(({ id }) => id);
+  const isRetry = call.path === "queue.retry";
+  const backs = isRetry ? all : all.filter((_, i) => resultOf(call, i).ok === true);
+  const items = isRetry
+    ? (claim(queue, call, ids, { ...world, verb: "retried" }) ?? [])
+    : claimEach(queue, call, ids, world);
   for (const [i, item] of items.entries()) {
     const back = backs[i]!;
     const reason = diesOfBack(item, back, queue, world.now);
@@ -428,25 +441,66 @@ function retry(
 function extend(queue: Queue, call: Call, { claimed, isNew }: Claims, now: number): void {
   expect(call, 200);
   const { leases } = call.request as { leases: { lease_id: string; for: string }[] };
-  const { results, failed = 0 } = call.body as {
-    results: { ok?: boolean; code?: string; lease_deadline?: string }[];
-    failed?: number;
-  };
-  const where = `call ${call.number}`;
-  assert.equal(results.length, leases.length, where);
-  assert.equal(failed, results.filter(({ ok }) => ok !== true).length, where);
+  checkResults(call, leases.length);
   for (const [i, { lease_id: id, for: duration }] of leases.entries()) {
-    const { ok = false, code = "", lease_deadline } = results[i]!;
-    const partition = queue.partitions.find(({ leased }) => leased.has(id));
-    const item = isNew.has(id) || claimed.has(id) ? undefined : partition?.leased.get(id);
-    assert.equal(ok, item !== undefined, `${where}: ${id}`);
-    if (item === undefined) {
-      assert.ok(refusalsOf(queue, id, isNew).includes(code), `${where}: ${id} ${code}`);
-      continue;
-    }
+    const item = named(queue, call, i, { id, claimed, isNew });
+    if (item === undefined) continue;
     item.deadline = now + Number(/^(\d+)s$/.exec(duration)![1]) * 1e6;
-    assert.equal(parseTime(lease_deadline), item.deadline, `${where}: lease_deadline of ${id}`);
+    const { lease_deadline } = resultOf(call, i);
+    assert.equal(parseTime(lease_deadline), item.deadline, `call ${call.number}: ${id}`);
   }
+}
+
+// Claims every id that can be claimed, by itself; answers the items.
+function claimEach(
+  queue: Queue,
+  call: Call,
+  ids: readonly string[],
+  { claimed, isNew }: Claims,
+): readonly Item[] {
+  expect(call, 200);
+  checkResults(call, ids.length);
+  const items: Item[] = [];
+  for (const [i, id] of ids.entries()) {
+    const item = named(queue, call, i, { id, claimed, isNew });
+    if (item === undefined) continue;
+    claimed.add(id);
+    items.push(item);
+  }
+  return items;
+}
+
+/** What became of one lease of a call. */
+interface Result {
+  readonly ok?: boolean;
+  readonly code?: string;
+  readonly lease_deadline?: string;
+}
+
+function resultOf(call: Call, i: number): Result {
+  return (call.body as { results: Result[] }).results[i]!;
+}
+
+function checkResults(call: Call, count: number): void {
+  const { results, failed = 0 } = call.body as { results: Result[]; failed?: number };
+  assert.equal(results.length, count, `call ${call.number}`);
+  assert.equal(failed, results.filter(({ ok }) => ok !== true).length, `call ${call.number}`);
+}
+
+// The item that a lease of a call holds, which must have been told; undefined if it must have been refused.
+function named(
+  queue: Queue,
+  call: Call,
+  i: number,
+  { id, claimed, isNew }: Claims & { readonly id: string },
+): Item | undefined {
+  const { ok = false, code = "" } = resultOf(call, i);
+  const partition = queue.partitions.find(({ leased }) => leased.has(id));
+  const item = isNew.has(id) || claimed.has(id) ? undefined : partition?.leased.get(id);
+  const where = `call ${call.number}: ${id} ${code}`;
+  assert.equal(ok, item !== undefined, where);
+  assert.ok(ok || refusalsOf(queue, id, isNew).includes(code), where);
+  return item;
 }
 
 // Of what neither waits nor is leased only the server knows whether it ever was.
