@@ -680,6 +680,20 @@ export const FAULTS: readonly Fault[] = [
     to: "    if (extended !== undefined && plain === undefined) return extended.grant;\n",
   },
   {
+    name: "an extension does not outlive a server that was killed",
+    check: "crash",
+    file: "src/queue/lease-marks.ts",
+    from: "new Grant(mark.deadline, mark.leasedAt, mark.extendedAt);",
+    to: "new Grant(mark.extendedAt === 0 ? mark.deadline : mark.leasedAt + 1_000_000, mark.leasedAt);",
+  },
+  {
+    name: "an extended lease is given to another when it would have ended",
+    check: "linear",
+    file: "src/queue/extensions.ts",
+    from: "const grant = new Grant(deadline, leasedAt, extendedAt, deadline - part.now);",
+    to: "const grant = new Grant(Math.min(deadline, part.now + 100_000), leasedAt, extendedAt, 0);",
+  },
+  {
     name: "an extension extends all that was leased with its item",
     check: "extend",
     file: "src/queue/endings.ts",
