@@ -176,10 +176,8 @@ for (const [name, fail] of Object.entries(FAILURES)) {
       checkRunning: fail,
     } as unknown as Service;
     const endpoints = makeEndpoints(service);
-    const health = async () => ({ pass: true, body: "" });
-    const sendPage = () => false;
     const limits = DEFAULT_LIMITS;
-    const http = new HttpServer({ endpoints, limits, log: SILENT, health, sendPage });
+    const http = new HttpServer({ endpoints, pages: new Map(), limits, log: SILENT });
     await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
     t.after(() => http.closeAllConnections());
     t.after(() => http.close());
