@@ -61,8 +61,15 @@ export interface QueueOperations {
   /** A page of a partition, from the item with this id, or the next one, on. */
   list(partition: number, options: PageOptions): Promise<readonly ListedItem[]>;
   import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]>;
-  /** Removes items whatever their state; answers the ids of those that were not there. */
-  delete(partition: number, ids: readonly string[]): Promise<readonly string[]>;
+  /**
+   * Removes items whatever their state, by the ids of their places; with `moved` also by those that they had
+   * before they moved. Answers the ids of those that were not there.
+   */
+  delete(
+    partition: number,
+    ids: readonly string[],
+    options?: { readonly moved: boolean },
+  ): Promise<readonly string[]>;
   /** Accepts requests from now on, but serves none until `resume`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -209,11 +216,13 @@ export class Queue implements QueueHandle {
     return importItems(this.loop, this.loop.partitions[partition]!, items);
   }
 
-  async delete(partition: number, ids: readonly string[]): Promise<readonly string[]> {
-    const of = this.loop.partitions[partition]!;
-    const seqs = ids.map((id) => of.ids.seq(id)).filter((seq) => seq >= 0);
-    const deleted = await deleteItems(this.loop, of, seqs);
-    return ids.filter((id) => !deleted.has(of.ids.seq(id)));
+  async delete(
+    partition: number,
+    ids: readonly string[],
+    options = { moved: false },
+  ): Promise<readonly string[]> {
+    const deleted = await deleteItems(this.loop, this.loop.partitions[partition]!, ids, options);
+    return ids.filter((id) => !deleted.has(id));
   }
 
   pause(): Promise<void> {

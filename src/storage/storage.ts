@@ -17,7 +17,7 @@
 
 /** What a producer put in, opaque to everything behind HTTP. */
 export class ItemRecord {
-  /** What its item says of itself, opaque here (api/item-records.ts); without line breaks. */
+  /** What is known of it beside its payload, as its producer's dialect has written it down. */
   readonly text: string;
   /**
    * Where the payload lies, from `start` to, not including, `end`: mostly among others that came with it,
