@@ -377,7 +377,7 @@ export function tooLarge(
   return new TooLargeError(index, text, { ...facts, cause: error });
 }
 
-/** Whoever repeats a call of which a part was done does that part twice, whatever the error was. */
+/** To repeat a call of which a part was done is to do that part twice, whatever the error was. */
 export function partlyDone(error: unknown, done: number, all: number): unknown {
   if (!(error instanceof QueratorError)) return error;
   const { code, status, retryable } = error;

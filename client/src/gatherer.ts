@@ -240,8 +240,8 @@ export class Gatherer {
 
   async #run(): Promise<void> {
     for (;;) {
-      // Whoever calls in this run of the program, and whoever has just been answered and calls again,
-      // travels in the request that is sent now. Otherwise callers fall apart into two groups that wait
+      // Those who call in this run of the program, and those who have just been answered and call again,
+      // travel in the request that is sent now. Otherwise callers fall apart into two groups that wait
       // for each other: that halved what 32 of them carried.
       await turnsOfCallers();
       if (this.#next >= this.#entries.length) break;
@@ -316,7 +316,7 @@ export class Gatherer {
     }
   }
 
-  // Whoever does not wait any longer hears why; the others are sent again.
+  // Those who do not wait any longer hear why; the others are sent again.
   #onRepeat(sent: readonly Entry[], failure: QueratorError): void {
     for (const entry of sent) {
       if (entry.isOver) continue;
@@ -442,7 +442,7 @@ function jsonOf(entries: readonly Entry[]): string {
   return json;
 }
 
-// Texts of refusals that are about the whole request, whoever's items are in it.
+// Texts of refusals that are about the whole request, no matter whose items are in it.
 const WHOLE = /^(queue|partition|request timeout|service|namespace) /;
 
 // Of /v1, and of /v2.

@@ -142,7 +142,7 @@ export class Leases {
   }
 }
 
-// Whoever asks again and again must not do so at once: the server waits until there is something.
+// One who asks again and again must not do so at once: the server waits until there is something.
 function emptyLease(body: string): QueratorError {
   const text = `The server answered a lease with no items before its time: ${body.slice(0, 200)}`;
   return invalidReply(text);

@@ -87,7 +87,7 @@ export class Queues {
     await confirmed(this.#connection, "queues.create", request, options);
   }
 
-  /** Makes a queue unless there is one of that name, which stays as it is. Answers whether it made one. */
+  /** Makes a queue unless there is one of that name, which stays as it is. True if it made one. */
   async createIfMissing(settings: QueueSettings, options: CallOptions = {}): Promise<boolean> {
     try {
       await this.create(settings, options);
