@@ -195,8 +195,8 @@ export const FAULTS: readonly Fault[] = [
     name: "attributes of a block are those of its first item",
     check: "conformance",
     file: "src/storage/rows/item-rows.ts",
-    from: "packTexts(length, (i) => items[start + i]!.attributes)",
-    to: "packTexts(1, () => head.attributes)",
+    from: "packTexts(items.slice(start, start + length).map((item) => item.attributes))",
+    to: "head.attributes",
   },
   {
     name: "the source of an old row is lost",
