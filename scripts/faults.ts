@@ -46,6 +46,7 @@ export const CHECKS = {
   stableIds: ["--test", "test/queue/stable-ids.test.ts"],
   leaseMarks: ["--test", "src/queue/lease-marks.test.ts"],
   oldStorages: ["--test", "test/old-storages.test.ts"],
+  idempotency: ["--test", "test/queue/idempotency.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -195,8 +196,8 @@ export const FAULTS: readonly Fault[] = [
     name: "attributes of a block are those of its first item",
     check: "conformance",
     file: "src/storage/rows/item-rows.ts",
-    from: "packTexts(length, (i) => items[start + i]!.attributes)",
-    to: "packTexts(1, () => head.attributes)",
+    from: "packTexts(items.slice(start, start + length).map((item) => item.attributes))",
+    to: "head.attributes",
   },
   {
     name: "the source of an old row is lost",
@@ -848,5 +849,40 @@ export const FAULTS: readonly Fault[] = [
     file: "src/storage/sqlite/log.ts",
     from: 'if (wasHeldUp && bytes > LOG_BYTES_KEPT) this.#checkpoint("TRUNCATE");',
     to: "void wasHeldUp;",
+  },
+  {
+    name: "a key is not kept with what it was used for",
+    check: "idempotency",
+    file: "src/queue/partition-batch.ts",
+    from: "      this.keep(entryOfRepeat(repeat, result as object, this.now));\n",
+    to: "      void entryOfRepeat;\n",
+  },
+  {
+    name: "another request with the same key is answered as the first",
+    check: "idempotency",
+    file: "src/queue/repeat.ts",
+    from: "  if (kept.digest !== digest) throw",
+    to: '  if (kept.digest === "") throw',
+  },
+  {
+    name: "of a produce with a key only the first partition is asked",
+    check: "idempotency",
+    file: "src/queue/repeats.ts",
+    from: "  if (request.kind === Kind.produce || request.kind === Kind.lease) return true;\n",
+    to: "  if (request.kind === Kind.produce || request.kind === Kind.lease) return partition.number === 0;\n",
+  },
+  {
+    name: "requests of one turn with the same key are all done",
+    check: "idempotency",
+    file: "src/queue/repeats.ts",
+    from: "        if (named.has(request.repeat.key)) later.push(request);\n        else named",
+    to: "        named",
+  },
+  {
+    name: "keys that have ended are never removed",
+    check: "idempotency",
+    file: "src/queue/repeats.ts",
+    from: "    part.forget(ended);\n",
+    to: "",
   },
 ];

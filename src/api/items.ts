@@ -62,11 +62,14 @@ const queue_name = "jobs";
 
 /** The endpoints. */
 export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
-  const endpoint = endpointsOf({
-    name: "items",
-    about: "What lies in a queue, for operators.",
-    fields: FIELDS,
-  });
+  const endpoint = endpointsOf(
+    {
+      name: "items",
+      about: "What lies in a queue, for operators.",
+      fields: FIELDS,
+    },
+    (name) => findQueue(service, name),
+  );
 
   return [
     endpoint({

@@ -19,6 +19,7 @@ import type { Loop } from "./loop.ts";
 import type { Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, PartitionBatch } from "./partition-batch.ts";
+import type { Repeat } from "./repeat.ts";
 
 // Items that one step reads or removes.
 const STEP = 2_000;
@@ -133,6 +134,27 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
       });
     }
   }
+}
+
+/**
+ * Begins what an operator asks for under a key, in the order of all that is asked of the queue. Answers what
+ * it was answered before; undefined if it is new, and then it is under way until it is remembered or forgotten.
+ */
+export async function recall(loop: Loop, repeat: Repeat): Promise<string | undefined> {
+  const partition = loop.partitions[0]!;
+  const { answer } = await run(loop, [partition], async () => ({
+    answer: await loop.repeats.recall(partition, repeat),
+  }));
+  return answer;
+}
+
+/** Keeps what an operator was answered. */
+export async function remember(loop: Loop, repeat: Repeat, answer: string): Promise<void> {
+  const partition = loop.partitions[0]!;
+  await run(loop, [partition], async () => {
+    await loop.repeats.remember(partition, repeat, answer);
+    return true;
+  });
 }
 
 /** Reads everything that memory holds of the queue anew. */

@@ -12,6 +12,7 @@ import { type Field, tableOf } from "../../codec/message.ts";
 import { TIMESTAMP_PATTERN } from "../../codec/timestamp.ts";
 import { VERSION } from "../../version.ts";
 import type { Described, JsonRow, Row, RowEndpoint } from "../endpoint.ts";
+import { takesKey } from "../once.ts";
 import {
   type Errors,
   errorExamples,
@@ -58,7 +59,8 @@ export function makeOpenApi(
       ? schemas.addJson(operationId, row)
       : schemas.addMessages(operationId, row);
     const isV2 = path.startsWith("/v2/");
-    const own = errorsOf(row.errors, { isDev, isV2 });
+    const hasKey = isV2 && !isDev && takesKey(row);
+    const own = errorsOf(row.errors, { isDev, isV2, takesKey: hasKey });
     const errors = isV2 ? ofV2! : ofV1!;
     for (const [name, example] of Object.entries(own)) {
       errors[name] ??= example;
@@ -71,6 +73,7 @@ export function makeOpenApi(
         tags: [noun.name],
         summary: row.summary,
         description: descriptionOf(row, formatSize),
+        ...(hasKey && { parameters: [IDEMPOTENCY_KEY] }),
         requestBody: {
           required: true,
           content: contentOf(request, row.request, { example: row.example }),
@@ -161,6 +164,14 @@ Under \`/v2\` an error is a problem (RFC 9457, \`application/problem+json\`; in 
 Under \`/v1\` an error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`. What is no HTTP, is too large for it or comes too slowly is answered in JSON with \`400\`, \`408\`, \`413\` or \`431\`, and cut off.
 
 ${errorList()}`;
+
+const IDEMPOTENCY_KEY = {
+  name: "Idempotency-Key",
+  in: "header",
+  description:
+    "A name for this request. What is sent again with it within ten minutes is answered the same and not done again; another request with it is refused.",
+  schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[!-~]+$" },
+};
 
 // What is served beside the endpoints.
 const PAGES = { name: "server", about: "Pages about the server, read with GET." };
