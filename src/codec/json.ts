@@ -72,13 +72,18 @@ class Decoder {
       throw this.#complaints.wrong(path, "an object", shown(value));
     }
     const message: Record<string, unknown> = { ...table.defaults };
-    const seen = new Seen();
+    // In bits, as nearly all messages have few fields: an object for each message would be felt.
+    let seen = 0;
+    let others: Seen | undefined;
     let isFirst = true;
     this.length += BRACKETS;
     for (const key in value) {
       const field = table.byName.get(key);
       if (field === undefined) throw this.#complaints.unknownField(table, path, key);
-      if (seen.add(field)) throw this.#complaints.twice(join(path, key));
+      const bit = field.index < 32 ? 1 << field.index : 0;
+      const isTwice = bit === 0 ? (others ??= new Seen()).add(field) : (seen & bit) !== 0;
+      if (isTwice) throw this.#complaints.twice(join(path, key));
+      seen |= bit;
       // A comma after the first, the quotes and the colon.
       this.length += (isFirst ? 3 : 4) + key.length;
       isFirst = false;

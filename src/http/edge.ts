@@ -23,6 +23,7 @@ import type { Access } from "./access.ts";
 import type { Head, Told } from "./head.ts";
 import { JSON_MEDIA, type Media } from "./media.ts";
 import { encodeProblem, PROBLEM_TYPE, RETRY_AFTER } from "./problem.ts";
+import { requestIdOf } from "./request-id.ts";
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
@@ -139,7 +140,8 @@ export function errorReply(error: unknown, told: Told, media: Media, edge: Edge)
   if (error instanceof QueueError) {
     known = error;
   } else {
-    edge.log.error({ err: error, path, request_id: requestId }, "request failed");
+    const id = requestId || requestIdOf(undefined);
+    edge.log.error({ err: error, path, request_id: id }, "request failed");
     known = queueError("internal", {});
   }
   const { format, type } = media;

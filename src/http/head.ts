@@ -11,7 +11,7 @@ export interface Told {
   /** Whether the path is one of /v2. */
   readonly isV2: boolean;
   readonly authorization: string | undefined;
-  /** The one that was given, or a new one. */
+  /** The one that was given, or a new one; "" if it is to be made when it is needed. */
   readonly requestId: string;
   /** As it was given; under /v1 nobody looks at it. */
   readonly idempotencyKey: string | undefined;

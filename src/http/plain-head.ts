@@ -19,6 +19,8 @@ const KNOWN_MAX = 64;
 const REQUEST_LINE = /^POST (\/[!-~]*) HTTP\/1\.1$/;
 const FIELD_NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
 const FIELD_VALUE = /^[\t -~]*$/;
+// From where it is set to.
+const VALUE_CHARACTERS = /[\t -~]*/y;
 
 const ZERO = 0x30;
 const DIGITS_MAX = 9;
@@ -145,11 +147,10 @@ export class PlainHeads {
         this.#length = length;
         continue;
       }
-      const next = text.indexOf("\r", at);
-      const end = next === -1 ? text.length : next;
-      const value = text.slice(at, end);
-      if (!FIELD_VALUE.test(value)) return false;
-      if (place < VALUES_READ) values[place] = value.trim();
+      VALUE_CHARACTERS.lastIndex = at;
+      VALUE_CHARACTERS.test(text);
+      const end = VALUE_CHARACTERS.lastIndex;
+      if (place < VALUES_READ) values[place] = text.slice(at, end).trim();
       at = end;
     }
     const last = between[places.length]!;
@@ -169,7 +170,8 @@ export class PlainHeads {
       accepted,
       contentLength,
       authorization,
-      requestId: requestIdOf(givenId),
+      // Under /v1 nobody is told of it, unless something fails.
+      requestId: isV2 || givenId !== undefined ? requestIdOf(givenId) : "",
       idempotencyKey: givenKey === undefined ? undefined : detached(givenKey),
       traceparent,
     };
