@@ -7,6 +7,7 @@ import {
   ERRORS,
   type ErrorCode,
   invalid,
+  invalidField,
   MESSAGES,
   packError,
   QueueError,
@@ -45,9 +46,24 @@ test("an error has the code of its text, else one of its kind", () => {
   for (const [error, code] of told) assert.equal(error.code, code);
 });
 
+test("an error names the field that is wrong", () => {
+  const error = invalidField("items[3].kind", "kind is invalid; it is too long");
+  assert.deepEqual(
+    [error.code, error.field, error.status],
+    ["invalid_field", "items[3].kind", 400],
+  );
+  assert.equal(queueError("unknown_field", { field: "colour" }).field, "colour");
+  assert.equal(invalid("it is wrong").field, undefined);
+});
+
 test("an error is the same on another thread", () => {
-  const error = queueError("queue_not_found", { queue_name: "q" });
-  const moved = unpackError(structuredClone(packError(error)));
-  assert.ok(moved instanceof QueueError);
-  assert.deepEqual(packError(moved), packError(error));
+  for (const error of [
+    queueError("queue_not_found", { queue_name: "q" }),
+    invalidField("delay", "delay is invalid"),
+  ]) {
+    const moved = unpackError(structuredClone(packError(error)));
+    assert.ok(moved instanceof QueueError);
+    assert.deepEqual(packError(moved), packError(error));
+    assert.equal(moved.field, error.field);
+  }
 });

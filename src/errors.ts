@@ -32,12 +32,13 @@ export const ERROR_KINDS: Readonly<
   transport: { status: 512, text: "Transport Error", retryable: true },
 };
 
-interface ErrorRow {
+/** What is the same for all errors of a code. */
+export interface ErrorRow {
   /** What it is under /v1. */
   readonly kind: ErrorKind;
-  /** For /v2: its HTTP status. */
+  /** Under /v2: its HTTP status. */
   readonly status: number;
-  /** For /v2: whether the same may be sent again. */
+  /** Under /v2: whether the same may be sent again. */
   readonly retryable: boolean;
   /** What is in braces are its details. */
   readonly text: string;
@@ -72,6 +73,8 @@ export const ERRORS = {
   queue_exists: row("invalid", 409, IN_VAIN, "invalid queue; '{queue_name}' already exists"),
   queue_in_use: row("invalid", 409, IN_VAIN, "queue is a dead queue; '{used_by}' uses it as its dead_queue"),
   not_leased: row("invalid", 409, IN_VAIN, "item(s) cannot be {verb}; '{id}' is not marked as leased"),
+  lease_ended: row("invalid", 409, IN_VAIN, "lease has ended; '{lease_id}' holds nothing any more"),
+  some_refused: row("invalid", 409, IN_VAIN, "nothing was done; {refused} of {count} are refused"),
   duplicate_client: row("invalid", 409, IN_VAIN, "duplicate client id; a client cannot make multiple leased requests to the same queue"),
   body_too_large: row("invalid", 413, IN_VAIN, "request body exceeds {max} limit"),
   unsupported_media_type: row("content", 415, IN_VAIN, "Content-Type header '{content_type}' is invalid format or unrecognized content type"),
@@ -124,6 +127,8 @@ interface QueueErrorOptions extends ErrorOptions {
   /** By default that of the text, or of the kind. */
   readonly code?: ErrorCode;
   readonly details?: ErrorDetails | undefined;
+  /** By default the detail of that name. */
+  readonly field?: string | undefined;
 }
 
 /** An error that a client is told about. `message` is `<constant part>; <detail>`. */
@@ -131,6 +136,8 @@ export class QueueError extends Error {
   readonly kind: ErrorKind;
   readonly code: ErrorCode;
   readonly details: ErrorDetails | undefined;
+  /** What of the request is wrong: the path of a field, such as `items[3].kind`, or the name of a header. */
+  readonly field: string | undefined;
 
   constructor(kind: ErrorKind, message: string, options: QueueErrorOptions = {}) {
     super(message, options);
@@ -138,16 +145,42 @@ export class QueueError extends Error {
     this.kind = kind;
     this.code = options.code ?? CODES_BY_TEXT.get(message) ?? CODES[kind];
     this.details = options.details;
+    this.field = options.field ?? fieldIn(options.details);
   }
 
-  /** The HTTP status, which is also the `code` in the body. */
+  /** The HTTP status under /v1, which is also the `code` in the body. */
   get status(): number {
     return ERROR_KINDS[this.kind].status;
   }
 
-  /** Whether the same request may succeed later, unchanged. */
+  /** Whether the same request may succeed later, unchanged: under /v1. */
   get retryable(): boolean {
     return ERROR_KINDS[this.kind].retryable;
+  }
+}
+
+function fieldIn(details: ErrorDetails | undefined): string | undefined {
+  const field = details?.field;
+  return field === undefined ? undefined : String(field);
+}
+
+/** One of several things that a request asked for, as a client is told of it; nothing if it could be done. */
+export interface Refusal {
+  readonly code?: ErrorCode;
+  readonly detail?: string;
+}
+
+/** The error of a request of which all is done or nothing, with what is wrong with each thing it asked for. */
+export class SomeRefusedError extends QueueError {
+  readonly results: readonly Refusal[];
+
+  constructor(refused: ReadonlyMap<number, QueueError>, count: number) {
+    const { message, details } = queueError("some_refused", { refused: refused.size, count });
+    super("invalid", message, { code: "some_refused", details });
+    this.results = Array.from({ length: count }, (_, index) => {
+      const error = refused.get(index);
+      return error === undefined ? {} : { code: error.code, detail: error.message };
+    });
   }
 }
 
@@ -172,10 +205,10 @@ export function detailNames(text: string): readonly string[] {
 }
 
 /** An error as it travels between threads, where its class is lost. */
-export type PackedError = Pick<QueueError, "kind" | "message" | "code" | "details">;
+export type PackedError = Pick<QueueError, "kind" | "message" | "code" | "details" | "field">;
 
-export function packError({ kind, message, code, details }: QueueError): PackedError {
-  return { kind, message, code, details };
+export function packError({ kind, message, code, details, field }: QueueError): PackedError {
+  return { kind, message, code, details, field };
 }
 
 export function unpackError({ kind, message, ...options }: PackedError): QueueError {
@@ -196,6 +229,11 @@ export function queueError<Code extends ErrorCode>(
 /** A request that is wrong: 400. */
 export function invalid(message: string): QueueError {
   return new QueueError("invalid", message);
+}
+
+/** The same of one field of it, by its path, or of a header, by its name: `field` of the reply under /v2. */
+export function invalidField(field: string, message: string): QueueError {
+  return new QueueError("invalid", message, { code: "invalid_field", field });
 }
 
 /** A request that may succeed if it is sent again: 454. */

@@ -172,6 +172,7 @@ test("a file of the first version is brought up to date, and what it holds is se
   for (const reason of ["attempts", "expired", "rejected"]) {
     db.exec(`ALTER TABLE partitions DROP COLUMN dropped_${reason}`);
   }
+  db.exec("ALTER TABLE leases DROP COLUMN extended_at");
   db.exec("DROP INDEX items_source; DROP INDEX scheduled_source; PRAGMA user_version = 1");
   db.close();
   const second = await setup(t, { dataDir: dir });

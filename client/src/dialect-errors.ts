@@ -9,6 +9,7 @@ const BY_MESSAGE: readonly [status: number, text: RegExp, code: ErrorCode][] = [
   [400, /^invalid storage id; .* does not exist$/s, "item-not-found"],
   [400, /^item\(s\) cannot be /, "not-leased"],
   [400, /^lease has ended;/, "lease-ended"],
+  [400, /^nothing was done;/, "some-refused"],
   [400, /^duplicate client id;/, "duplicate-client"],
   [400, /^request body exceeds /, "too-large"],
   [453, / is shutting down$/, "shutting-down"],

@@ -13,6 +13,7 @@ export type ErrorCode =
   | "item-not-found"
   | "not-leased"
   | "lease-ended"
+  | "some-refused"
   | "duplicate-client"
   | "unauthorized"
   | "forbidden"
@@ -194,6 +195,7 @@ const SAME: readonly ErrorCode[] = [
   "item-not-found",
   "not-leased",
   "lease-ended",
+  "some-refused",
   "duplicate-client",
   "overloaded",
   "outcome-unknown",

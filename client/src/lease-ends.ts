@@ -11,6 +11,8 @@ import {
   InvalidRequestError,
   type ItemFailure,
   type ItemResult,
+  type LeaseLostError,
+  makeError,
   QueratorError,
 } from "./errors.ts";
 import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
@@ -121,7 +123,8 @@ export class LeaseEnds {
         if (dead === true) how.onDead?.(parts[i]!.leaseId!);
       }
     } catch (error) {
-      if (!isDoneBefore(error, parts.length)) throw error;
+      if (isDoneBefore(error, parts.length)) return;
+      throw named(error, parts);
     }
   }
 
@@ -199,6 +202,26 @@ function checkCount(count: number, how: string): void {
   if (count <= ITEMS_MAX) return;
   const text = `items is invalid; ${how} it must be ${ITEMS_MAX} at most, got ${count}`;
   throw new InvalidRequestError("invalid", text);
+}
+
+// Of the class of the first that was refused, each with the lease that it is about.
+function named(error: unknown, parts: readonly Part[]): unknown {
+  if (!(error instanceof QueratorError) || error.failures.length === 0) return error;
+  const { message, status, uncertain, failures: told } = error;
+  const failures = told.map(({ index, error: own }) => {
+    const { leaseId } = parts[index]!;
+    const { code, message: text } = own as QueratorError;
+    return { index, error: makeError(code, text, leaseId === undefined ? {} : { leaseId }) };
+  });
+  const { code, leaseId } = failures[0]!.error as LeaseLostError;
+  const made = makeError(code, message, {
+    uncertain,
+    cause: error,
+    ...(status === undefined ? {} : { status }),
+    ...(leaseId === undefined ? {} : { leaseId }),
+  });
+  made.failures = failures;
+  return made;
 }
 
 // An earlier request, whose answer was lost, has ended all of them. If it did not, they are back in their

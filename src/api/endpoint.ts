@@ -75,6 +75,7 @@ export interface RowEndpoint extends Endpoint {
 
 export const SMALL = 512;
 export const MEDIUM = 256_000;
+export const IMPORT = 64_000_000;
 
 /** Of rows whose request names a queue. */
 export function byName(request: { readonly queueName: string }): string {

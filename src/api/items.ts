@@ -1,293 +1,333 @@
-// What lies in storage, for operators: the endpoints of storage/*. Those under /v2 are the ones of /v1,
-// and say more: when a scheduled item is due (clients of /v1 rely on replies without it, and on imports
-// that ignore it, decision 13), what was imported, and what was deleted.
+// What lies in a queue, for operators: the endpoints of /v2/items.*. An item is shown, and can be imported
+// again, as producers gave it, with what has become of it since.
 
-import { OK, reply } from "../codec/answer.ts";
+import { reply } from "../codec/answer.ts";
 import {
-  type StorageItemSchema,
-  StorageItemsDeleteRequestSchema,
-  StorageItemsImportRequestSchema,
-  StorageItemsImportResponseSchema,
-  StorageItemsListRequestSchema,
-  StorageItemsListResponseSchema,
-} from "../codec/gen/querator/v1/storage_pb.ts";
-import {
-  StorageItemsDeleteResponseSchema as DeleteResponseV2,
-  StorageItemsImportResponseSchema as ImportResponseV2,
-} from "../codec/gen/querator/v2/storage_pb.ts";
+  type ItemSchema,
+  ItemsDeleteRequestSchema,
+  ItemsImportRequestSchema,
+  ItemsImportResponseSchema,
+  ItemsListRequestSchema,
+  ItemsListResponseSchema,
+} from "../codec/gen/querator/v2/items_pb.ts";
+import { ResultsResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import { type Decoded, ENTRIES_MAX } from "../codec/message.ts";
-import { invalid } from "../errors.ts";
+import { invalidField, queueError } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
-import { ID_PATTERN, idError, type ListedItem } from "../queue/queue.ts";
-import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
-import { toRecord, toStorageItem } from "./item-records.ts";
 import {
-  badId,
-  FOUND,
-  negativeLimit,
-  noSuchPartition,
-  partitionFailing,
-  QUEUED,
-  refusal,
-} from "./openapi/errors.ts";
+  ID_PATTERN,
+  type ImportedItem,
+  idError,
+  type ListedItem,
+  type QueueHandle,
+} from "../queue/queue.ts";
+import { readCursor, toCursor } from "./cursor.ts";
+import { byName, endpointsOf, IMPORT, MEDIUM, type RowEndpoint } from "./endpoint.ts";
+import { toItemV2, toRecordV2 } from "./item-records.ts";
+import { badCursor, FOUND_V2, problem, QUEUED_V2 } from "./openapi/errors.ts";
 import {
-  count,
+  CURSOR,
   EXAMPLE_ID,
-  type FieldNote,
   ids,
+  NEXT_CURSOR,
   type Notes,
   PARTITION,
+  PAYLOAD,
   QUEUE_NAME,
 } from "./openapi/fields.ts";
+import { type Refused, resultsAnswer } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
 import {
+  checkIdCount,
+  checkImport,
   checkListLimit,
   checkPartition,
   IMPORT_ATTEMPTS_MAX,
   LIST_LIMIT_DEFAULT,
 } from "./validate.ts";
 
-const IMPORT = 64_000_000;
+const STATES = ["waiting", "leased", "scheduled"] as const;
+type State = (typeof STATES)[number];
 
-type ImportRequest = Decoded<typeof StorageItemsImportRequestSchema>;
-type ImportedItem = Decoded<typeof StorageItemSchema>;
+/** Items that one call looks at, whatever it is asked for. */
+const LOOKED_AT_MAX = 10_000;
+const LIST_LIMIT_MAX = 10_000;
+/** Bytes of records in one page; an item more may come with it. */
+const PAGE_BYTES = 16 * 1024 * 1024;
+
+type ImportItem = Decoded<typeof ItemSchema>;
+type ListRequest = Decoded<typeof ItemsListRequestSchema>;
 
 const queue_name = "jobs";
-const badAttempts = refusal("attempts is invalid; '-1' is not between 0 and 1000000000");
 
 /** The endpoints. */
 export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
   const endpoint = endpointsOf({
-    name: "storage",
-    about: "What lies in a partition, for operators.",
+    name: "items",
+    about: "What lies in a queue, for operators.",
     fields: FIELDS,
   });
 
-  // --- lists ---
-
-  const list = {
-    bodyBytesMax: MEDIUM,
-    request: StorageItemsListRequestSchema,
-    reply: StorageItemsListResponseSchema,
-    permission: "read",
-    queueOf: byName,
-    example: { queue_name, partition: 0, limit: 10 },
-    errors: { ...FOUND, noSuchPartition, negativeLimit, partitionFailing, ...QUEUED },
-  } as const;
-
-  const lister =
-    (table: "items" | "scheduled", show: typeof toStorageItem) =>
-    async (request: Decoded<typeof StorageItemsListRequestSchema>, exchange: Exchange) => {
-      const queue = findQueue(service, request.queueName);
-      checkPartition(request.partition, queue.partitionCount);
-      const { pivot } = request;
-      if (pivot !== "") checkIds([pivot]);
-      const limit = checkListLimit(request.limit);
-      const items = await queue.list(request.partition, {
-        table,
-        pivot,
-        limit,
-        isGone: () => exchange.isGone(),
-      });
-      return reply(StorageItemsListResponseSchema, { items: items.map(show) });
-    };
-
-  // --- imports ---
-
-  const importing = {
-    bodyBytesMax: IMPORT,
-    request: StorageItemsImportRequestSchema,
-    permission: "manage",
-    metric: "items.import",
-    queueOf: byName,
-  } as const;
-
-  async function importItems(request: ImportRequest, dueAt: (item: ImportedItem) => number) {
-    const { partition, items } = request;
-    const queue = findQueue(service, request.queueName);
-    checkPartition(partition, queue.partitionCount);
-    if (items.length === 0) throw invalid("items is invalid; cannot be empty");
-    for (const { attempts } of items) {
-      if (attempts >= 0 && attempts <= IMPORT_ATTEMPTS_MAX) continue;
-      throw invalid(
-        `attempts is invalid; '${attempts}' is not between 0 and ${IMPORT_ATTEMPTS_MAX}`,
-      );
-    }
-    if (items.some((item) => item.isLeased && dueAt(item) !== 0)) {
-      throw invalid("enqueue_at is invalid; a leased item cannot be scheduled");
-    }
-    return await queue.import(
-      partition,
-      items.map((item) => ({
-        sourceId: item.sourceId,
-        isLeased: item.isLeased,
-        leaseDeadline: Math.max(item.leaseDeadline, 0),
-        expireAt: Math.max(item.expireDeadline, 0),
-        dueAt: dueAt(item),
-        attempts: item.attempts,
-        maxAttempts: item.maxAttempts,
-        record: toRecord(item),
-      })),
-    );
-  }
-
-  // --- deletions ---
-
-  const deleting = {
-    bodyBytesMax: MEDIUM,
-    request: StorageItemsDeleteRequestSchema,
-    permission: "manage",
-    metric: "items.delete",
-    queueOf: byName,
-    example: { queue_name, partition: 0, ids: [EXAMPLE_ID] },
-    errors: { ...FOUND, noSuchPartition, badId, partitionFailing, ...QUEUED },
-  } as const;
-
-  async function deleteItems(request: Decoded<typeof StorageItemsDeleteRequestSchema>) {
-    const queue = findQueue(service, request.queueName);
-    checkPartition(request.partition, queue.partitionCount);
-    if (request.ids.length === 0) throw invalid("ids is invalid; cannot be empty");
-    checkIds(request.ids);
-    const ids = [...new Set(request.ids)];
-    const unknown = await queue.delete(request.partition, ids);
-    return { deleted: ids.length - unknown.length, unknown };
-  }
-
   return [
     endpoint({
-      ...list,
-      path: "/v1/storage/items.list",
+      path: "/v2/items.list",
+      bodyBytesMax: MEDIUM,
+      request: ItemsListRequestSchema,
+      reply: ItemsListResponseSchema,
+      permission: "read",
       metric: "items.list",
-      summary: "Lists the items of a partition, from pivot on.",
-      handler: lister("items", toStorageItem),
-    }),
-    endpoint({
-      ...list,
-      path: "/v1/storage/scheduled.list",
-      metric: "scheduled.list",
-      summary: "Lists the scheduled items of a partition, from pivot on.",
-      handler: lister("scheduled", toStorageItem),
-    }),
-    endpoint({
-      ...list,
-      path: "/v2/storage/scheduled.list",
-      metric: "scheduled.list",
-      summary: "Lists scheduled items as /v1 does, and tells when they are due.",
-      handler: lister("scheduled", toScheduledItem),
-    }),
-    endpoint({
-      ...importing,
-      path: "/v1/storage/items.import",
-      reply: StorageItemsImportResponseSchema,
-      summary: "Adds items to a partition as they are given.",
-      example: { queue_name, partition: 0, items: [{ source_id: "a-1", payload: "aGVsbG8=" }] },
-      errors: { ...FOUND, noSuchPartition, badAttempts, partitionFailing, ...QUEUED },
-      handler: async (request) => {
-        const results = await importItems(request, () => 0);
-        return reply(StorageItemsImportResponseSchema, { items: results.map(toStorageItem) });
+      queueOf: byName,
+      summary: "Lists the items of a queue, those of a state or what waits and what is leased.",
+      example: { queue_name, state: "waiting", limit: 10 },
+      errors: {
+        ...FOUND_V2,
+        badState: problem(
+          "invalid_field",
+          "state is invalid; 'done' is none of waiting, leased, scheduled",
+          { field: "state" },
+        ),
+        badCursor,
+        ...QUEUED_V2,
+      },
+      handler: async (request, exchange) => {
+        const queue = findQueue(service, request.queueName);
+        checkState(request.state, "state");
+        const { partition } = request;
+        if (partition !== undefined) checkPartition(partition, queue.partitionCount);
+        const limit = checkListLimit(request.limit, LIST_LIMIT_MAX);
+        const page = await pageOf(queue, { ...request, limit }, exchange);
+        return reply(ItemsListResponseSchema, page);
       },
     }),
     endpoint({
-      ...importing,
-      path: "/v2/storage/items.import",
-      reply: ImportResponseV2,
+      path: "/v2/items.import",
+      bodyBytesMax: IMPORT,
+      request: ItemsImportRequestSchema,
+      reply: ItemsImportResponseSchema,
+      permission: "manage",
+      metric: "items.import",
+      queueOf: byName,
       summary:
-        "Adds items as /v1 does, and tells what became of each; those with a later enqueue_at are scheduled.",
+        "Adds items to a partition as they are given. One whose source_id is there is passed over.",
       example: {
         queue_name,
-        partition: 0,
-        items: [{ source_id: "a-2", payload: "aGVsbG8=", enqueue_at: "2100-01-01T00:00:00Z" }],
+        items: [{ source_id: "a-2", utf8: "hello", enqueue_at: "2100-01-01T00:00:00Z" }],
       },
       errors: {
-        ...FOUND,
-        noSuchPartition,
-        badAttempts,
-        leasedAndScheduled: refusal("enqueue_at is invalid; a leased item cannot be scheduled"),
-        partitionFailing,
-        ...QUEUED,
+        ...FOUND_V2,
+        leasedAndScheduled: problem(
+          "invalid_field",
+          "enqueue_at is invalid; a leased item cannot be scheduled",
+          { field: "items[0].enqueue_at" },
+        ),
+        ...QUEUED_V2,
       },
-      handler: async (request) => {
-        const results = await importItems(request, (item) => Math.max(item.enqueueAt, 0));
-        const statuses = results.map(({ status }) => status);
-        return reply(ImportResponseV2, { items: results.map(toScheduledItem), statuses });
-      },
-    }),
-    endpoint({
-      ...deleting,
-      path: "/v1/storage/items.delete",
-      summary: "Deletes items of a partition, leased or not.",
-      handler: async (request) => {
-        await deleteItems(request);
-        return OK;
+      handler: async ({ queueName, partition, items }) => {
+        const queue = findQueue(service, queueName);
+        checkPartition(partition, queue.partitionCount);
+        checkImport(items);
+        const results = await queue.import(partition, items.map(toImport));
+        return reply(ItemsImportResponseSchema, {
+          results: results.map(({ id, status }) => ({ id, status })),
+        });
       },
     }),
     endpoint({
-      ...deleting,
-      path: "/v2/storage/items.delete",
-      reply: DeleteResponseV2,
-      summary: "Deletes items of a partition, leased or not, and tells which of them were there.",
-      handler: async (request) => reply(DeleteResponseV2, await deleteItems(request)),
+      path: "/v2/items.delete",
+      bodyBytesMax: MEDIUM,
+      request: ItemsDeleteRequestSchema,
+      reply: ResultsResponseSchema,
+      permission: "manage",
+      metric: "items.delete",
+      queueOf: byName,
+      summary: "Deletes items, whatever their state, and tells which of them were there.",
+      example: { queue_name, ids: [EXAMPLE_ID] },
+      errors: {
+        ...FOUND_V2,
+        noIds: problem("invalid_field", "ids is invalid; cannot be empty", { field: "ids" }),
+        ...QUEUED_V2,
+      },
+      handler: async (request) => {
+        const queue = findQueue(service, request.queueName);
+        checkIdCount(request.ids);
+        return resultsAnswer(request.ids.length, await deleteItems(queue, request.ids));
+      },
     }),
   ];
 }
 
-function toScheduledItem(item: ListedItem): ReturnType<typeof toStorageItem> {
-  return { ...toStorageItem(item), enqueueAt: item.dueAt };
-}
-
-function checkIds(ids: readonly string[]): void {
-  for (const id of ids) {
-    const error = idError(id);
-    if (error !== undefined) throw error;
+// Looks at items from the cursor on, partition by partition, until there are enough of those that are
+// wanted, or enough has been looked at.
+async function pageOf(queue: QueueHandle, request: ListRequest, exchange: Exchange) {
+  const { state, limit, payload, partition: only } = request;
+  const wanted = state as State | "";
+  const table = wanted === "scheduled" ? "scheduled" : "items";
+  let { partition, pivot } = startOf(queue, request);
+  const items: ReturnType<typeof toItemV2>[] = [];
+  const end = only === undefined ? queue.partitionCount : only + 1;
+  for (let lookedAt = 0, bytes = 0; partition < end; ) {
+    if (items.length === limit || lookedAt >= LOOKED_AT_MAX || bytes >= PAGE_BYTES) {
+      return { items, nextCursor: toCursor([partition, pivot]) };
+    }
+    const page: readonly ListedItem[] = await queue.list(partition, {
+      table,
+      pivot,
+      // Of what is looked at and is not wanted, little is read for nothing.
+      limit: Math.min(limit - items.length, LOOKED_AT_MAX - lookedAt),
+      isGone: () => exchange.isGone(),
+    });
+    const last = page.at(-1);
+    if (last === undefined) {
+      partition++;
+      pivot = "";
+      continue;
+    }
+    pivot = queue.ids(partition).id(last.seq + 1);
+    lookedAt += page.length;
+    for (const item of page) {
+      bytes += item.record.size;
+      if (wanted === "waiting" && item.isLeased) continue;
+      if (wanted === "leased" && !item.isLeased) continue;
+      items.push(toItemV2(item, { partition, payload }));
+    }
   }
+  return { items };
 }
 
-const IMPORTED: FieldNote = {
-  text: "As they are now, in the order of the request; in place of one whose source_id was there, the item that is.",
-};
+function startOf(
+  queue: QueueHandle,
+  { cursor, partition: only }: ListRequest,
+): { partition: number; pivot: string } {
+  if (cursor === "") return { partition: only ?? 0, pivot: "" };
+  const [partition, pivot] = readCursor(cursor, 2);
+  const isOurs =
+    Number.isInteger(partition) &&
+    (only === undefined ? Number(partition) < queue.partitionCount : partition === only) &&
+    (pivot === "" || (typeof pivot === "string" && idError(pivot) === undefined));
+  if (isOurs && Number(partition) >= 0)
+    return { partition: Number(partition), pivot: String(pivot) };
+  throw invalidField("cursor", "cursor is invalid; it is none of this list");
+}
+
+function checkState(state: string, field: string): void {
+  if (state === "" || STATES.includes(state as State)) return;
+  throw invalidField(field, `${field} is invalid; '${state}' is none of ${STATES.join(", ")}`);
+}
+
+function toImport(item: ImportItem, index: number): ImportedItem {
+  const path = `items[${index}]`;
+  checkState(item.state, `${path}.state`);
+  const isLeased = item.state === "leased";
+  const dueAt = Math.max(item.enqueueAt, 0);
+  if (isLeased && dueAt !== 0) {
+    throw invalidField(
+      `${path}.enqueue_at`,
+      "enqueue_at is invalid; a leased item cannot be scheduled",
+    );
+  }
+  return {
+    sourceId: item.sourceId,
+    isLeased,
+    leaseDeadline: Math.max(item.leaseDeadline, 0),
+    expireAt: Math.max(item.expireAt, 0),
+    dueAt,
+    attempts: item.attempts,
+    maxAttempts: 0,
+    record: toRecordV2(item, index),
+  };
+}
+
+// Each partition by itself; what is named twice was there once.
+async function deleteItems(
+  queue: QueueHandle,
+  given: readonly string[],
+): Promise<{ readonly refused: readonly Refused[] }> {
+  const parts = new Map<number, string[]>();
+  for (const id of new Set(given)) {
+    const partition = queue.partitionOf(id);
+    if (partition === -1) continue;
+    const part = parts.get(partition);
+    if (part === undefined) parts.set(partition, [id]);
+    else part.push(id);
+  }
+  const there = new Set<string>();
+  await Promise.all(
+    Array.from(parts, async ([partition, part]) => {
+      const unknown = new Set(await queue.delete(partition, part));
+      for (const id of part) if (!unknown.has(id)) there.add(id);
+    }),
+  );
+  const refused: Refused[] = [];
+  for (const [index, id] of given.entries()) {
+    if (there.delete(id)) continue;
+    refused.push({ index, error: idError(id) ?? queueError("item_not_found", { id }) });
+  }
+  return { refused };
+}
 
 // What the fields of the messages mean.
 const FIELDS: Notes = {
-  StorageItem: {
-    id: { text: "Names the item.", ignored: true },
-    source_id: {
-      text: "Where it came from. An import passes over an item whose source_id is there.",
+  Item: {
+    id: {
+      text: "What the item is. An import gives it a new one.",
+      required: "reply",
+      ignored: true,
     },
-    is_leased: { text: "Whether it is leased." },
-    lease_deadline: { text: "When its lease ends; year 1 if it has none." },
-    expire_deadline: { text: "When it expires; by the queue's expire_timeout if not given." },
-    dead_deadline: { text: "Not used in this version.", ignored: true },
-    created_at: { text: "When it was produced.", ignored: true },
-    updated_at: { text: "Not used in this version.", ignored: true },
-    enqueue_at: {
-      text: "When a scheduled item becomes leasable. Only under /v2; elsewhere never there, and ignored in an import.",
+    state: {
+      text: `Whether it is ${STATES.join(", ")}. An import takes it as leased only if this says so.`,
+      required: "reply",
+      request: { enum: STATES },
+      accepted: { enum: ["", ...STATES] },
+      reply: { enum: STATES },
     },
+    partition: {
+      text: "Where it lies; the first partition is 0.",
+      ignored: true,
+      reply: { minimum: 0 },
+    },
+    created_at: { text: "When it was produced.", required: "reply", ignored: true },
     attempts: {
       text: "How often it has been leased.",
       request: { minimum: 0, maximum: IMPORT_ATTEMPTS_MAX },
       reply: { minimum: 0 },
     },
-    max_attempts: { text: "Kept as it was imported; that of the queue counts." },
+    lease_id: { text: "Of one that is leased: its lease.", ignored: true },
+    lease_deadline: {
+      text: "When its lease ends; in an import, by the queue's lease_timeout if it is not given.",
+    },
+    enqueue_at: { text: "Of one that is scheduled: when it becomes leasable." },
+    expire_at: { text: "When it expires; by the queue's expire_timeout if it is not given." },
+    source_id: {
+      text: "Where it came from. An import passes over an item whose source_id is there.",
+    },
+    kind: { text: "As it was produced." },
     reference: { text: "As it was produced." },
     encoding: { text: "As it was produced." },
-    kind: { text: "As it was produced." },
-    payload: { text: "The payload, in base64." },
+    headers: { text: "As it was produced." },
+    ...PAYLOAD,
   },
-  StorageItemsListRequest: {
+  ItemsListRequest: {
     queue_name: QUEUE_NAME,
-    partition: PARTITION,
-    pivot: {
-      text: "The first id to list, or the next one after it; from the start if it is empty.",
-      request: { pattern: ID_PATTERN },
-      accepted: { pattern: `^$|${ID_PATTERN}` },
+    state: {
+      text: `Only those that are ${STATES.join(", ")}; what waits and what is leased if it is not given.`,
+      request: { enum: STATES },
+      accepted: { enum: ["", ...STATES] },
     },
+    partition: { ...PARTITION, text: "Only those of this partition; of all if it is not given." },
     limit: {
-      text: `How many at most; 0 means ${LIST_LIMIT_DEFAULT}.`,
-      request: { minimum: 0 },
+      text: `How many at most, up to ${LIST_LIMIT_MAX}; 0 means ${LIST_LIMIT_DEFAULT}.`,
+      request: { minimum: 0, maximum: LIST_LIMIT_MAX },
     },
+    cursor: CURSOR,
+    payload: { text: "Whether payloads are wanted." },
   },
-  StorageItemsListResponse: { items: { text: "In order of their ids." } },
-  StorageItemsImportRequest: {
+  ItemsListResponse: {
+    items: {
+      text: `By partition, and in each in the order in which they are leased. A page may hold fewer than were asked for, or none, and yet not be the last: one call looks at ${LOOKED_AT_MAX} items at most.`,
+    },
+    next_cursor: NEXT_CURSOR,
+  },
+  ItemsImportRequest: {
     queue_name: QUEUE_NAME,
     partition: PARTITION,
     items: {
@@ -296,25 +336,20 @@ const FIELDS: Notes = {
       request: { minItems: 1, maxItems: ENTRIES_MAX },
     },
   },
-  StorageItemsImportResponse: { items: IMPORTED },
-  "v2.StorageItemsImportResponse": {
-    items: IMPORTED,
-    statuses: {
-      text: "What became of each, in the order of the request: created, scheduled, or duplicate if its source_id was there.",
+  ItemsImportResponse: {
+    results: { text: "In the order of the items.", required: "reply", reply: { minItems: 1 } },
+  },
+  ItemsImportResult: {
+    id: {
+      text: "Of the item; of the one that was there, if it is a duplicate.",
       required: "reply",
-      reply: { items: { type: "string", enum: ["created", "scheduled", "duplicate"] } },
+      reply: { pattern: ID_PATTERN },
+    },
+    status: {
+      text: "created, scheduled, or duplicate if its source_id was there.",
+      required: "reply",
+      reply: { enum: ["created", "scheduled", "duplicate"] },
     },
   },
-  "v2.StorageItemsDeleteResponse": {
-    deleted: count("How many items were there, and are deleted now."),
-    unknown: {
-      text: "The ids of which there is no item in this partition.",
-      reply: { items: { type: "string", pattern: ID_PATTERN } },
-    },
-  },
-  StorageItemsDeleteRequest: {
-    queue_name: QUEUE_NAME,
-    partition: PARTITION,
-    ids: ids("The ids of items; unknown ones are passed over."),
-  },
+  ItemsDeleteRequest: { queue_name: QUEUE_NAME, ids: ids("The ids of the items.") },
 };

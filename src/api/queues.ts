@@ -1,6 +1,7 @@
-// Which queues there are: the endpoints of /v1/queues.*.
+// Which queues there are: the endpoints of queues.*. Under /v2 a name is enough to create one, and what an
+// update does not name stays; /v1 needs most settings, and takes some that are missing for empty.
 
-import { OK, reply } from "../codec/answer.ts";
+import { EMPTY, OK, reply } from "../codec/answer.ts";
 import {
   QueueInfoSchema,
   QueuesDeleteRequestSchema,
@@ -8,6 +9,16 @@ import {
   QueuesListRequestSchema,
   QueuesListResponseSchema,
 } from "../codec/gen/querator/v1/queues_pb.ts";
+import {
+  QueuesDeleteRequestSchema as DeleteRequestV2,
+  QueuesInfoRequestSchema as InfoRequestV2,
+  QueueInfoSchema as InfoV2,
+  QueuesListRequestSchema as ListRequestV2,
+  QueuesListResponseSchema as ListResponseV2,
+  QueuesCreateRequestSchema,
+  QueuesUpdateRequestSchema,
+} from "../codec/gen/querator/v2/queues_pb.ts";
+import { EmptyResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import type { Decoded, Encodable } from "../codec/message.ts";
 import { DURATION_PATTERN } from "../duration.ts";
 import { invalid } from "../errors.ts";
@@ -23,18 +34,39 @@ import {
 } from "../registry/names.ts";
 import type { QueueRecord } from "../registry/records.ts";
 import {
+  changeOf,
   maxOf,
   QUEUE_TIMEOUT_LENGTH_MAX,
   type QueueSettings,
+  readChange,
+  readNamed,
   readSettings,
   SETTING_ROWS,
   type SettingRow,
   showSettings,
   withMarks,
 } from "../registry/settings.ts";
+import { readCursor, toCursor } from "./cursor.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
-import { FOUND, internalRetry, negativeLimit, noQueueName, refusal } from "./openapi/errors.ts";
-import { type FieldNote, type Notes, PARTITION, QUEUE_NAME } from "./openapi/fields.ts";
+import {
+  badCursor,
+  FOUND,
+  FOUND_V2,
+  internalRetry,
+  negativeLimit,
+  noQueueName,
+  noQueueNameV2,
+  problem,
+  refusal,
+} from "./openapi/errors.ts";
+import {
+  CURSOR,
+  type FieldNote,
+  NEXT_CURSOR,
+  type Notes,
+  PARTITION,
+  QUEUE_NAME,
+} from "./openapi/fields.ts";
 import { findQueue, type Service } from "./service.ts";
 import { checkListLimit, LIST_LIMIT_DEFAULT, QUEUES_LIST_LIMIT_MAX } from "./validate.ts";
 
@@ -77,10 +109,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         queueExists: refusal("invalid queue; 'jobs' already exists"),
         noDeadQueue,
         longLease,
-        noNamespace: {
-          kind: "failed",
-          message: "namespace does not exist; 'other' was not found",
-        },
+        noNamespace: problem(
+          "namespace_not_found",
+          "namespace does not exist; 'other' was not found",
+        ),
         internalRetry,
       },
       handler: async (request) => {
@@ -106,7 +138,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       handler: async (request) => {
         const settings = settingsOf(request);
         service.checkRunning();
-        await queues.update(settings);
+        await queues.update(changeOf(settings));
         return OK;
       },
     }),
@@ -122,10 +154,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       errors: { negativeLimit },
       handler: (request) => {
         service.checkRunning();
-        const limit = checkListLimit(request.limit);
-        if (limit > QUEUES_LIST_LIMIT_MAX) {
-          throw invalid(`limit is invalid; cannot be greater than ${QUEUES_LIST_LIMIT_MAX}`);
-        }
+        const limit = checkListLimit(request.limit, QUEUES_LIST_LIMIT_MAX);
         const { pivot, namespace } = request;
         if (pivot.includes("~")) {
           throw invalid(`pivot is invalid; '${pivot}' cannot contain '~' character`);
@@ -172,6 +201,119 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         return OK;
       },
     }),
+
+    endpoint({
+      path: "/v2/queues.create",
+      bodyBytesMax: MEDIUM,
+      request: QueuesCreateRequestSchema,
+      reply: InfoV2,
+      permission: "manage",
+      metric: "queues.create",
+      queueOf: byName,
+      summary: "Creates a queue; what is not given has its default.",
+      example: { queue_name },
+      errors: {
+        noQueueName: noQueueNameV2,
+        queueExists: problem("queue_exists", "invalid queue; 'jobs' already exists"),
+        noDeadQueue: problem("invalid_field", noDeadQueue.message, { field: "dead_queue" }),
+        longLease: problem("invalid_field", longLease.message, { field: "lease_timeout" }),
+      },
+      handler: async (request) => {
+        const { queueName: name } = request;
+        checkQueueName(name);
+        const settings = readNamed(request);
+        service.checkRunning();
+        await queues.create({ ...settings, name, namespace: SYSTEM_NAMESPACE });
+        return reply(InfoV2, toInfoV2(queues.record(name)));
+      },
+    }),
+    endpoint({
+      path: "/v2/queues.update",
+      bodyBytesMax: MEDIUM,
+      request: QueuesUpdateRequestSchema,
+      reply: InfoV2,
+      permission: "manage",
+      metric: "queues.update",
+      queueOf: byName,
+      summary: "Changes the settings of a queue; what is not given stays, if partial is not false.",
+      example: { queue_name, lease_timeout: "2m" },
+      errors: {
+        ...FOUND_V2,
+        noDeadQueue: problem("invalid_field", noDeadQueue.message, { field: "dead_queue" }),
+        longLease: problem("invalid_field", longLease.message, { field: "lease_timeout" }),
+      },
+      handler: async (request) => {
+        const { queueName: name, partial } = request;
+        checkQueueName(name);
+        const change = partial === false ? readNamed(request) : readChange(request);
+        service.checkRunning();
+        await queues.update({ ...change, name });
+        return reply(InfoV2, toInfoV2(queues.record(name)));
+      },
+    }),
+    endpoint({
+      path: "/v2/queues.list",
+      bodyBytesMax: MEDIUM,
+      request: ListRequestV2,
+      reply: ListResponseV2,
+      permission: "read",
+      metric: "queues.list",
+      summary: "Lists queues by name.",
+      example: { limit: 10 },
+      errors: { badCursor },
+      handler: (request) => {
+        service.checkRunning();
+        const limit = checkListLimit(request.limit, QUEUES_LIST_LIMIT_MAX);
+        const [pivot] = request.cursor === "" ? [""] : readCursor(request.cursor, 1);
+        const namespace = SYSTEM_NAMESPACE;
+        const records = queues.list({ namespace, pivot: String(pivot), limit: limit + 1 });
+        const next = records[limit];
+        return reply(ListResponseV2, {
+          queues: records.slice(0, limit).map(toInfoV2),
+          ...(next && { nextCursor: toCursor([next.name]) }),
+        });
+      },
+    }),
+    endpoint({
+      path: "/v2/queues.info",
+      bodyBytesMax: MEDIUM,
+      request: InfoRequestV2,
+      reply: InfoV2,
+      permission: "read",
+      metric: "queues.info",
+      queueOf: byName,
+      summary: "Shows the settings of a queue.",
+      example: { queue_name },
+      errors: FOUND_V2,
+      handler: ({ queueName }) => {
+        findQueue(service, queueName);
+        return reply(InfoV2, toInfoV2(queues.record(queueName)));
+      },
+    }),
+    endpoint({
+      path: "/v2/queues.delete",
+      bodyBytesMax: MEDIUM,
+      request: DeleteRequestV2,
+      reply: EmptyResponseSchema,
+      permission: "manage",
+      metric: "queues.delete",
+      queueOf: byName,
+      summary: "Deletes a queue with its items.",
+      example: { queue_name, force: true },
+      errors: {
+        ...FOUND_V2,
+        queueServes: problem(
+          "queue_in_use",
+          "queue is a dead queue; 'letters' uses it as its dead_queue",
+        ),
+      },
+      handler: async ({ queueName, force }) => {
+        service.checkRunning();
+        checkQueueName(queueName);
+        await queues.delete(queueName, force);
+        return EMPTY;
+      },
+    }),
   ];
 }
 
@@ -188,9 +330,45 @@ function toInfo(record: QueueRecord): Encodable<typeof QueueInfoSchema> {
   return { queueName: name, createdAt, updatedAt, namespace, ...showSettings(record) };
 }
 
+function toInfoV2(record: QueueRecord): Encodable<typeof InfoV2> {
+  const { name, createdAt, updatedAt, partitions } = record;
+  const settings = showSettings(record);
+  return { queueName: name, ...settings, partitions: partitions.length, createdAt, updatedAt };
+}
+
 // What the fields of the messages mean.
 function fieldNotes(limits: Limits): Notes {
+  const settings = SETTING_ROWS.map(([key, row]): [string, FieldNote] => [
+    withMarks(key, "_"),
+    settingNoteV2(row, limits),
+  ]);
+  const named = { queue_name: QUEUE_NAME, ...Object.fromEntries(settings) };
   return {
+    QueuesCreateRequest: named,
+    QueuesUpdateRequest: {
+      ...named,
+      partial: {
+        text: "Whether what is not given stays as it is, as it does by default; false gives it its default.",
+      },
+    },
+    "v2.QueueInfo": {
+      queue_name: QUEUE_NAME,
+      ...Object.fromEntries(settings),
+      partitions: { text: "How many partitions it has.", required: "reply", reply: { minimum: 1 } },
+      created_at: { text: "When the queue was created.", required: "reply" },
+      updated_at: { text: "When it was changed last.", required: "reply" },
+    },
+    "v2.QueuesListRequest": {
+      limit: {
+        text: `How many at most, up to ${QUEUES_LIST_LIMIT_MAX}; 0 means ${LIST_LIMIT_DEFAULT}.`,
+        request: { minimum: 0, maximum: QUEUES_LIST_LIMIT_MAX },
+      },
+      cursor: CURSOR,
+    },
+    "v2.QueuesListResponse": {
+      queues: { text: "In order of their names." },
+      next_cursor: NEXT_CURSOR,
+    },
     QueueInfo: {
       queue_name: QUEUE_NAME,
       created_at: { text: "When the queue was created.", required: "reply", ignored: true },
@@ -249,4 +427,23 @@ function settingNote(row: SettingRow, limits: Limits): FieldNote {
   const reply = { minimum: row.min, ...(row.limit === undefined && { maximum: max }) };
   const request = { minimum: row.isNeeded ? 0 : row.min, maximum: max };
   return { text, ...(row.isNeeded && { required: "reply" }), request, reply };
+}
+
+// Under /v2: with the default, and with the word that stands for it.
+function settingNoteV2(row: SettingRow, limits: Limits): FieldNote {
+  const note = settingNote(row, limits);
+  const text = note.text.replace(" An update without it keeps the number.", "");
+  if (row.kind !== "duration") return { ...note, text: `${text} ${defaultOf(row.default)}` };
+  if (row.word === undefined) return { ...note, text: `${text} ${defaultOf(row.default)}` };
+  const pattern = `^${row.word}$|${DURATION_PATTERN}`;
+  return {
+    ...note,
+    text: `How long an item may live; ${defaultOf(row.word)}`,
+    request: { maxLength: QUEUE_TIMEOUT_LENGTH_MAX, pattern },
+    accepted: { pattern },
+  };
+}
+
+function defaultOf(value: string | number): string {
+  return value === "" ? "" : `By default ${value}.`;
 }

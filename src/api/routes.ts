@@ -6,12 +6,17 @@ import { itemsEndpoints } from "./items.ts";
 import { queueEndpoints } from "./queue.ts";
 import { queuesEndpoints } from "./queues.ts";
 import type { Service } from "./service.ts";
+import { storageEndpoints } from "./storage.ts";
 
-/** All endpoints by path, in the order in which the documents show them. */
+/** All endpoints by path, in the order in which the documents show them: first those of /v2. */
 export function makeEndpoints(service: Service): ReadonlyMap<string, RowEndpoint> {
-  const queue = queueEndpoints(service);
-  const ofV2 = queue.filter(({ row }) => row.path.startsWith("/v2/"));
-  const ofV1 = queue.filter((each) => !ofV2.includes(each));
-  const all = [...ofV1, ...queuesEndpoints(service), ...itemsEndpoints(service), ...ofV2];
-  return new Map(all.map((each) => [each.row.path, each]));
+  const all = [
+    ...queueEndpoints(service),
+    ...queuesEndpoints(service),
+    ...itemsEndpoints(service),
+    ...storageEndpoints(service),
+  ];
+  const isV2 = ({ row }: RowEndpoint): boolean => row.path.startsWith("/v2/");
+  const ordered = [...all.filter(isV2), ...all.filter((each) => !isV2(each))];
+  return new Map(ordered.map((each) => [each.row.path, each]));
 }

@@ -59,14 +59,14 @@ function toDropped(drops: readonly Dropped[]): Encodable<typeof DroppedItemsSche
   return dropped.attempts + dropped.expired + dropped.rejected === 0 ? undefined : dropped;
 }
 
-const RESPONSE: Notes[string] = {
+const RESPONSE = {
   queue_name: QUEUE_NAME,
   logicalQueues: {
     text: "The loops of the queue: one in this version.",
     required: "reply",
     reply: { minItems: 1 },
   },
-};
+} satisfies Notes[string];
 
 const LOGICAL_STATS: Notes[string] = {
   produce_waiting: count("Produce requests that wait."),
@@ -90,7 +90,7 @@ export const STATS_NOTES: Notes = {
   QueueStatsResponse: RESPONSE,
   QueueLogicalStats: LOGICAL_STATS,
   QueuePartitionStats: PARTITION_STATS,
-  "v2.QueueStatsResponse": RESPONSE,
+  "v2.QueueStatsResponse": { queue_name: QUEUE_NAME, logical_queues: RESPONSE.logicalQueues },
   "v2.QueueLogicalStats": {
     ...LOGICAL_STATS,
     dropped: { text: "The sum over all partitions; left out if nothing was dropped." },

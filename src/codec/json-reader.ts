@@ -6,23 +6,17 @@
 
 import type { DescMessage } from "@bufbuild/protobuf";
 import type { QueueError } from "../errors.ts";
-import {
-  convert,
-  expectedOf,
-  join,
-  problem,
-  show,
-  unknownField,
-  wrong,
-  wrongText,
-} from "./json.ts";
+import { type Complaints, join, shown } from "./complaints.ts";
+import { checkEntry, convert, expectedOf, TOO_MANY_ENTRIES } from "./convert.ts";
+import { JsonText } from "./json-text.ts";
 import {
   type Decoded,
   ENTRIES_MAX,
   type Field,
+  putEntry,
+  Seen,
   type Table,
   tableOf,
-  tooManyEntries,
 } from "./message.ts";
 
 const QUOTE = 0x22;
@@ -54,27 +48,38 @@ export function* readJson<Desc extends DescMessage>(
   text: string,
   pieceLength: number,
 ): Generator<undefined, Decoded<Desc>> {
-  const reader = new Reader(text, pieceLength);
-  return (yield* reader.whole(tableOf(schema))) as Decoded<Desc>;
+  const table = tableOf(schema);
+  const reader = new Reader(text, pieceLength, table.complaints);
+  return (yield* reader.whole(table)) as Decoded<Desc>;
+}
+
+/** Reads a message in one go. */
+export function readJsonAtOnce<Desc extends DescMessage>(
+  schema: Desc,
+  text: string,
+): Decoded<Desc> {
+  return finish(readJson(schema, text, text.length + 1));
 }
 
 class Reader {
   readonly #text: string;
   readonly #pieceLength: number;
+  readonly #complaints: Complaints;
   #at = 0;
   #pieceEnd: number;
   /** Whether the text that was read last had an escape in it. */
   #isEscaped = false;
 
-  constructor(text: string, pieceLength: number) {
+  constructor(text: string, pieceLength: number, complaints: Complaints) {
     this.#text = text;
     this.#pieceLength = pieceLength;
+    this.#complaints = complaints;
     this.#pieceEnd = pieceLength;
   }
 
   *whole(table: Table): Generator<undefined, Record<string, unknown>> {
     this.#space();
-    if (this.#at === this.#text.length) throw problem("the body is empty");
+    if (this.#at === this.#text.length) throw this.#complaints.unreadable("the body is empty");
     const message = yield* this.#message(table, "");
     this.#space();
     if (this.#at < this.#text.length) throw this.#broken("the end");
@@ -83,16 +88,35 @@ class Reader {
 
   *#message(table: Table, path: string): Generator<undefined, Record<string, unknown>> {
     const message = this.#open(table, path);
-    let seen = 0;
-    while (this.#hasMember(seen === 0)) {
+    const seen = new Seen();
+    for (let isFirst = true; this.#hasMember(isFirst); isFirst = false) {
       const field = this.#field(table, path, seen);
-      seen |= 1 << field.index;
-      if (!field.repeated) this.#member(message, field, path);
-      else if (!this.#isNull()) {
+      if (field.type === "json") {
+        message[field.name] = yield* this.#json();
+      } else if (field.repeated) {
+        if (this.#isNull()) continue;
         message[field.name] = yield* this.#list(field, join(path, field.jsonName));
-      }
+      } else if (field.table?.hasJson === true) {
+        if (this.#isNull()) continue;
+        message[field.name] = yield* this.#message(field.table, join(path, field.jsonName));
+      } else this.#member(message, field, path);
     }
     return message;
+  }
+
+  // A value that is kept as its text.
+  *#json(): Generator<undefined, string> {
+    const from = this.#at;
+    const value = new JsonText(this.#text, from);
+    let state = value.read(this.#pieceEnd);
+    while (state === "more") {
+      yield;
+      this.#pieceEnd = value.at + this.#pieceLength;
+      state = value.read(this.#pieceEnd);
+    }
+    this.#at = value.at;
+    if (state === "broken") throw this.#broken(value.expected);
+    return this.#text.slice(from, value.at);
   }
 
   *#list(field: Field, path: string): Generator<undefined, unknown[]> {
@@ -105,8 +129,12 @@ class Reader {
       return list;
     }
     for (;;) {
-      if (list.length === ENTRIES_MAX) throw tooManyEntries(field);
-      list.push(this.#value(field, path, list.length));
+      if (list.length === ENTRIES_MAX) throw this.#complaints.bad(path, TOO_MANY_ENTRIES);
+      const entry =
+        field.table?.hasJson === true
+          ? yield* this.#message(field.table, join(path, list.length))
+          : this.#value(field, path, list.length);
+      list.push(entry);
       this.#space();
       const next = this.#next();
       if (next !== COMMA && next !== CLOSE_LIST) throw this.#broken("',' or ']'");
@@ -119,13 +147,13 @@ class Reader {
     }
   }
 
-  // An entry of a list: it has few members, each of which is read natively, or ends the reading.
+  // An entry of a list: it has few members, each of which is read natively, or ends the reading. None of
+  // them is kept as its text.
   #entry(table: Table, path: string): Record<string, unknown> {
     const message = this.#open(table, path);
-    let seen = 0;
-    while (this.#hasMember(seen === 0)) {
+    const seen = new Seen();
+    for (let isFirst = true; this.#hasMember(isFirst); isFirst = false) {
       const field = this.#field(table, path, seen);
-      seen |= 1 << field.index;
       if (!field.repeated) this.#member(message, field, path);
       else if (!this.#isNull()) {
         message[field.name] = finish(this.#list(field, join(path, field.jsonName)));
@@ -156,19 +184,22 @@ class Reader {
   }
 
   // Reads the name of a member; goes to its value.
-  #field(table: Table, path: string, seen: number): Field {
+  #field(table: Table, path: string, seen: Seen): Field {
+    const key = this.#name();
+    const field = table.byName.get(key);
+    if (field === undefined) throw this.#complaints.unknownField(table, path, key);
+    if (seen.add(field)) throw this.#complaints.twice(join(path, key));
+    return field;
+  }
+
+  #name(): string {
     if (this.#next() !== QUOTE) throw this.#broken("the name of a field");
     const key = this.#string();
     this.#space();
     if (this.#next() !== COLON) throw this.#broken("':'");
     this.#at++;
     this.#space();
-    const field = table.byName.get(key);
-    if (field === undefined) throw unknownField(show(join(path, key)));
-    if ((seen & (1 << field.index)) !== 0) {
-      throw problem(`field ${join(path, key)} is given more than once`);
-    }
-    return field;
+    return key;
   }
 
   #member(message: Record<string, unknown>, field: Field, path: string): void {
@@ -177,14 +208,32 @@ class Reader {
 
   #value(field: Field, path: string, key: string | number): unknown {
     if (field.type === "message") return this.#entry(field.table!, join(path, key));
+    if (field.type === "map") return this.#map(join(path, key));
     const next = this.#next();
     if (next === QUOTE) {
       const text = this.#string();
-      return convert(field, text, this.#isEscaped, path, key);
+      return convert(field, text, this.#isEscaped, path, key, this.#complaints);
     }
     const value = this.#numberOrLiteral();
     if (value === undefined) throw this.#wrongHere(join(path, key), expectedOf(field));
-    return convert(field, value, false, path, key);
+    return convert(field, value, false, path, key, this.#complaints);
+  }
+
+  #map(path: string): Record<string, string> {
+    if (this.#next() !== OPEN_OBJECT) throw this.#wrongHere(path, "an object");
+    this.#at++;
+    const map: Record<string, string> = {};
+    let entries = 0;
+    while (this.#hasMember(entries === 0)) {
+      if (++entries > ENTRIES_MAX) throw this.#complaints.bad(path, TOO_MANY_ENTRIES);
+      const key = this.#name();
+      if (Object.hasOwn(map, key)) throw this.#complaints.twice(join(path, key));
+      const entry = this.#next() === QUOTE ? this.#string() : this.#numberOrLiteral();
+      if (entry === undefined) throw this.#wrongHere(join(path, key), "a string");
+      checkEntry(key, entry, path, this.#complaints);
+      putEntry(map, key, entry);
+    }
+    return map;
   }
 
   #isNull(): boolean {
@@ -247,16 +296,20 @@ class Reader {
     const found = isEnd
       ? "the end"
       : `'${String.fromCodePoint(this.#text.codePointAt(this.#at)!)}'`;
-    return problem(`syntax error: expected ${expected} at position ${this.#at}, found ${found}`);
+    const text = `syntax error: expected ${expected} at position ${this.#at}, found ${found}`;
+    return this.#complaints.unreadable(text);
   }
 
   // The error for a value of the wrong type, or for something that is no value at all.
   #wrongHere(path: string, expected: string): QueueError {
     const start = this.#next();
     const isValue = start === QUOTE || start === OPEN_LIST || start === OPEN_OBJECT;
-    if (isValue) return wrongText(path, expected, this.#text.slice(this.#at, this.#at + 201));
+    if (isValue) {
+      return this.#complaints.wrong(path, expected, this.#text.slice(this.#at, this.#at + 201));
+    }
     const value = this.#numberOrLiteral();
-    return value === undefined ? this.#broken("a value") : wrong(path, expected, value);
+    if (value === undefined) return this.#broken("a value");
+    return this.#complaints.wrong(path, expected, shown(value));
   }
 }
 

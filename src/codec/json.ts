@@ -1,88 +1,100 @@
 // JSON as Protobuf defines it (the protojson mapping), strictly: unknown fields, fields given
 // twice and values of the wrong type are errors, for a client that is misunderstood must hear of
 // it. Parsing is native; one pass over the result checks and converts it. That is for bodies that are
-// not large, for it is done in one go: larger ones are for json-reader.ts.
+// not large, for it is done in one go, and for those without a value that is kept as its text, which
+// native parsing does not tell: all others are for json-reader.ts. Unlike protojson, numbers of 64 bits
+// are numbers, as far as JavaScript has them, and a field that is `raw_json` in proto/ is any value.
 
 import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";
-import { QueueError, queueError } from "../errors.ts";
+import { type Complaints, join, shown } from "./complaints.ts";
+import { checkEntry, convert, TOO_MANY_ENTRIES } from "./convert.ts";
+import { readJsonAtOnce } from "./json-reader.ts";
 import {
   type Decoded,
   ENTRIES_MAX,
   type Encodable,
   type Field,
-  type FieldType,
+  putEntry,
+  Seen,
   type Table,
   tableOf,
-  tooManyEntries,
 } from "./message.ts";
-import { formatTimestamp, parseTimestamp } from "./timestamp.ts";
+import { formatTimestamp } from "./timestamp.ts";
 
 /** Decodes a message; throws a QueueError (455) that names the field. */
 export function decodeJson<Desc extends DescMessage>(schema: Desc, body: Buffer): Decoded<Desc> {
-  if (!isUtf8(body)) throw problem("the body is not valid UTF-8");
+  const table = tableOf(schema);
+  const { complaints } = table;
+  if (!isUtf8(body)) throw complaints.unreadable("the body is not valid UTF-8");
   const text = body.toString();
+  // The name may stand there for something else, which is then read in a way that takes longer.
+  if (table.hasJson && body.includes(JSON_MEMBER)) return readJsonAtOnce(schema, text);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw problem(
+    throw complaints.unreadable(
       body.length === 0 ? "the body is empty" : `syntax error: ${(error as Error).message}`,
     );
   }
-  const decoder = new Decoder(body.includes(BACKSLASH));
-  const message = decoder.message(tableOf(schema), value, "");
+  const decoder = new Decoder(complaints, body.includes(BACKSLASH));
+  const message = decoder.message(table, value, "");
+  if (decoder.hasJson) return readJsonAtOnce(schema, text);
   // JSON.parse keeps the last of several members with the same name and is silent about it. There
   // are none if what was decoded accounts for every character; else the members are counted.
   if (decoder.length !== text.length && decoder.members !== countMembers(body)) {
-    throw problem("a field is given more than once");
+    throw complaints.twice("");
   }
   return message as Decoded<Desc>;
 }
+
+// What begins a member that is kept as its text, unless its name is written with escapes.
+const JSON_MEMBER = '"json"';
 
 class Decoder {
   /** Members of objects seen so far. */
   members = 0;
   /** The fewest characters that can say what was seen so far. */
   length = 0;
+  /** Whether there was a value that is kept as its text. */
+  hasJson = false;
+  readonly #complaints: Complaints;
   readonly #escapes: boolean;
 
-  constructor(escapes: boolean) {
+  constructor(complaints: Complaints, escapes: boolean) {
+    this.#complaints = complaints;
     this.#escapes = escapes;
   }
 
   message(table: Table, value: unknown, path: string): Record<string, unknown> {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw wrong(path, "an object", value);
+      throw this.#complaints.wrong(path, "an object", shown(value));
     }
     const message: Record<string, unknown> = { ...table.defaults };
-    let seen = 0;
+    const seen = new Seen();
+    let isFirst = true;
     this.length += BRACKETS;
     for (const key in value) {
       const field = table.byName.get(key);
-      if (field === undefined) throw unknownField(show(join(path, key)));
-      if ((seen & (1 << field.index)) !== 0) {
-        throw problem(`field ${join(path, key)} is given more than once`);
-      }
+      if (field === undefined) throw this.#complaints.unknownField(table, path, key);
+      if (seen.add(field)) throw this.#complaints.twice(join(path, key));
       // A comma after the first, the quotes and the colon.
-      this.length += (seen === 0 ? 3 : 4) + key.length;
-      seen |= 1 << field.index;
+      this.length += (isFirst ? 3 : 4) + key.length;
+      isFirst = false;
       this.members++;
       const given = (value as Record<string, unknown>)[key];
-      if (given === null) {
-        this.length += 4;
-        continue;
-      }
-      message[field.name] = field.repeated
-        ? this.#list(field, given, join(path, key))
-        : this.#value(field, given, path, key);
+      if (field.type === "json") this.hasJson = true;
+      else if (given === null) this.length += 4;
+      else if (field.repeated) message[field.name] = this.#list(field, given, join(path, key));
+      else message[field.name] = this.#value(field, given, path, key);
     }
     return message;
   }
 
   #list(field: Field, value: unknown, path: string): unknown[] {
-    if (!Array.isArray(value)) throw wrong(path, "a list", value);
-    if (value.length > ENTRIES_MAX) throw tooManyEntries(field);
+    if (!Array.isArray(value)) throw this.#complaints.wrong(path, "a list", shown(value));
+    if (value.length > ENTRIES_MAX) throw this.#complaints.bad(path, TOO_MANY_ENTRIES);
     this.length += BRACKETS + Math.max(value.length - 1, 0);
     const list: unknown[] = new Array(value.length);
     for (let i = 0; i < value.length; i++) list[i] = this.#value(field, value[i], path, i);
@@ -95,71 +107,27 @@ class Decoder {
     else if (typeof value === "boolean") this.length += value ? 4 : 5;
     else if (typeof value === "number") this.length += digits(value);
     if (field.type === "message") return this.message(field.table!, value, join(path, key));
-    return convert(field, value, this.#escapes, path, key);
+    if (field.type === "map") return this.#map(value, join(path, key));
+    return convert(field, value, this.#escapes, path, key, this.#complaints);
   }
-}
 
-/** Checks and converts a value that is no message; `escapes` tells whether it may be no Unicode. */
-export function convert(
-  field: Field,
-  value: unknown,
-  escapes: boolean,
-  path: string,
-  key: string | number,
-): unknown {
-  switch (field.type) {
-    case "string":
-      if (typeof value !== "string") break;
-      if (escapes && !value.isWellFormed()) throw wrong(join(path, key), "valid Unicode", value);
-      return value;
-    case "int32": {
-      const number = typeof value === "string" ? parseNumber(value) : value;
-      if (typeof number !== "number" || (number | 0) !== number) break;
-      return number | 0;
+  #map(value: unknown, path: string): Record<string, string> {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw this.#complaints.wrong(path, "an object", shown(value));
     }
-    case "bool":
-      if (typeof value !== "boolean") break;
-      return value;
-    case "bytes": {
-      const bytes = decodeBase64(value);
-      if (bytes === undefined) break;
-      return bytes;
+    const map: Record<string, string> = {};
+    this.length += BRACKETS;
+    let entries = 0;
+    for (const key in value) {
+      const entry = (value as Record<string, unknown>)[key];
+      checkEntry(key, entry, path, this.#complaints);
+      if (++entries > ENTRIES_MAX) throw this.#complaints.bad(path, TOO_MANY_ENTRIES);
+      this.length += (entries === 1 ? 5 : 6) + key.length + entry.length;
+      this.members++;
+      putEntry(map, key, entry);
     }
-    case "timestamp": {
-      const time = typeof value === "string" ? parseTimestamp(value) : undefined;
-      if (time === undefined) break;
-      return time;
-    }
+    return map;
   }
-  throw wrong(join(path, key), expectedOf(field), value);
-}
-
-/** What a value of a field must be, for messages. */
-export function expectedOf({ type }: Field): string {
-  return EXPECTED[type];
-}
-
-const EXPECTED = {
-  string: "a string",
-  int32: "a whole number of 32 bits",
-  bool: "true or false",
-  bytes: "base64",
-  timestamp: "a time as in RFC 3339",
-  message: "an object",
-} as const satisfies Record<FieldType, string>;
-
-function parseNumber(text: string): number | undefined {
-  return /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/.test(text) ? Number(text) : undefined;
-}
-
-// Buffer.from passes over what is no base64, so a result that is too short shows it.
-function decodeBase64(value: unknown): Buffer | undefined {
-  if (typeof value !== "string") return undefined;
-  let digits = value.length;
-  while (digits > 0 && value.length - digits < 2 && value[digits - 1] === "=") digits--;
-  if (digits % 4 === 1 || (digits < value.length && value.length % 4 !== 0)) return undefined;
-  const bytes = Buffer.from(value, "base64");
-  return bytes.length === Math.floor((digits * 3) / 4) ? bytes : undefined;
 }
 
 // The digits of a small number; of any other at least as many characters as it must have.
@@ -167,7 +135,6 @@ function digits(number: number): number {
   return number >= 0 && number < 1_000 ? String(number).length : 1;
 }
 
-const SHOWN_MAX = 100;
 const BRACKETS = 2;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -236,11 +203,18 @@ function encodeList(field: Field, list: readonly unknown[]): string {
 function encodeValue(field: Field, value: unknown): string {
   switch (field.type) {
     case "string":
-      return value === "" ? "" : JSON.stringify(value);
+      return value === "" && !field.isOptional ? "" : JSON.stringify(value);
     case "int32":
-      return value === 0 ? "" : String(value);
+    case "int64":
+      return value === 0 && !field.isOptional ? "" : String(value);
     case "bool":
-      return value === true ? "true" : "";
+      return value === true || field.isOptional ? String(value) : "";
+    case "json":
+      return value as string;
+    case "map": {
+      const entries = JSON.stringify(value);
+      return entries === "{}" ? "" : entries;
+    }
     case "bytes":
       return (value as Uint8Array).length === 0 ? "" : `"${base64(value as Uint8Array)}"`;
     case "timestamp":
@@ -256,34 +230,4 @@ function base64(bytes: Uint8Array): string {
     ? bytes
     : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   return buffer.toString("base64");
-}
-
-// --- errors ---
-
-export function problem(text: string): QueueError {
-  return new QueueError("content", `proto: ${text.toWellFormed()}`); // it may quote what was sent
-}
-
-export function unknownField(field: string): QueueError {
-  return queueError("unknown_field", { field: field.toWellFormed() });
-}
-
-export function wrong(path: string, expected: string, value: unknown): QueueError {
-  // No more than is shown of it.
-  const shown = typeof value === "string" ? value.slice(0, SHOWN_MAX + 1) : value;
-  return wrongText(path, expected, JSON.stringify(shown) ?? "nothing");
-}
-
-export function wrongText(path: string, expected: string, text: string): QueueError {
-  const where = path === "" ? "the body" : `field ${show(path)}`;
-  return problem(`${where} must be ${expected}, not ${show(text)}`);
-}
-
-export function join(path: string, key: string | number): string {
-  if (typeof key === "number") return `${path}[${key}]`;
-  return path === "" ? key : `${path}.${key}`;
-}
-
-export function show(text: string): string {
-  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}...` : text;
 }

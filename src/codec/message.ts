@@ -1,23 +1,42 @@
 // What the codecs know of each message: a table of its fields, made once from the descriptor that
 // is generated from proto/. Decoded messages are plain objects with every field set: times are
-// microseconds, 0 if they are not given; everything else has the default of Protobuf.
+// microseconds, 0 if they are not given; numbers of 64 bits are numbers; a field that is `optional` in
+// proto/ is undefined if it is not given; everything else has the default of Protobuf.
 
-import type { DescField, DescMessage, Message, MessageShape } from "@bufbuild/protobuf";
+import {
+  type DescField,
+  type DescMessage,
+  getOption,
+  type Message,
+  type MessageShape,
+} from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { QueueError } from "../errors.ts";
+import { type Complaints, complaintsOf } from "./complaints.ts";
+import { raw_json } from "./gen/querator/v2/options_pb.ts";
 
 type PlainField<V> = V extends Timestamp
   ? number
-  : V extends Uint8Array
-    ? Uint8Array
-    : V extends readonly (infer E)[]
-      ? PlainField<E>[]
-      : V extends Message
-        ? Plain<V>
-        : V;
+  : V extends bigint
+    ? number
+    : V extends Uint8Array
+      ? Uint8Array
+      : V extends readonly (infer E)[]
+        ? PlainField<E>[]
+        : V extends Message
+          ? Plain<V>
+          : V;
+
+// What a field may be beside its value: the library has scalars optional, and all messages.
+type Unset<V> = undefined extends V
+  ? Exclude<V, undefined> extends string | number | boolean
+    ? undefined
+    : never
+  : never;
 
 type Plain<T> = {
-  [K in keyof T as K extends `$${string}` ? never : K]-?: PlainField<Exclude<T[K], undefined>>;
+  [K in keyof T as K extends `$${string}` ? never : K]-?:
+    | PlainField<Exclude<T[K], undefined>>
+    | Unset<T[K]>;
 };
 
 /** A decoded message. */
@@ -34,7 +53,17 @@ type DeepPartial<T> = T extends Uint8Array
       ? { readonly [K in keyof T]?: DeepPartial<T[K]> | undefined }
       : T;
 
-export type FieldType = "string" | "int32" | "bool" | "bytes" | "timestamp" | "message";
+/** `json` is any value in JSON and, as the text of it, a string in Protobuf; `map` is from text to text. */
+export type FieldType =
+  | "string"
+  | "int32"
+  | "int64"
+  | "bool"
+  | "bytes"
+  | "timestamp"
+  | "json"
+  | "map"
+  | "message";
 
 export interface Field {
   /** Its place in the table. */
@@ -45,6 +74,8 @@ export interface Field {
   readonly jsonName: string;
   readonly type: FieldType;
   readonly repeated: boolean;
+  /** Whether "not given" is something else than its default. */
+  readonly isOptional: boolean;
   /** Of the type `message`. */
   readonly table: Table | undefined;
 }
@@ -57,17 +88,18 @@ export interface Table {
   readonly byNumber: ReadonlyMap<number, Field>;
   /** A message in which nothing is set; its lists must be replaced, not appended to. */
   readonly defaults: Readonly<Record<string, unknown>>;
+  /** Whether it, or a message in it, has a field of the type `json`. */
+  readonly hasJson: boolean;
+  /** What is said of one that cannot be decoded. */
+  readonly complaints: Complaints;
 }
 
 /** The most entries of a list: more objects than that would take far more memory than their body. */
 export const ENTRIES_MAX = 200_000;
 
-/** The answer (455) to a list with more. */
-export function tooManyEntries({ jsonName }: Field): QueueError {
-  return new QueueError("content", `proto: field ${jsonName} has more than ${ENTRIES_MAX} entries`);
-}
-
 const NO_BYTES = Buffer.alloc(0);
+/** A map in which nothing is. */
+export const NO_ENTRIES: Readonly<Record<string, string>> = Object.freeze({});
 const tables = new Map<string, Table>();
 
 /** The table of a message. */
@@ -81,66 +113,99 @@ export function tableOf(desc: DescMessage): Table {
 }
 
 function makeTable(desc: DescMessage): Table {
-  const fields = desc.fields
-    // Maps occur in Reply.details only, which is never filled.
-    .filter((field) => field.fieldKind !== "map")
-    .sort((a, b) => a.number - b.number)
-    .map(makeField);
-  // Decoders keep in the bits of a number which fields they have seen.
-  if (fields.length > 32)
-    throw new Error(`${desc.typeName} has more fields than can be told apart`);
+  const fields = [...desc.fields].sort((a, b) => a.number - b.number).map(makeField);
   const byName = new Map<string, Field>();
-  for (const [i, field] of fields.entries()) {
+  for (const field of fields) {
     byName.set(field.jsonName, field);
-    byName.set(desc.field[field.name]!.name, fields[i]!);
+    byName.set(desc.field[field.name]!.name, field);
   }
   return {
     fields,
     byName,
     byNumber: new Map(fields.map((field) => [field.number, field])),
     defaults: Object.fromEntries(fields.map((field) => [field.name, defaultOf(field)])),
+    hasJson: fields.some(({ type, table }) => type === "json" || table?.hasJson === true),
+    complaints: complaintsOf(desc.typeName),
   };
 }
 
 function makeField(field: DescField, index: number): Field {
   const { number, localName: name, jsonName } = field;
   const repeated = field.fieldKind === "list";
-  const { message } = field;
-  if (message !== undefined) {
-    const isTime = message.typeName === "google.protobuf.Timestamp";
-    const type = isTime ? "timestamp" : "message";
-    const table = isTime ? undefined : tableOf(message);
-    return { index, number, name, jsonName, type, repeated, table };
-  }
-  return { index, number, name, jsonName, type: scalarOf(field), repeated, table: undefined };
+  const type = typeOf(field);
+  const table = type === "message" ? tableOf(field.message!) : undefined;
+  const isOptional = field.proto.proto3Optional;
+  return { index, number, name, jsonName, type, repeated, isOptional, table };
 }
 
 // The numbers are those of the descriptor format.
+const STRING = 9;
 const SCALARS: Readonly<Record<number, FieldType>> = {
+  3: "int64",
   5: "int32",
   8: "bool",
-  9: "string",
+  [STRING]: "string",
   12: "bytes",
 };
 
-function scalarOf(field: DescField): FieldType {
-  const type = SCALARS[field.scalar ?? -1];
-  if (type === undefined) throw new Error(`field ${field.name} has a type that is not supported`);
-  return type;
+function typeOf(field: DescField): FieldType {
+  if (field.fieldKind === "map") {
+    if (field.mapKey === STRING && field.scalar === STRING) return "map";
+  } else if (field.message !== undefined) {
+    return field.message.typeName === "google.protobuf.Timestamp" ? "timestamp" : "message";
+  } else {
+    const type = SCALARS[field.scalar ?? -1];
+    if (type !== undefined && !getOption(field, raw_json)) return type;
+    if (type === "string" && field.fieldKind === "scalar") return "json";
+  }
+  throw new Error(`field ${field.name} has a type that is not supported`);
 }
 
 function defaultOf(field: Field): unknown {
   if (field.repeated) return [];
+  if (field.isOptional) return undefined;
   switch (field.type) {
     case "string":
+    case "json":
       return "";
     case "bool":
       return false;
     case "bytes":
       return NO_BYTES;
+    case "map":
+      return NO_ENTRIES;
     case "message":
       return undefined;
     default:
       return 0;
+  }
+}
+
+/** Puts an entry into a map that is a plain object; some names have a meaning of their own there. */
+export function putEntry(map: Record<string, string>, key: string, value: string): void {
+  if (key !== "__proto__") map[key] = value;
+  else {
+    const configurable = true;
+    Object.defineProperty(map, key, { value, configurable, enumerable: true, writable: true });
+  }
+}
+
+/** Which fields of a message have been given: in bits, and in a set those for which there is none. */
+export class Seen {
+  #bits = 0;
+  #others: Set<Field> | undefined;
+
+  /** Whether it had been given before. */
+  add(field: Field): boolean {
+    if (field.index >= 32) {
+      this.#others ??= new Set();
+      if (this.#others.has(field)) return true;
+      this.#others.add(field);
+      return false;
+    }
+    const bit = 1 << field.index;
+    if ((this.#bits & bit) !== 0) return true;
+    this.#bits |= bit;
+    return false;
   }
 }

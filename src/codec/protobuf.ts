@@ -4,15 +4,19 @@
 import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { QueueError } from "../errors.ts";
+import type { QueueError } from "../errors.ts";
+import { join } from "./complaints.ts";
+import { expectedOf, TOO_MANY_ENTRIES } from "./convert.ts";
+import { isJson } from "./json-text.ts";
 import {
   type Decoded,
   ENTRIES_MAX,
   type Encodable,
   type Field,
+  NO_ENTRIES,
+  putEntry,
   type Table,
   tableOf,
-  tooManyEntries,
 } from "./message.ts";
 import { isWritable, toMicros } from "./timestamp.ts";
 
@@ -28,10 +32,11 @@ export function decodeProtobuf<Desc extends DescMessage>(
   schema: Desc,
   body: Buffer,
 ): Decoded<Desc> {
+  const table = tableOf(schema);
   try {
-    return decodeMessage(tableOf(schema), new BinaryReader(body), body.length) as Decoded<Desc>;
+    return decodeMessage(table, new BinaryReader(body), body.length) as Decoded<Desc>;
   } catch (error) {
-    throw toQueueError(error);
+    throw toQueueError(error, table);
   }
 }
 
@@ -42,25 +47,50 @@ export function* readProtobuf<Desc extends DescMessage>(
   pieceBytes: number,
 ): Generator<undefined, Decoded<Desc>> {
   const reader = new BinaryReader(body);
+  const table = tableOf(schema);
   try {
-    return (yield* readMessage(tableOf(schema), reader, body.length, pieceBytes)) as Decoded<Desc>;
+    return (yield* readMessage(table, reader, body.length, pieceBytes)) as Decoded<Desc>;
   } catch (error) {
-    throw toQueueError(error);
+    throw toQueueError(error, table);
   }
 }
 
-function toQueueError(error: unknown): QueueError {
-  if (error instanceof QueueError) return error;
-  return new QueueError("content", `proto: cannot parse the body: ${(error as Error).message}`);
+// What is wrong with one field, whose path grows while the error leaves the messages that hold it.
+class BadField extends Error {
+  path: string;
+
+  constructor({ jsonName }: Field, what: string) {
+    super(what);
+    this.path = jsonName;
+  }
+}
+
+function toQueueError(error: unknown, { complaints }: Table): QueueError {
+  if (error instanceof BadField) return complaints.bad(error.path, error.message);
+  return complaints.unreadable(`cannot parse the body: ${(error as Error).message}`);
+}
+
+// The same error, seen from the message that holds the field.
+function within(error: unknown, field: Field, message: Record<string, unknown>): unknown {
+  if (error instanceof BadField) {
+    const list = message[field.name];
+    const place = field.repeated
+      ? join(field.jsonName, (list as unknown[]).length)
+      : field.jsonName;
+    error.path = join(place, error.path);
+  }
+  return error;
 }
 
 function decodeMessage(table: Table, reader: BinaryReader, end: number): Record<string, unknown> {
   const message: Record<string, unknown> = { ...table.defaults };
+  let entries = 0;
   while (reader.pos < end) {
     const [number, wireType] = reader.tag();
     const field = table.byNumber.get(number);
     if (field !== undefined && wireType === wireTypeOf(field)) {
-      put(message, field, decodeValue(field, reader));
+      if (field.type !== "map") put(message, field, decodeField(field, reader, message));
+      else decodeEntry(message, field, reader, ++entries);
     } else if (wireType !== WireType.StartGroup) reader.skip(wireType, number);
     else finish(passGroup(reader, number, end, end));
   }
@@ -76,6 +106,7 @@ function* readMessage(
 ): Generator<undefined, Record<string, unknown>> {
   const message: Record<string, unknown> = { ...table.defaults };
   let pieceEnd = reader.pos + pieceBytes;
+  let entries = 0;
   while (reader.pos < end) {
     if (reader.pos >= pieceEnd) {
       yield;
@@ -86,15 +117,23 @@ function* readMessage(
     if (field === undefined || wireType !== wireTypeOf(field)) {
       if (wireType !== WireType.StartGroup) reader.skip(wireType, number);
       else yield* passGroup(reader, number, end, pieceBytes);
+    } else if (field.type === "map") {
+      decodeEntry(message, field, reader, ++entries);
     } else if (field.type !== "message") {
       put(message, field, decodeValue(field, reader));
     } else {
+      const at = reader.pos;
       const fieldEnd = endOf(reader);
-      const isLarge = fieldEnd - reader.pos > pieceBytes;
-      const value = isLarge
-        ? yield* readMessage(field.table!, reader, fieldEnd, pieceBytes)
-        : decodeMessage(field.table!, reader, fieldEnd);
-      put(message, field, value);
+      if (fieldEnd - reader.pos <= pieceBytes) {
+        reader.pos = at;
+        put(message, field, decodeField(field, reader, message));
+        continue;
+      }
+      try {
+        put(message, field, yield* readMessage(field.table!, reader, fieldEnd, pieceBytes));
+      } catch (error) {
+        throw within(error, field, message);
+      }
     }
   }
   if (reader.pos > end) throw new Error("a field is longer than what holds it");
@@ -135,26 +174,72 @@ function put(message: Record<string, unknown>, field: Field, value: unknown): vo
     return;
   }
   const list = message[field.name] as unknown[];
-  if (list.length === ENTRIES_MAX) throw tooManyEntries(field);
+  if (list.length === ENTRIES_MAX) throw new BadField(field, TOO_MANY_ENTRIES);
   if (list.length === 0) message[field.name] = [value];
   else list.push(value);
+}
+
+// One value, also of a message, whose errors come with the path that leads into it.
+function decodeField(
+  field: Field,
+  reader: BinaryReader,
+  message: Record<string, unknown>,
+): unknown {
+  if (field.type !== "message") return decodeValue(field, reader);
+  try {
+    return decodeMessage(field.table!, reader, endOf(reader));
+  } catch (error) {
+    throw within(error, field, message);
+  }
 }
 
 function decodeValue(field: Field, reader: BinaryReader): unknown {
   switch (field.type) {
     case "string":
       return decodeText(field, reader);
+    case "json": {
+      const text = decodeText(field, reader);
+      if (text !== "" && !isJson(text))
+        throw new BadField(field, "must be the text of one value in JSON");
+      return text;
+    }
     case "int32":
       return reader.int32();
+    case "int64": {
+      const number = Number(reader.int64());
+      if (!Number.isSafeInteger(number)) throw new BadField(field, `must be ${expectedOf(field)}`);
+      return number;
+    }
     case "bool":
       return reader.bool();
     case "bytes":
       return Buffer.from(reader.bytes()); // a copy: it outlives the body, which may be far larger
     case "timestamp":
       return decodeTimestamp(field, reader, endOf(reader));
-    case "message":
-      return decodeMessage(field.table!, reader, endOf(reader));
   }
+}
+
+// One entry of a map is a message with a key and a value; of several with one key the last counts.
+function decodeEntry(
+  message: Record<string, unknown>,
+  field: Field,
+  reader: BinaryReader,
+  entries: number,
+): void {
+  if (entries > ENTRIES_MAX) throw new BadField(field, TOO_MANY_ENTRIES);
+  const end = endOf(reader);
+  let [key, value] = ["", ""];
+  while (reader.pos < end) {
+    const [number, wireType] = reader.tag();
+    if (number === 1 && wireType === WireType.LengthDelimited) key = decodeText(field, reader);
+    else if (number === 2 && wireType === WireType.LengthDelimited)
+      value = decodeText(field, reader);
+    else if (wireType !== WireType.StartGroup) reader.skip(wireType, number);
+    else finish(passGroup(reader, number, end, end));
+  }
+  if (reader.pos > end) throw new Error("a field is longer than what holds it");
+  if (message[field.name] === NO_ENTRIES) message[field.name] = {};
+  putEntry(message[field.name] as Record<string, string>, key, value);
 }
 
 // What is not UTF-8 is decoded with the replacement character: only a text that has it may be wrong.
@@ -162,7 +247,7 @@ function decodeText(field: Field, reader: BinaryReader): string {
   const bytes = reader.bytes();
   const text = utf8.decode(bytes);
   if (text.includes("\ufffd") && !isUtf8(bytes)) {
-    throw new QueueError("content", `proto: field ${field.jsonName} is not valid UTF-8`);
+    throw new BadField(field, "is not valid UTF-8");
   }
   return text;
 }
@@ -186,12 +271,12 @@ function decodeTimestamp(field: Field, reader: BinaryReader, end: number): numbe
   }
   if (reader.pos > end) throw new Error("a field is longer than what holds it");
   const valid = isWritable(seconds) && nanos >= 0 && nanos < 1e9;
-  if (!valid) throw new QueueError("content", `proto: field ${field.jsonName} is not a valid time`);
+  if (!valid) throw new BadField(field, "is not a valid time");
   return toMicros(seconds, Math.floor(nanos / 1000));
 }
 
 function wireTypeOf(field: Field): WireType {
-  return field.type === "int32" || field.type === "bool"
+  return field.type === "int32" || field.type === "int64" || field.type === "bool"
     ? WireType.Varint
     : WireType.LengthDelimited;
 }
@@ -212,7 +297,8 @@ function encodeMessage(table: Table, writer: BinaryWriter, message: Record<strin
     if (value === undefined) continue;
     if (field.repeated)
       for (const each of value as unknown[]) encodeValue(field, writer, each, true);
-    else encodeValue(field, writer, value, false);
+    else if (field.type === "map") encodeEntries(field, writer, value as Record<string, string>);
+    else encodeValue(field, writer, value, field.isOptional);
   }
 }
 
@@ -221,10 +307,14 @@ function encodeValue(field: Field, writer: BinaryWriter, value: unknown, always:
   writer.tag(field.number, wireTypeOf(field));
   switch (field.type) {
     case "string":
+    case "json":
       writer.string(value as string);
       break;
     case "int32":
       writer.int32(value as number);
+      break;
+    case "int64":
+      writer.int64(value as number);
       break;
     case "bool":
       writer.bool(value as boolean);
@@ -246,6 +336,15 @@ function encodeValue(field: Field, writer: BinaryWriter, value: unknown, always:
       encodeMessage(field.table!, writer, value as Record<string, unknown>);
       writer.join();
       break;
+  }
+}
+
+function encodeEntries(field: Field, writer: BinaryWriter, map: Record<string, string>): void {
+  for (const [key, value] of Object.entries(map)) {
+    writer.tag(field.number, WireType.LengthDelimited).fork();
+    writer.tag(1, WireType.LengthDelimited).string(key);
+    writer.tag(2, WireType.LengthDelimited).string(value);
+    writer.join();
   }
 }
 

@@ -337,7 +337,7 @@ function readSetting(section: Section, key: string, row: SettingRow): string | n
   if (row.kind === "count") return section.number(key, row.min, row.max) ?? row.default;
   const text = section.text(key);
   if (text === undefined || (row.kind === "duration" && text === row.word)) return row.default;
-  check(section, key, () => checkGiven(row, text));
+  check(section, key, () => checkGiven(key, row, text));
   return text;
 }
 

@@ -18,7 +18,8 @@ import {
   type Reply,
   STALLED_REPLY,
 } from "./edge.ts";
-import { PLAIN_HEAD_BYTES_MAX, type PlainHead, PlainHeads } from "./plain-head.ts";
+import type { Head } from "./head.ts";
+import { PLAIN_HEAD_BYTES_MAX, PlainHeads } from "./plain-head.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 
@@ -132,7 +133,7 @@ class Connection implements Exchange {
   readonly #socket: Socket;
   readonly #all: Connections;
   /** The request that is read or answered. */
-  #head: PlainHead | undefined;
+  #head: Head | undefined;
   /** What has come of it, its head included, while it is read. */
   #chunks = new Chunks();
   #missing = 0;
@@ -159,6 +160,15 @@ class Connection implements Exchange {
   }
 
   // --- of the exchange under way ---
+
+  get requestId(): string {
+    return this.#head?.requestId ?? "";
+  }
+
+  get idempotencyKey(): string {
+    const head = this.#head;
+    return head?.isV2 === true ? (head.idempotencyKey ?? "") : "";
+  }
 
   isGone(): boolean {
     return this.#socket.destroyed;
@@ -193,12 +203,12 @@ class Connection implements Exchange {
       this.#handOver(chunk);
       return;
     }
-    this.#missing = head.bodyBytes;
+    this.#missing = head.contentLength;
     if (bodyBytes < this.#missing) this.#since = this.#all.steady();
     this.#add(head, chunk, bodyBytes);
   }
 
-  #add(head: PlainHead, chunk: Buffer, bodyBytes: number): void {
+  #add(head: Head, chunk: Buffer, bodyBytes: number): void {
     const { held, limits } = this.#all.edge;
     this.#head = head;
     this.#chunks.add(chunk);
@@ -222,10 +232,10 @@ class Connection implements Exchange {
 
   // --- answering ---
 
-  #serve(head: PlainHead): void {
+  #serve(head: Head): void {
     const whole = this.#chunks.take();
     this.#isAnswering = true;
-    const body = whole.subarray(whole.length - head.bodyBytes);
+    const body = whole.subarray(whole.length - head.contentLength);
     answer(head, body, this, this.#all.edge).then(this.#send, this.#fail);
   }
 
@@ -263,9 +273,13 @@ class Connection implements Exchange {
     });
   }
 
-  #write({ status, type, body, isLast }: Reply, steady: number): boolean {
+  #write({ status, type, body, isLast, retryAfter }: Reply, steady: number): boolean {
     const socket = this.#socket;
-    const head = `${headStart(status, type)}${lengthOf(body)}${this.#all.headEnd(steady, isLast)}`;
+    const { isV2, requestId } = this.#head!;
+    const id = isV2 ? `\r\nX-Request-Id: ${requestId}` : "";
+    const later = retryAfter === undefined ? "" : `\r\nRetry-After: ${retryAfter}`;
+    const end = this.#all.headEnd(steady, isLast);
+    const head = `${headStart(status, type)}${lengthOf(body)}${id}${later}${end}`;
     if (typeof body === "string") return socket.write(head + body);
     socket.cork();
     socket.write(head, "latin1");

@@ -4,10 +4,11 @@
 import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";
 import type { Format } from "../codec/answer.ts";
-import { decodeJson, problem } from "../codec/json.ts";
+import { decodeJson } from "../codec/json.ts";
 import { readJson } from "../codec/json-reader.ts";
-import type { Decoded } from "../codec/message.ts";
+import { type Decoded, tableOf } from "../codec/message.ts";
 import { decodeProtobuf, readProtobuf } from "../codec/protobuf.ts";
+import { queueError } from "../errors.ts";
 import { share } from "./share.ts";
 
 // Bodies with more bytes are decoded in steps. JSON.parse reads an ordinary one in two thirds of the time, and
@@ -37,7 +38,7 @@ function* readJsonBody<Desc extends DescMessage>(
   schema: Desc,
   body: Buffer,
 ): Generator<undefined, Decoded<Desc>> {
-  if (!isUtf8(body)) throw problem("the body is not valid UTF-8");
+  if (!isUtf8(body)) throw tableOf(schema).complaints.unreadable("the body is not valid UTF-8");
   const text = body.toString();
   yield;
   return yield* readJson(schema, text, STEP_BYTES);
@@ -48,7 +49,7 @@ function inSteps<T>(reading: Generator<undefined, T>, isGone: () => boolean): Pr
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const step = (): void => {
     try {
-      if (isGone()) throw problem("the client has gone");
+      if (isGone()) throw queueError("client_gone", {}); // nobody hears it
       const { done, value } = reading.next();
       if (done === true) resolve(value);
       else share.do(step);

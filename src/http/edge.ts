@@ -1,5 +1,5 @@
-// What both ways of reading HTTP share (server.ts, connection.ts): what an endpoint is, which formats
-// headers name, and how an answer or an error becomes a reply. Knows no rule of a queue.
+// What both ways of reading HTTP share (server.ts, connection.ts): what an endpoint is, and how an answer
+// or an error becomes a reply. Knows no rule of a queue.
 
 import { STATUS_CODES } from "node:http";
 import { SECOND } from "../clock.ts";
@@ -7,14 +7,28 @@ import type { Answer, Format } from "../codec/answer.ts";
 import { ReplySchema } from "../codec/gen/querator/v1/reply_pb.ts";
 import { encodeJson } from "../codec/json.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
-import { ERROR_KINDS, type ErrorCode, MESSAGES, QueueError, retryLater } from "../errors.ts";
+import {
+  ERROR_KINDS,
+  ERRORS,
+  type ErrorCode,
+  MESSAGES,
+  QueueError,
+  queueError,
+  retryLater,
+} from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Access } from "./access.ts";
+import type { Head, Told } from "./head.ts";
 import { JSON_MEDIA, type Media } from "./media.ts";
+import { encodeProblem, PROBLEM_TYPE, RETRY_AFTER } from "./problem.ts";
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
+  /** The header X-Request-Id, or what was made in place of it. */
+  readonly requestId: string;
+  /** The header Idempotency-Key: 1 to 255 visible characters; "" if there is none, and under /v1. */
+  readonly idempotencyKey: string;
   /** Whether the client has gone away before it was answered. */
   isGone(): boolean;
   /** Calls back, once, if it goes. */
@@ -48,16 +62,6 @@ export interface Held {
   bytes: number;
 }
 
-/** A request whose head says all that must be known to answer it. */
-export interface RequestHead {
-  readonly path: string;
-  readonly endpoint: Endpoint;
-  /** Of the body. */
-  readonly sent: Format;
-  /** Of the reply. */
-  readonly accepted: Media;
-}
-
 /** A reply before it is put on the wire. */
 export interface Reply {
   readonly status: number;
@@ -66,6 +70,8 @@ export interface Reply {
   readonly body: string | Uint8Array;
   /** Whether the connection ends with it: another one may lead to a server that can do more. */
   readonly isLast?: boolean;
+  /** Seconds after which the same may be sent again. */
+  readonly retryAfter?: number;
 }
 
 // A longer text is encoded before it is sent: joined to its head it would be copied twice.
@@ -82,7 +88,7 @@ export const STALLED_REPLY = 60 * SECOND;
 
 /** Has the endpoint answer; undefined if the client goes before that. */
 export async function answer(
-  head: RequestHead,
+  head: Head,
   body: Buffer,
   exchange: Exchange,
   edge: Edge,
@@ -90,7 +96,7 @@ export async function answer(
   const { endpoint, sent, accepted } = head;
   try {
     if (edge.gate !== undefined) await edge.gate;
-    const given = await endpoint.handle(body, sent, exchange);
+    const given = await endpoint.handle(body, sent.format, exchange);
     if (exchange.isGone()) return undefined;
     const text = given.encode(accepted.format);
     if (endpoint.isRead === true && !hasRoomFor(text.length, edge)) {
@@ -99,7 +105,7 @@ export async function answer(
     const isLong = typeof text === "string" && text.length > SHORT_REPLY_CHARS;
     return { status: 200, type: accepted.type, body: isLong ? Buffer.from(text) : text };
   } catch (error) {
-    return errorReply(error, accepted, head.path, edge);
+    return errorReply(error, head, accepted, edge);
   }
 }
 
@@ -113,20 +119,29 @@ function hasRoomFor(length: number, { held, limits }: Edge): boolean {
   );
 }
 
-/** The reply that tells of an error; what is not meant for users is logged. */
-export function errorReply(error: unknown, media: Media, path: string, edge: Edge): Reply {
+/** The reply that tells of an error, as its path has it; what is not meant for users is logged. */
+export function errorReply(error: unknown, told: Told, media: Media, edge: Edge): Reply {
+  const { path, requestId } = told;
   let known: QueueError;
   if (error instanceof QueueError) {
     known = error;
   } else {
-    edge.log.error({ err: error, path }, "request failed");
-    known = new QueueError("internal", MESSAGES.internal);
+    edge.log.error({ err: error, path, request_id: requestId }, "request failed");
+    known = queueError("internal", {});
+  }
+  const { format, type } = media;
+  const isLast = LAST.includes(known.code);
+  if (told.isV2) {
+    const { status } = ERRORS[known.code];
+    const body = encodeProblem(known, format, requestId);
+    const own = { status, type: format === "json" ? PROBLEM_TYPE : type, body, isLast };
+    return status === 429 || status === 503 ? { ...own, retryAfter: RETRY_AFTER } : own;
   }
   const { status, text } = ERROR_KINDS[known.kind];
   const reply = { code: status, codeText: text, message: known.message, details: {} };
   const body =
-    media.format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
-  return { status, type: media.type, body, isLast: LAST.includes(known.code) };
+    format === "json" ? encodeJson(ReplySchema, reply) : encodeProtobuf(ReplySchema, reply);
+  return { status, type, body, isLast };
 }
 
 // What this server says as long as it serves nothing. Behind what deals out connections, a client that
@@ -161,17 +176,4 @@ export function brokenReply(errorCode = ""): string {
 /** Bytes of a body on the wire. */
 export function lengthOf(body: string | Uint8Array): number {
   return typeof body === "string" ? Buffer.byteLength(body) : body.length;
-}
-
-/** Whether a path is one of /v2, where more is let pass than under /v1. */
-export function isV2(path: string): boolean {
-  return path.startsWith("/v2/");
-}
-
-/**
- * Whether an Authorization header may be sent; without authentication every caller is welcome. One of
- * another form is most likely for a proxy in front; under /v1 clients rely on hearing of it.
- */
-export function isAuthorization(header: string | undefined, path: string): boolean {
-  return header === undefined || header.startsWith("Bearer ") || isV2(path);
 }

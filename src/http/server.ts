@@ -20,15 +20,15 @@ import {
   ENDING,
   type Exchange,
   errorReply,
-  isAuthorization,
-  isV2,
   LARGE_REPLY_BYTES,
   lengthOf,
   type Reply,
   STALLED_REPLY,
 } from "./edge.ts";
+import { admit, isV2, type Told } from "./head.ts";
 import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
 import { Pipelines } from "./pipeline.ts";
+import { requestIdOf } from "./request-id.ts";
 
 export interface HttpOptions extends Pick<Edge, "endpoints" | "limits" | "log"> {
   /** Microseconds after which an idle connection is closed; 75 seconds by default. */
@@ -209,16 +209,19 @@ async function handle(
   response: ServerResponse,
   edge: FullEdge,
 ): Promise<void> {
-  const path = pathOf(request.url!);
   const { method = "", headers } = request;
-  const firstCounts = !isV2(path);
+  const told = toldOf(request);
+  const { path } = told;
+  const firstCounts = !told.isV2;
   let accepted = acceptedMedia(headers.accept, { firstCounts }) ?? JSON_MEDIA; // errors come in it too
   let body: Body | undefined;
+  if (told.isV2) response.setHeader("X-Request-Id", told.requestId);
   try {
     checkHost(request, response);
     const header = (name: string): string | undefined => singleOf(headers[name]);
     const origin = edge.access.check({ method, header });
     if (origin !== undefined) tellAllowed(origin, response);
+    const endpoint = edge.endpoints.get(path);
     if (method !== "POST") {
       if (method === "OPTIONS" && origin !== undefined && isPreflight(request)) {
         sendPreflight(request, response);
@@ -231,10 +234,11 @@ async function handle(
         }
         if (edge.sendPage(path, response)) return;
       }
+      if (told.isV2 && endpoint === undefined) throw queueError("no_such_method", { path });
+      if (told.isV2) response.setHeader("Allow", "POST");
       throw queueError("method_not_allowed", { method });
     }
-    checkAuthorization(headers.authorization, path);
-    const endpoint = edge.endpoints.get(path);
+    admit(told);
     if (endpoint === undefined) throw queueError("no_such_method", { path });
     accepted = checkAccept(headers.accept, firstCounts);
     const sent = checkContentType(headers["content-type"]);
@@ -242,18 +246,37 @@ async function handle(
     body = new Body(request, endpoint.bodyBytesMax, edge);
     const bytes = await body.read();
     if (bytes === undefined) return; // the client has gone
-    const head = { path, endpoint, sent: sent.format, accepted };
-    const reply = await answer(head, bytes, exchangeOf(request, response), edge);
+    const contentLength = Number(headers["content-length"] ?? -1);
+    const head = { ...told, endpoint, sent, accepted, contentLength };
+    const reply = await answer(head, bytes, exchangeOf(request, response, told), edge);
     if (reply !== undefined) send(response, reply, edge);
   } catch (error) {
-    refuse(request, response, errorReply(error, accepted, path, edge), edge);
+    refuse(request, response, errorReply(error, told, accepted, edge), edge);
   } finally {
     body?.release();
   }
 }
 
-function exchangeOf({ socket }: IncomingMessage, response: ServerResponse): Exchange {
+function toldOf({ url, headers }: IncomingMessage): Told {
+  const path = pathOf(url!);
   return {
+    path,
+    isV2: isV2(path),
+    authorization: headers.authorization,
+    requestId: requestIdOf(singleOf(headers["x-request-id"])),
+    idempotencyKey: singleOf(headers["idempotency-key"]),
+    traceparent: singleOf(headers.traceparent),
+  };
+}
+
+function exchangeOf(
+  { socket }: IncomingMessage,
+  response: ServerResponse,
+  { requestId, isV2, idempotencyKey = "" }: Told,
+): Exchange {
+  return {
+    requestId,
+    idempotencyKey: isV2 ? idempotencyKey : "",
     isGone: () => socket.destroyed,
     onGone(gone) {
       response.once("close", () => {
@@ -280,11 +303,6 @@ function checkHost(request: IncomingMessage, response: ServerResponse): void {
 
 function singleOf(value: string | string[] | undefined): string | undefined {
   return Array.isArray(value) ? value.join(",") : value;
-}
-
-// Without authentication every caller is welcome.
-function checkAuthorization(header: string | undefined, path: string): void {
-  if (!isAuthorization(header, path)) throw queueError("unauthenticated", {});
 }
 
 // --- pages of other sites that are allowed ---
@@ -358,7 +376,12 @@ function send(response: ServerResponse, reply: Reply, edge: Edge): void {
   if (length >= LARGE_REPLY_BYTES) holdUntilTaken(response, length, edge);
 }
 
-function writeHead(response: ServerResponse, { status, type }: Reply, length: number): void {
+function writeHead(
+  response: ServerResponse,
+  { status, type, retryAfter }: Reply,
+  length: number,
+): void {
+  if (retryAfter !== undefined) response.setHeader("Retry-After", retryAfter);
   response.writeHead(status, [
     "Content-Type",
     type,

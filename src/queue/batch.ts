@@ -1,26 +1,24 @@
 // Plans one batch of a queue: which partition each produce and each waiting lease gets, how items
-// are dealt among leases, and what complete and retry do. Pure and synchronous; the time is a
+// are dealt among leases, and which partition ends leases (what that does is in endings.ts). Pure and synchronous; the time is a
 // parameter. One bad request never fails its neighbours: each carries its own error or result.
 
 import { MESSAGES, type QueueError, queueError, retryLater } from "../errors.ts";
-import type { DropReason } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
+import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
-import { idError } from "./ids.ts";
 import { Item } from "./item.ts";
-import { diesOf } from "./lifecycle.ts";
 import type { Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
-import { isLater, PartitionBatch } from "./partition-batch.ts";
+import { PartitionBatch } from "./partition-batch.ts";
 import {
   type AnyHotRequest,
   type ByKind,
   type CompleteRequest,
+  type ExtendRequest,
   KINDS,
   Kind,
   type LeaseRequest,
   type ProduceRequest,
-  type RetryItem,
   type RetryRequest,
 } from "./requests.ts";
 
@@ -61,7 +59,7 @@ export class Batch {
   }
 
   /** Plans what was asked, kind by kind, and deals to the leases that wait. */
-  plan(requests: ByKind, waiting: ForgetfulMap<string, LeaseRequest>): void {
+  plan(requests: ByKind, waiting: ForgetfulMap<string | number, LeaseRequest>): void {
     for (const kind of KINDS) {
       switch (kind) {
         case Kind.produce:
@@ -75,6 +73,9 @@ export class Batch {
           break;
         case Kind.retry:
           for (const request of requests[kind]) this.#retry(request);
+          break;
+        case Kind.extend:
+          for (const request of requests[kind]) this.#extend(request);
           break;
         default:
           kind satisfies never;
@@ -119,7 +120,7 @@ export class Batch {
     const loads = this.#sort((partition) => partition.unleased + partition.counters.scheduled);
     for (const request of requests) {
       const part = this.part(this.#order[0]!);
-      part.produce(request.items, this.now + this.#rules.expireTimeout);
+      request.result = part.produce(request.items, this.now + this.#rules.expireTimeout);
       part.served.push(request);
       this.#settleFirst(loads, request.items.length);
     }
@@ -189,23 +190,20 @@ export class Batch {
     }
   }
 
-  /** Removes the items of a request, all of them or none. */
   #complete(request: CompleteRequest): void {
     const partition = this.#partitionOf(request);
     if (partition === undefined) return;
     const part = this.part(partition);
     part.served.push(request);
-    for (const item of claimAll(part, request, request.ids, "completed") ?? []) part.remove(item);
+    completeItems(part, request);
   }
 
-  /**
-   * Puts the items of a request back, at once or later, all of them or none; those that die are
-   * removed, if there is no dead queue.
-   */
+  /** Puts the items of a request back, at once or later; those that die are removed, if there is no dead queue. */
   #retry(request: RetryRequest): void {
     const partition = this.#partitionOf(request);
     if (partition === undefined) return;
-    if (this.#rules.deadQueue !== "" && this.#buries(partition, request)) {
+    const how = { now: this.now, rules: this.#rules };
+    if (this.#rules.deadQueue !== "" && killsAny(partition, request, how)) {
       const requests = this.burials.get(partition);
       if (requests === undefined) this.burials.set(partition, [request]);
       else requests.push(request);
@@ -219,17 +217,16 @@ export class Batch {
     }
   }
 
-  // Whether some item dies of a retry.
-  #buries(partition: Partition, request: RetryRequest): boolean {
-    const how = { now: this.now, rules: this.#rules };
-    return request.items.some((each) => {
-      if (each.dead) return true;
-      const item = partition.leased.get(partition.ids.seq(each.id));
-      return item !== undefined && diesOfRetry(item, each, request, how) !== undefined;
-    });
+  /** Gives leases new deadlines: those that what was asked before it has left. */
+  #extend(request: ExtendRequest): void {
+    const partition = this.#partitionOf(request);
+    if (partition === undefined) return;
+    const part = this.part(partition);
+    part.served.push(request);
+    extendItems(part, request);
   }
 
-  #partitionOf(request: CompleteRequest | RetryRequest): Partition | undefined {
+  #partitionOf(request: CompleteRequest | RetryRequest | ExtendRequest): Partition | undefined {
     const partition = this.#partitions[request.partition]!;
     if (!partition.stale) return partition;
     this.#refuse(request, partitionFailing(partition));
@@ -290,100 +287,4 @@ export class Batch {
 /** What is answered for a partition that is to be read anew. */
 export function partitionFailing({ number }: Partition): QueueError {
   return queueError("partition_failing", { partition: number });
-}
-
-/** A claimed item that does not come back, and why. */
-export interface Died {
-  readonly item: Item;
-  readonly reason: DropReason;
-}
-
-/**
- * Does to the items of a request what it asks, to all of them or none. Answers those that die, because
- * it says so or because their lease has been the last: they are claimed, and still to be ended.
- */
-export function retryItems(
-  part: PartitionBatch,
-  request: RetryRequest,
-  rules: Pick<BatchRules, "maxAttempts">,
-): readonly Died[] {
-  const ids = request.items.map((item) => item.id);
-  const items = claimAll(part, request, ids, request.verb) ?? [];
-  const died: Died[] = [];
-  for (const [i, item] of items.entries()) {
-    const each = request.items[i]!;
-    const reason = diesOfRetry(item, each, request, { now: part.now, rules });
-    // As before a lease that does not count.
-    const attempts = request.verb === "released" ? Math.max(item.attempts - 1, 0) : item.attempts;
-    if (reason !== undefined) {
-      died.push({ item, reason });
-      request.result.push(i);
-    } else if (isLater(each.retryAt, part.now)) {
-      part.schedule(item, each.retryAt, attempts);
-    } else {
-      part.requeue(item, attempts);
-    }
-  }
-  return died;
-}
-
-// A time that is accepted is kept, also by an item that has expired in the meantime. What does not
-// count as an attempt cannot have been the last one.
-function diesOfRetry(
-  item: Item,
-  { retryAt, dead }: RetryItem,
-  { verb }: RetryRequest,
-  { now, rules }: { readonly now: number; readonly rules: Pick<BatchRules, "maxAttempts"> },
-): DropReason | undefined {
-  if (dead) return "rejected";
-  const reason = diesOf(item, verb === "released" ? { maxAttempts: 0 } : rules, now);
-  return reason === "expired" && isLater(retryAt, now) ? undefined : reason;
-}
-
-type Ending = "completed" | RetryRequest["verb"];
-
-// Claims the items that the ids name; if one is not leased, gives all back and notes why.
-function claimAll(
-  part: PartitionBatch,
-  request: CompleteRequest | RetryRequest,
-  ids: readonly string[],
-  verb: Ending,
-): Item[] | undefined {
-  const items: Item[] = [];
-  for (const id of ids) {
-    const item = part.leased(part.of.ids.seq(id));
-    if (item === undefined) {
-      for (const claimed of items) part.unclaim(claimed);
-      refuse(part.of, request, id, verb);
-      return undefined;
-    }
-    part.claim(item);
-    items.push(item);
-  }
-  return items;
-}
-
-// An item that is not leased may wait, or be none at all. Beyond the ready window only storage
-// knows, so the request carries the doubt along, to be resolved before it is answered.
-function refuse(
-  partition: Partition,
-  request: CompleteRequest | RetryRequest,
-  id: string,
-  verb: Ending,
-): void {
-  const malformed = idError(id);
-  const seq = partition.ids.seq(id);
-  const notLeased = queueError("not_leased", { verb, id });
-  if (malformed !== undefined) {
-    request.error = malformed;
-  } else if (partition.findReady(seq) !== undefined) {
-    request.error = notLeased;
-  } else {
-    request.error = queueError("item_not_found", { id });
-    const mayWait = seq >= partition.counters.head && seq < partition.counters.tail;
-    // One that is leased was claimed before, by this request or another of the batch: it is gone.
-    if (mayWait && !partition.leased.has(seq)) {
-      request.doubt = { partition, seq, ifWaiting: notLeased };
-    }
-  }
 }

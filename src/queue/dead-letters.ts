@@ -12,9 +12,9 @@ import {
   type ItemTable,
   type StoredItem,
 } from "../storage/storage.ts";
-import { type Died, retryItems } from "./batch.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
+import { type Died, retryItems } from "./endings.ts";
 import type { Item } from "./item.ts";
 import { diesOf, splitExpired } from "./lifecycle.ts";
 import { type Delivery, type Letter, type Mailbox, NotDelivered } from "./mailbox.ts";

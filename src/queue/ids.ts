@@ -107,6 +107,31 @@ export class IdSpace {
   }
 }
 
+/** The ids of all partitions of a queue, by the numbers of the partitions. */
+export class IdSpaces {
+  readonly #spaces: readonly IdSpace[];
+  readonly #numbers = new Map<string, number>();
+
+  constructor(spaces: readonly IdSpace[]) {
+    this.#spaces = spaces;
+    for (const [number, { prefix }] of spaces.entries()) this.#numbers.set(prefix, number);
+  }
+
+  get count(): number {
+    return this.#spaces.length;
+  }
+
+  of(partition: number): IdSpace {
+    return this.#spaces[partition]!;
+  }
+
+  /** The partition that an id is of; -1 if it is of none, or no id. */
+  partitionOf(id: string): number {
+    const number = this.#numbers.get(id.slice(0, PREFIX_LENGTH));
+    return number !== undefined && this.#spaces[number]!.seq(id) >= 0 ? number : -1;
+  }
+}
+
 // The seven digits above the last two.
 function highDigits(high: number): string {
   let text = "";

@@ -16,7 +16,7 @@ export class Item implements StoredItem {
   record: ItemRecord;
   /** The lease that holds it. */
   grant: Grant | undefined = undefined;
-  /** Whether the batch at hand ends its lease, so that nothing else in that batch may. */
+  /** Whether the batch at hand ends its lease, or extends it, so that nothing else in that batch may end it. */
   ending = false;
 
   /** An item as a producer hands it in; `dueAt` 0 makes it leasable at once. */
@@ -42,26 +42,40 @@ export class Item implements StoredItem {
   }
 }
 
-/** All that one pass leased in one partition: a range of consecutive items with one deadline. */
+/**
+ * All that one pass leased in one partition, or that one request extended together: items that have one
+ * deadline, and one lease mark, which may cover others in between that are held otherwise.
+ */
 export class Grant {
   /** Wall time, which the client was told. */
   readonly deadline: number;
   readonly leasedAt: number;
+  /** When it was extended, as its mark says; 0 for a lease as it was given. */
+  readonly extendedAt: number;
+  /** How long it was given, or extended, for. */
+  readonly duration: number;
   /** Until when it holds in steady time, however the wall clock is set, and for how long after that. */
   heldUntil = Number.NEGATIVE_INFINITY;
   grace = 0;
-  /** Those that it holds, and some that it did. */
+  /** Those that it holds, and some that it did; ascending. */
   items: Item[] = [];
   /** The `first` of its lease mark in storage; 0 if its items carry the deadline themselves. */
   mark = 0;
   /** How many of its items are still leased by it. */
   remaining = 0;
-  /** How many of them the batch at hand ends. */
+  /** How many of them the batch at hand takes from it. */
   ending = 0;
 
-  constructor(deadline: number, leasedAt: number) {
+  constructor(
+    deadline: number,
+    leasedAt: number,
+    extendedAt = 0,
+    duration = deadline - (extendedAt === 0 ? leasedAt : extendedAt),
+  ) {
     this.deadline = deadline;
     this.leasedAt = leasedAt;
+    this.extendedAt = extendedAt;
+    this.duration = duration;
   }
 
   /** Lets go of the items that it holds no more, if they are many. */

@@ -164,12 +164,12 @@ export class LeaseEnds {
 
 /** Makes a lease hold from now on, when its client is answered, for as long as it was promised. */
 export function holdFrom(grant: Grant, steady: number): void {
-  grant.heldUntil = steady + grant.deadline - grant.leasedAt;
+  grant.heldUntil = steady + grant.duration;
   grant.grace = GRACE;
 }
 
 /** The same for a lease that was read from storage: for what is left of it, but not for longer than it was given. */
 export function holdStored(grant: Grant, { now, steady }: Moment): void {
-  grant.heldUntil = steady + Math.min(grant.deadline - now, grant.deadline - grant.leasedAt);
+  grant.heldUntil = steady + Math.min(grant.deadline - now, grant.duration);
   grant.grace = STORED_GRACE;
 }

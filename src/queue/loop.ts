@@ -105,7 +105,7 @@ export class Loop implements TurnTaker, DeadQueue {
     if (this.rules.maxAttempts === 0) return;
     const items = ids.map((id) => ({ id, retryAt: 0, dead: false }));
     const deadline = this.context.clock.steady() + GIVE_BACK_TIMEOUT;
-    const request = new RetryRequest(partition, items, deadline, "released");
+    const request = new RetryRequest(partition, items, deadline, { verb: "released" });
     this.submit(request).catch(() => undefined); // they come back when their lease ends
   }
 

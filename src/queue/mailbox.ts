@@ -60,8 +60,8 @@ export interface Taken {
 }
 
 export class Mailbox {
-  /** Leases that wait, by client id and in order of arrival. */
-  readonly waiting = new ForgetfulMap<string, LeaseRequest>();
+  /** Leases that wait, by client id or, those that are shared, by a number; in order of arrival. */
+  readonly waiting = new ForgetfulMap<string | number, LeaseRequest>();
   readonly operations: Operation[] = [];
   /** Sum of the batch sizes in `waiting`. */
   demand = 0;
@@ -74,6 +74,8 @@ export class Mailbox {
   #taken: Taken | undefined;
   // Whether the first operation is at work in a step.
   #stepping = false;
+  // The number of the last shared lease.
+  #shared = 0;
   #unanswered = 0;
   // Answers everything that comes once the queue is closed.
   #closed: QueueError | undefined;
@@ -94,7 +96,8 @@ export class Mailbox {
       return false;
     }
     if (request.kind === Kind.lease) {
-      this.waiting.add(request.clientId, request);
+      if (request.isShared) request.waitsAs = ++this.#shared;
+      this.waiting.add(request.waitsAs, request);
       this.demand += request.batchSize;
       this.#allWaiting.leases++;
     } else {
@@ -110,7 +113,7 @@ export class Mailbox {
     if (this.#closed !== undefined) return this.#closed;
     if (this.#isFull) return retryLater(MESSAGES.overloaded);
     if (request.kind !== Kind.lease) return undefined;
-    if (this.waiting.has(request.clientId)) {
+    if (!request.isShared && this.waiting.has(request.clientId)) {
       return new QueueError("invalid", MESSAGES.duplicateClientId);
     }
     const full = this.#allWaiting.leases >= this.#limits.waitingLeases;
@@ -157,7 +160,7 @@ export class Mailbox {
     return count;
   }
 
-  /** What waits, for statistics; what ends leases counts as a complete. */
+  /** What waits, for statistics; what ends or extends leases counts as a complete. */
   get counts(): { produce: number; lease: number; complete: number; inFlight: number } {
     const produce = this.#requests[Kind.produce].length;
     return {
@@ -194,7 +197,7 @@ export class Mailbox {
     if (request.settled) return;
     this.#unanswered--;
     if (request instanceof LeaseRequest) {
-      this.waiting.delete(request.clientId);
+      this.waiting.delete(request.waitsAs);
       this.demand -= request.batchSize;
       this.#allWaiting.leases--;
     }

@@ -17,16 +17,19 @@ import {
   type SeqRange,
   type StoredItem,
 } from "../storage/storage.ts";
+import { Extensions, markOf } from "./extensions.ts";
 import { Grant, type Item } from "./item.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
-import type { HotRequest } from "./requests.ts";
+import type { HotRequest, Produced } from "./requests.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
 
 // Items that expire within this time after the first of them share one expiry.
 const EXPIRY_WIDTH = SECOND;
+
+const NONE_SCHEDULED: readonly number[] = [];
 
 /** Whether a time that a client gave is far enough ahead to be worth scheduling. */
 export function isLater(at: number, now: number): boolean {
@@ -87,6 +90,7 @@ export class PartitionBatch implements PartitionChanges {
   #grantAdded: Grant | undefined;
   #readyTaken = 0;
   #addedTaken = 0;
+  #extensions: Extensions | undefined;
   readonly #ended: Item[] = [];
   readonly #movedToScheduled: Due[] = [];
   readonly #fired: Due[] = [];
@@ -117,13 +121,23 @@ export class PartitionBatch implements PartitionChanges {
   // --- what comes in ---
 
   /** Adds new items at the tail; those that are due later become scheduled. */
-  produce(items: readonly Item[], expireAt: number): void {
+  produce(items: readonly Item[], expireAt: number): Produced {
+    const first = this.counters.tail;
+    let scheduled: number[] | undefined;
     for (const item of items) {
       item.createdAt = this.now;
       item.expireAt = expireAt;
-      if (item.dueAt !== 0 && !isLater(item.dueAt, this.now)) item.dueAt = 0;
+      if (item.dueAt !== 0) {
+        if (isLater(item.dueAt, this.now)) {
+          scheduled ??= [];
+          scheduled.push(this.counters.tail - first);
+        } else {
+          item.dueAt = 0;
+        }
+      }
       this.add(item);
     }
+    return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
   /** Adds an item whose times are set. */
@@ -146,7 +160,7 @@ export class PartitionBatch implements PartitionChanges {
   addLeased(item: Item): void {
     this.add(item);
     const { seq, leaseDeadline: deadline } = item;
-    this.leases.push({ first: seq, last: seq, deadline, leasedAt: this.now });
+    this.leases.push({ first: seq, last: seq, deadline, leasedAt: this.now, extendedAt: 0 });
     this.dropReady();
   }
 
@@ -186,6 +200,23 @@ export class PartitionBatch implements PartitionChanges {
   leased(seq: number): Item | undefined {
     const item = this.of.leased.get(seq);
     return item === undefined || item.ending ? undefined : item;
+  }
+
+  /** A leased item whose lease the batch at hand does not end, though it may extend it. */
+  extendable(seq: number): Item | undefined {
+    const item = this.of.leased.get(seq);
+    return item?.ending === true && this.#extensions?.has(item) !== true ? undefined : item;
+  }
+
+  /** Gives the lease of an `extendable` item another deadline; of several the last stands. */
+  extend(item: Item, deadline: number): void {
+    this.touched = true;
+    this.#extensions ??= new Extensions();
+    if (!item.ending) {
+      item.ending = true;
+      this.#takeFrom(item.grant!);
+    }
+    this.#extensions.set(item, deadline);
   }
 
   // --- what leaves ---
@@ -320,9 +351,10 @@ export class PartitionBatch implements PartitionChanges {
       const first = this.of.readyAt(0).seq;
       const last = this.of.readyAt(this.#readyTaken - 1).seq;
       grant.mark = first;
-      this.leases.push({ first, last, deadline: grant.deadline, leasedAt: grant.leasedAt });
+      this.leases.push(markOf(grant, first, last));
       if (this.#addedTaken > 0) this.#grantAdded = new Grant(grant.deadline, grant.leasedAt);
     }
+    this.#extensions?.mark(this);
     // Expiries whose items have all been leased have nothing left to watch.
     if (this.#readyTaken > 0 || this.#addedTaken > 0) {
       const passed = this.counters.head - EXPIRY_SPAN;
@@ -347,12 +379,13 @@ export class PartitionBatch implements PartitionChanges {
       }
       const added = this.#grantAdded ?? grant;
       for (let i = 0; i < this.#addedTaken; i++) this.#hold(this.adds[i]!, added);
-      for (const each of this.#grants()) {
+      for (const each of this.#given()) {
         holdFrom(each, steady);
         partition.leaseEnds.add(each);
       }
     }
     for (const item of this.#ended) partition.letGo(item);
+    this.#extensions?.apply(partition, steady);
     for (const item of this.addsScheduled) {
       partition.scheduled.add({ at: item.dueAt, seq: item.seq, item });
       item.dropRecord();
@@ -379,17 +412,18 @@ export class PartitionBatch implements PartitionChanges {
     this.of.dropReady();
   }
 
-  /** Whether it leases anything to those that it serves. */
+  /** Whether it leases anything to those that it serves, or extends a lease. */
   get leasesAny(): boolean {
-    return this.#grant !== undefined;
+    return this.#grant !== undefined || this.#extensions !== undefined;
   }
 
-  /** Whoever was leased something was answered so long after `apply`. */
+  /** Clients were told of their leases so long after `apply`. */
   noteReplies(late: number): void {
-    for (const grant of this.#grants()) grant.heldUntil += late;
+    for (const grant of this.#given()) grant.heldUntil += late;
+    this.#extensions?.noteReplies(late);
   }
 
-  #grants(): readonly Grant[] {
+  #given(): readonly Grant[] {
     return [this.#grant, this.#grantAdded].filter((grant) => grant !== undefined);
   }
 
@@ -400,16 +434,18 @@ export class PartitionBatch implements PartitionChanges {
 
   /** The commit has failed: memory is as it was. */
   discard(): void {
-    for (const item of this.#ended) {
-      item.ending = false;
-      item.grant!.ending = 0;
-    }
+    for (const item of this.#ended) takeBack(item);
+    for (const item of this.#extensions?.items ?? []) takeBack(item);
   }
 
   #end(item: Item): void {
     this.touched = true;
     this.#ended.push(item);
-    const grant = item.grant!;
+    this.#takeFrom(item.grant!);
+  }
+
+  // A mark goes with the last item that its lease holds.
+  #takeFrom(grant: Grant): void {
     grant.ending++;
     if (grant.mark !== 0 && grant.ending === grant.remaining) this.releases.push(grant.mark);
   }
@@ -435,6 +471,11 @@ export class PartitionBatch implements PartitionChanges {
     this.#openExpiry = { at: expireAt, first: seq };
     this.addsExpiry.push(this.#openExpiry);
   }
+}
+
+function takeBack(item: Item): void {
+  item.ending = false;
+  item.grant!.ending = 0;
 }
 
 function toRanges(seqs: readonly number[]): readonly SeqRange[] {

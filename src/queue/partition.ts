@@ -14,8 +14,9 @@ import {
   type StoredPartition,
 } from "../storage/storage.ts";
 import { IdSpace } from "./ids.ts";
-import { bytesOf, Grant, Item } from "./item.ts";
+import { bytesOf, type Grant, Item } from "./item.ts";
 import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
+import { coveredFrom, StoredLeases } from "./lease-marks.ts";
 import { LeasedItems } from "./leased-items.ts";
 import { OrderedWindow } from "./ordered-window.ts";
 
@@ -65,6 +66,8 @@ export class Partition {
   readonly leaseEnds = new LeaseEnds();
   readonly scheduled = new OrderedWindow<Due>(DUE_WINDOW);
   readonly expiries = new OrderedWindow<ExpiryEntry>(DUE_WINDOW);
+  /** When a lease was extended last: a later extension has a later time, whatever the wall clock shows. */
+  extendedAt = 0;
   /** The expiry that new items may still join. */
   openExpiry: Expiry | undefined;
 
@@ -111,13 +114,12 @@ export class Partition {
     if (state.idPrefix !== this.ids.prefix) {
       throw new Error(`storage '${this.storage.name}' has another partition under key ${this.key}`);
     }
+    // From `head` on there are leased items only where a mark covers them.
     const ahead: StoredItem[] = [];
-    for (const lease of state.leases) {
-      if (lease.last < state.counters.head) continue;
-      const options = { before: lease.last + 1, limit: 1, bytesMax: 1, records: false };
-      ahead.push(
-        ...(await this.storage.readItems(this.key, "items", { from: lease.first, ...options })),
-      );
+    for (const { first, last } of coveredFrom(state.leases, state.counters.head)) {
+      const limits = { limit: last - first + 1, bytesMax: Number.MAX_SAFE_INTEGER };
+      const read = { from: first, before: last + 1, ...limits, records: false };
+      ahead.push(...(await this.storage.readItems(this.key, "items", read)));
     }
     const before = new Map(Array.from(this.leased.values(), ({ seq, grant }) => [seq, grant!]));
     const at = moment();
@@ -131,30 +133,15 @@ export class Partition {
     const tail = Math.max(state.counters.tail, this.counters.tail);
     this.counters = { ...state.counters, tail };
 
-    const marked = state.leases.map((lease) => {
-      const grant = new Grant(lease.deadline, lease.leasedAt);
-      grant.mark = lease.first;
-      return { ...lease, grant };
-    });
-    const single = new Map(marked.filter((m) => m.first === m.last).map((m) => [m.first, m.grant]));
+    this.extendedAt = 0;
+    for (const mark of state.leases) this.extendedAt = Math.max(this.extendedAt, mark.extendedAt);
+    const leases = new StoredLeases(state.leases);
     // In order of their numbers, so that leases that end together end in the order they began.
-    let next = 0;
-    let own: Grant | undefined;
-    for (const stored of [...state.leased, ...ahead.filter((i) => i.seq >= state.counters.head)]) {
+    for (const stored of [...state.leased, ...ahead]) {
       const item = Item.stored(stored);
-      while (next < marked.length && marked[next]!.last < item.seq) next++;
-      const mark = marked[next];
-      let grant: Grant;
-      if (item.leaseDeadline === 0) {
-        if (mark === undefined) throw new Error(`item ${item.seq} is leased without a lease`);
-        item.attempts++;
-        grant = mark.grant;
-      } else {
-        // Leased as it was produced, or imported: then it has a mark of its own.
-        if (own?.deadline !== item.leaseDeadline)
-          own = new Grant(item.leaseDeadline, item.createdAt);
-        grant = single.get(item.seq) ?? own;
-      }
+      const grant = leases.of(item);
+      if (grant === undefined) throw new Error(`item ${item.seq} is leased without a lease`);
+      if (item.leaseDeadline === 0) item.attempts++;
       if (grant.remaining === 0) {
         keepHeld(grant, before.get(item.seq), at);
         this.leaseEnds.add(grant);
@@ -312,6 +299,19 @@ export class Partition {
     this.leasedSum =
       this.leased.size === 0 ? 0 : this.leasedSum - this.sinceCreation(grant.leasedAt);
     item.grant = undefined;
+    this.#leave(item, grant);
+  }
+
+  /** Notes that another lease holds an item from now on, which began when the last one did. */
+  regrant(item: Item, grant: Grant): void {
+    const last = item.grant!;
+    item.grant = grant;
+    grant.items.push(item);
+    grant.remaining++;
+    this.#leave(item, last);
+  }
+
+  #leave(item: Item, grant: Grant): void {
     item.ending = false;
     grant.remaining--;
     grant.ending = 0;

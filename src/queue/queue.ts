@@ -5,6 +5,7 @@
 import type { QueueError } from "../errors.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
+import { type IdSpace, IdSpaces } from "./ids.ts";
 import { momentOf } from "./lease-ends.ts";
 import { Loop } from "./loop.ts";
 import {
@@ -22,7 +23,8 @@ import { Partition } from "./partition.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
 export type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
-export { ID_PATTERN, IdSpace, idError, newIdPrefix } from "./ids.ts";
+export { unknownLease } from "./endings.ts";
+export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
 export { NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
@@ -53,6 +55,10 @@ export interface QueueStats {
 export interface QueueHandle {
   readonly name: string;
   readonly partitionCount: number;
+  /** The ids of a partition. */
+  ids(partition: number): IdSpace;
+  /** The partition in which an item lies that has this id, or that this lease holds; -1 if in none of this queue. */
+  partitionOf(id: string): number;
   /** Does what a request asks, and answers it once that is durable. */
   submit<R extends AnyHotRequest>(request: R): Promise<R["result"]>;
   /** Gives up the place of a lease whose client has gone. */
@@ -103,6 +109,7 @@ export interface OpenOptions {
 export class Queue implements QueueHandle {
   readonly name: string;
   readonly loop: Loop;
+  readonly #ids: IdSpaces;
 
   constructor(
     name: string,
@@ -112,6 +119,7 @@ export class Queue implements QueueHandle {
   ) {
     this.name = name;
     this.loop = new Loop(name, rules, partitions, context);
+    this.#ids = new IdSpaces(partitions.map(({ ids }) => ids));
   }
 
   /** A queue of partitions as they lie in storage; one that cannot be read is failing, and is tried again. */
@@ -137,6 +145,14 @@ export class Queue implements QueueHandle {
 
   get partitionCount(): number {
     return this.loop.partitions.length;
+  }
+
+  ids(partition: number): IdSpace {
+    return this.#ids.of(partition);
+  }
+
+  partitionOf(id: string): number {
+    return this.#ids.partitionOf(id);
   }
 
   get deadQueue(): DeadQueue {

@@ -3,6 +3,7 @@
 // exactly once: after the commit of its batch, or before any by its deadline, its client or the end of
 // the queue. All that is done with requests whatever their kind knows only what is here.
 
+import { HOUR, MILLISECOND } from "../clock.ts";
 import type { QueueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import type { IdSpace } from "./ids.ts";
@@ -18,12 +19,17 @@ export interface Doubt {
 }
 
 /** The kinds of hot requests, in the order in which a batch plans them; numbers, as they index lists. */
-export const Kind = { produce: 0, lease: 1, complete: 2, retry: 3 } as const;
+export const Kind = { produce: 0, lease: 1, complete: 2, retry: 3, extend: 4 } as const;
 export type Kind = (typeof Kind)[keyof typeof Kind];
 export const KINDS: readonly Kind[] = Object.values(Kind);
 
 /** Any of them; `R["result"]` is what a successful answer of an `R` carries. */
-export type AnyHotRequest = ProduceRequest | LeaseRequest | CompleteRequest | RetryRequest;
+export type AnyHotRequest =
+  | ProduceRequest
+  | LeaseRequest
+  | CompleteRequest
+  | RetryRequest
+  | ExtendRequest;
 
 /** A list of requests for each kind. */
 export type ByKind = AnyHotRequest[][] & {
@@ -70,11 +76,20 @@ export abstract class HotRequest<T> {
   }
 }
 
+/** Where the items of one produce have come to lie: under consecutive numbers of one partition. */
+export interface Produced {
+  readonly partition: number;
+  /** The sequence number of the first of them. */
+  readonly first: number;
+  /** By index, ascending: those that wait for their time. */
+  readonly scheduled: readonly number[];
+}
+
 /** Adds items, all to one partition. */
-export class ProduceRequest extends HotRequest<undefined> {
+export class ProduceRequest extends HotRequest<Produced> {
   readonly kind = Kind.produce;
   readonly items: readonly Item[];
-  result = undefined;
+  result!: Produced;
 
   constructor(items: readonly Item[], deadline: number) {
     super(deadline);
@@ -92,26 +107,44 @@ export interface Leased {
   readonly records: readonly ItemRecord[];
 }
 
+interface LeaseOptions {
+  readonly isShared?: boolean;
+  readonly ticket?: number;
+}
+
 let tickets = 0;
 
-/** Waits for at least one item, and leases up to `batchSize`. */
+/**
+ * Waits for at least one item, and leases up to `batchSize`. Of one client one request waits at a time,
+ * or any number of those that are shared: their client is a name for people.
+ */
 export class LeaseRequest extends HotRequest<Leased> {
   readonly kind = Kind.lease;
   readonly clientId: string;
   readonly batchSize: number;
+  readonly isShared: boolean;
   /** What names it between the thread that made it and the one where it waits. */
   readonly ticket: number;
   result!: Leased;
+  /** Under what it waits in the mailbox, which says it of one that is shared. */
+  waitsAs: string | number;
   /** What the batch at hand deals to it. */
   items: Item[] = [];
   records: ItemRecord[] = [];
   bytes = 0;
 
-  constructor(clientId: string, batchSize: number, deadline: number, ticket = ++tickets) {
+  constructor(
+    clientId: string,
+    batchSize: number,
+    deadline: number,
+    { isShared = false, ticket = ++tickets }: LeaseOptions = {},
+  ) {
     super(deadline);
     this.clientId = clientId;
     this.batchSize = batchSize;
+    this.isShared = isShared;
     this.ticket = ticket;
+    this.waitsAs = clientId;
   }
 
   /** Whether the batch at hand has dealt items to it, so that it is too late to take its place away. */
@@ -127,17 +160,47 @@ export class LeaseRequest extends HotRequest<Leased> {
   }
 }
 
-/** Removes leased items, all of them or none. */
-export class CompleteRequest extends HotRequest<undefined> {
+/**
+ * What becomes of the leases of one request, if some of them cannot be ended. `all`: nothing is done, and
+ * the first is the error of the request. `listed`: nothing is done, and all of them are refused. `each`:
+ * they are refused, and the others are ended.
+ */
+export type Together = "all" | "listed" | "each";
+
+/** A lease that a request named, by its index, and why nothing is done to it. */
+export interface Refused {
+  readonly index: number;
+  readonly error: QueueError;
+}
+
+/** What there is to say of the leases of a request, by their index; of the others it is done. */
+export interface Outcomes {
+  /** Their items are not tried again: they went to the dead queue, or were deleted. */
+  readonly dead: readonly number[];
+  readonly refused: readonly Refused[];
+}
+
+/** It is done, and that is all. */
+export const NO_OUTCOMES: Outcomes = { dead: [], refused: [] };
+
+/** Removes leased items. */
+export class CompleteRequest extends HotRequest<Outcomes> {
   readonly kind = Kind.complete;
   readonly partition: number;
   readonly ids: readonly string[];
-  result = undefined;
+  readonly together: Together;
+  result = NO_OUTCOMES;
 
-  constructor(partition: number, ids: readonly string[], deadline: number) {
+  constructor(
+    partition: number,
+    ids: readonly string[],
+    deadline: number,
+    together: Together = "all",
+  ) {
     super(deadline);
     this.partition = partition;
     this.ids = ids;
+    this.together = together;
   }
 }
 
@@ -148,26 +211,69 @@ export interface RetryItem {
   readonly dead: boolean;
 }
 
-/**
- * Gives leased items back, all of them or none; those that are `released` as if they had never been leased
- * this time. Answers which of them, by their index, are not tried again.
- */
-export class RetryRequest extends HotRequest<readonly number[]> {
+/** How a RetryRequest gives back. */
+export interface RetryOptions {
+  /** `released` as if the items had never been leased this time. */
+  readonly verb?: "retried" | "released";
+  readonly together?: Together;
+}
+
+/** Gives leased items back. */
+export class RetryRequest extends HotRequest<Outcomes> {
   readonly kind = Kind.retry;
   readonly partition: number;
   readonly items: readonly RetryItem[];
   readonly verb: "retried" | "released";
-  readonly result: number[] = [];
+  readonly together: Together;
+  result = NO_OUTCOMES;
 
   constructor(
     partition: number,
     items: readonly RetryItem[],
     deadline: number,
-    verb: RetryRequest["verb"] = "retried",
+    { verb = "retried", together = "all" }: RetryOptions = {},
   ) {
     super(deadline);
     this.partition = partition;
     this.items = items;
     this.verb = verb;
+    this.together = together;
+  }
+}
+
+/** How long a lease may be extended for, in microseconds: a time that is less, or more, is taken as this. */
+export const EXTENSION_MIN = MILLISECOND;
+export const EXTENSION_MAX = 12 * HOUR;
+
+/** A lease that is to end so many microseconds from now, whether that is later than it would or earlier. */
+export interface ExtendItem {
+  readonly id: string;
+  readonly for: number;
+}
+
+export interface Extended {
+  /** By the index of the lease; 0 for one that is refused. Empty if nothing was done. */
+  readonly deadlines: readonly number[];
+  readonly refused: readonly Refused[];
+}
+
+/** Gives leases other deadlines, from when it is done: as durable as a lease is when it is answered. */
+export class ExtendRequest extends HotRequest<Extended> {
+  readonly kind = Kind.extend;
+  readonly partition: number;
+  readonly items: readonly ExtendItem[];
+  readonly together: Exclude<Together, "all">;
+  result!: Extended;
+
+  constructor(
+    partition: number,
+    items: readonly ExtendItem[],
+    deadline: number,
+    together: ExtendRequest["together"] = "each",
+  ) {
+    super(deadline);
+    this.partition = partition;
+    this.items = items;
+    this.together = together;
   }
 }

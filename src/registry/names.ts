@@ -1,6 +1,6 @@
 // The rules for names: of queues, dead queues and namespaces. Lengths are bytes of UTF-8.
 
-import { invalid, queueError } from "../errors.ts";
+import { invalidField, queueError } from "../errors.ts";
 
 /** The namespace of everything, and the only one in this version. */
 export const SYSTEM_NAMESPACE = "_system";
@@ -27,22 +27,28 @@ export function isBlank(text: string): boolean {
 
 /** The checks before a look-up: a name that fails no other check simply does not exist. */
 export function checkLookupName(name: string): void {
-  if (isBlank(name)) throw invalid("queue name is invalid; queue name cannot be empty");
+  if (isBlank(name))
+    throw invalidField("queue_name", "queue name is invalid; queue name cannot be empty");
   if (name.includes("~")) {
-    throw invalid(`queue name is invalid; '${name}' cannot contain '~' character`);
+    throw invalidField(
+      "queue_name",
+      `queue name is invalid; '${name}' cannot contain '~' character`,
+    );
   }
 }
 
 /** The checks of a name that a queue is to have. */
 export function checkQueueName(name: string): void {
   if (Buffer.byteLength(name) > QUEUE_NAME_BYTES_MAX) {
-    throw invalid(
+    throw invalidField(
+      "queue_name",
       `queue name is invalid; cannot be greater than '${QUEUE_NAME_BYTES_MAX}' characters`,
     );
   }
-  if (isBlank(name)) throw invalid("queue name is invalid; queue name cannot be empty");
+  if (isBlank(name))
+    throw invalidField("queue_name", "queue name is invalid; queue name cannot be empty");
   if (WHITE_SPACE.test(name)) {
-    throw invalid(`queue name is invalid; '${name}' cannot contain whitespace`);
+    throw invalidField("queue_name", `queue name is invalid; '${name}' cannot contain whitespace`);
   }
   checkLookupName(name);
 }
@@ -50,15 +56,19 @@ export function checkQueueName(name: string): void {
 /** The checks of the name of a dead queue; "" names none. */
 export function checkDeadQueueName(name: string): void {
   if (Buffer.byteLength(name) > DEAD_QUEUE_NAME_BYTES_MAX) {
-    throw invalid(
+    throw invalidField(
+      "dead_queue",
       `dead queue is invalid; cannot be greater than '${DEAD_QUEUE_NAME_BYTES_MAX}' characters`,
     );
   }
   if (WHITE_SPACE.test(name)) {
-    throw invalid(`dead queue is invalid; '${name}' cannot contain whitespace`);
+    throw invalidField("dead_queue", `dead queue is invalid; '${name}' cannot contain whitespace`);
   }
   if (name.includes("~")) {
-    throw invalid(`dead queue is invalid; '${name}' cannot contain '~' character`);
+    throw invalidField(
+      "dead_queue",
+      `dead queue is invalid; '${name}' cannot contain '~' character`,
+    );
   }
 }
 
@@ -66,17 +76,24 @@ export function checkDeadQueueName(name: string): void {
 export function checkNamespace(name: string): void {
   if (name === "") return;
   if (Buffer.byteLength(name) > NAMESPACE_BYTES_MAX) {
-    throw invalid(
+    throw invalidField(
+      "namespace",
       `namespace name is invalid; cannot be greater than '${NAMESPACE_BYTES_MAX}' characters`,
     );
   }
-  if (isBlank(name)) throw invalid("namespace name is invalid; cannot be empty");
+  if (isBlank(name)) throw invalidField("namespace", "namespace name is invalid; cannot be empty");
   if (WHITE_SPACE.test(name)) {
-    throw invalid(`namespace name is invalid; '${name}' cannot contain whitespace`);
+    throw invalidField(
+      "namespace",
+      `namespace name is invalid; '${name}' cannot contain whitespace`,
+    );
   }
   for (const character of ["~", ":"]) {
     if (name.includes(character)) {
-      throw invalid(`namespace name is invalid; '${name}' cannot contain '${character}' character`);
+      throw invalidField(
+        "namespace",
+        `namespace name is invalid; '${name}' cannot contain '${character}' character`,
+      );
     }
   }
 }

@@ -5,7 +5,7 @@
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { type Clock, SECOND } from "../clock.ts";
-import { invalid, MESSAGES, QueueError, queueError, retryLater } from "../errors.ts";
+import { invalidField, MESSAGES, QueueError, queueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
@@ -24,10 +24,9 @@ import {
 import {
   checkOrder,
   checkSettings,
-  mergeSettings,
   type NewQueue,
-  type QueueSettings,
   rulesOf,
+  type SettingsChange,
 } from "./settings.ts";
 
 // After what time storage is asked again for what it has failed to do.
@@ -235,13 +234,13 @@ export class Queues {
     return record;
   }
 
-  /** Merges settings into a queue's record: what is 0 or "" keeps its value only where wire.md says so. */
-  update(settings: QueueSettings): Promise<void> {
+  /** Changes the settings of a queue that are named. */
+  update(change: SettingsChange): Promise<void> {
     return this.#change(async () => {
-      const { record: old, queue } = this.#directory.entry(settings.name);
-      this.#checkDeadQueue(settings);
+      const { record: old, queue } = this.#directory.entry(change.name);
+      this.#checkDeadQueue(change);
       const updatedAt = Math.max(this.#clock.now(), old.createdAt + 1);
-      const record = { ...mergeSettings(old, settings), updatedAt };
+      const record = { ...old, ...change, updatedAt };
       checkOrder(record); // of several mistakes this is the one that an update tells
       checkSettings(record, this.#limits);
       await this.#write(record.name, { queue: record });
@@ -360,22 +359,29 @@ export class Queues {
     return undefined;
   }
 
-  #checkDeadQueue({ name, deadQueue }: QueueSettings): void {
+  #checkDeadQueue({ name, deadQueue = "" }: SettingsChange): void {
     if (deadQueue === "") return;
     checkDeadQueueName(deadQueue);
-    if (deadQueue === name) throw invalid("dead_queue cannot reference itself");
+    if (deadQueue === name) throw invalidField("dead_queue", "dead_queue cannot reference itself");
     const target = this.#directory.find(deadQueue);
     if (target === undefined) {
-      throw invalid(`dead_queue does not exist; '${deadQueue}' was not found, create it first`);
+      throw invalidField(
+        "dead_queue",
+        `dead_queue does not exist; '${deadQueue}' was not found, create it first`,
+      );
     }
     if (target.record.deadQueue !== "") {
-      throw invalid(
+      throw invalidField(
+        "dead_queue",
         `dead_queue is invalid; '${deadQueue}' already has its own dead_queue configured`,
       );
     }
     const user = this.#userOf(name);
     if (user !== undefined) {
-      throw invalid(`dead_queue is invalid; '${name}' is itself the dead_queue of '${user}'`);
+      throw invalidField(
+        "dead_queue",
+        `dead_queue is invalid; '${name}' is itself the dead_queue of '${user}'`,
+      );
     }
   }
 

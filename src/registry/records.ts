@@ -24,6 +24,11 @@ export interface QueueRecord extends Settings {
   readonly partitions: readonly PartitionPlace[];
 }
 
+/** What the ids of a queue begin with, partition by partition. */
+export function idPrefixesOf({ partitions }: QueueRecord): readonly string[] {
+  return partitions.map(({ idPrefix }) => idPrefix);
+}
+
 /** What storage holds under a name; nothing at all if both are missing. */
 export interface StoredQueue {
   readonly queue?: QueueRecord | undefined;

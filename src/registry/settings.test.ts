@@ -4,10 +4,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ScalarType } from "@bufbuild/protobuf";
 import { QueueInfoSchema } from "../codec/gen/querator/v1/queues_pb.ts";
+import {
+  QueueInfoSchema as InfoV2,
+  QueuesCreateRequestSchema,
+  QueuesUpdateRequestSchema,
+} from "../codec/gen/querator/v2/queues_pb.ts";
 import { DEFAULT_LIMITS } from "../limits.ts";
 import {
+  changeOf,
   checkSettings,
-  mergeSettings,
+  readChange,
+  readNamed,
   readSettings,
   rulesOf,
   SETTING_ROWS,
@@ -19,11 +26,15 @@ import {
 
 const DEFAULTS = withDefaults({} as Settings);
 
-test("every setting is a field of QueueInfo, of the type of its kind", () => {
-  for (const [key, { kind }] of SETTING_ROWS) {
-    const field = QueueInfoSchema.field[key];
-    assert.equal(field?.scalar, kind === "count" ? ScalarType.INT32 : ScalarType.STRING, key);
-    assert.equal(field.jsonName, withMarks(key, "_"));
+test("every setting is a field of what holds settings, of the type of its kind", () => {
+  const messages = [QueueInfoSchema, InfoV2, QueuesCreateRequestSchema, QueuesUpdateRequestSchema];
+  for (const { field, typeName } of messages) {
+    for (const [key, { kind }] of SETTING_ROWS) {
+      const type = kind === "count" ? ScalarType.INT32 : ScalarType.STRING;
+      const where = `${typeName}.${key}`;
+      assert.equal(field[key as keyof typeof field]?.scalar, type, where);
+      assert.equal(field[key as keyof typeof field]?.jsonName, withMarks(key, "_"), where);
+    }
   }
 });
 
@@ -41,9 +52,20 @@ test("a record that is older than a setting has its default", () => {
 test("an update keeps what is not given only where a value is needed", () => {
   const none = readSettings({ ...showSettings(DEFAULTS), leaseTimeout: "", expireTimeout: "" });
   const old = { ...DEFAULTS, maxAttempts: 3, reference: "r", requestedPartitions: 2 };
-  assert.deepEqual(mergeSettings(old, { ...none, requestedPartitions: 0 }), {
-    ...DEFAULTS,
-    requestedPartitions: 2,
+  const change = changeOf({ ...none, requestedPartitions: 0, name: "q" });
+  assert.deepEqual({ ...old, ...change }, { ...DEFAULTS, requestedPartitions: 2, name: "q" });
+});
+
+test("under /v2 what is not named has its default, or is not changed", () => {
+  const nothing = Object.fromEntries(SETTING_ROWS.map(([key]) => [key, undefined]));
+  const named = nothing as Parameters<typeof readNamed>[0];
+  assert.deepEqual(readNamed(named), DEFAULTS);
+  assert.deepEqual(readChange(named), {});
+  const some = { ...named, maxAttempts: 0, leaseTimeout: "", expireTimeout: "never" };
+  assert.deepEqual(readChange(some), {
+    maxAttempts: 0,
+    leaseTimeout: 0,
+    expireTimeout: DEFAULTS.expireTimeout,
   });
 });
 

@@ -4,7 +4,7 @@
 // proto/, and what uses it. A check throws a QueueError (400) with the text that clients rely on.
 
 import { DurationError, formatDuration, parseDuration } from "../duration.ts";
-import { invalid } from "../errors.ts";
+import { invalidField } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { checkDeadQueueName, DEAD_QUEUE_NAME_BYTES_MAX } from "./names.ts";
 
@@ -173,9 +173,10 @@ export function rulesOf(record: Settings): Pick<Settings, RuleKey> {
 /** What was said as a record has it; checks what is needed to read durations, and nothing else. */
 export function readSettings(given: GivenSettings): Settings {
   const read: Record<string, number | string> = {};
-  for (const [key, row] of SETTING_ROWS) checkLength(row, given[key]);
+  for (const [key, row] of SETTING_ROWS) checkLength(withMarks(key, "_"), row, given[key]);
   // From the last one on: it is part of /v1 which of two wrong durations is told.
-  for (const [key, row] of SETTING_ROWS.toReversed()) read[key] = readValue(row, given[key]);
+  for (const [key, row] of SETTING_ROWS.toReversed())
+    read[key] = readValue(withMarks(key, "_"), row, given[key]);
   return read as Settings;
 }
 
@@ -186,10 +187,33 @@ export function showSettings(record: Settings): GivenSettings {
   ) as GivenSettings;
 }
 
-/** A record with what a client says of it: what is not given stays only where it is needed. */
-export function mergeSettings<R extends Settings>(record: R, said: Settings): R {
-  const merged = each((key, { isNeeded }) => (isNeeded ? said[key] || record[key] : said[key]));
-  return { ...record, ...merged };
+/** A change of a queue's settings: what it does not name stays. */
+export type SettingsChange = Partial<Settings> & { readonly name: string };
+
+/** What a client of /v1 changes: 0 and "" are no value where one is needed, and one elsewhere. */
+export function changeOf({ name, ...said }: QueueSettings): SettingsChange {
+  const settings: Settings = said;
+  const named = SETTING_ROWS.filter(([key, { isNeeded }]) => !isNeeded || settings[key]);
+  return { ...Object.fromEntries(named.map(([key]) => [key, settings[key]])), name };
+}
+
+/** As a client of /v2 says them: undefined is what it does not name. */
+export type NamedSettings = { readonly [K in Key]: GivenSettings[K] | undefined };
+
+/** What they come to, with the defaults of those that are not named. */
+export function readNamed(named: NamedSettings): Settings {
+  const given = each((key, row) => {
+    const value = named[key] ?? row.default;
+    return row.kind === "duration" && value === row.word ? row.default : value;
+  });
+  return readSettings(given as GivenSettings);
+}
+
+/** What they change: those that are named. */
+export function readChange(named: NamedSettings): Partial<Settings> {
+  const settings = readNamed(named);
+  const keys = SETTING_ROWS.flatMap(([key]) => (named[key] === undefined ? [] : [key]));
+  return Object.fromEntries(keys.map((key) => [key, settings[key]]));
 }
 
 /** A record with the defaults of settings that are newer than it is. */
@@ -197,39 +221,51 @@ export function withDefaults<R extends Settings>(record: R): R {
   return { ...DEFAULTS, ...record };
 }
 
-const DEFAULTS = each((_, row) => readValue(row, row.default));
+const DEFAULTS = each((key, row) => readValue(key, row, row.default));
 
 /** Refuses one value that stands in the file, as far as it can be told there. */
-export function checkGiven(row: SettingRow, given: number | string): void {
-  checkLength(row, given);
-  readValue(row, given);
+export function checkGiven(key: string, row: SettingRow, given: number | string): void {
+  checkLength(key, row, given);
+  readValue(key, row, given);
   if (row.kind === "name") row.check(given as string);
 }
 
-function checkLength(row: SettingRow, given: number | string): void {
+function checkLength(field: string, row: SettingRow, given: number | string): void {
   if (row.kind !== "duration" || Buffer.byteLength(given as string) <= QUEUE_TIMEOUT_LENGTH_MAX) {
     return;
   }
-  throw invalid(
+  throw invalidField(
+    field,
     `${row.called} is invalid; cannot be greater than '${QUEUE_TIMEOUT_LENGTH_MAX}' characters`,
   );
 }
 
 // Durations of queues are whole microseconds; what is less than one counts as none.
-function readValue(row: SettingRow, given: number | string): number | string {
+function readValue(field: string, row: SettingRow, given: number | string): number | string {
   if (row.kind !== "duration") return given;
-  const duration = readDuration(given as string, row.called, row.examples);
+  const { called, examples } = row;
+  const duration = readDuration(given as string, { field, called, examples });
   return duration < 0 ? Math.floor(duration) : Math.trunc(duration);
 }
 
+/** A field that holds a duration: how error texts name it, and what they give as examples. */
+export interface DurationField {
+  readonly field: string;
+  readonly called: string;
+  readonly examples: string;
+}
+
 /** Reads a duration, in microseconds; 0 for one that was not given. */
-export function readDuration(text: string, what: string, examples: string): number {
+export function readDuration(text: string, { field, called, examples }: DurationField): number {
   if (text === "") return 0;
   try {
     return parseDuration(text);
   } catch (error) {
     if (!(error instanceof DurationError)) throw error;
-    throw invalid(`${what} is invalid; ${error.message} - expected format: ${examples}`);
+    throw invalidField(
+      field,
+      `${called} is invalid; ${error.message} - expected format: ${examples}`,
+    );
   }
 }
 
@@ -237,7 +273,7 @@ export function readDuration(text: string, what: string, examples: string): numb
 export function checkSettings(settings: Settings, limits: Limits): void {
   for (const [key, row] of SETTING_ROWS) {
     const problem = problemOf(row, settings[key], limits);
-    if (problem !== undefined) throw invalid(problem);
+    if (problem !== undefined) throw invalidField(withMarks(key, "_"), problem);
   }
   checkOrder(settings);
 }
@@ -272,7 +308,8 @@ export function maxOf(row: Exclude<SettingRow, DurationRow>, limits: Limits): nu
 /** An item must not expire before its first lease could end. */
 export function checkOrder({ leaseTimeout, expireTimeout }: Settings): void {
   if (leaseTimeout <= expireTimeout) return;
-  throw invalid(
+  throw invalidField(
+    "lease_timeout",
     `lease timeout is too long; ${formatDuration(leaseTimeout)} cannot be greater than the expire timeout ${formatDuration(expireTimeout)}`,
   );
 }

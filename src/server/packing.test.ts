@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { packError, QueueError, queueError } from "../errors.ts";
 import {
   type AnyHotRequest,
   CompleteRequest,
+  ExtendRequest,
   IdSpace,
   Item,
   KINDS,
   LeaseRequest,
+  NO_OUTCOMES,
   ProduceRequest,
   RetryRequest,
 } from "../queue/queue.ts";
@@ -25,12 +28,22 @@ const held = records.map((record, i) => {
 });
 const lease = { partition: 3, ids, deadline: 1e15, items: held, records };
 
+const extended = [
+  { id: "a", for: 1e6 },
+  { id: "b", for: 2e6 },
+];
+const refused = [{ index: 0, error: queueError("lease_ended", { lease_id: "a" }) }];
+
 const TRIPS: readonly [request: AnyHotRequest, answer: unknown][] = [
-  [new ProduceRequest(items, 1), undefined],
+  [new ProduceRequest(items, 1), { partition: 3, first: 7, scheduled: [0, 2] }],
   [new LeaseRequest("client", 7, 2), lease],
-  [new CompleteRequest(3, ["a", "b"], 3), undefined],
-  [new RetryRequest(3, given, 4), [1]],
-  [new RetryRequest(3, given, 5, "released"), []],
+  [new LeaseRequest("client", 7, 2, { isShared: true }), lease],
+  [new CompleteRequest(3, ["a", "b"], 3), NO_OUTCOMES],
+  [new CompleteRequest(3, ["a", "b"], 3, "listed"), { dead: [], refused }],
+  [new RetryRequest(3, given, 4, { together: "each" }), { dead: [1], refused }],
+  [new RetryRequest(3, given, 5, { verb: "released" }), NO_OUTCOMES],
+  [new ExtendRequest(3, extended, 6), { deadlines: [0, 1e15], refused }],
+  [new ExtendRequest(3, extended, 6, "listed"), { deadlines: [], refused }],
 ];
 
 test("requests of every kind and their answers travel between threads", () => {
@@ -41,6 +54,7 @@ test("requests of every kind and their answers travel between threads", () => {
     assert.deepEqual(seen(arrived), seen(request));
     const answered = unpackAnswer(kind, structuredClone(packAnswer(kind, answer)));
     assert.deepEqual(seen(answered), seen(answer));
+    if (answer === NO_OUTCOMES) assert.equal(answered, NO_OUTCOMES);
   }
 });
 
@@ -48,6 +62,7 @@ test("requests of every kind and their answers travel between threads", () => {
 function seen(value: unknown): unknown {
   if (value instanceof ItemRecord) return [value.text, value.payload.toString()];
   if (value instanceof IdSpace) return value.prefix;
+  if (value instanceof QueueError) return { ...packError(value), is: "QueueError" };
   if (Array.isArray(value)) return value.map(seen);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, seen(each)]));

@@ -2,15 +2,21 @@
 // cloned costs by the value far more than by the byte, so a request becomes a few values, and what there is
 // for each of its items becomes one run of numbers or of bytes.
 
+import { type PackedError, packError, unpackError } from "../errors.ts";
 import {
   type AnyHotRequest,
   CompleteRequest,
+  type Extended,
+  ExtendRequest,
   IdSpace,
   Item,
   Kind,
   type Leased,
   LeaseRequest,
+  NO_OUTCOMES,
+  type Outcomes,
   ProduceRequest,
+  type Refused,
   RetryRequest,
 } from "../queue/queue.ts";
 import { packRecords, unpackRecords } from "../storage/rows/records.ts";
@@ -43,7 +49,7 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       request.clientId,
       request.batchSize,
       request.deadline,
-      request.ticket,
+      { isShared: request.isShared, ticket: request.ticket },
     ],
     unpack: (...packed) => new LeaseRequest(...packed),
     packAnswer: ({ partition, ids, deadline, items, records }: Leased) => ({
@@ -67,8 +73,15 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
   }),
 
   [Kind.complete]: packing({
-    pack: ({ partition, ids, deadline }: CompleteRequest) => [partition, ids, deadline],
+    pack: (request: CompleteRequest) => [
+      request.partition,
+      request.ids,
+      request.deadline,
+      request.together,
+    ],
     unpack: (...packed) => new CompleteRequest(...packed),
+    packAnswer: packOutcomes,
+    unpackAnswer: unpackOutcomes,
   }),
 
   [Kind.retry]: packing({
@@ -76,11 +89,57 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       request.partition,
       request.items,
       request.deadline,
-      request.verb,
+      { verb: request.verb, together: request.together },
     ],
     unpack: (...packed) => new RetryRequest(...packed),
+    packAnswer: packOutcomes,
+    unpackAnswer: unpackOutcomes,
+  }),
+
+  [Kind.extend]: packing({
+    pack: (request: ExtendRequest) => [
+      request.partition,
+      request.items,
+      request.deadline,
+      request.together,
+    ],
+    unpack: (...packed) => new ExtendRequest(...packed),
+    packAnswer: ({ deadlines, refused }: Extended) => ({
+      deadlines: Float64Array.from(deadlines),
+      refused: packRefused(refused),
+    }),
+    unpackAnswer: ({ deadlines, refused }) => ({
+      deadlines: [...deadlines],
+      refused: unpackRefused(refused),
+    }),
   }),
 };
+
+type PackedRefused = readonly { readonly index: number; readonly error: PackedError }[];
+
+/** Outcomes as they travel; undefined if there is nothing to say. */
+interface PackedOutcomes {
+  readonly dead: readonly number[];
+  readonly refused: PackedRefused;
+}
+
+function packOutcomes(outcomes: Outcomes): PackedOutcomes | undefined {
+  if (outcomes === NO_OUTCOMES) return undefined;
+  return { dead: outcomes.dead, refused: packRefused(outcomes.refused) };
+}
+
+function unpackOutcomes(packed: PackedOutcomes | undefined): Outcomes {
+  if (packed === undefined) return NO_OUTCOMES;
+  return { dead: packed.dead, refused: unpackRefused(packed.refused) };
+}
+
+function packRefused(refused: readonly Refused[]): PackedRefused {
+  return refused.map(({ index, error }) => ({ index, error: packError(error) }));
+}
+
+function unpackRefused(packed: PackedRefused): readonly Refused[] {
+  return packed.map(({ index, error }) => ({ index, error: unpackError(error) }));
+}
 
 // Forgets the types of an entry once they have been checked against each other.
 function packing<Request extends AnyHotRequest, Packed extends [unknown, ...unknown[]], Answer>(

@@ -13,7 +13,7 @@ import type { QueueHandle } from "../queue/queue.ts";
 import type { Failing, Home } from "../registry/host.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
-import type { QueueRecord } from "../registry/records.ts";
+import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
 import type { NewQueue, QueueSettings } from "../registry/settings.ts";
 import { Link } from "./link.ts";
 import { makeQueueCalls } from "./queue-calls.ts";
@@ -187,7 +187,7 @@ class RemoteHome implements Home {
 
   async open(record: QueueRecord): Promise<QueueHandle> {
     await this.#link.call("openQueue", record);
-    return new RemoteQueue(record.name, record.partitions.length, this.#link);
+    return new RemoteQueue(record.name, idPrefixesOf(record), this.#link);
   }
 
   close(name: string, error: QueueError): Promise<void> {

@@ -1,18 +1,20 @@
 // A queue that is at home on another thread: every call travels there and back. What there is for each
 // item is packed, so that a batch of items costs a few objects; requests are by packing.ts.
 
-import type {
-  AnyHotRequest,
-  ClearOptions,
-  DeadQueue,
-  ImportedItem,
-  ImportResult,
-  LeaseRequest,
-  ListedItem,
-  PageOptions,
-  QueueHandle,
-  QueueRules,
-  QueueStats,
+import {
+  type AnyHotRequest,
+  type ClearOptions,
+  type DeadQueue,
+  IdSpace,
+  IdSpaces,
+  type ImportedItem,
+  type ImportResult,
+  type LeaseRequest,
+  type ListedItem,
+  type PageOptions,
+  type QueueHandle,
+  type QueueRules,
+  type QueueStats,
 } from "../queue/queue.ts";
 import { packRecords, unpackRecords } from "../storage/rows/records.ts";
 import type { Link } from "./link.ts";
@@ -21,13 +23,26 @@ import type { PackedItems, QueueCalls } from "./queue-calls.ts";
 
 export class RemoteQueue implements QueueHandle {
   readonly name: string;
-  readonly partitionCount: number;
+  readonly #ids: IdSpaces;
   readonly #link: Link<QueueCalls>;
 
-  constructor(name: string, partitionCount: number, link: Link<QueueCalls>) {
+  /** A queue by its name, and what its ids begin with, partition by partition. */
+  constructor(name: string, idPrefixes: readonly string[], link: Link<QueueCalls>) {
     this.name = name;
-    this.partitionCount = partitionCount;
+    this.#ids = new IdSpaces(idPrefixes.map((prefix) => new IdSpace(prefix)));
     this.#link = link;
+  }
+
+  get partitionCount(): number {
+    return this.#ids.count;
+  }
+
+  ids(partition: number): IdSpace {
+    return this.#ids.of(partition);
+  }
+
+  partitionOf(id: string): number {
+    return this.#ids.partitionOf(id);
   }
 
   async submit<R extends AnyHotRequest>(request: R): Promise<R["result"]> {

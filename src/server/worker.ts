@@ -11,7 +11,7 @@ import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
-import type { QueueRecord } from "../registry/records.ts";
+import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
 import type { NewQueue, QueueSettings } from "../registry/settings.ts";
 import { Link } from "./link.ts";
 import { makeHttp } from "./node.ts";
@@ -99,7 +99,7 @@ function makeWorkerCalls() {
 // A queue as this thread reaches it.
 function reach({ record, home }: AnnouncedQueue): QueueHandle {
   if (home === index) return shard.host.queue(record.name);
-  return new RemoteQueue(record.name, record.partitions.length, links.get(home)!);
+  return new RemoteQueue(record.name, idPrefixesOf(record), links.get(home)!);
 }
 
 function makeOwnHttp() {

@@ -183,7 +183,7 @@ class Partition {
   check(changes: PartitionChanges): void {
     this.#checkAdds("items", changes.adds);
     this.#checkAdds("scheduled", changes.addsScheduled);
-    this.#checkLeases(changes.leases);
+    this.#checkLeases(changes);
     if (changes.moves.length > 0) this.#checkMoves(changes);
     const sources = new Set<string>();
     for (const id of changes.addsSource) {
@@ -198,6 +198,7 @@ class Partition {
     for (const id of changes.addsSource) this.sources.set(id, 0);
     for (const item of changes.adds) this.#put("items", copyOf(item));
     for (const item of changes.addsScheduled) this.#put("scheduled", copyOf(item));
+    for (const first of changes.releases) this.leases.delete(first);
     for (const lease of changes.leases) this.leases.set(lease.first, { ...lease });
     for (const move of changes.moves) {
       const { toSeq: seq, attempts, expireAt, dueAt } = move;
@@ -206,7 +207,6 @@ class Partition {
     }
     for (const range of changes.removes) this.#removeRange("items", range);
     for (const range of changes.removesScheduled) this.#removeRange("scheduled", range);
-    for (const first of changes.releases) this.leases.delete(first);
     for (const expiry of changes.addsExpiry) this.expiries.add({ ...expiry });
     for (const expiry of changes.removesExpiry) this.expiries.remove(expiry);
     for (const id of changes.removesSource) this.sources.delete(id);
@@ -245,10 +245,11 @@ class Partition {
     }
   }
 
-  #checkLeases(leases: readonly LeaseMark[]): void {
+  #checkLeases({ releases, leases }: PartitionChanges): void {
     const firsts = new Set<number>();
     for (const { first } of leases) {
-      if (this.leases.has(first) || firsts.has(first)) {
+      const isTaken = this.leases.has(first) && !releases.includes(first);
+      if (isTaken || firsts.has(first)) {
         throw this.#error(`there is a lease mark at ${first}`);
       }
       firsts.add(first);

@@ -73,10 +73,15 @@ export interface SeqRange {
   readonly last: number;
 }
 
-/** Marks a range of items as leased until `deadline`. Items with a deadline of their own keep it. */
+/**
+ * Marks a range of items as leased until `deadline`. Items with a deadline of their own keep it, unless
+ * the mark is an extension. Marks may overlap: the extension that is the latest stands over all others.
+ */
 export interface LeaseMark extends SeqRange {
   readonly deadline: number;
   readonly leasedAt: number;
+  /** When the lease was extended; 0 for a lease as it was given. */
+  readonly extendedAt: number;
 }
 
 /** Takes an item out of one table and puts it into one, under another number, with other attempts. */
@@ -142,13 +147,13 @@ export interface PartitionChanges {
   /** New items, ascending. */
   readonly adds: readonly StoredItem[];
   readonly addsScheduled: readonly StoredItem[];
+  /** The `first` of lease marks that cover nothing any more, or are replaced. */
+  readonly releases: readonly number[];
   readonly leases: readonly LeaseMark[];
   readonly moves: readonly Move[];
   /** Ranges to remove; numbers in them that are gone are passed over, none is yet to be given. */
   readonly removes: readonly SeqRange[];
   readonly removesScheduled: readonly SeqRange[];
-  /** The `first` of lease marks that cover nothing any more. */
-  readonly releases: readonly number[];
   readonly addsExpiry: readonly Expiry[];
   readonly removesExpiry: readonly Expiry[];
   readonly addsSource: readonly string[];
@@ -178,7 +183,7 @@ export interface PartitionState {
   readonly counters: Counters;
   /** Items before head, without records: all of them are leased. */
   readonly leased: readonly StoredItem[];
-  /** All lease marks, ascending by `first`. */
+  /** All lease marks. */
   readonly leases: readonly LeaseMark[];
 }
 

@@ -260,7 +260,7 @@ test("errors are of a class by their meaning, with the server's message", async 
     assert.equal(error.message, "queue does not exist; no such queue named 'nowhere'");
     assert.deepEqual(
       [error.name, error.code, error.status, error.retryable, error.uncertain],
-      ["QueueNotFoundError", "queue-not-found", 400, false, false],
+      ["QueueNotFoundError", "queue-not-found", 404, false, false],
     );
     return true;
   });

@@ -36,11 +36,11 @@ export function changes(partition: number, some: Partial<PartitionChanges>): Par
     counters: COUNTERS,
     adds: [],
     addsScheduled: [],
+    releases: [],
     leases: [],
     moves: [],
     removes: [],
     removesScheduled: [],
-    releases: [],
     addsExpiry: [],
     removesExpiry: [],
     addsSource: [],
@@ -70,7 +70,7 @@ function move(fromSeq: number, toSeq: number): Move {
 }
 
 function lease(first: number): LeaseMark {
-  return { first, last: first, deadline: 5, leasedAt: 4 };
+  return { first, last: first, deadline: 5, leasedAt: 4, extendedAt: 0 };
 }
 
 function plain(items: readonly StoredItem[]): object[] {
@@ -159,7 +159,7 @@ export function testStorage(
       const times = { createdAt: far, expireAt: far + 64 };
       const adds = [item(1, { ...times, leaseDeadline: far }), item(2, times)];
       const addsScheduled = [item(3, { ...times, dueAt: far + 128 })];
-      const leases = [{ first: 1, last: 1, deadline: far, leasedAt: far }];
+      const leases = [{ first: 1, last: 1, deadline: far, leasedAt: far, extendedAt: 0 }];
       const addsExpiry = [{ at: far, first: 2 }];
       const counters = {
         ...COUNTERS,
@@ -227,8 +227,8 @@ export function testStorage(
           counters,
           adds: [1, 2, 3, 4, 5].map((seq) => item(seq, seq === 3 ? { leaseDeadline: 99 } : {})),
           leases: [
-            { first: 1, last: 2, deadline: 50, leasedAt: 10 },
-            { first: 5, last: 5, deadline: 60, leasedAt: 11 },
+            { first: 1, last: 2, deadline: 50, leasedAt: 10, extendedAt: 0 },
+            { first: 5, last: 5, deadline: 60, leasedAt: 11, extendedAt: 0 },
           ],
         }),
       ]);
@@ -238,14 +238,38 @@ export function testStorage(
       assert.equal(state.leased[2]!.leaseDeadline, 99);
       assert.equal(state.leased[0]!.record.payload.length, 0);
       assert.deepEqual(state.leases, [
-        { first: 1, last: 2, deadline: 50, leasedAt: 10 },
-        { first: 5, last: 5, deadline: 60, leasedAt: 11 },
+        { first: 1, last: 2, deadline: 50, leasedAt: 10, extendedAt: 0 },
+        { first: 5, last: 5, deadline: 60, leasedAt: 11, extendedAt: 0 },
       ]);
       await storage.commit([changes(keys[0]!, { releases: [1, 3] })]);
       assert.deepEqual(
         (await storage.loadPartition(keys[0]!)).leases.map((lease) => lease.first),
         [5],
       );
+    });
+
+    test("a lease mark can be replaced by others in one commit, and says when it was extended", async (t) => {
+      const { storage, dir, keys } = await setup(t);
+      const [key] = keys as [number];
+      const mark = { first: 1, last: 3, deadline: 50, leasedAt: 10, extendedAt: 0 };
+      const adds = [1, 2, 3].map((seq) => item(seq));
+      const counters = { ...COUNTERS, head: 4, tail: 4, total: 3 };
+      await storage.commit([changes(key, { counters, adds, leases: [mark] })]);
+      const far = 2 ** 52 + 1;
+      const leases = [
+        { ...mark, last: 1, deadline: far, extendedAt: far },
+        { ...mark, first: 2 },
+      ];
+      await storage.commit([changes(key, { counters, releases: [1], leases })]);
+      const stored = async (from: Storage): Promise<readonly LeaseMark[]> =>
+        (await from.loadPartition(key)).leases.toSorted((a, b) => a.first - b.first);
+      assert.deepEqual(await stored(storage), leases);
+      await assert.rejects(storage.commit([changes(key, { leases: [mark] })]));
+      if (!options.durable) return;
+      await storage.close();
+      const again = await open(dir);
+      t.after(() => again.close());
+      assert.deepEqual(await stored(again), leases);
     });
 
     test("moves take an item with its record to another table or number", async (t) => {
@@ -498,7 +522,7 @@ export function testStorage(
       const extras = {
         addsExpiry: [{ at: 1, first: 1 }],
         addsSource: ["s"],
-        leases: [{ first: 1, last: 2, deadline: 3, leasedAt: 1 }],
+        leases: [{ first: 1, last: 2, deadline: 3, leasedAt: 1, extendedAt: 0 }],
       };
       await storage.commit(keys.map((key) => changes(key, { adds, ...extras })));
       await storage.dropPartitions([keys[0]!, keys[2]!]);
@@ -612,7 +636,7 @@ export function testStorage(
         counters,
         adds: [item(1), item(2)],
         addsScheduled: [item(7, { dueAt: 70 })],
-        leases: [{ first: 1, last: 1, deadline: 5, leasedAt: 4 }],
+        leases: [{ first: 1, last: 1, deadline: 5, leasedAt: 4, extendedAt: 0 }],
         addsExpiry: [{ at: 9, first: 2 }],
         addsSource: ["s"],
       });

@@ -72,8 +72,8 @@ async function compare(
 
 // Whether a short time-out is over depends on how busy the machine is.
 function isOverdue({ status, body }: Judged): boolean {
-  const { message = "" } = (body ?? {}) as { message?: string };
-  return status === 454 && message.startsWith("request timeout; ");
+  const { message = "", detail = message } = (body ?? {}) as { message?: string; detail?: string };
+  return [454, 503, 504].includes(status) && detail.startsWith("request timeout; ");
 }
 
 function sameAnswer(endpoint: Endpoint, first: Judged, then: Judged): boolean {

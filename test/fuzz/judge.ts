@@ -13,7 +13,8 @@ import {
   toJson,
 } from "@bufbuild/protobuf";
 import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
-import { ERROR_KINDS, MESSAGES } from "../../src/errors.ts";
+import { ProblemSchema } from "../../src/codec/gen/querator/v2/problem_pb.ts";
+import { ERROR_KINDS, ERRORS, type ErrorCode, MESSAGES } from "../../src/errors.ts";
 import type { Reply } from "../support/http-text.ts";
 import type { Outcome } from "../support/raw-connection.ts";
 import { type Format, type Input, repliesIn, replyTypeOf } from "./input.ts";
@@ -35,6 +36,8 @@ export interface Judged {
 // What wire.md lists; 500 is documented too, but nothing that a client sends may cause it.
 const DOCUMENTED = new Map(Object.values(ERROR_KINDS).map(({ status, text }) => [status, text]));
 const NEVER = MESSAGES.internalRetry;
+// Of /v2 the same is true.
+const OF_PROBLEMS = new Set(Object.values(ERRORS).map(({ status }) => status));
 
 /** The statuses with which node:http itself refuses what is not HTTP, or expects what there is not. */
 const BELOW = new Set([400, 408, 413, 417, 431, 501, 505]);
@@ -54,13 +57,19 @@ export function judge(input: Input, outcome: Outcome): Fault | Judged {
 
 /** Whether the server itself does not know what became of the request. */
 export function isUnknown({ status, body }: Judged): boolean {
-  const { message } = (body ?? {}) as { message?: string };
-  return status === 454 && (body === undefined || message === MESSAGES.outcomeUnknown);
+  const { message, detail = message } = (body ?? {}) as { message?: string; detail?: string };
+  const isIt = body === undefined || detail === MESSAGES.outcomeUnknown;
+  return (status === 454 || status === 503) && isIt;
 }
 
 /** Whether something was wrong with a reply. */
 export function isFault(judged: Fault | Judged): judged is Fault {
   return "kind" in judged;
+}
+
+/** Whether errors are problems there. */
+function isV2({ path }: Input): boolean {
+  return path.startsWith("/v2/");
 }
 
 function isHealth({ method, path }: Input): boolean {
@@ -77,8 +86,10 @@ function judgeRaw(input: Input, outcome: Outcome): Fault | Judged {
 
 function judgeStatus(input: Input, { status, body }: Reply): Fault | undefined {
   const isPage = input.raw !== undefined || input.path === "/";
-  const known =
-    status === 200 || (status === 302 && isPage) || (DOCUMENTED.has(status) && status !== 500);
+  const isRefusal =
+    (!isV2(input) && DOCUMENTED.has(status)) ||
+    ((isV2(input) || input.raw !== undefined) && OF_PROBLEMS.has(status));
+  const known = status === 200 || (status === 302 && isPage) || (isRefusal && status !== 500);
   if (known) return undefined;
   return { kind: `status ${status} from ${input.path}`, detail: body.toString("utf8", 0, 500) };
 }
@@ -95,16 +106,23 @@ function judgeReply(input: Input, reply: Reply): Fault | Judged {
   if (status !== undefined) return status;
   const format = repliesIn(input);
   const type = reply.headers.get("content-type");
-  const expected = replyTypeOf(input);
+  const isProblem = isV2(input) && reply.status !== 200;
+  const inJson = format === "json" && isProblem;
+  const expected = inJson ? "application/problem+json" : replyTypeOf(input);
   if (type !== expected) {
     return { kind: `reply to ${reply.status} is ${type}`, detail: `not ${expected}` };
   }
   if (reply.headers.get("x-content-type-options") !== "nosniff") {
     return { kind: "no nosniff header", detail: String(reply.status) };
   }
-  const schema = reply.status === 200 ? input.endpoint.response : ReplySchema;
+  const refusal = isProblem ? ProblemSchema : ReplySchema;
+  const schema = reply.status === 200 ? input.endpoint.response : refusal;
   try {
     const body = decode(schema, reply.body, format);
+    if (isProblem) return judgeProblem(reply, body as unknown as Problem);
+    if (isV2(input) && !reply.headers.has("x-request-id")) {
+      return { kind: "no request id", detail: input.endpoint.path };
+    }
     return judgeBody(reply.status, schema, body) ?? { status: reply.status, body };
   } catch (error) {
     const detail = `${(error as Error).message}: ${reply.body.toString("utf8", 0, 500)}`;
@@ -137,4 +155,37 @@ function judgeBody(status: number, schema: DescMessage, body: JsonValue): Fault 
   }
   if (message === NEVER) return { kind: "storage failed", detail: JSON.stringify(body) };
   return undefined;
+}
+
+interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: string;
+  readonly detail: string;
+  readonly retryable?: boolean;
+  readonly request_id: string;
+}
+
+// A problem agrees with the catalogue and with its reply; the id of its request is no part of what is said.
+function judgeProblem({ status, headers }: Reply, body: Problem): Fault | Judged {
+  const { request_id, ...said } = body;
+  const { code, type, title, detail, retryable = false } = said;
+  const row = Object.hasOwn(ERRORS, code) ? ERRORS[code as ErrorCode] : undefined;
+  const isRight =
+    row?.status === status &&
+    said.status === status &&
+    row.retryable === retryable &&
+    type === `/docs#${code}` &&
+    title !== undefined &&
+    detail !== undefined &&
+    headers.get("x-request-id") === request_id &&
+    headers.has("retry-after") === [429, 503].includes(status) &&
+    headers.has("allow") === (status === 405);
+  if (!isRight)
+    return { kind: `wrong problem with status ${status}`, detail: JSON.stringify(body) };
+  if (code === "storage_unavailable") {
+    return { kind: "storage failed", detail: JSON.stringify(body) };
+  }
+  return { status, body: said as unknown as JsonValue };
 }

@@ -41,6 +41,17 @@ const AUTHORIZATIONS = [
   "x".repeat(3_000),
 ];
 
+const IDS = [
+  "a",
+  "",
+  "two words",
+  "x".repeat(128),
+  "x".repeat(129),
+  "x".repeat(256),
+  "\u00e9",
+  "a\tb",
+];
+
 /** Another request to much the same effect, or to none, that is still HTTP. */
 export function oddRequest(input: Input, random: Random): Input {
   const header = (name: string, value: string): Input => ({
@@ -48,7 +59,7 @@ export function oddRequest(input: Input, random: Random): Input {
     headers: [...input.headers.filter(([each]) => each !== name), [name, value]],
     made: `${input.made}, header ${name}`,
   });
-  switch (random.below(9)) {
+  switch (random.below(11)) {
     case 0:
       return { ...input, method: random.pick(METHODS), made: `${input.made}, odd method` };
     case 1:
@@ -64,6 +75,10 @@ export function oddRequest(input: Input, random: Random): Input {
       return header("Transfer-Encoding", "chunked");
     case 7:
       return header("Expect", "100-continue");
+    case 8:
+      return header("X-Request-Id", random.pick(IDS));
+    case 9:
+      return header("Idempotency-Key", random.pick(IDS));
     default:
       return header(random.pick(["Upgrade", "X-HTTP-Method-Override", "__proto__", "Cookie"]), "x");
   }
@@ -71,7 +86,19 @@ export function oddRequest(input: Input, random: Random): Input {
 
 function oddPath(path: string, random: Random): string {
   return random.pick([
-    ...["/", "//", "*", "/v1", "/v1/", "/v1/queue", "/v1/__proto__", "/v1/constructor", "/metrics"],
+    ...[
+      "/",
+      "//",
+      "*",
+      "/v1",
+      "/v1/",
+      "/v1/queue",
+      "/v1/__proto__",
+      "/v1/constructor",
+      "/metrics",
+      "/v2/",
+      "/v2/x",
+    ],
     ...[`/${path}`, `${path}/`, `${path}?x=1`, `${path}?`, `${path}%00`, `${path};x`, `${path}.`],
     ...[path.toUpperCase(), path.replace(".", "%2E"), path.replace("/v1/", "/v2/"), "/v1/../v1"],
     ...["/health", "/v1/queue.produce/../queue.lease", "/v1/toString", `/${"x".repeat(8_000)}`],

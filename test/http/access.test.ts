@@ -45,9 +45,11 @@ async function open(t: TestContext, options: ServerOptions = {}): Promise<[Ask, 
 
 function assertRefused({ status, body }: Reply, why: RegExp, what: string): void {
   assert.equal(status, 403, `${what}: ${body}`);
-  const { code, code_text, message, ...rest } = JSON.parse(body.toString());
-  assert.deepEqual([code, code_text, rest], [403, "Forbidden", {}]);
-  assert.match(message, why);
+  const { message, detail = message, ...rest } = JSON.parse(body.toString());
+  if (what.startsWith("/v2/")) {
+    assert.deepEqual([rest.status, rest.code], [403, "permission_denied"]);
+  } else assert.deepEqual(rest, { code: 403, code_text: "Forbidden" });
+  assert.match(detail, why);
 }
 
 test("what a page of another site sends is refused, and changes nothing", async (t) => {

@@ -18,7 +18,8 @@ import * as queue from "../../src/codec/gen/querator/v1/queue_pb.ts";
 import * as queues from "../../src/codec/gen/querator/v1/queues_pb.ts";
 import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
 import * as storage from "../../src/codec/gen/querator/v1/storage_pb.ts";
-import * as storageV2 from "../../src/codec/gen/querator/v2/storage_pb.ts";
+import * as items from "../../src/codec/gen/querator/v2/items_pb.ts";
+import { ResultsResponseSchema } from "../../src/codec/gen/querator/v2/result_pb.ts";
 import { setup } from "../support/server.ts";
 
 const TYPES = { json: "application/json", protobuf: "application/protobuf" } as const;
@@ -231,27 +232,29 @@ for (const sends of FORMATS) {
       );
       assert.equal(imported.items[0]!.expireDeadline!.nanos, 123_456_000);
       assert.equal(imported.items[1]!.leaseDeadline!.nanos, 123_456_000);
-      const known = { sourceId: "s", payload: Buffer.from("other") };
       const again = await call(
-        "v2/storage/items.import",
-        storage.StorageItemsImportRequestSchema,
-        { ...q, partition: 1, items: [known, {}] },
-        storageV2.StorageItemsImportResponseSchema,
+        "v2/items.import",
+        items.ItemsImportRequestSchema,
+        { ...q, partition: 1, items: [{ sourceId: "s", utf8: "other" }, {}] },
+        items.ItemsImportResponseSchema,
       );
-      assert.deepEqual(again.statuses, ["duplicate", "created"]);
       assert.deepEqual(
-        [again.items[0]!.id, text(again.items[0]!.payload)],
-        [imported.items[0]!.id, text(bytes)],
+        again.results.map(({ status }) => status),
+        ["duplicate", "created"],
       );
-      const [fresh] = again.items.slice(1);
+      assert.equal(again.results[0]!.id, imported.items[0]!.id);
+      const [, fresh] = again.results;
       const unknown = `${fresh!.id.slice(0, -1)}Z`;
       const deletion = await call(
-        "v2/storage/items.delete",
-        storage.StorageItemsDeleteRequestSchema,
-        { ...q, partition: 1, ids: [fresh!.id, unknown] },
-        storageV2.StorageItemsDeleteResponseSchema,
+        "v2/items.delete",
+        items.ItemsDeleteRequestSchema,
+        { ...q, ids: [fresh!.id, unknown] },
+        ResultsResponseSchema,
       );
-      assert.deepEqual([deletion.deleted, deletion.unknown], [1, [unknown]]);
+      assert.deepEqual(
+        deletion.results.map(({ ok, code }) => (ok ? "" : code)),
+        ["", "item_not_found"],
+      );
       await ok(
         call(
           "storage/items.delete",

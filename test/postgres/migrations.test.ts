@@ -6,6 +6,7 @@ import pg from "pg";
 import { Connection } from "../../src/storage/postgres/connection.ts";
 import { openPostgresStorage } from "../../src/storage/postgres/postgres.ts";
 import { MIGRATIONS, migrate } from "../../src/storage/postgres/schema.ts";
+import { makeOldSchema } from "../support/old-schema.ts";
 import { queryOnce, sharedPostgres, testDatabase } from "../support/postgres.ts";
 import { StallingRelay } from "./stalling-relay.ts";
 
@@ -34,16 +35,7 @@ test("a migration waits for another one, but not for ever", async (t) => {
 
 test("a migration that needs a table which somebody holds fails, changes nothing, and can be repeated", async (t) => {
   const url = await testDatabase(t);
-  await (await open(url)).close();
-  // As it was before the last migration.
-  await queryOnce(
-    url,
-    `DELETE FROM querator.migrations WHERE version > 1; DROP INDEX querator.partitions_key;
-     ALTER TABLE querator.partitions DROP dropped_attempts, DROP dropped_expired,
-       DROP dropped_rejected;
-     DROP INDEX querator.items_source; DROP INDEX querator.scheduled_source;
-     ALTER TABLE querator.partitions ADD PRIMARY KEY (key)`,
-  );
+  await makeOldSchema(url, 1);
   const other = new pg.Client({ connectionString: url });
   await other.connect();
   await other.query("BEGIN; LOCK TABLE querator.partitions IN ACCESS SHARE MODE");

@@ -15,7 +15,7 @@ import { item } from "../conformance/storage.ts";
 import { queryOnce, testDatabase } from "../support/postgres.ts";
 
 const COUNTERS = NEW_COUNTERS;
-const LEASE = { first: 1, last: 1, deadline: 1, leasedAt: 1 };
+const LEASE = { first: 1, last: 1, deadline: 1, leasedAt: 1, extendedAt: 0 };
 const EXPIRY = { at: 1, first: 1 };
 
 /** Every statement of a commit and of a deletion, for rows of so many partitions. */

@@ -21,7 +21,13 @@ test("a deletion in steps of any size leaves no row of its partitions, and all o
     // Not alike, so that each has a row of its own.
     adds: numbers.map((seq) => item(seq, { createdAt: seq })),
     addsScheduled: numbers.map((seq) => item(seq, { dueAt: seq })),
-    leases: numbers.map((first) => ({ first, last: first, deadline: 1, leasedAt: 1 })),
+    leases: numbers.map((first) => ({
+      first,
+      last: first,
+      deadline: 1,
+      leasedAt: 1,
+      extendedAt: 0,
+    })),
     // Several at the same time, too.
     addsExpiry: numbers.map((first) => ({ at: Math.ceil(first / 7), first })),
     addsSource: numbers.map((seq) => `source ${seq} \u0000`),

@@ -3,13 +3,13 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   QueueReleaseRequestSchema,
   type QueueStatsResponse,
   QueueStatsResponseSchema,
 } from "../../src/codec/gen/querator/v2/queue_pb.ts";
+import { ResultsResponseSchema } from "../../src/codec/gen/querator/v2/result_pb.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { payloads, type Reply, setup, type TestServer } from "../support/server.ts";
@@ -31,7 +31,7 @@ for (const [place, driver, threads] of PLACES) {
         const { items } = await server.lease("q");
         assert.equal(items[0].attempts, 1);
         const reply = await release(server, "q", [{ lease_id: items[0].id }]);
-        assert.deepEqual(reply, { status: 200, body: { code: 200 } });
+        assert.deepEqual(reply, { status: 200, body: { results: [{ ok: true }] } });
         const stale = await server.complete("q", [items[0].id]);
         assert.match(stale.body.message, /does not exist$/);
       }
@@ -78,24 +78,32 @@ for (const [place, driver, threads] of PLACES) {
       assert.equal(last.items[0].attempts, 1);
     });
 
-    test("is all or nothing, and says what is wrong as complete does", async (t) => {
+    test("says of each lease what is wrong, as complete does", async (t) => {
       const server = await start(t);
       await server.createQueue("q");
       await server.produce("q", "a", "b");
       const { items } = await server.lease("q");
       const waiting = (await server.list("q")).find((item) => !item.is_leased);
-      for (const [lease_id, text] of [
-        [waiting.id, `item(s) cannot be released; '${waiting.id}' is not marked as leased`],
-        ["0".repeat(27), `invalid storage id; '${"0".repeat(27)}' does not exist`],
-        ["x", "invalid storage id; 'x': Valid encoded KSUIDs are 27 characters"],
+      for (const [lease_id, code, detail] of [
+        [
+          waiting.id,
+          "not_leased",
+          `item(s) cannot be released; '${waiting.id}' is not marked as leased`,
+        ],
+        [
+          "0".repeat(27),
+          "item_not_found",
+          `invalid storage id; '${"0".repeat(27)}' does not exist`,
+        ],
+        ["x", "invalid_field", "invalid storage id; 'x': Valid encoded KSUIDs are 27 characters"],
       ]) {
-        const reply = await release(server, "q", [{ lease_id: items[0].id }, { lease_id }]);
-        assert.deepEqual([reply.status, reply.body.message], [400, text]);
+        const { status, body } = await release(server, "q", [{ lease_id }]);
+        assert.deepEqual([status, body], [200, { results: [{ code, detail }], failed: 1 }]);
       }
       assert.equal((await server.stats("q")).total_leased, 1);
       const twice = { lease_id: items[0].id };
-      assert.equal((await release(server, "q", [twice, twice])).status, 400);
-      assert.equal((await release(server, "q", [twice])).status, 200);
+      const { body } = await release(server, "q", [twice, twice]);
+      assert.deepEqual([body.results[0], body.results[1].code], [{ ok: true }, "lease_ended"]);
     });
 
     test("wakes a lease that waits", async (t) => {
@@ -206,10 +214,6 @@ test("the checks of a release name the field", async (t) => {
       "leases is invalid; max_complete_batch_size is 2 but received 3",
     ],
     [
-      { leases: [{ lease_id }], partition: 1 },
-      "partition is invalid; '1' is not a valid partition",
-    ],
-    [
       { leases: [{ lease_id }, { lease_id, at, delay: "1m" }] },
       "leases[1].delay is invalid; give either 'at' or 'delay'",
     ],
@@ -229,24 +233,23 @@ test("the checks of a release name the field", async (t) => {
       { leases: [{ lease_id }], request_timeout: "16m" },
       "request timeout is invalid; maximum timeout is '15m' but '16m0s' was requested",
     ],
-    [{ leases: [{}] }, "invalid storage id; '': Valid encoded KSUIDs are 27 characters"],
   ] as const) {
     const { status, body } = await server.call("/v2/queue.release", {
       queue_name: "q",
       ...request,
     });
-    assert.deepEqual([status, body.message], [400, text]);
+    assert.deepEqual([status, body.code, body.detail], [400, "invalid_field", text]);
   }
   const { status, body } = await server.call("/v2/queue.release", {
     queue_name: "nope",
     leases: [{ lease_id }],
   });
   assert.deepEqual(
-    [status, body.message],
-    [400, "queue does not exist; no such queue named 'nope'"],
+    [status, body.code, body.details],
+    [404, "queue_not_found", { queue_name: "nope" }],
   );
   const unknown = await server.call("/v2/queue.release", { queue_name: "q", ids: [lease_id] });
-  assert.equal(unknown.status, 455);
+  assert.deepEqual([unknown.status, unknown.body.code], [400, "unknown_field"]);
   assert.equal((await server.call("/v1/queue.release", { queue_name: "q" })).status, 501);
 });
 
@@ -265,18 +268,13 @@ test("a release and the statistics travel as Protobuf as well", async (t) => {
   await server.createQueue("q", { max_attempts: 1, requested_partitions: 2 });
   await server.produce("q", "a");
   const { items, partition = 0 } = await server.lease("q");
-  const message = {
-    $typeName: "querator.v2.QueueReleaseRequest" as const,
-    queueName: "q",
-    partition,
-    requestTimeout: "5s",
-    leases: [
-      { $typeName: "querator.v2.QueueReleaseLease" as const, leaseId: items[0].id, delay: "1h" },
-    ],
-  };
-  const body = toBinary(QueueReleaseRequestSchema, message);
-  const reply = fromBinary(ReplySchema, await protobuf(server, "/v2/queue.release", body));
-  assert.equal(reply.code, 200);
+  const request = { queueName: "q", leases: [{ leaseId: items[0].id, delay: "1h" }] };
+  const body = toBinary(QueueReleaseRequestSchema, create(QueueReleaseRequestSchema, request));
+  const reply = fromBinary(
+    ResultsResponseSchema,
+    await protobuf(server, "/v2/queue.release", body),
+  );
+  assert.deepEqual([reply.results.map(({ ok }) => ok), reply.failed], [[true], 0]);
   const asked = Buffer.from([0x0a, 1, "q".charCodeAt(0)]);
   const stats: QueueStatsResponse = fromBinary(
     QueueStatsResponseSchema,

@@ -1,13 +1,11 @@
-// What POST /v2/queue.retry answers of each item, on every storage that is there: whether it will be tried
-// again, whoever has decided that.
+// What POST /v2/queue.retry and its like answer of each lease, on every storage that is there: whether it is
+// done, whether the item will be tried again, whoever has decided that, and what all_or_none makes of it.
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import {
-  QueueRetryRequestSchema,
-  QueueRetryResponseSchema,
-} from "../../src/codec/gen/querator/v2/queue_pb.ts";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { QueueRetryRequestSchema } from "../../src/codec/gen/querator/v2/queue_pb.ts";
+import { ResultsResponseSchema } from "../../src/codec/gen/querator/v2/result_pb.ts";
 import { setup, type TestServer } from "../support/server.ts";
 import { freshPlace, PLACES } from "../support/storages.ts";
 
@@ -57,10 +55,8 @@ for (const [place, driver, threads] of PLACES) {
         await server.produce("q", "a", "b");
         await server.advance("5m");
         const [a, b] = await leaseIds(server, 2);
-        const given = await server.ok(PATH, {
-          queue_name: "q",
-          leases: [{ lease_id: a, dead: true }],
-        });
+        const reject = "/v2/queue.reject";
+        const given = await server.ok(reject, { queue_name: "q", leases: leasesOf([a!]) });
         assert.deepEqual(given, { results: [{ ok: true, dead: true }] });
         await server.advance("6m");
         const over = await server.ok(PATH, { queue_name: "q", leases: leasesOf([b!]) });
@@ -68,19 +64,67 @@ for (const [place, driver, threads] of PLACES) {
       });
     }
 
-    test("puts an item back later, and does all of it or nothing", async (t) => {
+    test("answers each lease by itself, unless all is to be done or nothing", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q");
+      await server.produce("q", "a", "b", "c");
+      const [a, b] = await leaseIds(server, 2);
+      const [c] = (await server.list("q")).slice(2);
+      const queue_name = "q";
+      const unknown = `${a!.slice(0, -3)}zzz`;
+      const leases = leasesOf([a!, c.id, unknown, "x"]);
+      const codes = ["not_leased", "item_not_found", "invalid_field"];
+      const all = await server.call(PATH, { queue_name, leases, all_or_none: true });
+      assert.deepEqual([all.status, all.body.code], [409, "some_refused"]);
+      const told = all.body.results.map(({ code }: { code?: string }) => code);
+      assert.deepEqual(told, [undefined, ...codes]);
+      assert.equal((await server.stats("q")).total_leased, 2);
+      const each = await server.ok(PATH, { queue_name, leases });
+      assert.deepEqual([each.failed, each.results[0]], [3, { ok: true }]);
+      assert.deepEqual(
+        each.results.slice(1).map(({ code }: { code: string }) => code),
+        codes,
+      );
+      const twice = await server.ok("/v2/queue.complete", {
+        queue_name,
+        leases: leasesOf([a!, b!, b!]),
+      });
+      assert.deepEqual(
+        twice.results.map(({ ok, code }: { ok?: boolean; code?: string }) => ok ?? code),
+        ["lease_ended", true, "lease_ended"],
+      );
+      await server.ok("/v2/queue.complete", {
+        queue_name,
+        leases: leasesOf(await leaseIds(server, 2)),
+        all_or_none: true,
+      });
+      assert.equal((await server.stats("q")).total, undefined);
+    });
+
+    test("ends leases of several partitions in one call", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { requested_partitions: 3 });
+      for (const payload of ["a", "b", "c"]) await server.produce("q", payload);
+      const ids = [];
+      for (let i = 0; i < 3; i++) ids.push(...(await leaseIds(server, 1)));
+      const request = { queue_name: "q", leases: leasesOf([...ids, "x"]) };
+      const refused = await server.call(PATH, { ...request, all_or_none: true });
+      assert.deepEqual([refused.status, refused.body.field], [400, "all_or_none"]);
+      const { results, failed } = await server.ok(PATH, request);
+      assert.deepEqual(results.slice(0, 3), [{ ok: true }, { ok: true }, { ok: true }]);
+      assert.deepEqual([results[3].code, failed], ["invalid_field", 1]);
+    });
+
+    test("puts an item back later", async (t) => {
       const server = await start(t);
       await server.createQueue("q");
       await server.produce("q", "a", "b");
       const [a, b] = await leaseIds(server, 2);
-      const bad = await server.call(PATH, { queue_name: "q", leases: leasesOf([a!, a!]) });
-      assert.equal(bad.status, 400);
-      assert.equal((await server.stats("q")).total_leased, 2);
       const both = await server.call(PATH, {
         queue_name: "q",
         leases: [{ lease_id: a, at: "2100-01-01T00:00:00Z", delay: "1m" }],
       });
-      assert.equal(both.body.message, "leases[0].delay is invalid; give either 'at' or 'delay'");
+      assert.equal(both.body.detail, "leases[0].delay is invalid; give either 'at' or 'delay'");
       await server.ok(PATH, {
         queue_name: "q",
         leases: [
@@ -100,25 +144,15 @@ test("retry tells it in Protobuf as well", async (t) => {
   await server.createQueue("q", { max_attempts: 1 });
   await server.produce("q", "a");
   const { items } = await server.lease("q");
-  const body = toBinary(QueueRetryRequestSchema, {
-    $typeName: "querator.v2.QueueRetryRequest",
-    queueName: "q",
-    partition: 0,
-    requestTimeout: "",
-    leases: [
-      { $typeName: "querator.v2.QueueRetryLease", leaseId: items[0].id, delay: "", dead: false },
-    ],
-  });
+  const request = { queueName: "q", leases: [{ leaseId: items[0].id }] };
+  const body = toBinary(QueueRetryRequestSchema, create(QueueRetryRequestSchema, request));
   const type = "application/protobuf";
   const reply = await fetch(server.server.address + PATH, {
     method: "POST",
     headers: { "Content-Type": type, Accept: type },
     body,
   });
-  const { results } = fromBinary(
-    QueueRetryResponseSchema,
-    new Uint8Array(await reply.arrayBuffer()),
-  );
+  const { results } = fromBinary(ResultsResponseSchema, new Uint8Array(await reply.arrayBuffer()));
   assert.deepEqual(
     results.map(({ ok, dead }) => [ok, dead]),
     [[true, true]],

@@ -226,6 +226,8 @@ export class World {
     const { endpoints, run } = this.server;
     const body = Buffer.from(JSON.stringify(request));
     const exchange = {
+      requestId: "",
+      idempotencyKey: "",
       isGone: () => call.state === "gone",
       onGone(gone: () => void) {
         call.gone = gone;

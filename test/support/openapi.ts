@@ -80,8 +80,13 @@ export class OpenApi {
   replyMismatch(path: string, { status, body }: { status: number; body: unknown }): string {
     const response = this.operation(path).responses[status];
     if (response === undefined) return `${status} is not documented: ${JSON.stringify(body)}`;
-    return this.mismatch(response.content["application/json"].schema, body);
+    return this.mismatch(jsonOf(response).schema, body);
   }
+}
+
+/** What a response holds in JSON: an error under /v2 is a problem. */
+export function jsonOf({ content }: Json): Json {
+  return content["application/json"] ?? content["application/problem+json"];
 }
 
 // The validator knows schemas by their names, not by their places in the document.

@@ -3,6 +3,7 @@
 // shown is in fields.ts.
 
 import { createHash } from "node:crypto";
+import { ERRORS, type ErrorRow } from "../../errors.ts";
 import { namesOf } from "../openapi/document.ts";
 import { code, escapeHtml, fieldTable, resolve, SCROLL, type Schema, typeOf } from "./fields.ts";
 
@@ -108,6 +109,7 @@ ${fieldTable(schema, components.schemas, isRequest(name) ? "required" : "always"
 <body><a class="skip" href="#top">To the text</a><nav aria-label="Contents"><a href="#top"><strong>${title}</strong></a>
 ${contents.join("\n")}
 <p>more</p><ul><li><a href="#authorization">authorization</a></li>
+<li><a href="#errors">errors</a></li>
 <li><a href="#messages">messages</a></li>
 <li><a href="openapi.json">openapi.json</a></li></ul></nav>
 <main id="top" tabindex="-1"><h1>${title} <small>${escapeHtml(info.version)}</small></h1>
@@ -115,6 +117,10 @@ ${markdown(info.description)}
 <h2 id="authorization">authorization</h2>
 ${markdown(components.securitySchemes.bearer.description)}
 ${sections.join("\n")}
+<h2 id="errors">errors</h2>
+<p>The codes of errors under <code>/v2</code>, with what they say where that is always the same.</p>
+${SCROLL}<table><thead><tr><th scope="col">Code</th><th scope="col">Status</th><th scope="col">The same may be sent again</th><th scope="col">Text</th></tr></thead><tbody>
+${Object.entries(ERRORS).map(errorRow).join("\n")}</tbody></table></div>
 <h2 id="messages">messages</h2>
 <p>What is called <code>Input</code> is the same message in requests.</p>
 ${messages.join("\n")}
@@ -126,6 +132,12 @@ interface Entry {
   readonly path: string;
   readonly method: string;
   readonly operation: Operation;
+}
+
+// Where the type of a problem leads.
+function errorRow([code, { status, retryable, text }]: [string, ErrorRow]): string {
+  const shown = text === "{detail}" ? "" : escapeHtml(text);
+  return `<tr id="${code}"><td><code>${code}</code></td><td>${status}</td><td>${retryable ? "yes" : "no"}</td><td>${shown}</td></tr>`;
 }
 
 function link({ path }: Entry): string {

@@ -7,6 +7,7 @@
 
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { ReplySchema } from "../../codec/gen/querator/v1/reply_pb.ts";
+import { ProblemSchema } from "../../codec/gen/querator/v2/problem_pb.ts";
 import { type Field, tableOf } from "../../codec/message.ts";
 import { TIMESTAMP_PATTERN } from "../../codec/timestamp.ts";
 import { VERSION } from "../../version.ts";
@@ -43,19 +44,22 @@ export function makeOpenApi(
   const nouns = new Set([...endpoints.values()].map(({ noun }) => noun));
   const schemas = new Schemas(notesOf(endpoints.values()), variant, repliesOf(endpoints));
   schemas.addReply(ReplySchema);
+  schemas.addReply(ProblemSchema, "Problem");
   const contentOf = (schema: Json, message: DescMessage | undefined, more: Json = {}): Json => ({
     "application/json": { schema, ...more },
     ...(isTolerant && message && { "application/protobuf": protobuf(message) }),
   });
   const paths: Record<string, Json> = {};
-  const errors: Record<string, Errors[string]> = {};
+  const [ofV1, ofV2]: Record<string, Errors[string]>[] = [{}, {}];
   for (const [path, { noun, row }] of endpoints) {
     const { operationId } = namesOf(path);
     const isDev = "schema" in row;
     const { request, reply } = isDev
       ? schemas.addJson(operationId, row)
       : schemas.addMessages(operationId, row);
-    const own = errorsOf(row.errors, { isDev, isV2: path.startsWith("/v2/") });
+    const isV2 = path.startsWith("/v2/");
+    const own = errorsOf(row.errors, { isDev, isV2 });
+    const errors = isV2 ? ofV2! : ofV1!;
     for (const [name, example] of Object.entries(own)) {
       errors[name] ??= example;
       if (errors[name].message === example.message) continue;
@@ -78,7 +82,9 @@ export function makeOpenApi(
           },
           ...errorResponses(own, {
             isTolerant,
-            protobuf: isTolerant && !isDev ? protobuf(ReplySchema) : undefined,
+            isV2,
+            protobuf:
+              isTolerant && !isDev ? protobuf(isV2 ? ProblemSchema : ReplySchema) : undefined,
           }),
         },
       },
@@ -101,10 +107,10 @@ export function makeOpenApi(
     components: {
       schemas: {
         ...schemas.all,
-        ...errorSchemas(errors, { isTolerant, reply: schemas.all.Reply! }),
+        ...errorSchemas(ofV1!, { isTolerant, reply: schemas.all.Reply! }),
         ...pages.schemas,
       },
-      examples: errorExamples(errors),
+      examples: errorExamples(ofV1!, ofV2!),
       securitySchemes: {
         bearer: {
           type: "http",
@@ -148,7 +154,9 @@ Every call is a POST. \`Content-Type\` says what is sent and \`Accept\` what is 
 
 In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339, with a \`T\`, \`Z\` or an offset, and at most 9 digits of a fraction, from year 1 to year 9999 in UTC.
 
-An error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`. What is no HTTP, is too large for it or comes too slowly is answered in JSON with \`400\`, \`408\`, \`413\` or \`431\`, and cut off.
+Under \`/v2\` an error is a problem (RFC 9457, \`application/problem+json\`; in Protobuf the message \`Problem\`), whose \`code\` tells programs what it is; every reply has the \`X-Request-Id\` of its request, which is made if it had none; \`429\` and \`503\` come with \`Retry-After\`, \`405\` with \`Allow\`. A path that does not exist is \`404\` there.
+
+Under \`/v1\` an error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`. What is no HTTP, is too large for it or comes too slowly is answered in JSON with \`400\`, \`408\`, \`413\` or \`431\`, and cut off.
 
 ${errorList()}`;
 
@@ -253,9 +261,9 @@ class Schemas {
     return { $ref: `#/components/schemas/${name}` };
   }
 
-  /** Adds the schema of an answer; answers a reference to it. */
-  addReply(desc: DescMessage): Json {
-    return this.#add(desc, "reply");
+  /** Adds the schema of an answer, under a name of its own if one is given; answers a reference to it. */
+  addReply(desc: DescMessage, name?: string): Json {
+    return this.#add(desc, "reply", name === undefined ? {} : { name });
   }
 
   // Version and direction, where another message would have the same name.
@@ -338,8 +346,6 @@ class Schemas {
 
   #type(desc: DescMessage, field: DescField, direction: Direction): Json {
     const scalars = this.#isTolerant ? EXACT_SCALARS : SCALARS;
-    // Only Reply.details is one.
-    if (field.fieldKind === "map") return { type: "object", additionalProperties: scalars.string };
     const { type, repeated } = tableOf(desc).byName.get(field.jsonName)!;
     const one = type === "message" ? this.#add(field.message!, direction) : scalars[type];
     return repeated ? { type: "array", items: one } : one;
@@ -349,6 +355,7 @@ class Schemas {
 // What is taken beside what to send: `null` for what is not given, and numbers in quotes.
 function tolerant(schema: Json, isRequired: boolean): Json {
   const { type, enum: choices, ...rest } = schema;
+  if (type === undefined) return schema; // any value already
   const types = [type, ...(type === "integer" ? ["string"] : []), ...(isRequired ? [] : ["null"])];
   return {
     type: types.length === 1 ? type : types,
@@ -371,6 +378,10 @@ type Scalars = Readonly<Record<Exclude<Field["type"], "message">, Json>>;
 const SCALARS: Scalars = {
   string: { type: "string" },
   int32: { type: "integer", format: "int32" },
+  int64: { type: "integer", format: "int64" },
+  // Any value.
+  json: {},
+  map: { type: "object", additionalProperties: { type: "string" } },
   bool: { type: "boolean" },
   bytes: { type: "string", format: "byte" },
   timestamp: { type: "string", format: "date-time" },

@@ -3,13 +3,27 @@
 // those of all, and of many. A test provokes each example, so that none is wrong. Must never be what makes
 // an error.
 
-import { ERROR_KINDS, type ErrorKind, MESSAGES } from "../../errors.ts";
+import { STATUS_CODES } from "node:http";
+import {
+  detailNames,
+  ERROR_KINDS,
+  ERRORS,
+  type ErrorCode,
+  type ErrorKind,
+  MESSAGES,
+  QueueError,
+} from "../../errors.ts";
+import { encodeProblem, PROBLEM_TYPE } from "../../http/problem.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
 interface ErrorExample {
   readonly kind: ErrorKind;
   readonly message: string;
+  /** Under /v2, where the message does not tell it. */
+  readonly code?: ErrorCode;
+  /** Which field is wrong, under /v2. */
+  readonly field?: string;
 }
 
 /** Examples by their names in the document; the constant ones have the names of MESSAGES. */
@@ -23,6 +37,15 @@ export function refusal(message: string): ErrorExample {
 /** What may succeed if it is sent again. */
 export function retry(message: string): ErrorExample {
   return { kind: "retry", message };
+}
+
+/** What can go wrong under /v2. */
+export function problem(
+  code: ErrorCode,
+  message: string,
+  { field }: { readonly field?: string } = {},
+): ErrorExample {
+  return { kind: ERRORS[code].kind, message, code, ...(field !== undefined && { field }) };
 }
 
 // --- of many calls ---
@@ -68,6 +91,38 @@ export const TIMED: Errors = {
   ...BAD_TIMEOUTS,
 };
 
+// --- of many calls of /v2 ---
+
+export const noQueueNameV2 = problem("invalid_field", noQueueName.message, { field: "queue_name" });
+export const badCursor = problem("invalid_field", "cursor is invalid; it is none of this list", {
+  field: "cursor",
+});
+
+/** Of calls on a queue that there must be. */
+export const FOUND_V2: Errors = {
+  noSuchQueue: problem("queue_not_found", noSuchQueue.message),
+  noQueueName: noQueueNameV2,
+};
+
+/** Of calls that the loop of a queue answers. */
+export const QUEUED_V2: Errors = {
+  queueShutdown: problem("queue_shutting_down", MESSAGES.queueShutdown),
+  internalRetry: problem("storage_unavailable", MESSAGES.internalRetry),
+  partitionFailing: problem("partition_failing", partitionFailing.message),
+};
+
+/** Of calls that have a time-out. */
+export const TIMED_V2: Errors = {
+  ...Object.fromEntries(
+    Object.entries({ ...BAD_TIMEOUTS, shortTimeout }).map(([name, { message }]) => [
+      name,
+      problem("invalid_field", message, { field: "request_timeout" }),
+    ]),
+  ),
+  requestTimeout: problem("timed_out", MESSAGES.requestTimeout),
+  outcomeUnknown: problem("outcome_unknown", MESSAGES.outcomeUnknown),
+};
+
 // --- of all calls ---
 
 /** What every call can be answered with, whatever it does. */
@@ -101,7 +156,6 @@ const internal: ErrorExample = { kind: "internal", message: MESSAGES.internal };
 
 /** What every call of the API can be answered with beyond that. */
 const OF_API: Errors = {
-  unknownField: { kind: "content", message: "proto: unknown field colour" },
   serviceShutdown: { kind: "failed", message: MESSAGES.serviceShutdown },
   overloaded: retry(MESSAGES.overloaded),
   standby: retry(MESSAGES.standby),
@@ -109,32 +163,43 @@ const OF_API: Errors = {
   internal,
 };
 
+const unknownField: ErrorExample = { kind: "content", message: "proto: unknown field colour" };
+const unknownFieldV2 = problem("unknown_field", "unknown field 'colour'", { field: "colour" });
+
 /** All error examples of a call, given those of its own. */
 export function errorsOf(
   own: Errors,
   { isDev, isV2 }: { readonly isDev: boolean; readonly isV2: boolean },
 ): Errors {
   const all = isV2 ? OF_ALL : { ...OF_V1, ...OF_ALL };
-  return isDev ? { ...own, ...all, internal } : { ...own, ...all, ...OF_API };
+  if (isDev) return { ...own, ...all, internal };
+  return { ...own, ...all, unknownField: isV2 ? unknownFieldV2 : unknownField, ...OF_API };
+}
+
+interface ResponseOptions {
+  readonly isTolerant: boolean;
+  readonly isV2: boolean;
+  /** What an error is in Protobuf, if that is to be said. */
+  readonly protobuf: Json | undefined;
 }
 
 /** The responses to a call that can fail in these ways, by status. */
-export function errorResponses(
-  errors: Errors,
-  { isTolerant, protobuf }: { readonly isTolerant: boolean; readonly protobuf: Json | undefined },
-): Json {
+export function errorResponses(errors: Errors, options: ResponseOptions): Json {
+  return options.isV2 ? problemResponses(errors, options) : replyResponses(errors, options);
+}
+
+function replyResponses(errors: Errors, { isTolerant, protobuf }: ResponseOptions): Json {
   const responses: Record<string, Json> = {};
   for (const [kind, { status, text, retryable }] of Object.entries(ERROR_KINDS)) {
     const own = Object.keys(errors).filter((name) => errors[name]!.kind === kind);
     if (own.length === 0) continue;
-    const examples = own.map((name) => [name, { $ref: `#/components/examples/${name}` }]);
     const schema = {
       $ref: `#/components/schemas/${isTolerant ? schemaName(kind) : "ErrorReply"}`,
     };
     responses[status] = {
       description: retryable ? `${text}. The same may be sent again.` : `${text}.`,
       content: {
-        "application/json": { schema, examples: Object.fromEntries(examples) },
+        "application/json": { schema, examples: references(own) },
         ...(protobuf && { "application/protobuf": protobuf }),
       },
     };
@@ -142,19 +207,79 @@ export function errorResponses(
   return responses;
 }
 
-/** The examples that responses refer to. */
-export function errorExamples(errors: Errors): Json {
-  return Object.fromEntries(
-    Object.entries(errors).map(([name, { kind, message }]) => {
-      const { status, text } = ERROR_KINDS[kind];
-      return [name, { summary: message, value: { code: status, code_text: text, message } }];
-    }),
-  );
+function problemResponses(errors: Errors, { isTolerant, protobuf }: ResponseOptions): Json {
+  const byStatus = new Map<number, string[]>();
+  for (const name of Object.keys(errors)) {
+    const { status } = ERRORS[asError(errors[name]!).code];
+    byStatus.set(status, [...(byStatus.get(status) ?? []), name]);
+  }
+  const responses: Record<string, Json> = {};
+  for (const [status, own] of byStatus) {
+    const codes = [...new Set(own.map((name) => asError(errors[name]!).code))];
+    const $ref = "#/components/schemas/Problem";
+    const exact = { properties: { status: { const: status }, code: { enum: codes } } };
+    const mayPass = codes.every((code) => ERRORS[code].retryable);
+    const text = `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(", ")}.`;
+    responses[status] = {
+      description: mayPass ? `${text} The same may be sent again.` : text,
+      content: {
+        [PROBLEM_TYPE]: {
+          schema: isTolerant ? { allOf: [{ $ref }, exact] } : { $ref },
+          examples: references(own.map(nameUnderV2)),
+        },
+        ...(protobuf && { "application/protobuf": protobuf }),
+      },
+    };
+  }
+  return responses;
 }
 
+function references(names: readonly string[]): Json {
+  return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/examples/${name}` }]));
+}
+
+// The same is said in another form there.
+function nameUnderV2(name: string): string {
+  return `${name}V2`;
+}
+
+/** The examples that responses refer to, of the errors of calls under /v1 and of those under /v2. */
+export function errorExamples(ofV1: Errors, ofV2: Errors): Json {
+  const replies = Object.entries(ofV1).map(([name, { kind, message }]) => {
+    const { status, text } = ERROR_KINDS[kind];
+    return [name, { summary: message, value: { code: status, code_text: text, message } }];
+  });
+  const problems = Object.entries(ofV2).map(([name, example]) => {
+    const text = encodeProblem(asError(example), "json", EXAMPLE_REQUEST_ID).toString();
+    return [nameUnderV2(name), { summary: example.message, value: JSON.parse(text) }];
+  });
+  return Object.fromEntries([...replies, ...problems]);
+}
+
+const EXAMPLE_REQUEST_ID = "6pRkQ0sJ2Xnc-1";
+
+// An example as the error that it is one of: by its text, as all of a code have one with the same places.
+function asError({ kind, message, code: told, field }: ErrorExample): QueueError {
+  for (const [code, pattern] of PATTERNS) {
+    const found = ERRORS[code].kind === kind ? pattern.exec(message) : null;
+    if (found === null) continue;
+    const names = detailNames(ERRORS[code].text);
+    const details = Object.fromEntries(names.map((name, i) => [name, found[i + 1]!]));
+    return new QueueError(kind, message, { code, details, field });
+  }
+  return new QueueError(kind, message, { ...(told && { code: told }), field });
+}
+
+const PATTERNS = (Object.keys(ERRORS) as ErrorCode[])
+  .filter((code) => ERRORS[code].text !== "{detail}")
+  .map((code): [ErrorCode, RegExp] => {
+    const plain = ERRORS[code].text.replace(/[\\^$.*+?()[\]|]/g, "\\$&");
+    return [code, new RegExp(`^${plain.replace(/\{\w+\}/g, "(.*)")}$`, "s")];
+  });
+
 /**
- * The schemas that responses refer to, given that of `Reply`. For clients all errors have one: the
- * status tells which it is. The tolerant variant has one of each kind that these errors have.
+ * The schemas that responses under /v1 refer to, given that of `Reply`. For clients all errors have one:
+ * the status tells which it is. The tolerant variant has one of each kind that these errors have.
  */
 export function errorSchemas(
   errors: Errors,

@@ -32,13 +32,32 @@ export interface FieldNote {
  */
 export type Notes = Readonly<Record<string, Readonly<Record<string, FieldNote>>>>;
 
-/** Of the answer to what succeeds without data, and to all that fails. */
+/** Of the answer to what succeeds without data, and of those to all that fails under /v1 and /v2. */
 export const REPLY_NOTES: Notes = {
   Reply: {
     code: { text: "Equal to the HTTP status.", required: "reply" },
     code_text: { text: "What the status is called." },
     message: { text: "What was wrong: a constant part, and after '; ' the details." },
     details: { text: "Empty in this version." },
+  },
+  Problem: {
+    type: { text: "Where the code is explained, on the page of this server.", required: "reply" },
+    title: { text: "The code in words.", required: "reply" },
+    status: { text: "Equal to the HTTP status.", required: "reply" },
+    code: { text: "What programs compare: it does not change.", required: "reply" },
+    detail: { text: "What was wrong this time, for people.", required: "reply" },
+    field: {
+      text: "The field of the request that is wrong, such as items[3].kind, or the header.",
+    },
+    retryable: { text: "The same request may succeed later, unchanged." },
+    request_id: {
+      text: "The X-Request-Id of the request, which is in the log of the server as well.",
+      required: "reply",
+    },
+    details: { text: "What the detail speaks of, by name." },
+    results: {
+      text: "Of a call with all_or_none: what is wrong with each, in the order of the request. One that could have been done has no code.",
+    },
   },
 };
 
@@ -61,6 +80,46 @@ export const PARTITION: FieldNote = {
   text: "The partition; the first one is 0.",
   request: { minimum: 0 },
   reply: { minimum: 0 },
+};
+
+/** Of calls of /v1 that need one. */
+export function neededTimeout(text: string): FieldNote {
+  return { text, required: "request", request: { minLength: 1, pattern: DURATION_PATTERN } };
+}
+
+/** Of all calls of /v2 that have one. */
+export const TIMEOUT: FieldNote = {
+  text: "How long to try, from 10ms to 15m; 30s if it is not given.",
+  request: { pattern: DURATION_PATTERN },
+  accepted: { pattern: `^$|${DURATION_PATTERN}` },
+};
+
+/** A time, or a delay from now in place of it. */
+export function atOrDelay(name: string, text: string): Readonly<Record<string, FieldNote>> {
+  return {
+    [name]: { text },
+    delay: {
+      text: `The same as a duration from now, in place of ${name}.`,
+      request: { pattern: DURATION_PATTERN },
+      accepted: { pattern: `^$|${DURATION_PATTERN}` },
+    },
+  };
+}
+
+/** The payload of an item under /v2, wherever it occurs. */
+export const PAYLOAD: Readonly<Record<string, FieldNote>> = {
+  json: {
+    text: "The payload as a value of JSON, whatever it is: kept and answered as it is written.",
+  },
+  utf8: { text: "The payload, if it is a text." },
+  bytes: { text: "The payload, if it is anything else, in base64." },
+};
+
+export const CURSOR: FieldNote = {
+  text: "The next_cursor of the page before; from the start if it is not given.",
+};
+export const NEXT_CURSOR: FieldNote = {
+  text: "Where the next page begins; there is none without.",
 };
 
 export function id(text: string): FieldNote {

@@ -321,7 +321,7 @@ class PostgresStorage implements Storage {
         values: [key],
       },
       {
-        text: `SELECT first, last, deadline, leased_at FROM leases WHERE partition = $1
+        text: `SELECT first, last, deadline, leased_at, extended_at FROM leases WHERE partition = $1
           ORDER BY first`,
         values: [key],
       },
@@ -346,13 +346,14 @@ class PostgresStorage implements Storage {
         .flatMap((each) => itemsOfHeader(headerOfRow(each)))
         .filter(({ seq }) => seq < head && removed?.has(seq) !== true),
       leases: leases!.map((each) => {
-        const [first, last, deadline, leasedAt] = each.map(Number) as [
+        const [first, last, deadline, leasedAt, extendedAt] = each.map(Number) as [
+          number,
           number,
           number,
           number,
           number,
         ];
-        return { first, last, deadline, leasedAt };
+        return { first, last, deadline, leasedAt, extendedAt };
       }),
     };
   }

@@ -117,6 +117,10 @@ ALTER TABLE partitions ADD dropped_attempts bigint NOT NULL DEFAULT 0,
 CREATE INDEX items_source ON items (partition, source_id) WHERE source_id <> '';
 CREATE INDEX scheduled_source ON scheduled (partition, source_id) WHERE source_id <> '';
 `,
+  `
+-- When a lease was extended.
+ALTER TABLE leases ADD extended_at bigint NOT NULL DEFAULT 0;
+`,
 ];
 
 /** The SQL that brings a schema from a version to the present one. */

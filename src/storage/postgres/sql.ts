@@ -176,9 +176,11 @@ export function insertLeases(rows: readonly Of<LeaseMark>[]): Statement {
     numbers(rows, ({ last }) => last),
     numbers(rows, ({ deadline }) => deadline),
     numbers(rows, ({ leasedAt }) => leasedAt),
+    numbers(rows, ({ extendedAt }) => extendedAt),
   );
   return {
-    text: `INSERT INTO leases (partition, first, last, deadline, leased_at) SELECT * FROM ${from} u`,
+    text: `INSERT INTO leases (partition, first, last, deadline, leased_at, extended_at)
+      SELECT * FROM ${from} u`,
     values,
   };
 }

@@ -107,6 +107,10 @@ const MIGRATIONS: readonly string[] = [
   CREATE INDEX items_source ON items (partition, source_id) WHERE source_id <> '';
   CREATE INDEX scheduled_source ON scheduled (partition, source_id) WHERE source_id <> '';
   `,
+  // When a lease was extended.
+  `
+  ALTER TABLE leases ADD COLUMN extended_at REAL NOT NULL DEFAULT 0;
+  `,
 ];
 
 export interface SqliteOptions {

@@ -256,16 +256,17 @@ class SqliteStorage implements Storage {
       `SELECT ${BLOCK_HEADER} FROM items WHERE partition = ? AND first < ? ORDER BY first`,
     ).all(key, counters.head) as unknown as BlockHeader[];
     const leases = this.#read(
-      "SELECT first, last, deadline, leased_at, sum FROM leases WHERE partition = ? ORDER BY first",
-    ).all(key) as unknown as [number, number, number, number, number][];
+      `SELECT first, last, deadline, leased_at, extended_at, sum FROM leases WHERE partition = ?
+       ORDER BY first`,
+    ).all(key) as unknown as [number, number, number, number, number, number][];
     return {
       idPrefix,
       counters,
       leased: blocks
         .flatMap((block) => itemsOfHeader(block))
         .filter(({ seq }) => seq < counters.head && removed?.has(seq) !== true),
-      leases: leases.map(([first, last, deadline, leasedAt, leaseSum]) => {
-        const lease = { first, last, deadline, leasedAt };
+      leases: leases.map(([first, last, deadline, leasedAt, extendedAt, leaseSum]) => {
+        const lease = { first, last, deadline, leasedAt, extendedAt };
         this.#check(sumOfLease(lease) === leaseSum, `a lease of partition ${key}`);
         return lease;
       }),
@@ -442,6 +443,9 @@ class SqliteStorage implements Storage {
     if (updated.changes !== 1) throw new Error(`no partition ${key} in '${this.#file.path}'`);
     this.#add(key, change.adds);
     for (const item of change.addsScheduled) this.#addScheduled(key, item);
+    for (const first of change.releases) {
+      this.#prepare("DELETE FROM leases WHERE partition = ? AND first = ?").run(key, first);
+    }
     for (const lease of change.leases) this.#lease(key, lease);
     this.#move(key, change.moves);
     for (const range of change.removes) {
@@ -454,9 +458,6 @@ class SqliteStorage implements Storage {
         first,
         last,
       );
-    }
-    for (const first of change.releases) {
-      this.#prepare("DELETE FROM leases WHERE partition = ? AND first = ?").run(key, first);
     }
     for (const { at, first } of change.addsExpiry) {
       this.#prepare("INSERT OR IGNORE INTO expiries (partition, at, first) VALUES (?, ?, ?)").run(
@@ -522,10 +523,11 @@ class SqliteStorage implements Storage {
   }
 
   #lease(key: number, lease: LeaseMark): void {
-    const { first, last, deadline, leasedAt } = lease;
+    const { first, last, deadline, leasedAt, extendedAt } = lease;
     this.#prepare(
-      "INSERT INTO leases (partition, first, last, deadline, leased_at, sum) VALUES (?, ?, ?, ?, ?, ?)",
-    ).run(key, first, last, deadline, leasedAt, sumOfLease(lease));
+      `INSERT INTO leases (partition, first, last, deadline, leased_at, extended_at, sum)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+    ).run(key, first, last, deadline, leasedAt, extendedAt, sumOfLease(lease));
   }
 
   #move(key: number, moves: readonly Move[]): void {
@@ -722,6 +724,8 @@ function sumOfCounters(counters: Readonly<Counters>): number {
   return sumOfRow(head, tail, total, scheduled, createdSum, attempts, expired, rejected);
 }
 
-function sumOfLease({ first, last, deadline, leasedAt }: LeaseMark): number {
-  return sumOfRow(first, last, deadline, leasedAt);
+// Of a lease that was never extended it is what it was before leases could be.
+function sumOfLease({ first, last, deadline, leasedAt, extendedAt }: LeaseMark): number {
+  if (extendedAt === 0) return sumOfRow(first, last, deadline, leasedAt);
+  return sumOfRow(first, last, deadline, leasedAt, extendedAt);
 }

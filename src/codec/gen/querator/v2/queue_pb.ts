@@ -6,13 +6,417 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_querator_v2_options } from "./options_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file querator/v2/queue.proto.
  */
 export const file_querator_v2_queue: GenFile = /*@__PURE__*/
-  fileDesc("ChdxdWVyYXRvci92Mi9xdWV1ZS5wcm90bxILcXVlcmF0b3IudjIioAEKE1F1ZXVlUmVsZWFzZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRInCg5yZXF1ZXN0VGltZW91dBgDIAEoCVIPcmVxdWVzdF90aW1lb3V0Ei4KBmxlYXNlcxgEIAMoCzIeLnF1ZXJhdG9yLnYyLlF1ZXVlUmVsZWFzZUxlYXNlImUKEVF1ZXVlUmVsZWFzZUxlYXNlEhkKB2xlYXNlSWQYASABKAlSCGxlYXNlX2lkEiYKAmF0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVkZWxheRgDIAEoCSKcAQoRUXVldWVSZXRyeVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRInCg5yZXF1ZXN0VGltZW91dBgDIAEoCVIPcmVxdWVzdF90aW1lb3V0EiwKBmxlYXNlcxgEIAMoCzIcLnF1ZXJhdG9yLnYyLlF1ZXVlUmV0cnlMZWFzZSJxCg9RdWV1ZVJldHJ5TGVhc2USGQoHbGVhc2VJZBgBIAEoCVIIbGVhc2VfaWQSJgoCYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWRlbGF5GAMgASgJEgwKBGRlYWQYBCABKAgiRAoSUXVldWVSZXRyeVJlc3BvbnNlEi4KB3Jlc3VsdHMYASADKAsyHS5xdWVyYXRvci52Mi5RdWV1ZVJldHJ5UmVzdWx0IiwKEFF1ZXVlUmV0cnlSZXN1bHQSCgoCb2sYASABKAgSDAoEZGVhZBgCIAEoCCJqChJRdWV1ZVN0YXRzUmVzcG9uc2USHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEjUKDWxvZ2ljYWxRdWV1ZXMYAiADKAsyHi5xdWVyYXRvci52Mi5RdWV1ZUxvZ2ljYWxTdGF0cyKLAgoRUXVldWVMb2dpY2FsU3RhdHMSJwoOcHJvZHVjZVdhaXRpbmcYBiABKAVSD3Byb2R1Y2Vfd2FpdGluZxIjCgxsZWFzZVdhaXRpbmcYByABKAVSDWxlYXNlX3dhaXRpbmcSKQoPY29tcGxldGVXYWl0aW5nGAggASgFUhBjb21wbGV0ZV93YWl0aW5nEhsKCGluRmxpZ2h0GAogASgFUglpbl9mbGlnaHQSNAoKcGFydGl0aW9ucxgLIAMoCzIgLnF1ZXJhdG9yLnYyLlF1ZXVlUGFydGl0aW9uU3RhdHMSKgoHZHJvcHBlZBgMIAEoCzIZLnF1ZXJhdG9yLnYyLkRyb3BwZWRJdGVtcyL6AQoTUXVldWVQYXJ0aXRpb25TdGF0cxIRCglwYXJ0aXRpb24YASABKAUSDQoFdG90YWwYAiABKAUSIQoLdG90YWxMZWFzZWQYAyABKAVSDHRvdGFsX2xlYXNlZBIQCghmYWlsdXJlcxgEIAEoBRIfCgphdmVyYWdlQWdlGAUgASgJUgthdmVyYWdlX2FnZRIsChBhdmVyYWdlTGVhc2VkQWdlGAYgASgJUhJhdmVyYWdlX2xlYXNlZF9hZ2USEQoJc2NoZWR1bGVkGAcgASgFEioKB2Ryb3BwZWQYCCABKAsyGS5xdWVyYXRvci52Mi5Ecm9wcGVkSXRlbXMiQwoMRHJvcHBlZEl0ZW1zEhAKCGF0dGVtcHRzGAEgASgFEg8KB2V4cGlyZWQYAiABKAUSEAoIcmVqZWN0ZWQYAyABKAViBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChdxdWVyYXRvci92Mi9xdWV1ZS5wcm90bxILcXVlcmF0b3IudjIiiwEKE1F1ZXVlUHJvZHVjZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEicKDnJlcXVlc3RUaW1lb3V0GAIgASgJUg9yZXF1ZXN0X3RpbWVvdXQSLAoFaXRlbXMYAyADKAsyHS5xdWVyYXRvci52Mi5RdWV1ZVByb2R1Y2VJdGVtIq0CChBRdWV1ZVByb2R1Y2VJdGVtEhIKBGpzb24YASABKAlCBIi1GAESDAoEdXRmOBgCIAEoCRINCgVieXRlcxgDIAEoDBI7CgdoZWFkZXJzGAQgAygLMioucXVlcmF0b3IudjIuUXVldWVQcm9kdWNlSXRlbS5IZWFkZXJzRW50cnkSDAoEa2luZBgFIAEoCRIRCglyZWZlcmVuY2UYBiABKAkSEAoIZW5jb2RpbmcYByABKAkSOQoJZW5xdWV1ZUF0GAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcFIKZW5xdWV1ZV9hdBINCgVkZWxheRgJIAEoCRouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJIChRRdWV1ZVByb2R1Y2VSZXNwb25zZRIwCgdyZXN1bHRzGAEgAygLMh8ucXVlcmF0b3IudjIuUXVldWVQcm9kdWNlUmVzdWx0IjAKElF1ZXVlUHJvZHVjZVJlc3VsdBIKCgJpZBgBIAEoCRIOCgZzdGF0dXMYAiABKAkiigEKEVF1ZXVlTGVhc2VSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIdCgliYXRjaFNpemUYAiABKAVSCmJhdGNoX3NpemUSDgoGY2xpZW50GAMgASgJEicKDnJlcXVlc3RUaW1lb3V0GAQgASgJUg9yZXF1ZXN0X3RpbWVvdXQiQAoSUXVldWVMZWFzZVJlc3BvbnNlEioKBWl0ZW1zGAEgAygLMhsucXVlcmF0b3IudjIuUXVldWVMZWFzZUl0ZW0ipQMKDlF1ZXVlTGVhc2VJdGVtEgoKAmlkGAEgASgJEhkKB2xlYXNlSWQYAiABKAlSCGxlYXNlX2lkEg0KBWZlbmNlGAMgASgDEkEKDWxlYXNlRGVhZGxpbmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUg5sZWFzZV9kZWFkbGluZRIQCghhdHRlbXB0cxgFIAEoBRISCgRqc29uGAYgASgJQgSItRgBEgwKBHV0ZjgYByABKAkSDQoFYnl0ZXMYCCABKAwSOQoHaGVhZGVycxgJIAMoCzIoLnF1ZXJhdG9yLnYyLlF1ZXVlTGVhc2VJdGVtLkhlYWRlcnNFbnRyeRIMCgRraW5kGAogASgJEhEKCXJlZmVyZW5jZRgLIAEoCRIQCghlbmNvZGluZxgMIAEoCRI5CgljcmVhdGVkQXQYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUgpjcmVhdGVkX2F0Gi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIq8BChRRdWV1ZUNvbXBsZXRlUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSJwoOcmVxdWVzdFRpbWVvdXQYAiABKAlSD3JlcXVlc3RfdGltZW91dBIeCglhbGxPck5vbmUYAyABKAhSC2FsbF9vcl9ub25lEi8KBmxlYXNlcxgEIAMoCzIfLnF1ZXJhdG9yLnYyLlF1ZXVlQ29tcGxldGVMZWFzZSIvChJRdWV1ZUNvbXBsZXRlTGVhc2USGQoHbGVhc2VJZBgBIAEoCVIIbGVhc2VfaWQiqQEKEVF1ZXVlUmV0cnlSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRInCg5yZXF1ZXN0VGltZW91dBgCIAEoCVIPcmVxdWVzdF90aW1lb3V0Eh4KCWFsbE9yTm9uZRgDIAEoCFILYWxsX29yX25vbmUSLAoGbGVhc2VzGAQgAygLMhwucXVlcmF0b3IudjIuUXVldWVSZXRyeUxlYXNlImMKD1F1ZXVlUmV0cnlMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZBImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZGVsYXkYAyABKAkirQEKE1F1ZXVlUmVsZWFzZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEicKDnJlcXVlc3RUaW1lb3V0GAIgASgJUg9yZXF1ZXN0X3RpbWVvdXQSHgoJYWxsT3JOb25lGAMgASgIUgthbGxfb3Jfbm9uZRIuCgZsZWFzZXMYBCADKAsyHi5xdWVyYXRvci52Mi5RdWV1ZVJlbGVhc2VMZWFzZSJlChFRdWV1ZVJlbGVhc2VMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZBImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZGVsYXkYAyABKAkiqwEKElF1ZXVlUmVqZWN0UmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSJwoOcmVxdWVzdFRpbWVvdXQYAiABKAlSD3JlcXVlc3RfdGltZW91dBIeCglhbGxPck5vbmUYAyABKAhSC2FsbF9vcl9ub25lEi0KBmxlYXNlcxgEIAMoCzIdLnF1ZXJhdG9yLnYyLlF1ZXVlUmVqZWN0TGVhc2UiLQoQUXVldWVSZWplY3RMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZCKrAQoSUXVldWVFeHRlbmRSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRInCg5yZXF1ZXN0VGltZW91dBgCIAEoCVIPcmVxdWVzdF90aW1lb3V0Eh4KCWFsbE9yTm9uZRgDIAEoCFILYWxsX29yX25vbmUSLQoGbGVhc2VzGAQgAygLMh0ucXVlcmF0b3IudjIuUXVldWVFeHRlbmRMZWFzZSI6ChBRdWV1ZUV4dGVuZExlYXNlEhkKB2xlYXNlSWQYASABKAlSCGxlYXNlX2lkEgsKA2ZvchgCIAEoCSJpChFRdWV1ZUNsZWFyUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSDQoFcXVldWUYAiABKAgSEwoLZGVzdHJ1Y3RpdmUYAyABKAgSEQoJc2NoZWR1bGVkGAQgASgIIjMKElF1ZXVlUmVsb2FkUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUiMgoRUXVldWVTdGF0c1JlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lInoKElF1ZXVlU3RhdHNSZXNwb25zZRIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSRQoNbG9naWNhbFF1ZXVlcxgCIAMoCzIeLnF1ZXJhdG9yLnYyLlF1ZXVlTG9naWNhbFN0YXRzUg5sb2dpY2FsX3F1ZXVlcyKLAgoRUXVldWVMb2dpY2FsU3RhdHMSJwoOcHJvZHVjZVdhaXRpbmcYBiABKAVSD3Byb2R1Y2Vfd2FpdGluZxIjCgxsZWFzZVdhaXRpbmcYByABKAVSDWxlYXNlX3dhaXRpbmcSKQoPY29tcGxldGVXYWl0aW5nGAggASgFUhBjb21wbGV0ZV93YWl0aW5nEhsKCGluRmxpZ2h0GAogASgFUglpbl9mbGlnaHQSNAoKcGFydGl0aW9ucxgLIAMoCzIgLnF1ZXJhdG9yLnYyLlF1ZXVlUGFydGl0aW9uU3RhdHMSKgoHZHJvcHBlZBgMIAEoCzIZLnF1ZXJhdG9yLnYyLkRyb3BwZWRJdGVtcyL6AQoTUXVldWVQYXJ0aXRpb25TdGF0cxIRCglwYXJ0aXRpb24YASABKAUSDQoFdG90YWwYAiABKAUSIQoLdG90YWxMZWFzZWQYAyABKAVSDHRvdGFsX2xlYXNlZBIQCghmYWlsdXJlcxgEIAEoBRIfCgphdmVyYWdlQWdlGAUgASgJUgthdmVyYWdlX2FnZRIsChBhdmVyYWdlTGVhc2VkQWdlGAYgASgJUhJhdmVyYWdlX2xlYXNlZF9hZ2USEQoJc2NoZWR1bGVkGAcgASgFEioKB2Ryb3BwZWQYCCABKAsyGS5xdWVyYXRvci52Mi5Ecm9wcGVkSXRlbXMiQwoMRHJvcHBlZEl0ZW1zEhAKCGF0dGVtcHRzGAEgASgFEg8KB2V4cGlyZWQYAiABKAUSEAoIcmVqZWN0ZWQYAyABKAViBnByb3RvMw", [file_google_protobuf_timestamp, file_querator_v2_options]);
+
+/**
+ * POST /v2/queue.produce
+ *
+ * @generated from message querator.v2.QueueProduceRequest
+ */
+export type QueueProduceRequest = Message<"querator.v2.QueueProduceRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * A duration such as 30s, from 10ms to 15m; 30s if it is not set.
+   *
+   * @generated from field: string requestTimeout = 2 [json_name = "request_timeout"];
+   */
+  requestTimeout: string;
+
+  /**
+   * @generated from field: repeated querator.v2.QueueProduceItem items = 3;
+   */
+  items: QueueProduceItem[];
+};
+
+/**
+ * Describes the message querator.v2.QueueProduceRequest.
+ * Use `create(QueueProduceRequestSchema)` to create a new message.
+ */
+export const QueueProduceRequestSchema: GenMessage<QueueProduceRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 0);
+
+/**
+ * @generated from message querator.v2.QueueProduceItem
+ */
+export type QueueProduceItem = Message<"querator.v2.QueueProduceItem"> & {
+  /**
+   * The payload: one of these three, or none.
+   *
+   * @generated from field: string json = 1;
+   */
+  json: string;
+
+  /**
+   * @generated from field: string utf8 = 2;
+   */
+  utf8: string;
+
+  /**
+   * @generated from field: bytes bytes = 3;
+   */
+  bytes: Uint8Array;
+
+  /**
+   * What is about the payload.
+   *
+   * @generated from field: map<string, string> headers = 4;
+   */
+  headers: { [key: string]: string };
+
+  /**
+   * @generated from field: string kind = 5;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string reference = 6;
+   */
+  reference: string;
+
+  /**
+   * @generated from field: string encoding = 7;
+   */
+  encoding: string;
+
+  /**
+   * When the item is to become leasable; at once if neither is set.
+   *
+   * @generated from field: google.protobuf.Timestamp enqueueAt = 8 [json_name = "enqueue_at"];
+   */
+  enqueueAt?: Timestamp | undefined;
+
+  /**
+   * The same as a duration from now.
+   *
+   * @generated from field: string delay = 9;
+   */
+  delay: string;
+};
+
+/**
+ * Describes the message querator.v2.QueueProduceItem.
+ * Use `create(QueueProduceItemSchema)` to create a new message.
+ */
+export const QueueProduceItemSchema: GenMessage<QueueProduceItem> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 1);
+
+/**
+ * @generated from message querator.v2.QueueProduceResponse
+ */
+export type QueueProduceResponse = Message<"querator.v2.QueueProduceResponse"> & {
+  /**
+   * In the order of the items.
+   *
+   * @generated from field: repeated querator.v2.QueueProduceResult results = 1;
+   */
+  results: QueueProduceResult[];
+};
+
+/**
+ * Describes the message querator.v2.QueueProduceResponse.
+ * Use `create(QueueProduceResponseSchema)` to create a new message.
+ */
+export const QueueProduceResponseSchema: GenMessage<QueueProduceResponse> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 2);
+
+/**
+ * @generated from message querator.v2.QueueProduceResult
+ */
+export type QueueProduceResult = Message<"querator.v2.QueueProduceResult"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * created or scheduled
+   *
+   * @generated from field: string status = 2;
+   */
+  status: string;
+};
+
+/**
+ * Describes the message querator.v2.QueueProduceResult.
+ * Use `create(QueueProduceResultSchema)` to create a new message.
+ */
+export const QueueProduceResultSchema: GenMessage<QueueProduceResult> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 3);
+
+/**
+ * POST /v2/queue.lease
+ *
+ * @generated from message querator.v2.QueueLeaseRequest
+ */
+export type QueueLeaseRequest = Message<"querator.v2.QueueLeaseRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * How many items at most; 1 if it is not set.
+   *
+   * @generated from field: int32 batchSize = 2 [json_name = "batch_size"];
+   */
+  batchSize: number;
+
+  /**
+   * A name for people.
+   *
+   * @generated from field: string client = 3;
+   */
+  client: string;
+
+  /**
+   * How long to wait for items: a duration such as 30s, from 10ms to 15m; 30s if it is not set.
+   *
+   * @generated from field: string requestTimeout = 4 [json_name = "request_timeout"];
+   */
+  requestTimeout: string;
+};
+
+/**
+ * Describes the message querator.v2.QueueLeaseRequest.
+ * Use `create(QueueLeaseRequestSchema)` to create a new message.
+ */
+export const QueueLeaseRequestSchema: GenMessage<QueueLeaseRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 4);
+
+/**
+ * @generated from message querator.v2.QueueLeaseResponse
+ */
+export type QueueLeaseResponse = Message<"querator.v2.QueueLeaseResponse"> & {
+  /**
+   * None if there were none in time.
+   *
+   * @generated from field: repeated querator.v2.QueueLeaseItem items = 1;
+   */
+  items: QueueLeaseItem[];
+};
+
+/**
+ * Describes the message querator.v2.QueueLeaseResponse.
+ * Use `create(QueueLeaseResponseSchema)` to create a new message.
+ */
+export const QueueLeaseResponseSchema: GenMessage<QueueLeaseResponse> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 5);
+
+/**
+ * @generated from message querator.v2.QueueLeaseItem
+ */
+export type QueueLeaseItem = Message<"querator.v2.QueueLeaseItem"> & {
+  /**
+   * What the item is, from produce until its end.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * What this lease of it is.
+   *
+   * @generated from field: string leaseId = 2 [json_name = "lease_id"];
+   */
+  leaseId: string;
+
+  /**
+   * Greater for each later lease of the same item.
+   *
+   * @generated from field: int64 fence = 3;
+   */
+  fence: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp leaseDeadline = 4 [json_name = "lease_deadline"];
+   */
+  leaseDeadline?: Timestamp | undefined;
+
+  /**
+   * @generated from field: int32 attempts = 5;
+   */
+  attempts: number;
+
+  /**
+   * The payload, in the form in which it was produced.
+   *
+   * @generated from field: string json = 6;
+   */
+  json: string;
+
+  /**
+   * @generated from field: string utf8 = 7;
+   */
+  utf8: string;
+
+  /**
+   * @generated from field: bytes bytes = 8;
+   */
+  bytes: Uint8Array;
+
+  /**
+   * @generated from field: map<string, string> headers = 9;
+   */
+  headers: { [key: string]: string };
+
+  /**
+   * @generated from field: string kind = 10;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string reference = 11;
+   */
+  reference: string;
+
+  /**
+   * @generated from field: string encoding = 12;
+   */
+  encoding: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp createdAt = 13 [json_name = "created_at"];
+   */
+  createdAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message querator.v2.QueueLeaseItem.
+ * Use `create(QueueLeaseItemSchema)` to create a new message.
+ */
+export const QueueLeaseItemSchema: GenMessage<QueueLeaseItem> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 6);
+
+/**
+ * POST /v2/queue.complete
+ *
+ * @generated from message querator.v2.QueueCompleteRequest
+ */
+export type QueueCompleteRequest = Message<"querator.v2.QueueCompleteRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * A duration such as 30s, from 10ms to 15m; 30s if it is not set.
+   *
+   * @generated from field: string requestTimeout = 2 [json_name = "request_timeout"];
+   */
+  requestTimeout: string;
+
+  /**
+   * Either all of it is done, or an error tells of each why not, and nothing is.
+   *
+   * @generated from field: bool allOrNone = 3 [json_name = "all_or_none"];
+   */
+  allOrNone: boolean;
+
+  /**
+   * @generated from field: repeated querator.v2.QueueCompleteLease leases = 4;
+   */
+  leases: QueueCompleteLease[];
+};
+
+/**
+ * Describes the message querator.v2.QueueCompleteRequest.
+ * Use `create(QueueCompleteRequestSchema)` to create a new message.
+ */
+export const QueueCompleteRequestSchema: GenMessage<QueueCompleteRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 7);
+
+/**
+ * @generated from message querator.v2.QueueCompleteLease
+ */
+export type QueueCompleteLease = Message<"querator.v2.QueueCompleteLease"> & {
+  /**
+   * @generated from field: string leaseId = 1 [json_name = "lease_id"];
+   */
+  leaseId: string;
+};
+
+/**
+ * Describes the message querator.v2.QueueCompleteLease.
+ * Use `create(QueueCompleteLeaseSchema)` to create a new message.
+ */
+export const QueueCompleteLeaseSchema: GenMessage<QueueCompleteLease> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 8);
+
+/**
+ * POST /v2/queue.retry
+ *
+ * @generated from message querator.v2.QueueRetryRequest
+ */
+export type QueueRetryRequest = Message<"querator.v2.QueueRetryRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: string requestTimeout = 2 [json_name = "request_timeout"];
+   */
+  requestTimeout: string;
+
+  /**
+   * @generated from field: bool allOrNone = 3 [json_name = "all_or_none"];
+   */
+  allOrNone: boolean;
+
+  /**
+   * @generated from field: repeated querator.v2.QueueRetryLease leases = 4;
+   */
+  leases: QueueRetryLease[];
+};
+
+/**
+ * Describes the message querator.v2.QueueRetryRequest.
+ * Use `create(QueueRetryRequestSchema)` to create a new message.
+ */
+export const QueueRetryRequestSchema: GenMessage<QueueRetryRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 9);
+
+/**
+ * @generated from message querator.v2.QueueRetryLease
+ */
+export type QueueRetryLease = Message<"querator.v2.QueueRetryLease"> & {
+  /**
+   * @generated from field: string leaseId = 1 [json_name = "lease_id"];
+   */
+  leaseId: string;
+
+  /**
+   * When the item is to become leasable again; at once if neither is set.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 2;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * The same as a duration from now.
+   *
+   * @generated from field: string delay = 3;
+   */
+  delay: string;
+};
+
+/**
+ * Describes the message querator.v2.QueueRetryLease.
+ * Use `create(QueueRetryLeaseSchema)` to create a new message.
+ */
+export const QueueRetryLeaseSchema: GenMessage<QueueRetryLease> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 10);
 
 /**
  * POST /v2/queue.release
@@ -26,16 +430,14 @@ export type QueueReleaseRequest = Message<"querator.v2.QueueReleaseRequest"> & {
   queueName: string;
 
   /**
-   * @generated from field: int32 partition = 2;
-   */
-  partition: number;
-
-  /**
-   * A duration such as 30s, from 10ms to 15m; 30s if it is not set.
-   *
-   * @generated from field: string requestTimeout = 3 [json_name = "request_timeout"];
+   * @generated from field: string requestTimeout = 2 [json_name = "request_timeout"];
    */
   requestTimeout: string;
+
+  /**
+   * @generated from field: bool allOrNone = 3 [json_name = "all_or_none"];
+   */
+  allOrNone: boolean;
 
   /**
    * @generated from field: repeated querator.v2.QueueReleaseLease leases = 4;
@@ -48,7 +450,7 @@ export type QueueReleaseRequest = Message<"querator.v2.QueueReleaseRequest"> & {
  * Use `create(QueueReleaseRequestSchema)` to create a new message.
  */
 export const QueueReleaseRequestSchema: GenMessage<QueueReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 0);
+  messageDesc(file_querator_v2_queue, 11);
 
 /**
  * @generated from message querator.v2.QueueReleaseLease
@@ -79,130 +481,196 @@ export type QueueReleaseLease = Message<"querator.v2.QueueReleaseLease"> & {
  * Use `create(QueueReleaseLeaseSchema)` to create a new message.
  */
 export const QueueReleaseLeaseSchema: GenMessage<QueueReleaseLease> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 1);
+  messageDesc(file_querator_v2_queue, 12);
 
 /**
- * POST /v2/queue.retry
+ * POST /v2/queue.reject
  *
- * @generated from message querator.v2.QueueRetryRequest
+ * @generated from message querator.v2.QueueRejectRequest
  */
-export type QueueRetryRequest = Message<"querator.v2.QueueRetryRequest"> & {
+export type QueueRejectRequest = Message<"querator.v2.QueueRejectRequest"> & {
   /**
    * @generated from field: string queueName = 1 [json_name = "queue_name"];
    */
   queueName: string;
 
   /**
-   * @generated from field: int32 partition = 2;
-   */
-  partition: number;
-
-  /**
-   * A duration such as 30s, from 10ms to 15m; 30s if it is not set.
-   *
-   * @generated from field: string requestTimeout = 3 [json_name = "request_timeout"];
+   * @generated from field: string requestTimeout = 2 [json_name = "request_timeout"];
    */
   requestTimeout: string;
 
   /**
-   * @generated from field: repeated querator.v2.QueueRetryLease leases = 4;
+   * @generated from field: bool allOrNone = 3 [json_name = "all_or_none"];
    */
-  leases: QueueRetryLease[];
+  allOrNone: boolean;
+
+  /**
+   * @generated from field: repeated querator.v2.QueueRejectLease leases = 4;
+   */
+  leases: QueueRejectLease[];
 };
 
 /**
- * Describes the message querator.v2.QueueRetryRequest.
- * Use `create(QueueRetryRequestSchema)` to create a new message.
+ * Describes the message querator.v2.QueueRejectRequest.
+ * Use `create(QueueRejectRequestSchema)` to create a new message.
  */
-export const QueueRetryRequestSchema: GenMessage<QueueRetryRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 2);
+export const QueueRejectRequestSchema: GenMessage<QueueRejectRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 13);
 
 /**
- * @generated from message querator.v2.QueueRetryLease
+ * @generated from message querator.v2.QueueRejectLease
  */
-export type QueueRetryLease = Message<"querator.v2.QueueRetryLease"> & {
+export type QueueRejectLease = Message<"querator.v2.QueueRejectLease"> & {
+  /**
+   * @generated from field: string leaseId = 1 [json_name = "lease_id"];
+   */
+  leaseId: string;
+};
+
+/**
+ * Describes the message querator.v2.QueueRejectLease.
+ * Use `create(QueueRejectLeaseSchema)` to create a new message.
+ */
+export const QueueRejectLeaseSchema: GenMessage<QueueRejectLease> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 14);
+
+/**
+ * POST /v2/queue.extend
+ *
+ * @generated from message querator.v2.QueueExtendRequest
+ */
+export type QueueExtendRequest = Message<"querator.v2.QueueExtendRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: string requestTimeout = 2 [json_name = "request_timeout"];
+   */
+  requestTimeout: string;
+
+  /**
+   * @generated from field: bool allOrNone = 3 [json_name = "all_or_none"];
+   */
+  allOrNone: boolean;
+
+  /**
+   * @generated from field: repeated querator.v2.QueueExtendLease leases = 4;
+   */
+  leases: QueueExtendLease[];
+};
+
+/**
+ * Describes the message querator.v2.QueueExtendRequest.
+ * Use `create(QueueExtendRequestSchema)` to create a new message.
+ */
+export const QueueExtendRequestSchema: GenMessage<QueueExtendRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 15);
+
+/**
+ * @generated from message querator.v2.QueueExtendLease
+ */
+export type QueueExtendLease = Message<"querator.v2.QueueExtendLease"> & {
   /**
    * @generated from field: string leaseId = 1 [json_name = "lease_id"];
    */
   leaseId: string;
 
   /**
-   * When the item is to become leasable again; at once if neither is set.
+   * How long the lease is to last from now on: a duration up to 12h.
    *
-   * @generated from field: google.protobuf.Timestamp at = 2;
+   * @generated from field: string for = 2;
    */
-  at?: Timestamp | undefined;
-
-  /**
-   * The same as a duration from now.
-   *
-   * @generated from field: string delay = 3;
-   */
-  delay: string;
-
-  /**
-   * It is not to be tried again: to the dead queue, or deleted without one.
-   *
-   * @generated from field: bool dead = 4;
-   */
-  dead: boolean;
+  for: string;
 };
 
 /**
- * Describes the message querator.v2.QueueRetryLease.
- * Use `create(QueueRetryLeaseSchema)` to create a new message.
+ * Describes the message querator.v2.QueueExtendLease.
+ * Use `create(QueueExtendLeaseSchema)` to create a new message.
  */
-export const QueueRetryLeaseSchema: GenMessage<QueueRetryLease> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 3);
+export const QueueExtendLeaseSchema: GenMessage<QueueExtendLease> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 16);
 
 /**
- * @generated from message querator.v2.QueueRetryResponse
- */
-export type QueueRetryResponse = Message<"querator.v2.QueueRetryResponse"> & {
-  /**
-   * In the order of the leases.
-   *
-   * @generated from field: repeated querator.v2.QueueRetryResult results = 1;
-   */
-  results: QueueRetryResult[];
-};
-
-/**
- * Describes the message querator.v2.QueueRetryResponse.
- * Use `create(QueueRetryResponseSchema)` to create a new message.
- */
-export const QueueRetryResponseSchema: GenMessage<QueueRetryResponse> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 4);
-
-/**
- * @generated from message querator.v2.QueueRetryResult
- */
-export type QueueRetryResult = Message<"querator.v2.QueueRetryResult"> & {
-  /**
-   * @generated from field: bool ok = 1;
-   */
-  ok: boolean;
-
-  /**
-   * The item will not be tried again: it was asked for, or this was the last of its attempts, or it
-   * has expired.
-   *
-   * @generated from field: bool dead = 2;
-   */
-  dead: boolean;
-};
-
-/**
- * Describes the message querator.v2.QueueRetryResult.
- * Use `create(QueueRetryResultSchema)` to create a new message.
- */
-export const QueueRetryResultSchema: GenMessage<QueueRetryResult> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 5);
-
-/**
- * The reply to POST /v2/queue.stats, which takes querator.v1.QueueStatsRequest. It has all fields of
- * that of /v1.
+ * POST /v2/queue.clear
  *
+ * @generated from message querator.v2.QueueClearRequest
+ */
+export type QueueClearRequest = Message<"querator.v2.QueueClearRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * What waits.
+   *
+   * @generated from field: bool queue = 2;
+   */
+  queue: boolean;
+
+  /**
+   * With queue: what is leased as well.
+   *
+   * @generated from field: bool destructive = 3;
+   */
+  destructive: boolean;
+
+  /**
+   * What is scheduled.
+   *
+   * @generated from field: bool scheduled = 4;
+   */
+  scheduled: boolean;
+};
+
+/**
+ * Describes the message querator.v2.QueueClearRequest.
+ * Use `create(QueueClearRequestSchema)` to create a new message.
+ */
+export const QueueClearRequestSchema: GenMessage<QueueClearRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 17);
+
+/**
+ * POST /v2/queue.reload
+ *
+ * @generated from message querator.v2.QueueReloadRequest
+ */
+export type QueueReloadRequest = Message<"querator.v2.QueueReloadRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+};
+
+/**
+ * Describes the message querator.v2.QueueReloadRequest.
+ * Use `create(QueueReloadRequestSchema)` to create a new message.
+ */
+export const QueueReloadRequestSchema: GenMessage<QueueReloadRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 18);
+
+/**
+ * POST /v2/queue.stats
+ *
+ * @generated from message querator.v2.QueueStatsRequest
+ */
+export type QueueStatsRequest = Message<"querator.v2.QueueStatsRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+};
+
+/**
+ * Describes the message querator.v2.QueueStatsRequest.
+ * Use `create(QueueStatsRequestSchema)` to create a new message.
+ */
+export const QueueStatsRequestSchema: GenMessage<QueueStatsRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 19);
+
+/**
  * @generated from message querator.v2.QueueStatsResponse
  */
 export type QueueStatsResponse = Message<"querator.v2.QueueStatsResponse"> & {
@@ -212,7 +680,7 @@ export type QueueStatsResponse = Message<"querator.v2.QueueStatsResponse"> & {
   queueName: string;
 
   /**
-   * @generated from field: repeated querator.v2.QueueLogicalStats logicalQueues = 2;
+   * @generated from field: repeated querator.v2.QueueLogicalStats logicalQueues = 2 [json_name = "logical_queues"];
    */
   logicalQueues: QueueLogicalStats[];
 };
@@ -222,7 +690,7 @@ export type QueueStatsResponse = Message<"querator.v2.QueueStatsResponse"> & {
  * Use `create(QueueStatsResponseSchema)` to create a new message.
  */
 export const QueueStatsResponseSchema: GenMessage<QueueStatsResponse> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 6);
+  messageDesc(file_querator_v2_queue, 20);
 
 /**
  * @generated from message querator.v2.QueueLogicalStats
@@ -266,7 +734,7 @@ export type QueueLogicalStats = Message<"querator.v2.QueueLogicalStats"> & {
  * Use `create(QueueLogicalStatsSchema)` to create a new message.
  */
 export const QueueLogicalStatsSchema: GenMessage<QueueLogicalStats> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 7);
+  messageDesc(file_querator_v2_queue, 21);
 
 /**
  * @generated from message querator.v2.QueuePartitionStats
@@ -318,7 +786,7 @@ export type QueuePartitionStats = Message<"querator.v2.QueuePartitionStats"> & {
  * Use `create(QueuePartitionStatsSchema)` to create a new message.
  */
 export const QueuePartitionStatsSchema: GenMessage<QueuePartitionStats> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 8);
+  messageDesc(file_querator_v2_queue, 22);
 
 /**
  * Items that were deleted although nobody had completed them, as there was no dead queue: ever since
@@ -354,5 +822,5 @@ export type DroppedItems = Message<"querator.v2.DroppedItems"> & {
  * Use `create(DroppedItemsSchema)` to create a new message.
  */
 export const DroppedItemsSchema: GenMessage<DroppedItems> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 9);
+  messageDesc(file_querator_v2_queue, 23);
 

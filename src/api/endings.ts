@@ -1,0 +1,402 @@
+// What ends leases, or makes them last longer: complete and retry of both versions, and release, reject
+// and extend of /v2. Under /v2 a lease id tells where its item lies, and each lease of a call has its own
+// outcome, unless all of it is to be one thing.
+
+import type { Clock } from "../clock.ts";
+import { type Answer, OK } from "../codec/answer.ts";
+import {
+  QueueCompleteRequestSchema,
+  QueueRetryRequestSchema,
+} from "../codec/gen/querator/v1/queue_pb.ts";
+import {
+  QueueCompleteRequestSchema as CompleteRequestV2,
+  QueueRejectRequestSchema,
+  QueueReleaseRequestSchema,
+  QueueRetryRequestSchema as RetryRequestV2,
+} from "../codec/gen/querator/v2/queue_pb.ts";
+import { ResultsResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
+import { DURATION_PATTERN } from "../duration.ts";
+import { invalidField, QueueError, SomeRefusedError } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import {
+  type AnyHotRequest,
+  CompleteRequest,
+  type Outcomes,
+  type QueueHandle,
+  type RetryItem,
+  RetryRequest,
+  type Together,
+} from "../queue/queue.ts";
+import { byName, type endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
+import {
+  badId,
+  type Errors,
+  FOUND,
+  FOUND_V2,
+  noSuchPartition,
+  outcomeUnknown,
+  partitionFailing,
+  problem,
+  QUEUED,
+  QUEUED_V2,
+  refusal,
+  requestTimeout,
+  TIMED,
+  TIMED_V2,
+} from "./openapi/errors.ts";
+import {
+  atOrDelay,
+  EXAMPLE_ID,
+  type FieldNote,
+  id,
+  ids,
+  type Notes,
+  PARTITION,
+  QUEUE_NAME,
+  SIGNED_DURATION_PATTERN,
+  TIMEOUT,
+} from "./openapi/fields.ts";
+import { type Refused, resultsAnswer } from "./results.ts";
+import { findQueue, type Service } from "./service.ts";
+import {
+  checkEndings,
+  checkPartition,
+  checkTimeoutGiven,
+  checkTimeoutMax,
+  completeDeadline,
+  parseRequestTimeout,
+  RETRY_TIMEOUT,
+  readMoment,
+  readTimeout,
+} from "./validate.ts";
+
+// What can become of the end of a lease.
+const ENDED: Errors = {
+  badId,
+  noSuchId: refusal(`invalid storage id; '${EXAMPLE_ID}' does not exist`),
+  requestTimeout,
+  outcomeUnknown,
+  partitionFailing,
+  ...QUEUED,
+};
+
+const queue_name = "jobs";
+
+/** What the requests of /v2 have in common. */
+interface Ending {
+  readonly queueName: string;
+  readonly requestTimeout: string;
+  readonly allOrNone: boolean;
+  readonly leases: readonly { readonly leaseId: string }[];
+}
+
+/** What one request to the loop is to do: leases of one partition. */
+interface Part {
+  readonly partition: number;
+  readonly deadline: number;
+  readonly together: Together;
+  /** Of a list with an entry for each lease of the call, those of this part. */
+  of<T>(list: readonly T[]): readonly T[];
+}
+
+type EndingRequest = Extract<AnyHotRequest, { readonly result: Outcomes }>;
+
+/** The endpoints. */
+export function endingEndpoints(
+  service: Service,
+  endpoint: ReturnType<typeof endpointsOf>,
+): readonly RowEndpoint[] {
+  const { clock, limits } = service;
+
+  const ofLeases = {
+    bodyBytesMax: MEDIUM,
+    reply: ResultsResponseSchema,
+    permission: "complete",
+    queueOf: byName,
+    example: { queue_name, leases: [{ lease_id: EXAMPLE_ID }] },
+    errors: {
+      ...FOUND_V2,
+      ...TIMED_V2,
+      noLeases: problem("invalid_field", "leases is invalid; list of leases cannot be empty", {
+        field: "leases",
+      }),
+      someRefused: problem("some_refused", "nothing was done; 1 of 1 are refused"),
+      ...QUEUED_V2,
+    },
+  } as const;
+
+  // Has the loop do it, in as many requests as the leases lie in partitions.
+  async function end(ending: Ending, make: (part: Part) => EndingRequest): Promise<Answer> {
+    const { leases, allOrNone } = ending;
+    const queue = findQueue(service, ending.queueName);
+    const deadline = clock.steady() + readTimeout(ending.requestTimeout);
+    checkEndings("leases", leases.length, limits);
+    const parts = partsOf(queue, leases);
+    if (parts.size > 1) {
+      if (allOrNone) {
+        throw invalidField(
+          "all_or_none",
+          "all_or_none is invalid; these leases lie in several partitions, which cannot be changed as one",
+        );
+      }
+      return endEach(queue, parts, (partition, indexes) =>
+        make({
+          partition,
+          deadline,
+          together: "each",
+          of: (list) => indexes.map((index) => list[index]!),
+        }),
+      );
+    }
+    const [partition = 0] = parts.keys();
+    const together = allOrNone ? "listed" : "each";
+    const outcomes = await queue.submit(
+      make({ partition, deadline, together, of: (list) => list }),
+    );
+    if (allOrNone && outcomes.refused.length > 0) {
+      const refused = new Map(outcomes.refused.map(({ index, error }) => [index, error]));
+      throw new SomeRefusedError(refused, leases.length);
+    }
+    return resultsAnswer(leases.length, outcomes);
+  }
+
+  return [
+    endpoint({
+      path: "/v1/queue.complete",
+      bodyBytesMax: MEDIUM,
+      request: QueueCompleteRequestSchema,
+      permission: "complete",
+      metric: "complete",
+      queueOf: byName,
+      summary: "Ends leases: the work is done. All ids of a request, or none.",
+      example: { queue_name, request_timeout: "1m", partition: 0, ids: [EXAMPLE_ID] },
+      errors: {
+        ...FOUND,
+        noSuchPartition,
+        ...TIMED,
+        noIds: refusal("ids is invalid; list of ids cannot be empty"),
+        ...ENDED,
+      },
+      handler: async (request) => {
+        const queue = findQueue(service, request.queueName);
+        checkPartition(request.partition, queue.partitionCount);
+        const timeout = parseRequestTimeout(request.requestTimeout);
+        checkEndings("ids", request.ids.length, limits);
+        checkTimeoutMax(timeout);
+        checkTimeoutGiven(timeout);
+        const deadline = completeDeadline(clock.steady(), timeout);
+        await queue.submit(new CompleteRequest(request.partition, request.ids, deadline));
+        return OK;
+      },
+    }),
+
+    endpoint({
+      path: "/v1/queue.retry",
+      bodyBytesMax: MEDIUM,
+      request: QueueRetryRequestSchema,
+      permission: "complete",
+      metric: "retry",
+      queueOf: byName,
+      summary: "Ends leases: the work is to be tried again, later, or never (dead).",
+      example: { queue_name, partition: 0, items: [{ id: EXAMPLE_ID }] },
+      errors: { ...FOUND, noSuchPartition, ...ENDED },
+      handler: async (request) => {
+        const queue = findQueue(service, request.queueName);
+        checkPartition(request.partition, queue.partitionCount);
+        checkEndings("items", request.items.length, limits);
+        const deadline = clock.steady() + RETRY_TIMEOUT;
+        await queue.submit(new RetryRequest(request.partition, request.items, deadline));
+        return OK;
+      },
+    }),
+    endpoint({
+      ...ofLeases,
+      path: "/v2/queue.complete",
+      request: CompleteRequestV2,
+      metric: "complete",
+      summary: "Ends leases: the work is done.",
+      handler: (request) => {
+        const leaseIds = request.leases.map(({ leaseId }) => leaseId);
+        return end(
+          request,
+          ({ partition, deadline, together, of }) =>
+            new CompleteRequest(partition, of(leaseIds), deadline, together),
+        );
+      },
+    }),
+    endpoint({
+      ...ofLeases,
+      path: "/v2/queue.retry",
+      request: RetryRequestV2,
+      metric: "retry",
+      summary: "Ends leases: the work is to be tried again, at once or later.",
+      errors: { ...ofLeases.errors, atAndDelay },
+      handler: (request) => {
+        const items = request.leases.map((lease, i) => toRetryItem(lease, i, clock));
+        return end(request, giveBack(items, "retried"));
+      },
+    }),
+    endpoint({
+      ...ofLeases,
+      path: "/v2/queue.release",
+      request: QueueReleaseRequestSchema,
+      metric: "release",
+      summary:
+        "Gives leased items back as if they had not been leased: it does not count as an attempt.",
+      errors: { ...ofLeases.errors, atAndDelay },
+      handler: (request) => {
+        const items = request.leases.map((lease, i) => toRetryItem(lease, i, clock));
+        return end(request, giveBack(items, "released"));
+      },
+    }),
+    endpoint({
+      ...ofLeases,
+      path: "/v2/queue.reject",
+      request: QueueRejectRequestSchema,
+      metric: "reject",
+      summary:
+        "Ends leases: the work is not to be tried again. To the dead queue, or deleted without one.",
+      handler: (request) => {
+        const items = request.leases.map(({ leaseId }) => ({
+          id: leaseId,
+          retryAt: 0,
+          dead: true,
+        }));
+        return end(request, giveBack(items, "retried"));
+      },
+    }),
+  ];
+}
+
+const atAndDelay = problem(
+  "invalid_field",
+  "leases[0].delay is invalid; give either 'at' or 'delay'",
+  { field: "leases[0].delay" },
+);
+
+function toRetryItem(
+  {
+    leaseId: id,
+    at,
+    delay,
+  }: { readonly leaseId: string; readonly at: number; readonly delay: string },
+  index: number,
+  clock: Clock,
+): RetryItem {
+  const dead = false;
+  if (delay === "") return { id, retryAt: Math.max(at, 0), dead };
+  const retryAt = readMoment({ at, delay, path: `leases[${index}]`, name: "at" }, clock);
+  return { id, retryAt, dead };
+}
+
+function giveBack(items: readonly RetryItem[], verb: RetryRequest["verb"]) {
+  return ({ partition, deadline, together, of }: Part): RetryRequest =>
+    new RetryRequest(partition, of(items), deadline, { verb, together });
+}
+
+// The indexes of the leases by the partitions that they lie in: mostly one. What is no lease of the queue
+// goes with the first of them, and is refused there.
+function partsOf(queue: QueueHandle, leases: Ending["leases"]): ReadonlyMap<number, number[]> {
+  const parts = new Map<number, number[]>();
+  const strangers: number[] = [];
+  for (let index = 0; index < leases.length; index++) {
+    const partition = queue.partitionOf(leases[index]!.leaseId);
+    if (partition === -1) strangers.push(index);
+    else {
+      const part = parts.get(partition);
+      if (part === undefined) parts.set(partition, [index]);
+      else part.push(index);
+    }
+  }
+  if (strangers.length > 0) {
+    const [first = 0] = parts.keys();
+    parts.set(first, [...(parts.get(first) ?? []), ...strangers]);
+  }
+  return parts;
+}
+
+// Each part by itself: what fails as a whole fails for each of its leases, unless all do.
+async function endEach(
+  queue: QueueHandle,
+  parts: ReadonlyMap<number, readonly number[]>,
+  make: (partition: number, indexes: readonly number[]) => EndingRequest,
+): Promise<Answer> {
+  const dead: number[] = [];
+  const refused: Refused[] = [];
+  const failures: QueueError[] = [];
+  let count = 0;
+  await Promise.all(
+    Array.from(parts, async ([partition, indexes]) => {
+      count += indexes.length;
+      try {
+        const outcomes = await queue.submit(make(partition, indexes));
+        for (const index of outcomes.dead) dead.push(indexes[index]!);
+        for (const { index, error } of outcomes.refused) {
+          refused.push({ index: indexes[index]!, error });
+        }
+      } catch (error) {
+        if (!(error instanceof QueueError)) throw error;
+        failures.push(error);
+        for (const index of indexes) refused.push({ index, error });
+      }
+    }),
+  );
+  if (failures.length === parts.size) throw failures[0]!;
+  return resultsAnswer(count, { dead, refused });
+}
+
+/** What the fields of the messages mean. */
+export function endingNotes({ completeBatch }: Limits): Notes {
+  const endings: Readonly<Record<string, FieldNote>> = {
+    queue_name: QUEUE_NAME,
+    request_timeout: TIMEOUT,
+    all_or_none: {
+      text: "Either all of it is done, or nothing is, and the error tells of each why not. Only of leases that lie in one partition.",
+    },
+    leases: {
+      text: `The leases, from 1 to ${completeBatch}.`,
+      required: "request",
+      request: { minItems: 1, maxItems: completeBatch },
+    },
+  };
+  const lease = { lease_id: id("The lease, as it was answered with the item.") };
+  const later = {
+    ...lease,
+    ...atOrDelay("at", "When the item is to become leasable again; at once if it is not given."),
+  };
+  return {
+    "v2.QueueCompleteRequest": endings,
+    QueueCompleteLease: lease,
+    "v2.QueueRetryRequest": endings,
+    QueueRetryLease: later,
+    QueueReleaseRequest: endings,
+    QueueReleaseLease: later,
+    QueueRejectRequest: endings,
+    QueueRejectLease: lease,
+    QueueCompleteRequest: {
+      queue_name: QUEUE_NAME,
+      partition: PARTITION,
+      request_timeout: {
+        text: "How long to try, up to 15m; as long as that if it is negative.",
+        required: "request",
+        request: { minLength: 1, pattern: DURATION_PATTERN },
+        accepted: { pattern: SIGNED_DURATION_PATTERN },
+      },
+      ids: ids(`The ids of leased items, from 1 to ${completeBatch}.`, { maxItems: completeBatch }),
+    },
+    QueueRetryRequest: {
+      queue_name: QUEUE_NAME,
+      partition: PARTITION,
+      items: {
+        text: `What is given back, from 1 to ${completeBatch} items.`,
+        required: "request",
+        request: { minItems: 1, maxItems: completeBatch },
+      },
+    },
+    QueueRetryItem: {
+      id: id("The id of a leased item."),
+      retry_at: { text: "When the item is to become leasable again; at once if it is not given." },
+      dead: { text: "It is not to be tried again: to the dead queue, or deleted without one." },
+    },
+  };
+}

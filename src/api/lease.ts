@@ -1,0 +1,245 @@
+// How items are leased: queue.lease of both versions.
+
+import {
+  QueueLeaseRequestSchema,
+  QueueLeaseResponseSchema,
+} from "../codec/gen/querator/v1/queue_pb.ts";
+import {
+  QueueLeaseRequestSchema as LeaseRequestV2,
+  QueueLeaseResponseSchema as LeaseResponseV2,
+} from "../codec/gen/querator/v2/queue_pb.ts";
+import { invalid, invalidField, MESSAGES, QueueError } from "../errors.ts";
+import type { Exchange } from "../http/edge.ts";
+import type { Limits } from "../limits.ts";
+import { type Leased, LeaseRequest, type QueueHandle } from "../queue/queue.ts";
+import { isBlank, NOT_BLANK_PATTERN } from "../registry/names.ts";
+import { byName, type endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
+import { leaseAnswer, leaseAnswerV2 } from "./item-records.ts";
+import {
+  FOUND,
+  FOUND_V2,
+  outcomeUnknown,
+  problem,
+  QUEUED,
+  QUEUED_V2,
+  refusal,
+  retry,
+  shortTimeout,
+  TIMED,
+  TIMED_V2,
+} from "./openapi/errors.ts";
+import {
+  id,
+  type Notes,
+  neededTimeout,
+  PARTITION,
+  PAYLOAD,
+  QUEUE_NAME,
+  TIMEOUT,
+} from "./openapi/fields.ts";
+import { findQueue, type Service } from "./service.ts";
+import {
+  checkTimeoutGiven,
+  checkTimeoutMax,
+  checkTimeoutMin,
+  parseRequestTimeout,
+  readTimeout,
+} from "./validate.ts";
+
+const queue_name = "jobs";
+const CLIENT_BYTES_MAX = 512;
+
+/** The endpoints. */
+export function leaseEndpoints(
+  service: Service,
+  endpoint: ReturnType<typeof endpointsOf>,
+): readonly RowEndpoint[] {
+  const { clock, limits } = service;
+
+  function checkBatchSize(batchSize: number): void {
+    if (batchSize <= 0) {
+      throw invalidField("batch_size", "invalid batch size; must be greater than zero");
+    }
+    if (batchSize <= limits.leaseBatch) return;
+    throw invalidField(
+      "batch_size",
+      `invalid batch size; max_lease_batch_size is ${limits.leaseBatch}, but ${batchSize} was requested`,
+    );
+  }
+
+  return [
+    endpoint({
+      path: "/v1/queue.lease",
+      bodyBytesMax: SMALL,
+      request: QueueLeaseRequestSchema,
+      reply: QueueLeaseResponseSchema,
+      permission: "lease",
+      metric: "lease",
+      queueOf: byName,
+      summary: "Leases items to a client; waits for some until request_timeout.",
+      example: { queue_name, request_timeout: "1m", client_id: "worker-1", batch_size: 1 },
+      errors: {
+        ...FOUND,
+        noClientId: refusal("invalid client id; cannot be empty"),
+        noBatchSize: refusal("invalid batch size; must be greater than zero"),
+        ...TIMED,
+        shortTimeout,
+        duplicateClientId: refusal(MESSAGES.duplicateClientId),
+        leaseTimeout: retry(MESSAGES.leaseTimeout),
+        outcomeUnknown,
+        ...QUEUED,
+      },
+      handler: async (request, exchange) => {
+        const queue = findQueue(service, request.queueName);
+        const timeout = parseRequestTimeout(request.requestTimeout);
+        const { clientId, batchSize } = request;
+        if (isBlank(clientId)) throw invalid("invalid client id; cannot be empty");
+        checkBatchSize(batchSize);
+        checkTimeoutGiven(timeout);
+        checkTimeoutMax(timeout);
+        checkTimeoutMin(timeout);
+        const lease = new LeaseRequest(clientId, batchSize, clock.steady() + timeout);
+        return leaseAnswer(request.queueName, await leaseFor(queue, lease, exchange));
+      },
+    }),
+    endpoint({
+      path: "/v2/queue.lease",
+      bodyBytesMax: MEDIUM,
+      request: LeaseRequestV2,
+      reply: LeaseResponseV2,
+      permission: "lease",
+      metric: "lease",
+      queueOf: byName,
+      summary:
+        "Leases items; waits for some until request_timeout, and answers none if there are none.",
+      example: { queue_name, client: "worker-1", batch_size: 10 },
+      errors: {
+        ...FOUND_V2,
+        ...TIMED_V2,
+        largeBatch: problem(
+          "invalid_field",
+          "invalid batch size; max_lease_batch_size is 1000, but 5000 was requested",
+          { field: "batch_size" },
+        ),
+        ...QUEUED_V2,
+      },
+      handler: async (request, exchange) => {
+        const queue = findQueue(service, request.queueName);
+        const timeout = readTimeout(request.requestTimeout);
+        const batchSize = request.batchSize === 0 ? 1 : request.batchSize;
+        checkBatchSize(batchSize);
+        const { client } = request;
+        if (Buffer.byteLength(client) > CLIENT_BYTES_MAX) {
+          const max = `cannot be greater than '${CLIENT_BYTES_MAX}' bytes`;
+          throw invalidField("client", `client is invalid; ${max}`);
+        }
+        const deadline = clock.steady() + timeout;
+        const lease = new LeaseRequest(client, batchSize, deadline, { isShared: true });
+        try {
+          return leaseAnswerV2(await leaseFor(queue, lease, exchange));
+        } catch (error) {
+          if (error instanceof QueueError && error.code === "no_items") return NO_ITEMS;
+          throw error;
+        }
+      },
+    }),
+  ];
+}
+
+const NO_ITEMS = leaseAnswerV2(undefined);
+
+// Takes back what was leased for a client that did not wait for it.
+async function leaseFor(
+  queue: QueueHandle,
+  lease: LeaseRequest,
+  exchange: Exchange,
+): Promise<Leased> {
+  const answer = queue.submit(lease);
+  exchange.onGone(() => queue.cancel(lease));
+  const leased = await answer;
+  if (exchange.isGone()) {
+    const { partition, ids, items } = leased;
+    queue.giveBack(
+      partition,
+      items.map(({ seq }) => ids.id(seq)),
+    );
+  }
+  return leased;
+}
+
+/** What the fields of the messages mean. */
+export function leaseNotes({ leaseBatch }: Limits): Notes {
+  return {
+    QueueLeaseRequest: {
+      queue_name: QUEUE_NAME,
+      batch_size: {
+        text: `How many items at most, from 1 to ${leaseBatch}.`,
+        required: "request",
+        request: { minimum: 1, maximum: leaseBatch },
+      },
+      client_id: {
+        text: "Who leases. One client has one lease request at a time on a queue.",
+        required: "request",
+        request: { minLength: 1, pattern: "\\S" },
+        accepted: { pattern: NOT_BLANK_PATTERN },
+      },
+      request_timeout: neededTimeout("How long to wait for items, from 10ms to 15m."),
+    },
+    QueueLeaseResponse: {
+      queue_name: QUEUE_NAME,
+      partition: { ...PARTITION, text: "Where the items lie; complete and retry need it." },
+      items: { text: "The items, at least one.", required: "reply", reply: { minItems: 1 } },
+    },
+    QueueLeaseItem: {
+      encoding: { text: "As it was produced." },
+      kind: { text: "As it was produced." },
+      reference: { text: "As it was produced." },
+      id: id("Names this lease of the item; another lease has another id."),
+      attempts: {
+        text: "How often it has been leased, this time included.",
+        required: "reply",
+        reply: { minimum: 1 },
+      },
+      lease_deadline: { text: "When the lease ends by itself.", required: "reply" },
+      bytes: { text: "The payload, in base64." },
+    },
+    "v2.QueueLeaseRequest": {
+      queue_name: QUEUE_NAME,
+      batch_size: {
+        text: `How many items at most, up to ${leaseBatch}; 1 if it is not given.`,
+        request: { minimum: 1, maximum: leaseBatch },
+        accepted: { minimum: 0, maximum: leaseBatch },
+      },
+      client: {
+        text: "Who leases: a name for people. Any number of requests may have the same.",
+        request: { maxLength: CLIENT_BYTES_MAX },
+      },
+      request_timeout: {
+        ...TIMEOUT,
+        text: "How long to wait for items, from 10ms to 15m; 30s if it is not given.",
+      },
+    },
+    "v2.QueueLeaseResponse": { items: { text: "None if there were none in time." } },
+    "v2.QueueLeaseItem": {
+      id: { text: "What the item is, from produce until its end.", required: "reply" },
+      lease_id: id("What this lease of it is: what ends or extends it."),
+      fence: {
+        text: "Greater for each later lease of the same item: what guards other systems against late writers.",
+        required: "reply",
+        reply: { minimum: 0 },
+      },
+      lease_deadline: { text: "When the lease ends by itself.", required: "reply" },
+      attempts: {
+        text: "How often it has been leased, this time included.",
+        required: "reply",
+        reply: { minimum: 1 },
+      },
+      ...PAYLOAD,
+      headers: { text: "As it was produced." },
+      kind: { text: "As it was produced." },
+      reference: { text: "As it was produced." },
+      encoding: { text: "As it was produced." },
+      created_at: { text: "When it was produced.", required: "reply" },
+    },
+  };
+}

@@ -1,0 +1,210 @@
+// How items come into a queue: queue.produce of both versions.
+
+import { type Answer, OK } from "../codec/answer.ts";
+import { QueueProduceRequestSchema } from "../codec/gen/querator/v1/queue_pb.ts";
+import {
+  type QueueProduceItemSchema as ProduceItemV2,
+  QueueProduceRequestSchema as ProduceRequestV2,
+  QueueProduceResponseSchema as ProduceResponseV2,
+} from "../codec/gen/querator/v2/queue_pb.ts";
+import type { Decoded } from "../codec/message.ts";
+import { encodeProtobuf } from "../codec/protobuf.ts";
+import { invalidField } from "../errors.ts";
+import type { Limits } from "../limits.ts";
+import { type IdSpace, type Produced, ProduceRequest } from "../queue/queue.ts";
+import { byName, type endpointsOf, type RowEndpoint } from "./endpoint.ts";
+import { HEADERS_BYTES_MAX, HEADERS_MAX, toItems, toItemsV2 } from "./item-records.ts";
+import {
+  FOUND,
+  FOUND_V2,
+  outcomeUnknown,
+  problem,
+  QUEUED,
+  QUEUED_V2,
+  refusal,
+  requestTimeout,
+  shortTimeout,
+  TIMED,
+  TIMED_V2,
+} from "./openapi/errors.ts";
+import {
+  atOrDelay,
+  type Notes,
+  neededTimeout,
+  PAYLOAD,
+  QUEUE_NAME,
+  TIMEOUT,
+} from "./openapi/fields.ts";
+import { findQueue, type Service } from "./service.ts";
+import {
+  checkTimeoutGiven,
+  checkTimeoutMax,
+  checkTimeoutMin,
+  parseRequestTimeout,
+  readMoment,
+  readTimeout,
+} from "./validate.ts";
+
+const queue_name = "jobs";
+
+/** The endpoints. */
+export function produceEndpoints(
+  service: Service,
+  endpoint: ReturnType<typeof endpointsOf>,
+): readonly RowEndpoint[] {
+  const { clock, limits } = service;
+
+  function checkCount(count: number): void {
+    if (count === 0) {
+      throw invalidField("items", "items cannot be empty; at least one item is required");
+    }
+    if (count <= limits.produceBatch) return;
+    throw invalidField(
+      "items",
+      `items is invalid; max_produce_batch_size is ${limits.produceBatch} but received ${count}`,
+    );
+  }
+
+  const dueAt = ({ enqueueAt, delay }: Decoded<typeof ProduceItemV2>, index: number): number =>
+    delay === ""
+      ? Math.max(enqueueAt, 0)
+      : readMoment({ at: enqueueAt, delay, path: `items[${index}]`, name: "enqueue_at" }, clock);
+
+  return [
+    endpoint({
+      path: "/v1/queue.produce",
+      bodyBytesMax: limits.produceBytes,
+      request: QueueProduceRequestSchema,
+      permission: "produce",
+      metric: "produce",
+      queueOf: byName,
+      summary: "Puts items into a queue; answers when they are stored.",
+      example: { queue_name, request_timeout: "1m", items: [{ kind: "mail", utf8: "hello" }] },
+      errors: {
+        ...FOUND,
+        ...TIMED,
+        shortTimeout,
+        noItems: refusal("items cannot be empty; at least one item is required"),
+        requestTimeout,
+        outcomeUnknown,
+        ...QUEUED,
+      },
+      handler: async (request) => {
+        const queue = findQueue(service, request.queueName);
+        const timeout = parseRequestTimeout(request.requestTimeout);
+        checkTimeoutGiven(timeout);
+        checkTimeoutMax(timeout, true);
+        checkTimeoutMin(timeout);
+        const { items } = request;
+        checkCount(items.length);
+        await queue.submit(new ProduceRequest(toItems(items), clock.steady() + timeout));
+        return OK;
+      },
+    }),
+    endpoint({
+      path: "/v2/queue.produce",
+      bodyBytesMax: limits.produceBytes,
+      request: ProduceRequestV2,
+      reply: ProduceResponseV2,
+      permission: "produce",
+      metric: "produce",
+      queueOf: byName,
+      summary: "Puts items into a queue; answers their ids when they are stored.",
+      example: { queue_name, items: [{ kind: "mail", json: { to: "jane" } }] },
+      errors: {
+        ...FOUND_V2,
+        ...TIMED_V2,
+        noItems: problem("invalid_field", "items cannot be empty; at least one item is required", {
+          field: "items",
+        }),
+        twoPayloads: problem(
+          "invalid_field",
+          "items[0] has more than one payload; give one of json, utf8 and bytes",
+          { field: "items[0].utf8" },
+        ),
+        ...QUEUED_V2,
+      },
+      handler: async (request) => {
+        const queue = findQueue(service, request.queueName);
+        const timeout = readTimeout(request.requestTimeout);
+        checkCount(request.items.length);
+        const items = toItemsV2(request.items, dueAt);
+        const produced = await queue.submit(new ProduceRequest(items, clock.steady() + timeout));
+        return produceAnswer(queue.ids(produced.partition), produced, items.length);
+      },
+    }),
+  ];
+}
+
+// The ids are consecutive, so none is kept for the answer.
+function produceAnswer(ids: IdSpace, { first, scheduled }: Produced, count: number): Answer {
+  const statuses: string[] = new Array(count).fill("created");
+  for (const index of scheduled) statuses[index] = "scheduled";
+  return {
+    encode: (format) => {
+      if (format === "protobuf") {
+        const results = statuses.map((status, i) => ({ id: ids.id(first + i), status }));
+        return encodeProtobuf(ProduceResponseV2, { results });
+      }
+      let reply = '{"results":[';
+      for (let i = 0; i < count; i++) {
+        reply += `${i === 0 ? "" : ","}{"id":"${ids.id(first + i)}","status":"${statuses[i]}"}`;
+      }
+      return `${reply}]}`;
+    },
+  };
+}
+
+/** What the fields of the messages mean. */
+export function produceNotes({ produceBatch }: Limits): Notes {
+  return {
+    QueueProduceRequest: {
+      queue_name: QUEUE_NAME,
+      request_timeout: neededTimeout("How long to try, from 10ms to less than 15m."),
+      items: {
+        text: `The items, from 1 to ${produceBatch}; they are stored in this order.`,
+        required: "request",
+        request: { minItems: 1, maxItems: produceBatch },
+      },
+    },
+    QueueProduceItem: {
+      encoding: { text: "How the payload is to be read; the server does not look at it." },
+      kind: { text: "What kind of work it is; the server does not look at it." },
+      reference: { text: "Anything that the producer wants to find again." },
+      enqueue_at: { text: "When the item is to become leasable; at once if that is past." },
+      bytes: { text: "The payload, in base64." },
+      utf8: { text: "The payload as a text, if bytes is empty." },
+    },
+    "v2.QueueProduceRequest": {
+      queue_name: QUEUE_NAME,
+      request_timeout: TIMEOUT,
+      items: {
+        text: `The items, from 1 to ${produceBatch}; they are stored in this order.`,
+        required: "request",
+        request: { minItems: 1, maxItems: produceBatch },
+      },
+    },
+    "v2.QueueProduceItem": {
+      ...PAYLOAD,
+      headers: {
+        text: `What is about the payload, from text to text: up to ${HEADERS_MAX} entries and ${HEADERS_BYTES_MAX} bytes.`,
+        request: { maxProperties: HEADERS_MAX },
+      },
+      kind: { text: "What kind of work it is; the server does not look at it." },
+      reference: { text: "Anything that the producer wants to find again." },
+      encoding: { text: "How the payload is to be read; the server does not look at it." },
+      ...atOrDelay("enqueue_at", "When the item is to become leasable; at once if that is past."),
+    },
+    QueueProduceResponse: {
+      results: { text: "In the order of the items.", required: "reply", reply: { minItems: 1 } },
+    },
+    QueueProduceResult: {
+      id: { text: "What the item is, until its end.", required: "reply" },
+      status: {
+        text: "created, or scheduled if it is to become leasable later.",
+        required: "reply",
+        reply: { enum: ["created", "scheduled"] },
+      },
+    },
+  };
+}

@@ -1,0 +1,72 @@
+// The answer of /v2 to a call on several things: what became of each, in the order of the request.
+
+import type { Answer } from "../codec/answer.ts";
+import { ResultsResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
+import { encodeJson } from "../codec/json.ts";
+import { encodeProtobuf } from "../codec/protobuf.ts";
+import type { QueueError } from "../errors.ts";
+import type { Notes } from "./openapi/fields.ts";
+
+/** One of them, by its index, and why nothing was done. */
+export interface Refused {
+  readonly index: number;
+  readonly error: QueueError;
+}
+
+/** What there is to say of them, by their index. */
+export interface Told {
+  readonly dead?: readonly number[];
+  readonly refused: readonly Refused[];
+}
+
+/** The answer. That all are done, and no more, is what there mostly is to say. */
+export function resultsAnswer(count: number, { dead = [], refused }: Told): Answer {
+  return {
+    encode: (format) => {
+      const isPlain = dead.length + refused.length === 0;
+      if (isPlain && format === "json") return plainJson(count);
+      const results: Result[] = new Array(count).fill(DONE);
+      for (const index of dead) results[index] = DEAD;
+      for (const { index, error } of refused) results[index] = resultOf(error);
+      const message = { results, failed: refused.length };
+      return format === "json"
+        ? encodeJson(ResultsResponseSchema, message)
+        : encodeProtobuf(ResultsResponseSchema, message);
+    },
+  };
+}
+
+interface Result {
+  readonly ok?: boolean;
+  readonly dead?: boolean;
+  readonly code?: string;
+  readonly detail?: string;
+}
+
+const DONE: Result = { ok: true };
+const DEAD: Result = { ok: true, dead: true };
+
+function resultOf({ code, message }: QueueError): Result {
+  return { code, detail: message };
+}
+
+function plainJson(count: number): string {
+  return count === 0 ? "{}" : `{"results":[{"ok":true}${',{"ok":true}'.repeat(count - 1)}]}`;
+}
+
+/** What the fields of the messages mean. */
+export const RESULTS_NOTES: Notes = {
+  ResultsResponse: {
+    results: { text: "In the order of the request.", required: "reply", reply: { minItems: 1 } },
+    failed: { text: "How many of them are not ok." },
+  },
+  ItemResult: {
+    ok: { text: "Whether it was done." },
+    code: { text: "Why not: a code as errors have it." },
+    detail: { text: "The same for people." },
+    dead: {
+      text: "The item will not be tried again: it was rejected, or its attempts or its time are over.",
+    },
+    lease_deadline: { text: "Of queue.extend: when the lease ends now." },
+  },
+};

@@ -1,0 +1,95 @@
+// What is said of a body that is no message. Clients of /v1 know its words, which name a field and no
+// more; those of /v2 say what was meant. Whatever the words are, an error carries the path of the field
+// that it is about. Must never be asked for an error before there is one: paths are made for it alone.
+
+import { distance } from "fastest-levenshtein";
+import { QueueError, queueError } from "../errors.ts";
+import type { Table } from "./message.ts";
+
+/** The words of one version of the API, by what is wrong; a `path` leads to a field, "" to the body. */
+export interface Complaints {
+  /** It cannot be read at all. */
+  unreadable(text: string): QueueError;
+  unknownField(table: Table, path: string, key: string): QueueError;
+  /** A field is given twice; "" if it is not known which. */
+  twice(path: string): QueueError;
+  /** A value of the wrong type, as a text that shows it. */
+  wrong(path: string, expected: string, shown: string): QueueError;
+  /** Anything else that a field cannot be: `what` goes on after its name. */
+  bad(path: string, what: string): QueueError;
+}
+
+/** Those for a message, by its name in proto/. */
+export function complaintsOf(typeName: string): Complaints {
+  return typeName.startsWith("querator.v1.") ? V1 : V2;
+}
+
+const V1 = make(
+  { prefix: "proto: ", shorten: (path) => path.slice(path.lastIndexOf(".") + 1) },
+  (_, path, key) => queueError("unknown_field", { field: show(join(path, key)).toWellFormed() }),
+);
+
+const V2 = make({ prefix: "", shorten: (path) => path }, (table, path, key) => {
+  const field = show(join(path, key)).toWellFormed();
+  const meant = closest(key, table);
+  const hint = meant === undefined ? "" : `; did you mean '${meant}'?`;
+  const message = `unknown field '${field}'${hint}`;
+  return new QueueError("content", message, { code: "unknown_field", field });
+});
+
+function make(
+  { prefix, shorten }: { readonly prefix: string; readonly shorten: (path: string) => string },
+  unknownField: Complaints["unknownField"],
+): Complaints {
+  const complain = (text: string, path: string): QueueError => {
+    const message = `${prefix}${text}`.toWellFormed(); // it may quote what was sent
+    if (path === "") return new QueueError("content", message);
+    const field = show(path).toWellFormed();
+    return new QueueError("content", message, { code: "invalid_field", field });
+  };
+  const nameOf = (path: string): string => (path === "" ? "the body" : `field ${show(path)}`);
+  return {
+    unknownField,
+    unreadable: (text) => complain(text, ""),
+    twice: (path) =>
+      complain(`${path === "" ? "a field" : `field ${path}`} is given more than once`, path),
+    wrong: (path, expected, shown) =>
+      complain(`${nameOf(path)} must be ${expected}, not ${show(shown)}`, path),
+    bad: (path, what) => complain(`${nameOf(shorten(path))} ${what}`, path),
+  };
+}
+
+const SHOWN_MAX = 100;
+// No name is longer, and looking for a near one takes the product of both lengths.
+const NAME_LENGTH_MAX = 40;
+
+// The name that a client may have meant, as far as a slip of the pen leads.
+function closest(key: string, { fields }: Table): string | undefined {
+  if (key.length > NAME_LENGTH_MAX) return undefined;
+  let best: string | undefined;
+  let least = Math.max(2, Math.floor(key.length / 3)) + 1;
+  for (const { jsonName } of fields) {
+    const steps = distance(key.toLowerCase(), jsonName);
+    if (steps >= least) continue;
+    least = steps;
+    best = jsonName;
+  }
+  return best;
+}
+
+/** What is shown of a text: its beginning. */
+export function show(text: string): string {
+  return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}...` : text;
+}
+
+/** A value as an error shows it, and no more of it than is shown. */
+export function shown(value: unknown): string {
+  const some = typeof value === "string" ? value.slice(0, SHOWN_MAX + 1) : value;
+  return JSON.stringify(some) ?? "nothing";
+}
+
+/** The path of a member or of an entry. */
+export function join(path: string, key: string | number): string {
+  if (typeof key === "number") return `${path}[${key}]`;
+  return path === "" ? key : `${path}.${key}`;
+}

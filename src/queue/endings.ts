@@ -1,0 +1,193 @@
+// What clients do to the items that they hold: which of the leases that a request names it may end or
+// extend, why not the others, and what becomes of the items. Pure and synchronous, as the batch is that calls it.
+// One lease is ended once, and only by its own id: what comes back later does so under another number.
+
+import { type QueueError, queueError } from "../errors.ts";
+import type { DropReason } from "../storage/storage.ts";
+import type { QueueRules } from "./context.ts";
+import { idError } from "./ids.ts";
+import type { Item } from "./item.ts";
+import { diesOf } from "./lifecycle.ts";
+import type { Partition } from "./partition.ts";
+import { isLater, type PartitionBatch } from "./partition-batch.ts";
+import {
+  type CompleteRequest,
+  EXTENSION_MAX,
+  EXTENSION_MIN,
+  type ExtendRequest,
+  NO_OUTCOMES,
+  type Refused,
+  type RetryItem,
+  type RetryRequest,
+} from "./requests.ts";
+
+type Rules = Pick<QueueRules, "maxAttempts">;
+type EndingRequest = CompleteRequest | RetryRequest;
+
+/** A claimed item that does not come back, and why. */
+export interface Died {
+  readonly item: Item;
+  readonly reason: DropReason;
+}
+
+/** Removes the items of a request. */
+export function completeItems(part: PartitionBatch, request: CompleteRequest): void {
+  const items = claim(part, request, request.ids, "completed");
+  for (const item of items) if (item !== undefined) part.remove(item);
+}
+
+/**
+ * Does to the items of a request what it asks. Answers those that die, because it says so or because
+ * their lease has been the last: they are claimed, and still to be ended.
+ */
+export function retryItems(
+  part: PartitionBatch,
+  request: RetryRequest,
+  rules: Rules,
+): readonly Died[] {
+  const ids = request.items.map((item) => item.id);
+  const items = claim(part, request, ids, request.verb);
+  const died: Died[] = [];
+  const dead: number[] = [];
+  for (const [i, item] of items.entries()) {
+    if (item === undefined) continue;
+    const each = request.items[i]!;
+    const reason = diesOfRetry(item, each, request, { now: part.now, rules });
+    // As before a lease that does not count.
+    const attempts = request.verb === "released" ? Math.max(item.attempts - 1, 0) : item.attempts;
+    if (reason !== undefined) {
+      died.push({ item, reason });
+      dead.push(i);
+    } else if (isLater(each.retryAt, part.now)) {
+      part.schedule(item, each.retryAt, attempts);
+    } else {
+      part.requeue(item, attempts);
+    }
+  }
+  if (dead.length > 0) request.result = { dead, refused: request.result.refused };
+  return died;
+}
+
+/** Gives the leases of a request new deadlines, from now on. */
+export function extendItems(part: PartitionBatch, request: ExtendRequest): void {
+  const { items, together } = request;
+  const found = items.map(({ id }) => part.extendable(part.of.ids.seq(id)));
+  const refused: Refused[] = [];
+  for (const [index, { id }] of items.entries()) {
+    if (found[index] !== undefined) continue;
+    refused.push({ index, error: refusalOf(part.of, id, "extended") });
+  }
+  if (together === "listed" && refused.length > 0) {
+    request.result = { deadlines: [], refused };
+    return;
+  }
+  const deadlines = found.map((item, i) => {
+    if (item === undefined) return 0;
+    const deadline = part.now + Math.min(Math.max(items[i]!.for, EXTENSION_MIN), EXTENSION_MAX);
+    part.extend(item, deadline);
+    return deadline;
+  });
+  request.result = { deadlines, refused };
+}
+
+/** Whether some item of a request dies of it. */
+export function killsAny(
+  partition: Partition,
+  request: RetryRequest,
+  how: { readonly now: number; readonly rules: Rules },
+): boolean {
+  return request.items.some((each) => {
+    if (each.dead) return true;
+    const item = partition.leased.get(partition.ids.seq(each.id));
+    return item !== undefined && diesOfRetry(item, each, request, how) !== undefined;
+  });
+}
+
+// A time that is accepted is kept, also by an item that has expired in the meantime. What does not
+// count as an attempt cannot have been the last one.
+function diesOfRetry(
+  item: Item,
+  { retryAt, dead }: RetryItem,
+  { verb }: RetryRequest,
+  { now, rules }: { readonly now: number; readonly rules: Rules },
+): DropReason | undefined {
+  if (dead) return "rejected";
+  const reason = diesOf(item, verb === "released" ? { maxAttempts: 0 } : rules, now);
+  return reason === "expired" && isLater(retryAt, now) ? undefined : reason;
+}
+
+type Verb = "completed" | RetryRequest["verb"];
+
+const NOTHING: readonly undefined[] = [];
+
+// Claims the items that the ids name. Where something is done, it answers an item for each id, or none
+// for one that is refused.
+function claim(
+  part: PartitionBatch,
+  request: EndingRequest,
+  ids: readonly string[],
+  verb: Verb,
+): readonly (Item | undefined)[] {
+  const items: (Item | undefined)[] = [];
+  let refused: Refused[] | undefined;
+  for (let index = 0; index < ids.length; index++) {
+    const id = ids[index]!;
+    const item = part.leased(part.of.ids.seq(id));
+    items.push(item);
+    if (item !== undefined) {
+      part.claim(item);
+    } else if (request.together === "all") {
+      refuse(part.of, request, id, verb);
+      unclaim(part, items);
+      return NOTHING;
+    } else {
+      refused ??= [];
+      refused.push({ index, error: refusalOf(part.of, id, verb) });
+    }
+  }
+  if (refused === undefined) return items;
+  request.result = { ...NO_OUTCOMES, refused };
+  if (request.together === "each") return items;
+  unclaim(part, items);
+  return NOTHING;
+}
+
+function unclaim(part: PartitionBatch, items: readonly (Item | undefined)[]): void {
+  for (const claimed of items) if (claimed !== undefined) part.unclaim(claimed);
+}
+
+/** Why a lease id of no partition of the queue is refused. */
+export function unknownLease(id: string): QueueError {
+  return idError(id) ?? queueError("item_not_found", { id });
+}
+
+// Why one lease is refused, by what its number says: what has one before the head has been leased.
+function refusalOf(partition: Partition, id: string, verb: Verb | "extended"): QueueError {
+  const seq = partition.ids.seq(id);
+  const { head, tail } = partition.counters;
+  if (seq <= 0 || seq >= tail) return unknownLease(id);
+  // One that is imported as leased is so wherever it lies.
+  if (seq < head || partition.leased.has(seq)) return queueError("lease_ended", { lease_id: id });
+  return queueError("not_leased", { verb, id });
+}
+
+// The same where the first makes the error of the whole request, as /v1 has it: an item that is not leased
+// may wait, or be none at all. Beyond the ready window only storage knows, so the request carries the doubt
+// along, to be resolved before it is answered.
+function refuse(partition: Partition, request: EndingRequest, id: string, verb: Verb): void {
+  const malformed = idError(id);
+  const seq = partition.ids.seq(id);
+  const notLeased = queueError("not_leased", { verb, id });
+  if (malformed !== undefined) {
+    request.error = malformed;
+  } else if (partition.findReady(seq) !== undefined) {
+    request.error = notLeased;
+  } else {
+    request.error = queueError("item_not_found", { id });
+    const mayWait = seq >= partition.counters.head && seq < partition.counters.tail;
+    // One that is leased was claimed before, by this request or another of the batch: it is gone.
+    if (mayWait && !partition.leased.has(seq)) {
+      request.doubt = { partition, seq, ifWaiting: notLeased };
+    }
+  }
+}
