@@ -92,7 +92,7 @@ export class QueratorClient {
     });
     const connection = this.#connection;
     this.now = connection.now;
-    this.steady = options.now ?? (() => performance.now());
+    this.steady = connection.steady;
     this.#gatherers = new Gatherers(connection);
     this.#ends = new LeaseEnds(connection, this.#gatherers, requestTimeout);
     this.#leases = new Leases(connection, (queueName, items) => this.#giveBack(queueName, items));

@@ -106,11 +106,14 @@ export class Connection {
   #aheadMs = 0;
   /** What time it is for the server, in milliseconds since 1970. */
   readonly now: () => number;
+  /** Milliseconds since some moment in the past. */
+  readonly steady: () => number;
 
   constructor(options: ConnectionOptions) {
     const { urls, key, headers, fetch } = options;
     this.#options = options;
     this.now = options.now ?? (() => Date.now() + this.#aheadMs);
+    this.steady = options.now ?? (() => performance.now());
     this.#dialect = new Dialect(this.now);
     const all = {
       "Content-Type": "application/json",

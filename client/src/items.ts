@@ -306,13 +306,18 @@ function encodeHeaders(headers: Headers): string {
 
 /** A lease that ends, as JSON. */
 export function encodeLease(ref: string | ItemRef): string {
-  return `{"lease_id":${JSON.stringify(typeof ref === "string" ? ref : ref.leaseId)}}`;
+  return `{"lease_id":${encodeLeaseId(typeof ref === "string" ? ref : ref.leaseId)}}`;
+}
+
+function encodeLeaseId(leaseId: string): string {
+  if (typeof leaseId === "string") return JSON.stringify(leaseId);
+  throw invalid(`leaseId is invalid; it must be a text, got ${typeof leaseId}`);
 }
 
 /** One whose item is given back. */
 export function encodeBack({ leaseId, at, delay }: RetryItem): string {
   if (at !== undefined && delay !== undefined) throw twoTimes("delay");
-  let text = `{"lease_id":${JSON.stringify(leaseId)}`;
+  let text = `{"lease_id":${encodeLeaseId(leaseId)}`;
   if (at !== undefined) text += `,"at":"${encodeDate(at, "at")}"`;
   if (delay !== undefined) text += `,"delay":"${toText(delay, "delay")}"`;
   return `${text}}`;

@@ -77,7 +77,7 @@ export class Leases {
 
   async #lease(request: LeaseRequest): Promise<LeasedItem[]> {
     const { queueName, batchSize, timeoutMs, signal, onRepeat, keepsLate = false } = request;
-    const from = performance.now();
+    const from = this.#connection.steady();
     const body = await this.#connection.call({
       path: "queue.lease",
       body: (leftMs) =>
@@ -98,10 +98,10 @@ export class Leases {
     });
     const reply = parseReply<WireLease>(body);
     const { items: wires = [] } = reply;
-    checkForm(Array.isArray(wires), reply);
+    checkForm(Array.isArray(wires) && wires.every(isLeased), reply);
     const items = wires.map((item) => new LeasedItem(queueName, item));
     if (items.length === 0) {
-      if (performance.now() - from < timeoutMs * WAITED) throw emptyLease(body);
+      if (this.#connection.steady() - from < timeoutMs * WAITED) throw emptyLease(body);
       return items;
     }
     if (!keepsLate || !this.#connection.isOpen) await this.#checkWanted(queueName, items, signal);
@@ -127,6 +127,10 @@ export class Leases {
     this.#late.add(returned);
     return returned;
   }
+}
+
+function isLeased(wire: WireLeasedItem): boolean {
+  return typeof wire.lease_id === "string";
 }
 
 // Whoever asks again and again must not do so at once: the server waits until there is something.

@@ -175,10 +175,10 @@ async function lateServer(t: TestContext) {
       if (isLease) return asked.resolve();
       const { leases } = JSON.parse(body) as { leases: { lease_id: string }[] };
       released.push(...leases.map(({ lease_id }) => lease_id));
-      answer(socket, { code: 200 });
+      answer(socket, { results: leases.map(() => ({ ok: true })) });
     });
     socket.on("end", () => {
-      if (isLease) answer(socket, { queue_name: "jobs", items: [{ id: "late", attempts: 1 }] });
+      if (isLease) answer(socket, { items: [{ id: "one", lease_id: "late", attempts: 1 }] });
       socket.end();
     });
     socket.on("error", () => undefined);

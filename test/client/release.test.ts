@@ -248,7 +248,7 @@ for (const onInvalid of [undefined, "dead"] as const) {
     await worker.close();
     assert.deepEqual(seen, [0, 1, 2]);
     assert.ok(invalid.length >= 6);
-    assert.equal(errors.length, 1);
+    assert.equal(errors.length, 1, errors.join("\n"));
     assert.match(errors[0]!, /^Queue 'jobs' has no dead queue for items that are not valid/);
     assert.equal(await lost(client), 0);
     assert.equal((await client.stats("jobs")).scheduled, 2);

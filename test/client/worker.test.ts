@@ -163,18 +163,20 @@ test("items are given back to a server that knows /v1 only, or behind a proxy th
   const { client: direct, url } = await setup(t);
   for (const status of [501, 404]) {
     const proxy = await proxyOf(t, url);
-    proxy.treatPath = (path) =>
-      path.startsWith("/v2/")
-        ? { kind: "answer", status, body: "<html>no such page</html>" }
-        : PASS;
+    let asked = 0;
+    proxy.treatPath = (path) => {
+      if (!path.startsWith("/v2/")) return PASS;
+      asked++;
+      return { kind: "answer", status, body: "<html>no such page</html>" };
+    };
     const client = clientOf(t, proxy.url);
     await direct.produce("jobs", {});
     for (let i = 0; i < 2; i++) {
       await client.retry("jobs", (await client.lease("jobs"))[0]!);
     }
     await direct.complete("jobs", (await direct.lease("jobs"))[0]!);
-    const asked = proxy.requests.filter(({ body }) => body.includes("leases"));
-    assert.equal(asked.length, 1);
+    // Of all calls together, as what it is like is believed for a while.
+    assert.equal(asked, 1);
   }
 });
 
