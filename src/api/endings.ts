@@ -10,6 +10,7 @@ import {
 } from "../codec/gen/querator/v1/queue_pb.ts";
 import {
   QueueCompleteRequestSchema as CompleteRequestV2,
+  QueueExtendRequestSchema,
   QueueRejectRequestSchema,
   QueueReleaseRequestSchema,
   QueueRetryRequestSchema as RetryRequestV2,
@@ -21,12 +22,15 @@ import type { Limits } from "../limits.ts";
 import {
   type AnyHotRequest,
   CompleteRequest,
-  type Outcomes,
+  EXTENSION_MAX,
+  EXTENSION_MIN,
+  ExtendRequest,
   type QueueHandle,
   type RetryItem,
   RetryRequest,
   type Together,
 } from "../queue/queue.ts";
+import { readDuration } from "../registry/settings.ts";
 import { byName, type endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import {
   badId,
@@ -56,7 +60,7 @@ import {
   SIGNED_DURATION_PATTERN,
   TIMEOUT,
 } from "./openapi/fields.ts";
-import { type Refused, resultsAnswer } from "./results.ts";
+import { type Refused, resultsAnswer, type Told } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
 import {
   checkEndings,
@@ -94,12 +98,12 @@ interface Ending {
 interface Part {
   readonly partition: number;
   readonly deadline: number;
-  readonly together: Together;
+  readonly together: Exclude<Together, "all">;
   /** Of a list with an entry for each lease of the call, those of this part. */
   of<T>(list: readonly T[]): readonly T[];
 }
 
-type EndingRequest = Extract<AnyHotRequest, { readonly result: Outcomes }>;
+type EndingRequest = Extract<AnyHotRequest, { readonly result: Told }>;
 
 /** The endpoints. */
 export function endingEndpoints(
@@ -265,7 +269,40 @@ export function endingEndpoints(
         return end(request, giveBack(items, "retried"));
       },
     }),
+    endpoint({
+      ...ofLeases,
+      path: "/v2/queue.extend",
+      request: QueueExtendRequestSchema,
+      metric: "extend",
+      summary: "Gives leases another end, from now on: later than it was, or earlier.",
+      example: { queue_name, leases: [{ lease_id: EXAMPLE_ID, for: "5m" }] },
+      errors: { ...ofLeases.errors, badExtension },
+      handler: (request) => {
+        const items = request.leases.map(({ leaseId: id, for: given }, index) => ({
+          id,
+          for: readExtension(given, index),
+        }));
+        return end(
+          request,
+          ({ partition, deadline, together, of }) =>
+            new ExtendRequest(partition, of(items), deadline, together),
+        );
+      },
+    }),
   ];
+}
+
+const badExtension = problem(
+  "invalid_field",
+  "leases[0].for is invalid; '13h' is not between 1ms and 12h",
+  { field: "leases[0].for" },
+);
+
+function readExtension(given: string, index: number): number {
+  const field = `leases[${index}].for`;
+  const extension = readDuration(given, { field, called: field, examples: "30s, 5m or 1h" });
+  if (extension >= EXTENSION_MIN && extension <= EXTENSION_MAX) return Math.trunc(extension);
+  throw invalidField(field, `${field} is invalid; '${given}' is not between 1ms and 12h`);
 }
 
 const atAndDelay = problem(
@@ -322,6 +359,7 @@ async function endEach(
   make: (partition: number, indexes: readonly number[]) => EndingRequest,
 ): Promise<Answer> {
   const dead: number[] = [];
+  const deadlines: number[] = [];
   const refused: Refused[] = [];
   const failures: QueueError[] = [];
   let count = 0;
@@ -329,8 +367,11 @@ async function endEach(
     Array.from(parts, async ([partition, indexes]) => {
       count += indexes.length;
       try {
-        const outcomes = await queue.submit(make(partition, indexes));
-        for (const index of outcomes.dead) dead.push(indexes[index]!);
+        const outcomes: Told = await queue.submit(make(partition, indexes));
+        for (const index of outcomes.dead ?? []) dead.push(indexes[index]!);
+        for (const [index, at] of outcomes.deadlines?.entries() ?? []) {
+          deadlines[indexes[index]!] = at;
+        }
         for (const { index, error } of outcomes.refused) {
           refused.push({ index: indexes[index]!, error });
         }
@@ -342,7 +383,7 @@ async function endEach(
     }),
   );
   if (failures.length === parts.size) throw failures[0]!;
-  return resultsAnswer(count, { dead, refused });
+  return resultsAnswer(count, { dead, deadlines, refused });
 }
 
 /** What the fields of the messages mean. */
@@ -373,6 +414,15 @@ export function endingNotes({ completeBatch }: Limits): Notes {
     QueueReleaseLease: later,
     QueueRejectRequest: endings,
     QueueRejectLease: lease,
+    QueueExtendRequest: endings,
+    QueueExtendLease: {
+      ...lease,
+      for: {
+        text: "How long the lease is to last from now on, from 1ms to 12h, whatever was left of it.",
+        required: "request",
+        request: { minLength: 1, pattern: DURATION_PATTERN },
+      },
+    },
     QueueCompleteRequest: {
       queue_name: QUEUE_NAME,
       partition: PARTITION,

@@ -16,16 +16,21 @@ export interface Refused {
 /** What there is to say of them, by their index. */
 export interface Told {
   readonly dead?: readonly number[];
+  /** When leases end now, by the index of each; 0 for one that is refused. */
+  readonly deadlines?: readonly number[];
   readonly refused: readonly Refused[];
 }
 
 /** The answer. That all are done, and no more, is what there mostly is to say. */
-export function resultsAnswer(count: number, { dead = [], refused }: Told): Answer {
+export function resultsAnswer(count: number, { dead = [], deadlines = [], refused }: Told): Answer {
   return {
     encode: (format) => {
-      const isPlain = dead.length + refused.length === 0;
+      const isPlain = dead.length + deadlines.length + refused.length === 0;
       if (isPlain && format === "json") return plainJson(count);
       const results: Result[] = new Array(count).fill(DONE);
+      for (const [index, leaseDeadline] of deadlines.entries()) {
+        results[index] = { ok: true, leaseDeadline };
+      }
       for (const index of dead) results[index] = DEAD;
       for (const { index, error } of refused) results[index] = resultOf(error);
       const message = { results, failed: refused.length };
@@ -39,6 +44,7 @@ export function resultsAnswer(count: number, { dead = [], refused }: Told): Answ
 interface Result {
   readonly ok?: boolean;
   readonly dead?: boolean;
+  readonly leaseDeadline?: number;
   readonly code?: string;
   readonly detail?: string;
 }

@@ -115,6 +115,29 @@ for (const [place, driver, threads] of PLACES) {
       assert.deepEqual([results[3].code, failed], ["invalid_field", 1]);
     });
 
+    test("an extension answers when each lease ends now, in every partition", async (t) => {
+      const server = await start(t);
+      await server.createQueue("q", { requested_partitions: 2 });
+      await server.advance("0s");
+      for (const payload of ["a", "b"]) await server.produce("q", payload);
+      const ids = [...(await leaseIds(server, 1)), ...(await leaseIds(server, 1))];
+      const { now } = await server.advance("0s");
+      const later = new Date(Date.parse(now) + 600_000).toISOString().slice(0, 19);
+      const leases = [...ids, "x"].map((lease_id) => ({ lease_id, for: "10m" }));
+      const { results, failed } = await server.ok("/v2/queue.extend", { queue_name: "q", leases });
+      for (const { ok, lease_deadline } of results.slice(0, 2)) {
+        assert.ok(ok && lease_deadline.startsWith(later), lease_deadline);
+      }
+      assert.deepEqual([results[2].code, failed], ["invalid_field", 1]);
+      await server.advance("9m");
+      assert.equal((await server.list("q", "items", 0))[0].is_leased, true);
+      for (const given of ["13h", "0s", "", "-1s"]) {
+        const request = { queue_name: "q", leases: [{ lease_id: ids[0], for: given }] };
+        const { status, body } = await server.call("/v2/queue.extend", request);
+        assert.deepEqual([status, body.field], [400, "leases[0].for"], given);
+      }
+    });
+
     test("puts an item back later", async (t) => {
       const server = await start(t);
       await server.createQueue("q");
