@@ -124,11 +124,17 @@ export class LeaseEnds {
       }
     } catch (error) {
       if (isDoneBefore(error, parts.length)) return;
-      throw named(error, parts);
+      throw named(
+        error,
+        parts.map(({ leaseId }) => leaseId),
+      );
     }
   }
 
-  /** Lets leases last for a time from now on, each by itself. Never rejects: what goes wrong is in the answer. */
+  /**
+   * Lets leases last for a time from now on, each by itself. Never rejects, unless with allOrNone: what goes
+   * wrong is in the answer.
+   */
   async extend(
     queueName: string,
     refs: readonly (string | ExtendItem)[],
@@ -163,6 +169,7 @@ export class LeaseEnds {
           extension(result, refs[from + i]!),
         );
       } catch (error) {
+        if (allOrNone) throw named(error, refs.map(leaseIdOf));
         return some.map(() => ({ deadline: undefined, error }));
       }
     };
@@ -179,8 +186,7 @@ export type Extension =
 
 function extension(result: ItemResult, ref: string | ExtendItem): Extension {
   if (result.code !== undefined) {
-    const leaseId = typeof ref === "string" ? ref : ref.leaseId;
-    return { deadline: undefined, error: errorOfResult(result, leaseId) };
+    return { deadline: undefined, error: errorOfResult(result, leaseIdOf(ref)) };
   }
   const deadline = new Date(result.lease_deadline ?? "");
   if (ref instanceof LeasedItem) LeasedItem.extended(ref, deadline.getTime());
@@ -189,8 +195,11 @@ function extension(result: ItemResult, ref: string | ExtendItem): Extension {
 
 function partOf<T extends string | ItemRef>({ encode }: EndKind<T>, ref: T): Part {
   const json = encode(ref);
-  const leaseId = typeof ref === "string" ? ref : ref.leaseId;
-  return { leaseId, json, bytes: utf8LengthMax(json) };
+  return { leaseId: leaseIdOf(ref), json, bytes: utf8LengthMax(json) };
+}
+
+function leaseIdOf(ref: string | ItemRef): string {
+  return typeof ref === "string" ? ref : ref.leaseId;
 }
 
 function startOf(queueName: string, requestTimeout: Duration): string {
@@ -205,11 +214,11 @@ function checkCount(count: number, how: string): void {
 }
 
 // Of the class of the first that was refused, each with the lease that it is about.
-function named(error: unknown, parts: readonly Part[]): unknown {
+function named(error: unknown, leaseIds: readonly (string | undefined)[]): unknown {
   if (!(error instanceof QueratorError) || error.failures.length === 0) return error;
   const { message, status, uncertain, failures: told } = error;
   const failures = told.map(({ index, error: own }) => {
-    const { leaseId } = parts[index]!;
+    const leaseId = leaseIds[index];
     const { code, message: text } = own as QueratorError;
     return { index, error: makeError(code, text, leaseId === undefined ? {} : { leaseId }) };
   });

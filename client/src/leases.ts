@@ -6,7 +6,7 @@ import { checkForm, parseReply } from "./call.ts";
 import type { LeaseOptions } from "./client-options.ts";
 import type { Connection } from "./connection.ts";
 import { toText } from "./duration.ts";
-import { InvalidRequestError, invalidReply, type QueratorError } from "./errors.ts";
+import { InvalidRequestError } from "./errors.ts";
 import { forgetIdle } from "./gatherers.ts";
 import { LeasedItem, type WireLeasedItem } from "./items.ts";
 import { SharedLeases } from "./shared-leases.ts";
@@ -14,8 +14,6 @@ import { SharedLeases } from "./shared-leases.ts";
 const BATCH_MAX = 1_000;
 // Less is refused by the server.
 const TIMEOUT_MIN_MS = 10;
-// Whoever answers that there is nothing after less of the time has not waited for it.
-const WAITED = 0.5;
 
 interface LeaseRequest {
   readonly queueName: string;
@@ -77,7 +75,6 @@ export class Leases {
 
   async #lease(request: LeaseRequest): Promise<LeasedItem[]> {
     const { queueName, batchSize, timeoutMs, signal, onRepeat, keepsLate = false } = request;
-    const from = this.#connection.steady();
     const body = await this.#connection.call({
       path: "queue.lease",
       body: (leftMs) =>
@@ -97,14 +94,14 @@ export class Leases {
       onRepeat,
     });
     const reply = parseReply<WireLease>(body);
-    const { items: wires = [] } = reply;
+    const { items: wires } = reply;
+    // None is an empty list: whoever asks again and again must not do so at once because of what somebody
+    // else has answered.
     checkForm(Array.isArray(wires) && wires.every(isLeased), reply);
-    const items = wires.map((item) => new LeasedItem(queueName, item));
-    if (items.length === 0) {
-      if (this.#connection.steady() - from < timeoutMs * WAITED) throw emptyLease(body);
-      return items;
+    const items = wires!.map((item) => new LeasedItem(queueName, item));
+    if (items.length > 0 && (!keepsLate || !this.#connection.isOpen)) {
+      await this.#checkWanted(queueName, items, signal);
     }
-    if (!keepsLate || !this.#connection.isOpen) await this.#checkWanted(queueName, items, signal);
     return items;
   }
 
@@ -131,10 +128,4 @@ export class Leases {
 
 function isLeased(wire: WireLeasedItem): boolean {
   return typeof wire.lease_id === "string";
-}
-
-// Whoever asks again and again must not do so at once: the server waits until there is something.
-function emptyLease(body: string): QueratorError {
-  const text = `The server answered a lease with no items before its time: ${body.slice(0, 200)}`;
-  return invalidReply(text);
 }

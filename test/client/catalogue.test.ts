@@ -102,7 +102,7 @@ test("a server without /v2 is told from one in which something is not there", ()
   const isOld = (error: unknown): boolean => {
     const dialect = new Dialect(Date.now);
     const isUnknown = dialect.isUnknown(error);
-    assert.equal(dialect.knowsV2, isUnknown ? false : true);
+    assert.equal(dialect.knowsV2, !isUnknown);
     return isUnknown;
   };
   // It is in the form of /v2, which is known then.
