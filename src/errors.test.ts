@@ -10,6 +10,7 @@ import {
   invalidField,
   MESSAGES,
   packError,
+  plainError,
   QueueError,
   queueError,
   retryLater,
@@ -40,10 +41,16 @@ test("an error has the code of its text, else one of its kind", () => {
     [retryLater(MESSAGES.overloaded), "overloaded"],
     [retryLater(MESSAGES.leaseTimeout), "no_items"],
     [new QueueError("failed", MESSAGES.serviceShutdown), "shutting_down"],
+    [plainError("queue_shutting_down"), "queue_shutting_down"],
     [invalid("ids is invalid; cannot be empty"), "invalid_field"],
     [new QueueError("content", "proto: the body is empty"), "invalid_request"],
   ];
   for (const [error, code] of told) assert.equal(error.code, code);
+});
+
+test("what a client is told costs no stack, and all other errors have theirs", () => {
+  assert.equal(retryLater("again").stack, "QueueError: again");
+  assert.match(new Error("a defect").stack!, /^Error: a defect\n {4}at /);
 });
 
 test("an error names the field that is wrong", () => {

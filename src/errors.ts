@@ -140,7 +140,10 @@ export class QueueError extends Error {
   readonly field: string | undefined;
 
   constructor(kind: ErrorKind, message: string, options: QueueErrorOptions = {}) {
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0; // where it was made is nobody's business, and costs eight times the rest
     super(message, options);
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = "QueueError";
     this.kind = kind;
     this.code = options.code ?? CODES_BY_TEXT.get(message) ?? CODES[kind];
@@ -215,15 +218,30 @@ export function unpackError({ kind, message, ...options }: PackedError): QueueEr
   return new QueueError(kind, message, options);
 }
 
+type DetailsOf<Code extends ErrorCode> = Readonly<
+  Record<NamesIn<(typeof ERRORS)[Code]["text"]>, string | number>
+>;
+
+/** Codes whose text is always the same. */
+type PlainCode = {
+  [Code in ErrorCode]: [keyof DetailsOf<Code>] extends [never] ? Code : never;
+}[ErrorCode];
+
 /** The error of a code, with its text made of these details. */
 export function queueError<Code extends ErrorCode>(
   code: Code,
-  details: Readonly<Record<NamesIn<(typeof ERRORS)[Code]["text"]>, string | number>>,
+  details: DetailsOf<Code>,
 ): QueueError {
   const { kind, text } = ERRORS[code];
   const given: ErrorDetails = details;
   const message = text.replace(PLACES, (_, name: string) => String(given[name]));
   return new QueueError(kind, message, { code, details });
+}
+
+/** The error of a code whose text has no details, and what is behind it, if that is known. */
+export function plainError(code: PlainCode, cause?: unknown): QueueError {
+  const { kind, text } = ERRORS[code];
+  return new QueueError(kind, text, cause === undefined ? { code } : { code, cause });
 }
 
 /** A request that is wrong: 400. */

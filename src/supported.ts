@@ -1,5 +1,5 @@
 // Says at once, and plainly, that the server does not run here: loaded before everything that would fail
-// with the name of some module. `bin/querator.js` says the same to whoever starts the command.
+// with the name of some module. `bin/querator.js` says the same when the command is started.
 
 const NODE_MIN = 24;
 

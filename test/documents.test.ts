@@ -112,26 +112,28 @@ test("the README's tour answers what it says", async (t) => {
   const expected = /```json\n(.*?)```/s.exec(readme)![1]!.trim().split("\n");
   const commands = tour.trim().split("\n");
   const alias = /^alias api='(.*)'$/.exec(commands[0]!)![1]!;
-  let id = "";
+  let lease = "";
   for (const [i, command] of commands.slice(1).entries()) {
     const script = command
       .replace(/^api /, `${alias} `)
       .replace("localhost:2319", server.server.address)
-      .replace("<id>", id);
+      .replace("<lease_id>", lease);
     const { stdout: answer } = await promisify(execFile)("sh", ["-c", script]);
-    id = /"id":"(\w{27})"/.exec(answer)?.[1] ?? id;
+    lease = /"lease_id":"(\w{27})"/.exec(answer)?.[1] ?? lease;
     const shown = answer
-      .replace(/"id":"\w{27}"/, '"id":"<id>"')
-      .replace(/"lease_deadline":"[^"]+"/, '"lease_deadline":"<time>"');
+      .replace(/"(id|lease_id)":"\w{27}"/g, '"$1":"<$1>"')
+      .replace(/"(\w+_at|lease_deadline)":"[^"]+"/g, '"$1":"<time>"');
     assert.equal(shown, expected[i]);
   }
 });
 
 test("proto/ and the code generated from it agree", () => {
   const generated = (): string =>
-    readdirSync(new URL("src/codec/gen/querator/v1/", root))
+    ["v1", "v2"]
+      .map((version) => `src/codec/gen/querator/${version}/`)
+      .flatMap((dir) => readdirSync(new URL(dir, root)).map((name) => dir + name))
       .sort()
-      .map((name) => read(`src/codec/gen/querator/v1/${name}`))
+      .map(read)
       .join("");
   const before = generated();
   execFileSync("npx", ["buf", "generate"], { cwd: fileURLToPath(root), stdio: "pipe" });

@@ -157,36 +157,12 @@ test("a file of a later version is refused", async (t) => {
   db.exec("PRAGMA user_version = 99");
   db.close();
   await assert.rejects(startServer({ address: "127.0.0.1:0", dataDir: dir }), {
-    message: /was written by a later version of querator \(schema 99/,
+    message:
+      /was written by a later version of querator \(schema 99, this one knows \d+\); start that version$/,
   });
-});
-
-test("a file of the first version is brought up to date, and what it holds is served", async (t) => {
-  const dir = temporaryDirectory(t);
-  const first = await setup(t, { dataDir: dir });
-  await first.createQueue("q", { max_attempts: 1 });
-  await first.produce("q", "a", "b");
-  await first.lease("q");
-  await first.server.stop();
-  const db = new DatabaseSync(join(dir, "querator.db"));
-  for (const reason of ["attempts", "expired", "rejected"]) {
-    db.exec(`ALTER TABLE partitions DROP COLUMN dropped_${reason}`);
-  }
-  db.exec("ALTER TABLE leases DROP COLUMN extended_at");
-  db.exec("DROP INDEX items_source; DROP INDEX scheduled_source; PRAGMA user_version = 1");
-  db.close();
-  const second = await setup(t, { dataDir: dir });
-  assert.deepEqual(payloads(await second.lease("q")), ["b"]);
-  await second.advance("2m");
-  const dropped = await second.until(async () => {
-    const { logicalQueues } = await second.ok("/v2/queue.stats", { queue_name: "q" });
-    return logicalQueues[0].dropped;
-  });
-  assert.deepEqual(dropped, { attempts: 2 });
-  await second.server.stop();
-  const third = await setup(t, { dataDir: dir });
-  const { logicalQueues } = await third.ok("/v2/queue.stats", { queue_name: "q" });
-  assert.deepEqual(logicalQueues[0].dropped, { attempts: 2 });
+  const after = new DatabaseSync(join(dir, "querator.db"));
+  assert.deepEqual({ ...after.prepare("PRAGMA user_version").get() }, { user_version: 99 });
+  after.close();
 });
 
 test("what an earlier version was to bury is buried, and what it was to retry is retried", async (t) => {
@@ -206,8 +182,7 @@ test("what an earlier version was to bury is buried, and what it was to retry is
     attempts: 1,
     leaseDeadline: 0,
     dueAt,
-    sourceId: "",
-    maxAttempts: 0,
+    attributes: "",
     record: new ItemRecord("", Buffer.from(`${seq}`)),
   });
   await storage.commit([

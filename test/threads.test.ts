@@ -153,13 +153,13 @@ test("a stop answers what waits on every thread", async (t) => {
 
 test("a request that a stop overtakes on its way to another thread is not told that its queue is gone", async () => {
   const config = loadConfig({ memory: true }, {});
-  const { host } = new Shard({ config, clock: new VirtualClock(), log: SILENT });
-  const calls = makeQueueCalls(host);
+  const { home } = new Shard({ config, clock: new VirtualClock(), log: SILENT });
+  const calls = makeQueueCalls(home);
   await assert.rejects(calls.submit("q", Kind.complete, 0, [], 0), {
     kind: "invalid",
     message: "queue does not exist; no such queue named 'q'",
   });
-  host.refuse(new QueueError("failed", "service is shutting down"));
+  home.refuse(new QueueError("failed", "service is shutting down"));
   await assert.rejects(calls.submit("q", Kind.complete, 0, [], 0), {
     kind: "failed",
     message: "service is shutting down",

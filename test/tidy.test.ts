@@ -46,7 +46,17 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["supported.ts", []],
   ["index.ts", ["supported.ts", "server/server.ts", "config/"]],
   ["testing.ts", ["index.ts"]],
-  ["cli/", ["server/server.ts", "config/", "registry/", "storage/postgres/", "storage/doctor.ts"]],
+  [
+    "cli/",
+    [
+      "server/server.ts",
+      "config/",
+      "registry/",
+      "storage/postgres/",
+      "storage/sqlite/file.ts",
+      "storage/doctor.ts",
+    ],
+  ],
   ["main.ts", ["cli/"]],
 ];
 

@@ -61,7 +61,7 @@ export class QueratorClient {
   readonly items: StoredItems;
   /** What time it is for the server, in milliseconds since 1970. */
   readonly now: () => number;
-  /** Milliseconds since some moment in the past, for what lasts: whoever sets the time does not move it. */
+  /** Milliseconds since some moment in the past, for what lasts: setting the time does not move it. */
   readonly steady: () => number;
   readonly #connection: Connection;
   readonly #requestTimeout: Duration;

@@ -253,7 +253,7 @@ export class Connection {
     }
   }
 
-  // Turns to the next address if another one may do what this one does not; answers whether it has.
+  // Turns to the next address if another one may do what this one does not; true if it has.
   #moveFrom(target: Target, failure: QueratorError): boolean {
     if (this.#targets.length === 1 || !ELSEWHERE.includes(failure.code)) return false;
     if (this.#target === target) {

@@ -35,7 +35,7 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   512: "network",
 };
 
-// What is about the whole request, whoever's items are in it.
+// What is about the whole request, no matter whose items are in it.
 const WHOLE = /^(queue|partition|request timeout|service|namespace) /;
 
 /** The error of a reply in the form of /v1; nothing if it has no such status. */

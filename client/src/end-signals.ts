@@ -1,4 +1,4 @@
-// The signals that end a process, for whoever wants to close in peace first. There is one listener for
+// The signals that end a process, for programs that want to close in peace first. There is one listener for
 // each signal, however many workers want it: Node warns of more than ten. A second signal ends the process.
 
 const SIGNALS = ["SIGINT", "SIGTERM"] as const;

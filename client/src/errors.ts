@@ -410,7 +410,7 @@ export function tooLarge(
 
 /**
  * The error of a call for several items of which some, in order, were not done: that of the first, with all
- * of them. Whoever repeats a call of which a part was done does that part twice, whatever the error was.
+ * of them. To repeat a call of which a part was done is to do that part twice, whatever the error was.
  */
 export function failureOf(failures: readonly ItemFailure[], all: number): unknown {
   const { error } = failures[0]!;

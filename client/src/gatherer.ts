@@ -253,8 +253,8 @@ export class Gatherer {
 
   async #run(): Promise<void> {
     for (;;) {
-      // Whoever calls in this run of the program, and whoever has just been answered and calls again,
-      // travels in the request that is sent now. Otherwise callers fall apart into two groups that wait
+      // Those who call in this run of the program, and those who have just been answered and call again,
+      // travel in the request that is sent now. Otherwise callers fall apart into two groups that wait
       // for each other: that halved what 32 of them carried.
       await turnsOfCallers();
       if (this.#next >= this.#entries.length) break;
@@ -330,7 +330,7 @@ export class Gatherer {
     }
   }
 
-  // Whoever does not wait any longer hears why; the others are sent again.
+  // Those who do not wait any longer hear why; the others are sent again.
   #onRepeat(sent: readonly Entry[], failure: QueratorError): void {
     for (const entry of sent) {
       if (entry.isOver) continue;

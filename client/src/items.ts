@@ -20,7 +20,7 @@ export interface ItemTexts {
 export interface ProduceItem extends ItemTexts {
   /** Text or bytes. */
   readonly payload?: string | Uint8Array | undefined;
-  /** Any value that JSON has, `null` included: whoever leases it gets that value. */
+  /** Any value that JSON has, `null` included: it is leased as that value. */
   readonly json?: unknown;
   /** What is about the payload: up to 32 texts by name, of 4 KiB together. */
   readonly headers?: Headers | undefined;

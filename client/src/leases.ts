@@ -95,7 +95,7 @@ export class Leases {
     });
     const reply = parseReply<WireLease>(body);
     const { items: wires } = reply;
-    // None is an empty list: whoever asks again and again must not do so at once because of what somebody
+    // None is an empty list. A loop that asks again and again must not do so at once because of what somebody
     // else has answered.
     checkForm(Array.isArray(wires) && wires.every(isLeased), reply);
     const items = wires!.map((item) => new LeasedItem(queueName, item));

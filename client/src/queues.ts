@@ -77,7 +77,7 @@ export class Queues {
     await this.#made("queues.create", encode(queueName, changes), options);
   }
 
-  /** Makes a queue unless there is one of that name, which stays as it is. Answers whether it made one. */
+  /** Makes a queue unless there is one of that name, which stays as it is. True if it made one. */
   async createIfMissing(settings: QueueSettings, options: CallOptions = {}): Promise<boolean> {
     try {
       await this.create(settings, options);

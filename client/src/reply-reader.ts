@@ -51,7 +51,7 @@ export class ReplyReader {
     this.#onTooLarge = onTooLarge;
   }
 
-  /** Reads what has come; answers whether the reply is whole. Throws if it is no HTTP, or too large. */
+  /** Reads what has come; true if the reply is whole. Throws if it is no HTTP, or too large. */
   push(data: Buffer): boolean {
     let rest = this.#rest === undefined ? data : Buffer.concat([this.#rest, data]);
     this.#rest = undefined;
@@ -67,7 +67,7 @@ export class ReplyReader {
     }
   }
 
-  /** The connection has ended; answers whether the reply is whole. */
+  /** The connection has ended; true if the reply is whole. */
   end(): boolean {
     if (this.#place !== "to-end") return false;
     this.#place = "whole";
@@ -210,7 +210,7 @@ export class ReplyReader {
     if (status === 204 || status === 304) {
       this.#place = "whole";
     } else if (isChunked) {
-      // Whoever says both may mean another end than those before us.
+      // A server that says both may mean another end than those before us.
       if (length !== undefined) throw broken("it has a Content-Length and chunks");
       this.#place = "chunk-size";
     } else if (length === undefined) {

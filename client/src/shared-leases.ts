@@ -116,7 +116,7 @@ export class SharedLeases {
       }
       for (const caller of this.#asked) caller.isAsked = false;
       this.#asked = [];
-      // Whoever has just been answered may call again at once.
+      // Callers that have just been answered may call again at once.
       if (this.#waiting === 0) await undefined;
     }
     this.#forgetThoseOver();

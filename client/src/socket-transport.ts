@@ -275,7 +275,7 @@ class HttpSocket {
     // A server that answers before it has read everything does not read the rest as a request.
     const isIdle = idleMs > 0 && socket.writable && socket.writableLength === 0;
     if (isIdle) {
-      // Whoever has nothing else to do may exit.
+      // A process that has nothing else to do may exit.
       socket.unref();
       socket.setTimeout(idleMs);
       this.#idleUntil = performance.now() + idleMs;

@@ -33,6 +33,7 @@ import {
 import { readDuration } from "../registry/settings.ts";
 import { byName, type endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import {
+  BAD_TIMEOUTS_V2,
   badId,
   type Errors,
   FOUND,
@@ -42,11 +43,9 @@ import {
   partitionFailing,
   problem,
   QUEUED,
-  QUEUED_V2,
   refusal,
   requestTimeout,
   TIMED,
-  TIMED_V2,
 } from "./openapi/errors.ts";
 import {
   atOrDelay,
@@ -120,12 +119,15 @@ export function endingEndpoints(
     example: { queue_name, leases: [{ lease_id: EXAMPLE_ID }] },
     errors: {
       ...FOUND_V2,
-      ...TIMED_V2,
+      ...BAD_TIMEOUTS_V2,
+      requestTimeout,
+      outcomeUnknown,
+      partitionFailing,
       noLeases: problem("invalid_field", "leases is invalid; list of leases cannot be empty", {
         field: "leases",
       }),
       someRefused: problem("some_refused", "nothing was done; 1 of 1 are refused"),
-      ...QUEUED_V2,
+      ...QUEUED,
     },
   } as const;
 

@@ -2,9 +2,10 @@
 // request is parsed: its texts as the very JSON that a lease will answer, and its payload as bytes.
 // A lease reply in JSON is then put together from ready pieces, without encoding a text again.
 //
-// The text of a record is `<members>`, those that all versions know, or `<members>\n<form><headers>`, if
+// The text of a record is `<members>`, those that all versions know, or `<members><tab><form><headers>`, if
 // there is what /v1 knows nothing of: a letter for the form in which the payload was given, none for bytes,
-// and the headers as a JSON object, if there are any. JSON has no line feed in its texts.
+// and the headers as a JSON object, if there are any. JSON has neither tabs in its texts, nor line breaks,
+// which are what storage parts the texts of several records by.
 
 import type { Answer } from "../codec/answer.ts";
 import {
@@ -21,7 +22,7 @@ import { type Decoded, type Encodable, NO_ENTRIES } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
 import { formatTimestamp, ZERO_TIME } from "../codec/timestamp.ts";
 import { invalidField } from "../errors.ts";
-import { Item, type Leased, type ListedItem } from "../queue/queue.ts";
+import { attributesOf, Item, idOf, type Leased, type ListedItem } from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
 
 interface Texts {
@@ -34,6 +35,8 @@ type Headers = Readonly<Record<string, string>>;
 
 /** How a payload was given: `j` is JSON and `u` a text, both kept as their UTF-8; "" is bytes. */
 type Form = "j" | "u" | "";
+
+const TAB = "\t";
 
 const NO_TEXTS: Texts = { encoding: "", kind: "", reference: "" };
 
@@ -56,7 +59,7 @@ function textOf({ encoding, kind, reference }: Texts, more = ""): string {
     .filter(([, value]) => value !== "")
     .map(([name, value]) => `"${name}":${JSON.stringify(value)}`)
     .join(",");
-  lastText = more === "" ? members : `${members}\n${more}`;
+  lastText = more === "" ? members : members + TAB + more;
   return lastText;
 }
 
@@ -70,7 +73,7 @@ interface Parts {
 }
 
 function partsOf(text: string): Parts {
-  const end = text.indexOf("\n");
+  const end = text.indexOf(TAB);
   if (end === -1) return { members: text, form: "", headers: "" };
   const letter = text[end + 1];
   const form = letter === "j" || letter === "u" ? letter : "";
@@ -302,7 +305,8 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
   let before = "";
   let after = "";
   for (let i = 0; i < items.length; i++) {
-    const { seq, attempts, createdAt } = items[i]!;
+    const item = items[i]!;
+    const { seq, attempts, createdAt } = item;
     const { text, bytes, start, end } = records[i]!;
     if (text !== lastText) {
       const parts = partsOf(text);
@@ -317,9 +321,10 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
       lastAttempts = attempts;
       lastCreated = createdAt;
     }
-    const id = ids.id(seq);
+    const leaseId = ids.id(seq);
+    const id = item.attributes === "" ? leaseId : idOf(ids, item);
     if (i > 0) reply += ",";
-    reply += `${before}${id}","lease_id":"${id}","fence":${seq}${after}`;
+    reply += `${before}${id}","lease_id":"${leaseId}","fence":${seq}${after}`;
     reply += start === end ? "}" : `${payloadJson(form, bytes, start, end)}}`;
   }
   return `${reply}]}`;
@@ -335,12 +340,12 @@ function leaseProtobufV2(leased: Leased | undefined): Uint8Array {
   if (leased === undefined) return encodeProtobuf(LeaseResponseV2, {});
   const { ids, deadline, items, records } = leased;
   return encodeProtobuf(LeaseResponseV2, {
-    items: items.map(({ seq, attempts, createdAt }, i) => {
-      const id = ids.id(seq);
+    items: items.map((item, i) => {
+      const { seq, attempts, createdAt } = item;
       return {
         ...contentOf(records[i]!),
-        id,
-        leaseId: id,
+        id: idOf(ids, item),
+        leaseId: ids.id(seq),
         fence: seq,
         leaseDeadline: deadline,
         attempts,
@@ -367,13 +372,14 @@ export function toItemV2(
   item: ListedItem,
   { partition, payload }: { readonly partition: number; readonly payload: boolean },
 ): Encodable<typeof ItemSchema> {
-  const { id, isLeased, leaseDeadline, expireAt, createdAt, attempts, sourceId, dueAt } = item;
+  const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt } = item;
+  const { id: first, source: sourceId } = attributesOf(item.attributes);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
     ...texts,
     ...(payload && { json, utf8, bytes }),
-    ...(isLeased && { leaseId: id, leaseDeadline }),
-    id,
+    ...(isLeased && { leaseId: item.id, leaseDeadline }),
+    id: first || item.id,
     state: isLeased ? "leased" : dueAt === 0 ? "waiting" : "scheduled",
     partition,
     createdAt,
@@ -386,16 +392,17 @@ export function toItemV2(
 
 /** An item as lists of /v1 show it. */
 export function toStorageItem(item: ListedItem): Encodable<typeof StorageItemSchema> {
+  const { source, max } = attributesOf(item.attributes);
   return {
     ...textsOf(item.record.text),
     id: item.id,
-    sourceId: item.sourceId,
+    sourceId: source,
     isLeased: item.isLeased,
     leaseDeadline: item.leaseDeadline === 0 ? ZERO_TIME : item.leaseDeadline,
     expireDeadline: item.expireAt,
     createdAt: item.createdAt,
     attempts: item.attempts,
-    maxAttempts: item.maxAttempts,
+    maxAttempts: max,
     payload: item.record.payload,
   };
 }

@@ -24,7 +24,7 @@ import {
 import { readCursor, toCursor } from "./cursor.ts";
 import { byName, endpointsOf, IMPORT, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { toItemV2, toRecordV2 } from "./item-records.ts";
-import { badCursor, FOUND_V2, problem, QUEUED_V2 } from "./openapi/errors.ts";
+import { badCursor, FOUND_V2, partitionFailing, problem, QUEUED } from "./openapi/errors.ts";
 import {
   CURSOR,
   EXAMPLE_ID,
@@ -87,7 +87,8 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
           { field: "state" },
         ),
         badCursor,
-        ...QUEUED_V2,
+        partitionFailing,
+        ...QUEUED,
       },
       handler: async (request, exchange) => {
         const queue = findQueue(service, request.queueName);
@@ -111,7 +112,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
         "Adds items to a partition as they are given. One whose source_id is there is passed over.",
       example: {
         queue_name,
-        items: [{ source_id: "a-2", utf8: "hello", enqueue_at: "2100-01-01T00:00:00Z" }],
+        items: [{ source_id: "a-2", utf8: "hello" }],
       },
       errors: {
         ...FOUND_V2,
@@ -120,7 +121,8 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
           "enqueue_at is invalid; a leased item cannot be scheduled",
           { field: "items[0].enqueue_at" },
         ),
-        ...QUEUED_V2,
+        partitionFailing,
+        ...QUEUED,
       },
       handler: async ({ queueName, partition, items }) => {
         const queue = findQueue(service, queueName);
@@ -145,7 +147,8 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       errors: {
         ...FOUND_V2,
         noIds: problem("invalid_field", "ids is invalid; cannot be empty", { field: "ids" }),
-        ...QUEUED_V2,
+        partitionFailing,
+        ...QUEUED,
       },
       handler: async (request) => {
         const queue = findQueue(service, request.queueName);

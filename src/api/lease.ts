@@ -16,17 +16,16 @@ import { isBlank, NOT_BLANK_PATTERN } from "../registry/names.ts";
 import { byName, type endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
 import { leaseAnswer, leaseAnswerV2 } from "./item-records.ts";
 import {
+  BAD_TIMEOUTS_V2,
   FOUND,
   FOUND_V2,
   outcomeUnknown,
   problem,
   QUEUED,
-  QUEUED_V2,
   refusal,
   retry,
   shortTimeout,
   TIMED,
-  TIMED_V2,
 } from "./openapi/errors.ts";
 import {
   id,
@@ -112,16 +111,17 @@ export function leaseEndpoints(
       queueOf: byName,
       summary:
         "Leases items; waits for some until request_timeout, and answers none if there are none.",
-      example: { queue_name, client: "worker-1", batch_size: 10 },
+      example: { queue_name, client: "worker-1", batch_size: 1 },
       errors: {
         ...FOUND_V2,
-        ...TIMED_V2,
+        ...BAD_TIMEOUTS_V2,
+        outcomeUnknown,
         largeBatch: problem(
           "invalid_field",
           "invalid batch size; max_lease_batch_size is 1000, but 5000 was requested",
           { field: "batch_size" },
         ),
-        ...QUEUED_V2,
+        ...QUEUED,
       },
       handler: async (request, exchange) => {
         const queue = findQueue(service, request.queueName);
@@ -207,8 +207,7 @@ export function leaseNotes({ leaseBatch }: Limits): Notes {
       queue_name: QUEUE_NAME,
       batch_size: {
         text: `How many items at most, up to ${leaseBatch}; 1 if it is not given.`,
-        request: { minimum: 1, maximum: leaseBatch },
-        accepted: { minimum: 0, maximum: leaseBatch },
+        request: { minimum: 0, maximum: leaseBatch },
       },
       client: {
         text: "Who leases: a name for people. Any number of requests may have the same.",

@@ -32,7 +32,7 @@ export function makePages(source: OpenApiSource): SendPage {
       "Content-Type": isPage ? "text/html; charset=utf-8" : CONTENT_TYPE_JSON,
       "Content-Length": body.length,
       "X-Content-Type-Options": "nosniff",
-      // What the page shows is for whoever asked; nobody else is to be given it.
+      // What the page shows is for the one who asked; nobody else is to be given it.
       ...(isPage && { "Content-Security-Policy": DOCS_POLICY, "Cache-Control": "no-store" }),
     });
     response.end(body);

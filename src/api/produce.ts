@@ -15,17 +15,16 @@ import { type IdSpace, type Produced, ProduceRequest } from "../queue/queue.ts";
 import { byName, type endpointsOf, type RowEndpoint } from "./endpoint.ts";
 import { HEADERS_BYTES_MAX, HEADERS_MAX, toItems, toItemsV2 } from "./item-records.ts";
 import {
+  BAD_TIMEOUTS_V2,
   FOUND,
   FOUND_V2,
   outcomeUnknown,
   problem,
   QUEUED,
-  QUEUED_V2,
   refusal,
   requestTimeout,
   shortTimeout,
   TIMED,
-  TIMED_V2,
 } from "./openapi/errors.ts";
 import {
   atOrDelay,
@@ -113,7 +112,9 @@ export function produceEndpoints(
       example: { queue_name, items: [{ kind: "mail", json: { to: "jane" } }] },
       errors: {
         ...FOUND_V2,
-        ...TIMED_V2,
+        ...BAD_TIMEOUTS_V2,
+        requestTimeout,
+        outcomeUnknown,
         noItems: problem("invalid_field", "items cannot be empty; at least one item is required", {
           field: "items",
         }),
@@ -122,7 +123,7 @@ export function produceEndpoints(
           "items[0] has more than one payload; give one of json, utf8 and bytes",
           { field: "items[0].utf8" },
         ),
-        ...QUEUED_V2,
+        ...QUEUED,
       },
       handler: async (request) => {
         const queue = findQueue(service, request.queueName);

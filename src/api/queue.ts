@@ -20,15 +20,7 @@ import type { ClearOptions, QueueHandle } from "../queue/queue.ts";
 import { endingEndpoints, endingNotes } from "./endings.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
 import { leaseEndpoints, leaseNotes } from "./lease.ts";
-import {
-  FOUND,
-  FOUND_V2,
-  partitionFailing,
-  problem,
-  QUEUED,
-  QUEUED_V2,
-  refusal,
-} from "./openapi/errors.ts";
+import { FOUND, FOUND_V2, partitionFailing, problem, QUEUED, refusal } from "./openapi/errors.ts";
 import { type Notes, QUEUE_NAME } from "./openapi/fields.ts";
 import { produceEndpoints, produceNotes } from "./produce.ts";
 import { RESULTS_NOTES } from "./results.ts";
@@ -140,7 +132,8 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       errors: {
         ...FOUND_V2,
         nothingToClear: problem("invalid_field", NOTHING_TO_CLEAR),
-        ...QUEUED_V2,
+        partitionFailing,
+        ...QUEUED,
       },
       handler: async (request) => {
         await clear(request);
@@ -164,7 +157,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: ReloadRequestV2,
       reply: EmptyResponseSchema,
-      errors: { ...FOUND_V2, ...QUEUED_V2 },
+      errors: { ...FOUND_V2, ...QUEUED },
       handler: async ({ queueName }) => {
         await find(queueName).reload();
         return EMPTY;

@@ -217,6 +217,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         queueExists: problem("queue_exists", "invalid queue; 'jobs' already exists"),
         noDeadQueue: problem("invalid_field", noDeadQueue.message, { field: "dead_queue" }),
         longLease: problem("invalid_field", longLease.message, { field: "lease_timeout" }),
+        internalRetry,
       },
       handler: async (request) => {
         const { queueName: name } = request;
@@ -241,6 +242,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         ...FOUND_V2,
         noDeadQueue: problem("invalid_field", noDeadQueue.message, { field: "dead_queue" }),
         longLease: problem("invalid_field", longLease.message, { field: "lease_timeout" }),
+        internalRetry,
       },
       handler: async (request) => {
         const { queueName: name, partial } = request;
@@ -306,6 +308,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
           "queue_in_use",
           "queue is a dead queue; 'letters' uses it as its dead_queue",
         ),
+        internalRetry,
       },
       handler: async ({ queueName, force }) => {
         service.checkRunning();
@@ -344,8 +347,8 @@ function fieldNotes(limits: Limits): Notes {
   ]);
   const named = { queue_name: QUEUE_NAME, ...Object.fromEntries(settings) };
   return {
-    QueuesCreateRequest: named,
-    QueuesUpdateRequest: {
+    "v2.QueuesCreateRequest": named,
+    "v2.QueuesUpdateRequest": {
       ...named,
       partial: {
         text: "Whether what is not given stays as it is, as it does by default; false gives it its default.",
@@ -429,21 +432,25 @@ function settingNote(row: SettingRow, limits: Limits): FieldNote {
   return { text, ...(row.isNeeded && { required: "reply" }), request, reply };
 }
 
-// Under /v2: with the default, and with the word that stands for it.
+// Under /v2: with the default, and with the word that stands for it; 0 and "" are values like any other.
 function settingNoteV2(row: SettingRow, limits: Limits): FieldNote {
   const note = settingNote(row, limits);
-  const text = note.text.replace(" An update without it keeps the number.", "");
-  if (row.kind !== "duration") return { ...note, text: `${text} ${defaultOf(row.default)}` };
-  if (row.word === undefined) return { ...note, text: `${text} ${defaultOf(row.default)}` };
-  const pattern = `^${row.word}$|${DURATION_PATTERN}`;
+  if (row.kind !== "duration") {
+    const text = note.text.replace(" An update without it keeps the number.", "");
+    const request = row.kind === "count" ? { ...note.request, minimum: row.min } : note.request;
+    return { ...note, text: `${text}${defaultOf(row.default)}`, ...(request && { request }) };
+  }
+  const word = row.word === undefined ? "" : `^${row.word}$|`;
+  const pattern = `${word}${DURATION_PATTERN}`;
+  const text = row.word === undefined ? note.text : "How long an item may live, or never.";
   return {
     ...note,
-    text: `How long an item may live; ${defaultOf(row.word)}`,
+    text: `${text}${defaultOf(row.word ?? row.default)}`,
     request: { maxLength: QUEUE_TIMEOUT_LENGTH_MAX, pattern },
     accepted: { pattern },
   };
 }
 
 function defaultOf(value: string | number): string {
-  return value === "" ? "" : `By default ${value}.`;
+  return value === "" ? "" : ` By default ${value}.`;
 }

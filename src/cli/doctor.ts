@@ -1,15 +1,15 @@
 // `querator doctor`: looks at the storages of a server, which may be running, and says what is wrong
 // or will be, and what to do. Exit code 1 if there is anything.
 
-import { existsSync, readdirSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { MILLISECOND } from "../clock.ts";
-import { type Config, loadConfig, type StorageConfig, storageOfThread } from "../config/config.ts";
+import { loadConfig, type StorageConfig } from "../config/config.ts";
 import { DurationError, parseDuration } from "../duration.ts";
 import { type StoredQueue, storagesOf } from "../registry/records.ts";
 import { examineSqlite, type Finding, sqliteRecords } from "../storage/doctor.ts";
 import { examinePostgres, OLD_MS } from "../storage/postgres/doctor.ts";
 import { targetOf } from "../storage/postgres/target.ts";
+import { allStorages } from "./all-storages.ts";
 
 interface DoctorOptions {
   readonly dataDir?: string;
@@ -56,7 +56,7 @@ function readAge(text: string): number {
   throw new InvalidArgumentError("use a time such as 5m");
 }
 
-// Answers whether all is well.
+// True if all is well.
 async function runDoctor(options: Omit<DoctorOptions, "old">, oldMs: number): Promise<boolean> {
   const config = loadConfig(options, process.env);
   const inUse = storagesInUse(config.queueStorage);
@@ -77,25 +77,6 @@ async function runDoctor(options: Omit<DoctorOptions, "old">, oldMs: number): Pr
 function storagesInUse({ driver, dir, file }: StorageConfig): ReadonlySet<string> {
   if (driver !== "sqlite") return new Set();
   return storagesOf(sqliteRecords({ dir: dir!, file }) as StoredQueue[]);
-}
-
-// Those that are configured, and those of a data directory that was used with more threads: of each
-// there is a file, or partitions that should be in one.
-function allStorages(config: Config, inUse: ReadonlySet<string>): Iterable<StorageConfig> {
-  const { queueStorage, partitionStorage, isSpread } = config;
-  const storages = new Map([queueStorage, ...partitionStorage].map((each) => [each.name, each]));
-  const { dir } = queueStorage;
-  if (!isSpread || dir === undefined) return storages.values();
-  const files = existsSync(dir) ? readdirSync(dir) : [];
-  const numbers = [...files, ...inUse].flatMap((name) => {
-    const [, number] = /^(?:querator|sqlite)-(\d+)(?:\.db)?$/.exec(name) ?? [];
-    return number === undefined ? [] : [Number(number)];
-  });
-  for (const number of numbers.sort((a, b) => a - b)) {
-    const storage = storageOfThread(number, queueStorage);
-    storages.set(storage.name, storage);
-  }
-  return storages.values();
 }
 
 async function examine(

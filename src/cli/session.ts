@@ -146,7 +146,7 @@ async function noSuchQueue(client: QueratorClient, error: QueueNotFoundError): P
   try {
     near = await nearest(client, name);
   } catch {
-    // Whoever may not list queues gets no suggestion.
+    // A user who may not list queues gets no suggestion.
   }
   const text = printable(`no such queue '${name}'`);
   return near === undefined

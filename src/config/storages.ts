@@ -80,7 +80,7 @@ export function readSync(
   throw section.error(shownInterval, `"${text}" is not allowed; use a time from 1ms to 1m`);
 }
 
-// An option that would do nothing is a mistake of whoever gave it.
+// An option that would do nothing is a mistake.
 export function checkSync(
   { isSpread, queueStorage }: Storages,
   syncInterval: number | undefined,

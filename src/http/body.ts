@@ -1,7 +1,7 @@
 // The bodies of requests that node:http reads: bounded, each by itself and all that are held together.
 
 import type { IncomingMessage } from "node:http";
-import { MESSAGES, type QueueError, queueError, retryLater } from "../errors.ts";
+import { plainError, type QueueError, queueError } from "../errors.ts";
 import { Chunks } from "./chunks.ts";
 import { type Edge, FREE_BYTES } from "./edge.ts";
 
@@ -42,7 +42,7 @@ export class Body {
     held.bytes += chunk.length;
     if (this.#bytes > this.#bytesMax) this.#refuse(this.#tooLarge());
     else if (this.#bytes > FREE_BYTES && held.bytes > limits.requestBytes) {
-      this.#refuse(retryLater(MESSAGES.overloaded));
+      this.#refuse(plainError("overloaded"));
     } else this.#chunks.add(chunk);
   }
 

@@ -23,7 +23,7 @@ import { PLAIN_HEAD_BYTES_MAX, PlainHeads } from "./plain-head.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 
-// Whoever has not sent the whole of a request by then is left to the time-outs of node:http.
+// A client that has not sent the whole of a request by then is left to the time-outs of node:http.
 const PATIENCE = 10 * SECOND;
 
 // How often connections are looked at, at least.

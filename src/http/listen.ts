@@ -109,7 +109,7 @@ async function bindFirst(
     let port = wanted;
     try {
       await onEach(host, async (address) => {
-        // Whoever shares ports would also share one that it does not mean to.
+        // A server that shares ports would also share one that it does not mean to.
         if (canSharePort && port !== wanted) await checkFree(address, port);
         const acceptor = make();
         await bind(acceptor, { host: address, port });
@@ -164,10 +164,10 @@ function codeOf(error: unknown): string {
 }
 
 // What is asked from now on is refused, and everything else is answered. First nobody new is taken in, then
-// whoever is connected gets a moment in which the refusal says why, and then the others are closed.
+// those that are connected get a moment in which the refusal says why, and then the others are closed.
 async function drain(http: HttpServer, acceptors: readonly Acceptor[]): Promise<void> {
   http.startEnding();
-  // Whoever is refused comes again at once, and would be in the moment of the close. So they wait for it.
+  // A client that is refused comes again at once, and would be in the moment of the close. So they wait for it.
   const letGo = http.hold();
   await quiet(http);
   const ended = acceptors.map(closed);

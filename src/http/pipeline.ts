@@ -1,6 +1,6 @@
 // What a client sends on a connection of node:http without waiting for replies. node:http would serve all
-// of it at once, and whoever sends hundreds of requests would have as many places in every turn of the
-// event loop as hundreds of clients; and it would keep the replies for whoever does not take them away.
+// of it at once, and a client that sends hundreds of requests would have as many places in every turn of the
+// event loop as hundreds of clients; and it would keep the replies for one that does not take them away.
 // So each turn serves a few, as long as replies are taken; those behind them wait, and no more is read
 // from the connection meanwhile.
 

@@ -164,7 +164,7 @@ export class HttpServer extends Server {
     };
   }
 
-  // Notes the last request of a connection; answers whether it is served.
+  // Notes the last request of a connection; false if it is not to be served.
   #begin(socket: Socket, response: ServerResponse): boolean {
     if (socket.writableEnded) return false;
     const before = this.#last.get(socket);
@@ -175,7 +175,7 @@ export class HttpServer extends Server {
     return true;
   }
 
-  /** Ends connections that wait for a request, in a way that tells whoever is sending one. */
+  /** Ends connections that wait for a request, in a way that a client that is sending one understands. */
   override closeIdleConnections(): void {
     this.#connections.endIdle();
     for (const [socket, response] of this.#last) {

@@ -47,7 +47,7 @@ test("steps beyond the share of a turn wait for later ones, in order", async () 
   assert.ok(fourth > third && fifth > fourth && sixth === fifth, turns.join());
 });
 
-test("whoever does one step after the other is not ahead of others", async () => {
+test("one who does one step after the other is not ahead of others", async () => {
   const { clock, work } = setup();
   const share = new Share(clock as Clock);
   const order: string[] = [];

@@ -2,7 +2,7 @@
 // are dealt among leases, and which partition ends leases (what that does is in endings.ts). Pure and synchronous; the time is a
 // parameter. One bad request never fails its neighbours: each carries its own error or result.
 
-import { MESSAGES, type QueueError, queueError, retryLater } from "../errors.ts";
+import { plainError, type QueueError, queueError } from "../errors.ts";
 import type { QueueRules } from "./context.ts";
 import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
@@ -98,13 +98,13 @@ export class Batch {
     return this.#parts.values();
   }
 
-  /** Adds copies of dead items of other queues to a partition. */
-  bury(partition: Partition, letters: readonly Letter[]): void {
+  /** Adds copies of items of other queues to a partition. */
+  takeIn(partition: Partition, letters: readonly Letter[]): void {
     const part = this.part(partition);
     part.touched = true; // the removal of the originals may hang on this commit
-    for (const { sourceId, record } of letters) {
+    for (const { attributes, record } of letters) {
       const item = new Item(record, 0);
-      item.sourceId = sourceId;
+      item.attributes = attributes;
       item.createdAt = this.now;
       item.expireAt = this.now + this.#rules.expireTimeout;
       part.add(item);
@@ -114,7 +114,7 @@ export class Batch {
   /** Gives each request whole to the healthy partition that holds the fewest items. */
   #produce(requests: readonly ProduceRequest[]): void {
     if (this.#order.length === 0) {
-      for (const request of requests) this.#refuse(request, retryLater(MESSAGES.internalRetry));
+      for (const request of requests) this.#refuse(request, plainError("storage_unavailable"));
       return;
     }
     const loads = this.#sort((partition) => partition.unleased + partition.counters.scheduled);

@@ -3,7 +3,7 @@
 // gets a retryable error, and the partition is distrusted until it was read anew, for nobody knows
 // what became of the commit.
 
-import { MESSAGES, type QueueError, retryLater } from "../errors.ts";
+import { plainError, type QueueError } from "../errors.ts";
 import { NONE_DROPPED, type Storage } from "../storage/storage.ts";
 import type { QueueContext } from "./context.ts";
 import { DropLog } from "./drop-log.ts";
@@ -48,7 +48,7 @@ export class Commits {
 
   /**
    * Commits parts, one transaction for each storage, and answers what they serve. Storages fail
-   * apart: the requests of a part share the fate of its storage alone. Answers whether there was
+   * apart: the requests of a part share the fate of its storage alone. True if there was
    * anything to write.
    */
   async commit(
@@ -89,7 +89,7 @@ export class Commits {
       await this.write(part.of.storage, [part]);
     } catch (error) {
       this.failed([part], error);
-      throw retryLater(MESSAGES.internalRetry, error);
+      throw plainError("storage_unavailable", error);
     }
     await this.succeeded([part]);
   }
@@ -134,7 +134,7 @@ export class Commits {
     error: unknown,
     delivered: Delivered = NOTHING_DELIVERED,
   ): void {
-    const answer = retryLater(MESSAGES.internalRetry, error);
+    const answer = plainError("storage_unavailable", error);
     for (const part of parts) {
       this.distrust(part.of, error);
       this.refuse(part, answer);
@@ -196,7 +196,7 @@ export class Commits {
       });
       if (found.length > 0) request.error = ifWaiting;
     } catch (error) {
-      request.error = retryLater(MESSAGES.internalRetry, error);
+      request.error = plainError("storage_unavailable", error);
     }
   }
 }

@@ -29,15 +29,15 @@ export interface QueueContext {
   /** Leases that wait, over all queues. */
   readonly waiting: { leases: number };
   readonly log: Logger;
-  readonly findDeadQueue: (queue: string) => DeadQueue | undefined;
+  readonly findIntake: (queue: string) => Intake | undefined;
 }
 
-/** A queue as another one sees it whose dead items it takes. */
-export interface DeadQueue {
-  /** Where dead items go: the storage of partition 0; undefined if another thread owns it. */
-  readonly deadStorage: Storage | undefined;
+/** A queue as another one sees it whose items it takes in. */
+export interface Intake {
+  /** Where they go: the storage of partition 0; undefined if another thread owns it. */
+  readonly storage: Storage | undefined;
   /**
-   * Takes copies of dead items into partition 0. With a companion from the same storage, originals
+   * Takes copies of items into partition 0. With a companion from the same storage, originals
    * and copies change in one commit; the caller applies the companion after this has resolved.
    * Rejects with NotDelivered if nothing has happened, and never will.
    */

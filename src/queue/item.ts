@@ -11,8 +11,7 @@ export class Item implements StoredItem {
   attempts = 0;
   leaseDeadline = 0;
   dueAt: number;
-  sourceId = "";
-  maxAttempts = 0;
+  attributes = "";
   record: ItemRecord;
   /** The lease that holds it. */
   grant: Grant | undefined = undefined;
@@ -32,8 +31,7 @@ export class Item implements StoredItem {
     item.expireAt = from.expireAt;
     item.attempts = from.attempts;
     item.leaseDeadline = from.leaseDeadline;
-    item.sourceId = from.sourceId;
-    item.maxAttempts = from.maxAttempts;
+    item.attributes = from.attributes;
     return item;
   }
 
@@ -87,5 +85,5 @@ export class Grant {
 
 /** Roughly what a waiting item costs in memory. */
 export function bytesOf(item: Item): number {
-  return 200 + item.record.size;
+  return 200 + item.attributes.length + item.record.size;
 }

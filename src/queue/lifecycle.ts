@@ -3,9 +3,8 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
-import type { Item } from "./item.ts";
 import type { Moment } from "./lease-ends.ts";
-import type { Due, Partition } from "./partition.ts";
+import type { Partition } from "./partition.ts";
 import { condemnedFor, type PartitionBatch } from "./partition-batch.ts";
 
 // How many items of a partition one batch moves; what is left over follows in the next.
@@ -45,6 +44,12 @@ export function diesOf(
   return item.expireAt < now ? "expired" : undefined;
 }
 
+/** An item that dies, and why. */
+export interface Dead {
+  readonly item: StoredItem;
+  readonly reason: DropReason;
+}
+
 /**
  * Ends the leases that are over: items go back to the tail, or die if they have been leased too
  * often or are older than they may become. Answers the dead that have a dead queue to go to.
@@ -53,12 +58,12 @@ export function endLeases(
   part: PartitionBatch,
   rules: LifecycleRules,
   at: Moment,
-): readonly Item[] {
-  const dead: Item[] = [];
+): readonly Dead[] {
+  const dead: Dead[] = [];
   for (const item of part.of.leaseEnds.ended(at, STEP)) {
     const reason = diesOf(item, rules, part.now);
     if (reason !== undefined && rules.hasDeadQueue) {
-      dead.push(item);
+      dead.push({ item, reason });
       continue;
     }
     part.claim(item);
@@ -76,8 +81,8 @@ export function endLeases(
  * Makes the scheduled items that are due leasable, in order of their time, then of production. Answers
  * those that are condemned, and have a dead queue to go to.
  */
-export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): readonly Due[] {
-  const dead: Due[] = [];
+export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): readonly Dead[] {
+  const dead: Dead[] = [];
   for (const due of part.of.scheduled.dueBefore(part.now, STEP)) {
     const reason = condemnedFor(due);
     if (reason === undefined) {
@@ -85,7 +90,7 @@ export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): read
       const { expireAt } = due.item;
       part.fire(due, expireAt < part.now ? part.now + rules.expireTimeout : expireAt);
     } else if (rules.hasDeadQueue) {
-      dead.push(due);
+      dead.push({ item: due.item, reason });
     } else {
       part.removeScheduled(due.item);
       part.drop(reason);

@@ -8,19 +8,19 @@
 // processed); closed (every request is refused). Deadlines of requests are kept in every mode.
 
 import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
-import { MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { plainError, QueueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
-import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
-import { DELIVERY_TIMEOUT, DeadLetters } from "./dead-letters.ts";
-import type { Item } from "./item.ts";
+import type { Intake, QueueContext, QueueRules } from "./context.ts";
+import { type Burial, DeadLetters } from "./dead-letters.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
-import type { Due, Partition } from "./partition.ts";
+import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
+import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
 
 // Deadlines are checked at most this often, however many there are.
@@ -28,7 +28,7 @@ const SWEEP_INTERVAL = 5 * MILLISECOND;
 
 const GIVE_BACK_TIMEOUT = MINUTE;
 
-export class Loop implements TurnTaker, DeadQueue {
+export class Loop implements TurnTaker, Intake {
   readonly name: string;
   readonly partitions: readonly Partition[];
   readonly context: QueueContext;
@@ -41,6 +41,7 @@ export class Loop implements TurnTaker, DeadQueue {
 
   readonly #mailbox: Mailbox;
   readonly #commits: Commits;
+  readonly #transfers: Transfers;
   readonly #deadLetters: DeadLetters;
 
   #busy = false;
@@ -78,7 +79,8 @@ export class Loop implements TurnTaker, DeadQueue {
         items.map(({ seq }) => ids.id(seq)),
       ),
     );
-    this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits);
+    this.#transfers = new Transfers(context, this.#commits);
+    this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits, this.#transfers);
     this.#order = [...partitions];
     this.wake();
   }
@@ -94,7 +96,7 @@ export class Loop implements TurnTaker, DeadQueue {
 
   /** Drops a lease whose client has gone: it loses its place and is given nothing. */
   cancel(request: LeaseRequest): void {
-    this.#mailbox.answer(request, new QueueError("transport", "client has gone"));
+    this.#mailbox.answer(request, plainError("client_gone"));
   }
 
   /**
@@ -114,7 +116,7 @@ export class Loop implements TurnTaker, DeadQueue {
     if (this.#mailbox.addOperation(operation)) this.wake();
   }
 
-  get deadStorage(): Storage {
+  get storage(): Storage {
     return this.partitions[0]!.storage;
   }
 
@@ -207,7 +209,7 @@ export class Loop implements TurnTaker, DeadQueue {
   #fault(error: unknown): void {
     this.context.log.error({ err: error, queue: this.name }, "queue loop failed");
     for (const partition of this.partitions) partition.distrust(this.context.clock.steady());
-    this.#endTurn(false, retryLater(MESSAGES.internalRetry));
+    this.#endTurn(false, plainError("storage_unavailable"));
   }
 
   #hasMore(): boolean {
@@ -220,7 +222,7 @@ export class Loop implements TurnTaker, DeadQueue {
     );
   }
 
-  /** Answers whether anything was done. */
+  /** True if anything was done. */
   async #turn(): Promise<boolean> {
     this.#sweep();
     const usable = await this.#prepare();
@@ -294,42 +296,33 @@ export class Loop implements TurnTaker, DeadQueue {
   // Serves everything in the mailbox, and what time has brought about, in one batch.
   async #serve(usable: readonly Partition[]): Promise<boolean> {
     const { requests, deliveries, count } = this.#mailbox.take();
-    const accepted = await this.#deadLetters.accept(this.partitions[0]!, deliveries);
+    const accepted = await this.#transfers.accept(this.partitions[0]!, deliveries);
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
     const { rules, partitions } = this;
     const { leaseReplyBytes } = this.context.limits;
     const order = usable === this.#order ? this.#order : [...usable];
     const batch = new Batch({ partitions, order, rules: { ...rules, leaseReplyBytes }, now });
-    if (accepted.deliveries.length > 0) batch.bury(partitions[0]!, accepted.letters);
+    if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted.letters);
     batch.plan(requests, this.#mailbox.waiting);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
     const lifecycle = { ...rules, hasDeadQueue: rules.deadQueue !== "" };
-    const dead: Item[][] = [];
-    const deadScheduled: (readonly Due[])[] = [];
+    const burials: Burial[] = [];
     for (const partition of usable) {
       if (!this.#isDue(partition, now)) continue;
       const part = batch.part(partition);
       const { steady, isStill } = momentOf(this.context.clock);
-      dead[partition.number] = [...endLeases(part, lifecycle, { now, steady, isStill })];
-      deadScheduled[partition.number] = fireScheduled(part, lifecycle);
+      const ended = endLeases(part, lifecycle, { now, steady, isStill });
+      burials.push({ partition, table: "items", dead: ended });
+      burials.push({ partition, table: "scheduled", dead: fireScheduled(part, lifecycle) });
     }
     const progress = await this.#commits.commit(batch.parts, accepted);
 
     for (const [partition, retries] of batch.burials) {
       await this.#deadLetters.buryRetried(partition, retries, rules);
     }
-    for (const partition of usable) {
-      const items = dead[partition.number];
-      if (items !== undefined && items.length > 0) {
-        await this.#deadLetters.buryEnded(partition, items, rules);
-      }
-      const dues = deadScheduled[partition.number];
-      if (dues !== undefined && dues.length > 0) {
-        await this.#deadLetters.buryScheduled(partition, dues, rules);
-      }
-    }
-    return progress || count > 0 || dead.length > 0;
+    for (const burial of burials) await this.#deadLetters.bury(burial, rules);
+    return progress || count > 0 || burials.length > 0;
   }
 
   // --- operations ---
@@ -347,7 +340,7 @@ export class Loop implements TurnTaker, DeadQueue {
     } catch (error) {
       const known = error instanceof QueueError;
       if (!known) this.context.log.error({ err: error, queue: this.name }, "operation failed");
-      operation.fail(known ? error : retryLater(MESSAGES.internalRetry, error));
+      operation.fail(known ? error : plainError("storage_unavailable", error));
       return true;
     }
   }
@@ -356,7 +349,7 @@ export class Loop implements TurnTaker, DeadQueue {
 
   // Whether time brings nothing about in a partition at present.
   #rests(partition: Partition): boolean {
-    return this.#deadLetters.restsUntil > 0 || this.#retriesLater(partition);
+    return this.#transfers.restsUntil > 0 || this.#retriesLater(partition);
   }
 
   // Whether time has brought something about in a partition.
@@ -394,7 +387,7 @@ export class Loop implements TurnTaker, DeadQueue {
     let wallAt = Number.POSITIVE_INFINITY;
     if (!this.#busy && !this.#paused) {
       const { isStill } = clock;
-      const { restsUntil } = this.#deadLetters;
+      const { restsUntil } = this.#transfers;
       for (const partition of this.partitions) {
         const { failures, retryAt, leaseEnds } = partition;
         if (failures > 0 || restsUntil > 0) {

@@ -3,7 +3,7 @@
 // is the one place where a hot request is answered. Leases apart, it does not ask what kind one is of.
 // Synchronous; written by the loop of its queue.
 
-import { MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { plainError, type QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import { ForgetfulMap } from "./forgetful-map.ts";
@@ -18,9 +18,10 @@ import {
   LeaseRequest,
 } from "./requests.ts";
 
-/** A copy of a dead item on its way into the dead queue. */
+/** A copy of an item on its way into another queue. */
 export interface Letter {
-  readonly sourceId: string;
+  /** Those of the copy: its source, by which a repetition is recognised, and the id of its original. */
+  readonly attributes: string;
   readonly record: ItemRecord;
 }
 
@@ -35,7 +36,7 @@ export interface Delivery {
   readonly reject: (error: Error) => void;
 }
 
-/** The dead queue has not taken the letters, and will not: nothing has happened. */
+/** The other queue has not taken the letters, and will not: nothing has happened. */
 export class NotDelivered extends Error {
   constructor() {
     super("dead queue is busy, try again");
@@ -46,7 +47,7 @@ export class NotDelivered extends Error {
 export interface Operation {
   /** Those that must work for it. */
   readonly partitions: readonly Partition[];
-  /** One bounded step; answers whether it was the last. */
+  /** One bounded step; true if it was the last. */
   step(): Promise<boolean>;
   fail(error: QueueError): void;
 }
@@ -111,18 +112,18 @@ export class Mailbox {
 
   #refusal(request: AnyHotRequest): QueueError | undefined {
     if (this.#closed !== undefined) return this.#closed;
-    if (this.#isFull) return retryLater(MESSAGES.overloaded);
+    if (this.#isFull) return plainError("overloaded");
     if (request.kind !== Kind.lease) return undefined;
     if (!request.isShared && this.waiting.has(request.clientId)) {
-      return new QueueError("invalid", MESSAGES.duplicateClientId);
+      return plainError("duplicate_client");
     }
     const full = this.#allWaiting.leases >= this.#limits.waitingLeases;
-    return full ? retryLater(MESSAGES.overloaded) : undefined;
+    return full ? plainError("overloaded") : undefined;
   }
 
   addOperation(operation: Operation): boolean {
     const closed = this.#closed === undefined ? undefined : midway(this.#closed);
-    const refused = closed ?? (this.#isFull ? retryLater(MESSAGES.overloaded) : undefined);
+    const refused = closed ?? (this.#isFull ? plainError("overloaded") : undefined);
     if (refused === undefined) this.operations.push(operation);
     else operation.fail(refused);
     return refused === undefined;
@@ -217,12 +218,12 @@ export class Mailbox {
     };
     for (const request of this.#inTurn()) {
       if (!request.settled && over(request)) {
-        this.answer(request, retryLater(MESSAGES.outcomeUnknown));
+        this.answer(request, plainError("outcome_unknown"));
       }
     }
     for (const request of this.#waitingRequests()) {
       if (!over(request)) continue;
-      this.answer(request, retryLater(overdueMessage(request)));
+      this.answer(request, overdue(request));
     }
     const waits = ({ settled }: AnyHotRequest): boolean => !settled;
     this.#requests = this.#requests.map((list) => list.filter(waits)) as ByKind;
@@ -267,11 +268,11 @@ function emptyLists(): ByKind {
 
 // For operations, of whose call a part may be done. That another server owns the data says that nothing is.
 function midway(error: QueueError): QueueError {
-  return error.message === MESSAGES.standby ? retryLater(MESSAGES.takenOver) : error;
+  return error.code === "standby" ? plainError("taken_over") : error;
 }
 
 // A lease that the turn under way has dealt items to may yet get them.
-function overdueMessage(request: HotRequest<unknown>): string {
-  if (!(request instanceof LeaseRequest)) return MESSAGES.requestTimeout;
-  return request.isDealt ? MESSAGES.outcomeUnknown : MESSAGES.leaseTimeout;
+function overdue(request: HotRequest<unknown>): QueueError {
+  if (!(request instanceof LeaseRequest)) return plainError("timed_out");
+  return plainError(request.isDealt ? "outcome_unknown" : "no_items");
 }

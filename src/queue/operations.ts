@@ -3,8 +3,10 @@
 // clearing ten million items keeps no producer waiting. Nothing here is on the hot path.
 
 import { invalid, type QueueError } from "../errors.ts";
-import type { ItemRecord, ItemTable, SeqRange, StoredItem } from "../storage/storage.ts";
+import type { ItemRecord, ItemTable, KeyName, SeqRange, StoredItem } from "../storage/storage.ts";
+import { withAttributes } from "./attributes.ts";
 import { Item } from "./item.ts";
+import { KEY, namesOf } from "./keys.ts";
 import { momentOf } from "./lease-ends.ts";
 import type { Loop } from "./loop.ts";
 import type { Operation } from "./mailbox.ts";
@@ -33,6 +35,8 @@ export interface ListedItem extends StoredItem {
 /** An item to import. Times in microseconds; 0 stands for none. */
 export interface ImportedItem {
   readonly sourceId: string;
+  /** The id that it is to keep; without one it gets a new one. */
+  readonly id?: string;
   readonly isLeased: boolean;
   readonly leaseDeadline: number;
   readonly expireAt: number;
@@ -43,7 +47,7 @@ export interface ImportedItem {
   readonly record: ItemRecord;
 }
 
-/** An item that was imported, or the one that its source was there with already. */
+/** An item that was imported, or the one that was there already: with its source, or its id. */
 export interface ImportResult extends ListedItem {
   readonly status: "created" | "scheduled" | "duplicate";
 }
@@ -166,50 +170,57 @@ function listed(partition: Partition, item: StoredItem): ListedItem {
 }
 
 /**
- * Adds items as they are given, under new ids. One whose source is there already is left out, and
- * what is there is answered in its place.
+ * Adds items as they are given, under new numbers. One whose source is there already is left out, and
+ * what is there is answered in its place; so is one that is to keep an id which is there.
  */
 export function importItems(
   loop: Loop,
   partition: Partition,
   imports: readonly ImportedItem[],
 ): Promise<readonly ImportResult[]> {
-  const sources = [...new Set(imports.flatMap((each) => each.sourceId || []))];
+  const attributes = imports.map(({ sourceId: source, maxAttempts: max, id = "" }) =>
+    withAttributes("", { source, max, id }),
+  );
+  const names = [
+    ...new Map(attributes.flatMap(namesOf).map((name) => [textOf(name), name])).values(),
+  ];
   const found = new KnownItems(partition);
   let looked = 0;
   return run(loop, [partition], async () => {
+    checkIds(partition, imports);
     // Many are looked for step by step; what has become of them since is then seen at once.
-    const step = sources.slice(looked, looked + STEP);
+    const step = names.slice(looked, looked + STEP);
     looked += step.length;
     let known = await found.find(step);
-    if (looked < sources.length) return undefined;
-    if (step.length < sources.length) known = await found.find(sources);
+    if (looked < names.length) return undefined;
+    if (step.length < names.length) known = await found.find(names);
     const now = loop.context.clock.now();
     const part = new PartitionBatch(partition, now);
     const added = new Map<string, ImportResult>();
-    const results = imports.map((each): ImportResult => {
-      const there = known.get(each.sourceId) ?? added.get(each.sourceId);
-      if (there !== undefined) return { ...there, status: "duplicate" };
+    const results = imports.map((each, i): ImportResult => {
+      const mine = namesOf(attributes[i]!).map(textOf);
+      for (const name of mine) {
+        const there = known.get(name) ?? added.get(name);
+        if (there !== undefined) return { ...there, status: "duplicate" };
+      }
       const item = new Item(each.record, isLater(each.dueAt, now) ? each.dueAt : 0);
       item.createdAt = now;
       item.expireAt = each.expireAt || now + loop.rules.expireTimeout;
       item.attempts = each.attempts;
-      item.maxAttempts = each.maxAttempts;
-      item.sourceId = each.sourceId;
+      item.attributes = attributes[i]!;
       if (each.isLeased) {
         item.leaseDeadline = each.leaseDeadline || now + loop.rules.leaseTimeout;
         part.addLeased(item);
       } else {
         part.add(item);
       }
-      const { seq, createdAt, expireAt, attempts, maxAttempts, sourceId, dueAt } = item;
+      const { seq, createdAt, expireAt, attempts, dueAt } = item;
       const result: ImportResult = {
         seq,
         createdAt,
         expireAt,
         attempts,
-        maxAttempts,
-        sourceId,
+        attributes: item.attributes,
         dueAt,
         // One that is not leased keeps none, but is answered as it was given (wire.md 2.11).
         leaseDeadline: item.leaseDeadline || each.leaseDeadline,
@@ -218,7 +229,7 @@ export function importItems(
         record: each.record,
         status: dueAt === 0 ? "created" : "scheduled",
       };
-      if (sourceId !== "") added.set(sourceId, result);
+      for (const name of mine) added.set(name, result);
       return result;
     });
     part.dropReady();
@@ -227,7 +238,16 @@ export function importItems(
   });
 }
 
-/** The items that sources are there with, read once however often they are looked for. */
+const textOf = ({ kind, key }: KeyName): string => `${kind} ${key}`;
+
+// An id that this partition is yet to give would be that of two items.
+function checkIds({ ids, counters }: Partition, imports: readonly ImportedItem[]): void {
+  for (const { id = "" } of imports) {
+    if (ids.seq(id) >= counters.tail) throw invalid(`id is invalid; '${id}' is yet to be given`);
+  }
+}
+
+/** The items that are there under names, read once however often they are looked for. */
 class KnownItems {
   readonly #partition: Partition;
   readonly #read = new Map<number, StoredItem>();
@@ -237,16 +257,33 @@ class KnownItems {
     this.#partition = partition;
   }
 
-  /** By source, as they are now; those that are not there are missing. */
-  async find(sources: readonly string[]): Promise<ReadonlyMap<string, ListedItem>> {
-    const { storage, key } = this.#partition;
-    const seqs = sources.length === 0 ? new Map() : await storage.findSources(key, sources);
-    await this.#readAll([...seqs.values()].filter((seq) => seq !== 0));
+  /** By name, as they are now; those that are not there are missing. */
+  async find(names: readonly KeyName[]): Promise<ReadonlyMap<string, ListedItem>> {
+    const { storage, key, ids } = this.#partition;
+    const seqs = new Map<string, number>();
+    for (const kind of [KEY.source, KEY.id]) {
+      const keys = names.flatMap((name) => (name.kind === kind ? name.key : []));
+      if (keys.length === 0) continue;
+      for (const entry of (await storage.findKeys(key, kind, keys)).values()) {
+        seqs.set(textOf(entry), entry.seq);
+      }
+    }
+    // What has never moved has no entry: its id says where it is, if it is there.
+    const places = new Map<string, number>();
+    for (const name of names) {
+      const seq = name.kind === KEY.id && !seqs.has(textOf(name)) ? ids.seq(name.key) : -1;
+      if (seq > 0) places.set(textOf(name), seq);
+    }
+    await this.#readAll([...seqs.values(), ...places.values()]);
     const found = new Map<string, ListedItem>();
-    for (const [source, seq] of seqs) {
+    for (const [name, seq] of seqs) {
       const item = this.#read.get(seq);
-      if (item === undefined) throw new Error(`source '${source}' is known, its item is not there`);
-      found.set(source, listed(this.#partition, item));
+      if (item === undefined) throw new Error(`'${name}' is known, its item is not there`);
+      found.set(name, listed(this.#partition, item));
+    }
+    for (const [name, seq] of places) {
+      const item = this.#read.get(seq);
+      if (item !== undefined) found.set(name, listed(this.#partition, item));
     }
     return found;
   }

@@ -10,6 +10,10 @@ import {
   type DropReason,
   EXPIRY_SPAN,
   type Expiry,
+  type HeldItem,
+  type ItemTable,
+  type KeyEntry,
+  type KeyName,
   type LeaseMark,
   type Move,
   NONE_DROPPED,
@@ -17,14 +21,20 @@ import {
   type SeqRange,
   type StoredItem,
 } from "../storage/storage.ts";
+import { attributesOf, withAttributes } from "./attributes.ts";
 import { Extensions, markOf } from "./extensions.ts";
 import { Grant, type Item } from "./item.ts";
+import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
+
+// Nothing is held back yet.
+const NONE_HELD: readonly HeldItem[] = [];
+const NO_RANGES: readonly SeqRange[] = [];
 
 // Items that expire within this time after the first of them share one expiry.
 const EXPIRY_WIDTH = SECOND;
@@ -36,21 +46,24 @@ export function isLater(at: number, now: number): boolean {
   return at >= now + SOON;
 }
 
-// When what is condemned is due, by why: long ago, as no time is that a client can have asked for. So it
-// is told from what is to be leasable, also after a crash.
-const CONDEMNED_AT: Readonly<Record<DropReason, number>> = { rejected: 1, attempts: 2, expired: 3 };
+// What is condemned is due at once, however the wall clock may be set back meanwhile.
+const LONG_AGO = SECOND;
 
 /** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
 export function condemnedFor({ at, item }: Due): DropReason | undefined {
-  if (at <= CONDEMNED_AT.expired) {
-    return at === CONDEMNED_AT.rejected
-      ? "rejected"
-      : at === CONDEMNED_AT.attempts
-        ? "attempts"
-        : "expired";
-  }
-  // As versions before this one have written it down.
-  return item.attempts > 0 && item.expireAt === at - 1 ? "rejected" : undefined;
+  return attributesOf(item.attributes).died || condemnedBefore(at, item);
+}
+
+// As earlier versions have written it down: by a time that no client can have asked for, and before that by an expiry.
+const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
+  undefined,
+  "rejected",
+  "attempts",
+  "expired",
+];
+
+function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropReason | undefined {
+  return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
 }
 
 // What is to be leasable is not written down as earlier versions did what was condemned.
@@ -71,14 +84,16 @@ export class PartitionBatch implements PartitionChanges {
   drops: Dropped = NONE_DROPPED;
   readonly adds: Item[] = [];
   readonly addsScheduled: Item[] = [];
+  readonly addsHeld = NONE_HELD;
   readonly leases: LeaseMark[] = [];
   readonly moves: Move[] = [];
   readonly removesScheduled: SeqRange[] = [];
+  readonly removesHeld = NO_RANGES;
   readonly releases: number[] = [];
   readonly addsExpiry: Expiry[] = [];
   readonly removesExpiry: Expiry[] = [];
-  readonly addsSource: string[] = [];
-  readonly removesSource: string[] = [];
+  readonly removesKey: KeyName[] = [];
+  readonly addsKey: KeyEntry[] = [];
 
   readonly #tailBefore: number;
   // The tail after the last add. What moves to the tail comes behind it, is in storage only, and
@@ -145,7 +160,7 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
-    if (item.sourceId !== "") this.addsSource.push(item.sourceId);
+    if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
     if (item.dueAt !== 0) {
       item.expireAt = expiryOf(item, item.dueAt);
       this.counters.scheduled++;
@@ -235,7 +250,7 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.sourceId !== "") this.removesSource.push(item.sourceId);
+    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
   }
 
   /** Counts items that are taken away though nobody has completed them, and that go to no dead queue. */
@@ -251,31 +266,45 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, expireAt } = item;
-    this.moves.push({ from: "items", fromSeq, to: "items", toSeq, attempts, expireAt, dueAt: 0 });
+    const attributes = this.#moved(item, toSeq);
+    const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
+    this.moves.push({ from: "items", fromSeq, to: "items", ...to });
     this.#cover(toSeq, expireAt);
+  }
+
+  // What gets another number keeps its names, and the id that it had first.
+  #moved(item: Pick<StoredItem, "seq" | "attributes">, toSeq: number): string {
+    const attributes = attributesAfterMove(this.of.ids, item);
+    this.addsKey.push(...entriesOf(attributes, toSeq));
+    return attributes;
   }
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
   schedule(item: Item, dueAt: number, attempts = item.attempts): void {
-    this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt) });
+    const { attributes } = item;
+    this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt), attributes });
   }
 
   /**
    * Puts a leased item that was claimed where nobody can lease it and whence it goes to the dead
-   * queue, whatever happens in between: among the scheduled ones, in a way that none of them has.
+   * queue, whatever happens in between: among the scheduled ones, with the reason as an attribute.
    */
   condemn(item: Item, reason: DropReason): Due {
-    const expireAt = Math.min(item.expireAt, this.now - 1);
-    const { attempts } = item;
-    return this.#setAside(item, { dueAt: CONDEMNED_AT[reason], attempts, expireAt });
+    const { attempts, expireAt } = item;
+    const attributes = withAttributes(item.attributes, { died: reason });
+    return this.#setAside(item, { dueAt: LONG_AGO, attempts, expireAt, attributes });
   }
 
-  #setAside(item: Item, to: Pick<StoredItem, "dueAt" | "attempts" | "expireAt">): Due {
+  #setAside(
+    item: Item,
+    to: Pick<StoredItem, "dueAt" | "attempts" | "expireAt" | "attributes">,
+  ): Due {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.counters.scheduled++;
     const { seq } = item;
-    this.moves.push({ from: "items", fromSeq: seq, to: "scheduled", toSeq: seq, ...to });
+    const move = { from: "items", fromSeq: seq, to: "scheduled", toSeq: seq } as const;
+    this.moves.push({ ...move, ...to, group: "" });
     const due = { at: to.dueAt, seq, item: { ...item, ...to } };
     this.#movedToScheduled.push(due);
     return due;
@@ -286,15 +315,9 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, attempts, createdAt } = due.item;
-    this.moves.push({
-      from: "scheduled",
-      fromSeq,
-      to: "items",
-      toSeq,
-      attempts,
-      expireAt,
-      dueAt: 0,
-    });
+    const attributes = this.#moved(due.item, toSeq);
+    const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
+    this.moves.push({ from: "scheduled", fromSeq, to: "items", ...to });
     this.counters.scheduled--;
     this.#count(createdAt, 1);
     this.#fired.push(due);
@@ -302,11 +325,11 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes an item that waits: expired, deleted or cleared. The window is read anew afterwards. */
-  removeWaiting(item: { seq: number; createdAt: number; sourceId: string }): void {
+  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">): void {
     this.touched = true;
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.sourceId !== "") this.removesSource.push(item.sourceId);
+    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
     this.dropReady();
   }
 
@@ -316,12 +339,25 @@ export class PartitionBatch implements PartitionChanges {
     if (last !== undefined && this.touched) this.counters.head = last.seq + 1;
   }
 
+  /** Removes an item that dies or goes to another queue, whether it waits, is leased or is scheduled. */
+  takeOut(table: ItemTable, item: StoredItem): void {
+    const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
+    if (leased !== undefined) {
+      this.claim(leased);
+      this.remove(leased);
+    } else if (table === "items") {
+      this.removeWaiting(item);
+    } else {
+      this.removeScheduled(item);
+    }
+  }
+
   /** Removes a scheduled item: deleted or cleared. */
-  removeScheduled(item: { seq: number; sourceId: string }): void {
+  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">): void {
     this.touched = true;
     this.counters.scheduled--;
     this.removesScheduled.push({ first: item.seq, last: item.seq });
-    if (item.sourceId !== "") this.removesSource.push(item.sourceId);
+    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
   }
 
   /** Removes an expiry, and puts one that is due at `at` in its place; infinite for none. */

@@ -4,7 +4,7 @@
 
 import type { QueueError } from "../errors.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
-import type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
+import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type IdSpace, IdSpaces } from "./ids.ts";
 import { momentOf } from "./lease-ends.ts";
 import { Loop } from "./loop.ts";
@@ -22,11 +22,13 @@ import {
 import { Partition } from "./partition.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
-export type { DeadQueue, QueueContext, QueueRules } from "./context.ts";
+export { type Attributes, attributesOf } from "./attributes.ts";
+export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export { unknownLease } from "./endings.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
-export { NotDelivered } from "./mailbox.ts";
+export { idOf } from "./keys.ts";
+export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
 export * from "./requests.ts";
 export { Turns } from "./turns.ts";
@@ -51,8 +53,25 @@ export interface QueueStats {
   readonly partitions: readonly PartitionStats[];
 }
 
+/** What operators ask of a queue: of plain data and lists of items, so that all of it travels between threads alike. */
+export interface QueueOperations {
+  stats(): Promise<QueueStats>;
+  clear(options: ClearOptions): Promise<void>;
+  reload(): Promise<void>;
+  /** A page of a partition, from the item with this id, or the next one, on. */
+  list(partition: number, options: PageOptions): Promise<readonly ListedItem[]>;
+  import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]>;
+  /** Removes items whatever their state; answers the ids of those that were not there. */
+  delete(partition: number, ids: readonly string[]): Promise<readonly string[]>;
+  /** Accepts requests from now on, but serves none until `resume`. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Takes new rules for what comes from now on. */
+  configure(rules: QueueRules): Promise<void>;
+}
+
 /** A queue as the rest of the program uses it, on whatever thread its loop runs. */
-export interface QueueHandle {
+export interface QueueHandle extends QueueOperations {
   readonly name: string;
   readonly partitionCount: number;
   /** The ids of a partition. */
@@ -65,21 +84,8 @@ export interface QueueHandle {
   cancel(lease: LeaseRequest): void;
   /** Gives back what was leased for a client that has gone before it could know. */
   giveBack(partition: number, ids: readonly string[]): void;
-  stats(): Promise<QueueStats>;
-  clear(options: ClearOptions): Promise<void>;
-  reload(): Promise<void>;
-  /** A page of a partition, from the item with this id, or the next one, on. */
-  list(partition: number, options: PageOptions): Promise<readonly ListedItem[]>;
-  import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]>;
-  /** Removes items whatever their state; answers the ids of those that were not there. */
-  delete(partition: number, ids: readonly string[]): Promise<readonly string[]>;
-  /** Accepts requests from now on, but serves none until `resume`. */
-  pause(): Promise<void>;
-  resume(): Promise<void>;
   /** The queue as one that takes the dead items of others. */
-  readonly deadQueue: DeadQueue;
-  /** Takes new rules for what comes from now on. */
-  configure(rules: QueueRules): Promise<void>;
+  readonly intake: Intake;
 }
 
 export interface PageOptions {
@@ -155,7 +161,7 @@ export class Queue implements QueueHandle {
     return this.#ids.partitionOf(id);
   }
 
-  get deadQueue(): DeadQueue {
+  get intake(): Intake {
     return this.loop;
   }
 

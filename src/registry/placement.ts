@@ -4,7 +4,7 @@
 // there or removed there until it is back.
 
 import { type Clock, SECOND } from "../clock.ts";
-import { MESSAGES, retryLater } from "../errors.ts";
+import { plainError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { newIdPrefix } from "../queue/queue.ts";
 import type { Storage, StoredPartition } from "../storage/storage.ts";
@@ -162,7 +162,7 @@ export class Placement {
       loads.set(home, (loads.get(home) ?? 0) + partitions.size);
     }
     const [home] = [...loads].sort((a, b) => a[1] - b[1])[0] ?? [];
-    if (home === undefined) throw retryLater(MESSAGES.internalRetry);
+    if (home === undefined) throw plainError("storage_unavailable");
     const sites = this.#sites.filter((site) => site.home === home && site.partitions !== undefined);
     const sum = sites.reduce((total, { affinity }) => total + affinity, 0);
     const shares = sites.map(({ storage, affinity, partitions }) => {
@@ -215,7 +215,7 @@ export class Placement {
     if (!(await this.tidy(recorded()))) throw new Error("not everything could be tidied");
   }
 
-  /** Removes partitions that no record speaks of: what is left of a queue whose creation was cut off. Answers whether it could. */
+  /** Removes partitions that no record speaks of: what is left of a queue whose creation was cut off. False if it could not. */
   async tidy(recorded: Iterable<PartitionPlace>): Promise<boolean> {
     let isDone = true;
     const known = new Set(Array.from(recorded, ({ storage, key }) => `${storage} ${key}`));

@@ -5,14 +5,14 @@
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { type Clock, SECOND } from "../clock.ts";
-import { invalidField, MESSAGES, QueueError, queueError, retryLater } from "../errors.ts";
+import { invalidField, plainError, QueueError, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
 import type { Directory, ListOptions } from "./directory.ts";
-import type { Failing, Home } from "./host.ts";
+import type { Failing, Home } from "./homes.ts";
 import { checkDeadQueueName } from "./names.ts";
 import { type PartitionSite, Placement } from "./placement.ts";
 import {
@@ -41,7 +41,7 @@ export interface QueuesOptions {
   readonly partitions: readonly PartitionSite[];
   /** Where queues may be at home; sites name them by their index. */
   readonly homes: readonly Home[];
-  /** Written here, and read by whoever serves this thread's requests. */
+  /** Written here, and read for this thread's requests. */
   readonly directory: Directory;
   /** Makes other threads know what has become of a queue, undefined if it is gone. */
   readonly tell?: (name: string, queue: AnnouncedQueue | undefined) => Promise<void>;
@@ -270,7 +270,7 @@ export class Queues {
       this.#leftovers.set(name, leftovers);
       this.#directory.remove(name);
       await this.#announce(name);
-      const error = new QueueError("failed", MESSAGES.queueShutdown);
+      const error = plainError("queue_shutting_down");
       await this.#homes[this.#homeOf(record)]!.close(name, error);
       await this.#dropLeftovers();
     });
@@ -333,14 +333,14 @@ export class Queues {
   async #change(work: () => Promise<void>): Promise<void> {
     try {
       await this.#enqueue(async () => {
-        if (this.#closed) throw new QueueError("failed", MESSAGES.serviceShutdown);
+        if (this.#closed) throw plainError("shutting_down");
         await this.#settle();
         await work();
       });
     } catch (error) {
       if (error instanceof QueueError) throw error;
       this.#log.error({ err: error }, "queue records cannot be changed");
-      throw retryLater(MESSAGES.internalRetry, error);
+      throw plainError("storage_unavailable", error);
     }
   }
 
@@ -386,7 +386,7 @@ export class Queues {
   }
 
   /** Ends all queues: what waits gets the error, `queue is shutting down` by default. */
-  async close(error = new QueueError("failed", MESSAGES.queueShutdown)): Promise<void> {
+  async close(error = plainError("queue_shutting_down")): Promise<void> {
     this.#closed = true;
     this.#timers.close();
     await this.#changing;

@@ -55,11 +55,6 @@ export class QueueRecords {
     return new Map(stored.map(({ name, record }) => [name, parse(record)]));
   }
 
-  /** Whether it is unknown what storage holds under some name. */
-  get inDoubt(): boolean {
-    return this.#doubtful.size > 0;
-  }
-
   /** Makes this what storage holds under a name. After a failure the name is in doubt. */
   async write(name: string, { queue, leftovers = [] }: StoredQueue): Promise<void> {
     this.#doubtful.add(name);

@@ -6,8 +6,8 @@ import type { MessagePort } from "node:worker_threads";
 import { type PackedError, packError, QueueError, unpackError } from "../errors.ts";
 import { NotDelivered } from "../queue/queue.ts";
 
-/** What a thread serves to others: functions whose parameters and results can be cloned. */
-export type Served = Readonly<Record<string, (...args: never[]) => unknown>>;
+/** What a thread lets others call: functions whose parameters and results can be cloned. */
+export type Callable = Readonly<Record<string, (...args: never[]) => unknown>>;
 
 type Answered<F> = F extends (...args: never[]) => infer R ? Promise<Awaited<R>> : never;
 
@@ -25,19 +25,19 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
-export class Link<Theirs extends Served> {
+export class Link<Theirs extends Callable> {
   readonly #port: MessagePort;
   readonly #pending = new Map<number, Pending>();
   #out: Entry[] = [];
   #calls = 0;
   #closed: Error | undefined;
 
-  /** Serves what the other side calls; it must be there before the other side calls. */
-  constructor(port: MessagePort, served: Served) {
+  /** `ours` is what the other side may call; it must be there before the other side calls it. */
+  constructor(port: MessagePort, ours: Callable) {
     this.#port = port;
     port.on("message", (entries: readonly Entry[]) => {
       for (const entry of entries) {
-        if ("call" in entry) void this.#serve(served, entry);
+        if ("call" in entry) void this.#answer(ours, entry);
         else this.#settle(entry.answer, entry.outcome);
       }
     });
@@ -67,13 +67,13 @@ export class Link<Theirs extends Served> {
     this.#pending.clear();
   }
 
-  async #serve(
-    served: Served,
+  async #answer(
+    ours: Callable,
     { call, method, args }: Extract<Entry, { call: number }>,
   ): Promise<void> {
     let outcome: Outcome;
     try {
-      outcome = { value: await served[method]!(...(args as never[])) };
+      outcome = { value: await ours[method]!(...(args as never[])) };
     } catch (error) {
       outcome = { error: (error as Error).message, known: packKnown(error) };
     }
@@ -95,6 +95,29 @@ export class Link<Theirs extends Served> {
       if (this.#closed === undefined) this.#port.postMessage(out);
     });
   }
+}
+
+/** How a call of a method gets to an object that is elsewhere. */
+export type Forward = (method: string, args: readonly unknown[]) => unknown;
+
+/**
+ * An object that is elsewhere: a call of any method of it is forwarded, except of those in `here`. So a
+ * new method needs no line between the one who calls it and the object that has it.
+ */
+export function elsewhere<T extends object>(forward: Forward, here: Partial<T> = {}): T {
+  return new Proxy(here, {
+    get(target, name) {
+      const own: unknown = Reflect.get(target, name);
+      // What is awaited is asked whether it is a promise.
+      if (own !== undefined || typeof name === "symbol" || name === "then") return own;
+      return (...args: readonly unknown[]) => forward(name, args);
+    },
+  }) as T;
+}
+
+/** The other end of `elsewhere`: calls the method of the object. */
+export function invoke(object: object, method: string, args: readonly unknown[]): unknown {
+  return (object as Record<string, (...args: readonly unknown[]) => unknown>)[method]!(...args);
 }
 
 function packKnown(error: unknown): PackedError | "not-delivered" | undefined {

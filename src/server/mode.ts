@@ -1,6 +1,6 @@
 // What a server does at present, as one value: nothing about it is told by flags beside each other.
 
-import { MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { plainError } from "../errors.ts";
 
 export type Mode =
   /** Storages are opened; it does not listen yet. */
@@ -32,7 +32,7 @@ export class ServerMode {
   checkServing(): void {
     const { name } = this;
     if (name === "serving") return;
-    if (name === "stopping") throw new QueueError("failed", MESSAGES.serviceShutdown);
-    throw retryLater(MESSAGES.standby);
+    if (name === "stopping") throw plainError("shutting_down");
+    throw plainError("standby");
   }
 }

@@ -58,14 +58,22 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       deadline,
       seqs: Float64Array.from(items, ({ seq }) => seq),
       attempts: Int32Array.from(items, ({ attempts }) => attempts),
+      createdAts: Float64Array.from(items, ({ createdAt }) => createdAt),
+      // Hardly any item has some.
+      attributes: items.some((item) => item.attributes !== "")
+        ? items.map((item) => item.attributes)
+        : undefined,
       records: packRecords(records),
     }),
-    unpackAnswer({ partition, idPrefix, deadline, seqs, attempts, records: packed }) {
-      const records = unpackRecords(packed);
+    unpackAnswer({ partition, idPrefix, deadline, ...packed }) {
+      const { seqs, attempts, createdAts, attributes } = packed;
+      const records = unpackRecords(packed.records);
       const items = records.map((record, i) => {
         const item = new Item(record, 0);
         item.seq = seqs[i]!;
         item.attempts = attempts[i]!;
+        item.createdAt = createdAts[i]!;
+        if (attributes !== undefined) item.attributes = attributes[i]!;
         return item;
       });
       return { partition, ids: new IdSpace(idPrefix), deadline, items, records };

@@ -3,6 +3,7 @@
 // die unnoticed.
 
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import type { QueuesService } from "../api/service.ts";
 import type { ClockChange, WallShift } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { packError, type QueueError } from "../errors.ts";
@@ -10,12 +11,11 @@ import type { Listening } from "../http/listen.ts";
 import type { Health } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
-import type { Failing, Home } from "../registry/host.ts";
+import type { Failing, Home } from "../registry/homes.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
-import type { NewQueue, QueueSettings } from "../registry/settings.ts";
-import { Link } from "./link.ts";
+import { elsewhere, type Forward, invoke, Link } from "./link.ts";
 import { makeQueueCalls } from "./queue-calls.ts";
 import { RemoteQueue } from "./remote-queue.ts";
 import type { Shard } from "./shard.ts";
@@ -28,20 +28,20 @@ export interface StorageFacts {
   readonly isDurable: boolean;
 }
 
-/** What the registry's thread does for the others. */
-export interface Registry {
-  createQueue(settings: NewQueue): Promise<void>;
-  updateQueue(settings: QueueSettings): Promise<void>;
-  deleteQueue(name: string, force: boolean): Promise<void>;
+/** What concerns the server as a whole: done by the first thread, for itself and all others. */
+export interface WholeServer {
   health(): Promise<Health>;
   changeClock(change: ClockChange): Promise<number>;
 }
 
 /** What the first thread lets every other one do with it. */
-export type FirstCalls = Registry & {
+export type FirstCalls = {
   opened(index: number, storages: readonly StorageFacts[]): void;
   log(level: LogLevel, fields: object, message: string): void;
-} & Record<string, (...args: never[]) => unknown>;
+  /** Calls a method of the registry, or one of `WholeServer`. */
+  registry: Forward;
+  whole: Forward;
+};
 
 export interface PoolOptions {
   readonly config: Config;
@@ -50,8 +50,8 @@ export interface PoolOptions {
   readonly shard: Shard;
   /** What each of the other threads opens. */
   readonly storages: readonly WorkerData["storages"][];
-  /** Asked only once the registry is open. */
-  readonly registry: () => Registry;
+  readonly registry: QueuesService;
+  readonly whole: WholeServer;
   readonly onThread?: ((thread: Worker) => void) | undefined;
   readonly wallShift?: WallShift | undefined;
 }
@@ -108,8 +108,9 @@ export class Pool {
       onEnd(worker, opened[i]!.reject);
       links.push(
         new Link(ports[0]!.get(index)!, {
-          ...makeQueueCalls(shard.host),
-          ...registryCalls(options.registry),
+          ...makeQueueCalls(shard.home),
+          registry: invoke.bind(undefined, options.registry),
+          whole: invoke.bind(undefined, options.whole),
           opened: (from: number, facts: readonly StorageFacts[]) => {
             opened[from - 1]!.resolve(facts);
           },
@@ -128,23 +129,16 @@ export class Pool {
 
   /** The other threads as homes of queues, in the order of their indexes. */
   get homes(): readonly Home[] {
-    return this.#links.map((link) => new RemoteHome(link));
+    return this.#links.map((link) => new ThreadHome(link));
   }
 
   /** A storage of another thread, as placement uses it. */
   storage(index: number, { name, isDurable }: StorageFacts): PlaceableStorage {
     const link = this.#links[index - 1]!;
-    const call = (method: keyof PlaceableStorage, ...args: readonly unknown[]): Promise<never> =>
-      link.call("storage", name, method, args) as Promise<never>;
-    return {
+    return elsewhere<PlaceableStorage>((method, args) => link.call("storage", name, method, args), {
       name,
       isDurable,
-      listPartitions: () => call("listPartitions"),
-      createPartitions: (partitions) => call("createPartitions", partitions),
-      loadPartition: (key) => call("loadPartition", key),
-      dropPartitions: (keys) => call("dropPartitions", keys),
-      sweep: (limit) => call("sweep", limit),
-    };
+    });
   }
 
   /** Makes all other threads know what has become of a queue. */
@@ -178,7 +172,7 @@ export class Pool {
 }
 
 /** Another thread as a home of queues. */
-class RemoteHome implements Home {
+class ThreadHome implements Home {
   readonly #link: Link<WorkerCalls>;
 
   constructor(link: Link<WorkerCalls>) {
@@ -197,16 +191,6 @@ class RemoteHome implements Home {
   failing(): Promise<Failing> {
     return this.#link.call("failing");
   }
-}
-
-function registryCalls(registry: () => Registry): Registry {
-  return {
-    createQueue: (settings) => registry().createQueue(settings),
-    updateQueue: (settings) => registry().updateQueue(settings),
-    deleteQueue: (name, force) => registry().deleteQueue(name, force),
-    health: () => registry().health(),
-    changeClock: (change) => registry().changeClock(change),
-  };
 }
 
 // A line between every two shards: for each shard its end of the line to every other, by index.

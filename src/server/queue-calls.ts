@@ -1,37 +1,28 @@
-// The queues of one thread, served to another: what `RemoteQueue` calls arrives here and becomes a
+// The queues of one thread, for another to call: what `RemoteQueue` calls arrives here and becomes a
 // call of the queue that is at home on this thread. Plain functions of plain data, for their
 // parameters and results are cloned.
 
 import {
-  type ClearOptions,
-  type ImportedItem,
   type Kind,
   LeaseRequest,
-  type ListedItem,
-  type PageOptions,
+  type Letter,
   type Queue,
-  type QueueRules,
-  type QueueStats,
+  type QueueOperations,
 } from "../queue/queue.ts";
-import type { Host } from "../registry/host.ts";
-import { type PackedRecords, packRecords, unpackRecords } from "../storage/rows/records.ts";
+import type { LocalHome } from "../registry/homes.ts";
+import { invoke } from "./link.ts";
+import { packItems, unpackItems } from "./packed-items.ts";
 import { packAnswer, unpackRequest } from "./packing.ts";
-
-/** Items of a list, as they travel. */
-export interface PackedItems {
-  readonly items: readonly Omit<ListedItem, "record">[];
-  readonly records: PackedRecords;
-}
 
 /** What one thread lets another do with the queues that are at home on it. */
 export type QueueCalls = ReturnType<typeof makeQueueCalls>;
 
 /** The calls for one other thread. */
-export function makeQueueCalls(host: Host) {
+export function makeQueueCalls(home: LocalHome) {
   // Leases that wait, by the ticket that the other thread gave them.
   const leases = new Map<number, LeaseRequest>();
 
-  const find = (name: string): Queue => host.queue(name);
+  const find = (name: string): Queue => home.queue(name);
 
   return {
     async submit(name: string, kind: Kind, ...packed: readonly unknown[]): Promise<unknown> {
@@ -54,43 +45,13 @@ export function makeQueueCalls(host: Host) {
     giveBack: (name: string, partition: number, ids: readonly string[]) =>
       find(name).giveBack(partition, ids),
 
-    stats: (name: string): Promise<QueueStats> => find(name).stats(),
-    clear: (name: string, options: ClearOptions) => find(name).clear(options),
-    reload: (name: string) => find(name).reload(),
-
-    async list(name: string, partition: number, options: PageOptions): Promise<PackedItems> {
-      return packItems(await find(name).list(partition, options));
+    /** Whatever operators ask for. */
+    async operate(name: string, method: keyof QueueOperations, args: readonly unknown[]) {
+      const queue: QueueOperations = find(name);
+      return packItems(await invoke(queue, method, args.map(unpackItems)));
     },
 
-    async import(
-      name: string,
-      partition: number,
-      imports: readonly Omit<ImportedItem, "record">[],
-      packed: PackedRecords,
-    ) {
-      const records = unpackRecords(packed);
-      const items = imports.map((each, i) => ({ ...each, record: records[i]! }));
-      const results = await find(name).import(partition, items);
-      return { statuses: results.map(({ status }) => status), ...packItems(results) };
-    },
-
-    delete: (name: string, partition: number, ids: readonly string[]) =>
-      find(name).delete(partition, ids),
-    pause: (name: string) => find(name).pause(),
-    resume: (name: string) => find(name).resume(),
-    configure: (name: string, rules: QueueRules) => find(name).configure(rules),
-
-    async deliver(name: string, sourceIds: readonly string[], packed: PackedRecords) {
-      const records = unpackRecords(packed);
-      const letters = sourceIds.map((sourceId, i) => ({ sourceId, record: records[i]! }));
-      await find(name).deadQueue.deliver(letters, undefined);
-    },
-  };
-}
-
-function packItems(items: readonly ListedItem[]): PackedItems {
-  return {
-    items: items.map(({ record: _, ...rest }) => rest),
-    records: packRecords(items.map(({ record }) => record)),
+    deliver: (name: string, letters: unknown) =>
+      find(name).intake.deliver(unpackItems(letters) as readonly Letter[], undefined),
   };
 }

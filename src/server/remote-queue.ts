@@ -1,33 +1,42 @@
-// A queue that is at home on another thread: every call travels there and back. What there is for each
-// item is packed, so that a batch of items costs a few objects; requests are by packing.ts.
+// A queue that is at home on another thread: every call travels there and back. Requests are packed by
+// packing.ts; what operators ask for is forwarded by its name, whatever it is.
 
 import {
   type AnyHotRequest,
-  type ClearOptions,
-  type DeadQueue,
   IdSpace,
   IdSpaces,
-  type ImportedItem,
-  type ImportResult,
+  type Intake,
   type LeaseRequest,
   type ListedItem,
   type PageOptions,
   type QueueHandle,
-  type QueueRules,
-  type QueueStats,
+  type QueueOperations,
 } from "../queue/queue.ts";
-import { packRecords, unpackRecords } from "../storage/rows/records.ts";
 import type { Link } from "./link.ts";
+import { packItems, unpackItems } from "./packed-items.ts";
 import { packRequest, unpackAnswer } from "./packing.ts";
-import type { PackedItems, QueueCalls } from "./queue-calls.ts";
+import type { QueueCalls } from "./queue-calls.ts";
 
-export class RemoteQueue implements QueueHandle {
+const Forwarded = forwarding<QueueOperations>({
+  stats: true,
+  clear: true,
+  reload: true,
+  list: true,
+  import: true,
+  delete: true,
+  pause: true,
+  resume: true,
+  configure: true,
+});
+
+export class RemoteQueue extends Forwarded implements QueueHandle {
   readonly name: string;
   readonly #ids: IdSpaces;
   readonly #link: Link<QueueCalls>;
 
   /** A queue by its name, and what its ids begin with, partition by partition. */
   constructor(name: string, idPrefixes: readonly string[], link: Link<QueueCalls>) {
+    super();
     this.name = name;
     this.#ids = new IdSpaces(idPrefixes.map((prefix) => new IdSpace(prefix)));
     this.#link = link;
@@ -59,65 +68,45 @@ export class RemoteQueue implements QueueHandle {
     this.#link.call("giveBack", this.name, partition, ids).catch(() => undefined);
   }
 
-  stats(): Promise<QueueStats> {
-    return this.#link.call("stats", this.name);
-  }
-
-  clear(options: ClearOptions): Promise<void> {
-    return this.#link.call("clear", this.name, options);
-  }
-
-  reload(): Promise<void> {
-    return this.#link.call("reload", this.name);
-  }
-
-  async list(
+  override async list(
     partition: number,
     { isGone, ...options }: PageOptions,
   ): Promise<readonly ListedItem[]> {
-    if (isGone?.() === true) return [];
-    return unpackItems(await this.#link.call("list", this.name, partition, options));
+    return isGone?.() === true ? [] : super.list(partition, options);
   }
 
-  async import(
-    partition: number,
-    items: readonly ImportedItem[],
-  ): Promise<readonly ImportResult[]> {
-    const records = packRecords(items.map(({ record }) => record));
-    const rest = items.map(({ record: _, ...each }) => each);
-    const result = await this.#link.call("import", this.name, partition, rest, records);
-    return unpackItems(result).map((item, i) => ({ ...item, status: result.statuses[i]! }));
-  }
-
-  delete(partition: number, ids: readonly string[]): Promise<readonly string[]> {
-    return this.#link.call("delete", this.name, partition, ids);
-  }
-
-  pause(): Promise<void> {
-    return this.#link.call("pause", this.name);
-  }
-
-  resume(): Promise<void> {
-    return this.#link.call("resume", this.name);
-  }
-
-  configure(rules: QueueRules): Promise<void> {
-    return this.#link.call("configure", this.name, rules);
-  }
-
-  get deadQueue(): DeadQueue {
+  get intake(): Intake {
     return {
-      deadStorage: undefined,
-      deliver: async (letters) => {
-        const sourceIds = letters.map(({ sourceId }) => sourceId);
-        const records = packRecords(letters.map(({ record }) => record));
-        await this.#link.call("deliver", this.name, sourceIds, records);
-      },
+      storage: undefined,
+      deliver: (letters) => this.#link.call("deliver", this.name, packItems(letters)),
     };
+  }
+
+  override async forward(
+    method: keyof QueueOperations,
+    args: readonly unknown[],
+  ): Promise<unknown> {
+    return unpackItems(await this.#link.call("operate", this.name, method, args.map(packItems)));
   }
 }
 
-function unpackItems({ items, records }: PackedItems): readonly ListedItem[] {
-  const unpacked = unpackRecords(records);
-  return items.map((item, i) => ({ ...item, record: unpacked[i]! }));
+interface Forwards<T> {
+  forward(method: keyof T, args: readonly unknown[]): Promise<unknown>;
+}
+
+// A class with these methods, each of which only calls `forward` of the class that extends it.
+function forwarding<T>(
+  methods: Readonly<Record<keyof T & string, true>>,
+): abstract new () => T & Forwards<T> {
+  abstract class Forwarding implements Forwards<T> {
+    abstract forward(method: keyof T, args: readonly unknown[]): Promise<unknown>;
+  }
+  for (const method of Object.keys(methods) as (keyof T & string)[]) {
+    Object.defineProperty(Forwarding.prototype, method, {
+      value(this: Forwarding, ...args: readonly unknown[]) {
+        return this.forward(method, args);
+      },
+    });
+  }
+  return Forwarding as unknown as abstract new () => T & Forwards<T>;
 }

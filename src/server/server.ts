@@ -22,11 +22,11 @@ import {
 } from "../config/config.ts";
 import { ConfigError } from "../config/section.ts";
 import { connectionsWithin, explainDescriptors, watchDescriptors } from "../descriptors.ts";
-import { MESSAGES, QueueError, retryLater } from "../errors.ts";
+import { ERRORS, plainError, QueueError } from "../errors.ts";
 import { canSharePort, checkFree, listen, listeningSockets, urlOf } from "../http/listen.ts";
 import type { Health } from "../http/server.ts";
 import { createLogger, type Logger } from "../log.ts";
-import type { Failing } from "../registry/host.ts";
+import type { Failing } from "../registry/homes.ts";
 import { SYSTEM_NAMESPACE } from "../registry/names.ts";
 import type { PartitionSite } from "../registry/placement.ts";
 import { Queues } from "../registry/queues.ts";
@@ -34,9 +34,10 @@ import { storagesInUse } from "../registry/records.ts";
 import { readSettings } from "../registry/settings.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
+import { elsewhere, invoke } from "./link.ts";
 import { ServerMode } from "./mode.ts";
 import { makeHttp } from "./node.ts";
-import { Pool, type Registry } from "./pool.ts";
+import { Pool, type WholeServer } from "./pool.ts";
 import { locationOf, Shard, type ShardOptions } from "./shard.ts";
 
 // A stop ends within this time and the one that clients have to fetch their last answers, whatever
@@ -180,7 +181,8 @@ async function open(parts: Parts): Promise<void> {
       log,
       shard,
       storages: homes.slice(1).map((storages) => storages.map(withExistence)),
-      registry: () => registryOf(parts),
+      registry: registryOf(parts),
+      whole: wholeServer(parts),
       onThread: parts.onThread,
       wallShift: parts.wallShift,
     });
@@ -192,7 +194,7 @@ async function open(parts: Parts): Promise<void> {
     limits: config.limits,
     records,
     partitions: sites(parts, homes),
-    homes: [shard.host, ...(pool?.homes ?? [])],
+    homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
   });
@@ -207,7 +209,7 @@ async function keepOwning(parts: Parts, address: string): Promise<void> {
     if (mode.name === "serving") {
       await parts.lost;
       if (mode.name !== "serving") return;
-      mode.become({ name: "standby", reason: MESSAGES.standby });
+      mode.become({ name: "standby", reason: ERRORS.standby.text });
       log.error({ address }, "another server has taken over; this one serves no queues now");
       await renew(parts);
     }
@@ -240,7 +242,7 @@ async function tryOwning(parts: Parts): Promise<void> {
 // Ends what is open, and begins with nothing.
 async function renew(parts: Parts): Promise<void> {
   const { config, clock, log, wrapStorage } = parts;
-  await release(parts, retryLater(MESSAGES.standby)).catch((err: unknown) => {
+  await release(parts, plainError("standby")).catch((err: unknown) => {
     log.warn({ err }, "not everything could be closed");
   });
   const lost = Promise.withResolvers<void>();
@@ -319,10 +321,10 @@ function deadQueuesFirst(queues: readonly QueueConfig[]): readonly QueueConfig[]
 
 async function serve(parts: Parts): Promise<RunningServer> {
   const { config, log, clock, shard, pool, mode } = parts;
-  const queues = forward(parts);
+  const queues = registryOf(parts);
   const { limits } = shard;
   const checkRunning = (): void => mode.checkServing();
-  const { health, changeClock: change } = registryOf(parts);
+  const { health, changeClock: change } = wholeServer(parts);
   const service = { queues, clock, limits, checkRunning };
   const http = makeHttp({ config, log, health, changeClock: change, ...service });
   const { host } = config;
@@ -392,7 +394,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
 // ended all the same.
 async function release({ queues, pool, shard }: Parts, error?: QueueError): Promise<void> {
   const failures: unknown[] = [];
-  shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
+  shard.home.refuse(plainError("shutting_down"));
   for (const end of [
     () => pool?.refuse(),
     () => queues?.close(error),
@@ -404,37 +406,22 @@ async function release({ queues, pool, shard }: Parts, error?: QueueError): Prom
   if (failures.length > 0) throw failures[0];
 }
 
-// The registry, if queues are served at present.
-function served({ queues, mode }: Parts): Queues {
-  mode.checkServing();
-  return queues!;
-}
-
 // The registry that is open at the time of each call.
-function forward(parts: Parts): QueuesService {
-  return {
-    get: (name) => served(parts).get(name),
-    record: (name) => served(parts).record(name),
-    list: (options) => served(parts).list(options),
-    create: async (settings) => served(parts).create(settings),
-    update: async (settings) => served(parts).update(settings),
-    delete: async (name, force) => served(parts).delete(name, force),
-  };
+function registryOf(parts: Parts): QueuesService {
+  return elsewhere<QueuesService>((method, args) => {
+    parts.mode.checkServing();
+    return invoke(parts.queues!, method, args);
+  });
 }
 
-// What the first thread does for all others, and for itself.
-function registryOf(parts: Parts): Registry {
-  const { clock, pool, config } = parts;
-  const queues = forward(parts);
+function wholeServer(parts: Parts): WholeServer {
+  const { clock, config } = parts;
   return {
-    createQueue: (settings) => queues.create(settings),
-    updateQueue: (settings) => queues.update(settings),
-    deleteQueue: (name, force) => queues.delete(name, force),
     health: () => checkHealth(parts.shard.storages.get(config.queueStorage.name), parts),
     async changeClock(wanted: ClockChange) {
       const change = sameForAll(clock, wanted);
       const now = changeClock(clock, change);
-      await pool?.changeClock(change);
+      await parts.pool?.changeClock(change);
       return now;
     },
   };
@@ -446,7 +433,7 @@ async function checkHealth(records: Storage | undefined, parts: Parts): Promise<
   let status: "pass" | "warn" | "fail";
   let output: string;
   try {
-    if (mode.name === "stopping") throw new Error(MESSAGES.serviceShutdown);
+    if (mode.name === "stopping") throw plainError("shutting_down");
     if (mode.reason !== undefined) throw new Error(`on standby: ${mode.reason}`);
     [status, output] = judge(await within(HEALTH_MS, queues!.failing()));
     await within(HEALTH_MS, records!.check()).catch((cause: unknown) => {

@@ -7,7 +7,7 @@ import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { Turns } from "../queue/queue.ts";
 import { Directory } from "../registry/directory.ts";
-import { Host } from "../registry/host.ts";
+import { LocalHome } from "../registry/homes.ts";
 import { awayStorage } from "../storage/away.ts";
 import { MemoryStorage } from "../storage/memory.ts";
 import { examinePostgres, type PostgresDoctorOptions } from "../storage/postgres/doctor.ts";
@@ -34,7 +34,7 @@ export class Shard {
   /** By name. */
   readonly storages = new Map<string, Storage>();
   readonly directory = new Directory();
-  readonly host: Host;
+  readonly home: LocalHome;
   /** This thread's share of the limits. */
   readonly limits: Limits;
   readonly #options: ShardOptions;
@@ -43,7 +43,7 @@ export class Shard {
     const { config, clock, log } = options;
     this.#options = options;
     this.limits = shareOf(config.limits, config.threads);
-    this.host = new Host({
+    this.home = new LocalHome({
       context: {
         clock,
         limits: this.limits,
@@ -92,14 +92,14 @@ export class Shard {
       ...this.#options,
       watch: {
         trouble: (check, text) => this.#note(name, check, text),
-        distrust: () => this.host.distrust(name),
+        distrust: () => this.home.distrust(name),
       },
     });
   }
 
   // Told in the log when it begins, when it changes and when it ends, and in between by `/health`.
   #note(storage: string, check: string, text: string | undefined): void {
-    const before = this.host.noteTrouble(`${storage} ${check}`, text);
+    const before = this.home.noteTrouble(`${storage} ${check}`, text);
     if (before === text) return;
     const { log } = this.#options;
     const fields = { storage, check, reason: text };

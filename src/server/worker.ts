@@ -3,19 +3,19 @@
 // listen, stop. Requests for queues that are at home elsewhere go there directly.
 
 import { type MessagePort, workerData } from "node:worker_threads";
+import type { QueuesService } from "../api/service.ts";
 import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
-import { MESSAGES, type PackedError, QueueError, unpackError } from "../errors.ts";
+import { type PackedError, plainError, unpackError } from "../errors.ts";
 import { type Listener, type Listening, listen } from "../http/listen.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
-import type { NewQueue, QueueSettings } from "../registry/settings.ts";
-import { Link } from "./link.ts";
+import { elsewhere, invoke, Link } from "./link.ts";
 import { makeHttp } from "./node.ts";
-import type { FirstCalls } from "./pool.ts";
+import type { FirstCalls, WholeServer } from "./pool.ts";
 import { makeQueueCalls, type QueueCalls } from "./queue-calls.ts";
 import { RemoteQueue } from "./remote-queue.ts";
 import { Shard } from "./shard.ts";
@@ -36,9 +36,9 @@ export type WorkerCalls = QueueCalls & ReturnType<typeof makeWorkerCalls>;
 
 const { index, config, storages, ports, wallShift } = workerData as WorkerData;
 
-// The first shard is called before its own calls are served, so that it hears of trouble.
-const served: Record<string, (...args: never[]) => unknown> = {};
-const first = new Link<FirstCalls & QueueCalls>(ports.get(0)!, served);
+// The first shard is called before it may call, so that it hears of trouble.
+const ours: Record<string, (...args: never[]) => unknown> = {};
+const first = new Link<FirstCalls & QueueCalls>(ports.get(0)!, ours);
 const log = remoteLogger();
 const clock = makeClock(config.dev, wallShift);
 const shard = new Shard({ config, clock, log });
@@ -47,9 +47,9 @@ let stopping = false;
 let listener: Listener | undefined;
 
 for (const { storage, mustExist } of storages) await shard.openStorageOrWait(storage, mustExist);
-Object.assign(served, makeQueueCalls(shard.host), makeWorkerCalls());
+Object.assign(ours, makeQueueCalls(shard.home), makeWorkerCalls());
 for (const [other, port] of ports) {
-  links.set(other, other === 0 ? first : new Link(port, makeQueueCalls(shard.host)));
+  links.set(other, other === 0 ? first : new Link(port, makeQueueCalls(shard.home)));
 }
 await first.call(
   "opened",
@@ -64,21 +64,18 @@ await first.call(
 function makeWorkerCalls() {
   return {
     openQueue: async (record: QueueRecord) => {
-      await shard.host.open(record);
+      await shard.home.open(record);
     },
-    closeQueue: (name: string, error: PackedError) => shard.host.close(name, unpackError(error)),
-    failing: () => shard.host.failing(),
+    closeQueue: (name: string, error: PackedError) => shard.home.close(name, unpackError(error)),
+    failing: () => shard.home.failing(),
     announce(name: string, queue: AnnouncedQueue | undefined): void {
       if (queue === undefined) shard.directory.remove(name);
       else shard.directory.set({ record: queue.record, queue: reach(queue) });
     },
     // What placement asks of the storages that are here.
-    storage(name: string, method: keyof PlaceableStorage, args: readonly unknown[]): unknown {
-      const storage = shard.storages.get(name) as unknown as Record<
-        string,
-        (...args: readonly unknown[]) => unknown
-      >;
-      return storage[method]!(...args);
+    storage(name: string, method: string, args: readonly unknown[]): unknown {
+      const storage: PlaceableStorage = shard.storages.get(name)!;
+      return invoke(storage, method, args);
     },
     changeClock: (change: ClockChange) => changeClock(clock, change),
     async listen(listening: Listening): Promise<void> {
@@ -87,7 +84,7 @@ function makeWorkerCalls() {
     refuse(): void {
       stopping = true;
       listener?.startEnding();
-      shard.host.refuse(new QueueError("failed", MESSAGES.serviceShutdown));
+      shard.home.refuse(plainError("shutting_down"));
     },
     async stop(): Promise<void> {
       await shard.close();
@@ -98,25 +95,23 @@ function makeWorkerCalls() {
 
 // A queue as this thread reaches it.
 function reach({ record, home }: AnnouncedQueue): QueueHandle {
-  if (home === index) return shard.host.queue(record.name);
+  if (home === index) return shard.home.queue(record.name);
   return new RemoteQueue(record.name, idPrefixesOf(record), links.get(home)!);
 }
 
 function makeOwnHttp() {
   const { directory, limits } = shard;
-  const queues = {
-    get: (name: string) => directory.entry(name).queue,
-    record: (name: string) => directory.entry(name).record,
+  // Every thread looks queues up by itself; all else is the registry's.
+  const queues = elsewhere<QueuesService>((method, args) => first.call("registry", method, args), {
+    get: (name) => directory.entry(name).queue,
+    record: (name) => directory.entry(name).record,
     list: directory.list.bind(directory),
-    create: (settings: NewQueue) => first.call("createQueue", settings),
-    update: (settings: QueueSettings) => first.call("updateQueue", settings),
-    delete: (name: string, force: boolean) => first.call("deleteQueue", name, force),
-  };
+  });
   const checkRunning = (): void => {
-    if (stopping) throw new QueueError("failed", MESSAGES.serviceShutdown);
+    if (stopping) throw plainError("shutting_down");
   };
-  const change = (wanted: ClockChange): Promise<number> => first.call("changeClock", wanted);
-  const health = () => first.call("health");
+  const whole = elsewhere<WholeServer>((method, args) => first.call("whole", method, args));
+  const { health, changeClock: change } = whole;
   const service = { queues, clock, limits, checkRunning };
   return makeHttp({ config, log, health, changeClock: change, ...service });
 }

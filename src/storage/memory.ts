@@ -1,13 +1,17 @@
 // The reference driver, and the one behind `--memory`: ordered tables in memory, nothing on disk.
 // A commit is checked whole before any of it is applied, and applying cannot fail, so that it
-// happens or it does not. Nothing here scans what is held: rows lie in chunks, and every operation
-// costs a binary search and the rows it touches. What was removed is let go at once, because rows
-// carry payloads. Records are kept by reference and never written to.
+// happens or it does not. What was removed is let go at once, because rows carry payloads. Records are
+// kept by reference and never written to.
 
+import { SortedTable } from "./sorted-table.ts";
 import {
   type Counters,
   type Expiry,
+  type HeldItem,
   type ItemTable,
+  type KeyEntry,
+  type KeyName,
+  LANE_SPAN,
   type LeaseMark,
   NEW_COUNTERS,
   type NewPartition,
@@ -21,145 +25,26 @@ import {
   type StoredPartition,
 } from "./storage.ts";
 
-// Inserting in the middle moves half a chunk on average, so a chunk is small; appending fills it up.
-const CHUNK_ROWS = 512;
-// Neighbours that together hold fewer are merged, so that scattered removals leave no thin chunks.
-const MERGE_ROWS = CHUNK_ROWS / 4;
-
-/** Rows in ascending order of a part of them, the key. No chunk is ever empty. */
-class SortedTable<K, T extends K> {
-  readonly #compare: (a: K, b: K) => number;
-  #chunks: T[][] = [];
-  #size = 0;
-
-  constructor(compare: (a: K, b: K) => number) {
-    this.#compare = compare;
-  }
-
-  get size(): number {
-    return this.#size;
-  }
-
-  get last(): T | undefined {
-    return this.#chunks.at(-1)?.at(-1);
-  }
-
-  /** Adds a row, unless there is one with its key. */
-  add(row: T): void {
-    const last = this.#chunks.at(-1);
-    if (last === undefined || this.#compare(last.at(-1)!, row) < 0) {
-      if (last === undefined || last.length === CHUNK_ROWS) this.#chunks.push([row]);
-      else last.push(row);
-      this.#size++;
-      return;
-    }
-    const at = this.#chunkOf(row);
-    const chunk = this.#chunks[at]!;
-    const index = this.#indexIn(chunk, row);
-    if (this.#isAt(chunk, index, row)) return;
-    chunk.splice(index, 0, row);
-    this.#size++;
-    if (chunk.length > CHUNK_ROWS) this.#chunks.splice(at + 1, 0, chunk.splice(CHUNK_ROWS / 2));
-  }
-
-  has(key: K): boolean {
-    const chunk = this.#chunks[this.#chunkOf(key)];
-    return chunk !== undefined && this.#isAt(chunk, this.#indexIn(chunk, key), key);
-  }
-
-  /** Removes and answers the row with a key. */
-  remove(key: K): T | undefined {
-    const at = this.#chunkOf(key);
-    const chunk = this.#chunks[at];
-    if (chunk === undefined) return undefined;
-    const index = this.#indexIn(chunk, key);
-    if (!this.#isAt(chunk, index, key)) return undefined;
-    // shift() of an array costs the same whatever its length, splice() moves what lies behind.
-    const row = index === 0 ? chunk.shift() : chunk.splice(index, 1)[0];
-    this.#size--;
-    if (chunk.length === 0) {
-      if (at === 0) this.#chunks.shift();
-      else this.#chunks.splice(at, 1);
-    } else if (!this.#merge(at)) this.#merge(at - 1);
-    return row;
-  }
-
-  /** The rows from the first on whose key is not before this one. The table must not change meanwhile. */
-  *from(key: K): Generator<T, void, undefined> {
-    const start = this.#chunkOf(key);
-    for (let at = start; at < this.#chunks.length; at++) {
-      const chunk = this.#chunks[at]!;
-      let index = at === start ? this.#indexIn(chunk, key) : 0;
-      for (; index < chunk.length; index++) yield chunk[index]!;
-    }
-  }
-
-  /** At most so many rows, those that come first. */
-  first(limit: number): readonly T[] {
-    const rows: T[] = [];
-    for (const chunk of this.#chunks) {
-      if (rows.length >= limit) break;
-      rows.push(...chunk.slice(0, limit - rows.length));
-    }
-    return rows;
-  }
-
-  /** Removes at most so many rows, those that come last; answers how many. */
-  removeSome(limit: number): number {
-    let removed = 0;
-    while (removed < limit && this.#chunks.length > 0) {
-      const last = this.#chunks.at(-1)!;
-      const count = Math.min(last.length, limit - removed);
-      last.length -= count;
-      if (last.length === 0) this.#chunks.pop();
-      removed += count;
-    }
-    this.#size -= removed;
-    return removed;
-  }
-
-  /** The last chunk that begins with the key or before it; the first if there is none. */
-  #chunkOf(key: K): number {
-    let low = 0;
-    for (let high = this.#chunks.length - 1; low < high; ) {
-      const middle = (low + high + 1) >>> 1;
-      if (this.#compare(this.#chunks[middle]![0]!, key) <= 0) low = middle;
-      else high = middle - 1;
-    }
-    return low;
-  }
-
-  #indexIn(chunk: readonly T[], key: K): number {
-    let low = 0;
-    for (let high = chunk.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      if (this.#compare(chunk[middle]!, key) < 0) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  #isAt(chunk: readonly T[], index: number, key: K): boolean {
-    return index < chunk.length && this.#compare(chunk[index]!, key) === 0;
-  }
-
-  #merge(at: number): boolean {
-    const chunk = this.#chunks[at];
-    const next = this.#chunks[at + 1];
-    if (chunk === undefined || next === undefined) return false;
-    if (chunk.length + next.length >= MERGE_ROWS) return false;
-    chunk.push(...next);
-    this.#chunks.splice(at + 1, 1);
-    return true;
-  }
-}
-
 type Seq = Pick<StoredItem, "seq">;
 type Due = Pick<StoredItem, "dueAt" | "seq">;
+type InGroup = { readonly group: string; readonly seq: number };
+type Ending = Pick<KeyEntry, "until" | "kind" | "key">;
+
+/** What of a partition is in `held`. */
+interface HeldRow extends StoredItem {
+  readonly group: string;
+}
+
+// One text for each name; kinds are small numbers.
+const nameOf = ({ kind, key }: KeyName): string => `${kind} ${key}`;
 
 const bySeq = (a: Seq, b: Seq): number => a.seq - b.seq;
 const byDue = (a: Due, b: Due): number => a.dueAt - b.dueAt || a.seq - b.seq;
 const byAt = (a: Expiry, b: Expiry): number => a.at - b.at || a.first - b.first;
+const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+const byGroup = (a: InGroup, b: InGroup): number => byText(a.group, b.group) || a.seq - b.seq;
+const byUntil = (a: Ending, b: Ending): number =>
+  a.until - b.until || a.kind - b.kind || byText(a.key, b.key);
 
 /** All rows of one partition. */
 class Partition {
@@ -169,11 +54,16 @@ class Partition {
   readonly scheduled = new SortedTable<Seq, StoredItem>(bySeq);
   /** An index: the rows of `scheduled` in the order in which they are due. */
   readonly due = new SortedTable<Due, StoredItem>(byDue);
+  readonly held = new SortedTable<Seq, HeldRow>(bySeq);
+  /** An index: the rows of `held` by what they wait for. */
+  readonly groups = new SortedTable<InGroup, HeldRow>(byGroup);
   /** By `first`. */
   readonly leases = new Map<number, LeaseMark>();
   readonly expiries = new SortedTable<Expiry, Expiry>(byAt);
-  /** The number of the item of each; 0 if there is none. */
-  readonly sources = new Map<string, number>();
+  /** By nameOf. */
+  readonly keys = new Map<string, KeyEntry>();
+  /** An index: those of `keys` that end by themselves. */
+  readonly endingKeys = new SortedTable<Ending, KeyEntry>(byUntil);
 
   constructor(stored: StoredPartition) {
     this.stored = stored;
@@ -183,33 +73,37 @@ class Partition {
   check(changes: PartitionChanges): void {
     this.#checkAdds("items", changes.adds);
     this.#checkAdds("scheduled", changes.addsScheduled);
+    this.#checkAdds("held", itemsOf(changes.addsHeld));
     this.#checkLeases(changes);
     if (changes.moves.length > 0) this.#checkMoves(changes);
-    const sources = new Set<string>();
-    for (const id of changes.addsSource) {
-      if (this.sources.has(id) || sources.has(id)) throw this.#error(`source '${id}' is known`);
-      sources.add(id);
-    }
   }
 
   /** Applies changes that were checked. */
   apply(changes: PartitionChanges): void {
     this.counters = { ...changes.counters };
-    for (const id of changes.addsSource) this.sources.set(id, 0);
     for (const item of changes.adds) this.#put("items", copyOf(item));
     for (const item of changes.addsScheduled) this.#put("scheduled", copyOf(item));
+    for (const { group, item } of changes.addsHeld) this.#put("held", copyOf(item), group);
     for (const first of changes.releases) this.leases.delete(first);
     for (const lease of changes.leases) this.leases.set(lease.first, { ...lease });
     for (const move of changes.moves) {
-      const { toSeq: seq, attempts, expireAt, dueAt } = move;
-      const item = this.#take(move.from, move.fromSeq)!;
-      this.#put(move.to, { ...item, seq, attempts, expireAt, dueAt, leaseDeadline: 0 });
+      const { toSeq: seq, attempts, expireAt, dueAt, attributes, group } = move;
+      const item = copyOf(this.#take(move.from, move.fromSeq)!);
+      const to = { seq, attempts, expireAt, dueAt, attributes, leaseDeadline: 0 };
+      this.#put(move.to, { ...item, ...to }, group);
     }
     for (const range of changes.removes) this.#removeRange("items", range);
     for (const range of changes.removesScheduled) this.#removeRange("scheduled", range);
+    for (const range of changes.removesHeld) this.#removeRange("held", range);
     for (const expiry of changes.addsExpiry) this.expiries.add({ ...expiry });
     for (const expiry of changes.removesExpiry) this.expiries.remove(expiry);
-    for (const id of changes.removesSource) this.sources.delete(id);
+    for (const name of changes.removesKey) this.#removeKey(name);
+    for (const entry of changes.addsKey) {
+      this.#removeKey(entry);
+      const kept = { ...entry };
+      this.keys.set(nameOf(kept), kept);
+      if (kept.until !== 0) this.endingKeys.add(kept);
+    }
   }
 
   /** Removes at most so many rows of any kind; answers how many. */
@@ -218,15 +112,32 @@ class Partition {
     left -= this.items.removeSome(left);
     left -= this.scheduled.removeSome(left);
     if (this.scheduled.size === 0) this.due.removeSome(Number.POSITIVE_INFINITY);
+    left -= this.held.removeSome(left);
+    if (this.held.size === 0) this.groups.removeSome(Number.POSITIVE_INFINITY);
     left -= deleteSome(this.leases, left);
     left -= this.expiries.removeSome(left);
-    left -= deleteSome(this.sources, left);
+    left -= deleteSome(this.keys, left);
+    if (this.keys.size === 0) this.endingKeys.removeSome(Number.POSITIVE_INFINITY);
     return limit - left;
   }
 
   get isEmpty(): boolean {
-    const { items, scheduled, leases, expiries, sources } = this;
-    return items.size + scheduled.size + leases.size + expiries.size + sources.size === 0;
+    const { items, scheduled, held, leases, expiries, keys } = this;
+    const itemsLeft = items.size + scheduled.size + held.size;
+    return itemsLeft + leases.size + expiries.size + keys.size === 0;
+  }
+
+  /** Items that are leased because of their place, without records. */
+  get leased(): readonly StoredItem[] {
+    const leased: StoredItem[] = [];
+    const { head, lanes } = this.counters;
+    for (const lane of [{ lane: 0, head }, ...lanes]) {
+      for (const item of this.items.from({ seq: lane.lane * LANE_SPAN })) {
+        if (item.seq >= lane.head) break;
+        leased.push(withoutRecord(item));
+      }
+    }
+    return leased;
   }
 
   // New items nearly always ascend behind all that is there; that is seen without a look-up.
@@ -257,10 +168,11 @@ class Partition {
   }
 
   // Moves see what was added, and one another: an item can be moved on, its old number be taken.
-  #checkMoves({ adds, addsScheduled, moves }: PartitionChanges): void {
+  #checkMoves({ adds, addsScheduled, addsHeld, moves }: PartitionChanges): void {
     const changed = {
       items: new Map(adds.map(({ seq }) => [seq, true])),
       scheduled: new Map(addsScheduled.map(({ seq }) => [seq, true])),
+      held: new Map(itemsOf(addsHeld).map(({ seq }) => [seq, true])),
     };
     const has = (table: ItemTable, seq: number): boolean =>
       changed[table].get(seq) ?? this[table].has({ seq });
@@ -272,17 +184,33 @@ class Partition {
     }
   }
 
-  #put(table: ItemTable, item: StoredItem): void {
+  #put(table: ItemTable, item: StoredItem, group = ""): void {
+    if (table === "held") {
+      const row = { ...item, group };
+      this.held.add(row);
+      this.groups.add(row);
+      return;
+    }
     this[table].add(item);
-    const { sourceId, seq } = item;
-    if (sourceId !== "" && this.sources.has(sourceId)) this.sources.set(sourceId, seq);
     if (table === "scheduled") this.due.add(item);
   }
 
   #take(table: ItemTable, seq: number): StoredItem | undefined {
+    if (table === "held") {
+      const row = this.held.remove({ seq });
+      if (row !== undefined) this.groups.remove(row);
+      return row;
+    }
     const item = this[table].remove({ seq });
     if (item !== undefined && table === "scheduled") this.due.remove(item);
     return item;
+  }
+
+  #removeKey(name: KeyName): void {
+    const entry = this.keys.get(nameOf(name));
+    if (entry === undefined) return;
+    this.keys.delete(nameOf(name));
+    if (entry.until !== 0) this.endingKeys.remove(entry);
   }
 
   #removeRange(table: ItemTable, { first, last }: SeqRange): void {
@@ -364,17 +292,12 @@ export class MemoryStorage implements Storage {
   }
 
   async loadPartition(key: number): Promise<PartitionState> {
-    const { stored, counters, items, leases } = this.#partition(key);
-    const leased: StoredItem[] = [];
-    for (const item of items.from({ seq: 0 })) {
-      if (item.seq >= counters.head) break;
-      leased.push(withoutRecord(item));
-    }
+    const { stored, counters, leased, leases } = this.#partition(key);
     return {
       idPrefix: stored.idPrefix,
       counters: { ...counters },
       leased,
-      leases: [...leases.values()].sort((a, b) => a.first - b.first),
+      leases: [...leases.values()],
     };
   }
 
@@ -389,7 +312,7 @@ export class MemoryStorage implements Storage {
     let bytes = 0;
     for (const item of this.#partition(key)[table].from({ seq: from })) {
       if (item.seq >= before) break;
-      items.push(records ? item : withoutRecord(item));
+      items.push(records ? (table === "held" ? copyOf(item) : item) : withoutRecord(item));
       if (items.length >= limit) break;
       bytes += item.record.size;
       if (records && bytes >= bytesMax) break;
@@ -407,17 +330,31 @@ export class MemoryStorage implements Storage {
     return expiries.first(limit);
   }
 
-  async findSources(
+  async readHeld(key: number, group: string, limit: number): Promise<readonly StoredItem[]> {
+    const items: StoredItem[] = [];
+    for (const item of this.#partition(key).groups.from({ group, seq: 0 })) {
+      if (item.group !== group || items.length >= limit) break;
+      items.push(withoutRecord(item));
+    }
+    return items;
+  }
+
+  async findKeys(
     key: number,
-    sourceIds: readonly string[],
-  ): Promise<ReadonlyMap<string, number>> {
-    const { sources } = this.#partition(key);
-    const found = new Map<string, number>();
-    for (const id of sourceIds) {
-      const seq = sources.get(id);
-      if (seq !== undefined) found.set(id, seq);
+    kind: number,
+    names: readonly string[],
+  ): Promise<ReadonlyMap<string, KeyEntry>> {
+    const { keys } = this.#partition(key);
+    const found = new Map<string, KeyEntry>();
+    for (const name of names) {
+      const entry = keys.get(nameOf({ kind, key: name }));
+      if (entry !== undefined) found.set(name, entry);
     }
     return found;
+  }
+
+  async readKeysDue(key: number, limit: number): Promise<readonly KeyEntry[]> {
+    return this.#partition(key).endingKeys.first(limit);
   }
 
   async putQueue(name: string, record: string): Promise<void> {
@@ -453,26 +390,18 @@ export class MemoryStorage implements Storage {
   }
 }
 
-// The loop goes on to change its own items; what is stored must not change with them.
-function copyOf(item: StoredItem): StoredItem {
-  const { seq, createdAt, expireAt, attempts, leaseDeadline } = item;
-  const { dueAt, sourceId, maxAttempts, record } = item;
-  return {
-    seq,
-    createdAt,
-    expireAt,
-    attempts,
-    leaseDeadline,
-    dueAt,
-    sourceId,
-    maxAttempts,
-    record,
-  };
+// The loop goes on to change its own items; what is stored must not change with them. And what is
+// stored has members that are nobody else's.
+function copyOf(item: StoredItem, record = item.record): StoredItem {
+  const { seq, createdAt, expireAt, attempts, leaseDeadline, dueAt, attributes } = item;
+  return { seq, createdAt, expireAt, attempts, leaseDeadline, dueAt, attributes, record };
 }
 
 function withoutRecord(item: StoredItem): StoredItem {
-  return { ...item, record: NO_RECORD };
+  return copyOf(item, NO_RECORD);
 }
+
+const itemsOf = (held: readonly HeldItem[]): readonly StoredItem[] => held.map(({ item }) => item);
 
 function deleteSome<K>(rows: Map<K, unknown>, limit: number): number {
   let deleted = 0;

@@ -1,18 +1,23 @@
 // The contract between the queue and whatever keeps its data. A storage holds ordered tables of
 // records and knows no rule of the queue: it decides nothing, locks nothing and reads no clock.
 // Only the loop of a queue changes that queue's partitions, one commit at a time. Every method may
-// reject; whoever calls it then does not know whether a write happened, and reads again before
+// reject; the caller then does not know whether a write happened, and reads again before
 // going on. One suite, test/conformance/storage.ts, says what every driver must do.
 //
 // What makes leases cheap: items are leased from the head in order, and whatever comes back goes to
 // the tail under a new number. So everything in `items` before `head` is leased and everything from
 // `head` on waits; a lease mark is a range and a deadline, whatever the number of items, and no
 // payload is ever rewritten for it. The one exception are items imported as leased: each of those
-// has a mark of its own, wherever it lies.
+// has a mark of its own, wherever it lies. A partition may have lanes: ranges of numbers, each with a
+// head and a tail of its own, for which the same holds.
+//
+// Storage has members for the place of an item, its times and its attempts. Whatever else an item carries
+// is one text, its attributes, which storage keeps and does not read. What is to be found by another name
+// than its number has an entry in `keys`, written and removed in the commit of the item.
 
 /** What a producer put in, opaque to everything behind HTTP. */
 export class ItemRecord {
-  /** Members of a JSON object without its braces: encoding, kind and reference, those that are set. */
+  /** What is known of it beside its payload, as its producer's dialect has written it down. */
   readonly text: string;
   /**
    * Where the payload lies, from `start` to, not including, `end`: mostly among others that came with it,
@@ -57,15 +62,19 @@ export interface StoredItem {
   readonly leaseDeadline: number;
   /** When it is to become leasable; set in the table `scheduled` only. */
   readonly dueAt: number;
-  /** What it was copied from, unique within the partition; "" for none. */
-  readonly sourceId: string;
-  /** As imported; 0 for none. */
-  readonly maxAttempts: number;
+  /** What else it carries, on one line; "" for nothing. Not asked for what is in it. */
+  readonly attributes: string;
   readonly record: ItemRecord;
 }
 
-/** `items` holds what is leased or waits, `scheduled` what waits for its time. */
-export type ItemTable = "items" | "scheduled";
+/** `items` holds what is leased or waits, `scheduled` what waits for its time, `held` what waits for its group. */
+export type ItemTable = "items" | "scheduled" | "held";
+
+/** An item on its way into `held`. */
+export interface HeldItem {
+  readonly group: string;
+  readonly item: StoredItem;
+}
 
 /** All items from `first` to `last`, both included. */
 export interface SeqRange {
@@ -84,7 +93,7 @@ export interface LeaseMark extends SeqRange {
   readonly extendedAt: number;
 }
 
-/** Takes an item out of one table and puts it into one, under another number, with other attempts. */
+/** Takes an item out of one table and puts it into one, with the members that are given here. */
 export interface Move {
   readonly from: ItemTable;
   readonly fromSeq: number;
@@ -94,6 +103,26 @@ export interface Move {
   readonly expireAt: number;
   /** When it is to become leasable; 0 unless it moves to `scheduled`. */
   readonly dueAt: number;
+  /** As they are after the move. */
+  readonly attributes: string;
+  /** What it waits for; "" unless it moves to `held`. */
+  readonly group: string;
+}
+
+/** What is found by a name: in most cases an item. */
+export interface KeyName {
+  /** What the name is of; each kind has names of its own. */
+  readonly kind: number;
+  readonly key: string;
+}
+
+export interface KeyEntry extends KeyName {
+  /** The number of its item. */
+  readonly seq: number;
+  /** When it ends, if it is not to stay for as long as its item; 0 for none. */
+  readonly until: number;
+  /** What else is known under the name; "" for nothing. */
+  readonly value: string;
 }
 
 /** None of the EXPIRY_SPAN items from `first` on expires before `at`. */
@@ -106,12 +135,25 @@ export interface Expiry {
 export const EXPIRY_SPAN = 1_000;
 
 /** Why an item may be taken away although nobody completed it. */
-export type DropReason = "attempts" | "expired" | "rejected";
+export type DropReason = (typeof DROP_REASONS)[number];
+export const DROP_REASONS = ["attempts", "expired", "rejected"] as const;
 
 /** How many were taken away so, and went to no dead queue. */
 export type Dropped = Readonly<Record<DropReason, number>>;
 
 export const NONE_DROPPED: Dropped = { attempts: 0, expired: 0, rejected: 0 };
+
+/** Lane `k` has the numbers from `k * LANE_SPAN` to, not including, `(k + 1) * LANE_SPAN`. */
+export const LANE_SPAN = 2 ** 49;
+
+/** A part of a partition in which items are leased in order, apart from what lies in the others. */
+export interface Lane {
+  /** From 1 to 15: lane 0 is that of the counters themselves. */
+  readonly lane: number;
+  /** Numbers. Items of the lane before `head` are leased, those from it on wait. */
+  readonly head: number;
+  readonly tail: number;
+}
 
 /** The state of a partition beside its items; written whole with every commit that touches it. */
 export interface Counters {
@@ -123,11 +165,17 @@ export interface Counters {
   total: number;
   /** Items in `scheduled`. */
   scheduled: number;
+  /** Items in `held`. */
+  held: number;
   /** Sum over `items` of createdAt, in whole milliseconds since the partition's own creation. */
   createdSum: number;
   /** Ever since the partition was made. Replaced when it changes, never written to. */
   dropped: Dropped;
+  /** Those other than lane 0 that are in use. Replaced when they change, never written to. */
+  lanes: readonly Lane[];
 }
+
+const NO_LANES: readonly Lane[] = [];
 
 /** The state of a partition that was just made. */
 export const NEW_COUNTERS: Readonly<Counters> = {
@@ -135,8 +183,10 @@ export const NEW_COUNTERS: Readonly<Counters> = {
   tail: 1,
   total: 0,
   scheduled: 0,
+  held: 0,
   createdSum: 0,
   dropped: NONE_DROPPED,
+  lanes: NO_LANES,
 };
 
 /** All that one batch does to one partition. Applied in the order of the members. */
@@ -147,6 +197,7 @@ export interface PartitionChanges {
   /** New items, ascending. */
   readonly adds: readonly StoredItem[];
   readonly addsScheduled: readonly StoredItem[];
+  readonly addsHeld: readonly HeldItem[];
   /** The `first` of lease marks that cover nothing any more, or are replaced. */
   readonly releases: readonly number[];
   readonly leases: readonly LeaseMark[];
@@ -154,10 +205,12 @@ export interface PartitionChanges {
   /** Ranges to remove; numbers in them that are gone are passed over, none is yet to be given. */
   readonly removes: readonly SeqRange[];
   readonly removesScheduled: readonly SeqRange[];
+  readonly removesHeld: readonly SeqRange[];
   readonly addsExpiry: readonly Expiry[];
   readonly removesExpiry: readonly Expiry[];
-  readonly addsSource: readonly string[];
-  readonly removesSource: readonly string[];
+  readonly removesKey: readonly KeyName[];
+  /** Each takes the place of the one of its name; no name twice. */
+  readonly addsKey: readonly KeyEntry[];
 }
 
 /** A partition as it is found when storage is opened. */
@@ -181,7 +234,7 @@ export interface PartitionState {
   /** What tells it from any other partition that may have had its key. */
   readonly idPrefix: string;
   readonly counters: Counters;
-  /** Items before head, without records: all of them are leased. */
+  /** Items before the head of their lane, without records: all of them are leased. */
   readonly leased: readonly StoredItem[];
   /** All lease marks. */
   readonly leases: readonly LeaseMark[];
@@ -219,7 +272,7 @@ export interface Storage {
   listPartitions(): Promise<readonly StoredPartition[]>;
   /** Marks partitions as dropped. */
   dropPartitions(keys: readonly number[]): Promise<void>;
-  /** Removes at most `limit` rows of dropped partitions, and a partition with its last; answers whether more is left. */
+  /** Removes at most `limit` rows of dropped partitions, and a partition with its last; true if more is left. */
   sweep(limit: number): Promise<boolean>;
   loadPartition(key: number): Promise<PartitionState>;
 
@@ -229,8 +282,16 @@ export interface Storage {
   readScheduled(key: number, limit: number): Promise<readonly StoredItem[]>;
   /** The expiries that come next, by at, then first. */
   readExpiries(key: number, limit: number): Promise<readonly Expiry[]>;
-  /** Those of the source ids that the partition holds, with the numbers of their items; 0 without one. */
-  findSources(key: number, sourceIds: readonly string[]): Promise<ReadonlyMap<string, number>>;
+  /** The items that a group holds back, without records, in order of their numbers. */
+  readHeld(key: number, group: string, limit: number): Promise<readonly StoredItem[]>;
+  /** Those of the names that the partition has, by name; also what has ended, and was not removed. */
+  findKeys(
+    key: number,
+    kind: number,
+    keys: readonly string[],
+  ): Promise<ReadonlyMap<string, KeyEntry>>;
+  /** The entries that end first, of those that end by themselves, by until. */
+  readKeysDue(key: number, limit: number): Promise<readonly KeyEntry[]>;
 
   /** Writes the record of a queue, made or replaced. */
   putQueue(name: string, record: string): Promise<void>;

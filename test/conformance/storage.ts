@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
 import * as fc from "fast-check";
 import type {
+  KeyEntry,
   LeaseMark,
   Move,
   PartitionChanges,
@@ -11,7 +12,7 @@ import type {
   Storage,
   StoredItem,
 } from "../../src/storage/storage.ts";
-import { ItemRecord, NEW_COUNTERS } from "../../src/storage/storage.ts";
+import { ItemRecord, LANE_SPAN, NEW_COUNTERS } from "../../src/storage/storage.ts";
 import { temporaryDirectory } from "../support/server.ts";
 
 export interface ConformanceOptions {
@@ -36,17 +37,24 @@ export function changes(partition: number, some: Partial<PartitionChanges>): Par
     counters: COUNTERS,
     adds: [],
     addsScheduled: [],
+    addsHeld: [],
     releases: [],
     leases: [],
     moves: [],
     removes: [],
     removesScheduled: [],
+    removesHeld: [],
     addsExpiry: [],
     removesExpiry: [],
-    addsSource: [],
-    removesSource: [],
+    removesKey: [],
+    addsKey: [],
     ...some,
   };
+}
+
+/** An entry of an item, for as long as it is there. */
+export function entry(key: string, seq: number, some: Partial<KeyEntry> = {}): KeyEntry {
+  return { kind: 1, key, seq, until: 0, value: "", ...some };
 }
 
 /** An item with a record of its own. */
@@ -58,15 +66,16 @@ export function item(seq: number, some: Partial<StoredItem> = {}): StoredItem {
     attempts: 0,
     leaseDeadline: 0,
     dueAt: 0,
-    sourceId: "",
-    maxAttempts: 0,
+    attributes: "",
     record: new ItemRecord(`"kind":"k${seq}"`, Buffer.from(`payload ${seq}`)),
     ...some,
   };
 }
 
+const AFTER_MOVE = { attempts: 0, expireAt: 0, dueAt: 0, attributes: "", group: "" };
+
 function move(fromSeq: number, toSeq: number): Move {
-  return { from: "items", fromSeq, to: "items", toSeq, attempts: 0, expireAt: 0, dueAt: 0 };
+  return { from: "items", fromSeq, to: "items", toSeq, ...AFTER_MOVE };
 }
 
 function lease(first: number): LeaseMark {
@@ -136,8 +145,8 @@ export function testStorage(
       const big = 2 ** 52;
       const adds = [
         item(1),
-        item(2, { attempts: 7, leaseDeadline: big, maxAttempts: 65_536, createdAt: big + 1 }),
-        item(big, { sourceId: "source", expireAt: big + 3 }),
+        item(2, { attempts: 7, leaseDeadline: big, attributes: '{"a":1}', createdAt: big + 1 }),
+        item(big, { attributes: '{"b":"\u00fc"}', expireAt: big + 3 }),
         item(big + 1, { record: new ItemRecord("", Buffer.alloc(0)) }),
         item(big + 2, {
           record: new ItemRecord('"kind":"\u00fcml\u00e4ut \u{1f600}"', Buffer.alloc(3_000_000, 7)),
@@ -195,7 +204,7 @@ export function testStorage(
 
     test("commit() is all or nothing over all partitions", async (t) => {
       const { storage, keys } = await setup(t);
-      await storage.commit([changes(keys[0]!, { adds: [item(1)], addsSource: ["s"] })]);
+      await storage.commit([changes(keys[0]!, { adds: [item(1)] })]);
       const good = changes(keys[1]!, { adds: [item(1)], counters: { ...COUNTERS, tail: 2 } });
       const bad: Partial<PartitionChanges>[] = [
         { adds: [item(1)] },
@@ -204,8 +213,7 @@ export function testStorage(
         { adds: [item(2)], moves: [move(1, 2)] },
         { adds: [item(2), item(2)] },
         { leases: [lease(1), lease(1)] },
-        { addsSource: ["s"] },
-        { addsSource: ["r", "r"] },
+        { addsHeld: [{ group: "g", item: item(7) }], moves: [{ ...move(8, 9), from: "held" }] },
       ];
       for (const some of bad) {
         await assert.rejects(storage.commit([good, changes(keys[0]!, some)]));
@@ -276,7 +284,7 @@ export function testStorage(
       const { storage, keys } = await setup(t);
       const key = keys[0]!;
       await storage.commit([
-        changes(key, { adds: [item(1, { leaseDeadline: 9, sourceId: "s" }), item(2)] }),
+        changes(key, { adds: [item(1, { leaseDeadline: 9, attributes: "{1}" }), item(2)] }),
       ]);
       await storage.commit([
         changes(key, {
@@ -289,6 +297,8 @@ export function testStorage(
               attempts: 4,
               expireAt: 8,
               dueAt: 0,
+              attributes: "{2}",
+              group: "",
             },
             {
               from: "items",
@@ -298,11 +308,13 @@ export function testStorage(
               attempts: 1,
               expireAt: 6,
               dueAt: 7,
+              attributes: "",
+              group: "",
             },
           ],
         }),
       ]);
-      const moved = { ...item(1), seq: 3, attempts: 4, expireAt: 8, sourceId: "s" };
+      const moved = { ...item(1), seq: 3, attempts: 4, expireAt: 8, attributes: "{2}" };
       assert.deepEqual(plain(await read(storage, key)), plain([moved]));
       const scheduled = await storage.readScheduled(key, 10);
       assert.deepEqual(
@@ -320,6 +332,8 @@ export function testStorage(
               attempts: 1,
               expireAt: 6,
               dueAt: 0,
+              attributes: "",
+              group: "",
             },
           ],
         }),
@@ -452,66 +466,231 @@ export function testStorage(
       );
     });
 
-    test("findSources() knows the sources of its partition, until they are removed", async (t) => {
-      const { storage, keys } = await setup(t);
-      await storage.commit([changes(keys[0]!, { addsSource: ["a", "b\u00fc"] })]);
-      const find = async (key: number): Promise<string[]> =>
-        [...(await storage.findSources(key, ["a", "b\u00fc", "c"])).keys()].sort();
-      assert.deepEqual(await find(keys[0]!), ["a", "b\u00fc"]);
-      assert.deepEqual(await find(keys[1]!), []);
-      await storage.commit([changes(keys[0]!, { removesSource: ["a", "zzz"] })]);
-      assert.deepEqual(await find(keys[0]!), ["b\u00fc"]);
+    test("findKeys() knows the names of its partition, of each kind by themselves", async (t) => {
+      const { storage, dir, keys } = await setup(t);
+      const [key, other] = keys as [number, number];
+      const far = 2 ** 52 + 1;
+      const all = [
+        entry("a", 5),
+        entry("b\u00fc", 6, { value: "\u0000 {}" }),
+        entry("a", far, { kind: 2, until: far }),
+      ];
+      await storage.commit([changes(key, { addsKey: all })]);
+      const find = async (from: Storage, kind: number): Promise<readonly KeyEntry[]> =>
+        [...(await from.findKeys(key, kind, ["a", "b\u00fc", "c"])).entries()]
+          .map(([name, found]) => {
+            assert.equal(name, found.key);
+            return found;
+          })
+          .toSorted((a, b) => a.seq - b.seq);
+      assert.deepEqual(await find(storage, 1), all.slice(0, 2));
+      assert.deepEqual(await find(storage, 2), all.slice(2));
+      assert.deepEqual(await find(storage, 3), []);
+      assert.equal((await storage.findKeys(other, 1, ["a"])).size, 0);
+      assert.equal((await storage.findKeys(key, 1, [])).size, 0);
+      const removesKey = [
+        { kind: 1, key: "a" },
+        { kind: 2, key: "zzz" },
+      ];
+      await storage.commit([changes(key, { removesKey })]);
+      assert.deepEqual(await find(storage, 1), all.slice(1, 2));
+      assert.deepEqual(await find(storage, 2), all.slice(2));
+      if (!options.durable) return;
+      await storage.close();
+      const again = await open(dir);
+      t.after(() => again.close());
+      assert.deepEqual(await find(again, 1), all.slice(1, 2));
     });
 
-    test("findSources() tells where the item of a source is, wherever it has moved", async (t) => {
+    test("an entry takes the place of the one of its name, also of one that the same commit removes", async (t) => {
+      const { storage, keys } = await setup(t);
+      const [key] = keys as [number];
+      await storage.commit([changes(key, { addsKey: [entry("a", 1), entry("b", 2)] })]);
+      const next = [entry("a", 3, { value: "v" }), entry("b", 4, { until: 9 })];
+      const removesKey = [{ kind: 1, key: "a" }];
+      await storage.commit([changes(key, { removesKey, addsKey: next })]);
+      const found = await storage.findKeys(key, 1, ["a", "b"]);
+      assert.deepEqual([found.get("a"), found.get("b")], next);
+      assert.deepEqual(await storage.readKeysDue(key, 9), next.slice(1));
+      await storage.commit([changes(key, { addsKey: [entry("b", 4)] })]);
+      assert.deepEqual(await storage.readKeysDue(key, 9), []);
+    });
+
+    test("readKeysDue() answers the entries that end first, and none that stay with their item", async (t) => {
       const { storage, keys } = await setup(t);
       const [key, other] = keys as [number, number];
-      const where = async (): Promise<object> =>
-        Object.fromEntries(await storage.findSources(key, ["a", "b", "c", "none"]));
-      const of = (sourceId: string, seq: number) => item(seq, { sourceId });
+      const untils = Array.from({ length: 300 }, (_, i) => ((i * 7_919) % 301) + 1);
+      const addsKey = untils.map((until, i) => entry(`k${i}`, i, { until, kind: (i % 3) + 1 }));
+      const stays = [entry("stays", 1), entry("stays too", 2, { kind: 2 })];
+      await storage.commit([
+        changes(key, { addsKey: [...addsKey, ...stays] }),
+        changes(other, { addsKey: [entry("other", 1, { until: 1 })] }),
+      ]);
+      const inOrder = addsKey.toSorted((a, b) => a.until - b.until);
+      assert.deepEqual(await storage.readKeysDue(key, 10), inOrder.slice(0, 10));
+      const removesKey = inOrder.slice(0, 100);
+      await storage.commit([changes(key, { removesKey })]);
+      assert.deepEqual(await storage.readKeysDue(key, 5), inOrder.slice(100, 105));
+      // One that ends before all that were read since.
+      const early = entry("early", 9, { until: 2 });
+      await storage.commit([changes(key, { addsKey: [early] })]);
+      assert.deepEqual(await storage.readKeysDue(key, 1_000), [early, ...inOrder.slice(100)]);
+    });
+
+    test("attributes of items that came together are each kept, also without their records", async (t) => {
+      const { storage, keys } = await setup(t);
+      const [key] = keys as [number];
+      const of = (seq: number): string => (seq % 3 === 0 ? "" : `{"n":${seq % 5}}`);
+      const adds = Array.from({ length: 300 }, (_, i) => item(i + 1, { attributes: of(i + 1) }));
+      const alike = Array.from({ length: 50 }, (_, i) => item(i + 301, { attributes: '{"n":0}' }));
+      const leased = { ...COUNTERS, head: 200, tail: 351, total: 350 };
+      await storage.commit([changes(key, { counters: leased, adds: [...adds, ...alike] })]);
+      assert.deepEqual(plain(await read(storage, key)), plain([...adds, ...alike]));
+      const headers = await storage.readItems(key, "items", { ...EVERYTHING, records: false });
+      const texts = (items: readonly StoredItem[]): string[] =>
+        items.map((each) => each.attributes);
+      assert.deepEqual(texts(headers), texts([...adds, ...alike]));
+      assert.deepEqual(
+        texts((await storage.loadPartition(key)).leased),
+        texts(adds.filter(({ seq }) => seq < 200)),
+      );
+      // What is left of a block that is cut keeps its own.
+      const removes = [{ first: 10, last: 305 }];
+      await storage.commit([changes(key, { counters: leased, removes })]);
+      const left = [...adds, ...alike].filter(({ seq }) => seq < 10 || seq > 305);
+      assert.deepEqual(plain(await read(storage, key)), plain(left));
+    });
+
+    test("texts of several lines are each kept, be they alike or not", async (t) => {
+      const { storage, keys } = await setup(t);
+      const [key] = keys as [number];
+      const texts = ["a\nb", "a\nb", "", "c", "\n", "a\nb\nc", '"kind":"k"'];
+      const adds = texts.map((text, i) =>
+        item(i + 1, { record: new ItemRecord(text, Buffer.of(i)) }),
+      );
+      const alike = [8, 9].map((seq) =>
+        item(seq, { record: new ItemRecord("x\ny", Buffer.of(1)) }),
+      );
+      await storage.commit([changes(key, { adds })]);
+      await storage.commit([changes(key, { adds: alike })]);
+      assert.deepEqual(plain(await read(storage, key)), plain([...adds, ...alike]));
+    });
+
+    test("lanes are kept with the counters, and what lies before the head of each is leased", async (t) => {
+      const { storage, dir, keys } = await setup(t);
+      const [key] = keys as [number];
+      const [low, high] = [LANE_SPAN, 15 * LANE_SPAN];
+      const lanes = [
+        { lane: 1, head: low + 2, tail: low + 3 },
+        { lane: 15, head: high + 130, tail: high + 200 },
+      ];
+      const counters = { ...COUNTERS, head: 3, tail: 4, total: 206, lanes };
+      const range = (first: number, count: number) =>
+        Array.from({ length: count }, (_, i) => item(first + i));
+      const adds = [...range(1, 3), ...range(low, 3), ...range(high, 200)];
+      const removes = [{ first: high + 5, last: high + 6 }];
+      await storage.commit([changes(key, { counters, adds, removes })]);
+      const expected = [1, 2, low, low + 1, ...seqs(range(high, 130))].filter(
+        (seq) => seq !== high + 5 && seq !== high + 6,
+      );
+      const look = async (from: Storage): Promise<void> => {
+        const state = await from.loadPartition(key);
+        assert.deepEqual(state.counters, counters);
+        assert.deepEqual(seqs(state.leased), expected);
+        const page = { ...EVERYTHING, from: low, before: 2 * LANE_SPAN };
+        assert.deepEqual(seqs(await from.readItems(key, "items", page)), [low, low + 1, low + 2]);
+      };
+      await look(storage);
+      if (options.durable) {
+        await storage.close();
+        const again = await open(dir);
+        t.after(() => again.close());
+        await look(again);
+        await again.commit([changes(key, { counters: { ...counters, lanes: lanes.slice(1) } })]);
+        assert.deepEqual((await again.loadPartition(key)).counters.lanes, lanes.slice(1));
+        await again.commit([changes(key, { counters: { ...counters, lanes: [] } })]);
+        assert.deepEqual((await again.loadPartition(key)).counters.lanes, []);
+      }
+    });
+
+    test("what a group holds back is read in order, and moves in and out", async (t) => {
+      const { storage, dir, keys } = await setup(t);
+      const [key, other] = keys as [number, number];
+      const odd = "g\u00fc\u0000";
+      const held = (seq: number, group: string) => ({
+        group,
+        item: item(seq, { attributes: `{"group":${seq}}`, attempts: 1 }),
+      });
       await storage.commit([
         changes(key, {
-          adds: [item(1), of("a", 2), item(3), of("b", 4)],
-          addsScheduled: [{ ...of("c", 5), dueAt: 9 }],
-          addsSource: ["a", "b", "c"],
+          counters: { ...COUNTERS, tail: 20, held: 4 },
+          adds: [item(1), item(2)],
+          addsScheduled: [item(3, { dueAt: 9 })],
+          addsHeld: [held(12, "a"), held(10, "b"), held(11, "a"), held(13, odd)],
         }),
-        changes(other, { adds: [of("a", 1), of("none", 2)], addsSource: ["a", "none"] }),
+        changes(other, { addsHeld: [held(1, "a")] }),
       ]);
-      assert.deepEqual(await where(), { a: 2, b: 4, c: 5 });
-      const to = { attempts: 1, expireAt: 8, dueAt: 0 };
+      const of = async (from: Storage, group: string, limit = 9): Promise<number[]> =>
+        seqs(await from.readHeld(key, group, limit));
+      assert.deepEqual(await of(storage, "a"), [11, 12]);
+      assert.deepEqual(await of(storage, "a", 1), [11]);
+      assert.deepEqual(await of(storage, odd), [13]);
+      assert.deepEqual(await of(storage, ""), []);
+      const [first] = await storage.readHeld(key, "a", 1);
+      assert.deepEqual(plain([first!]), [
+        { ...plain([held(11, "a").item])[0], text: "", payload: "" },
+      ]);
+      const page = { ...EVERYTHING, from: 11, limit: 2 };
+      assert.deepEqual(
+        plain(await storage.readItems(key, "held", page)),
+        plain([held(11, "a").item, held(12, "a").item]),
+      );
+      assert.equal((await storage.loadPartition(key)).counters.held, 4);
+      const to = { attempts: 2, expireAt: 3, attributes: '{"moved":1}' };
       await storage.commit([
         changes(key, {
           moves: [
-            { from: "items", fromSeq: 2, to: "items", toSeq: 6, ...to },
-            { from: "items", fromSeq: 4, to: "scheduled", toSeq: 7, ...to, dueAt: 7 },
-            { from: "scheduled", fromSeq: 5, to: "items", toSeq: 8, ...to },
+            { from: "items", fromSeq: 1, to: "held", toSeq: 20, ...to, dueAt: 0, group: "b" },
+            { from: "scheduled", fromSeq: 3, to: "held", toSeq: 21, ...to, dueAt: 0, group: "a" },
+            { from: "held", fromSeq: 11, to: "items", toSeq: 22, ...to, dueAt: 0, group: "" },
+            { from: "held", fromSeq: 13, to: "scheduled", toSeq: 13, ...to, dueAt: 7, group: "" },
           ],
         }),
       ]);
-      assert.deepEqual(await where(), { a: 6, b: 7, c: 8 });
-      await storage.commit([
-        changes(key, {
-          removes: [{ first: 6, last: 6 }],
-          removesScheduled: [{ first: 7, last: 7 }],
-          removesSource: ["a", "b"],
-        }),
-      ]);
-      assert.deepEqual(await where(), { c: 8 });
-      await storage.commit([changes(key, { adds: [of("a", 9)], addsSource: ["a"] })]);
-      assert.deepEqual(await where(), { a: 9, c: 8 });
+      const look = async (from: Storage): Promise<void> => {
+        assert.deepEqual(await of(from, "a"), [12, 21]);
+        assert.deepEqual(await of(from, "b"), [10, 20]);
+        assert.deepEqual(await of(from, odd), []);
+        assert.deepEqual(seqs(await read(from, key)), [2, 22]);
+        assert.deepEqual(seqs(await from.readScheduled(key, 9)), [13]);
+        const [, , last] = await from.readItems(key, "held", EVERYTHING);
+        const moved = { ...item(1), ...to, seq: 20 };
+        assert.deepEqual(plain([last!]), plain([moved]));
+      };
+      await look(storage);
+      let current = storage;
+      if (options.durable) {
+        await storage.close();
+        current = await open(dir);
+        t.after(() => current.close());
+        await look(current);
+      }
+      await current.commit([changes(key, { removesHeld: [{ first: 12, last: 20 }] })]);
+      assert.deepEqual(seqs(await current.readItems(key, "held", EVERYTHING)), [10, 21]);
+      assert.equal((await current.readHeld(other, "a", 9)).length, 1);
     });
 
     test("texts are kept as they are, whatever characters they hold", async (t) => {
       const { storage, keys } = await setup(t);
       const odd = "a\u0000b\u{1f600}'\"\\\u0000";
       const kept = item(1, {
-        sourceId: odd,
+        attributes: JSON.stringify(odd),
         record: new ItemRecord(JSON.stringify(odd), Buffer.from(odd)),
       });
-      await storage.commit([changes(keys[0]!, { adds: [kept], addsSource: [odd] })]);
+      await storage.commit([changes(keys[0]!, { adds: [kept], addsKey: [entry(odd, 1)] })]);
       assert.deepEqual(plain(await read(storage, keys[0]!)), plain([kept]));
-      const found = await storage.findSources(keys[0]!, [odd, "a"]);
-      assert.deepEqual([...found], [[odd, 1]]);
+      const found = await storage.findKeys(keys[0]!, 1, [odd, "a"]);
+      assert.deepEqual([...found], [[odd, entry(odd, 1)]]);
       await storage.putQueue(odd, odd);
       assert.deepEqual(await storage.listQueues(), [{ name: odd, record: odd }]);
     });
@@ -521,7 +700,8 @@ export function testStorage(
       const adds = Array.from({ length: 25 }, (_, i) => item(i + 1));
       const extras = {
         addsExpiry: [{ at: 1, first: 1 }],
-        addsSource: ["s"],
+        addsKey: [entry("s", 1), entry("s", 2, { kind: 2, until: 5 })],
+        addsHeld: [{ group: "g", item: item(77) }],
         leases: [{ first: 1, last: 2, deadline: 3, leasedAt: 1, extendedAt: 0 }],
       };
       await storage.commit(keys.map((key) => changes(key, { adds, ...extras })));
@@ -590,9 +770,10 @@ export function testStorage(
               const toSeq = tail++;
               const old = model.get(fromSeq)!;
               model.delete(fromSeq);
-              model.set(toSeq, { ...old, seq: toSeq, attempts: 2, expireAt: 3, leaseDeadline: 0 });
+              const after = { attempts: 2, expireAt: 3, attributes: `{"id":${fromSeq}}` };
+              model.set(toSeq, { ...old, ...after, seq: toSeq, leaseDeadline: 0 });
               const both = { from: "items", to: "items" } as const;
-              return { ...both, fromSeq, toSeq, attempts: 2, expireAt: 3, dueAt: 0 };
+              return { ...both, fromSeq, toSeq, ...after, dueAt: 0, group: "" };
             });
             const ranges = removes.map(([back, length]) => ({
               first: Math.max(tail - back, 1),
@@ -629,8 +810,10 @@ export function testStorage(
         tail: 3,
         total: 2,
         scheduled: 1,
+        held: 0,
         createdSum: 12_345,
         dropped: { attempts: 3, expired: 2 ** 33, rejected: 1 },
+        lanes: [],
       };
       const everything = changes(keys[0]!, {
         counters,
@@ -638,7 +821,7 @@ export function testStorage(
         addsScheduled: [item(7, { dueAt: 70 })],
         leases: [{ first: 1, last: 1, deadline: 5, leasedAt: 4, extendedAt: 0 }],
         addsExpiry: [{ at: 9, first: 2 }],
-        addsSource: ["s"],
+        addsKey: [entry("s", 2)],
       });
       await storage.commit([everything]);
       await storage.putQueue("q", "record");
@@ -653,7 +836,7 @@ export function testStorage(
       assert.equal(state.leases.length, 1);
       assert.deepEqual(seqs(await again.readScheduled(keys[0]!, 5)), [7]);
       assert.deepEqual(await again.readExpiries(keys[0]!, 5), [{ at: 9, first: 2 }]);
-      assert.equal((await again.findSources(keys[0]!, ["s"])).size, 1);
+      assert.equal((await again.findKeys(keys[0]!, 1, ["s"])).size, 1);
       assert.deepEqual(await again.listQueues(), [{ name: "q", record: "record" }]);
       assert.deepEqual(
         (await again.listPartitions()).map((each) => each.dropped),

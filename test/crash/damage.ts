@@ -86,6 +86,7 @@ function page(name: string, how: "zeros" | "noise" | "other"): Damage["apply"] {
   return (dir, random) =>
     change(join(dir, name), (bytes) => {
       const pages = Math.floor((bytes.length - base) / unit);
+      if (pages < 1) return `nothing: ${name} has no pages`; // the log was just taken over
       const start = (index: number): number => base + index * unit + skip;
       const to = random.below(pages);
       const target = bytes.subarray(start(to), start(to) + PAGE);

@@ -2,10 +2,11 @@
 // it answers, as the OpenAPI document has them. So a new endpoint is fuzzed without anyone remembering
 // it.
 
-import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, getOption } from "@bufbuild/protobuf";
 import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
 import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
+import { raw_json } from "../../src/codec/gen/querator/v2/options_pb.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 
 export interface Endpoint {
@@ -36,4 +37,9 @@ export function innerMessage(field: DescField): DescMessage | undefined {
 /** Whether a field holds a time. */
 export function isTime(field: DescField): boolean {
   return field.message?.typeName === "google.protobuf.Timestamp";
+}
+
+/** Whether a field holds a value of JSON as its text. */
+export function isRawJson(field: DescField): boolean {
+  return getOption(field, raw_json);
 }

@@ -81,6 +81,10 @@ export function extreme(value: Value, random: Random): Value {
   switch (value.kind) {
     case "text":
       return { kind: "text", text: random.oneIn(6) ? longText(random) : random.pick(TEXTS) };
+    case "json":
+      return { kind: "json", text: random.oneIn(8) ? longJson(random) : random.pick(JSONS) };
+    case "map":
+      return { kind: "map", pairs: manyPairs(random) };
     case "int":
       return { kind: "int", int: random.pick(INTS) };
     case "bool":
@@ -96,6 +100,31 @@ export function extreme(value: Value, random: Random): Value {
     case "odd":
       return value;
   }
+}
+
+// Values of JSON; all are valid, for what is not has no meaning that both formats share.
+const JSONS: readonly string[] = [
+  ...["null", "0", "-0.0", "1e400", '""', "[]", "{}", "[ ]", "{ }", "true", '"\\ud800"', "1E-5"],
+  ...[
+    '{"a":1,"a":2}',
+    '{"__proto__":{"x":1}}',
+    '[1,\t[2,\n{"b" : "\\u0000"}]]',
+    '"\u2028"',
+    "9".repeat(400),
+  ],
+];
+
+function longJson(random: Random): string {
+  const depth = random.pick([1, 500, 1_000]);
+  const text = random.oneIn(2) ? JSON.stringify(longText(random)) : "1";
+  return `${"[".repeat(depth - 1)}${text}${"]".repeat(depth - 1)}`;
+}
+
+function manyPairs(random: Random): [string, string][] {
+  const count = random.pick([0, 1, 31, 32, 33, 300]);
+  const names = new Set(Array.from({ length: count }, (_, i) => `${random.pick(TEXTS)}${i}`));
+  if (random.oneIn(3)) names.add("__proto__");
+  return Array.from(names, (name) => [name, random.pick(TEXTS)]);
 }
 
 function longText(random: Random): string {
@@ -120,7 +149,10 @@ function manyOf(values: readonly Value[], random: Random): Value[] {
 function sizeOf(value: Value): number {
   switch (value.kind) {
     case "text":
+    case "json":
       return value.text.length * 3;
+    case "map":
+      return value.pairs.reduce((sum, [key, each]) => sum + (key.length + each.length) * 3 + 9, 0);
     case "bytes":
       return value.bytes.length * 2;
     case "odd":

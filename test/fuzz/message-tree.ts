@@ -7,6 +7,9 @@ import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
 export type Value =
   | { readonly kind: "text"; readonly text: string }
+  /** A value of JSON, as its text. */
+  | { readonly kind: "json"; readonly text: string }
+  | { readonly kind: "map"; readonly pairs: readonly (readonly [key: string, value: string])[] }
   | { readonly kind: "int"; readonly int: number }
   | { readonly kind: "bool"; readonly bool: boolean }
   | { readonly kind: "bytes"; readonly bytes: Buffer }
@@ -83,6 +86,14 @@ function writeJson(value: Value, style: JsonStyle, pieces: Buffer[]): void {
     case "text":
       pieces.push(Buffer.from(quote(value.text, style)));
       break;
+    case "json":
+      pieces.push(Buffer.from(value.text));
+      break;
+    case "map": {
+      const pairs = value.pairs.map(([key, each]) => `${quote(key, style)}:${quote(each, style)}`);
+      pieces.push(Buffer.from(`{${pairs.join(",")}}`));
+      break;
+    }
     case "int":
       pieces.push(Buffer.from(String(value.int)));
       break;
@@ -143,7 +154,16 @@ function writeFields(entries: readonly Entry[], writer: BinaryWriter): void {
 function writeField(number: number, value: Value, writer: BinaryWriter): void {
   switch (value.kind) {
     case "text":
+    case "json":
       writer.tag(number, WireType.LengthDelimited).string(value.text);
+      break;
+    case "map":
+      for (const [key, each] of value.pairs) {
+        writer.tag(number, WireType.LengthDelimited).fork();
+        writer.tag(1, WireType.LengthDelimited).string(key);
+        writer.tag(2, WireType.LengthDelimited).string(each);
+        writer.join();
+      }
       break;
     case "int":
       writer.tag(number, WireType.Varint).int32(value.int);

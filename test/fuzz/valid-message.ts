@@ -4,7 +4,7 @@
 
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import type { Random } from "../support/random.ts";
-import { innerMessage, isTime } from "./endpoints.ts";
+import { innerMessage, isRawJson, isTime } from "./endpoints.ts";
 import type { Entry, Value } from "./message-tree.ts";
 
 /** Items that were leased, or an item that is known to be there. */
@@ -49,13 +49,31 @@ interface Context {
 
 function entriesFor(desc: DescMessage, context: Context, depth: number): Entry[] {
   const { random } = context;
+  // Of those that say the same in other ways one is given, mostly.
+  const left = ALTERNATIVES.flatMap((names) => {
+    const given = names.filter((name) => desc.fields.some(({ jsonName }) => jsonName === name));
+    return given.length < 2 || random.oneIn(10) ? [] : without(given, random.pick(given));
+  });
   // What is required stands first in each message; of the rest some are left out.
-  const fields = desc.fields.filter((field) => isRequired(field, depth) || !random.oneIn(3));
+  const fields = desc.fields.filter(
+    (field) => isRequired(field, depth) || !(random.oneIn(3) || left.includes(field.jsonName)),
+  );
   return fields.map((field) => ({
     name: random.oneIn(4) ? field.name : field.jsonName,
     number: field.number,
     value: valueFor(field, context, depth),
   }));
+}
+
+// Of items of /v2; under /v1 there is no json.
+const ALTERNATIVES = [
+  ["json", "utf8", "bytes"],
+  ["at", "delay"],
+  ["enqueue_at", "delay"],
+] as const;
+
+function without(names: readonly string[], name: string): readonly string[] {
+  return names.filter((each) => each !== name);
 }
 
 function isRequired(field: DescField, depth: number): boolean {
@@ -78,6 +96,8 @@ function valueFor(field: DescField, context: Context, depth: number): Value {
 function singleFor(field: DescField, context: Context, depth: number): Value {
   const { random } = context;
   if (isTime(field)) return timeFor(random);
+  if (isRawJson(field)) return { kind: "json", text: random.pick(JSONS) };
+  if (field.fieldKind === "map") return { kind: "map", pairs: random.pick(MAPS) };
   const message = innerMessage(field);
   if (message !== undefined) {
     return { kind: "message", entries: entriesFor(message, context, depth + 1) };
@@ -93,6 +113,16 @@ function singleFor(field: DescField, context: Context, depth: number): Value {
       return { kind: "int", int: numberFor(field.jsonName, context) };
   }
 }
+
+const JSONS = ['{"a": [1, null]}', '"text"', "12.50", "[]", "null", '{"ü":"\\n"}'];
+const MAPS: readonly (readonly [string, string][])[] = [
+  [],
+  [["a", "b"]],
+  [
+    ["ü", ""],
+    ["1", "2"],
+  ],
+];
 
 // Far ahead, or past: what happens soon would change the state while it is being compared.
 function timeFor(random: Random): Value {
@@ -136,6 +166,12 @@ function textFor(name: string, { desc, focus, random }: Context): string {
     case "ids":
     case "lease_id":
       return focus.ids.length > 0 ? random.pick(focus.ids) : "";
+    case "for":
+      return random.pick(["1m", "30m", "12h"]);
+    case "state":
+      return random.pick(["", "waiting", "leased", "scheduled"]);
+    case "cursor":
+      return "";
     case "delay":
       return random.pick(["", "0s", "30m", "1h0.5s"]);
     case "pivot":
@@ -149,8 +185,9 @@ function textFor(name: string, { desc, focus, random }: Context): string {
 
 function queueFor(desc: DescMessage, focus: Focus, random: Random): string {
   // What deletes or makes queues mostly works on those that nothing else needs.
-  const deletes = desc.name.includes("Delete") && desc.fields.length < 3;
-  if (deletes ? !random.oneIn(8) : desc.name === "QueueInfo" && random.oneIn(2)) {
+  const deletes = desc.name === "QueuesDeleteRequest";
+  const makes = ["QueueInfo", "QueuesCreateRequest", "QueuesUpdateRequest"].includes(desc.name);
+  if (deletes ? !random.oneIn(8) : makes && random.oneIn(2)) {
     return random.pick(PASSING_QUEUES);
   }
   return random.oneIn(10) ? random.pick([...BASE_QUEUES, ...PASSING_QUEUES]) : focus.queue;

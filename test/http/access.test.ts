@@ -85,7 +85,7 @@ test("what a page of another site sends is refused, and changes nothing", async 
     for (const [path, body] of [
       ["/v1/queue.produce", produce],
       ["/v1/queues.delete", remove],
-      ["/v2/storage/scheduled.list", '{"queue_name":"q"}'],
+      ["/v2/items.list", '{"queue_name":"q"}'],
       ["/v1/dev.clock", '{"advance":"1h"}'],
     ] as const) {
       const what = `${path} ${headers.join()}`;

@@ -10,7 +10,7 @@ import { MESSAGES, QueueError, retryLater } from "../../src/errors.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
-import { type Json, jsonOf, OpenApi } from "../support/openapi.ts";
+import { type Json, jsonOf, leasesOf, ON_LEASES, OpenApi } from "../support/openapi.ts";
 import { type Reply, SILENT, setup, TestServer } from "../support/server.ts";
 
 const exact = OpenApi.tolerant();
@@ -56,7 +56,7 @@ function callsWith({ calls, document }: OpenApi, name: string): string[] {
 function check({ openApi }: Pick<World, "openApi">, path: string, name: string, reply: Reply) {
   const example = exampleOf(path, name);
   const { value } = openApi.document.components.examples[example];
-  const { request_id, ...body } = reply.body;
+  const { request_id, results: _, ...body } = reply.body;
   // No two requests have the same.
   const { request_id: shown, ...expected } = value;
   assert.equal(typeof request_id, typeof shown, `${path} ${name}`);
@@ -70,11 +70,8 @@ function check({ openApi }: Pick<World, "openApi">, path: string, name: string, 
 }
 
 const ID = "3MYU1bRy3722FDmQTN000000001";
-const ENDINGS = /queue\.(complete|retry|release)$/;
-const ids = (path: string, id: string): object => {
-  if (/v2.queue\.(retry|release)$/.test(path)) return { leases: [{ lease_id: id }] };
-  return path === "/v1/queue.retry" ? { items: [{ id }] } : { ids: [id] };
-};
+const ids = (path: string, id: string): object =>
+  ON_LEASES.test(path) ? leasesOf(path, [id]) : { ids: [id] };
 
 // What to change in the example of a call so that it gives the error.
 const CHANGES: Record<string, (path: string) => object> = {
@@ -96,6 +93,12 @@ const CHANGES: Record<string, (path: string) => object> = {
   noItems: () => ({ items: [] }),
   noIds: () => ({ ids: [] }),
   noLeases: () => ({ leases: [] }),
+  someRefused: (path) => ({ ...ids(path, "x"), all_or_none: true }),
+  badExtension: () => ({ leases: [{ lease_id: ID, for: "13h" }] }),
+  twoPayloads: () => ({ items: [{ json: 1, utf8: "a" }] }),
+  largeBatch: () => ({ batch_size: 5_000 }),
+  badState: () => ({ state: "done" }),
+  badCursor: () => ({ cursor: "x" }),
   atAndDelay: () => ({ leases: [{ lease_id: ID, at: "2100-01-01T00:00:00Z", delay: "1m" }] }),
   noSuchPartition: () => ({ partition: 9 }),
   badId: (path) => ids(path, "abc"),
@@ -104,7 +107,7 @@ const CHANGES: Record<string, (path: string) => object> = {
   negativeLimit: () => ({ limit: -1 }),
   badAttempts: () => ({ items: [{ attempts: -1 }] }),
   leasedAndScheduled: () => ({
-    items: [{ is_leased: true, enqueue_at: "2100-01-01T00:00:00Z" }],
+    items: [{ state: "leased", enqueue_at: "2100-01-01T00:00:00Z" }],
   }),
   twoTimes: () => ({ now: "2030-01-01T00:00:00Z" }),
 };
@@ -115,7 +118,7 @@ for (const [name, change] of Object.entries(CHANGES)) {
     const paths = callsWith(world.openApi, name);
     assert.ok(paths.length > 0);
     for (const path of paths) {
-      const isUpdate = path === "/v1/queues.update"; // of a queue that there is
+      const isUpdate = path.endsWith("/queues.update"); // of a queue that there is
       const queue = isUpdate && "queue_name" in change(path) ? { queue_name: "jobs" } : {};
       const isByName = name === "noDeadQueue" || name === "longLease";
       const request = { ...change(path), ...(isByName ? queue : {}) };
@@ -201,8 +204,7 @@ async function held(world: World, path: string, change: object = {}) {
 test("requests that wait too long are answered as documented", async (t) => {
   for (const path of callsWith((await open(t)).openApi, "requestTimeout")) {
     const world = await open(t);
-    const change = path === "/v1/queue.retry" ? { items: [{ id: ID }] } : {};
-    const { reply } = await held(world, path, change);
+    const { reply } = await held(world, path, ON_LEASES.test(path) ? ids(path, ID) : {});
     await world.server.advance("20m");
     check(world, path, "requestTimeout", await reply);
   }
@@ -223,7 +225,7 @@ test("requests whose commit does not end are answered as documented", async (t) 
     await world.server.produce("jobs", "one", "two");
     const leased = (await world.server.lease("jobs")).items[0].id;
     world.storage.next("commit", "wait");
-    const isEnding = ENDINGS.test(path);
+    const isEnding = ON_LEASES.test(path);
     const reply = world.call(path, isEnding ? ids(path, leased) : {});
     await world.storage.waits();
     await world.server.advance("20m");
@@ -235,11 +237,14 @@ test("requests whose commit does not end are answered as documented", async (t) 
 test("requests in front of a full queue, and of one that is deleted, are answered as documented", async (t) => {
   for (const path of callsWith((await open(t)).openApi, "queueShutdown")) {
     const world = await open(t, { queuedRequests: 1, waitingLeases: 1 });
+    await world.server.produce("jobs", "one");
+    const [there] = await world.server.list("jobs");
     await world.server.ok("dev.pause", { queue_name: "jobs" });
     // One gets in; so it is the other that is answered first.
-    const [one, other] = ["a", "b"].map((client) =>
-      world.call(path, path === "/v1/queue.lease" ? { client_id: client } : {}),
-    );
+    const [one, other] = ["a", "b"].map((client) => {
+      if (path === "/v2/items.delete") return world.call(path, { ids: [there.id] });
+      return world.call(path, path === "/v1/queue.lease" ? { client_id: client } : {});
+    });
     const first = await Promise.race([one!, other!]);
     check(world, path, "overloaded", first);
     await world.server.ok("queues.delete", { queue_name: "jobs", force: true });
@@ -254,7 +259,7 @@ const FAILING = [
   "loadPartition",
   "putQueue",
   "readItems",
-  "findSources",
+  "findKeys",
 ] as const;
 
 test("calls whose storage fails are answered as documented", async (t) => {
@@ -262,10 +267,10 @@ test("calls whose storage fails are answered as documented", async (t) => {
     const world = await open(t);
     await world.server.produce("jobs", "one", "two");
     const leased = (await world.server.lease("jobs")).items[0].id;
-    const isEnding = ENDINGS.test(path);
+    const isEnding = ON_LEASES.test(path);
     for (const method of FAILING) world.storage.always(method, "fail");
-    const other = path === "/v1/queues.create" ? { queue_name: "other" } : {};
-    const isDelete = path.endsWith("/storage/items.delete");
+    const other = path.endsWith("/queues.create") ? { queue_name: "other" } : {};
+    const isDelete = path.endsWith("/items.delete");
     const change = isEnding || isDelete ? ids(path, leased) : other;
     check(world, path, "internalRetry", await world.call(path, change));
     if (callsWith(world.openApi, "partitionFailing").includes(path)) {

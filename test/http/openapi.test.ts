@@ -15,7 +15,7 @@ import { ERROR_KINDS, MESSAGES } from "../../src/errors.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import { isThere } from "../support/commands.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
-import { type Json, OpenApi } from "../support/openapi.ts";
+import { type Json, leasesOf, ON_LEASES, OpenApi } from "../support/openapi.ts";
 import { setup, type TestServer, temporaryDirectory } from "../support/server.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -99,16 +99,26 @@ function inOrder(openApi: OpenApi): string[] {
   const first = ["/v1/queues.create", "/v1/queue.produce", "/v1/queue.lease", "/v1/queue.complete"];
   const last = ["/v1/storage/items.delete", "/v1/queues.delete", "/v1/dev.clock"];
   const between = openApi.calls.filter((path) => !first.includes(path) && !last.includes(path));
-  return [...first, ...between, ...last];
+  // Those of /v2 need the queue again.
+  const isEnd = (path: string): boolean => path === "/v2/queues.delete";
+  return [
+    ...first,
+    ...between.filter((path) => !isEnd(path) && path !== "/v2/queues.create"),
+    ...last.filter((path) => path !== "/v1/dev.clock"),
+    "/v2/queues.create",
+    "/v2/queues.delete",
+    "/v1/dev.clock",
+  ];
 }
 
 async function withLeasedId(server: TestServer, path: string, example: Json): Promise<Json> {
-  if (!/queue\.(complete|retry|release)$/.test(path)) return example;
+  const isDeletion = path === "/v2/items.delete";
+  if (!ON_LEASES.test(path) && path !== "/v2/queue.lease" && !isDeletion) return example;
   await server.produce("jobs", "one more");
+  if (path === "/v2/queue.lease") return example;
   const { items } = await server.lease("jobs");
   const { id } = items[0];
-  if (/v2.queue\.(retry|release)$/.test(path)) return { ...example, leases: [{ lease_id: id }] };
-  return path === "/v1/queue.retry" ? { ...example, items: [{ id }] } : { ...example, ids: [id] };
+  return { ...example, ...(isDeletion ? { ids: [id] } : leasesOf(path, [id])) };
 }
 
 const call = (server: TestServer, path: string, request: Json) => server.call(path, request);
@@ -152,14 +162,30 @@ test("replies with every field set are as documented", async (t) => {
     ["storage/items.list", { queue_name: "jobs" }],
     ["storage/scheduled.list", { queue_name: "jobs" }],
   ];
-  for (const [path, request] of calls) {
+  const ofV2 = { ...texts, utf8: "", json: { a: [1] }, headers: { h: "v" } };
+  const scheduled = { utf8: "x", delay: "1h" };
+  const queue_name = "jobs";
+  const callsV2: [string, object][] = [
+    ["/v2/queue.produce", { queue_name, items: [ofV2, ofV2, scheduled, { bytes: "aGk=" }] }],
+    ["/v2/queue.lease", { queue_name, batch_size: 1 }],
+    ["/v2/items.list", { queue_name, payload: true, limit: 3 }],
+    ["/v2/items.list", { queue_name, payload: true, state: "scheduled" }],
+    ["/v2/items.import", { queue_name, items: [{ ...ofV2, source_id: "t", state: "leased" }] }],
+    ["/v2/items.delete", { queue_name, ids: ["x"] }],
+    ["/v2/queue.complete", { queue_name, leases: [{ lease_id: "x" }] }],
+    ["/v2/queue.stats", { queue_name }],
+    ["/v2/queues.list", { limit: 1 }],
+    ["/v2/queues.info", { queue_name }],
+  ];
+  for (const [name, request] of [...calls, ...callsV2]) {
+    const path = name.startsWith("/") ? name : `/v1/${name}`;
     const reply = await server.call(path, request);
     assert.equal(reply.status, 200, `${path}: ${JSON.stringify(reply.body)}`);
     // A later server may say more; this one does not.
     const more = { ...reply, body: { ...reply.body, colour: "red" } };
     for (const each of [openApi, exact]) {
-      assert.equal(each.replyMismatch(`/v1/${path}`, reply), "", path);
-      assert.equal(each.replyMismatch(`/v1/${path}`, more) === "", each === openApi, path);
+      assert.equal(each.replyMismatch(path, reply), "", path);
+      assert.equal(each.replyMismatch(path, more) === "", each === openApi, path);
     }
   }
 });
@@ -188,7 +214,7 @@ test("a call needs the fields that must be given, and no others", async (t) => {
         assert.equal(status, 400, `${path} without ${name}: ${JSON.stringify(body)}`);
       }
     }
-    const names = path === "/v1/queue.clear" ? [...required, "queue"] : required;
+    const names = path.endsWith("/queue.clear") ? [...required, "queue"] : required;
     const request = Object.fromEntries(names.map((name) => [name, example[name]]));
     for (const each of [openApi, exact])
       assert.equal(each.requestMismatch(path, request), "", path);

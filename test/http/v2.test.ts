@@ -11,6 +11,7 @@ import {
   QueueProduceResponseSchema,
 } from "../../src/codec/gen/querator/v2/queue_pb.ts";
 import { setup, type TestServer } from "../support/server.ts";
+import { freshPlace, PLACES } from "../support/storages.ts";
 
 const queue_name = "q";
 
@@ -61,6 +62,30 @@ test("a payload is leased in the form in which it was produced, JSON byte for by
   );
   assert.deepEqual(shown, others);
 });
+
+for (const [place, driver, threads] of PLACES) {
+  test(`forms and headers are kept on ${place}, whatever lies beside them`, async (t) => {
+    const server = await setup(t, { threads, ...(await freshPlace(t, driver)) });
+    await server.ok("/v2/queues.create", { queue_name });
+    const items = [
+      { json: { a: "\t\n" }, headers: { "a\tb": "\n" }, kind: "k" },
+      { utf8: "\t\n" },
+      { utf8: "x", kind: "k\tl" },
+      { bytes: "AA==", headers: { h: "" } },
+      { json: null },
+      {},
+    ];
+    await server.ok("/v2/queue.produce", { queue_name, items });
+    await server.ok("/v2/queue.reload", { queue_name });
+    const list = { queue_name, payload: true };
+    const listed = (await server.ok("/v2/items.list", list)).items;
+    const content = ({ json, utf8, bytes, headers, kind }: Record<string, unknown>) =>
+      JSON.stringify({ json, utf8, bytes, headers, kind });
+    assert.deepEqual(listed.map(content), items.map(content));
+    const { items: leased } = await lease(server, { batch_size: 9 });
+    assert.deepEqual(leased.map(content), items.map(content));
+  });
+}
 
 test("/v1 shows items of /v2 without what it does not know, and /v2 those of /v1 as bytes", async (t) => {
   const server = await setup(t);

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 )
 
 // A message under construction; each method appends one field.
@@ -26,6 +27,7 @@ func (m message) number(field int, value uint64) message {
 }
 
 func (m message) bytes(field int, value []byte) message {
+	m = m[:len(m):len(m)] // what is built on it again must not share its end
 	return append(m.varint(uint64(field)<<3|2).varint(uint64(len(value))), value...)
 }
 
@@ -60,9 +62,16 @@ func check(ok bool, what string, seen any) {
 	}
 }
 
+func version(path string) string {
+	if strings.HasPrefix(path, "v2/") {
+		return "/" + path
+	}
+	return "/v1/" + path
+}
+
 // Sends a message without an Accept header, and decodes the reply into a struct that must fit it.
 func call(path string, request message, into any) int {
-	response, err := http.Post(os.Args[1]+"/v1/"+path, "application/protobuf", bytes.NewReader(request))
+	response, err := http.Post(os.Args[1]+version(path), "application/protobuf", bytes.NewReader(request))
 	check(err == nil, "http", err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
@@ -111,5 +120,69 @@ func main() {
 	status = call("queue.stats", message{}.text(1, "nowhere"), &failed)
 	expected = "queue does not exist; no such queue named 'nowhere'"
 	check(status == 400 && failed.Message == expected, "error", failed)
+	underV2(payload)
 	fmt.Println("ok")
+}
+
+type result struct {
+	ID     string `json:"id"`
+	Status string `json:"status"`
+	OK     bool   `json:"ok"`
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+type results struct {
+	Results []result `json:"results"`
+	Failed  int      `json:"failed"`
+}
+
+type leased struct {
+	ID            string            `json:"id"`
+	LeaseID       string            `json:"lease_id"`
+	Fence         int64             `json:"fence"`
+	LeaseDeadline string            `json:"lease_deadline"`
+	Attempts      int               `json:"attempts"`
+	Headers       map[string]string `json:"headers"`
+	JSON          json.RawMessage   `json:"json"`
+	Bytes         []byte            `json:"bytes"`
+	CreatedAt     string            `json:"created_at"`
+}
+
+// The same under /v2: a lease id is all that ends a lease, and JSON comes back as it was written.
+func underV2(payload []byte) {
+	var queue map[string]any
+	name := message{}.text(1, "interop2")
+	check(call("v2/queues.create", name, &queue) == 200, "create", queue)
+
+	written := `{"a": 1.0}`
+	document := message{}.text(1, written).bytes(4, message{}.text(1, "h").text(2, "v"))
+	raw := message{}.bytes(3, payload)
+	var produced results
+	status := call("v2/queue.produce", name.bytes(3, document).bytes(3, raw), &produced)
+	check(status == 200 && len(produced.Results) == 2, "produce", produced)
+
+	var got struct {
+		Items []leased `json:"items"`
+	}
+	status = call("v2/queue.lease", name.number(2, 2).text(3, "go"), &got)
+	check(status == 200 && len(got.Items) == 2, "lease", got)
+	first, second := got.Items[0], got.Items[1]
+	check(string(first.JSON) == written && first.Headers["h"] == "v", "json", first)
+	check(bytes.Equal(second.Bytes, payload) && second.Fence > 0, "bytes", second)
+	check(first.ID == produced.Results[0].ID, "id", first)
+
+	var ended results
+	both := message{}.text(1, "interop2")
+	for _, each := range got.Items {
+		both = both.bytes(4, message{}.text(1, each.LeaseID))
+	}
+	check(call("v2/queue.complete", both, &ended) == 200 && ended.Failed == 0, "complete", ended)
+	var again results
+	check(call("v2/queue.complete", both, &again) == 200 && again.Failed == 2, "again", again)
+	check(again.Results[0].Code == "lease_ended", "again", again)
+
+	var problem map[string]any
+	status = call("v2/queue.stats", message{}.text(1, "nowhere"), &problem)
+	check(status == 404 && problem["code"] == "queue_not_found", "error", problem)
 }

@@ -6,7 +6,7 @@ import pg from "pg";
 import { Connection } from "../../src/storage/postgres/connection.ts";
 import { openPostgresStorage } from "../../src/storage/postgres/postgres.ts";
 import { MIGRATIONS, migrate } from "../../src/storage/postgres/schema.ts";
-import { makeOldSchema } from "../support/old-schema.ts";
+import { makeOldSchema } from "../support/old-storages.ts";
 import { queryOnce, sharedPostgres, testDatabase } from "../support/postgres.ts";
 import { StallingRelay } from "./stalling-relay.ts";
 

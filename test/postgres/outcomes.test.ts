@@ -177,7 +177,8 @@ test("due items are read in order whatever was read and added before", async (t)
   assert.deepEqual(await due(), [3, 2]);
   assert.deepEqual(await expiries(), [30, 40]);
   // Back to scheduled, earlier than anything there.
-  const move = { fromSeq: 1, toSeq: 4, attempts: 1, expireAt: 9, dueAt: 10 } as const;
+  const to = { attempts: 1, expireAt: 9, dueAt: 10, attributes: "", group: "" };
+  const move = { fromSeq: 1, toSeq: 4, ...to } as const;
   await storage.commit([
     changes(key, { moves: [{ ...move, from: "scheduled", to: "scheduled" }] }),
   ]);

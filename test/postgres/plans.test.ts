@@ -9,9 +9,9 @@ import { Connection, type Statement } from "../../src/storage/postgres/connectio
 import { migrate } from "../../src/storage/postgres/schema.ts";
 import type { Of } from "../../src/storage/postgres/sql.ts";
 import * as sql from "../../src/storage/postgres/sql.ts";
-import { blockValues, TABLES_OF_A_PARTITION } from "../../src/storage/rows/item-rows.ts";
+import { blocksOf, TABLES_OF_A_PARTITION } from "../../src/storage/rows/item-rows.ts";
 import { NEW_COUNTERS } from "../../src/storage/storage.ts";
-import { item } from "../conformance/storage.ts";
+import { entry, item } from "../conformance/storage.ts";
 import { queryOnce, testDatabase } from "../support/postgres.ts";
 
 const COUNTERS = NEW_COUNTERS;
@@ -24,20 +24,23 @@ function statements(count: number): Statement[] {
   const counters = each(COUNTERS).map(([key]) => ({ key, place: "(0,1)", counters: COUNTERS }));
   return [
     sql.updateCounters(counters),
-    sql.insertBlocks(each(blockValues([item(1)], 0, 1))),
+    sql.insertBlocks(each(blocksOf([item(1)])[0]!)),
     sql.insertScheduled(each(item(1))),
+    sql.insertHeld(each({ group: "g", item: item(1) })),
     sql.insertLeases(each(LEASE)),
     sql.deleteRanges("items", each({ first: 1, last: 2 })),
     sql.deleteRanges("scheduled", each({ first: 1, last: 2 })),
+    sql.deleteRanges("held", each({ first: 1, last: 2 })),
     sql.deleteRows("leases", each(1)),
     sql.deleteRows("removed", each(1)),
     sql.putRemoved(each({ chunk: 1, bits: new Uint8Array(128) })),
     sql.changeExpiries(each(EXPIRY), true),
     sql.changeExpiries(each(EXPIRY), false),
-    sql.changeSources(each("id"), true),
-    sql.changeSources(each("id"), false),
+    sql.deleteKeys(each(entry("k", 1))),
+    sql.putKeys(each(entry("k", 1))),
     sql.blocksAt(each(1)),
-    sql.scheduledAt(each(1)),
+    sql.singleItemsAt("scheduled", each(1)),
+    sql.singleItemsAt("held", each(1)),
     ...TABLES_OF_A_PARTITION.map((table) => sql.sweepRows(table, 1, undefined, 1)),
   ];
 }
@@ -57,9 +60,10 @@ test("no statement of a commit or a deletion walks a table, though statistics sa
     `WITH n AS (SELECT generate_series(1, 3000) AS n),
        a AS (INSERT INTO querator.leases SELECT 1, n, n, 1, 1 FROM n),
        b AS (INSERT INTO querator.expiries SELECT 1, n, n FROM n),
-       c AS (INSERT INTO querator.sources SELECT 1, n::text::bytea FROM n),
+       c AS (INSERT INTO querator.keys SELECT 1, 1, n::text::bytea, n, n % 2, '' FROM n),
        d AS (INSERT INTO querator.removed SELECT 1, n, '' FROM n),
-       e AS (INSERT INTO querator.items SELECT 1, n, n, 1, 1, 1, 1, '', 1, 1, '', '', '' FROM n)
+       e AS (INSERT INTO querator.items SELECT 1, n, n, 1, 1, 1, 1, '', 1, 1, '', '', '' FROM n),
+       f AS (INSERT INTO querator.held SELECT 1, n, '', 1, 1, 1, 1, 0, '', 1, '', '', 1 FROM n)
      INSERT INTO querator.scheduled SELECT 1, n, 1, 1, 1, 1, n, '', 1, '', '', 1 FROM n`,
   );
   for (const table of TABLES_OF_A_PARTITION) {

@@ -102,11 +102,11 @@ for (const [place, driver, threads] of PLACES) {
       const dues = [later(now, 2), later(now, 2).replace("Z", "001Z")];
       const items = dues.map((enqueue_at, i) => ({
         enqueue_at,
-        expire_deadline: later(now, 2 - 1 + i),
+        expire_at: later(now, 2 - 1 + i),
         attempts: 3,
-        payload: Buffer.from(`${i}`).toString("base64"),
+        utf8: `${i}`,
       }));
-      await server.ok("/v2/storage/items.import", { queue_name: "q", items });
+      await server.ok("/v2/items.import", { queue_name: "q", items });
       await server.advance("2h1s");
       await isWaiting(server, "q", 2);
       assert.deepEqual(payloads(await server.lease("q", 2)), ["0", "1"]);
@@ -153,7 +153,9 @@ for (const driver of ["memory", "sqlite", "postgres"] as const) {
     await server.advance("788400h");
     await isThere(server, 2);
     assert.deepEqual(payloads(await server.lease("q", 2)), ["b", "a"]);
-    const { logicalQueues } = await server.ok("/v2/queue.stats", { queue_name: "q" });
+    const { logical_queues: logicalQueues } = await server.ok("/v2/queue.stats", {
+      queue_name: "q",
+    });
     assert.equal(logicalQueues[0].dropped, undefined);
   });
 }

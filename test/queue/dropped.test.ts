@@ -13,7 +13,9 @@ interface Dropped {
 }
 
 async function dropped(server: TestServer, queue = "q"): Promise<Dropped | undefined> {
-  const { logicalQueues } = await server.ok("/v2/queue.stats", { queue_name: queue });
+  const { logical_queues: logicalQueues } = await server.ok("/v2/queue.stats", {
+    queue_name: queue,
+  });
   return logicalQueues[0].dropped;
 }
 
@@ -60,7 +62,9 @@ for (const [place, driver, threads] of PLACES) {
       await server.advance("25m");
       await server.retry("q", [{ id: late.items[0].id }], late.partition ?? 0);
       await drop(server, { attempts: 1, expired: 4, rejected: 2 });
-      const { logicalQueues } = await server.ok("/v2/queue.stats", { queue_name: "q" });
+      const { logical_queues: logicalQueues } = await server.ok("/v2/queue.stats", {
+        queue_name: "q",
+      });
       const parts: Dropped[] = logicalQueues[0].partitions.map(
         (each: { dropped?: Dropped }) => each.dropped ?? {},
       );

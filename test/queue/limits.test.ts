@@ -179,8 +179,11 @@ for (const driver of ["sqlite", "postgres"] as const) {
       assert.match(body.message, /^items is invalid; .* import fewer at a time$/);
       assert.equal((await server.stats("q")).total, 3);
       const two = all.slice(2);
-      const reply = await server.ok("/v2/storage/items.import", { queue_name: "q", items: two });
-      assert.deepEqual(reply.statuses, ["duplicate", "created"]);
+      const { results } = await server.ok("/v2/items.import", { queue_name: "q", items: two });
+      assert.deepEqual(
+        results.map(({ status }: { status: string }) => status),
+        ["duplicate", "created"],
+      );
     });
 
     test("clearing works in steps, and spares what came after it began", async (t) => {

@@ -415,22 +415,29 @@ for (const [place, driver, threads] of PLACES) {
       await server.ok("queue.produce", { queue_name: "q", request_timeout: "1s", items });
 
       const plain = await server.list("q", "scheduled");
-      const due = (await server.ok("/v2/storage/scheduled.list", { queue_name: "q" })).items;
+      const scheduled = async (queue_name: string) =>
+        (await server.ok("/v2/items.list", { queue_name, state: "scheduled", payload: true }))
+          .items;
+      const due = await scheduled("q");
       assert.deepEqual(
         due.map((item: { enqueue_at: string }) => Date.parse(item.enqueue_at) - Date.parse(now)),
         [60_000, 3_600_000, 30_000, 30_000],
       );
       assert.match(due[2].enqueue_at, /125Z$/); // of its microseconds too nothing is lost
-      const withoutTimes = due.map(({ enqueue_at: _, ...item }: { enqueue_at: string }) => item);
-      assert.deepEqual(withoutTimes, plain);
+      assert.ok(plain.every((item) => !("enqueue_at" in item)));
 
       const request = { queue_name: "new", items: due };
-      const imported = (await server.ok("/v2/storage/items.import", request)).items;
+      const { results } = await server.ok("/v2/items.import", request);
+      assert.deepEqual(
+        results.map(({ status }: { status: string }) => status),
+        due.map(() => "scheduled"),
+      );
       const kept = ({ id: _, created_at: __, ...item }: { id: string; created_at: string }) => item;
-      assert.deepEqual(imported.map(kept), due.map(kept));
       await server.ok("queue.reload", { queue_name: "new" });
-      const listed = (await server.ok("/v2/storage/scheduled.list", { queue_name: "new" })).items;
-      assert.deepEqual(listed, imported);
+      const listed = await scheduled("new");
+      assert.deepEqual(listed.map(kept), due.map(kept));
+      const idOf = ({ id }: { id: string }): string => id;
+      assert.deepEqual(listed.map(idOf), results.map(idOf));
       const stats = await server.stats("new");
       assert.deepEqual([stats.total, stats.scheduled], [undefined, 4]);
       await server.advance("61s");
@@ -441,8 +448,10 @@ for (const [place, driver, threads] of PLACES) {
 
       // A time that has passed means at once; under /v1 so does every time.
       const again = [{ ...due[1], enqueue_at: at(0) }];
-      await server.ok("/v2/storage/items.import", { queue_name: "new", items: again });
-      await server.ok("storage/items.import", { queue_name: "new", items: [due[1]] });
+      await server.ok("/v2/items.import", { queue_name: "new", items: again });
+      const { enqueue_at } = due[1];
+      const old = { payload: due[1].bytes, enqueue_at };
+      await server.ok("storage/items.import", { queue_name: "new", items: [old] });
       assert.deepEqual(payloads(await server.lease("new", 10)), ["late", "late"]);
     });
 
@@ -452,12 +461,13 @@ for (const [place, driver, threads] of PLACES) {
       const item = { source_id: "s", enqueue_at: "2100-01-01T00:00:00Z" };
       const request = { queue_name: "q", items: [item] };
       const scheduled = async (): Promise<number> => (await server.stats("q")).scheduled ?? 0;
-      await server.ok("/v2/storage/items.import", request);
-      const { items } = await server.ok("/v2/storage/items.import", request);
-      const [there] = (await server.ok("/v2/storage/scheduled.list", { queue_name: "q" })).items;
-      assert.deepEqual([await scheduled(), items[0]], [1, there]);
+      await server.ok("/v2/items.import", request);
+      const { results } = await server.ok("/v2/items.import", request);
+      const list = { queue_name: "q", state: "scheduled" };
+      const [there] = (await server.ok("/v2/items.list", list)).items;
+      assert.deepEqual([await scheduled(), results], [1, [{ id: there.id, status: "duplicate" }]]);
       await server.ok("queue.clear", { queue_name: "q", scheduled: true });
-      await server.ok("/v2/storage/items.import", request);
+      await server.ok("/v2/items.import", request);
       assert.equal(await scheduled(), 1);
     });
 
@@ -468,36 +478,34 @@ for (const [place, driver, threads] of PLACES) {
       const items = ["waits", "comes back", "leased", "scheduled"].map((source_id) => ({
         source_id,
         kind: source_id,
-        payload: base64(`the first of ${source_id}`),
+        utf8: `the first of ${source_id}`,
         ...(source_id === "scheduled" ? { enqueue_at: "2100-01-01T00:00:00Z" } : {}),
       }));
       const request = { queue_name: "q", items };
-      const first = await server.ok("/v2/storage/items.import", request);
-      const created = ["created", "created", "created", "scheduled"];
-      assert.deepEqual(first.statuses, created);
+      const statusesOf = ({ results }: { results: { status: string }[] }) =>
+        results.map(({ status }) => status);
+      const first = await server.ok("/v2/items.import", request);
+      assert.deepEqual(statusesOf(first), ["created", "created", "created", "scheduled"]);
       // One comes back under a new id, another stays leased.
       const { items: leased } = await server.lease("q", 3);
       const ids = leased.map(({ id }: { id: string }) => id);
       await server.retry("q", [{ id: ids[1] }, { id: ids[0] }]);
 
-      const lists = ["/v1/storage/items.list", "/v2/storage/scheduled.list"].map(
-        async (list) => (await server.ok(list, { queue_name: "q" })).items,
+      const lists = ["items.list", "scheduled.list"].map(
+        async (list) => (await server.ok(`storage/${list}`, { queue_name: "q" })).items,
       );
       const there = new Map(
         (await Promise.all(lists)).flat().map((item) => [item.source_id, item]),
       );
       assert.equal(there.size, 4);
-      const other = items.map((item) => ({ ...item, kind: "other", payload: base64("other") }));
-      const fresh = { source_id: "new", payload: base64("new") };
-      const again = {
-        queue_name: "q",
-        items: [other[2], fresh, other[0], other[3], other[1], fresh],
-      };
-      const reply = await server.ok("/v2/storage/items.import", again);
+      const other = items.map((item) => ({ ...item, kind: "other", utf8: "other" }));
+      const fresh = { source_id: "new", utf8: "new" };
+      const all = [other[2]!, fresh, other[0]!, other[3]!, other[1]!, fresh];
+      const reply = await server.ok("/v2/items.import", { queue_name: "q", items: all });
       const known = ["leased", "waits", "scheduled", "comes back"];
       assert.deepEqual(
-        [0, 2, 3, 4].map((i) => reply.items[i]),
-        known.map((source) => there.get(source)),
+        [0, 2, 3, 4].map((i) => reply.results[i].id),
+        known.map((source) => there.get(source).id),
       );
       assert.equal(there.get("leased").is_leased, true);
       assert.deepEqual(
@@ -506,15 +514,19 @@ for (const [place, driver, threads] of PLACES) {
       );
       const duplicate = "duplicate";
       const statuses = [duplicate, "created", duplicate, duplicate, duplicate, duplicate];
-      assert.deepEqual(reply.statuses, statuses);
-      assert.deepEqual(reply.items[5], reply.items[1]);
+      assert.deepEqual(statusesOf(reply), statuses);
+      assert.equal(reply.results[5].id, reply.results[1].id);
 
       // Under /v1 with the same fields as ever, after a restart of the partition too.
       await server.ok("queue.reload", { queue_name: "q" });
-      const plain = await server.ok("storage/items.import", again);
+      const again = all.map(({ utf8, ...item }) => ({ ...item, payload: base64(utf8) }));
+      const plain = await server.ok("storage/items.import", { queue_name: "q", items: again });
       assert.deepEqual(Object.keys(plain), ["items"]);
-      const { enqueue_at: _, ...withoutTime } = reply.items[3];
-      assert.deepEqual(plain.items, reply.items.with(3, withoutTime));
+      assert.deepEqual(
+        [0, 2, 3, 4].map((i) => plain.items[i]),
+        known.map((source) => there.get(source)),
+      );
+      assert.ok(!("enqueue_at" in plain.items[3]));
       assert.equal((await server.stats("q")).total, 4);
     });
 
@@ -524,14 +536,17 @@ for (const [place, driver, threads] of PLACES) {
       // More than are looked for in one step, half of them scheduled.
       const items = Array.from({ length: 4_500 }, (_, i) => ({
         source_id: `source ${i}`,
-        payload: Buffer.from(String(i)).toString("base64"),
+        utf8: String(i),
         ...(i % 2 === 0 ? { enqueue_at: "2100-01-01T00:00:00Z" } : {}),
       }));
-      const first = await server.ok("/v2/storage/items.import", { queue_name: "q", items });
-      const other = items.map((item) => ({ ...item, payload: "b3RoZXI=" })).reverse();
-      const again = await server.ok("/v2/storage/items.import", { queue_name: "q", items: other });
-      assert.deepEqual(again.items, first.items.toReversed());
-      assert.deepEqual([...new Set(again.statuses)], ["duplicate"]);
+      const first = await server.ok("/v2/items.import", { queue_name: "q", items });
+      const other = items.map((item) => ({ ...item, utf8: "other" })).reverse();
+      const again = await server.ok("/v2/items.import", { queue_name: "q", items: other });
+      const duplicates = first.results.map(({ id }: { id: string }) => ({
+        id,
+        status: "duplicate",
+      }));
+      assert.deepEqual(again.results, duplicates.toReversed());
     });
 
     test("answers an import with the deadlines that it was given", async (t) => {
@@ -617,16 +632,19 @@ for (const [place, driver, threads] of PLACES) {
         (await server.list(queue)).map(({ id }) => id);
       const [a, b, c] = (await idsOf("q")) as [string, string, string];
       const [elsewhere] = (await idsOf("other")) as [string];
-      const remove = (queue_name: string, partition: number, ...ids: string[]): Promise<object> =>
-        server.ok("/v2/storage/items.delete", { queue_name, partition, ids });
-      assert.deepEqual(await remove("q", 0, elsewhere), { unknown: [elsewhere] });
-      assert.deepEqual(await remove("q", 1, a, b), { unknown: [a, b] });
-      assert.deepEqual(await remove("other", 0, b), { unknown: [b] });
-      assert.deepEqual(await remove("q", 0, a, elsewhere, b, a), {
-        deleted: 2,
-        unknown: [elsewhere],
-      });
-      assert.deepEqual(await remove("q", 0, a, c), { deleted: 1, unknown: [a] });
+      const remove = async (queue_name: string, ...ids: string[]): Promise<string[]> => {
+        const { results, failed = 0 } = await server.ok("/v2/items.delete", { queue_name, ids });
+        const told: string[] = results.map(({ ok, code }: { ok?: true; code: string }) =>
+          ok ? "ok" : code,
+        );
+        assert.equal(failed, told.filter((each) => each !== "ok").length);
+        return told;
+      };
+      const unknown = "item_not_found";
+      assert.deepEqual(await remove("q", elsewhere), [unknown]);
+      assert.deepEqual(await remove("other", b, "x"), [unknown, "invalid_field"]);
+      assert.deepEqual(await remove("q", a, elsewhere, b, a), ["ok", unknown, "ok", unknown]);
+      assert.deepEqual(await remove("q", a, c), [unknown, "ok"]);
       assert.deepEqual([await idsOf("q"), await idsOf("other")], [[], [elsewhere]]);
       // /v1 passes over them, as it always did.
       const request = { queue_name: "q", ids: [a, elsewhere] };

@@ -24,7 +24,7 @@ export const METHODS = [
   "readItems",
   "readScheduled",
   "readExpiries",
-  "findSources",
+  "findKeys",
   "putQueue",
   "deleteQueue",
 ] as const satisfies readonly (keyof Storage)[];

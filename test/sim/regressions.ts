@@ -108,7 +108,7 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
   ],
   "a produce was done twice if it came while dead letters were looked up": [
     together(lease(beta)),
-    together({ kind: "fault", storage: 0, method: "findSources", fault: "hang" }),
+    together({ kind: "fault", storage: 0, method: "findKeys", fault: "hang" }),
     together(produce(beta, 0)),
     together(advance(61)),
     then(lease(alpha)),
@@ -117,7 +117,7 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
   ],
   "a lease was shorter than it should be if dead letters were looked up before it": [
     together(lease(beta)),
-    together({ kind: "fault", storage: 0, method: "findSources", fault: "hang" }),
+    together({ kind: "fault", storage: 0, method: "findKeys", fault: "hang" }),
     together(produce(beta, 0)),
     together(advance(61)),
     together(advance(0.04)),

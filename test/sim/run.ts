@@ -2,6 +2,8 @@
 // work, looks at everything whenever it is quiet, and has each window checked. What it prints is the
 // history in words, the same for the same commands.
 
+import { IdSpace } from "../../src/queue/ids.ts";
+import { KEY } from "../../src/queue/keys.ts";
 import { Auditor } from "./auditor.ts";
 import { type Command, DEAD_QUEUE, type IdPick, QUEUES, type SettingsChoice } from "./commands.ts";
 import { numberOf } from "./effects.ts";
@@ -397,16 +399,33 @@ async function checkNothingLeft(world: World, view: View): Promise<void> {
   const { disks } = world.server;
   const partitions = [...view.queues.values()].reduce((sum, q) => sum + q.partitions.length, 0);
   let found = 0;
+  const ids = await idsEverGiven(world);
   for (const disk of disks) {
     for (const { key, queue } of await disk.listPartitions()) {
       found++;
       const { leases, leased } = await disk.loadPartition(key);
-      const sources = await disk.findSources(key, ["source 1", "source 2", "source 3"]);
-      const rest = leases.length + leased.length + sources.size;
+      const sources = await disk.findKeys(key, KEY.source, [
+        ...["source 1", "source 2", "source 3"],
+        ...ids,
+      ]);
+      const moved = await disk.findKeys(key, KEY.id, ids);
+      const rest = leases.length + leased.length + sources.size + moved.size;
       if (rest > 0) throw new Error(`storage still holds something of ${queue}: ${key}`);
     }
   }
   if (found !== partitions) throw new Error(`storage holds ${found} of ${partitions} partitions`);
+}
+
+async function idsEverGiven(world: World): Promise<readonly string[]> {
+  const ids: string[] = [];
+  for (const disk of world.server.disks) {
+    for (const { key, idPrefix } of await disk.listPartitions()) {
+      const space = new IdSpace(idPrefix);
+      const { tail } = (await disk.loadPartition(key)).counters;
+      for (let seq = 1; seq < tail; seq++) ids.push(space.id(seq));
+    }
+  }
+  return ids;
 }
 
 // Leases do not wait while there is something for them, whatever it has become leasable by.

@@ -10,7 +10,7 @@ import type { Endpoint } from "../../src/http/edge.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import { Turns } from "../../src/queue/queue.ts";
 import { Directory } from "../../src/registry/directory.ts";
-import { Host } from "../../src/registry/host.ts";
+import { LocalHome } from "../../src/registry/homes.ts";
 import { Queues } from "../../src/registry/queues.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { FragileStorage, InjectedError, type Run } from "./fragile-storage.ts";
@@ -157,7 +157,7 @@ export class World {
       error: (fields: unknown, text?: string) => this.#logged(fields, text),
     };
     const directory = new Directory();
-    const host = new Host({
+    const home = new LocalHome({
       context: {
         clock,
         limits: this.limits,
@@ -175,7 +175,7 @@ export class World {
       limits: this.limits,
       records: storages[0]!.storage,
       partitions: storages.map(({ storage }) => ({ storage, affinity: 1, home: 0 })),
-      homes: [host],
+      homes: [home],
       directory,
       randomBytes: (size) => this.#bytes(size),
     });

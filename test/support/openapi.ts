@@ -84,6 +84,21 @@ export class OpenApi {
   }
 }
 
+/** The calls that name leases. */
+export const ON_LEASES = /queue\.(complete|retry|release|reject|extend)$/;
+
+/** How the request of such a call names them. */
+export function leasesOf(path: string, ids: readonly string[]): Json {
+  if (path.startsWith("/v2/")) return { leases: ids.map((id) => leaseOf(path, id)) };
+  return path === "/v1/queue.retry" ? { items: ids.map((id) => ({ id })) } : { ids };
+}
+
+/** The same of one of them. */
+export function leaseOf(path: string, id: string): Json {
+  if (!path.startsWith("/v2/")) return path === "/v1/queue.retry" ? { id } : id;
+  return path === "/v2/queue.extend" ? { lease_id: id, for: "5m" } : { lease_id: id };
+}
+
 /** What a response holds in JSON: an error under /v2 is a problem. */
 export function jsonOf({ content }: Json): Json {
   return content["application/json"] ?? content["application/problem+json"];

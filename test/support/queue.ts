@@ -80,7 +80,7 @@ export class TestQueue {
             budget: { bytes: 0 },
             waiting: { leases: 0 },
             log: SILENT,
-            findDeadQueue: () => undefined,
+            findIntake: () => undefined,
           },
           onFailing: (_, error) => {
             throw error;

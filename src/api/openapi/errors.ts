@@ -104,24 +104,13 @@ export const FOUND_V2: Errors = {
   noQueueName: noQueueNameV2,
 };
 
-/** Of calls that the loop of a queue answers. */
-export const QUEUED_V2: Errors = {
-  queueShutdown: problem("queue_shutting_down", MESSAGES.queueShutdown),
-  internalRetry: problem("storage_unavailable", MESSAGES.internalRetry),
-  partitionFailing: problem("partition_failing", partitionFailing.message),
-};
-
 /** Of calls that have a time-out. */
-export const TIMED_V2: Errors = {
-  ...Object.fromEntries(
-    Object.entries({ ...BAD_TIMEOUTS, shortTimeout }).map(([name, { message }]) => [
-      name,
-      problem("invalid_field", message, { field: "request_timeout" }),
-    ]),
-  ),
-  requestTimeout: problem("timed_out", MESSAGES.requestTimeout),
-  outcomeUnknown: problem("outcome_unknown", MESSAGES.outcomeUnknown),
-};
+export const BAD_TIMEOUTS_V2: Errors = Object.fromEntries(
+  Object.entries({ ...BAD_TIMEOUTS, shortTimeout }).map(([name, { message }]) => [
+    name,
+    problem("invalid_field", message, { field: "request_timeout" }),
+  ]),
+);
 
 // --- of all calls ---
 

@@ -152,7 +152,7 @@ export class Connection {
     });
     const place = placeOf(client);
     const session = new Session(client, place, answerMs);
-    client.on("error", () => undefined); // whoever waits is told by the call
+    client.on("error", () => undefined); // those that wait are told by the call
     client.on("notice", (notice) => session.note(notice));
     client.on("end", () => {
       session.isLost = true;

@@ -1,4 +1,4 @@
-// What went wrong with PostgreSQL, in words for whoever runs the server: where, what, and what to do.
+// What went wrong with PostgreSQL, in words for those who run the server: where, what, and what to do.
 // Messages name the host, the port and the database, never a password or a whole connection string.
 
 import pg from "pg";

@@ -44,7 +44,7 @@ test("what was forgotten while it was read is read again", async () => {
   assert.equal(known.placeOf(1), "(0,2)");
 });
 
-test("a partition that could not be read is read again by whoever asks next", async () => {
+test("a partition that could not be read is read again when it is asked for next", async () => {
   const { known, reads } = setUp();
   const refused = assert.rejects(known.know([1]), /lost/);
   reads[0]!.reject(new Error("lost"));

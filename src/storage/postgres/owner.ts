@@ -1,7 +1,7 @@
 // Who may write. The owner of a schema has an epoch, which every transaction that changes anything
-// checks, and a heartbeat, which others watch by the clock of the database. Whoever takes over first
+// checks, and a heartbeat, which others watch by the clock of the database. The one that takes over first
 // waits for the transactions that are under way, so none of the old owner's lands later. Ownership
-// that was lost never comes back: whoever had it forgets all it knows, and begins anew.
+// that was lost never comes back: the server that had it forgets all it knows, and begins anew.
 
 import type { Connection } from "./connection.ts";
 import { LOCK_TIMEOUT, NO_ANSWER, NOT_OWNER, PostgresError } from "./errors.ts";
@@ -10,7 +10,7 @@ const RENEW_MS = 1_000;
 // What takes longer is taken for an outage.
 const SILENCE_MS = 4_000;
 /** An owner that was silent for so long may be replaced. */
-const LEASE_MS = 5_000;
+export const LEASE_MS = 5_000;
 
 export interface Ownership {
   readonly epoch: number;

@@ -2,12 +2,19 @@
 // what was deleted lies until it is vacuumed. What is removed but still there is left out as it was
 // known when the page was asked for.
 
-import { BLOCK_ITEMS_MAX, itemOfHeader, itemsOfHeader } from "../rows/item-rows.ts";
+import {
+  BLOCK_COLUMNS,
+  BLOCK_HEADER,
+  BLOCK_ITEMS_MAX,
+  ITEM_COLUMNS,
+  ITEM_HEADER,
+  itemOfHeader,
+  itemsOfHeader,
+} from "../rows/item-rows.ts";
 import type { ReadOptions, StoredItem } from "../storage.ts";
 import type { Row, Statement } from "./connection.ts";
 import type { Block } from "./plan.ts";
-import { headerOfRow, scheduledHeaderOf } from "./rows.ts";
-import * as sql from "./sql.ts";
+import { headerOfRow, itemHeaderOf } from "./rows.ts";
 
 // Rows of one page.
 const PAGE = 64;
@@ -16,9 +23,9 @@ const PAGE = 64;
 export interface Pages {
   read(statement: Statement): Promise<readonly Row[]>;
   removed(key: number): Promise<{ has(seq: number): boolean }>;
-  /** Of BLOCK_SQL; throws if the row is damaged. */
+  /** Of BLOCK_COLUMNS; throws if the row is damaged. */
   block(row: Row): Block;
-  /** Of SCHEDULED_SQL; throws if the row is damaged. */
+  /** Of ITEM_COLUMNS; throws if the row is damaged. */
   item(row: Row): StoredItem;
 }
 
@@ -36,12 +43,13 @@ export function readBlockItems(
   return readAll(options, (rest) => blockPage(pages, key, rest));
 }
 
-export function readScheduledItems(
+export function readSingleItems(
   pages: Pages,
+  table: "scheduled" | "held",
   key: number,
   options: ReadOptions,
 ): Promise<readonly StoredItem[]> {
-  return readAll(options, (rest) => scheduledPage(pages, key, rest));
+  return readAll(options, (rest) => singlePage(pages, table, key, rest));
 }
 
 async function readAll(
@@ -80,12 +88,12 @@ async function blockPage(
   const rows = await pages.read(
     records
       ? {
-          text: `SELECT ${sql.BLOCK_SQL} FROM (SELECT *, sum(octet_length(payloads)) OVER
+          text: `SELECT ${BLOCK_COLUMNS} FROM (SELECT *, sum(octet_length(payloads)) OVER
               (ORDER BY first ROWS UNBOUNDED PRECEDING) - octet_length(payloads) AS before
             FROM (SELECT * ${range}) a) b WHERE before < $5 ORDER BY first`,
           values: [...values, finite(bytesMax)],
         }
-      : { text: `SELECT ${sql.BLOCK_HEADER_SQL} ${range}`, values },
+      : { text: `SELECT ${BLOCK_HEADER} ${range}`, values },
   );
   const items = rows
     .flatMap((row) => (records ? pages.block(row).items : itemsOfHeader(headerOfRow(row))))
@@ -94,19 +102,18 @@ async function blockPage(
   return { items, next: last === undefined ? undefined : Number(last[1]) + 1 };
 }
 
-async function scheduledPage(
+async function singlePage(
   pages: Pages,
+  table: "scheduled" | "held",
   key: number,
   { from, before, limit, records }: ReadOptions,
 ): Promise<Page> {
   const rows = await pages.read({
-    text: `SELECT ${records ? sql.SCHEDULED_SQL : sql.SCHEDULED_HEADER_SQL} FROM scheduled
+    text: `SELECT ${records ? ITEM_COLUMNS : ITEM_HEADER} FROM ${table}
       WHERE partition = $1 AND seq >= $2 AND seq < $3 ORDER BY seq LIMIT $4`,
     values: [key, from, finite(before), Math.min(limit, PAGE)],
   });
-  const items = rows.map((row) =>
-    records ? pages.item(row) : itemOfHeader(scheduledHeaderOf(row)),
-  );
+  const items = rows.map((row) => (records ? pages.item(row) : itemOfHeader(itemHeaderOf(row))));
   const last = items.at(-1);
   return { items, next: last === undefined ? undefined : last.seq + 1 };
 }

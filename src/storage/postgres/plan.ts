@@ -5,14 +5,17 @@
 import {
   type BlockHeader,
   type BlockRow,
-  blockLength,
-  blockValues,
+  blocksOf,
   itemsOfHeader,
   recordsOf,
 } from "../rows/item-rows.ts";
 import { CHUNK, type RemovedRows } from "../rows/removed-rows.ts";
 import type {
   Expiry,
+  HeldItem,
+  ItemTable,
+  KeyEntry,
+  KeyName,
   LeaseMark,
   Move,
   PartitionChanges,
@@ -47,11 +50,32 @@ export function blockOf(row: BlockRow): Block | undefined {
 /** What has to be read before a commit can be planned. */
 export interface Reads {
   blocks(places: readonly Of<number>[]): Promise<readonly Of<Block>[]>;
-  scheduled(places: readonly Of<number>[]): Promise<readonly Of<StoredItem>[]>;
+  singleItems(
+    table: "scheduled" | "held",
+    places: readonly Of<number>[],
+  ): Promise<readonly Of<StoredItem>[]>;
 }
+
+/** Items on their way into a table that has a row for each, or out of it. */
+interface Single<T> {
+  readonly adds: Of<T>[];
+  readonly ranges: Of<SeqRange>[];
+  /** Those that move away, by partition and number. */
+  readonly moved: Map<string, StoredItem>;
+}
+
+const single = <T>(): Single<T> => ({ adds: [], ranges: [], moved: new Map() });
 
 const isIn = (seq: number, ranges: readonly SeqRange[]): boolean =>
   ranges.some(({ first, last }) => seq >= first && seq <= last);
+
+function addedTo(
+  table: ItemTable,
+  added: Pick<PartitionChanges, "adds" | "addsScheduled" | "addsHeld">,
+): readonly StoredItem[] {
+  if (table === "held") return added.addsHeld.map(({ item }) => item);
+  return table === "items" ? added.adds : added.addsScheduled;
+}
 
 /** Marks what is removed, and answers the statements that write the changes, but for the counters. */
 export async function planCommit(
@@ -70,19 +94,18 @@ class Plan {
   readonly #removed: RemovedRows;
   readonly #reads: Reads;
   #movedBlocks: readonly Of<Block>[] = [];
-  readonly #movedScheduled = new Map<string, StoredItem>();
   readonly #items: Of<StoredItem>[] = [];
-  readonly #scheduled: Of<StoredItem>[] = [];
   readonly #ranges: Of<SeqRange>[] = [];
-  readonly #scheduledRanges: Of<SeqRange>[] = [];
+  readonly #scheduled = single<StoredItem>();
+  readonly #held = single<HeldItem>();
   readonly #leases: Of<LeaseMark>[] = [];
   readonly #releases: Of<number>[] = [];
   readonly #bits: Of<{ readonly chunk: number; readonly bits: Uint8Array }>[] = [];
   readonly #drops: Of<number>[] = [];
   readonly #addsExpiry: Of<Expiry>[] = [];
   readonly #removesExpiry: Of<Expiry>[] = [];
-  readonly #addsSource: Of<string>[] = [];
-  readonly #removesSource: Of<string>[] = [];
+  readonly #removesKey: Of<KeyName>[] = [];
+  readonly #addsKey: Of<KeyEntry>[] = [];
 
   constructor(removed: RemovedRows, reads: Reads) {
     this.#removed = removed;
@@ -91,20 +114,25 @@ class Plan {
 
   /** Reads the items that move, unless they are added by the same changes. */
   async readMoved(changes: readonly PartitionChanges[]): Promise<void> {
-    const items: Of<number>[] = [];
-    const scheduled: Of<number>[] = [];
-    for (const { partition, moves, adds, addsScheduled } of changes) {
+    const places: Record<ItemTable, Of<number>[]> = { items: [], scheduled: [], held: [] };
+    for (const { partition, moves, ...added } of changes) {
       for (const { from, fromSeq } of moves) {
-        const added = from === "items" ? adds : addsScheduled;
-        if (added.some(({ seq }) => seq === fromSeq)) continue;
-        (from === "items" ? items : scheduled).push([partition, fromSeq]);
+        if (addedTo(from, added).some(({ seq }) => seq === fromSeq)) continue;
+        places[from].push([partition, fromSeq]);
       }
     }
-    if (items.length > 0) this.#movedBlocks = await this.#reads.blocks(items);
-    if (scheduled.length === 0) return;
-    for (const [key, item] of await this.#reads.scheduled(scheduled)) {
-      this.#movedScheduled.set(`${key} ${item.seq}`, item);
+    if (places.items.length > 0) this.#movedBlocks = await this.#reads.blocks(places.items);
+    for (const table of ["scheduled", "held"] as const) {
+      if (places[table].length === 0) continue;
+      const { moved } = this.#single(table);
+      for (const [key, item] of await this.#reads.singleItems(table, places[table])) {
+        moved.set(`${key} ${item.seq}`, item);
+      }
     }
+  }
+
+  #single(table: "scheduled" | "held"): Single<StoredItem> | Single<HeldItem> {
+    return table === "scheduled" ? this.#scheduled : this.#held;
   }
 
   /** Takes the changes of one partition. */
@@ -115,9 +143,10 @@ class Plan {
     this.#releases.push(...of(change.releases));
     this.#addsExpiry.push(...of(change.addsExpiry));
     this.#removesExpiry.push(...of(change.removesExpiry));
-    this.#addsSource.push(...of(change.addsSource));
-    this.#removesSource.push(...of(change.removesSource));
-    this.#scheduledRanges.push(...of(change.removesScheduled));
+    this.#removesKey.push(...of(change.removesKey));
+    this.#addsKey.push(...of(change.addsKey));
+    this.#scheduled.ranges.push(...of(change.removesScheduled));
+    this.#held.ranges.push(...of(change.removesHeld));
     this.#takeItems(change);
     const { ranges, writes, drops } = this.#removed.changes(key);
     this.#ranges.push(...of(ranges));
@@ -126,21 +155,28 @@ class Plan {
   }
 
   #takeItems(change: PartitionChanges): void {
-    const { partition: key, adds, addsScheduled, moves, removes, removesScheduled } = change;
+    const { partition: key, adds, moves, removes, removesScheduled, removesHeld } = change;
     if (adds.length > 0) {
       const bytes = adds.reduce((sum, { record }) => sum + record.size, 0);
       this.#removed.noteAdded(key, adds.length, bytes);
     }
     let items = [...adds];
-    let scheduled = [...addsScheduled];
+    let scheduled = [...change.addsScheduled];
+    let held = [...change.addsHeld];
     for (const move of moves) {
-      const { from, fromSeq, to, toSeq: seq, attempts, expireAt, dueAt } = move;
-      const item = this.#takeMoved(key, move, from === "items" ? items : scheduled);
+      const { from, fromSeq, to, toSeq: seq, attempts, expireAt, dueAt, attributes, group } = move;
+      const own = addedTo(from, { adds: items, addsScheduled: scheduled, addsHeld: held });
+      const added = own.find((each) => each.seq === fromSeq);
+      const item = added ?? this.#takeMoved(key, move);
       if (item === undefined) throw new Error(`no item ${fromSeq} in ${from} of partition ${key}`);
-      if (from === "items" && items.includes(item)) items = items.filter((each) => each !== item);
-      if (from === "scheduled") scheduled = scheduled.filter((each) => each !== item);
-      const moved = { ...item, seq, attempts, expireAt, dueAt, leaseDeadline: 0 };
-      (to === "items" ? items : scheduled).push(moved);
+      if (added !== undefined) {
+        items = items.filter((each) => each !== added);
+        scheduled = scheduled.filter((each) => each !== added);
+        held = held.filter((each) => each.item !== added);
+      }
+      const moved = { ...item, seq, attempts, expireAt, dueAt, attributes, leaseDeadline: 0 };
+      if (to === "held") held.push({ group, item: moved });
+      else (to === "items" ? items : scheduled).push(moved);
     }
     // Mostly what is removed was added long ago.
     const lastRemoved = removes.reduce((last, range) => Math.max(last, range.last), 0);
@@ -150,30 +186,29 @@ class Plan {
     if (removesScheduled.length > 0) {
       scheduled = scheduled.filter(({ seq }) => !isIn(seq, removesScheduled));
     }
+    if (removesHeld.length > 0) held = held.filter(({ item }) => !isIn(item.seq, removesHeld));
     for (const range of removes) {
       if (range.last - range.first >= RANGE_MIN) this.#ranges.push([key, range]);
       else this.#removed.mark(key, range);
     }
     for (const item of items) this.#items.push([key, item]);
-    for (const item of scheduled) this.#scheduled.push([key, item]);
+    for (const item of scheduled) this.#scheduled.adds.push([key, item]);
+    for (const each of held) this.#held.adds.push([key, each]);
   }
 
-  #takeMoved(
-    key: number,
-    { from, fromSeq }: Move,
-    added: readonly StoredItem[],
-  ): StoredItem | undefined {
-    const item = added.find(({ seq }) => seq === fromSeq);
-    if (item !== undefined) return item;
-    if (from === "scheduled") {
+  // Takes an item that was there before from its table.
+  #takeMoved(key: number, { from, fromSeq }: Move): StoredItem | undefined {
+    const range = { first: fromSeq, last: fromSeq };
+    if (from !== "items") {
+      const { moved, ranges } = this.#single(from);
       const id = `${key} ${fromSeq}`;
-      const found = this.#movedScheduled.get(id);
-      this.#movedScheduled.delete(id);
-      this.#scheduledRanges.push([key, { first: fromSeq, last: fromSeq }]);
+      const found = moved.get(id);
+      moved.delete(id);
+      ranges.push([key, range]);
       return found;
     }
     if (this.#removed.of(key)?.has(fromSeq) === true) return undefined;
-    this.#removed.mark(key, { first: fromSeq, last: fromSeq });
+    this.#removed.mark(key, range);
     for (const [of, { first, last, items }] of this.#movedBlocks) {
       if (of === key && fromSeq >= first && fromSeq <= last) return items[fromSeq - first];
     }
@@ -214,11 +249,7 @@ class Plan {
       let end = start;
       while (this.#items[end]?.[0] === key) end++;
       const items = this.#items.slice(start, end).map(([, item]) => item);
-      for (let at = 0; at < items.length; ) {
-        const length = blockLength(items, at, BLOCK_BYTES_MAX);
-        rows.push([key, blockValues(items, at, length)]);
-        at += length;
-      }
+      for (const row of blocksOf(items, BLOCK_BYTES_MAX)) rows.push([key, row]);
       start = end;
     }
     return rows;
@@ -228,16 +259,18 @@ class Plan {
     const all: (Statement | false)[] = [
       this.#ranges.length > 0 && sql.deleteRanges("items", this.#ranges),
       this.#items.length > 0 && sql.insertBlocks(this.#blocks()),
-      this.#scheduledRanges.length > 0 && sql.deleteRanges("scheduled", this.#scheduledRanges),
-      this.#scheduled.length > 0 && sql.insertScheduled(this.#scheduled),
+      this.#scheduled.ranges.length > 0 && sql.deleteRanges("scheduled", this.#scheduled.ranges),
+      this.#scheduled.adds.length > 0 && sql.insertScheduled(this.#scheduled.adds),
+      this.#held.ranges.length > 0 && sql.deleteRanges("held", this.#held.ranges),
+      this.#held.adds.length > 0 && sql.insertHeld(this.#held.adds),
       this.#releases.length > 0 && sql.deleteRows("leases", this.#releases),
       this.#leases.length > 0 && sql.insertLeases(this.#leases),
       this.#drops.length > 0 && sql.deleteRows("removed", this.#drops),
       this.#bits.length > 0 && sql.putRemoved(this.#bits),
       this.#addsExpiry.length > 0 && sql.changeExpiries(this.#addsExpiry, true),
       this.#removesExpiry.length > 0 && sql.changeExpiries(this.#removesExpiry, false),
-      this.#addsSource.length > 0 && sql.changeSources(this.#addsSource, true),
-      this.#removesSource.length > 0 && sql.changeSources(this.#removesSource, false),
+      this.#removesKey.length > 0 && sql.deleteKeys(this.#removesKey),
+      this.#addsKey.length > 0 && sql.putKeys(this.#addsKey),
     ];
     return all.filter((each) => each !== false);
   }

@@ -71,7 +71,7 @@ async function connect(options: PoolingOptions, isTlsOptional: boolean): Promise
     connectionTimeoutMillis: connectMs,
     query_timeout: connectMs,
   });
-  client.on("error", () => undefined); // whoever waits is told by the call
+  client.on("error", () => undefined); // those that wait are told by the call
   try {
     await client.connect();
     return client;

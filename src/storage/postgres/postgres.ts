@@ -6,10 +6,19 @@
 
 import { hostname } from "node:os";
 import pg from "pg";
-import { itemOf, itemsOfHeader } from "../rows/item-rows.ts";
+import {
+  BLOCK_HEADER,
+  ITEM_HEADER,
+  itemOf,
+  itemOfHeader,
+  itemsOfHeader,
+} from "../rows/item-rows.ts";
+import { lanesOf } from "../rows/lanes.ts";
 import {
   type Expiry,
   type ItemTable,
+  type KeyEntry,
+  LANE_SPAN,
   type NewPartition,
   type PartitionChanges,
   type PartitionState,
@@ -21,6 +30,7 @@ import {
 } from "../storage.ts";
 import {
   Connection,
+  type ConnectionOptions,
   DEFAULT_TIMEOUTS,
   placeOf,
   type Row,
@@ -32,10 +42,10 @@ import { DueReader } from "./due.ts";
 import { NOT_OWNER, PostgresError, ROW_MOVED } from "./errors.ts";
 import { KnownPartitions } from "./known.ts";
 import { type Ownership, takeOwnership } from "./owner.ts";
-import { type Pages, readBlockItems, readScheduledItems } from "./pages.ts";
+import { type Pages, readBlockItems, readSingleItems } from "./pages.ts";
 import { type Block, blockOf, planCommit } from "./plan.ts";
 import { checkPooling } from "./pooling.ts";
-import { blockOfRow, headerOfRow, itemRowOf } from "./rows.ts";
+import { blockOfRow, headerOfRow, itemHeaderOf, itemRowOf, keyOfRow } from "./rows.ts";
 import { migrate, pendingSql } from "./schema.ts";
 import type { Of } from "./sql.ts";
 import * as sql from "./sql.ts";
@@ -58,6 +68,10 @@ export interface PostgresOptions {
   readonly onBack?: (() => void) | undefined;
 }
 
+// For a migration, which may have to look for every item that has a source. That the server has gone is seen
+// sooner by the connection itself.
+const MIGRATION_MS = 600_000;
+
 /**
  * Opens a schema, and makes it if need be.
  * Rejects with a PostgresError whose message says what is wrong and what to do, and with StorageTaken
@@ -73,7 +87,8 @@ export async function openPostgresStorage(options: PostgresOptions): Promise<Sto
   );
   const [control, commits, ...reads] = connections as [Connection, Connection, ...Connection[]];
   try {
-    await migrate(control, schema);
+    const isPending = (await pendingSql(control, schema)) !== "";
+    if (isPending) await migratePatiently({ target, schema, applicationName, timeouts });
     const storage = new PostgresStorage(options, { control, commits, reads });
     await storage.own();
     return storage;
@@ -92,11 +107,23 @@ export async function migratePostgres(
 ): Promise<string> {
   const applicationName = "querator";
   await checkPooling({ target, applicationName, connectMs: DEFAULT_TIMEOUTS.connectMs });
-  const connection = new Connection({ target, schema, applicationName });
+  const options = { target, schema, applicationName };
+  const connection = new Connection(options);
   try {
     const sql = await pendingSql(connection, schema);
-    if (!dryRun) await migrate(connection, schema);
+    if (!dryRun) await migratePatiently(options);
     return sql;
+  } finally {
+    await connection.close();
+  }
+}
+
+async function migratePatiently(options: ConnectionOptions): Promise<void> {
+  const { timeouts = DEFAULT_TIMEOUTS } = options;
+  const patient = { ...timeouts, statementMs: MIGRATION_MS };
+  const connection = new Connection({ ...options, timeouts: patient });
+  try {
+    await migrate(connection, options.schema);
   } finally {
     await connection.close();
   }
@@ -154,7 +181,7 @@ class PostgresStorage implements Storage {
       read: (statement) => this.#read(statement),
       removed: (key) => this.#known.snapshot(key),
       block: (row) => blockOf(blockOfRow(row)) ?? damaged(this.location, `items from ${row[0]}`),
-      item: (row) => itemOf(itemRowOf(row)) ?? damaged(this.location, `scheduled item ${row[0]}`),
+      item: (row) => itemOf(itemRowOf(row)) ?? damaged(this.location, `item ${row[0]}`),
     };
   }
 
@@ -210,8 +237,8 @@ class PostgresStorage implements Storage {
         const [rows] = await commits.run([sql.blocksAt(places)]);
         return rows!.map((row): Of<Block> => [Number(row[0]), this.#pages.block(row.slice(1))]);
       },
-      scheduled: async (places) => {
-        const [rows] = await commits.run([sql.scheduledAt(places)]);
+      singleItems: async (table, places) => {
+        const [rows] = await commits.run([sql.singleItemsAt(table, places)]);
         return rows!.map((row) => [Number(row[0]), this.#pages.item(row.slice(1))]);
       },
     });
@@ -311,40 +338,44 @@ class PostgresStorage implements Storage {
     const { control } = this.#connections;
     const [partitions, blocks, leases] = await control.run([
       {
-        text: `SELECT id_prefix, head, tail, total, scheduled, created_sum, dropped_attempts,
-          dropped_expired, dropped_rejected FROM partitions WHERE key = $1`,
+        text: `SELECT id_prefix, lanes, head, tail, total, scheduled, held, created_sum,
+          dropped_attempts, dropped_expired, dropped_rejected FROM partitions WHERE key = $1`,
         values: [key],
       },
       {
-        text: `SELECT ${sql.BLOCK_HEADER_SQL} FROM items WHERE partition = $1 AND first <
-          (SELECT head FROM partitions WHERE key = $1) ORDER BY first`,
+        // The heads of all lanes are known by the row itself, so that all is of one moment.
+        text: `SELECT b.* FROM (
+            SELECT key, 0::int8 AS low, head FROM partitions WHERE key = $1
+            UNION ALL
+            SELECT key, split_part(each, ' ', 1)::int8 * ${LANE_SPAN}, split_part(each, ' ', 2)::int8
+            FROM partitions, unnest(string_to_array(nullif(lanes, ''), ',')) each WHERE key = $1) l,
+          LATERAL (SELECT ${BLOCK_HEADER} FROM items t WHERE t.partition = l.key
+            AND t.first >= l.low AND t.first < l.head OFFSET 0) b ORDER BY b.first`,
         values: [key],
       },
       {
-        text: `SELECT first, last, deadline, leased_at, extended_at FROM leases WHERE partition = $1
-          ORDER BY first`,
+        text: "SELECT first, last, deadline, leased_at, extended_at FROM leases WHERE partition = $1",
         values: [key],
       },
     ]);
     const row = partitions![0];
     if (row === undefined) throw new Error(`no partition ${key} in '${this.location}'`);
-    const [head, tail, total, scheduled, createdSum, attempts, expired, rejected] = row
-      .slice(1)
-      .map(Number) as [number, number, number, number, number, number, number, number];
+    const [head, tail, total, scheduled, held, createdSum, attempts, expired, rejected] = row
+      .slice(2)
+      .map(Number) as [number, number, number, number, number, number, number, number, number];
+    const dropped = { attempts, expired, rejected };
+    const lanes = lanesOf(row[1]!);
     const removed = this.#known.removed.of(key);
+    const headOf = (seq: number): number => {
+      const lane = Math.floor(seq / LANE_SPAN);
+      return lane === 0 ? head : (lanes.find((each) => each.lane === lane)?.head ?? 0);
+    };
     return {
       idPrefix: row[0]!,
-      counters: {
-        head,
-        tail,
-        total,
-        scheduled,
-        createdSum,
-        dropped: { attempts, expired, rejected },
-      },
+      counters: { head, tail, total, scheduled, held, createdSum, dropped, lanes },
       leased: blocks!
         .flatMap((each) => itemsOfHeader(headerOfRow(each)))
-        .filter(({ seq }) => seq < head && removed?.has(seq) !== true),
+        .filter(({ seq }) => seq < headOf(seq) && removed?.has(seq) !== true),
       leases: leases!.map((each) => {
         const [first, last, deadline, leasedAt, extendedAt] = each.map(Number) as [
           number,
@@ -363,7 +394,7 @@ class PostgresStorage implements Storage {
     table: ItemTable,
     options: ReadOptions,
   ): Promise<readonly StoredItem[]> {
-    if (table === "scheduled") return readScheduledItems(this.#pages, key, options);
+    if (table !== "items") return readSingleItems(this.#pages, table, key, options);
     return readBlockItems(this.#pages, key, options);
   }
 
@@ -371,33 +402,34 @@ class PostgresStorage implements Storage {
     return this.#due.scheduled(key, limit);
   }
 
+  async readHeld(key: number, group: string, limit: number): Promise<readonly StoredItem[]> {
+    const rows = await this.#read({
+      text: `SELECT ${ITEM_HEADER} FROM held WHERE partition = $1 AND in_group = $2
+        ORDER BY seq LIMIT $3`,
+      values: [key, bytea(group), limit],
+    });
+    return rows.map((row) => itemOfHeader(itemHeaderOf(row)));
+  }
+
   readExpiries(key: number, limit: number): Promise<readonly Expiry[]> {
     return this.#due.expiries(key, limit);
   }
 
-  async findSources(
+  async findKeys(
     key: number,
-    sourceIds: readonly string[],
-  ): Promise<ReadonlyMap<string, number>> {
-    const known = await this.#read({
-      text: "SELECT source_id FROM sources WHERE partition = $1 AND source_id = ANY($2::bytea[])",
-      values: [key, byteas(sourceIds)],
-    });
-    const found = new Map(known.map(([id]) => [textOf(id), 0]));
-    if (found.size === 0) return found;
-    // With the condition of the indexes. The rows of items that are gone lie there for a while.
-    const removed = await this.#known.snapshot(key);
-    const where = "WHERE partition = $1 AND source_id = ANY($2::bytea[]) AND source_id <> ''";
+    kind: number,
+    keys: readonly string[],
+  ): Promise<ReadonlyMap<string, KeyEntry>> {
     const rows = await this.#read({
-      text: `SELECT source_id, first, true FROM items ${where}
-        UNION ALL SELECT source_id, seq, false FROM scheduled ${where}`,
-      values: [key, byteas([...found.keys()])],
+      text: `SELECT ${sql.KEY_COLUMNS} FROM keys
+        WHERE partition = $1 AND kind = $2 AND key = ANY($3::bytea[])`,
+      values: [key, kind, byteas(keys)],
     });
-    for (const [id, seq, isItem] of rows) {
-      if (isItem === "t" && removed.has(Number(seq))) continue;
-      found.set(textOf(id), Number(seq));
-    }
-    return found;
+    return new Map(rows.map(keyOfRow).map((entry) => [entry.key, entry]));
+  }
+
+  readKeysDue(key: number, limit: number): Promise<readonly KeyEntry[]> {
+    return this.#due.keys(key, limit);
   }
 
   async listQueues(): Promise<readonly { readonly name: string; readonly record: string }[]> {

@@ -1,10 +1,11 @@
 // Rows as PostgreSQL answers them, all of it text, turned into the rows of item-rows.ts.
 
 import type { BlockHeader, BlockRow, ItemHeader, ItemRow } from "../rows/item-rows.ts";
+import type { KeyEntry } from "../storage.ts";
 import type { Row } from "./connection.ts";
 import { bytesOf, textOf } from "./values.ts";
 
-/** Of BLOCK_HEADER_SQL. */
+/** Of BLOCK_HEADER. */
 export function headerOfRow(row: Row): BlockHeader {
   const [first, last, createdAt, expireAt, attempts, leaseDeadline] = row.map(Number) as number[];
   return [
@@ -19,7 +20,7 @@ export function headerOfRow(row: Row): BlockHeader {
   ];
 }
 
-/** Of BLOCK_SQL. */
+/** Of BLOCK_COLUMNS. */
 export function blockOfRow(row: Row): BlockRow {
   const header = headerOfRow(row.slice(0, 8));
   // A slice of a Buffer is no copy, as one of plain bytes is.
@@ -27,8 +28,8 @@ export function blockOfRow(row: Row): BlockRow {
   return [...header, Number(row[8]), textOf(row[9]), ends, bytesOf(row[11])];
 }
 
-/** Of SCHEDULED_HEADER_SQL. */
-export function scheduledHeaderOf(row: Row): ItemHeader {
+/** Of ITEM_HEADER. */
+export function itemHeaderOf(row: Row): ItemHeader {
   const [seq, createdAt, expireAt, attempts, leaseDeadline, dueAt] = row
     .slice(0, 6)
     .map(Number) as number[];
@@ -44,7 +45,18 @@ export function scheduledHeaderOf(row: Row): ItemHeader {
   ];
 }
 
-/** Of SCHEDULED_SQL. */
+/** Of ITEM_COLUMNS. */
 export function itemRowOf(row: Row): ItemRow {
-  return [...scheduledHeaderOf(row), textOf(row[8]), bytesOf(row[9]), Number(row[10])];
+  return [...itemHeaderOf(row), textOf(row[8]), bytesOf(row[9]), Number(row[10])];
+}
+
+/** Of KEY_COLUMNS. */
+export function keyOfRow([kind, key, seq, until, value]: Row): KeyEntry {
+  return {
+    kind: Number(kind),
+    key: textOf(key),
+    seq: Number(seq),
+    until: Number(until),
+    value: textOf(value),
+  };
 }

@@ -3,7 +3,8 @@
 // --dry-run` prints it.
 
 import type { Connection } from "./connection.ts";
-import { PostgresError } from "./errors.ts";
+import { NOT_OWNER, PostgresError } from "./errors.ts";
+import { LEASE_MS } from "./owner.ts";
 
 // Space is made again as soon as a little of it is dead, and never put off for the sake of load.
 const VACUUM = `autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000,
@@ -118,8 +119,45 @@ CREATE INDEX items_source ON items (partition, source_id) WHERE source_id <> '';
 CREATE INDEX scheduled_source ON scheduled (partition, source_id) WHERE source_id <> '';
 `,
   `
--- When a lease was extended.
+-- Whoever owned the tables as they were can do nothing with them any more, and learns it.
+UPDATE owner SET epoch = epoch + 1, term = 0;
+UPDATE heartbeat SET epoch = epoch + 1, renewed_at = '-infinity';
+
+-- What an item carries beside its times is one text, and what leads to it one table; leases can be
+-- extended, items held, and partitions have lanes. No row of an item is written for it: what was known
+-- of one stays in its columns, and is read as item-rows.ts says.
+CREATE TABLE keys (
+  partition bigint, kind int, key bytea, seq bigint NOT NULL, until bigint NOT NULL,
+  value bytea NOT NULL, PRIMARY KEY (partition, kind, key)
+) WITH (${VACUUM});
+INSERT INTO keys (partition, kind, key, seq, until, value)
+  SELECT partition, 1, source_id, seq, 0, '' FROM (
+    SELECT partition, source_id, coalesce(
+      (SELECT max(first) FROM items i
+        WHERE i.partition = s.partition AND i.source_id = s.source_id AND i.source_id <> ''
+          AND NOT EXISTS (SELECT FROM removed r WHERE r.partition = i.partition
+            AND r.chunk = i.first / 1024 AND get_bit(r.bits, (i.first % 1024)::int) = 1)),
+      (SELECT max(seq) FROM scheduled d
+        WHERE d.partition = s.partition AND d.source_id = s.source_id AND d.source_id <> '')
+    ) AS seq FROM sources s
+  ) found WHERE seq IS NOT NULL;
+CREATE INDEX keys_due ON keys (partition, until, kind, key) WHERE until <> 0;
+DROP TABLE sources;
+DROP INDEX items_source, scheduled_source;
+ALTER TABLE items RENAME source_id TO attributes;
+ALTER TABLE items RENAME max_attempts TO form;
+ALTER TABLE scheduled RENAME source_id TO attributes;
+ALTER TABLE scheduled RENAME max_attempts TO form;
+CREATE TABLE held (
+  partition bigint, seq bigint, in_group bytea NOT NULL, created_at bigint NOT NULL,
+  expire_at bigint NOT NULL, attempts int NOT NULL, lease_deadline bigint NOT NULL,
+  due_at bigint NOT NULL, attributes bytea NOT NULL, form int NOT NULL, text bytea NOT NULL,
+  payload bytea NOT NULL, sum int NOT NULL, PRIMARY KEY (partition, seq)
+) WITH (toast_tuple_target = 8160, ${VACUUM});
+ALTER TABLE held ALTER text SET STORAGE EXTERNAL, ALTER payload SET STORAGE EXTERNAL;
+CREATE INDEX held_group ON held (partition, in_group, seq);
 ALTER TABLE leases ADD extended_at bigint NOT NULL DEFAULT 0;
+ALTER TABLE partitions ADD held bigint NOT NULL DEFAULT 0, ADD lanes text NOT NULL DEFAULT '';
 `,
 ];
 
@@ -165,9 +203,34 @@ export async function pendingSql(connection: Connection, schema: string): Promis
   return version === MIGRATIONS.length ? "" : migrationSql(schema, version, hasSchema!);
 }
 
-/** Brings the tables up to date; several servers may do so at once. */
+// What a migration does to tables that a server of an earlier version works with would keep that server from
+// writing, though it goes on to own them: nobody could write then.
+async function checkUnowned(connection: Connection, schema: string): Promise<void> {
+  const [found] = await connection.run([
+    { text: "SELECT to_regclass(quote_ident($1) || '.heartbeat') IS NOT NULL", values: [schema] },
+  ]);
+  if (found![0]![0] !== "t") return;
+  const [rows] = await connection.run([
+    {
+      text: `SELECT holder FROM "${schema}".heartbeat
+        WHERE clock_timestamp() - renewed_at BETWEEN interval '0' AND interval '${LEASE_MS} ms'`,
+    },
+  ]);
+  const holder = rows![0]?.[0];
+  if (holder === undefined) return;
+  throw new PostgresError(
+    NOT_OWNER,
+    `another server (${holder}) owns the data in schema "${schema}", and is of an earlier version; its tables are brought up to date once it has stopped`,
+  );
+}
+
+/**
+ * Brings the tables up to date; several servers may do so at once. Rejects with NOT_OWNER while a server
+ * owns tables that are not.
+ */
 export async function migrate(connection: Connection, schema: string): Promise<void> {
   if ((await pendingSql(connection, schema)) === "") return;
+  await checkUnowned(connection, schema);
   const name = schema.replaceAll("'", "''");
   // Held by the session, as what is pending must be read once it is held.
   await connection.script(`SELECT pg_advisory_lock(hashtext('querator ${name}'))`);

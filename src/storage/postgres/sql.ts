@@ -5,22 +5,30 @@
 // say: where they join, the table stands in a LATERAL that OFFSET keeps apart.
 
 import {
+  BLOCK_COLUMNS,
   BLOCK_ITEMS_MAX,
   type BlockRow,
+  ITEM_COLUMNS,
+  type ItemRow,
   itemValues,
   type TABLES_OF_A_PARTITION,
 } from "../rows/item-rows.ts";
-import type { Counters, Expiry, LeaseMark, SeqRange, StoredItem } from "../storage.ts";
+import { packLanes } from "../rows/lanes.ts";
+import type {
+  Counters,
+  Expiry,
+  HeldItem,
+  ItemTable,
+  KeyEntry,
+  KeyName,
+  LeaseMark,
+  SeqRange,
+  StoredItem,
+} from "../storage.ts";
 import type { Statement } from "./connection.ts";
 import { byteas, int8s, plainArray, type Value } from "./values.ts";
 
-/** Columns of item-rows.ts, as PostgreSQL has them. */
-export const BLOCK_HEADER_SQL =
-  "first, last, created_at, expire_at, attempts, lease_deadline, source_id, max_attempts";
-export const BLOCK_SQL = `${BLOCK_HEADER_SQL}, sum, texts, ends, payloads`;
-export const SCHEDULED_HEADER_SQL =
-  "seq, created_at, expire_at, attempts, lease_deadline, due_at, source_id, max_attempts";
-export const SCHEDULED_SQL = `${SCHEDULED_HEADER_SQL}, text, payload, sum`;
+export const KEY_COLUMNS = "kind, key, seq, until, value";
 
 /** Something of a partition. */
 export type Of<T> = readonly [key: number, value: T];
@@ -29,7 +37,7 @@ export type Of<T> = readonly [key: number, value: T];
 type Column =
   | { readonly type: "int8"; readonly values: readonly number[] }
   | { readonly type: "bytea"; readonly values: readonly (Uint8Array | string)[] }
-  | { readonly type: "tid"; readonly values: readonly string[] };
+  | { readonly type: "tid" | "text"; readonly values: readonly string[] };
 
 interface Given {
   readonly isOne: boolean;
@@ -102,10 +110,12 @@ export function updateCounters(
     numbers(all, ({ tail }) => tail),
     numbers(all, ({ total }) => total),
     numbers(all, ({ scheduled }) => scheduled),
+    numbers(all, ({ held }) => held),
     numbers(all, ({ createdSum }) => createdSum),
     numbers(all, ({ dropped }) => dropped.attempts),
     numbers(all, ({ dropped }) => dropped.expired),
     numbers(all, ({ dropped }) => dropped.rejected),
+    { type: "text", values: all.map(([, { lanes }]) => packLanes(lanes)) },
     { type: "int8", values: rows.map(({ key }) => key) },
     { type: "tid", values: rows.map(({ place }) => place) },
   ]);
@@ -113,12 +123,14 @@ export function updateCounters(
   return {
     text: `WITH done AS (
       UPDATE partitions p SET head = u.head, tail = u.tail, total = u.total,
-        scheduled = u.scheduled, created_sum = u.created_sum,
-        dropped_attempts = u.attempts, dropped_expired = u.expired, dropped_rejected = u.rejected
-      FROM ${from} u(head, tail, total, scheduled, created_sum, attempts, expired, rejected, key, place)
+        scheduled = u.scheduled, held = u.held, created_sum = u.created_sum,
+        dropped_attempts = u.attempts, dropped_expired = u.expired, dropped_rejected = u.rejected,
+        lanes = u.lanes
+      FROM ${from} u(head, tail, total, scheduled, held, created_sum, attempts, expired, rejected,
+        lanes, key, place)
       WHERE p.ctid = u.place RETURNING p.key, p.ctid, p.key = u.key AS met)
       SELECT string_agg(key || ' ' || ctid, ';'),
-        CASE WHEN count(*) FILTER (WHERE met) <> $11 THEN expect(0, 1) END FROM done`,
+        CASE WHEN count(*) FILTER (WHERE met) <> $13 THEN expect(0, 1) END FROM done`,
     values: [...values, rows.length],
   };
 }
@@ -134,31 +146,46 @@ export function insertBlocks(rows: readonly Of<BlockRow>[]): Statement {
     bytes(rows, (row) => row[10]),
     bytes(rows, (row) => row[11]),
   );
-  return { text: `INSERT INTO items (partition, ${BLOCK_SQL}) SELECT * FROM ${from} u`, values };
+  return {
+    text: `INSERT INTO items (partition, ${BLOCK_COLUMNS}) SELECT * FROM ${from} u`,
+    values,
+  };
 }
 
 export function insertScheduled(items: readonly Of<StoredItem>[]): Statement {
-  const rows = items.map(([key, item]) => [key, itemValues(item)] as const);
+  const { rows: from, values } = given(items, ...itemColumns(items.map(([, item]) => item)));
+  return {
+    text: `INSERT INTO scheduled (partition, ${ITEM_COLUMNS}) SELECT * FROM ${from} u`,
+    values,
+  };
+}
+
+export function insertHeld(items: readonly Of<HeldItem>[]): Statement {
   const { rows: from, values } = given(
-    rows,
+    items,
+    bytes(items, ({ group }) => group),
+    ...itemColumns(items.map(([, { item }]) => item)),
+  );
+  return {
+    text: `INSERT INTO held (partition, in_group, ${ITEM_COLUMNS}) SELECT * FROM ${from} u`,
+    values,
+  };
+}
+
+function itemColumns(items: readonly StoredItem[]): readonly Column[] {
+  const rows = items.map((item): Of<ItemRow> => [0, itemValues(item)]);
+  return [
     ...[0, 1, 2, 3, 4, 5].map((i) => numbers(rows, (row) => row[i] as number)),
     bytes(rows, (row) => row[6]),
     numbers(rows, (row) => row[7]),
     bytes(rows, (row) => row[8]),
     bytes(rows, (row) => row[9] ?? ""),
     numbers(rows, (row) => row[10]),
-  );
-  return {
-    text: `INSERT INTO scheduled (partition, ${SCHEDULED_SQL}) SELECT * FROM ${from} u`,
-    values,
-  };
+  ];
 }
 
 /** Deletes rows whose number lies in a range. */
-export function deleteRanges(
-  table: "items" | "scheduled",
-  ranges: readonly Of<SeqRange>[],
-): Statement {
+export function deleteRanges(table: ItemTable, ranges: readonly Of<SeqRange>[]): Statement {
   const column = table === "items" ? "first" : "seq";
   const rows = given(
     ranges,
@@ -225,26 +252,45 @@ export function changeExpiries(expiries: readonly Of<Expiry>[], isThere: boolean
   return { text, values: rows.values };
 }
 
-export function changeSources(sources: readonly Of<string>[], isThere: boolean): Statement {
+export function deleteKeys(names: readonly Of<KeyName>[]): Statement {
   const rows = given(
-    sources,
-    bytes(sources, (id) => id),
+    names,
+    numbers(names, ({ kind }) => kind),
+    bytes(names, ({ key }) => key),
   );
-  if (!isThere) {
-    return deleteFrom("sources", rows, "key, id", "t.partition = u.key AND t.source_id = u.id");
-  }
-  const text = `INSERT INTO sources (partition, source_id) SELECT * FROM ${rows.rows} u`;
-  return { text, values: rows.values };
+  const condition = "t.partition = u.partition AND t.kind = u.kind AND t.key = u.key";
+  return deleteFrom("keys", rows, "partition, kind, key", condition);
 }
 
-/** The column that follows the partition in the key of a table. */
+export function putKeys(entries: readonly Of<KeyEntry>[]): Statement {
+  const { rows: from, values } = given(
+    entries,
+    numbers(entries, ({ kind }) => kind),
+    bytes(entries, ({ key }) => key),
+    numbers(entries, ({ seq }) => seq),
+    numbers(entries, ({ until }) => until),
+    bytes(entries, ({ value }) => value),
+  );
+  return {
+    text: `INSERT INTO keys (partition, ${KEY_COLUMNS}) SELECT * FROM ${from} u
+      ON CONFLICT (partition, kind, key) DO UPDATE
+      SET seq = excluded.seq, until = excluded.until, value = excluded.value`,
+    values,
+  };
+}
+
+/** The columns that follow the partition in the key of a table, with their types and where they begin. */
 const ORDER = {
-  items: "first",
-  scheduled: "seq",
-  leases: "first",
-  expiries: "at",
-  sources: "source_id",
-  removed: "chunk",
+  items: [["first", "int8", "0"]],
+  scheduled: [["seq", "int8", "0"]],
+  held: [["seq", "int8", "0"]],
+  leases: [["first", "int8", "0"]],
+  expiries: [["at", "int8", "0"]],
+  keys: [
+    ["kind", "int8", "0"],
+    ["key", "bytea", "\\x"],
+  ],
+  removed: [["chunk", "int8", "0"]],
 } as const;
 
 /**
@@ -257,18 +303,22 @@ export function sweepRows(
   from: string | undefined,
   limit: number,
 ): Statement {
-  const column = ORDER[table];
-  const [type, least] = table === "sources" ? ["bytea", ""] : ["int8", "0"];
+  const order = ORDER[table];
+  const columns = order.map(([column]) => column).join(", ");
+  const least = order.map(([, type], i) => `$${i + 3}::${type}`).join(", ");
+  // Neither a number nor bytes as hex have a space.
+  const place = order.map(([column]) => `${column}::text`).join(" || ' ' || ");
+  const last = order.map(([column]) => `${column} DESC`).join(", ");
   return {
     text: `WITH gone AS (DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM ${table} WHERE partition = $1 AND ${column} >= $2::${type}
-        ORDER BY partition, ${column} LIMIT $3)) RETURNING ${column} AS place)
-      SELECT count(*), (SELECT place FROM gone ORDER BY place DESC LIMIT 1) FROM gone`,
-    values: [key, from ?? least, limit],
+        SELECT ctid FROM ${table} WHERE partition = $1 AND (${columns}) >= (${least})
+        ORDER BY partition, ${columns} LIMIT $2)) RETURNING ${columns})
+      SELECT count(*), (SELECT ${place} FROM gone ORDER BY ${last} LIMIT 1) FROM gone`,
+    values: [key, limit, ...(from?.split(" ") ?? order.map(([, , first]) => first))],
   };
 }
 
-/** The blocks that hold these items, each once: the partition, then BLOCK_SQL. */
+/** The blocks that hold these items, each once: the partition, then BLOCK_COLUMNS. */
 export function blocksAt(places: readonly Of<number>[]): Statement {
   const { rows: from, values } = given(
     places,
@@ -280,22 +330,25 @@ export function blocksAt(places: readonly Of<number>[]): Statement {
           AND b.first > u.seq - ${BLOCK_ITEMS_MAX} AND b.first <= u.seq
           ORDER BY b.first DESC LIMIT 1) AS first
         FROM ${from} u(key, seq)) f,
-      LATERAL (SELECT ${BLOCK_SQL} FROM items b
+      LATERAL (SELECT ${BLOCK_COLUMNS} FROM items b
         WHERE b.partition = f.key AND b.first = f.first OFFSET 0) i
       ORDER BY f.key, f.first`,
     values,
   };
 }
 
-/** The scheduled items with these numbers: the partition, then SCHEDULED_SQL. */
-export function scheduledAt(places: readonly Of<number>[]): Statement {
+/** The items with these numbers: the partition, then ITEM_COLUMNS. */
+export function singleItemsAt(
+  table: "scheduled" | "held",
+  places: readonly Of<number>[],
+): Statement {
   const { rows: from, values } = given(
     places,
     numbers(places, (seq) => seq),
   );
   return {
-    text: `SELECT u.key, s.* FROM ${from} u(key, seq), LATERAL (SELECT ${SCHEDULED_SQL}
-      FROM scheduled t WHERE t.partition = u.key AND t.seq = u.seq OFFSET 0) s`,
+    text: `SELECT u.key, s.* FROM ${from} u(key, seq), LATERAL (SELECT ${ITEM_COLUMNS}
+      FROM ${table} t WHERE t.partition = u.key AND t.seq = u.seq OFFSET 0) s`,
     values,
   };
 }

@@ -4,7 +4,6 @@
 // its start value, because a call for each would cost more than the sum itself.
 
 import { crc32 } from "node:zlib";
-import type { StoredItem } from "../storage.ts";
 
 // Odd, and without a pattern in its bits: 2^32 divided by the golden ratio.
 const SPREAD = 0x9e3779b1;
@@ -25,18 +24,22 @@ function sumOfText(text: string): number {
   return lastSum;
 }
 
-/** The sum of an item with its record: a whole number of 32 bits with a sign. */
-export function sumOfItem(item: StoredItem): number {
-  let hash = sumOfText(item.record.text);
-  if (item.sourceId !== "") hash = crc32(item.sourceId, hash);
-  hash = mix(hash, item.seq);
-  hash = mix(hash, item.createdAt);
-  hash = mix(hash, item.expireAt);
-  hash = mix(hash, item.attempts);
-  hash = mix(hash, item.leaseDeadline);
-  hash = mix(hash, item.dueAt);
-  hash = mix(hash, item.maxAttempts);
-  return crc32(item.record.payload, hash >>> 0) | 0;
+/**
+ * The sum of a row that is one item: a whole number of 32 bits with a sign. `numbers` are all of it but
+ * its form, which is the last that is mixed in.
+ */
+export function sumOfItem(row: {
+  readonly numbers: readonly number[];
+  readonly attributes: string;
+  readonly form: number;
+  readonly text: string;
+  readonly payload: Uint8Array;
+}): number {
+  let hash = sumOfText(row.text);
+  if (row.attributes !== "") hash = crc32(row.attributes, hash);
+  for (const number of row.numbers) hash = mix(hash, number);
+  hash = mix(hash, row.form);
+  return crc32(row.payload, hash >>> 0) | 0;
 }
 
 /** The sum of a small row. */

@@ -1,15 +1,15 @@
-// How items lie in the tables of SQLite and PostgreSQL. What is scheduled has a row each, for it leaves one by one.
+// How items lie in the tables of SQLite and PostgreSQL. What is scheduled or held has a row each, for it leaves one by one.
 // What is leased or waits lies in blocks: consecutive items that share everything but their records
-// are one row, for a row costs far more than what is in it. A block is never changed; items of it
+// and attributes are one row, for a row costs far more than what is in it. A block is never changed; items of it
 // that are gone are known by their bits (removed-rows.ts), and a block that is gone in part is
 // written anew as what is left of it. Both kinds of row carry a checksum.
 
 import { ItemRecord, NO_RECORD, type StoredItem } from "../storage.ts";
 import { sumOfItem, sumOfRow } from "./checksum.ts";
-import { packRecords, unpackRecords } from "./records.ts";
+import { packRecords, packTexts, unpackRecords, unpackTexts } from "./records.ts";
 import { CHUNK } from "./removed-rows.ts";
 
-/** Whoever reads one item reads its block: so it must not be large. */
+/** To read one item is to read its block: so it must not be large. */
 export const BLOCK_ITEMS_MAX = 128;
 const BLOCK_BYTES_MAX = 64 * 1024;
 
@@ -17,16 +17,32 @@ const BLOCK_BYTES_MAX = 64 * 1024;
 export const TABLES_OF_A_PARTITION = [
   "items",
   "scheduled",
+  "held",
   "leases",
   "expiries",
-  "sources",
+  "keys",
   "removed",
 ] as const;
+
+// --- attributes ---
+
+// What the column `attributes` of a row holds. Rows of versions that knew only two attributes have the
+// source of their item there, and what it may be leased at most in place of the form, from 0 on; so do
+// rows without any, which are nearly all, with "" and 0. They are read as what later ones hold.
+const AS_GIVEN = -1;
+
+const formOf = (attributes: string): number => (attributes === "" ? 0 : AS_GIVEN);
+
+function attributesOf(column: string, form: number): string {
+  if (form === AS_GIVEN || (column === "" && form === 0)) return column;
+  const source = column === "" ? {} : { source: column };
+  return JSON.stringify(form === 0 ? source : { ...source, max: form });
+}
 
 // --- single items ---
 
 export const ITEM_HEADER =
-  "seq, created_at, expire_at, attempts, lease_deadline, due_at, source_id, max_attempts";
+  "seq, created_at, expire_at, attempts, lease_deadline, due_at, attributes, form";
 export const ITEM_COLUMNS = `${ITEM_HEADER}, text, payload, sum`;
 
 /** A row of ITEM_HEADER. */
@@ -36,80 +52,100 @@ export type ItemRow = [...ItemHeader, string, Uint8Array | null, number];
 
 /** The values of ITEM_COLUMNS for an item. */
 export function itemValues(item: StoredItem): ItemRow {
-  return [
+  const header: ItemHeader = [
     item.seq,
     item.createdAt,
     item.expireAt,
     item.attempts,
     item.leaseDeadline,
     item.dueAt,
-    item.sourceId,
-    item.maxAttempts,
-    item.record.text,
-    item.record.payload,
-    sumOfItem(item),
+    item.attributes,
+    formOf(item.attributes),
   ];
+  const { text, payload } = item.record;
+  return [...header, text, payload, sumOfHeader(header, text, payload)];
+}
+
+function sumOfHeader(header: ItemHeader, text: string, payload: Uint8Array): number {
+  const [attributes, form] = [header[6], header[7]];
+  const numbers = header.slice(0, 6) as number[];
+  return sumOfItem({ numbers, attributes, form, text, payload });
 }
 
 export function itemOfHeader(row: ItemHeader): StoredItem {
-  const [seq, createdAt, expireAt, attempts, leaseDeadline, dueAt, sourceId, maxAttempts] = row;
+  const [seq, createdAt, expireAt, attempts, leaseDeadline, dueAt] = row;
   const times = { createdAt, expireAt, leaseDeadline, dueAt };
-  return { seq, ...times, attempts, sourceId, maxAttempts, record: NO_RECORD };
+  const attributes = attributesOf(row[6], row[7]);
+  return { seq, ...times, attempts, attributes, record: NO_RECORD };
 }
 
 /** The item of a row; undefined if it is not what was written. */
 export function itemOf(row: ItemRow): StoredItem | undefined {
+  const header = row as unknown as ItemHeader;
   const record = new ItemRecord(row[8], row[9] ?? NO_RECORD.bytes);
-  const item = { ...itemOfHeader(row as unknown as ItemHeader), record };
-  return sumOfItem(item) === row[10] ? item : undefined;
+  if (sumOfHeader(header, record.text, record.payload) !== row[10]) return undefined;
+  return { ...itemOfHeader(header), record };
 }
 
 // --- blocks ---
 
 export const BLOCK_HEADER =
-  "first, last, created_at, expire_at, attempts, lease_deadline, source_id, max_attempts";
+  "first, last, created_at, expire_at, attempts, lease_deadline, attributes, form";
 export const BLOCK_COLUMNS = `${BLOCK_HEADER}, sum, texts, ends, payloads`;
 
-/** A row of BLOCK_HEADER. */
+/** A row of BLOCK_HEADER; the attributes are those of all its items, as texts are packed. */
 export type BlockHeader = [number, number, number, number, number, number, string, number];
 /** A row of BLOCK_COLUMNS. */
 export type BlockRow = [...BlockHeader, number, string, Uint8Array, Uint8Array];
 
-/** How many items from `start` on can be one block; of so many bytes at most, unless it is one item. */
-export function blockLength(
-  items: readonly StoredItem[],
-  start: number,
-  bytesMax = BLOCK_BYTES_MAX,
-): number {
+/** Rows for items in ascending order, of so many bytes at most, unless it is one item. */
+export function blocksOf(items: readonly StoredItem[], bytesMax = BLOCK_BYTES_MAX): BlockRow[] {
+  const rows: BlockRow[] = [];
+  for (let start = 0; start < items.length; ) {
+    const length = blockLength(items, start, bytesMax);
+    rows.push(blockValues(items, start, length));
+    start += length;
+  }
+  return rows;
+}
+
+// How many items from `start` on can be one block.
+function blockLength(items: readonly StoredItem[], start: number, bytesMax: number): number {
   const head = items[start]!;
   // No block has items of two rows of bits.
   const room = CHUNK - (head.seq % CHUNK);
   const most = Math.min(items.length - start, BLOCK_ITEMS_MAX, room);
-  let bytes = head.record.size;
+  let bytes = sizeOf(head);
   let length = 1;
   for (; length < most; length++) {
     const item = items[start + length]!;
-    bytes += item.record.size;
+    bytes += sizeOf(item);
     const alike =
       bytes <= bytesMax &&
       item.seq === head.seq + length &&
       item.createdAt === head.createdAt &&
       item.expireAt === head.expireAt &&
       item.attempts === head.attempts &&
-      item.leaseDeadline === head.leaseDeadline &&
-      item.maxAttempts === head.maxAttempts &&
-      item.sourceId === "" &&
-      head.sourceId === "";
+      item.leaseDeadline === head.leaseDeadline;
     if (!alike) break;
   }
   return length;
 }
 
-/** The values of BLOCK_COLUMNS for so many items from `start` on. */
-export function blockValues(items: readonly StoredItem[], start: number, length: number): BlockRow {
+function sizeOf({ attributes, record }: StoredItem): number {
+  return attributes.length + record.size;
+}
+
+// The values of BLOCK_COLUMNS for so many items from `start` on.
+function blockValues(items: readonly StoredItem[], start: number, length: number): BlockRow {
   const head = items[start]!;
   const records: ItemRecord[] = new Array(length);
-  for (let i = 0; i < length; i++) records[i] = items[start + i]!.record;
+  let hasAttributes = false;
+  for (let i = 0; i < length; i++) {
+    const item = items[start + i]!;
+    records[i] = item.record;
+    if (item.attributes !== "") hasAttributes = true;
+  }
   const { texts, ends, payloads } = packRecords(records);
   const header: BlockHeader = [
     head.seq,
@@ -118,8 +154,8 @@ export function blockValues(items: readonly StoredItem[], start: number, length:
     head.expireAt,
     head.attempts,
     head.leaseDeadline,
-    head.sourceId,
-    head.maxAttempts,
+    hasAttributes ? packTexts(length, (i) => items[start + i]!.attributes) : "",
+    hasAttributes ? AS_GIVEN : 0,
   ];
   const endBytes = new Uint8Array(ends.buffer);
   const sum = sumOfRow(...header, texts, endBytes, payloads);
@@ -128,8 +164,10 @@ export function blockValues(items: readonly StoredItem[], start: number, length:
 
 /** The items of a block; without `records` they have none. */
 export function itemsOfHeader(row: BlockHeader, records?: readonly ItemRecord[]): StoredItem[] {
-  const [first, last, createdAt, expireAt, attempts, leaseDeadline, sourceId, maxAttempts] = row;
+  const [first, last, createdAt, expireAt, attempts, leaseDeadline, column, form] = row;
   const items: StoredItem[] = new Array(last - first + 1);
+  // Of a row of before they are those of each of its items.
+  const packed = form === AS_GIVEN ? unpackTexts(column) : attributesOf(column, form);
   for (let i = 0; i < items.length; i++) {
     // Member by member: there are many, and spread members take several times as long.
     items[i] = {
@@ -139,8 +177,7 @@ export function itemsOfHeader(row: BlockHeader, records?: readonly ItemRecord[])
       attempts,
       leaseDeadline,
       dueAt: 0,
-      sourceId,
-      maxAttempts,
+      attributes: typeof packed === "string" ? packed : (packed[i] ?? ""),
       record: records?.[i] ?? NO_RECORD,
     };
   }

@@ -1,7 +1,6 @@
 // Many records as three values: their texts as one string, their payloads as one run of bytes, and
 // where each payload ends. What is cloned between threads or written to a database costs by the
-// value far more than by the byte. A text is JSON, which has no line break; so that separates texts,
-// and there is none if all records have the same.
+// value far more than by the byte.
 
 import { ItemRecord } from "../storage.ts";
 
@@ -20,15 +19,12 @@ export function packRecords(
 ): PackedRecords {
   const ends = new Uint32Array(end - start);
   let length = 0;
-  let hasOneText = true;
   for (let i = start; i < end; i++) {
     const record = records[i]!;
     length += record.end - record.start;
     ends[i - start] = length;
-    hasOneText &&= record.text === records[start]!.text;
   }
-  let texts = start < end ? records[start]!.text : "";
-  if (!hasOneText) for (let i = start + 1; i < end; i++) texts += `\n${records[i]!.text}`;
+  const texts = packTexts(end - start, (i) => records[start + i]!.text);
   const payloads = new Uint8Array(length);
   for (let i = start, at = 0; i < end; ) {
     const first = records[i]!;
@@ -47,10 +43,37 @@ export function packRecords(
 export function unpackRecords({ texts, payloads, ends }: PackedRecords): ItemRecord[] {
   const bytes = Buffer.from(payloads.buffer, payloads.byteOffset, payloads.length);
   const records: ItemRecord[] = new Array(ends.length);
-  const all = texts.includes("\n") ? texts.split("\n") : undefined;
+  const all = unpackTexts(texts);
   for (let i = 0, from = 0; i < ends.length; i++) {
-    records[i] = new ItemRecord(all === undefined ? texts : all[i]!, bytes, from, ends[i]);
+    const text = typeof all === "string" ? all : (all[i] ?? "");
+    records[i] = new ItemRecord(text, bytes, from, ends[i]);
     from = ends[i]!;
   }
   return records;
+}
+
+// Texts of one line are separated by line breaks. Where one has more lines than one they are separated by,
+// and begin with, what no text has in it, as JSON has neither.
+const LINE = "\n";
+const RECORD = "\u001e";
+
+/** Many texts as one: only once, if all are the same. */
+export function packTexts(count: number, textOf: (index: number) => string): string {
+  if (count === 0) return "";
+  const first = textOf(0);
+  let isOne = true;
+  for (let i = 1; i < count && isOne; i++) isOne = textOf(i) === first;
+  if (isOne) return first.includes(LINE) ? RECORD + first : first;
+  const texts = Array.from({ length: count }, (_, i) => textOf(i));
+  const hasLines = texts.some((text) => text.includes(LINE));
+  return hasLines ? RECORD + texts.join(RECORD) : texts.join(LINE);
+}
+
+/** The texts that were packed; one for all if they are the same. */
+export function unpackTexts(packed: string): string | readonly string[] {
+  if (packed.startsWith(RECORD)) {
+    const texts = packed.slice(1).split(RECORD);
+    return texts.length === 1 ? texts[0]! : texts;
+  }
+  return packed.includes(LINE) ? packed.split(LINE) : packed;
 }

@@ -1,7 +1,6 @@
-// A SQLite file of ours: making, locking and opening it, its schema, and the versions of that. What
-// cannot be opened is refused with a message that names the file and says what to do. A second
-// server is kept out by an exclusive lock on a small file beside it, which the operating system
-// lifts when the process ends, however it ends. That file also remembers that there was data, so
+// A SQLite file of ours: making, locking and opening it. What cannot be opened is refused with a
+// message that names the file and says what to do. A second server is kept out by an exclusive lock on
+// a small file beside it, which the operating system lifts when the process ends, however it ends. That file also remembers that there was data, so
 // that a file that is gone is not taken for one that was never made, and whether a server that did
 // not sync every commit has not closed it.
 
@@ -12,106 +11,10 @@ import { QueueError } from "../../errors.ts";
 import { startError } from "./errors.ts";
 import { BUSY_MS, isBusy, whenUnlocked } from "./locks.ts";
 import { SqliteLog, type StorageWatch } from "./log.ts";
+import { APPLICATION_ID, migrate, pendingSql, pragma } from "./migrations.ts";
 
-// "QRTR": what tells our files from other SQLite files.
-const APPLICATION_ID = 0x51525452;
-// The same of the lock beside a file that is in use with commits that are not synced at once: "OPEN".
+// In the header of the lock beside a file that is in use with commits that are not synced at once: "OPEN".
 const MARK = 0x4f50454e;
-
-// Each entry takes the schema one version further; the version of a file is its user_version.
-// `sum` is a checksum of the row; see checksum.ts. Times are REAL: microseconds of far years go
-// beyond the integers that JavaScript can read.
-const MIGRATIONS: readonly string[] = [
-  `
-  CREATE TABLE queues (name TEXT PRIMARY KEY, record TEXT NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
-  CREATE TABLE partitions (
-    key INTEGER PRIMARY KEY AUTOINCREMENT,
-    queue TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    id_prefix TEXT NOT NULL,
-    created_at REAL NOT NULL,
-    dropped INTEGER NOT NULL DEFAULT 0,
-    head INTEGER NOT NULL DEFAULT 1,
-    tail INTEGER NOT NULL DEFAULT 1,
-    total INTEGER NOT NULL DEFAULT 0,
-    scheduled INTEGER NOT NULL DEFAULT 0,
-    created_sum REAL NOT NULL DEFAULT 0,
-    sum INTEGER NOT NULL
-  );
-  CREATE TABLE items (
-    partition INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    created_at REAL NOT NULL,
-    expire_at REAL NOT NULL,
-    attempts INTEGER NOT NULL,
-    lease_deadline REAL NOT NULL,
-    source_id TEXT NOT NULL,
-    max_attempts INTEGER NOT NULL,
-    sum INTEGER NOT NULL,
-    texts TEXT NOT NULL,
-    ends BLOB NOT NULL,
-    payloads BLOB NOT NULL,
-    PRIMARY KEY (partition, first)
-  ) WITHOUT ROWID;
-  CREATE TABLE scheduled (
-    partition INTEGER NOT NULL,
-    seq INTEGER NOT NULL,
-    created_at REAL NOT NULL,
-    expire_at REAL NOT NULL,
-    attempts INTEGER NOT NULL,
-    lease_deadline REAL NOT NULL,
-    due_at REAL NOT NULL,
-    source_id TEXT NOT NULL,
-    max_attempts INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    payload BLOB,
-    sum INTEGER NOT NULL,
-    PRIMARY KEY (partition, seq)
-  ) WITHOUT ROWID;
-  CREATE INDEX scheduled_due ON scheduled (partition, due_at, seq);
-  CREATE TABLE leases (
-    partition INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    deadline REAL NOT NULL,
-    leased_at REAL NOT NULL,
-    sum INTEGER NOT NULL,
-    PRIMARY KEY (partition, first)
-  ) WITHOUT ROWID;
-  CREATE TABLE expiries (
-    partition INTEGER NOT NULL,
-    at REAL NOT NULL,
-    first INTEGER NOT NULL,
-    PRIMARY KEY (partition, at, first)
-  ) WITHOUT ROWID;
-  CREATE TABLE sources (
-    partition INTEGER NOT NULL,
-    source_id TEXT NOT NULL,
-    PRIMARY KEY (partition, source_id)
-  ) WITHOUT ROWID;
-  CREATE TABLE removed (
-    partition INTEGER NOT NULL,
-    chunk INTEGER NOT NULL,
-    bits BLOB NOT NULL,
-    sum INTEGER NOT NULL,
-    PRIMARY KEY (partition, chunk)
-  ) WITHOUT ROWID;
-  `,
-  // The counters of what was taken away; and where the item of a source is: nearly no items have one, and
-  // those that have none are not in the index.
-  `
-  ALTER TABLE partitions ADD COLUMN dropped_attempts INTEGER NOT NULL DEFAULT 0;
-  ALTER TABLE partitions ADD COLUMN dropped_expired INTEGER NOT NULL DEFAULT 0;
-  ALTER TABLE partitions ADD COLUMN dropped_rejected INTEGER NOT NULL DEFAULT 0;
-  CREATE INDEX items_source ON items (partition, source_id) WHERE source_id <> '';
-  CREATE INDEX scheduled_source ON scheduled (partition, source_id) WHERE source_id <> '';
-  `,
-  // When a lease was extended.
-  `
-  ALTER TABLE leases ADD COLUMN extended_at REAL NOT NULL DEFAULT 0;
-  `,
-];
 
 export interface SqliteOptions {
   readonly name: string;
@@ -207,6 +110,32 @@ function openNow(path: string, options: SqliteOptions): SqliteFile {
   }
 }
 
+/**
+ * Brings a file up to date, unless it is only asked for; answers the SQL, "" if there is none to run, or no file.
+ * Rejects as `openFile` does.
+ */
+export async function migrateSqlite(
+  options: Pick<SqliteOptions, "dir" | "file">,
+  dryRun: boolean,
+): Promise<string> {
+  const path = join(resolve(options.dir), options.file ?? "querator.db");
+  if (isEmpty(path)) return "";
+  let sql: string;
+  let db: DatabaseSync | undefined;
+  try {
+    db = new DatabaseSync(path, { readOnly: true });
+    checkOurs(db, path);
+    sql = pendingSql(db, path);
+  } catch (error) {
+    throw startError(path, error);
+  } finally {
+    db?.close();
+  }
+  // Whether something was lacking is for the server that opens it next.
+  if (sql !== "" && !dryRun) (await openFile({ name: "", ...options })).close(false);
+  return sql;
+}
+
 const UNWATCHED: StorageWatch = { trouble() {}, distrust() {} };
 
 /** Whether a file is missing, or was made and never written. */
@@ -297,25 +226,4 @@ function checkOurs(db: DatabaseSync, file: string): void {
     "failed",
     `'${file}' is a SQLite file of another program; move it away, or choose another data directory`,
   );
-}
-
-function migrate(db: DatabaseSync, file: string): void {
-  const version = pragma(db, "user_version");
-  if (version > MIGRATIONS.length) {
-    throw new QueueError(
-      "failed",
-      `'${file}' was written by a later version of querator (schema ${version}, this one knows ${MIGRATIONS.length}); start that version`,
-    );
-  }
-  if (version === MIGRATIONS.length) return;
-  db.exec("BEGIN IMMEDIATE");
-  for (const sql of MIGRATIONS.slice(version)) db.exec(sql);
-  db.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
-  db.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
-  db.exec("COMMIT");
-}
-
-function pragma(db: DatabaseSync, name: string): number {
-  const row = db.prepare(`PRAGMA ${name}`).get() as Record<string, number>;
-  return row[name] ?? 0;
 }

@@ -3,7 +3,7 @@
 // takeover that fails, and reads on in a log whose sync has failed. A system may then have let go
 // what was not on the disk: the pages read as something else, or read right until the power goes.
 //
-// The one rule: after a sync that failed, by whomever, SQLite must forget what it believes of the
+// The one rule: after a sync that failed, no matter whose, SQLite must forget what it believes of the
 // log. The header of its index (-shm) is cleared, so that it reads the log anew, up to the first
 // frame whose checksum is not right: that is a commit as it was. What is then there is written once
 // more, whole, and synced, for nobody knows what of it the disk has; and nothing is served before
@@ -173,7 +173,7 @@ export class SqliteLog {
     if (this.#isLazy && isFailedSync(error)) this.#fail("sync", error);
   }
 
-  /** To be called before the database is closed. Answers whether all that was committed is on the disk. */
+  /** To be called before the database is closed. True if all that was committed is on the disk. */
   beforeClose(): boolean {
     const losses = this.#losses;
     clearInterval(this.#syncTimer);
@@ -269,7 +269,7 @@ export class SqliteLog {
     };
   }
 
-  // Whoever reads the file in a transaction keeps the log from beginning anew.
+  // A program that reads the file in a transaction keeps the log from beginning anew.
   #noteHeldUp(isHeldUp: boolean, bytes: number): void {
     const wasHeldUp = this.#isHeldUp;
     this.#isHeldUp = isHeldUp;

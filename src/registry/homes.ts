@@ -1,5 +1,5 @@
 // Where queues are at home: the loops that run on this thread, over the storages that it owns. The
-// registry says which queues a host opens and closes; nothing else does.
+// registry says which of them open and close there; nothing else does.
 
 import { type QueueError, queueError } from "../errors.ts";
 import { Queue, type QueueContext, type QueueHandle } from "../queue/queue.ts";
@@ -32,25 +32,25 @@ export interface Home {
   failing(): Promise<Failing>;
 }
 
-export interface HostOptions {
-  readonly context: Omit<QueueContext, "findDeadQueue">;
+export interface LocalHomeOptions {
+  readonly context: Omit<QueueContext, "findIntake">;
   /** By name. */
   readonly storages: ReadonlyMap<string, Storage>;
   /** Where dead queues are looked up. */
   readonly directory: Directory;
 }
 
-export class Host implements Home {
+export class LocalHome implements Home {
   readonly #context: QueueContext;
   readonly #storages: ReadonlyMap<string, Storage>;
   readonly #queues = new Map<string, Queue>();
   readonly #troubles = new Map<string, string>();
   #refusal: QueueError | undefined;
 
-  constructor({ context, storages, directory }: HostOptions) {
+  constructor({ context, storages, directory }: LocalHomeOptions) {
     this.#context = {
       ...context,
-      findDeadQueue: (name) => directory.find(name)?.queue.deadQueue,
+      findIntake: (name) => directory.find(name)?.queue.intake,
     };
     this.#storages = storages;
   }

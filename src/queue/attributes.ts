@@ -1,0 +1,41 @@
+// What an item carries beside its place, its times and its attempts: one text, which storage and threads
+// pass on as it is, and which only this file packs and unpacks. It is JSON, so that one who opens a file
+// can read it, and "" for nearly all items, which so pay nothing. Members that this version does not know
+// are kept.
+
+import type { DropReason } from "../storage/storage.ts";
+
+export interface Attributes {
+  /** What it was copied from, unique within its partition; "" for none. */
+  readonly source: string;
+  /** How often it may be leased, as imported; 0 for none. Told to those who ask, and nothing else. */
+  readonly max: number;
+  /** The id that it had first, if it has moved to another number since; "" if not. See `idOf`. */
+  readonly id: string;
+  /** Why it is to go to the dead queue, and not to be leased any more; "" if it is not. */
+  readonly died: DropReason | "";
+}
+
+export const NO_ATTRIBUTES: Attributes = Object.freeze({ source: "", max: 0, id: "", died: "" });
+
+// Items that are looked at together mostly have the same, and one is mostly looked at several times.
+let lastText = "";
+let lastAttributes = NO_ATTRIBUTES;
+
+/** What a text says. */
+export function attributesOf(text: string): Attributes {
+  if (text === "") return NO_ATTRIBUTES;
+  if (text !== lastText) {
+    lastAttributes = Object.freeze({ ...NO_ATTRIBUTES, ...(JSON.parse(text) as object) });
+    lastText = text;
+  }
+  return lastAttributes;
+}
+
+/** A text with some attributes set, or taken away by the values that stand for none. */
+export function withAttributes(text: string, changes: Partial<Attributes>): string {
+  const all = { ...attributesOf(text), ...changes };
+  const none: Readonly<Record<string, unknown>> = { ...NO_ATTRIBUTES };
+  const set = Object.entries(all).filter(([name, value]) => value !== none[name]);
+  return set.length === 0 ? "" : JSON.stringify(Object.fromEntries(set));
+}

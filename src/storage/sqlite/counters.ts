@@ -1,0 +1,69 @@
+// The row of a partition: what it counts, its lanes, and the sum over both.
+
+import { sumOfRow } from "../rows/checksum.ts";
+import { lanesOf, packLanes } from "../rows/lanes.ts";
+import { type Counters, NEW_COUNTERS } from "../storage.ts";
+
+/** In the order of a CountersRow, the sum first. */
+export const COUNTERS =
+  "sum, head, tail, total, scheduled, held, created_sum, dropped_attempts, dropped_expired, dropped_rejected, lanes";
+
+/** A row of COUNTERS, without its sum. */
+export type CountersRow = [
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  number,
+  string,
+];
+
+/** Sets the row of COUNTERS where a condition holds. */
+export const SET_COUNTERS = `UPDATE partitions SET ${COUNTERS.replaceAll(",", " = ?,")} = ?`;
+
+export function countersOf(row: CountersRow): Counters {
+  const [head, tail, total, scheduled, held, createdSum, attempts, expired, rejected, lanes] = row;
+  const dropped = { attempts, expired, rejected };
+  return { head, tail, total, scheduled, held, createdSum, dropped, lanes: lanesOf(lanes) };
+}
+
+/** The values of COUNTERS. */
+export function countersRow(counters: Readonly<Counters>): [number, ...CountersRow] {
+  const { head, tail, total, scheduled, held, createdSum, dropped } = counters;
+  const lanes = packLanes(counters.lanes);
+  return [
+    sumOf(counters, lanes),
+    head,
+    tail,
+    total,
+    scheduled,
+    held,
+    createdSum,
+    dropped.attempts,
+    dropped.expired,
+    dropped.rejected,
+    lanes,
+  ];
+}
+
+export function sumOfCounters(counters: Readonly<Counters>): number {
+  return sumOf(counters, packLanes(counters.lanes));
+}
+
+export const SUM_OF_NEW = sumOfCounters(NEW_COUNTERS);
+
+// What came to be counted later is in the sum only if there is any, so that sums of before stay as they are.
+function sumOf(counters: Readonly<Counters>, lanes: string): number {
+  const { head, tail, total, scheduled, held, createdSum } = counters;
+  const { attempts, expired, rejected } = counters.dropped;
+  const first = [head, tail, total, scheduled, createdSum];
+  if (held !== 0 || lanes !== "") {
+    return sumOfRow(...first, attempts, expired, rejected, held, lanes);
+  }
+  if (attempts + expired + rejected === 0) return sumOfRow(...first);
+  return sumOfRow(...first, attempts, expired, rejected);
+}
