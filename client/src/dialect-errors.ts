@@ -35,8 +35,8 @@ const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
   512: "network",
 };
 
-// What is about the whole request, no matter whose items are in it.
-const WHOLE = /^(queue|partition|request timeout|service|namespace) /;
+// What is about the whole request, no matter whose items are in it; or what of it is wrong.
+const WHOLE = /^(queue|partition|request timeout|service|namespace) |^proto: field (\S+) /;
 
 /** The error of a reply in the form of /v1; nothing if it has no such status. */
 export function oldError(status: number, message: string, path: string): QueratorError | undefined {
@@ -44,12 +44,12 @@ export function oldError(status: number, message: string, path: string): Querato
   const known = code ?? BY_STATUS[status];
   if (known === undefined) return undefined;
   const leaseId = /'([^']*)'/.exec(message)?.[1];
-  const [, whole] = WHOLE.exec(message) ?? [];
+  const [, whole, field = whole] = WHOLE.exec(message) ?? [];
   return makeError(known, message, {
     status,
     path,
     ...(leaseId === undefined ? {} : { leaseId }),
-    ...(whole === undefined ? {} : { field: whole }),
+    ...(field === undefined ? {} : { field }),
     isWhole: message === "service is shutting down",
   });
 }

@@ -246,8 +246,8 @@ function placed(error: unknown, placeOfItem: (index: number) => string): unknown
   if (!(error instanceof QueratorError)) return error;
   const [named, index, field] = /^items\[(\d+)\](?:\.(.*))?$/s.exec(error.field ?? "") ?? [];
   if (named === undefined) return error;
-  const what = field === undefined ? "" : `'${field}': `;
-  const text = `${placeOfItem(Number(index))}: ${what}${printable(error.message)}`;
+  const why = error.message.replace(`field ${error.field} `, `'${field}' `);
+  const text = `${placeOfItem(Number(index))}: ${printable(why)}`;
   return new CommandError(text, EXIT.failed, undefined, error);
 }
 
