@@ -309,6 +309,8 @@ async function formats(): Promise<void> {
   const shapes = [
     ["JSON", {}],
     ["Protobuf", { format: "protobuf" }],
+    ["JSON under /v2, texts as payloads", { format: "v2-text" }],
+    ["JSON under /v2, JSON as payloads", { format: "v2-json" }],
     ["JSON, 8 produces of a producer at once", { pipelined: 8 }],
   ] as const;
   const rows = await inTurn(shapes, ([, shape]) =>

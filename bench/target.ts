@@ -56,7 +56,7 @@ export function openHttp(
       return {
         async produce(queue, payloads) {
           const body = wire.produce(queue, payloads);
-          return (await client.post("/v1/queue.produce", body)).status === 200;
+          return (await client.post(`/${wire.version}/queue.produce`, body)).status === 200;
         },
         close: () => client.close(),
       };
@@ -66,16 +66,17 @@ export function openHttp(
       const ask = wire.lease(queue, `c${index}`, batch);
       return {
         async lease() {
-          const { status, body } = await client.post("/v1/queue.lease", ask);
+          const { status, body } = await client.post(`/${wire.version}/queue.lease`, ask);
           if (status === 454 || status === 453) return "none";
           if (status !== 200) return "failed";
           const { partition, items } = wire.leased(body);
+          if (items.length === 0) return "none";
           return {
             heads: items.map(({ head }) => head),
             async complete() {
               const ids = items.map(({ id }) => id);
               const request = wire.complete(queue, partition, ids);
-              return (await client.post("/v1/queue.complete", request)).status === 200;
+              return (await client.post(`/${wire.version}/queue.complete`, request)).status === 200;
             },
           };
         },

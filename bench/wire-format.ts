@@ -1,4 +1,4 @@
-// The requests of the load generator and the one reply that it reads, in both formats of the API.
+// The requests of the load generator and the one reply that it reads, in the formats of the API.
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
@@ -15,6 +15,7 @@ export interface LeasedItem {
 }
 
 export interface WireFormat {
+  readonly version: "v1" | "v2";
   produce(queueName: string, payloads: readonly string[]): string | Uint8Array;
   lease(queueName: string, clientId: string, batchSize: number): string | Uint8Array;
   complete(queueName: string, partition: number, ids: readonly string[]): string | Uint8Array;
@@ -26,6 +27,7 @@ const LEASE_TIMEOUT = "1s";
 
 // Put together by hand: it must cost the generator less than the server.
 const JSON_FORMAT: WireFormat = {
+  version: "v1",
   produce(queueName, payloads) {
     const items = payloads
       .map((utf8) => `{"encoding":"text","kind":"load","reference":"ref","utf8":"${utf8}"}`)
@@ -47,7 +49,36 @@ const JSON_FORMAT: WireFormat = {
   },
 };
 
+// The same under /v2: a payload that is a text, or a value of JSON.
+function jsonV2(payload: (text: string) => string): WireFormat {
+  return {
+    version: "v2",
+    produce(queueName, payloads) {
+      const items = payloads
+        .map((text) => `{"encoding":"text","kind":"load","reference":"ref",${payload(text)}}`)
+        .join(",");
+      return `{"queue_name":"${queueName}","request_timeout":"${TIMEOUT}","items":[${items}]}`;
+    },
+    lease: (queueName, client, batchSize) =>
+      `{"queue_name":"${queueName}","request_timeout":"${LEASE_TIMEOUT}","batch_size":${batchSize},"client":"${client}"}`,
+    complete(queueName, _, ids) {
+      const leases = ids.map((id) => `{"lease_id":"${id}"}`).join(",");
+      return `{"queue_name":"${queueName}","request_timeout":"${TIMEOUT}","leases":[${leases}]}`;
+    },
+    leased(reply) {
+      const { items = [] } = JSON.parse(reply.toString()) as {
+        items?: { lease_id: string; utf8?: string; json?: readonly [string] }[];
+      };
+      const heads = items.map(({ lease_id, utf8, json }) => {
+        return { id: lease_id, head: (utf8 ?? json![0]).slice(0, 36) };
+      });
+      return { partition: 0, items: heads };
+    },
+  };
+}
+
 const PROTOBUF_FORMAT: WireFormat = {
+  version: "v1",
   produce(queueName, payloads) {
     const items = payloads.map((utf8) => ({
       encoding: "text",
@@ -74,4 +105,9 @@ const PROTOBUF_FORMAT: WireFormat = {
   },
 };
 
-export const WIRE_FORMATS = { json: JSON_FORMAT, protobuf: PROTOBUF_FORMAT };
+export const WIRE_FORMATS = {
+  json: JSON_FORMAT,
+  protobuf: PROTOBUF_FORMAT,
+  "v2-text": jsonV2((text) => `"utf8":"${text}"`),
+  "v2-json": jsonV2((text) => `"json":["${text}"]`),
+};

@@ -19,7 +19,11 @@ IDS_MAX = 3
 ID = re.compile(r"[0-9A-Za-z]{27}")
 NAME = re.compile(r"[^~\s\u0085]{1,512}")
 # These are about whether there is a queue, and how it is set; the one that others need stays as it is.
-REGISTRY = {"/v1/queues.create", "/v1/queues.update", "/v1/queues.delete", "/v1/queues.list"}
+REGISTRY = {
+    f"/{version}/queues.{verb}"
+    for version in ("v1", "v2")
+    for verb in ("create", "update", "delete", "list")
+}
 SETTINGS = {"lease_timeout": "1m", "expire_timeout": "24h", "requested_partitions": 1}
 
 answers = collections.defaultdict(collections.Counter)
@@ -91,7 +95,7 @@ def before_call(context, case, kwargs):
     body = case.body = away_from_edges(case.body)
     name = body.get("queue_name")
     if case.path in REGISTRY:
-        if case.path in ("/v1/queues.delete", "/v1/queues.update") and name == "jobs":
+        if case.path.endswith(("/queues.delete", "/queues.update")) and name == "jobs":
             body["queue_name"] = "others"
             ensure_queue("others")
         settle(body)
@@ -100,12 +104,15 @@ def before_call(context, case, kwargs):
     if isinstance(name, str) and NAME.fullmatch(name) and sum(name.encode()) % 4 > 0:
         body["queue_name"] = name = "jobs"
     # Nothing is to wait for minutes.
+    is_lease = case.path.endswith("/queue.lease")
+    if case.path.startswith("/v2/") and is_lease:
+        body.setdefault("request_timeout", "10ms")
     timeout = body.get("request_timeout")
     if isinstance(timeout, str) and DURATION.fullmatch(timeout):
-        body["request_timeout"] = "10ms" if case.path == "/v1/queue.lease" else "5s"
+        body["request_timeout"] = "10ms" if is_lease else "5s"
     if name != "jobs":
         return
-    if case.path == "/v1/queue.lease":
+    if is_lease:
         produce()
     if isinstance(body.get("partition"), int) and body["partition"] >= 0:
         body["partition"] = 0

@@ -30,7 +30,8 @@ async function start(t: TestContext, options: ServerOptions): Promise<TestServer
 /** Every request on a connection of its own, so that all threads get some. */
 function onFreshConnections(server: TestServer): (path: string, body: object) => Promise<unknown> {
   return async (path, body) => {
-    const response = await fetch(`${server.server.address}/v1/${path}`, {
+    const whole = path.startsWith("/") ? path : `/v1/${path}`;
+    const response = await fetch(server.server.address + whole, {
       method: "POST",
       headers: { "Content-Type": "application/json", Connection: "close" },
       body: JSON.stringify(body),
@@ -69,6 +70,44 @@ test("queues are spread over threads, and every thread serves every queue", asyn
     QUEUES,
   );
   assert.ok(existsSync(join(dataDir, "querator-2.db")));
+});
+
+test("leases are extended and ended one by one, whatever thread is asked", async (t) => {
+  const server = await setup(t, { threads: 3 });
+  const ask = onFreshConnections(server);
+  const queues = new Map<string, readonly string[]>();
+  for (const queue_name of QUEUES) {
+    await server.createQueue(queue_name);
+    const items = ["a", "b", "c"].map((utf8) => ({ utf8 }));
+    const produced = (await ask("/v2/queue.produce", { queue_name, items })) as {
+      results: { id: string }[];
+    };
+    const reply = (await ask("/v2/queue.lease", { queue_name, batch_size: 3 })) as {
+      items: { lease_id: string }[];
+    };
+    const ids = reply.items.map(({ lease_id }) => lease_id);
+    assert.deepEqual(
+      produced.results.map(({ id }) => id),
+      ids,
+    );
+    const leases = ids.slice(0, 2).map((lease_id) => ({ lease_id, for: "10m" }));
+    const extended = (await ask("/v2/queue.extend", { queue_name, leases })) as {
+      results: { ok?: boolean; lease_deadline?: string }[];
+    };
+    assert.ok(extended.results.every(({ ok, lease_deadline }) => ok && lease_deadline));
+    queues.set(queue_name, ids);
+  }
+  await server.advance("2m");
+  for (const [queue_name, ids] of queues) {
+    await server.until(async () => (await server.stats(queue_name)).total_leased === 2);
+    const leases = ids.map((lease_id) => ({ lease_id }));
+    const { results, failed } = (await ask("/v2/queue.complete", { queue_name, leases })) as {
+      results: { ok?: boolean; code?: string }[];
+      failed: number;
+    };
+    assert.deepEqual([results[0], results[1], failed], [{ ok: true }, { ok: true }, 1]);
+    assert.equal(results[2]!.code, "lease_ended");
+  }
 });
 
 test("data is found again by fewer threads and by more", async (t) => {

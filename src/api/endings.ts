@@ -26,6 +26,7 @@ import {
   EXTENSION_MIN,
   ExtendRequest,
   type QueueHandle,
+  type Repeat,
   type RetryItem,
   RetryRequest,
   type Together,
@@ -116,6 +117,7 @@ export function endingEndpoints(
     reply: ResultsResponseSchema,
     permission: "complete",
     queueOf: byName,
+    repeats: "itself",
     example: { queue_name, leases: [{ lease_id: EXAMPLE_ID }] },
     errors: {
       ...FOUND_V2,
@@ -132,7 +134,16 @@ export function endingEndpoints(
   } as const;
 
   // Has the loop do it, in as many requests as the leases lie in partitions.
-  async function end(ending: Ending, make: (part: Part) => EndingRequest): Promise<Answer> {
+  async function end(
+    ending: Ending,
+    repeat: Repeat | undefined,
+    makeOne: (part: Part) => EndingRequest,
+  ): Promise<Answer> {
+    const make = (part: Part): EndingRequest => {
+      const request = makeOne(part);
+      request.repeat = repeat;
+      return request;
+    };
     const { leases, allOrNone } = ending;
     const queue = findQueue(service, ending.queueName);
     const deadline = clock.steady() + readTimeout(ending.requestTimeout);
@@ -221,10 +232,11 @@ export function endingEndpoints(
       request: CompleteRequestV2,
       metric: "complete",
       summary: "Ends leases: the work is done.",
-      handler: (request) => {
+      handler: (request, _, repeat) => {
         const leaseIds = request.leases.map(({ leaseId }) => leaseId);
         return end(
           request,
+          repeat,
           ({ partition, deadline, together, of }) =>
             new CompleteRequest(partition, of(leaseIds), deadline, together),
         );
@@ -237,9 +249,9 @@ export function endingEndpoints(
       metric: "retry",
       summary: "Ends leases: the work is to be tried again, at once or later.",
       errors: { ...ofLeases.errors, atAndDelay },
-      handler: (request) => {
+      handler: (request, _, repeat) => {
         const items = request.leases.map((lease, i) => toRetryItem(lease, i, clock));
-        return end(request, giveBack(items, "retried"));
+        return end(request, repeat, giveBack(items, "retried"));
       },
     }),
     endpoint({
@@ -250,9 +262,9 @@ export function endingEndpoints(
       summary:
         "Gives leased items back as if they had not been leased: it does not count as an attempt.",
       errors: { ...ofLeases.errors, atAndDelay },
-      handler: (request) => {
+      handler: (request, _, repeat) => {
         const items = request.leases.map((lease, i) => toRetryItem(lease, i, clock));
-        return end(request, giveBack(items, "released"));
+        return end(request, repeat, giveBack(items, "released"));
       },
     }),
     endpoint({
@@ -262,13 +274,13 @@ export function endingEndpoints(
       metric: "reject",
       summary:
         "Ends leases: the work is not to be tried again. To the dead queue, or deleted without one.",
-      handler: (request) => {
+      handler: (request, _, repeat) => {
         const items = request.leases.map(({ leaseId }) => ({
           id: leaseId,
           retryAt: 0,
           dead: true,
         }));
-        return end(request, giveBack(items, "retried"));
+        return end(request, repeat, giveBack(items, "retried"));
       },
     }),
     endpoint({
@@ -279,13 +291,14 @@ export function endingEndpoints(
       summary: "Gives leases another end, from now on: later than it was, or earlier.",
       example: { queue_name, leases: [{ lease_id: EXAMPLE_ID, for: "5m" }] },
       errors: { ...ofLeases.errors, badExtension },
-      handler: (request) => {
+      handler: (request, _, repeat) => {
         const items = request.leases.map(({ leaseId: id, for: given }, index) => ({
           id,
           for: readExtension(given, index),
         }));
         return end(
           request,
+          repeat,
           ({ partition, deadline, together, of }) =>
             new ExtendRequest(partition, of(items), deadline, together),
         );

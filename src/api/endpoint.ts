@@ -7,6 +7,8 @@ import type { Answer, Format } from "../codec/answer.ts";
 import type { Decoded } from "../codec/message.ts";
 import { decode } from "../http/decode.ts";
 import type { Endpoint, Exchange } from "../http/edge.ts";
+import type { QueueHandle, Repeat } from "../queue/queue.ts";
+import { onceOf, repeatOf } from "./once.ts";
 import type { Errors } from "./openapi/errors.ts";
 import type { Notes } from "./openapi/fields.ts";
 
@@ -56,7 +58,16 @@ export interface Row<Request extends DescMessage> extends Described {
   readonly needsOneOf?: readonly string[];
   /** The name of the queue that a request is about; not given if it is about none. */
   queueOf?(request: Decoded<Request>): string;
-  handler(request: Decoded<Request>, exchange: Exchange): Promise<Answer> | Answer;
+  /**
+   * What becomes of an Idempotency-Key, with what changes something. By default the answer is kept in the
+   * queue; the handler may see to it `itself`; `never`: it is refused.
+   */
+  readonly repeats?: "itself" | "never";
+  handler(
+    request: Decoded<Request>,
+    exchange: Exchange,
+    repeat: Repeat | undefined,
+  ): Promise<Answer> | Answer;
 }
 
 /** One that knows JSON only, by the schemas of what it is sent and of what it answers. */
@@ -82,16 +93,21 @@ export function byName(request: { readonly queueName: string }): string {
   return request.queueName;
 }
 
-/** What makes endpoints of the rows of a noun. */
+/** What makes endpoints of the rows of a noun; `find` finds the queue that keeps what was answered. */
 export function endpointsOf(
   noun: Noun,
+  find: (queue: string) => QueueHandle,
 ): <Request extends DescMessage>(row: Row<Request>) => RowEndpoint {
   return (row) => {
-    const { request: schema, handler } = row;
+    const { request: schema, path, handler } = row;
+    const handle = onceOf(row, find);
     return served(noun, row, (body, format, exchange) => {
+      const { idempotencyKey: key } = exchange;
+      const repeat = key === "" ? undefined : repeatOf(key, path, body);
+      const does = repeat === undefined ? handler : handle;
       const request = decode(schema, body, format, () => exchange.isGone());
-      if (!(request instanceof Promise)) return handler(request, exchange);
-      return request.then((decoded) => handler(decoded, exchange));
+      if (!(request instanceof Promise)) return does(request, exchange, repeat);
+      return request.then((decoded) => does(decoded, exchange, repeat));
     });
   };
 }

@@ -367,19 +367,24 @@ function contentOf({ text, payload }: ItemRecord): Shown {
   return { ...texts, bytes: payload };
 }
 
+/** The id of an item under /v2, which it has kept if it has moved. */
+export function stableId({ id, attributes }: Pick<ListedItem, "id" | "attributes">): string {
+  return attributesOf(attributes).id || id;
+}
+
 /** An item as lists of /v2 show it. */
 export function toItemV2(
   item: ListedItem,
   { partition, payload }: { readonly partition: number; readonly payload: boolean },
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt } = item;
-  const { id: first, source: sourceId } = attributesOf(item.attributes);
+  const { source: sourceId } = attributesOf(item.attributes);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
     ...texts,
     ...(payload && { json, utf8, bytes }),
     ...(isLeased && { leaseId: item.id, leaseDeadline }),
-    id: first || item.id,
+    id: stableId(item),
     state: isLeased ? "leased" : dueAt === 0 ? "waiting" : "scheduled",
     partition,
     createdAt,

@@ -23,7 +23,7 @@ import {
 } from "../queue/queue.ts";
 import { readCursor, toCursor } from "./cursor.ts";
 import { byName, endpointsOf, IMPORT, MEDIUM, type RowEndpoint } from "./endpoint.ts";
-import { toItemV2, toRecordV2 } from "./item-records.ts";
+import { stableId, toItemV2, toRecordV2 } from "./item-records.ts";
 import { badCursor, FOUND_V2, partitionFailing, problem, QUEUED } from "./openapi/errors.ts";
 import {
   CURSOR,
@@ -62,11 +62,14 @@ const queue_name = "jobs";
 
 /** The endpoints. */
 export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
-  const endpoint = endpointsOf({
-    name: "items",
-    about: "What lies in a queue, for operators.",
-    fields: FIELDS,
-  });
+  const endpoint = endpointsOf(
+    {
+      name: "items",
+      about: "What lies in a queue, for operators.",
+      fields: FIELDS,
+    },
+    (name) => findQueue(service, name),
+  );
 
   return [
     endpoint({
@@ -109,7 +112,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       metric: "items.import",
       queueOf: byName,
       summary:
-        "Adds items to a partition as they are given. One whose source_id is there is passed over.",
+        "Adds items to a partition as they are given. One whose id or source_id is there is passed over.",
       example: {
         queue_name,
         items: [{ source_id: "a-2", utf8: "hello" }],
@@ -130,7 +133,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
         checkImport(items);
         const results = await queue.import(partition, items.map(toImport));
         return reply(ItemsImportResponseSchema, {
-          results: results.map(({ id, status }) => ({ id, status })),
+          results: results.map((result) => ({ id: stableId(result), status: result.status })),
         });
       },
     }),
@@ -228,8 +231,11 @@ function toImport(item: ImportItem, index: number): ImportedItem {
       "enqueue_at is invalid; a leased item cannot be scheduled",
     );
   }
+  const error = item.id === "" ? undefined : idError(item.id);
+  if (error !== undefined) throw invalidField(`${path}.id`, error.message);
   return {
     sourceId: item.sourceId,
+    ...(item.id !== "" && { id: item.id }),
     isLeased,
     leaseDeadline: Math.max(item.leaseDeadline, 0),
     expireAt: Math.max(item.expireAt, 0),
@@ -240,24 +246,17 @@ function toImport(item: ImportItem, index: number): ImportedItem {
   };
 }
 
-// Each partition by itself; what is named twice was there once.
+// An item that moved may lie in any partition; what is named twice was there once.
 async function deleteItems(
   queue: QueueHandle,
   given: readonly string[],
 ): Promise<{ readonly refused: readonly Refused[] }> {
-  const parts = new Map<number, string[]>();
-  for (const id of new Set(given)) {
-    const partition = queue.partitionOf(id);
-    if (partition === -1) continue;
-    const part = parts.get(partition);
-    if (part === undefined) parts.set(partition, [id]);
-    else part.push(id);
-  }
+  const ids = [...new Set(given)].filter((id) => idError(id) === undefined);
   const there = new Set<string>();
   await Promise.all(
-    Array.from(parts, async ([partition, part]) => {
-      const unknown = new Set(await queue.delete(partition, part));
-      for (const id of part) if (!unknown.has(id)) there.add(id);
+    Array.from({ length: queue.partitionCount }, async (_, partition) => {
+      const unknown = new Set(await queue.delete(partition, ids, { moved: true }));
+      for (const id of ids) if (!unknown.has(id)) there.add(id);
     }),
   );
   const refused: Refused[] = [];
@@ -272,9 +271,11 @@ async function deleteItems(
 const FIELDS: Notes = {
   Item: {
     id: {
-      text: "What the item is. An import gives it a new one.",
+      text: "What the item is. An import keeps it, or gives the item one if it is not given; an item whose id is there is passed over.",
       required: "reply",
-      ignored: true,
+      request: { pattern: ID_PATTERN },
+      accepted: { pattern: `^$|${ID_PATTERN}` },
+      reply: { pattern: ID_PATTERN },
     },
     state: {
       text: `Whether it is ${STATES.join(", ")}. An import takes it as leased only if this says so.`,
@@ -349,7 +350,7 @@ const FIELDS: Notes = {
       reply: { pattern: ID_PATTERN },
     },
     status: {
-      text: "created, scheduled, or duplicate if its source_id was there.",
+      text: "created, scheduled, or duplicate if its id or source_id was there.",
       required: "reply",
       reply: { enum: ["created", "scheduled", "duplicate"] },
     },

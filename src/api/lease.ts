@@ -103,6 +103,7 @@ export function leaseEndpoints(
     }),
     endpoint({
       path: "/v2/queue.lease",
+      repeats: "never",
       bodyBytesMax: MEDIUM,
       request: LeaseRequestV2,
       reply: LeaseResponseV2,

@@ -125,12 +125,15 @@ export function produceEndpoints(
         ),
         ...QUEUED,
       },
-      handler: async (request) => {
+      repeats: "itself",
+      handler: async (request, _, repeat) => {
         const queue = findQueue(service, request.queueName);
         const timeout = readTimeout(request.requestTimeout);
         checkCount(request.items.length);
         const items = toItemsV2(request.items, dueAt);
-        const produced = await queue.submit(new ProduceRequest(items, clock.steady() + timeout));
+        const produce = new ProduceRequest(items, clock.steady() + timeout);
+        produce.repeat = repeat;
+        const produced = await queue.submit(produce);
         return produceAnswer(queue.ids(produced.partition), produced, items.length);
       },
     }),

@@ -32,18 +32,21 @@ const queue_name = "jobs";
 /** The endpoints. */
 export function queueEndpoints(service: Service): readonly RowEndpoint[] {
   const { limits } = service;
-  const endpoint = endpointsOf({
-    name: "queue",
-    about: "The work with one queue.",
-    fields: {
-      ...produceNotes(limits),
-      ...leaseNotes(limits),
-      ...endingNotes(limits),
-      ...RESULTS_NOTES,
-      ...STATS_NOTES,
-      ...NOTES,
+  const endpoint = endpointsOf(
+    {
+      name: "queue",
+      about: "The work with one queue.",
+      fields: {
+        ...produceNotes(limits),
+        ...leaseNotes(limits),
+        ...endingNotes(limits),
+        ...RESULTS_NOTES,
+        ...STATS_NOTES,
+        ...NOTES,
+      },
     },
-  });
+    (name) => findQueue(service, name),
+  );
   const find = (name: string): QueueHandle => findQueue(service, name);
 
   const stats = {

@@ -87,11 +87,14 @@ const SETTINGS = {
 /** The endpoints. */
 export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
   const { queues, limits } = service;
-  const endpoint = endpointsOf({
-    name: "queues",
-    about: "Which queues there are.",
-    fields: fieldNotes(limits),
-  });
+  const endpoint = endpointsOf(
+    {
+      name: "queues",
+      about: "Which queues there are.",
+      fields: fieldNotes(limits),
+    },
+    (name) => findQueue(service, name),
+  );
   return [
     endpoint({
       path: "/v1/queues.create",
@@ -204,6 +207,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
 
     endpoint({
       path: "/v2/queues.create",
+      repeats: "itself",
       bodyBytesMax: MEDIUM,
       request: QueuesCreateRequestSchema,
       reply: InfoV2,
@@ -219,17 +223,18 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         longLease: problem("invalid_field", longLease.message, { field: "lease_timeout" }),
         internalRetry,
       },
-      handler: async (request) => {
+      handler: async (request, _, repeat) => {
         const { queueName: name } = request;
         checkQueueName(name);
         const settings = readNamed(request);
         service.checkRunning();
-        await queues.create({ ...settings, name, namespace: SYSTEM_NAMESPACE });
+        await queues.create({ ...settings, name, namespace: SYSTEM_NAMESPACE }, repeat);
         return reply(InfoV2, toInfoV2(queues.record(name)));
       },
     }),
     endpoint({
       path: "/v2/queues.update",
+      repeats: "itself",
       bodyBytesMax: MEDIUM,
       request: QueuesUpdateRequestSchema,
       reply: InfoV2,
@@ -244,12 +249,12 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         longLease: problem("invalid_field", longLease.message, { field: "lease_timeout" }),
         internalRetry,
       },
-      handler: async (request) => {
+      handler: async (request, _, repeat) => {
         const { queueName: name, partial } = request;
         checkQueueName(name);
         const change = partial === false ? readNamed(request) : readChange(request);
         service.checkRunning();
-        await queues.update({ ...change, name });
+        await queues.update({ ...change, name }, repeat);
         return reply(InfoV2, toInfoV2(queues.record(name)));
       },
     }),
@@ -294,6 +299,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
     }),
     endpoint({
       path: "/v2/queues.delete",
+      repeats: "itself",
       bodyBytesMax: MEDIUM,
       request: DeleteRequestV2,
       reply: EmptyResponseSchema,
@@ -310,10 +316,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         ),
         internalRetry,
       },
-      handler: async ({ queueName, force }) => {
+      handler: async ({ queueName, force }, _, repeat) => {
         service.checkRunning();
         checkQueueName(queueName);
-        await queues.delete(queueName, force);
+        await queues.delete(queueName, force, repeat);
         return EMPTY;
       },
     }),

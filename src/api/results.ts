@@ -66,13 +66,4 @@ export const RESULTS_NOTES: Notes = {
     results: { text: "In the order of the request.", required: "reply", reply: { minItems: 1 } },
     failed: { text: "How many of them are not ok." },
   },
-  ItemResult: {
-    ok: { text: "Whether it was done." },
-    code: { text: "Why not: a code as errors have it." },
-    detail: { text: "The same for people." },
-    dead: {
-      text: "The item will not be tried again: it was rejected, or its attempts or its time are over.",
-    },
-    lease_deadline: { text: "Of queue.extend: when the lease ends now." },
-  },
 };

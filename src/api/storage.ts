@@ -39,11 +39,14 @@ const badAttempts = refusal("attempts is invalid; '-1' is not between 0 and 1000
 
 /** The endpoints. */
 export function storageEndpoints(service: Service): readonly RowEndpoint[] {
-  const endpoint = endpointsOf({
-    name: "storage",
-    about: "What lies in a partition, for operators.",
-    fields: FIELDS,
-  });
+  const endpoint = endpointsOf(
+    {
+      name: "storage",
+      about: "What lies in a partition, for operators.",
+      fields: FIELDS,
+    },
+    (name) => findQueue(service, name),
+  );
 
   // --- lists ---
 

@@ -127,10 +127,18 @@ const spaced = fc
   .tuple(fc.json(), fc.constantFrom("", " ", "\n", "\t", "\r", "\u00a0"))
   .map(([json, space]) => json.replaceAll(/[,:[\]{}]/g, (mark) => `${space}${mark}${space}`));
 
+// Values of JSON in which one letter is another.
+const damaged = fc
+  .tuple(fc.json({ maxDepth: 3 }), fc.nat(), fc.constantFrom(...'{}[],:"0 \\'.split("")))
+  .map(([json, at, letter]) => {
+    const place = at % json.length;
+    return json.slice(0, place) + letter + json.slice(place + 1);
+  });
+
 test("a text is a value of JSON exactly if JSON.parse takes it and nothing stands around it", () => {
   let [yes, no] = [0, 0];
   holds(
-    fc.property(fc.oneof(nearly, fc.json(), spaced), (given) => {
+    fc.property(fc.oneof(nearly, damaged, spaced), (given) => {
       const isValue =
         outcomeOf(() => {
           try {

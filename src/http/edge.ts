@@ -1,7 +1,8 @@
 // What both ways of reading HTTP share (server.ts, connection.ts): what an endpoint is, and how an answer
-// or an error becomes a reply. Knows no rule of a queue.
+// or an error becomes a reply: in `answer` and `errorReply`, where every request ends that has got as far as
+// a path. Knows no rule of a queue.
 
-import { STATUS_CODES } from "node:http";
+import { type IncomingMessage, STATUS_CODES } from "node:http";
 import { SECOND } from "../clock.ts";
 import type { Answer, Format } from "../codec/answer.ts";
 import { ReplySchema } from "../codec/gen/querator/v1/reply_pb.ts";
@@ -43,9 +44,21 @@ export interface Endpoint {
   handle(body: Buffer, format: Format, exchange: Exchange): Promise<Answer> | Answer;
 }
 
+/** What is read with GET or HEAD at a path. */
+export interface Page {
+  handle(request: IncomingMessage): Promise<PageReply> | PageReply;
+}
+
+/** A page as it goes out. */
+export interface PageReply extends Reply {
+  /** Beside those of every reply. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /** What all connections of a server have in common. */
 export interface Edge {
   readonly endpoints: ReadonlyMap<string, Endpoint>;
+  readonly pages: ReadonlyMap<string, Page>;
   readonly limits: Limits;
   readonly log: Logger;
   readonly held: Held;

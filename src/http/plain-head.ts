@@ -12,14 +12,16 @@ import { requestIdOf } from "./request-id.ts";
 /** Longer heads are not plain. */
 export const PLAIN_HEAD_BYTES_MAX = 2_048;
 
-// A client sends few different heads, again and again, if it is not for the values that change: so many
-// are known of each endpoint, of all clients.
-const KNOWN_MAX = 32;
+// A client sends few different heads, again and again, but for the values that change. So many are known
+// whose first line is equally long, of all clients.
+const KNOWN_MAX = 64;
 
 const REQUEST_LINE = /^POST (\/[!-~]*) HTTP\/1\.1$/;
 const FIELD_NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
 const FIELD_VALUE = /^[\t -~]*$/;
-const LENGTH = /^\d{1,9}$/;
+
+const ZERO = 0x30;
+const DIGITS_MAX = 9;
 
 // They change what a body means or where a request ends, what becomes of its connection, or want an
 // answer before the body.
@@ -69,6 +71,9 @@ const VARYING: readonly string[] = [
   "x-real-ip",
 ];
 
+const CONTENT_LENGTH = 0;
+const VALUES_READ = 5;
+
 /** What heads have in common that differ in such values only. */
 interface Form {
   readonly path: string;
@@ -86,20 +91,22 @@ interface Form {
 export class PlainHeads {
   readonly #endpoints: ReadonlyMap<string, Endpoint>;
   readonly #access: Access;
-  // By the first line, which leads to few of them; those that are met more often come first.
-  readonly #known = new Map<string, Form[]>();
-  // The values of the head that is read, by their places in VARYING.
+  // By the length of the first line, which leads to few; those that are met more often come first.
+  readonly #known: Form[][] = [];
+  // Of the head that is read: the values by their places in VARYING, and the first one as a number.
   readonly #values: (string | undefined)[] = VARYING.map(() => undefined);
+  #length = 0;
 
   constructor(endpoints: ReadonlyMap<string, Endpoint>, access: Access) {
     this.#endpoints = endpoints;
     this.#access = access;
+    for (let i = 0; i < PLAIN_HEAD_BYTES_MAX; i++) this.#known.push([]);
   }
 
   /** Reads a head, from its first line to before the empty one; undefined if it is not plain. */
   read(text: string): Head | undefined {
-    const first = text.slice(0, text.indexOf("\r\n"));
-    const forms = this.#known.get(first) ?? [];
+    const forms = this.#known[text.indexOf("\r")];
+    if (forms === undefined) return undefined; // a head of one line
     for (let i = 0; i < forms.length; i++) {
       const form = forms[i]!;
       if (!this.#fits(form, text)) continue;
@@ -111,7 +118,6 @@ export class PlainHeads {
     }
     const form = this.#parse(text);
     if (form === undefined || !this.#fits(form, text)) return undefined;
-    if (forms.length === 0) this.#known.set(first, forms);
     if (forms.length === KNOWN_MAX) forms.pop();
     forms.push(form);
     return this.#headOf(form);
@@ -126,11 +132,24 @@ export class PlainHeads {
       const before = between[i]!;
       if (!text.startsWith(before, at)) return false;
       at += before.length;
-      const next = text.indexOf("\r\n", at);
+      const place = places[i]!;
+      if (place === CONTENT_LENGTH) {
+        const from = at;
+        let length = 0;
+        let digit = text.charCodeAt(at) - ZERO;
+        while (digit >= 0 && digit <= 9) {
+          length = length * 10 + digit;
+          digit = text.charCodeAt(++at) - ZERO;
+        }
+        if (at === from || at - from > DIGITS_MAX) return false;
+        this.#length = length;
+        continue;
+      }
+      const next = text.indexOf("\r", at);
       const end = next === -1 ? text.length : next;
       const value = text.slice(at, end);
       if (!FIELD_VALUE.test(value)) return false;
-      values[places[i]!] = value.trim();
+      if (place < VALUES_READ) values[place] = value.trim();
       at = end;
     }
     const last = between[places.length]!;
@@ -139,10 +158,9 @@ export class PlainHeads {
 
   // With the values of the one that was looked at last; undefined if they are not plain.
   #headOf({ path, isV2, endpoint, sent, accepted }: Form): Head | undefined {
-    const [length, authorization, givenId, givenKey, traceparent] = this.#values;
-    if (length === undefined || !LENGTH.test(length)) return undefined;
-    const contentLength = Number(length);
+    const contentLength = this.#length;
     if (contentLength > endpoint.bodyBytesMax) return undefined;
+    const [, authorization, givenId, givenKey, traceparent] = this.#values;
     const head: Head = {
       path,
       isV2,
@@ -186,8 +204,6 @@ export class PlainHeads {
   }
 }
 
-const VALUES_READ = 5;
-
 // What is refused is for node:http to answer.
 function isAdmitted(head: Head): boolean {
   try {
@@ -219,7 +235,8 @@ function cut(first: string, lines: readonly string[]): Pick<Form, "between" | "p
     places.push(place);
     before = "";
   }
-  return { between: [...between, before], places };
+  // Flat, for they are compared with each head.
+  return { between: [...between, before].map(detached), places };
 }
 
 // The fields by name in lower case; undefined if one of them is not plain.

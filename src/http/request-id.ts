@@ -11,5 +11,5 @@ let made = 0;
 
 /** The id of a request, given its header X-Request-Id: that, if it is one, else a new one. */
 export function requestIdOf(given: string | undefined): string {
-  return given !== undefined && GIVEN.test(given) ? given : `${START}-${(++made).toString(36)}`;
+  return given !== undefined && GIVEN.test(given) ? given : `${START}-${++made}`;
 }

@@ -18,10 +18,13 @@ import {
   brokenReply,
   type Edge,
   ENDING,
+  type Endpoint,
   type Exchange,
   errorReply,
   LARGE_REPLY_BYTES,
   lengthOf,
+  type Page,
+  type PageReply,
   type Reply,
   STALLED_REPLY,
 } from "./edge.ts";
@@ -30,22 +33,11 @@ import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
 import { Pipelines } from "./pipeline.ts";
 import { requestIdOf } from "./request-id.ts";
 
-export interface HttpOptions extends Pick<Edge, "endpoints" | "limits" | "log"> {
+export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits" | "log"> {
   /** Microseconds after which an idle connection is closed; 75 seconds by default. */
   readonly keepAlive?: number;
   /** Who is let in; by default nobody from another site. */
   readonly access?: AccessRules;
-  /** Whether storage answers; and whether the server still takes work. */
-  readonly health: () => Promise<Health>;
-  readonly sendPage: SendPage;
-}
-
-/** Sends the page of a path as the answer to this request; false if there is none. */
-export type SendPage = (path: string, response: ServerResponse) => boolean;
-
-export interface Health {
-  readonly pass: boolean;
-  readonly body: string;
 }
 
 /** How long an idle connection is kept unless it is said. */
@@ -62,9 +54,6 @@ const TELL_AGAIN = MINUTE;
 // How long a connection with a refused body may be silent before it is closed.
 const LINGER_MS = 10_000;
 
-/** What node:http needs beside what plain connections do. */
-interface FullEdge extends Edge, Pick<HttpOptions, "health" | "sendPage"> {}
-
 /** A server that is not listening yet. */
 export class HttpServer extends Server {
   readonly #connections: Connections;
@@ -79,11 +68,11 @@ export class HttpServer extends Server {
   #toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: HttpOptions) {
-    const { endpoints, limits, log, health, sendPage, keepAlive = KEEP_ALIVE } = options;
+    const { endpoints, pages, limits, log, keepAlive = KEEP_ALIVE } = options;
     const rules = options.access ?? { origins: [], hosts: [], listensOn: "localhost" };
     const access = new Access(rules, () => this.#boundTo());
     const held = { bytes: 0 };
-    const edge: FullEdge = { endpoints, limits, log, health, held, access, keepAlive, sendPage };
+    const edge: Edge = { endpoints, pages, limits, log, held, access, keepAlive };
     const pipelines = new Pipelines();
     super({ requireHostHeader: false }, (request, response) => {
       if (!this.#begin(request.socket, response)) return;
@@ -207,7 +196,7 @@ function cutOff(error: NodeJS.ErrnoException, socket: Duplex): void {
 async function handle(
   request: IncomingMessage,
   response: ServerResponse,
-  edge: FullEdge,
+  edge: Edge,
 ): Promise<void> {
   const { method = "", headers } = request;
   const told = toldOf(request);
@@ -222,22 +211,17 @@ async function handle(
     const origin = edge.access.check({ method, header });
     if (origin !== undefined) tellAllowed(origin, response);
     const endpoint = edge.endpoints.get(path);
-    if (method !== "POST") {
-      if (method === "OPTIONS" && origin !== undefined && isPreflight(request)) {
-        sendPreflight(request, response);
-        return;
-      }
-      if (method === "GET" || method === "HEAD") {
-        if (path === "/health") {
-          await sendHealth(response, edge);
-          return;
-        }
-        if (edge.sendPage(path, response)) return;
-      }
-      if (told.isV2 && endpoint === undefined) throw queueError("no_such_method", { path });
-      if (told.isV2) response.setHeader("Allow", "POST");
-      throw queueError("method_not_allowed", { method });
+    const page = edge.pages.get(path);
+    if (method === "OPTIONS" && origin !== undefined && isPreflight(request)) {
+      sendPreflight(request, response);
+      return;
     }
+    if (page !== undefined && (method === "GET" || method === "HEAD")) {
+      sendPage(response, await page.handle(request), edge);
+      return;
+    }
+    if (told.isV2) checkMethodOfV2(method, path, { endpoint, page }, response);
+    else if (method !== "POST") throw queueError("method_not_allowed", { method });
     admit(told);
     if (endpoint === undefined) throw queueError("no_such_method", { path });
     accepted = checkAccept(headers.accept, firstCounts);
@@ -291,6 +275,20 @@ function pathOf(url: string): string {
   const target = url.startsWith("/") ? url : url.replace(/^https?:\/\/[^/?]*/i, "");
   const end = target.indexOf("?");
   return end === -1 ? target : target.slice(0, end);
+}
+
+// That a path is there for other methods is another thing than that it is not there.
+function checkMethodOfV2(
+  method: string,
+  path: string,
+  { endpoint, page }: { readonly endpoint: Endpoint | undefined; readonly page: Page | undefined },
+  response: ServerResponse,
+): void {
+  const allowed = [...(endpoint ? ["POST"] : []), ...(page ? ["GET", "HEAD"] : [])];
+  if (allowed.length === 0) throw queueError("no_such_method", { path });
+  if (allowed.includes(method)) return;
+  response.setHeader("Allow", allowed.join(", "));
+  throw queueError("method_not_allowed", { method });
 }
 
 // node:http would refuse a request without it without a body, and take the first of several.
@@ -376,6 +374,11 @@ function send(response: ServerResponse, reply: Reply, edge: Edge): void {
   if (length >= LARGE_REPLY_BYTES) holdUntilTaken(response, length, edge);
 }
 
+function sendPage(response: ServerResponse, reply: PageReply, edge: Edge): void {
+  for (const [name, value] of Object.entries(reply.headers ?? {})) response.setHeader(name, value);
+  send(response, reply, edge);
+}
+
 function writeHead(
   response: ServerResponse,
   { status, type, retryAfter }: Reply,
@@ -445,13 +448,4 @@ function sendAndLinger(request: IncomingMessage, response: ServerResponse, reply
   };
   request.once("close", end); // also after its end
   response.setTimeout(LINGER_MS, end);
-}
-
-async function sendHealth(response: ServerResponse, edge: FullEdge): Promise<void> {
-  const { pass, body } = await edge.health();
-  response.writeHead(pass ? 200 : 503, {
-    "Content-Type": "application/health+json",
-    "Content-Length": Buffer.byteLength(body),
-  });
-  response.end(body);
 }

@@ -28,6 +28,7 @@ export function nextDue(partition: Partition, isStill: boolean): number {
     partition.leaseEnds.next(isStill),
     partition.scheduled.first?.at ?? Number.POSITIVE_INFINITY,
     partition.expiries.first?.at ?? Number.POSITIVE_INFINITY,
+    partition.keysEndAt,
   );
 }
 

@@ -19,6 +19,7 @@ import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
+import { Repeats } from "./repeats.ts";
 import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
@@ -35,6 +36,8 @@ export class Loop implements TurnTaker, Intake {
   readonly committer: Committer;
   /** Replaced by the registry when the queue is updated; each batch plans with what it finds. */
   rules: QueueRules;
+
+  readonly repeats: Repeats;
 
   // The order in which partitions are chosen; see Batch.
   readonly #order: Partition[];
@@ -81,6 +84,7 @@ export class Loop implements TurnTaker, Intake {
     );
     this.#transfers = new Transfers(context, this.#commits);
     this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits, this.#transfers);
+    this.repeats = new Repeats(context, this.#mailbox, this.#commits);
     this.#order = [...partitions];
     this.wake();
   }
@@ -236,6 +240,10 @@ export class Loop implements TurnTaker, Intake {
         progress = buried || progress;
       }
     }
+    for (const partition of usable) {
+      if (partition.stale || partition.keysEndAt >= now || this.#rests(partition)) continue;
+      progress = (await this.repeats.sweep(partition, now)) || progress;
+    }
     const operation = this.#mailbox.beginStep();
     if (operation === undefined) return progress;
     this.#mailbox.endStep(await this.#step(operation));
@@ -295,7 +303,8 @@ export class Loop implements TurnTaker, Intake {
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
   async #serve(usable: readonly Partition[]): Promise<boolean> {
-    const { requests, deliveries, count } = this.#mailbox.take();
+    const { requests, deliveries, count, named } = this.#mailbox.take();
+    if (named > 0 && (await this.repeats.answer(requests, this.partitions))) this.wake();
     const accepted = await this.#transfers.accept(this.partitions[0]!, deliveries);
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();

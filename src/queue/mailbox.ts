@@ -56,6 +56,8 @@ export interface Operation {
 export interface Taken {
   readonly requests: ByKind;
   readonly deliveries: readonly Delivery[];
+  /** How many of the requests have a key, by which their sender knows them again. */
+  readonly named: number;
   /** How many it is in all. */
   readonly count: number;
 }
@@ -71,6 +73,7 @@ export class Mailbox {
   // What the next turn takes; leases are not among it.
   #requests = emptyLists();
   #deliveries: Delivery[] = [];
+  #named = 0;
   // What the turn under way has taken.
   #taken: Taken | undefined;
   // Whether the first operation is at work in a step.
@@ -104,6 +107,7 @@ export class Mailbox {
     } else {
       const list: AnyHotRequest[] = this.#requests[request.kind];
       list.push(request);
+      if (request.repeat !== undefined) this.#named++;
     }
     this.#unanswered++;
     this.#noteDeadline(request.deadline);
@@ -172,14 +176,23 @@ export class Mailbox {
     };
   }
 
+  /** Puts a request that a turn has taken back, for the next one. */
+  defer(request: AnyHotRequest): void {
+    const list: AnyHotRequest[] = this.#requests[request.kind];
+    list.push(request);
+    this.#named++;
+  }
+
   /** Hands everything but leases and operations to a turn. */
   take(): Taken {
     // What arrives from now on goes into other lists: it must not end up in this turn and the next.
     this.#taken = {
       requests: this.#requests,
+      named: this.#named,
       deliveries: this.#deliveries,
       count: this.#queued + this.#deliveries.length,
     };
+    this.#named = 0;
     this.#requests = emptyLists();
     this.#deliveries = [];
     return this.#taken;

@@ -3,7 +3,14 @@
 // clearing ten million items keeps no producer waiting. Nothing here is on the hot path.
 
 import { invalid, type QueueError } from "../errors.ts";
-import type { ItemRecord, ItemTable, KeyName, SeqRange, StoredItem } from "../storage/storage.ts";
+import type {
+  ItemRecord,
+  ItemTable,
+  KeyEntry,
+  KeyName,
+  SeqRange,
+  StoredItem,
+} from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
 import { Item } from "./item.ts";
 import { KEY, namesOf } from "./keys.ts";
@@ -12,6 +19,7 @@ import type { Loop } from "./loop.ts";
 import type { Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, PartitionBatch } from "./partition-batch.ts";
+import type { Repeat } from "./repeat.ts";
 
 // Items that one step reads or removes.
 const STEP = 2_000;
@@ -126,6 +134,27 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
       });
     }
   }
+}
+
+/**
+ * Begins what an operator asks for under a key, in the order of all that is asked of the queue. Answers what
+ * it was answered before; undefined if it is new, and then it is under way until it is remembered or forgotten.
+ */
+export async function recall(loop: Loop, repeat: Repeat): Promise<string | undefined> {
+  const partition = loop.partitions[0]!;
+  const { answer } = await run(loop, [partition], async () => ({
+    answer: await loop.repeats.recall(partition, repeat),
+  }));
+  return answer;
+}
+
+/** Keeps what an operator was answered. */
+export async function remember(loop: Loop, repeat: Repeat, answer: string): Promise<void> {
+  const partition = loop.partitions[0]!;
+  await run(loop, [partition], async () => {
+    await loop.repeats.remember(partition, repeat, answer);
+    return true;
+  });
 }
 
 /** Reads everything that memory holds of the queue anew. */
@@ -331,25 +360,33 @@ function rangesOf(seqs: ReadonlySet<number>): readonly SeqRange[] {
 }
 
 /**
- * Removes items by number, whether they wait, are leased or are scheduled; unknown ones are ignored.
- * Answers those that were there.
+ * Removes items whether they wait, are leased or are scheduled; unknown ones are ignored. An item is named
+ * by the id of its place, or also, with `moved`, by the one that it had before it moved. Answers the ids of
+ * those that were there.
  */
 export async function deleteItems(
   loop: Loop,
   partition: Partition,
-  seqs: readonly number[],
-): Promise<ReadonlySet<number>> {
-  const left = [...new Set(seqs)];
-  const deleted = new Set<number>();
+  ids: readonly string[],
+  { moved }: { readonly moved: boolean },
+): Promise<ReadonlySet<string>> {
+  const left = [...new Set(ids)];
+  const deleted = new Set<string>();
   await run(loop, [partition], async () => {
     const part = new PartitionBatch(partition, loop.context.clock.now());
-    const found: number[] = [];
-    for (const seq of left.splice(0, STEP)) {
+    const found: string[] = [];
+    const step = left.splice(0, STEP);
+    const keys = moved
+      ? await partition.storage.findKeys(partition.key, KEY.id, step)
+      : new Map<string, KeyEntry>();
+    for (const id of step) {
+      const seq = keys.get(id)?.seq ?? partition.ids.seq(id);
+      if (seq < 0) continue;
       const leased = part.leased(seq);
       if (leased !== undefined) {
         part.claim(leased);
         part.remove(leased);
-        found.push(seq);
+        found.push(id);
         continue;
       }
       const one = { from: seq, before: seq + 1, limit: 1 };
@@ -357,10 +394,10 @@ export async function deleteItems(
       const scheduled = await read(partition, "scheduled", one);
       for (const item of waiting) part.removeWaiting(item);
       for (const item of scheduled) part.removeScheduled(item);
-      if (waiting.length + scheduled.length > 0) found.push(seq);
+      if (waiting.length + scheduled.length > 0) found.push(id);
     }
     if (part.touched) await loop.commitAlone(part);
-    for (const seq of found) deleted.add(seq);
+    for (const id of found) deleted.add(id);
     return left.length === 0 || undefined;
   });
   return deleted;

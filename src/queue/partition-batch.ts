@@ -27,6 +27,7 @@ import { Grant, type Item } from "./item.ts";
 import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
+import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 
 /** Times nearer than this are treated as now. */
@@ -113,6 +114,7 @@ export class PartitionBatch implements PartitionChanges {
   #removes: readonly SeqRange[] | undefined;
   #openExpiry: Expiry | undefined;
   #dropsReady = false;
+  #keysEndAt = Number.POSITIVE_INFINITY;
 
   constructor(partition: Partition, now: number) {
     this.of = partition;
@@ -369,6 +371,21 @@ export class PartitionBatch implements PartitionChanges {
     if (this.#openExpiry?.first === expiry.first) this.#openExpiry = undefined;
   }
 
+  // --- keys that end by themselves ---
+
+  /** Keeps an entry until it ends. */
+  keep(entry: KeyEntry): void {
+    this.touched = true;
+    this.addsKey.push(entry);
+    this.#keysEndAt = Math.min(this.#keysEndAt, entry.until);
+  }
+
+  /** Removes entries that have ended. */
+  forget(ended: readonly KeyName[]): void {
+    this.touched = true;
+    this.removesKey.push(...ended);
+  }
+
   /** Says that the ready window no longer shows what waits, so that it is read anew. */
   dropReady(): void {
     this.#dropsReady = true;
@@ -378,6 +395,10 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Completes the changes once everything is planned. */
   finish(): void {
+    for (const { repeat, error, result } of this.served) {
+      if (repeat === undefined || error !== undefined) continue;
+      this.keep(entryOfRepeat(repeat, result as object, this.now));
+    }
     for (let i = this.#addedTaken; i < this.adds.length; i++) {
       const item = this.adds[i]!;
       if (item.leaseDeadline === 0) this.#cover(item.seq, item.expireAt);
@@ -404,6 +425,7 @@ export class PartitionBatch implements PartitionChanges {
     const partition = this.of;
     partition.counters = this.counters;
     partition.openExpiry = this.#openExpiry;
+    partition.keysEndAt = Math.min(partition.keysEndAt, this.#keysEndAt);
     const grant = this.#grant;
     if (grant !== undefined) {
       const taken: Item[] = [];

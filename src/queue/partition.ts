@@ -19,10 +19,16 @@ import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
 import { coveredFrom, StoredLeases } from "./lease-marks.ts";
 import { LeasedItems } from "./leased-items.ts";
 import { OrderedWindow } from "./ordered-window.ts";
+import { REPEAT_KEPT } from "./repeat.ts";
 
 // A storage that fails is asked again after this time, doubled with each failure.
 const BACKOFF_MIN = 100 * MILLISECOND;
 const BACKOFF_MAX = 5 * SECOND;
+
+// After it was read it is not known whether there are keys that end by themselves. They are looked for after
+// the time that the longest of them have, and not in all partitions of a server at once.
+const KEYS_FIRST_LOOK = REPEAT_KEPT;
+const KEYS_SPREAD = 600;
 
 // How many entries of what is due next are held in memory for each partition.
 const DUE_WINDOW = 1_024;
@@ -68,6 +74,8 @@ export class Partition {
   readonly expiries = new OrderedWindow<ExpiryEntry>(DUE_WINDOW);
   /** When a lease was extended last: a later extension has a later time, whatever the wall clock shows. */
   extendedAt = 0;
+  /** When entries of keys that end by themselves are to be looked for. */
+  keysEndAt = Number.POSITIVE_INFINITY;
   /** The expiry that new items may still join. */
   openExpiry: Expiry | undefined;
 
@@ -129,6 +137,7 @@ export class Partition {
     this.openExpiry = undefined;
     this.scheduled.invalidate();
     this.expiries.invalidate();
+    this.keysEndAt = at.now + KEYS_FIRST_LOOK + (this.key % KEYS_SPREAD) * SECOND;
     // A storage that has lost commits has forgotten numbers as well: none may be given again.
     const tail = Math.max(state.counters.tail, this.counters.tail);
     this.counters = { ...state.counters, tail };

@@ -17,9 +17,12 @@ import {
   importItems,
   type ListedItem,
   list,
+  recall,
   reload,
+  remember,
 } from "./operations.ts";
 import { Partition } from "./partition.ts";
+import type { Repeat } from "./repeat.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
 export { type Attributes, attributesOf } from "./attributes.ts";
@@ -30,6 +33,7 @@ export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
+export { REPEAT_KEPT, type Repeat } from "./repeat.ts";
 export * from "./requests.ts";
 export { Turns } from "./turns.ts";
 
@@ -61,8 +65,24 @@ export interface QueueOperations {
   /** A page of a partition, from the item with this id, or the next one, on. */
   list(partition: number, options: PageOptions): Promise<readonly ListedItem[]>;
   import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]>;
-  /** Removes items whatever their state; answers the ids of those that were not there. */
-  delete(partition: number, ids: readonly string[]): Promise<readonly string[]>;
+  /**
+   * Removes items whatever their state, by the ids of their places; with `moved` also by those that they had
+   * before they moved. Answers the ids of those that were not there.
+   */
+  delete(
+    partition: number,
+    ids: readonly string[],
+    options?: { readonly moved: boolean },
+  ): Promise<readonly string[]>;
+  /**
+   * Begins what is asked for under a key, for what is no request. Answers what was answered before; if it is
+   * new, `remember` or `forget` must follow. Rejects if it is under way (429), or was another request (409).
+   */
+  recall(repeat: Repeat): Promise<string | undefined>;
+  /** It was done, and this was answered. */
+  remember(repeat: Repeat, answer: string): Promise<void>;
+  /** It was not done. */
+  forget(repeat: Repeat): Promise<void>;
   /** Accepts requests from now on, but serves none until `resume`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -209,11 +229,25 @@ export class Queue implements QueueHandle {
     return importItems(this.loop, this.loop.partitions[partition]!, items);
   }
 
-  async delete(partition: number, ids: readonly string[]): Promise<readonly string[]> {
-    const of = this.loop.partitions[partition]!;
-    const seqs = ids.map((id) => of.ids.seq(id)).filter((seq) => seq >= 0);
-    const deleted = await deleteItems(this.loop, of, seqs);
-    return ids.filter((id) => !deleted.has(of.ids.seq(id)));
+  async delete(
+    partition: number,
+    ids: readonly string[],
+    options = { moved: false },
+  ): Promise<readonly string[]> {
+    const deleted = await deleteItems(this.loop, this.loop.partitions[partition]!, ids, options);
+    return ids.filter((id) => !deleted.has(id));
+  }
+
+  recall(repeat: Repeat): Promise<string | undefined> {
+    return recall(this.loop, repeat);
+  }
+
+  remember(repeat: Repeat, answer: string): Promise<void> {
+    return remember(this.loop, repeat, answer);
+  }
+
+  async forget(repeat: Repeat): Promise<void> {
+    this.loop.repeats.forget(repeat);
   }
 
   pause(): Promise<void> {

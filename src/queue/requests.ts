@@ -9,6 +9,7 @@ import type { ItemRecord } from "../storage/storage.ts";
 import type { IdSpace } from "./ids.ts";
 import type { Item } from "./item.ts";
 import type { Partition } from "./partition.ts";
+import type { Repeat } from "./repeat.ts";
 
 /** An item that a request named and that memory does not know: only storage can tell whether it waits. */
 export interface Doubt {
@@ -46,6 +47,8 @@ export abstract class HotRequest<T> {
   /** What the plan decided; undefined while the answer is the success in `result`. */
   error: QueueError | undefined = undefined;
   doubt: Doubt | undefined = undefined;
+  /** By what its sender knows it again; set before it is submitted. */
+  repeat: Repeat | undefined = undefined;
   abstract result: T;
   readonly #answer: {
     readonly promise: Promise<T>;

@@ -8,11 +8,12 @@ import { type Clock, SECOND } from "../clock.ts";
 import { invalidField, plainError, QueueError, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
-import type { QueueHandle } from "../queue/queue.ts";
+import type { QueueHandle, Repeat } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
 import type { Directory, ListOptions } from "./directory.ts";
 import type { Failing, Home } from "./homes.ts";
+import { KeptRepeats } from "./kept-repeats.ts";
 import { checkDeadQueueName } from "./names.ts";
 import { type PartitionSite, Placement } from "./placement.ts";
 import {
@@ -67,6 +68,7 @@ export class Queues {
   readonly #timers: Timers;
   // Partitions of deleted queues that are still to be dropped, by the name of the queue.
   readonly #leftovers = new Map<string, readonly PartitionPlace[]>();
+  readonly #repeats: KeptRepeats;
   // The last change of the registry; the next one waits for it.
   #changing: Promise<unknown> = Promise.resolve();
   // Queues that wait until it is settled whether they are deleted.
@@ -86,6 +88,7 @@ export class Queues {
     this.#tell = options.tell ?? (async () => undefined);
     this.#timers = new Timers(clock);
     this.#records = new QueueRecords(options.records);
+    this.#repeats = new KeptRepeats(clock, this.#timers, (name) => this.#forgetRepeats(name));
     const context = { clock, log, randomBytes, timers: this.#timers };
     this.#placement = new Placement(options.partitions, context);
   }
@@ -99,8 +102,9 @@ export class Queues {
     const queues = new Queues(options);
     await queues.#placement.open();
     const starts: QueueRecord[] = [];
-    for (const [name, { queue, leftovers }] of await queues.#records.list()) {
+    for (const [name, { queue, leftovers, repeats }] of await queues.#records.list()) {
       if (leftovers !== undefined) queues.#leftovers.set(name, leftovers);
+      if (repeats !== undefined) queues.#repeats.load(name, repeats);
       if (queue !== undefined) starts.push(await queues.#checkPlaces(queue));
     }
     await Promise.all(starts.map((record) => queues.#open(record)));
@@ -202,9 +206,9 @@ export class Queues {
 
   // --- changing ---
 
-  /** Makes a queue; resolves when it is durable. */
-  create(settings: NewQueue): Promise<void> {
-    return this.#change(async () => {
+  /** Makes a queue; resolves when it is durable. With a `repeat` that was answered before nothing is done. */
+  create(settings: NewQueue, repeat?: Repeat): Promise<void> {
+    return this.#changeOnce(settings.name, repeat, async () => {
       if (this.#directory.find(settings.name) !== undefined) {
         throw queueError("queue_exists", { queue_name: settings.name });
       }
@@ -234,9 +238,9 @@ export class Queues {
     return record;
   }
 
-  /** Changes the settings of a queue that are named. */
-  update(change: SettingsChange): Promise<void> {
-    return this.#change(async () => {
+  /** Changes the settings of a queue that are named; `repeat` as with `create`. */
+  update(change: SettingsChange, repeat?: Repeat): Promise<void> {
+    return this.#changeOnce(change.name, repeat, async () => {
       const { record: old, queue } = this.#directory.entry(change.name);
       this.#checkDeadQueue(change);
       const updatedAt = Math.max(this.#clock.now(), old.createdAt + 1);
@@ -250,9 +254,12 @@ export class Queues {
     });
   }
 
-  /** Deletes a queue with all its items. With `force` also one that another names as its dead queue. */
-  delete(name: string, force: boolean): Promise<void> {
-    return this.#change(async () => {
+  /**
+   * Deletes a queue with all its items. With `force` also one that another names as its dead queue; `repeat`
+   * as with `create`.
+   */
+  delete(name: string, force: boolean, repeat?: Repeat): Promise<void> {
+    return this.#changeOnce(name, repeat, async () => {
       const { record, queue } = this.#directory.entry(name);
       const user = force ? undefined : this.#userOf(name);
       if (user !== undefined) {
@@ -296,7 +303,11 @@ export class Queues {
 
   // What memory holds under a name, and so what storage is to hold.
   #stored(name: string): StoredQueue {
-    return { queue: this.#directory.find(name)?.record, leftovers: this.#leftovers.get(name) };
+    return {
+      queue: this.#directory.find(name)?.record,
+      leftovers: this.#leftovers.get(name),
+      repeats: this.#repeats.of(name),
+    };
   }
 
   async #write(name: string, stored: StoredQueue): Promise<void> {
@@ -327,6 +338,20 @@ export class Queues {
         await this.#dropLeftovers();
       }).catch(() => this.#retryLater());
     });
+  }
+
+  // Does what a key was not used for yet; the key is written with the record that is changed.
+  #changeOnce(name: string, repeat: Repeat | undefined, work: () => Promise<void>): Promise<void> {
+    if (repeat === undefined) return this.#change(work);
+    return this.#change(async () => {
+      if (this.#repeats.isKnown(name, repeat)) return;
+      await this.#repeats.during(name, repeat, work);
+    });
+  }
+
+  // Writes the record of a name without keys that have ended.
+  #forgetRepeats(name: string): void {
+    this.#enqueue(() => this.#write(name, this.#stored(name))).catch(() => undefined);
   }
 
   // What storage refuses is the client's to try again.

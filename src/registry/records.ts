@@ -3,6 +3,7 @@
 // dropped. After a failed write nobody knows which of two records storage holds, so the name is in
 // doubt, and what memory holds is written again before the next change is begun.
 
+import type { Repeat } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Settings, withDefaults } from "./settings.ts";
 
@@ -29,11 +30,18 @@ export function idPrefixesOf({ partitions }: QueueRecord): readonly string[] {
   return partitions.map(({ idPrefix }) => idPrefix);
 }
 
+/** What a request that changed a queue was sent with, and until when that is known. */
+export interface KeptRepeat extends Repeat {
+  readonly until: number;
+}
+
 /** What storage holds under a name; nothing at all if both are missing. */
 export interface StoredQueue {
   readonly queue?: QueueRecord | undefined;
   /** Partitions of deleted queues of this name. */
   readonly leftovers?: readonly PartitionPlace[] | undefined;
+  /** The keys of what was last done to queues of this name, until they end. */
+  readonly repeats?: readonly KeptRepeat[] | undefined;
 }
 
 export class QueueRecords {
@@ -56,12 +64,16 @@ export class QueueRecords {
   }
 
   /** Makes this what storage holds under a name. After a failure the name is in doubt. */
-  async write(name: string, { queue, leftovers = [] }: StoredQueue): Promise<void> {
+  async write(name: string, { queue, leftovers = [], repeats = [] }: StoredQueue): Promise<void> {
     this.#doubtful.add(name);
-    if (queue === undefined && leftovers.length === 0) {
+    if (queue === undefined && leftovers.length + repeats.length === 0) {
       await this.#storage.deleteQueue(name);
     } else {
-      const stored: StoredQueue = leftovers.length === 0 ? { queue } : { queue, leftovers };
+      const stored: StoredQueue = {
+        queue,
+        ...(leftovers.length > 0 && { leftovers }),
+        ...(repeats.length > 0 && { repeats }),
+      };
       await this.#storage.putQueue(name, JSON.stringify(stored));
     }
     this.#doubtful.delete(name);
@@ -74,8 +86,8 @@ export class QueueRecords {
 }
 
 function parse(record: string): StoredQueue {
-  const { queue, leftovers } = JSON.parse(record) as StoredQueue;
-  return { queue: queue && withDefaults(queue), leftovers };
+  const { queue, ...rest } = JSON.parse(record) as StoredQueue;
+  return { queue: queue && withDefaults(queue), ...rest };
 }
 
 /** The names of the storages in which queues have partitions, or have left some behind. */

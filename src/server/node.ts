@@ -2,7 +2,7 @@
 // server that answers both. The first thread and all others are put together here.
 
 import { makeDevEndpoints } from "../api/dev.ts";
-import { makePages } from "../api/pages.ts";
+import { makePages, type PagesSource } from "../api/pages.ts";
 import { makeEndpoints } from "../api/routes.ts";
 import type { Service } from "../api/service.ts";
 import type { ClockChange } from "../clock.ts";
@@ -10,7 +10,10 @@ import type { Config } from "../config/config.ts";
 import { formatSize } from "../http/body.ts";
 import { type HttpOptions, HttpServer } from "../http/server.ts";
 
-export interface NodeOptions extends Service, Pick<HttpOptions, "log" | "health"> {
+export interface NodeOptions
+  extends Service,
+    Pick<HttpOptions, "log">,
+    Pick<PagesSource, "health"> {
   readonly config: Config;
   /** Changes the clock of every thread; answers what time it is then. Only asked with `--dev`. */
   readonly changeClock: (change: ClockChange) => Promise<number>;
@@ -32,11 +35,10 @@ export function makeHttp({
   const { host, keepAlive, allowedOrigins: origins, allowedHosts: hosts } = config;
   return new HttpServer({
     endpoints,
+    pages: makePages({ endpoints, formatSize, health }),
     limits,
     log,
-    health,
     keepAlive,
     access: { origins, hosts, listensOn: host },
-    sendPage: makePages({ endpoints, formatSize }),
   });
 }

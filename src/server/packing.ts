@@ -17,6 +17,7 @@ import {
   type Outcomes,
   ProduceRequest,
   type Refused,
+  type Repeat,
   RetryRequest,
 } from "../queue/queue.ts";
 import { packRecords, unpackRecords } from "../storage/rows/records.ts";
@@ -156,14 +157,16 @@ function packing<Request extends AnyHotRequest, Packed extends [unknown, ...unkn
   return how as unknown as AnyPacking;
 }
 
-/** The values of a request, all of which can be cloned. */
+/** The values of a request, all of which can be cloned: a key that it has, and what its kind says. */
 export function packRequest(request: AnyHotRequest): readonly unknown[] {
-  return PACKINGS[request.kind].pack(request);
+  return [request.repeat, ...PACKINGS[request.kind].pack(request)];
 }
 
 /** The same request, to be made of the queue that is here. */
-export function unpackRequest(kind: Kind, packed: readonly unknown[]): AnyHotRequest {
-  return PACKINGS[kind].unpack(...packed) as AnyHotRequest;
+export function unpackRequest(kind: Kind, [repeat, ...packed]: readonly unknown[]): AnyHotRequest {
+  const request = PACKINGS[kind].unpack(...packed) as AnyHotRequest;
+  request.repeat = repeat as Repeat | undefined;
+  return request;
 }
 
 export function packAnswer(kind: Kind, answer: unknown): unknown {

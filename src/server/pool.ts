@@ -3,12 +3,12 @@
 // die unnoticed.
 
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
 import type { ClockChange, WallShift } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { packError, type QueueError } from "../errors.ts";
 import type { Listening } from "../http/listen.ts";
-import type { Health } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { Failing, Home } from "../registry/homes.ts";

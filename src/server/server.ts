@@ -3,6 +3,7 @@
 // the same way.
 
 import type { Worker } from "node:worker_threads";
+import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
 import {
   type Clock,
@@ -24,7 +25,6 @@ import { ConfigError } from "../config/section.ts";
 import { connectionsWithin, explainDescriptors, watchDescriptors } from "../descriptors.ts";
 import { ERRORS, plainError, QueueError } from "../errors.ts";
 import { canSharePort, checkFree, listen, listeningSockets, urlOf } from "../http/listen.ts";
-import type { Health } from "../http/server.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { Failing } from "../registry/homes.ts";
 import { SYSTEM_NAMESPACE } from "../registry/names.ts";

@@ -170,7 +170,8 @@ class Author {
   async step(step: number): Promise<void> {
     const shape = SHAPES[step];
     if (shape !== undefined) return this.#create(shape);
-    const kinds = { produce: 6, lease: 4, complete: 4, retry: 1, later: 1, dead: 1, update: 0.3 };
+    const ends = { complete: 4, retry: 1, later: 1, dead: 1, extend: 1 };
+    const kinds = { produce: 6, lease: 4, ...ends, update: 0.3 };
     const kind = this.#random.weighted(kinds);
     if (kind === "produce") return this.#produce();
     if (kind === "update") return this.#update();
@@ -223,13 +224,18 @@ class Author {
     this.#held.push(...items.map(({ id }) => ({ queue, partition, id })));
   }
 
-  async #end(kind: "complete" | "retry" | "later" | "dead"): Promise<void> {
+  async #end(kind: "complete" | "retry" | "later" | "dead" | "extend"): Promise<void> {
     const random = this.#random;
     const one = this.#held[random.below(this.#held.length)];
     if (one === undefined) return;
     const { queue, partition } = one;
     const alike = this.#held.filter((h) => h.queue === queue && h.partition === partition);
     const ended = alike.filter((held) => held === one || random.chance(0.5));
+    if (kind === "extend") {
+      const leases = ended.map(({ id }) => ({ lease_id: id, for: "11h" }));
+      await call(this.#client, "v2/queue.extend", { queue_name: queue, leases });
+      return;
+    }
     this.#held = this.#held.filter((held) => !ended.includes(held));
     const common = { queue_name: queue, partition };
     if (kind === "complete") {

@@ -47,12 +47,27 @@ export interface Delivery {
   readonly partition: number;
   readonly id: string;
   readonly attempts: number;
-  /** Server time: when the lease began and ends. */
+  /** Server time: when the lease began and when it may end, as far as is known of its extension. */
   readonly start: number;
-  readonly deadline: number;
+  deadline: number;
   readonly sentAt: number;
   readonly repliedAt: number;
+  extension: Extension | undefined;
   ending: Ending | undefined;
+}
+
+/** A request that gave leases another deadline. */
+export interface Extension {
+  readonly sentAt: number;
+  /** When it was answered; 0 until then. */
+  endedAt: number;
+}
+
+/** What became of one lease of such a request. */
+export interface ExtensionResult {
+  readonly ok?: boolean;
+  readonly code?: string;
+  readonly lease_deadline?: string;
 }
 
 export interface LeaseReply {
@@ -142,8 +157,9 @@ export class Ledger {
       item.isBlurred ||=
         wasIn(sentAt, endedAt) ||
         item.deliveries.some(
-          ({ sentAt: leasedAt, repliedAt, ending }) =>
+          ({ sentAt: leasedAt, repliedAt, extension, ending }) =>
             wasIn(leasedAt, repliedAt) ||
+            (extension !== undefined && wasIn(extension.sentAt, extension.endedAt)) ||
             (ending !== undefined && wasIn(ending.sentAt, ending.endedAt)),
         );
     }
@@ -236,6 +252,7 @@ export class Ledger {
         deadline,
         sentAt: request.sentAt,
         repliedAt: request.at,
+        extension: undefined,
         ending: undefined,
       };
       this.#check(delivery);
@@ -331,7 +348,43 @@ export class Ledger {
     return (last?.attempts ?? 0) + lost >= home.maxAttempts;
   }
 
-  // --- what ends a lease ---
+  // --- what puts off the end of a lease, or ends it ---
+
+  /** Notes that leases are about to be extended: until it is known, each may end when it would or then. */
+  extends(deliveries: readonly Delivery[], ms: number): Extension {
+    const extension = { sentAt: Date.now(), endedAt: 0 };
+    for (const delivery of deliveries) {
+      const least = (extension.sentAt + ms) * 1_000 - CLOCK_SLACK;
+      delivery.deadline = Math.min(delivery.deadline, least);
+      delivery.extension = extension;
+    }
+    this.#blurThose(deliveries.map(({ item }) => item));
+    return extension;
+  }
+
+  /** Notes what became of it. An extended lease must not have ended; one that is refused may have. */
+  extended(
+    deliveries: readonly Delivery[],
+    { extension, at }: { readonly extension: Extension; readonly at: number },
+    results: readonly ExtensionResult[],
+  ): void {
+    extension.endedAt = at;
+    this.#blurThose(deliveries.map(({ item }) => item));
+    for (const [i, delivery] of deliveries.entries()) {
+      const { ok = false, code, lease_deadline: deadline = "" } = results[i] ?? {};
+      const { item } = delivery;
+      if (!ok) {
+        const isEarly = at * 1_000 < delivery.deadline - CLOCK_SLACK;
+        if (isEarly) this.violation("lost", `a lease was not extended: ${code}`, item);
+        continue;
+      }
+      delivery.deadline = microseconds(deadline);
+      const next = item.deliveries[item.deliveries.indexOf(delivery) + 1];
+      if (next !== undefined && next.start < delivery.deadline) {
+        this.violation("doubled", "leased again before its extended lease had ended", item);
+      }
+    }
+  }
 
   /** Notes that deliveries are about to be ended by one request. */
   ends(deliveries: readonly Delivery[], kind: Ending["kind"], retryAt = 0): Ending {

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "../support/random.ts";
 import type { Answer, Client } from "./client.ts";
-import type { Delivery, LeaseReply, Ledger, Outcome } from "./ledger.ts";
+import type { Delivery, ExtensionResult, LeaseReply, Ledger, Outcome } from "./ledger.ts";
 import { makePayload } from "./payload.ts";
 import { createRequest, type EndingKind, type QueuePlan } from "./queue-plan.ts";
 
@@ -217,24 +217,41 @@ export class Load {
       const group = deliveries.slice(start, start + size);
       start += group.length;
       const kind = this.#producing ? random.weighted(plan.endings) : "complete";
-      if (kind !== "hold") {
+      if (kind !== "hold" && kind !== "extend") {
         await this.#end(plan, group, kind);
         continue;
       }
-      const held = sleep(random.between([0, plan.leaseMs * 1.3])).then(() =>
-        this.#end(plan, group, "complete"),
-      );
+      const holds = kind === "extend" ? this.#extend(plan, group) : Promise.resolve(plan.leaseMs);
+      const held = holds
+        .then((ms) => sleep(random.between([0, ms * 1.2])))
+        .then(() => this.#end(plan, group, "complete"));
       const watched = this.#watched(held);
       this.#held.add(watched);
       void watched.then(() => this.#held.delete(watched));
     }
   }
 
+  // Answers for how many milliseconds.
+  async #extend(plan: QueuePlan, group: readonly Delivery[]): Promise<number> {
+    const { client, ledger, random } = this.#options;
+    // Mostly longer than a start takes, so that many leases are extended over one.
+    const ms = random.between([Math.round(plan.leaseMs * 0.3), plan.leaseMs * 8]);
+    const extension = ledger.extends(group, ms);
+    const leases = group.map(({ id }) => ({ lease_id: id, for: `${ms}ms` }));
+    const answer = await client.post("v2/queue.extend", { queue_name: plan.name, leases });
+    if (this.#outcome("v2/queue.extend", answer) === "acked") {
+      const { results } = JSON.parse(answer.text) as { results: readonly ExtensionResult[] };
+      ledger.extended(group, { extension, at: answer.at }, results);
+    }
+    extension.endedAt = answer.at;
+    return ms;
+  }
+
   async #end(plan: QueuePlan, group: readonly Delivery[], kind: EndingKind): Promise<void> {
     const { client, ledger, random } = this.#options;
     if (kind === "abandon") return;
     const common = { queue_name: plan.name, partition: group[0]!.partition };
-    if (kind === "complete" || kind === "hold") {
+    if (kind === "complete" || kind === "hold" || kind === "extend") {
       const ids = group.map(({ id }) => id);
       const ending = ledger.ends(group, "complete");
       for (;;) {
@@ -266,20 +283,22 @@ export class Load {
       return "acked";
     }
     if (status === 0) return "unknown";
-    const { message } = JSON.parse(text) as { message: string };
+    // Under /v2 it is called detail, and what may be sent again has other statuses.
+    const { detail = "", message = detail } = JSON.parse(text) as Record<string, string>;
+    const isRetry = [454, 429, 503, 504].includes(status);
     const ends = path === "queue.complete" || path === "queue.retry";
     if (status === 400 && ends && message.startsWith("invalid storage id; ")) return "refused";
-    if (status === 454 && NOT_DONE.includes(message)) return "refused";
-    if (status === 454 && message === OUTCOME_UNKNOWN) return "unknown";
+    if (isRetry && NOT_DONE.includes(message)) return "refused";
+    if (isRetry && message === OUTCOME_UNKNOWN) return "unknown";
     const { ledger, allows } = this.#options;
     if (status === 400 && ends && allows.loss && message.endsWith(" is not marked as leased")) {
       return "refused";
     }
     // The 408 met a request on its way, on a connection that was being ended.
-    if ([408, 453].includes(status) && /^(service|queue) is shutting down$/.test(message)) {
+    if ([408, 453, 503].includes(status) && /^(service|queue) is shutting down$/.test(message)) {
       if (allows.shutdown) return "refused";
     }
-    if (status === 454 && allows.storageFailure) {
+    if (isRetry && allows.storageFailure) {
       this.storageFailures++;
       return message.startsWith("partition not available; ") ? "refused" : "unknown";
     }

@@ -7,6 +7,8 @@ export type EndingKind =
   | "complete"
   /** Completes long after it leased, perhaps too late. */
   | "hold"
+  /** Extends the lease, or shortens it, and completes about when it ends. */
+  | "extend"
   | "retry"
   /** Gives back, to be leasable at a later time. */
   | "later"
@@ -76,7 +78,7 @@ export const QUEUE_PLANS: readonly QueuePlan[] = [
     name: "spread",
     partitions: 4,
     leaseMs: 1_000,
-    endings: { complete: 8, hold: 1, retry: 2, later: 1, abandon: 1 },
+    endings: { complete: 8, hold: 1, extend: 2, retry: 2, later: 1, abandon: 1 },
   },
   {
     ...USUAL,
@@ -103,7 +105,7 @@ export const QUEUE_PLANS: readonly QueuePlan[] = [
     deadQueue: "graveyard",
     produceBatch: [1, 20],
     backlog: 500,
-    endings: { complete: 4, abandon: 2, retry: 2, dead: 1, hold: 1 },
+    endings: { complete: 4, abandon: 2, retry: 2, dead: 1, hold: 1, extend: 1 },
   },
   {
     ...USUAL,

@@ -77,7 +77,9 @@ function ownTimeoutMs(input: Input): number {
   try {
     const decode = format === "protobuf" ? decodeProtobuf : decodeJson;
     const message = decode(request, input.body) as unknown as { requestTimeout: string };
-    return Math.max(parseDuration(message.requestTimeout) / 1000, 0);
+    // Under /v2 there is one if none is given.
+    const isDefault = message.requestTimeout === "" && input.path.startsWith("/v2/");
+    return Math.max(parseDuration(isDefault ? "30s" : message.requestTimeout) / 1000, 0);
   } catch {
     return 0;
   }

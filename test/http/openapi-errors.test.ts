@@ -112,6 +112,25 @@ const CHANGES: Record<string, (path: string) => object> = {
   twoTimes: () => ({ now: "2030-01-01T00:00:00Z" }),
 };
 
+test("keyOfAnother is what each call that documents it answers", async (t) => {
+  const { openApi } = await open(t);
+  const paths = callsWith(openApi, "keyOfAnother");
+  assert.ok(paths.length > 0);
+  for (const path of paths) {
+    const world = await open(t);
+    const send = async (body: string): Promise<Reply> => {
+      const headers = { "Content-Type": "application/json", "Idempotency-Key": "order-17" };
+      const url = `${world.server.server.address}${path}`;
+      const response = await fetch(url, { method: "POST", headers, body });
+      return { status: response.status, body: await response.json() };
+    };
+    const change = path.endsWith("queues.create") ? { queue_name: "other" } : {};
+    const body = JSON.stringify({ ...openApi.example(path), ...change });
+    assert.equal((await send(body)).status, 200, path);
+    check(world, path, "keyOfAnother", await send(`${body} `));
+  }
+});
+
 for (const [name, change] of Object.entries(CHANGES)) {
   test(`${name} is what each call that documents it answers`, async (t) => {
     const world = await open(t);
@@ -176,10 +195,8 @@ for (const [name, fail] of Object.entries(FAILURES)) {
       checkRunning: fail,
     } as unknown as Service;
     const endpoints = makeEndpoints(service);
-    const health = async () => ({ pass: true, body: "" });
-    const sendPage = () => false;
     const limits = DEFAULT_LIMITS;
-    const http = new HttpServer({ endpoints, limits, log: SILENT, health, sendPage });
+    const http = new HttpServer({ endpoints, pages: new Map(), limits, log: SILENT });
     await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
     t.after(() => http.closeAllConnections());
     t.after(() => http.close());
@@ -287,6 +304,7 @@ test("every example of an error is provoked here", async (t) => {
   const apart: string[] = ["requestTimeout", "outcomeUnknown", "leaseTimeout", "overloaded"];
   const alone: string[] = [
     "duplicateClientId",
+    "keyOfAnother",
     "queueShutdown",
     "internalRetry",
     "partitionFailing",

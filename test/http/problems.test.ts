@@ -9,7 +9,7 @@ import { fromBinary, toJson } from "@bufbuild/protobuf";
 import { OK } from "../../src/codec/answer.ts";
 import { ProblemSchema } from "../../src/codec/gen/querator/v2/problem_pb.ts";
 import { invalidField, type QueueError, queueError } from "../../src/errors.ts";
-import type { Endpoint, Exchange } from "../../src/http/edge.ts";
+import type { Endpoint, Exchange, Page } from "../../src/http/edge.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import type { Logger } from "../../src/log.ts";
@@ -45,14 +45,12 @@ async function open(
     ["/v1/call", endpoint],
     ["/v2/call", endpoint],
   ]);
-  const health = async () => ({ pass: true, body: "{}" });
-  const http = new HttpServer({
-    endpoints,
-    limits: DEFAULT_LIMITS,
-    log,
-    health,
-    sendPage: () => false,
-  });
+  const page: Page = { handle: () => ({ status: 200, type: "text/plain", body: "page" }) };
+  const pages = new Map([
+    ["/page", page],
+    ["/v2/page", page],
+  ]);
+  const http = new HttpServer({ endpoints, pages, limits: DEFAULT_LIMITS, log });
   await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", resolve));
   t.after(() => http.closeAllConnections());
   t.after(() => http.close());
@@ -98,6 +96,7 @@ test("an error of an endpoint is a problem under /v2, and what it was under /v1"
     assert.equal(status, 409);
     assert.equal(headers.get("content-type"), "application/problem+json");
     assert.equal(headers.get("x-content-type-options"), "nosniff");
+    assert.equal(headers.get("x-request-id"), "mine");
     assert.equal(
       body.toString(),
       '{"type":"/docs#not_leased","title":"Not leased","status":409,"code":"not_leased",' +
@@ -193,6 +192,18 @@ test("what is refused before there is an endpoint is a problem as well, by its p
     assert.equal(before.headers.has("x-request-id"), false);
     assert.equal(before.headers.has("allow"), false);
   }
+});
+
+test("a method that a path does not take is told which ones it does", async (t) => {
+  const ask = await open(t, () => undefined);
+  assert.equal((await ask({ path: "/v2/page", method: "GET", body: "" })).body.toString(), "page");
+  for (const method of ["POST", "PUT"]) {
+    const reply = await ask({ path: "/v2/page", method });
+    assert.deepEqual([reply.status, reply.headers.get("allow")], [405, "GET, HEAD"]);
+    assert.equal(jsonOf(reply).code, "method_not_allowed");
+  }
+  assert.equal((await ask({ path: "/page", method: "PUT" })).status, 400);
+  assert.equal((await ask({ path: "/page" })).status, 501);
 });
 
 test("a request keeps the id that it has, and is given one if it has none", async (t) => {

@@ -2,11 +2,15 @@
 // request is about, what its caller must be allowed to do, and what it is counted as.
 
 import assert from "node:assert/strict";
+import type { IncomingMessage } from "node:http";
 import { test } from "node:test";
 import { makeDevEndpoints } from "../../src/api/dev.ts";
+import { makeOpenApi } from "../../src/api/openapi/document.ts";
+import { makePages } from "../../src/api/pages.ts";
 import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
 import { decodeJson } from "../../src/codec/json.ts";
+import { formatSize } from "../../src/http/body.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 
 const endpoints = [
@@ -37,4 +41,22 @@ test("what is counted as the same needs the same permission", () => {
     assert.equal(row.permission, known.get(row.metric) ?? row.permission, row.path);
     known.set(row.metric, row.permission);
   }
+});
+
+test("the pages of the document are those that are served", async () => {
+  const source = {
+    endpoints: new Map(),
+    formatSize,
+    health: async () => ({ pass: true, body: "" }),
+  };
+  const documented = Object.keys(makeOpenApi(source).paths as object);
+  const request = { headers: {}, socket: {} } as IncomingMessage;
+  const served: string[] = [];
+  for (const [path, page] of makePages(source)) {
+    assert.equal(page.path, path);
+    assert.equal(page.permission, "none", path);
+    // What only leads elsewhere is no page.
+    if ((await page.handle(request)).status === 200) served.push(path);
+  }
+  assert.deepEqual(served, documented);
 });

@@ -161,6 +161,39 @@ test("a fence grows from lease to lease of an item", async (t) => {
   }
 });
 
+test("an item keeps its id, through retries and the dead queue, and is deleted by it", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name: "dead", requested_partitions: 2 });
+  const settings = { max_attempts: 2, dead_queue: "dead", requested_partitions: 2 };
+  await server.ok("/v2/queues.create", { queue_name, ...settings });
+  const made = await server.ok("/v2/queue.produce", { queue_name, items: [{ json: 1 }, {}] });
+  const [{ id }, other] = made.results;
+  const seen = new Set<string>();
+  for (let attempt = 1; attempt <= 2; attempt++) {
+    const [item, second] = (await lease(server, { batch_size: 2 })).items;
+    assert.deepEqual([item.id, item.attempts], [id, attempt]);
+    seen.add(item.lease_id);
+    const leases = [{ lease_id: item.lease_id }];
+    await server.ok("/v2/queue.retry", { queue_name, leases });
+    if (second === undefined) continue;
+    await server.ok("/v2/queue.release", { queue_name, leases: [{ lease_id: second.lease_id }] });
+    const removed = await server.ok("/v2/items.delete", { queue_name, ids: [other.id, other.id] });
+    assert.deepEqual([removed.results[0], removed.failed], [{ ok: true }, 1]);
+  }
+  assert.equal(seen.size, 2);
+  const [dead] = (await server.ok("/v2/items.list", { queue_name: "dead", payload: true })).items;
+  assert.deepEqual([dead.id, dead.json], [id, 1]);
+  const copy = { queue_name, items: [dead, { ...dead, source_id: "" }] };
+  const { results } = await server.ok("/v2/items.import", copy);
+  assert.deepEqual(results, [
+    { id, status: "created" },
+    { id, status: "duplicate" },
+  ]);
+  const { results: gone } = await server.ok("/v2/items.delete", { queue_name: "dead", ids: [id] });
+  assert.deepEqual(gone, [{ ok: true }]);
+  assert.deepEqual(await server.ok("/v2/items.list", { queue_name: "dead" }), {});
+});
+
 test("what is wrong is told with its field, and a slip of the pen with what was meant", async (t) => {
   const server = await setup(t);
   await server.ok("/v2/queues.create", { queue_name });

@@ -68,6 +68,7 @@ export class Actor {
       [2 + 6 * (1 - taste), () => this.#lease()],
       [5, () => this.#complete(this.#takeHeld())],
       [1.2, () => this.#retry()],
+      [1.5, () => this.#extend()],
       [0.8, () => this.#forget()],
       [0.4, () => this.#waitForDeadline()],
       [0.6, () => this.#completeStale()],
@@ -147,6 +148,22 @@ export class Actor {
     const items = ids.map((id) => ({ id, dead: dead && this.#random.chance(0.5) }));
     await this.#client.retry(items, this.#cut());
     this.#stale.push(...ids);
+  }
+
+  // Mostly of what it holds, which it goes on holding, for longer or shorter; else of whatever it knows.
+  async #extend(): Promise<void> {
+    const random = this.#random;
+    const from = random.below(Math.max(this.#held.length, 1));
+    const ids = this.#held.slice(from, from + 1 + random.below(4)).map(({ id }) => id);
+    if (random.chance(0.2)) ids.push(...this.#stale.slice(0, 1));
+    if (random.chance(0.1)) ids.push(...this.#ground.ids.slice(-1));
+    if (ids.length === 0) return;
+    const { leaseTimeoutMs } = this.#ground.mood;
+    const leases = ids.map((id) => ({ id, ms: 1 + random.below(2 * leaseTimeoutMs) }));
+    const extended = await this.#client.extend(leases, this.#cut());
+    this.#held = this.#held.map((held) => {
+      return { ...held, deadline: extended.get(held.id) ?? held.deadline };
+    });
   }
 
   // Does nothing about what it holds, so that time ends the leases.

@@ -33,6 +33,34 @@ const RIGHT: Readonly<Record<string, string>> = {
     1-8  d  lease 1 at 6 = a@2
     3-20 c  complete 1 = ok
     3-20 d  complete 1 = absent 1`,
+  "an extended lease ends by its new deadline, the others by theirs": `
+    0-1  p  produce a b
+    2-3  c  lease 2 = a@1 b@2
+    50-51  c  extend 1:100 = ok
+    52-150  d  lease 1 at 110 = b@3:2
+    140-200  d  lease 1 at 160 = a@4:2`,
+  "a lease that was shortened ends early": `
+    0-1  p  produce a
+    2-3  c  lease 1 = a@1
+    10-11  c  extend 1:20 = ok
+    12-150  d  lease 1 at 40 = a@2:2`,
+  "an extension without a reply may have happened, or not": `
+    0-1  p  produce a b
+    2-3  c  lease 2 = a@1 b@2
+    10-?  c  extend 1:20 2:900
+    12-150  d  lease 1 at 40 = a@3:2
+    140-200  d  lease 1 at 160 = b@4:2`,
+  "each lease of an extension has its own outcome": `
+    0-1  p  produce a b c
+    2-3  c  lease 2 = a@1 b@2
+    4-5  c  complete 1 = ok
+    6-7  c  list = b@2:1! c@3
+    8-9  c  extend 1:50 2:50 3:50 9:50 = ended ok waits absent`,
+  "an extension is refused when time has ended the lease": `
+    0-1  p  produce a
+    2-3  c  lease 1 = a@1
+    110-111  c  extend 1:50 = ended
+    112-?  d  complete 1`,
   "a lease waits for an item": `
     0-50  c  lease 1 at 41 = a@1
     40-42 p  produce a`,
@@ -212,6 +240,31 @@ const WRONG: Readonly<Record<string, string>> = {
     2-3  c  lease 1 = a@1
     4-150  d  lease 1 at 95 = a@2:2
     151-152  d  complete 2 = ok`,
+  "an extended lease ends before its new deadline": `
+    0-1  p  produce a
+    2-3  c  lease 1 = a@1
+    50-51  c  extend 1:100 = ok
+    52-150  d  lease 1 at 120 = a@2:2`,
+  "a lease that was shortened ends before that": `
+    0-1  p  produce a
+    2-3  c  lease 1 = a@1
+    10-11  c  extend 1:50 = ok
+    12-150  d  lease 1 at 40 = a@2:2`,
+  "an extension of what is over succeeds": `
+    0-1  p  produce a
+    2-3  c  lease 1 = a@1
+    4-5  c  complete 1 = ok
+    6-7  c  extend 1:50 = ok`,
+  "an extension is refused though the lease is held": `
+    0-1  p  produce a
+    2-3  c  lease 1 = a@1
+    4-5  c  extend 1:50 = ended
+    6-7  c  complete 1 = ok`,
+  "a lease that is held is said to wait": `
+    0-1  p  produce a
+    2-3  c  lease 1 = a@1
+    4-5  c  extend 1:50 = waits
+    6-7  c  complete 1 = ok`,
   "a deadline is not that of the moment": `
     0-1  p  produce a
     2-3  c  lease 1 at 20 = a@1`,

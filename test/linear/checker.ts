@@ -207,8 +207,8 @@ class Search {
     for (let e = this.#entries.after(head); e !== end; e = this.#entries.after(e)) {
       const step = this.#plan.steps[e >> 1]!;
       if (!changesNothing(step)) steps.push(e >> 1);
-      else if (step.kind === "end" && this.#mayVanish(step.absent, now)) {
-        choices.push({ kind: "vanish", stay: step.absent! });
+      for (const stay of endedIn(step)) {
+        if (this.#mayVanish(stay, now)) choices.push({ kind: "vanish", stay });
       }
     }
     if (steps.includes(due)) choices.push(due);
@@ -225,15 +225,15 @@ class Search {
   // Time may end a lease once its deadline has come before the first end that is left. Leases that
   // nobody saw took their time as well.
   #mayEnd(stay: Stay, now: number, unseen: number): boolean {
-    const { deadline, endSeen } = stay;
     const { leaseTimeout, tolerance } = this.#plan;
-    return !endSeen && (deadline ?? 0) + unseen * leaseTimeout - tolerance <= now;
+    const deadline = this.#model.deadlineOf(stay);
+    return !stay.endSeen && deadline + unseen * leaseTimeout - tolerance <= now;
   }
 
-  // An item that is refused as absent may be so because time has ended its lease, although nobody
+  // An item that is refused as absent, or whose lease is said to have ended, may be so because time has ended its lease, although nobody
   // saw what became of it right then. Whether it did matters to those alone who name its id.
-  #mayVanish(stay: Stay | undefined, now: number): boolean {
-    if (stay === undefined || !this.#model.isLeased(stay)) return false;
+  #mayVanish(stay: Stay, now: number): boolean {
+    if (!this.#model.isLeased(stay)) return false;
     const unseen = stay.next === undefined ? !this.#plan.closed : stay.next.rank < 0;
     return unseen && this.#mayEnd(stay, now, 0);
   }
@@ -282,6 +282,15 @@ class Search {
 
 function changesNothing(step: Step): boolean {
   return (
-    step.kind === "nothing" || step.kind === "list" || (step.kind === "end" && step.reply !== "ok")
+    step.kind === "nothing" ||
+    step.kind === "list" ||
+    (step.kind === "end" && step.reply !== "ok") ||
+    (step.kind === "extend" && step.refusesAll)
   );
+}
+
+// The stays whose leases must have ended for what a step was answered.
+function endedIn(step: Step): readonly Stay[] {
+  if (step.kind === "extend") return step.ended;
+  return step.kind === "end" && step.absent !== undefined ? [step.absent] : [];
 }

@@ -4,7 +4,14 @@
 import { MESSAGES } from "../../src/errors.ts";
 import { requestText } from "../support/http-text.ts";
 import { type Outcome, RawConnection } from "../support/raw-connection.ts";
-import { type Call, type LeasedItem, type ListedItem, type Operation, REPLIES } from "./history.ts";
+import {
+  type Call,
+  type ExtendOutcome,
+  type LeasedItem,
+  type ListedItem,
+  type Operation,
+  REPLIES,
+} from "./history.ts";
 import { now, onOurClock } from "./times.ts";
 
 /** How a connection is cut: within the request, or some time after it, unless the reply comes first. */
@@ -31,6 +38,12 @@ interface Item {
 
 interface Body {
   readonly message?: string;
+  readonly detail?: string;
+  readonly results?: readonly {
+    readonly ok?: boolean;
+    readonly code?: Exclude<ExtendOutcome, "ok">;
+    readonly lease_deadline?: string;
+  }[];
   readonly items?: readonly Item[];
 }
 
@@ -91,6 +104,27 @@ export class Client {
     if (seen !== undefined) this.#note({ kind: "retry", ...callOf(seen), items });
   }
 
+  /** Extends leases by so many milliseconds each; answers those that were, with their deadlines. */
+  async extend(
+    leases: readonly { readonly id: string; readonly ms: number }[],
+    cut?: Cut,
+  ): Promise<ReadonlyMap<string, number>> {
+    const request = leases.map(({ id, ms }) => ({ lease_id: id, for: `${ms}ms` }));
+    const seen = await this.#call("v2/queue.extend", { leases: request }, cut);
+    const extended = new Map<string, number>();
+    if (seen === undefined) return extended;
+    const { results = [] } = seen.body;
+    const items = leases.map(({ id, ms }, i) => {
+      const { ok = false, code, lease_deadline } = results[i] ?? {};
+      const outcome = ok ? ("ok" as const) : code;
+      const deadline = lease_deadline === undefined ? 0 : onOurClock(lease_deadline);
+      if (ok) extended.set(id, deadline);
+      return { id, duration: ms * 1_000, outcome, deadline };
+    });
+    this.#note({ kind: "extend", ...callOf(seen), items });
+    return extended;
+  }
+
   async list(cut?: Cut): Promise<readonly ListedItem[]> {
     const seen = await this.#call("storage/items.list", { limit: 10_000 }, cut);
     if (seen === undefined) return [];
@@ -138,7 +172,7 @@ export class Client {
     const { reply: response, at } = outcome;
     const { status } = response;
     const body = JSON.parse(response.body.toString()) as Body;
-    const { message = "" } = body;
+    const { message = body.detail ?? "" } = body;
     if (UNKNOWN.includes(message)) return open;
     if (NOT_EXECUTED.includes(message)) return undefined;
     const expected = status === 400 || message === REPLIES.nothing;

@@ -172,6 +172,53 @@ const earlyEnd: Corruption = (history, random) => {
   return { ...moved, leaseTimeout: history.leaseTimeout + more };
 };
 
+/** The extensions of leases, one by one. */
+const extensions = ({ operations }: History) =>
+  operations
+    .filter((each) => each.kind === "extend")
+    .flatMap((extend) => extend.items.map((item, i) => ({ extend, item, i })));
+
+/** An extended lease that ends before its new deadline. */
+const extendedInVain: Corruption = (history, random) => {
+  const ends = extensions(history).flatMap(({ extend, item, i }) => {
+    if (item.outcome !== "ok") return [];
+    const isOnce = extensions(history).filter((other) => other.item.id === item.id).length === 1;
+    const wasGivenBack = history.operations.some(
+      (each) => each.kind === "retry" && each.items.some(({ id }) => id === item.id),
+    );
+    const leased = leases(history)
+      .flatMap((lease) => lease.items)
+      .find(({ id }) => id === item.id);
+    const next = leased && findNext(history, leased);
+    return isOnce && !wasGivenBack && next !== undefined ? [{ extend, item, i, next }] : [];
+  });
+  const place = random.pickIfAny(ends);
+  if (place === undefined) return undefined;
+  const { extend, item, i, next } = place;
+  const more = next.end - item.deadline + 10_000;
+  const longer = { ...item, duration: item.duration + more, deadline: item.deadline + more };
+  return replace(history, extend, { ...extend, items: extend.items.with(i, longer) });
+};
+
+/** An extension that succeeds although the item has gone back to the tail. */
+const staleExtension: Corruption = (history, random) => {
+  const stale = extensions(history).filter(
+    ({ extend, item }) =>
+      item.outcome === "lease_ended" &&
+      leases(history).some((lease) =>
+        lease.items.some(
+          (each) =>
+            each.id === item.id && (findNext(history, each)?.end ?? Infinity) < extend.start,
+        ),
+      ),
+  );
+  const place = random.pickIfAny(stale);
+  if (place === undefined) return undefined;
+  const { extend, item, i } = place;
+  const done = { ...item, outcome: "ok" as const, deadline: extend.end + item.duration };
+  return replace(history, extend, { ...extend, items: extend.items.with(i, done) });
+};
+
 /** An item whose leases are miscounted. */
 const miscounted: Corruption = (history, random) => {
   const lease = random.pickIfAny(leases(history));
@@ -254,6 +301,8 @@ export const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
   "an item comes out that was never produced": invented,
   "an item that comes back keeps its place": keptPlace,
   "a lease ends before its deadline": earlyEnd,
+  "an extended lease ends before its new deadline": extendedInVain,
+  "a stale extension succeeds": staleExtension,
   "attempts are miscounted": miscounted,
   "a complete that is refused is done in part": partial,
   "ids do not ascend in the order of production": idsSwapped,

@@ -48,6 +48,22 @@ export interface Retry extends Call {
   readonly items: readonly { readonly id: string; readonly dead: boolean }[];
 }
 
+/** What became of the extension of one lease: "ok", or the code of the error; undefined if no reply came. */
+export type ExtendOutcome = "ok" | "lease_ended" | "not_leased" | "item_not_found" | undefined;
+
+/** Each lease by itself. */
+export interface Extend extends Call {
+  readonly kind: "extend";
+  readonly items: readonly {
+    readonly id: string;
+    /** In microseconds, from then on. */
+    readonly duration: number;
+    readonly outcome: ExtendOutcome;
+    /** On the clock of the client, if it is ok. */
+    readonly deadline: number;
+  }[];
+}
+
 export interface ListedItem {
   readonly payload: string;
   readonly id: string;
@@ -61,7 +77,7 @@ export interface List extends Call {
   readonly items: readonly ListedItem[];
 }
 
-export type Operation = Produce | Lease | Complete | Retry | List;
+export type Operation = Produce | Lease | Complete | Retry | Extend | List;
 
 /** All that was seen of one queue. */
 export interface History {
@@ -94,6 +110,9 @@ export function fromText(text: string): History {
   const operations = history.operations.map((each) => ({
     ...each,
     reply: each.reply ?? undefined,
-  }));
+    ...(each.kind === "extend"
+      ? { items: each.items.map((item) => ({ ...item, outcome: item.outcome ?? undefined })) }
+      : {}),
+  })) as Operation[];
   return { ...history, operations };
 }

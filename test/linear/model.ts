@@ -2,7 +2,7 @@
 // which they are taken, and what is leased. Every change can be taken back, so that the search can
 // try another order. It knows no time: when a step may happen is the business of the search.
 
-import { REPLIES } from "./history.ts";
+import { type Extend, REPLIES } from "./history.ts";
 import type { Plan, Stay, Step } from "./plan.ts";
 
 // What a stay is at the moment.
@@ -30,12 +30,19 @@ export class Model {
   readonly #unnamed: Stay[] = [];
   // Stays that are, or were, gone.
   readonly #gone: Stay[] = [];
-  // What was done, to be undone from the end: a stay and its state before.
-  readonly #log: { readonly stay: Stay; readonly before: State }[] = [];
+  // When leases may end by time, and those that were extended.
+  readonly #deadlines: Float64Array;
+  readonly #extended: Stay[] = [];
+  // What was done, to be undone from the end: a stay, and its state before or its deadline before.
+  readonly #log: (
+    | { readonly stay: Stay; readonly before: State }
+    | { readonly stay: Stay; readonly deadline: number }
+  )[] = [];
 
   constructor(plan: Plan) {
     this.#plan = plan;
     this.#states = new Uint8Array(plan.stays.length);
+    this.#deadlines = Float64Array.from(plan.stays, ({ deadline }) => deadline ?? 0);
   }
 
   /** The present, to come back to with `backTo`. */
@@ -45,7 +52,14 @@ export class Model {
 
   backTo(mark: number): void {
     while (this.#log.length > mark) {
-      const { stay, before } = this.#log.pop()!;
+      const entry = this.#log.pop()!;
+      const { stay } = entry;
+      if ("deadline" in entry) {
+        this.#deadlines[stay.index] = entry.deadline;
+        this.#extended.pop();
+        continue;
+      }
+      const { before } = entry;
       const state = this.#state(stay);
       if (state === WAITING) {
         this.#appended.pop();
@@ -71,12 +85,20 @@ export class Model {
       else if (state === WAITING)
         text += `,${stay.index}@${this.#appended.indexOf(stay, this.#head)}`;
     }
+    for (const stay of this.#extended) {
+      if (this.isLeased(stay)) text += `,${stay.index}until${this.#deadlines[stay.index]}`;
+    }
     for (const stay of this.#gone) if (this.#state(stay) === GONE) text += `,${stay.index}g`;
     return text;
   }
 
   isLeased(stay: Stay): boolean {
     return this.#state(stay) === LEASED;
+  }
+
+  /** The earliest at which time may end the lease of a stay. */
+  deadlineOf({ index, unsureDeadline }: Stay): number {
+    return Math.min(this.#deadlines[index]!, unsureDeadline);
   }
 
   /**
@@ -110,6 +132,8 @@ export class Model {
         return this.#pass(step, taken);
       case "end":
         return this.#end(step);
+      case "extend":
+        return step.items.every((item) => this.#extend(item));
       case "nothing":
         return this.#head === this.#appended.length;
       case "list":
@@ -177,6 +201,20 @@ export class Model {
     const stays = ids.map((id) => this.#plan.byId.get(id)!);
     for (const stay of stays) this.#set(stay, OVER);
     return stays.every((stay, i) => !back[i] || this.#append(stay.next!));
+  }
+
+  // Each by itself. What was ever leased has a number before the head.
+  #extend({ id, outcome, deadline }: Extend["items"][number]): boolean {
+    const stay = this.#plan.byId.get(id);
+    const state = stay === undefined ? ABSENT : this.#state(stay);
+    if (stay === undefined || state === ABSENT) return outcome === "item_not_found";
+    if (state === WAITING) return outcome === "not_leased";
+    if (state !== LEASED) return outcome === "lease_ended";
+    if (outcome !== "ok") return false;
+    this.#log.push({ stay, deadline: this.#deadlines[stay.index]! });
+    this.#deadlines[stay.index] = deadline;
+    this.#extended.push(stay);
+    return true;
   }
 
   // What a complete or a retry must be answered now.

@@ -5,7 +5,14 @@
 // the history bears that out is judged by the search, step by step. What is wrong with a single reply,
 // or between two, is found here.
 
-import { type Complete, type History, type Operation, REPLIES, type Retry } from "./history.ts";
+import {
+  type Complete,
+  type Extend,
+  type History,
+  type Operation,
+  REPLIES,
+  type Retry,
+} from "./history.ts";
 import { leaseSteps, type Unseen } from "./passes.ts";
 import { findProblem } from "./replies.ts";
 
@@ -35,8 +42,10 @@ export class Stay {
   rank = -1;
   /** Whether a lease reply shows it. */
   leaseSeen = false;
-  /** When its lease may end by time; undefined if no reply says. */
+  /** When its lease may end by time, as it was given; undefined if no reply says. */
   deadline: number | undefined = undefined;
+  /** The earliest to which extensions may have put that of which nobody knows. */
+  unsureDeadline = Number.POSITIVE_INFINITY;
   /** The end of the first operation that shows it. */
   seenBy = Number.POSITIVE_INFINITY;
   /** Whether a reply says that a complete or retry has ended it. */
@@ -80,6 +89,13 @@ export type Step = {
       readonly reply: string;
       /** The stay that is refused because it is absent. */
       readonly absent: Stay | undefined;
+    }
+  | {
+      readonly kind: "extend";
+      readonly items: Extend["items"];
+      /** The stays that are refused because their leases have ended. */
+      readonly ended: readonly Stay[];
+      readonly refusesAll: boolean;
     }
   | { readonly kind: "nothing" }
   | { readonly kind: "list"; readonly items: readonly { stay: Stay; leased: boolean }[] }
@@ -180,6 +196,14 @@ class Stays {
     }
   }
 
+  // Nobody knows whether it happened, or when: its time is counted from its begin.
+  #noteUnsure({ start, items }: Extend): void {
+    for (const { id, duration } of items) {
+      const stay = this.byId.get(id);
+      if (stay !== undefined) stay.unsureDeadline = Math.min(stay.unsureDeadline, start + duration);
+    }
+  }
+
   #see(payload: string, number: number, id: string, end: number): Stay {
     const stay = this.of(payload, number);
     stay.id = id;
@@ -189,6 +213,7 @@ class Stays {
   }
 
   #noteEnds(operation: Operation): void {
+    if (operation.kind === "extend" && operation.reply === undefined) this.#noteUnsure(operation);
     if (operation.reply !== REPLIES.ok) return;
     if (operation.kind === "complete") {
       for (const id of operation.ids) this.#end(id);
@@ -247,6 +272,15 @@ function stepOf(operation: Operation, stays: Stays, rules: Rules): Step | undefi
     case "complete":
     case "retry":
       return endStep(operation, stays);
+    case "extend": {
+      if (reply === undefined) return undefined;
+      const { items } = operation;
+      const ended = items.flatMap(({ id, outcome }) =>
+        outcome === "lease_ended" ? (stays.byId.get(id) ?? []) : [],
+      );
+      const refusesAll = items.every(({ outcome }) => outcome !== "ok");
+      return { kind: "extend", start, end, operations, items, ended, refusesAll };
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 import { Random } from "../support/random.ts";
 import {
   type Call,
+  type Extend,
   type History,
   type LeasedItem,
   type ListedItem,
@@ -38,7 +39,10 @@ interface Pending {
   reply: string | undefined;
   leased: readonly LeasedItem[];
   listed: readonly ListedItem[];
+  extended: Extend["items"];
 }
+
+const NOTHING_YET = { reply: undefined, leased: [], listed: [], extended: [] };
 
 export interface ReferenceOptions {
   readonly clients: number;
@@ -90,7 +94,7 @@ class Reference {
   #begin(client: string): void {
     const asked = this.#ask({ client, start: this.#now, end: Infinity, reply: undefined });
     const cut = this.#random.chance(this.#options.cuts);
-    this.#pending.push({ asked, cut, reply: undefined, leased: [], listed: [] });
+    this.#pending.push({ asked, cut, ...NOTHING_YET });
   }
 
   #ask(call: Call): Operation {
@@ -99,7 +103,14 @@ class Reference {
       { length: 1 + random.below(3) },
       () => random.pickIfAny(this.#known) ?? id(0),
     );
-    switch (random.below(8)) {
+    switch (random.below(9)) {
+      case 8: {
+        const items = ids.map((each) => {
+          const duration = 1 + random.below(2 * this.#options.leaseTimeout);
+          return { id: each, duration, outcome: undefined, deadline: 0 };
+        });
+        return { kind: "extend", ...call, items };
+      }
       case 0:
       case 1: {
         const payloads = Array.from({ length: 1 + random.below(4) }, () => `p${++this.#payloads}`);
@@ -144,6 +155,10 @@ class Reference {
       case "retry":
         pending.reply = this.#endAll(asked.items, "retried");
         break;
+      case "extend":
+        pending.reply = REPLIES.ok;
+        pending.extended = asked.items.map((each) => this.#extend(each));
+        break;
       case "list":
         pending.reply = REPLIES.ok;
         pending.listed = this.#shown();
@@ -171,6 +186,18 @@ class Reference {
         ({ asked, leased }) => asked.kind === "lease" && leased.length < asked.batch,
       );
     }
+  }
+
+  #extend(item: Extend["items"][number]): Extend["items"][number] {
+    const held = this.#leased.get(item.id);
+    if (held === undefined) {
+      const waits = this.#waiting.some(({ id }) => id === item.id);
+      const ended = item.id <= id(this.#ids) && item.id !== id(0);
+      return { ...item, outcome: waits ? "not_leased" : ended ? "lease_ended" : "item_not_found" };
+    }
+    const deadline = this.#now + item.duration;
+    this.#leased.set(item.id, { ...held, deadline });
+    return { ...item, outcome: "ok", deadline };
   }
 
   #endAll(
@@ -210,12 +237,12 @@ class Reference {
     const pending = this.#random.pickIfAny(ready);
     if (pending === undefined) return;
     this.#pending.splice(this.#pending.indexOf(pending), 1);
-    const { asked, cut, reply, leased, listed } = pending;
+    const { asked, cut, reply, leased, listed, extended } = pending;
     if (cut) {
       this.#ended.push(asked);
       return;
     }
-    this.#ended.push(answered(asked, { end: this.#now, reply, leased, listed }));
+    this.#ended.push(answered(asked, { end: this.#now, reply, leased, listed, extended }));
     this.#known.push(...[...leased, ...listed].map((item) => item.id));
     if (this.#known.length > 12) this.#known.splice(0, this.#known.length - 12);
   }
@@ -230,13 +257,13 @@ class Reference {
 
   // One client takes and completes what is left, and sees that nothing is.
   #drain(): void {
-    this.#now += 2 * this.#options.leaseTimeout;
+    this.#now += 3 * this.#options.leaseTimeout;
     while (this.#leased.size > 0) this.#expireOne();
     const call = { client: "drain", end: Infinity, reply: undefined };
     while (this.#waiting.length > 0) {
       const lease = { ...call, start: this.#now++, batch: 5, wait: WAIT, items: [] };
       const asked: Operation = { kind: "lease", ...lease };
-      const pending: Pending = { asked, cut: false, reply: undefined, leased: [], listed: [] };
+      const pending: Pending = { asked, cut: false, ...NOTHING_YET };
       this.#deal([pending]);
       this.#ended.push(answered(asked, { ...pending, end: ++this.#now }));
       const ids = pending.leased.map((item) => item.id);
@@ -251,9 +278,16 @@ class Reference {
 
 function answered(
   asked: Operation,
-  { end, reply, leased, listed }: Omit<Pending, "asked" | "cut"> & { readonly end: number },
+  {
+    end,
+    reply,
+    leased,
+    listed,
+    extended,
+  }: Omit<Pending, "asked" | "cut"> & { readonly end: number },
 ): Operation {
   if (asked.kind === "lease") return { ...asked, end, reply, items: leased };
+  if (asked.kind === "extend") return { ...asked, end, reply, items: extended };
   if (asked.kind === "list") return { ...asked, end, reply, items: listed };
   return { ...asked, end, reply };
 }

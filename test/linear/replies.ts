@@ -2,7 +2,7 @@
 // nobody produced, ids that belong to two stays, deadlines that do not fit the clock, errors that
 // an operation cannot get.
 
-import { type History, type Lease, type Operation, REPLIES } from "./history.ts";
+import { type Extend, type History, type Lease, type Operation, REPLIES } from "./history.ts";
 import type { Problem, Rules } from "./plan.ts";
 
 /** The first problem that shows at first sight; undefined if there is none. */
@@ -16,7 +16,8 @@ export function findProblem(history: History, rules: Rules): Problem | undefined
     const problem =
       findUnknownReply(operation) ??
       names.find(operation) ??
-      (operation.kind === "lease" ? findInLease(operation, history, rules) : undefined);
+      (operation.kind === "lease" ? findInLease(operation, history, rules) : undefined) ??
+      (operation.kind === "extend" ? findInExtend(operation, rules) : undefined);
     if (problem !== undefined) return problem;
   }
   return undefined;
@@ -91,6 +92,21 @@ class Names {
     this.#byName.set(name, { id, operation });
     return undefined;
   }
+}
+
+function findInExtend(extend: Extend, { tolerance }: Rules): Problem | undefined {
+  if (extend.reply !== REPLIES.ok) return undefined;
+  for (const { outcome, deadline, duration } of extend.items) {
+    if (outcome !== "ok") continue;
+    const moment = deadline - duration;
+    if (moment < extend.start - tolerance || moment > extend.end + tolerance) {
+      return {
+        text: "the deadline of an extension is not that of its moment",
+        operations: [extend],
+      };
+    }
+  }
+  return undefined;
 }
 
 function findInLease(lease: Lease, history: History, rules: Rules): Problem | undefined {

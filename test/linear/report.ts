@@ -55,6 +55,8 @@ function asked(operation: Operation): string {
       return `complete ${operation.ids.map(short).join(" ")}`;
     case "retry":
       return `retry ${operation.items.map(({ id, dead }) => short(id) + (dead ? " (dead)" : "")).join(" ")}`;
+    case "extend":
+      return `extend ${operation.items.map(({ id, duration }) => `${short(id)} by ${ms(duration)}`).join(", ")}`;
     case "list":
       return "list";
   }
@@ -74,6 +76,12 @@ function came(operation: Operation): string {
       (i) => `${i.payload} ${short(i.id)} (${i.leased ? `lease ${i.attempts}` : "waits"})`,
     );
     return items.join(", ") || "nothing";
+  }
+  if (kind === "extend") {
+    const items = operation.items.map(({ outcome, deadline }) =>
+      outcome === "ok" ? `until ${ms(deadline)}` : outcome,
+    );
+    return items.join(", ");
   }
   return reply;
 }

@@ -5,16 +5,31 @@
 //     2-?  c1  complete 1              no reply came; 1 is an id
 //     2-4  c1  complete 1 2 = absent 2
 //     2-4  c1  retry 1 2dead = ok
+//     2-4  c1  extend 1:50 2:9 = ok ended     for 50 ms, and 9; or `waits`, `absent`
 //     2-4  c1  list = a@1 b@2:1!       b is leased
 //
 // Without "at" a lease begins at the end of its operation; leases of one moment are one pass.
 
-import { type Call, type History, type LeasedItem, type Operation, REPLIES } from "./history.ts";
+import {
+  type Call,
+  type ExtendOutcome,
+  type History,
+  type LeasedItem,
+  type Operation,
+  REPLIES,
+} from "./history.ts";
 
 /** How long leases are in these histories. */
 export const LEASE_MS = 100;
 
 const LINE = /^([\d.]+)-([\d.]+|\?)\s+(\w+)\s+(\w+)([^=]*?)(?:\s*=\s*(.*))?$/;
+
+const OUTCOMES: Readonly<Record<string, ExtendOutcome>> = {
+  ok: "ok",
+  ended: "lease_ended",
+  waits: "not_leased",
+  absent: "item_not_found",
+};
 
 /** Reads a history. */
 export function script(text: string): History {
@@ -58,6 +73,16 @@ function readLine(line: string): Operation {
         dead: word.endsWith("dead"),
       }));
       return { kind, ...call, ...readReply(call, came, "retried"), items };
+    }
+    case "extend": {
+      const outcomes = words(came);
+      const items = asked.map((word, i) => {
+        const [number, duration] = word.split(":");
+        const micros = Number(duration) * 1_000;
+        const outcome = OUTCOMES[outcomes[i] ?? ""];
+        return { id: id(number!), duration: micros, outcome, deadline: call.end + micros };
+      });
+      return { kind, ...call, items };
     }
     case "list":
       return { kind, ...call, items: words(came).map(readListed) };

@@ -98,6 +98,10 @@ export function without(history: History, payloads: ReadonlySet<string>): Histor
         const left = each.ids.filter((id) => !ids.has(id));
         return left.length === 0 || blames(each, ids) ? [] : { ...each, ids: left };
       }
+      case "extend": {
+        const items = each.items.filter(({ id }) => !ids.has(id));
+        return items.length === 0 ? [] : { ...each, items };
+      }
       case "retry": {
         const items = each.items.filter(({ id }) => !ids.has(id));
         return items.length === 0 || blames(each, ids) ? [] : { ...each, items };
@@ -117,7 +121,9 @@ function blames({ reply }: Operation, ids: ReadonlySet<string>): boolean {
 function withoutIdle(history: History, keeps: (smaller: History) => boolean): History {
   let small = history;
   for (const each of history.operations) {
-    const idle = each.kind === "list" || (each.reply !== undefined && each.reply !== REPLIES.ok);
+    const isVain = each.kind === "extend" && each.items.every(({ outcome }) => outcome !== "ok");
+    const idle =
+      isVain || each.kind === "list" || (each.reply !== undefined && each.reply !== REPLIES.ok);
     if (!idle) continue;
     const smaller = { ...small, operations: small.operations.filter((other) => other !== each) };
     if (keeps(smaller)) small = smaller;

@@ -43,7 +43,8 @@ async function held({ test, clock }: Pick<World, "test" | "clock">) {
 }
 
 async function marks({ storage }: World): Promise<readonly LeaseMark[]> {
-  return (await storage.storage.loadPartition(1)).leases;
+  const { leases } = await storage.storage.loadPartition(1);
+  return leases.toSorted((a, b) => a.first - b.first);
 }
 
 const STORAGES: readonly (readonly [name: string, make: (t: TestContext) => Promise<Storage>])[] = [

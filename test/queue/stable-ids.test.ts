@@ -156,30 +156,44 @@ test("what dies keeps its id in the dead queue, and leaves nothing behind", asyn
 test("what is deleted or cleared, waiting, leased or scheduled, leaves no names", async (t) => {
   const { server, items, find } = await world(t);
   await server.createQueue("q");
-  const names = ["leased", "waits", "scheduled", "leased 2", "waits 2", "scheduled 2"];
-  const fill = async (): Promise<void> => {
-    const stored = names.map((source_id) => ({
-      source_id,
-      payload: Buffer.from(source_id).toString("base64"),
-      ...(source_id.startsWith("scheduled") ? { enqueue_at: "2100-01-01T00:00:00Z" } : {}),
-      ...(source_id.startsWith("leased") ? { is_leased: true } : {}),
-    }));
-    const path = "/v2/storage/items.import";
-    const { results } = await server.ok(path, { queue_name: "q", partition: 0, items: stored });
-    assert.equal(results?.length ?? names.length, names.length);
-  };
+  const names = ["leased", "waits", "leased 2", "waits 2"];
+  const stored = names.map((source_id) => ({
+    source_id,
+    payload: Buffer.from(source_id).toString("base64"),
+    ...(source_id.startsWith("leased") ? { is_leased: true } : {}),
+  }));
+  const fill = () =>
+    server.ok("storage/items.import", { queue_name: "q", partition: 0, items: stored });
+  // Two that have moved, and are scheduled then.
+  await server.produce("q", "scheduled", "scheduled 2");
+  const firsts = idsOf(await server.lease("q", 2));
+  await server.retry(
+    "q",
+    firsts.map((id) => ({ id })),
+  );
+  const moved = idsOf(await server.lease("q", 2));
+  const retry_at = "2100-01-01T00:00:00Z";
+  await server.retry(
+    "q",
+    moved.map((id) => ({ id, retry_at })),
+  );
   await fill();
   const before = await items("q");
+  assert.equal(Object.keys(before).length, 6);
   for (const name of names) {
     assert.equal(await find("q", KEY.source, name), before[name]!.item.seq, name);
   }
-  const ids = names.slice(0, 3).map((name) => before[name]!.place);
+  for (const [i, name] of ["scheduled", "scheduled 2"].entries()) {
+    assert.equal(await find("q", KEY.id, firsts[i]!), before[name]!.item.seq, name);
+  }
+  const ids = ["leased", "waits", "scheduled"].map((name) => before[name]!.place);
   await server.ok("storage/items.delete", { queue_name: "q", partition: 0, ids });
+  assert.equal(Object.keys(await items("q")).length, 3);
   await server.ok("queue.clear", { queue_name: "q", queue: true, destructive: true });
   await server.ok("queue.clear", { queue_name: "q", scheduled: true });
   assert.deepEqual(await items("q"), {});
   for (const name of names) assert.equal(await find("q", KEY.source, name), undefined, name);
-  await fill();
+  for (const id of firsts) assert.equal(await find("q", KEY.id, id), undefined, id);
 });
 
 test("an import keeps an id when told, is passed over if that is there, and refused if it is yet to be given", async (t) => {

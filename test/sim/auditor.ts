@@ -36,6 +36,8 @@ interface Arrival {
 export interface Hold {
   readonly least: number;
   readonly most: number;
+  /** The deadline with which it was given, or extended. */
+  readonly deadline: number;
 }
 
 /** What the check of one item works with. */
@@ -80,15 +82,21 @@ export class Auditor {
     return this.#holds;
   }
 
-  // A lease that began in this window holds for its whole time; the wall clock has not been set since.
-  #noteHolds({ after, hasTrouble }: Window): void {
+  // A lease that began, or was extended, in this window holds for its whole time; the wall clock has not
+  // been set since.
+  #noteHolds({ before, after, hasTrouble }: Window): void {
     const holds = new Map<string, Hold>();
     for (const queue of after.queues.values()) {
       for (const { item } of spots(queue).values()) {
         if (!item.isLeased) continue;
-        const whole = item.deadline - (after.at - after.steady);
-        const old = this.#holds.get(item.id) ?? { least: whole, most: whole };
-        holds.set(item.id, hasTrouble ? { least: NOT_HELD, most: Math.max(old.most, whole) } : old);
+        const { deadline } = item;
+        const whole = deadline - (after.at - after.steady);
+        const known = this.#holds.get(item.id);
+        const old = known?.deadline === deadline ? known : undefined;
+        // A client whose commit took its time holds on for as long from then on.
+        const most = Math.max(old?.most ?? whole + after.steady - before.steady, whole);
+        const fresh = old ?? { least: whole, most: whole, deadline };
+        holds.set(item.id, hasTrouble ? { least: NOT_HELD, most, deadline } : fresh);
       }
     }
     this.#holds = holds;

@@ -42,6 +42,12 @@ export type Action =
       readonly queue: number;
       readonly picks: readonly (IdPick & { readonly delay: number })[];
     }
+  /** `seconds`: how long each lease is to last from then on. */
+  | {
+      readonly kind: "extend";
+      readonly queue: number;
+      readonly picks: readonly (IdPick & { readonly seconds: number })[];
+    }
   | { readonly kind: "disconnect"; readonly index: number }
   | {
       readonly kind: "clear";
@@ -151,6 +157,19 @@ const hot: readonly fc.WeightedArbitrary<Action>[] = [
         fc
           .tuple(pick, fc.constantFrom(0, 0, 50, 3_000, 90_000))
           .map(([which, later]) => ({ ...which, delay: later })),
+        { minLength: 1, maxLength: 4 },
+      ),
+    }),
+  },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: kind("extend"),
+      queue,
+      picks: fc.array(
+        fc
+          .tuple(pick, fc.constantFrom(1, 5, 15, 15, 70))
+          .map(([which, seconds]) => ({ ...which, seconds })),
         { minLength: 1, maxLength: 4 },
       ),
     }),

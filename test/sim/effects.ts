@@ -52,6 +52,8 @@ export interface ItemEvent {
         readonly dead: boolean;
         readonly isRelease: boolean;
       }
+    /** `deadline` 0: nobody was told. */
+    | { readonly kind: "extend"; readonly id: string; readonly deadline: number }
     | {
         readonly kind: "clear";
         readonly items: boolean;
@@ -140,10 +142,19 @@ export function effectsOn(queue: string, calls: readonly Call[]): Effects {
         }
         break;
       case "v2/queue.release":
-        for (const { lease_id: id, at } of request.leases) {
+        // Each lease by itself, here and below: of one that is refused nothing was done.
+        for (const [i, { lease_id: id, at }] of request.leases.entries()) {
+          if (isCertain && call.body.results[i].ok !== true) continue;
           const due = parseTime(at);
           const dueAt = due >= call.startedAt + 100_000 ? due : 0;
           note(id, { kind: "retry", id, dueAt, dead: false, isRelease: true });
+        }
+        break;
+      case "v2/queue.extend":
+        for (const [i, { lease_id: id }] of request.leases.entries()) {
+          const result = isCertain ? call.body.results[i] : { ok: true };
+          const deadline = parseTime(result.lease_deadline);
+          if (result.ok) note(id, { kind: "extend", id, deadline });
         }
         break;
       case "queue.clear": {

@@ -190,6 +190,11 @@ function after(
         endOfLease(place, on, options, what.isRelease),
       );
     }
+    case "extend": {
+      if (place.at !== "leased" || place.id !== what.id) return [];
+      // From now on, by both clocks, which have gone on together since.
+      return [{ ...place, deadline: what.deadline, heldUntil: NOT_HELD }];
+    }
     case "clear": {
       const hit =
         (what.items && place.at === "waiting") ||

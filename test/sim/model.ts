@@ -51,7 +51,7 @@ interface Queue {
 }
 
 const BACK = ["queue.retry", "v2/queue.release"];
-const HOT = ["queue.produce", "queue.lease", "queue.complete", ...BACK];
+const HOT = ["queue.produce", "queue.lease", "queue.complete", ...BACK, "v2/queue.extend"];
 const ID_MAX = "aWgEPTl1tmebfsQzFP4bxwgy80V";
 
 /**
@@ -107,12 +107,23 @@ function allItems({ queues }: Window["before"]): readonly SeenItem[] {
 // Whether a retry sends something to a dead queue.
 function buries(call: Call, queue: Queue | undefined, now: number): boolean {
   if (!BACK.includes(call.path) || (queue?.settings.deadQueue ?? "") === "") return false;
-  const { partition = 0 } = call.request as { partition?: number };
-  const { leased } = queue!.partitions[partition]!;
+  const { leased } = queue!.partitions[partitionOf(call, queue!)]!;
   return backOf(call).some((each) => {
     const item = leased.get(each.id);
     return each.dead || (item !== undefined && diesOfBack(item, each, queue!, now) !== undefined);
   });
+}
+
+// In which partition the leases of a call lie; under /v2 their ids tell.
+function partitionOf({ request }: Call, queue: Queue): number {
+  const { partition = 0, leases = [] } = request as {
+    partition?: number;
+    leases?: { lease_id: string }[];
+  };
+  const index = queue.partitions.findIndex(({ leased }) =>
+    leases.some(({ lease_id }) => leased.has(lease_id)),
+  );
+  return index === -1 ? partition : index;
 }
 
 /** One item of a retry or a release. */
@@ -207,7 +218,7 @@ function checkTimeout(call: Call, now: number): void {
 
 // --- calls ---
 
-// One pass: produce, lease, complete, retry, each in order of arrival; and more passes for leases as
+// One pass: produce, lease, complete, retry, extend, each in order of arrival; and more passes for leases as
 // long as something has come back that they can get.
 function applyCalls(
   queue: Queue,
@@ -238,10 +249,12 @@ function applyCalls(
   lease(queue, after.at);
   const claimed = new Set<string>();
   for (const call of of("queue.complete")) complete(queue, call, { claimed, isNew });
-  for (const call of [...retries.filter((each) => !burying.includes(each)), ...burying]) {
-    const isBurial = burying.includes(call);
-    const seesNew = isBurial ? new Set<string>() : isNew;
-    retry(queue, call, { isBurial, claimed, isNew: seesNew, queues, now: after.at });
+  for (const call of retries.filter((each) => !burying.includes(each))) {
+    retry(queue, call, { isBurial: false, claimed, isNew, queues, now: after.at });
+  }
+  for (const call of of("v2/queue.extend")) extend(queue, call, { claimed, isNew }, after.at);
+  for (const call of burying) {
+    retry(queue, call, { isBurial: true, claimed, isNew: new Set(), queues, now: after.at });
   }
   for (let leases = -1; leases !== queue.leases.length; ) {
     leases = queue.leases.length;
@@ -395,12 +408,14 @@ function retry(
   call: Call,
   world: Claims & { isBurial: boolean; queues: ReadonlyMap<string, Queue>; now: number },
 ): void {
-  const { partition: index = 0 } = call.request as { partition?: number };
-  const backs = backOf(call);
-  const ids = backs.map(({ id }) => id);
-  const verb = call.path === "queue.retry" ? "retried" : "released";
-  const items = claim(queue, call, ids, { ...world, verb }) ?? [];
-  const partition = queue.partitions[index]!;
+  const partition = queue.partitions[partitionOf(call, queue)]!;
+  const all = backOf(call);
+  const ids = all.map(({ id }) => id);
+  const isRetry = call.path === "queue.retry";
+  const backs = isRetry ? all : all.filter((_, i) => resultOf(call, i).ok === true);
+  const items = isRetry
+    ? (claim(queue, call, ids, { ...world, verb: "retried" }) ?? [])
+    : claimEach(queue, call, ids, world);
   for (const [i, item] of items.entries()) {
     const back = backs[i]!;
     const reason = diesOfBack(item, back, queue, world.now);
@@ -420,6 +435,79 @@ function retry(
   if (!world.isBurial && items.length > 0) {
     partition.waiting.push(...partition.arrivals.splice(-items.length));
   }
+}
+
+// Each lease by itself.
+function extend(queue: Queue, call: Call, { claimed, isNew }: Claims, now: number): void {
+  expect(call, 200);
+  const { leases } = call.request as { leases: { lease_id: string; for: string }[] };
+  checkResults(call, leases.length);
+  for (const [i, { lease_id: id, for: duration }] of leases.entries()) {
+    const item = named(queue, call, i, { id, claimed, isNew });
+    if (item === undefined) continue;
+    item.deadline = now + Number(/^(\d+)s$/.exec(duration)![1]) * 1e6;
+    const { lease_deadline } = resultOf(call, i);
+    assert.equal(parseTime(lease_deadline), item.deadline, `call ${call.number}: ${id}`);
+  }
+}
+
+// Claims every id that can be claimed, by itself; answers the items.
+function claimEach(
+  queue: Queue,
+  call: Call,
+  ids: readonly string[],
+  { claimed, isNew }: Claims,
+): readonly Item[] {
+  expect(call, 200);
+  checkResults(call, ids.length);
+  const items: Item[] = [];
+  for (const [i, id] of ids.entries()) {
+    const item = named(queue, call, i, { id, claimed, isNew });
+    if (item === undefined) continue;
+    claimed.add(id);
+    items.push(item);
+  }
+  return items;
+}
+
+/** What became of one lease of a call. */
+interface Result {
+  readonly ok?: boolean;
+  readonly code?: string;
+  readonly lease_deadline?: string;
+}
+
+function resultOf(call: Call, i: number): Result {
+  return (call.body as { results: Result[] }).results[i]!;
+}
+
+function checkResults(call: Call, count: number): void {
+  const { results, failed = 0 } = call.body as { results: Result[]; failed?: number };
+  assert.equal(results.length, count, `call ${call.number}`);
+  assert.equal(failed, results.filter(({ ok }) => ok !== true).length, `call ${call.number}`);
+}
+
+// The item that a lease of a call holds, which must have been told; undefined if it must have been refused.
+function named(
+  queue: Queue,
+  call: Call,
+  i: number,
+  { id, claimed, isNew }: Claims & { readonly id: string },
+): Item | undefined {
+  const { ok = false, code = "" } = resultOf(call, i);
+  const partition = queue.partitions.find(({ leased }) => leased.has(id));
+  const item = isNew.has(id) || claimed.has(id) ? undefined : partition?.leased.get(id);
+  const where = `call ${call.number}: ${id} ${code}`;
+  assert.equal(ok, item !== undefined, where);
+  assert.ok(ok || refusalsOf(queue, id, isNew).includes(code), where);
+  return item;
+}
+
+// Of what neither waits nor is leased only the server knows whether it ever was.
+function refusalsOf(queue: Queue, id: string, isNew: ReadonlySet<string>): readonly string[] {
+  if (id.length !== 27) return ["invalid_field"];
+  const waits = queue.partitions.some(({ waiting }) => waiting.some((each) => each.id === id));
+  return waits || isNew.has(id) ? ["not_leased"] : ["lease_ended", "not_leased", "item_not_found"];
 }
 
 // To partition 0 of the dead queue, as a copy.

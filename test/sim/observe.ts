@@ -63,8 +63,8 @@ export async function observe(world: World): Promise<View> {
   const { items: records = [] } = await ask(world, "queues.list", {});
   for (const record of records) {
     const name = record.queue_name as string;
-    const { logicalQueues } = await ask(world, "v2/queue.stats", { queue_name: name });
-    const [stats] = logicalQueues;
+    const { logical_queues } = await ask(world, "v2/queue.stats", { queue_name: name });
+    const [stats] = logical_queues;
     const partitions: SeenPartition[] = [];
     for (let partition = 0; partition < stats.partitions.length; partition++) {
       const items = await list(world, "items", name, partition);

@@ -208,12 +208,20 @@ export class Simulation {
         return;
       }
       case "release": {
-        const { partition, ids } = this.#ids(name, command.picks);
+        const { ids } = this.#ids(name, command.picks);
         const leases = ids.map((id, i) => {
           const { delay } = command.picks[i]!;
           return delay === 0 ? { lease_id: id } : { lease_id: id, at: this.#in(delay) };
         });
-        this.#call("v2/queue.release", { ...request, partition, leases });
+        this.#call("v2/queue.release", { ...request, leases });
+        return;
+      }
+      case "extend": {
+        const { ids } = this.#ids(name, command.picks);
+        const leases = ids.map((id, i) => {
+          return { lease_id: id, for: `${command.picks[i]!.seconds}s` };
+        });
+        this.#call("v2/queue.extend", { ...request, leases });
         return;
       }
       case "clear": {

@@ -19,11 +19,12 @@ export interface ReadOptions {
 
 const NOTHING = Buffer.alloc(0);
 
-/** A call of an endpoint with JSON; `headers` are more of them, each with its line end. */
+/** A call of an endpoint of /v1, or of the version that its path names, with JSON; `headers` are more of them, each with its line end. */
 export function requestText(path: string, body: object | string, headers = ""): string {
   const text = typeof body === "string" ? body : JSON.stringify(body);
+  const whole = path.startsWith("v2/") ? path : `v1/${path}`;
   return (
-    `POST /v1/${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n` +
+    `POST /${whole} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n` +
     `${headers}Content-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`
   );
 }

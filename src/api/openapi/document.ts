@@ -12,6 +12,7 @@ import { type Field, tableOf } from "../../codec/message.ts";
 import { TIMESTAMP_PATTERN } from "../../codec/timestamp.ts";
 import { VERSION } from "../../version.ts";
 import type { Described, JsonRow, Row, RowEndpoint } from "../endpoint.ts";
+import { takesKey } from "../once.ts";
 import {
   type Errors,
   errorExamples,
@@ -58,7 +59,8 @@ export function makeOpenApi(
       ? schemas.addJson(operationId, row)
       : schemas.addMessages(operationId, row);
     const isV2 = path.startsWith("/v2/");
-    const own = errorsOf(row.errors, { isDev, isV2 });
+    const hasKey = isV2 && !isDev && takesKey(row);
+    const own = errorsOf(row.errors, { isDev, isV2, takesKey: hasKey });
     const errors = isV2 ? ofV2! : ofV1!;
     for (const [name, example] of Object.entries(own)) {
       errors[name] ??= example;
@@ -71,6 +73,7 @@ export function makeOpenApi(
         tags: [noun.name],
         summary: row.summary,
         description: descriptionOf(row, formatSize),
+        ...(hasKey && { parameters: [IDEMPOTENCY_KEY] }),
         requestBody: {
           required: true,
           content: contentOf(request, row.request, { example: row.example }),
@@ -154,11 +157,21 @@ Every call is a POST. \`Content-Type\` says what is sent and \`Accept\` what is 
 
 In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339, with a \`T\`, \`Z\` or an offset, and at most 9 digits of a fraction, from year 1 to year 9999 in UTC.
 
+Under \`/v2\`, which new programs speak, \`request_timeout\` may always be left out, and calls on several things answer each of them in \`results\`. A \`json\` payload is any value, kept as it is written; in Protobuf it is a text.
+
 Under \`/v2\` an error is a problem (RFC 9457, \`application/problem+json\`; in Protobuf the message \`Problem\`), whose \`code\` tells programs what it is; every reply has the \`X-Request-Id\` of its request, which is made if it had none; \`429\` and \`503\` come with \`Retry-After\`, \`405\` with \`Allow\`. A path that does not exist is \`404\` there.
 
 Under \`/v1\` an error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`. What is no HTTP, is too large for it or comes too slowly is answered in JSON with \`400\`, \`408\`, \`413\` or \`431\`, and cut off.
 
 ${errorList()}`;
+
+const IDEMPOTENCY_KEY = {
+  name: "Idempotency-Key",
+  in: "header",
+  description:
+    "A name for this request. What is sent again with it within ten minutes is answered the same and not done again; another request with it is refused.",
+  schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[!-~]+$" },
+};
 
 // What is served beside the endpoints.
 const PAGES = { name: "server", about: "Pages about the server, read with GET." };

@@ -155,12 +155,21 @@ const OF_API: Errors = {
 const unknownField: ErrorExample = { kind: "content", message: "proto: unknown field colour" };
 const unknownFieldV2 = problem("unknown_field", "unknown field 'colour'", { field: "colour" });
 
+const keyOfAnother = problem(
+  "idempotency_mismatch",
+  "Idempotency-Key was used for another request; 'order-17'",
+);
+
 /** All error examples of a call, given those of its own. */
 export function errorsOf(
   own: Errors,
-  { isDev, isV2 }: { readonly isDev: boolean; readonly isV2: boolean },
+  {
+    isDev,
+    isV2,
+    takesKey,
+  }: { readonly isDev: boolean; readonly isV2: boolean; readonly takesKey: boolean },
 ): Errors {
-  const all = isV2 ? OF_ALL : { ...OF_V1, ...OF_ALL };
+  const all = isV2 ? { ...OF_ALL, ...(takesKey && { keyOfAnother }) } : { ...OF_V1, ...OF_ALL };
   if (isDev) return { ...own, ...all, internal };
   return { ...own, ...all, unknownField: isV2 ? unknownFieldV2 : unknownField, ...OF_API };
 }

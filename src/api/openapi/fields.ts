@@ -40,6 +40,15 @@ export const REPLY_NOTES: Notes = {
     message: { text: "What was wrong: a constant part, and after '; ' the details." },
     details: { text: "Empty in this version." },
   },
+  ItemResult: {
+    ok: { text: "Whether it was done." },
+    code: { text: "Why not: a code as errors have it." },
+    detail: { text: "The same for people." },
+    dead: {
+      text: "The item will not be tried again: it was rejected, or its attempts or its time are over.",
+    },
+    lease_deadline: { text: "Of queue.extend: when the lease ends now." },
+  },
   Problem: {
     type: { text: "Where the code is explained, on the page of this server.", required: "reply" },
     title: { text: "The code in words.", required: "reply" },

@@ -140,11 +140,14 @@ function sizeOf({ attributes, record }: StoredItem): number {
 function blockValues(items: readonly StoredItem[], start: number, length: number): BlockRow {
   const head = items[start]!;
   const records: ItemRecord[] = new Array(length);
-  let hasAttributes = false;
+  let attributes = "";
   for (let i = 0; i < length; i++) {
     const item = items[start + i]!;
     records[i] = item.record;
-    if (item.attributes !== "") hasAttributes = true;
+    if (item.attributes !== "") attributes = item.attributes;
+  }
+  if (attributes !== "") {
+    attributes = packTexts(items.slice(start, start + length).map((item) => item.attributes));
   }
   const { texts, ends, payloads } = packRecords(records);
   const header: BlockHeader = [
@@ -154,8 +157,8 @@ function blockValues(items: readonly StoredItem[], start: number, length: number
     head.expireAt,
     head.attempts,
     head.leaseDeadline,
-    hasAttributes ? packTexts(length, (i) => items[start + i]!.attributes) : "",
-    hasAttributes ? AS_GIVEN : 0,
+    attributes,
+    formOf(attributes),
   ];
   const endBytes = new Uint8Array(ends.buffer);
   const sum = sumOfRow(...header, texts, endBytes, payloads);

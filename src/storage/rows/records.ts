@@ -19,12 +19,17 @@ export function packRecords(
 ): PackedRecords {
   const ends = new Uint32Array(end - start);
   let length = 0;
+  let hasOneText = true;
   for (let i = start; i < end; i++) {
     const record = records[i]!;
     length += record.end - record.start;
     ends[i - start] = length;
+    hasOneText &&= record.text === records[start]!.text;
   }
-  const texts = packTexts(end - start, (i) => records[start + i]!.text);
+  const first = start < end ? records[start]!.text : "";
+  const texts = hasOneText
+    ? packOneText(first)
+    : packTexts(records.slice(start, end).map(({ text }) => text));
   const payloads = new Uint8Array(length);
   for (let i = start, at = 0; i < end; ) {
     const first = records[i]!;
@@ -58,15 +63,15 @@ const LINE = "\n";
 const RECORD = "\u001e";
 
 /** Many texts as one: only once, if all are the same. */
-export function packTexts(count: number, textOf: (index: number) => string): string {
-  if (count === 0) return "";
-  const first = textOf(0);
-  let isOne = true;
-  for (let i = 1; i < count && isOne; i++) isOne = textOf(i) === first;
-  if (isOne) return first.includes(LINE) ? RECORD + first : first;
-  const texts = Array.from({ length: count }, (_, i) => textOf(i));
+export function packTexts(texts: readonly string[]): string {
+  const [first = ""] = texts;
+  if (texts.every((text) => text === first)) return packOneText(first);
   const hasLines = texts.some((text) => text.includes(LINE));
   return hasLines ? RECORD + texts.join(RECORD) : texts.join(LINE);
+}
+
+function packOneText(text: string): string {
+  return text.includes(LINE) ? RECORD + text : text;
 }
 
 /** The texts that were packed; one for all if they are the same. */

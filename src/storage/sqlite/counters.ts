@@ -22,8 +22,8 @@ export type CountersRow = [
   string,
 ];
 
-/** Sets the row of COUNTERS where a condition holds. */
-export const SET_COUNTERS = `UPDATE partitions SET ${COUNTERS.replaceAll(",", " = ?,")} = ?`;
+/** Sets COUNTERS of the partition under a key, which is the last value. */
+export const UPDATE_COUNTERS = `UPDATE partitions SET ${COUNTERS.replaceAll(",", " = ?,")} = ? WHERE key = ?`;
 
 export function countersOf(row: CountersRow): Counters {
   const [head, tail, total, scheduled, held, createdSum, attempts, expired, rejected, lanes] = row;

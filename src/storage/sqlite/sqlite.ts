@@ -25,9 +25,9 @@ import {
   type CountersRow,
   countersOf,
   countersRow,
-  SET_COUNTERS,
   SUM_OF_NEW,
   sumOfCounters,
+  UPDATE_COUNTERS,
 } from "./counters.ts";
 import { startError, useError } from "./errors.ts";
 import { openFile, type SqliteFile, type SqliteOptions } from "./file.ts";
@@ -98,7 +98,7 @@ class SqliteStorage implements Storage {
   #passNumbers(): void {
     this.#transact(() => {
       const rows = this.#statements.read(`SELECT key, ${COUNTERS} FROM partitions`).all();
-      const update = this.#statements.prepare(`${SET_COUNTERS} WHERE key = ?`);
+      const update = this.#statements.prepare(UPDATE_COUNTERS);
       for (const [key, sum, ...row] of rows as unknown as [number, number, ...CountersRow][]) {
         const counters = countersOf(row);
         if (sumOfCounters(counters) !== sum) continue; // whoever loads it will find it damaged

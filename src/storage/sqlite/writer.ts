@@ -19,13 +19,18 @@ import type {
   SeqRange,
   StoredItem,
 } from "../storage.ts";
-import { countersRow, SET_COUNTERS } from "./counters.ts";
+import { countersRow, UPDATE_COUNTERS } from "./counters.ts";
 import { BLOCK_AT, type Block, type Reader, sumOfKey, sumOfLease } from "./reader.ts";
 import type { Statements } from "./statements.ts";
 
 // A range of at least so many items is deleted at once. A smaller one waits as bits: its edges would cut
 // blocks, which a whole row of bits never does.
 const RANGE_MIN = 2 * CHUNK;
+
+// Made once: a text that is put together anew is hashed anew to find its statement.
+const INSERT_BLOCK = `INSERT INTO items (partition, ${BLOCK_COLUMNS})
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+const BOUNDS_AT = `SELECT first, last FROM items WHERE partition = @p AND ${BLOCK_AT}`;
 
 export class Writer {
   readonly #statements: Statements;
@@ -40,10 +45,7 @@ export class Writer {
 
   write(change: PartitionChanges): void {
     const key = change.partition;
-    const updated = this.#prepare(`${SET_COUNTERS} WHERE key = ?`).run(
-      ...countersRow(change.counters),
-      key,
-    );
+    const updated = this.#prepare(UPDATE_COUNTERS).run(...countersRow(change.counters), key);
     if (updated.changes !== 1) throw this.#statements.missing(key);
     this.#add(key, change.adds);
     for (const item of change.addsScheduled) this.#addScheduled(key, item);
@@ -94,9 +96,7 @@ export class Writer {
   }
 
   #insert(key: number, items: readonly StoredItem[]): void {
-    const insert = this.#prepare(
-      `INSERT INTO items (partition, ${BLOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-    );
+    const insert = this.#prepare(INSERT_BLOCK);
     for (const row of blocksOf(items)) insert.run(key, ...row);
   }
 
@@ -176,9 +176,7 @@ export class Writer {
   // Deletes the rows of a range. Of blocks that lie in it in part the rest is written anew.
   #remove(key: number, { first, last }: SeqRange): void {
     const rest: StoredItem[] = [];
-    const bounds = this.#statements.read(
-      `SELECT first, last FROM items WHERE partition = @p AND ${BLOCK_AT}`,
-    );
+    const bounds = this.#statements.read(BOUNDS_AT);
     for (const edge of first === last ? [first] : [first, last]) {
       const at = bounds.get({ p: key, s: edge }) as unknown as [number, number] | undefined;
       const isCut = at !== undefined && at[1] >= edge && (at[0] < first || at[1] > last);

@@ -1,0 +1,60 @@
+// Requests that are sent again with the same Idempotency-Key, which are answered the same and not done again.
+// What is hot has its key kept with what it does, in one commit; so has what changes the record of a queue.
+// For all else this keeps the answer in the queue, once it is done: after a crash in between it is done
+// again, as it would be without a key.
+
+import { createHash } from "node:crypto";
+import type { DescMessage } from "@bufbuild/protobuf";
+import { type Answer, reply } from "../codec/answer.ts";
+import { decodeJson } from "../codec/json.ts";
+import { invalidField } from "../errors.ts";
+import type { QueueHandle, Repeat } from "../queue/queue.ts";
+import type { Row } from "./endpoint.ts";
+
+/** What a request is known by when it is sent again: its key, and all else that it says. */
+export function repeatOf(key: string, path: string, body: Buffer): Repeat {
+  const digest = createHash("sha256").update(`${path}\0`).update(body).digest("base64url");
+  return { key, digest };
+}
+
+/** Whether a call takes a key: it changes something, and its answer may be given twice. */
+export function takesKey({
+  permission,
+  repeats,
+}: Pick<Row<DescMessage>, "permission" | "repeats">): boolean {
+  return permission !== "read" && repeats !== "never";
+}
+
+type Handler<Request extends DescMessage> = Row<Request>["handler"];
+
+/** The handler of a row for requests with a key. */
+export function onceOf<Request extends DescMessage>(
+  row: Row<Request>,
+  find: (queue: string) => QueueHandle,
+): Handler<Request> {
+  const { repeats, permission, queueOf, reply: schema, handler } = row;
+  // To read again does no harm.
+  if (repeats === "itself" || permission === "read") return handler;
+  if (!takesKey(row) || queueOf === undefined || schema === undefined) return refuse;
+  return async (request, exchange, repeat) => {
+    const queue = find(queueOf(request));
+    const kept = await queue.recall(repeat!);
+    if (kept !== undefined) return reply(schema, decodeJson(schema, Buffer.from(kept)) as never);
+    let answer: Answer;
+    try {
+      answer = await handler(request, exchange, repeat);
+    } catch (error) {
+      await queue.forget(repeat!);
+      throw error;
+    }
+    await queue.remember(repeat!, answer.encode("json") as string);
+    return answer;
+  };
+}
+
+function refuse(): never {
+  throw invalidField(
+    "Idempotency-Key",
+    "Idempotency-Key header is invalid; this call takes none, for its answer is never given twice",
+  );
+}

@@ -1,0 +1,172 @@
+// Requests that their sender names with a key, so that sending one again does not do it again. What was
+// answered is kept under the key in the commit that does it: whoever sends the same once more, after a
+// crash as well, is answered the same. A request that has no key pays nothing for any of this.
+
+import { MINUTE } from "../clock.ts";
+import { type QueueError, queueError } from "../errors.ts";
+import type { KeyEntry } from "../storage/storage.ts";
+import { partitionFailing } from "./batch.ts";
+import type { Commits } from "./commits.ts";
+import type { QueueContext } from "./context.ts";
+import { KEY } from "./keys.ts";
+import type { Mailbox } from "./mailbox.ts";
+import type { Partition } from "./partition.ts";
+import { PartitionBatch } from "./partition-batch.ts";
+import { entryOfRepeat, type Repeat, resultOfRepeat } from "./repeat.ts";
+import { type AnyHotRequest, type ByKind, KINDS, Kind } from "./requests.ts";
+
+// So many keys that have ended are removed at a time, and that often they are looked for.
+const STEP = 1_000;
+const SWEEP_INTERVAL = MINUTE;
+
+type Named = AnyHotRequest & { readonly repeat: Repeat };
+
+export class Repeats {
+  readonly #context: QueueContext;
+  readonly #mailbox: Mailbox;
+  readonly #commits: Commits;
+  // What is asked for in several steps, by key.
+  readonly #underWay = new Set<string>();
+
+  constructor(context: QueueContext, mailbox: Mailbox, commits: Commits) {
+    this.#context = context;
+    this.#mailbox = mailbox;
+    this.#commits = commits;
+  }
+
+  /**
+   * Answers those requests of a turn that have been done before, and takes them out of it; also those of
+   * which it cannot be told. Of several with one key the first stays, the others wait for the next turn.
+   * Answers whether any do.
+   */
+  async answer(requests: ByKind, partitions: readonly Partition[]): Promise<boolean> {
+    const named = new Map<string, Named>();
+    const later: AnyHotRequest[] = [];
+    for (const kind of KINDS) {
+      for (const request of requests[kind]) {
+        if (!isNamed(request) || request.settled) continue;
+        if (named.has(request.repeat.key)) later.push(request);
+        else named.set(request.repeat.key, request);
+      }
+    }
+    const found = new Map<Partition, ReadonlyMap<string, KeyEntry> | undefined>();
+    for (const partition of partitions) {
+      const keys = [...named.values()].filter((each) => mayLieIn(each, partition));
+      if (keys.length > 0) found.set(partition, await this.#find(partition, keys));
+    }
+    const now = this.#context.clock.now();
+    for (const [key, request] of named) {
+      if (this.#underWay.has(key)) {
+        this.#mailbox.answer(request, queueError("request_in_progress", { key }));
+        continue;
+      }
+      this.#answer(request, found, now);
+    }
+    for (const request of later) this.#mailbox.defer(request);
+    const isLeft = (request: AnyHotRequest): boolean =>
+      !request.settled && !later.includes(request);
+    for (const kind of KINDS) {
+      const list: AnyHotRequest[] = requests[kind];
+      list.splice(0, list.length, ...list.filter(isLeft));
+    }
+    return later.length > 0;
+  }
+
+  async #find(
+    partition: Partition,
+    requests: readonly Named[],
+  ): Promise<ReadonlyMap<string, KeyEntry> | undefined> {
+    if (partition.stale) return undefined;
+    const keys = requests.map(({ repeat }) => repeat.key);
+    try {
+      return await partition.storage.findKeys(partition.key, KEY.idempotency, keys);
+    } catch (error) {
+      this.#commits.distrust(partition, error);
+      return undefined;
+    }
+  }
+
+  #answer(
+    request: Named,
+    found: ReadonlyMap<Partition, ReadonlyMap<string, KeyEntry> | undefined>,
+    now: number,
+  ): void {
+    for (const [partition, entries] of found) {
+      if (!mayLieIn(request, partition)) continue;
+      if (entries === undefined) {
+        this.#mailbox.answer(request, partitionFailing(partition));
+        return;
+      }
+      try {
+        const result = resultOfRepeat(request.repeat, entries.get(request.repeat.key), now);
+        if (result === undefined) continue;
+        request.result = result as never;
+        this.#mailbox.answer(request, undefined);
+      } catch (error) {
+        this.#mailbox.answer(request, error as QueueError);
+      }
+      return;
+    }
+  }
+
+  /**
+   * Begins what an operator asks for under a key. Answers what it was answered before; if it is new, it is
+   * under way until `remember` or `forget`.
+   */
+  async recall(partition: Partition, repeat: Repeat): Promise<string | undefined> {
+    const { key } = repeat;
+    if (this.#underWay.has(key)) throw queueError("request_in_progress", { key });
+    const entries = await partition.storage.findKeys(partition.key, KEY.idempotency, [key]);
+    const answer = resultOfRepeat(repeat, entries.get(key), this.#context.clock.now());
+    if (answer !== undefined) return answer as string;
+    this.#underWay.add(key);
+    return undefined;
+  }
+
+  /** Keeps what an operator was answered. If that fails it is under way no more, and may be done again. */
+  async remember(partition: Partition, repeat: Repeat, answer: string): Promise<void> {
+    const now = this.#context.clock.now();
+    const part = new PartitionBatch(partition, now);
+    part.keep(entryOfRepeat(repeat, answer, now));
+    try {
+      await this.#commits.commitAlone(part);
+    } finally {
+      this.forget(repeat);
+    }
+  }
+
+  /** It was not done. */
+  forget({ key }: Repeat): void {
+    this.#underWay.delete(key);
+  }
+
+  /** Removes keys that have ended; false if there were none. */
+  async sweep(partition: Partition, now: number): Promise<boolean> {
+    let due: readonly KeyEntry[];
+    try {
+      due = await partition.storage.readKeysDue(partition.key, STEP);
+    } catch (error) {
+      this.#commits.distrust(partition, error);
+      return false;
+    }
+    const ended = due.filter(({ until }) => until <= now);
+    const next = due[ended.length]?.until;
+    if (next !== undefined) partition.keysEndAt = Math.max(next, now + SWEEP_INTERVAL);
+    else partition.keysEndAt = ended.length === STEP ? now : Number.POSITIVE_INFINITY;
+    if (ended.length === 0) return false;
+    const part = new PartitionBatch(partition, now);
+    part.forget(ended);
+    await this.#commits.commit([part]);
+    return true;
+  }
+}
+
+function isNamed(request: AnyHotRequest): request is Named {
+  return request.repeat !== undefined;
+}
+
+// Where a produce was done before nobody knows; a lease says where it lies.
+function mayLieIn(request: Named, partition: Partition): boolean {
+  if (request.kind === Kind.produce || request.kind === Kind.lease) return true;
+  return request.partition === partition.number;
+}

@@ -1,0 +1,224 @@
+// An Idempotency-Key: the same request is answered the same, and done once, as long as the key is kept; another
+// request with the key is a mistake, and changes nothing.
+
+import assert from "node:assert/strict";
+import { describe, type TestContext, test } from "node:test";
+import type { ServerOptions } from "../../src/config/config.ts";
+import type { Storage } from "../../src/storage/storage.ts";
+import { FaultyStorage } from "../support/faulty-storage.ts";
+import { type Reply, setup, type TestServer } from "../support/server.ts";
+import { freshPlace, PLACES } from "../support/storages.ts";
+
+async function send(
+  { server }: TestServer,
+  path: string,
+  request: object,
+  key = "k",
+): Promise<Reply> {
+  const response = await fetch(`${server.address}/v2/${path}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "Idempotency-Key": key },
+    body: JSON.stringify(request),
+  });
+  return { status: response.status, body: await response.json() };
+}
+
+const produce = (utf8: string, more: object = {}): object => ({
+  queue_name: "q",
+  items: [{ utf8, ...more }],
+});
+
+async function waiting(server: TestServer): Promise<readonly string[]> {
+  const { items = [] } = await server.ok("/v2/items.list", { queue_name: "q", payload: true });
+  return items.map(({ utf8 }: { utf8: string }) => utf8);
+}
+
+async function leaseOne(server: TestServer): Promise<string> {
+  const { items } = await server.ok("/v2/queue.lease", { queue_name: "q" });
+  return items[0].lease_id;
+}
+
+for (const [place, driver, threads] of PLACES) {
+  const start = async (t: TestContext, settings: object = {}): Promise<TestServer> => {
+    const server = await setup(t, { threads, ...(await freshPlace(t, driver)) });
+    await server.createQueue("q", settings);
+    return server;
+  };
+
+  describe(`with an Idempotency-Key on ${place}`, () => {
+    test("a produce is done once, and answers the same ids", async (t) => {
+      const server = await start(t, { requested_partitions: 3 });
+      await server.ok("/v2/queue.produce", produce("before")); // so that partitions differ
+      const first = await send(server, "queue.produce", produce("a"));
+      const again = await send(server, "queue.produce", produce("a"));
+      const other = await send(server, "queue.produce", produce("a"), "another");
+      assert.equal(first.status, 200);
+      assert.deepEqual(again, first);
+      assert.notDeepEqual(other.body, first.body);
+      assert.deepEqual((await waiting(server)).toSorted(), ["a", "a", "before"]);
+    });
+
+    test("of several that are sent at once one is done, and all answer it", async (t) => {
+      const server = await start(t, { requested_partitions: 2 });
+      const replies = await Promise.all(
+        Array.from({ length: 8 }, () => send(server, "queue.produce", produce("a"))),
+      );
+      for (const reply of replies) assert.deepEqual(reply, replies[0]);
+      assert.deepEqual(await waiting(server), ["a"]);
+    });
+
+    test("another request is refused, and changes nothing", async (t) => {
+      const server = await start(t);
+      await send(server, "queue.produce", produce("a"));
+      const reply = await send(server, "queue.produce", produce("b"));
+      assert.deepEqual([reply.status, reply.body.code], [409, "idempotency_mismatch"]);
+      assert.equal(reply.body.retryable ?? false, false);
+      const lease = { queue_name: "q", leases: [{ lease_id: await leaseOne(server) }] };
+      const complete = await send(server, "queue.complete", lease);
+      assert.deepEqual([complete.status, complete.body.code], [409, "idempotency_mismatch"]);
+      assert.deepEqual(await waiting(server), ["a"]);
+    });
+
+    test("what ends leases answers each of them as it did, also those that it refused", async (t) => {
+      const server = await start(t, { max_attempts: 1 });
+      await server.produce("q", "a", "b", "c", "d");
+      const ended = await leaseOne(server);
+      await server.ok("/v2/queue.complete", { queue_name: "q", leases: [{ lease_id: ended }] });
+      for (const [verb, more] of [
+        ["complete", {}],
+        ["retry", {}],
+        ["extend", { for: "5m" }],
+      ] as const) {
+        const leases = [
+          { lease_id: await leaseOne(server), ...more },
+          { lease_id: ended, ...more },
+        ];
+        const request = { queue_name: "q", leases };
+        const first = await send(server, `queue.${verb}`, request, verb);
+        assert.equal(first.status, 200);
+        assert.equal(first.body.results[0].ok, true);
+        assert.equal(first.body.results[1].code, "lease_ended");
+        assert.deepEqual(await send(server, `queue.${verb}`, request, verb), first);
+      }
+    });
+
+    test("a key is kept for ten minutes", async (t) => {
+      const server = await start(t);
+      await server.advance("1s");
+      await send(server, "queue.produce", produce("a"));
+      await server.advance("9m59s");
+      await send(server, "queue.produce", produce("a"));
+      assert.deepEqual(await waiting(server), ["a"]);
+      await server.advance("2s");
+      await send(server, "queue.produce", produce("a"));
+      assert.deepEqual(await waiting(server), ["a", "a"]);
+    });
+
+    test("what operators do is done once", async (t) => {
+      const server = await start(t);
+      const { results } = await server.ok("/v2/queue.produce", produce("a"));
+      const ids = [results[0].id];
+      const first = await send(server, "items.delete", { queue_name: "q", ids });
+      assert.deepEqual(await send(server, "items.delete", { queue_name: "q", ids }), first);
+      const clear = { queue_name: "q", queue: true };
+      await send(server, "queue.clear", clear, "clear");
+      await server.ok("/v2/queue.produce", produce("b"));
+      assert.equal((await send(server, "queue.clear", clear, "clear")).status, 200);
+      assert.deepEqual(await waiting(server), ["b"]);
+      const failed = await send(server, "queue.clear", { queue_name: "q" }, "nothing");
+      assert.equal(failed.body.code, "invalid_field");
+      assert.deepEqual(
+        await send(server, "queue.clear", { queue_name: "q" }, "nothing").then(
+          ({ body }) => body.code,
+        ),
+        "invalid_field",
+      );
+    });
+
+    test("a queue is created, changed and deleted once", async (t) => {
+      const server = await start(t);
+      const created = { queue_name: "new" };
+      assert.equal((await send(server, "queues.create", created)).status, 200);
+      assert.equal((await send(server, "queues.create", created)).status, 200);
+      const again = await send(server, "queues.create", created, "another");
+      assert.equal(again.body.code, "queue_exists");
+      const changed = { queue_name: "new", max_attempts: 3 };
+      assert.equal(
+        (await send(server, "queues.update", changed)).body.code,
+        "idempotency_mismatch",
+      );
+      await send(server, "queues.update", changed, "change");
+      await server.ok("/v2/queues.update", { queue_name: "new", max_attempts: 5 });
+      await send(server, "queues.update", changed, "change");
+      const info = await server.ok("/v2/queues.info", { queue_name: "new" });
+      assert.equal(info.max_attempts, 5);
+      assert.equal((await send(server, "queues.delete", created, "delete")).status, 200);
+      await server.ok("/v2/queues.create", created);
+      assert.equal((await send(server, "queues.delete", created, "delete")).status, 200);
+      assert.equal((await server.ok("/v2/queues.info", created)).queue_name, "new");
+    });
+
+    if (driver !== "memory") {
+      test("all of that holds after a restart", async (t) => {
+        const options: ServerOptions = { threads, ...(await freshPlace(t, driver)) };
+        const before = await setup(t, options);
+        await before.createQueue("q", { requested_partitions: 2 });
+        await before.createQueue("gone");
+        const first = await send(before, "queue.produce", produce("a", { delay: "1h" }));
+        await before.produce("q", "b", "c");
+        const leases = [{ lease_id: await leaseOne(before) }];
+        const complete = { queue_name: "q", leases };
+        const completed = await send(before, "queue.complete", complete, "complete");
+        await send(before, "queues.delete", { queue_name: "gone" }, "delete");
+        await before.server.stop();
+        const after = await setup(t, options);
+        assert.deepEqual(await send(after, "queue.produce", produce("a", { delay: "1h" })), first);
+        const mismatch = await send(after, "queue.produce", produce("b"));
+        assert.equal(mismatch.body.code, "idempotency_mismatch");
+        assert.deepEqual(await send(after, "queue.complete", complete, "complete"), completed);
+        const { status } = await send(after, "queues.delete", { queue_name: "gone" }, "delete");
+        assert.equal(status, 200);
+      });
+    }
+  });
+}
+
+test("a lease takes no Idempotency-Key, and says so", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const { status, body } = await send(server, "queue.lease", { queue_name: "q" });
+  assert.deepEqual([status, body.code, body.field], [400, "invalid_field", "Idempotency-Key"]);
+});
+
+test("what a failed commit was to do is done when it is sent again, and once", async (t) => {
+  let faulty: FaultyStorage | undefined;
+  const wrapStorage = (storage: Storage): Storage => {
+    faulty = new FaultyStorage(storage);
+    return faulty.storage;
+  };
+  const server = await setup(t, {}, { wrapStorage });
+  await server.createQueue("q");
+  for (const fault of ["fail", "lose-reply"] as const) {
+    faulty!.next("commit", fault);
+    const first = await send(server, "queue.produce", produce(fault), fault);
+    assert.equal(first.body.retryable, true);
+    const again = await server.until(async () => {
+      const reply = await send(server, "queue.produce", produce(fault), fault);
+      return reply.status === 200 && reply;
+    });
+    assert.deepEqual(await send(server, "queue.produce", produce(fault), fault), again);
+  }
+  assert.deepEqual(await waiting(server), ["fail", "lose-reply"]);
+});
+
+test("keys that have ended leave storage", async (t) => {
+  let storage: Storage | undefined;
+  const server = await setup(t, {}, { wrapStorage: (given: Storage) => (storage = given) });
+  await server.createQueue("q");
+  await server.advance("1s");
+  for (let i = 0; i < 3; i++) await send(server, "queue.produce", produce("a"), `key-${i}`);
+  const { key } = (await storage!.listPartitions())[0]!;
+  assert.equal((await storage!.readKeysDue(key, 10)).length, 3);
+  await server.advance("11m");
+  await server.until(async () => (await storage!.readKeysDue(key, 10)).length === 0);
+});
