@@ -116,15 +116,24 @@ async function short(t: TestContext, leaseTimeout: string) {
 
 /** Resolves when the lease of an item has been moved so often. */
 async function moved(item: WorkItem, times: number): Promise<void> {
-  for (let seen = 0, last = item.leaseDeadlineMs; seen < times; ) {
-    await new Promise((resolve) => setImmediate(resolve));
+  let seen = 0;
+  let last = item.leaseDeadlineMs;
+  await until(() => {
     if (item.leaseDeadlineMs > last) seen++;
     last = item.leaseDeadlineMs;
-  }
+    return seen >= times;
+  });
 }
 
+// What never happens fails its test, and does not go on.
+const PATIENCE_MS = 20_000;
+
 async function until(isSo: () => boolean): Promise<void> {
-  while (!isSo()) await new Promise((resolve) => setImmediate(resolve));
+  const from = performance.now();
+  while (!isSo()) {
+    assert.ok(performance.now() - from < PATIENCE_MS, `never: ${isSo}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 test("a handler may take many times as long as its lease, and its item is nobody else's", async (t) => {
@@ -202,16 +211,16 @@ test("leases are extended for extendFor, and not if extend is false", async (t) 
 
 /** Resolves when the server knows a lease no more. */
 async function over(client: QueratorClient, { leaseId }: WorkItem): Promise<void> {
-  for (;;) {
+  for (const from = performance.now(); performance.now() - from < PATIENCE_MS; ) {
     const items = await Array.fromAsync(client.items.list("jobs"));
     if (items.every((item) => item.leaseId !== leaseId)) return;
   }
+  assert.fail("its lease does not end");
 }
 
-function whenAborted(signal: AbortSignal): Promise<unknown> {
-  return new Promise((resolve) => {
-    signal.addEventListener("abort", () => resolve(signal.reason), { once: true });
-  });
+async function whenAborted(signal: AbortSignal): Promise<unknown> {
+  await until(() => signal.aborted);
+  return signal.reason;
 }
 
 test("an item is kept no longer than extendMax, and then its handler hears of it", async (t) => {
