@@ -48,8 +48,14 @@ export class Extender {
     this.#options = options;
   }
 
-  /** A handler begins. */
+  /** A handler begins: this is done for each, and most end before they are looked at again. */
   begin(run: HeldRun): void {
+    const { endsAtMs, lease } = run.items[0]!;
+    run.extendAtMs = endsAtMs - lease.leaseMs * LEFT;
+    if (run.extendAtMs < this.#timerAtMs) this.#watch(run);
+  }
+
+  #watch(run: HeldRun): void {
     const now = this.#options.client.steady();
     const { leaseMs } = run.items[0]!.lease;
     // What waited for its handler is given time to be done.
@@ -77,8 +83,10 @@ export class Extender {
     const due: HeldRun[] = [];
     let next = Number.POSITIVE_INFINITY;
     for (const run of runs) {
-      const { leaseMs } = run.items[0]!.lease;
-      if (run.extendAtMs <= now + leaseMs * SLACK) due.push(run);
+      const soon = now + run.items[0]!.lease.leaseMs * SLACK;
+      // What was thought of it when it began may be too early.
+      if (run.extendAtMs <= soon) run.extendAtMs = this.#dueOf(run, now);
+      if (run.extendAtMs <= soon) due.push(run);
       else next = Math.min(next, run.extendAtMs);
     }
     this.#timerAtMs = Number.POSITIVE_INFINITY;
@@ -108,7 +116,6 @@ export class Extender {
       else if (isNotImplemented(error)) this.#tell(error as QueratorError);
       else if (!(error instanceof QueratorError && error.retryable)) report(error);
     }
-    const later = client.steady();
     for (const run of due) {
       if (run.slot === -1) continue; // it is over
       const error = run.items.map((item) => lost.get(item)).find((each) => each !== undefined);
@@ -116,9 +123,7 @@ export class Extender {
         run.context.abort(error);
         continue;
       }
-      const { leaseMs } = run.items[0]!.lease;
-      run.extendAtMs = Math.max(this.#dueOf(run, later), later + leaseMs * SLACK);
-      if (run.extendAtMs < this.#timerAtMs) this.#wakeAt(run.extendAtMs, later);
+      this.#watch(run);
     }
   }
 

@@ -146,8 +146,8 @@ class Caller {
 
   /** What became of one of its items. */
   note(index: number, result: ItemResult): void {
-    this.#results ??= new Array<ItemResult>(this.count);
-    this.#results[index] = result;
+    if (this.count === 1) this.#results = [result];
+    else (this.#results ??= new Array<ItemResult>(this.count))[index] = result;
   }
 
   /** One of its items was not done. */

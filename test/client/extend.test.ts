@@ -223,6 +223,25 @@ async function whenAborted(signal: AbortSignal): Promise<unknown> {
   return signal.reason;
 }
 
+test("an extendFor that is shorter than the lease never makes it shorter", async (t) => {
+  const { client, direct } = await short(t, "1s");
+  await direct.produce("jobs", {});
+  const deadlines: number[] = [];
+  await using worker = client.worker(
+    "jobs",
+    async (item) => {
+      for (let i = 0; i < 3; i++) {
+        deadlines.push(item.leaseDeadlineMs);
+        await moved(item, 1);
+      }
+    },
+    { extendFor: "400ms" },
+  );
+  await worker.events.once("completed");
+  assert.deepEqual(deadlines, deadlines.toSorted());
+  assert.ok(deadlines[2]! > deadlines[0]!);
+});
+
 test("an item is kept no longer than extendMax, and then its handler hears of it", async (t) => {
   const { client, direct } = await short(t, "300ms");
   await direct.produce("jobs", {});
