@@ -36,8 +36,7 @@ export function parseReply<T extends object>(body: string, isExact = false): T {
  * Whatever stands between, a page that asks for a password say, may answer 200 as well.
  */
 export function checkConfirmation(reply: object): void {
-  const isDone = (reply as { readonly ok?: unknown }).ok === true;
-  if (isDone || Object.keys(reply).length === 0) return;
+  if ((reply as { readonly ok?: unknown }).ok === true) return;
   throw strange("with something that is no confirmation", reply);
 }
 

@@ -335,7 +335,7 @@ const stats: Translation = async (request, old) => {
 function confirmed(path: string): Translation {
   return async (request, old) => {
     await old.confirm(path, request);
-    return {};
+    return OK;
   };
 }
 
@@ -403,7 +403,7 @@ function shownItem(item: OldItem, partition: number, isScheduled: boolean, isWho
   };
 }
 
-// What it gives anew, and does not take.
+// What it gives anew, and does not take; an id it knows as that of a source.
 const NEW = ["id", "partition", "created_at", "lease_id"];
 const IMPORTED = [
   ...["state", "attempts", "lease_deadline", "expire_at", "source_id"],
@@ -418,6 +418,7 @@ const importItems: Translation = async (request, old) => {
     const payload = typeof utf8 === "string" ? toBase64(utf8Bytes(utf8)) : bytes;
     const kept = Object.entries(rest).filter(([name]) => !NEW.includes(name));
     return {
+      source_id: item.id,
       ...Object.fromEntries(kept),
       is_leased: state === "leased",
       ...(expire_at === undefined ? {} : { expire_deadline: expire_at }),

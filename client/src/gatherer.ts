@@ -146,8 +146,10 @@ class Caller {
 
   /** What became of one of its items. */
   note(index: number, result: ItemResult): void {
-    if (this.count === 1) this.#results = [result];
-    else (this.#results ??= new Array<ItemResult>(this.count))[index] = result;
+    if (this.#results === undefined) {
+      this.#results = this.count === 1 ? [result] : new Array<ItemResult>(this.count);
+    }
+    this.#results[index] = result;
   }
 
   /** One of its items was not done. */

@@ -54,8 +54,9 @@ export class StoredItems {
   }
 
   /**
-   * Adds items as they are; one whose sourceId is there already is passed over. Answers what became of each.
-   * Those with a later enqueueAt are scheduled. Repeatable if every item has a sourceId. What a proxy refuses
+   * Adds items as they are, under the ids that they have; one whose id or sourceId is there already is passed
+   * over. Answers what became of each. Those with a later enqueueAt are scheduled. Repeatable if every item has an
+   * id or a sourceId. What a proxy refuses
    * for its size is sent in parts, in order; if one of them fails, those before it are there.
    */
   async import(
@@ -64,7 +65,7 @@ export class StoredItems {
     options: ImportOptions = {},
   ): Promise<ImportedItem[]> {
     this.#connection.checkOpen();
-    const isRepeatable = items.every(({ sourceId = "" }) => sourceId !== "");
+    const isRepeatable = items.every(({ id, sourceId }) => Boolean(id || sourceId));
     return this.#connection.begin(() =>
       inParts(items.map(encodeImport), (some) =>
         this.#import(queueName, some, { ...options, isRepeatable }),

@@ -26,10 +26,11 @@ export interface ImportOptions {
   readonly sourceIds?: boolean;
 }
 
-type Sent = Omit<WireStorageItem, "id" | "partition" | "created_at" | "lease_id">;
+type Sent = Omit<WireStorageItem, "partition" | "created_at" | "lease_id">;
 
 // What the API takes, and what type it has.
 const SENT: Readonly<Record<string, "string" | "number" | "object" | "any">> = {
+  id: "string",
   source_id: "string",
   state: "string",
   lease_deadline: "string",
@@ -44,8 +45,8 @@ const SENT: Readonly<Record<string, "string" | "number" | "object" | "any">> = {
   utf8: "string",
   bytes: "string",
 };
-// What an export holds and the API gives anew: ids and the time of creation.
-const NOT_SENT = ["id", "partition", "created_at", "lease_id"];
+// What an export holds and the API gives anew.
+const NOT_SENT = ["partition", "created_at", "lease_id"];
 
 /** What goes to one partition. */
 interface Part {
@@ -141,7 +142,9 @@ export async function importItems(
     `Successfully imported ${plural(imported, "item")} into queue '${queue}'${scheduledNote(scheduled)}`,
   );
   if (read > imported) {
-    out.message(`Passed over ${plural(read - imported, "item")} whose source_id was there already`);
+    out.message(
+      `Passed over ${plural(read - imported, "item")} whose id or source_id was there already`,
+    );
   }
   if (folded > 0) {
     out.message(
@@ -218,7 +221,7 @@ async function sendSome(
   { partition, items }: { readonly partition: number; readonly items: readonly Sent[] },
 ): Promise<{ readonly imported: number; readonly scheduled: number }> {
   const request = { queue_name: queue, partition, items };
-  const isRepeatable = items.every(({ source_id }) => source_id);
+  const isRepeatable = items.every(({ id, source_id }) => id || source_id);
   const how = { signal, timeout: TIMEOUT, isRepeatable };
   let reply: ImportReply;
   try {

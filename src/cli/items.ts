@@ -55,10 +55,7 @@ Example:
     .addOption(partitionOption())
     .option("--release", "what is leased waits in the new queue")
     .option("--due", "what is scheduled is due at once")
-    .option(
-      "--source-ids",
-      "mark items by their old ids, so that running it again adds none that is still there",
-    )
+    .option("--source-ids", "mark items by their ids as their source as well")
     .addHelpText(
       "after",
       `
