@@ -36,6 +36,8 @@ const CALLED: Partial<Record<ErrorCode, string>> = {
   invalid_field: "invalid",
   method_not_allowed: "invalid",
   queue_in_use: "invalid",
+  idempotency_mismatch: "invalid",
+  request_in_progress: "try-again",
   body_too_large: "too-large",
 };
 
