@@ -19,6 +19,7 @@ import { DEFAULT_ENDPOINT } from "./session.ts";
 import { addStatsCommands } from "./stats.ts";
 import { addTailCommand } from "./tail.ts";
 import { addTopCommand } from "./top.ts";
+import { addWorkCommand } from "./work.ts";
 
 // They talk to no server; an option for that would be ignored.
 const LOCAL = ["version", "server", "migrate", "doctor", "completion", "__complete"];
@@ -87,6 +88,7 @@ Example:
   addQueueCommands(program);
   addProduceCommand(program);
   addLeaseCommands(program);
+  addWorkCommand(program);
   addStatsCommands(program);
   addItemCommands(program);
   addTailCommand(program);

@@ -86,6 +86,49 @@ test("produce takes JSON, headers and delays, and keeps every digit of a number"
   assert.equal((await cli.run(["produce", "jobs", "-p", "", "--item-header", "x"])).code, 2);
 });
 
+test("work runs a command for each item, for as long as it takes, and gives back what it fails at", async (t) => {
+  const cli = await setup(t);
+  await cli.ok(["update", "jobs", "--lease-timeout", "500ms"]);
+  const script = `
+    const { QUERATOR_ATTEMPTS: attempts, QUERATOR_ITEM_ID: id, QUERATOR_KIND: kind } = process.env;
+    let text = "";
+    process.stdin.on("data", (data) => (text += data)).on("end", () => {
+      console.log(JSON.stringify({ text, attempts, id, kind }));
+      if (text === "fails" && attempts === "1") process.exit(3);
+      setTimeout(() => undefined, text === "slow" ? 1500 : 0);
+    });`;
+  for (const text of ["slow", "fails"])
+    await cli.ok(["produce", "jobs", "-p", text, "--kind", "k"]);
+  const child = cli.start([
+    "work",
+    "jobs",
+    "--concurrency",
+    "2",
+    "--",
+    process.execPath,
+    "-e",
+    script,
+  ]);
+  const ended = finish(child);
+  await cli.server.until(async () => {
+    const { total, scheduled } = await cli.server.stats("jobs");
+    return !total && !scheduled;
+  });
+  child.kill("SIGINT");
+  const { code, stdout, stderr } = await ended;
+  assert.equal(code, 130);
+  const runs = ndjson(stdout).map(({ text, attempts, kind }) => [text, attempts, kind]);
+  assert.deepEqual(runs.sort(), [
+    ["fails", "1", "k"],
+    ["fails", "2", "k"],
+    ["slow", "1", "k"],
+  ]);
+  assert.match(stderr, /^\w{27}: the command ended with 3\n$/);
+  const none = await cli.run(["work", "jobs"]);
+  assert.deepEqual([none.code, none.stderr.split("\n")[0]], [2, "Error: no command is given"]);
+  assert.equal((await cli.run(["work", "nowhere", "--", "true"])).code, 3);
+});
+
 test("extend lets leases last longer, and tells which have ended", async (t) => {
   const cli = await setup(t);
   await cli.server.produce("jobs", "a", "b");
