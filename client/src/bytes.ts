@@ -8,6 +8,7 @@ interface BufferLike {
 
 const NodeBuffer = (globalThis as { Buffer?: BufferLike }).Buffer;
 const decoder = new TextDecoder();
+const encoder = new TextEncoder();
 
 export function toBase64(bytes: Uint8Array): string {
   if (NodeBuffer !== undefined) {
@@ -27,6 +28,10 @@ export function fromBase64(text: string): Uint8Array {
 
 export function utf8(bytes: Uint8Array): string {
   return decoder.decode(bytes);
+}
+
+export function utf8Bytes(text: string): Uint8Array {
+  return encoder.encode(text);
 }
 
 /** How many bytes a text is in UTF-8, at most: exact in Node, and for ASCII. */

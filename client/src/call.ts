@@ -1,10 +1,11 @@
 // What the calls share that are not gathered: one request and its reply, and lists that are fetched page
-// by page. A list goes on at the item after the last one it has seen, whatever happens in between.
+// by page, each from where the server says that the one before ended.
 
 import { utf8LengthMax } from "./bytes.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, toMs } from "./duration.ts";
-import { invalidReply, isTooLarge, partlyDone, tooLarge } from "./errors.ts";
+import { failureOf, invalidReply, isTooLarge, tooLarge } from "./errors.ts";
+import { exactJson } from "./exact-json.ts";
 
 /** What every call takes. */
 export interface CallOptions {
@@ -16,11 +17,12 @@ export interface CallOptions {
 
 export const TIMEOUT_MS = 30_000;
 
-/** A reply's body as an object; throws a QueratorError if it is none. */
-export function parseReply<T extends object>(body: string): T {
+/** A reply's body as an object; throws a QueratorError if it is none. With its numbers as they are, if `isExact`. */
+export function parseReply<T extends object>(body: string, isExact = false): T {
   let cause: unknown;
   try {
-    const reply = JSON.parse(body) as unknown;
+    const isPlain = !isExact || !body.includes('"json":');
+    const reply = (isPlain ? JSON.parse(body) : exactJson(body)) as unknown;
     if (typeof reply === "object" && reply !== null) return reply as T;
   } catch (error) {
     cause = error;
@@ -30,17 +32,11 @@ export function parseReply<T extends object>(body: string): T {
 }
 
 /**
- * Throws a QueratorError unless a reply says that the server has done what it was asked. Whatever stands
- * between, a page that asks for a password say, may answer 200 as well.
+ * Throws a QueratorError unless a reply is that of a call of which the server only says that it is done.
+ * Whatever stands between, a page that asks for a password say, may answer 200 as well.
  */
-export function checkDone(body: string): void {
-  if (body === '{"code":200}') return;
-  checkConfirmation(parseReply(body));
-}
-
-/** The same for a reply that is parsed. */
 export function checkConfirmation(reply: object): void {
-  if ((reply as { readonly code?: unknown }).code === 200) return;
+  if ((reply as { readonly ok?: unknown }).ok === true) return;
   throw strange("with something that is no confirmation", reply);
 }
 
@@ -69,11 +65,11 @@ export async function once<T extends object>(
 export async function begun<T extends object>(
   connection: Connection,
   path: string,
-  request: object,
+  request: object | string,
   { signal, timeout = TIMEOUT_MS }: CallOptions,
   isRepeatable = false,
 ): Promise<T> {
-  const body = JSON.stringify(request);
+  const body = typeof request === "string" ? request : JSON.stringify(request);
   const timeoutMs = toMs(timeout, "timeout");
   return parseReply<T>(await connection.call({ path, body, timeoutMs, isRepeatable, signal }));
 }
@@ -84,17 +80,16 @@ export async function confirmed(...call: Parameters<typeof once>): Promise<void>
 }
 
 /**
- * Makes a call for items that can be made for some of them at a time: where it is refused for its size, for
- * one half after the other, down to single items. Answers all results in order.
+ * Makes a call for items, as JSON, that can be made for some of them at a time: where it is refused for its
+ * size, for one half after the other, down to single items. Answers all results in order.
  */
-export async function inParts<T extends object, R>(
-  items: readonly T[],
-  call: (some: readonly T[]) => Promise<readonly R[]>,
+export async function inParts<R>(
+  items: readonly string[],
+  call: (some: readonly string[]) => Promise<readonly R[]>,
 ): Promise<R[]> {
   const results: R[] = [];
   let size = Math.max(items.length, 1);
-  let done = 0;
-  for (let from = 0; from < items.length || done === 0; ) {
+  for (let from = 0; from < items.length || from === 0; ) {
     const some = items.slice(from, from + size);
     try {
       results.push(...(await call(some)));
@@ -104,62 +99,48 @@ export async function inParts<T extends object, R>(
         continue;
       }
       const failure = isTooLarge(error)
-        ? tooLarge(error, {
-            index: from,
-            of: items.length,
-            bytes: utf8LengthMax(JSON.stringify(some)),
-          })
+        ? tooLarge(error, { index: from, of: items.length, bytes: utf8LengthMax(some[0]!) })
         : error;
-      throw done === 0 ? failure : partlyDone(failure, done, done + 1);
+      throw failureOf(
+        items.slice(from).map((_, i) => ({ index: from + i, error: failure })),
+        items.length,
+      );
     }
-    from += some.length;
-    done++;
+    from += Math.max(some.length, 1);
   }
   return results;
 }
 
 export interface Pages<Wire, T> {
   readonly request: object;
-  readonly options: CallOptions & {
-    readonly from?: string | undefined;
-    readonly pageSize?: number | undefined;
-  };
+  readonly options: CallOptions & { readonly pageSize?: number | undefined };
+  /** What the list is called in a reply. */
+  readonly name: string;
   readonly decode: (wire: Wire) => T;
-  /** By which the list is ordered, and continued. */
-  readonly keyOf: (item: T) => string;
 }
 
 /** Fetches a list until its end. */
 export async function* pages<Wire, T>(
   connection: Connection,
   path: string,
-  { request, options, decode, keyOf }: Pages<Wire, T>,
+  { request, options, name, decode }: Pages<Wire, T>,
 ): AsyncGenerator<T, void, undefined> {
-  const { from = "", pageSize = 1_000 } = options;
-  let pivot = from;
-  let isFirst = true;
-  for (;;) {
-    // The pivot is the last one seen, and is in the page again unless it has gone.
-    const limit = isFirst ? pageSize : pageSize + 1;
-    const reply = await once<{ items?: Wire[] }>(
+  const { pageSize: limit = 1_000 } = options;
+  let cursor: string | undefined;
+  do {
+    const given = { ...request, cursor, limit };
+    const reply = await once<Readonly<Record<string, unknown>>>(
       connection,
       path,
-      { ...request, pivot, limit },
+      given,
       options,
       true,
     );
-    // An empty page is `{}`, as what is empty is left out.
-    const { items: wires = [] } = reply;
-    checkForm(Array.isArray(wires) && ("items" in reply || Object.keys(reply).length === 0), reply);
-    const items = wires.map(decode);
-    for (const item of items) {
-      if (!isFirst && keyOf(item) === pivot) continue;
-      yield item;
-    }
-    // A page may be shorter than was asked for, as its bytes are bounded too: the end is where nothing is new.
-    const last = items.at(-1);
-    if (last === undefined || (!isFirst && keyOf(last) === pivot)) return;
-    pivot = keyOf(last);
-    isFirst = false;
-  }
+    const { [name]: items = [], next_cursor: next = "" } = reply;
+    // A page without items is `{}`, as what is empty is left out.
+    const isKnown = name in reply || "next_cursor" in reply || Object.keys(reply).length === 0;
+    checkForm(isKnown && Array.isArray(items) && typeof next === "string", reply);
+    for (const wire of items as readonly Wire[]) yield decode(wire);
+    cursor = next === "" ? undefined : String(next);
+  } while (cursor !== undefined);
 }

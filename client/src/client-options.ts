@@ -6,7 +6,7 @@ import type { Duration } from "./duration.ts";
 import type { QueratorError } from "./errors.ts";
 
 export interface ClientOptions {
-  /** Where the server listens: `http://localhost:2319`; a path before /v1 is kept. */
+  /** Where the server listens: `http://localhost:2319`; a path before /v2 is kept. */
   readonly url?: string | URL | undefined;
   /**
    * In place of `url`: several addresses of one server, such as its owner and a standby. The first that
@@ -54,12 +54,9 @@ export interface ProduceOptions extends HotOptions {
 export interface LeaseOptions extends HotOptions {
   /** Items at most, 1 to 1000; 1 by default. */
   readonly batchSize?: number | undefined;
-  /**
-   * Sends a request of its own under this name, of which the server accepts one at a time for a queue.
-   * Without it, leases made at the same time travel together under names of the client's own.
-   */
-  readonly clientId?: string | undefined;
-  /** Sends a request of its own also without a clientId. */
+  /** A name for people to see. Sends a request of its own; without it leases made at the same time travel together. */
+  readonly client?: string | undefined;
+  /** Sends a request of its own also without a name. */
   readonly isShared?: boolean | undefined;
   /**
    * Answers items that come although the signal was aborted, in place of giving them back: only of a
@@ -68,14 +65,25 @@ export interface LeaseOptions extends HotOptions {
   readonly keepsLate?: boolean | undefined;
 }
 
-export interface GiveBackOptions extends Pick<HotOptions, "signal" | "onRepeat"> {
-  /** Of items that do not carry their own; 0 by default. */
-  readonly partition?: number | undefined;
+export interface EndOptions extends HotOptions {
   /**
-   * Told, before the call ends, the id of each item that is dead now, whether that was asked for or its
-   * queue has ended it. Not by servers that know /v1 only, nor if the reply was lost.
+   * Ends all of the leases, which are 1000 at most and of one partition, or none of them, in a request of its
+   * own. By default each is ended by itself.
    */
-  readonly onDead?: ((id: string) => void) | undefined;
+  readonly allOrNone?: boolean | undefined;
+}
+
+export interface GiveBackOptions extends EndOptions {
+  /**
+   * Told, before the call ends, the leaseId of each item that will not be tried again, for its queue has ended
+   * it. Not by servers that know /v1 only, nor if the reply was lost.
+   */
+  readonly onDead?: ((leaseId: string) => void) | undefined;
+}
+
+export interface ExtendOptions extends EndOptions {
+  /** How long the leases last from now on, by the clock of the server: 1ms to 12h. */
+  readonly for: Duration;
 }
 
 export interface CloseOptions {
@@ -90,6 +98,16 @@ export interface ClearOptions extends CallOptions {
   readonly scheduled?: boolean | undefined;
   /** With `queue`: what is leased as well. */
   readonly destructive?: boolean | undefined;
+}
+
+export interface RawCallOptions extends CallOptions {
+  /** It is repeated also if it may have been done. No by default. */
+  readonly isRepeatable?: boolean | undefined;
+  /**
+   * Numbers of JSON payloads that JavaScript would round are kept as they are written, as `JSON.rawJSON`, where
+   * the platform has it. No by default.
+   */
+  readonly isExact?: boolean | undefined;
 }
 
 export interface Health {

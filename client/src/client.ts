@@ -8,45 +8,43 @@ import type {
   ClearOptions,
   ClientOptions,
   CloseOptions,
+  EndOptions,
+  ExtendOptions,
   GiveBackOptions,
   Health,
-  HotOptions,
   LeaseOptions,
   ProduceOptions,
+  RawCallOptions,
 } from "./client-options.ts";
 import { Connection } from "./connection.ts";
 import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
 import { type Duration, toMs } from "./duration.ts";
-import { InvalidRequestError, isUnknownPath } from "./errors.ts";
-import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
+import { failureOf, InvalidRequestError, isNotImplemented, QueueNotFoundError } from "./errors.ts";
+import { type Part, WaitingItems } from "./gatherer.ts";
 import { type GatheredKind, Gatherers } from "./gatherers.ts";
 import {
+  type ExtendItem,
   encodeItem,
-  encodeRelease,
-  encodeRetry,
-  encodeRetryLease,
   type ItemRef,
   type LeasedItem,
+  type ProducedItem,
   type ProduceItem,
-  type ReleaseItem,
   type RetryItem,
 } from "./items.ts";
+import { type Extension, LeaseEnds } from "./lease-ends.ts";
 import { Leases } from "./leases.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { Queues } from "./queues.ts";
 import { decodeStats, type QueueStats, type WireStats } from "./stats.ts";
-import { ScheduledItems, StoredItems } from "./stored-items.ts";
+import { StoredItems } from "./stored-items.ts";
 import { startTimer } from "./timer.ts";
 import { TypedQueue } from "./typed-queue.ts";
 import type { HandlerContext, WorkItem } from "./work-item.ts";
 import { Worker } from "./worker.ts";
 import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worker-options.ts";
 
-// How long a server, or a proxy before it, that refused what is not of /v1 is not asked for it again.
-const BELIEVED_MS = 60_000;
-// Below the limits of a request's body, by more than what stands around the items.
+// Below the limit of a request's body, by more than what stands around the items.
 const PRODUCE_BYTES_MAX = 4_990_000;
-const ENDING_BYTES_MAX = 246_000;
 const CLOSE_TIMEOUT_MS = 30_000;
 
 // For as long as the time of a call lasts: a server that comes back is found within two seconds.
@@ -57,24 +55,10 @@ const RETRY = {
   attemptsMaxAtFirst: Number.POSITIVE_INFINITY,
 };
 
-/** A kind of call that ends leased items. */
-interface EndingKind<T> extends GatheredKind {
-  readonly encode: (ref: T) => string;
-}
-
-interface EndOptions extends Omit<CallerOptions, "until"> {
-  /** Of those that do not say it themselves. */
-  readonly partition: number;
-  /** Of one request; until it has passed it is repeated, if `isUntilThen`, else until the lease has ended. */
-  readonly requestTimeout: Duration;
-  readonly isUntilThen: boolean;
-}
-
 /** A client of one server. */
 export class QueratorClient {
   readonly queues: Queues;
   readonly items: StoredItems;
-  readonly scheduled: ScheduledItems;
   /** What time it is for the server, in milliseconds since 1970. */
   readonly now: () => number;
   /** Milliseconds since some moment in the past, for what lasts: setting the time does not move it. */
@@ -82,55 +66,11 @@ export class QueratorClient {
   readonly #connection: Connection;
   readonly #requestTimeout: Duration;
   readonly #producing: WaitingItems;
-  // What is leased is bounded by those who leased it: its end is never refused, or it would be done twice.
-  readonly #ending = new WaitingItems(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
   readonly #produces: GatheredKind;
   readonly #repeatableProduces: GatheredKind;
-  readonly #completes: EndingKind<string | ItemRef> = {
-    path: "queue.complete",
-    bytesMax: ENDING_BYTES_MAX,
-    head: (partition, timeout) => `"partition":${partition},"request_timeout":"${timeout}","ids":`,
-    isRepeatable: true,
-    sendsLate: true,
-    waiting: this.#ending,
-    encode: (ref) => JSON.stringify(typeof ref === "string" ? ref : ref.id),
-  };
-  // Under /v2 the reply tells which items are dead.
-  readonly #retries: EndingKind<RetryItem> = {
-    path: "v2/queue.retry",
-    bytesMax: ENDING_BYTES_MAX,
-    head: (partition) => `"partition":${partition},"leases":`,
-    isRepeatable: true,
-    sendsLate: true,
-    waiting: this.#ending,
-    encode: encodeRetryLease,
-    deadOf,
-  };
-  readonly #oldRetries: EndingKind<RetryItem> = {
-    path: "queue.retry",
-    bytesMax: ENDING_BYTES_MAX,
-    head: (partition) => `"partition":${partition},"items":`,
-    isRepeatable: true,
-    sendsLate: true,
-    waiting: this.#ending,
-    encode: (item) => encodeRetry(item, this.now()),
-  };
-  readonly #releases: EndingKind<ReleaseItem> = {
-    path: "v2/queue.release",
-    bytesMax: ENDING_BYTES_MAX,
-    head: (partition, timeout) =>
-      `"partition":${partition},"request_timeout":"${timeout}","leases":`,
-    isRepeatable: true,
-    sendsLate: true,
-    waiting: this.#ending,
-    encode: encodeRelease,
-  };
   readonly #gatherers: Gatherers;
+  readonly #ends: LeaseEnds;
   readonly #leases: Leases;
-  // Whether the server has what goes beyond /v1, as far as it is known. That it has not is believed for a
-  // while, by performance.now(): another may answer then, or a proxy let more pass.
-  #hasV2: boolean | undefined;
-  #askAgainAt = 0;
 
   constructor(options: ClientOptions) {
     const { key, headers = {}, requestTimeout = TIMEOUT_MS, timeoutMargin = 5_000 } = options;
@@ -148,15 +88,16 @@ export class QueratorClient {
       fetch,
       marginMs: toMs(timeoutMargin, "timeoutMargin"),
       retry: { ...RETRY, ...retry },
+      now: options.now,
     });
     const connection = this.#connection;
-    this.now = options.now ?? (() => Date.now() + connection.aheadMs);
-    this.steady = options.now ?? (() => performance.now());
+    this.now = connection.now;
+    this.steady = connection.steady;
     this.#gatherers = new Gatherers(connection);
+    this.#ends = new LeaseEnds(connection, this.#gatherers, requestTimeout);
     this.#leases = new Leases(connection, (queueName, items) => this.#giveBack(queueName, items));
     this.queues = new Queues(this.#connection);
     this.items = new StoredItems(this.#connection);
-    this.scheduled = new ScheduledItems(this.#connection);
   }
 
   /** Where the server is; of several addresses the one in use. */
@@ -165,16 +106,24 @@ export class QueratorClient {
   }
 
   /**
-   * Adds items; resolves when they are durable. More than 1000 travel in several requests, in order: if
-   * one fails the others may be done. Repeated only if it was surely not done, unless `mayRepeat`.
+   * Adds items; resolves when they are durable, with what each of them is from then on. More than 1000 travel
+   * in several requests, in order: if one fails the others may be done. Repeated only if it was surely not
+   * done, unless `mayRepeat`.
    */
+  produce(queueName: string, item: ProduceItem, options?: ProduceOptions): Promise<ProducedItem>;
+  produce(
+    queueName: string,
+    items: readonly ProduceItem[],
+    options?: ProduceOptions,
+  ): Promise<readonly ProducedItem[]>;
   async produce(
     queueName: string,
     items: ProduceItem | readonly ProduceItem[],
     options: ProduceOptions = {},
-  ): Promise<void> {
+  ): Promise<ProducedItem | readonly ProducedItem[]> {
     this.#connection.checkOpen();
-    await this.#produce(queueName, items, options);
+    const produced = await this.#produce(queueName, listOf(items), options);
+    return Array.isArray(items) ? produced : produced[0]!;
   }
 
   /**
@@ -188,25 +137,23 @@ export class QueratorClient {
   }
 
   /**
-   * Ends leased items: they are done. All of them or, if one is not leased any more, none; more than 1000
-   * travel in several requests, for each of which this holds. It is sent again until the outcome is known
-   * or the time has passed: requestTimeout if it is given, else the lease of items that were leased.
+   * Ends leased items: they are done. Each by itself, unless `allOrNone`: if some are not leased any more it
+   * rejects with the error of the first, whose `failures` are all of them, and the others are done. It is sent
+   * again until the outcome is known or the time has passed: requestTimeout if it is given, else the lease of
+   * items that were leased.
    */
   async complete(
     queueName: string,
     items: string | ItemRef | readonly (string | ItemRef)[],
-    options: HotOptions & { readonly partition?: number | undefined } = {},
+    options: EndOptions = {},
   ): Promise<void> {
-    const { requestTimeout = this.#requestTimeout, partition = 0, ...rest } = options;
     this.#connection.checkOpen();
-    const isUntilThen = options.requestTimeout !== undefined;
-    const how = { ...rest, partition, requestTimeout, isUntilThen };
-    await this.#end(this.#completes, queueName, listOf(items), how);
+    await this.#ends.end(this.#ends.complete, queueName, listOf(items), options);
   }
 
   /**
-   * Gives leased items back: at once, at a time, or to the dead queue. All or none, and sent again, as
-   * complete. A queue may end an item as well, by its maxAttempts or expireTimeout: see `onDead`.
+   * Gives leased items back, at once or for a time, which counts as an attempt. Each by itself and sent again,
+   * as complete. A queue may end an item as well, by its maxAttempts or expireTimeout: see `onDead`.
    */
   async retry(
     queueName: string,
@@ -214,46 +161,90 @@ export class QueratorClient {
     options: GiveBackOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
-    await this.#retry(queueName, items, options);
+    await this.#ends.end(this.#ends.retry, queueName, listOf(items), options);
+  }
+
+  /**
+   * Gives leased items up: they go to the dead queue, or are gone if the queue has none. Each by itself and
+   * sent again, as complete.
+   */
+  async reject(
+    queueName: string,
+    items: string | ItemRef | readonly (string | ItemRef)[],
+    options: EndOptions = {},
+  ): Promise<void> {
+    this.#connection.checkOpen();
+    await this.#ends.end(this.#ends.reject, queueName, listOf(items), options);
   }
 
   /**
    * Gives leased items back that nobody has begun: at once, at a time or after a delay, and without
-   * counting the attempt. All or none, as complete. Rejects with a ServerError of code `not-implemented`
-   * if the server knows /v1 only.
+   * counting the attempt. Each by itself and sent again, as complete. Rejects with a ServerError of code
+   * `not-implemented` if the server knows /v1 only.
    */
   async release(
     queueName: string,
-    items: ReleaseItem | readonly ReleaseItem[],
-    options: GiveBackOptions = {},
+    items: RetryItem | readonly RetryItem[],
+    options: EndOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
-    await this.#release(queueName, items, options);
+    await this.#ends.end(this.#ends.release, queueName, listOf(items), options);
   }
 
   /**
-   * Whether the server has `release`: one that knows /v1 only has not. Rejects if it cannot be asked.
+   * Lets leases last for a time from now on; answers when each of them ends. Items that were leased know it
+   * as well. Each by itself and sent again, as complete, and durable when it resolves. Rejects with a
+   * ServerError of code `not-implemented` if the server knows /v1 only.
    */
-  async canRelease(queueName: string): Promise<boolean> {
-    if (this.#knowsV2 === undefined) {
-      // Refused for want of leases, by a server that has it.
-      const request = { queue_name: queueName, leases: [] };
-      const options = { timeout: "5s" };
-      try {
-        await once(this.#connection, "v2/queue.release", request, options, true);
-        this.#hasV2 = true;
-      } catch (error) {
-        if (error instanceof InvalidRequestError) this.#hasV2 = true;
-        else this.#noteUnknown(error);
-      }
+  extend(queueName: string, item: string | ExtendItem, options: ExtendOptions): Promise<Date>;
+  extend(
+    queueName: string,
+    items: readonly (string | ExtendItem)[],
+    options: ExtendOptions,
+  ): Promise<Date[]>;
+  async extend(
+    queueName: string,
+    items: string | ExtendItem | readonly (string | ExtendItem)[],
+    options: ExtendOptions,
+  ): Promise<Date | Date[]> {
+    this.#connection.checkOpen();
+    const refs = listOf(items);
+    const extensions = await this.#ends.extend(queueName, refs, options);
+    const failures = extensions.flatMap(({ deadline, error }, index) => {
+      return deadline === undefined ? [{ index, error }] : [];
+    });
+    if (failures.length > 0) throw failureOf(failures, refs.length);
+    const deadlines = extensions.map(({ deadline }) => deadline!);
+    return Array.isArray(items) ? deadlines : deadlines[0]!;
+  }
+
+  /** For workers: as extend, but never rejects. What became of each is in the answer. */
+  async extendEach(
+    queueName: string,
+    items: readonly ExtendItem[],
+    options: Omit<ExtendOptions, "for">,
+  ): Promise<readonly Extension[]> {
+    return this.#ends.extend(queueName, items, options);
+  }
+
+  /**
+   * Whether the server, and what stands before it, knows /v2: without it there is no `release` and no
+   * `extend`. Asks for a queue if that is not known yet; rejects if it cannot be asked.
+   */
+  async knowsV2(queueName: string): Promise<boolean> {
+    if (this.#connection.knowsV2 === undefined) {
+      await this.stats(queueName, { timeout: "5s" }).catch((error: unknown) => {
+        if (!(error instanceof QueueNotFoundError)) throw error;
+      });
     }
-    return this.#knowsV2 === true;
+    return this.#connection.knowsV2 !== false;
   }
 
   /** What lies in a queue and what waits for it. */
   async stats(queueName: string, options: CallOptions = {}): Promise<QueueStats> {
-    const reply = await this.#stats({ queue_name: queueName }, options);
-    checkForm(Array.isArray(reply.logicalQueues), reply);
+    const request = { queue_name: queueName };
+    const reply = await once<WireStats>(this.#connection, "queue.stats", request, options, true);
+    checkForm(Array.isArray(reply.logical_queues), reply);
     return decodeStats(queueName, reply);
   }
 
@@ -317,20 +308,20 @@ export class QueratorClient {
 
   /**
    * Any call of the API as docs/PROTOCOL.md has it, for what the methods leave out: `path` is what follows
-   * /v1/, or begins with its version as in `v2/storage/items.import`; request and reply are the JSON as it travels. Repeated as a call that changes something, unless
-   * `isRepeatable`.
+   * /v2/, or begins with its version as in `v1/queue.lease`; request and reply are the JSON as it travels.
+   * Repeated as a call that changes something, unless `isRepeatable`.
    */
-  async call<T = unknown>(
-    path: string,
-    request: object,
-    options: CallOptions & { readonly isRepeatable?: boolean | undefined } = {},
-  ): Promise<T> {
-    const { isRepeatable = false } = options;
+  async call<T = unknown>(path: string, request: object, options: RawCallOptions = {}): Promise<T> {
+    const { isRepeatable = false, isExact = false, signal, timeout = TIMEOUT_MS } = options;
     if (!/^[!-~]+$/.test(path)) {
       const text = `path is invalid; got '${path}', use a form such as 'queue.stats'`;
       throw new InvalidRequestError("invalid", text);
     }
-    return (await once(this.#connection, path, request, options, isRepeatable)) as T;
+    this.#connection.checkOpen();
+    const body = JSON.stringify(request);
+    const timeoutMs = toMs(timeout, "timeout");
+    const call = { path, body, timeoutMs, isRepeatable, signal };
+    return parseReply<T & object>(await this.#connection.call(call), isExact);
   }
 
   /** How the server is; also `fail` is an answer. */
@@ -364,139 +355,41 @@ export class QueratorClient {
   async #whenIdle(): Promise<void> {
     await this.#connection.whenIdle();
     await this.#leases.whenIdle();
-    await Promise.all([this.#producing.whenEmpty(), this.#ending.whenEmpty()]);
+    await Promise.all([this.#producing.whenEmpty(), this.#ends.whenIdle()]);
   }
 
   // Also for a client that is closing, if it was begun before.
-  #produce(
+  async #produce(
     queueName: string,
-    items: ProduceItem | readonly ProduceItem[],
+    items: readonly ProduceItem[],
     { requestTimeout = this.#requestTimeout, mayRepeat = false, signal, onRepeat }: ProduceOptions,
-  ): Promise<void> {
+  ): Promise<readonly ProducedItem[]> {
     const kind = mayRepeat ? this.#repeatableProduces : this.#produces;
     const parts: Part[] = [];
-    for (const item of listOf(items)) parts.push(partOf(encodeItem(item)));
-    if (parts.length === 0) return Promise.resolve();
-    const until = performance.now() + toMs(requestTimeout, "requestTimeout");
-    const gatherer = this.#gatherers.of(kind, queueName, 0, requestTimeout);
-    return gatherer.add(parts, { until, signal, onRepeat });
-  }
-
-  // A server that knows /v1 only counts less.
-  async #stats(request: object, options: CallOptions): Promise<WireStats> {
-    if (this.#knowsV2 !== false) {
-      try {
-        return await once<WireStats>(this.#connection, "v2/queue.stats", request, options, true);
-      } catch (error) {
-        this.#noteUnknown(error);
-      }
+    for (const item of items) {
+      const json = encodeItem(item);
+      parts.push({ leaseId: undefined, json, bytes: utf8LengthMax(json) });
     }
-    return once<WireStats>(this.#connection, "queue.stats", request, options, true);
+    if (parts.length === 0) return [];
+    const until = performance.now() + toMs(requestTimeout, "requestTimeout");
+    const gatherer = this.#gatherers.of(kind, queueName, requestTimeout);
+    const results = await gatherer.add(parts, { until, signal, onRepeat });
+    return results.length > 0 ? (results as readonly ProducedItem[]) : items.map(() => NOT_TOLD);
   }
 
   // Also for a client that is closing: what it has leased last goes back, uncounted if the server can.
   async #giveBack(queueName: string, items: readonly LeasedItem[]): Promise<void> {
-    if (this.#knowsV2 !== false) {
-      try {
-        await this.#release(queueName, items);
-        return;
-      } catch (error) {
-        this.#noteUnknown(error);
-      }
+    try {
+      await this.#ends.end(this.#ends.release, queueName, items, {});
+    } catch (error) {
+      if (!isNotImplemented(error)) throw error;
+      await this.#ends.end(this.#ends.retry, queueName, items, {});
     }
-    await this.#retry(queueName, items);
-  }
-
-  async #release(
-    queueName: string,
-    items: ReleaseItem | readonly ReleaseItem[],
-    { partition = 0, ...rest }: GiveBackOptions = {},
-  ): Promise<void> {
-    const how = { ...rest, partition, requestTimeout: TIMEOUT_MS, isUntilThen: false };
-    await this.#end(this.#releases, queueName, listOf(items), how);
-    this.#hasV2 = true;
-  }
-
-  get #knowsV2(): boolean | undefined {
-    if (this.#hasV2 === false && performance.now() >= this.#askAgainAt) this.#hasV2 = undefined;
-    return this.#hasV2;
-  }
-
-  // A server that knows /v1 only has done nothing, nor has a proxy that lets no more pass. Throws all else.
-  #noteUnknown(error: unknown): void {
-    if (!isUnknownPath(error)) throw error;
-    this.#hasV2 = false;
-    this.#askAgainAt = performance.now() + BELIEVED_MS;
-  }
-
-  // The same as an attempt.
-  async #retry(
-    queueName: string,
-    items: RetryItem | readonly RetryItem[],
-    { partition = 0, ...rest }: GiveBackOptions = {},
-  ): Promise<void> {
-    const how = { ...rest, partition, requestTimeout: TIMEOUT_MS, isUntilThen: false };
-    const refs = listOf(items);
-    if (this.#knowsV2 !== false) {
-      try {
-        await this.#end(this.#retries, queueName, refs, how);
-        this.#hasV2 = true;
-        return;
-      } catch (error) {
-        // What was done for other partitions all the same is passed over below.
-        this.#noteUnknown(error);
-      }
-    }
-    await this.#end(this.#oldRetries, queueName, refs, how);
-  }
-
-  // Until when the end of leased items is sent again, by performance.now(): until the last of their leases
-  // has ended, if they say when that is.
-  #untilOf(
-    refs: readonly (string | ItemRef)[],
-    requestTimeout: Duration,
-    isUntilThen: boolean,
-  ): number {
-    let deadlineMs = 0;
-    if (!isUntilThen) {
-      for (const ref of refs) {
-        if (typeof ref !== "string") deadlineMs = Math.max(deadlineMs, ref.leaseDeadlineMs ?? 0);
-      }
-    }
-    if (deadlineMs > 0) return performance.now() + deadlineMs - this.now();
-    return performance.now() + toMs(requestTimeout, "requestTimeout");
-  }
-
-  // Ends leased items, those of each partition together.
-  #end<T extends string | ItemRef>(
-    kind: EndingKind<T>,
-    queueName: string,
-    refs: readonly T[],
-    { partition, requestTimeout, isUntilThen, ...rest }: EndOptions,
-  ): Promise<void> {
-    const until = this.#untilOf(refs, requestTimeout, isUntilThen);
-    const options: CallerOptions = { ...rest, until };
-    const partitionOf = (ref: T): number =>
-      typeof ref === "string" ? partition : (ref.partition ?? partition);
-    const partsOf = (some: readonly T[]): Part[] => {
-      const parts: Part[] = [];
-      for (const ref of some) {
-        parts.push(partOf(kind.encode(ref), typeof ref === "string" ? ref : ref.id));
-      }
-      return parts;
-    };
-    const end = (number: number, parts: readonly Part[]): Promise<void> =>
-      this.#gatherers.of(kind, queueName, number, requestTimeout).add(parts, options);
-    if (refs.length === 0) return Promise.resolve();
-    const first = partitionOf(refs[0]!);
-    if (refs.every((ref) => partitionOf(ref) === first)) return end(first, partsOf(refs));
-    // All of them are looked at before the first is sent.
-    const groups = [...Map.groupBy(refs, partitionOf)].map(
-      ([number, some]) => [number, partsOf(some)] as const,
-    );
-    return Promise.all(groups.map(([number, parts]) => end(number, parts))).then(() => undefined);
   }
 }
+
+// By a server that knows /v1 only.
+const NOT_TOLD: ProducedItem = Object.freeze({ id: undefined, status: undefined });
 
 function urlsOf({ url, urls }: ClientOptions): readonly URL[] {
   if (urls === undefined) return [parseUrl(url, "url")];
@@ -517,29 +410,16 @@ function parseUrl(url: string | URL | undefined, what: string): URL {
 function producesOf(waiting: WaitingItems, isRepeatable: boolean): GatheredKind {
   return {
     path: "queue.produce",
+    list: "items",
     bytesMax: PRODUCE_BYTES_MAX,
-    head: (_, timeout) => `"request_timeout":"${timeout}","items":`,
     isRepeatable,
     sendsLate: false,
     waiting,
   };
 }
 
-function deadOf(body: string): readonly number[] {
-  const reply = parseReply<{ results?: readonly { dead?: boolean }[] }>(body);
-  const { results } = reply;
-  checkForm(Array.isArray(results), reply);
-  const dead: number[] = [];
-  for (const [i, each] of results!.entries()) if (each.dead === true) dead.push(i);
-  return dead;
-}
-
 function listOf<T extends object | string>(items: T | readonly T[]): readonly T[] {
   return Array.isArray(items) ? (items as readonly T[]) : [items as T];
-}
-
-function partOf(json: string, id?: string): Part {
-  return { id, json, bytes: utf8LengthMax(json) };
 }
 
 // They would say where a request ends, or what becomes of its connection.

@@ -2,10 +2,12 @@
 // else: a call that only reads is repeated after anything that may pass; one that changes something
 // only if the server has surely not done it, unless the caller says that it may be done twice. It is
 // repeated for as long as its time lasts, however often that is. Of several addresses the one that
-// works is kept. Knows every call under way, so that all of them have ended when it is closed.
+// works is kept. Knows every call under way, so that all of them have ended when it is closed. What it is
+// given is of /v2; to a server that does not know it, it is said in the dialect of /v1.
 
 import { type Backoff, fullJitter, sleep } from "./backoff.ts";
 import { Bag, type InBag } from "./bag.ts";
+import { Dialect } from "./dialect.ts";
 import { ClosedError, type ErrorCode, errorOfReply, QueratorError } from "./errors.ts";
 import { makeTransport, type Transport } from "./transport.ts";
 
@@ -29,10 +31,12 @@ export interface ConnectionOptions {
   readonly retry: RetryOptions;
   /** Added to the time-out that the server is given, before the client gives up by itself. */
   readonly marginMs: number;
+  /** Milliseconds since 1970, in place of the system's clock and what is known of the server's. */
+  readonly now: (() => number) | undefined;
 }
 
 export interface Call {
-  /** Below /v1/, or with its version if that is another: `v2/storage/items.import`. */
+  /** Below /v2/, or with its version if that is another: `v1/queue.lease`. */
   readonly path: string;
   /** Or what makes it for each request, from the time that is left for the server to answer. */
   readonly body: string | ((leftMs: number) => string);
@@ -52,13 +56,16 @@ export interface Call {
 /** One of the addresses of a server. */
 interface Target {
   readonly url: URL;
-  /** Before /v1/. */
+  /** Before /v2/. */
   readonly prefix: string;
   readonly transport: Transport;
 }
 
 // The server has less time for a request than this only if it is told so by its caller.
 const LEFT_MIN_MS = 10;
+
+// It is sent as it is, whatever the server knows.
+const VERSIONED = /^v\d+\//;
 
 // With less left nothing is tried again.
 const LAST_MS = 20;
@@ -88,6 +95,7 @@ export class Connection {
   // The one in use; changed when it fails.
   #target: Target;
   #hasAnswered = false;
+  readonly #dialect: Dialect;
   readonly #open = new Bag<OpenCall>();
   // Resolved, and emptied, when no call is open any more.
   #idle: (() => void)[] = [];
@@ -96,10 +104,17 @@ export class Connection {
   // Date of the last reply, which is the same for a second.
   #date: string | undefined;
   #aheadMs = 0;
+  /** What time it is for the server, in milliseconds since 1970. */
+  readonly now: () => number;
+  /** Milliseconds since some moment in the past. */
+  readonly steady: () => number;
 
   constructor(options: ConnectionOptions) {
     const { urls, key, headers, fetch } = options;
     this.#options = options;
+    this.now = options.now ?? (() => Date.now() + this.#aheadMs);
+    this.steady = options.now ?? (() => performance.now());
+    this.#dialect = new Dialect(this.now);
     const all = {
       "Content-Type": "application/json",
       ...(key === undefined ? {} : { Authorization: `Bearer ${key}` }),
@@ -119,9 +134,9 @@ export class Connection {
     return this.#target.url;
   }
 
-  /** How far the server's clock is ahead of ours, in milliseconds; 0 if that is within two seconds. */
-  get aheadMs(): number {
-    return this.#aheadMs;
+  /** Whether the server knows /v2; undefined before it has been asked for anything. */
+  get knowsV2(): boolean | undefined {
+    return this.#dialect.knowsV2;
   }
 
   get isOpen(): boolean {
@@ -136,7 +151,22 @@ export class Connection {
   /** Makes a call; answers the body of the reply as text. */
   call(call: Call): Promise<string> {
     const { signal, isWait } = call;
-    return this.#during((open) => this.#attempt(call, open), signal, isWait);
+    return this.#during((open) => this.#ask(call, open), signal, isWait);
+  }
+
+  async #ask(call: Call, open: OpenCall): Promise<string> {
+    if (VERSIONED.test(call.path)) return this.#attempt(call, open);
+    if (this.#dialect.knowsV2 !== false) {
+      try {
+        const body = await this.#attempt(call, open);
+        this.#dialect.noteKnown();
+        return body;
+      } catch (error) {
+        if (!this.#dialect.isUnknown(error)) throw error;
+      }
+    }
+    // It has done nothing.
+    return this.#dialect.translate(call, (translated) => this.#attempt(translated, open));
   }
 
   /**
@@ -185,7 +215,7 @@ export class Connection {
         open.mayBeDone = !isWait;
         const reply = await target.transport.send({
           method: "POST",
-          path: `${target.prefix}/${/^v\d+\//.test(call.path) ? "" : "v1/"}${call.path}`,
+          path: `${target.prefix}/${VERSIONED.test(call.path) ? "" : "v2/"}${call.path}`,
           body: typeof body === "string" ? body : body(left),
           timeoutMs: left + marginMs,
           signal,

@@ -3,8 +3,9 @@
 
 import type { QueratorClient } from "./client.ts";
 import type { HotOptions } from "./client-options.ts";
-import { isUnknownPath, LeaseLostError, ValidationError } from "./errors.ts";
-import { LeasedItem, type RetryItem } from "./items.ts";
+import { isNotImplemented, LeaseLostError, ValidationError } from "./errors.ts";
+import { HeldItem, leaseOf } from "./held-item.ts";
+import type { RetryItem } from "./items.ts";
 import type { QueueDefinition } from "./queue-definition.ts";
 import { FactsOfQueue, INVALID_AFTER_MS, noDeadQueue } from "./queue-facts.ts";
 import { backAt, checkWhen, type RetryWhen } from "./work-item.ts";
@@ -14,27 +15,9 @@ export interface ConsumeOptions extends HotOptions {
   readonly batchSize?: number | undefined;
 }
 
-/** An item of a loop. Each of its methods may be called once. */
-export class ConsumedItem<T = undefined> extends LeasedItem {
-  readonly value: T;
-  readonly #client: QueratorClient;
-  readonly #endsAtMs: number;
+/** An item of a loop. It can be ended once, and extended before. */
+export class ConsumedItem<T = undefined> extends HeldItem<T> {
   #isEnded = false;
-
-  /** `endsAtMs` is when its lease ends, by the client's `steady`. */
-  constructor(client: QueratorClient, item: LeasedItem, value: T, endsAtMs: number) {
-    super(item.queueName, item.partition, LeasedItem.wireOf(item));
-    this.#client = client;
-    this.#endsAtMs = endsAtMs;
-    this.value = value;
-  }
-
-  // Until its lease ends, its end is sent again.
-  get #ref(): Required<Pick<RetryItem, "id" | "partition" | "leaseDeadlineMs">> {
-    const { id, partition } = this;
-    const leaseDeadlineMs = this.#client.now() + this.#endsAtMs - this.#client.steady();
-    return { id, partition, leaseDeadlineMs };
-  }
 
   /** Whether it has been completed or given back. */
   get isEnded(): boolean {
@@ -44,37 +27,36 @@ export class ConsumedItem<T = undefined> extends LeasedItem {
   /** It is done. Rejects with a LeaseLostError if its lease has ended before. */
   async complete(): Promise<void> {
     this.#isEnded = true;
-    await this.#client.complete(this.queueName, this.#ref);
+    await this.lease.client.complete(this.queueName, this.ref);
   }
 
   /** Gives it back to the queue. */
   async retry(when: RetryWhen = {}): Promise<void> {
-    checkWhen(when);
-    const { at, delay } = backAt(when, this.#client.now());
-    await this.#back({ retryAt: at, delay });
+    await this.lease.client.retry(this.queueName, this.#back(when));
   }
 
   /** To the dead queue, or gone if there is none. */
   async dead(): Promise<void> {
-    await this.#back({ dead: true });
+    this.#isEnded = true;
+    await this.lease.client.reject(this.queueName, this.ref);
   }
 
   /** Gives it back as if it had not been leased; as an attempt, if the server cannot. */
   async release(when: RetryWhen = {}): Promise<void> {
-    checkWhen(when);
-    this.#isEnded = true;
-    const { at, delay } = backAt(when, this.#client.now());
+    const { client } = this.lease;
+    const back = this.#back(when);
     try {
-      await this.#client.release(this.queueName, { ...this.#ref, at, delay });
+      await client.release(this.queueName, back);
     } catch (error) {
-      if (!isUnknownPath(error)) throw error;
-      await this.#client.retry(this.queueName, { ...this.#ref, retryAt: at, delay });
+      if (!isNotImplemented(error)) throw error;
+      await client.retry(this.queueName, back);
     }
   }
 
-  async #back(how: Pick<RetryItem, "retryAt" | "delay" | "dead">): Promise<void> {
+  #back(when: RetryWhen): RetryItem {
+    checkWhen(when);
     this.#isEnded = true;
-    await this.#client.retry(this.queueName, { ...this.#ref, ...how });
+    return { ...this.ref, ...backAt(when, this.lease.client.now()) };
   }
 }
 
@@ -92,15 +74,15 @@ export async function* consume<T>(
   try {
     for (;;) {
       const leased = await client.lease(definition.name, { batchSize, requestTimeout, signal });
-      const endsAtMs = client.steady() + (leased[0]?.leaseDeadlineMs ?? 0) - client.now();
-      held = leased.map((item) => new ConsumedItem<T>(client, item, undefined as T, endsAtMs));
+      const lease = leaseOf(client, leased);
+      held = leased.map((item) => new ConsumedItem<T>(item, undefined as T, lease));
       while (held.length > 0) {
         // It is, or soon will be, somebody else's.
-        if (endsAtMs <= client.steady()) {
+        if (held[0]!.endsAtMs <= client.steady()) {
           held.shift();
           continue;
         }
-        const item = await decode(client, definition, held[0]!, endsAtMs);
+        const item = await decode(definition, held[0]!);
         if (item instanceof ValidationError) {
           if (definition.onInvalid === "throw") throw item;
           const { hasDeadQueue } = await facts.get();
@@ -131,14 +113,12 @@ export async function* consume<T>(
 }
 
 async function decode<T>(
-  client: QueratorClient,
   definition: QueueDefinition<never, T>,
   item: ConsumedItem<T>,
-  endsAtMs: number,
 ): Promise<ConsumedItem<T> | ValidationError> {
   const decoded = await definition.decode(item);
   if (decoded instanceof ValidationError) return decoded;
-  return new ConsumedItem(client, item, decoded, endsAtMs);
+  return new ConsumedItem(item, decoded, item.lease);
 }
 
 // An item that nobody can read: never deleted, as a schema may change.

@@ -4,11 +4,12 @@
 
 import type { QueratorClient } from "./client.ts";
 import { toMs } from "./duration.ts";
-import { ClosedError, isUnknownPath, LeaseLostError, QueratorError, textOf } from "./errors.ts";
+import { ClosedError, isNotImplemented, LeaseLostError, QueratorError, textOf } from "./errors.ts";
 import type { Events } from "./events.ts";
+import { HeldItem } from "./held-item.ts";
 import type { LeasedItem } from "./items.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
-import { backAt, checkWhen, type Outcome, type RetryWhen, retryAt, WorkItem } from "./work-item.ts";
+import { backAt, checkWhen, type Outcome, type RetryWhen, timeOf } from "./work-item.ts";
 import type { WorkerEvents } from "./worker-options.ts";
 
 // If the policy itself fails.
@@ -57,7 +58,7 @@ export class Endings {
   /** Ends an item. */
   end(item: LeasedItem, outcome: Outcome): void {
     const { client } = this.#options;
-    const at = "when" in outcome ? retryAt(outcome.when, client.now()) : undefined;
+    const at = "when" in outcome ? timeOf(outcome.when, client.now()) : undefined;
     this.#underWay++;
     let became = outcome;
     const onDead = (): void => {
@@ -70,7 +71,7 @@ export class Endings {
         this.#over();
       },
       (error: unknown) => {
-        if (outcome.kind === "release" && isUnknownPath(error)) {
+        if (outcome.kind === "release" && isNotImplemented(error)) {
           this.#options.onUnreleased(item, outcome.when);
         } else if (!this.#isGivenUp) {
           this.#noteFailure(item, error);
@@ -82,19 +83,18 @@ export class Endings {
 
   #send(item: LeasedItem, outcome: Outcome, onDead: () => void): Promise<void> {
     const { client, queueName } = this.#options;
-    const { id, partition } = item;
-    const leaseDeadlineMs = deadlineOf(item, client);
-    if (outcome.kind === "complete") {
-      return client.complete(queueName, { id, partition, leaseDeadlineMs }, this.#how);
+    const ref = item instanceof HeldItem ? item.ref : item;
+    switch (outcome.kind) {
+      case "complete":
+        return client.complete(queueName, ref, this.#how);
+      case "dead":
+        return client.reject(queueName, ref, this.#how);
     }
-    const { at, delay } = backAt("when" in outcome ? outcome.when : {}, client.now());
-    if (outcome.kind === "release") {
-      const given = { id, partition, leaseDeadlineMs, at, delay };
-      return client.release(queueName, given, this.#how);
-    }
-    const dead = outcome.kind === "dead";
-    const given = { id, partition, leaseDeadlineMs, retryAt: at, delay, dead };
-    return client.retry(queueName, given, { ...this.#how, onDead });
+    const { leaseId, leaseDeadlineMs } = ref;
+    const given = { leaseId, leaseDeadlineMs, ...backAt(outcome.when, client.now()) };
+    return outcome.kind === "release"
+      ? client.release(queueName, given, this.#how)
+      : client.retry(queueName, given, { ...this.#how, onDead });
   }
 
   #noteFailure(item: LeasedItem, error: unknown): void {
@@ -202,14 +202,6 @@ export class Endings {
     if (events.emit("error", { error })) return;
     console.error(`Querator worker of queue '${queueName}': ${textOf(error)}`);
   }
-}
-
-// By the clock as it is now: it may have been set since the item was leased.
-function deadlineOf(
-  item: LeasedItem,
-  { now, steady }: Pick<QueratorClient, "now" | "steady">,
-): number {
-  return item instanceof WorkItem ? now() + item.endsAtMs - steady() : item.leaseDeadlineMs;
 }
 
 function isPassing(error: unknown): boolean {

@@ -1,7 +1,9 @@
 // Every error that the client throws, as one tree of classes. A reply of the server becomes an error
-// here and nowhere else; its message is kept as it came. What an error says about a request is a
+// here and nowhere else, by its code; its message is kept as it came. What an error says about a request is a
 // promise: `retryable` that the same call may succeed later, `uncertain` that it may have been done.
 // A call that is aborted rejects with the reason of its signal, which is none of these.
+
+import { oldError } from "./dialect-errors.ts";
 
 /** What went wrong, for programs to compare. New ones may be added; none is renamed. */
 export type ErrorCode =
@@ -11,6 +13,7 @@ export type ErrorCode =
   | "item-not-found"
   | "not-leased"
   | "lease-ended"
+  | "some-refused"
   | "duplicate-client"
   | "unauthorized"
   | "forbidden"
@@ -41,9 +44,20 @@ export interface ErrorFacts {
   readonly status?: number;
   readonly retryable?: boolean;
   readonly uncertain?: boolean;
-  /** The item that the server names. */
-  readonly itemId?: string;
+  /** What of the request is wrong: `items[3].kind`. */
+  readonly field?: string;
+  /** The lease that it is about. */
+  readonly leaseId?: string;
+  readonly requestId?: string;
   readonly cause?: unknown;
+}
+
+/** One item of a call that was not done. */
+export interface ItemFailure {
+  /** Which item of the call it is, from 0 on. */
+  readonly index: number;
+  /** A QueratorError, or the reason of a signal. */
+  readonly error: unknown;
 }
 
 /** The root of all errors of this package. */
@@ -55,6 +69,12 @@ export class QueratorError extends Error {
   readonly retryable: boolean;
   /** Whether the server may have done what was asked all the same, in this attempt or one before. */
   uncertain: boolean;
+  /** What of the request is wrong, if the server says it: `items[3].kind`. */
+  readonly field: string | undefined;
+  /** Under which the server's log speaks of the request. */
+  readonly requestId: string | undefined;
+  /** Of a call for several items: those that were not done, in order. */
+  failures: readonly ItemFailure[] = [];
 
   constructor(code: ErrorCode, message: string, facts: ErrorFacts = {}) {
     super(message, facts.cause === undefined ? undefined : { cause: facts.cause });
@@ -63,10 +83,12 @@ export class QueratorError extends Error {
     this.status = facts.status;
     this.retryable = facts.retryable ?? false;
     this.uncertain = facts.uncertain ?? false;
+    this.field = facts.field;
+    this.requestId = facts.requestId;
   }
 }
 
-/** The request is wrong, or does not fit the state of the queue: 4xx, 455, or seen before it was sent. */
+/** The request is wrong, or does not fit the state of the queue: 400 to 422, or seen before it was sent. */
 export class InvalidRequestError extends QueratorError {}
 
 /** One item alone is more than the server, or a proxy before it, takes. */
@@ -86,14 +108,14 @@ export class QueueNotFoundError extends InvalidRequestError {}
 /** A queue of that name exists already. */
 export class QueueExistsError extends InvalidRequestError {}
 
-/** The item is not leased under this id any more: its lease has ended, or it was completed before. */
+/** The item is not leased under this name any more: its lease has ended, or it was completed before. */
 export class LeaseLostError extends InvalidRequestError {
-  /** The id that the server names. */
-  readonly itemId: string | undefined;
+  /** The lease that it is about, if that is known. */
+  readonly leaseId: string | undefined;
 
   constructor(code: ErrorCode, message: string, facts: ErrorFacts = {}) {
     super(code, message, facts);
-    this.itemId = facts.itemId;
+    this.leaseId = facts.leaseId;
   }
 }
 
@@ -103,10 +125,10 @@ export class AuthenticationError extends QueratorError {}
 /** The key does not permit this: 403. */
 export class PermissionError extends QueratorError {}
 
-/** The server cannot do it: 453, 500, 501, 512, and while it shuts down; or what answers is none. */
+/** The server cannot do it: 5xx, no such method, and while it shuts down; or what answers is none. */
 export class ServerError extends QueratorError {}
 
-/** The server or a proxy asks to try again: 454, 408, 425, 429, 503. */
+/** The server or a proxy asks to try again: 408, 425, 429, 503, 504. */
 export class TryAgainError extends QueratorError {}
 
 /** The server could not be reached, or the connection broke. */
@@ -142,174 +164,186 @@ export class ValidationError extends QueratorError {
   }
 }
 
-// Texts of the server that tell cases of one status apart. Each is the constant part of a message.
-const BY_MESSAGE: readonly [status: number, text: RegExp, code: ErrorCode][] = [
-  [400, /^queue does not exist;/, "queue-not-found"],
-  [400, /^invalid queue; .* already exists$|^queue '.*' already exists$/s, "queue-exists"],
-  [400, /^invalid storage id; .* does not exist$/s, "item-not-found"],
-  [400, /^item\(s\) cannot be /, "not-leased"],
-  [400, /^lease has ended;/, "lease-ended"],
-  [400, /^duplicate client id;/, "duplicate-client"],
-  [453, / is shutting down$/, "shutting-down"],
-  [454, /^request timeout; no items /, "no-items"],
-  [454, /^queue is overloaded;/, "overloaded"],
-  [454, /^another server owns the data;/, "standby"],
-  [454, /^another server has taken over;/, "outcome-unknown"],
-  [454, /^request timeout; the request was not executed/, "not-executed"],
-  [454, /^request timeout; the storage did not answer/, "outcome-unknown"],
-];
-
-const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
-  400: "invalid",
-  401: "unauthorized",
-  408: "unavailable",
-  403: "forbidden",
-  415: "content",
-  453: "failed",
-  454: "try-again",
-  455: "content",
-  500: "internal",
-  501: "not-implemented",
-  512: "network",
-};
-
-// What the codes of /v2 are called here; the others are told by their status.
-const BY_CODE: Readonly<Record<string, ErrorCode>> = {
-  queue_not_found: "queue-not-found",
-  queue_exists: "queue-exists",
-  item_not_found: "item-not-found",
-  not_leased: "not-leased",
-  duplicate_client: "duplicate-client",
-  overloaded: "overloaded",
-  standby: "standby",
-  outcome_unknown: "outcome-unknown",
-  taken_over: "outcome-unknown",
-  timed_out: "not-executed",
-  no_items: "no-items",
-  internal: "internal",
-  storage_unavailable: "try-again",
-  partition_failing: "try-again",
-  shutting_down: "shutting-down",
-  queue_shutting_down: "shutting-down",
-  unauthenticated: "unauthorized",
-  permission_denied: "forbidden",
-  storage_unusable: "failed",
-  namespace_not_found: "failed",
-  no_such_method: "not-implemented",
-  client_gone: "network",
+// What a code of the server is called here, where it is not the same with dashes.
+const CALLED: Readonly<Record<string, ErrorCode>> = {
+  invalid_field: "invalid",
+  method_not_allowed: "invalid",
+  queue_in_use: "invalid",
+  idempotency_mismatch: "invalid",
+  body_too_large: "too-large",
   invalid_request: "content",
   unknown_field: "content",
   not_acceptable: "content",
-  unsupported_encoding: "content",
   unsupported_media_type: "content",
+  unsupported_encoding: "content",
+  unauthenticated: "unauthorized",
+  permission_denied: "forbidden",
+  namespace_not_found: "failed",
+  storage_unusable: "failed",
+  no_such_method: "not-implemented",
+  client_gone: "network",
+  storage_unavailable: "try-again",
+  request_in_progress: "try-again",
+  partition_failing: "try-again",
+  taken_over: "outcome-unknown",
+  queue_shutting_down: "shutting-down",
+  timed_out: "not-executed",
 };
 
-/** The error for a reply whose status is not 200, to a call of this path below /v1/. */
-export function errorOfReply(status: number, body: string, path = ""): QueratorError {
-  const told = read(body);
-  if (isProblem(told, status)) return problem(told, path);
-  const { code, message } = told;
-  // In the form of the server, which says its status again.
-  if (code !== status || typeof message !== "string" || BY_STATUS[status] === undefined) {
-    return strangeReply(status, body);
-  }
-  const known = BY_MESSAGE.find(([s, text]) => s === status && text.test(message))?.[2];
-  return build(known ?? BY_STATUS[status], message, { status, path });
-}
+// Those that are called the same.
+const SAME: readonly ErrorCode[] = [
+  "queue-not-found",
+  "queue-exists",
+  "item-not-found",
+  "not-leased",
+  "lease-ended",
+  "some-refused",
+  "duplicate-client",
+  "overloaded",
+  "outcome-unknown",
+  "standby",
+  "shutting-down",
+  "no-items",
+  "internal",
+];
 
-interface Told {
-  readonly code?: unknown;
-  readonly message?: unknown;
-}
-
+/** An error in the form of /v2, which says its status again, as far as it is read here. */
 interface Problem {
   readonly status: number;
   readonly code: string;
   readonly detail: string;
+  readonly field?: string;
   readonly retryable?: boolean;
+  readonly request_id?: string;
   readonly details?: { readonly id?: string };
+  /** Of a call for several items that was to be done as a whole. */
+  readonly results?: readonly ItemResult[];
 }
 
-function read(body: string): Told {
+/** What a reply tells of one item of a call. */
+export interface ItemResult {
+  readonly ok?: boolean;
+  readonly id?: string;
+  readonly status?: string;
+  readonly dead?: boolean;
+  readonly lease_deadline?: string;
+  /** Of an item that was refused, as in an error. */
+  readonly code?: string;
+  readonly detail?: string;
+}
+
+/** The error for a reply whose status is not 200, to a call of this path below /v2/. */
+export function errorOfReply(status: number, body: string, path = ""): QueratorError {
+  const told = parsed(body);
+  if (isProblem(told, status)) return errorOfProblem(told, path);
+  const { code, message } = told as { readonly code?: unknown; readonly message?: unknown };
+  const isOld = code === status && typeof message === "string";
+  return (isOld ? oldError(status, message, path) : undefined) ?? strangeReply(status, body);
+}
+
+function parsed(body: string): object {
   try {
-    return Object(JSON.parse(body)) as Told;
+    return Object(JSON.parse(body)) as object;
   } catch {
     return {};
   }
 }
 
-// The form of errors under /v2, which says its status again as well.
-function isProblem(told: Told, status: number): told is Problem {
+function isProblem(told: object, status: number): told is Problem {
   const { code, status: again, detail } = told as Partial<Problem>;
   return again === status && typeof code === "string" && typeof detail === "string";
 }
 
-function problem(told: Problem, path: string): QueratorError {
-  const { status, code, detail, retryable = false, details } = told;
-  const known = Object.hasOwn(BY_CODE, code) ? BY_CODE[code] : undefined;
-  if (known !== undefined) return build(known, detail, { status, path, itemId: details?.id });
-  // Of a later server: what can be told by its status, and by what it says of itself.
-  if (retryable) {
-    return new TryAgainError("try-again", detail, { status, retryable, uncertain: status >= 500 });
+function errorOfProblem(problem: Problem, path: string): QueratorError {
+  const { status, code, detail, field, retryable = false, request_id, details, results } = problem;
+  const known = codeOf(code);
+  const error = makeError(known ?? codeOfStatus(status, retryable), detail, {
+    status,
+    path,
+    isWhole: code === "shutting_down",
+    // Of a later server: what it says of itself.
+    ...(known === undefined ? { retryable, uncertain: retryable && status >= 500 } : {}),
+    ...(field === undefined ? {} : { field }),
+    ...(request_id === undefined ? {} : { requestId: request_id }),
+    ...(details?.id === undefined ? {} : { leaseId: details.id }),
+  });
+  if (results !== undefined) {
+    error.failures = results.flatMap((result, index) =>
+      result.code === undefined ? [] : [{ index, error: errorOfResult(result) }],
+    );
   }
-  if (status >= 500) return new ServerError("failed", detail, { status });
-  return build(BY_STATUS[status] ?? "invalid", detail, { status, path });
+  return error;
 }
 
-// What is surely not done: the server says so before it looks at the queue, or refuses to take it.
-const SURE: readonly ErrorCode[] = ["overloaded", "not-executed", "no-items", "standby"];
+/** The error for one item of several. */
+export function errorOfResult({ code = "", detail = "" }: ItemResult, leaseId?: string) {
+  return makeError(codeOf(code) ?? "invalid", detail, leaseId === undefined ? {} : { leaseId });
+}
+
+function codeOf(code: string): ErrorCode | undefined {
+  if (Object.hasOwn(CALLED, code)) return CALLED[code];
+  const same = code.replaceAll("_", "-") as ErrorCode;
+  return SAME.includes(same) ? same : undefined;
+}
+
+// Of a code that is new since this was written.
+function codeOfStatus(status: number, retryable: boolean): ErrorCode {
+  if (retryable) return "try-again";
+  if (status >= 500) return "failed";
+  if (status === 401) return "unauthorized";
+  return status === 403 ? "forbidden" : "invalid";
+}
 
 // A queue that ends refuses those of these calls that it has not begun, and answers the others.
-const HOT = /^(v2\/)?queue\.(produce|lease|complete|retry|release)$/;
+const HOT = /^(v1\/)?queue\.(produce|lease|complete|retry|release|reject|extend)$/;
 
-interface Known {
-  readonly status: number;
-  readonly path: string;
-  /** That of which the server speaks; in its message if it is not given. */
-  readonly itemId?: string | undefined;
+interface MadeFacts extends ErrorFacts {
+  /** Of the call. */
+  readonly path?: string;
+  /** It is the server that ends, and has looked at no queue. */
+  readonly isWhole?: boolean;
 }
 
-function build(code: ErrorCode, message: string, known: Known): QueratorError {
-  const { status, path, itemId = /'([^']*)'/.exec(message)?.[1] } = known;
+/** An error of the server, of the class that its code has. What it says of the request goes with the code. */
+export function makeError(code: ErrorCode, message: string, given: MadeFacts): QueratorError {
+  const { path = "", isWhole = false, ...facts } = given;
   switch (code) {
     case "queue-not-found":
-      return new QueueNotFoundError(code, message, { status });
+      return new QueueNotFoundError(code, message, facts);
     case "queue-exists":
-      return new QueueExistsError(code, message, { status });
+      return new QueueExistsError(code, message, facts);
     case "item-not-found":
     case "not-leased":
     case "lease-ended":
-      return new LeaseLostError(code, message, {
-        status,
-        ...(itemId === undefined ? {} : { itemId }),
-      });
+      return new LeaseLostError(code, message, facts);
     case "unauthorized":
-      return new AuthenticationError(code, message, { status });
+      return new AuthenticationError(code, message, facts);
     case "forbidden":
-      return new PermissionError(code, message, { status });
-    case "shutting-down": {
-      const uncertain = message !== "service is shutting down" && !HOT.test(path);
-      return new ServerError(code, message, { status, retryable: true, uncertain });
-    }
+      return new PermissionError(code, message, facts);
+    case "shutting-down":
+      return new ServerError(code, message, {
+        retryable: true,
+        ...facts,
+        uncertain: !isWhole && !HOT.test(path),
+      });
     case "failed":
     case "not-implemented":
-      return new ServerError(code, message, { status });
+      return new ServerError(code, message, facts);
     case "internal":
     case "network":
-      return new ServerError(code, message, { status, retryable: true, uncertain: true });
-    case "unavailable":
-      return new TryAgainError(code, message, { status, retryable: true });
+      return new ServerError(code, message, { retryable: true, ...facts, uncertain: true });
+    // What is surely not done: the server says so before it looks at the queue, or refuses to take it.
     case "overloaded":
     case "not-executed":
     case "no-items":
     case "standby":
+    case "unavailable":
+      return new TryAgainError(code, message, { retryable: true, ...facts });
+    case "try-again":
     case "outcome-unknown":
-    case "try-again": {
-      const uncertain = !SURE.includes(code);
-      return new TryAgainError(code, message, { status, retryable: true, uncertain });
-    }
+      return new TryAgainError(code, message, { retryable: true, uncertain: true, ...facts });
   }
-  return new InvalidRequestError(code, message, { status });
+  return new InvalidRequestError(code, message, facts);
 }
 
 /** The error for a reply of status 200 that is not Querator's: what was asked may be done. */
@@ -361,8 +395,7 @@ function strangeReply(status: number, body: string): QueratorError {
 
 /** Whether less at a time may pass: a request was refused for its size, by a proxy or by the server. */
 export function isTooLarge(error: unknown): error is QueratorError {
-  if (!(error instanceof QueratorError)) return false;
-  return error.status === 413 || /^request body exceeds /.test(error.message);
+  return error instanceof QueratorError && error.code === "too-large";
 }
 
 /** The error for one item that is refused for its size although nothing else is sent with it. */
@@ -377,29 +410,48 @@ export function tooLarge(
   return new TooLargeError(index, text, { ...facts, cause: error });
 }
 
-/** To repeat a call of which a part was done is to do that part twice, whatever the error was. */
-export function partlyDone(error: unknown, done: number, all: number): unknown {
-  if (!(error instanceof QueratorError)) return error;
-  const { code, status, retryable } = error;
-  const text = `Of ${all} requests of this call ${done} were done, another failed: ${error.message}`;
-  const facts = {
-    ...(status === undefined ? {} : { status }),
-    retryable,
-    uncertain: true,
-    cause: error,
-  };
-  if (error instanceof TooLargeError) return new TooLargeError(error.index, text, facts);
-  const itemId = error instanceof LeaseLostError ? error.itemId : undefined;
-  const ErrorClass = error.constructor as typeof QueratorError;
-  return new ErrorClass(code, text, { ...facts, ...(itemId === undefined ? {} : { itemId }) });
+/**
+ * The error of a call for several items of which some, in order, were not done: that of the first, with all
+ * of them. To repeat a call of which a part was done is to do that part twice, whatever the error was.
+ */
+export function failureOf(failures: readonly ItemFailure[], all: number): unknown {
+  const { error } = failures[0]!;
+  if (all === 1 || !(error instanceof QueratorError)) return error;
+  const done = all - failures.length;
+  const text =
+    done === 0
+      ? error.message
+      : `Of ${all} items of this call ${done} were done, another failed: ${error.message}`;
+  const made = copyOf(error, text, { uncertain: error.uncertain || done > 0 });
+  made.failures = failures;
+  return made;
 }
 
-/** Whether a call is refused by a server that does not know it, or by a proxy that lets none of its version pass. */
-export function isUnknownPath(error: unknown): boolean {
-  if (!(error instanceof QueratorError) || error.uncertain) return false;
-  const { status, code } = error;
-  if (status === 404) return code === "not-implemented" || code === "wrong-url";
-  return status === 501 || status === 405;
+/** The same error with another text, or with more facts. */
+export function copyOf(
+  error: QueratorError,
+  message: string,
+  { uncertain = error.uncertain, field = error.field }: Pick<ErrorFacts, "uncertain" | "field">,
+): QueratorError {
+  const { code, status, retryable, requestId } = error;
+  const leaseId = error instanceof LeaseLostError ? error.leaseId : undefined;
+  const facts = {
+    retryable,
+    uncertain,
+    cause: error,
+    ...(status === undefined ? {} : { status }),
+    ...(field === undefined ? {} : { field }),
+    ...(requestId === undefined ? {} : { requestId }),
+    ...(leaseId === undefined ? {} : { leaseId }),
+  };
+  if (error instanceof TooLargeError) return new TooLargeError(error.index, message, facts);
+  const ErrorClass = error.constructor as typeof QueratorError;
+  return new ErrorClass(code, message, facts);
+}
+
+/** Whether the server cannot be asked for this: it is one of an older version. */
+export function isNotImplemented(error: unknown): boolean {
+  return error instanceof QueratorError && error.code === "not-implemented" && !error.uncertain;
 }
 
 /** What was thrown, as text; anything can be. */

@@ -1,23 +1,27 @@
 // Calls of one kind to one queue that travel together: while a request is under way, further calls
 // gather, and what has gathered travels in the next. There are no timers: an idle gatherer sends as soon
-// as the current run of the program ends. Each caller gets its own result: a request that the server
-// refuses because of one item is sent again without that item's caller, and one that is too large in
-// halves. What waits is bounded, and each caller waits no longer than it wants to.
+// as the current run of the program ends. Each caller gets what became of its own items. A request that the
+// server refuses as a whole because of one item is sent again without that item's caller, and one that is
+// too large in halves. What waits is bounded, and each caller waits no longer than it wants to.
 
 import {
-  InvalidRequestError,
+  copyOf,
+  errorOfResult,
+  failureOf,
+  type ItemFailure,
+  type ItemResult,
   isTooLarge,
-  LeaseLostError,
-  partlyDone,
-  type QueratorError,
+  QueratorError,
   TimeoutError,
   TooMuchWaitingError,
   tooLarge,
 } from "./errors.ts";
+import { ALL_DONE } from "./results.ts";
 
-/** One item of a call, as JSON, and the id by which the server names it. */
+/** One item of a call, as JSON. */
 export interface Part {
-  readonly id: string | undefined;
+  /** Of an item that is leased. */
+  readonly leaseId: string | undefined;
   readonly json: string;
   /** At most so many bytes in UTF-8. */
   readonly bytes: number;
@@ -29,10 +33,10 @@ export interface GathererOptions {
   /** Bytes of the items of one request. */
   readonly bytesMax: number;
   /**
-   * Sends one request, and repeats it while its time lasts. Answers which of its items are dead, by their
-   * index, if the server tells.
+   * Sends one request, and repeats it while its time lasts. Answers what became of each of its items, or
+   * nothing if all were done and there is no more to tell.
    */
-  readonly send: (request: GatheredRequest) => Promise<readonly number[]>;
+  readonly send: (request: GatheredRequest) => Promise<readonly ItemResult[]>;
   /** Whether a call is sent, once, although its time has passed while it waited. */
   readonly sendsLate: boolean;
   /** What waits in the whole client, of this kind and others that share its bounds. */
@@ -42,6 +46,8 @@ export interface GathererOptions {
 export interface GatheredRequest {
   /** Asked anew for each repeat, as some callers may have left. */
   readonly items: () => string;
+  /** How many that were, when it was asked last. */
+  readonly count: () => number;
   readonly signal: AbortSignal;
   /** Until when it is repeated, by performance.now(). */
   readonly until: number;
@@ -59,7 +65,7 @@ export interface CallerOptions {
   /** Whether its items are not sent again any more, whatever `until` says. */
   readonly isGivenUp?: (() => boolean) | undefined;
   /** Told, before the call ends, of each item that the server will not give out again. */
-  readonly onDead?: ((id: string) => void) | undefined;
+  readonly onDead?: ((leaseId: string) => void) | undefined;
 }
 
 /** Counts what waits to be sent in a client, against its bounds. */
@@ -116,16 +122,15 @@ class Caller {
   readonly count: number;
   /** Entries that have not ended. */
   open = 1;
-  #done = 0;
-  #failed = 0;
-  #failure: unknown;
-  readonly #resolve: () => void;
+  #results: ItemResult[] | undefined;
+  #failures: ItemFailure[] | undefined;
+  readonly #resolve: (results: readonly ItemResult[]) => void;
   readonly #reject: (error: unknown) => void;
 
   constructor(
     count: number,
     options: CallerOptions,
-    resolve: () => void,
+    resolve: (results: readonly ItemResult[]) => void,
     reject: (error: unknown) => void,
   ) {
     this.count = count;
@@ -139,24 +144,39 @@ class Caller {
     return performance.now() < until && isGivenUp?.() !== true;
   }
 
-  /** One of its entries has ended. */
-  end(error: unknown): void {
-    if (error === undefined) this.#done++;
-    else if (this.#failed++ === 0) this.#failure = error;
-    if (--this.open > 0) return;
-    if (this.#failed === 0) this.#resolve();
-    else if (this.#done === 0) this.#reject(this.#failure);
-    else this.#reject(partlyDone(this.#failure, this.#done, this.#done + this.#failed));
+  /** What became of one of its items. */
+  note(index: number, result: ItemResult): void {
+    if (this.#results === undefined) {
+      this.#results = this.count === 1 ? [result] : new Array<ItemResult>(this.count);
+    }
+    this.#results[index] = result;
   }
+
+  /** One of its items was not done. */
+  fail(index: number, error: unknown): void {
+    this.#failures ??= [];
+    this.#failures.push({ index, error });
+  }
+
+  /** One of its entries has ended. */
+  end(): void {
+    if (--this.open > 0) return;
+    const failures = this.#failures;
+    if (failures === undefined) this.#resolve(this.#results ?? ALL_DONE);
+    else this.#reject(failureOf(failures.sort(byIndex), this.count));
+  }
+}
+
+function byIndex(a: ItemFailure, b: ItemFailure): number {
+  return a.index - b.index;
 }
 
 /** A call, or the piece of one that fits into a request. */
 interface Entry {
   readonly caller: Caller;
-  parts: readonly Part[];
+  readonly parts: readonly Part[];
   /** Of its first item in the call. */
   readonly from: number;
-  readonly count: number;
   readonly bytes: number;
   onAbort: (() => void) | undefined;
   isOver: boolean;
@@ -184,10 +204,10 @@ export class Gatherer {
   }
 
   /**
-   * Resolves when all parts are done. They are done together if they fit into one request. If they do not
-   * and some requests fail, it rejects when the others have ended. Throws if too much waits already.
+   * Resolves when all parts are done, with what the server tells of each, which may be nothing. Each is done
+   * or not by itself: if some are not, it rejects when all have ended. Throws if too much waits already.
    */
-  add(parts: readonly Part[], options: CallerOptions): Promise<void> {
+  add(parts: readonly Part[], options: CallerOptions): Promise<readonly ItemResult[]> {
     const { waiting } = this.#options;
     const bytes = bytesOf(parts);
     options.signal?.throwIfAborted();
@@ -205,7 +225,7 @@ export class Gatherer {
     const { itemsMax } = this.#options;
     const bytesMax = this.#bytesMax;
     if (parts.length <= itemsMax && (bytes <= bytesMax || parts.length === 1)) {
-      return [this.#entry(caller, parts, 0, { count: parts.length, bytes })];
+      return [this.#entry(caller, parts, 0, bytes)];
     }
     const entries: Entry[] = [];
     let from = 0;
@@ -223,14 +243,9 @@ export class Gatherer {
     return entries;
   }
 
-  #entry(
-    caller: Caller,
-    parts: readonly Part[],
-    from: number,
-    { count, bytes } = { count: parts.length, bytes: bytesOf(parts) },
-  ): Entry {
+  #entry(caller: Caller, parts: readonly Part[], from: number, bytes = bytesOf(parts)): Entry {
     const { signal } = caller.options;
-    const entry: Entry = { caller, parts, from, count, bytes, onAbort: undefined, isOver: false };
+    const entry: Entry = { caller, parts, from, bytes, onAbort: undefined, isOver: false };
     if (signal !== undefined) {
       entry.onAbort = () => this.#abort(entry, signal.reason);
       signal.addEventListener("abort", entry.onAbort, { once: true });
@@ -290,11 +305,12 @@ export class Gatherer {
       for (const { caller } of sent) until = Math.max(until, caller.options.until);
       let asked: readonly Entry[] = sent;
       try {
-        const dead = await this.#options.send({
+        const results = await this.#options.send({
           items: () => {
             asked = sent.filter(({ isOver }) => !isOver);
             return jsonOf(asked);
           },
+          count: () => countOf(asked),
           signal: this.#controller.signal,
           until,
           onRepeat: (failure) => {
@@ -302,11 +318,11 @@ export class Gatherer {
             this.#onRepeat(sent, failure);
           },
         });
-        if (dead.length > 0) tellDead(asked, dead);
+        if (results.length > 0) tell(asked, results, isUncertain);
         for (const entry of sent) this.#end(entry);
         return;
       } catch (error) {
-        const rest = this.#blame(sent, error, isUncertain);
+        const rest = this.#blame(sent, asked, error);
         if (rest === undefined) {
           await this.#deliverLess(sent, error, isUncertain);
           return;
@@ -332,7 +348,6 @@ export class Gatherer {
     const isLarge = isTooLarge(error);
     if (isLarge) this.#learnSize(entries);
     if (entries.length > 1 && (isLarge || isRefusal(error))) {
-      // One of them it is, and the server does not say which.
       const half = entries.length >> 1;
       await this.#deliver(entries.slice(0, half), isUncertain);
       await this.#deliver(entries.slice(half), isUncertain);
@@ -359,36 +374,32 @@ export class Gatherer {
 
   // Two in place of an entry.
   #halves(entry: Entry): readonly Entry[] {
-    const { caller, parts, from } = entry;
+    const { caller, parts, from, bytes } = entry;
     const half = parts.length >> 1;
     this.#leave(entry);
     caller.open++;
     const second = this.#entry(caller, parts.slice(half), from + half);
-    // It counts as waiting with all that the whole did, of which some may have ended since.
-    const count = entry.count - second.count;
-    const bytes = entry.bytes - second.bytes;
-    return [this.#entry(caller, parts.slice(0, half), from, { count, bytes }), second];
+    return [this.#entry(caller, parts.slice(0, half), from, bytes - second.bytes), second];
   }
 
-  // Ends the caller whose item the server names; answers the others, or nothing if it names none.
+  // Ends the caller whose item the server names, by its place among those that were asked for; answers the
+  // others, or nothing if it names none.
   #blame(
     entries: readonly Entry[],
+    asked: readonly Entry[],
     error: unknown,
-    isUncertain: boolean,
   ): readonly Entry[] | undefined {
-    if (!(error instanceof LeaseLostError) || error.itemId === undefined) return undefined;
-    const id = error.itemId;
-    const culprit = entries.find((entry) => entry.parts.some((part) => part.id === id));
-    if (culprit === undefined) return undefined;
-    if (isUncertain && error.code === "item-not-found") {
-      // An earlier request may have ended this item. If it did not, the item is back in its queue and
-      // will be leased again: nothing is lost by calling it done.
-      culprit.parts = culprit.parts.filter((part) => part.id !== id);
-      if (culprit.parts.length > 0) return entries;
-      this.#end(culprit);
-    } else {
-      this.#end(culprit, error);
-    }
+    if (!(error instanceof QueratorError) || error.field === undefined) return undefined;
+    const [named, index] = /^(?:items|leases)\[(\d+)\]/.exec(error.field) ?? [];
+    let left = Number(index);
+    const culprit = asked.find(({ parts }) => {
+      left -= parts.length;
+      return left < 0;
+    });
+    if (named === undefined || culprit === undefined) return undefined;
+    const own = named.replace(/\d+/, String(culprit.from + culprit.parts.length + left));
+    const field = error.field.replace(named, own);
+    this.#end(culprit, copyOf(error, error.message.replaceAll(named, own), { field }));
     return entries.filter((entry) => entry !== culprit);
   }
 
@@ -400,8 +411,10 @@ export class Gatherer {
   #end(entry: Entry, error?: unknown): void {
     if (entry.isOver) return;
     this.#leave(entry);
-    this.#options.waiting.remove(entry.count, entry.bytes);
-    entry.caller.end(error);
+    const { caller, parts, from, bytes } = entry;
+    this.#options.waiting.remove(parts.length, bytes);
+    if (error !== undefined) for (const i of parts.keys()) caller.fail(from + i, error);
+    caller.end();
   }
 
   #leave(entry: Entry): void {
@@ -425,12 +438,34 @@ function bytesOf(parts: readonly Part[]): number {
   return bytes;
 }
 
-// The dead are numbered through all items of the request.
-function tellDead(entries: readonly Entry[], dead: readonly number[]): void {
-  const parts = entries.flatMap((entry) => entry.parts.map((part) => ({ part, entry })));
-  for (const index of dead) {
-    const { part, entry } = parts[index] ?? {};
-    if (entry?.isOver === false) entry.caller.options.onDead?.(part!.id!);
+function countOf(entries: readonly Entry[]): number {
+  let count = 0;
+  for (const { parts } of entries) count += parts.length;
+  return count;
+}
+
+// What became of each item is numbered through all of the request.
+function tell(
+  entries: readonly Entry[],
+  results: readonly ItemResult[],
+  isUncertain: boolean,
+): void {
+  let at = 0;
+  for (const { caller, parts, from, isOver } of entries) {
+    for (let i = 0; i < parts.length; i++, at++) {
+      if (isOver) continue;
+      const result = results[at]!;
+      const { leaseId } = parts[i]!;
+      if (result.code === undefined) {
+        caller.note(from + i, result);
+        if (result.dead === true) caller.options.onDead?.(leaseId!);
+        continue;
+      }
+      const error = errorOfResult(result, leaseId);
+      // An earlier request may have ended this item. If it did not, the item is back in its queue and
+      // will be leased again: nothing is lost by calling it done.
+      if (!(isUncertain && error.code === "lease-ended")) caller.fail(from + i, error);
+    }
   }
 }
 
@@ -442,16 +477,10 @@ function jsonOf(entries: readonly Entry[]): string {
   return json;
 }
 
-// Texts of refusals that are about the whole request, no matter whose items are in it.
-const WHOLE = /^(queue|partition|request timeout|service|namespace) /;
-
-// Of /v1, and of /v2.
-const REFUSING: readonly number[] = [400, 455, 404, 409];
-
+// Whether one of the items may be the reason, of which the server does not say which.
 function isRefusal(error: unknown): boolean {
-  if (!(error instanceof InvalidRequestError)) return false;
-  const { status = 0, message } = error;
-  return REFUSING.includes(status) && !WHOLE.test(message);
+  if (!(error instanceof QueratorError) || error.field !== undefined) return false;
+  return error.status !== undefined && (error.code === "invalid" || error.code === "content");
 }
 
 function sizeError({ caller, parts, from }: Entry, error: QueratorError): QueratorError {

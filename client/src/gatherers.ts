@@ -1,27 +1,24 @@
-// The gatherers of a client: one for each kind of call, queue, partition and time-out, made when it is first needed.
+// The gatherers of a client: one for each kind of call, queue and time-out, made when it is first needed.
 // Those that are not used go when there are many.
 
-import { checkDone } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, toMs, toText } from "./duration.ts";
 import { Gatherer, type WaitingItems } from "./gatherer.ts";
+import { readResults } from "./results.ts";
 
 const BATCH_MAX = 1_000;
 // Kept although they are idle: queues, and gatherers of each.
 const KEPT = 1_000;
 const KEPT_OF_A_QUEUE = 128;
-const NONE: readonly number[] = [];
 
 /** What the calls of a kind have in common, whatever their queue. There is one object for each kind. */
 export interface GatheredKind {
-  /** Below /v1/, or with its version. */
+  /** Below /v2/. */
   readonly path: string;
-  /** What a reply says of its items: those that are dead, by index. Only confirmed if it is left out. */
-  readonly deadOf?: (body: string) => readonly number[];
+  /** What its items are called in the request. */
+  readonly list: "items" | "leases";
   /** Of the items in one request. */
   readonly bytesMax: number;
-  /** What stands before the items in the body, after the name of the queue; `]}` follows them. */
-  readonly head: (partition: number, timeout: string) => string;
   readonly isRepeatable: boolean;
   /** Whether its calls are sent, once, although their time has passed. */
   readonly sendsLate: boolean;
@@ -31,7 +28,6 @@ export interface GatheredKind {
 
 interface Kept {
   readonly kind: GatheredKind;
-  readonly partition: number;
   readonly requestTimeout: Duration;
   readonly gatherer: Gatherer;
 }
@@ -53,7 +49,7 @@ export class Gatherers {
   }
 
   /** The gatherer of the calls that can travel together. Called for each item: it finds it without making a key. */
-  of(kind: GatheredKind, queueName: string, partition: number, requestTimeout: Duration): Gatherer {
+  of(kind: GatheredKind, queueName: string, requestTimeout: Duration): Gatherer {
     let queue = this.#queues.get(queueName);
     if (queue === undefined) {
       forgetIdle(this.#queues);
@@ -61,37 +57,29 @@ export class Gatherers {
       this.#queues.set(queueName, queue);
     }
     for (const kept of queue.all) {
-      const isIt =
-        kept.kind === kind &&
-        kept.partition === partition &&
-        kept.requestTimeout === requestTimeout;
-      if (isIt) return kept.gatherer;
+      if (kept.kind === kind && kept.requestTimeout === requestTimeout) return kept.gatherer;
     }
-    const gatherer = this.#make(kind, queueName, partition, requestTimeout);
+    const gatherer = this.#make(kind, queueName, requestTimeout);
     if (queue.all.length >= KEPT_OF_A_QUEUE) {
       queue.all = queue.all.filter((kept) => !kept.gatherer.isIdle);
     }
-    queue.all.push({ kind, partition, requestTimeout, gatherer });
+    queue.all.push({ kind, requestTimeout, gatherer });
     return gatherer;
   }
 
-  #make(
-    kind: GatheredKind,
-    queueName: string,
-    partition: number,
-    requestTimeout: Duration,
-  ): Gatherer {
-    const { path, bytesMax, head, isRepeatable, sendsLate, waiting, deadOf } = kind;
+  #make(kind: GatheredKind, queueName: string, requestTimeout: Duration): Gatherer {
+    const { path, list, bytesMax, isRepeatable, sendsLate, waiting } = kind;
     const timeoutMs = toMs(requestTimeout, "requestTimeout");
+    const name = JSON.stringify(queueName);
     const startOf = (timeout: string): string =>
-      `{"queue_name":${JSON.stringify(queueName)},${head(partition, timeout)}[`;
+      `{"queue_name":${name},"request_timeout":"${timeout}","${list}":[`;
     const start = startOf(toText(requestTimeout, "requestTimeout"));
     return new Gatherer({
       itemsMax: BATCH_MAX,
       bytesMax,
       waiting,
       sendsLate,
-      send: async ({ items, signal, until, onRepeat }) => {
+      send: async ({ items, count, signal, until, onRepeat }) => {
         const body = await this.#connection.call({
           path,
           body: (leftMs) => {
@@ -105,9 +93,7 @@ export class Gatherers {
           signal,
           onRepeat,
         });
-        if (deadOf !== undefined) return deadOf(body);
-        checkDone(body);
-        return NONE;
+        return readResults(body, count());
       },
     });
   }

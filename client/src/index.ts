@@ -14,6 +14,7 @@ export {
   type ErrorCode,
   InvalidRequestError,
   type Issue,
+  type ItemFailure,
   LeaseLostError,
   NetworkError,
   PermissionError,
@@ -28,14 +29,18 @@ export {
   ValidationError,
 } from "./errors.ts";
 export type { Events } from "./events.ts";
+export { exactJson } from "./exact-json.ts";
+export type { HeldItem } from "./held-item.ts";
 export {
+  type ExtendItem,
+  type Headers,
   type ImportedItem,
   type ImportItem,
   type ItemRef,
   type ItemTexts,
   LeasedItem,
+  type ProducedItem,
   type ProduceItem,
-  type ReleaseItem,
   type RetryItem,
   type StorageItem,
   type WireStorageItem,
@@ -63,12 +68,7 @@ export {
   type RetryPolicy,
 } from "./retry-policy.ts";
 export type { DroppedItems, LogicalQueueStats, PartitionStats, QueueStats } from "./stats.ts";
-export type {
-  ListItemsOptions,
-  PartitionOptions,
-  ScheduledItems,
-  StoredItems,
-} from "./stored-items.ts";
+export type { ImportOptions, ListItemsOptions, StoredItems } from "./stored-items.ts";
 export type { ProduceDetails, TypedQueue } from "./typed-queue.ts";
 export { HandlerAborted, type HandlerContext, type RetryWhen, type WorkItem } from "./work-item.ts";
 export type { Worker } from "./worker.ts";

@@ -2,9 +2,9 @@
 // leased or listed comes out of it. A payload is decoded when somebody asks for it, for many handlers
 // need only its text, or nothing.
 
-import { fromBase64, toBase64, utf8 } from "./bytes.ts";
-import { type Duration, toMs, toText } from "./duration.ts";
-import { InvalidRequestError } from "./errors.ts";
+import { fromBase64, toBase64, utf8, utf8Bytes } from "./bytes.ts";
+import { type Duration, toText } from "./duration.ts";
+import { InvalidRequestError, textOf } from "./errors.ts";
 
 /** The texts that travel with a payload; the server gives them back as they came. */
 export interface ItemTexts {
@@ -16,64 +16,79 @@ export interface ItemTexts {
   readonly reference?: string | undefined;
 }
 
-/** An item to produce. */
+/** An item to produce: a payload or a JSON value, or neither, which is an empty payload. */
 export interface ProduceItem extends ItemTexts {
-  /** Text or bytes; empty if left out. */
+  /** Text or bytes. */
   readonly payload?: string | Uint8Array | undefined;
-  /** When it may first be leased; at once if left out. */
+  /** Any value that JSON has, `null` included: it is leased as that value. */
+  readonly json?: unknown;
+  /** What is about the payload: up to 32 texts by name, of 4 KiB together. */
+  readonly headers?: Headers | undefined;
+  /** When it may first be leased; at once if neither is given. */
   readonly enqueueAt?: Date | undefined;
+  /** The same as a time from now, by the clock of the server. */
+  readonly delay?: Duration | undefined;
 }
 
-/** The id of a leased item and the partition it lies in; every leased item is one. */
+export type Headers = Readonly<Record<string, string>>;
+
+/** What became of an item that was produced; a server that knows /v1 only does not tell. */
+export interface ProducedItem {
+  /** What it is until its end, however often it is leased. */
+  readonly id: string | undefined;
+  readonly status: "created" | "scheduled" | undefined;
+}
+
+/** A lease by its name; every leased item is one. */
 export interface ItemRef {
-  readonly id: string;
-  /** 0 if left out. */
-  readonly partition?: number;
-  /** When its lease ends, in milliseconds since 1970: until then its end is sent again if it must be. */
+  readonly leaseId: string;
+  /** When it ends, in milliseconds since 1970: until then its end is sent again if it must be. */
   readonly leaseDeadlineMs?: number;
 }
 
-/** What becomes of a leased item that is given back. */
+/** A leased item that is given back. */
 export interface RetryItem extends ItemRef {
-  /** When it may be leased again; at once if neither is given. */
-  readonly retryAt?: Date | undefined;
-  /** The same as a time from now, by the clock of the server if it knows /v2. */
-  readonly delay?: Duration | undefined;
-  /** To the dead queue, or gone if the queue has none. */
-  readonly dead?: boolean | undefined;
-}
-
-/** A leased item that is given back without its attempt being counted. */
-export interface ReleaseItem extends ItemRef {
   /** When it may be leased again; at once if neither is given. */
   readonly at?: Date | undefined;
   /** The same as a time from now, by the clock of the server. */
   readonly delay?: Duration | undefined;
 }
 
+/** A leased item that is to be kept. */
+export interface ExtendItem extends ItemRef {
+  /** How long its lease lasts from now on, in place of what is said for all. */
+  readonly for?: Duration | undefined;
+}
+
 /** The JSON of a leased item. */
 export interface WireLeasedItem {
-  readonly id: string;
+  readonly id?: string;
+  readonly lease_id: string;
+  readonly fence?: number;
+  readonly lease_deadline?: string;
+  readonly attempts?: number;
+  readonly json?: unknown;
+  readonly utf8?: string;
+  readonly bytes?: string;
+  readonly headers?: Headers;
   readonly encoding?: string;
   readonly kind?: string;
   readonly reference?: string;
-  readonly attempts?: number;
-  readonly lease_deadline?: string;
-  readonly bytes?: string;
+  readonly created_at?: string;
 }
+
+const NO_HEADERS: Headers = Object.freeze({});
 
 /** An item that is leased to you until its deadline. */
 export class LeasedItem implements ItemRef {
   readonly queueName: string;
-  readonly partition: number;
   readonly #wire: WireLeasedItem;
   // Decoded when somebody asks for it.
   #payload: Uint8Array | undefined;
   #deadlineMs: number | undefined;
 
-  constructor(queueName: string, partition: number, wire: WireLeasedItem) {
+  constructor(queueName: string, wire: WireLeasedItem) {
     this.queueName = queueName;
-    this.partition = partition;
     this.#wire = wire;
   }
 
@@ -82,9 +97,27 @@ export class LeasedItem implements ItemRef {
     return item.#wire;
   }
 
-  /** Under which it is completed or retried; it changes when the item comes back to the queue. */
+  /** For the client: its lease was extended. */
+  static extended(item: LeasedItem, deadlineMs: number): void {
+    item.#deadlineMs = deadlineMs;
+  }
+
+  /** What the item is, from produce until its end. Of a server that knows /v1 only that of the lease. */
   get id(): string {
-    return this.#wire.id;
+    return this.#wire.id ?? this.#wire.lease_id;
+  }
+
+  /** What this lease of it is: under it the item is completed, given back or kept. */
+  get leaseId(): string {
+    return this.#wire.lease_id;
+  }
+
+  /**
+   * Greater for each later lease of the item, for other systems that are to refuse what comes late; 0 of a
+   * server that knows /v1 only.
+   */
+  get fence(): number {
+    return this.#wire.fence ?? 0;
   }
 
   /** How often it has been leased, this time included. */
@@ -104,6 +137,15 @@ export class LeasedItem implements ItemRef {
     return this.#wire.reference ?? "";
   }
 
+  get headers(): Headers {
+    return this.#wire.headers ?? NO_HEADERS;
+  }
+
+  /** When it was produced; not told by a server that knows /v1 only. */
+  get createdAt(): Date | undefined {
+    return decodeDate(this.#wire.created_at);
+  }
+
   /** When the lease ends, by the clock of the server. */
   get leaseDeadline(): Date {
     return new Date(this.leaseDeadlineMs);
@@ -115,41 +157,63 @@ export class LeasedItem implements ItemRef {
     return this.#deadlineMs;
   }
 
+  /** As bytes, in whatever form it was produced. */
   get payload(): Uint8Array {
-    this.#payload ??= fromBase64(this.#wire.bytes ?? "");
+    this.#payload ??= payloadOf(this.#wire);
     return this.#payload;
   }
 
-  /** The payload as text in UTF-8. */
+  /** The payload as text in UTF-8; of a JSON value its JSON. */
   get text(): string {
-    return utf8(this.payload);
+    const { utf8: text, json } = this.#wire;
+    if (text !== undefined) return text;
+    return json === undefined ? utf8(this.payload) : JSON.stringify(json);
   }
 
-  /** The payload as JSON; throws a SyntaxError if it is none. */
+  /** The JSON value that was produced, or the payload as JSON; throws a SyntaxError if it is none. */
   json<T = unknown>(): T {
-    return JSON.parse(this.text) as T;
+    const { json } = this.#wire;
+    return (json === undefined ? JSON.parse(this.text) : json) as T;
   }
+}
+
+function payloadOf({ json, utf8: text, bytes }: WirePayload): Uint8Array {
+  if (json !== undefined) return utf8Bytes(JSON.stringify(json));
+  return text === undefined ? fromBase64(bytes ?? "") : utf8Bytes(text);
+}
+
+interface WirePayload {
+  readonly json?: unknown;
+  readonly utf8?: string;
+  readonly bytes?: string;
 }
 
 /** An item as it lies in storage. */
 export interface StorageItem extends Required<ItemTexts> {
   readonly id: string;
+  readonly state: "waiting" | "leased" | "scheduled";
+  readonly partition: number;
   /** The id that it had in another queue or server, if it came from one. */
   readonly sourceId: string;
-  readonly isLeased: boolean;
-  /** Nothing if it is not leased. */
+  /** Of one that is leased. */
+  readonly leaseId: string | undefined;
   readonly leaseDeadline: Date | undefined;
-  readonly expireDeadline: Date | undefined;
+  readonly expireAt: Date | undefined;
   readonly createdAt: Date | undefined;
   /** When it becomes leasable, if it is scheduled; servers that know /v1 only do not tell it. */
   readonly enqueueAt: Date | undefined;
   readonly attempts: number;
-  readonly maxAttempts: number;
+  readonly headers: Headers;
+  /** As bytes, in whatever form it was produced. */
   readonly payload: Uint8Array;
+  /** The form in which it was produced. */
+  readonly form: "json" | "utf8" | "bytes";
 }
 
-/** What an import came to: the item that was made of it, or the one that its sourceId was there with. */
-export interface ImportedItem extends StorageItem {
+/** What an import came to. */
+export interface ImportedItem {
+  /** Of the item that is there now; servers that know /v1 only do not tell it of a duplicate. */
+  readonly id: string | undefined;
   readonly status: "created" | "scheduled" | "duplicate";
 }
 
@@ -157,13 +221,15 @@ export interface ImportedItem extends StorageItem {
 export type ImportItem = Partial<
   Pick<
     StorageItem,
+    | "id"
     | "sourceId"
-    | "isLeased"
+    | "state"
     | "leaseDeadline"
-    | "expireDeadline"
+    | "expireAt"
     | "enqueueAt"
     | "attempts"
-    | "maxAttempts"
+    | "headers"
+    | "form"
     | "encoding"
     | "kind"
     | "reference"
@@ -171,110 +237,154 @@ export type ImportItem = Partial<
 > & { readonly payload?: string | Uint8Array | undefined };
 
 /** The JSON of an item in storage. */
-export interface WireStorageItem {
+export interface WireStorageItem extends WirePayload {
   readonly id?: string;
+  readonly state?: StorageItem["state"];
+  readonly partition?: number;
   readonly source_id?: string;
-  readonly is_leased?: boolean;
+  readonly lease_id?: string;
   readonly lease_deadline?: string;
-  readonly expire_deadline?: string;
+  readonly expire_at?: string;
   readonly created_at?: string;
   readonly enqueue_at?: string;
   readonly attempts?: number;
-  readonly max_attempts?: number;
+  readonly headers?: Headers;
   readonly reference?: string;
   readonly encoding?: string;
   readonly kind?: string;
-  readonly payload?: string;
 }
 
 /** An item to produce, as JSON. */
 export function encodeItem(item: ProduceItem): string {
-  const { payload, enqueueAt } = item;
-  let text: string;
-  if (payload instanceof Uint8Array) text = `{"bytes":"${toBase64(payload)}"`;
-  else if (typeof payload === "string") text = `{"utf8":${JSON.stringify(payload)}`;
-  else if (payload === undefined) text = '{"utf8":""';
-  else {
-    throw new InvalidRequestError(
-      "invalid",
-      `payload is invalid; it must be a text or a Uint8Array, got ${typeof payload}`,
-    );
-  }
+  const { enqueueAt, delay, headers } = item;
+  let text = encodePayload(item);
   if (item.encoding) text += `,"encoding":${JSON.stringify(item.encoding)}`;
   if (item.kind) text += `,"kind":${JSON.stringify(item.kind)}`;
   if (item.reference) text += `,"reference":${JSON.stringify(item.reference)}`;
-  if (enqueueAt !== undefined) text += `,"enqueue_at":"${encodeDate(enqueueAt, "enqueueAt")}"`;
+  if (headers !== undefined) text += encodeHeaders(headers);
+  if (enqueueAt !== undefined) {
+    if (delay !== undefined) throw twoTimes("delay");
+    text += `,"enqueue_at":"${encodeDate(enqueueAt, "enqueueAt")}"`;
+  } else if (delay !== undefined) text += `,"delay":"${toText(delay, "delay")}"`;
   return `${text}}`;
 }
 
-/** A leased item that is given back, as JSON. */
-export function encodeRetry({ id, retryAt: at, delay, dead }: RetryItem, now: number): string {
-  checkOneTime(at, delay);
-  const retryAt = delay === undefined ? at : new Date(now + toMs(delay, "delay"));
-  let text = `{"id":${JSON.stringify(id)}`;
-  if (retryAt !== undefined) text += `,"retry_at":"${encodeDate(retryAt, "retryAt")}"`;
-  return `${text}${dead === true ? ',"dead":true' : ""}}`;
+// The beginning of an object.
+function encodePayload({ payload, json }: ProduceItem): string {
+  if (json !== undefined) {
+    if (payload !== undefined) throw invalid("json is invalid; give either a payload or json");
+    return `{"json":${encodeJson(json)}`;
+  }
+  if (payload instanceof Uint8Array) return `{"bytes":"${toBase64(payload)}"`;
+  if (typeof payload === "string") return `{"utf8":${JSON.stringify(payload)}`;
+  if (payload === undefined) return '{"utf8":""';
+  const got = typeof payload;
+  throw invalid(`payload is invalid; it must be a text or a Uint8Array, got ${got}`);
 }
 
-/** The same as /v2 has it. */
-export function encodeRetryLease({ id, retryAt, delay, dead }: RetryItem): string {
-  checkOneTime(retryAt, delay);
-  let text = `{"lease_id":${JSON.stringify(id)}`;
-  if (retryAt !== undefined) text += `,"at":"${encodeDate(retryAt, "retryAt")}"`;
-  if (delay !== undefined) text += `,"delay":"${toText(delay, "delay")}"`;
-  return `${text}${dead === true ? ',"dead":true' : ""}}`;
+function encodeJson(value: unknown): string {
+  let text: string | undefined;
+  let cause: unknown;
+  try {
+    text = JSON.stringify(value) as string | undefined;
+  } catch (error) {
+    cause = error;
+  }
+  if (text !== undefined) return text;
+  const what = cause === undefined ? `a ${typeof value}` : textOf(cause);
+  throw invalid(`json is invalid; it cannot be written as JSON: ${what}`, cause);
 }
 
-export function encodeRelease({ id, at, delay }: ReleaseItem): string {
-  checkOneTime(at, delay);
-  let text = `{"lease_id":${JSON.stringify(id)}`;
+function encodeHeaders(headers: Headers): string {
+  for (const [name, value] of Object.entries(headers)) {
+    if (typeof value === "string") continue;
+    throw invalid(`headers is invalid; '${name}' must be a text, got ${typeof value}`);
+  }
+  const text = JSON.stringify(headers);
+  return text === "{}" ? "" : `,"headers":${text}`;
+}
+
+/** A lease that ends, as JSON. */
+export function encodeLease(ref: string | ItemRef): string {
+  return `{"lease_id":${encodeLeaseId(typeof ref === "string" ? ref : ref.leaseId)}}`;
+}
+
+function encodeLeaseId(leaseId: string): string {
+  if (typeof leaseId === "string") return JSON.stringify(leaseId);
+  throw invalid(`leaseId is invalid; it must be a text, got ${typeof leaseId}`);
+}
+
+/** One whose item is given back. */
+export function encodeBack({ leaseId, at, delay }: RetryItem): string {
+  if (at !== undefined && delay !== undefined) throw twoTimes("delay");
+  let text = `{"lease_id":${encodeLeaseId(leaseId)}`;
   if (at !== undefined) text += `,"at":"${encodeDate(at, "at")}"`;
   if (delay !== undefined) text += `,"delay":"${toText(delay, "delay")}"`;
   return `${text}}`;
 }
 
-function checkOneTime(at: Date | undefined, delay: Duration | undefined): void {
-  if (at === undefined || delay === undefined) return;
-  throw new InvalidRequestError("invalid", "delay is invalid; give either a time or a delay");
+function twoTimes(what: string): InvalidRequestError {
+  return invalid(`${what} is invalid; give either a time or a delay`);
 }
 
-export function encodeImport(item: ImportItem): WireStorageItem {
-  const { payload, leaseDeadline, expireDeadline, enqueueAt } = item;
-  const bytes = typeof payload === "string" ? new TextEncoder().encode(payload) : payload;
-  return {
-    source_id: item.sourceId ?? "",
-    is_leased: item.isLeased ?? false,
-    attempts: item.attempts ?? 0,
-    max_attempts: item.maxAttempts ?? 0,
-    reference: item.reference ?? "",
-    encoding: item.encoding ?? "",
-    kind: item.kind ?? "",
-    ...(bytes === undefined ? {} : { payload: toBase64(bytes) }),
-    ...(leaseDeadline === undefined
-      ? {}
-      : { lease_deadline: encodeDate(leaseDeadline, "leaseDeadline") }),
-    ...(expireDeadline === undefined
-      ? {}
-      : { expire_deadline: encodeDate(expireDeadline, "expireDeadline") }),
-    ...(enqueueAt === undefined ? {} : { enqueue_at: encodeDate(enqueueAt, "enqueueAt") }),
+function invalid(text: string, cause?: unknown): InvalidRequestError {
+  return new InvalidRequestError("invalid", text, cause === undefined ? {} : { cause });
+}
+
+/** An item to import, as JSON. */
+export function encodeImport(item: ImportItem): string {
+  const { payload, form, leaseDeadline, expireAt, enqueueAt, headers = {} } = item;
+  const isText = form === "utf8" || form === "json";
+  const content = isText && payload instanceof Uint8Array ? utf8(payload) : payload;
+  let text: string;
+  if (form === "json") text = `{"json":${checkedJson(String(content))}`;
+  else text = encodePayload({ payload: content ?? "" });
+  const more: Record<string, unknown> = {
+    id: item.id || undefined,
+    source_id: item.sourceId || undefined,
+    state: item.state,
+    attempts: item.attempts,
+    reference: item.reference || undefined,
+    encoding: item.encoding || undefined,
+    kind: item.kind || undefined,
+    lease_deadline: leaseDeadline && encodeDate(leaseDeadline, "leaseDeadline"),
+    expire_at: expireAt && encodeDate(expireAt, "expireAt"),
+    enqueue_at: enqueueAt && encodeDate(enqueueAt, "enqueueAt"),
   };
+  const members = JSON.stringify(more).slice(1, -1);
+  text += encodeHeaders(headers);
+  return members === "" ? `${text}}` : `${text},${members}}`;
+}
+
+// It goes into the request as it stands.
+function checkedJson(text: string): string {
+  try {
+    JSON.parse(text);
+    return text;
+  } catch (error) {
+    throw invalid(`payload is invalid; it is no JSON: ${textOf(error)}`, error);
+  }
 }
 
 export function decodeStorageItem(wire: WireStorageItem): StorageItem {
+  const { json, utf8: text } = wire;
   return {
     id: wire.id ?? "",
+    state: wire.state ?? "waiting",
+    partition: wire.partition ?? 0,
     sourceId: wire.source_id ?? "",
-    isLeased: wire.is_leased ?? false,
+    leaseId: wire.lease_id,
     leaseDeadline: decodeDate(wire.lease_deadline),
-    expireDeadline: decodeDate(wire.expire_deadline),
+    expireAt: decodeDate(wire.expire_at),
     createdAt: decodeDate(wire.created_at),
     enqueueAt: decodeDate(wire.enqueue_at),
     attempts: wire.attempts ?? 0,
-    maxAttempts: wire.max_attempts ?? 0,
+    headers: wire.headers ?? NO_HEADERS,
     encoding: wire.encoding ?? "",
     kind: wire.kind ?? "",
     reference: wire.reference ?? "",
-    payload: fromBase64(wire.payload ?? ""),
+    payload: payloadOf(wire),
+    form: json !== undefined ? "json" : text !== undefined ? "utf8" : "bytes",
   };
 }
 
@@ -285,5 +395,5 @@ export function decodeDate(text: string | undefined): Date | undefined {
 
 function encodeDate(date: Date, what: string): string {
   if (date instanceof Date && !Number.isNaN(date.getTime())) return date.toISOString();
-  throw new InvalidRequestError("invalid", `${what} is invalid; it must be a valid Date`);
+  throw invalid(`${what} is invalid; it must be a valid Date`);
 }

@@ -2,11 +2,11 @@
 // are shared. Items that come when nobody wants them any more are given back to their queue, so that they
 // need not wait until their lease ends.
 
-import { parseReply } from "./call.ts";
+import { checkForm, parseReply } from "./call.ts";
 import type { LeaseOptions } from "./client-options.ts";
 import type { Connection } from "./connection.ts";
 import { toText } from "./duration.ts";
-import { InvalidRequestError, invalidReply, QueratorError } from "./errors.ts";
+import { InvalidRequestError } from "./errors.ts";
 import { forgetIdle } from "./gatherers.ts";
 import { LeasedItem, type WireLeasedItem } from "./items.ts";
 import { SharedLeases } from "./shared-leases.ts";
@@ -19,14 +19,13 @@ interface LeaseRequest {
   readonly queueName: string;
   readonly batchSize: number;
   readonly timeoutMs: number;
-  readonly clientId: string | undefined;
+  readonly client: string | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onRepeat: LeaseOptions["onRepeat"];
   readonly keepsLate?: boolean | undefined;
 }
 
 interface WireLease {
-  readonly partition?: number;
   readonly items?: readonly WireLeasedItem[];
 }
 
@@ -36,9 +35,6 @@ export class Leases {
   readonly #connection: Connection;
   readonly #giveBack: GiveBack;
   readonly #shared = new Map<string, SharedLeases>();
-  // Of every client another, so that the names of leases are.
-  readonly #prefix = crypto.randomUUID();
-  #count = 0;
   // What is being given back.
   readonly #late = new Set<Promise<void>>();
 
@@ -48,30 +44,22 @@ export class Leases {
   }
 
   async lease(queueName: string, timeoutMs: number, options: LeaseOptions): Promise<LeasedItem[]> {
-    const { batchSize = 1, clientId, signal, onRepeat, keepsLate } = options;
-    const { isShared = clientId === undefined } = options;
+    const { batchSize = 1, client, signal, onRepeat, keepsLate } = options;
+    const { isShared = client === undefined } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > BATCH_MAX) {
       const range = `it must be a whole number from 1 to ${BATCH_MAX}`;
       const text = `batchSize is invalid; got ${batchSize}, ${range}`;
       throw new InvalidRequestError("invalid", text);
     }
-    if (clientId !== undefined || !isShared) {
-      return this.#lease({
-        queueName,
-        batchSize,
-        timeoutMs,
-        clientId,
-        signal,
-        onRepeat,
-        keepsLate,
-      });
+    if (client !== undefined || !isShared) {
+      return this.#lease({ queueName, batchSize, timeoutMs, client, signal, onRepeat, keepsLate });
     }
     const key = `${timeoutMs} ${queueName}`;
     let shared = this.#shared.get(key);
     if (shared === undefined) {
       shared = new SharedLeases({
         batchMax: BATCH_MAX,
-        lease: (request) => this.#lease({ queueName, clientId: undefined, ...request }),
+        lease: (request) => this.#lease({ queueName, client: undefined, ...request }),
         giveBack: (items) => void this.#return(queueName, items),
       });
       forgetIdle(this.#shared);
@@ -87,38 +75,34 @@ export class Leases {
 
   async #lease(request: LeaseRequest): Promise<LeasedItem[]> {
     const { queueName, batchSize, timeoutMs, signal, onRepeat, keepsLate = false } = request;
-    try {
-      const body = await this.#connection.call({
-        path: "queue.lease",
-        body: (leftMs) =>
-          JSON.stringify({
-            queue_name: queueName,
-            batch_size: batchSize,
-            // The server takes one lease of a name at a time, and may not have seen yet that the last
-            // one, or an earlier request of this call, has ended.
-            client_id: request.clientId ?? `${this.#prefix}-${++this.#count}`,
-            request_timeout: toText(
-              leftMs < timeoutMs ? Math.max(leftMs, TIMEOUT_MIN_MS) : timeoutMs,
-              "requestTimeout",
-            ),
-          }),
-        timeoutMs,
-        isRepeatable: true,
-        isWait: true,
-        signal,
-        onRepeat,
-      });
-      const { partition = 0, items: wires = [] } = parseReply<WireLease>(body);
-      const items = wires.map((item) => new LeasedItem(queueName, partition, item));
-      if (items.length === 0) throw emptyLease(body);
-      if (!keepsLate || !this.#connection.isOpen) {
-        await this.#checkWanted(queueName, items, signal);
-      }
-      return items;
-    } catch (error) {
-      if (error instanceof QueratorError && error.code === "no-items") return [];
-      throw error;
+    const body = await this.#connection.call({
+      path: "queue.lease",
+      body: (leftMs) =>
+        JSON.stringify({
+          queue_name: queueName,
+          batch_size: batchSize,
+          client: request.client,
+          request_timeout: toText(
+            leftMs < timeoutMs ? Math.max(leftMs, TIMEOUT_MIN_MS) : timeoutMs,
+            "requestTimeout",
+          ),
+        }),
+      timeoutMs,
+      isRepeatable: true,
+      isWait: true,
+      signal,
+      onRepeat,
+    });
+    const reply = parseReply<WireLease>(body);
+    const { items: wires } = reply;
+    // None is an empty list. A loop that asks again and again must not do so at once because of what somebody
+    // else has answered.
+    checkForm(Array.isArray(wires) && wires.every(isLeased), reply);
+    const items = wires!.map((item) => new LeasedItem(queueName, item));
+    if (items.length > 0 && (!keepsLate || !this.#connection.isOpen)) {
+      await this.#checkWanted(queueName, items, signal);
     }
+    return items;
   }
 
   async #checkWanted(
@@ -142,8 +126,6 @@ export class Leases {
   }
 }
 
-// One who asks again and again must not do so at once: the server waits until there is something.
-function emptyLease(body: string): QueratorError {
-  const text = `The server answered a lease with no items before its time: ${body.slice(0, 200)}`;
-  return invalidReply(text);
+function isLeased(wire: WireLeasedItem): boolean {
+  return typeof wire.lease_id === "string";
 }

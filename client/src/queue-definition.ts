@@ -72,9 +72,13 @@ export function defineQueue<In = unknown, Out = In>(
   const { name, schema, codec = jsonCodec, onInvalid = "dead" } = options;
   const judge = (result: SchemaResult<Out>): Out | ValidationError =>
     result.issues === undefined ? result.value : invalid(name, result.issues);
-  const decoded = (payload: Uint8Array): { readonly value: unknown } | ValidationError => {
+  const decoded = (
+    from: Uint8Array | LeasedItem,
+  ): { readonly value: unknown } | ValidationError => {
     try {
-      return { value: codec.decode(payload) };
+      if (from instanceof Uint8Array) return { value: codec.decode(from) };
+      // JSON is read as it came.
+      return { value: codec === jsonCodec ? from.json() : codec.decode(from.payload) };
     } catch (cause) {
       return uncoded(name, `cannot be decoded as ${codec.name}`, cause);
     }
@@ -105,7 +109,7 @@ export function defineQueue<In = unknown, Out = In>(
       return { payload, encoding: codec.name };
     },
     decode(item) {
-      const arrived = decoded(item.payload);
+      const arrived = decoded(item);
       if (arrived instanceof ValidationError) return arrived;
       if (schema === undefined) return arrived.value as Out;
       const result = schema["~standard"].validate(arrived.value);

@@ -1,6 +1,6 @@
 // The calls that make, change, list and describe queues, and their records.
 
-import { begun, type CallOptions, checkConfirmation, checkForm, confirmed, pages } from "./call.ts";
+import { type CallOptions, checkForm, confirmed, once, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, fromText, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
@@ -21,11 +21,10 @@ export interface QueueSettings {
   readonly maxAttempts?: number | undefined;
   readonly deadQueue?: string | undefined;
   readonly reference?: string | undefined;
-  readonly namespace?: string | undefined;
 }
 
 /** What is left out of an update stays as it is. */
-export type QueueChanges = Partial<Omit<QueueSettings, "queueName" | "namespace">>;
+export type QueueChanges = Partial<Omit<QueueSettings, "queueName">>;
 
 /** The record of a queue; time-outs in milliseconds. */
 export interface QueueInfo {
@@ -40,15 +39,12 @@ export interface QueueInfo {
   readonly maxAttempts: number;
   readonly deadQueue: string;
   readonly reference: string;
-  readonly namespace: string;
   readonly createdAt: Date | undefined;
   readonly updatedAt: Date | undefined;
 }
 
 /** What an expireTimeout of `never` travels as, for the server wants a duration: a hundred years. */
 const NEVER = "876000h0m0s";
-
-const DEFAULTS = { leaseTimeout: "1m", expireTimeout: "never", requestedPartitions: 1 } as const;
 
 interface WireQueueInfo {
   readonly queue_name?: string;
@@ -60,13 +56,9 @@ interface WireQueueInfo {
   readonly expire_timeout?: string;
   readonly max_attempts?: number;
   readonly requested_partitions?: number;
-  readonly namespace?: string;
 }
 
 export interface ListQueuesOptions extends CallOptions {
-  /** The name to begin with; all from the first if left out. */
-  readonly from?: string | undefined;
-  readonly namespace?: string | undefined;
   /** Queues that one request fetches: 1 to 65536, 1000 by default. */
   readonly pageSize?: number | undefined;
 }
@@ -81,10 +73,8 @@ export class Queues {
 
   /** Makes a queue, of which a name is enough; throws a QueueExistsError if there is one of that name. */
   async create(settings: QueueSettings, options: CallOptions = {}): Promise<void> {
-    const { queueName, namespace, ...changes } = settings;
-    const given = { ...DEFAULTS, ...definedOf(changes) };
-    const request = { ...encode(queueName, given), namespace };
-    await confirmed(this.#connection, "queues.create", request, options);
+    const { queueName, ...changes } = settings;
+    await this.#made("queues.create", encode(queueName, changes), options);
   }
 
   /** Makes a queue unless there is one of that name, which stays as it is. True if it made one. */
@@ -98,23 +88,23 @@ export class Queues {
     }
   }
 
-  /**
-   * Changes a queue. The server replaces maxAttempts, deadQueue and reference whether they are given or
-   * not; so the record is read first, and what you leave out is sent as it was. With two updates at the
-   * same time the later one wins.
-   */
+  /** Changes a queue. What you leave out stays as it is. */
   async update(name: string, changes: QueueChanges, options: CallOptions = {}): Promise<void> {
-    await this.#connection.begin(async () => {
-      const { maxAttempts, deadQueue, reference } = await this.#info(name, options);
-      const request = encode(name, { maxAttempts, deadQueue, reference, ...definedOf(changes) });
-      checkConfirmation(await begun(this.#connection, "queues.update", request, options));
-    });
+    await this.#made("queues.update", encode(name, changes), options);
+  }
+
+  // Answered with the record.
+  async #made(path: string, request: WireQueueInfo, options: CallOptions): Promise<void> {
+    const wire = await once<WireQueueInfo>(this.#connection, path, request, options);
+    checkForm(wire.queue_name === request.queue_name, wire);
   }
 
   /** The record of a queue; throws a QueueNotFoundError if there is none. */
   async info(name: string, options: CallOptions = {}): Promise<QueueInfo> {
-    this.#connection.checkOpen();
-    return this.#info(name, options);
+    const request = { queue_name: name };
+    const wire = await once<WireQueueInfo>(this.#connection, "queues.info", request, options, true);
+    checkForm(typeof wire.queue_name === "string", wire);
+    return decode(wire);
   }
 
   /** Deletes a queue with its items; one that is the dead queue of another only with `force`. */
@@ -125,33 +115,15 @@ export class Queues {
     await confirmed(this.#connection, "queues.delete", { queue_name: name, force }, options);
   }
 
-  /** All queues of a namespace by name, fetched page by page. */
+  /** All queues by name, fetched page by page. */
   list(options: ListQueuesOptions = {}): AsyncGenerator<QueueInfo, void, undefined> {
-    const { from, namespace } = options;
     return pages<WireQueueInfo, QueueInfo>(this.#connection, "queues.list", {
-      request: { namespace },
-      options: { ...options, from },
+      request: {},
+      name: "queues",
+      options,
       decode,
-      keyOf: (info) => info.queueName,
     });
   }
-
-  async #info(name: string, options: CallOptions): Promise<QueueInfo> {
-    const request = { queue_name: name };
-    const wire = await begun<WireQueueInfo>(
-      this.#connection,
-      "queues.info",
-      request,
-      options,
-      true,
-    );
-    checkForm(typeof wire.queue_name === "string", wire);
-    return decode(wire);
-  }
-}
-
-function definedOf(changes: QueueChanges): QueueChanges {
-  return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined));
 }
 
 function encode(name: string, changes: QueueChanges): WireQueueInfo {
@@ -174,18 +146,18 @@ function expireText(timeout: Duration | "never"): string {
 
 function decode(wire: WireQueueInfo): QueueInfo {
   const leaseTimeout = wire.lease_timeout ?? "0s";
-  const expireTimeout = wire.expire_timeout ?? "0s";
+  const { expire_timeout: expire = "0s" } = wire;
+  const expireTimeout = expire === NEVER ? "never" : expire;
   return {
     queueName: wire.queue_name ?? "",
     leaseTimeout,
-    expireTimeout: expireTimeout === NEVER ? "never" : expireTimeout,
+    expireTimeout,
     leaseTimeoutMs: fromText(leaseTimeout),
-    expireTimeoutMs: fromText(expireTimeout),
+    expireTimeoutMs: fromText(expire === "never" ? NEVER : expire),
     requestedPartitions: wire.requested_partitions ?? 0,
     maxAttempts: wire.max_attempts ?? 0,
     deadQueue: wire.dead_queue ?? "",
     reference: wire.reference ?? "",
-    namespace: wire.namespace ?? "",
     createdAt: decodeDate(wire.created_at),
     updatedAt: decodeDate(wire.updated_at),
   };

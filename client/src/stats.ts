@@ -58,7 +58,7 @@ interface WirePartitionStats {
 }
 
 export interface WireStats {
-  readonly logicalQueues?: readonly {
+  readonly logical_queues?: readonly {
     readonly produce_waiting?: number;
     readonly lease_waiting?: number;
     readonly complete_waiting?: number;
@@ -67,13 +67,16 @@ export interface WireStats {
   }[];
 }
 
-export function decodeStats(queueName: string, { logicalQueues = [] }: WireStats): QueueStats {
-  const queues = logicalQueues.map((logical) => ({
-    produceWaiting: logical.produce_waiting ?? 0,
-    leaseWaiting: logical.lease_waiting ?? 0,
-    completeWaiting: logical.complete_waiting ?? 0,
-    inFlight: logical.in_flight ?? 0,
-    partitions: (logical.partitions ?? []).map(decodePartition),
+export function decodeStats(
+  queueName: string,
+  { logical_queues: logical = [] }: WireStats,
+): QueueStats {
+  const queues = logical.map((each) => ({
+    produceWaiting: each.produce_waiting ?? 0,
+    leaseWaiting: each.lease_waiting ?? 0,
+    completeWaiting: each.complete_waiting ?? 0,
+    inFlight: each.in_flight ?? 0,
+    partitions: (each.partitions ?? []).map(decodePartition),
   }));
   const all = queues.flatMap(({ partitions }) => partitions);
   const sum = (pick: (stats: PartitionStats) => number): number =>

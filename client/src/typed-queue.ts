@@ -3,19 +3,22 @@
 import type { QueratorClient } from "./client.ts";
 import type { ProduceOptions } from "./client-options.ts";
 import type { ConsumedItem, ConsumeOptions } from "./consumer.ts";
-import type { ProduceItem } from "./items.ts";
+import type { ProducedItem, ProduceItem } from "./items.ts";
 import type { QueueDefinition } from "./queue-definition.ts";
 import type { Worker } from "./worker.ts";
 import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worker-options.ts";
 
 /** Of an item beside its value. */
-export type ProduceDetails = Pick<ProduceItem, "kind" | "reference" | "enqueueAt">;
+export type ProduceDetails = Pick<
+  ProduceItem,
+  "kind" | "reference" | "headers" | "enqueueAt" | "delay"
+>;
 
 /** Produces what is encoded only now. */
 export type ProduceEncoded = (
   encoding: () => Promise<readonly ProduceItem[]>,
   options: ProduceOptions,
-) => Promise<void>;
+) => Promise<readonly ProducedItem[]>;
 
 export class TypedQueue<In, Out> {
   readonly definition: QueueDefinition<In, Out>;
@@ -33,22 +36,21 @@ export class TypedQueue<In, Out> {
   }
 
   /** Adds a value; rejects with a ValidationError if it does not fit the schema. */
-  async produce(value: In, options: ProduceDetails & ProduceOptions = {}): Promise<void> {
-    const { kind, reference, enqueueAt, ...rest } = options;
-    await this.#produce(async () => {
-      return [{ ...(await this.definition.encode(value)), kind, reference, enqueueAt }];
-    }, rest);
+  async produce(value: In, options: ProduceDetails & ProduceOptions = {}): Promise<ProducedItem> {
+    const [produced] = await this.produceMany([value], options);
+    return produced!;
   }
 
   /** Adds values; none of them if one does not fit. */
   async produceMany(
     values: readonly In[],
     options: ProduceDetails & ProduceOptions = {},
-  ): Promise<void> {
-    const { kind, reference, enqueueAt, ...rest } = options;
-    await this.#produce(async () => {
+  ): Promise<readonly ProducedItem[]> {
+    const { kind, reference, headers, enqueueAt, delay, ...rest } = options;
+    const details = { kind, reference, headers, enqueueAt, delay };
+    return this.#produce(async () => {
       const encoded = await Promise.all(values.map((value) => this.definition.encode(value)));
-      return encoded.map((item) => ({ ...item, kind, reference, enqueueAt }));
+      return encoded.map((item) => ({ ...item, ...details }));
     }, rest);
   }
 

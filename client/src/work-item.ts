@@ -1,9 +1,8 @@
-// An item in the hands of a worker's handler or of a loop over a queue, what may become of it, and what
-// its handler knows of its time.
+// An item in the hands of a worker's handler, what may become of it, and what its handler knows of its time.
 
 import { type Duration, toMs } from "./duration.ts";
-import { InvalidRequestError } from "./errors.ts";
-import { LeasedItem } from "./items.ts";
+import { InvalidRequestError, LeaseLostError } from "./errors.ts";
+import { HeldItem } from "./held-item.ts";
 import { startTimer, type Timer } from "./timer.ts";
 
 /** When an item is leased again: at once if nothing is said. */
@@ -20,17 +19,8 @@ export type Outcome =
   | { readonly kind: "dead"; readonly reason: string };
 
 /** A leased item with the value that its queue's definition decodes from it. */
-export class WorkItem<T = undefined> extends LeasedItem {
-  readonly value: T;
-  /** For the worker: when its lease ends, by the client's `steady`. */
-  readonly endsAtMs: number;
+export class WorkItem<T = undefined> extends HeldItem<T> {
   #outcome: Outcome | undefined;
-
-  constructor(item: LeasedItem, value: T, endsAtMs: number) {
-    super(item.queueName, item.partition, LeasedItem.wireOf(item));
-    this.value = value;
-    this.endsAtMs = endsAtMs;
-  }
 
   /** What the handler has decided; the last word counts. */
   get outcome(): Outcome | undefined {
@@ -81,20 +71,20 @@ export function backAt(
   now: number,
 ): { readonly at?: Date | undefined; readonly delay?: number } {
   const delay = when.after === undefined ? 0 : toMs(when.after, "after");
-  if (when.at !== undefined || delay > DELAY_MS_MAX) return { at: retryAt(when, now) };
+  if (when.at !== undefined || delay > DELAY_MS_MAX) return { at: timeOf(when, now) };
   return delay <= 0 ? {} : { delay };
 }
 
 /** The time that is meant, if it is not now. */
-export function retryAt({ at, after }: RetryWhen, now: number): Date | undefined {
+export function timeOf({ at, after }: RetryWhen, now: number): Date | undefined {
   if (at !== undefined) return at;
   const ms = after === undefined ? 0 : toMs(after, "after");
   return ms <= 0 ? undefined : new Date(now + ms);
 }
 
-/** Why a handler's signal was aborted; the reason of the signal is one. */
+/** Why a handler's signal was aborted, if not by a LeaseLostError; the reason of the signal is one or the other. */
 export class HandlerAborted extends Error {
-  readonly code: "lease-ended" | "handler-timeout" | "shutdown";
+  readonly code: "handler-timeout" | "shutdown";
 
   constructor(code: HandlerAborted["code"]) {
     super(ABORT_TEXTS[code]);
@@ -104,46 +94,38 @@ export class HandlerAborted extends Error {
 }
 
 const ABORT_TEXTS = {
-  "lease-ended": "The lease of the item has ended; somebody else may have it now",
   "handler-timeout": "The handler took longer than handlerTimeout",
   shutdown: "The worker was closed, and does not wait any longer",
 } as const;
 
+const LOST = "The lease of the item has ended; somebody else may have it now";
+
 /** What a handler knows beside its items. */
 export class HandlerContext {
   readonly attempts: number;
-  readonly #deadlineMs: number;
-  // By the client's `steady`, which is the next one.
-  readonly #endsAtMs: number;
+  readonly #items: readonly HeldItem<unknown>[];
   readonly #steady: () => number;
   // Made when the handler first asks for it: most never do.
   #controller: AbortController | undefined;
   #leaseTimer: Timer | undefined;
   #lateTimer: Timer | undefined;
-  #reason: HandlerAborted | undefined;
+  #reason: Error | undefined;
   #isOver = false;
 
-  constructor(items: readonly WorkItem<unknown>[], steady: () => number) {
+  constructor(items: readonly HeldItem<unknown>[], steady: () => number) {
     let attempts = 0;
-    let deadlineMs = Number.POSITIVE_INFINITY;
-    let endsAtMs = Number.POSITIVE_INFINITY;
-    for (const item of items) {
-      attempts = Math.max(attempts, item.attempts);
-      deadlineMs = Math.min(deadlineMs, item.leaseDeadlineMs);
-      endsAtMs = Math.min(endsAtMs, item.endsAtMs);
-    }
+    for (const item of items) attempts = Math.max(attempts, item.attempts);
     this.attempts = attempts;
-    this.#deadlineMs = deadlineMs;
-    this.#endsAtMs = endsAtMs;
+    this.#items = items;
     this.#steady = steady;
   }
 
-  /** Of the item, of a batch the earliest; by the clock of the server. */
+  /** Of the item, of a batch the earliest; by the clock of the server. It moves when it is extended. */
   get leaseDeadline(): Date {
-    return new Date(this.#deadlineMs);
+    return new Date(least(this.#items, ({ leaseDeadlineMs }) => leaseDeadlineMs));
   }
 
-  /** Aborted, with a HandlerAborted as reason, when it is no use to go on. */
+  /** Aborted, with a LeaseLostError or a HandlerAborted as reason, when it is no use to go on. */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
@@ -154,8 +136,8 @@ export class HandlerContext {
   }
 
   /** For the worker: aborts the signal. */
-  abort(code: HandlerAborted["code"]): HandlerAborted {
-    this.#reason ??= new HandlerAborted(code);
+  abort(reason: Error): Error {
+    this.#reason ??= reason;
     this.#controller?.abort(this.#reason);
     this.end();
     return this.#reason;
@@ -164,7 +146,8 @@ export class HandlerContext {
   /** For the worker: aborts the signal after a time, unless it ends before, and rejects with the reason. */
   whenLate(ms: number): Promise<never> {
     return new Promise((_, reject) => {
-      this.#lateTimer = startTimer(() => reject(this.abort("handler-timeout")), ms);
+      const late = (): void => reject(this.abort(new HandlerAborted("handler-timeout")));
+      this.#lateTimer = startTimer(late, ms);
     });
   }
 
@@ -176,14 +159,21 @@ export class HandlerContext {
   }
 
   #watchLease(): void {
-    const ms = this.#endsAtMs - this.#steady();
-    // A timer cannot wait longer; then it looks again.
-    this.#leaseTimer = setTimeout(
-      () => {
-        if (this.#steady() >= this.#endsAtMs) this.abort("lease-ended");
-        else this.#watchLease();
-      },
-      Math.min(Math.max(ms, 0), 3_600_000),
-    );
+    const ms = least(this.#items, ({ endsAtMs }) => endsAtMs) - this.#steady();
+    if (ms <= 0) {
+      this.abort(new LeaseLostError("lease-ended", LOST));
+      return;
+    }
+    // A timer cannot wait longer; then it looks again, as it does when the lease was extended meanwhile.
+    this.#leaseTimer = setTimeout(() => this.#watchLease(), Math.min(ms, 3_600_000));
   }
+}
+
+function least(
+  items: readonly HeldItem<unknown>[],
+  of: (item: HeldItem<unknown>) => number,
+): number {
+  let least = Number.POSITIVE_INFINITY;
+  for (const item of items) least = Math.min(least, of(item));
+  return least;
 }

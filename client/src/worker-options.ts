@@ -20,6 +20,15 @@ export interface WorkerOptions {
   readonly retry?: RetryPolicy | undefined;
   /** After which a handler's signal is aborted and its items count as failed; none by default. */
   readonly handlerTimeout?: Duration | undefined;
+  /**
+   * Whether the leases of what handlers are at are extended for as long as they run; yes by default. With
+   * `false` a handler has to end before the lease that its queue gives.
+   */
+  readonly extend?: boolean | undefined;
+  /** For how long each time, 12h at most; as long as they were given for, by default. */
+  readonly extendFor?: Duration | undefined;
+  /** How long an item is kept since it was leased, 12h by default: then its handler's signal is aborted. */
+  readonly extendMax?: Duration | undefined;
   /** How long one lease request waits for items; that of the client by default. */
   readonly requestTimeout?: Duration | undefined;
   /** Closes the worker on SIGINT and SIGTERM, of which the second ends the program as usual. */

@@ -1,22 +1,30 @@
 // A worker leases items of one queue, calls a handler for them, and completes them or gives them back. It
 // has one lease request under way at a time, for as many items as can be begun soon: those for which a
-// handler is free, and as many more as will be begun in a small part of their lease. It never throws: what
-// goes wrong is an event, and it goes on.
+// handler is free, and as many more as will be begun in a small part of their lease. What handlers are at it
+// keeps (extender.ts). It never throws: what goes wrong is an event, and it goes on.
 
 import { fullJitter, sleep } from "./backoff.ts";
-import { Bag, type InBag } from "./bag.ts";
+import { Bag } from "./bag.ts";
 import type { QueratorClient } from "./client.ts";
 import { type Duration, toMs } from "./duration.ts";
 import { onEndSignal } from "./end-signals.ts";
 import { deadOf, Endings } from "./endings.ts";
 import { ClosedError, InvalidRequestError, ValidationError } from "./errors.ts";
 import { Events } from "./events.ts";
+import { Extender, type HeldRun } from "./extender.ts";
+import { leaseOf } from "./held-item.ts";
 import type { LeasedItem } from "./items.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { FactsOfQueue, INVALID_AFTER_MS, noDeadQueue } from "./queue-facts.ts";
 import { exponential } from "./retry-policy.ts";
 import { startTimer, type Timer } from "./timer.ts";
-import { HandlerContext, type Outcome, type RetryWhen, WorkItem } from "./work-item.ts";
+import {
+  HandlerAborted,
+  HandlerContext,
+  type Outcome,
+  type RetryWhen,
+  WorkItem,
+} from "./work-item.ts";
 import type {
   BatchHandler,
   WorkerCounters,
@@ -35,10 +43,11 @@ const SHORT_LEASE_MS = 2_000;
 const PATIENCE_MS = 3_000;
 // How long it counts what a queue is like, for a server that cannot release.
 const KNOWN_MS = 5_000;
+// What the server takes, and how long an item is kept by default.
+const EXTEND_MS_MAX = 12 * 3_600_000;
 
-interface Run<T> extends InBag {
+interface Run<T> extends HeldRun {
   readonly items: readonly WorkItem<T>[];
-  readonly context: HandlerContext;
   /** When it began, by performance.now(). */
   readonly from: number;
   /** Its items have been given back; what it does then counts no more. */
@@ -58,6 +67,8 @@ export class Worker<T = undefined> {
   readonly #concurrency: number;
   readonly #prefetchMax: number;
   readonly #endings: Endings;
+  // Not there if it is not to extend.
+  readonly #extender: Extender | undefined;
   #leased = 0;
   // Leased, not begun.
   #buffer: WorkItem<T>[] = [];
@@ -123,6 +134,7 @@ export class Worker<T = undefined> {
       onEnd: () => this.#wake(),
       onUnreleased: (item, when) => void this.#keepOrRetry(item, when),
     });
+    this.#extender = this.#extenderOf(options);
     this.#facts = new FactsOfQueue(this.queueName, (name, timeout) =>
       client.queues.info(name, { timeout }),
     );
@@ -131,6 +143,25 @@ export class Worker<T = undefined> {
       await this.#lease();
       this.#isLeasing = false;
       this.#wake();
+    });
+  }
+
+  #extenderOf({ extend = true, extendFor, extendMax = EXTEND_MS_MAX }: WorkerOptions) {
+    const extendForMs = extendFor === undefined ? undefined : toMs(extendFor, "extendFor");
+    const extendMaxMs = toMs(extendMax, "extendMax");
+    if (extendForMs !== undefined && !(extendForMs >= 1 && extendForMs <= EXTEND_MS_MAX)) {
+      const text = `extendFor is invalid; got '${extendFor}', it must be from 1ms to 12h`;
+      throw new InvalidRequestError("invalid", text);
+    }
+    if (!extend) return undefined;
+    return new Extender({
+      client: this.#client,
+      queueName: this.queueName,
+      runs: this.#runs as Bag<HeldRun>,
+      extendForMs,
+      extendMaxMs,
+      onRepeat: this.#endings.onRepeat,
+      report: (error) => this.#endings.report(error),
     });
   }
 
@@ -222,7 +253,7 @@ export class Worker<T = undefined> {
   // be the item's last one.
   async #learnPrefetch(): Promise<void> {
     this.#isLearning = true;
-    const canRelease = await this.#client.canRelease(this.queueName).catch(() => undefined);
+    const canRelease = await this.#client.knowsV2(this.queueName).catch(() => undefined);
     const facts = canRelease === false ? await this.#facts.get() : undefined;
     this.#mayPrefetch = canRelease === true || facts?.isUnbounded === true;
     this.#isCounted = canRelease === false && facts?.isUnbounded !== true;
@@ -236,15 +267,14 @@ export class Worker<T = undefined> {
     this.#leased += items.length;
     this.events.emit("leased", { items });
     // All of one lease, which lasts as long whatever is done to the time from now on.
-    const leftMs = items[0]!.leaseDeadlineMs - this.#client.now();
-    const endsAtMs = this.#client.steady() + leftMs;
-    this.#leaseMs = Math.max(leftMs, 0);
+    const lease = leaseOf(this.#client, items);
+    this.#leaseMs = lease.leaseMs;
     for (const item of items) {
       try {
         const decoding = this.#definition.decode(item);
         const decoded = decoding instanceof Promise ? await decoding : decoding;
         if (!(decoded instanceof ValidationError)) {
-          this.#buffer.push(new WorkItem(item, decoded, endsAtMs));
+          this.#buffer.push(new WorkItem(item, decoded, lease));
         } else if (this.#definition.onInvalid === "throw") this.#endings.fail(item, decoded);
         else this.#endings.fail(item, decoded, await this.#endOfInvalid(decoded));
       } catch (error) {
@@ -317,8 +347,16 @@ export class Worker<T = undefined> {
   // Without an await, of which each item would keep a frame of this in memory.
   #run(items: readonly WorkItem<T>[]): void {
     const context = new HandlerContext(items, this.#client.steady);
-    const run: Run<T> = { items, context, from: performance.now(), isAbandoned: false, slot: -1 };
+    const run: Run<T> = {
+      items,
+      context,
+      from: performance.now(),
+      extendAtMs: Number.POSITIVE_INFINITY,
+      isAbandoned: false,
+      slot: -1,
+    };
     this.#runs.add(run);
+    this.#extender?.begin(run);
     this.#running += items.length;
     // As an await would: whatever `then` somebody has given to the promise.
     Promise.prototype.then.call(
@@ -383,10 +421,11 @@ export class Worker<T = undefined> {
     this.#wake();
     await this.#ended(timeoutMs);
     this.#isClosed = true;
+    this.#extender?.stop();
     clearTimeout(this.#bufferTimer);
     for (const run of this.#runs) {
       run.isAbandoned = true;
-      run.context.abort("shutdown");
+      run.context.abort(new HandlerAborted("shutdown"));
       for (const item of run.items) this.#endings.end(item, item.outcome ?? BACK);
     }
     this.#runs.clear();

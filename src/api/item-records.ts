@@ -288,7 +288,8 @@ export function leaseAnswerV2(leased: Leased | undefined): Answer {
   return {
     encode: (format) => {
       if (format === "protobuf") return leaseProtobufV2(leased);
-      return leased === undefined ? "{}" : leaseJsonV2(leased);
+      // That there are none is said: `{}` could be from anybody.
+      return leased === undefined ? '{"items":[]}' : leaseJsonV2(leased);
     },
   };
 }

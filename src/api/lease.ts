@@ -219,7 +219,9 @@ export function leaseNotes({ leaseBatch }: Limits): Notes {
         text: "How long to wait for items, from 10ms to 15m; 30s if it is not given.",
       },
     },
-    "v2.QueueLeaseResponse": { items: { text: "None if there were none in time." } },
+    "v2.QueueLeaseResponse": {
+      items: { text: "An empty list if there were none in time.", required: "reply" },
+    },
     "v2.QueueLeaseItem": {
       id: { text: "What the item is, from produce until its end.", required: "reply" },
       lease_id: id("What this lease of it is: what ends or extends it."),

@@ -1,7 +1,7 @@
 // The work with one queue: the endpoints of queue.*. Those of /v1 are a dialect of those of /v2: the same is
 // done, less of it can be said. What is hot has files of its own beside this one.
 
-import { EMPTY, OK, reply } from "../codec/answer.ts";
+import { DONE, OK, reply } from "../codec/answer.ts";
 import {
   QueueClearRequestSchema,
   QueueReloadRequestSchema,
@@ -14,7 +14,7 @@ import {
   QueueStatsRequestSchema as StatsRequestV2,
   QueueStatsResponseSchema as StatsResponseV2,
 } from "../codec/gen/querator/v2/queue_pb.ts";
-import { EmptyResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
+import { DoneResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import { invalid } from "../errors.ts";
 import type { ClearOptions, QueueHandle } from "../queue/queue.ts";
 import { endingEndpoints, endingNotes } from "./endings.ts";
@@ -23,7 +23,7 @@ import { leaseEndpoints, leaseNotes } from "./lease.ts";
 import { FOUND, FOUND_V2, partitionFailing, problem, QUEUED, refusal } from "./openapi/errors.ts";
 import { type Notes, QUEUE_NAME } from "./openapi/fields.ts";
 import { produceEndpoints, produceNotes } from "./produce.ts";
-import { RESULTS_NOTES } from "./results.ts";
+import { DONE_NOTES, RESULTS_NOTES } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
 import { logicalStats, logicalStatsV2, STATS_NOTES } from "./stats.ts";
 
@@ -41,6 +41,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
         ...leaseNotes(limits),
         ...endingNotes(limits),
         ...RESULTS_NOTES,
+        ...DONE_NOTES,
         ...STATS_NOTES,
         ...NOTES,
       },
@@ -131,7 +132,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       path: "/v2/queue.clear",
       bodyBytesMax: MEDIUM,
       request: ClearRequestV2,
-      reply: EmptyResponseSchema,
+      reply: DoneResponseSchema,
       errors: {
         ...FOUND_V2,
         nothingToClear: problem("invalid_field", NOTHING_TO_CLEAR),
@@ -140,7 +141,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       },
       handler: async (request) => {
         await clear(request);
-        return EMPTY;
+        return DONE;
       },
     }),
     endpoint({
@@ -159,11 +160,11 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       path: "/v2/queue.reload",
       bodyBytesMax: MEDIUM,
       request: ReloadRequestV2,
-      reply: EmptyResponseSchema,
+      reply: DoneResponseSchema,
       errors: { ...FOUND_V2, ...QUEUED },
       handler: async ({ queueName }) => {
         await find(queueName).reload();
-        return EMPTY;
+        return DONE;
       },
     }),
   ];

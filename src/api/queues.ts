@@ -1,7 +1,7 @@
 // Which queues there are: the endpoints of queues.*. Under /v2 a name is enough to create one, and what an
 // update does not name stays; /v1 needs most settings, and takes some that are missing for empty.
 
-import { EMPTY, OK, reply } from "../codec/answer.ts";
+import { DONE, OK, reply } from "../codec/answer.ts";
 import {
   QueueInfoSchema,
   QueuesDeleteRequestSchema,
@@ -18,7 +18,7 @@ import {
   QueuesCreateRequestSchema,
   QueuesUpdateRequestSchema,
 } from "../codec/gen/querator/v2/queues_pb.ts";
-import { EmptyResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
+import { DoneResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import type { Decoded, Encodable } from "../codec/message.ts";
 import { DURATION_PATTERN } from "../duration.ts";
 import { invalid } from "../errors.ts";
@@ -67,6 +67,7 @@ import {
   PARTITION,
   QUEUE_NAME,
 } from "./openapi/fields.ts";
+import { DONE_NOTES } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
 import { checkListLimit, LIST_LIMIT_DEFAULT, QUEUES_LIST_LIMIT_MAX } from "./validate.ts";
 
@@ -91,7 +92,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
     {
       name: "queues",
       about: "Which queues there are.",
-      fields: fieldNotes(limits),
+      fields: { ...fieldNotes(limits), ...DONE_NOTES },
     },
     (name) => findQueue(service, name),
   );
@@ -302,7 +303,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       repeats: "itself",
       bodyBytesMax: MEDIUM,
       request: DeleteRequestV2,
-      reply: EmptyResponseSchema,
+      reply: DoneResponseSchema,
       permission: "manage",
       metric: "queues.delete",
       queueOf: byName,
@@ -320,7 +321,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         service.checkRunning();
         checkQueueName(queueName);
         await queues.delete(queueName, force, repeat);
-        return EMPTY;
+        return DONE;
       },
     }),
   ];

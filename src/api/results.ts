@@ -60,6 +60,11 @@ function plainJson(count: number): string {
   return count === 0 ? "{}" : `{"results":[{"ok":true}${',{"ok":true}'.repeat(count - 1)}]}`;
 }
 
+/** What the fields mean of the reply that only says that it is done. */
+export const DONE_NOTES: Notes = {
+  DoneResponse: { ok: { text: "That it was done.", required: "reply" } },
+};
+
 /** What the fields of the messages mean. */
 export const RESULTS_NOTES: Notes = {
   ResultsResponse: {

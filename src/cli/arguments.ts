@@ -88,53 +88,41 @@ export function yesOption(): Option {
   return new Option("-y, --yes", "do it without asking");
 }
 
-/** An item that is meant: its id, and its partition where it is told. */
-export interface NamedItem {
-  readonly id: string;
-  readonly partition?: number;
-}
-
 /**
- * The ids of the arguments, and those of a file: one a line, or JSON as `lease` and `items list`
- * write it with `--output ndjson`.
+ * The ids of the arguments, and those of a file: one a line, or JSON as `lease` and `items list` write it with
+ * `--output ndjson`, which has them under the name of a member. One that is named twice is there once.
  */
-export async function namedItems(
+export async function namesOf(
   ids: readonly string[],
-  file: string | undefined,
-  signal: AbortSignal,
-): Promise<NamedItem[]> {
-  const items: NamedItem[] = ids.map((id) => ({ id }));
+  {
+    file,
+    signal,
+    member,
+  }: {
+    readonly file: string | undefined;
+    readonly signal: AbortSignal;
+    readonly member: "id" | "lease_id";
+  },
+): Promise<string[]> {
+  const names = new Set(ids);
   if (file !== undefined) {
     let number = 0;
     for await (const line of linesOf(file, signal)) {
       const place = placeOf(file, ++number);
       const text = textOf(line, place, EXIT.usage).trim(); // nothing has been done yet
-      if (text !== "") items.push(text.startsWith("{") ? parsed(text, place) : { id: text });
+      if (text !== "") names.add(text.startsWith("{") ? parsed(text, place, member) : text);
     }
   }
-  if (items.length === 0) throw usage("no ids are given; name some, or give --file (- for stdin)");
-  return items;
+  if (names.size === 0) throw usage("no ids are given; name some, or give --file (- for stdin)");
+  return [...names];
 }
 
-function parsed(text: string, place: string): NamedItem {
+function parsed(text: string, place: string, member: string): string {
   try {
-    const { id, partition } = JSON.parse(text) as { id?: unknown; partition?: unknown };
-    if (typeof id === "string") {
-      return typeof partition === "number" ? { id, partition } : { id };
-    }
+    const { [member]: id } = JSON.parse(text) as Readonly<Record<string, unknown>>;
+    if (typeof id === "string") return id;
   } catch {
     // Told below.
   }
-  throw usage(`${place}: this is neither an id nor the JSON of an item with one`);
-}
-
-/**
- * Groups the ids of items by their partition, or by the one that is given for those that do not tell
- * it. An id that is named twice is there once.
- */
-export function byPartition(items: readonly NamedItem[], partition = 0): Map<number, string[]> {
-  const groups = Map.groupBy(items, (item) => item.partition ?? partition);
-  return new Map(
-    [...groups].map(([number, some]) => [number, [...new Set(some.map(({ id }) => id))]]),
-  );
+  throw usage(`${place}: this is neither an id nor the JSON of an item with '${member}'`);
 }

@@ -5,7 +5,7 @@ import { usage } from "./failure.ts";
 import { jsonText } from "./output.ts";
 import { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
-import { itemsOf, partitionsOf } from "./stored.ts";
+import { itemsOf } from "./stored.ts";
 import { count, plural, scheduledNote } from "./text.ts";
 
 export async function exportItems(
@@ -16,7 +16,6 @@ export async function exportItems(
   const { client, out, signal, clock } = session;
   if (out.format === "json") throw usage("items export writes NDJSON only");
   const before = await client.stats(queue, { signal });
-  const partitions = await partitionsOf(session, queue, options.partition);
   const isAll = options.partition === undefined;
   const progress = new Progress(clock, `items of '${queue}'`);
   let written = 0;
@@ -25,13 +24,13 @@ export async function exportItems(
   try {
     // Scheduled ones first: one that becomes due meanwhile is then there twice, which is told, and
     // not lost.
-    for (const table of ["scheduled", "items"] as const) {
-      for await (const item of itemsOf(session, queue, { table, partitions })) {
-        isTimeTold &&= table !== "scheduled" || item.enqueue_at !== undefined;
-        if (table === "scheduled" && !isTimeTold) break;
+    for (const state of ["scheduled", undefined] as const) {
+      for await (const item of itemsOf(session, queue, { ...options, state })) {
+        isTimeTold &&= state === undefined || item.enqueue_at !== undefined;
+        if (!isTimeTold && state !== undefined) break;
         await out.write(jsonText(item, "ndjson"));
         progress.update(++written, isAll ? before.total + before.scheduled : undefined);
-        if (table === "scheduled") scheduled++;
+        if (state !== undefined) scheduled++;
       }
     }
   } catch (error) {

@@ -106,6 +106,8 @@ function exitCodeOf(error: unknown): number {
       return EXIT.unreachable;
     case "queue-not-found":
     case "item-not-found":
+    case "not-leased":
+    case "lease-ended":
       return EXIT.notFound;
   }
   return error.code === "invalid" && error.status === undefined ? EXIT.usage : EXIT.failed;
@@ -123,8 +125,9 @@ function hintOf(error: unknown): string | undefined {
         ? undefined
         : "Give a key with QUERATOR_KEY or --key, or what a proxy wants with --header";
     case "not-leased":
+    case "lease-ended":
     case "item-not-found":
-      return "Its lease may have ended, and its id with it; or give its --partition";
+      return "A lease id is what lease wrote; it ends with its lease, and with what was told of it";
     default:
       return undefined;
   }

@@ -2,14 +2,14 @@
 // partition that it came from. A line that cannot be meant ends it before anything of its batch is
 // sent, and what has been imported by then is told.
 
-import { QueratorError } from "@querator/client";
+import { QueratorError, type WireStorageItem } from "@querator/client";
 import { printable } from "../printable.ts";
 import { brokenOff, CommandError, EXIT } from "./failure.ts";
 import { linesOf, placeOf, textOf } from "./lines.ts";
 import { objectOfLine } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";
 import type { Session } from "./session.ts";
-import { isUnknownCall, partitionsOf, type StoredItem } from "./stored.ts";
+import { partitionsOf } from "./stored.ts";
 import { plural, scheduledNote } from "./text.ts";
 
 // What one request holds: far below what the server takes, so that progress is seen and little is
@@ -26,24 +26,27 @@ export interface ImportOptions {
   readonly sourceIds?: boolean;
 }
 
-type Sent = Omit<StoredItem, "id" | "partition" | "created_at">;
+type Sent = Omit<WireStorageItem, "partition" | "created_at" | "lease_id">;
 
 // What the API takes, and what type it has.
-const SENT: Readonly<Record<string, "string" | "number" | "boolean">> = {
+const SENT: Readonly<Record<string, "string" | "number" | "object" | "any">> = {
+  id: "string",
   source_id: "string",
-  is_leased: "boolean",
+  state: "string",
   lease_deadline: "string",
-  expire_deadline: "string",
+  expire_at: "string",
   enqueue_at: "string",
   attempts: "number",
-  max_attempts: "number",
   reference: "string",
   encoding: "string",
   kind: "string",
-  payload: "string",
+  headers: "object",
+  json: "any",
+  utf8: "string",
+  bytes: "string",
 };
-// What an export holds and the API gives anew: ids and the time of creation.
-const NOT_SENT = ["id", "partition", "queue_name", "created_at", "updated_at", "dead_deadline"];
+// What an export holds and the API gives anew.
+const NOT_SENT = ["partition", "created_at", "lease_id"];
 
 /** What goes to one partition. */
 interface Part {
@@ -65,7 +68,7 @@ export async function importItems(
   options: ImportOptions,
 ): Promise<void> {
   const { out, signal, clock } = session;
-  const partitionCount = (await partitionsOf(session, queue)).length;
+  const partitionCount = await partitionsOf(session, queue);
   const progress = new Progress(clock, `items into '${queue}'`);
   let read = 0;
   let imported = 0;
@@ -139,7 +142,9 @@ export async function importItems(
     `Successfully imported ${plural(imported, "item")} into queue '${queue}'${scheduledNote(scheduled)}`,
   );
   if (read > imported) {
-    out.message(`Passed over ${plural(read - imported, "item")} whose source_id was there already`);
+    out.message(
+      `Passed over ${plural(read - imported, "item")} whose id or source_id was there already`,
+    );
   }
   if (folded > 0) {
     out.message(
@@ -154,8 +159,7 @@ function emptyBatch(firstLine: number): Batch {
 }
 
 interface ImportReply {
-  readonly items?: readonly { readonly id?: string; readonly enqueue_at?: string }[];
-  readonly statuses?: readonly string[];
+  readonly results?: readonly { readonly status?: string }[];
 }
 
 // Answers how many were new, and how many of them are scheduled now.
@@ -193,8 +197,7 @@ async function sendItems(
 
 // A proxy may take less than the server does.
 function isTooLarge(error: unknown): error is QueratorError {
-  if (!(error instanceof QueratorError)) return false;
-  return error.status === 413 || /^request body exceeds /.test(error.message);
+  return error instanceof QueratorError && error.code === "too-large";
 }
 
 /** What went wrong after a part of a batch had been imported. */
@@ -217,39 +220,37 @@ async function sendSome(
   queue: string,
   { partition, items }: { readonly partition: number; readonly items: readonly Sent[] },
 ): Promise<{ readonly imported: number; readonly scheduled: number }> {
-  // A server that knows /v1 only would take what is scheduled as due at once.
-  const isScheduled = items.some(({ enqueue_at }) => enqueue_at);
-  const call = (path: string): Promise<ImportReply> =>
-    client.call<ImportReply>(
-      path,
-      { queue_name: queue, partition, items },
-      { signal, timeout: TIMEOUT, isRepeatable: items.every(({ source_id }) => source_id) },
-    );
-  const { items: results = [], statuses } = await call("v2/storage/items.import").catch((error) => {
-    if (!isUnknownCall(error)) throw error;
-    if (!isScheduled) return call("storage/items.import");
+  const request = { queue_name: queue, partition, items };
+  const isRepeatable = items.every(({ id, source_id }) => id || source_id);
+  const how = { signal, timeout: TIMEOUT, isRepeatable };
+  let reply: ImportReply;
+  try {
+    reply = await client.call<ImportReply>("items.import", request, how);
+  } catch (error) {
+    const isOld = error instanceof QueratorError && error.code === "not-implemented";
+    if (!isOld || !items.some(({ enqueue_at }) => enqueue_at)) throw error;
     throw new CommandError(
       "this server cannot import scheduled items with their time",
       EXIT.failed,
       "With --due they become leasable at once",
       error,
     );
-  });
-  // A server before /v2 echoes one that was there already as it was sent, without an id.
-  const added = results.filter(({ id }, i) => (statuses ? statuses[i] !== "duplicate" : id));
+  }
+  const { results = [] } = reply;
+  const added = results.filter(({ status }) => status !== "duplicate");
   return {
     imported: added.length,
-    scheduled: added.filter(({ enqueue_at }) => enqueue_at).length,
+    scheduled: added.filter(({ status }) => status === "scheduled").length,
   };
 }
 
 // The server names an item by its index in the request, which nobody has seen.
 function placed(error: unknown, placeOfItem: (index: number) => string): unknown {
   if (!(error instanceof QueratorError)) return error;
-  const [, index, field, why] =
-    /^proto: field items\[(\d+)\]\.(\w+) (.*)$/s.exec(error.message) ?? [];
-  if (index === undefined) return error;
-  const text = `${placeOfItem(Number(index))}: '${field}' ${printable(why!)}`;
+  const [named, index, field] = /^items\[(\d+)\](?:\.(.*))?$/s.exec(error.field ?? "") ?? [];
+  if (named === undefined) return error;
+  const why = error.message.replace(`field ${error.field} `, `'${field}' `);
+  const text = `${placeOfItem(Number(index))}: ${printable(why)}`;
   return new CommandError(text, EXIT.failed, undefined, error);
 }
 
@@ -267,18 +268,21 @@ function itemOf(
       if (NOT_SENT.includes(name)) continue;
       throw fail(`'${name}' cannot be imported`);
     }
-    if (typeof value !== type) throw fail(`'${name}' must be a ${type}`);
+    if (type !== "any" && typeof value !== type) throw fail(`'${name}' must be a ${type}`);
     item[name] = value;
   }
   const { id, partition = 0 } = members;
   if (typeof partition !== "number" || !Number.isInteger(partition) || partition < 0) {
     throw fail("'partition' must be a whole number");
   }
-  if (release) {
-    delete item.is_leased;
+  if (release && item.state === "leased") {
+    delete item.state;
     delete item.lease_deadline;
   }
-  if (due) delete item.enqueue_at;
+  if (due && item.state === "scheduled") {
+    delete item.state;
+    delete item.enqueue_at;
+  }
   if (sourceIds && (item.source_id ?? "") === "") {
     if (typeof id !== "string" || id === "") throw fail("it has neither a source_id nor an id");
     item.source_id = id;

@@ -1,13 +1,13 @@
-// The commands that look into storage: items list|delete|export|import and scheduled list.
+// The commands that look into storage: items list|delete|export|import.
 
-import type { Command } from "commander";
-import { byPartition, namedItems, partitionOption, whole, yesOption } from "./arguments.ts";
+import { type Command, Option } from "commander";
+import { namesOf, partitionOption, whole, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { exportItems } from "./export.ts";
 import { CommandError, EXIT } from "./failure.ts";
 import { importItems } from "./import.ts";
 import { type Session, withSession } from "./session.ts";
-import { ITEM_COLUMNS, itemsOf, partitionsOf, SCHEDULED_COLUMNS, type Table } from "./stored.ts";
+import { ITEM_COLUMNS, itemsOf, SCHEDULED_COLUMNS, STATES, type State } from "./stored.ts";
 import { plural } from "./text.ts";
 
 // As many ids as one request may hold.
@@ -17,7 +17,21 @@ export function addItemCommands(program: Command): void {
   const items = program
     .command("items")
     .description("look into storage, and change what lies there");
-  listing(items, "items");
+  items
+    .command("list <queue>")
+    .description("list what waits or is leased, or what is scheduled")
+    .addOption(new Option("--state <state>", "only those").choices(STATES))
+    .option("--limit <n>", "items at most", whole(1), 100)
+    .option("--cursor <cursor>", "where an earlier list ended, as it said")
+    .addOption(partitionOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator items list jobs --limit 10 -o ndjson
+  querator items list jobs --state scheduled`,
+    )
+    .action(withSession(list));
 
   items
     .command("export <queue>")
@@ -41,10 +55,7 @@ Example:
     .addOption(partitionOption())
     .option("--release", "what is leased waits in the new queue")
     .option("--due", "what is scheduled is due at once")
-    .option(
-      "--source-ids",
-      "mark items by their old ids, so that running it again adds none that is still there",
-    )
+    .option("--source-ids", "mark items by their ids as their source as well")
     .addHelpText(
       "after",
       `
@@ -62,7 +73,6 @@ Examples:
       "delete items whatever their state; ids that are unknown are passed over, if one is not",
     )
     .option("--file <path>", "ids, one a line, or NDJSON of items list; - for stdin")
-    .addOption(partitionOption())
     .addOption(yesOption())
     .addHelpText(
       "after",
@@ -71,92 +81,60 @@ Example:
   querator items list jobs -o ndjson > some && querator items delete jobs --file some`,
     )
     .action(withSession(remove));
-
-  listing(program.command("scheduled").description("look at scheduled items"), "scheduled");
-}
-
-function listing(group: Command, table: Table): void {
-  group
-    .command("list <queue>")
-    .description(table === "items" ? "list what waits or is leased" : "list what is scheduled")
-    .option("--limit <n>", "items at most", whole(1), 100)
-    .option("--pivot <id>", "the id to begin with")
-    .addOption(partitionOption())
-    .addHelpText(
-      "after",
-      `
-Example:
-  querator ${table} list jobs --limit 10 -o ndjson`,
-    )
-    .action(
-      withSession((session: Session, queue: string, options: ListOptions) =>
-        list(session, queue, table, options),
-      ),
-    );
 }
 
 interface ListOptions {
+  readonly state?: State;
   readonly limit: number;
-  readonly pivot?: string;
+  readonly cursor?: string;
   readonly partition?: number;
 }
 
-async function list(
-  session: Session,
-  queue: string,
-  table: Table,
-  { limit, pivot, partition }: ListOptions,
-): Promise<void> {
-  const partitions = await partitionsOf(session, queue, partition);
-  const columns = table === "items" ? ITEM_COLUMNS : SCHEDULED_COLUMNS;
-  const rows = itemsOf(session, queue, { table, partitions, pivot, limit });
-  const count = await session.out.list(rows, {
+async function list(session: Session, queue: string, options: ListOptions): Promise<void> {
+  const columns = options.state === "scheduled" ? SCHEDULED_COLUMNS : ITEM_COLUMNS;
+  let next = "";
+  const onPage = (cursor: string): void => {
+    next = cursor;
+  };
+  const count = await session.out.list(itemsOf(session, queue, { ...options, onPage }), {
     name: "items",
     columns,
     json: (item) => item,
   });
-  const more = count === limit ? "; there may be more, see --limit" : "";
+  const more = next === "" ? "" : `; go on with --cursor '${next}', or see --limit`;
   session.out.message(`Found ${count} item(s)${more}`);
 }
 
 async function remove(
   session: Session,
   queue: string,
-  ids: string[],
-  {
-    file,
-    partition,
-    yes,
-  }: { readonly file?: string; readonly partition?: number; readonly yes?: boolean },
+  named: string[],
+  { file, yes }: { readonly file?: string; readonly yes?: boolean },
 ): Promise<void> {
   const { client, out, signal } = session;
-  const groups = byPartition(await namedItems(ids, file, signal), partition);
-  const count = [...groups.values()].reduce((sum, some) => sum + some.length, 0);
+  const ids = await namesOf(named, { file, signal, member: "id" });
+  const { length: count } = ids;
   await confirm(session, `Delete ${plural(count, "item")} of queue '${queue}'?`, { yes });
   let deleted = 0;
   let isTold = true;
-  for (const [number, some] of groups) {
-    for (let i = 0; i < some.length; i += IDS_MAX) {
-      const part = some.slice(i, i + IDS_MAX);
-      const there = await client.items.delete(queue, part, { partition: number, signal });
-      deleted += there ?? part.length;
-      isTold &&= there !== undefined;
-    }
+  for (let i = 0; i < count; i += IDS_MAX) {
+    const there = await client.items.delete(queue, ids.slice(i, i + IDS_MAX), { signal });
+    deleted += there ?? 0;
+    isTold &&= there !== undefined;
   }
   if (!isTold) {
-    // A server before /v2 passes over those that it does not know, and does not tell.
+    // A server that knows /v1 only passes over those that it does not know, and does not tell.
     out.message(`Deleted ${plural(count, "item")} of queue '${queue}', as far as they were there`);
     return;
   }
-  const where = partition === undefined ? "in their partitions" : `in partition ${partition}`;
   if (deleted === 0) {
     const none = count === 1 ? "no such item" : `none of these ${count} items`;
     throw new CommandError(
       `nothing was deleted: queue '${queue}' has ${none}`,
       EXIT.notFound,
-      `Ids change when an item comes back, and are looked for ${where}; see querator items list`,
+      "querator items list shows those that there are",
     );
   }
   out.message(`Deleted ${plural(deleted, "item")} of queue '${queue}'`);
-  if (deleted < count) out.message(`${plural(count - deleted, "id")} had no item ${where}`);
+  if (deleted < count) out.message(`${plural(count - deleted, "id")} had no item there`);
 }

@@ -9,15 +9,17 @@ import { addDoctorCommand } from "./doctor.ts";
 import { usage } from "./failure.ts";
 import { headerOption } from "./headers.ts";
 import { addItemCommands } from "./items.ts";
+import { addLeaseCommands } from "./leases.ts";
 import { addMigrateCommand } from "./migrate.ts";
 import { FORMATS } from "./output.ts";
+import { addProduceCommand } from "./produce.ts";
 import { addQueueCommands } from "./queues.ts";
 import { addServerCommand } from "./server.ts";
 import { DEFAULT_ENDPOINT } from "./session.ts";
 import { addStatsCommands } from "./stats.ts";
 import { addTailCommand } from "./tail.ts";
 import { addTopCommand } from "./top.ts";
-import { addWorkCommands } from "./work.ts";
+import { addWorkCommand } from "./work.ts";
 
 // They talk to no server; an option for that would be ignored.
 const LOCAL = ["version", "server", "migrate", "doctor", "completion", "__complete"];
@@ -84,7 +86,9 @@ Example:
   addMigrateCommand(program);
   addDoctorCommand(program);
   addQueueCommands(program);
-  addWorkCommands(program);
+  addProduceCommand(program);
+  addLeaseCommands(program);
+  addWorkCommand(program);
   addStatsCommands(program);
   addItemCommands(program);
   addTailCommand(program);

@@ -1,7 +1,7 @@
 // The commands for queues as a whole: create, list, info, update, delete.
 
 import type { QueueChanges, QueueInfo } from "@querator/client";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { duration, expiry, whole, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { usage } from "./failure.ts";
@@ -34,7 +34,6 @@ const LISTING: Listing<QueueInfo> = {
 
 export function addQueueCommands(program: Command): void {
   settings(program.command("create <queue>").description("make a queue"))
-    .option("--namespace <name>", "the namespace it belongs to", filled)
     .addHelpText(
       "after",
       `
@@ -52,14 +51,11 @@ Examples:
     .command("list")
     .description("list queues by name")
     .option("--limit <n>", "queues at most", whole(1), 100)
-    .option("--pivot <name>", "the name to begin with")
-    .option("--namespace <name>", "the namespace to list", filled)
     .addHelpText(
       "after",
       `
-Examples:
-  querator list --limit 1000 -o ndjson
-  querator list --namespace shop`,
+Example:
+  querator list --limit 1000 -o ndjson`,
     )
     .action(withSession(list));
 
@@ -109,19 +105,13 @@ function settings(command: Command): Command {
     .option("--partitions <n>", "how many partitions it has", whole(1));
 }
 
-function filled(text: string): string {
-  if (text !== "") return text;
-  throw new InvalidArgumentError("It must not be empty.");
-}
-
 async function create(
   { client, out, signal }: Session,
   queueName: string,
-  options: SettingsOptions & { readonly namespace?: string },
+  options: SettingsOptions,
 ): Promise<void> {
-  const { leaseTimeout = "1m0s", partitions = 1, ...rest } = options;
-  const { expireTimeout = "never" } = options;
-  const { maxAttempts, deadQueue, reference, namespace } = rest;
+  const { leaseTimeout = "1m0s", expireTimeout = "never", partitions = 1 } = options;
+  const { maxAttempts, deadQueue, reference } = options;
   await client.queues.create(
     {
       queueName,
@@ -131,7 +121,6 @@ async function create(
       maxAttempts,
       deadQueue,
       reference,
-      namespace,
     },
     { signal },
   );
@@ -143,18 +132,16 @@ async function create(
 
 async function list(
   { client, out, signal }: Session,
-  options: { readonly limit: number; readonly pivot?: string; readonly namespace?: string },
+  { limit }: { readonly limit: number },
 ): Promise<void> {
-  const { limit, pivot, namespace } = options;
-  const pageSize = Math.min(limit, 1_000);
-  const queues = client.queues.list({ from: pivot, namespace, pageSize, signal });
+  const queues = client.queues.list({ pageSize: Math.min(limit, 1_000), signal });
   const count = await out.list(take(queues, limit), LISTING);
   const more = count === limit ? "; there may be more, see --limit" : "";
   out.message(`Found ${count} queue(s)${more}`);
 }
 
-/** The first of what is listed; no page is fetched beyond them. */
-export async function* take<T>(
+// The first of what is listed; no page is fetched beyond them.
+async function* take<T>(
   items: AsyncGenerator<T, void, undefined>,
   limit: number,
 ): AsyncGenerator<T, void, undefined> {
@@ -175,7 +162,6 @@ async function info({ client, out, signal }: Session, queueName: string): Promis
     ["dead queue", queue.deadQueue || "-"],
     ["partitions", String(queue.requestedPartitions)],
     ["reference", queue.reference || "-"],
-    ["namespace", queue.namespace],
     ["created", time(queue.createdAt)],
     ["updated", time(queue.updatedAt)],
   ]);

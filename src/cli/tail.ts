@@ -1,6 +1,6 @@
 // Follows what arrives in a queue, without taking anything away: it looks at the end of each
 // partition again and again. What came and went between two looks it cannot show, but it can tell
-// how much that was, for ids count up by one.
+// how much that was, for the ids of /v1, in whose order its lists begin anywhere, count up by one.
 
 import { QueratorError } from "@querator/client";
 import type { Command } from "commander";
@@ -10,7 +10,7 @@ import { usage } from "./failure.ts";
 import { idOf, nextId, numberOf } from "./ids.ts";
 import { jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
-import { page, pages, partitionsOf, payloadOf, type StoredItem } from "./stored.ts";
+import { partitionsOf } from "./stored.ts";
 import { count, plural, preview, time } from "./text.ts";
 
 interface TailOptions {
@@ -18,6 +18,28 @@ interface TailOptions {
   readonly interval: number;
   readonly follow: boolean;
   readonly partition?: number;
+}
+
+/** An item in the JSON of /v1. */
+interface OldItem {
+  readonly id: string;
+  readonly is_leased?: boolean;
+  readonly created_at?: string;
+  readonly attempts?: number;
+  readonly reference?: string;
+  readonly kind?: string;
+  readonly payload?: string;
+}
+
+interface StoredItem extends OldItem {
+  readonly partition: number;
+}
+
+interface PageOptions {
+  readonly partition: number;
+  /** The id to begin with; the first if left out. */
+  readonly pivot?: string | undefined;
+  readonly limit: number;
 }
 
 /** How far a partition has been shown. */
@@ -52,9 +74,10 @@ Examples:
 async function tail(session: Session, queue: string, options: TailOptions): Promise<void> {
   const { lines, interval, follow, partition } = options;
   if (session.out.format === "json") throw usage("tail writes a table or NDJSON");
-  const partitions = await partitionsOf(session, queue, partition);
+  const count = await partitionsOf(session, queue);
+  const numbers = partition === undefined ? [...Array(count).keys()] : [partition];
   const places: Place[] = [];
-  for (const number of partitions) {
+  for (const number of numbers) {
     const last = await lastId(session, queue, number);
     const before =
       last === undefined
@@ -76,6 +99,37 @@ async function tail(session: Session, queue: string, options: TailOptions): Prom
       if (trouble === "") session.out.message(`${printable(error.message)}; it is waited for`);
       trouble = error.message;
     }
+  }
+}
+
+/** One page of a partition. */
+async function page(
+  { client, signal }: Session,
+  queue: string,
+  { partition, pivot = "", limit }: PageOptions,
+): Promise<StoredItem[]> {
+  const { items = [] } = await client.call<{ items?: OldItem[] }>(
+    "v1/storage/items.list",
+    { queue_name: queue, partition, pivot, limit },
+    { signal, isRepeatable: true },
+  );
+  return items.map((item) => ({ partition, ...item }));
+}
+
+/** All items of a partition from a pivot on, at most `limit`. */
+async function* pages(
+  session: Session,
+  queue: string,
+  options: PageOptions,
+): AsyncGenerator<StoredItem, void, undefined> {
+  let { pivot, limit: left } = options;
+  while (left > 0) {
+    // A page may be shorter than its limit, for its bytes are bounded: only an empty one is the end.
+    const items = await page(session, queue, { ...options, pivot, limit: Math.min(left, 1_000) });
+    if (items.length === 0) return;
+    yield* items;
+    left -= items.length;
+    pivot = nextId(items.at(-1)!.id);
   }
 }
 
@@ -125,7 +179,7 @@ async function placeBefore(
 ): Promise<string> {
   if (lines === 0) return last;
   const countFrom = async (place: bigint): Promise<number> => {
-    const options = { table: "items", partition, pivot: idOf(place), limit: lines + 1 } as const;
+    const options = { partition, pivot: idOf(place), limit: lines + 1 };
     return (await Array.fromAsync(pages(session, queue, options))).length;
   };
   const first = (await firstId(session, queue, { partition, pivot: "" })) ?? 0n;
@@ -154,7 +208,7 @@ async function firstId(
   queue: string,
   { partition, pivot }: { readonly partition: number; readonly pivot: string },
 ): Promise<bigint | undefined> {
-  const [item] = await page(session, queue, { table: "items", partition, pivot, limit: 1 });
+  const [item] = await page(session, queue, { partition, pivot, limit: 1 });
   return item === undefined ? undefined : numberOf(item.id);
 }
 
@@ -168,7 +222,7 @@ async function showNew(
   for (const place of places) {
     const { partition } = place;
     const pivot = place.last === undefined ? undefined : nextId(place.last);
-    const options = { table: "items", partition, pivot, limit: Number.POSITIVE_INFINITY } as const;
+    const options = { partition, pivot, limit: Number.POSITIVE_INFINITY };
     for await (const item of pages(session, queue, options)) {
       if (place.last !== undefined && !isFirst)
         unseen += numberOf(item.id) - numberOf(place.last) - 1n;
@@ -191,7 +245,7 @@ function lineOf({ out }: Session, item: StoredItem): string {
     item.is_leased === true ? out.style("cyan", "leased") : "",
     kind === "" ? "" : `kind=${printable(kind)}`,
     reference === "" ? "" : `ref=${printable(reference)}`,
-    preview(payloadOf(item), 80),
+    preview(Buffer.from(item.payload ?? "", "base64"), 80),
   ];
   return `${parts.filter((part) => part !== "").join("  ")}\n`;
 }

@@ -20,9 +20,12 @@ export const OK: Answer = {
 const OK_JSON = '{"code":200}';
 const OK_PROTOBUF = Uint8Array.of(0x08, 0xc8, 0x01);
 
-/** The same under /v2: a message in which nothing is. */
-export const EMPTY: Answer = { encode: (format) => (format === "json" ? "{}" : NO_BYTES) };
-const NO_BYTES = new Uint8Array(0);
+/** The same under /v2, which says that it is done: `{}` could be from anybody. */
+export const DONE: Answer = {
+  encode: (format) => (format === "json" ? DONE_JSON : DONE_PROTOBUF),
+};
+const DONE_JSON = '{"ok":true}';
+const DONE_PROTOBUF = Uint8Array.of(0x08, 0x01);
 
 /** Answers a message. */
 export function reply<Desc extends DescMessage>(schema: Desc, message: Encodable<Desc>): Answer {

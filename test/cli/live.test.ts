@@ -63,7 +63,7 @@ test("stats and top tell what was deleted, once there is something", async (t) =
   assert.doesNotMatch(await cli.ok(["top", "--once"]), /DELETED/);
   await cli.server.produce("jobs", "a", "b", "c");
   const { items } = await cli.server.lease("jobs", 2);
-  await cli.ok(["retry", "jobs", "--dead", ...items.map(({ id }: { id: string }) => id)]);
+  await cli.ok(["reject", "jobs", ...items.map(({ id }: { id: string }) => id)]);
   await cli.server.advance("25h");
   await cli.server.until(async () => (await cli.server.stats("jobs")).total === undefined);
   const stats = await cli.ok(["stats", "jobs"]);

@@ -160,7 +160,7 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
 
 test("help of a command is that of the command, also of one within another", async (t) => {
   const cli = await setup(t);
-  for (const args of [["info"], ["items", "import"], ["scheduled", "list"]]) {
+  for (const args of [["info"], ["items", "import"], ["items", "list"]]) {
     const help = await cli.ok(["help", ...args]);
     assert.ok(help.startsWith(`Usage: querator ${args.join(" ")} `), help);
   }
@@ -250,7 +250,7 @@ test("completion answers commands, options, values, and queues of the server", a
     [["list", "--output=n"], ["--output=ndjson"]],
     [["create", "new", "--dead-queue", "a"], ["a:b"]],
     [["update", "jobs", "--dead-queue=j"], ["--dead-queue=jobs"]],
-    [["list", "--pivot", ""], []],
+    [["items", "list", "--cursor", ""], []],
     [["lease", "jobs", "--batch"], ["--batch-size"]],
     [["lease", "--end"], ["--endpoint"]],
     [["server", "--log-level", "w"], ["warn"]],

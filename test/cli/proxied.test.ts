@@ -41,7 +41,7 @@ test("items import passes a proxy that takes a few items, in order", async (t) =
   limit(proxy, 3_000);
   const env = { QUERATOR_ENDPOINT: proxy.url };
   const item = (i: number, size: number): string =>
-    JSON.stringify({ reference: String(i), payload: btoa("x".repeat(size)) });
+    JSON.stringify({ reference: String(i), bytes: btoa("x".repeat(size)) });
   const input = Array.from({ length: 60 }, (_, i) => item(i, 100)).join("\n");
   const { code, stderr } = await cli.run(["items", "import", "jobs"], { env, input });
   assert.equal(code, 0, stderr);

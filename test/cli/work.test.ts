@@ -1,4 +1,4 @@
-// Working with items on the command line: produce, lease, complete, retry.
+// Working with items on the command line: produce, lease, complete, retry, release, reject, extend.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -15,7 +15,8 @@ test("produce takes its payload from an option or from stdin, with all that trav
   const cli = await setup(t);
   const texts = ["--encoding", "text", "--kind", "greet", "--reference", "r-1"];
   const { stdout, stderr } = await cli.run(["produce", "jobs", "-p", "hellö", ...texts]);
-  assert.deepEqual([stdout, stderr], ["", "Successfully produced item with payload of 6 bytes\n"]);
+  assert.equal(stdout, "");
+  assert.match(stderr, /^Successfully produced item '\w{27}' with payload of 6 bytes\n$/);
   const bytes = Uint8Array.of(0, 255, 10, 128);
   await cli.ok(["produce", "jobs"], { input: bytes });
   const [text, raw] = (await cli.server.lease("jobs", 2)).items;
@@ -52,10 +53,106 @@ test("produce makes an item of every line, or of every line of JSON", async (t) 
   assert.deepEqual(payloads({ items: await cli.server.list("b", "scheduled") }), ["later"]);
 });
 
+test("produce takes JSON, headers and delays, and keeps every digit of a number", async (t) => {
+  const cli = await setup(t);
+  const headers = ["--item-header", "tenant=acme", "--item-header", "trace=a=b"];
+  const value = '{"n":12345678901234567890,"e":1.50}';
+  await cli.ok(["produce", "jobs", "--json", "-p", value, ...headers]);
+  const lines = [
+    '{"json":{"big":0.1000000000000000055},"headers":{"a":"b"}}',
+    '{"json":null}',
+    '{"utf8":"later","delay":"1h"}',
+  ];
+  await cli.ok(["produce", "jobs", "--ndjson"], { input: lines.join("\n") });
+  await cli.ok(["produce", "jobs", "--json", "--lines"], { input: "[1]\n2\n" });
+  const list = await cli.ok(["items", "list", "jobs", "-o", "ndjson"]);
+  assert.ok(list.includes(`"json":${value}`), list);
+  assert.ok(list.includes('"json":{"big":0.1000000000000000055}'), list);
+  const [first, second, third, ...rest] = ndjson(list);
+  assert.deepEqual(first.headers, { tenant: "acme", trace: "a=b" });
+  assert.deepEqual([second.headers, third.json], [{ a: "b" }, null]);
+  assert.deepEqual(
+    rest.map(({ json }) => json),
+    [[1], 2],
+  );
+  const { items } = await cli.json("items", "list", "jobs", "--state", "scheduled");
+  assert.equal(items[0].utf8, "later");
+  const copied = await cli.ok(["items", "export", "jobs"]);
+  await cli.server.createQueue("copy");
+  await cli.ok(["items", "import", "copy"], { input: copied });
+  assert.ok((await cli.ok(["items", "list", "copy", "-o", "ndjson"])).includes(`"json":${value}`));
+  const wrong = await cli.run(["produce", "jobs", "--json", "-p", "{"]);
+  assert.deepEqual([wrong.code, wrong.stderr], [1, "Error: --payload: this is not JSON\n"]);
+  assert.equal((await cli.run(["produce", "jobs", "-p", "", "--item-header", "x"])).code, 2);
+});
+
+test("work runs a command for each item, for as long as it takes, and gives back what it fails at", async (t) => {
+  const cli = await setup(t);
+  await cli.ok(["update", "jobs", "--lease-timeout", "500ms"]);
+  const script = `
+    const { QUERATOR_ATTEMPTS: attempts, QUERATOR_ITEM_ID: id, QUERATOR_KIND: kind } = process.env;
+    let text = "";
+    process.stdin.on("data", (data) => (text += data)).on("end", () => {
+      console.log(JSON.stringify({ text, attempts, id, kind }));
+      if (text === "fails" && attempts === "1") process.exit(3);
+      setTimeout(() => undefined, text === "slow" ? 1500 : 0);
+    });`;
+  for (const text of ["slow", "fails"])
+    await cli.ok(["produce", "jobs", "-p", text, "--kind", "k"]);
+  const child = cli.start([
+    "work",
+    "jobs",
+    "--concurrency",
+    "2",
+    "--",
+    process.execPath,
+    "-e",
+    script,
+  ]);
+  const ended = finish(child);
+  await cli.server.until(async () => {
+    const { total, scheduled } = await cli.server.stats("jobs");
+    return !total && !scheduled;
+  });
+  child.kill("SIGINT");
+  const { code, stdout, stderr } = await ended;
+  assert.equal(code, 130);
+  const runs = ndjson(stdout).map(({ text, attempts, kind }) => [text, attempts, kind]);
+  assert.deepEqual(runs.sort(), [
+    ["fails", "1", "k"],
+    ["fails", "2", "k"],
+    ["slow", "1", "k"],
+  ]);
+  assert.match(stderr, /^\w{27}: the command ended with 3\n$/);
+  const none = await cli.run(["work", "jobs"]);
+  assert.deepEqual([none.code, none.stderr.split("\n")[0]], [2, "Error: no command is given"]);
+  assert.equal((await cli.run(["work", "nowhere", "--", "true"])).code, 3);
+});
+
+test("extend lets leases last longer, and tells which have ended", async (t) => {
+  const cli = await setup(t);
+  await cli.server.produce("jobs", "a", "b");
+  const lines = await cli.ok(["lease", "jobs", "-b", "2", "-o", "ndjson"]);
+  const [a] = ndjson(lines);
+  const input = { input: lines };
+  const { stderr } = await cli.run(["extend", "jobs", "--for", "2h", "--file", "-"], input);
+  assert.equal(stderr, "Successfully extended 2 item(s) in queue 'jobs'\n");
+  await cli.server.advance("1h");
+  assert.equal((await cli.server.stats("jobs")).total_leased, 2);
+  await cli.ok(["complete", "jobs", a.lease_id]);
+  const ended = await cli.run(["extend", "jobs", "--for", "1m", "--file", "-"], input);
+  assert.equal(ended.code, 3);
+  assert.match(
+    ended.stderr,
+    /^Error: Of 2 items of this call 1 were done, another failed: lease has/,
+  );
+  assert.equal((await cli.run(["extend", "jobs", a.lease_id])).code, 2);
+});
+
 test("produce refuses lines that cannot be meant, and says which", async (t) => {
   const cli = await setup(t);
   const rows: [string, RegExp][] = [
-    ['{"utf8":"a"}\n{"utf":"b"}', /Error: line 2: 'utf' is unknown; use utf8, bytes, /],
+    ['{"utf8":"a"}\n{"utf":"b"}', /Error: line 2: 'utf' is unknown; use json, utf8, bytes, /],
     ["nonsense", /Error: line 1: this is not the JSON of an item/],
     ["[]", /Error: line 1: this is not the JSON of an item/],
     ['{"utf8":1}', /Error: line 1: 'utf8' must be a text/],
@@ -64,7 +161,10 @@ test("produce refuses lines that cannot be meant, and says which", async (t) => 
     ['{"bytes":"YWJjZ"}', /Error: line 1: 'bytes' must be base64/],
     ['{"bytes":"YQ="}', /Error: line 1: 'bytes' must be base64/],
     ['{"bytes":"YWJj="}', /Error: line 1: 'bytes' must be base64/],
-    ['{"bytes":"","utf8":""}', /Error: line 1: give either 'utf8' or 'bytes'/],
+    ['{"bytes":"","utf8":""}', /Error: line 1: give one of 'json', 'utf8' and 'bytes'/],
+    ['{"json":1,"utf8":""}', /Error: line 1: give one of 'json', 'utf8' and 'bytes'/],
+    ['{"headers":{"a":1}}', /Error: line 1: 'headers' must be texts by name/],
+    ['{"delay":"a while"}', /Error: line 1: 'delay' must be a duration such as 30s/],
     ['{"enqueue_at":"soon"}', /Error: line 1: 'enqueue_at' must be a time such as/],
     [
       '{"enqueue_at":"9999-12-31T23:59:59-05:00"}',
@@ -84,19 +184,19 @@ test("produce refuses lines that cannot be meant, and says which", async (t) => 
 test("what is leased is completed by its ids, its file, or its NDJSON", async (t) => {
   const cli = await setup(t);
   await cli.server.produce("jobs", "a", "b", "c", "d");
-  const reply = await cli.json("lease", "jobs", "--client-id", "me");
-  assert.deepEqual([reply.queue_name, reply.partition, reply.items.length], ["jobs", 0, 1]);
-  const [{ id, attempts, bytes }] = reply.items;
+  const reply = await cli.json("lease", "jobs", "--client", "me");
+  assert.deepEqual([reply.queue_name, reply.items.length], ["jobs", 1]);
+  const [{ lease_id: id, attempts, bytes }] = reply.items;
   assert.deepEqual([attempts, bytes], [1, "YQ=="]);
-  const byId = await cli.run(["complete", "jobs", id, "--partition", "0"]);
-  assert.equal(byId.stderr, "Successfully completed 1 item(s) in queue 'jobs' partition 0\n");
+  const byId = await cli.run(["complete", "jobs", id]);
+  assert.equal(byId.stderr, "Successfully completed 1 item(s) in queue 'jobs'\n");
 
   const table = await cli.run(["lease", "jobs", "-b", "2"]);
   assert.match(
     table.stdout,
-    /^ID +ATTEMPTS +LEASED UNTIL +KIND +REFERENCE +PAYLOAD\n\w{27} +1 .* b\n/,
+    /^ID +LEASE ID +ATTEMPTS +LEASED UNTIL +KIND +REFERENCE +PAYLOAD\n\w{27} +\w{27} +1 .* b\n/,
   );
-  assert.equal(table.stderr, "Successfully leased 2 item(s) from queue 'jobs' partition 0\n");
+  assert.equal(table.stderr, "Successfully leased 2 item(s) from queue 'jobs'\n");
   const ids = (await cli.server.list("jobs")).filter((item) => item.is_leased);
   const file = join(temporaryDirectory(t), "ids");
   writeFileSync(file, `${ids.map((item) => item.id).join("\n")}\n`);
@@ -111,7 +211,7 @@ test("what is leased is completed by its ids, its file, or its NDJSON", async (t
   assert.equal(again.code, 3);
   assert.match(
     again.stderr,
-    /^Error: invalid storage id; '\w{27}' does not exist\nIts lease may have/,
+    /^Error: lease has ended; '\w{27}' .*\nA lease id is what lease wrote/,
   );
   const none = await cli.run(["complete", "jobs"]);
   assert.equal(none.code, 2);
@@ -119,7 +219,7 @@ test("what is leased is completed by its ids, its file, or its NDJSON", async (t
   assert.equal(odd.code, 2);
   assert.match(
     odd.stderr,
-    /^Error: line 1: this is neither an id nor the JSON of an item with one/,
+    /^Error: line 1: this is neither an id nor the JSON of an item with 'lease_id'\n/,
   );
 });
 
@@ -132,7 +232,12 @@ test("a file of ids that cannot be meant is wrong use, and it is said where it i
   ];
   for (const [content, pattern] of rows) {
     writeFileSync(file, content);
-    for (const command of [["complete"], ["retry"], ["items", "delete", "-y"]]) {
+    for (const command of [
+      ["complete"],
+      ["retry"],
+      ["extend", "--for", "1m"],
+      ["items", "delete", "-y"],
+    ]) {
       const { code, stderr } = await cli.run([...command, "jobs", "--file", file]);
       assert.equal(code, 2, stderr);
       assert.match(stderr, pattern);
@@ -144,11 +249,11 @@ test("an id that is named twice is completed or given back once", async (t) => {
   const cli = await setup(t);
   await cli.server.produce("jobs", "a", "b");
   const [a, b] = ndjson(await cli.ok(["lease", "jobs", "-b", "2", "-o", "ndjson"]));
-  const back = await cli.run(["retry", "jobs", b.id, b.id]);
-  assert.equal(back.stderr, "Successfully gave back 1 item(s) in queue 'jobs' partition 0\n");
-  const input = `${a.id}\n${JSON.stringify({ id: a.id, partition: 0 })}\n`;
-  const done = await cli.run(["complete", "jobs", a.id, "--file", "-"], { input });
-  assert.equal(done.stderr, "Successfully completed 1 item(s) in queue 'jobs' partition 0\n");
+  const back = await cli.run(["retry", "jobs", b.lease_id, b.lease_id]);
+  assert.equal(back.stderr, "Successfully gave back 1 item(s) in queue 'jobs'\n");
+  const input = `${a.lease_id}\n${JSON.stringify({ lease_id: a.lease_id })}\n`;
+  const done = await cli.run(["complete", "jobs", a.lease_id, "--file", "-"], { input });
+  assert.equal(done.stderr, "Successfully completed 1 item(s) in queue 'jobs'\n");
   assert.equal((await cli.json("stats", "jobs")).total, 1);
 });
 
@@ -159,22 +264,27 @@ test("more ids than a request holds are ended in pieces, and it is told how far 
   for (let i = 0; i < 3; i++) {
     ids.push(...(await cli.server.lease("jobs", 1_000)).items.map(({ id }: { id: string }) => id));
   }
-  const wrong = ids.with(1_500, "0".repeat(27)).join("\n");
-  const back = await cli.run(["retry", "jobs", "--file", "-"], { input: wrong });
+  await cli.ok(["complete", "jobs", ids[1_500]!, ids[1_600]!]);
+  const back = await cli.run(["retry", "jobs", "--file", "-"], { input: ids.join("\n") });
   assert.equal(back.code, 3);
-  const [far, error] = back.stderr.split("\n");
+  const [first, second, far, error] = back.stderr.split("\n");
+  assert.match(first!, new RegExp(`^${ids[1_500]}: lease has ended; '${ids[1_500]}'`));
+  assert.match(second!, new RegExp(`^${ids[1_600]}: lease has ended; `));
   assert.equal(
     far,
-    `The first 1,000 of 3,000 items of partition 0 had been given back before this failed, up to ${ids[999]}`,
+    `The first 1,000 of 3,000 items had been given back before this failed, up to ${ids[999]}; the next 1,000 may be as well`,
   );
-  assert.match(error!, /^Error: invalid storage id; '0+' does not exist/);
-  const none = await cli.run(["complete", "jobs", "--file", "-"], { input: wrong });
-  assert.match(none.stderr, /^None of 3,000 items of partition 0 had been completed before this /);
+  assert.match(
+    error!,
+    /^Error: Of 1000 items of this call 998 were done, another failed: lease has/,
+  );
+  const none = await cli.run(["complete", "jobs", "--file", "-"], { input: ids.join("\n") });
+  assert.match(none.stderr, /\nand 990 items more\nNone of 3,000 items had been completed before /);
   const { code } = await cli.run(["complete", "jobs", "--file", "-"], {
-    input: ids.slice(1_000).join("\n"),
+    input: ids.slice(2_000).join("\n"),
   });
   assert.equal(code, 0);
-  assert.equal((await cli.server.stats("jobs")).total, 1_000);
+  assert.equal((await cli.server.stats("jobs")).total, 1_998);
 });
 
 test("items of several partitions are completed each in its own", async (t) => {
@@ -185,17 +295,16 @@ test("items of several partitions are completed each in its own", async (t) => {
   const input =
     (await cli.ok(["lease", "two", "-o", "ndjson"])) +
     (await cli.ok(["lease", "two", "-o", "ndjson"]));
+  const { items } = await cli.json("items", "list", "two", "--state", "leased");
   assert.deepEqual(
-    ndjson(input)
-      .map(({ partition }) => partition)
-      .sort(),
+    items.map(({ partition = 0 }: { partition?: number }) => partition),
     [0, 1],
   );
   await cli.ok(["complete", "two", "--file", "-"], { input });
   assert.equal((await cli.json("stats", "two")).total, 0);
 });
 
-test("retry gives items back at once, at a time, or ends them as dead", async (t) => {
+test("retry gives items back at once or at a time, reject gives them up", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("dead");
   await cli.ok(["update", "jobs", "--dead-queue", "dead"]);
@@ -204,15 +313,15 @@ test("retry gives items back at once, at a time, or ends them as dead", async (t
   const [now, later, dead] = items.map((item: { id: string }) => item.id);
   await cli.ok(["retry", "jobs", now]);
   await cli.ok(["retry", "jobs", later, "--after", "1h"]);
-  const { stderr } = await cli.run(["retry", "jobs", dead, "--dead"]);
-  assert.match(stderr, /^Successfully ended as dead 1 item\(s\)/);
+  const { stderr } = await cli.run(["reject", "jobs", dead]);
+  assert.match(stderr, /^Successfully gave up 1 item\(s\)/);
   const waiting = await cli.server.list("jobs");
   assert.deepEqual(payloads({ items: waiting }), ["now"]);
   assert.equal(waiting[0].attempts, 1);
   assert.deepEqual(payloads({ items: await cli.server.list("jobs", "scheduled") }), ["later"]);
   assert.deepEqual(payloads({ items: await cli.server.list("dead") }), ["dead"]);
-  const both = await cli.run(["retry", "jobs", now, "--dead", "--after", "1h"]);
-  assert.equal(both.code, 2);
+  const both = ["--at", "2030-01-31T12:00:00Z", "--after", "1h"];
+  assert.equal((await cli.run(["retry", "jobs", now, ...both])).code, 2);
 });
 
 test("release gives items back at once or later, and counts no attempt", async (t) => {
@@ -222,7 +331,7 @@ test("release gives items back at once or later, and counts no attempt", async (
   const { items } = await cli.server.lease("jobs", 3);
   const [now, later, leased] = items.map((item: { id: string }) => item.id);
   const { stderr } = await cli.run(["release", "jobs", now]);
-  assert.equal(stderr, "Successfully released 1 item(s) in queue 'jobs' partition 0\n");
+  assert.equal(stderr, "Successfully released 1 item(s) in queue 'jobs'\n");
   await cli.ok(["release", "jobs", "--file", "-", "--after", "1h"], { input: `${later}\n` });
   const list = await cli.server.list("jobs");
   const waiting = list.filter((item) => !item.is_leased);
@@ -247,7 +356,10 @@ test("release gives items back at once or later, and counts no attempt", async (
   const env = { QUERATOR_ENDPOINT: await startOldServer(t, cli.server.server.address) };
   const old = await cli.run(["release", "jobs", leased], { env });
   assert.equal(old.code, 1);
-  assert.match(old.stderr, /^Error: no such method/);
+  assert.match(
+    old.stderr,
+    /^Error: The server, or a proxy before it, knows \/v1 only, which has no /,
+  );
   assert.equal((await cli.server.stats("jobs")).total_leased, 1);
   assert.equal((await cli.json("stats", "jobs")).total_leased, 1);
   assert.match(await cli.ok(["stats", "jobs"], { env }), /WAITING/);
@@ -264,7 +376,7 @@ test("a lease that finds nothing ends with 5; for programs the answer is there a
     "json",
   ]);
   assert.equal(code, 5);
-  assert.deepEqual(JSON.parse(stdout), { queue_name: "jobs", partition: 0, items: [] });
+  assert.deepEqual(JSON.parse(stdout), { queue_name: "jobs", items: [] });
   assert.equal(stderr, "Error: no items are in queue 'jobs', waited 20ms\n");
 });
 
@@ -295,7 +407,10 @@ test("produce tells which lines may be there if their answer is lost", async (t)
   const broken = createServer((request, response) => {
     requests.push(request.url!);
     if (requests.length > 1) request.socket.destroy();
-    else request.resume().on("end", () => response.end('{"code":200}'));
+    else {
+      const results = Array(1_000).fill({ id: "an id", status: "created" });
+      request.resume().on("end", () => response.end(JSON.stringify({ results })));
+    }
   });
   await once(broken.listen(0, "127.0.0.1"), "listening");
   t.after(() => broken.close());

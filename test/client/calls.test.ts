@@ -42,17 +42,18 @@ for (const storage of ["memory", "sqlite"] as const) {
   });
 }
 
-test("retry gives items back at once, at a time, and to the dead queue", async (t) => {
+test("retry gives items back at once and at a time, reject gives them up", async (t) => {
   const { client } = await setup(t);
   await client.queues.create({ queueName: "dead", leaseTimeout: 60_000, expireTimeout: "24h" });
   await client.queues.update("jobs", { deadQueue: "dead" });
   await client.produce("jobs", [{ payload: "now" }, { payload: "later" }, { payload: "dead" }]);
   const [now, later, dead] = await client.lease("jobs", { batchSize: 3 });
-  const retryAt = new Date(Date.now() + 3_600_000);
-  await client.retry("jobs", [now!, { ...ref(later!), retryAt }, { ...ref(dead!), dead: true }]);
+  const at = new Date(Date.now() + 3_600_000);
+  await client.retry("jobs", [now!, { leaseId: later!.leaseId, at }]);
+  await client.reject("jobs", dead!);
   const [again] = await client.lease("jobs", { batchSize: 3 });
   assert.deepEqual([again!.text, again!.attempts], ["now", 2]);
-  const scheduled = await Array.fromAsync(client.scheduled.list("jobs"));
+  const scheduled = await Array.fromAsync(client.items.list("jobs", { state: "scheduled" }));
   assert.deepEqual(scheduled.map(textOf), ["later"]);
   const [letter] = await client.lease("dead");
   assert.equal(letter!.text, "dead");
@@ -70,7 +71,7 @@ test("an item is not leased before its enqueueAt", async (t) => {
 test("a lease that finds nothing answers no items", async (t) => {
   const { client } = await setup(t);
   assert.deepEqual(await client.lease("jobs", { requestTimeout: "20ms" }), []);
-  assert.deepEqual(await client.lease("jobs", { requestTimeout: 20, clientId: "me" }), []);
+  assert.deepEqual(await client.lease("jobs", { requestTimeout: 20, client: "me" }), []);
 });
 
 test("queues are made, listed, described, changed and deleted", async (t) => {
@@ -81,8 +82,8 @@ test("queues are made, listed, described, changed and deleted", async (t) => {
   await client.queues.update("a", { reference: "mine" });
   const info = await client.queues.info("a");
   assert.deepEqual(
-    [info.leaseTimeout, info.expireTimeoutMs, info.maxAttempts, info.reference, info.namespace],
-    ["1m30s", 7_200_000, 3, "mine", "_system"],
+    [info.leaseTimeout, info.expireTimeoutMs, info.maxAttempts, info.reference],
+    ["1m30s", 7_200_000, 3, "mine"],
   );
   assert.ok(info.createdAt! <= info.updatedAt!);
   const names = await Array.fromAsync(client.queues.list(), ({ queueName }) => queueName);
@@ -117,14 +118,19 @@ test("a list goes on after a page that the server ended for its bytes", async (t
 test("call makes any call of the API with its JSON as it travels", async (t) => {
   const { client } = await setup(t);
   await client.produce("jobs", { payload: "hi" });
-  const { items } = await client.call<{ items: { payload: string; expire_deadline: string }[] }>(
-    "storage/items.list",
-    { queue_name: "jobs" },
+  const { items } = await client.call<{ items: { utf8: string; expire_at: string }[] }>(
+    "items.list",
+    { queue_name: "jobs", payload: true },
   );
-  assert.equal(items[0]!.payload, "aGk=");
-  assert.match(items[0]!.expire_deadline, /T.*Z$/);
+  assert.equal(items[0]!.utf8, "hi");
+  assert.match(items[0]!.expire_at, /T.*Z$/);
+  const old = await client.call<{ items: { payload: string }[] }>("v1/storage/items.list", {
+    queue_name: "jobs",
+  });
+  assert.equal(old.items[0]!.payload, "aGk=");
   await assert.rejects(client.call("queue.stats", { queue_name: "none" }), QueueNotFoundError);
-  await assert.rejects(client.call("no.such", {}), { code: "not-implemented", status: 501 });
+  await assert.rejects(client.call("no.such", {}), { code: "not-implemented", status: 404 });
+  await assert.rejects(client.call("v1/no.such", {}), { code: "not-implemented", status: 501 });
 });
 
 test("items are listed, imported and deleted, and a queue is cleared and reloaded", async (t) => {
@@ -134,21 +140,32 @@ test("items are listed, imported and deleted, and a queue is cleared and reloade
   const items = await Array.fromAsync(client.items.list("jobs"));
   const moved = items.map((item) => ({ ...item, sourceId: item.id, leaseDeadline: undefined }));
   const imported = await client.items.import("copy", moved);
-  assert.deepEqual(imported.map(textOf), ["one", "two"]);
-  assert.equal(imported[0]!.sourceId, items[0]!.id);
-  assert.equal(imported[0]!.kind, "k");
+  const listed = await Array.fromAsync(client.items.list("copy"));
+  assert.deepEqual(listed.map(textOf), ["one", "two"]);
+  assert.deepEqual(
+    listed.map(({ id }) => id),
+    imported.map(({ id }) => id),
+  );
+  assert.equal(listed[0]!.sourceId, items[0]!.id);
+  assert.deepEqual([listed[0]!.kind, listed[0]!.form], ["k", "utf8"]);
   const other = moved.map((item) => ({ ...item, payload: "other" }));
   const again = await client.items.import("copy", [...other, { payload: "three" }]);
-  assert.deepEqual(again.map(textOf), ["one", "two", "three"]);
+  assert.deepEqual((await Array.fromAsync(client.items.list("copy"))).map(textOf), [
+    "one",
+    "two",
+    "three",
+  ]);
   assert.equal(again[0]!.id, imported[0]!.id);
   assert.deepEqual(
     [...imported, ...again].map(({ status }) => status),
     ["created", "created", "duplicate", "duplicate", "created"],
   );
-  // Of another queue, and gone.
-  assert.equal(await client.items.delete("copy", [items[0]!.id]), 0);
-  assert.equal(await client.items.delete("copy", [imported[0]!.id, again[2]!.id]), 2);
-  assert.equal(await client.items.delete("copy", [imported[0]!.id]), 0);
+  // Its id is what it is, in whatever queue; of another one it is not deleted.
+  assert.equal(imported[0]!.id, items[0]!.id);
+  await client.queues.create({ queueName: "other" });
+  assert.equal(await client.items.delete("other", [items[0]!.id]), 0);
+  assert.equal(await client.items.delete("copy", [imported[0]!.id!, again[2]!.id!]), 2);
+  assert.equal(await client.items.delete("copy", [imported[0]!.id!]), 0);
   await client.reload("copy");
   assert.equal((await client.stats("copy")).total, 1);
   await client.clear("copy", { queue: true });
@@ -160,14 +177,16 @@ test("scheduled items are listed with their time, and imported with it", async (
   await client.queues.create({ queueName: "copy", leaseTimeout: "1m", expireTimeout: "24h" });
   const enqueueAt = new Date(Date.now() + 3_600_000);
   await client.produce("jobs", { payload: "later", enqueueAt });
-  const items = await Array.fromAsync(client.scheduled.list("jobs"));
+  const items = await Array.fromAsync(client.items.list("jobs", { state: "scheduled" }));
   assert.deepEqual(
     items.map(({ enqueueAt }) => enqueueAt),
     [enqueueAt],
   );
   const moved = items.map((item) => ({ ...item, leaseDeadline: undefined }));
   const imported = await client.items.import("copy", moved);
-  assert.deepEqual(imported[0]!.enqueueAt, enqueueAt);
+  assert.equal(imported[0]!.status, "scheduled");
+  const [copy] = await Array.fromAsync(client.items.list("copy", { state: "scheduled" }));
+  assert.deepEqual(copy!.enqueueAt, enqueueAt);
   assert.equal((await client.stats("copy")).scheduled, 1);
 });
 
@@ -177,15 +196,16 @@ test("of a server that knows /v1 only scheduled items are listed without their t
   await using old = new QueratorClient({ url });
   const enqueueAt = new Date(Date.now() + 3_600_000);
   await client.produce("jobs", [{ payload: "later", enqueueAt }]);
-  const items = await Array.fromAsync(old.scheduled.list("jobs"));
+  const items = await Array.fromAsync(old.items.list("jobs", { state: "scheduled" }));
   assert.deepEqual(
     items.map((item) => [textOf(item), item.enqueueAt]),
     [["later", undefined]],
   );
   const plain = [{ sourceId: "s", payload: "one" }];
   assert.equal((await old.items.import("jobs", plain))[0]!.status, "created");
-  const [item] = await old.items.import("jobs", [{ ...plain[0], payload: "other" }]);
-  assert.equal(textOf(item!), "one");
+  await old.items.import("jobs", [{ ...plain[0], payload: "other" }]);
+  const [item, ...more] = await Array.fromAsync(old.items.list("jobs"));
+  assert.deepEqual([textOf(item!), more.length], ["one", 0]);
   // It does not tell.
   assert.equal(await old.items.delete("jobs", [item!.id]), undefined);
   // It would take the item as due at once.
@@ -204,7 +224,8 @@ test("items of several partitions are completed in one call", async (t) => {
   for (let i = 0; i < 6; i++) await client.produce("wide", { payload: String(i) });
   const items = [];
   while (items.length < 6) items.push(...(await client.lease("wide", { batchSize: 6 })));
-  assert.ok(new Set(items.map(({ partition }) => partition)).size > 1);
+  const listed = await Array.fromAsync(client.items.list("wide"));
+  assert.ok(new Set(listed.map(({ partition }) => partition)).size > 1);
   await client.complete("wide", items);
   assert.equal((await client.stats("wide")).total, 0);
 });
@@ -241,18 +262,19 @@ test("errors are of a class by their meaning, with the server's message", async 
     assert.equal(error.message, "queue does not exist; no such queue named 'nowhere'");
     assert.deepEqual(
       [error.name, error.code, error.status, error.retryable, error.uncertain],
-      ["QueueNotFoundError", "queue-not-found", 400, false, false],
+      ["QueueNotFoundError", "queue-not-found", 404, false, false],
     );
     return true;
   });
   await assert.rejects(client.queues.create(settings), QueueExistsError);
   await assert.rejects(client.complete("jobs", "0".repeat(27)), LeaseLostError);
   await assert.rejects(client.lease("jobs", { batchSize: 0 }), InvalidRequestError);
-  await assert.rejects(client.lease("jobs", { batchSize: 0, clientId: "c" }), InvalidRequestError);
+  await assert.rejects(client.lease("jobs", { batchSize: 0, client: "c" }), InvalidRequestError);
   await assert.rejects(client.produce("jobs", {}, { requestTimeout: "soon" }), /requestTimeout/);
   await assert.rejects(client.produce("jobs", { enqueueAt: new Date("x") }), /enqueueAt/);
   const stranger = clientOf(t, server.server.address, { headers: { Authorization: "Basic x" } });
-  await assert.rejects(stranger.queues.info("jobs"), AuthenticationError);
+  const strange = stranger.call("v1/queues.info", { queue_name: "jobs" });
+  await assert.rejects(strange, AuthenticationError);
   for (const [options, text] of [
     [{ url: "localhost:2319" }, /^url is invalid; got 'localhost:2319'/],
     [{}, /^url is invalid; got 'undefined'/],
@@ -279,10 +301,10 @@ test("a server that is not there is a NetworkError that says so", async (t) => {
 
 test("an aborted lease is forgotten by the server", async (t) => {
   const { client, server } = await setup(t);
-  for (const clientId of [undefined, "me"]) {
+  for (const name of [undefined, "me"]) {
     const controller = new AbortController();
     const { signal } = controller;
-    const options = clientId === undefined ? { signal } : { signal, clientId };
+    const options = name === undefined ? { signal } : { signal, client: name };
     const lease = client.lease("jobs", options);
     await server.until(async () => (await server.stats("jobs")).lease_waiting === 1);
     controller.abort(new Error("enough"));
@@ -307,7 +329,7 @@ test("a closed client finishes what is under way and refuses what comes after", 
   const { client } = await setup(t);
   const reader = clientOf(t, client.url);
   const produced = client.produce("jobs", {});
-  const lease = assert.rejects(client.lease("jobs", { clientId: "me" }), ClosedError);
+  const lease = assert.rejects(client.lease("jobs", { client: "me" }), ClosedError);
   await client.close();
   await produced;
   await lease;
@@ -335,10 +357,6 @@ test("everything also works over fetch", async (t) => {
     return error instanceof NetworkError && !error.uncertain;
   });
 });
-
-function ref({ id, partition }: { id: string; partition: number }) {
-  return { id, partition };
-}
 
 function textOf({ payload }: { payload: Uint8Array }): string {
   return Buffer.from(payload).toString();

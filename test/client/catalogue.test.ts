@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Dialect } from "../../client/src/dialect.ts";
 import {
   errorOfReply,
   InvalidRequestError,
-  isUnknownPath,
   LeaseLostError,
   PermissionError,
   ServerError,
@@ -36,7 +36,9 @@ const CALLED: Partial<Record<ErrorCode, string>> = {
   invalid_field: "invalid",
   method_not_allowed: "invalid",
   queue_in_use: "invalid",
-  body_too_large: "invalid",
+  idempotency_mismatch: "invalid",
+  request_in_progress: "try-again",
+  body_too_large: "too-large",
 };
 
 test("the client knows every error of the catalogue by its text", () => {
@@ -90,21 +92,25 @@ test("the client takes from a problem of which item it speaks", () => {
   const problem = new QueueError("invalid", "some words", { code: "not_leased", details });
   const error = errorOfReply(409, encodeProblem(problem, "json", "r").toString());
   assert.ok(error instanceof LeaseLostError);
-  assert.equal(error.itemId, "an id");
+  assert.equal(error.leaseId, "an id");
 });
 
-test("a path that is not there is told from what is not there in a queue", () => {
+test("a server without /v2 is told from one in which something is not there", () => {
   const of = (status: number, code: ErrorCode) =>
     errorOfReply(
       status,
       encodeProblem(new QueueError("invalid", "x", { code }), "json", "r") as string,
     );
-  assert.equal(isUnknownPath(of(404, "no_such_method")), true);
-  assert.equal(isUnknownPath(of(404, "queue_not_found")), false);
-  assert.equal(isUnknownPath(of(404, "item_not_found")), false);
-  assert.equal(isUnknownPath(errorOfReply(404, "<html>")), true);
-  assert.equal(
-    isUnknownPath(errorOfReply(501, '{"code":501,"message":"no such method; /v2/x"}')),
-    true,
-  );
+  const isOld = (error: unknown): boolean => {
+    const dialect = new Dialect(Date.now);
+    const isUnknown = dialect.isUnknown(error);
+    assert.equal(dialect.knowsV2, !isUnknown);
+    return isUnknown;
+  };
+  // It is in the form of /v2, which is known then.
+  assert.equal(isOld(of(404, "no_such_method")), false);
+  assert.equal(isOld(of(404, "queue_not_found")), false);
+  assert.equal(isOld(of(404, "item_not_found")), false);
+  assert.equal(isOld(errorOfReply(404, "<html>")), true);
+  assert.equal(isOld(errorOfReply(501, '{"code":501,"message":"no such method; /v2/x"}')), true);
 });

@@ -50,7 +50,7 @@ test("a client that is closed refuses every call", async (t) => {
     () => client.produce("jobs", {}),
     () => client.lease("jobs"),
     () => client.complete("jobs", "id"),
-    () => client.retry("jobs", { id: "id" }),
+    () => client.retry("jobs", { leaseId: "id" }),
     () => client.stats("jobs"),
     () => client.queues.info("jobs"),
     () => client.items.list("jobs").next(),
@@ -175,10 +175,10 @@ async function lateServer(t: TestContext) {
       if (isLease) return asked.resolve();
       const { leases } = JSON.parse(body) as { leases: { lease_id: string }[] };
       released.push(...leases.map(({ lease_id }) => lease_id));
-      answer(socket, { code: 200 });
+      answer(socket, { results: leases.map(() => ({ ok: true })) });
     });
     socket.on("end", () => {
-      if (isLease) answer(socket, { queue_name: "jobs", items: [{ id: "late", attempts: 1 }] });
+      if (isLease) answer(socket, { items: [{ id: "one", lease_id: "late", attempts: 1 }] });
       socket.end();
     });
     socket.on("error", () => undefined);

@@ -7,11 +7,20 @@ import {
   InvalidRequestError,
   LeaseLostError,
   type QueratorClient,
+  QueratorError,
   QueueNotFoundError,
   TooMuchWaitingError,
   TryAgainError,
 } from "@querator/client";
-import { itemsOf, PASS, type Passing, proxyOf, refuse, type TestProxy } from "./proxy.ts";
+import {
+  itemsOf,
+  LOSE_REPLY,
+  PASS,
+  type Passing,
+  proxyOf,
+  refuse,
+  type TestProxy,
+} from "./proxy.ts";
 import { clientOf, setup } from "./setup.ts";
 
 interface Watched {
@@ -81,7 +90,7 @@ test("calls made in one run of the program travel in one request", async (t) => 
   assert.deepEqual(counts(proxy.requests), [32]);
 });
 
-test("calls of different queues, partitions and kinds do not wait for each other", async (t) => {
+test("calls of different queues and kinds do not wait for each other", async (t) => {
   const { client, direct, proxy } = await watched(t);
   await direct.queues.create({ queueName: "other", leaseTimeout: "1m", expireTimeout: "24h" });
   const items = await leased(direct, 2);
@@ -112,8 +121,8 @@ test("an item too big for any request fails only its own caller", async (t) => {
   assert.equal((await direct.stats("jobs")).total, 1);
 });
 
-for (const verb of ["complete", "retry"] as const) {
-  test(`${verb}: an item that is not leased fails only its own caller`, async (t) => {
+for (const verb of ["complete", "retry", "release", "reject"] as const) {
+  test(`${verb}: an item that is not leased fails only its own caller, in one request`, async (t) => {
     const { client, direct, proxy } = await watched(t);
     const items = await leased(direct, 20);
     const bad = [3, 7, 19];
@@ -123,23 +132,70 @@ for (const verb of ["complete", "retry"] as const) {
       assert.equal(result.status, bad.includes(i) ? "rejected" : "fulfilled", `item ${i}`);
       if (result.status === "fulfilled") continue;
       assert.ok(result.reason instanceof LeaseLostError);
-      assert.equal(result.reason.itemId, items[i]!.id);
+      assert.equal(result.reason.leaseId, items[i]!.leaseId);
     }
-    assert.deepEqual(counts(proxy.requests), [20, 19, 18, 17]);
+    assert.deepEqual(counts(proxy.requests), [20]);
     assert.equal((await direct.stats("jobs")).totalLeased, 0);
-    assert.equal((await direct.stats("jobs")).total, verb === "complete" ? 0 : 17);
+    const isBack = verb === "retry" || verb === "release";
+    assert.equal((await direct.stats("jobs")).total, isBack ? 17 : 0);
   });
 }
 
-test("a call with several items is done as a whole or not at all", async (t) => {
-  const { client, direct } = await watched(t);
-  const items = await leased(direct, 4);
-  await direct.complete("jobs", items[1]!);
-  const bad = client.complete("jobs", items.slice(0, 2));
-  const good = client.complete("jobs", items.slice(2));
-  await assert.rejects(bad, LeaseLostError);
+test("of a call with several items each is done by itself, and it tells which were not", async (t) => {
+  const { client, direct, proxy } = await watched(t);
+  const items = await leased(direct, 6);
+  await direct.complete("jobs", [items[1]!, items[3]!]);
+  const bad = client.complete("jobs", items.slice(0, 4));
+  const good = client.complete("jobs", items.slice(4));
+  await assert.rejects(bad, (error) => {
+    assert.ok(error instanceof LeaseLostError && error.code === "lease-ended" && error.uncertain);
+    assert.match(error.message, /^Of 4 items of this call 2 were done, another failed: lease has/);
+    assert.equal(error.leaseId, items[1]!.leaseId);
+    const failures = error.failures.map(({ index, error: own }) => {
+      assert.ok(own instanceof LeaseLostError);
+      return [index, own.leaseId];
+    });
+    assert.deepEqual(failures, [
+      [1, items[1]!.leaseId],
+      [3, items[3]!.leaseId],
+    ]);
+    return true;
+  });
   await good;
-  assert.equal((await direct.stats("jobs")).totalLeased, 1);
+  assert.equal((await direct.stats("jobs")).total, 0);
+  assert.deepEqual(counts(proxy.requests), [6]);
+});
+
+for (const verb of ["complete", "retry", "release", "reject"] as const) {
+  test(`${verb} with allOrNone is a request of its own, and done as a whole or not at all`, async (t) => {
+    const { client, direct, proxy } = await watched(t);
+    const items = await leased(direct, 5);
+    await direct.complete("jobs", items[1]!);
+    const bad = client[verb]("jobs", items.slice(0, 3), { allOrNone: true });
+    const good = client[verb]("jobs", items.slice(3), { allOrNone: true });
+    await assert.rejects(bad, (error) => {
+      assert.ok(error instanceof QueratorError && error.status === 409 && !error.uncertain);
+      assert.deepEqual(
+        error.failures.map(({ index, error: own }) => [index, (own as QueratorError).code]),
+        [[1, "lease-ended"]],
+      );
+      return true;
+    });
+    await good;
+    assert.equal((await direct.stats("jobs")).totalLeased, 2);
+    assert.deepEqual(counts(proxy.requests), [3, 2]);
+    const many = Array(1_001).fill(items[0]!);
+    await assert.rejects(client[verb]("jobs", many, { allOrNone: true }), InvalidRequestError);
+  });
+}
+
+test("a call with allOrNone whose reply was lost is done, and nothing of it twice", async (t) => {
+  const { client, direct, proxy } = await watched(t);
+  const items = await leased(direct, 3);
+  proxy.treat = (_, number) => (number === 1 ? LOSE_REPLY : PASS);
+  await client.complete("jobs", items, { allOrNone: true });
+  assert.equal(proxy.requests.length, 2);
+  assert.equal((await direct.stats("jobs")).total, 0);
 });
 
 test("a refusal that names no item is narrowed down to the caller whose item it is", async (t) => {
@@ -166,15 +222,12 @@ test("what concerns the whole queue fails every caller, with one request", async
   assert.equal(proxy.requests.length, 1);
 });
 
-test("a call for items of several partitions that is wrong in one of them sends nothing", async (t) => {
+test("a call for several items that is wrong in one of them sends nothing", async (t) => {
   const { client, proxy } = await watched(t);
-  const retryAt = new Date(Number.NaN);
+  const at = new Date(Number.NaN);
   await assert.rejects(
-    client.retry("jobs", [
-      { id: "one", partition: 0 },
-      { id: "two", partition: 1, retryAt },
-    ]),
-    /^InvalidRequestError: retryAt is invalid/,
+    client.retry("jobs", [{ leaseId: "one" }, { leaseId: "two", at }]),
+    /^InvalidRequestError: at is invalid/,
   );
   assert.deepEqual(proxy.requests, []);
 });
@@ -208,7 +261,7 @@ test("a caller that aborts while it waits is not sent; the others are", async (t
 test("too much that waits is refused with an error of its own, and counts again when it has gone", async (t) => {
   const { client, proxy } = await watched(t, { waitingItemsMax: 3 });
   const { held, go } = holdFirst(proxy, "queue.produce");
-  const all = [client.produce("jobs", {})];
+  const all: Promise<unknown>[] = [client.produce("jobs", {})];
   await held;
   all.push(client.produce("jobs", [{}, {}]));
   await assert.rejects(client.produce("jobs", {}), (error) => {
@@ -259,7 +312,7 @@ test("a call of which only a part was done says that repeating it may do things 
     assert.ok(error instanceof TryAgainError && error.uncertain && error.retryable);
     assert.match(
       error.message,
-      /^Of 3 requests of this call 2 were done, another failed: queue is/,
+      /^Of 2500 items of this call 1500 were done, another failed: queue is/,
     );
     return true;
   });

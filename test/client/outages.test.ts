@@ -147,7 +147,7 @@ test("complete is sent until the lease has ended, or for its own time-out if it 
 
 for (const how of ["retry", "release", "dead"] as const) {
   test(`what a loop ends with ${how} is sent until the lease has ended`, async (t) => {
-    const { direct, client } = await away(t, `queue.${how === "dead" ? "retry" : how}`, () => {
+    const { direct, client } = await away(t, `queue.${how === "dead" ? "reject" : how}`, () => {
       return LOSE_REQUEST;
     });
     await direct.queues.create({ queueName: "short", leaseTimeout: "500ms" });

@@ -152,7 +152,7 @@ test("the one item that is too large for a proxy is named, and the others are do
     assert.ok(error.uncertain, "a part of it was done");
     assert.match(
       error.message,
-      /^Of \d requests of this call \d were done, another failed: Item 4 of 5 is too large to be sent, with 50\d\d bytes: /,
+      /^Of 5 items of this call 4 were done, another failed: Item 4 of 5 is too large to be sent, with 50\d\d bytes: /,
     );
     return true;
   });
@@ -182,8 +182,8 @@ test("an import of many items passes a proxy that takes a few, in order", async 
   const imported = await client.items.import("jobs", items);
   assert.equal(imported.length, 50);
   assert.deepEqual(
-    imported.map(({ payload }) => Number.parseInt(Buffer.from(payload).toString(), 10)),
     await payloads(direct),
+    Array.from({ length: 50 }, (_, i) => i),
   );
   await assert.rejects(client.items.import("jobs", sized(300, 9_000, 300)), (error) => {
     assert.ok(error instanceof TooLargeError && error.uncertain);

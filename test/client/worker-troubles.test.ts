@@ -231,6 +231,6 @@ test("a handler hears of the end of its lease in time although the clock was set
     t.mock.method(Date, "now", () => now() - 3_600_000);
     await aborted.promise;
   };
-  await using _worker = client.worker("short", handle);
+  await using _worker = client.worker("short", handle, { extend: false });
   assert.equal(await aborted.promise, "lease-ended");
 });

@@ -9,7 +9,8 @@ import {
   ClosedError,
   exponential,
   fixed,
-  HandlerAborted,
+  type HandlerAborted,
+  LeaseLostError,
   QueratorClient,
   type Worker,
   type WorkItem,
@@ -153,7 +154,7 @@ test("retry tells who is dead, of many calls that travel together, each its own"
   await Promise.all(
     items.map((item) => client.retry("few", item, { onDead: (id) => dead.push(id) })),
   );
-  const last = items.filter(({ attempts }) => attempts === 2).map(({ id }) => id);
+  const last = items.filter(({ attempts }) => attempts === 2).map(({ leaseId }) => leaseId);
   assert.equal(last.length, 10);
   assert.deepEqual(dead.sort(), last.sort());
 });
@@ -162,18 +163,20 @@ test("items are given back to a server that knows /v1 only, or behind a proxy th
   const { client: direct, url } = await setup(t);
   for (const status of [501, 404]) {
     const proxy = await proxyOf(t, url);
-    proxy.treatPath = (path) =>
-      path.startsWith("/v2/")
-        ? { kind: "answer", status, body: "<html>no such page</html>" }
-        : PASS;
+    let asked = 0;
+    proxy.treatPath = (path) => {
+      if (!path.startsWith("/v2/")) return PASS;
+      asked++;
+      return { kind: "answer", status, body: "<html>no such page</html>" };
+    };
     const client = clientOf(t, proxy.url);
     await direct.produce("jobs", {});
     for (let i = 0; i < 2; i++) {
       await client.retry("jobs", (await client.lease("jobs"))[0]!);
     }
     await direct.complete("jobs", (await direct.lease("jobs"))[0]!);
-    const asked = proxy.requests.filter(({ body }) => body.includes("leases"));
-    assert.equal(asked.length, 1);
+    // Of all calls together, as what it is like is believed for a while.
+    assert.equal(asked, 1);
   }
 });
 
@@ -369,7 +372,7 @@ test("a batch handler gets several items, each with an outcome of its own", asyn
   assert.equal(worker.counters.dead, 1);
 });
 
-test("the signal fires when the lease ends, with a reason, and the end of the item is lost", async (t) => {
+test("without extension the signal fires when the lease ends, and the end of the item is lost", async (t) => {
   const server = await setup(t);
   await server.client.queues.update("jobs", { leaseTimeout: "50ms" });
   // The server's time stands, so that nobody else is given the item in between.
@@ -379,16 +382,20 @@ test("the signal fires when the lease ends, with a reason, and the end of the it
   let count = 0;
   const worker = closing(
     t,
-    client.worker("jobs", async (_, { signal, leaseDeadline }) => {
-      if (++count > 1) return;
-      assert.ok(leaseDeadline > new Date(0));
-      await new Promise((resolve) => signal.addEventListener("abort", resolve));
-      reason.resolve(signal.reason);
-      await server.waitFor(async () => (await client.stats("jobs")).totalLeased === 0);
-    }),
+    client.worker(
+      "jobs",
+      async (_, { signal, leaseDeadline }) => {
+        if (++count > 1) return;
+        assert.ok(leaseDeadline > new Date(0));
+        await new Promise((resolve) => signal.addEventListener("abort", resolve));
+        reason.resolve(signal.reason);
+        await server.waitFor(async () => (await client.stats("jobs")).totalLeased === 0);
+      },
+      { extend: false },
+    ),
   );
-  const aborted = (await reason.promise) as HandlerAborted;
-  assert.ok(aborted instanceof HandlerAborted);
+  const aborted = await reason.promise;
+  assert.ok(aborted instanceof LeaseLostError);
   assert.equal(aborted.code, "lease-ended");
   await server.waitFor(() => worker.counters.lost === 1);
 });
@@ -479,13 +486,15 @@ test("a worker of a queue with several partitions takes from all of them", async
   const times = { leaseTimeout: "1m", expireTimeout: "24h" };
   await client.queues.create({ queueName: "wide", requestedPartitions: 4, ...times });
   for (const item of many(40)) await client.produce("wide", item);
-  const partitions = new Set<number>();
+  const listed = await Array.fromAsync(client.items.list("wide"));
+  const partitions = new Map(listed.map(({ id, partition }) => [id, partition]));
+  const seen = new Set<number>();
   closing(
     t,
-    client.worker("wide", ({ partition }) => partitions.add(partition)),
+    client.worker("wide", ({ id }) => seen.add(partitions.get(id)!)),
   );
   await server.drain(["wide"]);
-  assert.equal(partitions.size, 4);
+  assert.equal(seen.size, 4);
 });
 
 test("a worker says when it is idle", async (t) => {

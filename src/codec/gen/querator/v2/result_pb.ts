@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file querator/v2/result.proto.
  */
 export const file_querator_v2_result: GenFile = /*@__PURE__*/
-  fileDesc("ChhxdWVyYXRvci92Mi9yZXN1bHQucHJvdG8SC3F1ZXJhdG9yLnYyIocBCgpJdGVtUmVzdWx0EgoKAm9rGAEgASgIEgwKBGNvZGUYAiABKAkSDgoGZGV0YWlsGAMgASgJEgwKBGRlYWQYBCABKAgSQQoNbGVhc2VEZWFkbGluZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSDmxlYXNlX2RlYWRsaW5lIksKD1Jlc3VsdHNSZXNwb25zZRIoCgdyZXN1bHRzGAEgAygLMhcucXVlcmF0b3IudjIuSXRlbVJlc3VsdBIOCgZmYWlsZWQYAiABKAUiDwoNRW1wdHlSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("ChhxdWVyYXRvci92Mi9yZXN1bHQucHJvdG8SC3F1ZXJhdG9yLnYyIocBCgpJdGVtUmVzdWx0EgoKAm9rGAEgASgIEgwKBGNvZGUYAiABKAkSDgoGZGV0YWlsGAMgASgJEgwKBGRlYWQYBCABKAgSQQoNbGVhc2VEZWFkbGluZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSDmxlYXNlX2RlYWRsaW5lIksKD1Jlc3VsdHNSZXNwb25zZRIoCgdyZXN1bHRzGAEgAygLMhcucXVlcmF0b3IudjIuSXRlbVJlc3VsdBIOCgZmYWlsZWQYAiABKAUiGgoMRG9uZVJlc3BvbnNlEgoKAm9rGAEgASgIYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * What became of one of several things that a call was asked to do.
@@ -90,15 +90,19 @@ export const ResultsResponseSchema: GenMessage<ResultsResponse> = /*@__PURE__*/
 /**
  * The reply to a call that has nothing to say but that it was done.
  *
- * @generated from message querator.v2.EmptyResponse
+ * @generated from message querator.v2.DoneResponse
  */
-export type EmptyResponse = Message<"querator.v2.EmptyResponse"> & {
+export type DoneResponse = Message<"querator.v2.DoneResponse"> & {
+  /**
+   * @generated from field: bool ok = 1;
+   */
+  ok: boolean;
 };
 
 /**
- * Describes the message querator.v2.EmptyResponse.
- * Use `create(EmptyResponseSchema)` to create a new message.
+ * Describes the message querator.v2.DoneResponse.
+ * Use `create(DoneResponseSchema)` to create a new message.
  */
-export const EmptyResponseSchema: GenMessage<EmptyResponse> = /*@__PURE__*/
+export const DoneResponseSchema: GenMessage<DoneResponse> = /*@__PURE__*/
   messageDesc(file_querator_v2_result, 2);
 

@@ -1,0 +1,243 @@
+// What is told to the server of leased items: that they are done, given back, given up, or kept for longer.
+// Ends of leases that are told at the same time travel together; an extension, and what is to be done as a
+// whole, is a request of its own, so that it waits behind nothing.
+
+import { utf8LengthMax } from "./bytes.ts";
+import type { ExtendOptions, GiveBackOptions } from "./client-options.ts";
+import type { Connection } from "./connection.ts";
+import { type Duration, toMs, toText } from "./duration.ts";
+import {
+  errorOfResult,
+  InvalidRequestError,
+  type ItemFailure,
+  type ItemResult,
+  type LeaseLostError,
+  makeError,
+  QueratorError,
+} from "./errors.ts";
+import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
+import type { GatheredKind, Gatherers } from "./gatherers.ts";
+import { type ExtendItem, encodeBack, encodeLease, type ItemRef, LeasedItem } from "./items.ts";
+import { readResults } from "./results.ts";
+
+/** Of one request. */
+const ITEMS_MAX = 1_000;
+// Below the limit of a request's body, by more than what stands around the items.
+const BYTES_MAX = 246_000;
+// An extension is tried so often while a lease lasts, if no answer comes.
+const TRIES = 3;
+const TRY_MS_MAX = 30_000;
+const TRY_MS_MIN = 500;
+
+/** A kind of call that ends leases. */
+export interface EndKind<T> extends GatheredKind {
+  readonly encode: (ref: T) => string;
+}
+
+export class LeaseEnds {
+  // What is leased is bounded by those who leased it: its end is never refused, or it would be done twice.
+  readonly #waiting = new WaitingItems(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
+  readonly complete = this.#kindOf("complete", encodeLease);
+  readonly retry = this.#kindOf("retry", encodeBack);
+  readonly release = this.#kindOf("release", encodeBack);
+  readonly reject = this.#kindOf("reject", encodeLease);
+  readonly #connection: Connection;
+  readonly #gatherers: Gatherers;
+  readonly #requestTimeout: Duration;
+
+  /** `requestTimeout` is of calls that do not say it themselves. */
+  constructor(connection: Connection, gatherers: Gatherers, requestTimeout: Duration) {
+    this.#connection = connection;
+    this.#gatherers = gatherers;
+    this.#requestTimeout = requestTimeout;
+  }
+
+  #kindOf<T extends string | ItemRef>(verb: string, encode: (ref: T) => string): EndKind<T> {
+    return {
+      path: `queue.${verb}`,
+      list: "leases",
+      bytesMax: BYTES_MAX,
+      isRepeatable: true,
+      sendsLate: true,
+      waiting: this.#waiting,
+      encode,
+    };
+  }
+
+  /** Resolves when nothing waits to be told. */
+  whenIdle(): Promise<void> {
+    return this.#waiting.whenEmpty();
+  }
+
+  /** Ends leases. It is sent again until the last of them has ended, if they say when, or for its time-out. */
+  async end<T extends string | ItemRef>(
+    kind: EndKind<T>,
+    queueName: string,
+    refs: readonly T[],
+    options: GiveBackOptions & { readonly isGivenUp?: (() => boolean) | undefined },
+  ): Promise<void> {
+    if (refs.length === 0) return;
+    const { allOrNone = false, signal, onRepeat, onDead } = options;
+    const { requestTimeout = this.#requestTimeout } = options;
+    const until = this.#untilOf(refs, options.requestTimeout);
+    const parts: Part[] = [];
+    for (const ref of refs) parts.push(partOf(kind, ref));
+    const how: CallerOptions = { signal, onRepeat, onDead, isGivenUp: options.isGivenUp, until };
+    if (allOrNone) await this.#endAll(kind, queueName, parts, { ...how, requestTimeout });
+    else await this.#gatherers.of(kind, queueName, requestTimeout).add(parts, how);
+  }
+
+  // Until when it is sent again, by performance.now().
+  #untilOf(refs: readonly (string | ItemRef)[], requestTimeout: Duration | undefined): number {
+    let deadlineMs = 0;
+    if (requestTimeout === undefined) {
+      for (const ref of refs) {
+        if (typeof ref !== "string") deadlineMs = Math.max(deadlineMs, ref.leaseDeadlineMs ?? 0);
+      }
+    }
+    if (deadlineMs > 0) return performance.now() + deadlineMs - this.#connection.now();
+    return performance.now() + toMs(requestTimeout ?? this.#requestTimeout, "requestTimeout");
+  }
+
+  // In a request of its own, of which all is done or nothing.
+  async #endAll(
+    { path }: GatheredKind,
+    queueName: string,
+    parts: readonly Part[],
+    { requestTimeout, ...how }: CallerOptions & { readonly requestTimeout: Duration },
+  ): Promise<void> {
+    checkCount(parts.length, "with allOrNone");
+    const start = startOf(queueName, requestTimeout);
+    const leases = parts.map(({ json }) => json).join();
+    try {
+      const body = await this.#connection.call({
+        path,
+        body: `${start},"all_or_none":true,"leases":[${leases}]}`,
+        timeoutMs: toMs(requestTimeout, "requestTimeout"),
+        isRepeatable: true,
+        signal: how.signal,
+        until: how.until,
+        onRepeat: how.onRepeat,
+      });
+      for (const [i, { dead }] of readResults(body, parts.length).entries()) {
+        if (dead === true) how.onDead?.(parts[i]!.leaseId!);
+      }
+    } catch (error) {
+      if (isDoneBefore(error, parts.length)) return;
+      throw named(
+        error,
+        parts.map(({ leaseId }) => leaseId),
+      );
+    }
+  }
+
+  /**
+   * Lets leases last for a time from now on, each by itself. Never rejects, unless with allOrNone: what goes
+   * wrong is in the answer.
+   */
+  async extend(
+    queueName: string,
+    refs: readonly (string | ExtendItem)[],
+    options: Omit<ExtendOptions, "for"> & { readonly for?: Duration | undefined },
+  ): Promise<readonly Extension[]> {
+    const { signal, onRepeat, requestTimeout, allOrNone = false } = options;
+    if (allOrNone) checkCount(refs.length, "with allOrNone");
+    const until = this.#untilOf(refs, requestTimeout);
+    const timeoutMs =
+      requestTimeout === undefined
+        ? Math.min(Math.max((until - performance.now()) / TRIES, TRY_MS_MIN), TRY_MS_MAX)
+        : toMs(requestTimeout, "requestTimeout");
+    const start = startOf(queueName, timeoutMs) + (allOrNone ? ',"all_or_none":true' : "");
+    const encoded = refs.map((ref) => {
+      const duration = typeof ref === "string" ? options.for : (ref.for ?? options.for);
+      const text = toText(duration ?? "", "for");
+      return `${encodeLease(ref).slice(0, -1)},"for":"${text}"}`;
+    });
+    const send = async (from: number): Promise<readonly Extension[]> => {
+      const some = encoded.slice(from, from + ITEMS_MAX);
+      try {
+        const body = await this.#connection.call({
+          path: "queue.extend",
+          body: `${start},"leases":[${some.join()}]}`,
+          timeoutMs,
+          isRepeatable: true,
+          signal,
+          until,
+          onRepeat,
+        });
+        return readResults(body, some.length).map((result, i) =>
+          extension(result, refs[from + i]!),
+        );
+      } catch (error) {
+        if (allOrNone) throw named(error, refs.map(leaseIdOf));
+        return some.map(() => ({ deadline: undefined, error }));
+      }
+    };
+    const pieces: Promise<readonly Extension[]>[] = [];
+    for (let from = 0; from < refs.length; from += ITEMS_MAX) pieces.push(send(from));
+    return (await Promise.all(pieces)).flat();
+  }
+}
+
+/** What became of the extension of a lease: when it ends now, or why it was not extended. */
+export type Extension =
+  | { readonly deadline: Date; readonly error?: undefined }
+  | { readonly deadline: undefined; readonly error: unknown };
+
+function extension(result: ItemResult, ref: string | ExtendItem): Extension {
+  if (result.code !== undefined) {
+    return { deadline: undefined, error: errorOfResult(result, leaseIdOf(ref)) };
+  }
+  const deadline = new Date(result.lease_deadline ?? "");
+  if (ref instanceof LeasedItem) LeasedItem.extended(ref, deadline.getTime());
+  return { deadline };
+}
+
+function partOf<T extends string | ItemRef>({ encode }: EndKind<T>, ref: T): Part {
+  const json = encode(ref);
+  return { leaseId: leaseIdOf(ref), json, bytes: utf8LengthMax(json) };
+}
+
+function leaseIdOf(ref: string | ItemRef): string {
+  return typeof ref === "string" ? ref : ref.leaseId;
+}
+
+function startOf(queueName: string, requestTimeout: Duration): string {
+  const timeout = toText(requestTimeout, "requestTimeout");
+  return `{"queue_name":${JSON.stringify(queueName)},"request_timeout":"${timeout}"`;
+}
+
+function checkCount(count: number, how: string): void {
+  if (count <= ITEMS_MAX) return;
+  const text = `items is invalid; ${how} it must be ${ITEMS_MAX} at most, got ${count}`;
+  throw new InvalidRequestError("invalid", text);
+}
+
+// Of the class of the first that was refused, each with the lease that it is about.
+function named(error: unknown, leaseIds: readonly (string | undefined)[]): unknown {
+  if (!(error instanceof QueratorError) || error.failures.length === 0) return error;
+  const { message, status, uncertain, failures: told } = error;
+  const failures = told.map(({ index, error: own }) => {
+    const leaseId = leaseIds[index];
+    const { code, message: text } = own as QueratorError;
+    return { index, error: makeError(code, text, leaseId === undefined ? {} : { leaseId }) };
+  });
+  const { code, leaseId } = failures[0]!.error as LeaseLostError;
+  const made = makeError(code, message, {
+    uncertain,
+    cause: error,
+    ...(status === undefined ? {} : { status }),
+    ...(leaseId === undefined ? {} : { leaseId }),
+  });
+  made.failures = failures;
+  return made;
+}
+
+// An earlier request, whose answer was lost, has ended all of them. If it did not, they are back in their
+// queue and will be leased again.
+function isDoneBefore(error: unknown, count: number): boolean {
+  if (!(error instanceof QueratorError) || !error.uncertain) return false;
+  const isEnded = ({ error: each }: ItemFailure): boolean =>
+    each instanceof QueratorError && each.code === "lease-ended";
+  return error.failures.length === count && error.failures.every(isEnded);
+}

@@ -1,0 +1,278 @@
+// The verbs of those who work with leased items: lease, complete, retry, release, reject, extend.
+
+import { LeasedItem, QueratorError } from "@querator/client";
+import type { Command } from "commander";
+import { milliseconds, moment, namesOf, timeoutOption, whole } from "./arguments.ts";
+import { CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
+import type { Column, Output } from "./output.ts";
+import { type Session, withSession } from "./session.ts";
+import { count, plural, preview, time } from "./text.ts";
+
+// What one request holds.
+const ITEMS_SENT = 1_000;
+// Of those that failed, so many are told.
+const FAILURES_TOLD = 10;
+const FILE = ["--file <path>", "lease ids, one a line, or NDJSON of lease; - for stdin"] as const;
+
+export function addLeaseCommands(program: Command): void {
+  program
+    .command("lease <queue>")
+    .description("lease items, to complete or retry them later")
+    .option("-b, --batch-size <n>", "items at most", whole(1, 1_000), 1)
+    .option("-c, --client <name>", "a name under which to wait, for people to see")
+    .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      `
+It waits for the first item; with none in time it ends with ${EXIT.noItems}. What is not completed,
+given back or extended under its lease id comes back to the queue when its lease ends.
+
+Example:
+  querator lease jobs -b 10 -o ndjson > work && ... && querator complete jobs --file work`,
+    )
+    .action(withSession(lease));
+
+  program
+    .command("complete <queue> [lease-ids...]")
+    .description("end leased items: they are done")
+    .option(...FILE)
+    .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator complete jobs --file work
+  querator lease jobs -o ndjson | querator complete jobs --file -`,
+    )
+    .action(withSession(complete));
+
+  program
+    .command("retry <queue> [lease-ids...]")
+    .description("give leased items back")
+    .option(...FILE)
+    .option("--at <time>", "when they may be leased again; at once if it is left out", moment)
+    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .addHelpText(
+      "after",
+      `
+Example:
+  querator retry jobs --file work --after 5m`,
+    )
+    .action(withSession(retry));
+
+  program
+    .command("reject <queue> [lease-ids...]")
+    .description("give leased items up: to the dead queue, or gone if the queue has none")
+    .option(...FILE)
+    .addHelpText(
+      "after",
+      `
+Example:
+  querator reject jobs --file work`,
+    )
+    .action(withSession(reject));
+
+  program
+    .command("extend <queue> [lease-ids...]")
+    .description("let leases last for a time from now on")
+    .option(...FILE)
+    .requiredOption("--for <time>", "for how long, 12h at most", milliseconds)
+    .addHelpText(
+      "after",
+      `
+The server must know it: one that has /v1 only does not, and nothing happens then.
+
+Example:
+  querator extend jobs --file work --for 5m`,
+    )
+    .action(withSession(extend));
+
+  program
+    .command("release <queue> [lease-ids...]")
+    .description("give leased items back that nobody has begun: it does not count as an attempt")
+    .option(...FILE)
+    .option("--at <time>", "when they may be leased again; at once if it is left out", moment)
+    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .addHelpText(
+      "after",
+      `
+The server must know it: one that has /v1 only does not, and nothing happens then.
+
+Examples:
+  querator release jobs --file work
+  querator release jobs --file work --after 5m`,
+    )
+    .action(withSession(release));
+}
+
+const LEASED: readonly Column<LeasedItem>[] = [
+  { title: "ID", value: ({ id }) => id },
+  { title: "LEASE ID", value: ({ leaseId }) => leaseId },
+  { title: "ATTEMPTS", value: ({ attempts }) => String(attempts), isRight: true },
+  { title: "LEASED UNTIL", value: ({ leaseDeadline }) => time(leaseDeadline) },
+  { title: "KIND", value: ({ kind }) => kind, widest: 20 },
+  { title: "REFERENCE", value: ({ reference }) => reference, widest: 30 },
+  { title: "PAYLOAD", value: ({ payload }) => preview(payload) },
+];
+
+async function lease(
+  { client, out, signal }: Session,
+  queue: string,
+  options: { readonly batchSize: number; readonly client?: string; readonly timeout: string },
+): Promise<void> {
+  const { batchSize, client: name, timeout } = options;
+  const items = await client.lease(queue, {
+    batchSize,
+    client: name,
+    isShared: false,
+    requestTimeout: timeout,
+    signal,
+  });
+  if (out.format === "json") {
+    const wire = items.map(LeasedItem.wireOf);
+    await out.write(`${JSON.stringify({ queue_name: queue, items: wire }, null, 2)}\n`);
+  } else {
+    const json = (item: LeasedItem): object => ({
+      queue_name: queue,
+      ...LeasedItem.wireOf(item),
+    });
+    await out.list(items, { name: "items", columns: LEASED, json });
+  }
+  if (items.length === 0) {
+    throw new CommandError(`no items are in queue '${queue}', waited ${timeout}`, EXIT.noItems);
+  }
+  out.message(`Successfully leased ${items.length} item(s) from queue '${queue}'`);
+}
+
+interface EndingOptions {
+  readonly file?: string;
+}
+
+async function complete(
+  session: Session,
+  queue: string,
+  ids: string[],
+  { timeout, file }: EndingOptions & { readonly timeout: string },
+): Promise<void> {
+  const { client, signal } = session;
+  await endItems(session, queue, ids, {
+    file,
+    what: ["completed", "completed"],
+    end: (some) => client.complete(queue, some, { requestTimeout: timeout, signal }),
+  });
+}
+
+interface WhenOptions {
+  readonly at?: Date;
+  readonly after?: number;
+}
+
+async function retry(
+  session: Session,
+  queue: string,
+  ids: string[],
+  { file, ...when }: EndingOptions & WhenOptions,
+): Promise<void> {
+  const { client, signal } = session;
+  const back = backOf(when);
+  await endItems(session, queue, ids, {
+    file,
+    what: ["gave back", "given back"],
+    end: (some) => client.retry(queue, some.map(back), { signal }),
+  });
+}
+
+async function release(
+  session: Session,
+  queue: string,
+  ids: string[],
+  { file, ...when }: EndingOptions & WhenOptions,
+): Promise<void> {
+  const { client, signal } = session;
+  const back = backOf(when);
+  await endItems(session, queue, ids, {
+    file,
+    what: ["released", "released"],
+    end: (some) => client.release(queue, some.map(back), { signal }),
+  });
+}
+
+function backOf({ at, after: delay }: WhenOptions) {
+  if (at !== undefined && delay !== undefined) throw usage("give either --at or --after");
+  return (leaseId: string) => ({ leaseId, at, delay });
+}
+
+async function reject(
+  session: Session,
+  queue: string,
+  ids: string[],
+  { file }: EndingOptions,
+): Promise<void> {
+  const { client, signal } = session;
+  await endItems(session, queue, ids, {
+    file,
+    what: ["gave up", "given up"],
+    end: (some) => client.reject(queue, some, { signal }),
+  });
+}
+
+async function extend(
+  session: Session,
+  queue: string,
+  ids: string[],
+  { file, for: ms }: EndingOptions & { readonly for: number },
+): Promise<void> {
+  const { client, signal } = session;
+  await endItems(session, queue, ids, {
+    file,
+    what: ["extended", "extended"],
+    end: (some) => client.extend(queue, some, { for: ms, signal }),
+  });
+}
+
+// Ends leases piece by piece, as a request holds no more: so it is known how far it came. Each lease is ended
+// by itself; those that are not are told.
+async function endItems(
+  { out, signal }: Session,
+  queue: string,
+  named: readonly string[],
+  {
+    file,
+    what: [did, done],
+    end,
+  }: {
+    readonly file?: string | undefined;
+    /** What was done, and what the items then are. */
+    readonly what: readonly [did: string, done: string];
+    readonly end: (leaseIds: string[]) => Promise<unknown>;
+  },
+): Promise<void> {
+  const ids = await namesOf(named, { file, signal, member: "lease_id" });
+  for (let i = 0; i < ids.length; i += ITEMS_SENT) {
+    const some = ids.slice(i, i + ITEMS_SENT);
+    try {
+      await end(some);
+    } catch (error) {
+      tellFailures(out, some, error);
+      if (ids.length > ITEMS_SENT) {
+        const far = i === 0 ? "None" : `The first ${count(i)}`;
+        const last = i === 0 ? "" : `, up to ${ids[i - 1]}`;
+        const next = mayBeDone(error) ? `; the next ${count(some.length)} may be as well` : "";
+        out.message(
+          `${far} of ${plural(ids.length, "item")} had been ${done} before this failed${last}${next}`,
+        );
+      }
+      throw error;
+    }
+  }
+  out.message(`Successfully ${did} ${ids.length} item(s) in queue '${queue}'`);
+}
+
+function tellFailures(out: Output, ids: readonly string[], error: unknown): void {
+  if (!(error instanceof QueratorError) || error.failures.length < 2) return;
+  for (const { index, error: own } of error.failures.slice(0, FAILURES_TOLD)) {
+    out.message(`${ids[index]}: ${(own as Error).message}`);
+  }
+  const more = error.failures.length - FAILURES_TOLD;
+  if (more > 0) out.message(`and ${plural(more, "item")} more`);
+}

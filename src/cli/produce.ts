@@ -1,0 +1,167 @@
+// produce: items from an option, from stdin as a whole, or from its lines.
+
+import { exactJson, type ProduceItem } from "@querator/client";
+import { type Command, InvalidArgumentError } from "commander";
+import { milliseconds, moment, timeoutOption } from "./arguments.ts";
+import { brokenOff, CommandError, tooLargeAt, usage } from "./failure.ts";
+import { contentOf, linesOf, placeOf, textOf } from "./lines.ts";
+import { itemOfLine } from "./produce-lines.ts";
+import { Progress } from "./progress.ts";
+import { type Session, withSession } from "./session.ts";
+import { plural } from "./text.ts";
+
+// What one request holds, and what is read of stdin before it is sent.
+const ITEMS_SENT = 1_000;
+const BYTES_SENT = 1_000_000;
+
+interface ProduceFlags {
+  readonly payload?: string;
+  readonly json?: boolean;
+  readonly lines?: boolean;
+  readonly ndjson?: boolean;
+  readonly encoding?: string;
+  readonly kind?: string;
+  readonly reference?: string;
+  readonly itemHeader?: Readonly<Record<string, string>>;
+  readonly enqueueAt?: Date;
+  readonly after?: number;
+  readonly timeout: string;
+}
+
+export function addProduceCommand(program: Command): void {
+  program
+    .command("produce <queue>")
+    .description("put items into a queue")
+    .option("-p, --payload <text>", "the payload; all of stdin if it is left out")
+    .option("--json", "the payload is JSON, and is leased as the value that it is")
+    .option("--lines", "every line of stdin is the payload of an item")
+    .option("--ndjson", "every line of stdin is an item: json, utf8 or bytes, kind, ...")
+    .option("--encoding <text>", "how the payload is encoded")
+    .option("--kind <text>", "what sort of work it is")
+    .option("--reference <text>", "what you know the item by")
+    .option("--item-header <name=text>", "a header of the item; may be there several times", header)
+    .option("--enqueue-at <time>", "when it may first be leased", moment)
+    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .addOption(timeoutOption())
+    .addHelpText(
+      "after",
+      `
+Examples:
+  querator produce jobs --json --payload '{"to":"me"}' --kind mail
+  querator produce jobs -p hello --item-header tenant=acme
+  querator produce jobs < image.png
+  querator produce jobs --lines --after 1h < names.txt
+  echo '{"utf8":"hi","enqueue_at":"2030-01-31T12:00:00Z"}' | querator produce jobs --ndjson`,
+    )
+    .action(withSession(produce));
+}
+
+function header(text: string, before: Readonly<Record<string, string>> = {}) {
+  const [, name, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError("Use a form such as tenant=acme.");
+  return { ...before, [name]: value! };
+}
+
+function jsonOf(content: string | Buffer, place: string): unknown {
+  try {
+    return exactJson(typeof content === "string" ? content : textOf(content, place));
+  } catch (error) {
+    if (error instanceof CommandError) throw error;
+    throw new CommandError(`${place}: this is not JSON`);
+  }
+}
+
+async function produce(session: Session, queue: string, flags: ProduceFlags): Promise<void> {
+  const { client, out, signal } = session;
+  const { payload, json = false, lines = false, ndjson = false, timeout } = flags;
+  const isOne = [payload !== undefined, lines, ndjson].filter(Boolean).length <= 1;
+  if (!isOne) throw usage("give only one of --payload, --lines and --ndjson");
+  if (json && ndjson) throw usage("--json is of payloads; with --ndjson say it with the name json");
+  const { encoding, kind, reference, itemHeader: headers, enqueueAt, after: delay } = flags;
+  if (enqueueAt !== undefined && delay !== undefined) {
+    throw usage("give either --enqueue-at or --after");
+  }
+  const common: ProduceItem = { encoding, kind, reference, headers, enqueueAt, delay };
+  const itemOf = (content: string | Buffer, place: string): ProduceItem =>
+    json ? { ...common, json: jsonOf(content, place) } : { ...common, payload: content };
+  if (!lines && !ndjson) {
+    const content = payload ?? (await contentOf("-", signal));
+    const item = itemOf(content, payload === undefined ? "stdin" : "--payload");
+    const { id } = await client.produce(queue, item, { requestTimeout: timeout, signal });
+    const bytes = typeof content === "string" ? Buffer.byteLength(content) : content.length;
+    const name = id === undefined ? "item" : `item '${id}'`;
+    out.message(`Successfully produced ${name} with payload of ${bytes} bytes`);
+    return;
+  }
+
+  const produced = await produceLines(session, queue, {
+    itemOf: (line, number) => {
+      const place = placeOf("-", number);
+      if (!ndjson) return itemOf(line, place);
+      const text = textOf(line, place);
+      if (text.trim() === "") return undefined;
+      const own = itemOfLine(text, place);
+      // What a line says of its time takes the place of what is said for all.
+      const isTimed = own.enqueueAt !== undefined || own.delay !== undefined;
+      const rest = isTimed ? { ...common, enqueueAt: undefined, delay: undefined } : common;
+      return { ...rest, ...own };
+    },
+    timeout,
+  });
+  out.message(`Successfully produced ${plural(produced, "item")}`);
+}
+
+// Answers how many items were produced.
+async function produceLines(
+  { client, out, signal, clock }: Session,
+  queue: string,
+  options: {
+    readonly itemOf: (line: Buffer, number: number) => ProduceItem | undefined;
+    readonly timeout: string;
+  },
+): Promise<number> {
+  const progress = new Progress(clock, `items into '${queue}'`);
+  let produced = 0;
+  let items: ProduceItem[] = [];
+  let lines: number[] = []; // of each item
+  let bytes = 0;
+  let firstLine = 1;
+  let number = 0;
+  let sending: [first: number, last: number] | undefined;
+  const send = async (): Promise<void> => {
+    sending = [firstLine, number];
+    try {
+      await client.produce(queue, items, { requestTimeout: options.timeout, signal });
+    } catch (error) {
+      throw tooLargeAt(error, (index) => placeOf("-", lines[index]!));
+    }
+    produced += items.length;
+    progress.update(produced);
+    items = [];
+    lines = [];
+    bytes = 0;
+    firstLine = number + 1;
+    sending = undefined;
+  };
+  try {
+    for await (const line of linesOf("-", signal)) {
+      signal.throwIfAborted();
+      number++;
+      const item = options.itemOf(line, number);
+      if (item === undefined) continue;
+      items.push(item);
+      lines.push(number);
+      bytes += line.length;
+      if (items.length === ITEMS_SENT || bytes >= BYTES_SENT) await send();
+    }
+    if (items.length > 0) await send();
+  } catch (error) {
+    progress.end();
+    out.message(
+      brokenOff(error, { done: `${plural(produced, "item")} had been produced`, sending }),
+    );
+    throw error;
+  }
+  progress.end();
+  return produced;
+}
