@@ -10,6 +10,11 @@ import { ERRORS, type ErrorCode, type QueueError, SomeRefusedError } from "../er
 /** The Content-Type of a problem in JSON; in Protobuf it is the one that was asked for. */
 export const PROBLEM_TYPE = "application/problem+json";
 
+// What to do, where the text of /v1 leaves it open and may not change.
+const ADVICE: Partial<Record<ErrorCode, string>> = {
+  unsupported_media_type: "send Content-Type: application/json, or application/protobuf",
+};
+
 /** Seconds after which whoever is sent away with 429 or 503 may come again. */
 export const RETRY_AFTER = 1;
 
@@ -26,7 +31,7 @@ export function encodeProblem(
     title: titleOf(code),
     status,
     code,
-    detail: message.toWellFormed(),
+    detail: (code in ADVICE ? `${message}; ${ADVICE[code]}` : message).toWellFormed(),
     field: field.toWellFormed(),
     retryable,
     requestId,
