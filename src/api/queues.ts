@@ -34,13 +34,13 @@ import {
 } from "../registry/names.ts";
 import type { QueueRecord } from "../registry/records.ts";
 import {
-  changeOf,
+  changeOfV1,
   maxOf,
   QUEUE_TIMEOUT_LENGTH_MAX,
   type QueueSettings,
   readChange,
   readNamed,
-  readSettings,
+  readV1,
   SETTING_ROWS,
   type SettingRow,
   showSettings,
@@ -142,7 +142,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       handler: async (request) => {
         const settings = settingsOf(request);
         service.checkRunning();
-        await queues.update(changeOf(settings));
+        await queues.update(changeOfV1(settings, request));
         return OK;
       },
     }),
@@ -330,7 +330,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
 // The checks that queues.create and queues.update share, up to those that need the registry.
 function settingsOf(info: Decoded<typeof QueueInfoSchema>): QueueSettings {
   checkQueueName(info.queueName);
-  const settings = readSettings(info);
+  const settings = readV1(info);
   checkNamespace(info.namespace);
   return { ...settings, name: info.queueName };
 }

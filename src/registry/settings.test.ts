@@ -11,11 +11,12 @@ import {
 } from "../codec/gen/querator/v2/queues_pb.ts";
 import { DEFAULT_LIMITS } from "../limits.ts";
 import {
-  changeOf,
+  changeOfV1,
   checkSettings,
   readChange,
   readNamed,
   readSettings,
+  readV1,
   rulesOf,
   SETTING_ROWS,
   type Settings,
@@ -52,7 +53,8 @@ test("a record that is older than a setting has its default", () => {
 test("an update keeps what is not given only where a value is needed", () => {
   const none = readSettings({ ...showSettings(DEFAULTS), leaseTimeout: "", expireTimeout: "" });
   const old = { ...DEFAULTS, maxAttempts: 3, reference: "r", requestedPartitions: 2 };
-  const change = changeOf({ ...none, requestedPartitions: 0, name: "q" });
+  const said = showSettings(DEFAULTS);
+  const change = changeOfV1({ ...none, requestedPartitions: 0, name: "q" }, said);
   assert.deepEqual({ ...old, ...change }, { ...DEFAULTS, requestedPartitions: 2, name: "q" });
 });
 
@@ -80,4 +82,13 @@ test("defaults pass the checks, and the server's limit bounds partitions", () =>
   assert.throws(() => checkSettings({ ...DEFAULTS, requestedPartitions: 8 }, limits), {
     message: "partitions is invalid; cannot be greater than 7",
   });
+});
+
+test("a client of /v1 changes nothing that /v1 does not know", () => {
+  const { reference: _, ...known } = showSettings(DEFAULTS);
+  const settings = { ...readV1(known), maxAttempts: 3, name: "q" };
+  const change = changeOfV1(settings, known);
+  assert.equal("reference" in change, false);
+  assert.equal(change.maxAttempts, 3);
+  assert.equal(readV1(known).reference, "");
 });

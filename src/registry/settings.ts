@@ -190,10 +190,23 @@ export function showSettings(record: Settings): GivenSettings {
 /** A change of a queue's settings: what it does not name stays. */
 export type SettingsChange = Partial<Settings> & { readonly name: string };
 
-/** What a client of /v1 changes: 0 and "" are no value where one is needed, and one elsewhere. */
-export function changeOf({ name, ...said }: QueueSettings): SettingsChange {
-  const settings: Settings = said;
-  const named = SETTING_ROWS.filter(([key, { isNeeded }]) => !isNeeded || settings[key]);
+/** What a client of /v1 says as a record has it; of settings that /v1 does not know the defaults. */
+export function readV1(said: Partial<GivenSettings>): Settings {
+  return readSettings({ ...GIVEN_DEFAULTS, ...said });
+}
+
+/**
+ * What a client of /v1 changes by what it has said: 0 and "" are no value where one is needed, and one
+ * elsewhere. What /v1 does not know stays.
+ */
+export function changeOfV1(
+  { name, ...read }: QueueSettings,
+  said: Partial<GivenSettings>,
+): SettingsChange {
+  const settings: Settings = read;
+  const named = SETTING_ROWS.filter(
+    ([key, { isNeeded }]) => key in said && (!isNeeded || settings[key]),
+  );
   return { ...Object.fromEntries(named.map(([key]) => [key, settings[key]])), name };
 }
 
@@ -221,6 +234,7 @@ export function withDefaults<R extends Settings>(record: R): R {
   return { ...DEFAULTS, ...record };
 }
 
+const GIVEN_DEFAULTS = each((_, row) => row.default) as GivenSettings;
 const DEFAULTS = each((key, row) => readValue(key, row, row.default));
 
 /** Refuses one value that stands in the file, as far as it can be told there. */
