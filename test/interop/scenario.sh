@@ -46,6 +46,6 @@ case "$(call queue.complete "$(leases_of "$reply")")" in
   *'"code":"lease_ended"'*'"failed":1'*) ;;
   *) expect 'no error' 'an error' ;;
 esac
-expect "$(call queue.lease '{"queue_name":"interop2","request_timeout":"10ms"}')" '{}'
+expect "$(call queue.lease '{"queue_name":"interop2","request_timeout":"10ms"}')" '{"items":[]}'
 expect "$(curl -s -o /dev/null -w '%{http_code} %{content_type}' -X POST -H 'Content-Type: application/json' "$base/v2/queue.stats" -d '{"queue_name":"nowhere"}')" '404 application/problem+json'
 echo ok
