@@ -129,9 +129,9 @@ async function workThrough({ server, relay }: World, url: string, headers = {}):
   await using client = new QueratorClient({ url, headers });
   const waiting = async (): Promise<number> => (await server.stats("jobs")).lease_waiting ?? 0;
   const lease = (signal?: AbortSignal) =>
-    client.call<{ items: { id: string; bytes: string }[] }>(
+    client.call<{ items: { lease_id: string; utf8: string }[] }>(
       "queue.lease",
-      { queue_name: "jobs", client_id: "c", batch_size: 1, request_timeout: "14m59s" },
+      { queue_name: "jobs", client: "c", batch_size: 1, request_timeout: "14m59s" },
       { timeout: "15m", ...(signal && { signal }) },
     );
 
@@ -139,17 +139,17 @@ async function workThrough({ server, relay }: World, url: string, headers = {}):
   const large = "x".repeat(4_000_000);
   await client.produce("jobs", { payload: large });
   const first = await lease();
-  assert.equal(Buffer.from(first.items[0]!.bytes, "base64").toString(), large);
+  assert.equal(first.items[0]!.utf8, large);
   await client.items.import("jobs", [{ payload: "y".repeat(9_000_000) }]);
   await client.clear("jobs", { queue: true });
-  await client.complete("jobs", [first.items[0]!.id]);
+  await client.complete("jobs", [first.items[0]!.lease_id]);
 
   // A lease waits, and is answered at once when there is something.
   const pending = lease();
   await server.until(async () => (await waiting()) === 1);
   await client.produce("jobs", { payload: "late" });
   const { items } = await pending;
-  await client.complete("jobs", [items[0]!.id]);
+  await client.complete("jobs", [items[0]!.lease_id]);
   assert.equal((await client.stats("jobs")).total, 0);
 
   // A client that goes loses its place.

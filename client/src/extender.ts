@@ -32,6 +32,7 @@ export interface ExtenderOptions {
   /** How long an item is kept since it was leased. */
   readonly extendMaxMs: number;
   readonly onRepeat: (failure: QueratorError) => void;
+  /** Told of what goes wrong, and perhaps goes on to. */
   readonly report: (error: unknown) => void;
 }
 
@@ -51,15 +52,22 @@ export class Extender {
   /** A handler begins: this is done for each, and most end before they are looked at again. */
   begin(run: HeldRun): void {
     const { endsAtMs, lease } = run.items[0]!;
+    run.context.keeper = this;
     run.extendAtMs = endsAtMs - lease.leaseMs * LEFT;
     if (run.extendAtMs < this.#timerAtMs) this.#watch(run);
   }
 
+  /** An item of a handler was extended by hand. */
+  moved(context: HandlerContext): void {
+    for (const run of this.#options.runs) if (run.context === context) this.#watch(run);
+  }
+
   #watch(run: HeldRun): void {
     const now = this.#options.client.steady();
-    const { leaseMs } = run.items[0]!.lease;
+    let graceMs = run.items[0]!.lease.leaseMs * SLACK;
+    for (const { endsAtMs } of run.items) graceMs = Math.min(graceMs, (endsAtMs - now) / 3);
     // What waited for its handler is given time to be done.
-    run.extendAtMs = Math.max(this.#dueOf(run, now), now + leaseMs * SLACK);
+    run.extendAtMs = Math.max(this.#dueOf(run, now), now + graceMs);
     if (run.extendAtMs < this.#timerAtMs) this.#wakeAt(run.extendAtMs, now);
   }
 

@@ -19,8 +19,15 @@ export function leaseOf(client: QueratorClient, items: readonly LeasedItem[]): L
   return { client, leasedAtMs: client.steady(), leaseMs: Math.max(leftMs, 0) };
 }
 
+/** What wants to know when somebody extends an item by hand, as its lease may end sooner then. */
+export interface Holder {
+  moved(): void;
+}
+
 export class HeldItem<T> extends LeasedItem {
   readonly value: T;
+  /** For the worker. */
+  holder: Holder | undefined;
   readonly #lease: Lease;
   #endsAtMs: number;
 
@@ -57,6 +64,7 @@ export class HeldItem<T> extends LeasedItem {
     const sentAtMs = client.steady();
     const deadline = await client.extend(this.queueName, this.ref, { for: duration });
     this.extended(deadline, sentAtMs + toMs(duration, "for"));
+    this.holder?.moved();
     return deadline;
   }
 

@@ -2,7 +2,7 @@
 
 import { type Duration, toMs } from "./duration.ts";
 import { InvalidRequestError, LeaseLostError } from "./errors.ts";
-import { HeldItem } from "./held-item.ts";
+import { HeldItem, type Holder } from "./held-item.ts";
 import { startTimer, type Timer } from "./timer.ts";
 
 /** When an item is leased again: at once if nothing is said. */
@@ -101,8 +101,10 @@ const ABORT_TEXTS = {
 const LOST = "The lease of the item has ended; somebody else may have it now";
 
 /** What a handler knows beside its items. */
-export class HandlerContext {
+export class HandlerContext implements Holder {
   readonly attempts: number;
+  /** For the worker: what keeps its leases, if anything does. */
+  keeper: { moved(context: HandlerContext): void } | undefined;
   readonly #items: readonly HeldItem<unknown>[];
   readonly #steady: () => number;
   // Made when the handler first asks for it: most never do.
@@ -114,7 +116,10 @@ export class HandlerContext {
 
   constructor(items: readonly HeldItem<unknown>[], steady: () => number) {
     let attempts = 0;
-    for (const item of items) attempts = Math.max(attempts, item.attempts);
+    for (const item of items) {
+      attempts = Math.max(attempts, item.attempts);
+      item.holder = this;
+    }
     this.attempts = attempts;
     this.#items = items;
     this.#steady = steady;
@@ -133,6 +138,16 @@ export class HandlerContext {
       else if (!this.#isOver) this.#watchLease();
     }
     return this.#controller.signal;
+  }
+
+  /** One of its items was extended by hand. */
+  moved(): void {
+    if (this.#isOver) return;
+    if (this.#controller !== undefined) {
+      clearTimeout(this.#leaseTimer);
+      this.#watchLease();
+    }
+    this.keeper?.moved(this);
   }
 
   /** For the worker: aborts the signal. */

@@ -161,7 +161,7 @@ export class Worker<T = undefined> {
       extendForMs,
       extendMaxMs,
       onRepeat: this.#endings.onRepeat,
-      report: (error) => this.#endings.report(error),
+      report: (error) => this.#endings.trouble(error),
     });
   }
 

@@ -242,6 +242,21 @@ test("an extendFor that is shorter than the lease never makes it shorter", async
   assert.ok(deadlines[2]! > deadlines[0]!);
 });
 
+test("a handler may make its lease shorter, and the worker keeps it all the same", async (t) => {
+  const { client, direct } = await short(t, "1h");
+  await direct.produce("jobs", {});
+  const attempts: number[] = [];
+  await using worker = client.worker("jobs", async (item, { signal }) => {
+    attempts.push(item.attempts);
+    assert.equal(signal.aborted, false);
+    await item.extend("500ms");
+    await moved(item, 1);
+    assert.ok(item.leaseDeadlineMs > Date.now() + 3_000_000);
+  });
+  await worker.events.once("completed");
+  assert.deepEqual(attempts, [1]);
+});
+
 test("an item is kept no longer than extendMax, and then its handler hears of it", async (t) => {
   const { client, direct } = await short(t, "300ms");
   await direct.produce("jobs", {});
