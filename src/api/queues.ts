@@ -43,6 +43,7 @@ import {
   readV1,
   SETTING_ROWS,
   type SettingRow,
+  showInWords,
   showSettings,
   withMarks,
 } from "../registry/settings.ts";
@@ -342,7 +343,7 @@ function toInfo(record: QueueRecord): Encodable<typeof QueueInfoSchema> {
 
 function toInfoV2(record: QueueRecord): Encodable<typeof InfoV2> {
   const { name, createdAt, updatedAt, partitions } = record;
-  const settings = showSettings(record);
+  const settings = showInWords(record);
   return { queueName: name, ...settings, partitions: partitions.length, createdAt, updatedAt };
 }
 
@@ -455,6 +456,7 @@ function settingNoteV2(row: SettingRow, limits: Limits): FieldNote {
     text: `${text}${defaultOf(row.word ?? row.default)}`,
     request: { maxLength: QUEUE_TIMEOUT_LENGTH_MAX, pattern },
     accepted: { pattern },
+    reply: { pattern },
   };
 }
 

@@ -187,6 +187,15 @@ export function showSettings(record: Settings): GivenSettings {
   ) as GivenSettings;
 }
 
+/** The same with the word of a setting, where it has one for its default, in place of a very long time. */
+export function showInWords(record: Settings): GivenSettings {
+  const shown = showSettings(record);
+  return each((key, row) => {
+    const isWord = row.kind === "duration" && row.word !== undefined;
+    return isWord && record[key] === DEFAULTS[key] ? row.word : shown[key];
+  }) as GivenSettings;
+}
+
 /** A change of a queue's settings: what it does not name stays. */
 export type SettingsChange = Partial<Settings> & { readonly name: string };
 

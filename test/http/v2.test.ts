@@ -324,7 +324,7 @@ test("a name is enough for a queue, and an update changes what it names", async 
   const defaults = {
     queue_name,
     lease_timeout: "1m0s",
-    expire_timeout: "876000h0m0s",
+    expire_timeout: "never",
     requested_partitions: 1,
     partitions: 1,
   };
