@@ -308,7 +308,7 @@ for (const [name, treatment] of [
   ["replies", LOSE_REPLY],
 ] as const) {
   test(`an extension whose ${name} are lost is sent again until the lease ends`, async (t) => {
-    const { client, direct, treatExtensions, extensions } = await short(t, "1s");
+    const { client, direct, treatExtensions, extensions } = await short(t, "3s");
     treatExtensions((number) => (number <= 2 ? treatment : PASS));
     await direct.produce("jobs", {});
     const attempts: number[] = [];
