@@ -910,6 +910,13 @@ export const FAULTS: readonly Fault[] = [
     to: "  if (request.kind === Kind.produce || request.kind === Kind.lease) return partition.number === 0;\n",
   },
   {
+    name: "another request with the same key is done if it is about another partition",
+    check: "idempotency",
+    file: "src/queue/repeats.ts",
+    from: "        const result = resultOfRepeat(",
+    to: "        if (!isIts) continue;\n        const result = resultOfRepeat(",
+  },
+  {
     name: "requests of one turn with the same key are all done",
     check: "idempotency",
     file: "src/queue/repeats.ts",

@@ -138,6 +138,42 @@ test("a file of the first version is brought up to date", async (t) => {
   assert.deepEqual(payloads(await server.lease("q")), ["a"]);
 });
 
+test("whatever number of attempts an item was imported with by an earlier version, it is read", async (t) => {
+  const dir = temporaryDirectory(t);
+  const path = makeOldFile(dir, 2, "sqlite-2");
+  const db = new DatabaseSync(path);
+  const partition = 2; // that of the queue "q"
+  const rows = db
+    .prepare(
+      `SELECT first, last, created_at, expire_at, attempts, lease_deadline, source_id, max_attempts,
+         texts, ends, payloads FROM items WHERE partition = ? AND source_id <> '' AND first = last`,
+    )
+    .all(partition) as Record<string, number | string | Uint8Array>[];
+  const update = db.prepare(
+    "UPDATE items SET max_attempts = ?, sum = ? WHERE partition = ? AND first = ?",
+  );
+  const given = new Map<number, number>();
+  for (const [i, row] of rows.entries()) {
+    const max = [-1, -2, 2 ** 31 - 1, -(2 ** 31)][i % 4]!;
+    const first = Number(row.first);
+    const sum = sumOfRow(...Object.values({ ...row, max_attempts: max }));
+    update.run(max, sum, partition, first);
+    given.set(first, max);
+  }
+  db.close();
+  assert.equal(new Set(given.values()).size, 4);
+  const storage = await openSqliteStorage({ name: "s", dir });
+  t.after(() => storage.close());
+  const { key } = (await storage.listPartitions()).find(({ queue }) => queue === "q")!;
+  const { items } = oldPartitions("sqlite-2")[1]!;
+  const read = await storage.readItems(key, "items", { ...ALL, records: true });
+  for (const { seq, sourceId } of items.filter((item) => given.has(item.seq))) {
+    const { attributes } = read.find((item) => item.seq === seq)!;
+    const { source, max } = attributesOf(attributes);
+    assert.deepEqual([source, max], [sourceId, given.get(seq)]);
+  }
+});
+
 test("what of an earlier version is not what was written is found out afterwards as well", async (t) => {
   const dir = temporaryDirectory(t);
   const path = makeOldFile(dir, 2, "sqlite-2");

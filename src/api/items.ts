@@ -112,7 +112,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       metric: "items.import",
       queueOf: byName,
       summary:
-        "Adds items to a partition as they are given. One whose id or source_id is there is passed over.",
+        "Adds items to a partition as they are given. One whose id or source_id is there, in that partition, is passed over.",
       example: {
         queue_name,
         items: [{ source_id: "a-2", utf8: "hello" }],
@@ -271,7 +271,7 @@ async function deleteItems(
 const FIELDS: Notes = {
   Item: {
     id: {
-      text: "What the item is. An import keeps it, or gives the item one if it is not given; an item whose id is there is passed over.",
+      text: "What the item is. An import keeps it, or gives the item one if it is not given; one whose id is there, in the same partition, is passed over.",
       required: "reply",
       request: { pattern: ID_PATTERN },
       accepted: { pattern: `^$|${ID_PATTERN}` },

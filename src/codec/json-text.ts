@@ -28,7 +28,7 @@ const NAME = "a name";
 const COLON_MARK = "':'";
 const NEXT_ENTRY = "',' or ']'";
 const NEXT_NAME = "',' or '}'";
-const NOTHING = "no more than so many lists and objects in each other";
+const NOTHING = `no more than ${DEPTH_MAX} lists and objects in each other`;
 
 /** Reads one value of a text. */
 export class JsonText {

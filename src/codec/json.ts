@@ -81,7 +81,8 @@ class Decoder {
       const field = table.byName.get(key);
       if (field === undefined) throw this.#complaints.unknownField(table, path, key);
       const bit = field.index < 32 ? 1 << field.index : 0;
-      const isTwice = bit === 0 ? (others ??= new Seen()).add(field) : (seen & bit) !== 0;
+      if (bit === 0) others ??= new Seen();
+      const isTwice = bit === 0 ? others!.add(field) : (seen & bit) !== 0;
       if (isTwice) throw this.#complaints.twice(join(path, key));
       seen |= bit;
       // A comma after the first, the quotes and the colon.

@@ -25,6 +25,8 @@ const GROUPS_MAX = 100;
 // Far more than one needs, with fields that we do not know.
 const TIME_BYTES_MAX = 4_096;
 
+const NO_JSON = "must be the text of one value in JSON, with no space before or behind it";
+
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Decodes a message; throws a QueueError (455). An empty body is a message with nothing set. */
@@ -199,8 +201,7 @@ function decodeValue(field: Field, reader: BinaryReader): unknown {
       return decodeText(field, reader);
     case "json": {
       const text = decodeText(field, reader);
-      if (text !== "" && !isJson(text))
-        throw new BadField(field, "must be the text of one value in JSON");
+      if (text !== "" && !isJson(text)) throw new BadField(field, NO_JSON);
       return text;
     }
     case "int32":

@@ -49,10 +49,13 @@ export class Repeats {
         else named.set(request.repeat.key, request);
       }
     }
+    const keys = [...named.keys()];
     const found = new Map<Partition, ReadonlyMap<string, KeyEntry> | undefined>();
-    for (const partition of partitions) {
-      const keys = [...named.values()].filter((each) => mayLieIn(each, partition));
-      if (keys.length > 0) found.set(partition, await this.#find(partition, keys));
+    if (keys.length > 0) {
+      const finding = partitions.map((partition) => this.#find(partition, keys));
+      for (const [i, entries] of (await Promise.all(finding)).entries()) {
+        found.set(partitions[i]!, entries);
+      }
     }
     const now = this.#context.clock.now();
     for (const [key, request] of named) {
@@ -74,10 +77,9 @@ export class Repeats {
 
   async #find(
     partition: Partition,
-    requests: readonly Named[],
+    keys: readonly string[],
   ): Promise<ReadonlyMap<string, KeyEntry> | undefined> {
     if (partition.stale) return undefined;
-    const keys = requests.map(({ repeat }) => repeat.key);
     try {
       return await partition.storage.findKeys(partition.key, KEY.idempotency, keys);
     } catch (error) {
@@ -92,14 +94,16 @@ export class Repeats {
     now: number,
   ): void {
     for (const [partition, entries] of found) {
-      if (!mayLieIn(request, partition)) continue;
+      const isIts = mayBeDoneIn(request, partition);
       if (entries === undefined) {
+        if (!isIts) continue;
         this.#mailbox.answer(request, partitionFailing(partition));
         return;
       }
       try {
         const result = resultOfRepeat(request.repeat, entries.get(request.repeat.key), now);
-        if (result === undefined) continue;
+        // What lies elsewhere under the key is another part of the same call, or another request.
+        if (result === undefined || !isIts) continue;
         request.result = result as never;
         this.#mailbox.answer(request, undefined);
       } catch (error) {
@@ -166,7 +170,7 @@ function isNamed(request: AnyHotRequest): request is Named {
 }
 
 // Where a produce was done before nobody knows; a lease says where it lies.
-function mayLieIn(request: Named, partition: Partition): boolean {
+function mayBeDoneIn(request: Named, partition: Partition): boolean {
   if (request.kind === Kind.produce || request.kind === Kind.lease) return true;
   return request.partition === partition.number;
 }

@@ -79,6 +79,28 @@ for (const [place, driver, threads] of PLACES) {
       assert.deepEqual(await waiting(server), ["a"]);
     });
 
+    test("so it is if what the key was used for lies in another partition", async (t) => {
+      const server = await start(t, { requested_partitions: 2 });
+      for (const text of ["a", "b", "c"]) await server.produce("q", text);
+      const [one, two, three] = [
+        await leaseOne(server),
+        await leaseOne(server),
+        await leaseOne(server),
+      ];
+      const of = (...ids: readonly string[]): object => ({
+        queue_name: "q",
+        leases: ids.map((lease_id) => ({ lease_id })),
+      });
+      assert.equal((await send(server, "queue.complete", of(one))).status, 200);
+      for (const other of [two, three]) {
+        const reply = await send(server, "queue.complete", of(other));
+        assert.deepEqual([reply.status, reply.body.code], [409, "idempotency_mismatch"]);
+      }
+      const both = await send(server, "queue.complete", of(two, three), "both");
+      assert.deepEqual(both.body.results, [{ ok: true }, { ok: true }]);
+      assert.deepEqual(await send(server, "queue.complete", of(two, three), "both"), both);
+    });
+
     test("what ends leases answers each of them as it did, also those that it refused", async (t) => {
       const server = await start(t, { max_attempts: 1 });
       await server.produce("q", "a", "b", "c", "d");

@@ -27,9 +27,10 @@ export const TABLES_OF_A_PARTITION = [
 // --- attributes ---
 
 // What the column `attributes` of a row holds. Rows of versions that knew only two attributes have the
-// source of their item there, and what it may be leased at most in place of the form, from 0 on; so do
-// rows without any, which are nearly all, with "" and 0. They are read as what later ones hold.
-const AS_GIVEN = -1;
+// source of their item there, and what it may be leased at most in place of the form; so do rows without
+// any, which are nearly all, with "" and 0. They are read as what later ones hold. An import could say
+// any number of 32 bits, also a negative one: this is one that nobody has ever said.
+const AS_GIVEN = -1_364_350_034;
 
 const formOf = (attributes: string): number => (attributes === "" ? 0 : AS_GIVEN);
 
