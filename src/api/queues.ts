@@ -230,8 +230,8 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         checkQueueName(name);
         const settings = readNamed(request);
         service.checkRunning();
-        await queues.create({ ...settings, name, namespace: SYSTEM_NAMESPACE }, repeat);
-        return reply(InfoV2, toInfoV2(queues.record(name)));
+        const queue = { ...settings, name, namespace: SYSTEM_NAMESPACE };
+        return reply(InfoV2, toInfoV2(await queues.create(queue, repeat)));
       },
     }),
     endpoint({
@@ -256,8 +256,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         checkQueueName(name);
         const change = partial === false ? readNamed(request) : readChange(request);
         service.checkRunning();
-        await queues.update({ ...change, name }, repeat);
-        return reply(InfoV2, toInfoV2(queues.record(name)));
+        return reply(InfoV2, toInfoV2(await queues.update({ ...change, name }, repeat)));
       },
     }),
     endpoint({

@@ -5,7 +5,7 @@ import type { Clock } from "../clock.ts";
 import { queueError } from "../errors.ts";
 import { REPEAT_KEPT, type Repeat } from "../queue/queue.ts";
 import type { Timers } from "../timers.ts";
-import type { KeptRepeat } from "./records.ts";
+import type { KeptRepeat, QueueRecord } from "./records.ts";
 
 // Of one name; those before are forgotten sooner.
 const KEPT_MAX = 100;
@@ -15,6 +15,8 @@ export class KeptRepeats {
   readonly #timers: Timers;
   readonly #onEnded: (name: string) => void;
   readonly #kept = new Map<string, readonly KeptRepeat[]>();
+  // What is being done, as long as its record is not written. Changes wait for each other.
+  #begun: { readonly name: string; readonly repeat: Repeat } | undefined;
 
   /** `onEnded` is told of a name some of whose keys have ended, so that its record is written without them. */
   constructor(clock: Clock, timers: Timers, onEnded: (name: string) => void) {
@@ -34,28 +36,44 @@ export class KeptRepeats {
     return this.#kept.get(name);
   }
 
-  /** Whether this was done already; throws a QueueError (409) if something else was, with the same key. */
-  isKnown(name: string, { key, digest }: Repeat): boolean {
+  /** What was done with this key already; throws a QueueError (409) if it was something else. */
+  find(name: string, { key, digest }: Repeat): KeptRepeat | undefined {
     const now = this.#clock.now();
     const kept = this.#kept.get(name)?.find((each) => each.key === key && each.until > now);
-    if (kept === undefined) return false;
-    if (kept.digest !== digest) throw queueError("idempotency_mismatch", { key });
-    return true;
+    if (kept !== undefined && kept.digest !== digest) {
+      throw queueError("idempotency_mismatch", { key });
+    }
+    return kept;
   }
 
-  /** Does what writes the record of a name, which then holds the key as well; not if it fails. */
-  async during(name: string, repeat: Repeat, work: () => Promise<void>): Promise<void> {
+  /**
+   * Does what writes the record of a name, which then holds the key as well, and the queue as it is then; not
+   * if it fails.
+   */
+  async during<T>(name: string, repeat: Repeat, work: () => Promise<T>): Promise<T> {
     const before = this.#kept.get(name);
-    const now = this.#clock.now();
-    const valid = (before ?? []).filter(({ until }) => until > now).slice(1 - KEPT_MAX);
-    this.#set(name, [...valid, { ...repeat, until: now + REPEAT_KEPT }]);
+    this.#begun = { name, repeat };
     try {
-      await work();
+      const result = await work();
+      this.#forgetLater(name);
+      return result;
     } catch (error) {
       this.#set(name, before ?? []);
       throw error;
+    } finally {
+      this.#begun = undefined;
     }
-    this.#forgetLater(name);
+  }
+
+  /** A record is about to be written: it is to hold the key of what writes it, if it has one. */
+  note(name: string, queue: QueueRecord | undefined): void {
+    const begun = this.#begun;
+    if (begun === undefined || begun.name !== name) return;
+    this.#begun = undefined; // what is written for it later, of leftovers say, is no answer
+    const now = this.#clock.now();
+    const valid = (this.#kept.get(name) ?? []).filter(({ until }) => until > now);
+    const until = now + REPEAT_KEPT;
+    this.#set(name, [...valid.slice(1 - KEPT_MAX), { ...begun.repeat, until, queue }]);
   }
 
   #set(name: string, kept: readonly KeptRepeat[]): void {

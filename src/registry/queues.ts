@@ -28,6 +28,7 @@ import {
   type NewQueue,
   rulesOf,
   type SettingsChange,
+  withDefaults,
 } from "./settings.ts";
 
 // After what time storage is asked again for what it has failed to do.
@@ -206,8 +207,11 @@ export class Queues {
 
   // --- changing ---
 
-  /** Makes a queue; resolves when it is durable. With a `repeat` that was answered before nothing is done. */
-  create(settings: NewQueue, repeat?: Repeat): Promise<void> {
+  /**
+   * Makes a queue; resolves when it is durable. With a `repeat` that was done before nothing is done, and the
+   * answer is that of then.
+   */
+  create(settings: NewQueue, repeat?: Repeat): Promise<QueueRecord> {
     return this.#changeOnce(settings.name, repeat, async () => {
       if (this.#directory.find(settings.name) !== undefined) {
         throw queueError("queue_exists", { queue_name: settings.name });
@@ -222,6 +226,7 @@ export class Queues {
       });
       await this.#open(record);
       await this.get(record.name).resume();
+      return record;
     });
   }
 
@@ -239,7 +244,7 @@ export class Queues {
   }
 
   /** Changes the settings of a queue that are named; `repeat` as with `create`. */
-  update(change: SettingsChange, repeat?: Repeat): Promise<void> {
+  update(change: SettingsChange, repeat?: Repeat): Promise<QueueRecord> {
     return this.#changeOnce(change.name, repeat, async () => {
       const { record: old, queue } = this.#directory.entry(change.name);
       this.#checkDeadQueue(change);
@@ -251,6 +256,7 @@ export class Queues {
       this.#directory.set({ record, queue });
       await queue.configure(rulesOf(record));
       await this.#announce(record.name);
+      return record;
     });
   }
 
@@ -258,8 +264,8 @@ export class Queues {
    * Deletes a queue with all its items. With `force` also one that another names as its dead queue; `repeat`
    * as with `create`.
    */
-  delete(name: string, force: boolean, repeat?: Repeat): Promise<void> {
-    return this.#changeOnce(name, repeat, async () => {
+  delete(name: string, force: boolean, repeat?: Repeat): Promise<undefined> {
+    return this.#changeOnce<undefined>(name, repeat, async () => {
       const { record, queue } = this.#directory.entry(name);
       const user = force ? undefined : this.#userOf(name);
       if (user !== undefined) {
@@ -280,6 +286,7 @@ export class Queues {
       const error = plainError("queue_shutting_down");
       await this.#homes[this.#homeOf(record)]!.close(name, error);
       await this.#dropLeftovers();
+      return undefined;
     });
   }
 
@@ -311,6 +318,7 @@ export class Queues {
   }
 
   async #write(name: string, stored: StoredQueue): Promise<void> {
+    this.#repeats.note(name, stored.queue);
     try {
       await this.#records.write(name, { ...this.#stored(name), ...stored });
     } catch (error) {
@@ -341,11 +349,16 @@ export class Queues {
   }
 
   // Does what a key was not used for yet; the key is written with the record that is changed.
-  #changeOnce(name: string, repeat: Repeat | undefined, work: () => Promise<void>): Promise<void> {
+  #changeOnce<T extends QueueRecord | undefined>(
+    name: string,
+    repeat: Repeat | undefined,
+    work: () => Promise<T>,
+  ): Promise<T> {
     if (repeat === undefined) return this.#change(work);
     return this.#change(async () => {
-      if (this.#repeats.isKnown(name, repeat)) return;
-      await this.#repeats.during(name, repeat, work);
+      const known = this.#repeats.find(name, repeat);
+      if (known === undefined) return this.#repeats.during(name, repeat, work);
+      return (known.queue && withDefaults(known.queue)) as T;
     });
   }
 
@@ -355,12 +368,12 @@ export class Queues {
   }
 
   // What storage refuses is the client's to try again.
-  async #change(work: () => Promise<void>): Promise<void> {
+  async #change<T>(work: () => Promise<T>): Promise<T> {
     try {
-      await this.#enqueue(async () => {
+      return await this.#enqueue(async () => {
         if (this.#closed) throw plainError("shutting_down");
         await this.#settle();
-        await work();
+        return await work();
       });
     } catch (error) {
       if (error instanceof QueueError) throw error;
@@ -370,7 +383,7 @@ export class Queues {
   }
 
   // Changes wait for each other.
-  #enqueue(work: () => Promise<void>): Promise<void> {
+  #enqueue<T>(work: () => Promise<T>): Promise<T> {
     const next = this.#changing.then(work);
     this.#changing = next.catch(() => undefined);
     return next;

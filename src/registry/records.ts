@@ -33,6 +33,8 @@ export function idPrefixesOf({ partitions }: QueueRecord): readonly string[] {
 /** What a request that changed a queue was sent with, and until when that is known. */
 export interface KeptRepeat extends Repeat {
   readonly until: number;
+  /** The queue as it then was; not set if it was deleted. */
+  readonly queue?: QueueRecord | undefined;
 }
 
 /** What storage holds under a name; nothing at all if both are missing. */

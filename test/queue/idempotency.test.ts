@@ -160,8 +160,9 @@ for (const [place, driver, threads] of PLACES) {
     test("a queue is created, changed and deleted once", async (t) => {
       const server = await start(t);
       const created = { queue_name: "new" };
-      assert.equal((await send(server, "queues.create", created)).status, 200);
-      assert.equal((await send(server, "queues.create", created)).status, 200);
+      const first = await send(server, "queues.create", created);
+      assert.equal(first.status, 200);
+      assert.deepEqual(await send(server, "queues.create", created), first);
       const again = await send(server, "queues.create", created, "another");
       assert.equal(again.body.code, "queue_exists");
       const changed = { queue_name: "new", max_attempts: 3 };
@@ -169,12 +170,14 @@ for (const [place, driver, threads] of PLACES) {
         (await send(server, "queues.update", changed)).body.code,
         "idempotency_mismatch",
       );
-      await send(server, "queues.update", changed, "change");
+      const change = await send(server, "queues.update", changed, "change");
       await server.ok("/v2/queues.update", { queue_name: "new", max_attempts: 5 });
-      await send(server, "queues.update", changed, "change");
+      assert.deepEqual(await send(server, "queues.update", changed, "change"), change);
       const info = await server.ok("/v2/queues.info", { queue_name: "new" });
       assert.equal(info.max_attempts, 5);
       assert.equal((await send(server, "queues.delete", created, "delete")).status, 200);
+      assert.deepEqual(await send(server, "queues.create", created), first);
+      assert.equal((await send(server, "queues.info", created)).status, 404);
       await server.ok("/v2/queues.create", created);
       assert.equal((await send(server, "queues.delete", created, "delete")).status, 200);
       assert.equal((await server.ok("/v2/queues.info", created)).queue_name, "new");
