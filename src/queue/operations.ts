@@ -379,13 +379,16 @@ export async function deleteItems(
     const keys = moved
       ? await partition.storage.findKeys(partition.key, KEY.id, step)
       : new Map<string, KeyEntry>();
+    // An item that moved has two ids here, by both of which it may be named: it is gone with the first.
+    const gone = new Set<number>();
     for (const id of step) {
       const seq = keys.get(id)?.seq ?? partition.ids.seq(id);
-      if (seq < 0) continue;
+      if (seq < 0 || gone.has(seq)) continue;
       const leased = part.leased(seq);
       if (leased !== undefined) {
         part.claim(leased);
         part.remove(leased);
+        gone.add(seq);
         found.push(id);
         continue;
       }
@@ -394,7 +397,9 @@ export async function deleteItems(
       const scheduled = await read(partition, "scheduled", one);
       for (const item of waiting) part.removeWaiting(item);
       for (const item of scheduled) part.removeScheduled(item);
-      if (waiting.length + scheduled.length > 0) found.push(id);
+      if (waiting.length + scheduled.length === 0) continue;
+      gone.add(seq);
+      found.push(id);
     }
     if (part.touched) await loop.commitAlone(part);
     for (const id of found) deleted.add(id);

@@ -194,6 +194,26 @@ test("an item keeps its id, through retries and the dead queue, and is deleted b
   assert.deepEqual(await server.ok("/v2/items.list", { queue_name: "dead" }), {});
 });
 
+test("an item that is deleted by both of its ids at once is gone once", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name });
+  const items = [{ utf8: "a" }, { utf8: "b" }];
+  await server.ok("/v2/queue.produce", { queue_name, items });
+  const leases = (await lease(server, { batch_size: 2 })).items;
+  await server.ok("/v2/queue.release", {
+    queue_name,
+    leases: leases.map(({ lease_id }: { lease_id: string }) => ({ lease_id })),
+  });
+  const [leased] = (await lease(server, {})).items;
+  const [waiting] = (await server.ok("/v2/items.list", { queue_name, state: "waiting" })).items;
+  const ids = [leased.id, leased.lease_id];
+  const { results } = await server.ok("/v2/items.delete", { queue_name, ids });
+  assert.deepEqual([results[0].ok, results[1].code], [true, "item_not_found"]);
+  const stats = await server.ok("/v1/queue.stats", { queue_name });
+  assert.equal(stats.logicalQueues[0].partitions[0].total, 1);
+  assert.equal((await lease(server)).items[0].id, waiting.id);
+});
+
 test("what is wrong is told with its field, and a slip of the pen with what was meant", async (t) => {
   const server = await setup(t);
   await server.ok("/v2/queues.create", { queue_name });
