@@ -143,18 +143,23 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
 export async function recall(loop: Loop, repeat: Repeat): Promise<string | undefined> {
   const partition = loop.partitions[0]!;
   const { answer } = await run(loop, [partition], async () => ({
-    answer: await loop.repeats.recall(partition, repeat),
+    answer: await loop.repeats.recall(loop.partitions, repeat),
   }));
   return answer;
 }
 
-/** Keeps what an operator was answered. */
+/** Keeps what an operator was answered. If that fails it is under way no more, and may be done again. */
 export async function remember(loop: Loop, repeat: Repeat, answer: string): Promise<void> {
   const partition = loop.partitions[0]!;
-  await run(loop, [partition], async () => {
-    await loop.repeats.remember(partition, repeat, answer);
-    return true;
-  });
+  try {
+    await run(loop, [partition], async () => {
+      await loop.repeats.remember(partition, repeat, answer);
+      return true;
+    });
+  } finally {
+    // Whether the loop has done it, or was too busy, or could not.
+    loop.repeats.forget(repeat);
+  }
 }
 
 /** Reads everything that memory holds of the queue anew. */

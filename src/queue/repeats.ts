@@ -51,8 +51,7 @@ export class Repeats {
     }
     const found = new Map<Partition, ReadonlyMap<string, KeyEntry> | undefined>();
     for (const partition of partitions) {
-      const keys = [...named.values()].filter((each) => mayLieIn(each, partition));
-      if (keys.length > 0) found.set(partition, await this.#find(partition, keys));
+      found.set(partition, await this.#find(partition, [...named.values()]));
     }
     const now = this.#context.clock.now();
     for (const [key, request] of named) {
@@ -92,14 +91,17 @@ export class Repeats {
     now: number,
   ): void {
     for (const [partition, entries] of found) {
-      if (!mayLieIn(request, partition)) continue;
+      const mayBeDone = mayLieIn(request, partition);
       if (entries === undefined) {
+        // Where it cannot have been done nothing is missed but that the key was used for something else.
+        if (!mayBeDone) continue;
         this.#mailbox.answer(request, partitionFailing(partition));
         return;
       }
       try {
         const result = resultOfRepeat(request.repeat, entries.get(request.repeat.key), now);
-        if (result === undefined) continue;
+        // Leases of other partitions may be ended by the same call.
+        if (result === undefined || !mayBeDone) continue;
         request.result = result as never;
         this.#mailbox.answer(request, undefined);
       } catch (error) {
@@ -110,32 +112,31 @@ export class Repeats {
   }
 
   /**
-   * Begins what an operator asks for under a key. Answers what it was answered before; if it is new, it is
-   * under way until `remember` or `forget`.
+   * Begins what an operator asks for under a key, which may have been used in any partition. Answers what it
+   * was answered before; if it is new, it is under way until `forget`.
    */
-  async recall(partition: Partition, repeat: Repeat): Promise<string | undefined> {
+  async recall(partitions: readonly Partition[], repeat: Repeat): Promise<string | undefined> {
     const { key } = repeat;
     if (this.#underWay.has(key)) throw queueError("request_in_progress", { key });
-    const entries = await partition.storage.findKeys(partition.key, KEY.idempotency, [key]);
-    const answer = resultOfRepeat(repeat, entries.get(key), this.#context.clock.now());
-    if (answer !== undefined) return answer as string;
+    for (const partition of partitions) {
+      if (partition.stale) continue;
+      const entries = await partition.storage.findKeys(partition.key, KEY.idempotency, [key]);
+      const answer = resultOfRepeat(repeat, entries.get(key), this.#context.clock.now());
+      if (answer !== undefined) return answer as string;
+    }
     this.#underWay.add(key);
     return undefined;
   }
 
-  /** Keeps what an operator was answered. If that fails it is under way no more, and may be done again. */
+  /** Keeps what an operator was answered; it is under way until `forget`. */
   async remember(partition: Partition, repeat: Repeat, answer: string): Promise<void> {
     const now = this.#context.clock.now();
     const part = new PartitionBatch(partition, now);
     part.keep(entryOfRepeat(repeat, answer, now));
-    try {
-      await this.#commits.commitAlone(part);
-    } finally {
-      this.forget(repeat);
-    }
+    await this.#commits.commitAlone(part);
   }
 
-  /** It was not done. */
+  /** It is under way no more. */
   forget({ key }: Repeat): void {
     this.#underWay.delete(key);
   }
