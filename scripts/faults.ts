@@ -525,8 +525,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a value that varies may have any letters",
     check: "heads",
     file: "src/http/plain-head.ts",
-    from: "      if (!FIELD_VALUE.test(value)) return false;\n",
-    to: "",
+    from: "const VALUE_CHARACTERS = /[\\t -~]*/y;",
+    to: "const VALUE_CHARACTERS = /[^\\r]*/y;",
   },
   {
     name: "an idempotency key may have any form",
@@ -854,7 +854,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a key is not kept with what it was used for",
     check: "idempotency",
     file: "src/queue/partition-batch.ts",
-    from: "      this.keep(entryOfRepeat(repeat, result as object, this.now));\n",
+    from: "      this.keep(entryOfRepeat(repeat, request.result as object, this.now));\n",
     to: "      void entryOfRepeat;\n",
   },
   {

@@ -12,6 +12,7 @@ import type {
   StoredItem,
 } from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
+import { partitionFailing } from "./batch.ts";
 import { Item } from "./item.ts";
 import { KEY, namesOf } from "./keys.ts";
 import { momentOf } from "./lease-ends.ts";
@@ -221,7 +222,7 @@ export function importItems(
   const found = new KnownItems(partition);
   let looked = 0;
   return run(loop, [partition], async () => {
-    checkIds(partition, imports);
+    checkIds(loop.partitions, imports);
     // Many are looked for step by step; what has become of them since is then seen at once.
     const step = names.slice(looked, looked + STEP);
     looked += step.length;
@@ -274,10 +275,14 @@ export function importItems(
 
 const textOf = ({ kind, key }: KeyName): string => `${kind} ${key}`;
 
-// An id that this partition is yet to give would be that of two items.
-function checkIds({ ids, counters }: Partition, imports: readonly ImportedItem[]): void {
+// An id that some partition is yet to give would be that of two items.
+function checkIds(partitions: readonly Partition[], imports: readonly ImportedItem[]): void {
   for (const { id = "" } of imports) {
-    if (ids.seq(id) >= counters.tail) throw invalid(`id is invalid; '${id}' is yet to be given`);
+    const giver = partitions.find(({ ids, counters }) => ids.seq(id) >= counters.tail);
+    if (giver === undefined) continue;
+    // Of one that was never read it is not known how far it is.
+    if (giver.stale) throw partitionFailing(giver);
+    throw invalid(`id is invalid; '${id}' is yet to be given`);
   }
 }
 

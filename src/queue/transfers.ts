@@ -114,6 +114,7 @@ export class Transfers {
       const sources = [...letters.keys()];
       const known = await partition.storage.findKeys(partition.key, KEY.source, sources);
       for (const source of known.keys()) letters.delete(source);
+      await nameApart(partition, letters);
     } catch (error) {
       for (const each of deliveries) each.reject(plainError("storage_unavailable", error));
       return NOTHING_ACCEPTED;
@@ -162,6 +163,23 @@ export class Transfers {
       this.#commits.distrust(partition, error);
       return undefined;
     }
+  }
+}
+
+// An id names one item. A copy whose id is that of another which is here, as its original was imported with it
+// meanwhile, or comes beside it, gets an id of its own.
+async function nameApart(partition: Partition, letters: Map<string, Letter>): Promise<void> {
+  const idOfLetter = ({ attributes }: Letter): string => attributesOf(attributes).id;
+  const ids = Array.from(letters.values(), idOfLetter);
+  const known = await partition.storage.findKeys(partition.key, KEY.id, ids);
+  const taken = new Set(known.keys());
+  for (const [source, letter] of letters) {
+    const id = idOfLetter(letter);
+    if (taken.has(id)) {
+      const attributes = withAttributes(letter.attributes, { id: "" });
+      letters.set(source, { ...letter, attributes });
+    }
+    taken.add(id);
   }
 }
 

@@ -214,6 +214,52 @@ test("an item that is deleted by both of its ids at once is gone once", async (t
   assert.equal((await lease(server)).items[0].id, waiting.id);
 });
 
+test("an item that dies again, while what it died as before is still there, is another item there", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name: "dead" });
+  await server.ok("/v2/queues.create", { queue_name, dead_queue: "dead" });
+  await server.ok("/v2/queue.produce", { queue_name, items: [{ utf8: "a" }] });
+  const reject = async (): Promise<void> => {
+    const [{ lease_id }] = (await lease(server)).items;
+    await server.ok("/v2/queue.reject", { queue_name, leases: [{ lease_id }] });
+  };
+  const buried = async (): Promise<readonly { id: string }[]> =>
+    (await server.ok("/v2/items.list", { queue_name: "dead", payload: true })).items ?? [];
+  await reject();
+  const [{ source_id: _, ...first }] = (await buried()) as readonly [
+    { id: string; source_id: string },
+  ];
+  const { results } = await server.ok("/v2/items.import", { queue_name, items: [first] });
+  assert.deepEqual(results, [{ id: first.id, status: "created" }]);
+  await reject();
+  const ids = (await buried()).map(({ id }) => id);
+  assert.equal(ids[0], first.id);
+  assert.equal(new Set(ids).size, 2);
+  for (const id of ids.toReversed()) {
+    const gone = await server.ok("/v2/items.delete", { queue_name: "dead", ids: [id] });
+    assert.deepEqual(gone.results, [{ ok: true }]);
+  }
+  assert.deepEqual(await buried(), []);
+});
+
+test("an id that is yet to be given in any partition cannot be imported", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name, requested_partitions: 2 });
+  for (const utf8 of ["a", "b"]) {
+    await server.ok("/v2/queue.produce", { queue_name, items: [{ utf8 }] });
+  }
+  const { items } = await server.ok("/v2/items.list", { queue_name });
+  for (const { id } of items as readonly { id: string }[]) {
+    const next = `${id.slice(0, -1)}${Number(id.at(-1)) + 1}`;
+    for (const partition of [0, 1]) {
+      const request = { queue_name, partition, items: [{ id: next, utf8: "c" }] };
+      const { status, body } = await server.call("/v2/items.import", request);
+      assert.equal(status, 400);
+      assert.equal(body.detail, `id is invalid; '${next}' is yet to be given`);
+    }
+  }
+});
+
 test("what is wrong is told with its field, and a slip of the pen with what was meant", async (t) => {
   const server = await setup(t);
   await server.ok("/v2/queues.create", { queue_name });
