@@ -50,7 +50,8 @@ export class Repeats {
       }
     }
     const found = new Map<Partition, ReadonlyMap<string, KeyEntry> | undefined>();
-    for (const partition of partitions) {
+    // They may all have been answered since they came.
+    for (const partition of named.size > 0 ? partitions : []) {
       found.set(partition, await this.#find(partition, [...named.values()]));
     }
     const now = this.#context.clock.now();

@@ -169,6 +169,7 @@ export class Transfers {
 // An id names one item. A copy whose id is that of another which is here, as its original was imported with it
 // meanwhile, or comes beside it, gets an id of its own.
 async function nameApart(partition: Partition, letters: Map<string, Letter>): Promise<void> {
+  if (letters.size === 0) return;
   const idOfLetter = ({ attributes }: Letter): string => attributesOf(attributes).id;
   const ids = Array.from(letters.values(), idOfLetter);
   const known = await partition.storage.findKeys(partition.key, KEY.id, ids);
