@@ -875,8 +875,8 @@ export const FAULTS: readonly Fault[] = [
     name: "requests of one turn with the same key are all done",
     check: "idempotency",
     file: "src/queue/repeats.ts",
-    from: "        if (named.has(request.repeat.key)) later.push(request);\n        else named",
-    to: "        named",
+    from: "      if (staying.has(key)) later.add(request);\n      else staying.add(key);\n",
+    to: "",
   },
   {
     name: "keys that have ended are never removed",

@@ -36,48 +36,50 @@ export class Repeats {
 
   /**
    * Answers those requests of a turn that have been done before, and takes them out of it; also those of
-   * which it cannot be told. Of several with one key the first stays, the others wait for the next turn.
-   * Answers whether any do.
+   * which it cannot be told. Of several with one key that is new the first stays, the others wait for the
+   * next turn. Answers whether any do.
    */
   async answer(requests: ByKind, partitions: readonly Partition[]): Promise<boolean> {
-    const named = new Map<string, Named>();
-    const later: AnyHotRequest[] = [];
+    const named: Named[] = [];
     for (const kind of KINDS) {
       for (const request of requests[kind]) {
-        if (!isNamed(request) || request.settled) continue;
-        if (named.has(request.repeat.key)) later.push(request);
-        else named.set(request.repeat.key, request);
+        if (isNamed(request) && !request.settled) named.push(request);
       }
     }
+    const keys = [...new Set(named.map(({ repeat }) => repeat.key))];
     const found = new Map<Partition, ReadonlyMap<string, KeyEntry> | undefined>();
     // They may all have been answered since they came.
-    for (const partition of named.size > 0 ? partitions : []) {
-      found.set(partition, await this.#find(partition, [...named.values()]));
+    for (const partition of keys.length > 0 ? partitions : []) {
+      found.set(partition, await this.#find(partition, keys));
     }
     const now = this.#context.clock.now();
-    for (const [key, request] of named) {
+    const staying = new Set<string>();
+    const later = new Set<AnyHotRequest>();
+    for (const request of named) {
+      const { key } = request.repeat;
       if (this.#underWay.has(key)) {
         this.#mailbox.answer(request, queueError("request_in_progress", { key }));
         continue;
       }
       this.#answer(request, found, now);
+      if (request.settled) continue;
+      if (staying.has(key)) later.add(request);
+      else staying.add(key);
     }
     for (const request of later) this.#mailbox.defer(request);
-    const isLeft = (request: AnyHotRequest): boolean =>
-      !request.settled && !later.includes(request);
+    const isLeft = (request: AnyHotRequest): boolean => !request.settled && !later.has(request);
     for (const kind of KINDS) {
       const list: AnyHotRequest[] = requests[kind];
       list.splice(0, list.length, ...list.filter(isLeft));
     }
-    return later.length > 0;
+    return later.size > 0;
   }
 
   async #find(
     partition: Partition,
-    requests: readonly Named[],
+    keys: readonly string[],
   ): Promise<ReadonlyMap<string, KeyEntry> | undefined> {
     if (partition.stale) return undefined;
-    const keys = requests.map(({ repeat }) => repeat.key);
     try {
       return await partition.storage.findKeys(partition.key, KEY.idempotency, keys);
     } catch (error) {

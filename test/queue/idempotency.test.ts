@@ -286,15 +286,33 @@ test("a key whose answer could not be kept is free again", async (t) => {
   assert.equal(await queue.recall(repeat), undefined);
 });
 
+function named(deadline: number): ProduceRequest {
+  const item = new Item(new ItemRecord("", Buffer.from("a")), 0);
+  const request = new ProduceRequest([item], deadline);
+  request.repeat = { key: "k", digest: "d" };
+  return request;
+}
+
+test("however many requests with one key come at once, it is looked for twice", async (t) => {
+  let looks = 0;
+  const storage = new MemoryStorage({ name: "a" });
+  const find = storage.findKeys.bind(storage);
+  storage.findKeys = (...args) => {
+    looks++;
+    return find(...args);
+  };
+  const { queue, deadline } = await TestQueue.open(t, { storages: [storage] });
+  const answers = await Promise.all(
+    Array.from({ length: 100 }, () => queue.submit(named(deadline))),
+  );
+  for (const answer of answers) assert.deepEqual(answer, answers[0]);
+  assert.equal(looks, 2);
+});
+
 test("what waits for another request with its key is answered when the queue ends", async (t) => {
   const faulty = new FaultyStorage(new MemoryStorage({ name: "a" }));
   const { queue, deadline } = await TestQueue.open(t, { storages: [faulty.storage] });
-  const requests = ["a", "b"].map((text) => {
-    const item = new Item(new ItemRecord("", Buffer.from(text)), 0);
-    const request = new ProduceRequest([item], deadline);
-    request.repeat = { key: "k", digest: "d" };
-    return request;
-  });
+  const requests = [named(deadline), named(deadline)];
   faulty.next("findKeys", "wait");
   const answers = Promise.allSettled(requests.map((request) => queue.submit(request)));
   await faulty.waits();
