@@ -174,6 +174,11 @@ async function nameApart(partition: Partition, letters: Map<string, Letter>): Pr
   const ids = Array.from(letters.values(), idOfLetter);
   const known = await partition.storage.findKeys(partition.key, KEY.id, ids);
   const taken = new Set(known.keys());
+  // What has never moved has no entry: its id says where it is, if it is there.
+  for (const id of ids) {
+    const seq = partition.ids.seq(id);
+    if (seq > 0 && (await hasNeverMoved(partition, seq))) taken.add(id);
+  }
   for (const [source, letter] of letters) {
     const id = idOfLetter(letter);
     if (taken.has(id)) {
@@ -182,6 +187,15 @@ async function nameApart(partition: Partition, letters: Map<string, Letter>): Pr
     }
     taken.add(id);
   }
+}
+
+async function hasNeverMoved({ storage, key }: Partition, seq: number): Promise<boolean> {
+  const one = { from: seq, before: seq + 1, limit: 1, bytesMax: 1, records: false };
+  for (const table of ["items", "scheduled"] as const) {
+    const [item] = await storage.readItems(key, table, one);
+    if (item !== undefined) return attributesOf(item.attributes).id === "";
+  }
+  return false;
 }
 
 // A copy of an item: it keeps the id of its original, and tells where that lay.

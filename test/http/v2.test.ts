@@ -232,9 +232,14 @@ test("an item that dies again, while what it died as before is still there, is a
   const { results } = await server.ok("/v2/items.import", { queue_name, items: [first] });
   assert.deepEqual(results, [{ id: first.id, status: "created" }]);
   await reject();
+  // Nor has it that of one that was produced there.
+  await server.ok("/v2/queue.produce", { queue_name: "dead", items: [{ utf8: "b" }] });
+  const produced = (await buried())[2]!;
+  await server.ok("/v2/items.import", { queue_name, items: [produced] });
+  await reject();
   const ids = (await buried()).map(({ id }) => id);
-  assert.equal(ids[0], first.id);
-  assert.equal(new Set(ids).size, 2);
+  assert.deepEqual([ids[0], ids[2]], [first.id, produced.id]);
+  assert.equal(new Set(ids).size, 4);
   for (const id of ids.toReversed()) {
     const gone = await server.ok("/v2/items.delete", { queue_name: "dead", ids: [id] });
     assert.deepEqual(gone.results, [{ ok: true }]);
