@@ -892,7 +892,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a key is not kept with what it was used for",
     check: "idempotency",
     file: "src/queue/partition-batch.ts",
-    from: "      this.keep(entryOfRepeat(repeat, result as object, this.now));\n",
+    from: "      this.keep(entryOfRepeat(repeat, request.result as object, this.now));\n",
     to: "      void entryOfRepeat;\n",
   },
   {
@@ -920,8 +920,8 @@ export const FAULTS: readonly Fault[] = [
     name: "requests of one turn with the same key are all done",
     check: "idempotency",
     file: "src/queue/repeats.ts",
-    from: "        if (named.has(request.repeat.key)) later.push(request);\n        else named",
-    to: "        named",
+    from: "      if (staying.has(key)) later.add(request);\n      else staying.add(key);\n",
+    to: "",
   },
   {
     name: "keys that have ended are never removed",

@@ -41,13 +41,15 @@ export function onceOf<Request extends DescMessage>(
     const kept = await queue.recall(repeat!);
     if (kept !== undefined) return reply(schema, decodeJson(schema, Buffer.from(kept)) as never);
     let answer: Answer;
+    let text: string;
     try {
       answer = await handler(request, exchange, repeat);
+      text = answer.encode("json") as string;
     } catch (error) {
       await queue.forget(repeat!);
       throw error;
     }
-    await queue.remember(repeat!, answer.encode("json") as string);
+    await queue.remember(repeat!, text);
     return answer;
   };
 }

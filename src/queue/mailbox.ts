@@ -176,8 +176,12 @@ export class Mailbox {
     };
   }
 
-  /** Puts a request that a turn has taken back, for the next one. */
+  /** Puts a request that a turn has taken back, for the next one; if there is none any more, it is answered. */
   defer(request: AnyHotRequest): void {
+    if (this.#closed !== undefined) {
+      this.answer(request, this.#closed);
+      return;
+    }
     const list: AnyHotRequest[] = this.#requests[request.kind];
     list.push(request);
     this.#named++;

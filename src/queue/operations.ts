@@ -12,6 +12,7 @@ import type {
   StoredItem,
 } from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
+import { partitionFailing } from "./batch.ts";
 import { Item } from "./item.ts";
 import { KEY, namesOf } from "./keys.ts";
 import { momentOf } from "./lease-ends.ts";
@@ -143,18 +144,23 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
 export async function recall(loop: Loop, repeat: Repeat): Promise<string | undefined> {
   const partition = loop.partitions[0]!;
   const { answer } = await run(loop, [partition], async () => ({
-    answer: await loop.repeats.recall(partition, repeat),
+    answer: await loop.repeats.recall(loop.partitions, repeat),
   }));
   return answer;
 }
 
-/** Keeps what an operator was answered. */
+/** Keeps what an operator was answered. If that fails it is under way no more, and may be done again. */
 export async function remember(loop: Loop, repeat: Repeat, answer: string): Promise<void> {
   const partition = loop.partitions[0]!;
-  await run(loop, [partition], async () => {
-    await loop.repeats.remember(partition, repeat, answer);
-    return true;
-  });
+  try {
+    await run(loop, [partition], async () => {
+      await loop.repeats.remember(partition, repeat, answer);
+      return true;
+    });
+  } finally {
+    // Whether the loop has done it, or was too busy, or could not.
+    loop.repeats.forget(repeat);
+  }
 }
 
 /** Reads everything that memory holds of the queue anew. */
@@ -216,7 +222,7 @@ export function importItems(
   const found = new KnownItems(partition);
   let looked = 0;
   return run(loop, [partition], async () => {
-    checkIds(partition, imports);
+    checkIds(loop.partitions, imports);
     // Many are looked for step by step; what has become of them since is then seen at once.
     const step = names.slice(looked, looked + STEP);
     looked += step.length;
@@ -269,10 +275,14 @@ export function importItems(
 
 const textOf = ({ kind, key }: KeyName): string => `${kind} ${key}`;
 
-// An id that this partition is yet to give would be that of two items.
-function checkIds({ ids, counters }: Partition, imports: readonly ImportedItem[]): void {
+// An id that some partition is yet to give would be that of two items.
+function checkIds(partitions: readonly Partition[], imports: readonly ImportedItem[]): void {
   for (const { id = "" } of imports) {
-    if (ids.seq(id) >= counters.tail) throw invalid(`id is invalid; '${id}' is yet to be given`);
+    const giver = partitions.find(({ ids, counters }) => ids.seq(id) >= counters.tail);
+    if (giver === undefined) continue;
+    // Of one that was never read it is not known how far it is.
+    if (giver.stale) throw partitionFailing(giver);
+    throw invalid(`id is invalid; '${id}' is yet to be given`);
   }
 }
 
@@ -379,13 +389,16 @@ export async function deleteItems(
     const keys = moved
       ? await partition.storage.findKeys(partition.key, KEY.id, step)
       : new Map<string, KeyEntry>();
+    // An item that moved has two ids here, by both of which it may be named: it is gone with the first.
+    const gone = new Set<number>();
     for (const id of step) {
       const seq = keys.get(id)?.seq ?? partition.ids.seq(id);
-      if (seq < 0) continue;
+      if (seq < 0 || gone.has(seq)) continue;
       const leased = part.leased(seq);
       if (leased !== undefined) {
         part.claim(leased);
         part.remove(leased);
+        gone.add(seq);
         found.push(id);
         continue;
       }
@@ -394,7 +407,9 @@ export async function deleteItems(
       const scheduled = await read(partition, "scheduled", one);
       for (const item of waiting) part.removeWaiting(item);
       for (const item of scheduled) part.removeScheduled(item);
-      if (waiting.length + scheduled.length > 0) found.push(id);
+      if (waiting.length + scheduled.length === 0) continue;
+      gone.add(seq);
+      found.push(id);
     }
     if (part.touched) await loop.commitAlone(part);
     for (const id of found) deleted.add(id);

@@ -395,9 +395,10 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Completes the changes once everything is planned. */
   finish(): void {
-    for (const { repeat, error, result } of this.served) {
-      if (repeat === undefined || error !== undefined) continue;
-      this.keep(entryOfRepeat(repeat, result as object, this.now));
+    for (const request of this.served) {
+      const { repeat } = request;
+      if (repeat === undefined || request.isRefused) continue;
+      this.keep(entryOfRepeat(repeat, request.result as object, this.now));
     }
     for (let i = this.#addedTaken; i < this.adds.length; i++) {
       const item = this.adds[i]!;

@@ -36,21 +36,19 @@ export class Repeats {
 
   /**
    * Answers those requests of a turn that have been done before, and takes them out of it; also those of
-   * which it cannot be told. Of several with one key the first stays, the others wait for the next turn.
-   * Answers whether any do.
+   * which it cannot be told. Of several with one key that is new the first stays, the others wait for the
+   * next turn. Answers whether any do.
    */
   async answer(requests: ByKind, partitions: readonly Partition[]): Promise<boolean> {
-    const named = new Map<string, Named>();
-    const later: AnyHotRequest[] = [];
+    const named: Named[] = [];
     for (const kind of KINDS) {
       for (const request of requests[kind]) {
-        if (!isNamed(request) || request.settled) continue;
-        if (named.has(request.repeat.key)) later.push(request);
-        else named.set(request.repeat.key, request);
+        if (isNamed(request) && !request.settled) named.push(request);
       }
     }
-    const keys = [...named.keys()];
+    const keys = [...new Set(named.map(({ repeat }) => repeat.key))];
     const found = new Map<Partition, ReadonlyMap<string, KeyEntry> | undefined>();
+    // They may all have been answered since they came.
     if (keys.length > 0) {
       const finding = partitions.map((partition) => this.#find(partition, keys));
       for (const [i, entries] of (await Promise.all(finding)).entries()) {
@@ -58,21 +56,26 @@ export class Repeats {
       }
     }
     const now = this.#context.clock.now();
-    for (const [key, request] of named) {
+    const staying = new Set<string>();
+    const later = new Set<AnyHotRequest>();
+    for (const request of named) {
+      const { key } = request.repeat;
       if (this.#underWay.has(key)) {
         this.#mailbox.answer(request, queueError("request_in_progress", { key }));
         continue;
       }
       this.#answer(request, found, now);
+      if (request.settled) continue;
+      if (staying.has(key)) later.add(request);
+      else staying.add(key);
     }
     for (const request of later) this.#mailbox.defer(request);
-    const isLeft = (request: AnyHotRequest): boolean =>
-      !request.settled && !later.includes(request);
+    const isLeft = (request: AnyHotRequest): boolean => !request.settled && !later.has(request);
     for (const kind of KINDS) {
       const list: AnyHotRequest[] = requests[kind];
       list.splice(0, list.length, ...list.filter(isLeft));
     }
-    return later.length > 0;
+    return later.size > 0;
   }
 
   async #find(
@@ -94,16 +97,17 @@ export class Repeats {
     now: number,
   ): void {
     for (const [partition, entries] of found) {
-      const isIts = mayBeDoneIn(request, partition);
+      const mayBeDone = mayBeDoneIn(request, partition);
       if (entries === undefined) {
-        if (!isIts) continue;
+        // Where it cannot have been done nothing is missed but that the key was used for something else.
+        if (!mayBeDone) continue;
         this.#mailbox.answer(request, partitionFailing(partition));
         return;
       }
       try {
         const result = resultOfRepeat(request.repeat, entries.get(request.repeat.key), now);
-        // What lies elsewhere under the key is another part of the same call, or another request.
-        if (result === undefined || !isIts) continue;
+        // Leases of other partitions may be ended by the same call.
+        if (result === undefined || !mayBeDone) continue;
         request.result = result as never;
         this.#mailbox.answer(request, undefined);
       } catch (error) {
@@ -114,32 +118,31 @@ export class Repeats {
   }
 
   /**
-   * Begins what an operator asks for under a key. Answers what it was answered before; if it is new, it is
-   * under way until `remember` or `forget`.
+   * Begins what an operator asks for under a key, which may have been used in any partition. Answers what it
+   * was answered before; if it is new, it is under way until `forget`.
    */
-  async recall(partition: Partition, repeat: Repeat): Promise<string | undefined> {
+  async recall(partitions: readonly Partition[], repeat: Repeat): Promise<string | undefined> {
     const { key } = repeat;
     if (this.#underWay.has(key)) throw queueError("request_in_progress", { key });
-    const entries = await partition.storage.findKeys(partition.key, KEY.idempotency, [key]);
-    const answer = resultOfRepeat(repeat, entries.get(key), this.#context.clock.now());
-    if (answer !== undefined) return answer as string;
+    for (const partition of partitions) {
+      if (partition.stale) continue;
+      const entries = await partition.storage.findKeys(partition.key, KEY.idempotency, [key]);
+      const answer = resultOfRepeat(repeat, entries.get(key), this.#context.clock.now());
+      if (answer !== undefined) return answer as string;
+    }
     this.#underWay.add(key);
     return undefined;
   }
 
-  /** Keeps what an operator was answered. If that fails it is under way no more, and may be done again. */
+  /** Keeps what an operator was answered; it is under way until `forget`. */
   async remember(partition: Partition, repeat: Repeat, answer: string): Promise<void> {
     const now = this.#context.clock.now();
     const part = new PartitionBatch(partition, now);
     part.keep(entryOfRepeat(repeat, answer, now));
-    try {
-      await this.#commits.commitAlone(part);
-    } finally {
-      this.forget(repeat);
-    }
+    await this.#commits.commitAlone(part);
   }
 
-  /** It was not done. */
+  /** It is under way no more. */
   forget({ key }: Repeat): void {
     this.#underWay.delete(key);
   }

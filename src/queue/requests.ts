@@ -64,6 +64,11 @@ export abstract class HotRequest<T> {
     return this.#answer.promise;
   }
 
+  /** Whether the plan has decided that nothing is done, which another time it may. */
+  get isRefused(): boolean {
+    return this.error !== undefined;
+  }
+
   /** Answers what the plan decided. */
   settle(): void {
     if (this.settled) return;
@@ -183,6 +188,17 @@ export interface Outcomes {
   readonly refused: readonly Refused[];
 }
 
+// Of what is to be done to all leases or none, and cannot be.
+function isNothingDone({
+  together,
+  result,
+}: {
+  readonly together: Together;
+  readonly result: { readonly refused: readonly Refused[] };
+}): boolean {
+  return together === "listed" && result.refused.length > 0;
+}
+
 /** It is done, and that is all. */
 export const NO_OUTCOMES: Outcomes = { dead: [], refused: [] };
 
@@ -193,6 +209,10 @@ export class CompleteRequest extends HotRequest<Outcomes> {
   readonly ids: readonly string[];
   readonly together: Together;
   result = NO_OUTCOMES;
+
+  override get isRefused(): boolean {
+    return this.error !== undefined || isNothingDone(this);
+  }
 
   constructor(
     partition: number,
@@ -229,6 +249,10 @@ export class RetryRequest extends HotRequest<Outcomes> {
   readonly verb: "retried" | "released";
   readonly together: Together;
   result = NO_OUTCOMES;
+
+  override get isRefused(): boolean {
+    return this.error !== undefined || isNothingDone(this);
+  }
 
   constructor(
     partition: number,
@@ -267,6 +291,10 @@ export class ExtendRequest extends HotRequest<Extended> {
   readonly items: readonly ExtendItem[];
   readonly together: Exclude<Together, "all">;
   result!: Extended;
+
+  override get isRefused(): boolean {
+    return this.error !== undefined || isNothingDone(this);
+  }
 
   constructor(
     partition: number,

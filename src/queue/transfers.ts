@@ -114,6 +114,7 @@ export class Transfers {
       const sources = [...letters.keys()];
       const known = await partition.storage.findKeys(partition.key, KEY.source, sources);
       for (const source of known.keys()) letters.delete(source);
+      await nameApart(partition, letters);
     } catch (error) {
       for (const each of deliveries) each.reject(plainError("storage_unavailable", error));
       return NOTHING_ACCEPTED;
@@ -163,6 +164,38 @@ export class Transfers {
       return undefined;
     }
   }
+}
+
+// An id names one item. A copy whose id is that of another which is here, as its original was imported with it
+// meanwhile, or comes beside it, gets an id of its own.
+async function nameApart(partition: Partition, letters: Map<string, Letter>): Promise<void> {
+  if (letters.size === 0) return;
+  const idOfLetter = ({ attributes }: Letter): string => attributesOf(attributes).id;
+  const ids = Array.from(letters.values(), idOfLetter);
+  const known = await partition.storage.findKeys(partition.key, KEY.id, ids);
+  const taken = new Set(known.keys());
+  // What has never moved has no entry: its id says where it is, if it is there.
+  for (const id of ids) {
+    const seq = partition.ids.seq(id);
+    if (seq > 0 && (await hasNeverMoved(partition, seq))) taken.add(id);
+  }
+  for (const [source, letter] of letters) {
+    const id = idOfLetter(letter);
+    if (taken.has(id)) {
+      const attributes = withAttributes(letter.attributes, { id: "" });
+      letters.set(source, { ...letter, attributes });
+    }
+    taken.add(id);
+  }
+}
+
+async function hasNeverMoved({ storage, key }: Partition, seq: number): Promise<boolean> {
+  const one = { from: seq, before: seq + 1, limit: 1, bytesMax: 1, records: false };
+  for (const table of ["items", "scheduled"] as const) {
+    const [item] = await storage.readItems(key, table, one);
+    if (item !== undefined) return attributesOf(item.attributes).id === "";
+  }
+  return false;
 }
 
 // A copy of an item: it keeps the id of its original, and tells where that lay.

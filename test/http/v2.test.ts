@@ -194,6 +194,77 @@ test("an item keeps its id, through retries and the dead queue, and is deleted b
   assert.deepEqual(await server.ok("/v2/items.list", { queue_name: "dead" }), {});
 });
 
+test("an item that is deleted by both of its ids at once is gone once", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name });
+  const items = [{ utf8: "a" }, { utf8: "b" }];
+  await server.ok("/v2/queue.produce", { queue_name, items });
+  const leases = (await lease(server, { batch_size: 2 })).items;
+  await server.ok("/v2/queue.release", {
+    queue_name,
+    leases: leases.map(({ lease_id }: { lease_id: string }) => ({ lease_id })),
+  });
+  const [leased] = (await lease(server, {})).items;
+  const [waiting] = (await server.ok("/v2/items.list", { queue_name, state: "waiting" })).items;
+  const ids = [leased.id, leased.lease_id];
+  const { results } = await server.ok("/v2/items.delete", { queue_name, ids });
+  assert.deepEqual([results[0].ok, results[1].code], [true, "item_not_found"]);
+  const stats = await server.ok("/v1/queue.stats", { queue_name });
+  assert.equal(stats.logicalQueues[0].partitions[0].total, 1);
+  assert.equal((await lease(server)).items[0].id, waiting.id);
+});
+
+test("an item that dies again, while what it died as before is still there, is another item there", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name: "dead" });
+  await server.ok("/v2/queues.create", { queue_name, dead_queue: "dead" });
+  await server.ok("/v2/queue.produce", { queue_name, items: [{ utf8: "a" }] });
+  const reject = async (): Promise<void> => {
+    const [{ lease_id }] = (await lease(server)).items;
+    await server.ok("/v2/queue.reject", { queue_name, leases: [{ lease_id }] });
+  };
+  const buried = async (): Promise<readonly { id: string }[]> =>
+    (await server.ok("/v2/items.list", { queue_name: "dead", payload: true })).items ?? [];
+  await reject();
+  const [{ source_id: _, ...first }] = (await buried()) as readonly [
+    { id: string; source_id: string },
+  ];
+  const { results } = await server.ok("/v2/items.import", { queue_name, items: [first] });
+  assert.deepEqual(results, [{ id: first.id, status: "created" }]);
+  await reject();
+  // Nor has it that of one that was produced there.
+  await server.ok("/v2/queue.produce", { queue_name: "dead", items: [{ utf8: "b" }] });
+  const produced = (await buried())[2]!;
+  await server.ok("/v2/items.import", { queue_name, items: [produced] });
+  await reject();
+  const ids = (await buried()).map(({ id }) => id);
+  assert.deepEqual([ids[0], ids[2]], [first.id, produced.id]);
+  assert.equal(new Set(ids).size, 4);
+  for (const id of ids.toReversed()) {
+    const gone = await server.ok("/v2/items.delete", { queue_name: "dead", ids: [id] });
+    assert.deepEqual(gone.results, [{ ok: true }]);
+  }
+  assert.deepEqual(await buried(), []);
+});
+
+test("an id that is yet to be given in any partition cannot be imported", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name, requested_partitions: 2 });
+  for (const utf8 of ["a", "b"]) {
+    await server.ok("/v2/queue.produce", { queue_name, items: [{ utf8 }] });
+  }
+  const { items } = await server.ok("/v2/items.list", { queue_name });
+  for (const { id } of items as readonly { id: string }[]) {
+    const next = `${id.slice(0, -1)}${Number(id.at(-1)) + 1}`;
+    for (const partition of [0, 1]) {
+      const request = { queue_name, partition, items: [{ id: next, utf8: "c" }] };
+      const { status, body } = await server.call("/v2/items.import", request);
+      assert.equal(status, 400);
+      assert.equal(body.detail, `id is invalid; '${next}' is yet to be given`);
+    }
+  }
+});
+
 test("what is wrong is told with its field, and a slip of the pen with what was meant", async (t) => {
   const server = await setup(t);
   await server.ok("/v2/queues.create", { queue_name });

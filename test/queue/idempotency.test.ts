@@ -3,9 +3,14 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
+import { SECOND, VirtualClock } from "../../src/clock.ts";
 import type { ServerOptions } from "../../src/config/config.ts";
-import type { Storage } from "../../src/storage/storage.ts";
+import { plainError } from "../../src/errors.ts";
+import { Item, ProduceRequest } from "../../src/queue/queue.ts";
+import { MemoryStorage } from "../../src/storage/memory.ts";
+import { ItemRecord, type Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
+import { TestQueue } from "../support/queue.ts";
 import { type Reply, setup, type TestServer } from "../support/server.ts";
 import { freshPlace, PLACES } from "../support/storages.ts";
 
@@ -246,4 +251,100 @@ test("keys that have ended leave storage", async (t) => {
   assert.equal((await storage!.readKeysDue(key, 10)).length, 3);
   await server.advance("11m");
   await server.until(async () => (await storage!.readKeysDue(key, 10)).length === 0);
+});
+
+test("a key that was used in one partition is known in all of them", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q", { requested_partitions: 2 });
+  await server.produce("q", "a");
+  await server.produce("q", "b");
+  const leases = [await leaseOne(server), await leaseOne(server)].map((lease_id) => ({ lease_id }));
+  const ended = { queue_name: "q", leases: leases.slice(0, 1) };
+  assert.equal((await send(server, "queue.complete", ended)).status, 200);
+  const other = { queue_name: "q", leases: leases.slice(1) };
+  assert.equal((await send(server, "queue.complete", other)).body.code, "idempotency_mismatch");
+  const clear = { queue_name: "q", queue: true, destructive: true };
+  assert.equal((await send(server, "queue.clear", clear)).body.code, "idempotency_mismatch");
+  // Nor may what is asked of leases be named as what was asked of the queue was.
+  await send(server, "queue.clear", clear, "clear");
+  assert.equal(
+    (await send(server, "queue.complete", other, "clear")).body.code,
+    "idempotency_mismatch",
+  );
+});
+
+test("what was refused as a whole is tried anew", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("q");
+  const { results } = await server.ok("/v2/queue.produce", produce("a"));
+  // The lease is named as what has never moved is.
+  const leases = [{ lease_id: results[0].id }];
+  for (const verb of ["complete", "retry", "extend"]) {
+    const more = verb === "extend" ? { for: "5m" } : {};
+    const of = leases.map((lease) => ({ ...lease, ...more }));
+    const request = { queue_name: "q", leases: of, all_or_none: true };
+    const refused = await send(server, `queue.${verb}`, request, verb);
+    assert.deepEqual([refused.status, refused.body.code], [409, "some_refused"]);
+  }
+  assert.equal(await leaseOne(server), results[0].id);
+  for (const verb of ["extend", "complete"]) {
+    const more = verb === "extend" ? { for: "5m" } : {};
+    const of = leases.map((lease) => ({ ...lease, ...more }));
+    const request = { queue_name: "q", leases: of, all_or_none: true };
+    assert.equal((await send(server, `queue.${verb}`, request, verb)).status, 200);
+  }
+});
+
+test("a key whose answer could not be kept is free again", async (t) => {
+  const faulty = new FaultyStorage(new MemoryStorage({ name: "a" }));
+  const clock = new VirtualClock();
+  const { queue } = await TestQueue.open(t, { storages: [faulty.storage], clock });
+  const repeat = { key: "k", digest: "d" };
+  assert.equal(await queue.recall(repeat), undefined);
+  await assert.rejects(queue.recall(repeat), { code: "request_in_progress" });
+  // The partition is failing when the answer is to be kept.
+  faulty.always("loadPartition", "fail");
+  queue.loop.distrust("a");
+  await assert.rejects(queue.remember(repeat, "{}"), { code: "partition_failing" });
+  faulty.heal();
+  clock.advance(SECOND);
+  assert.equal(await queue.recall(repeat), undefined);
+});
+
+function named(deadline: number): ProduceRequest {
+  const item = new Item(new ItemRecord("", Buffer.from("a")), 0);
+  const request = new ProduceRequest([item], deadline);
+  request.repeat = { key: "k", digest: "d" };
+  return request;
+}
+
+test("however many requests with one key come at once, it is looked for twice", async (t) => {
+  let looks = 0;
+  const storage = new MemoryStorage({ name: "a" });
+  const find = storage.findKeys.bind(storage);
+  storage.findKeys = (...args) => {
+    looks++;
+    return find(...args);
+  };
+  const { queue, deadline } = await TestQueue.open(t, { storages: [storage] });
+  const answers = await Promise.all(
+    Array.from({ length: 100 }, () => queue.submit(named(deadline))),
+  );
+  for (const answer of answers) assert.deepEqual(answer, answers[0]);
+  assert.equal(looks, 2);
+});
+
+test("what waits for another request with its key is answered when the queue ends", async (t) => {
+  const faulty = new FaultyStorage(new MemoryStorage({ name: "a" }));
+  const { queue, deadline } = await TestQueue.open(t, { storages: [faulty.storage] });
+  const requests = [named(deadline), named(deadline)];
+  faulty.next("findKeys", "wait");
+  const answers = Promise.allSettled(requests.map((request) => queue.submit(request)));
+  await faulty.waits();
+  const closed = queue.close(plainError("shutting_down"));
+  faulty.release();
+  await closed;
+  const [first, second] = await answers;
+  assert.equal(first!.status, "fulfilled");
+  assert.equal(second!.status === "rejected" && second!.reason.code, "shutting_down");
 });
