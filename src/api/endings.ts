@@ -315,6 +315,12 @@ const badExtension = problem(
 
 function readExtension(given: string, index: number): number {
   const field = `leases[${index}].for`;
+  if (given === "") {
+    throw invalidField(
+      field,
+      `${field} is missing; say for how long from now on, as 30s, 5m or 1h`,
+    );
+  }
   const extension = readDuration(given, { field, called: field, examples: "30s, 5m or 1h" });
   if (extension >= EXTENSION_MIN && extension <= EXTENSION_MAX) return Math.trunc(extension);
   throw invalidField(field, `${field} is invalid; '${given}' is not between 1ms and 12h`);

@@ -178,7 +178,7 @@ async function retry(
   await endItems(session, queue, ids, {
     file,
     what: ["gave back", "given back"],
-    end: (some) => client.retry(queue, some.map(back), { signal }),
+    end: (some, onDead) => client.retry(queue, some.map(back), { signal, onDead }),
   });
 }
 
@@ -244,14 +244,16 @@ async function endItems(
     readonly file?: string | undefined;
     /** What was done, and what the items then are. */
     readonly what: readonly [did: string, done: string];
-    readonly end: (leaseIds: string[]) => Promise<unknown>;
+    /** `onDead` is to be called for each item that is not tried again although nobody asked for that. */
+    readonly end: (leaseIds: string[], onDead: () => void) => Promise<unknown>;
   },
 ): Promise<void> {
   const ids = await namesOf(named, { file, signal, member: "lease_id" });
+  let dead = 0;
   for (let i = 0; i < ids.length; i += ITEMS_SENT) {
     const some = ids.slice(i, i + ITEMS_SENT);
     try {
-      await end(some);
+      await end(some, () => dead++);
     } catch (error) {
       tellFailures(out, some, error);
       if (ids.length > ITEMS_SENT) {
@@ -265,7 +267,12 @@ async function endItems(
       throw error;
     }
   }
-  out.message(`Successfully ${did} ${ids.length} item(s) in queue '${queue}'`);
+  const lived = ids.length - dead;
+  if (lived > 0) out.message(`Successfully ${did} ${lived} item(s) in queue '${queue}'`);
+  if (dead === 0) return;
+  out.message(
+    `${plural(dead, "item")} will not be tried again, for attempts or time were over: moved to the dead queue of '${queue}', or deleted if it has none`,
+  );
 }
 
 function tellFailures(out: Output, ids: readonly string[], error: unknown): void {

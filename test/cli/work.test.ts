@@ -7,6 +7,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { startOldServer } from "../support/old-server.ts";
 import { payloads, temporaryDirectory } from "../support/server.ts";
 import { finish, ndjson, setup } from "./setup.ts";
@@ -111,6 +112,7 @@ test("work runs a command for each item, for as long as it takes, and gives back
   ]);
   const ended = finish(child);
   await cli.server.until(async () => {
+    await sleep(10); // commands take their time, and looking is quick
     const { total, scheduled } = await cli.server.stats("jobs");
     return !total && !scheduled;
   });
@@ -322,6 +324,16 @@ test("retry gives items back at once or at a time, reject gives them up", async 
   assert.deepEqual(payloads({ items: await cli.server.list("dead") }), ["dead"]);
   const both = ["--at", "2030-01-31T12:00:00Z", "--after", "1h"];
   assert.equal((await cli.run(["retry", "jobs", now, ...both])).code, 2);
+});
+
+test("retry says how many items died of it", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("once", { max_attempts: 1 });
+  await cli.server.produce("once", "a");
+  const [item] = ndjson(await cli.ok(["lease", "once", "-o", "ndjson"]));
+  const { code, stderr } = await cli.run(["retry", "once", item.lease_id]);
+  assert.equal(code, 0);
+  assert.match(stderr, /^1 item will not be tried again, for attempts or time were over/);
 });
 
 test("release gives items back at once or later, and counts no attempt", async (t) => {
