@@ -1,5 +1,4 @@
-// The loop of one queue: the only place where its reads and writes are put in order, the only one
-// with awaits and mutable state. Requests wait in the mailbox. A turn drains it, plans one batch,
+// The loop of one queue: the only place where its reads and writes are put in order. Requests wait in the mailbox. A turn drains it, plans one batch,
 // commits it, applies it to memory and answers; then the loop sleeps until there is work or the
 // next deadline. A request is answered after its commit or not at all: what a failed commit was to
 // hold gets a retryable error, and memory is read anew, for nobody knows what became of it.

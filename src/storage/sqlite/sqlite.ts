@@ -143,6 +143,7 @@ class SqliteStorage implements Storage {
     }
   }
 
+  // On the disk when it resolves, as the file is opened with synchronous = FULL, unless it was to be lazy.
   async commit(changes: readonly PartitionChanges[]): Promise<void> {
     await this.#transaction(() => {
       for (const change of changes) {
