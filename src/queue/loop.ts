@@ -1,7 +1,8 @@
-// The loop of one queue: the only place where its reads and writes are put in order. Requests wait in the mailbox. A turn drains it, plans one batch,
-// commits it, applies it to memory and answers; then the loop sleeps until there is work or the
-// next deadline. A request is answered after its commit or not at all: what a failed commit was to
-// hold gets a retryable error, and memory is read anew, for nobody knows what became of it.
+// The loop of one queue: the only place where its reads and writes are put in order. Requests wait in
+// the mailbox. A turn drains it, plans one batch, commits it, applies it to memory and answers; then
+// the loop sleeps until there is work or the next deadline. A request is answered after its commit or
+// not at all: what a failed commit was to hold gets a retryable error, and memory is read anew, for
+// nobody knows what became of it.
 //
 // Modes: idle -> busy (a turn is under way) -> idle; paused (requests are accepted, none is
 // processed); closed (every request is refused). Deadlines of requests are kept in every mode.
