@@ -11,6 +11,8 @@ export interface Complaints {
   /** It cannot be read at all. */
   unreadable(text: string): QueueError;
   unknownField(table: Table, path: string, key: string): QueueError;
+  /** A field of Protobuf that is not known, by the path that ends in its number; undefined if it is passed over. */
+  readonly unknownNumber: ((path: string) => QueueError) | undefined;
   /** A field is given twice; "" if it is not known which. */
   twice(path: string): QueueError;
   /** A value of the wrong type, as a text that shows it. */
@@ -25,11 +27,24 @@ export function complaintsOf(typeName: string): Complaints {
 }
 
 const V1 = make(
-  { prefix: "proto: ", shorten: (path) => path.slice(path.lastIndexOf(".") + 1) },
+  {
+    prefix: "proto: ",
+    shorten: (path) => path.slice(path.lastIndexOf(".") + 1),
+    unknownNumber: undefined,
+  },
   (_, path, key) => queueError("unknown_field", { field: show(join(path, key)).toWellFormed() }),
 );
 
-const V2 = make({ prefix: "", shorten: (path) => path }, (table, path, key) => {
+// What a newer client says must not be lost without a word.
+const unknownNumber = (path: string): QueueError => {
+  const field = show(path);
+  return new QueueError("content", `unknown field number ${field}`, {
+    code: "unknown_field",
+    field,
+  });
+};
+
+const V2 = make({ prefix: "", shorten: (path) => path, unknownNumber }, (table, path, key) => {
   const field = show(join(path, key)).toWellFormed();
   const meant = closest(key, table);
   const hint = meant === undefined ? "" : `; did you mean '${meant}'?`;
@@ -38,7 +53,14 @@ const V2 = make({ prefix: "", shorten: (path) => path }, (table, path, key) => {
 });
 
 function make(
-  { prefix, shorten }: { readonly prefix: string; readonly shorten: (path: string) => string },
+  {
+    prefix,
+    shorten,
+    unknownNumber,
+  }: Pick<Complaints, "unknownNumber"> & {
+    readonly prefix: string;
+    readonly shorten: (path: string) => string;
+  },
   unknownField: Complaints["unknownField"],
 ): Complaints {
   const complain = (text: string, path: string): QueueError => {
@@ -50,6 +72,7 @@ function make(
   const nameOf = (path: string): string => (path === "" ? "the body" : `field ${show(path)}`);
   return {
     unknownField,
+    unknownNumber,
     unreadable: (text) => complain(text, ""),
     twice: (path) =>
       complain(`${path === "" ? "a field" : `field ${path}`} is given more than once`, path),

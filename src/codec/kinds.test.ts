@@ -393,3 +393,20 @@ test("a large value of JSON is left after each piece", () => {
   while (reading.next().done !== true) pieces++;
   assert.ok(pieces >= whole.length / 20_000, `${pieces}`);
 });
+
+test("in Protobuf a field that is not known is refused by its path, in one go and in pieces", () => {
+  // items[1], in which field 99 is the text "x".
+  const body = Buffer.from([0x1a, 0x00, 0x1a, 0x04, 0x9a, 0x06, 0x01, 0x78]);
+  const schema = QueueProduceRequestSchema;
+  const number = schema.field.items!.number;
+  body[0] = (number << 3) | 2;
+  body[2] = body[0];
+  const finish = (): void => {
+    for (const reading = readProtobuf(schema, body, 1); reading.next().done !== true; );
+  };
+  for (const decode of [() => void decodeProtobuf(schema, body), finish]) {
+    const { code, field, message } = refusalOf(decode);
+    assert.deepEqual([code, field], ["unknown_field", "items[1].99"]);
+    assert.equal(message, "unknown field number items[1].99");
+  }
+});

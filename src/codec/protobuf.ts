@@ -1,5 +1,5 @@
 // Binary Protobuf over the library's reader and writer, driven by the same tables as JSON. Fields
-// that are not known are passed over; text that is not UTF-8 is an error.
+// that are not known are passed over under /v1, and refused under /v2; text that is not UTF-8 is an error.
 
 import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";
@@ -57,6 +57,16 @@ export function* readProtobuf<Desc extends DescMessage>(
   }
 }
 
+// A field that is not known, in a message where that is an error.
+class UnknownField extends Error {
+  path: string;
+
+  constructor(number: number) {
+    super("unknown field");
+    this.path = String(number);
+  }
+}
+
 // What is wrong with one field, whose path grows while the error leaves the messages that hold it.
 class BadField extends Error {
   path: string;
@@ -69,12 +79,13 @@ class BadField extends Error {
 
 function toQueueError(error: unknown, { complaints }: Table): QueueError {
   if (error instanceof BadField) return complaints.bad(error.path, error.message);
+  if (error instanceof UnknownField) return complaints.unknownNumber!(error.path);
   return complaints.unreadable(`cannot parse the body: ${(error as Error).message}`);
 }
 
 // The same error, seen from the message that holds the field.
 function within(error: unknown, field: Field, message: Record<string, unknown>): unknown {
-  if (error instanceof BadField) {
+  if (error instanceof BadField || error instanceof UnknownField) {
     const list = message[field.name];
     const place = field.repeated
       ? join(field.jsonName, (list as unknown[]).length)
@@ -93,8 +104,11 @@ function decodeMessage(table: Table, reader: BinaryReader, end: number): Record<
     if (field !== undefined && wireType === wireTypeOf(field)) {
       if (field.type !== "map") put(message, field, decodeField(field, reader, message));
       else decodeEntry(message, field, reader, ++entries);
-    } else if (wireType !== WireType.StartGroup) reader.skip(wireType, number);
-    else finish(passGroup(reader, number, end, end));
+    } else {
+      checkPassable(table, number);
+      if (wireType !== WireType.StartGroup) reader.skip(wireType, number);
+      else finish(passGroup(reader, number, end, end));
+    }
   }
   if (reader.pos > end) throw new Error("a field is longer than what holds it");
   return message;
@@ -117,6 +131,7 @@ function* readMessage(
     const [number, wireType] = reader.tag();
     const field = table.byNumber.get(number);
     if (field === undefined || wireType !== wireTypeOf(field)) {
+      checkPassable(table, number);
       if (wireType !== WireType.StartGroup) reader.skip(wireType, number);
       else yield* passGroup(reader, number, end, pieceBytes);
     } else if (field.type === "map") {
@@ -140,6 +155,11 @@ function* readMessage(
   }
   if (reader.pos > end) throw new Error("a field is longer than what holds it");
   return message;
+}
+
+// A known field whose bytes are of another kind is as good as unknown: a later version may have changed it.
+function checkPassable({ complaints }: Table, number: number): void {
+  if (complaints.unknownNumber !== undefined) throw new UnknownField(number);
 }
 
 // Passes over the rest of a group, an old form of message that ends with a tag of its own. The
