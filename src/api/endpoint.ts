@@ -105,7 +105,7 @@ export function endpointsOf(
       const { idempotencyKey: key } = exchange;
       const repeat = key === "" ? undefined : repeatOf(key, path, body);
       const does = repeat === undefined ? handler : handle;
-      const request = decode(schema, body, format, () => exchange.isGone());
+      const request = decode(schema, body, format, exchange);
       if (!(request instanceof Promise)) return does(request, exchange, repeat);
       return request.then((decoded) => does(decoded, exchange, repeat));
     });

@@ -98,7 +98,9 @@ export function leaseEndpoints(
         checkTimeoutMax(timeout);
         checkTimeoutMin(timeout);
         const lease = new LeaseRequest(clientId, batchSize, clock.steady() + timeout);
-        return leaseAnswer(request.queueName, await leaseFor(queue, lease, exchange));
+        const leased = await submitFor(exchange, queue, lease);
+        if (exchange.isGone()) giveBack(queue, leased);
+        return leaseAnswer(request.queueName, leased);
       },
     }),
     endpoint({
@@ -137,7 +139,9 @@ export function leaseEndpoints(
         const deadline = clock.steady() + timeout;
         const lease = new LeaseRequest(client, batchSize, deadline, { isShared: true });
         try {
-          return leaseAnswerV2(await leaseFor(queue, lease, exchange));
+          const leased = await submitFor(exchange, queue, lease);
+          if (exchange.isGone()) giveBack(queue, leased);
+          return leaseAnswerV2(leased);
         } catch (error) {
           if (error instanceof QueueError && error.code === "no_items") return NO_ITEMS;
           throw error;
@@ -149,23 +153,19 @@ export function leaseEndpoints(
 
 const NO_ITEMS = leaseAnswerV2(undefined);
 
-// Takes back what was leased for a client that did not wait for it.
-async function leaseFor(
-  queue: QueueHandle,
-  lease: LeaseRequest,
-  exchange: Exchange,
-): Promise<Leased> {
-  const answer = queue.submit(lease);
+// Waits for items as long as the client does.
+function submitFor(exchange: Exchange, queue: QueueHandle, lease: LeaseRequest): Promise<Leased> {
+  const leased = queue.submit(lease);
   exchange.onGone(() => queue.cancel(lease));
-  const leased = await answer;
-  if (exchange.isGone()) {
-    const { partition, ids, items } = leased;
-    queue.giveBack(
-      partition,
-      items.map(({ seq }) => ids.id(seq)),
-    );
-  }
   return leased;
+}
+
+// Takes back what was leased for a client that did not wait for it.
+function giveBack(queue: QueueHandle, { partition, ids, items }: Leased): void {
+  queue.giveBack(
+    partition,
+    items.map(({ seq }) => ids.id(seq)),
+  );
 }
 
 /** What the fields of the messages mean. */

@@ -38,7 +38,7 @@ export function decodeJson<Desc extends DescMessage>(schema: Desc, body: Buffer)
       body.length === 0 ? "the body is empty" : `syntax error: ${(error as Error).message}`,
     );
   }
-  const decoder = new Decoder(complaints, body.includes(BACKSLASH));
+  const decoder = new Decoder(complaints, text.includes("\\"));
   const message = decoder.message(table, value, "");
   if (decoder.hasJson) return readJsonAtOnce(schema, text);
   // JSON.parse keeps the last of several members with the same name and is silent about it. There

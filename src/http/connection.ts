@@ -279,8 +279,12 @@ class Connection implements Exchange {
     const id = isV2 ? `\r\nX-Request-Id: ${requestId}` : "";
     const later = retryAfter === undefined ? "" : `\r\nRetry-After: ${retryAfter}`;
     const end = this.#all.headEnd(steady, isLast);
-    const head = `${headStart(status, type)}${lengthOf(body)}${id}${later}${end}`;
-    if (typeof body === "string") return socket.write(head + body);
+    const bytes = lengthOf(body);
+    const head = `${headStart(status, type)}${bytes}${id}${later}${end}`;
+    if (typeof body === "string") {
+      // A text of ASCII, as most are, is the same in both, and one of them need not be encoded.
+      return socket.write(head + body, bytes === body.length ? "latin1" : "utf8");
+    }
     socket.cork();
     socket.write(head, "latin1");
     const isTaken = socket.write(body);

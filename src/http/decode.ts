@@ -9,6 +9,7 @@ import { readJson } from "../codec/json-reader.ts";
 import { type Decoded, tableOf } from "../codec/message.ts";
 import { decodeProtobuf, readProtobuf } from "../codec/protobuf.ts";
 import { queueError } from "../errors.ts";
+import type { Exchange } from "./edge.ts";
 import { share } from "./share.ts";
 
 // Bodies with more bytes are decoded in steps. JSON.parse reads an ordinary one in two thirds of the time, and
@@ -18,19 +19,19 @@ const STEPS_FROM_BYTES = 128 * 1024;
 // One step, about a millisecond.
 const STEP_BYTES = 64 * 1024;
 
-/** Decodes a body; `isGone` tells that nobody waits for it any more. Throws or rejects with a QueueError. */
+/** Decodes a body of an exchange, as long as its client waits. Throws or rejects with a QueueError. */
 export function decode<Desc extends DescMessage>(
   schema: Desc,
   body: Buffer,
   format: Format,
-  isGone: () => boolean,
+  exchange: Pick<Exchange, "isGone">,
 ): Decoded<Desc> | Promise<Decoded<Desc>> {
   if (body.length <= STEPS_FROM_BYTES) {
     return format === "json" ? decodeJson(schema, body) : decodeProtobuf(schema, body);
   }
   return inSteps(
     format === "json" ? readJsonBody(schema, body) : readProtobuf(schema, body, STEP_BYTES),
-    isGone,
+    exchange,
   );
 }
 
@@ -45,11 +46,14 @@ function* readJsonBody<Desc extends DescMessage>(
 }
 
 // Reads to the end, and then no more if nobody waits for it.
-function inSteps<T>(reading: Generator<undefined, T>, isGone: () => boolean): Promise<T> {
+function inSteps<T>(
+  reading: Generator<undefined, T>,
+  exchange: Pick<Exchange, "isGone">,
+): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const step = (): void => {
     try {
-      if (isGone()) throw queueError("client_gone", {}); // nobody hears it
+      if (exchange.isGone()) throw queueError("client_gone", {}); // nobody hears it
       const { done, value } = reading.next();
       if (done === true) resolve(value);
       else share.do(step);

@@ -87,6 +87,9 @@ interface Form {
   readonly between: readonly string[];
   /** Of each value its place in VARYING. */
   readonly places: readonly number[];
+  /** The head that was read last, if the next can differ from it in nothing but its length. */
+  last: Head | undefined;
+  readonly keepsLast: boolean;
 }
 
 /** Reads heads, and knows again those that it has read. */
@@ -158,8 +161,10 @@ export class PlainHeads {
   }
 
   // With the values of the one that was looked at last; undefined if they are not plain.
-  #headOf({ path, isV2, endpoint, sent, accepted }: Form): Head | undefined {
+  #headOf(form: Form): Head | undefined {
     const contentLength = this.#length;
+    if (form.last?.contentLength === contentLength) return form.last;
+    const { path, isV2, endpoint, sent, accepted } = form;
     if (contentLength > endpoint.bodyBytesMax) return undefined;
     const [, authorization, givenId, givenKey, traceparent] = this.#values;
     const head: Head = {
@@ -175,7 +180,9 @@ export class PlainHeads {
       idempotencyKey: givenKey === undefined ? undefined : detached(givenKey),
       traceparent,
     };
-    return isAdmitted(head) ? head : undefined;
+    if (!isAdmitted(head)) return undefined;
+    if (form.keepsLast) form.last = head;
+    return head;
   }
 
   #parse(text: string): Form | undefined {
@@ -192,7 +199,12 @@ export class PlainHeads {
     const ofV2 = isV2(path!);
     const accepted = acceptedMedia(fields.get("accept"), { firstCounts: !ofV2 });
     if (sent === undefined || accepted === undefined) return undefined;
-    return { path: path!, isV2: ofV2, endpoint, sent, accepted, ...cut(first!, lines) };
+    const { between, places } = cut(first!, lines);
+    // Under /v2 each has an id of its own.
+    const keepsLast =
+      !ofV2 && places.every((place) => place === CONTENT_LENGTH || place >= VALUES_READ);
+    const shape = { path: path!, isV2: ofV2, endpoint, sent, accepted };
+    return { ...shape, between, places, last: undefined, keepsLast };
   }
 
   // What is refused, or must be told that it is not, is for node:http to answer.

@@ -156,6 +156,8 @@ export class Mailbox {
   }
 
   get #isFull(): boolean {
+    // Most of the time nothing has to be counted, for what is queued is unanswered.
+    if (this.#unanswered + this.operations.length < this.#limits.queuedRequests) return false;
     return this.#queued + this.operations.length >= this.#limits.queuedRequests;
   }
 

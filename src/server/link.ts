@@ -105,14 +105,15 @@ export type Forward = (method: string, args: readonly unknown[]) => unknown;
  * new method needs no line between the one who calls it and the object that has it.
  */
 export function elsewhere<T extends object>(forward: Forward, here: Partial<T> = {}): T {
-  return new Proxy(here, {
+  const there = new Proxy(Object.prototype, {
     get(target, name) {
-      const own: unknown = Reflect.get(target, name);
       // What is awaited is asked whether it is a promise.
-      if (own !== undefined || typeof name === "symbol" || name === "then") return own;
+      if (typeof name === "symbol" || name === "then") return Reflect.get(target, name) as unknown;
       return (...args: readonly unknown[]) => forward(name, args);
     },
-  }) as T;
+  });
+  // A prototype, so that what is here costs no more than with any other object.
+  return Object.assign(Object.create(there) as T, here);
 }
 
 /** The other end of `elsewhere`: calls the method of the object. */

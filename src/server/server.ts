@@ -34,7 +34,7 @@ import { storagesInUse } from "../registry/records.ts";
 import { readSettings } from "../registry/settings.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
-import { elsewhere, invoke } from "./link.ts";
+import { elsewhere, type Forward, invoke } from "./link.ts";
 import { ServerMode } from "./mode.ts";
 import { makeHttp } from "./node.ts";
 import { Pool, type WholeServer } from "./pool.ts";
@@ -408,10 +408,12 @@ async function release({ queues, pool, shard }: Parts, error?: QueueError): Prom
 
 // The registry that is open at the time of each call.
 function registryOf(parts: Parts): QueuesService {
-  return elsewhere<QueuesService>((method, args) => {
+  const forward: Forward = (method, args) => {
     parts.mode.checkServing();
     return invoke(parts.queues!, method, args);
-  });
+  };
+  // Every request looks its queue up, after it has checked that this server serves.
+  return elsewhere<QueuesService>(forward, { get: (name) => parts.queues!.get(name) });
 }
 
 function wholeServer(parts: Parts): WholeServer {
