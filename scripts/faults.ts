@@ -10,6 +10,7 @@ export const CHECKS = {
   linear: ["test/linear/linear.ts", "--seconds", "20", "--seed", "7"],
   power: ["test/crash/crash.ts", "--mode", "power", "--kills", "6", "--seed", "1"],
   disk: ["test/crash/crash.ts", "--mode", "disk", "--kills", "12", "--life", "400", "--seed", "1"],
+  syncs: ["--test", "--test-name-pattern", "synced now and then", "test/crash/crash.test.ts"],
   otherPrograms: ["--test", "test/other-programs.test.ts"],
   crash: ["test/crash/crash.ts", "--mode", "kill", "--kills", "8", "--seed", "1"],
   torn: ["test/crash/torn.ts", "--seconds", "30", "--seed", "1"],
@@ -866,6 +867,13 @@ export const FAULTS: readonly Fault[] = [
     file: "src/storage/sqlite/log.ts",
     from: "    this.#losses++;\n    this.#watch.distrust();\n",
     to: "",
+  },
+  {
+    name: "commits are not synced after a start that had to sync one",
+    check: "syncs",
+    file: "src/storage/sqlite/sqlite.ts",
+    from: "const isLifted = syncsNow && this.#isLazy;",
+    to: "const isLifted = syncsNow;",
   },
   {
     name: "numbers that a power cut has taken are given again",

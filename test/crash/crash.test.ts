@@ -1,14 +1,18 @@
 // The quick form of crash.ts: a few deaths of each kind.
 
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
-import { freshSeed } from "../support/random.ts";
+import { Api } from "../support/api.ts";
+import { freshSeed, Random } from "../support/random.ts";
+import { makeScratch, removeScratch } from "../support/scratch.ts";
+import { ServerProcess } from "../support/server-process.ts";
 import { databaseMode, failOver, killOverPostgres } from "./database-modes.ts";
 import type { DiskFault } from "./disk-faults.ts";
 import { failingDisk } from "./disk-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { BLIND_CUTS, cutUnderLoad } from "./power-mode.ts";
-import { NoCompiler } from "./powercut.ts";
+import { NoCompiler, PowerCut } from "./powercut.ts";
 import { termMode } from "./term-mode.ts";
 
 const seed = freshSeed();
@@ -51,6 +55,50 @@ describe("a real server under load", { concurrency: true }, () => {
     unlessNoCompiler(t, async () => {
       const { violations } = await cutUnderLoad({ ...common, kills: 1, ignoresSync: false });
       assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode power --seed ${seed}`);
+    }));
+
+  test("syncs every commit after one before it that synced now and then was killed", (t) =>
+    unlessNoCompiler(t, async () => {
+      const directory = makeScratch();
+      const dataDir = join(directory, "data");
+      let server: ServerProcess | undefined;
+      const start = async (env: Readonly<Record<string, string>>): Promise<Api> => {
+        server = new ServerProcess({ dataDir, env });
+        await server.ready;
+        return new Api(server.port);
+      };
+      try {
+        const power = new PowerCut({ directory, dataDir, random: new Random(seed) });
+        const before = await start({ QUERATOR_SYNC: "interval" });
+        await before.ok("queues.create", {
+          queue_name: "jobs",
+          lease_timeout: "1m",
+          expire_timeout: "1h",
+          requested_partitions: 1,
+        });
+        await server!.kill();
+        power.prepare();
+        const after = await start({ ...power.env(), QUERATOR_SYNC: "full" });
+        await after.ok("queue.produce", {
+          queue_name: "jobs",
+          request_timeout: "10s",
+          items: [{ utf8: "kept" }],
+        });
+        await server!.kill();
+        power.cut("nothing");
+        const last = await start({});
+        const { items = [] } = await last.ok("storage/items.list", {
+          queue_name: "jobs",
+          limit: 10,
+        });
+        assert.deepEqual(
+          items.map(({ payload }: { readonly payload: string }) => atob(payload)),
+          ["kept"],
+        );
+      } finally {
+        await server?.kill();
+        removeScratch(directory);
+      }
     }));
 
   for (const sync of ["full", "interval"] as const) {

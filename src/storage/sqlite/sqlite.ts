@@ -291,14 +291,14 @@ class SqliteStorage implements Storage {
   }
 
   // While another program holds a lock the thread goes on with everything else.
-  async #transaction<T>(work: () => T, isDurable = false): Promise<T> {
+  async #transaction<T>(work: () => T, syncsNow = false): Promise<T> {
     try {
       try {
-        return this.#transact(work, isDurable);
+        return this.#transact(work, syncsNow);
       } catch (error) {
         if (!isBusy(error)) throw error;
       }
-      return await whenUnlocked(this.#file.path, () => this.#transact(work, isDurable));
+      return await whenUnlocked(this.#file.path, () => this.#transact(work, syncsNow));
     } catch (error) {
       throw this.#explained(error);
     }
@@ -307,23 +307,25 @@ class SqliteStorage implements Storage {
   // On the disk when it resolves, also where commits are synced now and then: what the registry of queues
   // believes it must never lose.
   async #durably<T>(work: () => T): Promise<T> {
-    const result = await this.#transaction(work, this.#isLazy);
+    const result = await this.#transaction(work, true);
     await this.#file.log.settled();
     return result;
   }
 
-  #transact<T>(work: () => T, isDurable: boolean): T {
+  // `syncsNow`: also where commits are synced now and then; elsewhere each of them is.
+  #transact<T>(work: () => T, syncsNow: boolean): T {
     const { db, log } = this.#file;
+    const isLifted = syncsNow && this.#isLazy;
     this.#use();
     this.#writer.bytes = 0;
-    if (isDurable) db.exec("PRAGMA synchronous = FULL");
+    if (isLifted) db.exec("PRAGMA synchronous = FULL");
     try {
       this.#statements.prepare("BEGIN IMMEDIATE").run();
       this.#noteLock(undefined);
       const result = work();
       this.#statements.prepare("COMMIT").run();
       this.#reader.removed.commit();
-      log.wrote(this.#writer.bytes, isDurable);
+      log.wrote(this.#writer.bytes, isLifted);
       return result;
     } catch (error) {
       this.#reader.removed.rollback();
@@ -331,7 +333,7 @@ class SqliteStorage implements Storage {
       log.refused(error);
       throw error;
     } finally {
-      if (isDurable) db.exec("PRAGMA synchronous = NORMAL");
+      if (isLifted) db.exec("PRAGMA synchronous = NORMAL");
     }
   }
 
