@@ -25,6 +25,7 @@ interface LogicalStats {
 
 const LEASES_GONE_MS = 3_000;
 const STATS_BYTES_MAX = 512;
+const TIMES_OF = "scheduled times of";
 
 /** Reads the state, all that can be asked at once at once. Nothing may wait in any queue. */
 export async function readState(client: PipeClient): Promise<State> {
@@ -59,8 +60,21 @@ async function readQueue(
     // What holds nothing by its statistics is looked at only where that is cheap.
     if (total > 0 || partition < 3) asked.push(read("items", partition));
     if (scheduled > 0 || partition < 3) asked.push(read("scheduled", partition));
+    if (scheduled > 0) asked.push(readTimes(client, { queue, partition }, state));
   }
   await Promise.all(asked);
+}
+
+// When scheduled items are due, which only /v2 tells.
+async function readTimes(
+  client: PipeClient,
+  { queue, partition }: { readonly queue: string; readonly partition: number },
+  state: Map<string, string>,
+): Promise<void> {
+  const request = { queue_name: queue, partition, state: "scheduled", limit: 10_000 };
+  const { items = [] } = await ask(client, "v2/items.list", request);
+  const times = (items as readonly { enqueue_at?: string }[]).map((item) => item.enqueue_at ?? "");
+  state.set(`${TIMES_OF} ${queue}, partition ${partition}`, JSON.stringify(times));
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: tests look into replies of every shape
@@ -106,9 +120,13 @@ interface Deadlines {
   readonly expire_deadline: string;
 }
 
-/** Whether a lease or an item that the state shows has come to its end by then. */
+/** Whether a lease, a wait or an item that the state shows has come to its end by then. */
 export function somethingWasDue(state: State, until: number): boolean {
   for (const [key, text] of state) {
+    if (key.startsWith(TIMES_OF)) {
+      const times = JSON.parse(text) as readonly string[];
+      if (times.some((time) => Date.parse(time) <= until)) return true;
+    }
     if (!/^(items|scheduled) of /.test(key)) continue;
     for (const item of JSON.parse(text) as readonly Deadlines[]) {
       // A leased item expires when its lease has ended, not before.
