@@ -1,4 +1,4 @@
-// The checks of wire.md that need nothing but the request and the limits, each with its exact
+// The checks that need nothing but the request and the limits, each with its exact
 // text. A check throws a QueueError (400); routes call them in the order that clients rely on.
 
 import { type Clock, MILLISECOND, MINUTE, SECOND } from "../clock.ts";

@@ -24,7 +24,7 @@ import {
 } from "./message.ts";
 import { formatTimestamp } from "./timestamp.ts";
 
-/** Decodes a message; throws a QueueError (455) that names the field. */
+/** Decodes a message; throws a QueueError that names the field. */
 export function decodeJson<Desc extends DescMessage>(schema: Desc, body: Buffer): Decoded<Desc> {
   const table = tableOf(schema);
   const { complaints } = table;

@@ -1,5 +1,5 @@
 // The head of a request, the same whichever reader has read it (plain-head.ts or server.ts), and what is
-// checked before the body is read. Knows no endpoint.
+// checked before the body is read. Knows no endpoint by name.
 
 import { invalidField, queueError } from "../errors.ts";
 import type { Endpoint } from "./edge.ts";

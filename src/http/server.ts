@@ -1,7 +1,7 @@
 // The HTTP server. Every connection begins as a plain one (connection.ts), and most stay that. What is not
 // plain is read here, with node:http: GETs, bodies without a stated length, several requests at once, and
 // whatever has to be refused. All errors are answered in one place. The order of the checks is that of
-// wire.md 1.1; it is written out in `handle`.
+// docs/PROTOCOL.md; it is written out in `handle`.
 
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";

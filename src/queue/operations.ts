@@ -257,7 +257,7 @@ export function importItems(
         attempts,
         attributes: item.attributes,
         dueAt,
-        // One that is not leased keeps none, but is answered as it was given (wire.md 2.11).
+        // One that is not leased keeps none, but is answered as it was given.
         leaseDeadline: item.leaseDeadline || each.leaseDeadline,
         id: partition.ids.id(seq),
         isLeased: each.isLeased,

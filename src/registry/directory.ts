@@ -38,7 +38,7 @@ export class Directory {
     return this.#entries.get(name);
   }
 
-  /** What is known of a queue; a QueueError (400) if there is none of this name. */
+  /** What is known of a queue; `queue_not_found` if there is none of this name. */
   entry(name: string): DirectoryEntry {
     const entry = this.#entries.get(name);
     if (entry !== undefined) return entry;

@@ -179,12 +179,12 @@ export class Queues {
 
   // --- looking up ---
 
-  /** The queue of this name; a QueueError (400) if there is none. */
+  /** The queue of this name; `queue_not_found` if there is none. */
   get(name: string): QueueHandle {
     return this.#directory.entry(name).queue;
   }
 
-  /** The record of a queue; a QueueError (400) if there is none. */
+  /** The record of a queue; `queue_not_found` if there is none. */
   record(name: string): QueueRecord {
     return this.#directory.entry(name).record;
   }
