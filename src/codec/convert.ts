@@ -46,6 +46,11 @@ export function convert(
       if (!Number.isSafeInteger(number)) break;
       return (number as number) + 0; // of -0, 0
     }
+    case "double": {
+      const number = typeof value === "string" ? parseNumber(value) : value;
+      if (!Number.isFinite(number)) break;
+      return (number as number) + 0;
+    }
     case "bool":
       if (typeof value !== "boolean") break;
       return value;
@@ -72,6 +77,7 @@ const EXPECTED = {
   string: "a string",
   int32: "a whole number of 32 bits",
   int64: "a whole number of at most 2^53 - 1",
+  double: "a number",
   bool: "true or false",
   bytes: "base64",
   timestamp: "a time as in RFC 3339",

@@ -214,6 +214,7 @@ function encodeValue(field: Field, value: unknown): string {
       return value === "" && !field.isOptional ? "" : JSON.stringify(value);
     case "int32":
     case "int64":
+    case "double":
       return value === 0 && !field.isOptional ? "" : String(value);
     case "bool":
       return value === true || field.isOptional ? String(value) : "";

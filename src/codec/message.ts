@@ -58,6 +58,7 @@ export type FieldType =
   | "string"
   | "int32"
   | "int64"
+  | "double"
   | "bool"
   | "bytes"
   | "timestamp"
@@ -141,6 +142,7 @@ function makeField(field: DescField, index: number): Field {
 // The numbers are those of the descriptor format.
 const STRING = 9;
 const SCALARS: Readonly<Record<number, FieldType>> = {
+  1: "double",
   3: "int64",
   5: "int32",
   8: "bool",

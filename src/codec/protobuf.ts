@@ -226,6 +226,11 @@ function decodeValue(field: Field, reader: BinaryReader): unknown {
     }
     case "int32":
       return reader.int32();
+    case "double": {
+      const number = reader.double();
+      if (!Number.isFinite(number)) throw new BadField(field, "is not a number");
+      return number + 0;
+    }
     case "int64": {
       const number = Number(reader.int64());
       if (!Number.isSafeInteger(number)) throw new BadField(field, `must be ${expectedOf(field)}`);
@@ -297,6 +302,7 @@ function decodeTimestamp(field: Field, reader: BinaryReader, end: number): numbe
 }
 
 function wireTypeOf(field: Field): WireType {
+  if (field.type === "double") return WireType.Bit64;
   return field.type === "int32" || field.type === "int64" || field.type === "bool"
     ? WireType.Varint
     : WireType.LengthDelimited;
@@ -336,6 +342,9 @@ function encodeValue(field: Field, writer: BinaryWriter, value: unknown, always:
       break;
     case "int64":
       writer.int64(value as number);
+      break;
+    case "double":
+      writer.double(value as number);
       break;
     case "bool":
       writer.bool(value as boolean);

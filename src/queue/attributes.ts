@@ -14,9 +14,62 @@ export interface Attributes {
   readonly id: string;
   /** Why it is to go to the dead queue, and not to be leased any more; "" if it is not. */
   readonly died: DropReason | "";
+  /** The name that only one item of its queue has at a time; see unique.ts. */
+  readonly unique: Unique | undefined;
+  /** What it says of its retries, in place of its queue. */
+  readonly retry: RetryOverrides | undefined;
+  /** Why its last attempt failed. */
+  readonly error: ItemError | undefined;
+  /** Where it died, if it is in a dead queue. */
+  readonly from: Origin | undefined;
+  /** The redrive that has put it where it is; "" for none. */
+  readonly redrive: string;
 }
 
-export const NO_ATTRIBUTES: Attributes = Object.freeze({ source: "", max: 0, id: "", died: "" });
+/** Until when a name is taken: until its item is leased, or until it has ended. */
+export interface Unique {
+  readonly key: string;
+  readonly while: "waiting" | "pending";
+}
+
+/** What is not given is as its queue has it. Times in microseconds. */
+export interface RetryOverrides {
+  readonly delay?: number;
+  readonly factor?: number;
+  readonly maxDelay?: number;
+  readonly jitter?: number;
+  readonly maxAttempts?: number;
+}
+
+/** As its consumer has said it. */
+export interface ItemError {
+  readonly type: string;
+  readonly message: string;
+  readonly stack: string;
+}
+
+/** Times in microseconds since 1970. */
+export interface Origin {
+  readonly queue: string;
+  readonly attempts: number;
+  readonly createdAt: number;
+  readonly diedAt: number;
+  readonly reason: DropReason;
+  /** What is the same of items that died alike. */
+  readonly fingerprint: string;
+}
+
+export const NO_ATTRIBUTES: Attributes = Object.freeze({
+  source: "",
+  max: 0,
+  id: "",
+  died: "",
+  unique: undefined,
+  retry: undefined,
+  error: undefined,
+  from: undefined,
+  redrive: "",
+});
 
 // Items that are looked at together mostly have the same, and one is mostly looked at several times.
 let lastText = "";

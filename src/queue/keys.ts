@@ -14,6 +14,14 @@ export const KEY = {
   id: 2,
   /** What a request was sent with, so that it is not done twice. */
   idempotency: 3,
+  /** What only one item may have at a time. */
+  unique: 4,
+  /** What has become of an item that has ended, by its id. */
+  ended: 5,
+  /** What is noted of a leased item: that it is cancelled, or how far it is; by its number. */
+  note: 6,
+  /** A redrive, by its id. */
+  redrive: 7,
 } as const;
 
 /** The names of an item with such attributes. */

@@ -391,6 +391,7 @@ const SCALARS: Scalars = {
   string: { type: "string" },
   int32: { type: "integer", format: "int32" },
   int64: { type: "integer", format: "int64" },
+  double: { type: "number", format: "double" },
   // Any value.
   json: {},
   map: { type: "object", additionalProperties: { type: "string" } },

@@ -7,13 +7,15 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_querator_v2_options } from "./options_pb.ts";
+import type { DeadSource, ItemError, RetryPolicy } from "./policy_pb.ts";
+import { file_querator_v2_policy } from "./policy_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file querator/v2/items.proto.
  */
 export const file_querator_v2_items: GenFile = /*@__PURE__*/
-  fileDesc("ChdxdWVyYXRvci92Mi9pdGVtcy5wcm90bxILcXVlcmF0b3IudjIitQQKBEl0ZW0SCgoCaWQYASABKAkSDQoFc3RhdGUYAiABKAkSEQoJcGFydGl0aW9uGAMgASgFEjkKCWNyZWF0ZWRBdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCmNyZWF0ZWRfYXQSEAoIYXR0ZW1wdHMYBSABKAUSGQoHbGVhc2VJZBgGIAEoCVIIbGVhc2VfaWQSQQoNbGVhc2VEZWFkbGluZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSDmxlYXNlX2RlYWRsaW5lEjkKCWVucXVldWVBdBgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCmVucXVldWVfYXQSNwoIZXhwaXJlQXQYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUglleHBpcmVfYXQSGwoIc291cmNlSWQYCiABKAlSCXNvdXJjZV9pZBIMCgRraW5kGAsgASgJEhEKCXJlZmVyZW5jZRgMIAEoCRIQCghlbmNvZGluZxgNIAEoCRIvCgdoZWFkZXJzGA4gAygLMh4ucXVlcmF0b3IudjIuSXRlbS5IZWFkZXJzRW50cnkSEgoEanNvbhgPIAEoCUIEiLUYARIMCgR1dGY4GBAgASgJEg0KBWJ5dGVzGBEgASgMGi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpYBChBJdGVtc0xpc3RSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRINCgVzdGF0ZRgCIAEoCRIWCglwYXJ0aXRpb24YAyABKAVIAIgBARINCgVsaW1pdBgEIAEoBRIOCgZjdXJzb3IYBSABKAkSDwoHcGF5bG9hZBgGIAEoCEIMCgpfcGFydGl0aW9uIlYKEUl0ZW1zTGlzdFJlc3BvbnNlEiAKBWl0ZW1zGAEgAygLMhEucXVlcmF0b3IudjIuSXRlbRIfCgpuZXh0Q3Vyc29yGAIgASgJUgtuZXh0X2N1cnNvciJoChJJdGVtc0ltcG9ydFJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEhEKCXBhcnRpdGlvbhgCIAEoBRIgCgVpdGVtcxgDIAMoCzIRLnF1ZXJhdG9yLnYyLkl0ZW0iRgoTSXRlbXNJbXBvcnRSZXNwb25zZRIvCgdyZXN1bHRzGAEgAygLMh4ucXVlcmF0b3IudjIuSXRlbXNJbXBvcnRSZXN1bHQiLwoRSXRlbXNJbXBvcnRSZXN1bHQSCgoCaWQYASABKAkSDgoGc3RhdHVzGAIgASgJIkAKEkl0ZW1zRGVsZXRlUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSCwoDaWRzGAIgAygJYgZwcm90bzM", [file_google_protobuf_timestamp, file_querator_v2_options]);
+  fileDesc("ChdxdWVyYXRvci92Mi9pdGVtcy5wcm90bxILcXVlcmF0b3IudjIirAcKBEl0ZW0SCgoCaWQYASABKAkSDQoFc3RhdGUYAiABKAkSEQoJcGFydGl0aW9uGAMgASgFEjkKCWNyZWF0ZWRBdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCmNyZWF0ZWRfYXQSEAoIYXR0ZW1wdHMYBSABKAUSGQoHbGVhc2VJZBgGIAEoCVIIbGVhc2VfaWQSQQoNbGVhc2VEZWFkbGluZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSDmxlYXNlX2RlYWRsaW5lEjkKCWVucXVldWVBdBgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCmVucXVldWVfYXQSNwoIZXhwaXJlQXQYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUglleHBpcmVfYXQSGwoIc291cmNlSWQYCiABKAlSCXNvdXJjZV9pZBIMCgRraW5kGAsgASgJEhEKCXJlZmVyZW5jZRgMIAEoCRIQCghlbmNvZGluZxgNIAEoCRIvCgdoZWFkZXJzGA4gAygLMh4ucXVlcmF0b3IudjIuSXRlbS5IZWFkZXJzRW50cnkSEgoEanNvbhgPIAEoCUIEiLUYARIMCgR1dGY4GBAgASgJEg0KBWJ5dGVzGBEgASgMEh0KCXF1ZXVlTmFtZRgSIAEoCVIKcXVldWVfbmFtZRI1CglsYXN0RXJyb3IYEyABKAsyFi5xdWVyYXRvci52Mi5JdGVtRXJyb3JSCmxhc3RfZXJyb3ISFAoGcmVzdWx0GBQgASgJQgSItRgBEhYKCHByb2dyZXNzGBUgASgJQgSItRgBEjUKB2VuZGVkQXQYFiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUghlbmRlZF9hdBInCgZzb3VyY2UYFyABKAsyFy5xdWVyYXRvci52Mi5EZWFkU291cmNlEh0KCXVuaXF1ZUtleRgYIAEoCVIKdW5pcXVlX2tleRImCgttYXhBdHRlbXB0cxgZIAEoBUgAUgxtYXhfYXR0ZW1wdHOIAQESJwoFcmV0cnkYGiABKAsyGC5xdWVyYXRvci52Mi5SZXRyeVBvbGljeRIRCgljYW5jZWxsZWQYGyABKAgaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDgoMX21heEF0dGVtcHRzIkwKDkl0ZW1HZXRSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIKCgJpZBgCIAEoCRIPCgdwYXlsb2FkGAMgASgIIj4KEUl0ZW1DYW5jZWxSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIKCgJpZBgCIAEoCSKdAgoRSXRlbVVwZGF0ZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEgoKAmlkGAIgASgJEjkKCWVucXVldWVBdBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCmVucXVldWVfYXQSEgoFZGVsYXkYBCABKAlIAIgBARISCgRqc29uGAUgASgJQgSItRgBEhEKBHV0ZjgYBiABKAlIAYgBARISCgVieXRlcxgHIAEoDEgCiAEBEhsKCGV4cGlyZUluGAggASgJUglleHBpcmVfaW4SGQoHaWZTdGF0ZRgJIAEoCVIIaWZfc3RhdGVCCAoGX2RlbGF5QgcKBV91dGY4QggKBl9ieXRlcyJ2Cg9JdGVtV2FpdFJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEgoKAmlkGAIgASgJEicKDnJlcXVlc3RUaW1lb3V0GAMgASgJUg9yZXF1ZXN0X3RpbWVvdXQSDwoHcGF5bG9hZBgEIAEoCCI/ChJJdGVtRXhwbGFpblJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEgoKAmlkGAIgASgJIqkBChNJdGVtRXhwbGFpblJlc3BvbnNlEgoKAmlkGAEgASgJEg0KBXN0YXRlGAIgASgJEigKB3JlYXNvbnMYAyADKAsyFy5xdWVyYXRvci52Mi5JdGVtUmVhc29uEhAKCHBvc2l0aW9uGAQgASgDEjsKCmV4cGVjdGVkQXQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUgtleHBlY3RlZF9hdCJVCgpJdGVtUmVhc29uEgwKBGNvZGUYASABKAkSDgoGZGV0YWlsGAIgASgJEikKBXVudGlsGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKjAgoQSXRlbXNMaXN0UmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSDQoFc3RhdGUYAiABKAkSFgoJcGFydGl0aW9uGAMgASgFSACIAQESDQoFbGltaXQYBCABKAUSDgoGY3Vyc29yGAUgASgJEg8KB3BheWxvYWQYBiABKAgSDAoEa2luZBgHIAEoCRIRCglyZWZlcmVuY2UYCCABKAkSHQoJZXJyb3JUeXBlGAkgASgJUgplcnJvcl90eXBlEh0KCW9sZGVyVGhhbhgKIAEoCVIKb2xkZXJfdGhhbhIdCgluZXdlclRoYW4YCyABKAlSCm5ld2VyX3RoYW4SDQoFb3JkZXIYDCABKAlCDAoKX3BhcnRpdGlvbiJWChFJdGVtc0xpc3RSZXNwb25zZRIgCgVpdGVtcxgBIAMoCzIRLnF1ZXJhdG9yLnYyLkl0ZW0SHwoKbmV4dEN1cnNvchgCIAEoCVILbmV4dF9jdXJzb3IiaAoSSXRlbXNJbXBvcnRSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIRCglwYXJ0aXRpb24YAiABKAUSIAoFaXRlbXMYAyADKAsyES5xdWVyYXRvci52Mi5JdGVtIkYKE0l0ZW1zSW1wb3J0UmVzcG9uc2USLwoHcmVzdWx0cxgBIAMoCzIeLnF1ZXJhdG9yLnYyLkl0ZW1zSW1wb3J0UmVzdWx0Ii8KEUl0ZW1zSW1wb3J0UmVzdWx0EgoKAmlkGAEgASgJEg4KBnN0YXR1cxgCIAEoCSJAChJJdGVtc0RlbGV0ZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEgsKA2lkcxgCIAMoCWIGcHJvdG8z", [file_google_protobuf_timestamp, file_querator_v2_options, file_querator_v2_policy]);
 
 /**
  * An item as it lies in a queue. What lists answer, an import takes.
@@ -27,7 +29,7 @@ export type Item = Message<"querator.v2.Item"> & {
   id: string;
 
   /**
-   * waiting, leased or scheduled
+   * waiting, scheduled, leased, held or dead; completed, expired, cancelled or rejected of one that has ended
    *
    * @generated from field: string state = 2;
    */
@@ -115,6 +117,74 @@ export type Item = Message<"querator.v2.Item"> & {
    * @generated from field: bytes bytes = 17;
    */
   bytes: Uint8Array;
+
+  /**
+   * Where it lies, or lay.
+   *
+   * @generated from field: string queueName = 18 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * Why its last attempt failed, if its consumer has said so.
+   *
+   * @generated from field: querator.v2.ItemError lastError = 19 [json_name = "last_error"];
+   */
+  lastError?: ItemError | undefined;
+
+  /**
+   * Of a completed one: what came of the work.
+   *
+   * @generated from field: string result = 20;
+   */
+  result: string;
+
+  /**
+   * Of a leased one: how far the work is.
+   *
+   * @generated from field: string progress = 21;
+   */
+  progress: string;
+
+  /**
+   * When it ended.
+   *
+   * @generated from field: google.protobuf.Timestamp endedAt = 22 [json_name = "ended_at"];
+   */
+  endedAt?: Timestamp | undefined;
+
+  /**
+   * Of one in a dead queue.
+   *
+   * @generated from field: querator.v2.DeadSource source = 23;
+   */
+  source?: DeadSource | undefined;
+
+  /**
+   * @generated from field: string uniqueKey = 24 [json_name = "unique_key"];
+   */
+  uniqueKey: string;
+
+  /**
+   * Its own, if it has one.
+   *
+   * @generated from field: optional int32 maxAttempts = 25 [json_name = "max_attempts"];
+   */
+  maxAttempts?: number | undefined;
+
+  /**
+   * Its own, if it has one.
+   *
+   * @generated from field: querator.v2.RetryPolicy retry = 26;
+   */
+  retry?: RetryPolicy | undefined;
+
+  /**
+   * Of a leased one: it was cancelled, and its holder is yet to learn it.
+   *
+   * @generated from field: bool cancelled = 27;
+   */
+  cancelled: boolean;
 };
 
 /**
@@ -123,6 +193,266 @@ export type Item = Message<"querator.v2.Item"> & {
  */
 export const ItemSchema: GenMessage<Item> = /*@__PURE__*/
   messageDesc(file_querator_v2_items, 0);
+
+/**
+ * POST /v2/item.get; answered with Item.
+ *
+ * @generated from message querator.v2.ItemGetRequest
+ */
+export type ItemGetRequest = Message<"querator.v2.ItemGetRequest"> & {
+  /**
+   * Where it is looked for, and in its dead queue; if it is not set, in the queue that gave the id.
+   *
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+
+  /**
+   * Whether the payload is wanted.
+   *
+   * @generated from field: bool payload = 3;
+   */
+  payload: boolean;
+};
+
+/**
+ * Describes the message querator.v2.ItemGetRequest.
+ * Use `create(ItemGetRequestSchema)` to create a new message.
+ */
+export const ItemGetRequestSchema: GenMessage<ItemGetRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_items, 1);
+
+/**
+ * POST /v2/item.cancel; answered with Item: cancelled, or leased and marked as cancelled.
+ *
+ * @generated from message querator.v2.ItemCancelRequest
+ */
+export type ItemCancelRequest = Message<"querator.v2.ItemCancelRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message querator.v2.ItemCancelRequest.
+ * Use `create(ItemCancelRequestSchema)` to create a new message.
+ */
+export const ItemCancelRequestSchema: GenMessage<ItemCancelRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_items, 2);
+
+/**
+ * POST /v2/item.update: what is set is changed. Answered with Item.
+ *
+ * @generated from message querator.v2.ItemUpdateRequest
+ */
+export type ItemUpdateRequest = Message<"querator.v2.ItemUpdateRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+
+  /**
+   * When it is to become leasable.
+   *
+   * @generated from field: google.protobuf.Timestamp enqueueAt = 3 [json_name = "enqueue_at"];
+   */
+  enqueueAt?: Timestamp | undefined;
+
+  /**
+   * The same as a duration from now; 0s for at once.
+   *
+   * @generated from field: optional string delay = 4;
+   */
+  delay?: string | undefined;
+
+  /**
+   * The payload: one of these three.
+   *
+   * @generated from field: string json = 5;
+   */
+  json: string;
+
+  /**
+   * @generated from field: optional string utf8 = 6;
+   */
+  utf8?: string | undefined;
+
+  /**
+   * @generated from field: optional bytes bytes = 7;
+   */
+  bytes?: Uint8Array | undefined;
+
+  /**
+   * How long it may live from now on; a duration.
+   *
+   * @generated from field: string expireIn = 8 [json_name = "expire_in"];
+   */
+  expireIn: string;
+
+  /**
+   * Only if it is in this state: waiting, scheduled or held.
+   *
+   * @generated from field: string ifState = 9 [json_name = "if_state"];
+   */
+  ifState: string;
+};
+
+/**
+ * Describes the message querator.v2.ItemUpdateRequest.
+ * Use `create(ItemUpdateRequestSchema)` to create a new message.
+ */
+export const ItemUpdateRequestSchema: GenMessage<ItemUpdateRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_items, 3);
+
+/**
+ * POST /v2/item.wait; answered with Item: as it ended, or as it is when the time is over.
+ *
+ * @generated from message querator.v2.ItemWaitRequest
+ */
+export type ItemWaitRequest = Message<"querator.v2.ItemWaitRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+
+  /**
+   * How long to wait: a duration such as 30s, from 10ms to 15m; 30s if it is not set.
+   *
+   * @generated from field: string requestTimeout = 3 [json_name = "request_timeout"];
+   */
+  requestTimeout: string;
+
+  /**
+   * @generated from field: bool payload = 4;
+   */
+  payload: boolean;
+};
+
+/**
+ * Describes the message querator.v2.ItemWaitRequest.
+ * Use `create(ItemWaitRequestSchema)` to create a new message.
+ */
+export const ItemWaitRequestSchema: GenMessage<ItemWaitRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_items, 4);
+
+/**
+ * POST /v2/item.explain
+ *
+ * @generated from message querator.v2.ItemExplainRequest
+ */
+export type ItemExplainRequest = Message<"querator.v2.ItemExplainRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message querator.v2.ItemExplainRequest.
+ * Use `create(ItemExplainRequestSchema)` to create a new message.
+ */
+export const ItemExplainRequestSchema: GenMessage<ItemExplainRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_items, 5);
+
+/**
+ * @generated from message querator.v2.ItemExplainResponse
+ */
+export type ItemExplainResponse = Message<"querator.v2.ItemExplainResponse"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string state = 2;
+   */
+  state: string;
+
+  /**
+   * Why it is not running: what is most to the point first.
+   *
+   * @generated from field: repeated querator.v2.ItemReason reasons = 3;
+   */
+  reasons: ItemReason[];
+
+  /**
+   * How many are leased before it, if it waits.
+   *
+   * @generated from field: int64 position = 4;
+   */
+  position: bigint;
+
+  /**
+   * When it is likely to be leased, by how fast the queue was of late.
+   *
+   * @generated from field: google.protobuf.Timestamp expectedAt = 5 [json_name = "expected_at"];
+   */
+  expectedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message querator.v2.ItemExplainResponse.
+ * Use `create(ItemExplainResponseSchema)` to create a new message.
+ */
+export const ItemExplainResponseSchema: GenMessage<ItemExplainResponse> = /*@__PURE__*/
+  messageDesc(file_querator_v2_items, 6);
+
+/**
+ * @generated from message querator.v2.ItemReason
+ */
+export type ItemReason = Message<"querator.v2.ItemReason"> & {
+  /**
+   * scheduled, in_line, no_consumer, leased, dead or ended
+   *
+   * @generated from field: string code = 1;
+   */
+  code: string;
+
+  /**
+   * @generated from field: string detail = 2;
+   */
+  detail: string;
+
+  /**
+   * Until when, if that is known.
+   *
+   * @generated from field: google.protobuf.Timestamp until = 3;
+   */
+  until?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message querator.v2.ItemReason.
+ * Use `create(ItemReasonSchema)` to create a new message.
+ */
+export const ItemReasonSchema: GenMessage<ItemReason> = /*@__PURE__*/
+  messageDesc(file_querator_v2_items, 7);
 
 /**
  * POST /v2/items.list
@@ -136,7 +466,8 @@ export type ItemsListRequest = Message<"querator.v2.ItemsListRequest"> & {
   queueName: string;
 
   /**
-   * waiting, leased or scheduled; if it is not set, what waits and what is leased.
+   * waiting, leased, scheduled, held or dead; completed, expired, cancelled or rejected of those that have
+   * ended; if it is not set, what waits and what is leased.
    *
    * @generated from field: string state = 2;
    */
@@ -167,6 +498,42 @@ export type ItemsListRequest = Message<"querator.v2.ItemsListRequest"> & {
    * @generated from field: bool payload = 6;
    */
   payload: boolean;
+
+  /**
+   * Only those of which this is so.
+   *
+   * @generated from field: string kind = 7;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string reference = 8;
+   */
+  reference: string;
+
+  /**
+   * @generated from field: string errorType = 9 [json_name = "error_type"];
+   */
+  errorType: string;
+
+  /**
+   * Only what was produced so long ago, or longer, or less long: durations.
+   *
+   * @generated from field: string olderThan = 10 [json_name = "older_than"];
+   */
+  olderThan: string;
+
+  /**
+   * @generated from field: string newerThan = 11 [json_name = "newer_than"];
+   */
+  newerThan: string;
+
+  /**
+   * oldest, the default, or newest first.
+   *
+   * @generated from field: string order = 12;
+   */
+  order: string;
 };
 
 /**
@@ -174,7 +541,7 @@ export type ItemsListRequest = Message<"querator.v2.ItemsListRequest"> & {
  * Use `create(ItemsListRequestSchema)` to create a new message.
  */
 export const ItemsListRequestSchema: GenMessage<ItemsListRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_items, 1);
+  messageDesc(file_querator_v2_items, 8);
 
 /**
  * @generated from message querator.v2.ItemsListResponse
@@ -201,7 +568,7 @@ export type ItemsListResponse = Message<"querator.v2.ItemsListResponse"> & {
  * Use `create(ItemsListResponseSchema)` to create a new message.
  */
 export const ItemsListResponseSchema: GenMessage<ItemsListResponse> = /*@__PURE__*/
-  messageDesc(file_querator_v2_items, 2);
+  messageDesc(file_querator_v2_items, 9);
 
 /**
  * POST /v2/items.import
@@ -230,7 +597,7 @@ export type ItemsImportRequest = Message<"querator.v2.ItemsImportRequest"> & {
  * Use `create(ItemsImportRequestSchema)` to create a new message.
  */
 export const ItemsImportRequestSchema: GenMessage<ItemsImportRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_items, 3);
+  messageDesc(file_querator_v2_items, 10);
 
 /**
  * @generated from message querator.v2.ItemsImportResponse
@@ -249,7 +616,7 @@ export type ItemsImportResponse = Message<"querator.v2.ItemsImportResponse"> & {
  * Use `create(ItemsImportResponseSchema)` to create a new message.
  */
 export const ItemsImportResponseSchema: GenMessage<ItemsImportResponse> = /*@__PURE__*/
-  messageDesc(file_querator_v2_items, 4);
+  messageDesc(file_querator_v2_items, 11);
 
 /**
  * @generated from message querator.v2.ItemsImportResult
@@ -275,7 +642,7 @@ export type ItemsImportResult = Message<"querator.v2.ItemsImportResult"> & {
  * Use `create(ItemsImportResultSchema)` to create a new message.
  */
 export const ItemsImportResultSchema: GenMessage<ItemsImportResult> = /*@__PURE__*/
-  messageDesc(file_querator_v2_items, 5);
+  messageDesc(file_querator_v2_items, 12);
 
 /**
  * POST /v2/items.delete; answered with ResultsResponse.
@@ -299,5 +666,5 @@ export type ItemsDeleteRequest = Message<"querator.v2.ItemsDeleteRequest"> & {
  * Use `create(ItemsDeleteRequestSchema)` to create a new message.
  */
 export const ItemsDeleteRequestSchema: GenMessage<ItemsDeleteRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_items, 6);
+  messageDesc(file_querator_v2_items, 13);
 

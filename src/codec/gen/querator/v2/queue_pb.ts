@@ -7,13 +7,15 @@ import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_querator_v2_options } from "./options_pb.ts";
+import type { DeadSource, ItemError, RetryPolicy } from "./policy_pb.ts";
+import { file_querator_v2_policy } from "./policy_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file querator/v2/queue.proto.
  */
 export const file_querator_v2_queue: GenFile = /*@__PURE__*/
-  fileDesc("ChdxdWVyYXRvci92Mi9xdWV1ZS5wcm90bxILcXVlcmF0b3IudjIiiwEKE1F1ZXVlUHJvZHVjZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEicKDnJlcXVlc3RUaW1lb3V0GAIgASgJUg9yZXF1ZXN0X3RpbWVvdXQSLAoFaXRlbXMYAyADKAsyHS5xdWVyYXRvci52Mi5RdWV1ZVByb2R1Y2VJdGVtIq0CChBRdWV1ZVByb2R1Y2VJdGVtEhIKBGpzb24YASABKAlCBIi1GAESDAoEdXRmOBgCIAEoCRINCgVieXRlcxgDIAEoDBI7CgdoZWFkZXJzGAQgAygLMioucXVlcmF0b3IudjIuUXVldWVQcm9kdWNlSXRlbS5IZWFkZXJzRW50cnkSDAoEa2luZBgFIAEoCRIRCglyZWZlcmVuY2UYBiABKAkSEAoIZW5jb2RpbmcYByABKAkSOQoJZW5xdWV1ZUF0GAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcFIKZW5xdWV1ZV9hdBINCgVkZWxheRgJIAEoCRouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJIChRRdWV1ZVByb2R1Y2VSZXNwb25zZRIwCgdyZXN1bHRzGAEgAygLMh8ucXVlcmF0b3IudjIuUXVldWVQcm9kdWNlUmVzdWx0IjAKElF1ZXVlUHJvZHVjZVJlc3VsdBIKCgJpZBgBIAEoCRIOCgZzdGF0dXMYAiABKAkiigEKEVF1ZXVlTGVhc2VSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIdCgliYXRjaFNpemUYAiABKAVSCmJhdGNoX3NpemUSDgoGY2xpZW50GAMgASgJEicKDnJlcXVlc3RUaW1lb3V0GAQgASgJUg9yZXF1ZXN0X3RpbWVvdXQiQAoSUXVldWVMZWFzZVJlc3BvbnNlEioKBWl0ZW1zGAEgAygLMhsucXVlcmF0b3IudjIuUXVldWVMZWFzZUl0ZW0ipQMKDlF1ZXVlTGVhc2VJdGVtEgoKAmlkGAEgASgJEhkKB2xlYXNlSWQYAiABKAlSCGxlYXNlX2lkEg0KBWZlbmNlGAMgASgDEkEKDWxlYXNlRGVhZGxpbmUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUg5sZWFzZV9kZWFkbGluZRIQCghhdHRlbXB0cxgFIAEoBRISCgRqc29uGAYgASgJQgSItRgBEgwKBHV0ZjgYByABKAkSDQoFYnl0ZXMYCCABKAwSOQoHaGVhZGVycxgJIAMoCzIoLnF1ZXJhdG9yLnYyLlF1ZXVlTGVhc2VJdGVtLkhlYWRlcnNFbnRyeRIMCgRraW5kGAogASgJEhEKCXJlZmVyZW5jZRgLIAEoCRIQCghlbmNvZGluZxgMIAEoCRI5CgljcmVhdGVkQXQYDSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUgpjcmVhdGVkX2F0Gi4KDEhlYWRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIq8BChRRdWV1ZUNvbXBsZXRlUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSJwoOcmVxdWVzdFRpbWVvdXQYAiABKAlSD3JlcXVlc3RfdGltZW91dBIeCglhbGxPck5vbmUYAyABKAhSC2FsbF9vcl9ub25lEi8KBmxlYXNlcxgEIAMoCzIfLnF1ZXJhdG9yLnYyLlF1ZXVlQ29tcGxldGVMZWFzZSIvChJRdWV1ZUNvbXBsZXRlTGVhc2USGQoHbGVhc2VJZBgBIAEoCVIIbGVhc2VfaWQiqQEKEVF1ZXVlUmV0cnlSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRInCg5yZXF1ZXN0VGltZW91dBgCIAEoCVIPcmVxdWVzdF90aW1lb3V0Eh4KCWFsbE9yTm9uZRgDIAEoCFILYWxsX29yX25vbmUSLAoGbGVhc2VzGAQgAygLMhwucXVlcmF0b3IudjIuUXVldWVSZXRyeUxlYXNlImMKD1F1ZXVlUmV0cnlMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZBImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZGVsYXkYAyABKAkirQEKE1F1ZXVlUmVsZWFzZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEicKDnJlcXVlc3RUaW1lb3V0GAIgASgJUg9yZXF1ZXN0X3RpbWVvdXQSHgoJYWxsT3JOb25lGAMgASgIUgthbGxfb3Jfbm9uZRIuCgZsZWFzZXMYBCADKAsyHi5xdWVyYXRvci52Mi5RdWV1ZVJlbGVhc2VMZWFzZSJlChFRdWV1ZVJlbGVhc2VMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZBImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZGVsYXkYAyABKAkiqwEKElF1ZXVlUmVqZWN0UmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSJwoOcmVxdWVzdFRpbWVvdXQYAiABKAlSD3JlcXVlc3RfdGltZW91dBIeCglhbGxPck5vbmUYAyABKAhSC2FsbF9vcl9ub25lEi0KBmxlYXNlcxgEIAMoCzIdLnF1ZXJhdG9yLnYyLlF1ZXVlUmVqZWN0TGVhc2UiLQoQUXVldWVSZWplY3RMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZCKrAQoSUXVldWVFeHRlbmRSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRInCg5yZXF1ZXN0VGltZW91dBgCIAEoCVIPcmVxdWVzdF90aW1lb3V0Eh4KCWFsbE9yTm9uZRgDIAEoCFILYWxsX29yX25vbmUSLQoGbGVhc2VzGAQgAygLMh0ucXVlcmF0b3IudjIuUXVldWVFeHRlbmRMZWFzZSI6ChBRdWV1ZUV4dGVuZExlYXNlEhkKB2xlYXNlSWQYASABKAlSCGxlYXNlX2lkEgsKA2ZvchgCIAEoCSJpChFRdWV1ZUNsZWFyUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSDQoFcXVldWUYAiABKAgSEwoLZGVzdHJ1Y3RpdmUYAyABKAgSEQoJc2NoZWR1bGVkGAQgASgIIjMKElF1ZXVlUmVsb2FkUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUiMgoRUXVldWVTdGF0c1JlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lInoKElF1ZXVlU3RhdHNSZXNwb25zZRIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSRQoNbG9naWNhbFF1ZXVlcxgCIAMoCzIeLnF1ZXJhdG9yLnYyLlF1ZXVlTG9naWNhbFN0YXRzUg5sb2dpY2FsX3F1ZXVlcyKLAgoRUXVldWVMb2dpY2FsU3RhdHMSJwoOcHJvZHVjZVdhaXRpbmcYBiABKAVSD3Byb2R1Y2Vfd2FpdGluZxIjCgxsZWFzZVdhaXRpbmcYByABKAVSDWxlYXNlX3dhaXRpbmcSKQoPY29tcGxldGVXYWl0aW5nGAggASgFUhBjb21wbGV0ZV93YWl0aW5nEhsKCGluRmxpZ2h0GAogASgFUglpbl9mbGlnaHQSNAoKcGFydGl0aW9ucxgLIAMoCzIgLnF1ZXJhdG9yLnYyLlF1ZXVlUGFydGl0aW9uU3RhdHMSKgoHZHJvcHBlZBgMIAEoCzIZLnF1ZXJhdG9yLnYyLkRyb3BwZWRJdGVtcyL6AQoTUXVldWVQYXJ0aXRpb25TdGF0cxIRCglwYXJ0aXRpb24YASABKAUSDQoFdG90YWwYAiABKAUSIQoLdG90YWxMZWFzZWQYAyABKAVSDHRvdGFsX2xlYXNlZBIQCghmYWlsdXJlcxgEIAEoBRIfCgphdmVyYWdlQWdlGAUgASgJUgthdmVyYWdlX2FnZRIsChBhdmVyYWdlTGVhc2VkQWdlGAYgASgJUhJhdmVyYWdlX2xlYXNlZF9hZ2USEQoJc2NoZWR1bGVkGAcgASgFEioKB2Ryb3BwZWQYCCABKAsyGS5xdWVyYXRvci52Mi5Ecm9wcGVkSXRlbXMiQwoMRHJvcHBlZEl0ZW1zEhAKCGF0dGVtcHRzGAEgASgFEg8KB2V4cGlyZWQYAiABKAUSEAoIcmVqZWN0ZWQYAyABKAViBnByb3RvMw", [file_google_protobuf_timestamp, file_querator_v2_options]);
+  fileDesc("ChdxdWVyYXRvci92Mi9xdWV1ZS5wcm90bxILcXVlcmF0b3IudjIiqwEKE1F1ZXVlUHJvZHVjZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEicKDnJlcXVlc3RUaW1lb3V0GAIgASgJUg9yZXF1ZXN0X3RpbWVvdXQSLAoFaXRlbXMYAyADKAsyHS5xdWVyYXRvci52Mi5RdWV1ZVByb2R1Y2VJdGVtEh4KCWFsbE9yTm9uZRgEIAEoCFILYWxsX29yX25vbmUirwQKEFF1ZXVlUHJvZHVjZUl0ZW0SEgoEanNvbhgBIAEoCUIEiLUYARIMCgR1dGY4GAIgASgJEg0KBWJ5dGVzGAMgASgMEjsKB2hlYWRlcnMYBCADKAsyKi5xdWVyYXRvci52Mi5RdWV1ZVByb2R1Y2VJdGVtLkhlYWRlcnNFbnRyeRIMCgRraW5kGAUgASgJEhEKCXJlZmVyZW5jZRgGIAEoCRIQCghlbmNvZGluZxgHIAEoCRI5CgllbnF1ZXVlQXQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUgplbnF1ZXVlX2F0Eg0KBWRlbGF5GAkgASgJEh0KCXVuaXF1ZUtleRgKIAEoCVIKdW5pcXVlX2tleRIhCgt1bmlxdWVXaGlsZRgLIAEoCVIMdW5pcXVlX3doaWxlEh0KCXVuaXF1ZUZvchgMIAEoCVIKdW5pcXVlX2ZvchIhCgtvbkR1cGxpY2F0ZRgNIAEoCVIMb25fZHVwbGljYXRlEiYKC21heEF0dGVtcHRzGA4gASgFSABSDG1heF9hdHRlbXB0c4gBARIbCghleHBpcmVJbhgPIAEoCVIJZXhwaXJlX2luEicKBXJldHJ5GBAgASgLMhgucXVlcmF0b3IudjIuUmV0cnlQb2xpY3kaLgoMSGVhZGVyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDgoMX21heEF0dGVtcHRzIlgKFFF1ZXVlUHJvZHVjZVJlc3BvbnNlEjAKB3Jlc3VsdHMYASADKAsyHy5xdWVyYXRvci52Mi5RdWV1ZVByb2R1Y2VSZXN1bHQSDgoGZmFpbGVkGAIgASgFIk4KElF1ZXVlUHJvZHVjZVJlc3VsdBIKCgJpZBgBIAEoCRIOCgZzdGF0dXMYAiABKAkSDAoEY29kZRgDIAEoCRIOCgZkZXRhaWwYBCABKAkivgEKEVF1ZXVlTGVhc2VSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIdCgliYXRjaFNpemUYAiABKAVSCmJhdGNoX3NpemUSDgoGY2xpZW50GAMgASgJEicKDnJlcXVlc3RUaW1lb3V0GAQgASgJUg9yZXF1ZXN0X3RpbWVvdXQSIwoMbGVhc2VUaW1lb3V0GAUgASgJUg1sZWFzZV90aW1lb3V0Eg0KBWtpbmRzGAYgAygJIkAKElF1ZXVlTGVhc2VSZXNwb25zZRIqCgVpdGVtcxgBIAMoCzIbLnF1ZXJhdG9yLnYyLlF1ZXVlTGVhc2VJdGVtIoUECg5RdWV1ZUxlYXNlSXRlbRIKCgJpZBgBIAEoCRIZCgdsZWFzZUlkGAIgASgJUghsZWFzZV9pZBINCgVmZW5jZRgDIAEoAxJBCg1sZWFzZURlYWRsaW5lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcFIObGVhc2VfZGVhZGxpbmUSEAoIYXR0ZW1wdHMYBSABKAUSEgoEanNvbhgGIAEoCUIEiLUYARIMCgR1dGY4GAcgASgJEg0KBWJ5dGVzGAggASgMEjkKB2hlYWRlcnMYCSADKAsyKC5xdWVyYXRvci52Mi5RdWV1ZUxlYXNlSXRlbS5IZWFkZXJzRW50cnkSDAoEa2luZBgKIAEoCRIRCglyZWZlcmVuY2UYCyABKAkSEAoIZW5jb2RpbmcYDCABKAkSOQoJY3JlYXRlZEF0GA0gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcFIKY3JlYXRlZF9hdBI1CglsYXN0RXJyb3IYDiABKAsyFi5xdWVyYXRvci52Mi5JdGVtRXJyb3JSCmxhc3RfZXJyb3ISJwoGc291cmNlGA8gASgLMhcucXVlcmF0b3IudjIuRGVhZFNvdXJjZRouCgxIZWFkZXJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASLjAQoUUXVldWVDb21wbGV0ZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEicKDnJlcXVlc3RUaW1lb3V0GAIgASgJUg9yZXF1ZXN0X3RpbWVvdXQSHgoJYWxsT3JOb25lGAMgASgIUgthbGxfb3Jfbm9uZRIvCgZsZWFzZXMYBCADKAsyHy5xdWVyYXRvci52Mi5RdWV1ZUNvbXBsZXRlTGVhc2USMgoHcHJvZHVjZRgFIAMoCzIhLnF1ZXJhdG9yLnYyLlF1ZXVlQ29tcGxldGVQcm9kdWNlIkUKElF1ZXVlQ29tcGxldGVMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZBIUCgZyZXN1bHQYAiABKAlCBIi1GAEiYwoUUXVldWVDb21wbGV0ZVByb2R1Y2USHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEiwKBWl0ZW1zGAIgAygLMh0ucXVlcmF0b3IudjIuUXVldWVQcm9kdWNlSXRlbSKpAQoRUXVldWVSZXRyeVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEicKDnJlcXVlc3RUaW1lb3V0GAIgASgJUg9yZXF1ZXN0X3RpbWVvdXQSHgoJYWxsT3JOb25lGAMgASgIUgthbGxfb3Jfbm9uZRIsCgZsZWFzZXMYBCADKAsyHC5xdWVyYXRvci52Mi5RdWV1ZVJldHJ5TGVhc2UiigEKD1F1ZXVlUmV0cnlMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZBImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZGVsYXkYAyABKAkSJQoFZXJyb3IYBCABKAsyFi5xdWVyYXRvci52Mi5JdGVtRXJyb3IirQEKE1F1ZXVlUmVsZWFzZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEicKDnJlcXVlc3RUaW1lb3V0GAIgASgJUg9yZXF1ZXN0X3RpbWVvdXQSHgoJYWxsT3JOb25lGAMgASgIUgthbGxfb3Jfbm9uZRIuCgZsZWFzZXMYBCADKAsyHi5xdWVyYXRvci52Mi5RdWV1ZVJlbGVhc2VMZWFzZSJlChFRdWV1ZVJlbGVhc2VMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZBImCgJhdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFZGVsYXkYAyABKAkiqwEKElF1ZXVlUmVqZWN0UmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSJwoOcmVxdWVzdFRpbWVvdXQYAiABKAlSD3JlcXVlc3RfdGltZW91dBIeCglhbGxPck5vbmUYAyABKAhSC2FsbF9vcl9ub25lEi0KBmxlYXNlcxgEIAMoCzIdLnF1ZXJhdG9yLnYyLlF1ZXVlUmVqZWN0TGVhc2UiVAoQUXVldWVSZWplY3RMZWFzZRIZCgdsZWFzZUlkGAEgASgJUghsZWFzZV9pZBIlCgVlcnJvchgCIAEoCzIWLnF1ZXJhdG9yLnYyLkl0ZW1FcnJvciKrAQoSUXVldWVFeHRlbmRSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRInCg5yZXF1ZXN0VGltZW91dBgCIAEoCVIPcmVxdWVzdF90aW1lb3V0Eh4KCWFsbE9yTm9uZRgDIAEoCFILYWxsX29yX25vbmUSLQoGbGVhc2VzGAQgAygLMh0ucXVlcmF0b3IudjIuUXVldWVFeHRlbmRMZWFzZSJSChBRdWV1ZUV4dGVuZExlYXNlEhkKB2xlYXNlSWQYASABKAlSCGxlYXNlX2lkEgsKA2ZvchgCIAEoCRIWCghwcm9ncmVzcxgDIAEoCUIEiLUYASJpChFRdWV1ZUNsZWFyUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSDQoFcXVldWUYAiABKAgSEwoLZGVzdHJ1Y3RpdmUYAyABKAgSEQoJc2NoZWR1bGVkGAQgASgIIjMKElF1ZXVlUmVsb2FkUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUiUwoRUXVldWVTdGF0c1JlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEh8KCnF1ZXVlTmFtZXMYAiADKAlSC3F1ZXVlX25hbWVzItIBChJRdWV1ZVN0YXRzUmVzcG9uc2USHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEkUKDWxvZ2ljYWxRdWV1ZXMYAiADKAsyHi5xdWVyYXRvci52Mi5RdWV1ZUxvZ2ljYWxTdGF0c1IObG9naWNhbF9xdWV1ZXMSKAoGdG90YWxzGAMgASgLMhgucXVlcmF0b3IudjIuUXVldWVUb3RhbHMSLAoGcXVldWVzGAQgAygLMhwucXVlcmF0b3IudjIuUXVldWVTdGF0c09mT25lIr8BCg9RdWV1ZVN0YXRzT2ZPbmUSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEkUKDWxvZ2ljYWxRdWV1ZXMYAiADKAsyHi5xdWVyYXRvci52Mi5RdWV1ZUxvZ2ljYWxTdGF0c1IObG9naWNhbF9xdWV1ZXMSKAoGdG90YWxzGAMgASgLMhgucXVlcmF0b3IudjIuUXVldWVUb3RhbHMSDAoEY29kZRgEIAEoCRIOCgZkZXRhaWwYBSABKAkipgEKC1F1ZXVlVG90YWxzEg8KB3dhaXRpbmcYASABKAMSEQoJc2NoZWR1bGVkGAIgASgDEg4KBmxlYXNlZBgDIAEoAxIMCgRoZWxkGAQgASgDEgwKBGtlcHQYBSABKAMSHQoJb2xkZXN0QWdlGAYgASgJUgpvbGRlc3RfYWdlEigKBmNvdW50cxgHIAEoCzIYLnF1ZXJhdG9yLnYyLlF1ZXVlQ291bnRzIpoCCgtRdWV1ZUNvdW50cxIQCghwcm9kdWNlZBgBIAEoAxIOCgZsZWFzZWQYAiABKAMSEQoJY29tcGxldGVkGAMgASgDEg8KB3JldHJpZWQYBCABKAMSEAoIcmVsZWFzZWQYBSABKAMSEAoIZXh0ZW5kZWQYBiABKAMSHQoJbGVhc2VFbmRzGAcgASgDUgpsZWFzZV9lbmRzEhEKCWNhbmNlbGxlZBgIIAEoAxIUCgxkZWR1cGxpY2F0ZWQYCSABKAMSDwoHZGVsZXRlZBgKIAEoAxIQCghyZWNlaXZlZBgLIAEoAxINCgVtb3ZlZBgMIAEoAxInCgRkZWFkGA0gASgLMhkucXVlcmF0b3IudjIuRHJvcHBlZEl0ZW1zIosCChFRdWV1ZUxvZ2ljYWxTdGF0cxInCg5wcm9kdWNlV2FpdGluZxgGIAEoBVIPcHJvZHVjZV93YWl0aW5nEiMKDGxlYXNlV2FpdGluZxgHIAEoBVINbGVhc2Vfd2FpdGluZxIpCg9jb21wbGV0ZVdhaXRpbmcYCCABKAVSEGNvbXBsZXRlX3dhaXRpbmcSGwoIaW5GbGlnaHQYCiABKAVSCWluX2ZsaWdodBI0CgpwYXJ0aXRpb25zGAsgAygLMiAucXVlcmF0b3IudjIuUXVldWVQYXJ0aXRpb25TdGF0cxIqCgdkcm9wcGVkGAwgASgLMhkucXVlcmF0b3IudjIuRHJvcHBlZEl0ZW1zIvoBChNRdWV1ZVBhcnRpdGlvblN0YXRzEhEKCXBhcnRpdGlvbhgBIAEoBRINCgV0b3RhbBgCIAEoBRIhCgt0b3RhbExlYXNlZBgDIAEoBVIMdG90YWxfbGVhc2VkEhAKCGZhaWx1cmVzGAQgASgFEh8KCmF2ZXJhZ2VBZ2UYBSABKAlSC2F2ZXJhZ2VfYWdlEiwKEGF2ZXJhZ2VMZWFzZWRBZ2UYBiABKAlSEmF2ZXJhZ2VfbGVhc2VkX2FnZRIRCglzY2hlZHVsZWQYByABKAUSKgoHZHJvcHBlZBgIIAEoCzIZLnF1ZXJhdG9yLnYyLkRyb3BwZWRJdGVtcyJDCgxEcm9wcGVkSXRlbXMSEAoIYXR0ZW1wdHMYASABKAUSDwoHZXhwaXJlZBgCIAEoBRIQCghyZWplY3RlZBgDIAEoBSJGChZRdWV1ZURlYWRHcm91cHNSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRINCgVsaW1pdBgCIAEoBSJwChdRdWV1ZURlYWRHcm91cHNSZXNwb25zZRImCgZncm91cHMYASADKAsyFi5xdWVyYXRvci52Mi5EZWFkR3JvdXASEAoIY29tcGxldGUYAiABKAgSGwoIbG9va2VkQXQYAyABKANSCWxvb2tlZF9hdCKcAgoJRGVhZEdyb3VwEhMKC2ZpbmdlcnByaW50GAEgASgJEgwKBGtpbmQYAiABKAkSHQoJZXJyb3JUeXBlGAMgASgJUgplcnJvcl90eXBlEg8KB21lc3NhZ2UYBCABKAkSDgoGcmVhc29uGAUgASgJEiEKC3NvdXJjZVF1ZXVlGAYgASgJUgxzb3VyY2VfcXVldWUSDQoFY291bnQYByABKAMSNQoHZmlyc3RBdBgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCGZpcnN0X2F0EjMKBmxhc3RBdBgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSB2xhc3RfYXQSDgoGc2FtcGxlGAogASgJIpcCChNRdWV1ZVJlZHJpdmVSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIKCgJ0bxgCIAEoCRILCgNpZHMYAyADKAkSEwoLZmluZ2VycHJpbnQYBCABKAkSDAoEa2luZBgFIAEoCRIdCglvbGRlclRoYW4YBiABKAlSCm9sZGVyX3RoYW4SHQoJbmV3ZXJUaGFuGAcgASgJUgpuZXdlcl90aGFuEg0KBWxpbWl0GAggASgFEgwKBHJhdGUYCSABKAUSFwoGZHJ5UnVuGAogASgIUgdkcnlfcnVuEjEKEnN0b3BBdEZhaWx1cmVSYXRpbxgLIAEoAVIVc3RvcF9hdF9mYWlsdXJlX3JhdGlvIp0CCgdSZWRyaXZlEgoKAmlkGAEgASgJEh0KCXF1ZXVlTmFtZRgCIAEoCVIKcXVldWVfbmFtZRIKCgJ0bxgDIAEoCRINCgVzdGF0ZRgEIAEoCRINCgVtb3ZlZBgFIAEoAxIbCghsb29rZWRBdBgGIAEoA1IJbG9va2VkX2F0Eg0KBXRvdGFsGAcgASgDEg8KB3NraXBwZWQYCCABKAMSDgoGZmFpbGVkGAkgASgDEjkKCXN0YXJ0ZWRBdBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCnN0YXJ0ZWRfYXQSNQoHZW5kZWRBdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCGVuZGVkX2F0IjQKE1JlZHJpdmVzTGlzdFJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lIj4KFFJlZHJpdmVzTGlzdFJlc3BvbnNlEiYKCHJlZHJpdmVzGAEgAygLMhQucXVlcmF0b3IudjIuUmVkcml2ZSI7Cg5SZWRyaXZlUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSCgoCaWQYAiABKAliBnByb3RvMw", [file_google_protobuf_timestamp, file_querator_v2_options, file_querator_v2_policy]);
 
 /**
  * POST /v2/queue.produce
@@ -37,6 +39,13 @@ export type QueueProduceRequest = Message<"querator.v2.QueueProduceRequest"> & {
    * @generated from field: repeated querator.v2.QueueProduceItem items = 3;
    */
   items: QueueProduceItem[];
+
+  /**
+   * Either all of it is done, or an error tells of each why not, and nothing is.
+   *
+   * @generated from field: bool allOrNone = 4 [json_name = "all_or_none"];
+   */
+  allOrNone: boolean;
 };
 
 /**
@@ -102,6 +111,56 @@ export type QueueProduceItem = Message<"querator.v2.QueueProduceItem"> & {
    * @generated from field: string delay = 9;
    */
   delay: string;
+
+  /**
+   * A text of which the queue has one item at a time; see unique_while.
+   *
+   * @generated from field: string uniqueKey = 10 [json_name = "unique_key"];
+   */
+  uniqueKey: string;
+
+  /**
+   * For how long the key is taken: pending (until the item has ended; the default) or waiting (until it is
+   * leased).
+   *
+   * @generated from field: string uniqueWhile = 11 [json_name = "unique_while"];
+   */
+  uniqueWhile: string;
+
+  /**
+   * In place of that: for so long from now on, also after its end; a duration.
+   *
+   * @generated from field: string uniqueFor = 12 [json_name = "unique_for"];
+   */
+  uniqueFor: string;
+
+  /**
+   * What to do if the key is taken: return (the default), reject, replace, extend or keep_latest.
+   *
+   * @generated from field: string onDuplicate = 13 [json_name = "on_duplicate"];
+   */
+  onDuplicate: string;
+
+  /**
+   * How often the item may be leased, in place of what its queue says; 0 for any number.
+   *
+   * @generated from field: optional int32 maxAttempts = 14 [json_name = "max_attempts"];
+   */
+  maxAttempts?: number | undefined;
+
+  /**
+   * How long the item may live, in place of what its queue says; a duration.
+   *
+   * @generated from field: string expireIn = 15 [json_name = "expire_in"];
+   */
+  expireIn: string;
+
+  /**
+   * In place of what the queue says.
+   *
+   * @generated from field: querator.v2.RetryPolicy retry = 16;
+   */
+  retry?: RetryPolicy | undefined;
 };
 
 /**
@@ -121,6 +180,13 @@ export type QueueProduceResponse = Message<"querator.v2.QueueProduceResponse"> &
    * @generated from field: repeated querator.v2.QueueProduceResult results = 1;
    */
   results: QueueProduceResult[];
+
+  /**
+   * How many of them are errors.
+   *
+   * @generated from field: int32 failed = 2;
+   */
+  failed: number;
 };
 
 /**
@@ -135,16 +201,30 @@ export const QueueProduceResponseSchema: GenMessage<QueueProduceResponse> = /*@_
  */
 export type QueueProduceResult = Message<"querator.v2.QueueProduceResult"> & {
   /**
+   * Of the item that is there now; not set if there is an error.
+   *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
-   * created or scheduled
+   * created, scheduled, duplicate or replaced
    *
    * @generated from field: string status = 2;
    */
   status: string;
+
+  /**
+   * Why nothing was done, if nothing was: a code as errors have it, and a text for people.
+   *
+   * @generated from field: string code = 3;
+   */
+  code: string;
+
+  /**
+   * @generated from field: string detail = 4;
+   */
+  detail: string;
 };
 
 /**
@@ -185,6 +265,20 @@ export type QueueLeaseRequest = Message<"querator.v2.QueueLeaseRequest"> & {
    * @generated from field: string requestTimeout = 4 [json_name = "request_timeout"];
    */
   requestTimeout: string;
+
+  /**
+   * How long the lease lasts, in place of what the queue says: a duration from 10ms to 12h.
+   *
+   * @generated from field: string leaseTimeout = 5 [json_name = "lease_timeout"];
+   */
+  leaseTimeout: string;
+
+  /**
+   * Only items of these kinds; what is passed over stays in order. All if there are none.
+   *
+   * @generated from field: repeated string kinds = 6;
+   */
+  kinds: string[];
 };
 
 /**
@@ -289,6 +383,20 @@ export type QueueLeaseItem = Message<"querator.v2.QueueLeaseItem"> & {
    * @generated from field: google.protobuf.Timestamp createdAt = 13 [json_name = "created_at"];
    */
   createdAt?: Timestamp | undefined;
+
+  /**
+   * Why its last attempt failed, if its consumer has said so.
+   *
+   * @generated from field: querator.v2.ItemError lastError = 14 [json_name = "last_error"];
+   */
+  lastError?: ItemError | undefined;
+
+  /**
+   * Of an item of a dead queue.
+   *
+   * @generated from field: querator.v2.DeadSource source = 15;
+   */
+  source?: DeadSource | undefined;
 };
 
 /**
@@ -327,6 +435,14 @@ export type QueueCompleteRequest = Message<"querator.v2.QueueCompleteRequest"> &
    * @generated from field: repeated querator.v2.QueueCompleteLease leases = 4;
    */
   leases: QueueCompleteLease[];
+
+  /**
+   * What is to be done next: written in the same transaction, both or neither. It takes all_or_none for
+   * granted.
+   *
+   * @generated from field: repeated querator.v2.QueueCompleteProduce produce = 5;
+   */
+  produce: QueueCompleteProduce[];
 };
 
 /**
@@ -344,6 +460,13 @@ export type QueueCompleteLease = Message<"querator.v2.QueueCompleteLease"> & {
    * @generated from field: string leaseId = 1 [json_name = "lease_id"];
    */
   leaseId: string;
+
+  /**
+   * What came of the work, any JSON up to 64 KiB: kept with keep_completed.
+   *
+   * @generated from field: string result = 2;
+   */
+  result: string;
 };
 
 /**
@@ -352,6 +475,32 @@ export type QueueCompleteLease = Message<"querator.v2.QueueCompleteLease"> & {
  */
 export const QueueCompleteLeaseSchema: GenMessage<QueueCompleteLease> = /*@__PURE__*/
   messageDesc(file_querator_v2_queue, 8);
+
+/**
+ * Items for one queue.
+ *
+ * @generated from message querator.v2.QueueCompleteProduce
+ */
+export type QueueCompleteProduce = Message<"querator.v2.QueueCompleteProduce"> & {
+  /**
+   * The queue that is completed, if it is not set; it must lie in the same storage.
+   *
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: repeated querator.v2.QueueProduceItem items = 2;
+   */
+  items: QueueProduceItem[];
+};
+
+/**
+ * Describes the message querator.v2.QueueCompleteProduce.
+ * Use `create(QueueCompleteProduceSchema)` to create a new message.
+ */
+export const QueueCompleteProduceSchema: GenMessage<QueueCompleteProduce> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 9);
 
 /**
  * POST /v2/queue.retry
@@ -385,7 +534,7 @@ export type QueueRetryRequest = Message<"querator.v2.QueueRetryRequest"> & {
  * Use `create(QueueRetryRequestSchema)` to create a new message.
  */
 export const QueueRetryRequestSchema: GenMessage<QueueRetryRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 9);
+  messageDesc(file_querator_v2_queue, 10);
 
 /**
  * @generated from message querator.v2.QueueRetryLease
@@ -397,7 +546,7 @@ export type QueueRetryLease = Message<"querator.v2.QueueRetryLease"> & {
   leaseId: string;
 
   /**
-   * When the item is to become leasable again; at once if neither is set.
+   * When the item is to become leasable again; by the retry policy if neither is set.
    *
    * @generated from field: google.protobuf.Timestamp at = 2;
    */
@@ -409,6 +558,13 @@ export type QueueRetryLease = Message<"querator.v2.QueueRetryLease"> & {
    * @generated from field: string delay = 3;
    */
   delay: string;
+
+  /**
+   * Why it failed; cut at 4 KiB.
+   *
+   * @generated from field: querator.v2.ItemError error = 4;
+   */
+  error?: ItemError | undefined;
 };
 
 /**
@@ -416,7 +572,7 @@ export type QueueRetryLease = Message<"querator.v2.QueueRetryLease"> & {
  * Use `create(QueueRetryLeaseSchema)` to create a new message.
  */
 export const QueueRetryLeaseSchema: GenMessage<QueueRetryLease> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 10);
+  messageDesc(file_querator_v2_queue, 11);
 
 /**
  * POST /v2/queue.release
@@ -450,7 +606,7 @@ export type QueueReleaseRequest = Message<"querator.v2.QueueReleaseRequest"> & {
  * Use `create(QueueReleaseRequestSchema)` to create a new message.
  */
 export const QueueReleaseRequestSchema: GenMessage<QueueReleaseRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 11);
+  messageDesc(file_querator_v2_queue, 12);
 
 /**
  * @generated from message querator.v2.QueueReleaseLease
@@ -481,7 +637,7 @@ export type QueueReleaseLease = Message<"querator.v2.QueueReleaseLease"> & {
  * Use `create(QueueReleaseLeaseSchema)` to create a new message.
  */
 export const QueueReleaseLeaseSchema: GenMessage<QueueReleaseLease> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 12);
+  messageDesc(file_querator_v2_queue, 13);
 
 /**
  * POST /v2/queue.reject
@@ -515,7 +671,7 @@ export type QueueRejectRequest = Message<"querator.v2.QueueRejectRequest"> & {
  * Use `create(QueueRejectRequestSchema)` to create a new message.
  */
 export const QueueRejectRequestSchema: GenMessage<QueueRejectRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 13);
+  messageDesc(file_querator_v2_queue, 14);
 
 /**
  * @generated from message querator.v2.QueueRejectLease
@@ -525,6 +681,13 @@ export type QueueRejectLease = Message<"querator.v2.QueueRejectLease"> & {
    * @generated from field: string leaseId = 1 [json_name = "lease_id"];
    */
   leaseId: string;
+
+  /**
+   * Why it failed; cut at 4 KiB.
+   *
+   * @generated from field: querator.v2.ItemError error = 2;
+   */
+  error?: ItemError | undefined;
 };
 
 /**
@@ -532,7 +695,7 @@ export type QueueRejectLease = Message<"querator.v2.QueueRejectLease"> & {
  * Use `create(QueueRejectLeaseSchema)` to create a new message.
  */
 export const QueueRejectLeaseSchema: GenMessage<QueueRejectLease> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 14);
+  messageDesc(file_querator_v2_queue, 15);
 
 /**
  * POST /v2/queue.extend
@@ -566,7 +729,7 @@ export type QueueExtendRequest = Message<"querator.v2.QueueExtendRequest"> & {
  * Use `create(QueueExtendRequestSchema)` to create a new message.
  */
 export const QueueExtendRequestSchema: GenMessage<QueueExtendRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 15);
+  messageDesc(file_querator_v2_queue, 16);
 
 /**
  * @generated from message querator.v2.QueueExtendLease
@@ -578,11 +741,18 @@ export type QueueExtendLease = Message<"querator.v2.QueueExtendLease"> & {
   leaseId: string;
 
   /**
-   * How long the lease is to last from now on: a duration up to 12h.
+   * How long the lease is to last from now on: a duration up to 12h; not needed with progress.
    *
    * @generated from field: string for = 2;
    */
   for: string;
+
+  /**
+   * How far the work is, any JSON up to 4 KiB: for item.get to tell, as long as the lease lasts.
+   *
+   * @generated from field: string progress = 3;
+   */
+  progress: string;
 };
 
 /**
@@ -590,7 +760,7 @@ export type QueueExtendLease = Message<"querator.v2.QueueExtendLease"> & {
  * Use `create(QueueExtendLeaseSchema)` to create a new message.
  */
 export const QueueExtendLeaseSchema: GenMessage<QueueExtendLease> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 16);
+  messageDesc(file_querator_v2_queue, 17);
 
 /**
  * POST /v2/queue.clear
@@ -630,7 +800,7 @@ export type QueueClearRequest = Message<"querator.v2.QueueClearRequest"> & {
  * Use `create(QueueClearRequestSchema)` to create a new message.
  */
 export const QueueClearRequestSchema: GenMessage<QueueClearRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 17);
+  messageDesc(file_querator_v2_queue, 18);
 
 /**
  * POST /v2/queue.reload
@@ -649,7 +819,7 @@ export type QueueReloadRequest = Message<"querator.v2.QueueReloadRequest"> & {
  * Use `create(QueueReloadRequestSchema)` to create a new message.
  */
 export const QueueReloadRequestSchema: GenMessage<QueueReloadRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 18);
+  messageDesc(file_querator_v2_queue, 19);
 
 /**
  * POST /v2/queue.stats
@@ -661,6 +831,13 @@ export type QueueStatsRequest = Message<"querator.v2.QueueStatsRequest"> & {
    * @generated from field: string queueName = 1 [json_name = "queue_name"];
    */
   queueName: string;
+
+  /**
+   * Several queues in one call, in place of queue_name; up to 100.
+   *
+   * @generated from field: repeated string queueNames = 2 [json_name = "queue_names"];
+   */
+  queueNames: string[];
 };
 
 /**
@@ -668,7 +845,7 @@ export type QueueStatsRequest = Message<"querator.v2.QueueStatsRequest"> & {
  * Use `create(QueueStatsRequestSchema)` to create a new message.
  */
 export const QueueStatsRequestSchema: GenMessage<QueueStatsRequest> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 19);
+  messageDesc(file_querator_v2_queue, 20);
 
 /**
  * @generated from message querator.v2.QueueStatsResponse
@@ -683,6 +860,20 @@ export type QueueStatsResponse = Message<"querator.v2.QueueStatsResponse"> & {
    * @generated from field: repeated querator.v2.QueueLogicalStats logicalQueues = 2 [json_name = "logical_queues"];
    */
   logicalQueues: QueueLogicalStats[];
+
+  /**
+   * The sums over all partitions. Of several queues there is a list instead.
+   *
+   * @generated from field: querator.v2.QueueTotals totals = 3;
+   */
+  totals?: QueueTotals | undefined;
+
+  /**
+   * One for each of queue_names, in their order.
+   *
+   * @generated from field: repeated querator.v2.QueueStatsOfOne queues = 4;
+   */
+  queues: QueueStatsOfOne[];
 };
 
 /**
@@ -690,7 +881,190 @@ export type QueueStatsResponse = Message<"querator.v2.QueueStatsResponse"> & {
  * Use `create(QueueStatsResponseSchema)` to create a new message.
  */
 export const QueueStatsResponseSchema: GenMessage<QueueStatsResponse> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 20);
+  messageDesc(file_querator_v2_queue, 21);
+
+/**
+ * @generated from message querator.v2.QueueStatsOfOne
+ */
+export type QueueStatsOfOne = Message<"querator.v2.QueueStatsOfOne"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: repeated querator.v2.QueueLogicalStats logicalQueues = 2 [json_name = "logical_queues"];
+   */
+  logicalQueues: QueueLogicalStats[];
+
+  /**
+   * @generated from field: querator.v2.QueueTotals totals = 3;
+   */
+  totals?: QueueTotals | undefined;
+
+  /**
+   * Why there is nothing to tell: a code as errors have it, and a text for people.
+   *
+   * @generated from field: string code = 4;
+   */
+  code: string;
+
+  /**
+   * @generated from field: string detail = 5;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message querator.v2.QueueStatsOfOne.
+ * Use `create(QueueStatsOfOneSchema)` to create a new message.
+ */
+export const QueueStatsOfOneSchema: GenMessage<QueueStatsOfOne> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 22);
+
+/**
+ * A queue in numbers. Items by their state now, and what has become of items ever since it was made.
+ *
+ * @generated from message querator.v2.QueueTotals
+ */
+export type QueueTotals = Message<"querator.v2.QueueTotals"> & {
+  /**
+   * @generated from field: int64 waiting = 1;
+   */
+  waiting: bigint;
+
+  /**
+   * @generated from field: int64 scheduled = 2;
+   */
+  scheduled: bigint;
+
+  /**
+   * @generated from field: int64 leased = 3;
+   */
+  leased: bigint;
+
+  /**
+   * @generated from field: int64 held = 4;
+   */
+  held: bigint;
+
+  /**
+   * Kept by keep_completed.
+   *
+   * @generated from field: int64 kept = 5;
+   */
+  kept: bigint;
+
+  /**
+   * How long the one has waited that is leased next; a duration.
+   *
+   * @generated from field: string oldestAge = 6 [json_name = "oldest_age"];
+   */
+  oldestAge: string;
+
+  /**
+   * @generated from field: querator.v2.QueueCounts counts = 7;
+   */
+  counts?: QueueCounts | undefined;
+};
+
+/**
+ * Describes the message querator.v2.QueueTotals.
+ * Use `create(QueueTotalsSchema)` to create a new message.
+ */
+export const QueueTotalsSchema: GenMessage<QueueTotals> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 23);
+
+/**
+ * Ever since the queue was made; committed with what they count.
+ *
+ * @generated from message querator.v2.QueueCounts
+ */
+export type QueueCounts = Message<"querator.v2.QueueCounts"> & {
+  /**
+   * @generated from field: int64 produced = 1;
+   */
+  produced: bigint;
+
+  /**
+   * @generated from field: int64 leased = 2;
+   */
+  leased: bigint;
+
+  /**
+   * @generated from field: int64 completed = 3;
+   */
+  completed: bigint;
+
+  /**
+   * @generated from field: int64 retried = 4;
+   */
+  retried: bigint;
+
+  /**
+   * @generated from field: int64 released = 5;
+   */
+  released: bigint;
+
+  /**
+   * @generated from field: int64 extended = 6;
+   */
+  extended: bigint;
+
+  /**
+   * Leases that ended by themselves.
+   *
+   * @generated from field: int64 leaseEnds = 7 [json_name = "lease_ends"];
+   */
+  leaseEnds: bigint;
+
+  /**
+   * @generated from field: int64 cancelled = 8;
+   */
+  cancelled: bigint;
+
+  /**
+   * Produced, and found to be there already.
+   *
+   * @generated from field: int64 deduplicated = 9;
+   */
+  deduplicated: bigint;
+
+  /**
+   * Deleted by clear or items.delete.
+   *
+   * @generated from field: int64 deleted = 10;
+   */
+  deleted: bigint;
+
+  /**
+   * Taken in from other queues, as dead letters or by redrive.
+   *
+   * @generated from field: int64 received = 11;
+   */
+  received: bigint;
+
+  /**
+   * Given to other queues.
+   *
+   * @generated from field: int64 moved = 12;
+   */
+  moved: bigint;
+
+  /**
+   * Died: by why, wherever they went.
+   *
+   * @generated from field: querator.v2.DroppedItems dead = 13;
+   */
+  dead?: DroppedItems | undefined;
+};
+
+/**
+ * Describes the message querator.v2.QueueCounts.
+ * Use `create(QueueCountsSchema)` to create a new message.
+ */
+export const QueueCountsSchema: GenMessage<QueueCounts> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 24);
 
 /**
  * @generated from message querator.v2.QueueLogicalStats
@@ -734,7 +1108,7 @@ export type QueueLogicalStats = Message<"querator.v2.QueueLogicalStats"> & {
  * Use `create(QueueLogicalStatsSchema)` to create a new message.
  */
 export const QueueLogicalStatsSchema: GenMessage<QueueLogicalStats> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 21);
+  messageDesc(file_querator_v2_queue, 25);
 
 /**
  * @generated from message querator.v2.QueuePartitionStats
@@ -786,7 +1160,7 @@ export type QueuePartitionStats = Message<"querator.v2.QueuePartitionStats"> & {
  * Use `create(QueuePartitionStatsSchema)` to create a new message.
  */
 export const QueuePartitionStatsSchema: GenMessage<QueuePartitionStats> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 22);
+  messageDesc(file_querator_v2_queue, 26);
 
 /**
  * Items that were deleted although nobody had completed them, as there was no dead queue: ever since
@@ -822,5 +1196,362 @@ export type DroppedItems = Message<"querator.v2.DroppedItems"> & {
  * Use `create(DroppedItemsSchema)` to create a new message.
  */
 export const DroppedItemsSchema: GenMessage<DroppedItems> = /*@__PURE__*/
-  messageDesc(file_querator_v2_queue, 23);
+  messageDesc(file_querator_v2_queue, 27);
+
+/**
+ * POST /v2/queue.dead_groups
+ *
+ * @generated from message querator.v2.QueueDeadGroupsRequest
+ */
+export type QueueDeadGroupsRequest = Message<"querator.v2.QueueDeadGroupsRequest"> & {
+  /**
+   * The dead queue.
+   *
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * The largest groups, at most so many; 100 if it is not set.
+   *
+   * @generated from field: int32 limit = 2;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message querator.v2.QueueDeadGroupsRequest.
+ * Use `create(QueueDeadGroupsRequestSchema)` to create a new message.
+ */
+export const QueueDeadGroupsRequestSchema: GenMessage<QueueDeadGroupsRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 28);
+
+/**
+ * @generated from message querator.v2.QueueDeadGroupsResponse
+ */
+export type QueueDeadGroupsResponse = Message<"querator.v2.QueueDeadGroupsResponse"> & {
+  /**
+   * Those with the most items first.
+   *
+   * @generated from field: repeated querator.v2.DeadGroup groups = 1;
+   */
+  groups: DeadGroup[];
+
+  /**
+   * Whether all that lies in the queue was looked at: a call looks at 100,000 items.
+   *
+   * @generated from field: bool complete = 2;
+   */
+  complete: boolean;
+
+  /**
+   * @generated from field: int64 lookedAt = 3 [json_name = "looked_at"];
+   */
+  lookedAt: bigint;
+};
+
+/**
+ * Describes the message querator.v2.QueueDeadGroupsResponse.
+ * Use `create(QueueDeadGroupsResponseSchema)` to create a new message.
+ */
+export const QueueDeadGroupsResponseSchema: GenMessage<QueueDeadGroupsResponse> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 29);
+
+/**
+ * Items that died alike.
+ *
+ * @generated from message querator.v2.DeadGroup
+ */
+export type DeadGroup = Message<"querator.v2.DeadGroup"> & {
+  /**
+   * @generated from field: string fingerprint = 1;
+   */
+  fingerprint: string;
+
+  /**
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * @generated from field: string errorType = 3 [json_name = "error_type"];
+   */
+  errorType: string;
+
+  /**
+   * Of the one that died last.
+   *
+   * @generated from field: string message = 4;
+   */
+  message: string;
+
+  /**
+   * attempts, expired or rejected
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * Where they come from.
+   *
+   * @generated from field: string sourceQueue = 6 [json_name = "source_queue"];
+   */
+  sourceQueue: string;
+
+  /**
+   * @generated from field: int64 count = 7;
+   */
+  count: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp firstAt = 8 [json_name = "first_at"];
+   */
+  firstAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp lastAt = 9 [json_name = "last_at"];
+   */
+  lastAt?: Timestamp | undefined;
+
+  /**
+   * The id of one of them.
+   *
+   * @generated from field: string sample = 10;
+   */
+  sample: string;
+};
+
+/**
+ * Describes the message querator.v2.DeadGroup.
+ * Use `create(DeadGroupSchema)` to create a new message.
+ */
+export const DeadGroupSchema: GenMessage<DeadGroup> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 30);
+
+/**
+ * POST /v2/queue.redrive; answered with Redrive.
+ *
+ * @generated from message querator.v2.QueueRedriveRequest
+ */
+export type QueueRedriveRequest = Message<"querator.v2.QueueRedriveRequest"> & {
+  /**
+   * The dead queue.
+   *
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * Where they go; each to where it came from if it is not set.
+   *
+   * @generated from field: string to = 2;
+   */
+  to: string;
+
+  /**
+   * Only these; all that are there when it begins if none of the following is set.
+   *
+   * @generated from field: repeated string ids = 3;
+   */
+  ids: string[];
+
+  /**
+   * @generated from field: string fingerprint = 4;
+   */
+  fingerprint: string;
+
+  /**
+   * @generated from field: string kind = 5;
+   */
+  kind: string;
+
+  /**
+   * Only what died so long ago, or longer, or less long: durations.
+   *
+   * @generated from field: string olderThan = 6 [json_name = "older_than"];
+   */
+  olderThan: string;
+
+  /**
+   * @generated from field: string newerThan = 7 [json_name = "newer_than"];
+   */
+  newerThan: string;
+
+  /**
+   * At most so many; any number if it is not set.
+   *
+   * @generated from field: int32 limit = 8;
+   */
+  limit: number;
+
+  /**
+   * At most so many a second; as fast as it goes if it is not set.
+   *
+   * @generated from field: int32 rate = 9;
+   */
+  rate: number;
+
+  /**
+   * Counts what would move, and moves nothing.
+   *
+   * @generated from field: bool dryRun = 10 [json_name = "dry_run"];
+   */
+  dryRun: boolean;
+
+  /**
+   * Stops once so many of those that were moved have died again, from 0 to 1; never if it is not set.
+   *
+   * @generated from field: double stopAtFailureRatio = 11 [json_name = "stop_at_failure_ratio"];
+   */
+  stopAtFailureRatio: number;
+};
+
+/**
+ * Describes the message querator.v2.QueueRedriveRequest.
+ * Use `create(QueueRedriveRequestSchema)` to create a new message.
+ */
+export const QueueRedriveRequestSchema: GenMessage<QueueRedriveRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 31);
+
+/**
+ * A redrive as it is now.
+ *
+ * @generated from message querator.v2.Redrive
+ */
+export type Redrive = Message<"querator.v2.Redrive"> & {
+  /**
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * @generated from field: string queueName = 2 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: string to = 3;
+   */
+  to: string;
+
+  /**
+   * running, done, stopped (by stop_at_failure_ratio) or cancelled
+   *
+   * @generated from field: string state = 4;
+   */
+  state: string;
+
+  /**
+   * Moved so far; with dry_run, what would be.
+   *
+   * @generated from field: int64 moved = 5;
+   */
+  moved: bigint;
+
+  /**
+   * Looked at so far, and how many there are to be looked at.
+   *
+   * @generated from field: int64 lookedAt = 6 [json_name = "looked_at"];
+   */
+  lookedAt: bigint;
+
+  /**
+   * @generated from field: int64 total = 7;
+   */
+  total: bigint;
+
+  /**
+   * Passed over: there is nowhere to go for them.
+   *
+   * @generated from field: int64 skipped = 8;
+   */
+  skipped: bigint;
+
+  /**
+   * Moved, and dead again.
+   *
+   * @generated from field: int64 failed = 9;
+   */
+  failed: bigint;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp startedAt = 10 [json_name = "started_at"];
+   */
+  startedAt?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp endedAt = 11 [json_name = "ended_at"];
+   */
+  endedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message querator.v2.Redrive.
+ * Use `create(RedriveSchema)` to create a new message.
+ */
+export const RedriveSchema: GenMessage<Redrive> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 32);
+
+/**
+ * POST /v2/redrives.list
+ *
+ * @generated from message querator.v2.RedrivesListRequest
+ */
+export type RedrivesListRequest = Message<"querator.v2.RedrivesListRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+};
+
+/**
+ * Describes the message querator.v2.RedrivesListRequest.
+ * Use `create(RedrivesListRequestSchema)` to create a new message.
+ */
+export const RedrivesListRequestSchema: GenMessage<RedrivesListRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 33);
+
+/**
+ * @generated from message querator.v2.RedrivesListResponse
+ */
+export type RedrivesListResponse = Message<"querator.v2.RedrivesListResponse"> & {
+  /**
+   * Those that run, and the last 20 that have ended; the newest first.
+   *
+   * @generated from field: repeated querator.v2.Redrive redrives = 1;
+   */
+  redrives: Redrive[];
+};
+
+/**
+ * Describes the message querator.v2.RedrivesListResponse.
+ * Use `create(RedrivesListResponseSchema)` to create a new message.
+ */
+export const RedrivesListResponseSchema: GenMessage<RedrivesListResponse> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 34);
+
+/**
+ * POST /v2/redrives.info and /v2/redrives.cancel; answered with Redrive.
+ *
+ * @generated from message querator.v2.RedriveRequest
+ */
+export type RedriveRequest = Message<"querator.v2.RedriveRequest"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message querator.v2.RedriveRequest.
+ * Use `create(RedriveRequestSchema)` to create a new message.
+ */
+export const RedriveRequestSchema: GenMessage<RedriveRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queue, 35);
 

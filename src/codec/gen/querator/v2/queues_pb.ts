@@ -6,13 +6,15 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { RetryPolicy } from "./policy_pb.ts";
+import { file_querator_v2_policy } from "./policy_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file querator/v2/queues.proto.
  */
 export const file_querator_v2_queues: GenFile = /*@__PURE__*/
-  fileDesc("ChhxdWVyYXRvci92Mi9xdWV1ZXMucHJvdG8SC3F1ZXJhdG9yLnYyIo0DChNRdWV1ZXNDcmVhdGVSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIoCgxsZWFzZVRpbWVvdXQYAiABKAlIAFINbGVhc2VfdGltZW91dIgBARIqCg1leHBpcmVUaW1lb3V0GAMgASgJSAFSDmV4cGlyZV90aW1lb3V0iAEBEiYKC21heEF0dGVtcHRzGAQgASgFSAJSDG1heF9hdHRlbXB0c4gBARIiCglkZWFkUXVldWUYBSABKAlIA1IKZGVhZF9xdWV1ZYgBARIWCglyZWZlcmVuY2UYBiABKAlIBIgBARI2ChNyZXF1ZXN0ZWRQYXJ0aXRpb25zGAcgASgFSAVSFHJlcXVlc3RlZF9wYXJ0aXRpb25ziAEBQg8KDV9sZWFzZVRpbWVvdXRCEAoOX2V4cGlyZVRpbWVvdXRCDgoMX21heEF0dGVtcHRzQgwKCl9kZWFkUXVldWVCDAoKX3JlZmVyZW5jZUIWChRfcmVxdWVzdGVkUGFydGl0aW9ucyKvAwoTUXVldWVzVXBkYXRlUmVxdWVzdBIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSKAoMbGVhc2VUaW1lb3V0GAIgASgJSABSDWxlYXNlX3RpbWVvdXSIAQESKgoNZXhwaXJlVGltZW91dBgDIAEoCUgBUg5leHBpcmVfdGltZW91dIgBARImCgttYXhBdHRlbXB0cxgEIAEoBUgCUgxtYXhfYXR0ZW1wdHOIAQESIgoJZGVhZFF1ZXVlGAUgASgJSANSCmRlYWRfcXVldWWIAQESFgoJcmVmZXJlbmNlGAYgASgJSASIAQESNgoTcmVxdWVzdGVkUGFydGl0aW9ucxgHIAEoBUgFUhRyZXF1ZXN0ZWRfcGFydGl0aW9uc4gBARIUCgdwYXJ0aWFsGAggASgISAaIAQFCDwoNX2xlYXNlVGltZW91dEIQCg5fZXhwaXJlVGltZW91dEIOCgxfbWF4QXR0ZW1wdHNCDAoKX2RlYWRRdWV1ZUIMCgpfcmVmZXJlbmNlQhYKFF9yZXF1ZXN0ZWRQYXJ0aXRpb25zQgoKCF9wYXJ0aWFsIogDCglRdWV1ZUluZm8SHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEiMKDGxlYXNlVGltZW91dBgCIAEoCVINbGVhc2VfdGltZW91dBIlCg1leHBpcmVUaW1lb3V0GAMgASgJUg5leHBpcmVfdGltZW91dBIhCgttYXhBdHRlbXB0cxgEIAEoBVIMbWF4X2F0dGVtcHRzEh0KCWRlYWRRdWV1ZRgFIAEoCVIKZGVhZF9xdWV1ZRIRCglyZWZlcmVuY2UYBiABKAkSMQoTcmVxdWVzdGVkUGFydGl0aW9ucxgHIAEoBVIUcmVxdWVzdGVkX3BhcnRpdGlvbnMSEgoKcGFydGl0aW9ucxgIIAEoBRI5CgljcmVhdGVkQXQYCSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wUgpjcmVhdGVkX2F0EjkKCXVwZGF0ZWRBdBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCnVwZGF0ZWRfYXQiMgoRUXVldWVzTGlzdFJlcXVlc3QSDQoFbGltaXQYASABKAUSDgoGY3Vyc29yGAIgASgJIl0KElF1ZXVlc0xpc3RSZXNwb25zZRImCgZxdWV1ZXMYASADKAsyFi5xdWVyYXRvci52Mi5RdWV1ZUluZm8SHwoKbmV4dEN1cnNvchgCIAEoCVILbmV4dF9jdXJzb3IiMgoRUXVldWVzSW5mb1JlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lIkMKE1F1ZXVlc0RlbGV0ZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEg0KBWZvcmNlGAIgASgIYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChhxdWVyYXRvci92Mi9xdWV1ZXMucHJvdG8SC3F1ZXJhdG9yLnYyIo4FChNRdWV1ZXNDcmVhdGVSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIoCgxsZWFzZVRpbWVvdXQYAiABKAlIAFINbGVhc2VfdGltZW91dIgBARIqCg1leHBpcmVUaW1lb3V0GAMgASgJSAFSDmV4cGlyZV90aW1lb3V0iAEBEiYKC21heEF0dGVtcHRzGAQgASgFSAJSDG1heF9hdHRlbXB0c4gBARIiCglkZWFkUXVldWUYBSABKAlIA1IKZGVhZF9xdWV1ZYgBARIWCglyZWZlcmVuY2UYBiABKAlIBIgBARI2ChNyZXF1ZXN0ZWRQYXJ0aXRpb25zGAcgASgFSAVSFHJlcXVlc3RlZF9wYXJ0aXRpb25ziAEBEicKBXJldHJ5GBQgASgLMhgucXVlcmF0b3IudjIuUmV0cnlQb2xpY3kSJQoKb25MZWFzZUVuZBgVIAEoCUgGUgxvbl9sZWFzZV9lbmSIAQESKgoNa2VlcENvbXBsZXRlZBgWIAEoCUgHUg5rZWVwX2NvbXBsZXRlZIgBARIeCgdrZWVwTWF4GBcgASgFSAhSCGtlZXBfbWF4iAEBEiYKC2tlZXBQYXlsb2FkGBggASgISAlSDGtlZXBfcGF5bG9hZIgBAUIPCg1fbGVhc2VUaW1lb3V0QhAKDl9leHBpcmVUaW1lb3V0Qg4KDF9tYXhBdHRlbXB0c0IMCgpfZGVhZFF1ZXVlQgwKCl9yZWZlcmVuY2VCFgoUX3JlcXVlc3RlZFBhcnRpdGlvbnNCDQoLX29uTGVhc2VFbmRCEAoOX2tlZXBDb21wbGV0ZWRCCgoIX2tlZXBNYXhCDgoMX2tlZXBQYXlsb2FkIs8FChNRdWV1ZXNVcGRhdGVSZXF1ZXN0Eh0KCXF1ZXVlTmFtZRgBIAEoCVIKcXVldWVfbmFtZRIoCgxsZWFzZVRpbWVvdXQYAiABKAlIAFINbGVhc2VfdGltZW91dIgBARIqCg1leHBpcmVUaW1lb3V0GAMgASgJSAFSDmV4cGlyZV90aW1lb3V0iAEBEiYKC21heEF0dGVtcHRzGAQgASgFSAJSDG1heF9hdHRlbXB0c4gBARIiCglkZWFkUXVldWUYBSABKAlIA1IKZGVhZF9xdWV1ZYgBARIWCglyZWZlcmVuY2UYBiABKAlIBIgBARI2ChNyZXF1ZXN0ZWRQYXJ0aXRpb25zGAcgASgFSAVSFHJlcXVlc3RlZF9wYXJ0aXRpb25ziAEBEhQKB3BhcnRpYWwYCCABKAhIBogBARInCgVyZXRyeRgUIAEoCzIYLnF1ZXJhdG9yLnYyLlJldHJ5UG9saWN5EiUKCm9uTGVhc2VFbmQYFSABKAlIB1IMb25fbGVhc2VfZW5kiAEBEioKDWtlZXBDb21wbGV0ZWQYFiABKAlICFIOa2VlcF9jb21wbGV0ZWSIAQESHgoHa2VlcE1heBgXIAEoBUgJUghrZWVwX21heIgBARImCgtrZWVwUGF5bG9hZBgYIAEoCEgKUgxrZWVwX3BheWxvYWSIAQESHQoJaWZWZXJzaW9uGAkgASgDUgppZl92ZXJzaW9uQg8KDV9sZWFzZVRpbWVvdXRCEAoOX2V4cGlyZVRpbWVvdXRCDgoMX21heEF0dGVtcHRzQgwKCl9kZWFkUXVldWVCDAoKX3JlZmVyZW5jZUIWChRfcmVxdWVzdGVkUGFydGl0aW9uc0IKCghfcGFydGlhbEINCgtfb25MZWFzZUVuZEIQCg5fa2VlcENvbXBsZXRlZEIKCghfa2VlcE1heEIOCgxfa2VlcFBheWxvYWQiyQQKCVF1ZXVlSW5mbxIdCglxdWV1ZU5hbWUYASABKAlSCnF1ZXVlX25hbWUSIwoMbGVhc2VUaW1lb3V0GAIgASgJUg1sZWFzZV90aW1lb3V0EiUKDWV4cGlyZVRpbWVvdXQYAyABKAlSDmV4cGlyZV90aW1lb3V0EiEKC21heEF0dGVtcHRzGAQgASgFUgxtYXhfYXR0ZW1wdHMSHQoJZGVhZFF1ZXVlGAUgASgJUgpkZWFkX3F1ZXVlEhEKCXJlZmVyZW5jZRgGIAEoCRIxChNyZXF1ZXN0ZWRQYXJ0aXRpb25zGAcgASgFUhRyZXF1ZXN0ZWRfcGFydGl0aW9ucxISCgpwYXJ0aXRpb25zGAggASgFEjkKCWNyZWF0ZWRBdBgJIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSCmNyZWF0ZWRfYXQSOQoJdXBkYXRlZEF0GAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcFIKdXBkYXRlZF9hdBInCgVyZXRyeRgUIAEoCzIYLnF1ZXJhdG9yLnYyLlJldHJ5UG9saWN5EiAKCm9uTGVhc2VFbmQYFSABKAlSDG9uX2xlYXNlX2VuZBIlCg1rZWVwQ29tcGxldGVkGBYgASgJUg5rZWVwX2NvbXBsZXRlZBIZCgdrZWVwTWF4GBcgASgFUghrZWVwX21heBIhCgtrZWVwUGF5bG9hZBgYIAEoCFIMa2VlcF9wYXlsb2FkEg8KB3ZlcnNpb24YCyABKAMiMgoRUXVldWVzTGlzdFJlcXVlc3QSDQoFbGltaXQYASABKAUSDgoGY3Vyc29yGAIgASgJIl0KElF1ZXVlc0xpc3RSZXNwb25zZRImCgZxdWV1ZXMYASADKAsyFi5xdWVyYXRvci52Mi5RdWV1ZUluZm8SHwoKbmV4dEN1cnNvchgCIAEoCVILbmV4dF9jdXJzb3IiMgoRUXVldWVzSW5mb1JlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lIkMKE1F1ZXVlc0RlbGV0ZVJlcXVlc3QSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEg0KBWZvcmNlGAIgASgIIl8KElF1ZXVlc0FwcGx5UmVxdWVzdBIwCgZxdWV1ZXMYASADKAsyIC5xdWVyYXRvci52Mi5RdWV1ZXNDcmVhdGVSZXF1ZXN0EhcKBmRyeVJ1bhgCIAEoCFIHZHJ5X3J1biI9ChNRdWV1ZXNBcHBseVJlc3BvbnNlEiYKBnF1ZXVlcxgBIAMoCzIWLnF1ZXJhdG9yLnYyLlF1ZXVlRGlmZiJlCglRdWV1ZURpZmYSHQoJcXVldWVOYW1lGAEgASgJUgpxdWV1ZV9uYW1lEg4KBmFjdGlvbhgCIAEoCRIpCgdjaGFuZ2VzGAMgAygLMhgucXVlcmF0b3IudjIuU2V0dGluZ0RpZmYiOAoLU2V0dGluZ0RpZmYSDwoHc2V0dGluZxgBIAEoCRIMCgRmcm9tGAIgASgJEgoKAnRvGAMgASgJYgZwcm90bzM", [file_google_protobuf_timestamp, file_querator_v2_policy]);
 
 /**
  * POST /v2/queues.create; what is not set has its default. Answered with QueueInfo.
@@ -54,6 +56,41 @@ export type QueuesCreateRequest = Message<"querator.v2.QueuesCreateRequest"> & {
    * @generated from field: optional int32 requestedPartitions = 7 [json_name = "requested_partitions"];
    */
   requestedPartitions?: number | undefined;
+
+  /**
+   * When failed items are tried again.
+   *
+   * @generated from field: querator.v2.RetryPolicy retry = 20;
+   */
+  retry?: RetryPolicy | undefined;
+
+  /**
+   * What becomes of items whose lease ends by itself: retry_now (the default), retry_delayed or reject.
+   *
+   * @generated from field: optional string onLeaseEnd = 21 [json_name = "on_lease_end"];
+   */
+  onLeaseEnd?: string | undefined;
+
+  /**
+   * For how long items are kept to be looked at that have ended: a duration, 0s (the default) for not at all.
+   *
+   * @generated from field: optional string keepCompleted = 22 [json_name = "keep_completed"];
+   */
+  keepCompleted?: string | undefined;
+
+  /**
+   * At most so many of them in each partition; 10000 by default.
+   *
+   * @generated from field: optional int32 keepMax = 23 [json_name = "keep_max"];
+   */
+  keepMax?: number | undefined;
+
+  /**
+   * Whether their payloads are kept as well.
+   *
+   * @generated from field: optional bool keepPayload = 24 [json_name = "keep_payload"];
+   */
+  keepPayload?: boolean | undefined;
 };
 
 /**
@@ -110,6 +147,48 @@ export type QueuesUpdateRequest = Message<"querator.v2.QueuesUpdateRequest"> & {
    * @generated from field: optional bool partial = 8;
    */
   partial?: boolean | undefined;
+
+  /**
+   * When failed items are tried again.
+   *
+   * @generated from field: querator.v2.RetryPolicy retry = 20;
+   */
+  retry?: RetryPolicy | undefined;
+
+  /**
+   * What becomes of items whose lease ends by itself: retry_now (the default), retry_delayed or reject.
+   *
+   * @generated from field: optional string onLeaseEnd = 21 [json_name = "on_lease_end"];
+   */
+  onLeaseEnd?: string | undefined;
+
+  /**
+   * For how long items are kept to be looked at that have ended: a duration, 0s (the default) for not at all.
+   *
+   * @generated from field: optional string keepCompleted = 22 [json_name = "keep_completed"];
+   */
+  keepCompleted?: string | undefined;
+
+  /**
+   * At most so many of them in each partition; 10000 by default.
+   *
+   * @generated from field: optional int32 keepMax = 23 [json_name = "keep_max"];
+   */
+  keepMax?: number | undefined;
+
+  /**
+   * Whether their payloads are kept as well.
+   *
+   * @generated from field: optional bool keepPayload = 24 [json_name = "keep_payload"];
+   */
+  keepPayload?: boolean | undefined;
+
+  /**
+   * Only if the queue has this version, as queues.info tells it.
+   *
+   * @generated from field: int64 ifVersion = 9 [json_name = "if_version"];
+   */
+  ifVersion: bigint;
 };
 
 /**
@@ -176,6 +255,48 @@ export type QueueInfo = Message<"querator.v2.QueueInfo"> & {
    * @generated from field: google.protobuf.Timestamp updatedAt = 10 [json_name = "updated_at"];
    */
   updatedAt?: Timestamp | undefined;
+
+  /**
+   * When failed items are tried again.
+   *
+   * @generated from field: querator.v2.RetryPolicy retry = 20;
+   */
+  retry?: RetryPolicy | undefined;
+
+  /**
+   * What becomes of items whose lease ends by itself: retry_now (the default), retry_delayed or reject.
+   *
+   * @generated from field: string onLeaseEnd = 21 [json_name = "on_lease_end"];
+   */
+  onLeaseEnd: string;
+
+  /**
+   * For how long items are kept to be looked at that have ended: a duration, 0s (the default) for not at all.
+   *
+   * @generated from field: string keepCompleted = 22 [json_name = "keep_completed"];
+   */
+  keepCompleted: string;
+
+  /**
+   * At most so many of them in each partition; 10000 by default.
+   *
+   * @generated from field: int32 keepMax = 23 [json_name = "keep_max"];
+   */
+  keepMax: number;
+
+  /**
+   * Whether their payloads are kept as well.
+   *
+   * @generated from field: bool keepPayload = 24 [json_name = "keep_payload"];
+   */
+  keepPayload: boolean;
+
+  /**
+   * Another one after each change.
+   *
+   * @generated from field: int64 version = 11;
+   */
+  version: bigint;
 };
 
 /**
@@ -281,4 +402,107 @@ export type QueuesDeleteRequest = Message<"querator.v2.QueuesDeleteRequest"> & {
  */
 export const QueuesDeleteRequestSchema: GenMessage<QueuesDeleteRequest> = /*@__PURE__*/
   messageDesc(file_querator_v2_queues, 6);
+
+/**
+ * POST /v2/queues.apply: makes queues as they are listed, and changes those that are there. All of it, or nothing.
+ *
+ * @generated from message querator.v2.QueuesApplyRequest
+ */
+export type QueuesApplyRequest = Message<"querator.v2.QueuesApplyRequest"> & {
+  /**
+   * @generated from field: repeated querator.v2.QueuesCreateRequest queues = 1;
+   */
+  queues: QueuesCreateRequest[];
+
+  /**
+   * Tells what would be done, and does nothing.
+   *
+   * @generated from field: bool dryRun = 2 [json_name = "dry_run"];
+   */
+  dryRun: boolean;
+};
+
+/**
+ * Describes the message querator.v2.QueuesApplyRequest.
+ * Use `create(QueuesApplyRequestSchema)` to create a new message.
+ */
+export const QueuesApplyRequestSchema: GenMessage<QueuesApplyRequest> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queues, 7);
+
+/**
+ * @generated from message querator.v2.QueuesApplyResponse
+ */
+export type QueuesApplyResponse = Message<"querator.v2.QueuesApplyResponse"> & {
+  /**
+   * In the order of the request.
+   *
+   * @generated from field: repeated querator.v2.QueueDiff queues = 1;
+   */
+  queues: QueueDiff[];
+};
+
+/**
+ * Describes the message querator.v2.QueuesApplyResponse.
+ * Use `create(QueuesApplyResponseSchema)` to create a new message.
+ */
+export const QueuesApplyResponseSchema: GenMessage<QueuesApplyResponse> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queues, 8);
+
+/**
+ * @generated from message querator.v2.QueueDiff
+ */
+export type QueueDiff = Message<"querator.v2.QueueDiff"> & {
+  /**
+   * @generated from field: string queueName = 1 [json_name = "queue_name"];
+   */
+  queueName: string;
+
+  /**
+   * created, updated or unchanged
+   *
+   * @generated from field: string action = 2;
+   */
+  action: string;
+
+  /**
+   * @generated from field: repeated querator.v2.SettingDiff changes = 3;
+   */
+  changes: SettingDiff[];
+};
+
+/**
+ * Describes the message querator.v2.QueueDiff.
+ * Use `create(QueueDiffSchema)` to create a new message.
+ */
+export const QueueDiffSchema: GenMessage<QueueDiff> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queues, 9);
+
+/**
+ * @generated from message querator.v2.SettingDiff
+ */
+export type SettingDiff = Message<"querator.v2.SettingDiff"> & {
+  /**
+   * @generated from field: string setting = 1;
+   */
+  setting: string;
+
+  /**
+   * As texts; from is not set of a queue that is made.
+   *
+   * @generated from field: string from = 2;
+   */
+  from: string;
+
+  /**
+   * @generated from field: string to = 3;
+   */
+  to: string;
+};
+
+/**
+ * Describes the message querator.v2.SettingDiff.
+ * Use `create(SettingDiffSchema)` to create a new message.
+ */
+export const SettingDiffSchema: GenMessage<SettingDiff> = /*@__PURE__*/
+  messageDesc(file_querator_v2_queues, 10);
 

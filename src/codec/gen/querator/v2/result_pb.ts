@@ -6,13 +6,15 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { QueueProduceResult } from "./queue_pb.ts";
+import { file_querator_v2_queue } from "./queue_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file querator/v2/result.proto.
  */
 export const file_querator_v2_result: GenFile = /*@__PURE__*/
-  fileDesc("ChhxdWVyYXRvci92Mi9yZXN1bHQucHJvdG8SC3F1ZXJhdG9yLnYyIocBCgpJdGVtUmVzdWx0EgoKAm9rGAEgASgIEgwKBGNvZGUYAiABKAkSDgoGZGV0YWlsGAMgASgJEgwKBGRlYWQYBCABKAgSQQoNbGVhc2VEZWFkbGluZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSDmxlYXNlX2RlYWRsaW5lIksKD1Jlc3VsdHNSZXNwb25zZRIoCgdyZXN1bHRzGAEgAygLMhcucXVlcmF0b3IudjIuSXRlbVJlc3VsdBIOCgZmYWlsZWQYAiABKAUiGgoMRG9uZVJlc3BvbnNlEgoKAm9rGAEgASgIYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("ChhxdWVyYXRvci92Mi9yZXN1bHQucHJvdG8SC3F1ZXJhdG9yLnYyIocBCgpJdGVtUmVzdWx0EgoKAm9rGAEgASgIEgwKBGNvZGUYAiABKAkSDgoGZGV0YWlsGAMgASgJEgwKBGRlYWQYBCABKAgSQQoNbGVhc2VEZWFkbGluZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBSDmxlYXNlX2RlYWRsaW5lIn4KD1Jlc3VsdHNSZXNwb25zZRIoCgdyZXN1bHRzGAEgAygLMhcucXVlcmF0b3IudjIuSXRlbVJlc3VsdBIOCgZmYWlsZWQYAiABKAUSMQoIcHJvZHVjZWQYAyADKAsyHy5xdWVyYXRvci52Mi5RdWV1ZVByb2R1Y2VSZXN1bHQiGgoMRG9uZVJlc3BvbnNlEgoKAm9rGAEgASgIYgZwcm90bzM", [file_google_protobuf_timestamp, file_querator_v2_queue]);
 
 /**
  * What became of one of several things that a call was asked to do.
@@ -78,6 +80,13 @@ export type ResultsResponse = Message<"querator.v2.ResultsResponse"> & {
    * @generated from field: int32 failed = 2;
    */
   failed: number;
+
+  /**
+   * Of queue.complete with produce: what became of those items, in their order.
+   *
+   * @generated from field: repeated querator.v2.QueueProduceResult produced = 3;
+   */
+  produced: QueueProduceResult[];
 };
 
 /**
