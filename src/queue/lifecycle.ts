@@ -3,6 +3,7 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
+import { COUNT } from "./counts.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
 import { condemnedFor, type PartitionBatch } from "./partition-batch.ts";
@@ -68,6 +69,7 @@ export function endLeases(
       continue;
     }
     part.claim(item);
+    part.tally(COUNT.leaseEnds);
     if (reason === undefined) {
       part.requeue(item);
     } else {

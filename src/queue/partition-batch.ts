@@ -22,6 +22,7 @@ import {
   type StoredItem,
 } from "../storage/storage.ts";
 import { attributesOf, withAttributes } from "./attributes.ts";
+import { COUNT, type Counted, copyOfCounts } from "./counts.ts";
 import { Extensions, markOf } from "./extensions.ts";
 import { Grant, type Item } from "./item.ts";
 import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
@@ -114,6 +115,8 @@ export class PartitionBatch implements PartitionChanges {
   #removes: readonly SeqRange[] | undefined;
   #openExpiry: Expiry | undefined;
   #dropsReady = false;
+  // What `counters.counts` is replaced by with the first thing that is counted.
+  #counts: number[] | undefined;
   #keysEndAt = Number.POSITIVE_INFINITY;
 
   constructor(partition: Partition, now: number) {
@@ -133,6 +136,15 @@ export class PartitionBatch implements PartitionChanges {
   get removes(): readonly SeqRange[] {
     this.#removes ??= toRanges(this.#removed);
     return this.#removes;
+  }
+
+  /** Counts what becomes of items: that is kept if this is committed, and only then. */
+  tally(what: Counted, n = 1): void {
+    if (this.#counts === undefined) {
+      this.#counts = copyOfCounts(this.counters.counts);
+      this.counters.counts = this.#counts;
+    }
+    this.#counts[what]! += n;
   }
 
   // --- what comes in ---
@@ -157,9 +169,10 @@ export class PartitionBatch implements PartitionChanges {
     return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
-  /** Adds an item whose times are set. */
-  add(item: Item): void {
+  /** Adds an item whose times are set: one more than there were, of its producer or of another queue. */
+  add(item: Item, as: Counted = COUNT.produced): void {
     this.touched = true;
+    this.tally(as);
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
     if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
@@ -228,6 +241,7 @@ export class PartitionBatch implements PartitionChanges {
   /** Gives the lease of an `extendable` item another deadline; of several the last stands. */
   extend(item: Item, deadline: number): void {
     this.touched = true;
+    this.tally(COUNT.extended);
     this.#extensions ??= new Extensions();
     if (!item.ending) {
       item.ending = true;
@@ -412,6 +426,8 @@ export class PartitionBatch implements PartitionChanges {
       this.leases.push(markOf(grant, first, last));
       if (this.#addedTaken > 0) this.#grantAdded = new Grant(grant.deadline, grant.leasedAt);
     }
+    const taken = this.#readyTaken + this.#addedTaken;
+    if (taken > 0) this.tally(COUNT.leased, taken);
     this.#extensions?.mark(this);
     // Expiries whose items have all been leased have nothing left to watch.
     if (this.#readyTaken > 0 || this.#addedTaken > 0) {
