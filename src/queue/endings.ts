@@ -6,6 +6,7 @@ import { type QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
+import { COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
 import type { Item } from "./item.ts";
 import { diesOf } from "./lifecycle.ts";
@@ -34,7 +35,7 @@ export interface Died {
 /** Removes the items of a request. */
 export function completeItems(part: PartitionBatch, request: CompleteRequest): void {
   const items = claim(part, request, request.ids, "completed");
-  for (const item of items) if (item !== undefined) part.remove(item);
+  for (const item of items) if (item !== undefined) part.remove(item, COMPLETED);
 }
 
 /**
