@@ -196,13 +196,15 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
 
 function checkStatsNames(queueName: string, queueNames: readonly string[]): void {
   if (queueName !== "") throw invalidField("queue_names", NAMES_TWICE);
-  if (queueNames.length <= STATS_QUEUES_MAX) return;
-  throw invalidField(
-    "queue_names",
-    `queue_names is invalid; max number of queues is ${STATS_QUEUES_MAX}`,
-  );
+  if (queueNames.length > STATS_QUEUES_MAX) {
+    const text = `queue_names is invalid; max number of queues is ${STATS_QUEUES_MAX}`;
+    throw invalidField("queue_names", text);
+  }
+  const empty = queueNames.indexOf("");
+  if (empty !== -1) throw invalidField(`queue_names[${empty}]`, NO_NAME);
 }
 
+const NO_NAME = "queue name is invalid; queue name cannot be empty";
 const NAMES_TWICE = "queue_names is invalid; give queue_name or queue_names, not both";
 const NOTHING_TO_CLEAR = "invalid clear request; one of 'queue', 'scheduled' must be true";
 
