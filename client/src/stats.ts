@@ -137,6 +137,19 @@ export interface WireStats {
   }[];
 }
 
+export interface WireStatsOfSeveral {
+  readonly queues?: readonly (WireStats & {
+    readonly queue_name?: string;
+    readonly code?: string;
+  })[];
+}
+
+export function decodeStatsOfSeveral({ queues = [] }: WireStatsOfSeveral): readonly QueueStats[] {
+  return queues
+    .filter(({ code = "" }) => code === "")
+    .map((each) => decodeStats(each.queue_name ?? "", each));
+}
+
 export function decodeStats(
   queueName: string,
   { logical_queues: logical = [], totals }: WireStats,
