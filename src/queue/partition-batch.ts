@@ -31,6 +31,7 @@ import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
+import { toRanges } from "./seq-ranges.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
@@ -562,25 +563,4 @@ function plusOne(to: Dropped, reason: DropReason): Dropped {
 function takeBack(item: Item): void {
   item.ending = false;
   item.grant!.ending = 0;
-}
-
-function toRanges(seqs: readonly number[]): readonly SeqRange[] {
-  if (seqs.length === 0) return [];
-  if (seqs.length === 1) return [{ first: seqs[0]!, last: seqs[0]! }];
-  const sorted = Float64Array.from(seqs).sort();
-  const ranges: SeqRange[] = [];
-  let first = sorted[0]!;
-  let last = first;
-  for (let i = 1; i < sorted.length; i++) {
-    const seq = sorted[i]!;
-    if (seq === last + 1) {
-      last = seq;
-      continue;
-    }
-    ranges.push({ first, last });
-    first = seq;
-    last = seq;
-  }
-  ranges.push({ first, last });
-  return ranges;
 }
