@@ -3,6 +3,7 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
+import { COUNT } from "./counts.ts";
 import { DROPPED } from "./history.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
@@ -69,6 +70,7 @@ export function endLeases(
       continue;
     }
     part.claim(item);
+    part.tally(COUNT.leaseEnds);
     if (reason === undefined) {
       part.requeue(item);
     } else {
