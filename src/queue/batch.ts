@@ -6,6 +6,7 @@ import { plainError, type QueueError, queueError } from "../errors.ts";
 import type { QueueRules } from "./context.ts";
 import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
+import { DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
 import type { Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -212,8 +213,7 @@ export class Batch {
     const part = this.part(partition);
     part.served.push(request);
     for (const { item, reason } of retryItems(part, request, this.#rules)) {
-      part.remove(item);
-      part.drop(reason);
+      part.remove(item, DROPPED[reason]);
     }
   }
 

@@ -3,6 +3,7 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
+import { DROPPED } from "./history.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
 import { condemnedFor, type PartitionBatch } from "./partition-batch.ts";
@@ -71,8 +72,7 @@ export function endLeases(
     if (reason === undefined) {
       part.requeue(item);
     } else {
-      part.remove(item);
-      part.drop(reason);
+      part.remove(item, DROPPED[reason]);
     }
   }
   return dead;
@@ -93,8 +93,7 @@ export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): read
     } else if (rules.hasDeadQueue) {
       dead.push({ item: due.item, reason });
     } else {
-      part.removeScheduled(due.item);
-      part.drop(reason);
+      part.removeScheduled(due.item, DROPPED[reason]);
     }
   }
   return dead;

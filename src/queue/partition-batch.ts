@@ -23,6 +23,7 @@ import {
 } from "../storage/storage.ts";
 import { attributesOf, withAttributes } from "./attributes.ts";
 import { Extensions, markOf } from "./extensions.ts";
+import type { Ending } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
 import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
@@ -81,7 +82,7 @@ export class PartitionBatch implements PartitionChanges {
   readonly served: HotRequest<unknown>[] = [];
 
   readonly counters: Counters;
-  /** What it takes away for good, though nobody has completed it: counted already. */
+  /** What it takes away for good, though nobody has completed it. */
   drops: Dropped = NONE_DROPPED;
   readonly adds: Item[] = [];
   readonly addsScheduled: Item[] = [];
@@ -247,20 +248,21 @@ export class PartitionBatch implements PartitionChanges {
     item.ending = false;
   }
 
-  /** Removes a leased item that was claimed: completed, dead, deleted or cleared. */
-  remove(item: Item): void {
+  /** Removes a leased item that was claimed. */
+  remove(item: Item, how: Ending): void {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#leave(item, how);
   }
 
-  /** Counts items that are taken away though nobody has completed them, and that go to no dead queue. */
-  drop(reason: DropReason, count = 1): void {
-    if (count === 0) return;
-    const plus = (to: Dropped): Dropped => ({ ...to, [reason]: to[reason] + count });
-    this.drops = plus(this.drops);
-    this.counters.dropped = plus(this.counters.dropped);
+  // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
+  #leave(item: Pick<StoredItem, "attributes">, { how, reason }: Ending): void {
+    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    if (how === "dropped" && reason !== "") {
+      this.drops = plusOne(this.drops, reason);
+      this.counters.dropped = plusOne(this.counters.dropped, reason);
+    }
   }
 
   /** Puts a leased item that was claimed back, to the tail under a new number. */
@@ -326,12 +328,12 @@ export class PartitionBatch implements PartitionChanges {
     this.#cover(toSeq, expireAt);
   }
 
-  /** Removes an item that waits: expired, deleted or cleared. The window is read anew afterwards. */
-  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">): void {
+  /** Removes an item that waits. The window is read anew afterwards. */
+  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">, how: Ending): void {
     this.touched = true;
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#leave(item, how);
     this.dropReady();
   }
 
@@ -341,25 +343,25 @@ export class PartitionBatch implements PartitionChanges {
     if (last !== undefined && this.touched) this.counters.head = last.seq + 1;
   }
 
-  /** Removes an item that dies or goes to another queue, whether it waits, is leased or is scheduled. */
-  takeOut(table: ItemTable, item: StoredItem): void {
+  /** Removes an item whether it waits, is leased or is scheduled. */
+  takeOut(table: ItemTable, item: StoredItem, how: Ending): void {
     const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
     if (leased !== undefined) {
       this.claim(leased);
-      this.remove(leased);
+      this.remove(leased, how);
     } else if (table === "items") {
-      this.removeWaiting(item);
+      this.removeWaiting(item, how);
     } else {
-      this.removeScheduled(item);
+      this.removeScheduled(item, how);
     }
   }
 
-  /** Removes a scheduled item: deleted or cleared. */
-  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">): void {
+  /** Removes a scheduled item. */
+  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">, how: Ending): void {
     this.touched = true;
     this.counters.scheduled--;
     this.removesScheduled.push({ first: item.seq, last: item.seq });
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#leave(item, how);
   }
 
   /** Removes an expiry, and puts one that is due at `at` in its place; infinite for none. */
@@ -530,6 +532,10 @@ export class PartitionBatch implements PartitionChanges {
     this.#openExpiry = { at: expireAt, first: seq };
     this.addsExpiry.push(this.#openExpiry);
   }
+}
+
+function plusOne(to: Dropped, reason: DropReason): Dropped {
+  return { ...to, [reason]: to[reason] + 1 };
 }
 
 function takeBack(item: Item): void {
