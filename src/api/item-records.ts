@@ -240,8 +240,13 @@ export function toRecordV2(item: Decoded<typeof ItemSchema>, index: number): Ite
 /** The record of an item with another payload; what is about the payload stays. */
 export function withPayload(
   { text }: ItemRecord,
-  { json, utf8, bytes }: Pick<Content, "json"> & Partial<Pick<Content, "utf8" | "bytes">>,
+  given: {
+    readonly json: string;
+    readonly utf8: string | undefined;
+    readonly bytes: Uint8Array | undefined;
+  },
 ): ItemRecord {
+  const { json, utf8, bytes } = given;
   const { members, headers } = partsOf(text);
   const form: Form = json !== "" ? "j" : utf8 !== undefined && utf8 !== "" ? "u" : "";
   const more = form + headers;

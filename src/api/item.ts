@@ -29,13 +29,7 @@ import { readDuration } from "../registry/settings.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import { endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { toItemV2, withPayload } from "./item-records.ts";
-import {
-  BAD_TIMEOUTS_V2,
-  FOUND_V2,
-  partitionFailing,
-  problem,
-  QUEUED,
-} from "./openapi/errors.ts";
+import { BAD_TIMEOUTS_V2, FOUND_V2, partitionFailing, problem, QUEUED } from "./openapi/errors.ts";
 import { EXAMPLE_ID, id as idNote, type Notes, PAYLOAD, TIMEOUT } from "./openapi/fields.ts";
 import { findQueue, type Service } from "./service.ts";
 import { readTimeout } from "./validate.ts";
@@ -191,7 +185,8 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       request: ItemWaitRequestSchema,
       permission: "read",
       metric: "item.wait",
-      summary: "Waits until an item has ended or is dead, and answers it then; or as it is when the time is over.",
+      summary:
+        "Waits until an item has ended or is dead, and answers it then; or as it is when the time is over.",
       errors: { ...ofItem.errors, ...BAD_TIMEOUTS_V2 },
       handler: async (request, exchange) => {
         const time = readTimeout(request.requestTimeout);
@@ -240,7 +235,9 @@ type UpdateRequest = Decoded<typeof ItemUpdateRequestSchema>;
 
 function readChange(request: UpdateRequest, now: number): ItemChange {
   const { enqueueAt, delay = "", json, utf8, bytes, expireIn, ifState } = request;
-  const payloads = [json === "" ? undefined : json, utf8, bytes].filter((each) => each !== undefined);
+  const payloads = [json === "" ? undefined : json, utf8, bytes].filter(
+    (each) => each !== undefined,
+  );
   if (payloads.length > 1) {
     throw invalidField(
       bytes !== undefined ? "bytes" : "utf8",
@@ -320,7 +317,10 @@ const FIELDS: Notes = {
     ...NAMED,
     ...PAYLOAD,
     enqueue_at: { text: "When it is to become leasable; at once if that is past." },
-    delay: { ...DURATION, text: "The same as a duration from now, in place of enqueue_at; 0s for at once." },
+    delay: {
+      ...DURATION,
+      text: "The same as a duration from now, in place of enqueue_at; 0s for at once.",
+    },
     expire_in: { ...DURATION, text: "How long it may live from now on." },
     if_state: {
       text: `Only if it is ${CHANGEABLE.join(", ")}, whichever is given.`,
@@ -331,14 +331,19 @@ const FIELDS: Notes = {
   ItemWaitRequest: {
     ...NAMED,
     ...WITH_PAYLOAD,
-    request_timeout: { ...TIMEOUT, text: "How long to wait, from 10ms to 15m; 30s if it is not given." },
+    request_timeout: {
+      ...TIMEOUT,
+      text: "How long to wait, from 10ms to 15m; 30s if it is not given.",
+    },
   },
   ItemExplainRequest: NAMED,
   ItemExplainResponse: {
     id: idNote("The item."),
     state: { text: "What it is, as item.get tells it.", required: "reply" },
     reasons: { text: "Why it is not running; what is most to the point first.", required: "reply" },
-    position: { text: "If it waits: how many of its partition are leased before it, up to 100000." },
+    position: {
+      text: "If it waits: how many of its partition are leased before it, up to 100000.",
+    },
     expected_at: { text: "When it is likely to be leased, by how fast its partition was of late." },
   },
   ItemReason: {

@@ -47,7 +47,8 @@ export function readWanted(request: ListRequest, now: number): Wanted {
   checkOneOf(state, "state", LISTED_STATES);
   checkOneOf(order, "order", ORDERS);
   // What was produced in between.
-  const until = olderThan === "" ? Number.POSITIVE_INFINITY : now - readAge("older_than", olderThan);
+  const until =
+    olderThan === "" ? Number.POSITIVE_INFINITY : now - readAge("older_than", olderThan);
   const from = newerThan === "" ? Number.NEGATIVE_INFINITY : now - readAge("newer_than", newerThan);
   const isPlain = kind === "" && reference === "" && errorType === "" && until - from === Infinity;
   const filter = (item: ListedItem & Partial<FoundItem>): boolean => {
@@ -59,7 +60,11 @@ export function readWanted(request: ListRequest, now: number): Wanted {
       (kind === "" || texts.kind === kind) && (reference === "" || texts.reference === reference)
     );
   };
-  return { state, order: order === "newest" ? order : "oldest", filter: isPlain ? undefined : filter };
+  return {
+    state,
+    order: order === "newest" ? order : "oldest",
+    filter: isPlain ? undefined : filter,
+  };
 }
 
 function readAge(field: string, given: string): number {
@@ -96,7 +101,10 @@ export async function pageOf(
     const left = limit - items.length;
     const page = await readPage(queue, partition, {
       pivot,
-      limit: Math.min(isWanted === undefined ? left : Math.max(left, SIFTED), LOOKED_AT_MAX - lookedAt),
+      limit: Math.min(
+        isWanted === undefined ? left : Math.max(left, SIFTED),
+        LOOKED_AT_MAX - lookedAt,
+      ),
       wanted,
       isGone: () => exchange.isGone(),
     });

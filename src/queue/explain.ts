@@ -1,8 +1,8 @@
 // Why an item is not running: what the loop knows of it and of the line that it stands in, in words. Costs
 // what it reads: the line is counted in steps, and only so far.
 
-import { formatDuration } from "../duration.ts";
 import { SECOND } from "../clock.ts";
+import { formatDuration } from "../duration.ts";
 import { attributesOf } from "./attributes.ts";
 import { foundIn, type ItemState, type Located, locate, stateOf } from "./lookup.ts";
 import type { Loop } from "./loop.ts";
@@ -105,7 +105,8 @@ function only(state: ItemState, reason: Reason): Explanation {
 // Of what is leased, scheduled, or on its way into the dead queue.
 function ofHeld({ leased, item }: Located, state: ItemState): Explanation {
   if (leased !== undefined) {
-    const cancelled = leased.note?.cancelled === true ? "; it is cancelled, which its holder is yet to learn" : "";
+    const cancelled =
+      leased.note?.cancelled === true ? "; it is cancelled, which its holder is yet to learn" : "";
     const detail = `a consumer holds it, for the ${ordinal(leased.attempts)} time${cancelled}`;
     return only(state, { code: "leased", detail, until: leased.grant?.deadline ?? 0 });
   }
@@ -134,7 +135,11 @@ function ofWaiting(
   const { count, isCut } = counting;
   const least = isCut ? "at least " : "";
   const which = loop.partitions.length > 1 ? ` of partition ${partition.number}` : "";
-  reasons.push({ code: "in_line", detail: `${least}${count} items${which} are before it`, until: 0 });
+  reasons.push({
+    code: "in_line",
+    detail: `${least}${count} items${which} are before it`,
+    until: 0,
+  });
   const rate = partition.pace.rate(now);
   const expectedAt = rate === 0 || isCut ? 0 : Math.round(now + ((count + 1) * SECOND) / rate);
   return { state, reasons, position: count, expectedAt };

@@ -27,6 +27,9 @@ export interface End {
   readonly result: string;
 }
 
+// Bytes of what is kept of items that have ended, in one page.
+const PAGE_BYTES = 16 * 1024 * 1024;
+
 /** An item as it is now, or as it ended. */
 export interface FoundItem extends ListedItem {
   readonly partition: number;
@@ -152,6 +155,36 @@ async function readAt(partition: Partition, seq: number): Promise<Located | unde
     return { partition, table, item, leased: table === "items" ? leased.get(seq) : undefined };
   }
   return undefined;
+}
+
+// As history.ts writes it.
+interface KeptEnd extends End {
+  readonly createdAt: number;
+  readonly attempts: number;
+  readonly text: string;
+  readonly error?: ItemError;
+  /** In base64. */
+  readonly payload?: string;
+}
+
+function endedItem({ number }: Partition, { key: id, value }: KeyEntry): FoundItem {
+  const kept = JSON.parse(value) as KeptEnd;
+  const { createdAt, attempts, text, error, payload = "", state, endedAt, result = "" } = kept;
+  return {
+    seq: 0,
+    id,
+    partition: number,
+    createdAt,
+    expireAt: 0,
+    attempts,
+    leaseDeadline: 0,
+    dueAt: 0,
+    attributes: withAttributes("", { error }),
+    record: new ItemRecord(text, Buffer.from(payload, "base64")),
+    isLeased: false,
+    note: undefined,
+    end: { state, endedAt, result },
+  };
 }
 
 /** One that is there, as it is told to clients. */
