@@ -50,7 +50,7 @@ export function readWanted(request: ListRequest, now: number): Wanted {
   const until =
     olderThan === "" ? Number.POSITIVE_INFINITY : now - readAge("older_than", olderThan);
   const from = newerThan === "" ? Number.NEGATIVE_INFINITY : now - readAge("newer_than", newerThan);
-  const isPlain = kind === "" && reference === "" && errorType === "" && until - from === Infinity;
+  const isPlain = [kind, reference, errorType, olderThan, newerThan].every((each) => each === "");
   const filter = (item: ListedItem & Partial<FoundItem>): boolean => {
     if (item.createdAt > until || item.createdAt < from) return false;
     if (errorType !== "" && attributesOf(item.attributes).error?.type !== errorType) return false;
