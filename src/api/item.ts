@@ -81,14 +81,16 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
 
   // The queue that is named, or else the one that has given the id.
   function nameOf({ queueName, id }: Named): string {
-    service.checkRunning();
+    const name = queueName === "" ? queues.giverOf(id) : queueName;
+    if (name === undefined) throw queueError("item_not_found", { id });
+    return name;
+  }
+
+  function checkId(id: string): void {
     if (id === "") throw invalidField("id", "id is missing; say which item");
     if (idError(id) !== undefined) {
       throw invalidField("id", `id is invalid; '${id}' is no id of an item`);
     }
-    const name = queueName === "" ? queues.giverOf(id) : queueName;
-    if (name === undefined) throw queueError("item_not_found", { id });
-    return name;
   }
 
   // Does something with an item where it is: in its queue, or in the dead queue of that.
@@ -96,6 +98,8 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
     named: Named,
     does: (queue: QueueHandle) => Promise<T | undefined>,
   ): Promise<{ readonly queue: QueueHandle; readonly done: T }> {
+    service.checkRunning();
+    checkId(named.id);
     const name = nameOf(named);
     const queue = findQueue(service, name);
     const done = await does(queue);
