@@ -26,8 +26,8 @@ export interface QueueContext {
   readonly limits: Limits;
   readonly turns: Turns;
   readonly budget: ReadyBudget;
-  /** Leases that wait, over all queues. */
-  readonly waiting: { leases: number };
+  /** Leases that wait, and those who wait for the end of an item, over all queues. */
+  readonly waiting: { leases: number; items: number };
   readonly log: Logger;
   readonly findIntake: (queue: string) => Intake | undefined;
 }

@@ -4,7 +4,7 @@
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
 import { COUNT } from "./counts.ts";
-import { DROPPED } from "./history.ts";
+import { CANCELLED, DROPPED } from "./history.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
 import { condemnedFor, type PartitionBatch } from "./partition-batch.ts";
@@ -64,6 +64,10 @@ export function endLeases(
 ): readonly Dead[] {
   const dead: Dead[] = [];
   for (const item of part.of.leaseEnds.ended(at, STEP)) {
+    if (item.note?.cancelled === true) {
+      part.takeOut("items", item, CANCELLED);
+      continue;
+    }
     const reason = diesOf(item, rules, part.now);
     if (reason !== undefined && rules.hasDeadQueue) {
       dead.push({ item, reason });

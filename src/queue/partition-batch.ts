@@ -27,11 +27,13 @@ import { Extensions, markOf } from "./extensions.ts";
 import type { Ending } from "./history.ts";
 import { entryOfRepeat } from "./idempotency.ts";
 import { Grant, type Item } from "./item.ts";
-import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
+import { attributesAfterMove, entriesOf, idOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
+import { PlannedNotes } from "./notes.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 import { toRanges } from "./seq-ranges.ts";
+import type { Told } from "./watchers.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
@@ -110,6 +112,9 @@ export class PartitionBatch implements PartitionChanges {
   #readyTaken = 0;
   #addedTaken = 0;
   #extensions: Extensions | undefined;
+  #notes: PlannedNotes | undefined;
+  // What those who wait for the end of an item are told.
+  #told: { readonly id: string; readonly told: Told }[] | undefined;
   readonly #ended: Item[] = [];
   readonly #movedToScheduled: Due[] = [];
   readonly #fired: Due[] = [];
@@ -252,6 +257,24 @@ export class PartitionBatch implements PartitionChanges {
     this.#extensions.set(item, deadline);
   }
 
+  /** When the lease of an `extendable` item ends, as far as it is planned. */
+  deadlineOf(item: Item): number {
+    return this.#extensions?.deadlineOf(item) ?? item.grant!.deadline;
+  }
+
+  /** Notes of a leased item that it never comes back. */
+  noteCancelled(item: Item): void {
+    this.touched = true;
+    this.#notes ??= new PlannedNotes();
+    this.#notes.cancel(item, this.now);
+  }
+
+  /** Notes how far a leased item is: for good, unless that was done just before. */
+  noteProgress(item: Item, progress: string): void {
+    this.#notes ??= new PlannedNotes();
+    if (this.#notes.progress(item, progress, this.now)) this.touched = true;
+  }
+
   // --- what leaves ---
 
   /** Claims a leased item for one ending; `unclaim` takes it back. */
@@ -271,8 +294,28 @@ export class PartitionBatch implements PartitionChanges {
     this.#leave(item, how);
   }
 
+  /** Puts another item in the place of one that is not leased: behind all others, under a new number. */
+  replace(table: ItemTable, item: StoredItem, by: Item): void {
+    this.touched = true;
+    if (table === "items") {
+      this.#count(item.createdAt, -1);
+      this.#removed.push(item.seq);
+    } else {
+      this.counters.scheduled--;
+      this.removesScheduled.push({ first: item.seq, last: item.seq });
+    }
+    this.removesKey.push(...namesOf(item.attributes));
+    this.dropReady();
+    this.add(by);
+  }
+
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
-  #leave(item: Pick<StoredItem, "attributes">, { how, reason }: Ending): void {
+  #leave(item: Pick<StoredItem, "seq" | "attributes">, { how, reason }: Ending): void {
+    const { watchers, ids } = this.of;
+    if (watchers !== undefined && watchers.size > 0) {
+      this.#told ??= [];
+      this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result: "" } });
+    }
     if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
     if (how !== "dropped") this.tally(COUNT[how]);
     if (reason === "") return;
@@ -437,6 +480,7 @@ export class PartitionBatch implements PartitionChanges {
     const taken = this.#readyTaken + this.#addedTaken;
     if (taken > 0) this.tally(COUNT.leased, taken);
     this.#extensions?.mark(this);
+    this.#notes?.write(this);
     // Expiries whose items have all been leased have nothing left to watch.
     if (this.#readyTaken > 0 || this.#addedTaken > 0) {
       const passed = this.counters.head - EXPIRY_SPAN;
@@ -453,6 +497,7 @@ export class PartitionBatch implements PartitionChanges {
     partition.keysEndAt = Math.min(partition.keysEndAt, this.#keysEndAt);
     const grant = this.#grant;
     if (grant !== undefined) {
+      partition.pace.note(this.#readyTaken + this.#addedTaken, this.now);
       const taken: Item[] = [];
       for (let i = 0; i < this.#readyTaken; i++) taken.push(partition.readyAt(i));
       partition.shiftReady(this.#readyTaken);
@@ -469,6 +514,8 @@ export class PartitionBatch implements PartitionChanges {
     }
     for (const item of this.#ended) partition.letGo(item);
     this.#extensions?.apply(partition, steady);
+    this.#notes?.apply();
+    for (const { id, told } of this.#told ?? []) partition.watchers?.tell(id, told);
     for (const item of this.addsScheduled) {
       partition.scheduled.add({ at: item.dueAt, seq: item.seq, item });
       item.dropRecord();
@@ -523,6 +570,10 @@ export class PartitionBatch implements PartitionChanges {
 
   #end(item: Item): void {
     this.touched = true;
+    if (item.note !== undefined || this.#notes !== undefined) {
+      this.#notes ??= new PlannedNotes();
+      this.#notes.end(item);
+    }
     this.#ended.push(item);
     this.#takeFrom(item.grant!);
   }

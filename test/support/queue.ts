@@ -78,7 +78,7 @@ export class TestQueue {
             limits: DEFAULT_LIMITS,
             turns: new Turns(),
             budget: { bytes: 0 },
-            waiting: { leases: 0 },
+            waiting: { leases: 0, items: 0 },
             log: SILENT,
             findIntake: () => undefined,
           },
