@@ -14,16 +14,19 @@ import {
 } from "../codec/gen/querator/v1/queue_pb.ts";
 import type { StorageItemSchema } from "../codec/gen/querator/v1/storage_pb.ts";
 import type { ItemSchema } from "../codec/gen/querator/v2/items_pb.ts";
+import { DeadSourceSchema } from "../codec/gen/querator/v2/policy_pb.ts";
 import {
   QueueLeaseResponseSchema as LeaseResponseV2,
   type QueueProduceItemSchema as ProduceItemV2,
 } from "../codec/gen/querator/v2/queue_pb.ts";
+import { encodeJson } from "../codec/json.ts";
 import { type Decoded, type Encodable, NO_ENTRIES } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
 import { formatTimestamp, ZERO_TIME } from "../codec/timestamp.ts";
 import { invalidField } from "../errors.ts";
 import { attributesOf, Item, idOf, type Leased, type ListedItem } from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
+import { deadSourceOf } from "./dead-source.ts";
 
 interface Texts {
   readonly encoding: string;
@@ -325,9 +328,16 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
     const id = item.attributes === "" ? leaseId : idOf(ids, item);
     if (i > 0) reply += ",";
     reply += `${before}${id}","lease_id":"${leaseId}","fence":${seq}${after}`;
+    if (item.attributes !== "") reply += moreJson(item.attributes, id);
     reply += start === end ? "}" : `${payloadJson(form, bytes, start, end)}}`;
   }
   return `${reply}]}`;
+}
+
+// What only an item with attributes has.
+function moreJson(text: string, id: string): string {
+  const source = deadSourceOf(attributesOf(text), id);
+  return source === undefined ? "" : `,"source":${encodeJson(DeadSourceSchema, source)}`;
 }
 
 function payloadJson(form: Form, bytes: Buffer, start: number, end: number): string {
@@ -342,14 +352,16 @@ function leaseProtobufV2(leased: Leased | undefined): Uint8Array {
   return encodeProtobuf(LeaseResponseV2, {
     items: items.map((item, i) => {
       const { seq, attempts, createdAt } = item;
+      const id = idOf(ids, item);
       return {
         ...contentOf(records[i]!),
-        id: idOf(ids, item),
+        id,
         leaseId: ids.id(seq),
         fence: seq,
         leaseDeadline: deadline,
         attempts,
         createdAt,
+        source: deadSourceOf(attributesOf(item.attributes), id),
       };
     }),
   });
@@ -378,20 +390,22 @@ export function toItemV2(
   { partition, payload }: { readonly partition: number; readonly payload: boolean },
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt } = item;
-  const { source: sourceId } = attributesOf(item.attributes);
+  const attributes = attributesOf(item.attributes);
+  const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
     ...texts,
     ...(payload && { json, utf8, bytes }),
     ...(isLeased && { leaseId: item.id, leaseDeadline }),
-    id: stableId(item),
+    id,
     state: isLeased ? "leased" : dueAt === 0 ? "waiting" : "scheduled",
     partition,
     createdAt,
     attempts,
     enqueueAt: dueAt,
     expireAt,
-    sourceId,
+    sourceId: attributes.source,
+    source: deadSourceOf(attributes, id),
   };
 }
 

@@ -17,6 +17,7 @@ import {
 import { DoneResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import { invalid } from "../errors.ts";
 import type { ClearOptions, QueueHandle } from "../queue/queue.ts";
+import { DEAD_NOTES, deadEndpoints } from "./dead.ts";
 import { endingEndpoints, endingNotes } from "./endings.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
 import { leaseEndpoints, leaseNotes } from "./lease.ts";
@@ -43,6 +44,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
         ...RESULTS_NOTES,
         ...DONE_NOTES,
         ...STATS_NOTES,
+        ...DEAD_NOTES,
         ...NOTES,
       },
     },
@@ -82,6 +84,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
     ...produceEndpoints(service, endpoint),
     ...leaseEndpoints(service, endpoint),
     ...endingEndpoints(service, endpoint),
+    ...deadEndpoints(service, endpoint),
 
     // --- the queue as a whole ---
     endpoint({

@@ -1,6 +1,7 @@
 // All endpoints. What each of them does is in the file of its noun; to find what the server does for a
 // path, begin there.
 
+import { redrivesEndpoints } from "./dead.ts";
 import type { RowEndpoint } from "./endpoint.ts";
 import { itemsEndpoints } from "./items.ts";
 import { queueEndpoints } from "./queue.ts";
@@ -14,6 +15,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, RowEndpoint
     ...queueEndpoints(service),
     ...queuesEndpoints(service),
     ...itemsEndpoints(service),
+    ...redrivesEndpoints(service),
     ...storageEndpoints(service),
   ];
   const isV2 = ({ row }: RowEndpoint): boolean => row.path.startsWith("/v2/");

@@ -92,6 +92,8 @@ export class Partition {
   retryAt = 0;
   /** Memory may differ from storage: load() before use. */
   stale = true;
+  /** How often it was read. */
+  loads = 0;
 
   constructor(
     stored: Pick<StoredPartition, "key" | "number" | "idPrefix" | "createdAt">,
@@ -159,6 +161,7 @@ export class Partition {
     }
     this.dropReady();
     this.stale = false;
+    this.loads++;
   }
 
   /** Whether it is not known what is due next, so that no timer can be set for it. */

@@ -5,6 +5,7 @@
 import type { QueueError } from "../errors.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
+import { type DeadGroups, deadGroups } from "./dead-groups.ts";
 import { type IdSpace, IdSpaces } from "./ids.ts";
 import { momentOf } from "./lease-ends.ts";
 import { Loop } from "./loop.ts";
@@ -22,17 +23,24 @@ import {
   remember,
 } from "./operations.ts";
 import { Partition } from "./partition.ts";
+import type { RedriveInfo, RedriveOptions } from "./redrive.ts";
 import type { Repeat } from "./repeat.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
 export { type Attributes, attributesOf } from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
+export {
+  type DeadGroup,
+  type DeadGroups,
+  LOOKED_AT_MAX as DEAD_LOOKED_AT_MAX,
+} from "./dead-groups.ts";
 export { unknownLease } from "./endings.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
+export type { RedriveInfo, RedriveOptions, RedriveState } from "./redrive.ts";
 export { REPEAT_KEPT, type Repeat } from "./repeat.ts";
 export * from "./requests.ts";
 export { Turns } from "./turns.ts";
@@ -83,6 +91,15 @@ export interface QueueOperations {
   remember(repeat: Repeat, answer: string): Promise<void>;
   /** It was not done. */
   forget(repeat: Repeat): Promise<void>;
+  /** Groups what lies in a dead queue by what it died of; answers the largest. */
+  deadGroups(limit: number): Promise<DeadGroups>;
+  /** Begins to move items out of a dead queue. */
+  redrive(options: RedriveOptions): Promise<RedriveInfo>;
+  /** Those that run, and the last that have ended; the newest first. */
+  redrives(): Promise<readonly RedriveInfo[]>;
+  /** A redrive as it is now; rejects (404) if there is none of this id. */
+  redriveInfo(id: string): Promise<RedriveInfo>;
+  cancelRedrive(id: string): Promise<RedriveInfo>;
   /** Accepts requests from now on, but serves none until `resume`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -248,6 +265,26 @@ export class Queue implements QueueHandle {
 
   async forget(repeat: Repeat): Promise<void> {
     this.loop.repeats.forget(repeat);
+  }
+
+  deadGroups(limit: number): Promise<DeadGroups> {
+    return deadGroups(this.loop, limit);
+  }
+
+  redrive(options: RedriveOptions): Promise<RedriveInfo> {
+    return this.loop.redrives.start(options);
+  }
+
+  redrives(): Promise<readonly RedriveInfo[]> {
+    return this.loop.redrives.list();
+  }
+
+  redriveInfo(id: string): Promise<RedriveInfo> {
+    return this.loop.redrives.info(id);
+  }
+
+  cancelRedrive(id: string): Promise<RedriveInfo> {
+    return this.loop.redrives.cancel(id);
   }
 
   pause(): Promise<void> {
