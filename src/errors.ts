@@ -67,6 +67,7 @@ export const ERRORS = {
   no_such_method: row("not-implemented", 404, IN_VAIN, "no such method; {path}"),
   queue_not_found: row("invalid", 404, IN_VAIN, "queue does not exist; no such queue named '{queue_name}'"),
   item_not_found: row("invalid", 404, IN_VAIN, "invalid storage id; '{id}' does not exist"),
+  redrive_not_found: row("invalid", 404, IN_VAIN, "redrive does not exist; '{id}'"),
   namespace_not_found: row("failed", 404, IN_VAIN, "namespace does not exist; '{namespace}' was not found"),
   method_not_allowed: row("invalid", 405, IN_VAIN, "http method '{method}' not allowed; only POST"),
   not_acceptable: row("content", 406, IN_VAIN, "Accept header '{accept}' is invalid format or unrecognized content type, only [application/json,application/protobuf] are supported by this method"),

@@ -14,10 +14,12 @@ import {
 } from "../codec/gen/querator/v1/queue_pb.ts";
 import type { StorageItemSchema } from "../codec/gen/querator/v1/storage_pb.ts";
 import type { ItemSchema } from "../codec/gen/querator/v2/items_pb.ts";
+import { DeadSourceSchema } from "../codec/gen/querator/v2/policy_pb.ts";
 import {
   QueueLeaseResponseSchema as LeaseResponseV2,
   type QueueProduceItemSchema as ProduceItemV2,
 } from "../codec/gen/querator/v2/queue_pb.ts";
+import { encodeJson } from "../codec/json.ts";
 import { type Decoded, type Encodable, NO_ENTRIES } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
 import { formatTimestamp, ZERO_TIME } from "../codec/timestamp.ts";
@@ -32,6 +34,7 @@ import {
   stateOf,
 } from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
+import { deadSourceOf } from "./dead-source.ts";
 
 interface Texts {
   readonly encoding: string;
@@ -355,9 +358,16 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
     const id = item.attributes === "" ? leaseId : idOf(ids, item);
     if (i > 0) reply += ",";
     reply += `${before}${id}","lease_id":"${leaseId}","fence":${seq}${after}`;
+    if (item.attributes !== "") reply += moreJson(item.attributes, id);
     reply += start === end ? "}" : `${payloadJson(form, bytes, start, end)}}`;
   }
   return `${reply}]}`;
+}
+
+// What only an item with attributes has.
+function moreJson(text: string, id: string): string {
+  const source = deadSourceOf(attributesOf(text), id);
+  return source === undefined ? "" : `,"source":${encodeJson(DeadSourceSchema, source)}`;
 }
 
 function payloadJson(form: Form, bytes: Buffer, start: number, end: number): string {
@@ -372,14 +382,16 @@ function leaseProtobufV2(leased: Leased | undefined): Uint8Array {
   return encodeProtobuf(LeaseResponseV2, {
     items: items.map((item, i) => {
       const { seq, attempts, createdAt } = item;
+      const id = idOf(ids, item);
       return {
         ...contentOf(records[i]!),
-        id: idOf(ids, item),
+        id,
         leaseId: ids.id(seq),
         fence: seq,
         leaseDeadline: deadline,
         attempts,
         createdAt,
+        source: deadSourceOf(attributesOf(item.attributes), id),
       };
     }),
   });
@@ -408,21 +420,23 @@ export function toItemV2(
   { partition, payload }: { readonly partition: number; readonly payload: boolean },
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt, note, end } = item;
-  const { source: sourceId, error: lastError } = attributesOf(item.attributes);
+  const attributes = attributesOf(item.attributes);
+  const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
     ...texts,
     ...(payload && { json, utf8, bytes }),
     ...(isLeased && { leaseId: item.id, leaseDeadline }),
-    id: stableId(item),
+    id,
     state: stateOf(item),
     partition,
     createdAt,
     attempts,
     enqueueAt: dueAt,
     expireAt,
-    sourceId,
-    lastError,
+    sourceId: attributes.source,
+    lastError: attributes.error,
+    source: deadSourceOf(attributes, id),
     ...(note !== undefined && { cancelled: note.cancelled, progress: note.progress }),
     ...(end !== undefined && { endedAt: end.endedAt, result: end.result }),
   };

@@ -22,6 +22,8 @@ import {
   LIVE_STATES,
   type QueueHandle,
 } from "../queue/queue.ts";
+import { readCursor, toCursor } from "./cursor.ts";
+import { DEAD_SOURCE_NOTES, SOURCE } from "./dead-source.ts";
 import { byName, endpointsOf, IMPORT, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { stableId, toRecordV2 } from "./item-records.ts";
 import {
@@ -219,6 +221,7 @@ const AGE = {
 
 // What the fields of the messages mean.
 const FIELDS: Notes = {
+  ...DEAD_SOURCE_NOTES,
   Item: {
     id: {
       text: "What the item is. An import keeps it, or gives the item one if it is not given; one whose id is there, in the same partition, is passed over.",
@@ -251,6 +254,7 @@ const FIELDS: Notes = {
     },
     enqueue_at: { text: "Of one that is scheduled: when it becomes leasable." },
     expire_at: { text: "When it expires; by the queue's expire_timeout if it is not given." },
+    source: { ...SOURCE, ignored: true },
     source_id: {
       text: "Where it came from. An import passes over an item whose source_id is there.",
     },

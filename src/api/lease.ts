@@ -13,6 +13,7 @@ import type { Exchange } from "../http/edge.ts";
 import type { Limits } from "../limits.ts";
 import { type Leased, LeaseRequest, type QueueHandle } from "../queue/queue.ts";
 import { isBlank, NOT_BLANK_PATTERN } from "../registry/names.ts";
+import { SOURCE } from "./dead-source.ts";
 import { byName, type endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
 import { leaseAnswer, leaseAnswerV2 } from "./item-records.ts";
 import {
@@ -242,6 +243,7 @@ export function leaseNotes({ leaseBatch }: Limits): Notes {
       reference: { text: "As it was produced." },
       encoding: { text: "As it was produced." },
       created_at: { text: "When it was produced.", required: "reply" },
+      source: SOURCE,
     },
   };
 }

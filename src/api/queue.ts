@@ -19,6 +19,7 @@ import { DoneResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import type { Encodable } from "../codec/message.ts";
 import { invalid, invalidField, QueueError } from "../errors.ts";
 import type { ClearOptions, QueueHandle } from "../queue/queue.ts";
+import { DEAD_NOTES, deadEndpoints } from "./dead.ts";
 import { endingEndpoints, endingNotes } from "./endings.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
 import { leaseEndpoints, leaseNotes } from "./lease.ts";
@@ -45,6 +46,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
         ...RESULTS_NOTES,
         ...DONE_NOTES,
         ...STATS_NOTES,
+        ...DEAD_NOTES,
         ...NOTES,
       },
     },
@@ -102,6 +104,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
     ...produceEndpoints(service, endpoint),
     ...leaseEndpoints(service, endpoint),
     ...endingEndpoints(service, endpoint),
+    ...deadEndpoints(service, endpoint),
 
     // --- the queue as a whole ---
     endpoint({

@@ -1,6 +1,7 @@
 // All endpoints. What each of them does is in the file of its noun; to find what the server does for a
 // path, begin there.
 
+import { redrivesEndpoints } from "./dead.ts";
 import type { RowEndpoint } from "./endpoint.ts";
 import { itemEndpoints } from "./item.ts";
 import { itemsEndpoints } from "./items.ts";
@@ -16,6 +17,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, RowEndpoint
     ...queuesEndpoints(service),
     ...itemEndpoints(service),
     ...itemsEndpoints(service),
+    ...redrivesEndpoints(service),
     ...storageEndpoints(service),
   ];
   const isV2 = ({ row }: RowEndpoint): boolean => row.path.startsWith("/v2/");

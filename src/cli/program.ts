@@ -5,6 +5,7 @@ import { Command, Option } from "commander";
 import { VERSION } from "../version.ts";
 import { addBenchCommand } from "./bench.ts";
 import { addCompletionCommands } from "./completion.ts";
+import { addDeadCommands } from "./dead.ts";
 import { addDoctorCommand } from "./doctor.ts";
 import { usage } from "./failure.ts";
 import { headerOption } from "./headers.ts";
@@ -91,6 +92,7 @@ Example:
   addWorkCommand(program);
   addStatsCommands(program);
   addItemCommands(program);
+  addDeadCommands(program);
   addTailCommand(program);
   addTopCommand(program);
   addBenchCommand(program);

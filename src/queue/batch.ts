@@ -9,7 +9,6 @@ import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
 import { DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
-import type { Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import {
@@ -23,6 +22,7 @@ import {
   type ProduceRequest,
   type RetryRequest,
 } from "./requests.ts";
+import type { Accepted } from "./transfers.ts";
 
 /** What the plan goes by. */
 export interface BatchRules extends QueueRules {
@@ -100,10 +100,14 @@ export class Batch {
     return this.#parts.values();
   }
 
-  /** Adds copies of items of other queues to a partition. */
-  takeIn(partition: Partition, letters: readonly Letter[]): void {
+  /** Adds copies of items of other queues to a partition, and what is to be written down of them. */
+  takeIn(partition: Partition, { letters, entries }: Pick<Accepted, "letters" | "entries">): void {
     const part = this.part(partition);
     part.touched = true; // the removal of the originals may hang on this commit
+    for (const entry of entries) {
+      if (entry.until === 0) part.put(entry);
+      else part.keep(entry);
+    }
     for (const { attributes, record } of letters) {
       const item = new Item(record, 0);
       item.attributes = attributes;

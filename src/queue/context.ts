@@ -39,7 +39,12 @@ export interface Intake {
   /**
    * Takes copies of items into partition 0. With a companion from the same storage, originals
    * and copies change in one commit; the caller applies the companion after this has resolved.
-   * Rejects with NotDelivered if nothing has happened, and never will.
+   * Rejects with NotDelivered if nothing has happened, and never will: after this time, in microseconds,
+   * by default DELIVERY_TIMEOUT.
    */
-  deliver(letters: readonly Letter[], companion: PartitionBatch | undefined): Promise<void>;
+  deliver(
+    letters: readonly Letter[],
+    companion: PartitionBatch | undefined,
+    patience?: number,
+  ): Promise<void>;
 }

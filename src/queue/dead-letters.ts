@@ -3,11 +3,17 @@
 // move is in transfers.ts.
 
 import { plainError, retryLater } from "../errors.ts";
-import { EXPIRY_SPAN, type ItemTable, type StoredItem } from "../storage/storage.ts";
-import type { Attributes } from "./attributes.ts";
+import {
+  EXPIRY_SPAN,
+  type ItemRecord,
+  type ItemTable,
+  type StoredItem,
+} from "../storage/storage.ts";
+import { type Attributes, attributesOf, type Origin } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
 import { retryItems } from "./endings.ts";
+import { fingerprintOf, kindOf } from "./fingerprint.ts";
 import { BURIED, DROPPED } from "./history.ts";
 import { type Dead, splitExpired } from "./lifecycle.ts";
 import { type Mailbox, NotDelivered } from "./mailbox.ts";
@@ -27,12 +33,19 @@ export interface Burial {
 const BEYOND_DEATH: Partial<Attributes> = { died: "", max: 0 };
 
 export class DeadLetters {
+  readonly #queue: string;
   readonly #context: QueueContext;
   readonly #mailbox: Mailbox;
   readonly #commits: Commits;
   readonly #transfers: Transfers;
 
-  constructor(context: QueueContext, mailbox: Mailbox, commits: Commits, transfers: Transfers) {
+  constructor(
+    { name, context }: { readonly name: string; readonly context: QueueContext },
+    mailbox: Mailbox,
+    commits: Commits,
+    transfers: Transfers,
+  ) {
+    this.#queue = name;
     this.#context = context;
     this.#mailbox = mailbox;
     this.#commits = commits;
@@ -142,11 +155,22 @@ export class DeadLetters {
         from: part,
         to,
         load,
-        sets: BEYOND_DEATH,
+        sets: ({ record }, i) => ({
+          ...BEYOND_DEATH,
+          from: this.#originOf(dead[i]!, record, part.now),
+        }),
       });
       return;
     }
     for (const { item, reason } of dead) part.takeOut(table, item, DROPPED[reason]);
     await this.#commits.commit([part]);
+  }
+
+  // Where and of what an item has died, as its copy will tell.
+  #originOf({ item, reason }: Dead, { text }: ItemRecord, diedAt: number): Origin {
+    const { attempts, createdAt } = item;
+    const { error } = attributesOf(item.attributes);
+    const fingerprint = fingerprintOf({ kind: kindOf(text), error, reason });
+    return { queue: this.#queue, attempts, createdAt, diedAt, reason, fingerprint };
   }
 }

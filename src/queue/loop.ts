@@ -20,6 +20,7 @@ import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
+import { Redrives } from "./redrives.ts";
 import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
@@ -41,6 +42,7 @@ export class Loop implements TurnTaker, Intake {
   readonly repeats: IdempotentRequests;
   /** Who waits for items to end. */
   readonly watchers: Watchers;
+  readonly redrives: Redrives;
 
   // The order in which partitions are chosen; see Batch.
   readonly #order: Partition[];
@@ -86,10 +88,11 @@ export class Loop implements TurnTaker, Intake {
       ),
     );
     this.#transfers = new Transfers(context, this.#commits);
-    this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits, this.#transfers);
+    this.#deadLetters = new DeadLetters(this, this.#mailbox, this.#commits, this.#transfers);
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
     this.watchers = new Watchers(context.clock, context.waiting);
     for (const partition of partitions) partition.watchers = this.watchers;
+    this.redrives = new Redrives(this, this.#commits);
     this.#order = [...partitions];
     this.wake();
   }
@@ -129,9 +132,13 @@ export class Loop implements TurnTaker, Intake {
     return this.partitions[0]!.storage;
   }
 
-  deliver(letters: readonly Letter[], companion: PartitionBatch | undefined): Promise<void> {
+  deliver(
+    letters: readonly Letter[],
+    companion: PartitionBatch | undefined,
+    patience = DELIVERY_TIMEOUT,
+  ): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const deadline = this.context.clock.steady() + DELIVERY_TIMEOUT;
+    const deadline = this.context.clock.steady() + patience;
     if (this.#mailbox.addDelivery({ letters, companion, deadline, resolve, reject })) this.wake();
     return promise;
   }
@@ -158,6 +165,7 @@ export class Loop implements TurnTaker, Intake {
   /** Refuses everything from now on, answers what waits with `error`, and ends the turn under way. */
   async close(error: QueueError): Promise<void> {
     this.#closed = true;
+    this.redrives.close();
     this.#cancelSteady?.();
     this.#cancelWall?.();
     this.#mailbox.close(error);
@@ -236,6 +244,7 @@ export class Loop implements TurnTaker, Intake {
   async #turn(): Promise<boolean> {
     this.#sweep();
     const usable = await this.#prepare();
+    if (this.redrives.mustLook) await this.redrives.look();
     let progress = await this.#serve(usable);
     const now = this.context.clock.now();
     for (const partition of usable) {
@@ -311,14 +320,14 @@ export class Loop implements TurnTaker, Intake {
   async #serve(usable: readonly Partition[]): Promise<boolean> {
     const { requests, deliveries, count, named } = this.#mailbox.take();
     if (named > 0 && (await this.repeats.answer(requests, this.partitions))) this.wake();
-    const accepted = await this.#transfers.accept(this.partitions[0]!, deliveries);
+    const accepted = await this.#transfers.accept(this.partitions[0]!, deliveries, this.redrives);
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
     const { rules, partitions } = this;
     const { leaseReplyBytes } = this.context.limits;
     const order = usable === this.#order ? this.#order : [...usable];
     const batch = new Batch({ partitions, order, rules: { ...rules, leaseReplyBytes }, now });
-    if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted.letters);
+    if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted);
     batch.plan(requests, this.#mailbox.waiting);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
     const lifecycle = { ...rules, hasDeadQueue: rules.deadQueue !== "" };

@@ -70,7 +70,7 @@ const KNOWN_BYTES_MAX = 64_000_000;
 // So many numbers that are not wanted are read rather than left out by another read.
 const GAP_MAX = 16;
 
-/** Runs steps of an operation in the loop until one answers a result. */
+/** Runs steps of an operation in the loop until one answers a result. These partitions must work for it. */
 export function run<T>(
   loop: Loop,
   partitions: readonly Partition[],
@@ -398,8 +398,8 @@ class KnownItems {
   }
 }
 
-// What was imported together lies together, and is read so, with the few that lie in between.
-function rangesOf(seqs: ReadonlySet<number>): readonly SeqRange[] {
+/** Numbers as ranges to read: what came together lies together, and is read so, with the few that lie in between. */
+export function rangesOf(seqs: ReadonlySet<number>): readonly SeqRange[] {
   const ranges: { first: number; last: number }[] = [];
   for (const seq of [...seqs].sort((a, b) => a - b)) {
     const range = ranges.at(-1);

@@ -436,7 +436,13 @@ export class PartitionBatch implements PartitionChanges {
     if (this.#openExpiry?.first === expiry.first) this.#openExpiry = undefined;
   }
 
-  // --- keys that end by themselves ---
+  // --- keys that are of no item ---
+
+  /** Writes an entry that stays until it is removed. */
+  put(entry: KeyEntry): void {
+    this.touched = true;
+    this.addsKey.push(entry);
+  }
 
   /** Keeps an entry until it ends. */
   keep(entry: KeyEntry): void {
@@ -445,10 +451,10 @@ export class PartitionBatch implements PartitionChanges {
     this.#keysEndAt = Math.min(this.#keysEndAt, entry.until);
   }
 
-  /** Removes entries that have ended. */
-  forget(ended: readonly KeyName[]): void {
+  /** Removes entries. */
+  forget(names: readonly KeyName[]): void {
     this.touched = true;
-    this.removesKey.push(...ended);
+    this.removesKey.push(...names);
   }
 
   /** Says that the ready window no longer shows what waits, so that it is read anew. */

@@ -103,6 +103,8 @@ export class Partition {
   retryAt = 0;
   /** Memory may differ from storage: load() before use. */
   stale = true;
+  /** How often it was read. */
+  loads = 0;
 
   constructor(
     stored: Pick<StoredPartition, "key" | "number" | "idPrefix" | "createdAt">,
@@ -171,6 +173,7 @@ export class Partition {
     await loadNotes(this, this.leased);
     this.dropReady();
     this.stale = false;
+    this.loads++;
   }
 
   /** Whether it is not known what is due next, so that no timer can be set for it. */

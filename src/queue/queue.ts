@@ -5,6 +5,7 @@
 import type { QueueError } from "../errors.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
+import { type DeadGroups, deadGroups } from "./dead-groups.ts";
 import { type Explanation, explain } from "./explain.ts";
 import type { Repeat } from "./idempotency.ts";
 import { type IdSpace, IdSpaces } from "./ids.ts";
@@ -26,6 +27,7 @@ import {
   remember,
 } from "./operations.ts";
 import { Partition } from "./partition.ts";
+import type { RedriveInfo, RedriveOptions } from "./redrive.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 import { cancelItem, type ItemChange, type NewContent, updateItem, watch } from "./steering.ts";
 import type { Told } from "./watchers.ts";
@@ -33,6 +35,11 @@ import type { Told } from "./watchers.ts";
 export { type Attributes, attributesOf } from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export { type Counts, sumOfCounts } from "./counts.ts";
+export {
+  type DeadGroup,
+  type DeadGroups,
+  LOOKED_AT_MAX as DEAD_LOOKED_AT_MAX,
+} from "./dead-groups.ts";
 export { unknownLease } from "./endings.ts";
 export type { Explanation, Reason } from "./explain.ts";
 export { REPEAT_KEPT, type Repeat } from "./idempotency.ts";
@@ -42,6 +49,7 @@ export { idOf } from "./keys.ts";
 export { ENDED_STATES, type FoundItem, type ItemState, LIVE_STATES, stateOf } from "./lookup.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
+export type { RedriveInfo, RedriveOptions, RedriveState } from "./redrive.ts";
 export * from "./requests.ts";
 export type { ItemChange } from "./steering.ts";
 export { Turns } from "./turns.ts";
@@ -119,6 +127,15 @@ export interface QueueOperations {
   remember(repeat: Repeat, answer: string): Promise<void>;
   /** It was not done. */
   forget(repeat: Repeat): Promise<void>;
+  /** Groups what lies in a dead queue by what it died of; answers the largest. */
+  deadGroups(limit: number): Promise<DeadGroups>;
+  /** Begins to move items out of a dead queue. */
+  redrive(options: RedriveOptions): Promise<RedriveInfo>;
+  /** Those that run, and the last that have ended; the newest first. */
+  redrives(): Promise<readonly RedriveInfo[]>;
+  /** A redrive as it is now; rejects (404) if there is none of this id. */
+  redriveInfo(id: string): Promise<RedriveInfo>;
+  cancelRedrive(id: string): Promise<RedriveInfo>;
   /** Accepts requests from now on, but serves none until `resume`. */
   pause(): Promise<void>;
   resume(): Promise<void>;
@@ -329,6 +346,26 @@ export class Queue implements QueueHandle {
 
   async forget(repeat: Repeat): Promise<void> {
     this.loop.repeats.forget(repeat);
+  }
+
+  deadGroups(limit: number): Promise<DeadGroups> {
+    return deadGroups(this.loop, limit);
+  }
+
+  redrive(options: RedriveOptions): Promise<RedriveInfo> {
+    return this.loop.redrives.start(options);
+  }
+
+  redrives(): Promise<readonly RedriveInfo[]> {
+    return this.loop.redrives.list();
+  }
+
+  redriveInfo(id: string): Promise<RedriveInfo> {
+    return this.loop.redrives.info(id);
+  }
+
+  cancelRedrive(id: string): Promise<RedriveInfo> {
+    return this.loop.redrives.cancel(id);
   }
 
   pause(): Promise<void> {

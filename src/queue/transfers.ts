@@ -4,9 +4,9 @@
 // is recognised. No loop waits for another for longer than a delivery may take. Why items move, and whether
 // they should, is none of its business.
 
-import { MILLISECOND, SECOND } from "../clock.ts";
+import { HOUR, MILLISECOND, SECOND } from "../clock.ts";
 import { plainError, retryLater } from "../errors.ts";
-import { type ItemTable, NO_RECORD, type StoredItem } from "../storage/storage.ts";
+import { type ItemTable, type KeyEntry, NO_RECORD, type StoredItem } from "../storage/storage.ts";
 import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { Intake, QueueContext } from "./context.ts";
@@ -43,16 +43,31 @@ export interface Transfer {
   readonly from: PartitionBatch;
   readonly to: Intake;
   readonly load: Load;
-  /** What the copies are to have in place of what their originals have, beside their source. */
-  readonly sets: Partial<Attributes>;
+  /** What the copy of each is to have in place of what its original has, beside its source. */
+  readonly sets: (item: StoredItem, index: number) => Partial<Attributes>;
+  /** How long it may wait for the other queue, in microseconds; DELIVERY_TIMEOUT by default. */
+  readonly patience?: number;
+  /** Told which of them move, so that more can be written in the same commit. */
+  readonly onTaken?: (moved: readonly StoredItem[]) => void;
 }
 
 /** Deliveries that a batch takes in, with those of their letters that are new. */
 export interface Accepted extends Delivered {
   readonly letters: readonly Letter[];
+  /** What is to be written down of them in the same commit. */
+  readonly entries: readonly KeyEntry[];
 }
 
-const NOTHING_ACCEPTED: Accepted = { ...NOTHING_DELIVERED, letters: [] };
+/** Who has something to say of letters that come in. */
+export interface Noticing {
+  /** Answers what is to be written down of new letters, which it may change. */
+  notice(letters: Map<string, Letter>): Promise<readonly KeyEntry[]>;
+}
+
+const NOTHING_ACCEPTED: Accepted = { ...NOTHING_DELIVERED, letters: [], entries: [] };
+
+// For how long it is known of an item that it came from a dead queue in another storage, after it has ended.
+const TRAIL_KEPT = 24 * HOUR;
 
 export class Transfers {
   readonly #context: QueueContext;
@@ -77,53 +92,91 @@ export class Transfers {
 
   /**
    * Moves the first of the items, as many as the load allows, and commits the part that takes them out,
-   * whose requests are answered. If that cannot be done nothing moves, and they get a retryable error.
+   * whose requests are answered. If that cannot be done nothing moves, they get a retryable error, and it answers
+   * false.
    */
-  async move({ items, endings, table, from, to, load, sets }: Transfer): Promise<void> {
+  async move(transfer: Transfer): Promise<boolean> {
+    const { items, endings, table, from, to, load, sets } = transfer;
     const { storage } = from.of;
     const moved = await this.#read(from.of, table, items, load);
     if (moved === undefined) {
       this.#commits.refuse(from, plainError("storage_unavailable"));
-      return;
+      return false;
     }
     for (const [i, item] of moved.entries()) from.takeOut(table, item, endings[i]!);
+    transfer.onTaken?.(moved);
     from.finish();
-    const letters = moved.map((item) => toLetter(from.of, item, sets));
+    const letters = moved.map((item, i) => toLetter(from.of, item, sets(item, i)));
     const isTogether = to.storage === storage;
     try {
-      await to.deliver(letters, isTogether ? from : undefined);
+      await to.deliver(letters, isTogether ? from : undefined, transfer.patience);
       if (!isTogether) await this.#commits.write(storage, [from]);
     } catch (error) {
       if (error instanceof NotDelivered) this.#commits.refuse(from, retryLater(error.message));
       else this.#commits.failed([from], error);
       this.#restsUntil = this.#context.clock.steady() + DELIVERY_RETRY;
-      return;
+      return false;
     }
     await this.#commits.succeeded([from]);
+    return true;
   }
 
   /**
    * Looks which of the letters that other queues send here are new. One whose source is here already
    * is a repetition after a crash, and is passed over. If storage fails, all are refused.
    */
-  async accept(partition: Partition, deliveries: readonly Delivery[]): Promise<Accepted> {
+  async accept(
+    partition: Partition,
+    deliveries: readonly Delivery[],
+    noticing: Noticing,
+  ): Promise<Accepted> {
     if (deliveries.length === 0) return NOTHING_ACCEPTED;
     const letters = new Map<string, Letter>();
-    for (const letter of deliveries.flatMap((delivery) => delivery.letters)) {
-      letters.set(attributesOf(letter.attributes).source, letter);
+    const apart: string[] = [];
+    for (const { letters: some, companion } of deliveries) {
+      for (const letter of some) {
+        const { source, redrive, from } = attributesOf(letter.attributes);
+        letters.set(source, letter);
+        if (companion === undefined && redrive !== "" && from === undefined) apart.push(source);
+      }
     }
+    const entries: KeyEntry[] = [];
     try {
       if (partition.stale) throw new Error("partition 0 is failing");
       const sources = [...letters.keys()];
       const known = await partition.storage.findKeys(partition.key, KEY.source, sources);
       for (const source of known.keys()) letters.delete(source);
+      if (apart.length > 0) entries.push(...(await this.#follow(partition, letters, apart)));
+      if (letters.size > 0) entries.push(...(await noticing.notice(letters)));
       await nameApart(partition, letters);
     } catch (error) {
       for (const each of deliveries) each.reject(plainError("storage_unavailable", error));
       return NOTHING_ACCEPTED;
     }
     const companions = deliveries.flatMap((each) => each.companion ?? []);
-    return { deliveries, companions, letters: [...letters.values()] };
+    return { deliveries, companions, letters: [...letters.values()], entries };
+  }
+
+  // What comes alive from another storage may be leased and completed before its original is removed there.
+  // If the server ends in between, it comes again, and its source is not here any more: so it leaves a
+  // trail for a while. Passes over those that have left one; answers the trails of the others.
+  async #follow(
+    { storage, key }: Partition,
+    letters: Map<string, Letter>,
+    apart: readonly string[],
+  ): Promise<readonly KeyEntry[]> {
+    const now = this.#context.clock.now();
+    const known = await storage.findKeys(key, KEY.idempotency, apart.map(trailOf));
+    const entries: KeyEntry[] = [];
+    for (const source of apart) {
+      const name = trailOf(source);
+      const entry = known.get(name);
+      if (entry !== undefined && entry.until > now) letters.delete(source);
+      if (!letters.has(source)) continue;
+      const until = now + TRAIL_KEPT;
+      entries.push({ kind: KEY.idempotency, key: name, seq: 0, until, value: "" });
+    }
+    return entries;
   }
 
   // The first of these items with their records, as many as the load allows; undefined if storage fails.
@@ -167,6 +220,11 @@ export class Transfers {
       return undefined;
     }
   }
+}
+
+// No Idempotency-Key has such a letter.
+function trailOf(source: string): string {
+  return `\tredriven ${source}`;
 }
 
 // An id names one item. A copy whose id is that of another which is here, as its original was imported with it

@@ -51,7 +51,7 @@ export function makeQueueCalls(home: LocalHome) {
       return packItems(await invoke(queue, method, args.map(unpackItems)));
     },
 
-    deliver: (name: string, letters: unknown) =>
-      find(name).intake.deliver(unpackItems(letters) as readonly Letter[], undefined),
+    deliver: (name: string, letters: unknown, patience: number | undefined) =>
+      find(name).intake.deliver(unpackItems(letters) as readonly Letter[], undefined, patience),
   };
 }

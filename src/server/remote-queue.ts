@@ -34,6 +34,11 @@ const Forwarded = forwarding<QueueOperations>({
   recall: true,
   remember: true,
   forget: true,
+  deadGroups: true,
+  redrive: true,
+  redrives: true,
+  redriveInfo: true,
+  cancelRedrive: true,
   pause: true,
   resume: true,
   configure: true,
@@ -88,7 +93,8 @@ export class RemoteQueue extends Forwarded implements QueueHandle {
   get intake(): Intake {
     return {
       storage: undefined,
-      deliver: (letters) => this.#link.call("deliver", this.name, packItems(letters)),
+      deliver: (letters, _, patience) =>
+        this.#link.call("deliver", this.name, packItems(letters), patience),
     };
   }
 

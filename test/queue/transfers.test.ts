@@ -81,7 +81,15 @@ class Pair {
   async move(items: readonly StoredItem[], table: ItemTable, load: Load = DELIVERY): Promise<void> {
     const from = new PartitionBatch(this.partition, this.from.clock.now());
     const endings = items.map(() => MOVED);
-    await this.transfers.move({ items, endings, table, from, to: this.intake, load, sets: {} });
+    await this.transfers.move({
+      items,
+      endings,
+      table,
+      from,
+      to: this.intake,
+      load,
+      sets: () => ({}),
+    });
   }
 
   /** Moves with a request that is answered with it. */
@@ -97,7 +105,7 @@ class Pair {
       from,
       to: this.intake,
       load: DELIVERY,
-      sets: {},
+      sets: () => ({}),
     });
     return (await Promise.all([request.promise.catch((error: unknown) => error), moved]))[0];
   }

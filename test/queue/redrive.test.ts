@@ -1,0 +1,271 @@
+// A redrive moves items out of a dead queue, each once, and none is lost, whatever happens meanwhile.
+
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { setup, type TestServer, temporaryDirectory } from "../support/server.ts";
+import { freshPlace, PLACES } from "../support/storages.ts";
+
+const RULES = { lease_timeout: "10s", max_attempts: 1, dead_queue: "dead" };
+
+/** Queues whose items die of their first lease, all into `dead`. */
+async function start(t: TestContext, options: object = {}, ...queues: string[]) {
+  const server = await setup(t, options);
+  await server.createQueue("dead");
+  for (const queue of ["jobs", ...queues]) await server.createQueue(queue, RULES);
+  return server;
+}
+
+/** Puts items into a queue, and has them die. */
+async function kill(server: TestServer, queue: string, ...items: object[]): Promise<string[]> {
+  const { results } = await server.ok("/v2/queue.produce", { queue_name: queue, items });
+  await die(server, queue, items.length);
+  return results.map(({ id }: { id: string }) => id);
+}
+
+async function die(server: TestServer, queue: string, batch_size: number): Promise<void> {
+  const { items } = await server.ok("/v2/queue.lease", { queue_name: queue, batch_size });
+  const leases = items.map(({ lease_id }: { lease_id: string }) => ({ lease_id }));
+  await server.ok("/v2/queue.reject", { queue_name: queue, leases });
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: redrives as they are told
+async function redrive(server: TestServer, request: object = {}): Promise<any> {
+  return server.ok("/v2/queue.redrive", { queue_name: "dead", ...request });
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: redrives as they are told
+async function info(server: TestServer, id: string): Promise<any> {
+  return server.ok("/v2/redrives.info", { queue_name: "dead", id });
+}
+
+/** Waits until a redrive has ended. */
+// biome-ignore lint/suspicious/noExplicitAny: redrives as they are told
+async function ended(server: TestServer, { id }: { readonly id: string }): Promise<any> {
+  return server.until(async () => {
+    const seen = await info(server, id);
+    return seen.state !== "running" && seen;
+  });
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: items as they are listed
+async function listed(server: TestServer, queue: string): Promise<any[]> {
+  return (await server.ok("/v2/items.list", { queue_name: queue, payload: true })).items ?? [];
+}
+
+async function idsIn(server: TestServer, queue: string): Promise<string[]> {
+  return (await listed(server, queue)).map(({ id }) => id);
+}
+
+for (const [name, driver, threads] of PLACES) {
+  test(`items go back to where each came from, under their ids, and begin anew (${name})`, async (t) => {
+    const options = { ...(await freshPlace(t, driver)), threads };
+    const server = await start(t, options, "mails", "more");
+    const a = await kill(server, "jobs", { utf8: "a", kind: "k" }, { json: { b: 1 } });
+    const b = await kill(server, "mails", { utf8: "c" }, { utf8: "d" }, { utf8: "e" });
+    const c = await kill(server, "more", { utf8: "f" });
+    const begun = await redrive(server);
+    assert.deepEqual([begun.state, begun.total, begun.queue_name], ["running", 6, "dead"]);
+    const { started_at, ended_at, ...seen } = await ended(server, begun);
+    const all = { state: "done", moved: 6, looked_at: 6, total: 6 };
+    assert.deepEqual(seen, { id: begun.id, queue_name: "dead", ...all });
+    assert.ok(ended_at >= started_at);
+    assert.deepEqual(await idsIn(server, "dead"), []);
+    assert.deepEqual(await idsIn(server, "jobs"), a);
+    assert.deepEqual(await idsIn(server, "mails"), b);
+    assert.deepEqual(await idsIn(server, "more"), c);
+    const [first, second] = await listed(server, "jobs");
+    assert.deepEqual([first.utf8, first.kind, first.attempts], ["a", "k", undefined]);
+    assert.deepEqual(second.json, { b: 1 });
+    for (const item of await listed(server, "jobs")) assert.equal("source" in item, false);
+    const { items } = await server.ok("/v2/queue.lease", { queue_name: "jobs", batch_size: 2 });
+    assert.deepEqual(
+      items.map((item: { id: string; attempts: number }) => [item.id, item.attempts]),
+      a.map((id) => [id, 1]),
+    );
+    // And die again as any other.
+    const leases = items.map(({ lease_id }: { lease_id: string }) => ({ lease_id }));
+    await server.ok("/v2/queue.retry", { queue_name: "jobs", leases });
+    assert.deepEqual(await idsIn(server, "dead"), a);
+    assert.equal((await info(server, begun.id)).failed, 2);
+  });
+}
+
+test("only what is asked for moves", async (t) => {
+  const server = await start(t, {}, "other");
+  const [a, b] = (await kill(server, "jobs", { kind: "mail" }, { kind: "sms" })) as [
+    string,
+    string,
+  ];
+  await server.advance("1h");
+  const [c, d] = (await kill(server, "jobs", { kind: "mail" }, { kind: "mail" })) as [
+    string,
+    string,
+  ];
+  const print = new Map(
+    (await listed(server, "dead")).map((each) => [each.id, each.source.fingerprint]),
+  );
+  const dry = async (request: object): Promise<number> => {
+    const { state, moved = 0, id } = await redrive(server, { ...request, dry_run: true });
+    assert.deepEqual([state, id], ["done", undefined]);
+    return moved;
+  };
+  assert.equal(await dry({}), 4);
+  assert.equal(await dry({ kind: "mail" }), 3);
+  assert.equal(await dry({ fingerprint: print.get(b) }), 1);
+  assert.equal(await dry({ older_than: "30m" }), 2);
+  assert.equal(await dry({ newer_than: "30m" }), 2);
+  assert.equal(await dry({ kind: "mail", newer_than: "30m" }), 2);
+  assert.equal(await dry({ limit: 3 }), 3);
+  assert.equal(await dry({ ids: [a, d, "000000000000000000000000000"] }), 2);
+  assert.equal((await listed(server, "dead")).length, 4);
+
+  const some = await ended(server, await redrive(server, { ids: [d, a, a], kind: "mail" }));
+  assert.deepEqual([some.moved, some.looked_at, some.total], [2, 2, 2]);
+  assert.deepEqual(await idsIn(server, "jobs"), [a, d]);
+  const one = await ended(server, await redrive(server, { kind: "mail", limit: 1, to: "other" }));
+  assert.deepEqual([one.moved, one.to], [1, "other"]);
+  assert.deepEqual(await idsIn(server, "other"), [c]);
+  assert.deepEqual(await idsIn(server, "dead"), [b]);
+  // What it leaves in a dead queue can still be leased there.
+  const { items } = await server.ok("/v2/queue.lease", { queue_name: "dead" });
+  assert.equal(items[0].id, b);
+});
+
+test("what has nowhere to go, or is leased, stays, and is counted", async (t) => {
+  const server = await start(t, {}, "gone");
+  const [a, b] = await kill(server, "gone", {}, {});
+  const [c, d] = await kill(server, "jobs", {}, {});
+  await server.produce("dead", "put there");
+  await server.ok("/v2/queues.delete", { queue_name: "gone" });
+  const done = await ended(server, await redrive(server));
+  assert.deepEqual([done.moved, done.skipped, done.looked_at], [2, 3, 5]);
+  assert.deepEqual(await idsIn(server, "jobs"), [c, d]);
+  const { items } = await server.ok("/v2/queue.lease", { queue_name: "dead" });
+  assert.equal(items[0].id, a);
+  const rest = await ended(server, await redrive(server, { to: "jobs", ids: [a, b] }));
+  assert.deepEqual([rest.moved, rest.skipped], [1, 1]);
+  assert.deepEqual(await idsIn(server, "jobs"), [c, d, b]);
+  assert.deepEqual((await idsIn(server, "dead")).length, 2);
+});
+
+test("more than one step moves all, in order, also what waits in a dead queue for its time", async (t) => {
+  const server = await start(t);
+  const ids: string[] = [];
+  for (let i = 0; i < 7; i++) {
+    ids.push(...(await kill(server, "jobs", ...Array.from({ length: 100 }, () => ({})))));
+  }
+  const { items } = await server.ok("/v2/queue.lease", { queue_name: "dead" });
+  const leases = [{ lease_id: items[0].lease_id, delay: "1h" }];
+  await server.ok("/v2/queue.retry", { queue_name: "dead", leases });
+  const done = await ended(server, await redrive(server));
+  assert.deepEqual([done.moved, done.looked_at, done.total], [700, 700, 700]);
+  assert.deepEqual(await idsIn(server, "jobs"), [...ids.slice(1), ids[0]]);
+});
+
+test("at a rate it takes its time, and can be ended", async (t) => {
+  const server = await start(t);
+  await kill(server, "jobs", ...Array.from({ length: 30 }, () => ({})));
+  await server.advance("1ms");
+  const begun = await redrive(server, { rate: 10 });
+  for (let seconds = 1; seconds <= 2; seconds++) {
+    for (let i = 0; i < 10; i++) {
+      await server.until(async () => (await info(server, begun.id)).moved > 10 * (seconds - 1) + i);
+      assert.equal((await info(server, begun.id)).moved, 10 * (seconds - 1) + i + 1);
+      await server.advance("100ms");
+    }
+  }
+  const cancelled = await server.ok("/v2/redrives.cancel", { queue_name: "dead", id: begun.id });
+  assert.equal(cancelled.state, "cancelled");
+  await server.advance("10s");
+  const { moved, state } = await info(server, begun.id);
+  assert.equal(state, "cancelled");
+  assert.equal((await listed(server, "dead")).length, 30 - moved);
+  assert.equal((await listed(server, "jobs")).length, moved);
+  const again = await server.ok("/v2/redrives.cancel", { queue_name: "dead", id: begun.id });
+  assert.deepEqual(again, await info(server, begun.id));
+});
+
+test("it stops when too many of those that it has moved die again", async (t) => {
+  const server = await start(t);
+  await kill(server, "jobs", ...Array.from({ length: 30 }, () => ({})));
+  await server.advance("1ms");
+  const begun = await redrive(server, { rate: 20, stop_at_failure_ratio: 0.5 });
+  await server.until(async () => (await info(server, begun.id)).moved === 2);
+  await server.advance("100ms");
+  await server.until(async () => (await info(server, begun.id)).moved === 4);
+  await die(server, "jobs", 1);
+  assert.deepEqual((await info(server, begun.id)).state, "running");
+  await die(server, "jobs", 1);
+  const { state, failed, ended_at } = await info(server, begun.id);
+  assert.deepEqual([state, failed], ["stopped", 2]);
+  assert.ok(ended_at);
+  await server.advance("10s");
+  assert.equal((await listed(server, "jobs")).length, 2);
+  // Those that die later are counted as well.
+  await die(server, "jobs", 2);
+  assert.equal((await info(server, begun.id)).failed, 4);
+});
+
+test("it goes on after a restart", async (t) => {
+  const options = { dataDir: temporaryDirectory(t) };
+  const server = await start(t, options);
+  const ids = await kill(server, "jobs", ...Array.from({ length: 30 }, () => ({})));
+  await server.advance("1ms");
+  const begun = await redrive(server, { rate: 10 });
+  await server.until(async () => (await info(server, begun.id)).moved === 1);
+  await server.server.stop();
+  const after = await setup(t, options);
+  const seen = await after.until(async () => {
+    await after.advance("100ms");
+    const now = await info(after, begun.id);
+    return now.state !== "running" && now;
+  });
+  assert.deepEqual([seen.state, seen.moved, seen.looked_at], ["done", 30, 30]);
+  assert.deepEqual(await idsIn(after, "jobs"), ids);
+  assert.deepEqual(await idsIn(after, "dead"), []);
+});
+
+test("redrives are listed, the newest first, and old ones are forgotten", async (t) => {
+  const server = await start(t);
+  const ids: string[] = [];
+  for (let i = 0; i < 23; i++) {
+    const { id } = await ended(server, await redrive(server));
+    ids.unshift(id);
+  }
+  const { redrives } = await server.ok("/v2/redrives.list", { queue_name: "dead" });
+  assert.deepEqual(
+    redrives.map(({ id }: { id: string }) => id),
+    ids.slice(0, 20),
+  );
+  const request = { queue_name: "dead", id: ids[22] };
+  for (const path of ["/v2/redrives.info", "/v2/redrives.cancel"]) {
+    const { status, body } = await server.call(path, request);
+    assert.deepEqual([status, body.code], [404, "redrive_not_found"]);
+  }
+});
+
+test("what cannot be meant is refused, and nothing moves", async (t) => {
+  const server = await start(t);
+  await kill(server, "jobs", {});
+  const refused: [object, string, string?][] = [
+    [{ to: "dead" }, "invalid_field", "to"],
+    [{ to: "nowhere" }, "queue_not_found"],
+    [{ ids: ["x"] }, "invalid_field", "ids[0]"],
+    [
+      { ids: Array.from({ length: 1_001 }, () => "000000000000000000000000000") },
+      "invalid_field",
+      "ids",
+    ],
+    [{ rate: -1 }, "invalid_field", "rate"],
+    [{ limit: -1 }, "invalid_field", "limit"],
+    [{ older_than: "soon" }, "invalid_field", "older_than"],
+    [{ newer_than: "-1s" }, "invalid_field", "newer_than"],
+    [{ stop_at_failure_ratio: 1.5 }, "invalid_field", "stop_at_failure_ratio"],
+  ];
+  for (const [request, code, field] of refused) {
+    const { body } = await server.call("/v2/queue.redrive", { queue_name: "dead", ...request });
+    assert.deepEqual([body.code, body.field], [code, field], JSON.stringify(request));
+  }
+  assert.deepEqual(await server.ok("/v2/redrives.list", { queue_name: "dead" }), {});
+  assert.equal((await listed(server, "dead")).length, 1);
+});
