@@ -167,7 +167,7 @@ export const STATS_NOTES: Notes = {
     deduplicated: count("Produced, and found to be there already."),
     deleted: count("Deleted by queue.clear or items.delete."),
     received: count(
-      "Taken in from other queues, dead letters among them; also what was there before an earlier version began to count.",
+      "Taken in from other queues, dead letters among them; also what a version that did not count has left.",
     ),
     moved: count("Given to other queues, dead letters among them."),
     dead: { text: "Dead, by why, wherever they went; left out if none is." },
