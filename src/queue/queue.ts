@@ -25,7 +25,13 @@ import { Partition } from "./partition.ts";
 import type { Repeat } from "./repeat.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
-export { type Attributes, attributesOf } from "./attributes.ts";
+export {
+  type Attributes,
+  attributesOf,
+  type ItemError,
+  type RetryOverrides,
+  withAttributes,
+} from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export { unknownLease } from "./endings.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
@@ -33,6 +39,7 @@ export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
+export { draw, lifetimeOf } from "./policy.ts";
 export { REPEAT_KEPT, type Repeat } from "./repeat.ts";
 export * from "./requests.ts";
 export { Turns } from "./turns.ts";
