@@ -14,7 +14,7 @@ import {
 } from "../codec/gen/querator/v1/queue_pb.ts";
 import type { StorageItemSchema } from "../codec/gen/querator/v1/storage_pb.ts";
 import type { ItemSchema } from "../codec/gen/querator/v2/items_pb.ts";
-import { DeadSourceSchema } from "../codec/gen/querator/v2/policy_pb.ts";
+import { DeadSourceSchema, ItemErrorSchema } from "../codec/gen/querator/v2/policy_pb.ts";
 import {
   QueueLeaseResponseSchema as LeaseResponseV2,
   type QueueProduceItemSchema as ProduceItemV2,
@@ -35,6 +35,7 @@ import {
 } from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
 import { deadSourceOf } from "./dead-source.ts";
+import { shownOwnRetry } from "./policy.ts";
 
 interface Texts {
   readonly encoding: string;
@@ -130,6 +131,8 @@ interface Reading<Given> {
   payload(item: Given): string;
   text(item: Given, index: number): string;
   dueAt(item: Given, index: number): number;
+  /** Those that the item is to have; "" for none. */
+  attributes?(item: Given, index: number): string;
 }
 
 function itemsOf<Given extends { readonly bytes: Uint8Array }>(
@@ -157,7 +160,9 @@ function itemsOf<Given extends { readonly bytes: Uint8Array }>(
         item.bytes.length > 0
           ? new ItemRecord(own, item.bytes)
           : new ItemRecord(own, shared, start, end);
-      items[at] = new Item(record, reading.dueAt(item, at));
+      const made = new Item(record, reading.dueAt(item, at));
+      if (reading.attributes !== undefined) made.attributes = reading.attributes(item, at);
+      items[at] = made;
       start = end;
     }
   }
@@ -178,12 +183,14 @@ export function toItems(given: readonly ProduceItem[]): Item[] {
   return itemsOf(given, OF_V1);
 }
 
+type ProduceItemOfV2 = Decoded<typeof ProduceItemV2>;
+
 /** The same of /v2; `dueAt` says when they are to become leasable, 0 for at once. */
 export function toItemsV2(
-  given: readonly Decoded<typeof ProduceItemV2>[],
-  dueAt: (item: Decoded<typeof ProduceItemV2>, index: number) => number,
+  given: readonly ProduceItemOfV2[],
+  how: Required<Pick<Reading<ProduceItemOfV2>, "dueAt" | "attributes">>,
 ): Item[] {
-  return itemsOf(given, { payload: textPayload, text: textOfV2, dueAt });
+  return itemsOf(given, { payload: textPayload, text: textOfV2, ...how });
 }
 
 /** What items of /v2 have in common, wherever they occur. */
@@ -358,16 +365,21 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
     const id = item.attributes === "" ? leaseId : idOf(ids, item);
     if (i > 0) reply += ",";
     reply += `${before}${id}","lease_id":"${leaseId}","fence":${seq}${after}`;
-    if (item.attributes !== "") reply += moreJson(item.attributes, id);
-    reply += start === end ? "}" : `${payloadJson(form, bytes, start, end)}}`;
+    if (start !== end) reply += payloadJson(form, bytes, start, end);
+    reply += item.attributes === "" ? "}" : `${pastJson(item.attributes, id)}}`;
   }
   return `${reply}]}`;
 }
 
-// What only an item with attributes has.
-function moreJson(text: string, id: string): string {
-  const source = deadSourceOf(attributesOf(text), id);
-  return source === undefined ? "" : `,"source":${encodeJson(DeadSourceSchema, source)}`;
+// What has become of an item before, as members of its JSON.
+function pastJson(text: string, id: string): string {
+  const attributes = attributesOf(text);
+  const { error } = attributes;
+  const source = deadSourceOf(attributes, id);
+  const ofError = error === undefined ? "" : `,"last_error":${encodeJson(ItemErrorSchema, error)}`;
+  return source === undefined
+    ? ofError
+    : `${ofError},"source":${encodeJson(DeadSourceSchema, source)}`;
 }
 
 function payloadJson(form: Form, bytes: Buffer, start: number, end: number): string {
@@ -391,6 +403,7 @@ function leaseProtobufV2(leased: Leased | undefined): Uint8Array {
         leaseDeadline: deadline,
         attempts,
         createdAt,
+        lastError: attributesOf(item.attributes).error,
         source: deadSourceOf(attributesOf(item.attributes), id),
       };
     }),
@@ -437,6 +450,8 @@ export function toItemV2(
     sourceId: attributes.source,
     lastError: attributes.error,
     source: deadSourceOf(attributes, id),
+    maxAttempts: attributes.retry?.maxAttempts,
+    retry: shownOwnRetry(attributes.retry),
     ...(note !== undefined && { cancelled: note.cancelled, progress: note.progress }),
     ...(end !== undefined && { endedAt: end.endedAt, result: end.result }),
   };

@@ -45,6 +45,7 @@ import {
   PAYLOAD,
   QUEUE_NAME,
 } from "./openapi/fields.ts";
+import { OWN_RETRY, readError, readOwnRetry } from "./policy.ts";
 import { type Refused, resultsAnswer } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
 import {
@@ -188,6 +189,8 @@ function toImport(item: ImportItem, index: number): ImportedItem {
     dueAt,
     attempts: item.attempts,
     maxAttempts: 0,
+    retry: readOwnRetry(item, path),
+    error: readError(item.lastError),
     record: toRecordV2(item, index),
   };
 }
@@ -275,6 +278,7 @@ const FIELDS: Notes = {
       text: "Of one that is leased: it was cancelled, and its holder is yet to learn it.",
       ignored: true,
     },
+    ...OWN_RETRY,
   },
   ItemsListRequest: {
     queue_name: QUEUE_NAME,
