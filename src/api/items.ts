@@ -22,7 +22,6 @@ import {
   LIVE_STATES,
   type QueueHandle,
 } from "../queue/queue.ts";
-import { readCursor, toCursor } from "./cursor.ts";
 import { DEAD_SOURCE_NOTES, SOURCE } from "./dead-source.ts";
 import { byName, endpointsOf, IMPORT, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { stableId, toRecordV2 } from "./item-records.ts";

@@ -10,7 +10,6 @@ import type { ForgetfulMap } from "./forgetful-map.ts";
 import { DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
 import type { Kinds } from "./kinds.ts";
-import type { Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { lifetimeOf } from "./policy.ts";

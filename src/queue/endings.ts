@@ -5,7 +5,6 @@
 import { type QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import { type ItemError, withAttributes } from "./attributes.ts";
-import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
 import { CANCELLED, COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";

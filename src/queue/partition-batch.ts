@@ -25,7 +25,7 @@ import { attributesOf, withAttributes } from "./attributes.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Dealing } from "./dealing.ts";
-import { Extensions, markOf } from "./extensions.ts";
+import { Extensions } from "./extensions.ts";
 import type { Ending } from "./history.ts";
 import { entryOfRepeat } from "./idempotency.ts";
 import { Grant, type Item } from "./item.ts";

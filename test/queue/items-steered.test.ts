@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { type Json, type World, world } from "../support/items.ts";
 import { temporaryDirectory } from "../support/server.ts";
 
-async function order(w: World, queue: string): Promise<string[]> {
+async function _order(w: World, queue: string): Promise<string[]> {
   return (await w.lease(queue, 10)).map(({ utf8 }: Json) => utf8);
 }
 
