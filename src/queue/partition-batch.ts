@@ -24,11 +24,13 @@ import {
 import { attributesOf, withAttributes } from "./attributes.ts";
 import { Extensions, markOf } from "./extensions.ts";
 import { Grant, type Item } from "./item.ts";
-import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
+import { attributesAfterMove } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
+import { Names } from "./names.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
+import { attributesAfterLease } from "./unique.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
@@ -93,8 +95,6 @@ export class PartitionBatch implements PartitionChanges {
   readonly releases: number[] = [];
   readonly addsExpiry: Expiry[] = [];
   readonly removesExpiry: Expiry[] = [];
-  readonly removesKey: KeyName[] = [];
-  readonly addsKey: KeyEntry[] = [];
 
   readonly #tailBefore: number;
   // The tail after the last add. What moves to the tail comes behind it, is in storage only, and
@@ -114,7 +114,10 @@ export class PartitionBatch implements PartitionChanges {
   #removes: readonly SeqRange[] | undefined;
   #openExpiry: Expiry | undefined;
   #dropsReady = false;
-  #keysEndAt = Number.POSITIVE_INFINITY;
+  readonly #names = new Names();
+  // Whether memory has let go of what waits, or is scheduled, and was replaced.
+  #replacesReady = false;
+  #replacedScheduled = 0;
 
   constructor(partition: Partition, now: number) {
     this.of = partition;
@@ -127,6 +130,14 @@ export class PartitionBatch implements PartitionChanges {
 
   get partition(): number {
     return this.of.key;
+  }
+
+  get removesKey(): readonly KeyName[] {
+    return this.#names.removes;
+  }
+
+  get addsKey(): readonly KeyEntry[] {
+    return this.#names.adds;
   }
 
   /** Single items that leave, as ranges. */
@@ -142,19 +153,26 @@ export class PartitionBatch implements PartitionChanges {
     const first = this.counters.tail;
     let scheduled: number[] | undefined;
     for (const item of items) {
-      item.createdAt = this.now;
-      item.expireAt = expireAt;
-      if (item.dueAt !== 0) {
-        if (isLater(item.dueAt, this.now)) {
-          scheduled ??= [];
-          scheduled.push(this.counters.tail - first);
-        } else {
-          item.dueAt = 0;
-        }
-      }
-      this.add(item);
+      this.enter(item, expireAt);
+      if (item.dueAt === 0) continue;
+      scheduled ??= [];
+      scheduled.push(item.seq - first);
     }
-    return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
+    return {
+      partition: this.of.number,
+      first,
+      scheduled: scheduled ?? NONE_SCHEDULED,
+      each: undefined,
+      refused: undefined,
+    };
+  }
+
+  /** Adds a new item at the tail, or among the scheduled ones if it is due later. */
+  enter(item: Item, expireAt: number): void {
+    item.createdAt = this.now;
+    item.expireAt = expireAt;
+    if (item.dueAt !== 0 && !isLater(item.dueAt, this.now)) item.dueAt = 0;
+    this.add(item);
   }
 
   /** Adds an item whose times are set. */
@@ -162,7 +180,7 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
-    if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
+    this.#names.put(item.attributes, item.seq);
     if (item.dueAt !== 0) {
       item.expireAt = expiryOf(item, item.dueAt);
       this.counters.scheduled++;
@@ -210,6 +228,7 @@ export class PartitionBatch implements PartitionChanges {
       item.leaseDeadline = deadline;
     }
     this.counters.head = item.seq + 1;
+    this.#names.lease(item.attributes);
     return item;
   }
 
@@ -252,7 +271,7 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#names.drop(item.attributes, true);
   }
 
   /** Counts items that are taken away though nobody has completed them, and that go to no dead queue. */
@@ -268,22 +287,22 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, expireAt } = item;
-    const attributes = this.#moved(item, toSeq);
+    const attributes = this.#moved(fromSeq, attributesAfterLease(item.attributes), toSeq);
     const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
     this.moves.push({ from: "items", fromSeq, to: "items", ...to });
     this.#cover(toSeq, expireAt);
   }
 
   // What gets another number keeps its names, and the id that it had first.
-  #moved(item: Pick<StoredItem, "seq" | "attributes">, toSeq: number): string {
-    const attributes = attributesAfterMove(this.of.ids, item);
-    this.addsKey.push(...entriesOf(attributes, toSeq));
+  #moved(seq: number, before: string, toSeq: number): string {
+    const attributes = attributesAfterMove(this.of.ids, { seq, attributes: before });
+    this.#names.put(attributes, toSeq);
     return attributes;
   }
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
   schedule(item: Item, dueAt: number, attempts = item.attempts): void {
-    const { attributes } = item;
+    const attributes = attributesAfterLease(item.attributes);
     this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt), attributes });
   }
 
@@ -293,7 +312,7 @@ export class PartitionBatch implements PartitionChanges {
    */
   condemn(item: Item, reason: DropReason): Due {
     const { attempts, expireAt } = item;
-    const attributes = withAttributes(item.attributes, { died: reason });
+    const attributes = withAttributes(attributesAfterLease(item.attributes), { died: reason });
     return this.#setAside(item, { dueAt: LONG_AGO, attempts, expireAt, attributes });
   }
 
@@ -317,7 +336,7 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, attempts, createdAt } = due.item;
-    const attributes = this.#moved(due.item, toSeq);
+    const attributes = this.#moved(fromSeq, due.item.attributes, toSeq);
     const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
     this.moves.push({ from: "scheduled", fromSeq, to: "items", ...to });
     this.counters.scheduled--;
@@ -331,8 +350,33 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#names.drop(item.attributes, false);
     this.dropReady();
+  }
+
+  /**
+   * Takes away an item that waits or is scheduled, and in whose place another is added next. Memory lets go of it
+   * at once, so that this batch does nothing else to it.
+   */
+  replace(table: ItemTable, { seq, createdAt, dueAt, attributes }: StoredItem): void {
+    this.touched = true;
+    this.#names.drop(attributes, false);
+    if (table === "items") {
+      this.#count(createdAt, -1);
+      this.#removed.push(seq);
+      this.of.removeReady(seq);
+      this.#replacesReady = true;
+    } else {
+      this.counters.scheduled--;
+      this.removesScheduled.push({ first: seq, last: seq });
+      this.of.scheduled.remove({ at: dueAt, seq });
+      this.#replacedScheduled++;
+    }
+  }
+
+  /** Gives a unique key to an item for a time, whatever becomes of it. */
+  takeKey(entry: Omit<KeyEntry, "kind">): void {
+    this.#names.take(entry);
   }
 
   /** Moves the head behind waiting items that have all been removed, so that no read passes their places again. */
@@ -359,7 +403,7 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     this.counters.scheduled--;
     this.removesScheduled.push({ first: item.seq, last: item.seq });
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#names.drop(item.attributes, false);
   }
 
   /** Removes an expiry, and puts one that is due at `at` in its place; infinite for none. */
@@ -376,14 +420,13 @@ export class PartitionBatch implements PartitionChanges {
   /** Keeps an entry until it ends. */
   keep(entry: KeyEntry): void {
     this.touched = true;
-    this.addsKey.push(entry);
-    this.#keysEndAt = Math.min(this.#keysEndAt, entry.until);
+    this.#names.keep(entry);
   }
 
   /** Removes entries that have ended. */
   forget(ended: readonly KeyName[]): void {
     this.touched = true;
-    this.removesKey.push(...ended);
+    this.#names.forget(ended);
   }
 
   /** Says that the ready window no longer shows what waits, so that it is read anew. */
@@ -413,6 +456,7 @@ export class PartitionBatch implements PartitionChanges {
       if (this.#addedTaken > 0) this.#grantAdded = new Grant(grant.deadline, grant.leasedAt);
     }
     this.#extensions?.mark(this);
+    this.#names.finish();
     // Expiries whose items have all been leased have nothing left to watch.
     if (this.#readyTaken > 0 || this.#addedTaken > 0) {
       const passed = this.counters.head - EXPIRY_SPAN;
@@ -426,7 +470,7 @@ export class PartitionBatch implements PartitionChanges {
     const partition = this.of;
     partition.counters = this.counters;
     partition.openExpiry = this.#openExpiry;
-    partition.keysEndAt = Math.min(partition.keysEndAt, this.#keysEndAt);
+    partition.keysEndAt = Math.min(partition.keysEndAt, this.#names.endAt);
     const grant = this.#grant;
     if (grant !== undefined) {
       const taken: Item[] = [];
@@ -451,7 +495,7 @@ export class PartitionBatch implements PartitionChanges {
     }
     for (const due of this.#movedToScheduled) partition.scheduled.add(due);
     for (const due of this.#fired) partition.scheduled.remove(due);
-    if (this.removesScheduled.length > 0) partition.scheduled.invalidate();
+    if (this.removesScheduled.length > this.#replacedScheduled) partition.scheduled.invalidate();
     for (const expiry of this.addsExpiry) partition.expiries.add(expiryEntry(expiry));
     for (const expiry of this.removesExpiry) partition.expiries.remove(expiryEntry(expiry));
     if (this.#dropsReady) this.#applyWithoutWindow(steady);
@@ -495,6 +539,8 @@ export class PartitionBatch implements PartitionChanges {
   discard(): void {
     for (const item of this.#ended) takeBack(item);
     for (const item of this.#extensions?.items ?? []) takeBack(item);
+    if (this.#replacesReady) this.of.dropReady();
+    if (this.#replacedScheduled > 0) this.of.scheduled.invalidate();
   }
 
   #end(item: Item): void {
