@@ -234,7 +234,9 @@ export function produceNotes({ produceBatch }: Limits): Notes {
       failed: { text: "How many of them are refused." },
     },
     QueueProduceResult: {
-      id: { text: "What the item is that is there now, until its end. Not of one that is refused." },
+      id: {
+        text: "What the item is that is there now, until its end. Not of one that is refused.",
+      },
       status: {
         text: "created, or scheduled if it is to become leasable later; duplicate if its unique key is that of the item that is answered, replaced if it has taken the place of that.",
         reply: { enum: ["created", "scheduled", "duplicate", "replaced"] },

@@ -90,10 +90,7 @@ function oneOf<T extends string>(values: readonly T[], given: string, field: str
   const value = values.find((each) => each === given);
   if (value !== undefined) return value;
   const quoted = given.slice(0, 64);
-  throw invalidField(
-    field,
-    `${field} is invalid; '${quoted}' is not one of ${values.join(", ")}`,
-  );
+  throw invalidField(field, `${field} is invalid; '${quoted}' is not one of ${values.join(", ")}`);
 }
 
 /** What the fields mean. */

@@ -5,9 +5,10 @@
 import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
-import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { Duplicates } from "./duplicates.ts";
+import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
+import { DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
 import type { Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -239,8 +240,7 @@ export class Batch {
     const part = this.part(partition);
     part.served.push(request);
     for (const { item, reason } of retryItems(part, request, this.#rules)) {
-      part.remove(item);
-      part.drop(reason);
+      part.remove(item, DROPPED[reason]);
     }
   }
 

@@ -8,11 +8,12 @@ import type { ItemTable, KeyEntry, Storage, StoredItem } from "../storage/storag
 import { withAttributes } from "./attributes.ts";
 import { type Batch, partitionFailing } from "./batch.ts";
 import type { Commits } from "./commits.ts";
+import { condemnedFor } from "./condemned.ts";
 import type { QueueContext } from "./context.ts";
 import type { Item } from "./item.ts";
 import { KEY } from "./keys.ts";
 import type { Partition } from "./partition.ts";
-import { condemnedFor, isLater } from "./partition-batch.ts";
+import { isLater } from "./partition-batch.ts";
 import type { ProducedItem, ProduceRequest, Refused } from "./requests.ts";
 import type { OnDuplicate, UniqueWish } from "./unique.ts";
 
@@ -137,7 +138,8 @@ async function find(
     const { key, until } = entry;
     // Of two, which only a clock that was set back brings about, the one that lasts longer.
     const other = holders.get(key);
-    if (other !== undefined && (other.until === 0 || (until !== 0 && other.until >= until))) continue;
+    if (other !== undefined && (other.until === 0 || (until !== 0 && other.until >= until)))
+      continue;
     const place = replacing.get(key) === true ? places.get(seqOf(entry)) : undefined;
     holders.set(key, { partition, id: idOfEntry(entry), until, place });
   }
@@ -167,7 +169,8 @@ async function readPlaces(
       for (const item of items) {
         const { seq, dueAt } = item;
         // What is on its way to the dead queue is as good as gone.
-        const isDead = table === "scheduled" && condemnedFor({ at: dueAt, seq, item }) !== undefined;
+        const isDead =
+          table === "scheduled" && condemnedFor({ at: dueAt, seq, item }) !== undefined;
         if (!isDead) places.set(seq, { table, item });
       }
     }
@@ -222,7 +225,10 @@ export class Duplicates {
       const wish = request.unique![index];
       const isScheduled = isLater(item.dueAt, now);
       if (wish === undefined) {
-        return { status: isScheduled ? "scheduled" : "created", of: new Arrival(index, item, wish) };
+        return {
+          status: isScheduled ? "scheduled" : "created",
+          of: new Arrival(index, item, wish),
+        };
       }
       const { key, onDuplicate } = wish;
       const of = mine.get(key) ?? this.#arrivals.get(key) ?? this.#holder(key, now);

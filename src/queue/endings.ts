@@ -5,6 +5,7 @@
 import { type QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
+import { COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
 import type { Item } from "./item.ts";
 import { diesOf } from "./lifecycle.ts";
@@ -33,7 +34,7 @@ export interface Died {
 /** Removes the items of a request. */
 export function completeItems(part: PartitionBatch, request: CompleteRequest): void {
   const items = claim(part, request, request.ids, "completed");
-  for (const item of items) if (item !== undefined) part.remove(item);
+  for (const item of items) if (item !== undefined) part.remove(item, COMPLETED);
 }
 
 /**

@@ -3,9 +3,11 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
+import { condemnedFor } from "./condemned.ts";
+import { DROPPED } from "./history.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
-import { condemnedFor, type PartitionBatch } from "./partition-batch.ts";
+import type { PartitionBatch } from "./partition-batch.ts";
 
 // How many items of a partition one batch moves; what is left over follows in the next.
 const STEP = 1_000;
@@ -71,8 +73,7 @@ export function endLeases(
     if (reason === undefined) {
       part.requeue(item);
     } else {
-      part.remove(item);
-      part.drop(reason);
+      part.remove(item, DROPPED[reason]);
     }
   }
   return dead;
@@ -93,8 +94,7 @@ export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): read
     } else if (rules.hasDeadQueue) {
       dead.push({ item: due.item, reason });
     } else {
-      part.removeScheduled(due.item);
-      part.drop(reason);
+      part.removeScheduled(due.item, DROPPED[reason]);
     }
   }
   return dead;

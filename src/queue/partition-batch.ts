@@ -21,8 +21,10 @@ import {
   type SeqRange,
   type StoredItem,
 } from "../storage/storage.ts";
-import { attributesOf, withAttributes } from "./attributes.ts";
+import { withAttributes } from "./attributes.ts";
+import { LONG_AGO } from "./condemned.ts";
 import { Extensions, markOf } from "./extensions.ts";
+import type { Ending } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
 import { attributesAfterMove } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
@@ -49,26 +51,6 @@ export function isLater(at: number, now: number): boolean {
   return at >= now + SOON;
 }
 
-// What is condemned is due at once, however the wall clock may be set back meanwhile.
-const LONG_AGO = SECOND;
-
-/** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
-export function condemnedFor({ at, item }: Due): DropReason | undefined {
-  return attributesOf(item.attributes).died || condemnedBefore(at, item);
-}
-
-// As earlier versions have written it down: by a time that no client can have asked for, and before that by an expiry.
-const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
-  undefined,
-  "rejected",
-  "attempts",
-  "expired",
-];
-
-function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropReason | undefined {
-  return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
-}
-
 // What is to be leasable is not written down as earlier versions did what was condemned.
 function expiryOf({ attempts, expireAt }: Item, dueAt: number): number {
   return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
@@ -83,7 +65,7 @@ export class PartitionBatch implements PartitionChanges {
   readonly served: HotRequest<unknown>[] = [];
 
   readonly counters: Counters;
-  /** What it takes away for good, though nobody has completed it: counted already. */
+  /** What it takes away for good, though nobody has completed it. */
   drops: Dropped = NONE_DROPPED;
   readonly adds: Item[] = [];
   readonly addsScheduled: Item[] = [];
@@ -266,20 +248,25 @@ export class PartitionBatch implements PartitionChanges {
     item.ending = false;
   }
 
-  /** Removes a leased item that was claimed: completed, dead, deleted or cleared. */
-  remove(item: Item): void {
+  /** Removes a leased item that was claimed. */
+  remove(item: Item, how: Ending): void {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    this.#names.drop(item.attributes, true);
+    this.#leave(item, how, true);
   }
 
-  /** Counts items that are taken away though nobody has completed them, and that go to no dead queue. */
-  drop(reason: DropReason, count = 1): void {
-    if (count === 0) return;
-    const plus = (to: Dropped): Dropped => ({ ...to, [reason]: to[reason] + count });
-    this.drops = plus(this.drops);
-    this.counters.dropped = plus(this.counters.dropped);
+  // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
+  #leave(
+    { attributes }: Pick<StoredItem, "attributes">,
+    { how, reason }: Ending,
+    leased = false,
+  ): void {
+    this.#names.drop(attributes, leased);
+    if (how === "dropped" && reason !== "") {
+      this.drops = plusOne(this.drops, reason);
+      this.counters.dropped = plusOne(this.counters.dropped, reason);
+    }
   }
 
   /** Puts a leased item that was claimed back, to the tail under a new number. */
@@ -345,12 +332,12 @@ export class PartitionBatch implements PartitionChanges {
     this.#cover(toSeq, expireAt);
   }
 
-  /** Removes an item that waits: expired, deleted or cleared. The window is read anew afterwards. */
-  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">): void {
+  /** Removes an item that waits. The window is read anew afterwards. */
+  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">, how: Ending): void {
     this.touched = true;
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    this.#names.drop(item.attributes, false);
+    this.#leave(item, how);
     this.dropReady();
   }
 
@@ -385,25 +372,25 @@ export class PartitionBatch implements PartitionChanges {
     if (last !== undefined && this.touched) this.counters.head = last.seq + 1;
   }
 
-  /** Removes an item that dies or goes to another queue, whether it waits, is leased or is scheduled. */
-  takeOut(table: ItemTable, item: StoredItem): void {
+  /** Removes an item whether it waits, is leased or is scheduled. */
+  takeOut(table: ItemTable, item: StoredItem, how: Ending): void {
     const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
     if (leased !== undefined) {
       this.claim(leased);
-      this.remove(leased);
+      this.remove(leased, how);
     } else if (table === "items") {
-      this.removeWaiting(item);
+      this.removeWaiting(item, how);
     } else {
-      this.removeScheduled(item);
+      this.removeScheduled(item, how);
     }
   }
 
-  /** Removes a scheduled item: deleted or cleared. */
-  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">): void {
+  /** Removes a scheduled item. */
+  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">, how: Ending): void {
     this.touched = true;
     this.counters.scheduled--;
     this.removesScheduled.push({ first: item.seq, last: item.seq });
-    this.#names.drop(item.attributes, false);
+    this.#leave(item, how);
   }
 
   /** Removes an expiry, and puts one that is due at `at` in its place; infinite for none. */
@@ -576,6 +563,10 @@ export class PartitionBatch implements PartitionChanges {
     this.#openExpiry = { at: expireAt, first: seq };
     this.addsExpiry.push(this.#openExpiry);
   }
+}
+
+function plusOne(to: Dropped, reason: DropReason): Dropped {
+  return { ...to, [reason]: to[reason] + 1 };
 }
 
 function takeBack(item: Item): void {
