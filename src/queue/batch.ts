@@ -5,6 +5,7 @@
 import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT, type Counted } from "./counts.ts";
 import type { Duplicates } from "./duplicates.ts";
 import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
@@ -117,7 +118,7 @@ export class Batch {
       item.attributes = attributes;
       item.createdAt = this.now;
       item.expireAt = this.now + this.#rules.expireTimeout;
-      part.add(item);
+      part.add(item, COUNT.received);
     }
   }
 
@@ -149,9 +150,9 @@ export class Batch {
     return this.#order.find((partition) => partition.storage === storage);
   }
 
-  /** Adds one new item to a partition. */
-  enter(part: PartitionBatch, item: Item): void {
-    part.enter(item, this.now + this.#rules.expireTimeout);
+  /** Adds one new item to a partition; what it is counted as. */
+  enter(part: PartitionBatch, item: Item, as: Counted): void {
+    part.enter(item, this.now + this.#rules.expireTimeout, as);
   }
 
   /**

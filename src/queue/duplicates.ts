@@ -10,10 +10,11 @@ import { type Batch, partitionFailing } from "./batch.ts";
 import type { Commits } from "./commits.ts";
 import { condemnedFor } from "./condemned.ts";
 import type { QueueContext } from "./context.ts";
+import { COUNT } from "./counts.ts";
 import type { Item } from "./item.ts";
 import { KEY } from "./keys.ts";
 import type { Partition } from "./partition.ts";
-import { isLater } from "./partition-batch.ts";
+import { isLater, type PartitionBatch } from "./partition-batch.ts";
 import type { ProducedItem, ProduceRequest, Refused } from "./requests.ts";
 import type { OnDuplicate, UniqueWish } from "./unique.ts";
 
@@ -256,7 +257,9 @@ export class Duplicates {
       const refused: Refused[] = [];
       for (const [index, { status, of }] of fates.entries()) {
         if (status !== "refused") {
-          if (!isNothingDone && of instanceof Arrival && !of.isPlaced) place(batch, of);
+          const isNew = !isNothingDone && of instanceof Arrival && !of.isPlaced;
+          if (isNew) place(batch, of);
+          else if (!isNothingDone) noteDuplicate(batch.part(partition));
           each.push({ id: of.id, status });
           continue;
         }
@@ -312,7 +315,7 @@ function place(batch: Batch, arrival: Arrival): void {
     item.attributes = withAttributes(item.attributes, { unique, id: replaced?.id ?? "" });
   }
   if (replaced !== undefined) part.replace(replaced.place!.table, replaced.place!.item);
-  batch.enter(part, item);
+  batch.enter(part, item, replaced === undefined ? COUNT.produced : COUNT.deduplicated);
   arrival.id = replaced?.id ?? ids.id(item.seq);
   arrival.isPlaced = true;
   if (wish?.while !== "period") return;
@@ -323,4 +326,10 @@ function place(batch: Batch, arrival: Arrival): void {
 function keyTaken(key: string, id: string, index: number): QueueError {
   const { kind, message, code, details } = queueError("unique_key_taken", { key, id });
   return new QueueError(kind, message, { code, details, field: `items[${index}].unique_key` });
+}
+
+// That there was one more is committed, though nothing else may be.
+function noteDuplicate(part: PartitionBatch): void {
+  part.touched = true;
+  part.tally(COUNT.deduplicated);
 }

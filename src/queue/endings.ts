@@ -5,6 +5,7 @@
 import { type QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT } from "./counts.ts";
 import { COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
 import type { Item } from "./item.ts";
@@ -59,11 +60,11 @@ export function retryItems(
     if (reason !== undefined) {
       died.push({ item, reason });
       dead.push(i);
-    } else if (isLater(each.retryAt, part.now)) {
-      part.schedule(item, each.retryAt, attempts);
-    } else {
-      part.requeue(item, attempts);
+      continue;
     }
+    part.tally(request.verb === "released" ? COUNT.released : COUNT.retried);
+    if (isLater(each.retryAt, part.now)) part.schedule(item, each.retryAt, attempts);
+    else part.requeue(item, attempts);
   }
   if (dead.length > 0) request.result = { dead, refused: request.result.refused };
   return died;

@@ -4,6 +4,7 @@
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
 import { condemnedFor } from "./condemned.ts";
+import { COUNT } from "./counts.ts";
 import { DROPPED } from "./history.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
@@ -70,6 +71,7 @@ export function endLeases(
       continue;
     }
     part.claim(item);
+    part.tally(COUNT.leaseEnds);
     if (reason === undefined) {
       part.requeue(item);
     } else {

@@ -23,6 +23,7 @@ import {
 } from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
 import { LONG_AGO } from "./condemned.ts";
+import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Extensions, markOf } from "./extensions.ts";
 import type { Ending } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
@@ -32,6 +33,7 @@ import { Names } from "./names.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
+import { toRanges } from "./seq-ranges.ts";
 import { attributesAfterLease } from "./unique.ts";
 
 /** Times nearer than this are treated as now. */
@@ -100,6 +102,8 @@ export class PartitionBatch implements PartitionChanges {
   // Whether memory has let go of what waits, or is scheduled, and was replaced.
   #replacesReady = false;
   #replacedScheduled = 0;
+  // What `counters.counts` is replaced by with the first thing that is counted.
+  #counts: number[] | undefined;
 
   constructor(partition: Partition, now: number) {
     this.of = partition;
@@ -128,6 +132,15 @@ export class PartitionBatch implements PartitionChanges {
     return this.#removes;
   }
 
+  /** Counts what becomes of items: that is kept if this is committed, and only then. */
+  tally(what: Counted, n = 1): void {
+    if (this.#counts === undefined) {
+      this.#counts = copyOfCounts(this.counters.counts);
+      this.counters.counts = this.#counts;
+    }
+    this.#counts[what]! += n;
+  }
+
   // --- what comes in ---
 
   /** Adds new items at the tail; those that are due later become scheduled. */
@@ -150,16 +163,17 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Adds a new item at the tail, or among the scheduled ones if it is due later. */
-  enter(item: Item, expireAt: number): void {
+  enter(item: Item, expireAt: number, as?: Counted): void {
     item.createdAt = this.now;
     item.expireAt = expireAt;
     if (item.dueAt !== 0 && !isLater(item.dueAt, this.now)) item.dueAt = 0;
-    this.add(item);
+    this.add(item, as);
   }
 
-  /** Adds an item whose times are set. */
-  add(item: Item): void {
+  /** Adds an item whose times are set: one more than there were, of its producer or of another queue, or one that replaces another. */
+  add(item: Item, as: Counted = COUNT.produced): void {
     this.touched = true;
+    this.tally(as);
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
     this.#names.put(item.attributes, item.seq);
@@ -229,6 +243,7 @@ export class PartitionBatch implements PartitionChanges {
   /** Gives the lease of an `extendable` item another deadline; of several the last stands. */
   extend(item: Item, deadline: number): void {
     this.touched = true;
+    this.tally(COUNT.extended);
     this.#extensions ??= new Extensions();
     if (!item.ending) {
       item.ending = true;
@@ -263,7 +278,10 @@ export class PartitionBatch implements PartitionChanges {
     leased = false,
   ): void {
     this.#names.drop(attributes, leased);
-    if (how === "dropped" && reason !== "") {
+    if (how !== "dropped") this.tally(COUNT[how]);
+    if (reason === "") return;
+    this.tally(DEAD[reason]);
+    if (how === "dropped") {
       this.drops = plusOne(this.drops, reason);
       this.counters.dropped = plusOne(this.counters.dropped, reason);
     }
@@ -376,6 +394,8 @@ export class PartitionBatch implements PartitionChanges {
   takeOut(table: ItemTable, item: StoredItem, how: Ending): void {
     const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
     if (leased !== undefined) {
+      // Whatever ends a lease has claimed its item; this one's has ended by itself.
+      if (!leased.ending) this.tally(COUNT.leaseEnds);
       this.claim(leased);
       this.remove(leased, how);
     } else if (table === "items") {
@@ -442,6 +462,8 @@ export class PartitionBatch implements PartitionChanges {
       this.leases.push(markOf(grant, first, last));
       if (this.#addedTaken > 0) this.#grantAdded = new Grant(grant.deadline, grant.leasedAt);
     }
+    const taken = this.#readyTaken + this.#addedTaken;
+    if (taken > 0) this.tally(COUNT.leased, taken);
     this.#extensions?.mark(this);
     this.#names.finish();
     // Expiries whose items have all been leased have nothing left to watch.
@@ -572,25 +594,4 @@ function plusOne(to: Dropped, reason: DropReason): Dropped {
 function takeBack(item: Item): void {
   item.ending = false;
   item.grant!.ending = 0;
-}
-
-function toRanges(seqs: readonly number[]): readonly SeqRange[] {
-  if (seqs.length === 0) return [];
-  if (seqs.length === 1) return [{ first: seqs[0]!, last: seqs[0]! }];
-  const sorted = Float64Array.from(seqs).sort();
-  const ranges: SeqRange[] = [];
-  let first = sorted[0]!;
-  let last = first;
-  for (let i = 1; i < sorted.length; i++) {
-    const seq = sorted[i]!;
-    if (seq === last + 1) {
-      last = seq;
-      continue;
-    }
-    ranges.push({ first, last });
-    first = seq;
-    last = seq;
-  }
-  ranges.push({ first, last });
-  return ranges;
 }
