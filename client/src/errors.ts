@@ -14,6 +14,7 @@ export type ErrorCode =
   | "not-leased"
   | "lease-ended"
   | "some-refused"
+  | "unique-key-taken"
   | "duplicate-client"
   | "unauthorized"
   | "forbidden"
@@ -108,6 +109,9 @@ export class QueueNotFoundError extends InvalidRequestError {}
 /** A queue of that name exists already. */
 export class QueueExistsError extends InvalidRequestError {}
 
+/** The unique key is that of another item, and the call has asked to be refused then. */
+export class UniqueKeyTakenError extends InvalidRequestError {}
+
 /** The item is not leased under this name any more: its lease has ended, or it was completed before. */
 export class LeaseLostError extends InvalidRequestError {
   /** The lease that it is about, if that is known. */
@@ -198,6 +202,7 @@ const SAME: readonly ErrorCode[] = [
   "not-leased",
   "lease-ended",
   "some-refused",
+  "unique-key-taken",
   "duplicate-client",
   "overloaded",
   "outcome-unknown",
@@ -312,6 +317,8 @@ export function makeError(code: ErrorCode, message: string, given: MadeFacts): Q
       return new QueueNotFoundError(code, message, facts);
     case "queue-exists":
       return new QueueExistsError(code, message, facts);
+    case "unique-key-taken":
+      return new UniqueKeyTakenError(code, message, facts);
     case "item-not-found":
     case "not-leased":
     case "lease-ended":

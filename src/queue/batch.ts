@@ -5,7 +5,7 @@
 import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
-import { COUNT, type Counted } from "./counts.ts";
+import { COUNT } from "./counts.ts";
 import type { Duplicates } from "./duplicates.ts";
 import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
@@ -137,7 +137,7 @@ export class Batch {
         continue;
       }
       const part = this.part(this.#order[0]!);
-      request.result = part.produce(request.items, this.now + this.#rules.expireTimeout);
+      request.result = part.produce(request.items, this.expireAt);
       part.served.push(request);
       this.#settleFirst(loads, request.items.length);
     }
@@ -150,9 +150,9 @@ export class Batch {
     return this.#order.find((partition) => partition.storage === storage);
   }
 
-  /** Adds one new item to a partition; what it is counted as. */
-  enter(part: PartitionBatch, item: Item, as: Counted): void {
-    part.enter(item, this.now + this.#rules.expireTimeout, as);
+  /** When what is added now expires. */
+  get expireAt(): number {
+    return this.now + this.#rules.expireTimeout;
   }
 
   /**

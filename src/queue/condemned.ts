@@ -25,3 +25,8 @@ const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
 function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropReason | undefined {
   return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
 }
+
+/** The expiry of an item that is to be leasable: not written down as earlier versions did what was condemned. */
+export function expiryOf({ attempts, expireAt }: StoredItem, dueAt: number): number {
+  return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
+}

@@ -309,14 +309,18 @@ function begunAnew(
 function place(batch: Batch, arrival: Arrival): void {
   const { item, wish, replaced } = arrival;
   const part = batch.part(arrival.partition!);
-  const { ids } = part.of;
   if (wish !== undefined) {
     const unique = { key: wish.key, while: wish.while };
     item.attributes = withAttributes(item.attributes, { unique, id: replaced?.id ?? "" });
   }
-  if (replaced !== undefined) part.replace(replaced.place!.table, replaced.place!.item);
-  batch.enter(part, item, replaced === undefined ? COUNT.produced : COUNT.deduplicated);
-  arrival.id = replaced?.id ?? ids.id(item.seq);
+  if (replaced === undefined) {
+    part.enter(item, batch.expireAt);
+  } else {
+    part.begin(item, batch.expireAt);
+    part.replace(replaced.place!.table, replaced.place!.item, item);
+    part.tally(COUNT.deduplicated);
+  }
+  arrival.id = replaced?.id ?? part.of.ids.id(item.seq);
   arrival.isPlaced = true;
   if (wish?.while !== "period") return;
   const { key, for: period } = wish;

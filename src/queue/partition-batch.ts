@@ -22,10 +22,10 @@ import {
   type StoredItem,
 } from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
-import { LONG_AGO } from "./condemned.ts";
+import { expiryOf, LONG_AGO } from "./condemned.ts";
 import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Extensions, markOf } from "./extensions.ts";
-import type { Ending } from "./history.ts";
+import { type Ending, plusOne } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
 import { attributesAfterMove } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
@@ -51,11 +51,6 @@ const NONE_SCHEDULED: readonly number[] = [];
 /** Whether a time that a client gave is far enough ahead to be worth scheduling. */
 export function isLater(at: number, now: number): boolean {
   return at >= now + SOON;
-}
-
-// What is to be leasable is not written down as earlier versions did what was condemned.
-function expiryOf({ attempts, expireAt }: Item, dueAt: number): number {
-  return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
 }
 
 export class PartitionBatch implements PartitionChanges {
@@ -153,27 +148,30 @@ export class PartitionBatch implements PartitionChanges {
       scheduled ??= [];
       scheduled.push(item.seq - first);
     }
-    return {
-      partition: this.of.number,
-      first,
-      scheduled: scheduled ?? NONE_SCHEDULED,
-      each: undefined,
-      refused: undefined,
-    };
+    return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
   /** Adds a new item at the tail, or among the scheduled ones if it is due later. */
-  enter(item: Item, expireAt: number, as?: Counted): void {
+  enter(item: Item, expireAt: number): void {
+    this.begin(item, expireAt);
+    this.add(item);
+  }
+
+  /** Gives a new item the times with which it is added. */
+  begin(item: Item, expireAt: number): void {
     item.createdAt = this.now;
     item.expireAt = expireAt;
     if (item.dueAt !== 0 && !isLater(item.dueAt, this.now)) item.dueAt = 0;
-    this.add(item, as);
   }
 
-  /** Adds an item whose times are set: one more than there were, of its producer or of another queue, or one that replaces another. */
+  /** Adds an item whose times are set: one more than there were, of its producer or of another queue. */
   add(item: Item, as: Counted = COUNT.produced): void {
-    this.touched = true;
     this.tally(as);
+    this.#put(item);
+  }
+
+  #put(item: Item): void {
+    this.touched = true;
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
     this.#names.put(item.attributes, item.seq);
@@ -360,11 +358,11 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /**
-   * Takes away an item that waits or is scheduled, and in whose place another is added next. Memory lets go of it
-   * at once, so that this batch does nothing else to it.
+   * Puts another item, whose times are set, in the place of one that waits or is scheduled: behind all others,
+   * under a new number. Memory lets go of the old one at once, so that this batch does nothing else to it.
    */
-  replace(table: ItemTable, { seq, createdAt, dueAt, attributes }: StoredItem): void {
-    this.touched = true;
+  replace(table: ItemTable, item: StoredItem, by: Item): void {
+    const { seq, createdAt, dueAt, attributes } = item;
     this.#names.drop(attributes, false);
     if (table === "items") {
       this.#count(createdAt, -1);
@@ -377,6 +375,7 @@ export class PartitionBatch implements PartitionChanges {
       this.of.scheduled.remove({ at: dueAt, seq });
       this.#replacedScheduled++;
     }
+    this.#put(by);
   }
 
   /** Gives a unique key to an item for a time, whatever becomes of it. */
@@ -585,10 +584,6 @@ export class PartitionBatch implements PartitionChanges {
     this.#openExpiry = { at: expireAt, first: seq };
     this.addsExpiry.push(this.#openExpiry);
   }
-}
-
-function plusOne(to: Dropped, reason: DropReason): Dropped {
-  return { ...to, [reason]: to[reason] + 1 };
 }
 
 function takeBack(item: Item): void {

@@ -93,8 +93,8 @@ export interface Produced {
   /** By index, ascending: those that wait for their time. */
   readonly scheduled: readonly number[];
   /** Where some have unique keys, what became of each, in place of all that; one that is refused has no id. */
-  readonly each: readonly ProducedItem[] | undefined;
-  readonly refused: readonly Refused[] | undefined;
+  readonly each?: readonly ProducedItem[];
+  readonly refused?: readonly Refused[];
 }
 
 /** What became of one item. */

@@ -46,14 +46,10 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       const items = unpackRecords(records).map((record, i) => new Item(record, dueAts[i]!));
       return new ProduceRequest(items, deadline, unique, together);
     },
-    packAnswer: (produced: Produced) => ({
-      ...produced,
-      refused: produced.refused === undefined ? undefined : packRefused(produced.refused),
-    }),
-    unpackAnswer: (packed) => ({
-      ...packed,
-      refused: packed.refused === undefined ? undefined : unpackRefused(packed.refused),
-    }),
+    packAnswer: ({ refused, ...rest }: Produced) =>
+      refused === undefined ? rest : { ...rest, refused: packRefused(refused) },
+    unpackAnswer: (packed): Produced =>
+      "refused" in packed ? { ...packed, refused: unpackRefused(packed.refused) } : packed,
   }),
 
   [Kind.lease]: packing({
