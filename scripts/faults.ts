@@ -51,6 +51,7 @@ export const CHECKS = {
   leaseMarks: ["--test", "src/queue/lease-marks.test.ts"],
   oldStorages: ["--test", "test/old-storages.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
+  unique: ["--test", "test/queue/unique.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -164,7 +165,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "what was given up is handed out again after a crash",
     check: "apart",
-    file: "src/queue/partition-batch.ts",
+    file: "src/queue/condemned.ts",
     from: "attributesOf(item.attributes).died || condemnedBefore",
     to: "condemnedBefore",
   },
@@ -277,15 +278,15 @@ export const FAULTS: readonly Fault[] = [
     name: "a name leads to where its item was before it moved",
     check: "stableIds",
     file: "src/queue/partition-batch.ts",
-    from: "    this.addsKey.push(...entriesOf(attributes, toSeq));",
-    to: "    void entriesOf;",
+    from: "    this.#names.put(attributes, toSeq);",
+    to: "",
   },
   {
     name: "the source of a completed item stays taken",
     check: "sim",
     file: "src/queue/partition-batch.ts",
-    from: 'if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));',
-    to: 'if (item.attributes !== "" && how !== "completed") this.removesKey.push(...namesOf(item.attributes));',
+    from: "this.#names.drop(attributes, leased);",
+    to: 'if (how !== "completed") this.#names.drop(attributes, leased);',
   },
   {
     name: "a waiting lease is not woken by what comes back",
@@ -361,8 +362,8 @@ export const FAULTS: readonly Fault[] = [
     name: "items of a request are stored in reverse",
     check: "linear",
     file: "src/queue/partition-batch.ts",
-    from: "    for (const item of items) {\n      item.createdAt = this.now;",
-    to: "    for (const item of items.toReversed()) {\n      item.createdAt = this.now;",
+    from: "    for (const item of items) {\n      this.enter(item, expireAt);",
+    to: "    for (const item of items.toReversed()) {\n      this.enter(item, expireAt);",
   },
   {
     name: "requests are answered before their commit",
@@ -965,5 +966,33 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/idempotent-requests.ts",
     from: "    part.forget(ended);\n",
     to: "",
+  },
+  {
+    name: "a unique key is not given back with its item",
+    check: "unique",
+    file: "src/queue/names.ts",
+    from: 'if (key !== "") this.#letGo(key);',
+    to: "void key;",
+  },
+  {
+    name: "a unique key is given back with the first lease, though its item has not ended",
+    check: "unique",
+    file: "src/queue/names.ts",
+    from: "if (key !== keyHeld(attributes, true)) this.#letGo(key);",
+    to: 'if (key !== "") this.#letGo(key);',
+  },
+  {
+    name: "a unique key is not kept by what comes back under another number",
+    check: "unique",
+    file: "src/queue/names.ts",
+    from: 'if (key !== "") this.take({ key, seq, until: 0, value: attributesOf(attributes).id });',
+    to: 'if (key !== "" && attributesOf(attributes).id === "") this.take({ key, seq, until: 0, value: "" });',
+  },
+  {
+    name: "a unique key is looked up in one partition only",
+    check: "unique",
+    file: "src/queue/duplicates.ts",
+    from: "for (const partition of partitions) {",
+    to: "for (const partition of partitions.slice(0, 1)) {",
   },
 ];

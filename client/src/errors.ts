@@ -18,6 +18,7 @@ export type ErrorCode =
   | "not-leased"
   | "lease-ended"
   | "some-refused"
+  | "unique-key-taken"
   | "duplicate-client"
   | "unauthorized"
   | "forbidden"
@@ -114,6 +115,8 @@ export class QueueExistsError extends InvalidRequestError {}
 
 /** There is no such item, or nothing is kept of it any more. */
 export class ItemNotFoundError extends InvalidRequestError {}
+/** The unique key is that of another item, and the call has asked to be refused then. */
+export class UniqueKeyTakenError extends InvalidRequestError {}
 
 /** The item is not leased under this name any more: its lease has ended, or it was completed before. */
 export class LeaseLostError extends InvalidRequestError {
@@ -212,6 +215,7 @@ const SAME: readonly ErrorCode[] = [
   "not-leased",
   "lease-ended",
   "some-refused",
+  "unique-key-taken",
   "duplicate-client",
   "overloaded",
   "outcome-unknown",
@@ -331,6 +335,8 @@ export function makeError(code: ErrorCode, message: string, given: MadeFacts): Q
       return new QueueExistsError(code, message, facts);
     case "item-cancelled":
       return new ItemCancelledError(code, message, facts);
+    case "unique-key-taken":
+      return new UniqueKeyTakenError(code, message, facts);
     case "item-not-found":
       if (ITEM.test(path)) return new ItemNotFoundError(code, message, facts);
       return new LeaseLostError(code, message, facts);

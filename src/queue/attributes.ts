@@ -28,10 +28,10 @@ export interface Attributes {
   readonly redrive: string;
 }
 
-/** Until when a name is taken: until its item is leased, or until it has ended. */
+/** Until when a name is taken: until its item is leased, until it has ended, or for a time, whatever becomes of it. */
 export interface Unique {
   readonly key: string;
-  readonly while: "waiting" | "pending";
+  readonly while: "waiting" | "pending" | "period";
 }
 
 /** What is not given is as its queue has it. Times in microseconds. */

@@ -14,6 +14,7 @@ import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
+import { KeyHolders } from "./duplicates.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
 import type { Item } from "./item.ts";
 import { momentOf } from "./lease-ends.ts";
@@ -23,7 +24,7 @@ import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { maxAttemptsOf } from "./policy.ts";
 import { Redrives } from "./redrives.ts";
-import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
+import { type AnyHotRequest, Kind, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
 import { Watchers } from "./watchers.ts";
@@ -53,6 +54,7 @@ export class Loop implements TurnTaker, Intake {
   readonly #commits: Commits;
   readonly #transfers: Transfers;
   readonly #deadLetters: DeadLetters;
+  readonly #keyHolders: KeyHolders;
 
   #busy = false;
   #awake = false;
@@ -95,6 +97,7 @@ export class Loop implements TurnTaker, Intake {
     this.watchers = new Watchers(context.clock, context.waiting);
     for (const partition of partitions) partition.watchers = this.watchers;
     this.redrives = new Redrives(this, this.#commits);
+    this.#keyHolders = new KeyHolders(context, this.#commits);
     this.#order = [...partitions];
     this.wake();
   }
@@ -331,8 +334,12 @@ export class Loop implements TurnTaker, Intake {
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
   async #serve(usable: readonly Partition[]): Promise<boolean> {
-    const { requests, deliveries, count, named } = this.#mailbox.take();
+    const { requests, deliveries, count, named, unique } = this.#mailbox.take();
     if (named > 0 && (await this.repeats.answer(requests, this.partitions))) this.wake();
+    const duplicates =
+      unique === 0
+        ? undefined
+        : await this.#keyHolders.lookUp(requests[Kind.produce], this.partitions);
     const accepted = await this.#transfers.accept(this.partitions[0]!, deliveries, this.redrives);
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
@@ -347,7 +354,7 @@ export class Loop implements TurnTaker, Intake {
       now,
     });
     if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted);
-    batch.plan(requests, this.#mailbox);
+    batch.plan(requests, this.#mailbox, duplicates);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
     const lifecycle = { ...rules, random, buries: rules.deadQueue !== "" };
     const burials: Burial[] = [];

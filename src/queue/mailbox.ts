@@ -58,6 +58,8 @@ export interface Taken {
   readonly deliveries: readonly Delivery[];
   /** How many of the requests have an idempotency key. */
   readonly named: number;
+  /** How many of them ask for unique keys. */
+  readonly unique: number;
   /** How many requests and deliveries these are. */
   readonly count: number;
 }
@@ -76,6 +78,7 @@ export class Mailbox {
   #requests = emptyLists();
   #deliveries: Delivery[] = [];
   #named = 0;
+  #unique = 0;
   // What the turn under way has taken.
   #taken: Taken | undefined;
   // Whether a step of the first operation is under way.
@@ -108,9 +111,7 @@ export class Mailbox {
       if (request.kinds !== undefined) this.picky++;
       this.#allWaiting.leases++;
     } else {
-      const list: AnyHotRequest[] = this.#requests[request.kind];
-      list.push(request);
-      if (request.repeat !== undefined) this.#named++;
+      this.#push(request);
     }
     this.#unanswered++;
     this.#noteDeadline(request.deadline);
@@ -187,9 +188,14 @@ export class Mailbox {
       this.answer(request, this.#closed);
       return;
     }
+    this.#push(request);
+  }
+
+  #push(request: AnyHotRequest): void {
     const list: AnyHotRequest[] = this.#requests[request.kind];
     list.push(request);
-    this.#named++;
+    if (request.repeat !== undefined) this.#named++;
+    if (request.kind === Kind.produce && request.unique !== undefined) this.#unique++;
   }
 
   /** Hands everything but leases and operations to a turn. */
@@ -198,10 +204,12 @@ export class Mailbox {
     this.#taken = {
       requests: this.#requests,
       named: this.#named,
+      unique: this.#unique,
       deliveries: this.#deliveries,
       count: this.#queued + this.#deliveries.length,
     };
     this.#named = 0;
+    this.#unique = 0;
     this.#requests = emptyLists();
     this.#deliveries = [];
     return this.#taken;

@@ -58,11 +58,11 @@ export class PlannedNotes {
     return this.#notes.get(item) ?? item.note ?? NOTHING_NOTED;
   }
 
-  write(part: { readonly addsKey: KeyEntry[]; readonly removesKey: KeyName[] }): void {
-    for (const { seq } of this.#removed) part.removesKey.push({ kind: KEY.note, key: String(seq) });
+  write(names: { readonly adds: KeyEntry[]; readonly removes: KeyName[] }): void {
+    for (const { seq } of this.#removed) names.removes.push({ kind: KEY.note, key: String(seq) });
     for (const [{ seq }, { cancelled, progress }] of this.#notes) {
       const value = JSON.stringify({ cancelled, progress });
-      part.addsKey.push({ kind: KEY.note, key: String(seq), seq, until: 0, value });
+      names.adds.push({ kind: KEY.note, key: String(seq), seq, until: 0, value });
     }
   }
 

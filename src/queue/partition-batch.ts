@@ -21,21 +21,24 @@ import {
   type SeqRange,
   type StoredItem,
 } from "../storage/storage.ts";
-import { attributesOf, withAttributes } from "./attributes.ts";
+import { withAttributes } from "./attributes.ts";
+import { expiryOf, LONG_AGO } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Dealing } from "./dealing.ts";
 import { Extensions } from "./extensions.ts";
-import type { Ending } from "./history.ts";
+import { type Ending, plusOne } from "./history.ts";
 import { entryOfRepeat } from "./idempotency.ts";
 import { Grant, type Item } from "./item.ts";
-import { attributesAfterMove, entriesOf, idOf, namesOf } from "./keys.ts";
+import { attributesAfterMove, idOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
+import { Names } from "./names.ts";
 import { PlannedNotes } from "./notes.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { lifetimeOf } from "./policy.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 import { toRanges } from "./seq-ranges.ts";
+import { attributesAfterLease } from "./unique.ts";
 import type { Told } from "./watchers.ts";
 
 /** Times nearer than this are treated as now. */
@@ -48,6 +51,8 @@ const NO_RANGES: readonly SeqRange[] = [];
 // Items that expire within this time after the first of them share one expiry.
 const EXPIRY_WIDTH = SECOND;
 
+type Lifetimes = Pick<QueueRules, "expireTimeout">;
+
 /** What an item has once it is given back. */
 export type GivenBack = Pick<StoredItem, "attempts" | "attributes">;
 
@@ -56,31 +61,6 @@ const NONE_SCHEDULED: readonly number[] = [];
 /** Whether a time that a client gave is far enough ahead to be worth scheduling. */
 export function isLater(at: number, now: number): boolean {
   return at >= now + SOON;
-}
-
-// What is condemned is due at once, however the wall clock may be set back meanwhile.
-const LONG_AGO = SECOND;
-
-/** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
-export function condemnedFor({ at, item }: Due): DropReason | undefined {
-  return attributesOf(item.attributes).died || condemnedBefore(at, item);
-}
-
-// How earlier versions marked such an item: by a due time that no client can ask for, and before that by its expiry.
-const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
-  undefined,
-  "rejected",
-  "attempts",
-  "expired",
-];
-
-function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropReason | undefined {
-  return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
-}
-
-// An item that is to become leasable must not look like one that an earlier version condemned.
-function expiryOf({ attempts, expireAt }: Item, dueAt: number): number {
-  return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
 }
 
 export class PartitionBatch implements PartitionChanges {
@@ -104,8 +84,6 @@ export class PartitionBatch implements PartitionChanges {
   readonly releases: number[] = [];
   readonly addsExpiry: Expiry[] = [];
   readonly removesExpiry: Expiry[] = [];
-  readonly removesKey: KeyName[] = [];
-  readonly addsKey: KeyEntry[] = [];
 
   readonly #tailBefore: number;
   // The tail after the last add. Items that move to the tail come behind it; they are in storage only, so
@@ -123,9 +101,12 @@ export class PartitionBatch implements PartitionChanges {
   #removes: readonly SeqRange[] | undefined;
   #openExpiry: Expiry | undefined;
   #dropsReady = false;
+  readonly #names = new Names();
+  // Whether memory has let go of what waits, or is scheduled, and was replaced.
+  #replacesReady = false;
+  #replacedScheduled = 0;
   // What `counters.counts` is replaced by with the first thing that is counted.
   #counts: number[] | undefined;
-  #keysEndAt = Number.POSITIVE_INFINITY;
 
   constructor(partition: Partition, now: number) {
     this.of = partition;
@@ -138,6 +119,14 @@ export class PartitionBatch implements PartitionChanges {
 
   get partition(): number {
     return this.of.key;
+  }
+
+  get removesKey(): readonly KeyName[] {
+    return this.#names.removes;
+  }
+
+  get addsKey(): readonly KeyEntry[] {
+    return this.#names.adds;
   }
 
   /** Single items that leave, as ranges. */
@@ -158,34 +147,44 @@ export class PartitionBatch implements PartitionChanges {
   // --- what comes in ---
 
   /** Adds new items at the tail; those that are due later become scheduled. */
-  produce(items: readonly Item[], rules: Pick<QueueRules, "expireTimeout">): Produced {
-    const expireAt = this.now + rules.expireTimeout;
+  produce(items: readonly Item[], rules: Lifetimes): Produced {
     const first = this.counters.tail;
     let scheduled: number[] | undefined;
     for (const item of items) {
-      item.createdAt = this.now;
-      item.expireAt =
-        item.attributes === "" ? expireAt : this.now + lifetimeOf(item.attributes, rules);
-      if (item.dueAt !== 0) {
-        if (isLater(item.dueAt, this.now)) {
-          scheduled ??= [];
-          scheduled.push(this.counters.tail - first);
-        } else {
-          item.dueAt = 0;
-        }
-      }
-      this.add(item);
+      this.enter(item, rules);
+      if (item.dueAt === 0) continue;
+      scheduled ??= [];
+      scheduled.push(item.seq - first);
     }
     return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
+  /** Adds a new item at the tail, or among the scheduled ones if it is due later. */
+  enter(item: Item, rules: Lifetimes): void {
+    this.begin(item, rules);
+    this.add(item);
+  }
+
+  /** Gives a new item the times with which it is added. */
+  begin(item: Item, rules: Lifetimes): void {
+    item.createdAt = this.now;
+    const { attributes } = item;
+    const lifetime = attributes === "" ? rules.expireTimeout : lifetimeOf(attributes, rules);
+    item.expireAt = this.now + lifetime;
+    if (item.dueAt !== 0 && !isLater(item.dueAt, this.now)) item.dueAt = 0;
+  }
+
   /** Adds an item whose times are set: one more than there were, of its producer or of another queue. */
   add(item: Item, as: Counted = COUNT.produced): void {
-    this.touched = true;
     this.tally(as);
+    this.#put(item);
+  }
+
+  #put(item: Item): void {
+    this.touched = true;
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
-    if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
+    this.#names.put(item.attributes, item.seq);
     if (item.dueAt !== 0) {
       item.expireAt = expiryOf(item, item.dueAt);
       this.counters.scheduled++;
@@ -219,7 +218,9 @@ export class PartitionBatch implements PartitionChanges {
   /** Leases the next item. */
   take(deadline: number): Item {
     this.touched = true;
-    return this.#leases.take(deadline);
+    const item = this.#leases.take(deadline);
+    this.#names.lease(item.attributes);
+    return item;
   }
 
   /** Whether an item of the window, by its index, is leased by what is planned. */
@@ -231,6 +232,7 @@ export class PartitionBatch implements PartitionChanges {
   pick(item: Item, deadline: number): void {
     this.touched = true;
     this.#leases.pick(item, deadline);
+    this.#names.lease(item.attributes);
   }
 
   get #leases(): Dealing {
@@ -296,32 +298,21 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    this.#leave(item, how);
-  }
-
-  /** Puts another item in the place of one that is not leased: behind all others, under a new number. */
-  replace(table: ItemTable, item: StoredItem, by: Item): void {
-    this.touched = true;
-    if (table === "items") {
-      this.#count(item.createdAt, -1);
-      this.#removed.push(item.seq);
-    } else {
-      this.counters.scheduled--;
-      this.removesScheduled.push({ first: item.seq, last: item.seq });
-    }
-    this.removesKey.push(...namesOf(item.attributes));
-    this.dropReady();
-    this.add(by);
+    this.#leave(item, how, true);
   }
 
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
-  #leave(item: Pick<StoredItem, "seq" | "attributes">, { how, reason }: Ending): void {
+  #leave(
+    item: Pick<StoredItem, "seq" | "attributes">,
+    { how, reason }: Ending,
+    leased = false,
+  ): void {
     const { watchers, ids } = this.of;
     if (watchers !== undefined && watchers.size > 0) {
       this.#told ??= [];
       this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result: "" } });
     }
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#names.drop(item.attributes, leased);
     if (how !== "dropped") this.tally(COUNT[how]);
     if (reason === "") return;
     this.tally(DEAD[reason]);
@@ -336,21 +327,22 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, expireAt } = item;
-    const attributes = this.#moved({ seq: fromSeq, attributes: stays }, toSeq);
+    const attributes = this.#moved(fromSeq, attributesAfterLease(stays), toSeq);
     const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
     this.moves.push({ from: "items", fromSeq, to: "items", ...to });
     this.#cover(toSeq, expireAt);
   }
 
   // What gets another number keeps its names, and the id that it had first.
-  #moved(item: Pick<StoredItem, "seq" | "attributes">, toSeq: number): string {
-    const attributes = attributesAfterMove(this.of.ids, item);
-    this.addsKey.push(...entriesOf(attributes, toSeq));
+  #moved(seq: number, before: string, toSeq: number): string {
+    const attributes = attributesAfterMove(this.of.ids, { seq, attributes: before });
+    this.#names.put(attributes, toSeq);
     return attributes;
   }
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
-  schedule(item: Item, dueAt: number, { attempts, attributes }: GivenBack = item): void {
+  schedule(item: Item, dueAt: number, { attempts, attributes: stays }: GivenBack = item): void {
+    const attributes = attributesAfterLease(stays);
     this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt), attributes });
   }
 
@@ -360,7 +352,7 @@ export class PartitionBatch implements PartitionChanges {
    */
   condemn(item: Item, reason: DropReason, given = item.attributes): Due {
     const { attempts, expireAt } = item;
-    const attributes = withAttributes(given, { died: reason });
+    const attributes = withAttributes(attributesAfterLease(given), { died: reason });
     return this.#setAside(item, { dueAt: LONG_AGO, attempts, expireAt, attributes });
   }
 
@@ -384,7 +376,7 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, attempts, createdAt } = due.item;
-    const attributes = this.#moved(due.item, toSeq);
+    const attributes = this.#moved(fromSeq, due.item.attributes, toSeq);
     const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
     this.moves.push({ from: "scheduled", fromSeq, to: "items", ...to });
     this.counters.scheduled--;
@@ -400,6 +392,32 @@ export class PartitionBatch implements PartitionChanges {
     this.#removed.push(item.seq);
     this.#leave(item, how);
     this.dropReady();
+  }
+
+  /**
+   * Puts another item, whose times are set, in the place of one that waits or is scheduled: behind all others,
+   * under a new number. Memory lets go of the old one at once, so that this batch does nothing else to it.
+   */
+  replace(table: ItemTable, item: StoredItem, by: Item): void {
+    const { seq, createdAt, dueAt, attributes } = item;
+    this.#names.drop(attributes, false);
+    if (table === "items") {
+      this.#count(createdAt, -1);
+      this.#removed.push(seq);
+      this.of.removeReady(seq);
+      this.#replacesReady = true;
+    } else {
+      this.counters.scheduled--;
+      this.removesScheduled.push({ first: seq, last: seq });
+      this.of.scheduled.remove({ at: dueAt, seq });
+      this.#replacedScheduled++;
+    }
+    this.#put(by);
+  }
+
+  /** Gives a unique key to an item for a time, whatever becomes of it. */
+  takeKey(entry: Omit<KeyEntry, "kind">): void {
+    this.#names.take(entry);
   }
 
   /** Moves the head behind waiting items that have all been removed, so that no read passes their places again. */
@@ -445,20 +463,19 @@ export class PartitionBatch implements PartitionChanges {
   /** Writes an entry that stays until it is removed. */
   put(entry: KeyEntry): void {
     this.touched = true;
-    this.addsKey.push(entry);
+    this.#names.adds.push(entry);
   }
 
   /** Keeps an entry until it ends. */
   keep(entry: KeyEntry): void {
     this.touched = true;
-    this.addsKey.push(entry);
-    this.#keysEndAt = Math.min(this.#keysEndAt, entry.until);
+    this.#names.keep(entry);
   }
 
   /** Removes entries. */
   forget(names: readonly KeyName[]): void {
     this.touched = true;
-    this.removesKey.push(...names);
+    this.#names.forget(names);
   }
 
   /** Says that the ready window no longer shows what waits, so that it is read anew. */
@@ -481,7 +498,8 @@ export class PartitionBatch implements PartitionChanges {
     const leasedTo = this.#dealing?.mark(this.leases);
     if (this.#dealing !== undefined) this.tally(COUNT.leased, this.#dealing.count);
     this.#extensions?.mark(this);
-    this.#notes?.write(this);
+    this.#notes?.write(this.#names);
+    this.#names.finish();
     if (leasedTo !== undefined) {
       this.counters.head = leasedTo + 1;
       // Expiries whose items have all been leased have nothing left to watch.
@@ -496,7 +514,7 @@ export class PartitionBatch implements PartitionChanges {
     const partition = this.of;
     partition.counters = this.counters;
     partition.openExpiry = this.#openExpiry;
-    partition.keysEndAt = Math.min(partition.keysEndAt, this.#keysEndAt);
+    partition.keysEndAt = Math.min(partition.keysEndAt, this.#names.endAt);
     if (this.#dealing !== undefined) partition.pace.note(this.#dealing.count, this.now);
     const addedLeased = this.#dealing?.apply(steady) ?? 0;
     for (const item of this.#ended) partition.letGo(item);
@@ -509,7 +527,7 @@ export class PartitionBatch implements PartitionChanges {
     }
     for (const due of this.#movedToScheduled) partition.scheduled.add(due);
     for (const due of this.#fired) partition.scheduled.remove(due);
-    if (this.removesScheduled.length > 0) partition.scheduled.invalidate();
+    if (this.removesScheduled.length > this.#replacedScheduled) partition.scheduled.invalidate();
     for (const expiry of this.addsExpiry) partition.expiries.add(expiryEntry(expiry));
     for (const expiry of this.removesExpiry) partition.expiries.remove(expiryEntry(expiry));
     if (this.#dropsReady) this.#applyWithoutWindow(steady);
@@ -545,6 +563,8 @@ export class PartitionBatch implements PartitionChanges {
   discard(): void {
     for (const item of this.#ended) takeBack(item);
     for (const item of this.#extensions?.items ?? []) takeBack(item);
+    if (this.#replacesReady) this.of.dropReady();
+    if (this.#replacedScheduled > 0) this.of.scheduled.invalidate();
   }
 
   #end(item: Item): void {
@@ -584,10 +604,6 @@ export class PartitionBatch implements PartitionChanges {
     this.#openExpiry = { at: expireAt, first: seq };
     this.addsExpiry.push(this.#openExpiry);
   }
-}
-
-function plusOne(to: Dropped, reason: DropReason): Dropped {
-  return { ...to, [reason]: to[reason] + 1 };
 }
 
 function takeBack(item: Item): void {

@@ -215,14 +215,30 @@ export class Partition {
 
   /** Finds a waiting item; undefined if it is not in the window. */
   findReady(seq: number): Item | undefined {
+    const item = this.#ready[this.#placeOf(seq)];
+    return item?.seq === seq ? item : undefined;
+  }
+
+  // Where it is in the window, or would be.
+  #placeOf(seq: number): number {
     let low = this.#readyStart;
     for (let high = this.#ready.length; low < high; ) {
       const middle = (low + high) >>> 1;
       if (this.#ready[middle]!.seq < seq) low = middle + 1;
       else high = middle;
     }
-    const item = this.#ready[low];
-    return item?.seq === seq ? item : undefined;
+    return low;
+  }
+
+  /** Takes a waiting item out of the window, if it is there. */
+  removeReady(seq: number): void {
+    const index = this.#placeOf(seq);
+    const item = this.#ready[index];
+    if (item?.seq !== seq) return;
+    const bytes = bytesOf(item);
+    this.#readyBytes -= bytes;
+    this.#budget.bytes -= bytes;
+    this.#ready.splice(index, 1);
   }
 
   /** When the item was produced that is leased next; 0 if none waits, or storage cannot tell. */

@@ -60,6 +60,13 @@ export type { RedriveInfo, RedriveOptions, RedriveState } from "./redrive.ts";
 export * from "./requests.ts";
 export type { ItemChange } from "./steering.ts";
 export { Turns } from "./turns.ts";
+export {
+  ON_DUPLICATE,
+  UNIQUE_FOR_MAX,
+  UNIQUE_FOR_MIN,
+  UNIQUE_KEY_BYTES_MAX,
+  type UniqueWish,
+} from "./unique.ts";
 export type { Told } from "./watchers.ts";
 
 /** Ages in microseconds. */
