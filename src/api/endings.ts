@@ -435,7 +435,10 @@ export function endingNotes({ completeBatch }: Limits): Notes {
   const lease = { lease_id: id("The lease, as it was answered with the item.") };
   const later = (otherwise: string): Readonly<Record<string, FieldNote>> => ({
     ...lease,
-    ...atOrDelay("at", `When the item is to become leasable again; ${otherwise} if it is not given.`),
+    ...atOrDelay(
+      "at",
+      `When the item is to become leasable again; ${otherwise} if it is not given.`,
+    ),
   });
   const error: FieldNote = { text: "Why it failed: kept as the last_error of the item." };
   return {

@@ -14,11 +14,11 @@ import {
 } from "../codec/gen/querator/v1/queue_pb.ts";
 import type { StorageItemSchema } from "../codec/gen/querator/v1/storage_pb.ts";
 import type { ItemSchema } from "../codec/gen/querator/v2/items_pb.ts";
+import { ItemErrorSchema } from "../codec/gen/querator/v2/policy_pb.ts";
 import {
   QueueLeaseResponseSchema as LeaseResponseV2,
   type QueueProduceItemSchema as ProduceItemV2,
 } from "../codec/gen/querator/v2/queue_pb.ts";
-import { ItemErrorSchema } from "../codec/gen/querator/v2/policy_pb.ts";
 import { encodeJson } from "../codec/json.ts";
 import { type Decoded, type Encodable, NO_ENTRIES } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";

@@ -1,5 +1,6 @@
 // How items are leased: queue.lease of both versions.
 
+import { MILLISECOND } from "../clock.ts";
 import {
   QueueLeaseRequestSchema,
   QueueLeaseResponseSchema,
@@ -8,7 +9,6 @@ import {
   QueueLeaseRequestSchema as LeaseRequestV2,
   QueueLeaseResponseSchema as LeaseResponseV2,
 } from "../codec/gen/querator/v2/queue_pb.ts";
-import { MILLISECOND } from "../clock.ts";
 import { DURATION_PATTERN } from "../duration.ts";
 import { invalid, invalidField, MESSAGES, QueueError } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
@@ -171,7 +171,11 @@ export function leaseEndpoints(
   ];
 }
 
-const LEASE_TIMEOUT = { field: "lease_timeout", called: "lease_timeout", examples: "30s, 5m or 1h" };
+const LEASE_TIMEOUT = {
+  field: "lease_timeout",
+  called: "lease_timeout",
+  examples: "30s, 5m or 1h",
+};
 const LEASE_TIMEOUT_MIN = 10 * MILLISECOND;
 
 // How long a lease lasts, in microseconds; 0 for as long as the queue says.
@@ -192,7 +196,8 @@ function checkKinds(kinds: readonly string[]): void {
     const bytes = Buffer.byteLength(kind);
     if (bytes > 0 && bytes <= KIND_BYTES_MAX) continue;
     const field = `kinds[${index}]`;
-    const wrong = bytes === 0 ? "cannot be empty" : `cannot be greater than '${KIND_BYTES_MAX}' bytes`;
+    const wrong =
+      bytes === 0 ? "cannot be empty" : `cannot be greater than '${KIND_BYTES_MAX}' bytes`;
     throw invalidField(field, `${field} is invalid; ${wrong}`);
   }
 }

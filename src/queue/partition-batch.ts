@@ -203,6 +203,11 @@ export class PartitionBatch implements PartitionChanges {
     return this.#leases.take(deadline);
   }
 
+  /** What it adds is not leased by this batch. */
+  spareAdded(): void {
+    this.#leases.sparesAdded = true;
+  }
+
   /** Whether an item of the window, by its index, is leased by what is planned. */
   isTaken(index: number): boolean {
     return this.#leases.isTaken(index);
