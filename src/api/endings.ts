@@ -303,9 +303,10 @@ export function endingEndpoints(
       example: { queue_name, leases: [{ lease_id: EXAMPLE_ID, for: "5m" }] },
       errors: { ...ofLeases.errors, badExtension },
       handler: (request, _, repeat) => {
-        const items = request.leases.map(({ leaseId: id, for: given }, index) => ({
+        const items = request.leases.map(({ leaseId: id, for: given, progress }, index) => ({
           id,
-          for: readExtension(given, index),
+          for: readExtension(given, index, progress),
+          progress: checkProgress(progress, index),
         }));
         return end(
           request,
@@ -324,8 +325,21 @@ const badExtension = problem(
   { field: "leases[0].for" },
 );
 
-function readExtension(given: string, index: number): number {
+/** Bytes of what is told of how far the work is. */
+const PROGRESS_BYTES_MAX = 4_096;
+
+function checkProgress(progress: string, index: number): string {
+  if (progress.length * 3 <= PROGRESS_BYTES_MAX) return progress;
+  if (Buffer.byteLength(progress) <= PROGRESS_BYTES_MAX) return progress;
+  const field = `leases[${index}].progress`;
+  const max = `cannot be greater than '${PROGRESS_BYTES_MAX}' bytes`;
+  throw invalidField(field, `${field} is invalid; ${max}`);
+}
+
+// 0 leaves the end as it is, where there is progress to tell.
+function readExtension(given: string, index: number, progress: string): number {
   const field = `leases[${index}].for`;
+  if (given === "" && progress !== "") return 0;
   if (given === "") {
     throw invalidField(
       field,
@@ -454,9 +468,12 @@ export function endingNotes({ completeBatch }: Limits): Notes {
     QueueExtendLease: {
       ...lease,
       for: {
-        text: "How long the lease is to last from now on, from 1ms to 12h, whatever was left of it.",
-        required: "request",
-        request: { minLength: 1, pattern: DURATION_PATTERN },
+        text: "How long the lease is to last from now on, from 1ms to 12h, whatever was left of it; may be left out with progress.",
+        request: { pattern: DURATION_PATTERN },
+        accepted: { pattern: `^$|${DURATION_PATTERN}` },
+      },
+      progress: {
+        text: `How far the work is, any JSON up to ${PROGRESS_BYTES_MAX} bytes: for item.get to tell, as long as the lease lasts. Kept at most once a second of an item; what comes in between is kept with the next.`,
       },
     },
     QueueCompleteRequest: {

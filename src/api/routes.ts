@@ -2,6 +2,7 @@
 // path, begin there.
 
 import type { RowEndpoint } from "./endpoint.ts";
+import { itemEndpoints } from "./item.ts";
 import { itemsEndpoints } from "./items.ts";
 import { queueEndpoints } from "./queue.ts";
 import { queuesEndpoints } from "./queues.ts";
@@ -13,6 +14,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, RowEndpoint
   const all = [
     ...queueEndpoints(service),
     ...queuesEndpoints(service),
+    ...itemEndpoints(service),
     ...itemsEndpoints(service),
     ...storageEndpoints(service),
   ];

@@ -4,7 +4,7 @@
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
-import { DROPPED } from "./history.ts";
+import { CANCELLED, DROPPED } from "./history.ts";
 import type { Item } from "./item.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
@@ -65,6 +65,10 @@ export function endLeases(
 ): readonly Dead[] {
   const dead: Dead[] = [];
   for (const item of part.of.leaseEnds.ended(at, STEP)) {
+    if (item.note?.cancelled === true) {
+      part.takeOut("items", item, CANCELLED);
+      continue;
+    }
     const reason = diesOfLeaseEnd(item, rules, part.now);
     if (reason !== undefined && rules.buries) {
       dead.push({ item, reason });

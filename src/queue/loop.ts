@@ -25,6 +25,7 @@ import { Repeats } from "./repeats.ts";
 import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
+import { Watchers } from "./watchers.ts";
 
 // Deadlines are checked at most this often, however many there are.
 const SWEEP_INTERVAL = 5 * MILLISECOND;
@@ -40,6 +41,8 @@ export class Loop implements TurnTaker, Intake {
   rules: QueueRules;
 
   readonly repeats: Repeats;
+  /** Who waits for items to end. */
+  readonly watchers: Watchers;
 
   // The order in which partitions are chosen; see Batch.
   readonly #order: Partition[];
@@ -87,6 +90,8 @@ export class Loop implements TurnTaker, Intake {
     this.#transfers = new Transfers(context, this.#commits);
     this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits, this.#transfers);
     this.repeats = new Repeats(context, this.#mailbox, this.#commits);
+    this.watchers = new Watchers(context.clock, context.waiting);
+    for (const partition of partitions) partition.watchers = this.watchers;
     this.#order = [...partitions];
     this.wake();
   }
@@ -166,6 +171,7 @@ export class Loop implements TurnTaker, Intake {
     this.#cancelSteady?.();
     this.#cancelWall?.();
     this.#mailbox.close(error);
+    this.watchers.close(error);
     await this.#idle();
     this.#commits.close();
     for (const partition of this.partitions) partition.release();

@@ -27,12 +27,14 @@ import { Dealing } from "./dealing.ts";
 import { Extensions } from "./extensions.ts";
 import type { Ending } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
-import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
+import { attributesAfterMove, entriesOf, idOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
+import { PlannedNotes } from "./notes.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { lifetimeOf } from "./policy.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
+import type { Told } from "./watchers.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
@@ -109,6 +111,9 @@ export class PartitionBatch implements PartitionChanges {
   #tailAdded: number;
   #dealing: Dealing | undefined;
   #extensions: Extensions | undefined;
+  #notes: PlannedNotes | undefined;
+  // What those who wait for the end of an item are told.
+  #told: { readonly id: string; readonly told: Told }[] | undefined;
   readonly #ended: Item[] = [];
   readonly #movedToScheduled: Due[] = [];
   readonly #fired: Due[] = [];
@@ -247,6 +252,24 @@ export class PartitionBatch implements PartitionChanges {
     this.#extensions.set(item, deadline);
   }
 
+  /** When the lease of an `extendable` item ends, as far as it is planned. */
+  deadlineOf(item: Item): number {
+    return this.#extensions?.deadlineOf(item) ?? item.grant!.deadline;
+  }
+
+  /** Notes of a leased item that it never comes back. */
+  noteCancelled(item: Item): void {
+    this.touched = true;
+    this.#notes ??= new PlannedNotes();
+    this.#notes.cancel(item, this.now);
+  }
+
+  /** Notes how far a leased item is: for good, unless that was done just before. */
+  noteProgress(item: Item, progress: string): void {
+    this.#notes ??= new PlannedNotes();
+    if (this.#notes.progress(item, progress, this.now)) this.touched = true;
+  }
+
   // --- what leaves ---
 
   /** Claims a leased item for one ending; `unclaim` takes it back. */
@@ -266,8 +289,28 @@ export class PartitionBatch implements PartitionChanges {
     this.#leave(item, how);
   }
 
+  /** Puts another item in the place of one that is not leased: behind all others, under a new number. */
+  replace(table: ItemTable, item: StoredItem, by: Item): void {
+    this.touched = true;
+    if (table === "items") {
+      this.#count(item.createdAt, -1);
+      this.#removed.push(item.seq);
+    } else {
+      this.counters.scheduled--;
+      this.removesScheduled.push({ first: item.seq, last: item.seq });
+    }
+    this.removesKey.push(...namesOf(item.attributes));
+    this.dropReady();
+    this.add(by);
+  }
+
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
-  #leave(item: Pick<StoredItem, "attributes">, { how, reason }: Ending): void {
+  #leave(item: Pick<StoredItem, "seq" | "attributes">, { how, reason }: Ending): void {
+    const { watchers, ids } = this.of;
+    if (watchers !== undefined && watchers.size > 0) {
+      this.#told ??= [];
+      this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result: "" } });
+    }
     if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
     if (how === "dropped" && reason !== "") {
       this.drops = plusOne(this.drops, reason);
@@ -416,6 +459,7 @@ export class PartitionBatch implements PartitionChanges {
     }
     const leasedTo = this.#dealing?.mark(this.leases);
     this.#extensions?.mark(this);
+    this.#notes?.write(this);
     if (leasedTo !== undefined) {
       this.counters.head = leasedTo + 1;
       // Expiries whose items have all been leased have nothing left to watch.
@@ -432,8 +476,12 @@ export class PartitionBatch implements PartitionChanges {
     partition.openExpiry = this.#openExpiry;
     partition.keysEndAt = Math.min(partition.keysEndAt, this.#keysEndAt);
     const addedLeased = this.#dealing?.apply(steady) ?? 0;
+    const leased = this.#dealing?.count ?? 0;
+    if (leased > 0) partition.pace.note(leased, this.now);
     for (const item of this.#ended) partition.letGo(item);
     this.#extensions?.apply(partition, steady);
+    this.#notes?.apply();
+    for (const { id, told } of this.#told ?? []) partition.watchers?.tell(id, told);
     for (const item of this.addsScheduled) {
       partition.scheduled.add({ at: item.dueAt, seq: item.seq, item });
       item.dropRecord();
@@ -463,7 +511,7 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Whether it leases anything to those that it serves, or extends a lease. */
   get leasesAny(): boolean {
-    return this.#dealing?.isAny === true || this.#extensions !== undefined;
+    return (this.#dealing?.count ?? 0) > 0 || this.#extensions !== undefined;
   }
 
   /** Clients were told of their leases so long after `apply`. */
@@ -480,6 +528,10 @@ export class PartitionBatch implements PartitionChanges {
 
   #end(item: Item): void {
     this.touched = true;
+    if (item.note !== undefined || this.#notes !== undefined) {
+      this.#notes ??= new PlannedNotes();
+      this.#notes.end(item);
+    }
     this.#ended.push(item);
     this.#takeFrom(item.grant!);
   }

@@ -18,8 +18,11 @@ import { bytesOf, type Grant, Item } from "./item.ts";
 import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
 import { coveredFrom, StoredLeases } from "./lease-marks.ts";
 import { LeasedItems } from "./leased-items.ts";
+import { loadNotes } from "./notes.ts";
 import { OrderedWindow } from "./ordered-window.ts";
+import { Pace } from "./pace.ts";
 import { REPEAT_KEPT } from "./repeat.ts";
+import type { Watchers } from "./watchers.ts";
 
 // A storage that fails is asked again after this time, doubled with each failure.
 const BACKOFF_MIN = 100 * MILLISECOND;
@@ -76,6 +79,10 @@ export class Partition {
   extendedAt = 0;
   /** When entries of keys that end by themselves are to be looked for. */
   keysEndAt = Number.POSITIVE_INFINITY;
+  /** How fast its items were leased of late. */
+  readonly pace = new Pace();
+  /** Who waits for the end of an item of the queue; set by its loop. */
+  watchers: Watchers | undefined;
   /** The expiry that new items may still join. */
   openExpiry: Expiry | undefined;
 
@@ -162,6 +169,7 @@ export class Partition {
       }
       this.hold(item, grant);
     }
+    await loadNotes(this, this.leased);
     this.dropReady();
     this.stale = false;
   }

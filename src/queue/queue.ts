@@ -5,8 +5,10 @@
 import type { QueueError } from "../errors.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
+import { type Explanation, explain } from "./explain.ts";
 import { type IdSpace, IdSpaces } from "./ids.ts";
 import { momentOf } from "./lease-ends.ts";
+import { type EndedOptions, type FoundItem, find, listEnded } from "./lookup.ts";
 import { Loop } from "./loop.ts";
 import {
   type ClearOptions,
@@ -17,6 +19,7 @@ import {
   importItems,
   type ListedItem,
   list,
+  listNewest,
   recall,
   reload,
   remember,
@@ -24,6 +27,8 @@ import {
 import { Partition } from "./partition.ts";
 import type { Repeat } from "./repeat.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
+import { cancelItem, type ItemChange, type NewContent, updateItem, watch } from "./steering.ts";
+import type { Told } from "./watchers.ts";
 
 export {
   type Attributes,
@@ -34,15 +39,19 @@ export {
 } from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export { unknownLease } from "./endings.ts";
-export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
+export type { Explanation, Reason } from "./explain.ts";
+export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix, prefixOf } from "./ids.ts";
 export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
+export { ENDED_STATES, type FoundItem, type ItemState, LIVE_STATES, stateOf } from "./lookup.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
 export { draw, lifetimeOf } from "./policy.ts";
 export { REPEAT_KEPT, type Repeat } from "./repeat.ts";
 export * from "./requests.ts";
+export type { ItemChange } from "./steering.ts";
 export { Turns } from "./turns.ts";
+export type { Told } from "./watchers.ts";
 
 /** Ages in microseconds. */
 export interface PartitionStats {
@@ -81,6 +90,27 @@ export interface QueueOperations {
     ids: readonly string[],
     options?: { readonly moved: boolean },
   ): Promise<readonly string[]>;
+  /** The item that has this id, or had it, as it is now; none if there is none, and what has ended is not kept. */
+  find(id: string): Promise<readonly FoundItem[]>;
+  /** Those that have ended and are kept, by their ids, from the one behind `after` on. */
+  listEnded(partition: number, options: EndedOptions): Promise<readonly FoundItem[]>;
+  /** Sees to it that an item never comes back, and answers it as it is then; none if there is none. */
+  cancelItem(id: string): Promise<readonly FoundItem[]>;
+  /** Changes an item that is not leased, and what it holds if that is given; "stale" if that was made of an older one. */
+  updateItem(
+    id: string,
+    change: ItemChange,
+    content: readonly NewContent[],
+  ): Promise<readonly FoundItem[] | "stale">;
+  /**
+   * Waits until an item is gone, for so many microseconds: "waits" if it is still there then, "absent" if it is
+   * not there to begin with. The ticket is of this call alone, for `unwatch`.
+   */
+  watch(id: string, ticket: string, time: number): Promise<Told | "waits" | "absent">;
+  /** Nobody waits any more. */
+  unwatch(ticket: string): Promise<void>;
+  /** Why an item is not running; undefined if there is none. */
+  explain(id: string): Promise<Explanation | undefined>;
   /**
    * Begins what is asked for under a key, for what is no request. Answers what was answered before; if it is
    * new, `remember` or `forget` must follow. Rejects if it is under way (429), or was another request (409).
@@ -117,7 +147,10 @@ export interface QueueHandle extends QueueOperations {
 
 export interface PageOptions {
   readonly table: ItemTable;
+  /** An id: the page begins with its place, or, newest first, before it; "" for the beginning. */
   readonly pivot: string;
+  /** By their places; oldest by default. */
+  readonly order?: "oldest" | "newest";
   readonly limit: number;
   /** Whether nobody waits for it any more. */
   readonly isGone?: () => boolean;
@@ -226,10 +259,46 @@ export class Queue implements QueueHandle {
   }
 
   list(partition: number, options: PageOptions): Promise<readonly ListedItem[]> {
-    const { pivot, ...rest } = options;
+    const { pivot, order, ...rest } = options;
     const of = this.loop.partitions[partition]!;
+    if (order === "newest") {
+      const before = pivot === "" ? Number.MAX_SAFE_INTEGER : of.ids.seqFrom(pivot);
+      return listNewest(this.loop, of, { ...rest, before });
+    }
     const from = pivot === "" ? 0 : of.ids.seqFrom(pivot);
     return list(this.loop, of, { ...rest, from });
+  }
+
+  find(id: string): Promise<readonly FoundItem[]> {
+    return find(this.loop, id);
+  }
+
+  listEnded(partition: number, options: EndedOptions): Promise<readonly FoundItem[]> {
+    return listEnded(this.loop, this.loop.partitions[partition]!, options);
+  }
+
+  cancelItem(id: string): Promise<readonly FoundItem[]> {
+    return cancelItem(this.loop, id);
+  }
+
+  updateItem(
+    id: string,
+    change: ItemChange,
+    content: readonly NewContent[],
+  ): Promise<readonly FoundItem[] | "stale"> {
+    return updateItem(this.loop, id, change, content);
+  }
+
+  watch(id: string, ticket: string, time: number): Promise<Told | "waits" | "absent"> {
+    return watch(this.loop, id, { ticket, time });
+  }
+
+  async unwatch(ticket: string): Promise<void> {
+    this.loop.watchers.drop(ticket);
+  }
+
+  explain(id: string): Promise<Explanation | undefined> {
+    return explain(this.loop, id);
   }
 
   import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]> {

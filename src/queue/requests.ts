@@ -311,7 +311,10 @@ export const EXTENSION_MAX = 12 * HOUR;
 /** A lease that is to end so many microseconds from now, whether that is later than it would or earlier. */
 export interface ExtendItem {
   readonly id: string;
+  /** 0 leaves its end as it is. */
   readonly for: number;
+  /** How far the work is, in JSON; "" if that is not said. */
+  readonly progress?: string;
 }
 
 export interface Extended {
