@@ -50,6 +50,8 @@ export const CHECKS = {
   stableIds: ["--test", "test/queue/stable-ids.test.ts"],
   leaseMarks: ["--test", "src/queue/lease-marks.test.ts"],
   oldStorages: ["--test", "test/old-storages.test.ts"],
+  leaseChoice: ["--test", "test/queue/lease-choice.test.ts"],
+  retryPolicy: ["--test", "test/queue/retry-policy.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
   unique: ["--test", "test/queue/unique.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
@@ -64,6 +66,34 @@ export interface Fault {
 }
 
 export const FAULTS: readonly Fault[] = [
+  {
+    name: "a lease of some kinds holds what it passes over",
+    check: "leaseChoice",
+    file: "src/queue/dealing.ts",
+    from: "      last.ready.at(-1)!.seq + 1 === item.seq;",
+    to: "      last.ready.at(-1)!.seq < item.seq;",
+  },
+  {
+    name: "what was dealt to others and came to nothing is not looked at again",
+    check: "leaseChoice",
+    file: "src/queue/batch.ts",
+    from: "      isMissed = true;\n",
+    to: "",
+  },
+  {
+    name: "the wait of a retry does not become longer",
+    check: "retryPolicy",
+    file: "src/queue/policy.ts",
+    from: "Math.max(attempts - 1, 0)",
+    to: "0",
+  },
+  {
+    name: "an error is lost on the way to the dead queue",
+    check: "retryPolicy",
+    file: "src/queue/transfers.ts",
+    from: "take({ ...item, record });",
+    to: 'take({ ...item, record, attributes: "" });',
+  },
   {
     name: "a failed commit is answered as if it had succeeded",
     check: "sim",
@@ -95,16 +125,16 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "one lease holds what it marks and what was added with it",
     check: "regressions",
-    file: "src/queue/partition-batch.ts",
-    from: "const added = this.#grantAdded ?? grant;",
-    to: "const added = grant;",
+    file: "src/queue/dealing.ts",
+    from: "partition.hold(item, grantAdded);",
+    to: "partition.hold(item, grant);",
   },
   {
     name: "retry does not judge max_attempts",
     check: "sim",
     file: "src/queue/endings.ts",
-    from: 'verb === "released" ? { maxAttempts: 0 } : rules',
-    to: "{ maxAttempts: 0 }",
+    from: 'verb === "released" ? 0 : maxAttemptsOf(item, rules)',
+    to: "0",
   },
   {
     name: "a release counts the attempt",
@@ -117,14 +147,14 @@ export const FAULTS: readonly Fault[] = [
     name: "a release is judged by max_attempts",
     check: "sim",
     file: "src/queue/endings.ts",
-    from: 'verb === "released" ? { maxAttempts: 0 } : rules',
-    to: "rules",
+    from: 'verb === "released" ? 0 : maxAttemptsOf(item, rules)',
+    to: "maxAttemptsOf(item, rules)",
   },
   {
     name: "an item that comes back later than its expiry is deleted",
     check: "sim",
     file: "src/queue/lifecycle.ts",
-    from: "expireAt < part.now ? part.now + rules.expireTimeout : expireAt",
+    from: "expireAt < part.now ? anew : expireAt",
     to: "expireAt",
   },
   {
@@ -334,8 +364,8 @@ export const FAULTS: readonly Fault[] = [
     name: "leases end ten seconds early",
     check: "linear",
     file: "src/queue/batch.ts",
-    from: "const deadline = this.now + this.#rules.leaseTimeout;",
-    to: "const deadline = this.now + this.#rules.leaseTimeout - 10_000_000;",
+    from: "    const deadline = this.now + (leaseTimeout || this.#rules.leaseTimeout);",
+    to: "    const deadline = this.now + (leaseTimeout || this.#rules.leaseTimeout) - 10_000_000;",
   },
   {
     name: "a complete of an id that is not leased succeeds",
@@ -354,7 +384,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "attempts begin at two",
     check: "linear",
-    file: "src/queue/partition-batch.ts",
+    file: "src/queue/dealing.ts",
     from: "      item.attempts = 1;",
     to: "      item.attempts = 2;",
   },
@@ -754,8 +784,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a lease that has ended is taken for one that never was",
     check: "outcomes",
     file: "src/queue/endings.ts",
-    from: "  if (seq < head || partition.leased.has(seq)) return",
-    to: "  if (partition.leased.has(seq)) return",
+    from: "const isOver = seq < head || partition.leased.has(seq) ||",
+    to: "const isOver = partition.leased.has(seq) ||",
   },
   {
     name: "of shared leases of one client one waits",

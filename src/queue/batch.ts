@@ -177,8 +177,11 @@ export class Batch {
     const late: LeaseRequest[] = [];
     for (const request of waiting.values()) {
       if (request.kinds === undefined) any.push(request);
-      else if (any.length === 0) this.#pick(request, request.kinds);
-      else late.push(request);
+      else if (any.length > 0) late.push(request);
+      else {
+        this.#pick(request, request.kinds);
+        if (request.items.length === 0) this.#spareFor(request.kinds);
+      }
     }
     this.#leaseAny(any);
     for (const request of late) this.#pick(request, request.kinds!);
@@ -193,6 +196,13 @@ export class Batch {
       if (!partition.mayReadOn) continue;
       partition.wantsMore = true;
       this.wantsMore = true;
+    }
+  }
+
+  // What is only just added is in no window yet: it waits for those that have waited longest for it.
+  #spareFor(kinds: Kinds): void {
+    for (const part of this.#parts.values()) {
+      if (part.adds.some(({ record }) => kinds.has(record.text))) part.spareAdded();
     }
   }
 

@@ -41,17 +41,14 @@ export class Dealing {
   #count = 0;
   // What was picked from the window at `next` or behind it.
   #picked: Set<Item> | undefined;
+  /** Whether what the batch adds is to be leased by a later one. */
+  sparesAdded = false;
   #isPicking = false;
 
   constructor(partition: Partition, now: number, adds: readonly Item[]) {
     this.#of = partition;
     this.#now = now;
     this.#adds = adds;
-  }
-
-  /** Whether anything is leased. */
-  get isAny(): boolean {
-    return this.#count > 0;
   }
 
   /** How many are leased. */
@@ -63,7 +60,7 @@ export class Dealing {
   get available(): number {
     const { readyCount, readyComplete, leaseRoom } = this.#of;
     const ready = readyCount - this.#next - (this.#picked?.size ?? 0);
-    const added = readyComplete ? this.#adds.length - this.#nextAdded : 0;
+    const added = readyComplete && !this.sparesAdded ? this.#adds.length - this.#nextAdded : 0;
     return Math.min(ready + added, leaseRoom - this.#count);
   }
 

@@ -223,6 +223,11 @@ export class PartitionBatch implements PartitionChanges {
     return item;
   }
 
+  /** What it adds is not leased by this batch. */
+  spareAdded(): void {
+    this.#leases.sparesAdded = true;
+  }
+
   /** Whether an item of the window, by its index, is leased by what is planned. */
   isTaken(index: number): boolean {
     return this.#leases.isTaken(index);
@@ -550,7 +555,7 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Whether it grants or extends any lease. */
   get leasesAny(): boolean {
-    return this.#dealing?.isAny === true || this.#extensions !== undefined;
+    return (this.#dealing?.count ?? 0) > 0 || this.#extensions !== undefined;
   }
 
   /** Clients have learned of their leases this long after `apply`. */
