@@ -144,11 +144,11 @@ export const STATS_NOTES: Notes = {
     detail: { text: "The same for people." },
   },
   QueueTotals: {
-    waiting: count("Items that wait to be leased."),
-    scheduled: count("Items that wait for their time."),
-    leased: count("Items that are leased."),
-    held: count("Items that their group holds back: none in this version."),
-    kept: count("Ended items of which is kept what became of them."),
+    waiting: told("Items that wait to be leased."),
+    scheduled: told("Items that wait for their time."),
+    leased: told("Items that are leased."),
+    held: told("Items that their group holds back: none in this version."),
+    kept: told("Ended items of which is kept what became of them."),
     oldest_age: {
       text: "The time since the item was produced that is leased next, a duration: of several partitions the longest. Left out if none waits, or storage cannot tell.",
       reply: { pattern: SIGNED_DURATION_PATTERN },
@@ -156,20 +156,20 @@ export const STATS_NOTES: Notes = {
     counts: { text: "What has become of items.", required: "reply" },
   },
   QueueCounts: {
-    produced: count("Taken in from producers, or imported."),
-    leased: count("Leases of items."),
-    completed: count("Completed."),
-    retried: count("Given back after an attempt, to be tried again."),
-    released: count("Given back without counting the attempt."),
-    extended: count("Extensions of leases."),
-    lease_ends: count("Leases that ended by themselves, whatever became of their items."),
-    cancelled: count("Cancelled."),
-    deduplicated: count("Produced, and found to be there already."),
-    deleted: count("Deleted by queue.clear or items.delete."),
-    received: count(
+    produced: told("Taken in from producers, or imported."),
+    leased: told("Leases of items."),
+    completed: told("Completed."),
+    retried: told("Given back after an attempt, to be tried again."),
+    released: told("Given back without counting the attempt."),
+    extended: told("Extensions of leases."),
+    lease_ends: told("Leases that ended by themselves, whatever became of their items."),
+    cancelled: told("Cancelled."),
+    deduplicated: told("Produced, and found to be there already."),
+    deleted: told("Deleted by queue.clear or items.delete."),
+    received: told(
       "Taken in from other queues, dead letters among them; also what a version that did not count has left.",
     ),
-    moved: count("Given to other queues, dead letters among them."),
+    moved: told("Given to other queues, dead letters among them."),
     dead: { text: "Dead, by why, wherever they went; left out if none is." },
   },
   "v2.QueueLogicalStats": {
@@ -188,6 +188,11 @@ export const STATS_NOTES: Notes = {
     rejected: count("As their consumer gave them up."),
   },
 };
+
+// A number that is there also where it is 0.
+function told(text: string): FieldNote {
+  return { ...count(text), required: "reply" };
+}
 
 function duration(text: string): FieldNote {
   return { text, required: "reply", reply: { pattern: SIGNED_DURATION_PATTERN } };
