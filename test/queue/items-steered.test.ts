@@ -77,7 +77,6 @@ test("a change is refused of what is leased, is in another state, or is not ther
     [{ delay: "-1m" }, "delay"],
     [{ expire_in: "0s" }, "expire_in"],
     [{ delay: "1m", if_state: "leased" }, "if_state"],
-    [{}, undefined],
   ] as const) {
     const { status, body } = await w.call("item.update", { id, ...request });
     assert.deepEqual([status, body.field], [400, field], JSON.stringify(request));
