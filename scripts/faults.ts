@@ -49,6 +49,8 @@ export const CHECKS = {
   stableIds: ["--test", "test/queue/stable-ids.test.ts"],
   leaseMarks: ["--test", "src/queue/lease-marks.test.ts"],
   oldStorages: ["--test", "test/old-storages.test.ts"],
+  items: ["--test", "test/queue/items.test.ts"],
+  steered: ["--test", "test/queue/items-steered.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
@@ -929,5 +931,47 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/repeats.ts",
     from: "    part.forget(ended);\n",
     to: "",
+  },
+  {
+    name: "what was cancelled comes back when its lease ends",
+    check: "items",
+    file: "src/queue/lifecycle.ts",
+    from: "    if (item.note?.cancelled === true) {\n",
+    to: "    if (item.seq === 0) {\n",
+  },
+  {
+    name: "who ends what was cancelled is not told",
+    check: "items",
+    file: "src/queue/endings.ts",
+    from: '    if (item !== undefined && request.together !== "all" && isCancelled(item)) {\n',
+    to: "    if (item?.seq === 0) {\n",
+  },
+  {
+    name: "a note outlives its lease",
+    check: "items",
+    file: "src/queue/notes.ts",
+    from: "    if (item.note !== undefined) this.#removed.push(item);\n",
+    to: "",
+  },
+  {
+    name: "a cancellation is known to memory only",
+    check: "items",
+    file: "src/queue/notes.ts",
+    from: "      part.addsKey.push({ kind: KEY.note, key: String(seq), seq, until: 0, value });\n",
+    to: "",
+  },
+  {
+    name: "who waits for an item is not told of its end",
+    check: "steered",
+    file: "src/queue/partition-batch.ts",
+    from: "    for (const { id, told } of this.#told ?? []) partition.watchers?.tell(id, told);\n",
+    to: "",
+  },
+  {
+    name: "a change of what waits makes it another item",
+    check: "steered",
+    file: "src/queue/steering.ts",
+    from: "    next.attributes = attributesAfterMove(partition.ids, item);\n",
+    to: "    next.attributes = item.attributes;\n",
   },
 ];
