@@ -43,6 +43,7 @@ import {
   PAYLOAD,
   QUEUE_NAME,
 } from "./openapi/fields.ts";
+import { OWN_RETRY, readError, readOwnRetry } from "./policy.ts";
 import { type Refused, resultsAnswer } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
 import {
@@ -186,6 +187,8 @@ function toImport(item: ImportItem, index: number): ImportedItem {
     dueAt,
     attempts: item.attempts,
     maxAttempts: 0,
+    retry: readOwnRetry(item, path),
+    error: readError(item.lastError),
     record: toRecordV2(item, index),
   };
 }
@@ -260,10 +263,6 @@ const FIELDS: Notes = {
     headers: { text: "As it was produced." },
     ...PAYLOAD,
     queue_name: { text: "Of one that is named by its id: where it lies, or lay.", ignored: true },
-    last_error: {
-      text: "Why its last attempt failed, if its consumer has said so.",
-      ignored: true,
-    },
     result: { text: "Of one that is completed: what came of the work.", ignored: true },
     progress: { text: "Of one that is leased: how far its holder says that it is.", ignored: true },
     ended_at: { text: "When it ended.", ignored: true },
@@ -271,6 +270,8 @@ const FIELDS: Notes = {
       text: "Of one that is leased: it was cancelled, and its holder is yet to learn it.",
       ignored: true,
     },
+    last_error: { text: "Why its last attempt failed, if its consumer has said so." },
+    ...OWN_RETRY,
   },
   ItemsListRequest: {
     queue_name: QUEUE_NAME,

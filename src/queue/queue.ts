@@ -30,7 +30,13 @@ import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 import { cancelItem, type ItemChange, type NewContent, updateItem, watch } from "./steering.ts";
 import type { Told } from "./watchers.ts";
 
-export { type Attributes, attributesOf } from "./attributes.ts";
+export {
+  type Attributes,
+  attributesOf,
+  type ItemError,
+  type RetryOverrides,
+  withAttributes,
+} from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export { unknownLease } from "./endings.ts";
 export type { Explanation, Reason } from "./explain.ts";
@@ -40,6 +46,7 @@ export { idOf } from "./keys.ts";
 export { ENDED_STATES, type FoundItem, type ItemState, LIVE_STATES, stateOf } from "./lookup.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
+export { draw, lifetimeOf } from "./policy.ts";
 export { REPEAT_KEPT, type Repeat } from "./repeat.ts";
 export * from "./requests.ts";
 export type { ItemChange } from "./steering.ts";
