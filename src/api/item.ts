@@ -156,13 +156,9 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       metric: "item.update",
       summary:
         "Changes an item that is not leased. It keeps its id, and goes to the end of the line.",
-      example: { queue_name, id: EXAMPLE_ID, delay: "5m" },
+      example: { queue_name, id: EXAMPLE_ID, expire_in: "1h" },
       errors: {
         ...ofItem.errors,
-        nothingToChange: problem(
-          "invalid_request",
-          "nothing is to be changed; give at least one of enqueue_at, delay, json, utf8, bytes and expire_in",
-        ),
         badIfState: problem(
           "invalid_field",
           `if_state is invalid; 'done' is none of ${CHANGEABLE.join(", ")}`,
@@ -170,6 +166,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
         ),
       },
       handler: async (request) => {
+        service.checkRunning();
         const change = readChange(request, clock.now());
         for (let tries = 0; tries < UPDATE_TRIES; tries++) {
           const content = await newContent(request);
@@ -247,12 +244,6 @@ function readChange(request: UpdateRequest, now: number): ItemChange {
       bytes !== undefined ? "bytes" : "utf8",
       "there is more than one payload; give one of json, utf8 and bytes",
     );
-  }
-  if (payloads.length === 0 && enqueueAt === 0 && delay === "" && expireIn === "") {
-    throw queueError("invalid_request", {
-      detail:
-        "nothing is to be changed; give at least one of enqueue_at, delay, json, utf8, bytes and expire_in",
-    });
   }
   if (ifState !== "" && !CHANGEABLE.includes(ifState)) {
     throw invalidField(

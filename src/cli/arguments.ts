@@ -25,6 +25,11 @@ export function duration(text: string): string {
   return formatDuration(micros(text));
 }
 
+/** The same, which may also be 0. */
+export function positiveOr0(text: string): string {
+  return /^0(ns|us|ms|s|m|h)?$/.test(text) ? "0s" : duration(text);
+}
+
 /** Reads how long items may stay: a duration, or `never`. */
 export function expiry(text: string): string {
   return text === "never" ? text : formatDuration(micros(text, ", or never"));

@@ -1,15 +1,18 @@
 // The commands that look into storage: items list|delete|export|import.
 
 import { type Command, Option } from "commander";
-import { namesOf, partitionOption, whole, yesOption } from "./arguments.ts";
+import { duration, namesOf, partitionOption, whole, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { exportItems } from "./export.ts";
 import { CommandError, EXIT } from "./failure.ts";
 import { importItems } from "./import.ts";
+import { addItemVerbs } from "./item.ts";
 import { type Session, withSession } from "./session.ts";
 import { ITEM_COLUMNS, itemsOf, SCHEDULED_COLUMNS, STATES, type State } from "./stored.ts";
 import { plural } from "./text.ts";
 
+// What a terminal is shown, if nothing else is said.
+const LIMIT = 100;
 // As many ids as one request may hold.
 const IDS_MAX = 5_000;
 
@@ -17,11 +20,18 @@ export function addItemCommands(program: Command): void {
   const items = program
     .command("items")
     .description("look into storage, and change what lies there");
+  addItemVerbs(items);
   items
     .command("list <queue>")
-    .description("list what waits or is leased, or what is scheduled")
+    .description("list what waits or is leased, or what is in another state")
     .addOption(new Option("--state <state>", "only those").choices(STATES))
-    .option("--limit <n>", "items at most", whole(1), 100)
+    .option("--kind <kind>", "only those of this kind")
+    .option("--reference <reference>", "only those with this reference")
+    .option("--error-type <type>", "only those whose last attempt failed so")
+    .option("--older-than <time>", "only those that were produced so long ago, or longer", duration)
+    .option("--newer-than <time>", "only those that were produced so long ago, or less", duration)
+    .addOption(new Option("--order <order>", "of each partition").choices(["oldest", "newest"]))
+    .option("--limit <n>", "items at most; in a pipe all, on a terminal 100", whole(1))
     .option("--cursor <cursor>", "where an earlier list ended, as it said")
     .addOption(partitionOption())
     .addHelpText(
@@ -29,7 +39,8 @@ export function addItemCommands(program: Command): void {
       `
 Examples:
   querator items list jobs --limit 10 -o ndjson
-  querator items list jobs --state scheduled`,
+  querator items list jobs --state scheduled
+  querator items list jobs --order newest --kind mail --older-than 1h`,
     )
     .action(withSession(list));
 
@@ -85,7 +96,13 @@ Example:
 
 interface ListOptions {
   readonly state?: State;
-  readonly limit: number;
+  readonly kind?: string;
+  readonly reference?: string;
+  readonly errorType?: string;
+  readonly olderThan?: string;
+  readonly newerThan?: string;
+  readonly order?: string;
+  readonly limit?: number;
   readonly cursor?: string;
   readonly partition?: number;
 }
@@ -96,7 +113,19 @@ async function list(session: Session, queue: string, options: ListOptions): Prom
   const onPage = (cursor: string): void => {
     next = cursor;
   };
-  const count = await session.out.list(itemsOf(session, queue, { ...options, onPage }), {
+  const { kind, reference, errorType, olderThan, newerThan, order } = options;
+  const filters = {
+    kind,
+    reference,
+    error_type: errorType,
+    older_than: olderThan,
+    newer_than: newerThan,
+    order,
+  };
+  // Who reads a pipe gets all; what is cut there nobody notices.
+  const { limit = session.out.isTerminal ? LIMIT : undefined } = options;
+  const which = { ...options, filters, limit, onPage };
+  const count = await session.out.list(itemsOf(session, queue, which), {
     name: "items",
     columns,
     json: (item) => item,

@@ -16,7 +16,7 @@ import { onEndSignal } from "./signals.ts";
 export const DEFAULT_ENDPOINT = "http://localhost:2319";
 
 // They change nothing, so it does not matter whether a request was done whose answer is lost.
-const READING = ["list", "info", "stats", "export", "tail", "top"];
+const READING = ["list", "info", "stats", "export", "tail", "top", "get", "wait", "explain"];
 
 /** The options that all commands share, before or after the command's name. */
 export interface SharedOptions {

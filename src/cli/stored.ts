@@ -11,7 +11,17 @@ export interface StoredItem extends WireStorageItem {
   readonly id: string;
 }
 
-export const STATES = ["waiting", "leased", "scheduled"] as const;
+export const STATES = [
+  "waiting",
+  "leased",
+  "scheduled",
+  "held",
+  "dead",
+  "completed",
+  "expired",
+  "cancelled",
+  "rejected",
+] as const;
 export type State = (typeof STATES)[number];
 
 // What one request asks for.
@@ -22,9 +32,13 @@ export interface ItemsOptions {
   readonly state?: State | undefined;
   /** All, if it is left out. */
   readonly partition?: number | undefined;
+  /** What else is to be so of them, by the names that the API has for it. */
+  readonly filters?: Readonly<Record<string, string | undefined>>;
   /** Where an earlier list ended. */
   readonly cursor?: string | undefined;
   readonly limit?: number | undefined;
+  /** How many one request asks for at most. */
+  readonly page?: number;
   /** Told, at the end of each page, where the next begins; "" after the last. */
   readonly onPage?: (cursor: string) => void;
 }
@@ -35,11 +49,12 @@ export async function* itemsOf(
   queue: string,
   options: ItemsOptions,
 ): AsyncGenerator<StoredItem, void, undefined> {
-  const { state, partition, onPage } = options;
+  const { state, partition, filters, page: most = PAGE, onPage } = options;
   let { cursor, limit: left = Number.POSITIVE_INFINITY } = options;
   while (left > 0 && cursor !== "") {
-    const limit = Math.min(left, PAGE);
-    const request = { queue_name: queue, state, partition, cursor, limit, payload: true };
+    const limit = Math.min(left, most);
+    const which = { queue_name: queue, state, partition, ...filters };
+    const request = { ...which, cursor, limit, payload: true };
     const page = await client.call<{ items?: StoredItem[]; next_cursor?: string }>(
       "items.list",
       request,
@@ -60,7 +75,11 @@ export async function partitionsOf({ client, signal }: Session, queue: string): 
 }
 
 /** The payload in bytes. */
-export function payloadOf({ json, utf8, bytes = "" }: StoredItem): Uint8Array {
+export function payloadOf({
+  json,
+  utf8,
+  bytes = "",
+}: Pick<StoredItem, "json" | "utf8" | "bytes">): Uint8Array {
   if (json !== undefined) return Buffer.from(JSON.stringify(json));
   return utf8 === undefined ? Buffer.from(bytes, "base64") : Buffer.from(utf8);
 }

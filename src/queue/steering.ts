@@ -87,6 +87,9 @@ export function updateItem(
     // It is on its way into the dead queue.
     if (state === "dead" && table === "scheduled") throw notIn(state, "changed");
     if (content !== undefined && content.ofSeq !== item.seq) return "stale";
+    if (dueAt === undefined && expireAt === undefined && content === undefined) {
+      return [foundIn(there)];
+    }
     const now = loop.context.clock.now();
     const at = dueAt ?? item.dueAt;
     const next = new Item(content?.record ?? item.record, isLater(at, now) ? at : 0);

@@ -103,6 +103,10 @@ const CHANGES: Record<string, (path: string) => object> = {
   noSuchPartition: () => ({ partition: 9 }),
   badId: (path) => ids(path, "abc"),
   noSuchId: (path) => ids(path, ID),
+  noItemId: () => ({ id: "" }),
+  badItemId: () => ({ id: "abc" }),
+  noSuchItem: () => ({}),
+  badIfState: () => ({ if_state: "done" }),
   nothingToClear: () => ({ queue: false }),
   negativeLimit: () => ({ limit: -1 }),
   badAttempts: () => ({ items: [{ attempts: -1 }] }),
@@ -118,6 +122,8 @@ test("keyOfAnother is what each call that documents it answers", async (t) => {
   assert.ok(paths.length > 0);
   for (const path of paths) {
     const world = await open(t);
+    const items = [{ id: ID, utf8: "of the example" }];
+    await world.server.ok("/v2/items.import", { queue_name: "jobs", items });
     const send = async (body: string): Promise<Reply> => {
       const headers = { "Content-Type": "application/json", "Idempotency-Key": "order-17" };
       const url = `${world.server.server.address}${path}`;

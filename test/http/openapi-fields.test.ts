@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { notesOf } from "../../src/api/openapi/document.ts";
+import { EXAMPLE_ID } from "../../src/api/openapi/fields.ts";
 import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
 import { DURATION_PATTERN, parseDuration } from "../../src/duration.ts";
@@ -97,6 +98,8 @@ async function open(t: TestContext): Promise<{ server: TestServer; ids: string[]
   const server = await setup(t, { limits: LIMITS });
   await server.createQueue("jobs");
   await server.produce("jobs", "1", "2", "3", "4", "5");
+  const later = { id: EXAMPLE_ID, enqueue_at: "2100-01-01T00:00:00Z" };
+  await server.ok("/v2/items.import", { queue_name: "jobs", items: [later] });
   const { items } = await server.ok("queue.lease", {
     queue_name: "jobs",
     request_timeout: "1m",
@@ -112,7 +115,7 @@ function requestOf(openApi: OpenApi, sample: Sample, ids: readonly string[]): Js
   if (ON_LEASES.test(path)) Object.assign(request, leasesOf(path, [ids[0]!]));
   if (path.endsWith("/queues.create")) request.queue_name = "other";
   if (path === "/v2/queue.stats" && field === "queue_names") delete request.queue_name;
-  if (path === "/v2/queue.lease") request.request_timeout = "10ms";
+  if (path === "/v2/queue.lease" || path === "/v2/item.wait") request.request_timeout = "10ms";
   // Of ids, only those of items that are leased.
   const real = Array.isArray(value) && value.length <= ids.length && field === "ids";
   if (list === undefined) return { ...request, [field]: real ? ids.slice(0, value.length) : value };
@@ -156,6 +159,8 @@ for (const path of ENDPOINTS.keys()) {
       const isNamed = sample.isFine && sample.field === "queue_name";
       const said = body.detail ?? body.message;
       if (isNamed && /^request body exceeds 512B|^invalid storage id/.test(said)) continue;
+      // A condition, which the item of the example does not always meet.
+      if (sample.field === "if_state" && status === 409) continue;
       if (sample.isFine) assert.equal(status, 200, details);
       // Of several things each has an outcome of its own.
       else assert.ok([400, 404, 409, 413, 453, 455].includes(status) || body.failed > 0, details);

@@ -112,6 +112,12 @@ function inOrder(openApi: OpenApi): string[] {
 }
 
 async function withLeasedId(server: TestServer, path: string, example: Json): Promise<Json> {
+  if (path.startsWith("/v2/item.")) {
+    const items = [{ utf8: "one more", delay: "1h" }];
+    const { results } = await server.ok("/v2/queue.produce", { queue_name: "jobs", items });
+    const short = path === "/v2/item.wait" ? { request_timeout: "10ms" } : {};
+    return { ...example, ...short, id: results[0].id };
+  }
   const isDeletion = path === "/v2/items.delete";
   if (!ON_LEASES.test(path) && path !== "/v2/queue.lease" && !isDeletion) return example;
   await server.produce("jobs", "one more");

@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Json, type World, world } from "../support/items.ts";
-import { temporaryDirectory } from "../support/server.ts";
+import { FaultyStorage } from "../support/faulty-storage.ts";
+import { type Json, World, world } from "../support/items.ts";
+import { setup, temporaryDirectory } from "../support/server.ts";
 
 async function _order(w: World, queue: string): Promise<string[]> {
   return (await w.lease(queue, 10)).map(({ utf8 }: Json) => utf8);
@@ -77,7 +78,6 @@ test("a change is refused of what is leased, is in another state, or is not ther
     [{ delay: "-1m" }, "delay"],
     [{ expire_in: "0s" }, "expire_in"],
     [{ delay: "1m", if_state: "leased" }, "if_state"],
-    [{}, undefined],
   ] as const) {
     const { status, body } = await w.call("item.update", { id, ...request });
     assert.deepEqual([status, body.field], [400, field], JSON.stringify(request));
@@ -208,4 +208,31 @@ test("item.explain says why an item is not running", async (t) => {
   await w.server.advance("1m");
   assert.ok(codes(await explained(w, third)).includes("no_consumer"));
   assert.equal((await w.call("item.explain", { id: second })).body.code, "item_not_found");
+});
+
+test("what could not be committed has not happened, and may be asked for again", async (t) => {
+  let storage: FaultyStorage | undefined;
+  const wrapStorage = (inner: FaultyStorage["storage"]): FaultyStorage["storage"] => {
+    storage = new FaultyStorage(inner);
+    return storage.storage;
+  };
+  const w = new World(await setup(t, {}, { wrapStorage }));
+  await w.server.createQueue("q");
+  const [first, second] = (await w.produce("q", { utf8: "a" }, { utf8: "b" })) as [string, string];
+  const [leased] = await w.lease("q");
+  for (const [path, request] of [
+    ["item.cancel", { id: first }],
+    ["item.cancel", { id: second }],
+    ["item.update", { id: second, utf8: "c" }],
+  ] as const) {
+    storage!.next("commit", "fail");
+    const { status, body } = await w.call(path, request);
+    assert.deepEqual([status, body.retryable], [503, true], path);
+    await w.server.until(async () => (await w.call("item.get", { id: second })).status === 200);
+  }
+  assert.equal((await w.get(first)).cancelled, undefined);
+  assert.equal((await w.get(second, { payload: true })).utf8, "b");
+  assert.deepEqual(await w.end("queue.extend", "q", [leased.lease_id], { for: "1m" }), ["ok"]);
+  await w.ok("item.update", { id: second, utf8: "c" });
+  assert.equal((await w.get(second, { payload: true })).utf8, "c");
 });

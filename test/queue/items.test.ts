@@ -3,8 +3,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Json, world } from "../support/items.ts";
-import { temporaryDirectory } from "../support/server.ts";
+import { KEY } from "../../src/queue/keys.ts";
+import type { Storage } from "../../src/storage/storage.ts";
+import { type Json, World, world } from "../support/items.ts";
+import { setup, temporaryDirectory } from "../support/server.ts";
 
 test("item.get tells what an item is, from produce on, by its id alone", async (t) => {
   const w = await world(t);
@@ -242,4 +244,52 @@ test("progress alone leaves the end of a lease as it is, and the last that was t
   assert.deepEqual([missing.status, missing.body.field], [400, "leases[0].for"]);
   const large = await w.call("queue.extend", leases({ progress: "x".repeat(5_000) }));
   assert.deepEqual([large.status, large.body.field], [400, "leases[0].progress"]);
+});
+
+test("what is noted of a leased item is gone with its lease, however that ends", async (t) => {
+  const storages: Storage[] = [];
+  const wrapStorage = (storage: Storage): Storage => {
+    storages.push(storage);
+    return storage;
+  };
+  const w = new World(await setup(t, {}, { wrapStorage }));
+  await w.server.createQueue("q");
+  const notes = async (): Promise<number> => {
+    const options = { after: "", limit: 100, order: "ascending" } as const;
+    const [partition] = await storages[0]!.listPartitions();
+    return (await storages[0]!.listKeys(partition!.key, KEY.note, options)).length;
+  };
+  const ends: readonly ((lease: Json) => Promise<unknown>)[] = [
+    ...ENDINGS.map(
+      ([path, more]) =>
+        (lease: Json) =>
+          w.end(path, "q", [lease.lease_id], more),
+    ),
+    ({ lease_id }) => w.server.complete("q", [lease_id]),
+    ({ lease_id }) => w.server.retry("q", [{ id: lease_id }]),
+    ({ id }) => w.ok("items.delete", { queue_name: "q", ids: [id] }),
+    () => w.ok("queue.clear", { queue_name: "q", queue: true, destructive: true }),
+    () => w.server.advance("2m"),
+  ];
+  for (const isCancelled of [true, false]) {
+    for (const [i, end] of ends.entries()) {
+      const [id] = (await w.produce("q", { utf8: "a" })) as [string];
+      const [lease] = await w.lease("q");
+      assert.equal(lease.id, id);
+      if (isCancelled) await w.ok("item.cancel", { id });
+      else await w.end("queue.extend", "q", [lease.lease_id], { progress: 1 });
+      assert.equal(await notes(), 1);
+      await end(lease);
+      await w.server.until(async () => (await notes()) === 0);
+      // Nothing is noted of it when it is leased again.
+      const now = await w.call("item.get", { id });
+      assert.deepEqual([now.body.progress, now.body.cancelled], [undefined, undefined], `${i}`);
+      await w.ok("queue.clear", {
+        queue_name: "q",
+        queue: true,
+        destructive: true,
+        scheduled: true,
+      });
+    }
+  }
 });

@@ -1,0 +1,95 @@
+// The verbs for single items: items get|cancel|update|wait|explain, and what items list filters.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { finish, ndjson, setup } from "./setup.ts";
+
+test("an item is shown, explained, changed and cancelled by its id", async (t) => {
+  const cli = await setup(t);
+  const produce = { queue_name: "jobs", items: [{ json: { n: 1 }, kind: "mail" }] };
+  const { results } = await cli.server.ok("/v2/queue.produce", produce);
+  const { id } = results[0];
+  const shown = await cli.ok(["items", "get", id]);
+  assert.match(shown, /^id +\w{27}\nqueue +jobs\nstate +waiting\n/);
+  assert.match(shown, /\nkind +mail\npayload +\{"n":1\}\n$/);
+  assert.deepEqual((await cli.json("items", "get", id, "-q", "jobs")).json, { n: 1 });
+  const why = await cli.json("items", "explain", id);
+  assert.deepEqual(
+    [why.id, why.state, why.reasons.map(({ code }: { code: string }) => code)],
+    [id, "waiting", ["no_consumer", "in_line"]],
+  );
+  assert.match(await cli.ok(["items", "explain", id]), /\nitems before it +0\n/);
+
+  const changed = await cli.run(["items", "update", id, "--after", "1h", "--json", '{"n":2}']);
+  assert.match(changed.stderr, new RegExp(`^Changed item '${id}'; it is scheduled until .*\n$`));
+  assert.deepEqual((await cli.json("items", "get", id)).json, { n: 2 });
+  const refused = await cli.run(["items", "update", id, "--after", "0s", "--if-state", "waiting"]);
+  assert.deepEqual([refused.code, refused.stdout], [1, ""]);
+  assert.match(refused.stderr, /scheduled/);
+  await cli.ok(["items", "update", id, "--after", "0s"]);
+
+  const asked = await cli.run(["items", "cancel", id]);
+  assert.equal(asked.code, 2);
+  const [leased] = (await cli.server.lease("jobs")).items;
+  const marked = await cli.run(["items", "cancel", id, "--yes"]);
+  assert.equal(marked.stderr, `Item '${id}' is leased, and ends with its lease\n`);
+  assert.match(await cli.ok(["items", "get", id]), /\nstate +leased, cancelled\n/);
+  await cli.server.complete("jobs", [leased.id]);
+  assert.equal((await cli.run(["items", "get", id])).code, 3);
+});
+
+test("items update wants something to change, and one of what cannot be both", async (t) => {
+  const cli = await setup(t);
+  for (const args of [
+    [],
+    ["--after", "1h", "--at", "2100-01-01T00:00:00Z"],
+    ["-p", "a", "--json", "1"],
+    ["--json", "{"],
+    ["--after", "-1h"],
+    ["--if-state", "leased"],
+  ]) {
+    const { code } = await cli.run(["items", "update", "3MYU1bRy3722FDmQTN000000001", ...args]);
+    assert.equal(code, 2, args.join(" "));
+  }
+});
+
+test("items wait ends when the item has", async (t) => {
+  const cli = await setup(t);
+  const produce = { queue_name: "jobs", items: [{ utf8: "a" }] };
+  const { results } = await cli.server.ok("/v2/queue.produce", produce);
+  const { id } = results[0];
+  const waiting = await cli.json("items", "wait", id, "--timeout", "10ms");
+  assert.equal(waiting.state, "waiting");
+  const [leased] = (await cli.server.lease("jobs")).items;
+  const ended = finish(cli.start(["items", "wait", id, "--timeout", "5m", "-o", "json"]));
+  await cli.server.complete("jobs", [leased.id]);
+  const { code, stdout } = await ended;
+  // It may have begun to wait when all was over.
+  if (code === 3) return;
+  assert.deepEqual([code, JSON.parse(stdout).state], [0, "completed"]);
+});
+
+test("items list filters, and never cuts what a pipe reads", async (t) => {
+  const cli = await setup(t);
+  await cli.server.produce("jobs", ...Array.from({ length: 250 }, (_, i) => `${i}`));
+  const produce = { queue_name: "jobs", items: [{ utf8: "m", kind: "mail", reference: "r" }] };
+  await cli.server.ok("/v2/queue.produce", produce);
+  const list = async (...args: string[]) =>
+    ndjson(await cli.ok(["items", "list", "jobs", "-o", "ndjson", ...args]));
+  assert.equal((await list()).length, 251);
+  assert.equal((await list("--limit", "3")).length, 3);
+  for (const args of [
+    ["--kind", "mail"],
+    ["--reference", "r"],
+    ["--order", "newest", "--limit", "1"],
+  ]) {
+    assert.deepEqual(
+      (await list(...args)).map(({ utf8 }) => utf8),
+      ["m"],
+      args.join(" "),
+    );
+  }
+  assert.deepEqual(await list("--older-than", "1h"), []);
+  assert.equal((await list("--newer-than", "1h", "--state", "waiting")).length, 251);
+  assert.deepEqual(await list("--state", "completed"), []);
+});
