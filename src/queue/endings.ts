@@ -177,7 +177,10 @@ function claim(
     const id = ids[index]!;
     const item = part.leased(part.of.ids.seq(id));
     if (item !== undefined && request.together !== "all" && isCancelled(item)) {
-      if (request.together === "each") part.takeOut("items", item, CANCELLED);
+      if (request.together === "each") {
+        part.claim(item);
+        part.remove(item, CANCELLED);
+      }
       items.push(undefined);
       refused ??= [];
       refused.push({ index, error: cancelled(part, item) });
