@@ -23,6 +23,7 @@ import {
 } from "../storage/storage.ts";
 import { attributesOf, withAttributes } from "./attributes.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Dealing } from "./dealing.ts";
 import { Extensions } from "./extensions.ts";
 import type { Ending } from "./history.ts";
@@ -34,6 +35,7 @@ import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { lifetimeOf } from "./policy.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
+import { toRanges } from "./seq-ranges.ts";
 import type { Told } from "./watchers.ts";
 
 /** Times nearer than this are treated as now. */
@@ -121,6 +123,8 @@ export class PartitionBatch implements PartitionChanges {
   #removes: readonly SeqRange[] | undefined;
   #openExpiry: Expiry | undefined;
   #dropsReady = false;
+  // What `counters.counts` is replaced by with the first thing that is counted.
+  #counts: number[] | undefined;
   #keysEndAt = Number.POSITIVE_INFINITY;
 
   constructor(partition: Partition, now: number) {
@@ -140,6 +144,15 @@ export class PartitionBatch implements PartitionChanges {
   get removes(): readonly SeqRange[] {
     this.#removes ??= toRanges(this.#removed);
     return this.#removes;
+  }
+
+  /** Counts what becomes of items: that is kept if this is committed, and only then. */
+  tally(what: Counted, n = 1): void {
+    if (this.#counts === undefined) {
+      this.#counts = copyOfCounts(this.counters.counts);
+      this.counters.counts = this.#counts;
+    }
+    this.#counts[what]! += n;
   }
 
   // --- what comes in ---
@@ -166,9 +179,14 @@ export class PartitionBatch implements PartitionChanges {
     return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
-  /** Adds an item whose times are set. */
-  add(item: Item): void {
+  /** Adds an item whose times are set: one more than there were, of its producer or of another queue. */
+  add(item: Item, as: Counted = COUNT.produced): void {
     this.touched = true;
+    this.tally(as);
+    this.#place(item);
+  }
+
+  #place(item: Item): void {
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
     if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
@@ -244,6 +262,7 @@ export class PartitionBatch implements PartitionChanges {
   /** Gives the lease of an `extendable` item another deadline; of several the last stands. */
   extend(item: Item, deadline: number): void {
     this.touched = true;
+    this.tally(COUNT.extended);
     this.#extensions ??= new Extensions();
     if (!item.ending) {
       item.ending = true;
@@ -301,7 +320,7 @@ export class PartitionBatch implements PartitionChanges {
     }
     this.removesKey.push(...namesOf(item.attributes));
     this.dropReady();
-    this.add(by);
+    this.#place(by);
   }
 
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
@@ -312,7 +331,10 @@ export class PartitionBatch implements PartitionChanges {
       this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result: "" } });
     }
     if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
-    if (how === "dropped" && reason !== "") {
+    if (how !== "dropped") this.tally(COUNT[how]);
+    if (reason === "") return;
+    this.tally(DEAD[reason]);
+    if (how === "dropped") {
       this.drops = plusOne(this.drops, reason);
       this.counters.dropped = plusOne(this.counters.dropped, reason);
     }
@@ -399,6 +421,8 @@ export class PartitionBatch implements PartitionChanges {
   takeOut(table: ItemTable, item: StoredItem, how: Ending): void {
     const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
     if (leased !== undefined) {
+      // Whatever ends a lease has claimed its item; this one's has ended by itself.
+      if (!leased.ending) this.tally(COUNT.leaseEnds);
       this.claim(leased);
       this.remove(leased, how);
     } else if (table === "items") {
@@ -458,6 +482,8 @@ export class PartitionBatch implements PartitionChanges {
       if (item.leaseDeadline === 0) this.#cover(item.seq, item.expireAt);
     }
     const leasedTo = this.#dealing?.mark(this.leases);
+    const taken = this.#dealing?.count ?? 0;
+    if (taken > 0) this.tally(COUNT.leased, taken);
     this.#extensions?.mark(this);
     this.#notes?.write(this);
     if (leasedTo !== undefined) {
@@ -572,25 +598,4 @@ function plusOne(to: Dropped, reason: DropReason): Dropped {
 function takeBack(item: Item): void {
   item.ending = false;
   item.grant!.ending = 0;
-}
-
-function toRanges(seqs: readonly number[]): readonly SeqRange[] {
-  if (seqs.length === 0) return [];
-  if (seqs.length === 1) return [{ first: seqs[0]!, last: seqs[0]! }];
-  const sorted = Float64Array.from(seqs).sort();
-  const ranges: SeqRange[] = [];
-  let first = sorted[0]!;
-  let last = first;
-  for (let i = 1; i < sorted.length; i++) {
-    const seq = sorted[i]!;
-    if (seq === last + 1) {
-      last = seq;
-      continue;
-    }
-    ranges.push({ first, last });
-    first = seq;
-    last = seq;
-  }
-  ranges.push({ first, last });
-  return ranges;
 }
