@@ -501,7 +501,8 @@ export class PartitionBatch implements PartitionChanges {
       if (item.leaseDeadline === 0) this.#cover(item.seq, item.expireAt);
     }
     const leasedTo = this.#dealing?.mark(this.leases);
-    if (this.#dealing !== undefined) this.tally(COUNT.leased, this.#dealing.count);
+    const taken = this.#dealing?.count ?? 0;
+    if (taken > 0) this.tally(COUNT.leased, taken);
     this.#extensions?.mark(this);
     this.#notes?.write(this.#names);
     this.#names.finish();
