@@ -1,6 +1,6 @@
-// Structured, quiet logs on standard output. `json` is one object a line for programs; `text` and
-// `color` are one line for people. Nothing that a client sent is logged, and an expected error
-// shows its message, not its stack.
+// The log of the server, on standard output. `json` writes an object on each line, for programs; `text` and
+// `color` write a line for people. Nothing that a client sent is logged, and an expected error is logged
+// with its message, not its stack.
 
 import { pino, stdSerializers } from "pino";
 import { printable } from "./printable.ts";

@@ -6,7 +6,7 @@ import { OK } from "../codec/answer.ts";
 import { formatTimestamp, parseTimestamp, TIMESTAMP_PATTERN } from "../codec/timestamp.ts";
 import { DURATION_PATTERN, DurationError, parseDuration } from "../duration.ts";
 import { invalid, QueueError } from "../errors.ts";
-import { type JsonRow, type Noun, type RowEndpoint, SMALL, served } from "./endpoint.ts";
+import { type JsonRow, makeEndpoint, type Noun, type RowEndpoint, SMALL } from "./endpoint.ts";
 import { noSuchQueue, refusal } from "./openapi/errors.ts";
 import type { QueuesService } from "./service.ts";
 
@@ -105,7 +105,7 @@ export function makeDevEndpoints(service: {
 
 function endpointOf(row: JsonRow): RowEndpoint {
   const fields = Object.keys(row.schema.properties);
-  return served(NOUN, row, async (body) => row.handler(parse(body, fields)));
+  return makeEndpoint(NOUN, row, async (body) => row.handler(parse(body, fields)));
 }
 
 function toChange({ advance, now, run }: Record<string, unknown>): ClockChange {

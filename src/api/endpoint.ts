@@ -59,8 +59,8 @@ export interface Row<Request extends DescMessage> extends Described {
   /** The name of the queue that a request is about; not given if it is about none. */
   queueOf?(request: Decoded<Request>): string;
   /**
-   * What becomes of an Idempotency-Key, with what changes something. By default the answer is kept in the
-   * queue; the handler may see to it `itself`; `never`: it is refused.
+   * How a call that changes something treats an Idempotency-Key. By default its answer is kept in the queue;
+   * `itself`: the handler sees to it; `never`: a key is refused.
    */
   readonly repeats?: "itself" | "never";
   handler(
@@ -78,7 +78,7 @@ export interface JsonRow extends Described {
   handler(request: Json): Promise<Answer> | Answer;
 }
 
-/** An endpoint as it is served. */
+/** The endpoint that is made of a row. */
 export interface RowEndpoint extends Endpoint {
   readonly noun: Noun;
   readonly row: Row<DescMessage> | JsonRow;
@@ -101,7 +101,7 @@ export function endpointsOf(
   return (row) => {
     const { request: schema, path, handler } = row;
     const handle = onceOf(row, find);
-    return served(noun, row, (body, format, exchange) => {
+    return makeEndpoint(noun, row, (body, format, exchange) => {
       const { idempotencyKey: key } = exchange;
       const repeat = key === "" ? undefined : repeatOf(key, path, body);
       const does = repeat === undefined ? handler : handle;
@@ -113,7 +113,7 @@ export function endpointsOf(
 }
 
 /** Makes an endpoint. All are objects of one shape, whatever their rows say. */
-export function served(
+export function makeEndpoint(
   noun: Noun,
   row: Row<DescMessage> | JsonRow,
   handle: (body: Buffer, format: Format, exchange: Exchange) => Promise<Answer> | Answer,

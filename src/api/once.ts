@@ -1,7 +1,7 @@
-// Requests that are sent again with the same Idempotency-Key, which are answered the same and not done again.
-// What is hot has its key kept with what it does, in one commit; so has what changes the record of a queue.
-// For all else this keeps the answer in the queue, once it is done: after a crash in between it is done
-// again, as it would be without a key.
+// Idempotency of calls: a request that is sent again with the same Idempotency-Key gets the same answer, and is
+// not done again. Hot requests, and changes of a queue's record, keep their key in the commit of what they
+// do. For all other calls the answer is kept in the queue once they are done: after a crash in between
+// they are done again, as they would be without a key.
 
 import { createHash } from "node:crypto";
 import type { DescMessage } from "@bufbuild/protobuf";

@@ -1,9 +1,11 @@
-// JSON as Protobuf defines it (the protojson mapping), strictly: unknown fields, fields given
-// twice and values of the wrong type are errors, for a client that is misunderstood must hear of
-// it. Parsing is native; one pass over the result checks and converts it. That is for bodies that are
-// not large, for it is done in one go, and for those without a value that is kept as its text, which
-// native parsing does not tell: all others are for json-reader.ts. Unlike protojson, numbers of 64 bits
-// are numbers, as far as JavaScript has them, and a field that is `raw_json` in proto/ is any value.
+// Messages to and from JSON, in the form that Protobuf defines (the protojson mapping) and strictly: unknown
+// fields, fields given twice and values of the wrong type are errors, for a client that is misunderstood must
+// hear of it. Two things differ from protojson: numbers of 64 bits are JSON numbers, as far as JavaScript has
+// them, and a field that is `raw_json` in proto/ takes any value, which is kept as its text.
+//
+// A body is parsed by JSON.parse, all at once; one pass over the result checks and converts it. Bodies that
+// this cannot do are left to json-reader.ts: large ones, which would hold up everybody else, and those with
+// a `raw_json` value, of which JSON.parse does not tell the text.
 
 import { isUtf8 } from "node:buffer";
 import type { DescMessage } from "@bufbuild/protobuf";

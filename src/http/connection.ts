@@ -1,7 +1,8 @@
-// A connection from its first byte on. Plain requests (plain-head.ts), one after the other, are read
-// and answered here, straight from the socket: what node:http makes of each costs more than all that
-// the server does with it. Anything else, or more than one at a time, makes it a connection of
-// node:http for good, which then reads what was read here again, and refuses what is to be refused.
+// A connection from its first byte on. Plain requests (plain-head.ts) that come one after the other are
+// read and answered here, straight from the socket, for node:http spends more on a request than the rest
+// of the server does. With anything else, or with a second request before the first is answered, the
+// connection is handed over to node:http for good: the bytes that were read here are put back into the
+// socket, node:http reads them again, and refuses what has to be refused.
 
 import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
@@ -23,15 +24,15 @@ import { PLAIN_HEAD_BYTES_MAX, PlainHeads } from "./plain-head.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 
-// A client that has not sent the whole of a request by then is left to the time-outs of node:http.
+// A connection whose client takes longer than this to send a request is handed over to node:http and its time-outs.
 const PATIENCE = 10 * SECOND;
 
-// How often connections are looked at, at least.
+// At least this often all connections are checked for having waited too long.
 const SWEEP = 5 * SECOND;
 
 const CLOSES = "Connection: close";
 
-// More that comes while a request is answered waits in the buffers of the system.
+// So much is read ahead while a request is answered; what comes after it waits in the buffers of the system.
 const AHEAD_BYTES_MAX = 65_536;
 
 /** The plain connections of a server. */
@@ -40,28 +41,28 @@ export class Connections {
   readonly heads: PlainHeads;
   readonly #handOver: (socket: Socket) => void;
   readonly #open = new Set<Connection>();
-  // Connections live in the time of their clients, whatever a virtual clock says.
+  // Real time, even if the queues run on a virtual clock: clients live in real time.
   readonly #clock = new SystemClock();
-  // Set as long as there are connections.
+  // Ends the wait for the next sweep; set while there are connections.
   #cancelSweep: CancelTimer | undefined;
   #isEnding = false;
-  // The end of a reply's head, which is the same for a second; until when, in steady time.
+  // The end of a reply's head, which holds the date, and the steady time until which that date is right.
   #headEnd = "";
   #headEndUntil = 0;
 
-  /** `handOver` makes a connection one of node:http. */
+  /** `handOver` gives a socket to node:http. */
   constructor(edge: Edge, handOver: (socket: Socket) => void) {
     this.edge = edge;
     this.heads = new PlainHeads(edge.endpoints, edge.access);
     this.#handOver = handOver;
   }
 
-  // An idle connection is not kept much longer than it is told.
+  // Often enough that an idle connection is closed soon after the time that its client was told.
   get #every(): number {
     return Math.min(SWEEP, this.edge.keepAlive / 4);
   }
 
-  /** Steady time, by which connections live. */
+  /** The steady time in which all times of connections are measured. */
   steady(): number {
     return this.#clock.steady();
   }
@@ -75,26 +76,26 @@ export class Connections {
     this.#open.delete(connection);
   }
 
-  /** Gives up a connection; the bytes were read from it, and belong to a request not yet served. */
+  /** Hands a connection over to node:http, with the bytes that were read of requests not answered yet. */
   handOver(connection: Connection, socket: Socket, bytes: Buffer): void {
     this.remove(connection);
     this.#handOver(socket);
     if (bytes.length > 0) socket.unshift(bytes);
   }
 
-  /** From now on replies end their connection, and say so. */
+  /** From now on every reply closes its connection, and says so. */
   startEnding(): void {
     this.#isEnding = true;
     this.#headEndUntil = 0;
     this.#cancelSweep?.();
   }
 
-  /** Ends those that wait for a request. */
+  /** Ends the connections that wait for a request. */
   endIdle(): void {
     for (const connection of this.#open) connection.endIfIdle();
   }
 
-  /** Closes all. */
+  /** Closes all connections at once. */
   destroy(): void {
     for (const connection of this.#open) connection.destroy();
   }
@@ -103,7 +104,7 @@ export class Connections {
     return this.#isEnding;
   }
 
-  /** What follows the length in the head of a reply. */
+  /** The end of a reply's head: all that follows the content length. */
   headEnd(steady: number, isLast = false): string {
     if (isLast && !this.#isEnding) {
       return `\r\nDate: ${dateOf(this.#clock.now())}\r\n${CLOSES}\r\n\r\n`;
@@ -128,23 +129,23 @@ export class Connections {
   }
 }
 
-/** One connection, between two requests, while one is read, or while it is answered. */
+/** One connection: it waits for a request, reads one, or answers one. */
 class Connection implements Exchange {
   readonly #socket: Socket;
   readonly #all: Connections;
-  /** The request that is read or answered. */
+  /** The head of the request that is being read or answered. */
   #head: Head | undefined;
-  /** What has come of it, its head included, while it is read. */
+  /** While a request is read: all that has come of it, with its head. */
   #chunks = new Chunks();
   #missing = 0;
   #isAnswering = false;
-  /** What has come since, while it is answered. */
+  /** While a request is answered: what the client has sent ahead. */
   #ahead = new Chunks();
   #aheadBytes = 0;
-  /** Bytes of the request and of its reply that count as held. */
+  /** How many bytes of the request and its reply are counted in `edge.held`. */
   #held = 0;
   #onGone: (() => void) | undefined;
-  /** When it was last answered, or has sent the first part of what is not whole yet; in steady time. */
+  /** When, in steady time, it was opened, was answered last, or sent the first part of an incomplete request. */
   #since: number;
   #hasServed = false;
 
@@ -159,7 +160,7 @@ class Connection implements Exchange {
     socket.on("close", this.#onClose);
   }
 
-  // --- of the exchange under way ---
+  // --- the exchange under way, as a handler sees it ---
 
   get requestId(): string {
     return this.#head?.requestId ?? "";
@@ -182,9 +183,9 @@ class Connection implements Exchange {
 
   readonly #onData = (chunk: Buffer): void => {
     if (this.#isAnswering) {
-      // What crosses our end on its way: it was told that nothing more is served here.
+      // We have ended the connection, and the last reply said so: what comes now is dropped.
       if (this.#socket.writableEnded) return;
-      // Served when this one is answered, by node:http.
+      // For node:http, to which the connection goes once this request is answered.
       this.#ahead.add(chunk);
       this.#aheadBytes += chunk.length;
       if (this.#aheadBytes > AHEAD_BYTES_MAX) this.#socket.pause();
@@ -243,7 +244,7 @@ class Connection implements Exchange {
     this.#onGone = undefined;
     this.#release();
     const socket = this.#socket;
-    // The client is gone, or has ended its side, and cannot be answered any more.
+    // The client has gone, or our side has been ended: nobody can be answered any more.
     if (reply === undefined || socket.destroyed || socket.writableEnded) return;
     this.#since = this.#all.steady();
     const isTaken = this.#write(reply, this.#since);
@@ -252,7 +253,8 @@ class Connection implements Exchange {
     if (!isTaken) this.#holdUntilTaken(reply.body.length);
   };
 
-  // The client is to end its side as well. What it has sent ahead is not served, as the reply says.
+  // Ends our side, and waits for the client to end its own. What it has sent ahead is dropped; it knows that
+  // from the reply, which says that it is the last.
   #endOurs(): void {
     this.#ahead.take();
     this.#socket.end();
@@ -260,7 +262,7 @@ class Connection implements Exchange {
     this.#socket.setTimeout(STALLED_REPLY / MILLISECOND);
   }
 
-  // A client that does not take its reply away must not keep it in memory for ever.
+  // A reply that waits in the socket counts as held, and its client must not leave it there for ever.
   #holdUntilTaken(bytes: number): void {
     const socket = this.#socket;
     this.#hold(bytes);
@@ -282,7 +284,7 @@ class Connection implements Exchange {
     const bytes = lengthOf(body);
     const head = `${headStart(status, type)}${bytes}${id}${later}${end}`;
     if (typeof body === "string") {
-      // A text of ASCII, as most are, is the same in both, and one of them need not be encoded.
+      // As many bytes as characters: the text is ASCII, as most are, and latin1 writes it without encoding.
       return socket.write(head + body, bytes === body.length ? "latin1" : "utf8");
     }
     socket.cork();
@@ -321,12 +323,12 @@ class Connection implements Exchange {
   // --- the end ---
 
   readonly #onEnd = (): void => {
-    // Half a request.
+    // The client has ended its side in the middle of a request.
     if (this.#head !== undefined && !this.#isAnswering) this.#socket.write(brokenReply());
     this.#socket.end();
   };
 
-  // What follows is the end of the socket.
+  // Nothing to do: the socket is closed next, and #onClose does all there is to do.
   readonly #onError = (): void => undefined;
 
   readonly #onTimeout = (): void => {
@@ -341,7 +343,7 @@ class Connection implements Exchange {
     this.#onGone?.();
   };
 
-  /** Ends what has waited for too long. */
+  /** Closes the connection, or hands it over, if it has waited for too long. */
   check(steady: number): void {
     if (this.#isAnswering) return;
     const isBetween = this.#head === undefined && this.#hasServed;
@@ -350,7 +352,10 @@ class Connection implements Exchange {
     else this.#handOver(this.#chunks.take());
   }
 
-  /** A request that is on its way meets an answer, from which its sender knows that it was not served. */
+  /**
+   * Ends the connection if it waits for a request. It is sent a reply all the same: a client whose request is
+   * just on its way learns from it that the request was not executed.
+   */
   endIfIdle(): void {
     if (this.#head !== undefined || this.#socket.writableEnded) return;
     this.#isAnswering = true;

@@ -1,6 +1,6 @@
-// What both ways of reading HTTP share (server.ts, connection.ts): what an endpoint is, and how an answer
-// or an error becomes a reply: in `answer` and `errorReply`, where every request ends that has got as far as
-// a path. Knows no rule of a queue.
+// What the two readers of HTTP share (connection.ts and server.ts): what an endpoint is, and how its answer or
+// an error becomes a reply. Every request that has a path ends in `answer` or in `errorReply`. Knows no
+// rule of a queue.
 
 import { type IncomingMessage, STATUS_CODES } from "node:http";
 import { SECOND } from "../clock.ts";
@@ -27,32 +27,32 @@ import { requestIdOf } from "./request-id.ts";
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
-  /** The header X-Request-Id, or what was made in place of it. */
+  /** The X-Request-Id header, or the id that was made for a request without one. */
   readonly requestId: string;
-  /** The header Idempotency-Key: 1 to 255 visible characters; "" if there is none, and under /v1. */
+  /** The Idempotency-Key header: 1 to 255 visible characters; "" if there is none, and always under /v1. */
   readonly idempotencyKey: string;
   /** Whether the client has gone away before it was answered. */
   isGone(): boolean;
-  /** Calls back, once, if it goes. */
+  /** Calls `gone`, once, if the client goes away before it is answered. */
   onGone(gone: () => void): void;
 }
 
 /** One endpoint: how large its body may be, and what it does. */
 export interface Endpoint {
   readonly bodyBytesMax: number;
-  /** It changes nothing, so that a large reply may be refused for want of memory. */
+  /** Whether it changes nothing, so that a large reply may be refused when memory is short. */
   readonly isRead?: boolean;
   handle(body: Buffer, format: Format, exchange: Exchange): Promise<Answer> | Answer;
 }
 
-/** What is read with GET or HEAD at a path. */
+/** What answers GET and HEAD at a path. */
 export interface Page {
   handle(request: IncomingMessage): Promise<PageReply> | PageReply;
 }
 
-/** A page as it goes out. */
+/** The reply of a page. */
 export interface PageReply extends Reply {
-  /** Beside those of every reply. */
+  /** In addition to those that every reply has. */
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -63,15 +63,15 @@ export interface Edge {
   readonly limits: Limits;
   readonly log: Logger;
   readonly held: Held;
-  /** Before which no request is served any more, while the server closes the sockets that listen. */
+  /** If set, requests wait for it before they are executed: the server is about to close its listening sockets. */
   gate?: Promise<void> | undefined;
-  /** Who is let in. */
+  /** Decides who is let in. */
   readonly access: Access;
-  /** An idle connection is closed after so many microseconds. */
+  /** Microseconds after which an idle connection is closed. */
   readonly keepAlive: number;
 }
 
-/** Bytes that requests and replies hold at present, over all connections. */
+/** Bytes of requests and replies that are in memory at present, over all connections. */
 export interface Held {
   bytes: number;
 }
@@ -79,28 +79,28 @@ export interface Held {
 /** A reply before it is put on the wire. */
 export interface Reply {
   readonly status: number;
-  /** Its Content-Type. */
+  /** The Content-Type header. */
   readonly type: string;
   readonly body: string | Uint8Array;
-  /** Whether the connection ends with it: another one may lead to a server that can do more. */
+  /** Whether it closes its connection: on another one the client may reach a server that can do more. */
   readonly isLast?: boolean;
-  /** Seconds after which the same may be sent again. */
+  /** Seconds after which the client may send the same request again. */
   readonly retryAfter?: number;
 }
 
-// A longer text is encoded before it is sent: joined to its head it would be copied twice.
+// A longer text is encoded by itself: joined to its head first, it would be copied twice.
 const SHORT_REPLY_CHARS = 4_096;
 
-/** Small requests are served however much others hold. */
+/** Requests up to this size are taken however much memory others hold. */
 export const FREE_BYTES = 4_096;
 
-/** A reply of at least so many bytes is refused if others hold too much. */
+/** A reply of at least this size is refused if others hold too much memory. */
 export const LARGE_REPLY_BYTES = 65_536;
 
-/** A reply that its client does not take at once has this long to make progress. */
+/** How long a client that does not take its reply at once may make no progress. */
 export const STALLED_REPLY = 60 * SECOND;
 
-/** Has the endpoint answer; undefined if the client goes before that. */
+/** Has the endpoint answer, and makes a reply of it; undefined if the client has gone meanwhile. */
 export async function answer(
   head: Head,
   body: Buffer,
@@ -123,7 +123,7 @@ export async function answer(
   }
 }
 
-// One large reply always finds room, however small the limit.
+// However small the limit is, one large reply at a time finds room.
 function hasRoomFor(length: number, { held, limits }: Edge): boolean {
   const others = held.bytes;
   return (
@@ -133,7 +133,7 @@ function hasRoomFor(length: number, { held, limits }: Edge): boolean {
   );
 }
 
-/** The reply that tells of an error, as its path has it; what is not meant for users is logged. */
+/** The reply for an error, in the form of its path. Anything but a QueueError is logged, and told as `internal`. */
 export function errorReply(error: unknown, told: Told, media: Media, edge: Edge): Reply {
   const { path, requestId } = told;
   let known: QueueError;
@@ -159,14 +159,14 @@ export function errorReply(error: unknown, told: Told, media: Media, edge: Edge)
   return { status, type, body, isLast };
 }
 
-// What this server says as long as it serves nothing. Behind what deals out connections, a client that
-// kept its own would hear it for ever.
+// Errors of a server that executes nothing at present. They close the connection: behind a load balancer, a
+// client that kept its connection would get the same answer for ever.
 const LAST: readonly ErrorCode[] = ["standby", "taken_over", "shutting_down"];
 
-/** For `brokenReply`: no request will be served any more on a connection that waits for one. */
+/** Code for `brokenReply`: the server ends a connection that waits for a request. */
 export const ENDING = "ENDING";
 
-// What the parser of node:http refuses beside what is plainly wrong.
+// What is told of errors of the parser of node:http; of those that are not listed, that it is not valid HTTP.
 const BROKEN: Readonly<Record<string, readonly [status: number, message: string]>> = {
   HPE_INVALID_METHOD: [400, "http method is unknown, or this is not HTTP; only POST"],
   HPE_HEADER_OVERFLOW: [431, "request headers are too large"],
@@ -176,7 +176,7 @@ const BROKEN: Readonly<Record<string, readonly [status: number, message: string]
   [ENDING]: [408, MESSAGES.serviceShutdown],
 };
 
-/** All of the reply to what is no whole request of HTTP, by the code of the error; its connection ends. */
+/** The whole reply to what is not a complete HTTP request, by the code of the error; it closes the connection. */
 export function brokenReply(errorCode = ""): string {
   const [code, message] = BROKEN[errorCode] ?? [400, "request is not valid HTTP"];
   const codeText = STATUS_CODES[code]!;

@@ -1,43 +1,44 @@
-// The head of a request, the same whichever reader has read it (plain-head.ts, server.ts), and what must
-// hold for it before its body is read. Knows no endpoint.
+// The head of a request, the same whichever reader has read it (plain-head.ts or server.ts), and what is
+// checked before the body is read. Knows no endpoint.
 
 import { invalidField, queueError } from "../errors.ts";
 import type { Endpoint } from "./edge.ts";
 import type { Media } from "./media.ts";
 
-/** What a head says, whatever it asks for. */
+/** What a head says, before anybody has looked for its endpoint. */
 export interface Told {
   readonly path: string;
   /** Whether the path is one of /v2. */
   readonly isV2: boolean;
   readonly authorization: string | undefined;
-  /** The one that was given, or a new one; "" if it is to be made when it is needed. */
+  /** The id that the client gave, or a new one; "" if one is made only when it is needed. */
   readonly requestId: string;
-  /** As it was given; under /v1 nobody looks at it. */
+  /** As the client gave it; not used under /v1. */
   readonly idempotencyKey: string | undefined;
   readonly traceparent: string | undefined;
 }
 
-/** A head that can be served: its endpoint is known, and so are its formats. */
+/** A head whose endpoint is known, and whose formats are supported. */
 export interface Head extends Told {
   readonly endpoint: Endpoint;
   /** The format of the body, and that of the reply. */
   readonly sent: Media;
   readonly accepted: Media;
-  /** Bytes of the body; -1 if it is not said. */
+  /** Bytes of the body; -1 if the head does not say. */
   readonly contentLength: number;
 }
 
 const IDEMPOTENCY_KEY = /^[!-~]{1,255}$/;
 
-/** Whether a path is one of /v2, where errors are problems, and more is let pass than under /v1. */
+/** Whether a path is one of /v2, which has its own form of errors, and accepts more than /v1. */
 export function isV2(path: string): boolean {
   return path.startsWith("/v2/");
 }
 
 /**
- * Checks who asks; throws a QueueError. Without authentication every caller is welcome. An authorization
- * of another form is most likely for a proxy in front; under /v1 clients rely on hearing of it.
+ * Checks the Authorization and Idempotency-Key headers; throws a QueueError. There is no authentication yet,
+ * so every caller is let in. Only /v1 refuses another scheme than Bearer, for its clients rely on that; it is
+ * most likely meant for a proxy in front.
  */
 export function admit({ isV2, authorization, idempotencyKey }: Told): void {
   if (authorization !== undefined && !isV2 && !authorization.startsWith("Bearer ")) {

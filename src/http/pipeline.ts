@@ -1,14 +1,14 @@
-// What a client sends on a connection of node:http without waiting for replies. node:http would serve all
-// of it at once, and a client that sends hundreds of requests would have as many places in every turn of the
-// event loop as hundreds of clients; and it would keep the replies for one that does not take them away.
-// So each turn serves a few, as long as replies are taken; those behind them wait, and no more is read
-// from the connection meanwhile.
+// Requests that a client sends on a connection of node:http without waiting for replies. node:http would begin
+// them all at once: a client with hundreds of requests would get as much of every turn of the event loop as
+// hundreds of clients, and its replies would pile up in memory if it does not take them. So only a few are
+// begun in each turn, as long as replies are taken; the others wait, and meanwhile no more is read from the
+// connection.
 
 import type { Socket } from "node:net";
 import { MILLISECOND } from "../clock.ts";
 import { STALLED_REPLY } from "./edge.ts";
 
-const SERVED_MAX = 16;
+const BEGUN_MAX = 16;
 
 /** Takes a request to the end: resolves when its reply is given to the connection. Never rejects. */
 export type Serve = () => Promise<void>;
@@ -30,8 +30,8 @@ export class Pipelines {
 
 class Pipeline {
   readonly #socket: Socket;
-  // Under way, or ended in this turn: what is answered at once takes a place as well.
-  #served = 0;
+  // Requests under way, and those that have ended in this turn: what is answered at once counts as well.
+  #begun = 0;
   #ended = 0;
   #waiting: Serve[] = [];
   #isStalled = false;
@@ -56,23 +56,23 @@ class Pipeline {
 
   #go(): void {
     const socket = this.#socket;
-    while (this.#waiting.length > 0 && this.#served < SERVED_MAX && !socket.writableNeedDrain) {
+    while (this.#waiting.length > 0 && this.#begun < BEGUN_MAX && !socket.writableNeedDrain) {
       void this.#serve(this.#waiting.shift()!);
     }
-    if (this.#waiting.length === 0 || this.#served > 0 || this.#isStalled) return;
+    if (this.#waiting.length === 0 || this.#begun > 0 || this.#isStalled) return;
     this.#isStalled = true;
     socket.setTimeout(STALLED_REPLY / MILLISECOND); // without progress node:http then destroys the socket
   }
 
   async #serve(serve: Serve): Promise<void> {
-    this.#served++;
+    this.#begun++;
     await serve();
     this.#ended++;
     if (this.#ended === 1) setImmediate(() => this.#endTurn());
   }
 
   #endTurn(): void {
-    this.#served -= this.#ended;
+    this.#begun -= this.#ended;
     this.#ended = 0;
     this.#goOn();
   }

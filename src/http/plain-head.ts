@@ -1,7 +1,7 @@
-// The heads of plain requests: a POST to an endpoint whose body has a stated length, and nothing that
-// asks for more of HTTP/1.1 than that. What is not plain in the least point is no error here, but
-// is left to node:http, and so are all requests that will be refused because of their head. So
-// there is no doubt where a body ends: either this reader is sure, or it does not read.
+// Reads the heads of plain requests: a POST to a known endpoint, with a body of a stated length, that uses
+// nothing else of HTTP/1.1. A head that is not plain is no error here: its request is left to node:http,
+// and so is every request that is refused because of its head. So there is never a doubt where a body
+// ends: either this reader is sure, or it does not read.
 
 import type { Access } from "./access.ts";
 import type { Endpoint } from "./edge.ts";
@@ -12,21 +12,21 @@ import { requestIdOf } from "./request-id.ts";
 /** Longer heads are not plain. */
 export const PLAIN_HEAD_BYTES_MAX = 2_048;
 
-// A client sends few different heads, again and again, but for the values that change. So many are known
-// whose first line is equally long, of all clients.
+// Clients send the same few heads again and again; only the values of some fields change. Of heads whose first
+// lines are equally long this many are remembered, over all clients.
 const KNOWN_MAX = 64;
 
 const REQUEST_LINE = /^POST (\/[!-~]*) HTTP\/1\.1$/;
 const FIELD_NAME = /^[!#$%&'*+.^_`|~\w-]+$/;
 const FIELD_VALUE = /^[\t -~]*$/;
-// From where it is set to.
+// Matches from its `lastIndex` on, which is set before each use.
 const VALUE_CHARACTERS = /[\t -~]*/y;
 
 const ZERO = 0x30;
 const DIGITS_MAX = 9;
 
-// They change what a body means or where a request ends, what becomes of its connection, or want an
-// answer before the body.
+// These fields change what a body means, where a request ends or what becomes of its connection, or ask for
+// an answer before the body is sent.
 const NOT_PLAIN = new Set([
   "content-encoding",
   "expect",
@@ -36,7 +36,7 @@ const NOT_PLAIN = new Set([
   "transfer-encoding",
   "upgrade",
 ]);
-// Of these a plain request has one at most: what several mean is for node:http to say.
+// A plain request has each of these fields once at most: what several mean is for node:http to decide.
 const SINGLE = new Set([
   "accept",
   "authorization",
@@ -53,8 +53,8 @@ const SINGLE = new Set([
   "x-request-id",
 ]);
 
-// Their values may be others in each request, and are read each time. Only those in the first places are
-// of interest here.
+// Fields whose values may differ from request to request. Only the values of the first VALUES_READ are used;
+// the others are skipped.
 const VARYING: readonly string[] = [
   "content-length",
   "authorization",
@@ -76,29 +76,29 @@ const VARYING: readonly string[] = [
 const CONTENT_LENGTH = 0;
 const VALUES_READ = 5;
 
-/** What heads have in common that differ in such values only. */
+/** What heads have in common that differ only in the values of the VARYING fields. */
 interface Form {
   readonly path: string;
   readonly isV2: boolean;
   readonly endpoint: Endpoint;
   readonly sent: Media;
   readonly accepted: Media;
-  /** The text before each value, and behind the last. */
+  /** The text before each value, and after the last one. */
   readonly between: readonly string[];
-  /** Of each value its place in VARYING. */
+  /** For each value, the index of its field in VARYING. */
   readonly places: readonly number[];
-  /** The head that was read last, if the next can differ from it in nothing but its length. */
+  /** The head that was read last; kept only if the next can differ from it in nothing but its length. */
   last: Head | undefined;
   readonly keepsLast: boolean;
 }
 
-/** Reads heads, and knows again those that it has read. */
+/** Reads heads, and recognises those whose form it has seen before. */
 export class PlainHeads {
   readonly #endpoints: ReadonlyMap<string, Endpoint>;
   readonly #access: Access;
-  // By the length of the first line, which leads to few; those that are met more often come first.
+  // Forms by the length of their first line, so that few have to be tried; one that fits moves forward.
   readonly #known: Form[][] = [];
-  // Of the head that is read: the values by their places in VARYING, and the first one as a number.
+  // Of the head at hand: the values, by the index of their field in VARYING, and the content length as a number.
   readonly #values: (string | undefined)[] = VARYING.map(() => undefined);
   #length = 0;
 
@@ -108,7 +108,7 @@ export class PlainHeads {
     for (let i = 0; i < PLAIN_HEAD_BYTES_MAX; i++) this.#known.push([]);
   }
 
-  /** Reads a head, from its first line to before the empty one; undefined if it is not plain. */
+  /** Reads a head, without the empty line at its end; undefined if it is not plain. */
   read(text: string): Head | undefined {
     const forms = this.#known[text.indexOf("\r")];
     if (forms === undefined) return undefined; // a head of one line
@@ -128,7 +128,7 @@ export class PlainHeads {
     return this.#headOf(form);
   }
 
-  // Whether a head has a form; notes its values.
+  // Whether a head has this form; if so, its values are in #values and #length afterwards.
   #fits({ between, places }: Form, text: string): boolean {
     const values = this.#values;
     for (let i = 0; i < VALUES_READ; i++) values[i] = undefined;
@@ -160,7 +160,7 @@ export class PlainHeads {
     return text.length - at === last.length && text.startsWith(last, at);
   }
 
-  // With the values of the one that was looked at last; undefined if they are not plain.
+  // The head of a form with the values that #fits has read; undefined if it is not to be answered here.
   #headOf(form: Form): Head | undefined {
     const contentLength = this.#length;
     if (form.last?.contentLength === contentLength) return form.last;
@@ -175,7 +175,7 @@ export class PlainHeads {
       accepted,
       contentLength,
       authorization,
-      // Under /v1 nobody is told of it, unless something fails.
+      // Under /v1 an id is needed only if an error is logged.
       requestId: isV2 || givenId !== undefined ? requestIdOf(givenId) : "",
       idempotencyKey: givenKey === undefined ? undefined : detached(givenKey),
       traceparent,
@@ -200,14 +200,14 @@ export class PlainHeads {
     const accepted = acceptedMedia(fields.get("accept"), { firstCounts: !ofV2 });
     if (sent === undefined || accepted === undefined) return undefined;
     const { between, places } = cut(first!, lines);
-    // Under /v2 each has an id of its own.
+    // Under /v2 each request has an id of its own, so no head is that of the request before.
     const keepsLast =
       !ofV2 && places.every((place) => place === CONTENT_LENGTH || place >= VALUES_READ);
     const shape = { path: path!, isV2: ofV2, endpoint, sent, accepted };
     return { ...shape, between, places, last: undefined, keepsLast };
   }
 
-  // What is refused, or must be told that it is not, is for node:http to answer.
+  // Whether the access rules let the request in, with nothing to be said about it in the reply.
   #letsIn(fields: ReadonlyMap<string, string>): boolean {
     try {
       const source = { method: "POST", header: (name: string) => fields.get(name) };
@@ -218,7 +218,7 @@ export class PlainHeads {
   }
 }
 
-// What is refused is for node:http to answer.
+// A request that is not admitted is left to node:http, which answers the error.
 function isAdmitted(head: Head): boolean {
   try {
     admit(head);
@@ -228,12 +228,12 @@ function isAdmitted(head: Head): boolean {
   }
 }
 
-// A part of a head that may be kept for long: by itself it would keep all of the head in memory.
+// A copy of a part of a head: a slice that is kept for long would keep the whole head in memory.
 function detached(value: string): string {
   return Buffer.from(value, "latin1").toString("latin1");
 }
 
-// Cuts the values that vary out of a head.
+// Splits a head into the values that vary and the text between them.
 function cut(first: string, lines: readonly string[]): Pick<Form, "between" | "places"> {
   const between: string[] = [];
   const places: number[] = [];
@@ -249,11 +249,11 @@ function cut(first: string, lines: readonly string[]): Pick<Form, "between" | "p
     places.push(place);
     before = "";
   }
-  // Flat, for they are compared with each head.
+  // Copied, so that they are flat strings: they are compared with every head.
   return { between: [...between, before].map(detached), places };
 }
 
-// The fields by name in lower case; undefined if one of them is not plain.
+// The fields, by name in lower case; undefined if one of them is not plain.
 function fieldsOf(lines: readonly string[]): Map<string, string> | undefined {
   const fields = new Map<string, string>();
   for (const line of lines) {

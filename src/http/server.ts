@@ -1,7 +1,7 @@
-// The HTTP server. Every connection begins as a plain one (connection.ts), on which most stay; what
-// is not plain is read here, with node:http: GETs, bodies without a stated length, several requests at
-// once, and whatever is to be refused. Errors leave through one place. The order of the checks is
-// that of wire.md 1.1; it is written out in `handle`.
+// The HTTP server. Every connection begins as a plain one (connection.ts), and most stay that. What is not
+// plain is read here, with node:http: GETs, bodies without a stated length, several requests at once, and
+// whatever has to be refused. All errors are answered in one place. The order of the checks is that of
+// wire.md 1.1; it is written out in `handle`.
 
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
@@ -40,31 +40,31 @@ export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits"
   readonly access?: AccessRules;
 }
 
-/** How long an idle connection is kept unless it is said. */
+/** How long an idle connection is kept by default. */
 export const KEEP_ALIVE = 75 * SECOND;
 
 const DISCARD_BYTES_MAX = 65_536;
 
-// How long a browser may remember what it was allowed.
+// How long a browser may remember the answer to a preflight request.
 const PREFLIGHT_SECONDS = 600;
 
-// It is told once in a while that connections are closed because there are too many.
+// The log says at most this often that connections are closed because there are too many.
 const TELL_AGAIN = MINUTE;
 
 // How long a connection with a refused body may be silent before it is closed.
 const LINGER_MS = 10_000;
 
-/** A server that is not listening yet. */
+/** The HTTP server; it does not listen before `listen` is called. */
 export class HttpServer extends Server {
   readonly #connections: Connections;
   readonly #limit: number;
   readonly #log: Logger;
   #open = 0;
-  // Those of node:http, with the reply to the last request of each.
+  // The connections that node:http has, each with the reply to its last request.
   readonly #last = new Map<Socket, ServerResponse | undefined>();
   #isEnding = false;
   readonly #edge: Edge;
-  // When it was last told that connections are closed because there are too many.
+  // When, in steady time, the log last said that there are too many connections.
   #toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: HttpOptions) {
@@ -131,19 +131,19 @@ export class HttpServer extends Server {
     );
   }
 
-  /** Connections that are open. */
+  /** How many connections are open. */
   get open(): number {
     return this.#open;
   }
 
-  /** From now on the last reply on each connection says that it ends with it, and it does. */
+  /** From now on the last reply of each connection closes it, and says so. */
   startEnding(): void {
     this.#isEnding = true;
     this.#connections.startEnding();
     for (const response of this.#last.values()) endAfter(response, true);
   }
 
-  /** From now on no request is served; answers what lets go those that have come. */
+  /** From now on requests wait before they are executed, until the function that is answered is called. */
   hold(): () => void {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#edge.gate = promise;
@@ -153,7 +153,7 @@ export class HttpServer extends Server {
     };
   }
 
-  // Notes the last request of a connection; false if it is not to be served.
+  // Notes the last request of a connection; false if it must not be executed, for the connection has ended.
   #begin(socket: Socket, response: ServerResponse): boolean {
     if (socket.writableEnded) return false;
     const before = this.#last.get(socket);
@@ -164,7 +164,7 @@ export class HttpServer extends Server {
     return true;
   }
 
-  /** Ends connections that wait for a request, in a way that a client that is sending one understands. */
+  /** Ends the connections that wait for a request, with a reply that a client that is just sending one understands. */
   override closeIdleConnections(): void {
     this.#connections.endIdle();
     for (const [socket, response] of this.#last) {
@@ -180,14 +180,14 @@ export class HttpServer extends Server {
   }
 }
 
-// With a reply that has begun it is too late; then the connection waits for the next request.
+// Has no effect once the head of the reply has been sent; the connection then waits for the next request.
 function endAfter(response: ServerResponse | undefined, isLast: boolean): void {
   if (response !== undefined && !response.headersSent) response.shouldKeepAlive = !isLast;
 }
 
-// Answers what the parser refuses, or what is not sent in time, as node:http would but with a body.
+// Answers what the parser refuses, or what is not sent in time, as node:http would, but with a body.
 function cutOff(error: NodeJS.ErrnoException, socket: Duplex): void {
-  // Not into a reply that has begun. Nothing public tells of it; node:http looks here as well.
+  // Not in the middle of another reply. Only a private field tells whether one has begun; node:http uses it too.
   const { _httpMessage: begun } = socket as { _httpMessage?: ServerResponse | null };
   if (socket.writable && begun?.headersSent !== true) socket.write(brokenReply(error.code));
   socket.destroy(error);
@@ -277,7 +277,7 @@ function pathOf(url: string): string {
   return end === -1 ? target : target.slice(0, end);
 }
 
-// That a path is there for other methods is another thing than that it is not there.
+// A path that has other methods is answered 405 with their names, an unknown path 404.
 function checkMethodOfV2(
   method: string,
   path: string,
@@ -291,7 +291,7 @@ function checkMethodOfV2(
   throw queueError("method_not_allowed", { method });
 }
 
-// node:http would refuse a request without it without a body, and take the first of several.
+// node:http would answer a missing header without a body, and would use the first of several.
 function checkHost(request: IncomingMessage, response: ServerResponse): void {
   const hosts = request.headersDistinct.host?.length ?? 0;
   if (hosts === 1 || (hosts === 0 && request.httpVersion !== "1.1")) return;
@@ -311,7 +311,7 @@ function tellAllowed(origin: string, response: ServerResponse): void {
   response.setHeader("Vary", "Origin");
 }
 
-// Before a browser sends what no form could, it asks.
+// A browser asks like this before it sends a request that no HTML form could send.
 function isPreflight({ headers }: IncomingMessage): boolean {
   return headers["access-control-request-method"] !== undefined;
 }
@@ -345,7 +345,7 @@ function checkAccept(header: string | undefined, firstCounts: boolean): Media {
   throw queueError("not_acceptable", { accept: shown(header ?? "") });
 }
 
-// Bodies come as they are.
+// Bodies must be sent as they are, not compressed.
 function checkEncoding({ headers }: IncomingMessage, response: ServerResponse): void {
   for (const [name, header, plain] of [
     ["Content-Encoding", headers["content-encoding"], "identity"],
@@ -358,7 +358,7 @@ function checkEncoding({ headers }: IncomingMessage, response: ServerResponse): 
   }
 }
 
-// A letter of a header is a byte of what was mostly meant as UTF-8.
+// node:http reads each byte of a header as one character; most senders meant UTF-8.
 function shown(header: string): string {
   return printable(Buffer.from(header, "latin1").toString());
 }
@@ -395,14 +395,14 @@ function writeHead(
   ]);
 }
 
-// A client that does not take a large reply away must not keep it in memory for ever.
+// A large reply that waits in the socket counts as held, and its client must not leave it there for ever.
 function holdUntilTaken(response: ServerResponse, length: number, edge: Edge): void {
-  // Of the request: a reply behind another on its connection has no socket yet.
+  // That of the request, for a response has none while it waits behind another one.
   const { socket } = response.req;
   if (socket.destroyed) return;
   edge.held.bytes += length;
   socket.setTimeout(STALLED_REPLY / MILLISECOND); // without progress node:http then destroys the socket
-  // The end of the socket is what ends the response, so that both may call.
+  // The response closes when its socket does, so this may be called twice.
   let isHeld = true;
   const release = (): void => {
     if (isHeld) edge.held.bytes -= length;
@@ -410,10 +410,10 @@ function holdUntilTaken(response: ServerResponse, length: number, edge: Edge): v
     response.off("close", release);
     socket.off("close", release);
   };
-  // Before node:http sets the time-out of an idle connection.
+  // Must run before the listener of node:http, which sets the time-out of an idle connection.
   response.prependOnceListener("finish", () => socket.setTimeout(0));
   response.on("close", release);
-  socket.on("close", release); // all that a reply behind another hears when its client goes
+  socket.on("close", release); // the only event that a waiting response gets when its client goes
 }
 
 function refuse(
@@ -437,9 +437,9 @@ function refuse(
   else send(response, reply, edge);
 }
 
-// With the end of a reply that closes its connection, node:http destroys the socket. If the client
-// is still sending, the system then resets the connection, and the client may never see the answer.
-// So the end waits for that of the request, or until its sender has had enough time to look.
+// After a reply that closes its connection node:http destroys the socket. If the client is still sending, the
+// system then resets the connection, and the client may never see the answer. So the reply is ended only
+// when the request has ended, or when its sender has had enough time to read.
 function sendAndLinger(request: IncomingMessage, response: ServerResponse, reply: Reply): void {
   writeHead(response, reply, lengthOf(reply.body));
   response.write(reply.body);

@@ -1,6 +1,7 @@
-// A Map for what comes and goes all the time. Whenever a Map makes itself a new table the old one refers to
-// it, so an old one that a full collection of garbage has moved to the old generation keeps alive all those
-// after it, with what was in them, until the next. Here they hold places, and a place forgets its value.
+// A Map whose entries come and go all the time, without the leak that a plain Map has then. When a Map outgrows
+// its table, the old table goes on referring to the new one. Once an old table has been promoted to V8's old
+// generation, it keeps all later tables alive, and everything that was in them, until the next full
+// garbage collection. Here the tables hold only small places, and a place drops its value when it is deleted.
 
 interface Place<V> {
   value: V | undefined;
@@ -21,12 +22,12 @@ export class ForgetfulMap<K, V> {
     return this.#places.get(key)?.value;
   }
 
-  /** Puts a value in, under a key that is not in yet. */
+  /** Adds a value under a key that is not in the map yet. */
   add(key: K, value: V): void {
     this.#places.set(key, { value });
   }
 
-  /** Takes a value out, and answers it. */
+  /** Removes a value, and answers it. */
   delete(key: K): V | undefined {
     const place = this.#places.get(key);
     if (place === undefined) return undefined;

@@ -14,12 +14,12 @@ import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
+import { IdempotentRequests } from "./idempotent-requests.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
-import { Repeats } from "./repeats.ts";
 import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
@@ -37,7 +37,7 @@ export class Loop implements TurnTaker, Intake {
   /** Replaced by the registry when the queue is updated; each batch plans with what it finds. */
   rules: QueueRules;
 
-  readonly repeats: Repeats;
+  readonly repeats: IdempotentRequests;
 
   // The order in which partitions are chosen; see Batch.
   readonly #order: Partition[];
@@ -84,7 +84,7 @@ export class Loop implements TurnTaker, Intake {
     );
     this.#transfers = new Transfers(context, this.#commits);
     this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits, this.#transfers);
-    this.repeats = new Repeats(context, this.#mailbox, this.#commits);
+    this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
     this.#order = [...partitions];
     this.wake();
   }

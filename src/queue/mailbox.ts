@@ -1,7 +1,7 @@
-// What has been asked of a queue and is not answered yet. Requests wait here until a turn takes
-// them; leases stay until there are items for them. It bounds what waits, knows every deadline, and
-// is the one place where a hot request is answered. Leases apart, it does not ask what kind one is of.
-// Synchronous; written by the loop of its queue.
+// What has been asked of a queue and is not answered yet. Requests wait here until a turn takes them,
+// leases until there are items for them. The mailbox bounds what waits, knows all deadlines, and is the
+// only place where a hot request is answered. Except for leases it makes no difference between the kinds
+// of requests. Synchronous; changed only by the loop of its queue.
 
 import { plainError, type QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -20,32 +20,32 @@ import {
 
 /** A copy of an item on its way into another queue. */
 export interface Letter {
-  /** Those of the copy: its source, by which a repetition is recognised, and the id of its original. */
+  /** Of the copy: its source, by which a second delivery is recognised, and the id of its original. */
   readonly attributes: string;
   readonly record: ItemRecord;
 }
 
-/** Letters from one partition, and who waits to hear of them. */
+/** Letters from one partition, and whoever waits to hear what became of them. */
 export interface Delivery {
   readonly letters: readonly Letter[];
-  /** What removes the originals, if it can be committed together with the copies. */
+  /** The batch that removes the originals, if it can be committed together with the copies. */
   readonly companion: PartitionBatch | undefined;
-  /** When it is refused if no turn has taken it, in steady time. */
+  /** The steady time at which it is refused if no turn has taken it. */
   readonly deadline: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
 }
 
-/** The other queue has not taken the letters, and will not: nothing has happened. */
+/** The other queue has not taken the letters, and never will: nothing has happened. */
 export class NotDelivered extends Error {
   constructor() {
     super("dead queue is busy, try again");
   }
 }
 
-/** Work of an operator: done step by step, other requests are served in between. */
+/** What an operator asks for: done step by step, with other requests in between. */
 export interface Operation {
-  /** Those that must work for it. */
+  /** The partitions that must work for it to be done. */
   readonly partitions: readonly Partition[];
   /** One bounded step; true if it was the last. */
   step(): Promise<boolean>;
@@ -56,35 +56,35 @@ export interface Operation {
 export interface Taken {
   readonly requests: ByKind;
   readonly deliveries: readonly Delivery[];
-  /** How many of the requests have a key, by which their sender knows them again. */
+  /** How many of the requests have an idempotency key. */
   readonly named: number;
-  /** How many it is in all. */
+  /** How many requests and deliveries these are. */
   readonly count: number;
 }
 
 export class Mailbox {
-  /** Leases that wait, by client id or, those that are shared, by a number; in order of arrival. */
+  /** Leases that wait, in order of arrival: by client id, shared ones by a number. */
   readonly waiting = new ForgetfulMap<string | number, LeaseRequest>();
   readonly operations: Operation[] = [];
   /** Sum of the batch sizes in `waiting`. */
   demand = 0;
-  /** The earliest deadline of anything unanswered, or earlier; in steady time, as all deadlines here. */
+  /** No deadline of anything unanswered is earlier; in steady time, as all deadlines here. */
   earliest = Number.POSITIVE_INFINITY;
-  // What the next turn takes; leases are not among it.
+  // What the next turn takes; leases are in `waiting`.
   #requests = emptyLists();
   #deliveries: Delivery[] = [];
   #named = 0;
   // What the turn under way has taken.
   #taken: Taken | undefined;
-  // Whether the first operation is at work in a step.
+  // Whether a step of the first operation is under way.
   #stepping = false;
   // The number of the last shared lease.
   #shared = 0;
   #unanswered = 0;
-  // Answers everything that comes once the queue is closed.
+  // Set once the queue is closed: the answer to everything that still comes.
   #closed: QueueError | undefined;
   readonly #limits: Limits;
-  // Over all queues of the server.
+  // Counts the leases that wait in all queues of the server.
   readonly #allWaiting: { leases: number };
 
   constructor(limits: Limits, allWaiting: { leases: number }) {
@@ -92,7 +92,7 @@ export class Mailbox {
     this.#allWaiting = allWaiting;
   }
 
-  /** Takes a request in; one that cannot be is answered at once. */
+  /** Takes a request in; one that it refuses is answered at once, and false is returned. */
   add(request: AnyHotRequest): boolean {
     const refused = this.#refusal(request);
     if (refused !== undefined) {
@@ -133,7 +133,7 @@ export class Mailbox {
     return refused === undefined;
   }
 
-  /** The operation whose turn it is to do a step; it is under way until `endStep`. */
+  /** The operation that is to do a step now; the step is under way until `endStep`. */
   beginStep(): Operation | undefined {
     this.#stepping = this.operations.length > 0;
     return this.operations[0];
@@ -156,7 +156,7 @@ export class Mailbox {
   }
 
   get #isFull(): boolean {
-    // Most of the time nothing has to be counted, for what is queued is unanswered.
+    // Mostly nothing has to be counted, for no more is queued than is unanswered.
     if (this.#unanswered + this.operations.length < this.#limits.queuedRequests) return false;
     return this.#queued + this.operations.length >= this.#limits.queuedRequests;
   }
@@ -167,7 +167,7 @@ export class Mailbox {
     return count;
   }
 
-  /** What waits, for statistics; what ends or extends leases counts as a complete. */
+  /** What waits, for statistics; all that ends or extends leases counts as `complete`. */
   get counts(): { produce: number; lease: number; complete: number; inFlight: number } {
     const produce = this.#requests[Kind.produce].length;
     return {
@@ -178,7 +178,7 @@ export class Mailbox {
     };
   }
 
-  /** Puts a request that a turn has taken back, for the next one; if there is none any more, it is answered. */
+  /** Gives a request that a turn has taken to the next turn; if the queue is closed, it is answered. */
   defer(request: AnyHotRequest): void {
     if (this.#closed !== undefined) {
       this.answer(request, this.#closed);
@@ -191,7 +191,7 @@ export class Mailbox {
 
   /** Hands everything but leases and operations to a turn. */
   take(): Taken {
-    // What arrives from now on goes into other lists: it must not end up in this turn and the next.
+    // What arrives from now on goes into new lists, so that no request is in two turns.
     this.#taken = {
       requests: this.#requests,
       named: this.#named,
@@ -204,7 +204,7 @@ export class Mailbox {
     return this.#taken;
   }
 
-  /** The turn has ended; what it has left unanswered is answered with the error. */
+  /** The turn has ended. After an error all that it has left unanswered is answered with it. */
   endTurn(error: QueueError | undefined): void {
     if (error !== undefined) {
       for (const request of this.#inTurn()) this.answer(request, error);
@@ -212,7 +212,7 @@ export class Mailbox {
     this.#taken = undefined;
   }
 
-  /** Answers a request, with an error or with what was planned; of several answers the first counts. */
+  /** Answers a request, with an error or with what was planned. Only the first answer counts. */
   answer(request: HotRequest<unknown>, error: QueueError | undefined): void {
     if (request.settled) return;
     this.#unanswered--;
@@ -226,8 +226,8 @@ export class Mailbox {
   }
 
   /**
-   * Answers the requests whose time has passed. Those that a turn has taken may yet be executed,
-   * which their answer says.
+   * Answers the requests whose time has passed. Those that a turn has taken may still be executed, and
+   * their answer says so.
    */
   sweep(steady: number): void {
     this.earliest = Number.POSITIVE_INFINITY;
@@ -253,7 +253,7 @@ export class Mailbox {
     });
   }
 
-  /** Refuses everything from now on, and answers what no turn has taken or dealt with. */
+  /** From now on refuses everything, and answers what no turn has taken, or dealt items to. */
   close(error: QueueError): void {
     this.#closed = error;
     for (const request of [...this.#waitingRequests()]) {
@@ -285,12 +285,12 @@ function emptyLists(): ByKind {
   return KINDS.map(() => []) as unknown as ByKind;
 }
 
-// For operations, of whose call a part may be done. That another server owns the data says that nothing is.
+// The error for an operation, of which a part may have been done already: `standby` says that nothing was.
 function midway(error: QueueError): QueueError {
   return error.code === "standby" ? plainError("taken_over") : error;
 }
 
-// A lease that the turn under way has dealt items to may yet get them.
+// A lease to which the turn under way has dealt items may still get them.
 function overdue(request: HotRequest<unknown>): QueueError {
   if (!(request instanceof LeaseRequest)) return plainError("timed_out");
   return plainError(request.isDealt ? "outcome_unknown" : "no_items");

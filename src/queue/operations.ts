@@ -13,6 +13,7 @@ import type {
 } from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
+import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
 import { KEY, namesOf } from "./keys.ts";
 import { momentOf } from "./lease-ends.ts";
@@ -20,7 +21,6 @@ import type { Loop } from "./loop.ts";
 import type { Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, PartitionBatch } from "./partition-batch.ts";
-import type { Repeat } from "./repeat.ts";
 
 // Items that one step reads or removes.
 const STEP = 2_000;

@@ -23,11 +23,11 @@ import {
 } from "../storage/storage.ts";
 import { attributesOf, withAttributes } from "./attributes.ts";
 import { Extensions, markOf } from "./extensions.ts";
+import { entryOfRepeat } from "./idempotency.ts";
 import { Grant, type Item } from "./item.ts";
 import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
-import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 
 /** Times nearer than this are treated as now. */
@@ -55,7 +55,7 @@ export function condemnedFor({ at, item }: Due): DropReason | undefined {
   return attributesOf(item.attributes).died || condemnedBefore(at, item);
 }
 
-// As earlier versions have written it down: by a time that no client can have asked for, and before that by an expiry.
+// How earlier versions marked such an item: by a due time that no client can ask for, and before that by its expiry.
 const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
   undefined,
   "rejected",
@@ -67,7 +67,7 @@ function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropRe
   return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
 }
 
-// What is to be leasable is not written down as earlier versions did what was condemned.
+// An item that is to become leasable must not look like one that an earlier version condemned.
 function expiryOf({ attempts, expireAt }: Item, dueAt: number): number {
   return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
 }
@@ -97,8 +97,8 @@ export class PartitionBatch implements PartitionChanges {
   readonly addsKey: KeyEntry[] = [];
 
   readonly #tailBefore: number;
-  // The tail after the last add. What moves to the tail comes behind it, is in storage only, and
-  // so ends the ready window.
+  // The tail after the last add. Items that move to the tail come behind it; they are in storage only, so
+  // the ready window ends before them.
   #tailAdded: number;
   // The lease that this pass grants, and how much of the window and of `adds` it holds. What it adds carries
   // the deadline itself, and so is held by a lease without a mark, as it is after a restart.
@@ -471,12 +471,12 @@ export class PartitionBatch implements PartitionChanges {
     this.of.dropReady();
   }
 
-  /** Whether it leases anything to those that it serves, or extends a lease. */
+  /** Whether it grants or extends any lease. */
   get leasesAny(): boolean {
     return this.#grant !== undefined || this.#extensions !== undefined;
   }
 
-  /** Clients were told of their leases so long after `apply`. */
+  /** Clients have learned of their leases this long after `apply`. */
   noteReplies(late: number): void {
     for (const grant of this.#given()) grant.heldUntil += late;
     this.#extensions?.noteReplies(late);
@@ -491,7 +491,7 @@ export class PartitionBatch implements PartitionChanges {
     this.of.hold(item, grant);
   }
 
-  /** The commit has failed: memory is as it was. */
+  /** The commit has failed: takes the marks of the plan back, so that memory is as it was. */
   discard(): void {
     for (const item of this.#ended) takeBack(item);
     for (const item of this.#extensions?.items ?? []) takeBack(item);
@@ -517,7 +517,7 @@ export class PartitionBatch implements PartitionChanges {
         : this.counters.createdSum + n * this.of.sinceCreation(createdAt);
   }
 
-  // Sees to it that an expiry covers a waiting item: the open one, if it fits, or a new one.
+  // Makes sure that an expiry covers a waiting item: the open one if it fits, else a new one.
   #cover(seq: number, expireAt: number): void {
     const open = this.#openExpiry;
     const fits =

@@ -13,13 +13,13 @@ import {
   type StoredItem,
   type StoredPartition,
 } from "../storage/storage.ts";
+import { REPEAT_KEPT } from "./idempotency.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, type Grant, Item } from "./item.ts";
 import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
 import { coveredFrom, StoredLeases } from "./lease-marks.ts";
 import { LeasedItems } from "./leased-items.ts";
 import { OrderedWindow } from "./ordered-window.ts";
-import { REPEAT_KEPT } from "./repeat.ts";
 
 // A storage that fails is asked again after this time, doubled with each failure.
 const BACKOFF_MIN = 100 * MILLISECOND;

@@ -5,6 +5,7 @@
 import type { QueueError } from "../errors.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
+import type { Repeat } from "./idempotency.ts";
 import { type IdSpace, IdSpaces } from "./ids.ts";
 import { momentOf } from "./lease-ends.ts";
 import { Loop } from "./loop.ts";
@@ -22,18 +23,17 @@ import {
   remember,
 } from "./operations.ts";
 import { Partition } from "./partition.ts";
-import type { Repeat } from "./repeat.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
 export { type Attributes, attributesOf } from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export { unknownLease } from "./endings.ts";
+export { REPEAT_KEPT, type Repeat } from "./idempotency.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
-export { REPEAT_KEPT, type Repeat } from "./repeat.ts";
 export * from "./requests.ts";
 export { Turns } from "./turns.ts";
 

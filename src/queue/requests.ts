@@ -1,21 +1,21 @@
 // The requests that travel from the edge to a queue's loop and come back as answers, a class for each
 // kind. A request is made once, waits in the loop's mailbox, is planned into a batch, and is settled
-// exactly once: after the commit of its batch, or before any by its deadline, its client or the end of
-// the queue. All that is done with requests whatever their kind knows only what is here.
+// exactly once: after the commit of its batch, or earlier by its deadline, its client or the end of the
+// queue. Code that treats all kinds alike needs to know only what is here.
 
 import { HOUR, MILLISECOND } from "../clock.ts";
 import type { QueueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
+import type { Repeat } from "./idempotency.ts";
 import type { IdSpace } from "./ids.ts";
 import type { Item } from "./item.ts";
 import type { Partition } from "./partition.ts";
-import type { Repeat } from "./repeat.ts";
 
 /** An item that a request named and that memory does not know: only storage can tell whether it waits. */
 export interface Doubt {
   readonly partition: Partition;
   readonly seq: number;
-  /** The error in place of the request's own, if the item is there. */
+  /** The error that replaces the request's own if the item is there. */
   readonly ifWaiting: QueueError;
 }
 
@@ -47,7 +47,7 @@ export abstract class HotRequest<T> {
   /** What the plan decided; undefined while the answer is the success in `result`. */
   error: QueueError | undefined = undefined;
   doubt: Doubt | undefined = undefined;
-  /** By what its sender knows it again; set before it is submitted. */
+  /** Its idempotency key, if it has one; set before it is submitted. */
   repeat: Repeat | undefined = undefined;
   abstract result: T;
   readonly #answer: {
@@ -64,7 +64,7 @@ export abstract class HotRequest<T> {
     return this.#answer.promise;
   }
 
-  /** Whether the plan has decided that nothing is done, which another time it may. */
+  /** Whether the plan has decided to do nothing; sent again, the same request may succeed. */
   get isRefused(): boolean {
     return this.error !== undefined;
   }
@@ -84,12 +84,12 @@ export abstract class HotRequest<T> {
   }
 }
 
-/** Where the items of one produce have come to lie: under consecutive numbers of one partition. */
+/** Where the items of one produce lie: under consecutive numbers of one partition. */
 export interface Produced {
   readonly partition: number;
   /** The sequence number of the first of them. */
   readonly first: number;
-  /** By index, ascending: those that wait for their time. */
+  /** The indexes, ascending, of those that wait for their time. */
   readonly scheduled: readonly number[];
 }
 
@@ -111,7 +111,7 @@ export interface Leased {
   readonly ids: IdSpace;
   readonly deadline: number;
   readonly items: readonly Item[];
-  /** The records of the items, which the items themselves let go. */
+  /** The records of the items; the items themselves no longer have them. */
   readonly records: readonly ItemRecord[];
 }
 
@@ -131,12 +131,12 @@ export class LeaseRequest extends HotRequest<Leased> {
   readonly clientId: string;
   readonly batchSize: number;
   readonly isShared: boolean;
-  /** What names it between the thread that made it and the one where it waits. */
+  /** Identifies it between the thread that made it and the one where it waits. */
   readonly ticket: number;
   result!: Leased;
-  /** Under what it waits in the mailbox, which says it of one that is shared. */
+  /** Its key in the mailbox, which chooses that of a shared one. */
   waitsAs: string | number;
-  /** What the batch at hand deals to it. */
+  /** The items that the batch at hand deals to it. */
   items: Item[] = [];
   records: ItemRecord[] = [];
   bytes = 0;
@@ -155,12 +155,12 @@ export class LeaseRequest extends HotRequest<Leased> {
     this.waitsAs = clientId;
   }
 
-  /** Whether the batch at hand has dealt items to it, so that it is too late to take its place away. */
+  /** Whether the batch at hand has dealt items to it, so that it can no longer be withdrawn. */
   get isDealt(): boolean {
     return this.items.length > 0;
   }
 
-  /** Gives back what a batch dealt that came to nothing. */
+  /** Forgets the items that it was dealt by a batch whose commit has failed. */
   undeal(): void {
     this.items = [];
     this.records = [];
@@ -199,7 +199,7 @@ function isNothingDone({
   return together === "listed" && result.refused.length > 0;
 }
 
-/** It is done, and that is all. */
+/** Everything was done, and there is nothing more to say. */
 export const NO_OUTCOMES: Outcomes = { dead: [], refused: [] };
 
 /** Removes leased items. */
@@ -268,7 +268,7 @@ export class RetryRequest extends HotRequest<Outcomes> {
   }
 }
 
-/** How long a lease may be extended for, in microseconds: a time that is less, or more, is taken as this. */
+/** How long a lease may be extended for, in microseconds; other times are moved to the nearer bound. */
 export const EXTENSION_MIN = MILLISECOND;
 export const EXTENSION_MAX = 12 * HOUR;
 
@@ -284,7 +284,7 @@ export interface Extended {
   readonly refused: readonly Refused[];
 }
 
-/** Gives leases other deadlines, from when it is done: as durable as a lease is when it is answered. */
+/** Gives leases new deadlines, counted from when it is done; as durable when it is answered as a lease is. */
 export class ExtendRequest extends HotRequest<Extended> {
   readonly kind = Kind.extend;
   readonly partition: number;

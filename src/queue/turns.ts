@@ -1,13 +1,13 @@
-// Puts the work of all queues of a thread into turns. Everything that arrives while the event loop
-// polls is gathered, and what has arrived while that was read; then every queue with work plans one
-// batch, and each storage commits all batches offered to it in one transaction. Under load one commit
-// so carries what many requests brought, and a lone request waits for nothing. Only where commits are
-// slow, the clients that one has just answered are waited for, so that the next carries theirs too.
+// Puts the work of all queues of a thread into turns. First all requests that are ready to be read are
+// gathered. Then every queue with work plans one batch, and each storage commits all batches that it was
+// offered in one transaction. So one commit carries the work of many requests under load, and a lone
+// request waits for nobody. Only where commits are slow does a turn wait for the clients that the last
+// commit has answered, so that the next one carries their requests too.
 
 import { type CancelTimer, type Clock, MILLISECOND } from "../clock.ts";
 import type { PartitionChanges, Storage } from "../storage/storage.ts";
 
-/** What can be given a turn: the loop of a queue. */
+/** What takes turns: the loop of a queue. */
 export interface TurnTaker {
   /** The committer of the storage in which it mostly works. */
   readonly committer: Committer;
@@ -15,17 +15,17 @@ export interface TurnTaker {
   takeTurn(): void;
 }
 
-// Requests keep arriving while those before them are read: so many times more the event loop looks
-// for them, until it finds none.
+// While requests are read more may arrive. The event loop looks for them until it finds none, but not more
+// than so many times.
 const LOOKS_MAX = 4;
 
-// Clients are waited for if commits take at least so long, in microseconds: as long as a commit, at most,
-// until most of those that are expected are there. The last of them may never come. Less would be spent
-// on the timer alone.
+// If commits take at least SLOW_COMMIT, a turn waits for clients: until MOST of those that are expected are
+// back, for the last of them may never come, and no longer than a commit takes. Where commits are faster
+// the timer alone would cost more than it saves.
 const SLOW_COMMIT = 0.3 * MILLISECOND;
 const MOST = 4 / 5;
 const WAIT_MAX = 5 * MILLISECOND;
-// How much the last commit counts in the averages.
+// The weight of the last commit in the averages.
 const WEIGHT = 1 / 8;
 
 interface Offer {
@@ -34,7 +34,7 @@ interface Offer {
   readonly reject: (error: unknown) => void;
 }
 
-/** Group commit for one storage: one transaction at a time, the next gathers meanwhile. */
+/** Commits for one storage: one transaction at a time, while the next one gathers. */
 export class Committer {
   readonly storage: Storage;
   readonly #requestFlush: () => void;
@@ -48,7 +48,7 @@ export class Committer {
     this.#returns = returns;
   }
 
-  /** Resolves when the changes are durable; rejects if perhaps they are not. */
+  /** Resolves when the changes are durable; rejects if they may not be. */
   commit(changes: readonly PartitionChanges[]): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#offers.push({ changes, resolve, reject });
@@ -56,7 +56,7 @@ export class Committer {
     return promise;
   }
 
-  /** Writes everything that was offered, unless a transaction is under way: then after it. */
+  /** Writes everything that was offered; if a transaction is under way, after that one. */
   async flush(): Promise<void> {
     if (this.#committing || this.#offers.length === 0) return;
     const offers = this.#offers;
@@ -84,24 +84,25 @@ export class Committer {
     this.#returns.noteAnswers(count);
   }
 
-  /** Until when, in steady time, turns are put off, because clients are about to come back; 0 if they are not. */
+  /** The steady time until which turns are put off, because clients are expected back; 0 if none are. */
   get waitsUntil(): number {
     return this.#committing ? 0 : this.#returns.waitsUntil;
   }
 }
 
 /**
- * Whom a slow commit has answered, and how many of them have come back with their next request. In a
- * closed loop clients otherwise fall into two groups, of which one waits for the commit of the other.
+ * How many clients a slow commit has answered, and how many of them are back with their next request. If
+ * nobody waited for them, clients that send one request after another would fall into two groups, each of
+ * which waits for the commit of the other.
  */
 class Returns {
-  // Undefined where time stands still at will: then nobody is waited for.
+  // Undefined with a virtual clock: then nobody is waited for.
   readonly #clock: Clock | undefined;
   readonly #onReturned: () => void;
-  // Averages: how long a commit takes, and what part of those answered has come back by the next.
+  // Averages: how long a commit takes, and which part of the clients that it answers is back by the next one.
   #commitTime = 0;
   #share = 1;
-  // Since the last commit ended. Times are steady: nobody is waited for because the wall clock was set.
+  // Counted since the last commit ended. Times are steady, so that setting the wall clock delays nobody.
   #answered = 0;
   #arrived = 0;
   #endedAt = 0;
@@ -155,7 +156,7 @@ export class Turns {
   #flushRequested = false;
   #arrivals = 0;
 
-  /** `pace` tells how long commits take; without it nobody is waited for. */
+  /** `pace` is the clock by which commits are timed; without it no turn waits for clients. */
   constructor({ pace }: { readonly pace?: Clock } = {}) {
     this.#clock = pace;
   }
@@ -166,7 +167,7 @@ export class Turns {
     taker.committer.noteArrival();
   }
 
-  /** Gives a turn soon: after everything that is ready to be read now has been read. */
+  /** Gives a turn soon: once everything that is ready to be read has been read. */
   wake(taker: TurnTaker): void {
     this.#takers.push(taker);
     this.#startLooking();
@@ -184,8 +185,8 @@ export class Turns {
       if (this.#arrivals !== arrivals && left > 0) this.#look(left - 1);
       else this.#takeTurns();
     });
-    // In the same phase, but after the promises that the turns wait for and that are settled
-    // already: a read from SQLite before the plan does not cost a transaction of its own.
+    // In the same phase of the event loop, but after promises that are settled already: a turn that had to
+    // read from SQLite before its plan still gets into this transaction.
     setImmediate(() => this.#flush());
   }
 
@@ -211,8 +212,9 @@ export class Turns {
   }
 
   /**
-   * Does something once the replies to what is answered now have left this thread, and tells it how long
-   * that took. By the pace, for a virtual clock may be put forward meanwhile; without one it takes no time.
+   * Calls `work` once the replies that are given now have left this thread, with the time that this took.
+   * It is measured by `pace`, for a virtual clock may be moved meanwhile; without `pace` replies take no time,
+   * and `work` is not called.
    */
   afterReplies(work: (late: number) => void): void {
     const clock = this.#clock;

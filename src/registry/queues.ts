@@ -13,7 +13,7 @@ import type { Storage } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
 import type { Directory, ListOptions } from "./directory.ts";
 import type { Failing, Home } from "./homes.ts";
-import { KeptRepeats } from "./kept-repeats.ts";
+import { IdempotencyKeys } from "./idempotency-keys.ts";
 import { checkDeadQueueName } from "./names.ts";
 import { type PartitionSite, Placement } from "./placement.ts";
 import {
@@ -69,7 +69,7 @@ export class Queues {
   readonly #timers: Timers;
   // Partitions of deleted queues that are still to be dropped, by the name of the queue.
   readonly #leftovers = new Map<string, readonly PartitionPlace[]>();
-  readonly #repeats: KeptRepeats;
+  readonly #repeats: IdempotencyKeys;
   // The last change of the registry; the next one waits for it.
   #changing: Promise<unknown> = Promise.resolve();
   // Queues that wait until it is settled whether they are deleted.
@@ -89,7 +89,7 @@ export class Queues {
     this.#tell = options.tell ?? (async () => undefined);
     this.#timers = new Timers(clock);
     this.#records = new QueueRecords(options.records);
-    this.#repeats = new KeptRepeats(clock, this.#timers, (name) => this.#forgetRepeats(name));
+    this.#repeats = new IdempotencyKeys(clock, this.#timers, (name) => this.#forgetRepeats(name));
     const context = { clock, log, randomBytes, timers: this.#timers };
     this.#placement = new Placement(options.partitions, context);
   }

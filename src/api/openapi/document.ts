@@ -1,9 +1,8 @@
-// The OpenAPI document of what the server serves, made from the rows of its endpoints: messages from
-// the descriptors that also decode requests, what their fields mean and may hold from the notes of their
-// nouns; errors of all calls from errors.ts.
-// Served is what to send, flat and in one content type, for people and generators of clients. All
-// that is taken beside it is in the tolerant variant, by which tests judge the server (decision 25).
-// Must never decide how a request is answered.
+// The OpenAPI document, made from the rows of the endpoints: messages from the descriptors that also decode
+// requests, what their fields mean and may hold from the notes of their nouns, errors of all calls from
+// errors.ts. The published variant says what to send, flat and in one content type, for people and for
+// generators of clients. The tolerant variant has all that is accepted beside that; tests judge the server
+// by it (decision 25). Must never decide how a request is answered.
 
 import type { DescField, DescMessage } from "@bufbuild/protobuf";
 import { ReplySchema } from "../../codec/gen/querator/v1/reply_pb.ts";
@@ -27,7 +26,7 @@ import { pagesOf } from "./pages.ts";
 type Json = Readonly<Record<string, unknown>>;
 
 /** Whether the document says what to send, or all that is taken and exactly what is answered. */
-export type OpenApiVariant = "served" | "tolerant";
+export type OpenApiVariant = "published" | "tolerant";
 
 export interface OpenApiSource {
   /** What the server serves beside the pages that every server has. */
@@ -39,7 +38,7 @@ export interface OpenApiSource {
 /** The document, of OpenAPI 3.1. */
 export function makeOpenApi(
   { endpoints, formatSize }: OpenApiSource,
-  variant: OpenApiVariant = "served",
+  variant: OpenApiVariant = "published",
 ): Json {
   const isTolerant = variant === "tolerant";
   const nouns = new Set([...endpoints.values()].map(({ noun }) => noun));
@@ -126,7 +125,7 @@ export function makeOpenApi(
   };
 }
 
-/** The same for tools that read OpenAPI 3.0 only: what is served has nothing that is new in 3.1. */
+/** The same for tools that read OpenAPI 3.0 only: what is published has nothing that is new in 3.1. */
 export function asOpenApi30(document: Json): Json {
   return { ...document, openapi: "3.0.3" };
 }
@@ -173,7 +172,7 @@ const IDEMPOTENCY_KEY = {
   schema: { type: "string", minLength: 1, maxLength: 255, pattern: "^[!-~]+$" },
 };
 
-// What is served beside the endpoints.
+// The pages: what is read with GET.
 const PAGES = { name: "server", about: "Pages about the server, read with GET." };
 
 function descriptionOf(
@@ -264,13 +263,13 @@ class Schemas {
 
   #addOwn(name: string, schema: Json): Json {
     const properties = Object.entries(schema.properties as Readonly<Record<string, Json>>);
-    const served = properties.map(([key, { pattern, ...rest }]) => [
+    const documented = properties.map(([key, { pattern, ...rest }]) => [
       key,
       "format" in rest || pattern === undefined ? rest : { ...rest, pattern },
     ]);
     this.all[name] = this.#isTolerant
       ? schema
-      : { ...schema, properties: Object.fromEntries(served) };
+      : { ...schema, properties: Object.fromEntries(documented) };
     return { $ref: `#/components/schemas/${name}` };
   }
 

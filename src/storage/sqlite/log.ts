@@ -1,13 +1,13 @@
-// The log (WAL) of a SQLite file: how it comes to the disk, how it is taken over into the file, and
-// what happens when either fails. SQLite does not do it by itself here, for it passes over a
-// takeover that fails, and reads on in a log whose sync has failed. A system may then have let go
-// what was not on the disk: the pages read as something else, or read right until the power goes.
+// The log (WAL) of a SQLite file: how it is synced to the disk, how it is taken over into the file (a
+// checkpoint), and what happens when either fails. It is done here because SQLite ignores a takeover that
+// fails, and goes on reading a log whose sync has failed. The system may then have dropped pages that are
+// not on the disk: they read as something else, or read right until the power goes.
 //
-// The one rule: after a sync that failed, no matter whose, SQLite must forget what it believes of the
-// log. The header of its index (-shm) is cleared, so that it reads the log anew, up to the first
-// frame whose checksum is not right: that is a commit as it was. What is then there is written once
-// more, whole, and synced, for nobody knows what of it the disk has; and nothing is served before
-// that has gone well. `synchronous = FULL` loses nothing by it: what it has acknowledged was synced.
+// The one rule: after a failed sync, no matter who asked for it, SQLite must forget what it knows of the
+// log. The header of its index (-shm) is cleared, so that it reads the log anew, up to the first frame
+// with a wrong checksum: this is the state after some commit. Nobody knows how much of that the disk has,
+// so all of it is written once more and synced, and nobody may read or write before that has succeeded.
+// With `synchronous = FULL` nothing is lost by it: whatever was acknowledged had been synced.
 
 import {
   closeSync,
@@ -22,37 +22,37 @@ import type { DatabaseSync } from "node:sqlite";
 import { isFailedSync } from "./errors.ts";
 import { holders, nameAll } from "./locks.ts";
 
-// Frames that are taken over at a time, as SQLite has it by default.
+// The log is taken over when it has grown by so many frames, as with SQLite by default.
 const TAKEOVER_FRAMES = 1_000;
-// How many frames there are is looked up at the latest after so many commits.
+// After so many commits, at the latest, the number of frames is read again.
 const LOOK_COMMITS_MAX = 64;
 const FRAME_BYTES = 4_096 + 24;
-/** A log that has grown beyond this is cut off again when it has been taken over. */
+/** A log that has grown beyond this is truncated when it has been taken over. */
 const LOG_BYTES_KEPT = 32 * 1024 ** 2;
-// Beyond this a log that cannot be taken over is told of.
+// A log that cannot be taken over is reported when it has grown beyond this.
 const LOG_BYTES_TOLD = 64 * 1024 ** 2;
-// After what time a takeover is tried again that failed or was held up.
+// How long after a takeover that failed, or was held up, it is tried again.
 const TAKEOVER_RETRY_MS = 1_000;
 const REPAIR_RETRY_MS = 250;
-// For how long after a repair `/health` still tells of it: long enough to be seen by who looks now and then.
+// How long `/health` goes on reporting a repair, so that somebody who looks every few seconds sees it.
 const TOLD_MS = 5_000;
 const CHUNK_BYTES = 1024 ** 2;
 
-// Where things are in the index: two copies of a header, then how far the log was taken over.
+// The layout of the index: two copies of a header, then how far the log has been taken over.
 const HEADER_BYTES = 96;
 const FRAMES_AT = 16;
 const SALT_AT = 32;
 const SALT_BYTES = 8;
 
-/** Who is told what becomes of a storage. */
+/** Is told what is wrong with a storage. */
 export interface StorageWatch {
-  /** Something is wrong, and what to do; undefined: not any more. */
+  /** Something is wrong: a text that says what, and what to do; undefined when it is over. */
   trouble(check: string, text: string | undefined): void;
-  /** What was read before, and what was acknowledged lately, may not be there any more. */
+  /** What was read before, and what was acknowledged lately, may be lost. */
   distrust(): void;
 }
 
-/** What could not be done with a log, and what that was like before. */
+/** What could not be done with the log, the mark of the log before that, and whether its repair has failed before. */
 interface Failed {
   readonly what: "sync" | "takeover";
   readonly text: string;
@@ -77,20 +77,20 @@ export class SqliteLog {
   readonly #log: number;
   readonly #index: number;
   #syncTimer: NodeJS.Timeout | undefined;
-  // By what they are for.
+  // By their purpose.
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #closed = false;
 
-  // Commits since the beginning of the last sync that went well, and when that was.
+  // How many commits there were since the last successful sync began, and when that was.
   #unsynced = 0;
   #syncedAt = new Date();
-  // The sync that is under way beside everything else.
+  // The sync that is under way on another thread.
   #syncing: Promise<void> | undefined;
 
-  // The frames of the log when they were looked up last, and up to where a takeover was tried.
+  // How many frames the log had when they were read last, and up to which one a takeover was tried.
   #frames = 0;
   #tried = 0;
-  // Commits, and bytes of items, until they are looked up again; and how many commits those were at first.
+  // After how many commits, or bytes of items, they are read again; and how many commits that was at first.
   #commitsToLook = 1;
   #bytesToLook = 0;
   #commitsPerLook = 1;
@@ -98,7 +98,7 @@ export class SqliteLog {
   #isHeldUpTold = false;
   #takesOverAfterSync = false;
 
-  // Set while nothing may be served: why.
+  // Set while nothing may be read or written: why.
   #failure: Error | undefined;
   #losses = 0;
 
@@ -134,8 +134,8 @@ export class SqliteLog {
   }
 
   /**
-   * Says that something was committed, with about so many bytes, and perhaps synced; throws if it may
-   * not be there any more.
+   * Says that something was committed, about how many bytes, and whether it was synced; throws if it may be
+   * lost already.
    */
   wrote(bytes: number, isSynced: boolean): void {
     if (isSynced) this.#noteSynced();
@@ -149,8 +149,8 @@ export class SqliteLog {
   }
 
   /**
-   * Resolves when no sync is under way that may have failed already, with which a commit that was synced
-   * after it would be gone as well; then it rejects.
+   * Waits for the sync that is under way, if any. If it fails, commits that were synced later may be lost as
+   * well: then it rejects.
    */
   async settled(): Promise<void> {
     const losses = this.#losses;
@@ -192,14 +192,14 @@ export class SqliteLog {
   /** To be called when the database is closed. */
   afterClose(): void {
     closeSync(this.#index);
-    // The number of a file that is closed while it is being synced could be given to another.
+    // If it were closed during its sync, its descriptor could be given to another file.
     if (this.#syncing === undefined) closeSync(this.#log);
     else void this.#syncing.then(() => closeSync(this.#log));
   }
 
   // --- syncing ---
 
-  // Beside everything else: then no commit waits for the disk.
+  // On another thread, so that no commit waits for the disk.
   #sync(): void {
     if (this.#unsynced === 0 || this.#syncing !== undefined || this.#failure !== undefined) return;
     const before = this.#unsynced;
@@ -226,7 +226,7 @@ export class SqliteLog {
     const frames = this.#framesNow();
     const commits = this.#commitsPerLook - Math.max(this.#commitsToLook, 0);
     const perCommit = Math.max((frames - this.#frames) / commits, 1);
-    if (frames < this.#frames) this.#tried = 0; // it has begun anew
+    if (frames < this.#frames) this.#tried = 0; // SQLite has begun to write the log from its start again
     this.#frames = frames;
     const left = TAKEOVER_FRAMES - (frames - this.#tried);
     this.#lookAfter(Math.min(Math.max(Math.floor(left / perCommit), 1), LOOK_COMMITS_MAX));
@@ -240,8 +240,8 @@ export class SqliteLog {
     this.#commitsPerLook = commits;
   }
 
-  // SQLite syncs the log first, then the file when it has all of it. While a sync is under way on another
-  // thread, which may have failed already, another one could go well although pages are gone.
+  // SQLite syncs the log, copies it, and syncs the file. This must not be done while our own sync is under way:
+  // if that one has failed already, the next one could succeed although pages are gone.
   #takeOver(): void {
     if (this.#failure !== undefined) return;
     this.#takesOverAfterSync = this.#syncing !== undefined;
@@ -269,7 +269,7 @@ export class SqliteLog {
     };
   }
 
-  // A program that reads the file in a transaction keeps the log from beginning anew.
+  // As long as another program reads the file in a transaction, the log cannot be written from its start again.
   #noteHeldUp(isHeldUp: boolean, bytes: number): void {
     const wasHeldUp = this.#isHeldUp;
     this.#isHeldUp = isHeldUp;
@@ -283,7 +283,7 @@ export class SqliteLog {
     }
     this.#isHeldUpTold = false;
     this.#watch.trouble("log", undefined);
-    // The next commit but one would cut it off, but perhaps there is none.
+    // SQLite would truncate it with the commit after the next, but there may be none.
     if (wasHeldUp && bytes > LOG_BYTES_KEPT) this.#checkpoint("TRUNCATE");
   }
 
@@ -304,7 +304,7 @@ export class SqliteLog {
     this.#repair({ what, text, before, isAgain: false });
   }
 
-  // Once more and once more, until the log has been read anew and written again.
+  // Tries, again and again, until the log has been read anew and written again.
   #repair(failed: Failed): void {
     const { what, text, before, isAgain } = failed;
     try {
@@ -330,7 +330,7 @@ export class SqliteLog {
     this.#frames = this.#framesNow();
     this.#tried = 0;
     this.#lookAfter(1);
-    // All of a log that holds nothing yet is in the file.
+    // An empty log has lost nothing.
     const isWhole = before.startsWith("0 ") || this.#mark() === before;
     this.#tellRepaired(what, text, isWhole);
     this.#noteSynced();
@@ -361,8 +361,8 @@ export class SqliteLog {
     this.#watch.distrust();
   }
 
-  // A system may hold pages that it takes for written and that the disk does not have: nothing but this
-  // writes them.
+  // After a failed sync the system may take pages for clean that the disk does not have. Only writing them again
+  // brings them to the disk.
   #writeAgain(): void {
     const { size } = fstatSync(this.#log);
     if (size === 0) return;
@@ -386,14 +386,14 @@ export class SqliteLog {
     return frames[0]!;
   }
 
-  // What tells one state of the log from any other.
+  // Different for any two states of the log.
   #mark(): string {
     const salt = Buffer.alloc(SALT_BYTES);
     readSync(this.#index, salt, 0, SALT_BYTES, SALT_AT);
     return `${this.#framesNow()} ${salt.toString("hex")}`;
   }
 
-  // Takes the place of a timer for the same.
+  // Replaces the timer of the same name, if there is one.
   #later(name: string, ms: number, work: () => void): void {
     if (this.#closed) return;
     clearTimeout(this.#timers.get(name));

@@ -290,15 +290,16 @@ class SqliteStorage implements Storage {
     this.#file.close(true);
   }
 
-  // While another program holds a lock the thread goes on with everything else.
-  async #transaction<T>(work: () => T, isDurable = false): Promise<T> {
+  // While another program holds a lock the thread goes on with everything else. `syncsNow`: the commit is synced
+  // at once, although the storage otherwise syncs now and then.
+  async #transaction<T>(work: () => T, syncsNow = false): Promise<T> {
     try {
       try {
-        return this.#transact(work, isDurable);
+        return this.#transact(work, syncsNow);
       } catch (error) {
         if (!isBusy(error)) throw error;
       }
-      return await whenUnlocked(this.#file.path, () => this.#transact(work, isDurable));
+      return await whenUnlocked(this.#file.path, () => this.#transact(work, syncsNow));
     } catch (error) {
       throw this.#explained(error);
     }
@@ -312,18 +313,18 @@ class SqliteStorage implements Storage {
     return result;
   }
 
-  #transact<T>(work: () => T, isDurable: boolean): T {
+  #transact<T>(work: () => T, syncsNow: boolean): T {
     const { db, log } = this.#file;
     this.#use();
     this.#writer.bytes = 0;
-    if (isDurable) db.exec("PRAGMA synchronous = FULL");
+    if (syncsNow) db.exec("PRAGMA synchronous = FULL");
     try {
       this.#statements.prepare("BEGIN IMMEDIATE").run();
       this.#noteLock(undefined);
       const result = work();
       this.#statements.prepare("COMMIT").run();
       this.#reader.removed.commit();
-      log.wrote(this.#writer.bytes, isDurable);
+      log.wrote(this.#writer.bytes, syncsNow);
       return result;
     } catch (error) {
       this.#reader.removed.rollback();
@@ -331,7 +332,7 @@ class SqliteStorage implements Storage {
       log.refused(error);
       throw error;
     } finally {
-      if (isDurable) db.exec("PRAGMA synchronous = NORMAL");
+      if (syncsNow) db.exec("PRAGMA synchronous = NORMAL");
     }
   }
 

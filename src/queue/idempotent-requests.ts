@@ -1,6 +1,6 @@
-// Requests that their sender names with a key, so that sending one again does not do it again. What was
-// answered is kept under the key in the commit that does it: whoever sends the same once more, after a
-// crash as well, is answered the same. A request that has no key pays nothing for any of this.
+// Idempotency: requests with an Idempotency-Key, which may be sent again without being done again. The answer is
+// kept under the key in the commit that does what was asked, so that whoever sends the same once more, after
+// a crash as well, gets the same answer. A request without a key pays nothing for any of this.
 
 import { MINUTE } from "../clock.ts";
 import { type QueueError, queueError } from "../errors.ts";
@@ -8,24 +8,25 @@ import type { KeyEntry } from "../storage/storage.ts";
 import { partitionFailing } from "./batch.ts";
 import type { Commits } from "./commits.ts";
 import type { QueueContext } from "./context.ts";
+import { entryOfRepeat, type Repeat, resultOfRepeat } from "./idempotency.ts";
 import { KEY } from "./keys.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
-import { entryOfRepeat, type Repeat, resultOfRepeat } from "./repeat.ts";
 import { type AnyHotRequest, type ByKind, KINDS, Kind } from "./requests.ts";
 
 // So many keys that have ended are removed at a time, and that often they are looked for.
 const STEP = 1_000;
 const SWEEP_INTERVAL = MINUTE;
 
+// A request with an idempotency key.
 type Named = AnyHotRequest & { readonly repeat: Repeat };
 
-export class Repeats {
+export class IdempotentRequests {
   readonly #context: QueueContext;
   readonly #mailbox: Mailbox;
   readonly #commits: Commits;
-  // What is asked for in several steps, by key.
+  // The keys of what is done in several steps.
   readonly #underWay = new Set<string>();
 
   constructor(context: QueueContext, mailbox: Mailbox, commits: Commits) {
@@ -35,9 +36,9 @@ export class Repeats {
   }
 
   /**
-   * Answers those requests of a turn that have been done before, and takes them out of it; also those of
-   * which it cannot be told. Of several with one key that is new the first stays, the others wait for the
-   * next turn. Answers whether any do.
+   * Takes requests that have been done before out of a turn, and answers them; also those of which nobody can
+   * tell whether they have. Of several with the same new key the first stays, and the others wait for the next
+   * turn. Answers whether any do.
    */
   async answer(requests: ByKind, partitions: readonly Partition[]): Promise<boolean> {
     const named: Named[] = [];
@@ -99,7 +100,7 @@ export class Repeats {
     for (const [partition, entries] of found) {
       const mayBeDone = mayBeDoneIn(request, partition);
       if (entries === undefined) {
-        // Where it cannot have been done nothing is missed but that the key was used for something else.
+        // It cannot have been done there; at worst it goes unnoticed that the key was used for something else.
         if (!mayBeDone) continue;
         this.#mailbox.answer(request, partitionFailing(partition));
         return;
@@ -172,7 +173,7 @@ function isNamed(request: AnyHotRequest): request is Named {
   return request.repeat !== undefined;
 }
 
-// Where a produce was done before nobody knows; a lease says where it lies.
+// A produce or a lease may have been done in any partition; all else says in which.
 function mayBeDoneIn(request: Named, partition: Partition): boolean {
   if (request.kind === Kind.produce || request.kind === Kind.lease) return true;
   return request.partition === partition.number;

@@ -1,5 +1,6 @@
-// The keys with which queues were created, changed and deleted, by the names of the queues, until they end.
-// They lie in the records of these names, written together with what they were used for.
+// Idempotency of the registry: the Idempotency-Keys with which queues were created, changed and deleted, by the
+// names of the queues, for ten minutes. They are kept in the records of these names, and written together
+// with what they were used for.
 
 import type { Clock } from "../clock.ts";
 import { queueError } from "../errors.ts";
@@ -10,12 +11,12 @@ import type { KeptRepeat, QueueRecord } from "./records.ts";
 // Of one name; those before are forgotten sooner.
 const KEPT_MAX = 100;
 
-export class KeptRepeats {
+export class IdempotencyKeys {
   readonly #clock: Clock;
   readonly #timers: Timers;
   readonly #onEnded: (name: string) => void;
   readonly #kept = new Map<string, readonly KeptRepeat[]>();
-  // What is being done, as long as its record is not written. Changes wait for each other.
+  // The change under way, until its record is written; there is one at a time.
   #begun: { readonly name: string; readonly repeat: Repeat } | undefined;
 
   /** `onEnded` is told of a name some of whose keys have ended, so that its record is written without them. */

@@ -1,4 +1,5 @@
-// What is kept of a request that its sender names with a key: under the key, until it ends, what was answered.
+// Idempotency: what is kept of a request with an Idempotency-Key. Under the key, for ten minutes: a digest of
+// the request, and what it was answered, so that the same request, sent again, gets the same answer.
 
 import { MINUTE } from "../clock.ts";
 import { type PackedError, packError, queueError, unpackError } from "../errors.ts";
@@ -6,7 +7,7 @@ import type { KeyEntry } from "../storage/storage.ts";
 import { KEY } from "./keys.ts";
 import type { Refused } from "./requests.ts";
 
-/** What tells a request that is sent again from any other. */
+/** By which a request that is sent again is recognised: its idempotency key, and what it asks for. */
 export interface Repeat {
   /** As its sender has chosen it. */
   readonly key: string;
@@ -14,7 +15,7 @@ export interface Repeat {
   readonly digest: string;
 }
 
-/** How long a key is kept, in microseconds. */
+/** How long an idempotency key is kept, in microseconds. */
 export const REPEAT_KEPT = 10 * MINUTE;
 
 interface Kept {
