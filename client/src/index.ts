@@ -56,6 +56,7 @@ export {
 export type {
   ListQueuesOptions,
   QueueChanges,
+  QueueDiff,
   QueueInfo,
   QueueSettings,
   Queues,

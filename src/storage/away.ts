@@ -60,7 +60,7 @@ export function awayStorage(options: AwayOptions): Storage {
     readHeld: async (key, group, limit) => (await tryOpen()).readHeld(key, group, limit),
     findKeys: async (key, kind, keys) => (await tryOpen()).findKeys(key, kind, keys),
     readKeysDue: async (key, limit) => (await tryOpen()).readKeysDue(key, limit),
-    putQueue: async (queue, record) => (await tryOpen()).putQueue(queue, record),
+    putQueues: async (records) => (await tryOpen()).putQueues(records),
     deleteQueue: async (queue) => (await tryOpen()).deleteQueue(queue),
     listQueues: async () => (await tryOpen()).listQueues(),
     check: async () => (await tryOpen()).check(),

@@ -390,8 +390,10 @@ test("what is wrong is told with its field, and a slip of the pen with what was 
 
 test("a name is enough for a queue, and an update changes what it names", async (t) => {
   const server = await setup(t);
-  const { created_at, updated_at, ...made } = await server.ok("/v2/queues.create", { queue_name });
-  assert.ok(created_at && updated_at);
+  const { created_at, updated_at, version, ...made } = await server.ok("/v2/queues.create", {
+    queue_name,
+  });
+  assert.ok(created_at && updated_at && version === 1);
   const defaults = {
     queue_name,
     lease_timeout: "1m0s",
@@ -401,7 +403,7 @@ test("a name is enough for a queue, and an update changes what it names", async 
   };
   assert.deepEqual(made, defaults);
   const update = async (request: object) => {
-    const { created_at, updated_at, ...rest } = await server.ok("/v2/queues.update", {
+    const { created_at, updated_at, version, ...rest } = await server.ok("/v2/queues.update", {
       queue_name,
       ...request,
     });

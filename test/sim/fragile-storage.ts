@@ -25,7 +25,7 @@ export const METHODS = [
   "readScheduled",
   "readExpiries",
   "findKeys",
-  "putQueue",
+  "putQueues",
   "deleteQueue",
 ] as const satisfies readonly (keyof Storage)[];
 
