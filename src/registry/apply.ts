@@ -86,8 +86,8 @@ export function within<T>(path: string, work: () => T): T {
     return work();
   } catch (error) {
     if (!(error instanceof QueueError) || error.field === undefined) throw error;
-    const { kind, message, code, details, field } = error;
-    throw new QueueError(kind, message, { code, details, field: `${path}.${field}` });
+    const { kind, message, code, details, detail, field } = error;
+    throw new QueueError(kind, message, { code, details, detail, field: `${path}.${field}` });
   }
 }
 
