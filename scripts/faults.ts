@@ -129,9 +129,9 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "what expires without a dead queue is not counted",
     check: "sim",
-    file: "src/queue/dead-letters.ts",
-    from: "part.drop(why, dead.filter(({ reason }) => reason === why).length);",
-    to: "void why;",
+    file: "src/queue/partition-batch.ts",
+    from: 'if (how === "dropped" && reason !== "") {',
+    to: 'if (how === "dropped" && reason !== "" && reason !== "expired") {',
   },
   {
     name: "what was given up is handed out again after a crash",
@@ -256,8 +256,8 @@ export const FAULTS: readonly Fault[] = [
     name: "the source of a completed item stays taken",
     check: "sim",
     file: "src/queue/partition-batch.ts",
-    from: '    this.#removed.push(item.seq);\n    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));\n  }\n\n  /** Counts items that are taken away',
-    to: "    this.#removed.push(item.seq);\n  }\n\n  /** Counts items that are taken away",
+    from: 'if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));',
+    to: 'if (item.attributes !== "" && how !== "completed") this.removesKey.push(...namesOf(item.attributes));',
   },
   {
     name: "a waiting lease is not woken by what comes back",

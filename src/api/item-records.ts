@@ -14,16 +14,19 @@ import {
 } from "../codec/gen/querator/v1/queue_pb.ts";
 import type { StorageItemSchema } from "../codec/gen/querator/v1/storage_pb.ts";
 import type { ItemSchema } from "../codec/gen/querator/v2/items_pb.ts";
+import { ItemErrorSchema } from "../codec/gen/querator/v2/policy_pb.ts";
 import {
   QueueLeaseResponseSchema as LeaseResponseV2,
   type QueueProduceItemSchema as ProduceItemV2,
 } from "../codec/gen/querator/v2/queue_pb.ts";
+import { encodeJson } from "../codec/json.ts";
 import { type Decoded, type Encodable, NO_ENTRIES } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
 import { formatTimestamp, ZERO_TIME } from "../codec/timestamp.ts";
 import { invalidField } from "../errors.ts";
 import { attributesOf, Item, idOf, type Leased, type ListedItem } from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
+import { shownOwnRetry } from "./policy.ts";
 
 interface Texts {
   readonly encoding: string;
@@ -119,6 +122,8 @@ interface Reading<Given> {
   payload(item: Given): string;
   text(item: Given, index: number): string;
   dueAt(item: Given, index: number): number;
+  /** Those that the item is to have; "" for none. */
+  attributes?(item: Given, index: number): string;
 }
 
 function itemsOf<Given extends { readonly bytes: Uint8Array }>(
@@ -146,7 +151,9 @@ function itemsOf<Given extends { readonly bytes: Uint8Array }>(
         item.bytes.length > 0
           ? new ItemRecord(own, item.bytes)
           : new ItemRecord(own, shared, start, end);
-      items[at] = new Item(record, reading.dueAt(item, at));
+      const made = new Item(record, reading.dueAt(item, at));
+      if (reading.attributes !== undefined) made.attributes = reading.attributes(item, at);
+      items[at] = made;
       start = end;
     }
   }
@@ -167,12 +174,14 @@ export function toItems(given: readonly ProduceItem[]): Item[] {
   return itemsOf(given, OF_V1);
 }
 
+type ProduceItemOfV2 = Decoded<typeof ProduceItemV2>;
+
 /** The same of /v2; `dueAt` says when they are to become leasable, 0 for at once. */
 export function toItemsV2(
-  given: readonly Decoded<typeof ProduceItemV2>[],
-  dueAt: (item: Decoded<typeof ProduceItemV2>, index: number) => number,
+  given: readonly ProduceItemOfV2[],
+  how: Required<Pick<Reading<ProduceItemOfV2>, "dueAt" | "attributes">>,
 ): Item[] {
-  return itemsOf(given, { payload: textPayload, text: textOfV2, dueAt });
+  return itemsOf(given, { payload: textPayload, text: textOfV2, ...how });
 }
 
 /** What items of /v2 have in common, wherever they occur. */
@@ -325,9 +334,16 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
     const id = item.attributes === "" ? leaseId : idOf(ids, item);
     if (i > 0) reply += ",";
     reply += `${before}${id}","lease_id":"${leaseId}","fence":${seq}${after}`;
-    reply += start === end ? "}" : `${payloadJson(form, bytes, start, end)}}`;
+    if (start !== end) reply += payloadJson(form, bytes, start, end);
+    reply += item.attributes === "" ? "}" : `${pastJson(item.attributes)}}`;
   }
   return `${reply}]}`;
+}
+
+// What has become of an item before, as members of its JSON.
+function pastJson(attributes: string): string {
+  const { error } = attributesOf(attributes);
+  return error === undefined ? "" : `,"last_error":${encodeJson(ItemErrorSchema, error)}`;
 }
 
 function payloadJson(form: Form, bytes: Buffer, start: number, end: number): string {
@@ -350,6 +366,7 @@ function leaseProtobufV2(leased: Leased | undefined): Uint8Array {
         leaseDeadline: deadline,
         attempts,
         createdAt,
+        lastError: attributesOf(item.attributes).error,
       };
     }),
   });
@@ -378,7 +395,7 @@ export function toItemV2(
   { partition, payload }: { readonly partition: number; readonly payload: boolean },
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt } = item;
-  const { source: sourceId } = attributesOf(item.attributes);
+  const { source: sourceId, error, retry } = attributesOf(item.attributes);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
     ...texts,
@@ -392,6 +409,9 @@ export function toItemV2(
     enqueueAt: dueAt,
     expireAt,
     sourceId,
+    lastError: error,
+    maxAttempts: retry?.maxAttempts,
+    retry: shownOwnRetry(retry),
   };
 }
 

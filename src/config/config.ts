@@ -15,6 +15,7 @@ import {
   type GivenSettings,
   SETTING_ROWS,
   type SettingRow,
+  type SettingValue,
   withMarks,
 } from "../registry/settings.ts";
 import { readAccess, readKeepAlive } from "./http.ts";
@@ -365,7 +366,10 @@ export function readQueues(text: string, source: string): readonly NamedQueue[] 
   });
 }
 
-function readSetting(section: Section, key: string, row: SettingRow): string | number {
+function readSetting(section: Section, key: string, row: SettingRow): SettingValue {
+  if (row.kind === "flag") return section.flag(key) ?? row.default;
+  if (row.kind === "factor")
+    return section.number(key, row.min, row.max, { whole: false }) ?? row.default;
   if (row.kind === "count") return section.number(key, row.min, row.max) ?? row.default;
   const text = section.text(key);
   if (text === undefined || (row.kind === "duration" && text === row.word)) return row.default;

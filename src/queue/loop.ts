@@ -15,11 +15,13 @@ import { Commits } from "./commits.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
+import type { Item } from "./item.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
+import { maxAttemptsOf } from "./policy.ts";
 import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
@@ -108,11 +110,19 @@ export class Loop implements TurnTaker, Intake {
    * not be what they die of. Where leases are not counted they come back when their lease ends.
    */
   giveBack(partition: number, ids: readonly string[]): void {
-    if (this.rules.maxAttempts === 0) return;
+    if (!this.#countsAttempts(partition, ids)) return;
     const items = ids.map((id) => ({ id, retryAt: 0, dead: false }));
     const deadline = this.context.clock.steady() + GIVE_BACK_TIMEOUT;
     const request = new RetryRequest(partition, items, deadline, { verb: "released" });
     this.submit(request).catch(() => undefined); // they come back when their lease ends
+  }
+
+  #countsAttempts(partition: number, ids: readonly string[]): boolean {
+    if (this.rules.maxAttempts !== 0) return true;
+    const { leased, ids: own } = this.partitions[partition]!;
+    const isCounted = (item: Item | undefined): boolean =>
+      item !== undefined && maxAttemptsOf(item, this.rules) !== 0;
+    return ids.some((id) => isCounted(leased.get(own.seq(id))));
   }
 
   /** Runs an operator's work in the loop, in steps. */
@@ -259,6 +269,7 @@ export class Loop implements TurnTaker, Intake {
         partition.failures === 0 &&
         !partition.stale &&
         !partition.needsDue &&
+        !partition.wantsMore &&
         !(wanted > 0 && partition.needsReady(wanted));
       if (ready) continue;
       try {
@@ -269,6 +280,8 @@ export class Loop implements TurnTaker, Intake {
           await partition.fillReady(wanted);
         }
         if (partition.needsReady(wanted)) await partition.fillReady(wanted);
+        if (partition.wantsMore) await partition.fillReady(0);
+        partition.wantsMore = false;
         if (partition.failures > 0) await this.#prove(partition);
       } catch (error) {
         if (!(error instanceof StillFailing)) this.#commits.distrust(partition, error);
@@ -309,13 +322,19 @@ export class Loop implements TurnTaker, Intake {
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
     const { rules, partitions } = this;
+    const { random } = this.context;
     const { leaseReplyBytes } = this.context.limits;
     const order = usable === this.#order ? this.#order : [...usable];
-    const batch = new Batch({ partitions, order, rules: { ...rules, leaseReplyBytes }, now });
+    const batch = new Batch({
+      partitions,
+      order,
+      rules: { ...rules, leaseReplyBytes, random },
+      now,
+    });
     if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted.letters);
-    batch.plan(requests, this.#mailbox.waiting);
+    batch.plan(requests, this.#mailbox);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
-    const lifecycle = { ...rules, hasDeadQueue: rules.deadQueue !== "" };
+    const lifecycle = { ...rules, random, buries: rules.deadQueue !== "" };
     const burials: Burial[] = [];
     for (const partition of usable) {
       if (!this.#isDue(partition, now)) continue;
@@ -326,6 +345,7 @@ export class Loop implements TurnTaker, Intake {
       burials.push({ partition, table: "scheduled", dead: fireScheduled(part, lifecycle) });
     }
     const progress = await this.#commits.commit(batch.parts, accepted);
+    if (batch.wantsMore) this.wake();
 
     for (const [partition, retries] of batch.burials) {
       await this.#deadLetters.buryRetried(partition, retries, rules);

@@ -25,7 +25,13 @@ import {
 import { Partition } from "./partition.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
-export { type Attributes, attributesOf } from "./attributes.ts";
+export {
+  type Attributes,
+  attributesOf,
+  type ItemError,
+  type RetryOverrides,
+  withAttributes,
+} from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export { unknownLease } from "./endings.ts";
 export { REPEAT_KEPT, type Repeat } from "./idempotency.ts";
@@ -34,6 +40,7 @@ export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
+export { draw, lifetimeOf } from "./policy.ts";
 export * from "./requests.ts";
 export { Turns } from "./turns.ts";
 
