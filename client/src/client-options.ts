@@ -4,6 +4,7 @@ import type { CallOptions } from "./call.ts";
 import type { RetryOptions } from "./connection.ts";
 import type { Duration } from "./duration.ts";
 import type { QueratorError } from "./errors.ts";
+import type { ProduceItem } from "./items.ts";
 
 export interface ClientOptions {
   /** Where the server listens: `http://localhost:2319`; a path before /v2 is kept. */
@@ -45,8 +46,9 @@ export interface HotOptions {
 
 export interface ProduceOptions extends HotOptions {
   /**
-   * Repeat it also when an earlier request may have been done: items may then be there twice, which
-   * does no harm if what consumes them is idempotent. No by default.
+   * Whether items may be there twice, which does no harm if what consumes them is idempotent; no by default. Then
+   * requests travel without an Idempotency-Key, which costs the server less, and are repeated all the same. To a
+   * server that knows /v1 only, which has no such keys, nothing else is repeated that may have been done.
    */
   readonly mayRepeat?: boolean | undefined;
 }
@@ -56,6 +58,10 @@ export interface LeaseOptions extends HotOptions {
   readonly batchSize?: number | undefined;
   /** A name for people to see. Sends a request of its own; without it leases made at the same time travel together. */
   readonly client?: string | undefined;
+  /** How long the lease lasts, in place of what the queue says: 10ms to 12h. */
+  readonly leaseTimeout?: Duration | undefined;
+  /** Only items of these kinds, 16 at most; what is passed over stays in order. All by default. */
+  readonly kinds?: readonly string[] | undefined;
   /** Sends a request of its own also without a name. */
   readonly isShared?: boolean | undefined;
   /**
@@ -73,6 +79,23 @@ export interface EndOptions extends HotOptions {
   readonly allOrNone?: boolean | undefined;
 }
 
+export interface CompleteOptions extends EndOptions {
+  /** What came of the work, of each that does not say its own: any JSON up to 64 KiB. */
+  readonly result?: unknown;
+}
+
+/** What is to be done when something is complete. */
+export interface NextItems {
+  /** That of what is complete, by default; it must lie in the same storage. */
+  readonly queueName?: string | undefined;
+  readonly items: ProduceItem | readonly ProduceItem[];
+}
+
+export interface CompleteAndProduceOptions extends Omit<CompleteOptions, "allOrNone"> {
+  /** Written in the transaction that ends the leases, of which there are 1000 at most: both or neither. */
+  readonly produce: NextItems | readonly NextItems[];
+}
+
 export interface GiveBackOptions extends EndOptions {
   /**
    * Told, before the call ends, the leaseId of each item that will not be tried again, for its queue has ended
@@ -82,8 +105,10 @@ export interface GiveBackOptions extends EndOptions {
 }
 
 export interface ExtendOptions extends EndOptions {
-  /** How long the leases last from now on, by the clock of the server: 1ms to 12h. */
-  readonly for: Duration;
+  /** How long the leases last from now on, by the clock of the server: 1ms to 12h. Not needed with `progress`. */
+  readonly for?: Duration | undefined;
+  /** How far the work is, any JSON up to 4 KiB: for `items.get` to tell, as long as the lease lasts. */
+  readonly progress?: unknown;
 }
 
 export interface CloseOptions {

@@ -8,6 +8,8 @@ import type {
   ClearOptions,
   ClientOptions,
   CloseOptions,
+  CompleteAndProduceOptions,
+  CompleteOptions,
   EndOptions,
   ExtendOptions,
   GiveBackOptions,
@@ -18,17 +20,28 @@ import type {
 } from "./client-options.ts";
 import { Connection } from "./connection.ts";
 import { type ConsumedItem, type ConsumeOptions, consume } from "./consumer.ts";
+import {
+  type DeadGroups,
+  type DeadGroupsOptions,
+  deadGroups,
+  type Redrive,
+  type RedriveOptions,
+  Redrives,
+} from "./dead-letters.ts";
 import { type Duration, toMs } from "./duration.ts";
 import { failureOf, InvalidRequestError, isNotImplemented, QueueNotFoundError } from "./errors.ts";
 import { type Part, WaitingItems } from "./gatherer.ts";
 import { type GatheredKind, Gatherers } from "./gatherers.ts";
 import {
+  type DoneItem,
   type ExtendItem,
   encodeItem,
-  type ItemRef,
   type LeasedItem,
+  NOT_TOLD,
   type ProducedItem,
   type ProduceItem,
+  type RejectItem,
+  type ReleaseItem,
   type RetryItem,
 } from "./items.ts";
 import { type Extension, LeaseEnds } from "./lease-ends.ts";
@@ -59,6 +72,7 @@ const RETRY = {
 export class QueratorClient {
   readonly queues: Queues;
   readonly items: StoredItems;
+  readonly redrives: Redrives;
   /** What time it is for the server, in milliseconds since 1970. */
   readonly now: () => number;
   /** Milliseconds since some moment in the past, for what lasts: setting the time does not move it. */
@@ -97,7 +111,8 @@ export class QueratorClient {
     this.#ends = new LeaseEnds(connection, this.#gatherers, requestTimeout);
     this.#leases = new Leases(connection, (queueName, items) => this.#giveBack(queueName, items));
     this.queues = new Queues(this.#connection);
-    this.items = new StoredItems(this.#connection);
+    this.items = new StoredItems(this.#connection, requestTimeout);
+    this.redrives = new Redrives(this.#connection);
   }
 
   /** Where the server is; of several addresses the one in use. */
@@ -107,8 +122,8 @@ export class QueratorClient {
 
   /**
    * Adds items; resolves when they are durable, with what each of them is from then on. More than 1000 travel
-   * in several requests, in order: if one fails the others may be done. Repeated only if it was surely not
-   * done, unless `mayRepeat`.
+   * in several requests, in order: if one fails the others may be done. It is repeated until its time has passed,
+   * under a key by which the server knows it again, so that nothing is there twice.
    */
   produce(queueName: string, item: ProduceItem, options?: ProduceOptions): Promise<ProducedItem>;
   produce(
@@ -140,20 +155,35 @@ export class QueratorClient {
    * Ends leased items: they are done. Each by itself, unless `allOrNone`: if some are not leased any more it
    * rejects with the error of the first, whose `failures` are all of them, and the others are done. It is sent
    * again until the outcome is known or the time has passed: requestTimeout if it is given, else the lease of
-   * items that were leased.
+   * items that were leased. With `produce` all of it is one transaction, and it answers what was produced.
    */
+  complete(
+    queueName: string,
+    items: string | DoneItem | readonly (string | DoneItem)[],
+    options: CompleteAndProduceOptions,
+  ): Promise<readonly ProducedItem[]>;
+  complete(
+    queueName: string,
+    items: string | DoneItem | readonly (string | DoneItem)[],
+    options?: CompleteOptions,
+  ): Promise<void>;
   async complete(
     queueName: string,
-    items: string | ItemRef | readonly (string | ItemRef)[],
-    options: EndOptions = {},
-  ): Promise<void> {
+    items: string | DoneItem | readonly (string | DoneItem)[],
+    options: CompleteOptions | CompleteAndProduceOptions = {},
+  ): Promise<unknown> {
     this.#connection.checkOpen();
-    await this.#ends.end(this.#ends.complete, queueName, listOf(items), options);
+    const refs = resultsOf(listOf(items), options);
+    if ("produce" in options && options.produce !== undefined) {
+      return this.#ends.completeAndProduce(queueName, refs, listOf(options.produce), options);
+    }
+    return this.#ends.end(this.#ends.complete, queueName, refs, options);
   }
 
   /**
-   * Gives leased items back, at once or for a time, which counts as an attempt. Each by itself and sent again,
-   * as complete. A queue may end an item as well, by its maxAttempts or expireTimeout: see `onDead`.
+   * Gives leased items back to be tried again: at once, at a time or after a delay if it is said, else by their
+   * retry settings or those of their queue. It counts as an attempt. Each by itself and sent again, as complete. A
+   * queue may end an item as well, by its maxAttempts or expireTimeout: see `onDead`.
    */
   async retry(
     queueName: string,
@@ -170,7 +200,7 @@ export class QueratorClient {
    */
   async reject(
     queueName: string,
-    items: string | ItemRef | readonly (string | ItemRef)[],
+    items: string | RejectItem | readonly (string | RejectItem)[],
     options: EndOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
@@ -184,7 +214,7 @@ export class QueratorClient {
    */
   async release(
     queueName: string,
-    items: RetryItem | readonly RetryItem[],
+    items: ReleaseItem | readonly ReleaseItem[],
     options: EndOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
@@ -192,8 +222,8 @@ export class QueratorClient {
   }
 
   /**
-   * Lets leases last for a time from now on; answers when each of them ends. Items that were leased know it
-   * as well. Each by itself and sent again, as complete, and durable when it resolves. Rejects with a
+   * Lets leases last for a time from now on, or tells how far the work is, or both; answers when each of them
+   * ends. Items that were leased know it as well. Each by itself and sent again, as complete, and durable when it resolves. Rejects with a
    * ServerError of code `not-implemented` if the server knows /v1 only.
    */
   extend(queueName: string, item: string | ExtendItem, options: ExtendOptions): Promise<Date>;
@@ -222,7 +252,7 @@ export class QueratorClient {
   async extendEach(
     queueName: string,
     items: readonly ExtendItem[],
-    options: Omit<ExtendOptions, "for">,
+    options: ExtendOptions,
   ): Promise<readonly Extension[]> {
     return this.#ends.extend(queueName, items, options);
   }
@@ -255,6 +285,19 @@ export class QueratorClient {
     await confirmed(this.#connection, "queue.clear", request, options);
   }
 
+  /** What lies in a dead queue, grouped by what died alike: the largest groups first. */
+  deadGroups(queueName: string, options: DeadGroupsOptions = {}): Promise<DeadGroups> {
+    return deadGroups(this.#connection, queueName, options);
+  }
+
+  /**
+   * Begins to move what lies in a dead queue back to where it came from, or to another queue; answers with the
+   * redrive as it is then. The server goes on with it, also after a restart: see `redrives`.
+   */
+  redrive(queueName: string, options: RedriveOptions = {}): Promise<Redrive> {
+    return this.redrives.start(queueName, options);
+  }
+
   /** Lets the server read the state of a queue anew from its storage. */
   async reload(queueName: string, options: CallOptions = {}): Promise<void> {
     await confirmed(this.#connection, "queue.reload", { queue_name: queueName }, options, true);
@@ -269,9 +312,9 @@ export class QueratorClient {
     handler: BatchHandler<T>,
     options: BatchOptions,
   ): Worker<T>;
-  worker<T = undefined>(
-    queue: string | QueueDefinition<never, T>,
-    handler: Handler<T>,
+  worker<T = undefined, Result = unknown>(
+    queue: string | QueueDefinition<never, T, Result, unknown>,
+    handler: Handler<T, NoInfer<Result>>,
     options?: WorkerOptions,
   ): Worker<T>;
   worker<T>(
@@ -300,7 +343,9 @@ export class QueratorClient {
   }
 
   /** A queue whose items have types. */
-  queue<In, Out>(definition: QueueDefinition<In, Out>): TypedQueue<In, Out> {
+  queue<In, Out, ResultIn = unknown, ResultOut = ResultIn>(
+    definition: QueueDefinition<In, Out, ResultIn, ResultOut>,
+  ): TypedQueue<In, Out, ResultIn, ResultOut> {
     return new TypedQueue(this, definition, (encoding, options) =>
       this.#connection.begin(async () => this.#produce(definition.name, await encoding(), options)),
     );
@@ -388,9 +433,6 @@ export class QueratorClient {
   }
 }
 
-// By a server that knows /v1 only.
-const NOT_TOLD: ProducedItem = Object.freeze({ id: undefined, status: undefined });
-
 function urlsOf({ url, urls }: ClientOptions): readonly URL[] {
   if (urls === undefined) return [parseUrl(url, "url")];
   if (url !== undefined) throw new InvalidRequestError("invalid", "give either url or urls");
@@ -413,9 +455,23 @@ function producesOf(waiting: WaitingItems, isRepeatable: boolean): GatheredKind 
     list: "items",
     bytesMax: PRODUCE_BYTES_MAX,
     isRepeatable,
+    isKeyed: !isRepeatable,
     sendsLate: false,
     waiting,
   };
+}
+
+// Each with its own result, or that of all.
+function resultsOf(
+  refs: readonly (string | DoneItem)[],
+  { result }: CompleteOptions,
+): readonly (string | DoneItem)[] {
+  if (result === undefined) return refs;
+  return refs.map((ref) => {
+    if (typeof ref === "string") return { leaseId: ref, result };
+    const { leaseId, leaseDeadlineMs = 0, result: own = result } = ref;
+    return { leaseId, leaseDeadlineMs, result: own };
+  });
 }
 
 function listOf<T extends object | string>(items: T | readonly T[]): readonly T[] {

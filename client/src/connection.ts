@@ -1,6 +1,7 @@
 // A call of the server with its time-out and its retries. What is repeated is decided here and nowhere
-// else: a call that only reads is repeated after anything that may pass; one that changes something
-// only if the server has surely not done it, unless the caller says that it may be done twice. It is
+// else: a call that only reads is repeated after anything that may pass, and so is one that changes something
+// under a key by which the server knows it again; another only if the server has surely not done it, unless the
+// caller says that it may be done twice. It is
 // repeated for as long as its time lasts, however often that is. Of several addresses the one that
 // works is kept. Knows every call under way, so that all of them have ended when it is closed. What it is
 // given is of /v2; to a server that does not know it, it is said in the dialect of /v1.
@@ -46,6 +47,11 @@ export interface Call {
   readonly until?: number | undefined;
   /** Whether it may be done twice without harm. */
   readonly isRepeatable: boolean;
+  /**
+   * Whether it travels under an Idempotency-Key, another one for each call: it is repeated as if it did no harm,
+   * as it was sent, and the server does it once. Not in /v1, which has no keys.
+   */
+  readonly isKeyed?: boolean | undefined;
   readonly signal: AbortSignal | undefined;
   /** Whether it waits for something to happen, so that nobody waits for it: see TransportRequest. */
   readonly isWait?: boolean;
@@ -66,6 +72,9 @@ const LEFT_MIN_MS = 10;
 
 // It is sent as it is, whatever the server knows.
 const VERSIONED = /^v\d+\//;
+
+// A server keeps keys for ten minutes.
+const KEY_KEPT_MS = 9 * 60_000;
 
 // With less left nothing is tried again.
 const LAST_MS = 20;
@@ -101,6 +110,9 @@ export class Connection {
   #idle: (() => void)[] = [];
   #isClosed = false;
   #isCut = false;
+  // Of every client another, so that its keys are.
+  readonly #prefix = crypto.randomUUID();
+  #keys = 0;
   // Date of the last reply, which is the same for a second.
   #date: string | undefined;
   #aheadMs = 0;
@@ -204,22 +216,32 @@ export class Connection {
     const { timeoutMs } = call;
     const { isWait, controller } = open;
     const { signal } = controller;
-    const until = call.until ?? performance.now() + timeoutMs;
+    const startedAt = performance.now();
+    const until = call.until ?? startedAt + timeoutMs;
+    const isOfV2 = !VERSIONED.test(call.path);
+    const isKeyed = call.isKeyed === true && isOfV2;
+    let body = "";
+    let idempotencyKey: string | undefined;
     let left = call.until === undefined ? timeoutMs : leftOf(until, timeoutMs);
     let mayBeDone = false; // by an attempt before
     for (let attempt = 1; ; attempt++) {
       const target = this.#target;
       let failure: QueratorError;
       try {
-        const { body } = call;
+        // What was perhaps done under a key is sent again as it was, or it would be something else.
+        if (!(isKeyed && mayBeDone)) {
+          body = typeof call.body === "string" ? call.body : call.body(left);
+          if (isKeyed) idempotencyKey = `${this.#prefix}-${(++this.#keys).toString(36)}`;
+        }
         open.mayBeDone = !isWait;
         const reply = await target.transport.send({
           method: "POST",
-          path: `${target.prefix}/${VERSIONED.test(call.path) ? "" : "v2/"}${call.path}`,
-          body: typeof body === "string" ? body : body(left),
+          path: `${target.prefix}/${isOfV2 ? "v2/" : ""}${call.path}`,
+          body,
           timeoutMs: left + marginMs,
           signal,
           isWait,
+          idempotencyKey,
         });
         this.#hasAnswered = true;
         this.#note(reply.date);
@@ -236,7 +258,8 @@ export class Connection {
       const { length: targets } = this.#targets;
       const isTriedElsewhere = isMoved && attempt % targets !== 0;
       const mayPass = failure.retryable || (isTriedElsewhere && attempt < targets);
-      const mayRepeat = mayPass && (call.isRepeatable || !failure.uncertain);
+      const isOnce = isKeyed && performance.now() - startedAt < KEY_KEPT_MS;
+      const mayRepeat = mayPass && (call.isRepeatable || isOnce || !failure.uncertain);
       const { attemptsMax, attemptsMaxAtFirst } = retry;
       const most = this.#hasAnswered ? attemptsMax : Math.min(attemptsMax, attemptsMaxAtFirst);
       const isOver = attempt >= (isMoved ? most * targets : most);

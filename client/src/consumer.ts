@@ -5,7 +5,8 @@ import type { QueratorClient } from "./client.ts";
 import type { HotOptions } from "./client-options.ts";
 import { isNotImplemented, LeaseLostError, ValidationError } from "./errors.ts";
 import { HeldItem, leaseOf } from "./held-item.ts";
-import type { RetryItem } from "./items.ts";
+import type { GivenItemError } from "./item-error.ts";
+import type { ReleaseItem } from "./items.ts";
 import type { QueueDefinition } from "./queue-definition.ts";
 import { FactsOfQueue, INVALID_AFTER_MS, noDeadQueue } from "./queue-facts.ts";
 import { backAt, checkWhen, type RetryWhen } from "./work-item.ts";
@@ -25,20 +26,23 @@ export class ConsumedItem<T = undefined> extends HeldItem<T> {
   }
 
   /** It is done. Rejects with a LeaseLostError if its lease has ended before. */
-  async complete(): Promise<void> {
+  async complete(result?: unknown): Promise<void> {
     this.#isEnded = true;
-    await this.lease.client.complete(this.queueName, this.ref);
+    await this.lease.client.complete(this.queueName, { ...this.ref, result });
   }
 
-  /** Gives it back to the queue. */
-  async retry(when: RetryWhen = {}): Promise<void> {
-    await this.lease.client.retry(this.queueName, this.#back(when));
+  /** Gives it back to the queue, with an error that is kept with it. */
+  async retry({
+    error,
+    ...when
+  }: RetryWhen & { readonly error?: GivenItemError | undefined } = {}): Promise<void> {
+    await this.lease.client.retry(this.queueName, { ...this.#back(when), error });
   }
 
   /** To the dead queue, or gone if there is none. */
-  async dead(): Promise<void> {
+  async dead(error?: GivenItemError): Promise<void> {
     this.#isEnded = true;
-    await this.lease.client.reject(this.queueName, this.ref);
+    await this.lease.client.reject(this.queueName, { ...this.ref, error });
   }
 
   /** Gives it back as if it had not been leased; as an attempt, if the server cannot. */
@@ -53,7 +57,7 @@ export class ConsumedItem<T = undefined> extends HeldItem<T> {
     }
   }
 
-  #back(when: RetryWhen): RetryItem {
+  #back(when: RetryWhen): ReleaseItem {
     checkWhen(when);
     this.#isEnded = true;
     return { ...this.ref, ...backAt(when, this.lease.client.now()) };
@@ -90,7 +94,7 @@ export async function* consume<T>(
             hasToldNoDeadQueue = true;
             console.error(noDeadQueue(definition.name, item).message);
           }
-          await putAside(held[0]!, hasDeadQueue);
+          await putAside(held[0]!, item, hasDeadQueue);
           held.shift();
           continue;
         }
@@ -122,9 +126,13 @@ async function decode<T>(
 }
 
 // An item that nobody can read: never deleted, as a schema may change.
-async function putAside(item: ConsumedItem<unknown>, hasDeadQueue: boolean): Promise<void> {
-  const gone = hasDeadQueue ? item.dead() : item.release({ after: INVALID_AFTER_MS });
-  await gone.catch((error: unknown) => {
-    if (!(error instanceof LeaseLostError)) throw error;
+async function putAside(
+  item: ConsumedItem<unknown>,
+  error: ValidationError,
+  hasDeadQueue: boolean,
+): Promise<void> {
+  const gone = hasDeadQueue ? item.dead(error) : item.release({ after: INVALID_AFTER_MS });
+  await gone.catch((failure: unknown) => {
+    if (!(failure instanceof LeaseLostError)) throw failure;
   });
 }

@@ -177,7 +177,10 @@ const COMPLETE: Ending = {
   path: "queue.complete",
   said: (leases, _, request_timeout) => ({
     request_timeout: request_timeout ?? "30s",
-    ids: leases.map(({ lease_id }) => placeOf(lease_id).id),
+    ids: leases.map(({ lease_id, ...more }) => {
+      checkNames(more, []);
+      return placeOf(lease_id).id;
+    }),
   }),
 };
 const RETRY: Ending = { path: "queue.retry", said: (leases, old) => retried(leases, old, {}) };
@@ -189,7 +192,8 @@ const REJECT: Ending = {
 function retried(leases: readonly WireLease[], old: Old, more: Json): Json {
   return {
     items: leases.map(({ lease_id, ...when }) => {
-      checkNames(when, ["at", "delay"]);
+      // Of errors there is no trace in /v1, which is no reason not to try again.
+      checkNames(when, ["at", "delay", "error"]);
       const { at = laterAt(when.delay, old) } = when;
       return { id: placeOf(lease_id).id, ...(at === undefined ? {} : { retry_at: at }), ...more };
     }),
@@ -198,7 +202,8 @@ function retried(leases: readonly WireLease[], old: Old, more: Json): Json {
 
 // By our clock, as /v1 knows no delays.
 function laterAt(delay: string | undefined, old: Old): string | undefined {
-  return delay === undefined ? undefined : new Date(old.now() + fromText(delay)).toISOString();
+  const ms = delay === undefined ? 0 : fromText(delay);
+  return ms <= 0 ? undefined : new Date(old.now() + ms).toISOString();
 }
 
 function ending({ path, said }: Ending): Translation {
@@ -294,13 +299,20 @@ const DEFAULTS = {
   requested_partitions: 1,
 };
 
+const SETTINGS = [
+  ...["queue_name", "lease_timeout", "expire_timeout", "max_attempts", "dead_queue"],
+  ...["reference", "requested_partitions"],
+];
+
 const createQueue: Translation = async (request, old) => {
+  checkNames(request, SETTINGS);
   await old.confirm("queues.create", { ...DEFAULTS, ...request });
   return { queue_name: request.queue_name };
 };
 
 // What is left out would be set back.
 const updateQueue: Translation = async (request, old) => {
+  checkNames(request, SETTINGS);
   const { queue_name } = request;
   const info = await old.send<Json>("queues.info", { queue_name });
   checkForm(typeof info.queue_name === "string", info);
@@ -327,6 +339,7 @@ interface OldStats {
 }
 
 const stats: Translation = async (request, old) => {
+  checkNames(request, ["queue_name"]);
   const { logicalQueues, ...rest } = await old.send<OldStats & Json>("queue.stats", request);
   checkForm(Array.isArray(logicalQueues), { logicalQueues, ...rest });
   return { ...rest, logical_queues: logicalQueues };
@@ -363,6 +376,7 @@ async function partitionsOf(queue_name: unknown, old: Old): Promise<number> {
 
 // The cursor is the partition, and the last id that was seen there.
 const listItems: Translation = async (request, old) => {
+  checkNames(request, ["queue_name", "state", "partition", "limit", "cursor", "payload"]);
   const { queue_name, state = "", cursor = "", limit, payload } = request;
   const isScheduled = state === "scheduled";
   const path = `storage/${isScheduled ? "scheduled" : "items"}.list`;

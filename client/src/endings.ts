@@ -1,14 +1,25 @@
-// How the items of a worker end: completed, given back or dead, by what their handler has decided or by the
-// retry policy. The server is told until it has answered or the lease has ended. Never throws: what goes
+// How the items of a worker end: completed, given back or dead, by what their handler has decided, or by a retry
+// policy, of the worker or of the queue. The server is told until it has answered or the lease has ended. Never throws: what goes
 // wrong is an event, and the item comes back when its lease ends. Of a server that is away it tells once.
 
 import type { QueratorClient } from "./client.ts";
 import { toMs } from "./duration.ts";
-import { ClosedError, isNotImplemented, LeaseLostError, QueratorError, textOf } from "./errors.ts";
+import {
+  ClosedError,
+  ItemCancelledError,
+  isNotImplemented,
+  LeaseLostError,
+  QueratorError,
+  ServerError,
+  textOf,
+} from "./errors.ts";
 import type { Events } from "./events.ts";
+import { Fatal, RetryLater } from "./failures.ts";
 import { HeldItem } from "./held-item.ts";
-import type { LeasedItem } from "./items.ts";
-import type { RetryPolicy } from "./retry-policy.ts";
+import type { GivenItemError } from "./item-error.ts";
+import type { ItemRef, LeasedItem } from "./items.ts";
+import type { FactsOfQueue } from "./queue-facts.ts";
+import { exponential, type RetryPolicy } from "./retry-policy.ts";
 import { backAt, checkWhen, type Outcome, type RetryWhen, timeOf } from "./work-item.ts";
 import type { WorkerEvents } from "./worker-options.ts";
 
@@ -25,7 +36,9 @@ export interface EndingsOptions {
   readonly client: QueratorClient;
   readonly queueName: string;
   readonly events: Events<WorkerEvents>;
-  readonly retry: RetryPolicy;
+  /** The queue's if it has one, else exponential(), if left out; `server` leaves it to the server in any case. */
+  readonly retry: RetryPolicy | "server" | undefined;
+  readonly facts: FactsOfQueue;
   /** Told when an item has ended. */
   readonly onEnd: () => void;
   /** What to do with an item that was to be released, by a server that cannot. */
@@ -33,8 +46,19 @@ export interface EndingsOptions {
 }
 
 export class Endings {
-  readonly counters = { completed: 0, retried: 0, released: 0, dead: 0, failed: 0, lost: 0 };
+  readonly counters = {
+    completed: 0,
+    retried: 0,
+    released: 0,
+    dead: 0,
+    cancelled: 0,
+    failed: 0,
+    lost: 0,
+  };
   readonly #options: EndingsOptions;
+  readonly #policy: RetryPolicy;
+  // That the server keeps no results has been said.
+  #hasToldNoResults = false;
   #underWay = 0;
   #isGivenUp = false;
   // Since when requests have been failing, by performance.now(), and what kinds of it were told.
@@ -47,7 +71,9 @@ export class Endings {
   };
 
   constructor(options: EndingsOptions) {
+    const { retry = "server" } = options;
     this.#options = options;
+    this.#policy = retry === "server" ? exponential() : retry;
   }
 
   /** Items whose end is not confirmed yet. */
@@ -73,6 +99,8 @@ export class Endings {
       (error: unknown) => {
         if (outcome.kind === "release" && isNotImplemented(error)) {
           this.#options.onUnreleased(item, outcome.when);
+        } else if (outcome.kind === "complete" && isNotImplemented(error)) {
+          this.#endWithoutResult(item, error);
         } else if (!this.#isGivenUp) {
           this.#noteFailure(item, error);
         }
@@ -85,19 +113,39 @@ export class Endings {
     const { client, queueName } = this.#options;
     const ref = item instanceof HeldItem ? item.ref : item;
     switch (outcome.kind) {
-      case "complete":
-        return client.complete(queueName, ref, this.#how);
-      case "dead":
-        return client.reject(queueName, ref, this.#how);
+      case "complete": {
+        const { result } = outcome;
+        const done = result === undefined ? ref : { ...named(ref), result };
+        return client.complete(queueName, done, this.#how);
+      }
+      case "dead": {
+        const error = errorOf(outcome.error);
+        const given = error === undefined ? ref : { ...named(ref), error };
+        return client.reject(queueName, given, this.#how);
+      }
     }
-    const { leaseId, leaseDeadlineMs } = ref;
-    const given = { leaseId, leaseDeadlineMs, ...backAt(outcome.when, client.now()) };
-    return outcome.kind === "release"
-      ? client.release(queueName, given, this.#how)
-      : client.retry(queueName, given, { ...this.#how, onDead });
+    const given = { ...named(ref), ...backAt(outcome.when, client.now()) };
+    if (outcome.kind === "release") return client.release(queueName, given, this.#how);
+    const error = errorOf(outcome.error);
+    return client.retry(queueName, { ...given, error }, { ...this.#how, onDead });
+  }
+
+  // The work is done, whatever becomes of what came of it.
+  #endWithoutResult(item: LeasedItem, cause: unknown): void {
+    if (!this.#hasToldNoResults) {
+      this.#hasToldNoResults = true;
+      const text = `Results of queue '${this.#options.queueName}' are lost. ${textOf(cause)}`;
+      this.report(new ServerError("not-implemented", text, { cause }));
+    }
+    this.end(item, { kind: "complete" });
   }
 
   #noteFailure(item: LeasedItem, error: unknown): void {
+    if (error instanceof ItemCancelledError) {
+      this.counters.cancelled++;
+      this.#options.events.emit("cancelled", { item });
+      return;
+    }
     // What may pass was tried for as long as its lease lasted.
     if (error instanceof LeaseLostError || isPassing(error)) this.lose(item);
     else this.report(error);
@@ -130,27 +178,45 @@ export class Endings {
     this.#options.onEnd();
   }
 
-  /** Ends an item whose handler failed, as the policy says, or as `outcome` does. */
-  fail(item: LeasedItem, error: unknown, outcome = this.judge(item, error)): void {
+  /** Ends an item whose handler failed: as what it threw says, else by the policy, or as `outcome` does. */
+  fail(item: LeasedItem, error: unknown, outcome?: Outcome): void {
+    if (outcome === undefined && error instanceof RetryLater) {
+      const { after, message: reason } = error;
+      this.end(item, { kind: "retry", when: { after }, reason, error });
+      return;
+    }
     this.counters.failed++;
     this.#options.events.emit("failed", { item, error });
-    this.end(item, outcome);
+    if (outcome !== undefined) this.end(item, outcome);
+    else if (error instanceof Fatal) this.end(item, deadOf(error));
+    else if (typeof this.#options.retry === "function") this.end(item, this.judge(item, error));
+    else void this.#failByQueue(item, error);
   }
 
-  /** What the policy says of an item that failed. */
+  // Without a policy, of the queue or of the worker, what fails at once would be tried again at once, for ever.
+  async #failByQueue(item: LeasedItem, error: unknown): Promise<void> {
+    const { retry, facts } = this.#options;
+    this.#underWay++;
+    const isLeft = retry === "server" || (await facts.get()).hasRetry;
+    this.#underWay--;
+    const left: Outcome = { kind: "retry", when: {}, reason: textOf(error), error };
+    this.end(item, isLeft ? left : this.judge(item, error));
+  }
+
+  /** What the policy of the worker says of an item that failed. */
   judge(item: LeasedItem, error: unknown): Outcome {
     try {
-      const decision = this.#options.retry({ attempts: item.attempts, error, item });
+      const decision = this.#policy({ attempts: item.attempts, error, item });
       // A policy cannot wait. That it did is told below, and of what becomes of it nobody wants to hear.
       const waited: unknown = decision;
       if (waited instanceof Promise) waited.catch(() => undefined);
       if (decision === "dead") return deadOf(error);
       const when = { after: toMs(decision, "the wait of the retry policy") };
       checkWhen(when);
-      return { kind: "retry", when, reason: textOf(error) };
+      return { kind: "retry", when, reason: textOf(error), error };
     } catch (policyError) {
       this.report(policyError);
-      return { kind: "retry", when: { after: RETRY_AFTER_MS }, reason: textOf(error) };
+      return { kind: "retry", when: { after: RETRY_AFTER_MS }, reason: textOf(error), error };
     }
   }
 
@@ -210,5 +276,16 @@ function isPassing(error: unknown): boolean {
 
 /** To the dead queue, for an error. */
 export function deadOf(error: unknown): Outcome {
-  return { kind: "dead", reason: textOf(error) };
+  return { kind: "dead", reason: textOf(error), error };
+}
+
+// What is more than a lease is said of its name, for an item has none of that.
+function named({ leaseId, leaseDeadlineMs = 0 }: ItemRef): Required<ItemRef> {
+  return { leaseId, leaseDeadlineMs };
+}
+
+// Anything can be thrown, or be given as a reason.
+function errorOf(thrown: unknown): GivenItemError | undefined {
+  if (thrown === undefined) return undefined;
+  return typeof thrown === "object" && thrown !== null ? thrown : textOf(thrown);
 }

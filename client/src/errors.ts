@@ -11,6 +11,10 @@ export type ErrorCode =
   | "queue-not-found"
   | "queue-exists"
   | "item-not-found"
+  | "item-cancelled"
+  | "precondition-failed"
+  | "unique-key-taken"
+  | "redrive-not-found"
   | "not-leased"
   | "lease-ended"
   | "some-refused"
@@ -108,6 +112,9 @@ export class QueueNotFoundError extends InvalidRequestError {}
 /** A queue of that name exists already. */
 export class QueueExistsError extends InvalidRequestError {}
 
+/** There is no such item, or nothing is kept of it any more. */
+export class ItemNotFoundError extends InvalidRequestError {}
+
 /** The item is not leased under this name any more: its lease has ended, or it was completed before. */
 export class LeaseLostError extends InvalidRequestError {
   /** The lease that it is about, if that is known. */
@@ -118,6 +125,9 @@ export class LeaseLostError extends InvalidRequestError {
     this.leaseId = facts.leaseId;
   }
 }
+
+/** The item was cancelled: nothing more is to be done with it, and nobody else gets it. */
+export class ItemCancelledError extends LeaseLostError {}
 
 /** The key is missing, wrong or expired: 401; or a proxy wants a password: 407. */
 export class AuthenticationError extends QueratorError {}
@@ -195,6 +205,10 @@ const SAME: readonly ErrorCode[] = [
   "queue-not-found",
   "queue-exists",
   "item-not-found",
+  "item-cancelled",
+  "precondition-failed",
+  "unique-key-taken",
+  "redrive-not-found",
   "not-leased",
   "lease-ended",
   "some-refused",
@@ -297,6 +311,9 @@ function codeOfStatus(status: number, retryable: boolean): ErrorCode {
 // A queue that ends refuses those of these calls that it has not begun, and answers the others.
 const HOT = /^(v1\/)?queue\.(produce|lease|complete|retry|release|reject|extend)$/;
 
+// Calls that look for an item by what it is, and not by a lease.
+const ITEM = /^item\./;
+
 interface MadeFacts extends ErrorFacts {
   /** Of the call. */
   readonly path?: string;
@@ -312,7 +329,11 @@ export function makeError(code: ErrorCode, message: string, given: MadeFacts): Q
       return new QueueNotFoundError(code, message, facts);
     case "queue-exists":
       return new QueueExistsError(code, message, facts);
+    case "item-cancelled":
+      return new ItemCancelledError(code, message, facts);
     case "item-not-found":
+      if (ITEM.test(path)) return new ItemNotFoundError(code, message, facts);
+      return new LeaseLostError(code, message, facts);
     case "not-leased":
     case "lease-ended":
       return new LeaseLostError(code, message, facts);

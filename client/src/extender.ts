@@ -126,12 +126,11 @@ export class Extender {
     }
     for (const run of due) {
       if (run.slot === -1) continue; // it is over
-      const error = run.items.map((item) => lost.get(item)).find((each) => each !== undefined);
-      if (error !== undefined) {
-        run.context.abort(error);
-        continue;
+      for (const item of run.items) {
+        const error = lost.get(item);
+        if (error !== undefined) run.context.refused(item, error);
       }
-      this.#watch(run);
+      if (!run.context.isAborted) this.#watch(run);
     }
   }
 
@@ -139,9 +138,10 @@ export class Extender {
   #dueOf({ items }: HeldRun, now: number): number {
     const { extendForMs, extendMaxMs } = this.#options;
     let due = Number.POSITIVE_INFINITY;
-    for (const { lease, endsAtMs } of items) {
+    for (const { lease, endsAtMs, isCancelled } of items) {
       const ms = Math.min(extendForMs ?? lease.leaseMs, lease.leaseMs);
-      const isLetGo = endsAtMs <= now || endsAtMs >= lease.leasedAtMs + extendMaxMs;
+      const isLongEnough = endsAtMs >= lease.leasedAtMs + extendMaxMs;
+      const isLetGo = isCancelled || endsAtMs <= now || isLongEnough;
       if (!isLetGo) due = Math.min(due, endsAtMs - ms * LEFT);
     }
     return due;
@@ -158,7 +158,8 @@ export class Extender {
   }
 
   // How long the lease of an item is to last from now on; 0 if it is let go, or lasts longer as it is.
-  #leftOf({ lease, endsAtMs }: HeldItem<unknown>, now: number): number {
+  #leftOf({ lease, endsAtMs, isCancelled }: HeldItem<unknown>, now: number): number {
+    if (isCancelled) return 0;
     const { extendForMs, extendMaxMs } = this.#options;
     const ms = Math.min(extendForMs ?? lease.leaseMs, lease.leasedAtMs + extendMaxMs - now);
     return endsAtMs > now && ms > endsAtMs - now ? ms : 0;

@@ -20,6 +20,8 @@ export interface GatheredKind {
   /** Of the items in one request. */
   readonly bytesMax: number;
   readonly isRepeatable: boolean;
+  /** Whether its requests travel under keys: see Call. */
+  readonly isKeyed: boolean;
   /** Whether its calls are sent, once, although their time has passed. */
   readonly sendsLate: boolean;
   /** Where its items count while they wait. */
@@ -68,7 +70,7 @@ export class Gatherers {
   }
 
   #make(kind: GatheredKind, queueName: string, requestTimeout: Duration): Gatherer {
-    const { path, list, bytesMax, isRepeatable, sendsLate, waiting } = kind;
+    const { path, list, bytesMax, isRepeatable, isKeyed, sendsLate, waiting } = kind;
     const timeoutMs = toMs(requestTimeout, "requestTimeout");
     const name = JSON.stringify(queueName);
     const startOf = (timeout: string): string =>
@@ -90,6 +92,7 @@ export class Gatherers {
           timeoutMs,
           until,
           isRepeatable,
+          isKeyed,
           signal,
           onRepeat,
         });

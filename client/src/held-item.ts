@@ -3,6 +3,7 @@
 
 import type { QueratorClient } from "./client.ts";
 import { type Duration, toMs } from "./duration.ts";
+import type { LeaseLostError } from "./errors.ts";
 import { type ItemRef, LeasedItem } from "./items.ts";
 
 /** What the items of one lease have in common. Times are by the client's `steady`. */
@@ -19,9 +20,14 @@ export function leaseOf(client: QueratorClient, items: readonly LeasedItem[]): L
   return { client, leasedAtMs: client.steady(), leaseMs: Math.max(leftMs, 0) };
 }
 
-/** What wants to know when somebody extends an item by hand, as its lease may end sooner then. */
+/** Who has an item in hand. */
 export interface Holder {
+  /** Somebody has extended an item by hand: its lease may end sooner now. */
   moved(): void;
+  /** The server says that an item is not held any more, or is cancelled. */
+  refused(item: HeldItem<unknown>, error: LeaseLostError): void;
+  /** Calls back when it is in hand no more. */
+  whenOver(callback: () => void): void;
 }
 
 export class HeldItem<T> extends LeasedItem {
@@ -30,6 +36,7 @@ export class HeldItem<T> extends LeasedItem {
   holder: Holder | undefined;
   readonly #lease: Lease;
   #endsAtMs: number;
+  #isCancelled = false;
 
   constructor(item: LeasedItem, value: T, lease: Lease) {
     super(item.queueName, LeasedItem.wireOf(item));
@@ -46,6 +53,16 @@ export class HeldItem<T> extends LeasedItem {
   /** For the worker: when its lease ends, by the client's `steady`. */
   get endsAtMs(): number {
     return this.#endsAtMs;
+  }
+
+  /** Whether somebody has cancelled it, as far as that is known: nothing more is to be done with it. */
+  get isCancelled(): boolean {
+    return this.#isCancelled;
+  }
+
+  /** For the worker. */
+  cancelled(): void {
+    this.#isCancelled = true;
   }
 
   /** For the client: by what it is ended. The deadline is by the clock as it is now, which may have been set. */

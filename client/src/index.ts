@@ -7,6 +7,14 @@ export { QueratorClient } from "./client.ts";
 export type * from "./client-options.ts";
 export type { RetryOptions } from "./connection.ts";
 export type { ConsumedItem, ConsumeOptions } from "./consumer.ts";
+export type {
+  DeadGroup,
+  DeadGroups,
+  DeadGroupsOptions,
+  Redrive,
+  RedriveOptions,
+  Redrives,
+} from "./dead-letters.ts";
 export type { Duration } from "./duration.ts";
 export {
   AuthenticationError,
@@ -14,7 +22,9 @@ export {
   type ErrorCode,
   InvalidRequestError,
   type Issue,
+  ItemCancelledError,
   type ItemFailure,
+  ItemNotFoundError,
   LeaseLostError,
   NetworkError,
   PermissionError,
@@ -30,20 +40,30 @@ export {
 } from "./errors.ts";
 export type { Events } from "./events.ts";
 export { exactJson } from "./exact-json.ts";
+export { Fatal, RetryLater } from "./failures.ts";
 export type { HeldItem } from "./held-item.ts";
+export type { GivenItemError, ItemError } from "./item-error.ts";
+export type {
+  ImportedItem,
+  ImportItem,
+  ItemChanges,
+  ItemState,
+  StorageItem,
+  WireStorageItem,
+} from "./item-records.ts";
 export {
+  type DeadSource,
+  type DoneItem,
   type ExtendItem,
   type Headers,
-  type ImportedItem,
-  type ImportItem,
   type ItemRef,
   type ItemTexts,
   LeasedItem,
   type ProducedItem,
   type ProduceItem,
+  type RejectItem,
+  type ReleaseItem,
   type RetryItem,
-  type StorageItem,
-  type WireStorageItem,
 } from "./items.ts";
 export {
   type Codec,
@@ -51,6 +71,7 @@ export {
   defineQueue,
   jsonCodec,
   type QueueDefinition,
+  type ResultDefinition,
   type StandardSchema,
 } from "./queue-definition.ts";
 export type {
@@ -60,6 +81,7 @@ export type {
   QueueInfo,
   QueueSettings,
   Queues,
+  UpdateQueueOptions,
 } from "./queues.ts";
 export {
   type AttemptsBound,
@@ -68,9 +90,20 @@ export {
   fixed,
   type RetryPolicy,
 } from "./retry-policy.ts";
+export type { RetrySettings } from "./retry-settings.ts";
 export type { DroppedItems, LogicalQueueStats, PartitionStats, QueueStats } from "./stats.ts";
-export type { ImportOptions, ListItemsOptions, StoredItems } from "./stored-items.ts";
-export type { ProduceDetails, TypedQueue } from "./typed-queue.ts";
+export type {
+  Explanation,
+  GetItemOptions,
+  ImportOptions,
+  ItemReason,
+  ListItemsOptions,
+  OneItemOptions,
+  StoredItems,
+  UpdateItemOptions,
+  WaitForItemOptions,
+} from "./stored-items.ts";
+export type { EndedItem, ProduceDetails, TypedQueue } from "./typed-queue.ts";
 export { HandlerAborted, type HandlerContext, type RetryWhen, type WorkItem } from "./work-item.ts";
 export type { Worker } from "./worker.ts";
 export type * from "./worker-options.ts";

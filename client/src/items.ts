@@ -1,10 +1,17 @@
 // Items as programs see them, and how they travel: what is produced becomes JSON here, and what is
-// leased or listed comes out of it. A payload is decoded when somebody asks for it, for many handlers
-// need only its text, or nothing.
+// leased comes out of it. A payload is decoded when somebody asks for it, for many handlers need only its
+// text, or nothing.
 
 import { fromBase64, toBase64, utf8, utf8Bytes } from "./bytes.ts";
 import { type Duration, toText } from "./duration.ts";
 import { InvalidRequestError, textOf } from "./errors.ts";
+import {
+  decodeItemError,
+  encodeItemError,
+  type GivenItemError,
+  type ItemError,
+} from "./item-error.ts";
+import { encodeRetrySettings, type RetrySettings } from "./retry-settings.ts";
 
 /** The texts that travel with a payload; the server gives them back as they came. */
 export interface ItemTexts {
@@ -28,16 +35,38 @@ export interface ProduceItem extends ItemTexts {
   readonly enqueueAt?: Date | undefined;
   /** The same as a time from now, by the clock of the server. */
   readonly delay?: Duration | undefined;
+  /** A text of which the queue has one item at a time, over all its partitions: 1 to 255 bytes. */
+  readonly uniqueKey?: string | undefined;
+  /** For how long the key is taken: `pending`, the default, until the item has ended; `waiting` until it is leased. */
+  readonly uniqueWhile?: "waiting" | "pending" | undefined;
+  /** In place of that: for so long from now on, also after its end. */
+  readonly uniqueFor?: Duration | undefined;
+  /**
+   * What to do if the key is taken. `return`, the default, answers the item that is there; `reject` is an error
+   * of code `unique-key-taken`. `replace` gives the one that waits this payload and time, and `extend` does so
+   * with its delay begun anew; `keep_latest` lets one wait behind the one that runs.
+   */
+  readonly onDuplicate?: "return" | "reject" | "replace" | "extend" | "keep_latest" | undefined;
+  /** How often it may be leased, in place of what its queue says; 0 for any number. */
+  readonly maxAttempts?: number | undefined;
+  /** How long it may live, in place of what its queue says. */
+  readonly expireIn?: Duration | undefined;
+  /** When it is tried again, in place of what its queue says. */
+  readonly retry?: RetrySettings | undefined;
 }
 
 export type Headers = Readonly<Record<string, string>>;
 
 /** What became of an item that was produced; a server that knows /v1 only does not tell. */
 export interface ProducedItem {
-  /** What it is until its end, however often it is leased. */
+  /** What it is until its end, however often it is leased; of a duplicate that of the item that is there. */
   readonly id: string | undefined;
-  readonly status: "created" | "scheduled" | undefined;
+  /** Of one with a `uniqueKey` that was taken also `duplicate`, or `replaced`. */
+  readonly status: "created" | "scheduled" | "duplicate" | "replaced" | undefined;
 }
+
+/** What a server tells that knows /v1 only. */
+export const NOT_TOLD: ProducedItem = Object.freeze({ id: undefined, status: undefined });
 
 /** A lease by its name; every leased item is one. */
 export interface ItemRef {
@@ -46,18 +75,38 @@ export interface ItemRef {
   readonly leaseDeadlineMs?: number;
 }
 
+/** A leased item that is done. */
+export interface DoneItem extends ItemRef {
+  /** What came of the work: any JSON up to 64 KiB, kept if its queue has `keepCompleted`. */
+  readonly result?: unknown;
+}
+
 /** A leased item that is given back. */
-export interface RetryItem extends ItemRef {
+export interface ReleaseItem extends ItemRef {
   /** When it may be leased again; at once if neither is given. */
   readonly at?: Date | undefined;
   /** The same as a time from now, by the clock of the server. */
   readonly delay?: Duration | undefined;
 }
 
+/** A leased item that is to be tried again: if no time is given, when its retry settings say, or those of its queue. */
+export interface RetryItem extends ReleaseItem {
+  /** Why it failed, for whoever looks at it later, and for the next who leases it. */
+  readonly error?: GivenItemError | undefined;
+}
+
+/** A leased item that is given up. */
+export interface RejectItem extends ItemRef {
+  /** Why it failed, for whoever looks at it later. */
+  readonly error?: GivenItemError | undefined;
+}
+
 /** A leased item that is to be kept. */
 export interface ExtendItem extends ItemRef {
   /** How long its lease lasts from now on, in place of what is said for all. */
   readonly for?: Duration | undefined;
+  /** How far the work is, any JSON up to 4 KiB: for `items.get` to tell, as long as the lease lasts. */
+  readonly progress?: unknown;
 }
 
 /** The JSON of a leased item. */
@@ -75,9 +124,35 @@ export interface WireLeasedItem {
   readonly kind?: string;
   readonly reference?: string;
   readonly created_at?: string;
+  readonly last_error?: Partial<ItemError>;
+  readonly source?: WireDeadSource;
 }
 
-const NO_HEADERS: Headers = Object.freeze({});
+/** Where an item of a dead queue comes from. */
+export interface DeadSource {
+  readonly queueName: string;
+  /** What it was there, which is what it is here. */
+  readonly id: string;
+  readonly attempts: number;
+  readonly createdAt: Date | undefined;
+  readonly diedAt: Date | undefined;
+  /** `attempts`, `expired` or `rejected`. */
+  readonly reason: string;
+  /** The same of all that died alike. */
+  readonly fingerprint: string;
+}
+
+export interface WireDeadSource {
+  readonly queue_name?: string;
+  readonly id?: string;
+  readonly attempts?: number;
+  readonly created_at?: string;
+  readonly died_at?: string;
+  readonly reason?: string;
+  readonly fingerprint?: string;
+}
+
+export const NO_HEADERS: Headers = Object.freeze({});
 
 /** An item that is leased to you until its deadline. */
 export class LeasedItem implements ItemRef {
@@ -146,6 +221,16 @@ export class LeasedItem implements ItemRef {
     return decodeDate(this.#wire.created_at);
   }
 
+  /** Why its last attempt failed, if its consumer has said so. */
+  get lastError(): ItemError | undefined {
+    return decodeItemError(this.#wire.last_error);
+  }
+
+  /** Of an item of a dead queue: where it comes from, and why it is there. */
+  get source(): DeadSource | undefined {
+    return decodeSource(this.#wire.source);
+  }
+
   /** When the lease ends, by the clock of the server. */
   get leaseDeadline(): Date {
     return new Date(this.leaseDeadlineMs);
@@ -177,81 +262,15 @@ export class LeasedItem implements ItemRef {
   }
 }
 
-function payloadOf({ json, utf8: text, bytes }: WirePayload): Uint8Array {
+export function payloadOf({ json, utf8: text, bytes }: WirePayload): Uint8Array {
   if (json !== undefined) return utf8Bytes(JSON.stringify(json));
   return text === undefined ? fromBase64(bytes ?? "") : utf8Bytes(text);
 }
 
-interface WirePayload {
+export interface WirePayload {
   readonly json?: unknown;
   readonly utf8?: string;
   readonly bytes?: string;
-}
-
-/** An item as it lies in storage. */
-export interface StorageItem extends Required<ItemTexts> {
-  readonly id: string;
-  readonly state: "waiting" | "leased" | "scheduled";
-  readonly partition: number;
-  /** The id that it had in another queue or server, if it came from one. */
-  readonly sourceId: string;
-  /** Of one that is leased. */
-  readonly leaseId: string | undefined;
-  readonly leaseDeadline: Date | undefined;
-  readonly expireAt: Date | undefined;
-  readonly createdAt: Date | undefined;
-  /** When it becomes leasable, if it is scheduled; servers that know /v1 only do not tell it. */
-  readonly enqueueAt: Date | undefined;
-  readonly attempts: number;
-  readonly headers: Headers;
-  /** As bytes, in whatever form it was produced. */
-  readonly payload: Uint8Array;
-  /** The form in which it was produced. */
-  readonly form: "json" | "utf8" | "bytes";
-}
-
-/** What an import came to. */
-export interface ImportedItem {
-  /** Of the item that is there now; servers that know /v1 only do not tell it of a duplicate. */
-  readonly id: string | undefined;
-  readonly status: "created" | "scheduled" | "duplicate";
-}
-
-/** An item to import: what is left out is empty, or the queue's own. */
-export type ImportItem = Partial<
-  Pick<
-    StorageItem,
-    | "id"
-    | "sourceId"
-    | "state"
-    | "leaseDeadline"
-    | "expireAt"
-    | "enqueueAt"
-    | "attempts"
-    | "headers"
-    | "form"
-    | "encoding"
-    | "kind"
-    | "reference"
-  >
-> & { readonly payload?: string | Uint8Array | undefined };
-
-/** The JSON of an item in storage. */
-export interface WireStorageItem extends WirePayload {
-  readonly id?: string;
-  readonly state?: StorageItem["state"];
-  readonly partition?: number;
-  readonly source_id?: string;
-  readonly lease_id?: string;
-  readonly lease_deadline?: string;
-  readonly expire_at?: string;
-  readonly created_at?: string;
-  readonly enqueue_at?: string;
-  readonly attempts?: number;
-  readonly headers?: Headers;
-  readonly reference?: string;
-  readonly encoding?: string;
-  readonly kind?: string;
 }
 
 /** An item to produce, as JSON. */
@@ -266,14 +285,36 @@ export function encodeItem(item: ProduceItem): string {
     if (delay !== undefined) throw twoTimes("delay");
     text += `,"enqueue_at":"${encodeDate(enqueueAt, "enqueueAt")}"`;
   } else if (delay !== undefined) text += `,"delay":"${toText(delay, "delay")}"`;
+  const { uniqueKey, uniqueWhile, uniqueFor, onDuplicate, maxAttempts, expireIn, retry } = item;
+  if ((uniqueKey ?? uniqueWhile ?? uniqueFor ?? onDuplicate) !== undefined) {
+    text += encodeUnique(item);
+  }
+  if (maxAttempts !== undefined) text += `,"max_attempts":${encodeWhole(maxAttempts)}`;
+  if (expireIn !== undefined) text += `,"expire_in":"${toText(expireIn, "expireIn")}"`;
+  if (retry !== undefined) text += `,"retry":${JSON.stringify(encodeRetrySettings(retry))}`;
   return `${text}}`;
 }
 
-// The beginning of an object.
-function encodePayload({ payload, json }: ProduceItem): string {
+function encodeUnique({ uniqueKey, uniqueWhile, uniqueFor, onDuplicate }: ProduceItem): string {
+  const members = {
+    unique_key: uniqueKey,
+    unique_while: uniqueWhile,
+    unique_for: uniqueFor === undefined ? undefined : toText(uniqueFor, "uniqueFor"),
+    on_duplicate: onDuplicate,
+  };
+  return `,${JSON.stringify(members).slice(1, -1)}`;
+}
+
+function encodeWhole(count: number): number {
+  if (Number.isInteger(count)) return count;
+  throw invalid(`maxAttempts is invalid; it must be a whole number, got ${count}`);
+}
+
+/** A payload as the beginning of an object. */
+export function encodePayload({ payload, json }: Pick<ProduceItem, "payload" | "json">): string {
   if (json !== undefined) {
     if (payload !== undefined) throw invalid("json is invalid; give either a payload or json");
-    return `{"json":${encodeJson(json)}`;
+    return `{"json":${encodeJson(json, "json")}`;
   }
   if (payload instanceof Uint8Array) return `{"bytes":"${toBase64(payload)}"`;
   if (typeof payload === "string") return `{"utf8":${JSON.stringify(payload)}`;
@@ -282,7 +323,8 @@ function encodePayload({ payload, json }: ProduceItem): string {
   throw invalid(`payload is invalid; it must be a text or a Uint8Array, got ${got}`);
 }
 
-function encodeJson(value: unknown): string {
+/** A value as JSON; throws an InvalidRequestError that names `what` if it is none. */
+export function encodeJson(value: unknown, what: string): string {
   let text: string | undefined;
   let cause: unknown;
   try {
@@ -291,11 +333,11 @@ function encodeJson(value: unknown): string {
     cause = error;
   }
   if (text !== undefined) return text;
-  const what = cause === undefined ? `a ${typeof value}` : textOf(cause);
-  throw invalid(`json is invalid; it cannot be written as JSON: ${what}`, cause);
+  const why = cause === undefined ? `a ${typeof value}` : textOf(cause);
+  throw invalid(`${what} is invalid; it cannot be written as JSON: ${why}`, cause);
 }
 
-function encodeHeaders(headers: Headers): string {
+export function encodeHeaders(headers: Headers): string {
   for (const [name, value] of Object.entries(headers)) {
     if (typeof value === "string") continue;
     throw invalid(`headers is invalid; '${name}' must be a text, got ${typeof value}`);
@@ -304,9 +346,23 @@ function encodeHeaders(headers: Headers): string {
   return text === "{}" ? "" : `,"headers":${text}`;
 }
 
-/** A lease that ends, as JSON. */
+/** A lease, as JSON. */
 export function encodeLease(ref: string | ItemRef): string {
   return `{"lease_id":${encodeLeaseId(typeof ref === "string" ? ref : ref.leaseId)}}`;
+}
+
+/** One whose item is done. */
+export function encodeDone(ref: string | DoneItem): string {
+  const lease = encodeLease(ref);
+  if (typeof ref === "string" || ref.result === undefined) return lease;
+  return `${lease.slice(0, -1)},"result":${encodeJson(ref.result, "result")}}`;
+}
+
+/** One whose item is given up. */
+export function encodeRejected(ref: string | RejectItem): string {
+  const lease = encodeLease(ref);
+  if (typeof ref === "string" || ref.error === undefined) return lease;
+  return `${lease.slice(0, -1)},"error":${encodeItemError(ref.error)}}`;
 }
 
 function encodeLeaseId(leaseId: string): string {
@@ -315,11 +371,12 @@ function encodeLeaseId(leaseId: string): string {
 }
 
 /** One whose item is given back. */
-export function encodeBack({ leaseId, at, delay }: RetryItem): string {
+export function encodeBack({ leaseId, at, delay, error }: RetryItem): string {
   if (at !== undefined && delay !== undefined) throw twoTimes("delay");
   let text = `{"lease_id":${encodeLeaseId(leaseId)}`;
   if (at !== undefined) text += `,"at":"${encodeDate(at, "at")}"`;
   if (delay !== undefined) text += `,"delay":"${toText(delay, "delay")}"`;
+  if (error !== undefined) text += `,"error":${encodeItemError(error)}`;
   return `${text}}`;
 }
 
@@ -327,64 +384,21 @@ function twoTimes(what: string): InvalidRequestError {
   return invalid(`${what} is invalid; give either a time or a delay`);
 }
 
-function invalid(text: string, cause?: unknown): InvalidRequestError {
+/** The error of something that cannot be sent. */
+export function invalid(text: string, cause?: unknown): InvalidRequestError {
   return new InvalidRequestError("invalid", text, cause === undefined ? {} : { cause });
 }
 
-/** An item to import, as JSON. */
-export function encodeImport(item: ImportItem): string {
-  const { payload, form, leaseDeadline, expireAt, enqueueAt, headers = {} } = item;
-  const isText = form === "utf8" || form === "json";
-  const content = isText && payload instanceof Uint8Array ? utf8(payload) : payload;
-  let text: string;
-  if (form === "json") text = `{"json":${checkedJson(String(content))}`;
-  else text = encodePayload({ payload: content ?? "" });
-  const more: Record<string, unknown> = {
-    id: item.id || undefined,
-    source_id: item.sourceId || undefined,
-    state: item.state,
-    attempts: item.attempts,
-    reference: item.reference || undefined,
-    encoding: item.encoding || undefined,
-    kind: item.kind || undefined,
-    lease_deadline: leaseDeadline && encodeDate(leaseDeadline, "leaseDeadline"),
-    expire_at: expireAt && encodeDate(expireAt, "expireAt"),
-    enqueue_at: enqueueAt && encodeDate(enqueueAt, "enqueueAt"),
-  };
-  const members = JSON.stringify(more).slice(1, -1);
-  text += encodeHeaders(headers);
-  return members === "" ? `${text}}` : `${text},${members}}`;
-}
-
-// It goes into the request as it stands.
-function checkedJson(text: string): string {
-  try {
-    JSON.parse(text);
-    return text;
-  } catch (error) {
-    throw invalid(`payload is invalid; it is no JSON: ${textOf(error)}`, error);
-  }
-}
-
-export function decodeStorageItem(wire: WireStorageItem): StorageItem {
-  const { json, utf8: text } = wire;
+export function decodeSource(wire: WireDeadSource | undefined): DeadSource | undefined {
+  if (wire === undefined) return undefined;
   return {
+    queueName: wire.queue_name ?? "",
     id: wire.id ?? "",
-    state: wire.state ?? "waiting",
-    partition: wire.partition ?? 0,
-    sourceId: wire.source_id ?? "",
-    leaseId: wire.lease_id,
-    leaseDeadline: decodeDate(wire.lease_deadline),
-    expireAt: decodeDate(wire.expire_at),
-    createdAt: decodeDate(wire.created_at),
-    enqueueAt: decodeDate(wire.enqueue_at),
     attempts: wire.attempts ?? 0,
-    headers: wire.headers ?? NO_HEADERS,
-    encoding: wire.encoding ?? "",
-    kind: wire.kind ?? "",
-    reference: wire.reference ?? "",
-    payload: payloadOf(wire),
-    form: json !== undefined ? "json" : text !== undefined ? "utf8" : "bytes",
+    createdAt: decodeDate(wire.created_at),
+    diedAt: decodeDate(wire.died_at),
+    reason: wire.reason ?? "",
+    fingerprint: wire.fingerprint ?? "",
   };
 }
 
@@ -393,7 +407,8 @@ export function decodeDate(text: string | undefined): Date | undefined {
   return text === undefined || text.startsWith("0001-") ? undefined : new Date(text);
 }
 
-function encodeDate(date: Date, what: string): string {
+/** A time as the server reads it; throws an InvalidRequestError that names `what` if it is none. */
+export function encodeDate(date: Date, what: string): string {
   if (date instanceof Date && !Number.isNaN(date.getTime())) return date.toISOString();
   throw invalid(`${what} is invalid; it must be a valid Date`);
 }

@@ -3,7 +3,13 @@
 // whole, is a request of its own, so that it waits behind nothing.
 
 import { utf8LengthMax } from "./bytes.ts";
-import type { ExtendOptions, GiveBackOptions } from "./client-options.ts";
+import { checkForm, parseReply } from "./call.ts";
+import type {
+  CompleteOptions,
+  ExtendOptions,
+  GiveBackOptions,
+  NextItems,
+} from "./client-options.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, toMs, toText } from "./duration.ts";
 import {
@@ -17,7 +23,20 @@ import {
 } from "./errors.ts";
 import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
 import type { GatheredKind, Gatherers } from "./gatherers.ts";
-import { type ExtendItem, encodeBack, encodeLease, type ItemRef, LeasedItem } from "./items.ts";
+import {
+  type ExtendItem,
+  encodeBack,
+  encodeDone,
+  encodeItem,
+  encodeJson,
+  encodeLease,
+  encodeRejected,
+  type ItemRef,
+  invalid,
+  LeasedItem,
+  NOT_TOLD,
+  type ProducedItem,
+} from "./items.ts";
 import { readResults } from "./results.ts";
 
 /** Of one request. */
@@ -37,10 +56,10 @@ export interface EndKind<T> extends GatheredKind {
 export class LeaseEnds {
   // What is leased is bounded by those who leased it: its end is never refused, or it would be done twice.
   readonly #waiting = new WaitingItems(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
-  readonly complete = this.#kindOf("complete", encodeLease);
+  readonly complete = this.#kindOf("complete", encodeDone);
   readonly retry = this.#kindOf("retry", encodeBack);
   readonly release = this.#kindOf("release", encodeBack);
-  readonly reject = this.#kindOf("reject", encodeLease);
+  readonly reject = this.#kindOf("reject", encodeRejected);
   readonly #connection: Connection;
   readonly #gatherers: Gatherers;
   readonly #requestTimeout: Duration;
@@ -58,6 +77,7 @@ export class LeaseEnds {
       list: "leases",
       bytesMax: BYTES_MAX,
       isRepeatable: true,
+      isKeyed: false,
       sendsLate: true,
       waiting: this.#waiting,
       encode,
@@ -104,17 +124,23 @@ export class LeaseEnds {
     { path }: GatheredKind,
     queueName: string,
     parts: readonly Part[],
-    { requestTimeout, ...how }: CallerOptions & { readonly requestTimeout: Duration },
-  ): Promise<void> {
+    {
+      requestTimeout,
+      more = "",
+      ...how
+    }: CallerOptions & { readonly requestTimeout: Duration; readonly more?: string },
+  ): Promise<readonly ProducedItem[] | undefined> {
     checkCount(parts.length, "with allOrNone");
     const start = startOf(queueName, requestTimeout);
     const leases = parts.map(({ json }) => json).join();
     try {
       const body = await this.#connection.call({
         path,
-        body: `${start},"all_or_none":true,"leases":[${leases}]}`,
+        body: `${start},"all_or_none":true,"leases":[${leases}]${more}}`,
         timeoutMs: toMs(requestTimeout, "requestTimeout"),
         isRepeatable: true,
+        // Else a repeat could not tell what was produced.
+        isKeyed: more !== "",
         signal: how.signal,
         until: how.until,
         onRepeat: how.onRepeat,
@@ -122,13 +148,45 @@ export class LeaseEnds {
       for (const [i, { dead }] of readResults(body, parts.length).entries()) {
         if (dead === true) how.onDead?.(parts[i]!.leaseId!);
       }
+      return more === "" ? undefined : producedOf(body);
     } catch (error) {
-      if (isDoneBefore(error, parts.length)) return;
+      if (isDoneBefore(error, parts.length)) return undefined;
       throw named(
         error,
         parts.map(({ leaseId }) => leaseId),
       );
     }
+  }
+
+  /** Ends leases and produces what is to be done next, both or neither; answers what that is. */
+  async completeAndProduce(
+    queueName: string,
+    refs: readonly (string | ItemRef)[],
+    next: readonly NextItems[],
+    options: CompleteOptions,
+  ): Promise<readonly ProducedItem[]> {
+    const { signal, onRepeat, requestTimeout = this.#requestTimeout } = options;
+    const texts = next.map(({ queueName: other, items }) => {
+      const given = Array.isArray(items) ? items : [items];
+      return { name: other ?? queueName, items: given.map(encodeItem) };
+    });
+    const lists = texts.map(({ name, items }) => {
+      return `{"queue_name":${JSON.stringify(name)},"items":[${items.join()}]}`;
+    });
+    const produced = await this.#endAll(
+      this.complete,
+      queueName,
+      refs.map((ref) => partOf(this.complete, ref)),
+      {
+        signal,
+        onRepeat,
+        requestTimeout,
+        until: this.#untilOf(refs, options.requestTimeout),
+        more: `,"produce":[${lists.join()}]`,
+      },
+    );
+    // It was done by an earlier request, of whose reply nothing is kept.
+    return produced ?? texts.flatMap(({ items }) => items.map(() => NOT_TOLD));
   }
 
   /**
@@ -138,7 +196,7 @@ export class LeaseEnds {
   async extend(
     queueName: string,
     refs: readonly (string | ExtendItem)[],
-    options: Omit<ExtendOptions, "for"> & { readonly for?: Duration | undefined },
+    options: ExtendOptions,
   ): Promise<readonly Extension[]> {
     const { signal, onRepeat, requestTimeout, allOrNone = false } = options;
     if (allOrNone) checkCount(refs.length, "with allOrNone");
@@ -148,11 +206,7 @@ export class LeaseEnds {
         ? Math.min(Math.max((until - performance.now()) / TRIES, TRY_MS_MIN), TRY_MS_MAX)
         : toMs(requestTimeout, "requestTimeout");
     const start = startOf(queueName, timeoutMs) + (allOrNone ? ',"all_or_none":true' : "");
-    const encoded = refs.map((ref) => {
-      const duration = typeof ref === "string" ? options.for : (ref.for ?? options.for);
-      const text = toText(duration ?? "", "for");
-      return `${encodeLease(ref).slice(0, -1)},"for":"${text}"}`;
-    });
+    const encoded = refs.map((ref) => encodeExtension(ref, options));
     const send = async (from: number): Promise<readonly Extension[]> => {
       const some = encoded.slice(from, from + ITEMS_MAX);
       try {
@@ -165,9 +219,8 @@ export class LeaseEnds {
           until,
           onRepeat,
         });
-        return readResults(body, some.length).map((result, i) =>
-          extension(result, refs[from + i]!),
-        );
+        const results = readResults(body, some.length);
+        return some.map((_, i) => extension(results[i] ?? DONE, refs[from + i]!));
       } catch (error) {
         if (allOrNone) throw named(error, refs.map(leaseIdOf));
         return some.map(() => ({ deadline: undefined, error }));
@@ -179,6 +232,8 @@ export class LeaseEnds {
   }
 }
 
+const DONE: ItemResult = { ok: true };
+
 /** What became of the extension of a lease: when it ends now, or why it was not extended. */
 export type Extension =
   | { readonly deadline: Date; readonly error?: undefined }
@@ -188,9 +243,29 @@ function extension(result: ItemResult, ref: string | ExtendItem): Extension {
   if (result.code !== undefined) {
     return { deadline: undefined, error: errorOfResult(result, leaseIdOf(ref)) };
   }
-  const deadline = new Date(result.lease_deadline ?? "");
+  // One that has only told its progress ends when it would have.
+  const until = typeof ref === "string" ? undefined : ref.leaseDeadlineMs;
+  const deadline = new Date(result.lease_deadline ?? until ?? Number.NaN);
   if (ref instanceof LeasedItem) LeasedItem.extended(ref, deadline.getTime());
   return { deadline };
+}
+
+function encodeExtension(ref: string | ExtendItem, all: ExtendOptions): string {
+  // What is leased is told how to be kept by those who have it.
+  const isPlain = typeof ref !== "string" && !(ref instanceof LeasedItem);
+  const own: Partial<ExtendItem> = isPlain ? ref : {};
+  const { for: duration = all.for, progress = all.progress } = own;
+  let text = encodeLease(ref).slice(0, -1);
+  if (duration !== undefined) text += `,"for":"${toText(duration, "for")}"`;
+  if (progress !== undefined) text += `,"progress":${encodeJson(progress, "progress")}`;
+  else if (duration === undefined) throw invalid("for is invalid; give a duration, or progress");
+  return `${text}}`;
+}
+
+function producedOf(body: string): readonly ProducedItem[] {
+  const reply = parseReply<{ readonly produced?: readonly ProducedItem[] }>(body);
+  checkForm(Array.isArray(reply.produced), reply);
+  return reply.produced!;
 }
 
 function partOf<T extends string | ItemRef>({ encode }: EndKind<T>, ref: T): Part {

@@ -5,7 +5,7 @@
 import { checkForm, parseReply } from "./call.ts";
 import type { LeaseOptions } from "./client-options.ts";
 import type { Connection } from "./connection.ts";
-import { toText } from "./duration.ts";
+import { type Duration, toText } from "./duration.ts";
 import { InvalidRequestError } from "./errors.ts";
 import { forgetIdle } from "./gatherers.ts";
 import { LeasedItem, type WireLeasedItem } from "./items.ts";
@@ -20,6 +20,8 @@ interface LeaseRequest {
   readonly batchSize: number;
   readonly timeoutMs: number;
   readonly client: string | undefined;
+  readonly leaseTimeout: Duration | undefined;
+  readonly kinds: readonly string[] | undefined;
   readonly signal: AbortSignal | undefined;
   readonly onRepeat: LeaseOptions["onRepeat"];
   readonly keepsLate?: boolean | undefined;
@@ -44,22 +46,25 @@ export class Leases {
   }
 
   async lease(queueName: string, timeoutMs: number, options: LeaseOptions): Promise<LeasedItem[]> {
-    const { batchSize = 1, client, signal, onRepeat, keepsLate } = options;
+    const { batchSize = 1, client, leaseTimeout, kinds, signal, onRepeat, keepsLate } = options;
     const { isShared = client === undefined } = options;
     if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > BATCH_MAX) {
       const range = `it must be a whole number from 1 to ${BATCH_MAX}`;
       const text = `batchSize is invalid; got ${batchSize}, ${range}`;
       throw new InvalidRequestError("invalid", text);
     }
+    const what = { queueName, client, leaseTimeout, kinds };
     if (client !== undefined || !isShared) {
-      return this.#lease({ queueName, batchSize, timeoutMs, client, signal, onRepeat, keepsLate });
+      return this.#lease({ ...what, batchSize, timeoutMs, signal, onRepeat, keepsLate });
     }
-    const key = `${timeoutMs} ${queueName}`;
+    const isPlain = leaseTimeout === undefined && kinds === undefined;
+    const which = isPlain ? "" : JSON.stringify([leaseTimeout, kinds]);
+    const key = `${timeoutMs} ${which} ${queueName}`;
     let shared = this.#shared.get(key);
     if (shared === undefined) {
       shared = new SharedLeases({
         batchMax: BATCH_MAX,
-        lease: (request) => this.#lease({ queueName, client: undefined, ...request }),
+        lease: (request) => this.#lease({ ...what, ...request }),
         giveBack: (items) => void this.#return(queueName, items),
       });
       forgetIdle(this.#shared);
@@ -75,13 +80,17 @@ export class Leases {
 
   async #lease(request: LeaseRequest): Promise<LeasedItem[]> {
     const { queueName, batchSize, timeoutMs, signal, onRepeat, keepsLate = false } = request;
+    const { client, leaseTimeout, kinds } = request;
+    const lasting = leaseTimeout === undefined ? undefined : toText(leaseTimeout, "leaseTimeout");
     const body = await this.#connection.call({
       path: "queue.lease",
       body: (leftMs) =>
         JSON.stringify({
           queue_name: queueName,
           batch_size: batchSize,
-          client: request.client,
+          client,
+          lease_timeout: lasting,
+          kinds,
           request_timeout: toText(
             leftMs < timeoutMs ? Math.max(leftMs, TIMEOUT_MIN_MS) : timeoutMs,
             "requestTimeout",

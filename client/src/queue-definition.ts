@@ -38,7 +38,7 @@ export const jsonCodec: Codec = {
   decode: (payload) => JSON.parse(utf8(payload)) as unknown,
 };
 
-export interface DefineQueueOptions<In, Out> {
+export interface DefineQueueOptions<In, Out, ResultIn = unknown, ResultOut = ResultIn> {
   /** The name of the queue. */
   readonly name: string;
   /**
@@ -54,22 +54,36 @@ export interface DefineQueueOptions<In, Out> {
    * again.
    */
   readonly onInvalid?: "dead" | "throw" | undefined;
+  /**
+   * What handlers return, which is the result of their item: it is checked when they have ended, and again when it
+   * is read. Without it what they return is nobody's business.
+   */
+  readonly result?: StandardSchema<ResultIn, ResultOut> | undefined;
 }
 
-export interface QueueDefinition<In, Out> {
+export interface QueueDefinition<In, Out, ResultIn = unknown, ResultOut = ResultIn> {
   readonly name: string;
   readonly onInvalid: "dead" | "throw";
+  /** What results are; not there if what handlers return is none. */
+  readonly result: ResultDefinition<ResultIn, ResultOut> | undefined;
   /** The payload for a value; rejects with a ValidationError if it does not fit. */
   encode(value: In): Promise<Pick<ProduceItem, "payload" | "encoding">>;
   /** The value of an item, or what is wrong with it. */
   decode(item: LeasedItem): Out | ValidationError | Promise<Out | ValidationError>;
 }
 
+export interface ResultDefinition<In, Out> {
+  /** The result to be sent, as it is; rejects with a ValidationError if it does not fit. */
+  check(result: In): Promise<In>;
+  /** The result that has come; rejects with a ValidationError if it does not fit. */
+  read(result: unknown): Promise<Out>;
+}
+
 /** Describes a queue once, for all who produce into it and consume from it. */
-export function defineQueue<In = unknown, Out = In>(
-  options: DefineQueueOptions<In, Out>,
-): QueueDefinition<In, Out> {
-  const { name, schema, codec = jsonCodec, onInvalid = "dead" } = options;
+export function defineQueue<In = unknown, Out = In, ResultIn = unknown, ResultOut = ResultIn>(
+  options: DefineQueueOptions<In, Out, ResultIn, ResultOut>,
+): QueueDefinition<In, Out, ResultIn, ResultOut> {
+  const { name, schema, codec = jsonCodec, onInvalid = "dead", result: ofResult } = options;
   const judge = (result: SchemaResult<Out>): Out | ValidationError =>
     result.issues === undefined ? result.value : invalid(name, result.issues);
   const decoded = (
@@ -95,6 +109,7 @@ export function defineQueue<In = unknown, Out = In>(
   return {
     name,
     onInvalid,
+    result: ofResult === undefined ? undefined : resultOf(name, ofResult),
     async encode(value) {
       // What travels is what was given, not what the schema makes of it: the other side makes it again.
       const result = await schema?.["~standard"].validate(value);
@@ -123,8 +138,28 @@ export function untyped(name: string): QueueDefinition<never, undefined> {
   return {
     name,
     onInvalid: "throw",
+    result: undefined,
     encode: () => Promise.resolve({}),
     decode: () => undefined,
+  };
+}
+
+function resultOf<In, Out>(
+  name: string,
+  schema: StandardSchema<In, Out>,
+): ResultDefinition<In, Out> {
+  const read = async (result: unknown): Promise<Out> => {
+    const judged = await schema["~standard"].validate(result);
+    if (judged.issues === undefined) return judged.value;
+    const text = `A result of queue '${name}' does not fit its schema; ${textsOf(judged.issues)}`;
+    throw new ValidationError("validation", text, judged.issues);
+  };
+  return {
+    read,
+    async check(result) {
+      await read(result);
+      return result;
+    },
   };
 }
 

@@ -1,8 +1,9 @@
 // What a worker has to know of its queue before it gives something up for good: whether there is a dead
-// queue (one that is named may have been deleted all the same), and after how many leases the server ends an item. Asked for when it is first needed, and again
-// after some seconds, for both can be changed at any time. A server that does not tell counts as one
-// that would delete.
+// queue (one that is named may have been deleted all the same), after how many leases the server ends an item, and
+// whether it has a retry policy. Asked for when it is first needed, and again after some seconds, for all of it can be
+// changed at any time. A server that does not tell counts as one that would delete.
 
+import { toMs } from "./duration.ts";
 import { QueueNotFoundError, ValidationError } from "./errors.ts";
 import type { QueueInfo } from "./queues.ts";
 
@@ -13,6 +14,8 @@ export interface QueueFacts {
   readonly hasDeadQueue: boolean;
   /** Whether an item that is given back after so many leases is surely not its last time. */
   mayComeBack(attempts: number): boolean;
+  /** Whether it says itself when failed items are tried again. */
+  readonly hasRetry: boolean;
   /** Whether the server never ends an item because of its leases. */
   readonly isUnbounded: boolean;
 }
@@ -20,12 +23,13 @@ export interface QueueFacts {
 const UNKNOWN: QueueFacts = {
   hasDeadQueue: false,
   mayComeBack: () => false,
+  hasRetry: false,
   isUnbounded: false,
 };
 const KEPT_MS = 5_000;
 const TIMEOUT = "5s";
 
-type Info = Pick<QueueInfo, "maxAttempts" | "deadQueue">;
+type Info = Pick<QueueInfo, "maxAttempts" | "deadQueue" | "retry">;
 
 export class FactsOfQueue {
   readonly #queueName: string;
@@ -53,10 +57,11 @@ export class FactsOfQueue {
   }
 
   async #facts(): Promise<QueueFacts> {
-    const { maxAttempts, deadQueue } = await this.#ask(this.#queueName, TIMEOUT);
+    const { maxAttempts, deadQueue, retry } = await this.#ask(this.#queueName, TIMEOUT);
     return {
       hasDeadQueue: deadQueue !== "" && (await this.#isThere(deadQueue)),
       mayComeBack: (attempts) => maxAttempts === 0 || attempts < maxAttempts,
+      hasRetry: toMs(retry?.delay ?? 0, "retry.delay") > 0,
       isUnbounded: maxAttempts === 0,
     };
   }

@@ -1,4 +1,5 @@
-// When an item whose handler failed is tried again, and when it is given up.
+// When an item whose handler failed is tried again, and when it is given up, as its worker says; what the server
+// says of it are retry-settings.ts.
 
 import { fullJitter } from "./backoff.ts";
 import { type Duration, toMs } from "./duration.ts";

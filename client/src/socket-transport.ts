@@ -99,7 +99,7 @@ class SocketTransport implements Transport {
   }
 
   send(request: TransportRequest): Promise<TransportReply> {
-    const { method, path, body, timeoutMs, signal, isWait } = request;
+    const { timeoutMs, signal, isWait } = request;
     return new Promise((resolve, reject) => {
       signal?.throwIfAborted();
       const socket = this.#takeIdle() ?? this.#connect();
@@ -135,7 +135,7 @@ class SocketTransport implements Transport {
       };
       signal?.addEventListener("abort", abort, { once: true });
       socket.exchange({
-        request: this.#write(method, path, body),
+        request: this.#write(request),
         reader: new ReplyReader(this.#replyBytesMax, () =>
           replyTooLarge(this.#url, this.#replyBytesMax),
         ),
@@ -148,8 +148,9 @@ class SocketTransport implements Transport {
     });
   }
 
-  #write(method: string, path: string, body: string): string | Uint8Array {
-    const line = `${method} ${path} HTTP/1.1\r\n${this.#fields}`;
+  #write({ method, path, body, idempotencyKey }: TransportRequest): string | Uint8Array {
+    let line = `${method} ${path} HTTP/1.1\r\n${this.#fields}`;
+    if (idempotencyKey !== undefined) line += `Idempotency-Key: ${idempotencyKey}\r\n`;
     if (method === "GET") return Buffer.from(`${line}\r\n`, "latin1");
     const head = `${line}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n`;
     // A key or header may have letters of Latin-1, of which UTF-8 would make others.

@@ -1,24 +1,107 @@
-// The calls that look into storage, and change what lies there: lists, import and deletion of items.
+// The calls about items by what they are, whoever has leased them: one is looked up, changed, cancelled or waited
+// for; many are listed, imported and deleted.
 
-import { begun, type CallOptions, checkForm, inParts, once, pages, TIMEOUT_MS } from "./call.ts";
+import {
+  begun,
+  type CallOptions,
+  checkForm,
+  inParts,
+  once,
+  pages,
+  parseReply,
+  TIMEOUT_MS,
+} from "./call.ts";
+import type { HotOptions } from "./client-options.ts";
 import type { Connection } from "./connection.ts";
+import { type Duration, toMs, toText } from "./duration.ts";
 import type { ItemResult } from "./errors.ts";
 import {
   decodeStorageItem,
+  encodeChanges,
   encodeImport,
   type ImportedItem,
   type ImportItem,
+  type ItemChanges,
+  type ItemState,
   type StorageItem,
   type WireStorageItem,
-} from "./items.ts";
+} from "./item-records.ts";
+import { decodeDate } from "./items.ts";
+
+// Less is refused by the server.
+const TIMEOUT_MIN_MS = 10;
+
+/** Of calls about one item. */
+export interface OneItemOptions extends CallOptions {
+  /** Where it is looked for, and in its dead queue; by default in the queue that gave the id. */
+  readonly queueName?: string | undefined;
+}
+
+export interface GetItemOptions extends OneItemOptions {
+  /** With its payload, or without; with, by default. */
+  readonly payload?: boolean | undefined;
+}
+
+export interface UpdateItemOptions extends OneItemOptions {
+  /** Only if it is in this state: else an error of code `precondition-failed`. */
+  readonly ifState?: ItemState | undefined;
+}
+
+export interface WaitForItemOptions extends Omit<HotOptions, "onRepeat"> {
+  readonly queueName?: string | undefined;
+  /** With its payload, or without; with, by default. */
+  readonly payload?: boolean | undefined;
+}
+
+/** Why an item is not running. */
+export interface Explanation {
+  readonly id: string;
+  readonly state: ItemState;
+  /** What is most to the point first. */
+  readonly reasons: readonly ItemReason[];
+  /** How many are leased before it, if it waits. */
+  readonly position: number | undefined;
+  /** When it is likely to be leased, by how fast the queue was of late. */
+  readonly expectedAt: Date | undefined;
+}
+
+export interface ItemReason {
+  /** `scheduled`, `in_line`, `no_consumer`, `leased`, `dead` or `ended`; new ones may be added. */
+  readonly code: string;
+  readonly detail: string;
+  /** Until when, if that is known. */
+  readonly until: Date | undefined;
+}
+
+interface WireExplanation {
+  readonly id?: string;
+  readonly state?: ItemState;
+  readonly reasons?: readonly {
+    readonly code?: string;
+    readonly detail?: string;
+    readonly until?: string;
+  }[];
+  readonly position?: number;
+  readonly expected_at?: string;
+}
 
 export interface ListItemsOptions extends CallOptions {
   /** All that wait or are leased if left out. */
-  readonly state?: StorageItem["state"] | undefined;
+  readonly state?: ItemState | undefined;
   /** All partitions if left out. */
   readonly partition?: number | undefined;
   /** With their payloads, or without; with, by default. */
   readonly payload?: boolean | undefined;
+  readonly kind?: string | undefined;
+  readonly reference?: string | undefined;
+  /** Those whose last attempt failed with an error of this type. */
+  readonly errorType?: string | undefined;
+  /** What was produced so long ago, or longer. */
+  readonly olderThan?: Duration | undefined;
+  /** What was produced so long ago, or less long. */
+  readonly newerThan?: Duration | undefined;
+  /** What is listed first; the oldest by default. */
+  readonly order?: "oldest" | "newest" | undefined;
   /** Items that one request fetches, 1000 by default. */
   readonly pageSize?: number | undefined;
 }
@@ -31,25 +114,125 @@ export interface ImportOptions extends CallOptions {
 /** What `client.items` does. */
 export class StoredItems {
   readonly #connection: Connection;
+  readonly #requestTimeout: Duration;
 
-  constructor(connection: Connection) {
+  /** `requestTimeout` is of calls that do not say it themselves. */
+  constructor(connection: Connection, requestTimeout: Duration) {
     this.#connection = connection;
+    this.#requestTimeout = requestTimeout;
+  }
+
+  /** An item as it is now, or as it ended; rejects with an ItemNotFoundError if nothing is known of it. */
+  async get(id: string, options: GetItemOptions = {}): Promise<StorageItem> {
+    const { queueName: queue_name, payload = true } = options;
+    return this.#one("item.get", JSON.stringify({ queue_name, id, payload }), options, true);
   }
 
   /**
-   * The items of a queue by partition and in the order in which they will be leased, fetched page by page. A
-   * server that knows /v1 only does not tell when what is scheduled is due.
+   * Takes an item away that waits or is scheduled. One that is leased is marked: whoever has it learns it with
+   * the next that it tells of it, and it never comes back. Answers the item as it is then.
+   */
+  async cancel(id: string, options: OneItemOptions = {}): Promise<StorageItem> {
+    const { queueName: queue_name } = options;
+    return this.#one("item.cancel", JSON.stringify({ queue_name, id }), options, false);
+  }
+
+  /** Changes an item that is not leased; answers it as it is then. What waits goes to the end of the line. */
+  async update(
+    id: string,
+    changes: ItemChanges,
+    options: UpdateItemOptions = {},
+  ): Promise<StorageItem> {
+    const { queueName: queue_name, ifState: if_state } = options;
+    const start = JSON.stringify({ queue_name, id, if_state }).slice(0, -1);
+    return this.#one("item.update", `${start}${encodeChanges(changes)}}`, options, false);
+  }
+
+  /**
+   * Waits until an item has ended, by default for 30 seconds; answers it as it ended, or as it is when the time
+   * has passed: then it has no `endedAt`.
+   */
+  async wait(id: string, options: WaitForItemOptions = {}): Promise<StorageItem> {
+    const { queueName: queue_name, payload = true, signal } = options;
+    const { requestTimeout = this.#requestTimeout } = options;
+    const timeoutMs = toMs(requestTimeout, "requestTimeout");
+    this.#connection.checkOpen();
+    const body = await this.#connection.call({
+      path: "item.wait",
+      body: (leftMs) => {
+        const left = leftMs < timeoutMs ? Math.max(leftMs, TIMEOUT_MIN_MS) : timeoutMs;
+        const request_timeout = toText(left, "requestTimeout");
+        return JSON.stringify({ queue_name, id, payload, request_timeout });
+      },
+      timeoutMs,
+      isRepeatable: true,
+      isWait: true,
+      signal,
+    });
+    return decodeOne(parseReply<WireStorageItem>(body), options.queueName);
+  }
+
+  /** Why an item is not running, and when it is likely to. */
+  async explain(id: string, options: OneItemOptions = {}): Promise<Explanation> {
+    const request = { queue_name: options.queueName, id };
+    const wire = await once<WireExplanation>(
+      this.#connection,
+      "item.explain",
+      request,
+      options,
+      true,
+    );
+    const { state, reasons = [], position, expected_at: expectedAt } = wire;
+    checkForm(typeof state === "string" && Array.isArray(reasons), wire);
+    return {
+      id: wire.id ?? id,
+      state: state!,
+      reasons: reasons.map(({ code = "", detail = "", until }) => {
+        return { code, detail, until: decodeDate(until) };
+      }),
+      position: position === undefined ? undefined : Number(position),
+      expectedAt: decodeDate(expectedAt),
+    };
+  }
+
+  async #one(
+    path: string,
+    body: string,
+    { queueName, signal, timeout = TIMEOUT_MS }: OneItemOptions,
+    isRepeatable: boolean,
+  ): Promise<StorageItem> {
+    this.#connection.checkOpen();
+    const options = { signal, timeout };
+    const wire = await begun<WireStorageItem>(this.#connection, path, body, options, isRepeatable);
+    return decodeOne(wire, queueName);
+  }
+
+  /**
+   * The items of a queue by partition and in the order in which they will be leased, or the newest
+   * first, fetched page by page. A server that knows /v1 only does not tell when what is scheduled is due.
    */
   list(
     queueName: string,
     options: ListItemsOptions = {},
   ): AsyncGenerator<StorageItem, void, undefined> {
-    const { state, partition, payload = true } = options;
+    const { state, partition, payload = true, kind, reference, errorType, order } = options;
+    const { olderThan, newerThan } = options;
     return pages<WireStorageItem, StorageItem>(this.#connection, "items.list", {
-      request: { queue_name: queueName, state, partition, payload },
+      request: {
+        queue_name: queueName,
+        state,
+        partition,
+        payload,
+        kind,
+        reference,
+        error_type: errorType,
+        older_than: olderThan === undefined ? undefined : toText(olderThan, "olderThan"),
+        newer_than: newerThan === undefined ? undefined : toText(newerThan, "newerThan"),
+        order,
+      },
       name: "items",
       options,
-      decode: decodeStorageItem,
+      decode: (wire) => decodeStorageItem(wire, queueName),
     });
   }
 
@@ -114,4 +297,9 @@ export class StoredItems {
     checkForm(Array.isArray(results) && results.length === ids.length, reply);
     return results!.filter(({ ok }) => ok === true).length;
   }
+}
+
+function decodeOne(wire: WireStorageItem, queueName: string | undefined): StorageItem {
+  checkForm(typeof wire.id === "string" && typeof wire.state === "string", wire);
+  return decodeStorageItem(wire, queueName);
 }

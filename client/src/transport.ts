@@ -18,6 +18,8 @@ export interface TransportRequest {
    * answer that is on its way is taken all the same, where the platform can: it may hold items.
    */
   readonly isWait?: boolean;
+  /** Sent as `Idempotency-Key`. */
+  readonly idempotencyKey?: string | undefined;
 }
 
 export interface TransportReply {
@@ -128,7 +130,7 @@ export function replyTooLarge(url: URL, bytesMax: number): QueratorError {
 function fetchTransport(options: TransportOptions): Transport {
   const { url, headers, fetch = globalThis.fetch, replyBytesMax = REPLY_BYTES_MAX } = options;
   return {
-    async send({ method, path, body, timeoutMs, signal }) {
+    async send({ method, path, body, timeoutMs, signal, idempotencyKey }) {
       signal?.throwIfAborted();
       const controller = new AbortController();
       // For a fetch that does not look at its signal.
@@ -145,7 +147,10 @@ function fetchTransport(options: TransportOptions): Transport {
       try {
         const fetched = fetch(url.origin + path, {
           method,
-          headers,
+          headers:
+            idempotencyKey === undefined
+              ? headers
+              : { ...headers, "Idempotency-Key": idempotencyKey },
           signal: controller.signal,
           // Followed, a call would turn into a GET of something else, and its key go there.
           redirect: "manual",

@@ -3,16 +3,34 @@
 import type { QueratorClient } from "./client.ts";
 import type { ProduceOptions } from "./client-options.ts";
 import type { ConsumedItem, ConsumeOptions } from "./consumer.ts";
+import type { StorageItem } from "./item-records.ts";
 import type { ProducedItem, ProduceItem } from "./items.ts";
 import type { QueueDefinition } from "./queue-definition.ts";
+import type { WaitForItemOptions } from "./stored-items.ts";
 import type { Worker } from "./worker.ts";
 import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worker-options.ts";
 
 /** Of an item beside its value. */
 export type ProduceDetails = Pick<
   ProduceItem,
-  "kind" | "reference" | "headers" | "enqueueAt" | "delay"
+  | "kind"
+  | "reference"
+  | "headers"
+  | "enqueueAt"
+  | "delay"
+  | "uniqueKey"
+  | "uniqueWhile"
+  | "uniqueFor"
+  | "onDuplicate"
+  | "maxAttempts"
+  | "expireIn"
+  | "retry"
 >;
+
+/** An item with a result of its type: nothing as long as it has not ended, or if its handler has returned none. */
+export interface EndedItem<Result> extends StorageItem {
+  readonly result: Result | undefined;
+}
 
 /** Produces what is encoded only now. */
 export type ProduceEncoded = (
@@ -20,14 +38,14 @@ export type ProduceEncoded = (
   options: ProduceOptions,
 ) => Promise<readonly ProducedItem[]>;
 
-export class TypedQueue<In, Out> {
-  readonly definition: QueueDefinition<In, Out>;
+export class TypedQueue<In, Out, ResultIn = unknown, ResultOut = ResultIn> {
+  readonly definition: QueueDefinition<In, Out, ResultIn, ResultOut>;
   readonly #client: QueratorClient;
   readonly #produce: ProduceEncoded;
 
   constructor(
     client: QueratorClient,
-    definition: QueueDefinition<In, Out>,
+    definition: QueueDefinition<In, Out, ResultIn, ResultOut>,
     produce: ProduceEncoded,
   ) {
     this.#client = client;
@@ -46,8 +64,8 @@ export class TypedQueue<In, Out> {
     values: readonly In[],
     options: ProduceDetails & ProduceOptions = {},
   ): Promise<readonly ProducedItem[]> {
-    const { kind, reference, headers, enqueueAt, delay, ...rest } = options;
-    const details = { kind, reference, headers, enqueueAt, delay };
+    const { requestTimeout, mayRepeat, signal, onRepeat, ...details } = options;
+    const rest = { requestTimeout, mayRepeat, signal, onRepeat };
     return this.#produce(async () => {
       const encoded = await Promise.all(values.map((value) => this.definition.encode(value)));
       return encoded.map((item) => ({ ...item, ...details }));
@@ -56,9 +74,21 @@ export class TypedQueue<In, Out> {
 
   /** As the client's worker. */
   worker(handler: BatchHandler<Out>, options: BatchOptions): Worker<Out>;
-  worker(handler: Handler<Out>, options?: WorkerOptions): Worker<Out>;
+  worker(handler: Handler<Out, ResultIn>, options?: WorkerOptions): Worker<Out>;
   worker(handler: never, options?: WorkerOptions): Worker<Out> {
     return this.#client.worker(this.definition, handler, options);
+  }
+
+  /**
+   * Waits until an item has ended, as `client.items.wait` does, with its result; rejects with a ValidationError if
+   * that does not fit.
+   */
+  async wait(id: string, options: WaitForItemOptions = {}): Promise<EndedItem<ResultOut>> {
+    const { name, result: ofResult } = this.definition;
+    const item = await this.#client.items.wait(id, { queueName: name, ...options });
+    const isThere = item.result !== undefined && ofResult !== undefined;
+    const result = isThere ? await ofResult.read(item.result) : (item.result as ResultOut);
+    return { ...item, result };
   }
 
   /** As the client's consume. */

@@ -1,49 +1,72 @@
 // An item in the hands of a worker's handler, what may become of it, and what its handler knows of its time.
 
 import { type Duration, toMs } from "./duration.ts";
-import { InvalidRequestError, LeaseLostError } from "./errors.ts";
+import { InvalidRequestError, ItemCancelledError, LeaseLostError, textOf } from "./errors.ts";
 import { HeldItem, type Holder } from "./held-item.ts";
+import { Progress } from "./progress.ts";
 import { startTimer, type Timer } from "./timer.ts";
 
-/** When an item is leased again: at once if nothing is said. */
+/** When an item is leased again: as its queue's policy says if nothing else does, or at once without one. */
 export type RetryWhen =
   | { readonly at?: Date | undefined; readonly after?: undefined }
   | { readonly after?: Duration | undefined; readonly at?: undefined };
 
 /** What becomes of an item. */
 export type Outcome =
-  | { readonly kind: "complete" }
-  | { readonly kind: "retry"; readonly when: RetryWhen; readonly reason?: string }
+  | { readonly kind: "complete"; readonly result?: unknown }
+  | {
+      readonly kind: "retry";
+      readonly when: RetryWhen;
+      readonly reason?: string;
+      readonly error?: unknown;
+    }
   /** As if it had not been leased this time. */
   | { readonly kind: "release"; readonly when: RetryWhen }
-  | { readonly kind: "dead"; readonly reason: string };
+  | { readonly kind: "dead"; readonly reason: string; readonly error?: unknown };
 
 /** A leased item with the value that its queue's definition decodes from it. */
 export class WorkItem<T = undefined> extends HeldItem<T> {
   #outcome: Outcome | undefined;
+  // Made when its handler first tells of it.
+  #progress: Progress | undefined;
 
   /** What the handler has decided; the last word counts. */
   get outcome(): Outcome | undefined {
     return this.#outcome;
   }
 
-  /** It is done, whatever happens to others of its batch. */
-  complete(): void {
-    this.#outcome = { kind: "complete" };
+  /** It is done, whatever happens to others of its batch; what came of the work is any JSON up to 64 KiB. */
+  complete(result?: unknown): void {
+    this.#outcome = { kind: "complete", result };
   }
 
-  /** It goes back to the queue when the handler ends. */
-  retry(when: RetryWhen = {}): void {
+  /** It goes back to the queue when the handler ends; the error is kept with it. */
+  retry(when: RetryWhen & { readonly error?: unknown } = {}): void {
     checkWhen(when);
-    this.#outcome = { kind: "retry", when };
+    const { error } = when;
+    this.#outcome = { kind: "retry", when, error };
   }
 
   /**
-   * It goes to the dead queue when the handler ends, or is gone if the queue has none. The reason is for the
-   * `dead` event of this worker: the server has no place for it yet, and does not keep it.
+   * It goes to the dead queue when the handler ends, or is gone if the queue has none. The reason, a text or an
+   * error, is kept with it.
    */
-  dead(reason = ""): void {
-    this.#outcome = { kind: "dead", reason };
+  dead(reason: unknown = ""): void {
+    const error = reason === "" ? undefined : reason;
+    this.#outcome = { kind: "dead", reason: textOf(reason), error };
+  }
+
+  /**
+   * Says how far the work is, any JSON up to 4 KiB: for `client.items.get` to tell. Of what is said the last counts,
+   * once a second at most.
+   */
+  progress(value: unknown): void {
+    if (this.#progress === undefined) {
+      const progress = new Progress(this);
+      this.#progress = progress;
+      this.holder?.whenOver(() => progress.stop());
+    }
+    this.#progress.tell(value);
   }
 }
 
@@ -70,9 +93,11 @@ export function backAt(
   when: RetryWhen,
   now: number,
 ): { readonly at?: Date | undefined; readonly delay?: number } {
-  const delay = when.after === undefined ? 0 : toMs(when.after, "after");
-  if (when.at !== undefined || delay > DELAY_MS_MAX) return { at: timeOf(when, now) };
-  return delay <= 0 ? {} : { delay };
+  const delay = when.after === undefined ? undefined : toMs(when.after, "after");
+  if (when.at !== undefined) return { at: when.at };
+  if (delay === undefined) return {};
+  // Nothing is said of no wait: the policy of the queue would decide.
+  return delay > DELAY_MS_MAX ? { at: timeOf(when, now) } : { delay: Math.max(delay, 0) };
 }
 
 /** The time that is meant, if it is not now. */
@@ -113,6 +138,8 @@ export class HandlerContext implements Holder {
   #lateTimer: Timer | undefined;
   #reason: Error | undefined;
   #isOver = false;
+  // What is to be done when it is over; not there if that is nothing.
+  #enders: (() => void)[] | undefined;
 
   constructor(items: readonly HeldItem<unknown>[], steady: () => number) {
     let attempts = 0;
@@ -130,7 +157,10 @@ export class HandlerContext implements Holder {
     return new Date(least(this.#items, ({ leaseDeadlineMs }) => leaseDeadlineMs));
   }
 
-  /** Aborted, with a LeaseLostError or a HandlerAborted as reason, when it is no use to go on. */
+  /**
+   * Aborted when it is no use to go on, with the reason: an ItemCancelledError, another LeaseLostError or a
+   * HandlerAborted.
+   */
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
@@ -148,6 +178,27 @@ export class HandlerContext implements Holder {
       this.#watchLease();
     }
     this.keeper?.moved(this);
+  }
+
+  /** For the worker: an item of several that is cancelled is no reason to stop at the others. */
+  refused(item: HeldItem<unknown>, error: LeaseLostError): void {
+    if (error instanceof ItemCancelledError) item.cancelled();
+    if (!item.isCancelled || this.#items.every(({ isCancelled }) => isCancelled)) this.abort(error);
+  }
+
+  /** For the worker. */
+  get isAborted(): boolean {
+    return this.#reason !== undefined;
+  }
+
+  /** For its items. */
+  whenOver(callback: () => void): void {
+    if (this.#isOver) {
+      callback();
+      return;
+    }
+    this.#enders ??= [];
+    this.#enders.push(callback);
   }
 
   /** For the worker: aborts the signal. */
@@ -171,6 +222,7 @@ export class HandlerContext implements Holder {
     this.#isOver = true;
     clearTimeout(this.#leaseTimer);
     clearTimeout(this.#lateTimer);
+    if (this.#enders !== undefined) for (const end of this.#enders) end();
   }
 
   #watchLease(): void {

@@ -5,8 +5,14 @@ import type { LeasedItem } from "./items.ts";
 import type { RetryPolicy } from "./retry-policy.ts";
 import type { HandlerContext, WorkItem } from "./work-item.ts";
 
-/** Returning completes the item, throwing gives it back by the policy. */
-export type Handler<T> = (item: WorkItem<T>, context: HandlerContext) => unknown;
+/**
+ * Returning completes the item, throwing gives it back by the policy. What is returned is the item's result if the
+ * definition of its queue says what that is.
+ */
+export type Handler<T, Result = unknown> = (
+  item: WorkItem<T>,
+  context: HandlerContext,
+) => Result | Promise<Result>;
 
 /** As Handler, for those items of the batch that have no outcome of their own. */
 export type BatchHandler<T> = (items: readonly WorkItem<T>[], context: HandlerContext) => unknown;
@@ -16,8 +22,15 @@ export interface WorkerOptions {
   readonly concurrency?: number | undefined;
   /** Items leased ahead at most, beyond those that handlers have; as many as they have by default. */
   readonly prefetch?: number | undefined;
-  /** When failed items are tried again; `exponential()` by default. */
-  readonly retry?: RetryPolicy | undefined;
+  /** Items of these kinds only, 16 at most; what is passed over stays in order. All by default. */
+  readonly kinds?: readonly string[] | undefined;
+  /** How long leases last, in place of what the queue says: 10ms to 12h. */
+  readonly leaseTimeout?: Duration | undefined;
+  /**
+   * When failed items are tried again. By default the queue's own policy decides, and `exponential()` if it has none;
+   * `server` leaves it to the server in any case, as items may have policies of their own.
+   */
+  readonly retry?: RetryPolicy | "server" | undefined;
   /** After which a handler's signal is aborted and its items count as failed; none by default. */
   readonly handlerTimeout?: Duration | undefined;
   /**
@@ -45,11 +58,14 @@ export interface BatchOptions extends WorkerOptions {
 export interface WorkerEvents {
   leased: { readonly items: readonly LeasedItem[] };
   completed: { readonly item: LeasedItem };
+  /** `at` is not there if that is at once, or as the server's policy says. */
   retried: { readonly item: LeasedItem; readonly at: Date | undefined };
-  /** Given back without having counted: nobody had begun it, or nobody could read it. */
+  /** Given back without having counted: nobody had begun it or could read it, or its handler is not waited for. */
   released: { readonly item: LeasedItem; readonly at: Date | undefined };
   /** It goes to the dead queue, or is gone: its handler or the policy said so, or its queue did at a retry. */
   dead: { readonly item: LeasedItem; readonly reason: string };
+  /** Somebody had cancelled it: what its handler has come to counts no more. */
+  cancelled: { readonly item: LeasedItem };
   /** A handler threw, or its item could not be decoded. */
   failed: { readonly item: LeasedItem; readonly error: unknown };
   /** The lease had ended before the item was, or before the server could be told. Somebody else does it again. */
@@ -69,6 +85,7 @@ export interface WorkerCounters {
   readonly retried: number;
   readonly released: number;
   readonly dead: number;
+  readonly cancelled: number;
   readonly failed: number;
   readonly lost: number;
   /** Items that handlers have. */

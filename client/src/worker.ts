@@ -16,7 +16,6 @@ import { leaseOf } from "./held-item.ts";
 import type { LeasedItem } from "./items.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { FactsOfQueue, INVALID_AFTER_MS, noDeadQueue } from "./queue-facts.ts";
-import { exponential } from "./retry-policy.ts";
 import { startTimer, type Timer } from "./timer.ts";
 import {
   HandlerAborted,
@@ -33,6 +32,7 @@ import type {
 } from "./worker-options.ts";
 
 const BATCH_MAX = 1_000;
+const CONCURRENCY_MAX = 100_000;
 const RECONNECT = { baseMs: 100, capMs: 10_000 };
 // Items that have been handled and whose end is not confirmed yet, however many handlers there are.
 const ENDING_MAX = 1_000;
@@ -64,8 +64,15 @@ export class Worker<T = undefined> {
   readonly #handlerTimeoutMs: number | undefined;
   readonly #closeTimeoutMs: number;
   readonly #batch: number;
-  readonly #concurrency: number;
-  readonly #prefetchMax: number;
+  // What their handler returns is no result, as there is one for each item.
+  readonly #isOfBatches: boolean;
+  #concurrency: number;
+  // As many as handlers may have, if it is not said.
+  readonly #prefetchMax: number | undefined;
+  readonly #kinds: readonly string[] | undefined;
+  readonly #leaseTimeout: Duration | undefined;
+  // Nothing is leased, and nothing begun.
+  #isPaused = false;
   readonly #endings: Endings;
   // Not there if it is not to extend.
   readonly #extender: Extender | undefined;
@@ -93,7 +100,8 @@ export class Worker<T = undefined> {
   #leaseMs = 0;
   // Whom to wake when anything of the above changes; nothing if nobody waits for that.
   #changed: PromiseWithResolvers<void> | undefined;
-  readonly #leasing = new AbortController();
+  // Of the leases until it is paused, or closed.
+  #leasing = new AbortController();
   // Whether a lease is under way, or what it brought is being looked at.
   #isLeasing = true;
   #closed: Promise<void> | undefined;
@@ -112,10 +120,14 @@ export class Worker<T = undefined> {
     options: WorkerOptions & { readonly batch?: number | undefined } = {},
   ) {
     const { concurrency = 10, batch = 1, handleSignals = false, closeTimeout = "30s" } = options;
-    const { requestTimeout, handlerTimeout } = options;
-    this.#concurrency = whole(concurrency, "concurrency", 1, 100_000);
+    const { requestTimeout, handlerTimeout, prefetch, kinds, leaseTimeout } = options;
+    this.#concurrency = whole(concurrency, "concurrency", 1, CONCURRENCY_MAX);
     this.#batch = whole(batch, "batch", 1, BATCH_MAX);
-    this.#prefetchMax = whole(options.prefetch ?? concurrency * batch, "prefetch", 0, 1e8);
+    this.#isOfBatches = options.batch !== undefined;
+    this.#prefetchMax = prefetch === undefined ? undefined : whole(prefetch, "prefetch", 0, 1e8);
+    this.#kinds = kinds;
+    this.#leaseTimeout = leaseTimeout;
+    if (leaseTimeout !== undefined) toMs(leaseTimeout, "leaseTimeout");
     this.#client = client;
     this.#definition =
       typeof queue === "string" ? (untyped(queue) as QueueDefinition<never, T>) : queue;
@@ -126,18 +138,19 @@ export class Worker<T = undefined> {
     this.#handlerTimeoutMs =
       handlerTimeout === undefined ? undefined : toMs(handlerTimeout, "handlerTimeout");
     this.#closeTimeoutMs = toMs(closeTimeout, "closeTimeout");
+    this.#facts = new FactsOfQueue(this.queueName, (name, timeout) =>
+      client.queues.info(name, { timeout }),
+    );
     this.#endings = new Endings({
       client,
       queueName: this.queueName,
       events: this.events,
-      retry: options.retry ?? exponential(),
+      facts: this.#facts,
+      retry: options.retry,
       onEnd: () => this.#wake(),
       onUnreleased: (item, when) => void this.#keepOrRetry(item, when),
     });
     this.#extender = this.#extenderOf(options);
-    this.#facts = new FactsOfQueue(this.queueName, (name, timeout) =>
-      client.queues.info(name, { timeout }),
-    );
     if (handleSignals) this.#stopSignals = onEndSignal(() => void this.close());
     queueMicrotask(async () => {
       await this.#lease();
@@ -179,6 +192,36 @@ export class Worker<T = undefined> {
     return { leased: this.#leased, ...counters, running: this.#running, buffered };
   }
 
+  /** Handlers that run at the same time. It can be set while they do: those that run go on. */
+  get concurrency(): number {
+    return this.#concurrency;
+  }
+
+  set concurrency(handlers: number) {
+    this.#concurrency = whole(handlers, "concurrency", 1, CONCURRENCY_MAX);
+    this.#begin();
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  /** Leases nothing more until it is resumed, and gives back what no handler has begun; those that run go on. */
+  pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    // See #close.
+    if (!this.#isCounted) this.#leasing.abort();
+    this.#giveBackBuffer();
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    if (this.#leasing.signal.aborted && !this.#isEnding) this.#leasing = new AbortController();
+    this.#begin();
+  }
+
   /**
    * Leases nothing more, gives back what no handler has begun, and waits for handlers. When the time has
    * passed, their signals are aborted and their items given back. Always resolves, within 5 seconds more;
@@ -196,17 +239,19 @@ export class Worker<T = undefined> {
   // --- leasing ---
 
   async #lease(): Promise<void> {
-    const { signal } = this.#leasing;
-    for (let failures = 0; !signal.aborted && !this.#isEnding; ) {
-      const want = this.#want();
+    for (let failures = 0; !this.#isEnding; ) {
+      const want = this.#isPaused ? 0 : this.#want();
       if (want <= 0) {
         await this.#change();
         continue;
       }
+      const { signal } = this.#leasing;
       try {
         const items = await this.#client.lease(this.queueName, {
           batchSize: want,
           isShared: false,
+          kinds: this.#kinds,
+          leaseTimeout: this.#leaseTimeout,
           requestTimeout: this.#isCounted ? this.#shortTimeout() : this.#requestTimeout,
           signal,
           onRepeat: this.#endings.onRepeat,
@@ -217,7 +262,9 @@ export class Worker<T = undefined> {
         if (items.length > 0) await this.#take(items);
         else if (this.#running === 0) this.events.emit("idle", undefined);
       } catch (error) {
-        if (signal.aborted || this.#isEnding) return;
+        if (this.#isEnding) return;
+        // It is paused.
+        if (signal.aborted) continue;
         this.#endings.trouble(error);
         // Nothing can be leased or ended any more.
         if (error instanceof ClosedError) return void this.close({ timeoutMs: 0 });
@@ -242,8 +289,9 @@ export class Worker<T = undefined> {
   #prefetch(room: number): number {
     const handlerMs = this.#handlerMs;
     if (handlerMs === undefined) return 0;
+    const prefetchMax = this.#prefetchMax ?? room;
     const turns = this.#leaseMs / 4 / Math.max(handlerMs, 0.01);
-    const ahead = Math.max(0, Math.min(this.#prefetchMax, Math.floor(room * (turns - 1))));
+    const ahead = Math.max(0, Math.min(prefetchMax, Math.floor(room * (turns - 1))));
     if (ahead === 0) return 0;
     if (performance.now() >= this.#knownUntil && !this.#isLearning) void this.#learnPrefetch();
     return this.#mayPrefetch ? ahead : 0;
@@ -285,7 +333,7 @@ export class Worker<T = undefined> {
         this.#endings.fail(item, error, { kind: "release", when });
       }
     }
-    if (this.#isEnding) this.#giveBackBuffer();
+    if (this.#isEnding || this.#isPaused) this.#giveBackBuffer();
     else this.#begin();
     this.#watchBuffer();
   }
@@ -325,7 +373,7 @@ export class Worker<T = undefined> {
   // --- handling ---
 
   #begin(): void {
-    while (this.#runs.size < this.#concurrency && this.#buffer.length > 0) {
+    while (!this.#isPaused && this.#runs.size < this.#concurrency && this.#buffer.length > 0) {
       const items = this.#nextItems();
       if (items.length > 0) this.#run(items);
     }
@@ -361,14 +409,19 @@ export class Worker<T = undefined> {
     // As an await would: whatever `then` somebody has given to the promise.
     Promise.prototype.then.call(
       this.#handle(run),
-      () => this.#finish(run, undefined),
-      (error: unknown) => this.#finish(run, { error }),
+      (result: unknown) => this.#finish(run, undefined, result),
+      (error: unknown) => this.#finish(run, { error }, undefined),
     );
   }
 
   #handle({ items, context }: Run<T>): Promise<unknown> {
     try {
-      const handling = this.#handler(items, context);
+      const { result: ofResult } = this.#definition;
+      const returned = this.#handler(items, context);
+      const handling =
+        ofResult === undefined || this.#isOfBatches
+          ? returned
+          : Promise.resolve(returned).then((result) => ofResult.check(result));
       const ms = this.#handlerTimeoutMs;
       if (ms === undefined) return Promise.resolve(handling);
       return Promise.race([handling, context.whenLate(ms)]);
@@ -377,23 +430,31 @@ export class Worker<T = undefined> {
     }
   }
 
-  #finish(run: Run<T>, failure: { readonly error: unknown } | undefined): void {
+  #finish(run: Run<T>, failure: { readonly error: unknown } | undefined, returned: unknown): void {
     const { items, context, from, isAbandoned } = run;
     context.end();
     const took = performance.now() - from;
     this.#handlerMs = this.#handlerMs === undefined ? took : this.#handlerMs * 0.9 + took * 0.1;
     this.#runs.delete(run);
     this.#running -= items.length;
-    if (!isAbandoned) for (const item of items) this.#settle(item, failure);
+    const isResult = this.#definition.result !== undefined && !this.#isOfBatches;
+    const result = isResult ? returned : undefined;
+    if (!isAbandoned) for (const item of items) this.#settle(item, failure, result);
     this.#begin();
   }
 
   // What a handler has decided about an item counts also if it failed afterwards.
-  #settle(item: WorkItem<T>, failure: { readonly error: unknown } | undefined): void {
-    if (failure !== undefined && item.outcome === undefined) {
+  #settle(
+    item: WorkItem<T>,
+    failure: { readonly error: unknown } | undefined,
+    result: unknown,
+  ): void {
+    // Whatever the server is told, it says that the item is cancelled, and lets it go.
+    if (item.isCancelled) this.#endings.end(item, UNBEGUN);
+    else if (failure !== undefined && item.outcome === undefined) {
       this.#endings.fail(item, failure.error);
     } else {
-      this.#endings.end(item, item.outcome ?? { kind: "complete" });
+      this.#endings.end(item, item.outcome ?? { kind: "complete", result });
     }
   }
 
@@ -426,7 +487,7 @@ export class Worker<T = undefined> {
     for (const run of this.#runs) {
       run.isAbandoned = true;
       run.context.abort(new HandlerAborted("shutdown"));
-      for (const item of run.items) this.#endings.end(item, item.outcome ?? BACK);
+      for (const item of run.items) this.#endings.end(item, item.outcome ?? UNBEGUN);
     }
     this.#runs.clear();
     await this.#ended(GIVE_BACK_MS);
@@ -489,7 +550,6 @@ export class Worker<T = undefined> {
   }
 }
 
-const BACK: Outcome = { kind: "retry", when: {} };
 const UNBEGUN: Outcome = { kind: "release", when: {} };
 
 function whole(value: number, what: string, min: number, max: number): number {

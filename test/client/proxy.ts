@@ -8,6 +8,8 @@ import type { TestContext } from "node:test";
 export interface Passing {
   readonly path: string;
   readonly body: string;
+  /** Its Idempotency-Key, if it has one. */
+  readonly key: string | undefined;
 }
 
 /** What is done to one request. */
@@ -60,7 +62,8 @@ export async function proxyOf(t: TestContext, target: string): Promise<TestProxy
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const body = Buffer.concat(chunks).toString();
-    const passing = { path: request.url!.replace(/^\/v\d\//, ""), body };
+    const key = request.headers["idempotency-key"] as string | undefined;
+    const passing = { path: request.url!.replace(/^\/v\d\//, ""), body, key };
     requests.push(passing);
     const byPath = proxy.treatPath(request.url!);
     const treatment = byPath.kind === "pass" ? await proxy.treat(passing, requests.length) : byPath;
@@ -74,7 +77,10 @@ export async function proxyOf(t: TestContext, target: string): Promise<TestProxy
     else response.on("close", () => gone.abort());
     const answer = await fetch(target + request.url, {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: {
+        "Content-Type": "application/json",
+        ...(key === undefined ? {} : { "Idempotency-Key": key }),
+      },
       body,
       signal: gone.signal,
     });

@@ -129,18 +129,66 @@ for (const [name, treatment, ErrorClass] of [
   ["the reply is lost", LOSE_REPLY, NetworkError],
   ["the server does not know", UNKNOWN, TryAgainError],
 ] as const) {
-  test(`a produce is not repeated when ${name}, unless the caller allows it`, async (t) => {
+  test(`a produce is repeated under its key when ${name}, and done once`, async (t) => {
     const { client, direct, proxy } = await treated(t, treatment, treatment);
+    const { id, status } = await client.produce("jobs", { payload: "once" });
+    const [first, ...repeats] = proxy.requests;
+    assert.match(first!.key!, /^\S{20,}$/);
+    assert.deepEqual(repeats, [first, first]);
+    const items = await Array.fromAsync(direct.items.list("jobs"), (item) => item.id);
+    assert.deepEqual([items, status], [[id], "created"]);
+    await client.produce("jobs", {});
+    assert.notEqual(proxy.requests.at(-1)!.key, first!.key);
+  });
+
+  test(`a produce that may be there twice has no key, and is repeated when ${name}`, async (t) => {
+    const { client, direct, proxy } = await treated(t, treatment);
+    await client.produce("jobs", {}, { mayRepeat: true });
+    assert.deepEqual(
+      proxy.requests.map(({ key }) => key),
+      [undefined, undefined],
+    );
+    assert.equal((await direct.stats("jobs")).total, treatment === LOSE_REPLY ? 2 : 1);
+  });
+
+  test(`a produce in /v1, which has no keys, is not repeated when ${name}`, async (t) => {
+    const page = { kind: "answer", status: 404, body: "<html>not here</html>" } as const;
+    const { client, direct, proxy } = await treated(t, page, treatment, treatment);
     await assert.rejects(client.produce("jobs", {}), (error) => {
       assert.ok(error instanceof ErrorClass);
       return error.uncertain && error.retryable;
     });
-    assert.equal(proxy.requests.length, 1);
+    assert.equal(proxy.requests.length, 2);
     await client.produce("jobs", {}, { mayRepeat: true });
-    assert.equal(proxy.requests.length, 3);
+    assert.equal(proxy.requests.length, 4);
     assert.equal((await direct.stats("jobs")).total, treatment === LOSE_REPLY ? 3 : 1);
   });
 }
+
+test("of a produce that is repeated under its key nobody leaves, and what comes later travels by itself", async (t) => {
+  const { server, client: direct } = await setup(t);
+  const proxy = await proxyOf(t, server.server.address);
+  const controller = new AbortController();
+  proxy.treat = (_, number) => {
+    if (number === 1) controller.abort(new Error("enough"));
+    return number === 1 ? LOSE_REPLY : PASS;
+  };
+  const client = clientOf(t, proxy.url, { retry: { baseMs: 1, capMs: 2 } });
+  const { signal } = controller;
+  const left = assert.rejects(client.produce("jobs", { payload: "left" }, { signal }), /enough/);
+  const { id } = await client.produce("jobs", { payload: "stays" });
+  await left;
+  const [first, second] = proxy.requests;
+  assert.deepEqual(second, first);
+  const items = await Array.fromAsync(direct.items.list("jobs"), (item) => [
+    Buffer.from(item.payload).toString(),
+    item.id === id,
+  ]);
+  assert.deepEqual(items, [
+    ["left", false],
+    ["stays", true],
+  ]);
+});
 
 test("a call stays uncertain if the server was sure of its last attempt only", async (t) => {
   const refused = Array(9).fill(OVERLOADED);
