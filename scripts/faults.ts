@@ -32,6 +32,7 @@ export const CHECKS = {
   reading: ["--test", "src/codec/codec.test.ts", "src/http/share.test.ts"],
   kinds: ["--test", "src/codec/kinds.test.ts"],
   v2: ["--test", "test/http/v2.test.ts"],
+  apply: ["--test", "test/http/queues-apply.test.ts"],
   payloads: ["--test", "test/http/payloads.test.ts"],
   stopping: ["--test", "test/http/stopping.test.ts"],
   retryResults: ["--test", "test/queue/retry-results.test.ts"],
@@ -991,6 +992,20 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/idempotent-requests.ts",
     from: "      if (staying.has(key)) later.add(request);\n      else staying.add(key);\n",
     to: "",
+  },
+  {
+    name: "records of a list are written one by one",
+    check: "apply",
+    file: "src/registry/records.ts",
+    from: "    await this.#storage.putQueues(\n      all.map(([name, stored]) => ({ name, record: JSON.stringify(packed(stored)) })),\n    );\n",
+    to: "    for (const [name, stored] of all)\n      await this.#storage.putQueues([{ name, record: JSON.stringify(packed(stored)) }]);\n",
+  },
+  {
+    name: "a version is looked at when the change has been made",
+    check: "apply",
+    file: "src/registry/queues.ts",
+    from: "      if (ifVersion !== 0 && ifVersion !== old.version) {",
+    to: "      if (ifVersion !== 0 && ifVersion > old.version) {",
   },
   {
     name: "keys that have ended are never removed",

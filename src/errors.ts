@@ -42,6 +42,8 @@ export interface ErrorRow {
   readonly retryable: boolean;
   /** What is in braces are its details. */
   readonly text: string;
+  /** The same under /v2, where the text speaks of what only /v1 has. */
+  readonly detail?: string;
 }
 
 // A row in one line: a catalogue is read by columns.
@@ -50,8 +52,9 @@ function row<const Text extends string>(
   status: number,
   retryable: boolean,
   text: Text,
+  detail?: string,
 ): ErrorRow & { readonly text: Text } {
-  return { kind, status, retryable, text };
+  return { kind, status, retryable, text, ...(detail !== undefined && { detail }) };
 }
 
 const [AGAIN, IN_VAIN] = [true, false];
@@ -66,7 +69,7 @@ export const ERRORS = {
   permission_denied: row("forbidden", 403, IN_VAIN, "access denied; {detail}"),
   no_such_method: row("not-implemented", 404, IN_VAIN, "no such method; {path}"),
   queue_not_found: row("invalid", 404, IN_VAIN, "queue does not exist; no such queue named '{queue_name}'"),
-  item_not_found: row("invalid", 404, IN_VAIN, "invalid storage id; '{id}' does not exist"),
+  item_not_found: row("invalid", 404, IN_VAIN, "invalid storage id; '{id}' does not exist", "item does not exist; '{id}' is the id of none"),
   redrive_not_found: row("invalid", 404, IN_VAIN, "redrive does not exist; '{id}'"),
   namespace_not_found: row("failed", 404, IN_VAIN, "namespace does not exist; '{namespace}' was not found"),
   method_not_allowed: row("invalid", 405, IN_VAIN, "http method '{method}' not allowed; only POST"),
@@ -135,6 +138,8 @@ interface QueueErrorOptions extends ErrorOptions {
   readonly details?: ErrorDetails | undefined;
   /** By default the detail of that name. */
   readonly field?: string | undefined;
+  /** What it says under /v2, if that is not the message. */
+  readonly detail?: string | undefined;
 }
 
 /** An error that a client is told about. `message` is `<constant part>; <detail>`. */
@@ -144,6 +149,8 @@ export class QueueError extends Error {
   readonly details: ErrorDetails | undefined;
   /** What of the request is wrong: the path of a field, such as `items[3].kind`, or the name of a header. */
   readonly field: string | undefined;
+  /** What it says under /v2. */
+  readonly detail: string;
 
   constructor(kind: ErrorKind, message: string, options: QueueErrorOptions = {}) {
     const { stackTraceLimit } = Error;
@@ -155,6 +162,7 @@ export class QueueError extends Error {
     this.code = options.code ?? CODES_BY_TEXT.get(message) ?? CODES[kind];
     this.details = options.details;
     this.field = options.field ?? fieldIn(options.details);
+    this.detail = options.detail ?? message;
   }
 
   /** The HTTP status under /v1, which is also the `code` in the body. */
@@ -188,7 +196,7 @@ export class SomeRefusedError extends QueueError {
     super("invalid", message, { code: "some_refused", details });
     this.results = Array.from({ length: count }, (_, index) => {
       const error = refused.get(index);
-      return error === undefined ? {} : { code: error.code, detail: error.message };
+      return error === undefined ? {} : { code: error.code, detail: error.detail };
     });
   }
 }
@@ -214,10 +222,14 @@ export function detailNames(text: string): readonly string[] {
 }
 
 /** An error as it travels between threads, where its class is lost. */
-export type PackedError = Pick<QueueError, "kind" | "message" | "code" | "details" | "field">;
+export type PackedError = Pick<QueueError, "kind" | "message" | "code" | "details" | "field"> & {
+  /** If it is not the message. */
+  readonly detail?: string | undefined;
+};
 
-export function packError({ kind, message, code, details, field }: QueueError): PackedError {
-  return { kind, message, code, details, field };
+export function packError(error: QueueError): PackedError {
+  const { kind, message, code, details, field, detail } = error;
+  return { kind, message, code, details, field, ...(detail !== message && { detail }) };
 }
 
 export function unpackError({ kind, message, ...options }: PackedError): QueueError {
@@ -238,10 +250,11 @@ export function queueError<Code extends ErrorCode>(
   code: Code,
   details: DetailsOf<Code>,
 ): QueueError {
-  const { kind, text } = ERRORS[code];
+  const { kind, text, detail }: ErrorRow = ERRORS[code];
   const given: ErrorDetails = details;
-  const message = text.replace(PLACES, (_, name: string) => String(given[name]));
-  return new QueueError(kind, message, { code, details });
+  const filled = (template: string): string =>
+    template.replace(PLACES, (_, name: string) => String(given[name]));
+  return new QueueError(kind, filled(text), { code, details, detail: detail && filled(detail) });
 }
 
 /** The error of a code whose text has no details, and what is behind it, if that is known. */

@@ -78,6 +78,7 @@ export {
 export type {
   ListQueuesOptions,
   QueueChanges,
+  QueueDiff,
   QueueInfo,
   QueueSettings,
   Queues,

@@ -96,6 +96,29 @@ export interface UpdateQueueOptions extends CallOptions {
   readonly ifVersion?: number | undefined;
 }
 
+/** What `apply` does for one queue. */
+export interface QueueDiff {
+  readonly queueName: string;
+  readonly action: "created" | "updated" | "unchanged";
+  /** The settings that get another value; of a new queue those that were given. */
+  readonly changes: readonly SettingDiff[];
+}
+
+/** A setting by its name in the API, such as `max_attempts`, and its values as texts. */
+export interface SettingDiff {
+  readonly setting: string;
+  /** Not set of a new queue, or of a text that was empty. */
+  readonly from?: string;
+  /** Not set if it is an empty text. */
+  readonly to?: string;
+}
+
+interface WireQueueDiff {
+  readonly queue_name: string;
+  readonly action: QueueDiff["action"];
+  readonly changes?: readonly SettingDiff[];
+}
+
 export interface ListQueuesOptions extends CallOptions {
   /** Queues that one request fetches: 1 to 65536, 1000 by default. */
   readonly pageSize?: number | undefined;
@@ -140,6 +163,29 @@ export class Queues {
   async #made(path: string, request: WireQueueInfo, options: CallOptions): Promise<void> {
     const wire = await once<WireQueueInfo>(this.#connection, path, request, options);
     checkForm(wire.queue_name === request.queue_name, wire);
+  }
+
+  /**
+   * Makes the queues of a list, and changes those that are there: all of it, or nothing. What you leave out stays
+   * as it is, and so do queues that are not in the list. Answers what was done, or with `dryRun` what would be.
+   */
+  async apply(
+    queues: readonly QueueSettings[],
+    { dryRun = false, ...options }: CallOptions & { readonly dryRun?: boolean | undefined } = {},
+  ): Promise<readonly QueueDiff[]> {
+    const request = {
+      queues: queues.map(({ queueName, ...changes }) => encode(queueName, changes)),
+      dry_run: dryRun,
+    };
+    const call = [this.#connection, "queues.apply", request, options, dryRun] as const;
+    const reply = await once<{ readonly queues?: readonly WireQueueDiff[] }>(...call);
+    const { queues: diffs = [] } = reply;
+    checkForm(Array.isArray(diffs) && diffs.length === queues.length, reply);
+    return diffs.map(({ queue_name: queueName, action, changes = [] }) => ({
+      queueName,
+      action,
+      changes,
+    }));
   }
 
   /** The record of a queue; throws a QueueNotFoundError if there is none. */

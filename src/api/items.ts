@@ -178,7 +178,7 @@ function toImport(item: ImportItem, index: number): ImportedItem {
     );
   }
   const error = item.id === "" ? undefined : idError(item.id);
-  if (error !== undefined) throw invalidField(`${path}.id`, error.message);
+  if (error !== undefined) throw invalidField(`${path}.id`, error.detail);
   return {
     sourceId: item.sourceId,
     ...(item.id !== "" && { id: item.id }),

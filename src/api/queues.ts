@@ -15,14 +15,17 @@ import {
   QueueInfoSchema as InfoV2,
   QueuesListRequestSchema as ListRequestV2,
   QueuesListResponseSchema as ListResponseV2,
+  QueuesApplyRequestSchema,
+  QueuesApplyResponseSchema,
   QueuesCreateRequestSchema,
   QueuesUpdateRequestSchema,
 } from "../codec/gen/querator/v2/queues_pb.ts";
 import { DoneResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import type { Decoded, Encodable } from "../codec/message.ts";
 import { DURATION_PATTERN } from "../duration.ts";
-import { invalid } from "../errors.ts";
+import { invalid, invalidField, type QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import { type WantedQueue, within } from "../registry/apply.ts";
 import {
   checkNamespace,
   checkQueueName,
@@ -80,6 +83,9 @@ const noDeadQueue = refusal("dead_queue does not exist; 'jbos' was not found, cr
 const longLease = refusal(
   "lease timeout is too long; 1h0m0s cannot be greater than the expire timeout 30m0s",
 );
+
+// Queues that one call makes and changes at most.
+const APPLIED_MAX = 1_000;
 
 const queue_name = "jobs";
 const SETTINGS = {
@@ -252,15 +258,44 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         ...FOUND_V2,
         noDeadQueue: problem("invalid_field", noDeadQueue.message, { field: "dead_queue" }),
         longLease: problem("invalid_field", longLease.message, { field: "lease_timeout" }),
+        otherVersion: problem("precondition_failed", "queue 'jobs' has version 1, not 3"),
         internalRetry,
       },
       handler: async (request, _, repeat) => {
-        const { queueName: name, partial } = request;
+        const { queueName: name, partial, ifVersion } = request;
         checkQueueName(name);
         const named = namedOf(request);
         const change = partial === false ? readNamed(named) : readChange(named);
         service.checkRunning();
-        return reply(InfoV2, toInfoV2(await queues.update({ ...change, name }, repeat)));
+        const updated = await queues.update({ ...change, name }, repeat, ifVersion);
+        return reply(InfoV2, toInfoV2(updated));
+      },
+    }),
+    endpoint({
+      path: "/v2/queues.apply",
+      repeats: "never",
+      bodyBytesMax: MEDIUM,
+      request: QueuesApplyRequestSchema,
+      reply: QueuesApplyResponseSchema,
+      permission: "manage",
+      metric: "queues.apply",
+      summary:
+        "Makes the queues of a list, and changes those that are there: all of it or nothing.",
+      description:
+        "What a queue has that the list does not name stays, and so do queues that are not in the list. Dead queues may stand anywhere in it. Done again it changes nothing, so it takes no Idempotency-Key.",
+      example: { queues: [{ queue_name, max_attempts: 5 }] },
+      needs: ["queues"],
+      errors: {
+        noQueues: problem("invalid_field", noQueues().message, { field: "queues" }),
+        noDeadQueueInList: problem("invalid_field", noDeadQueue.message, {
+          field: "queues[0].dead_queue",
+        }),
+        internalRetry,
+      },
+      handler: async ({ queues: list, dryRun }) => {
+        const wanted = wantedOf(list);
+        service.checkRunning();
+        return reply(QueuesApplyResponseSchema, { queues: await queues.apply(wanted, dryRun) });
       },
     }),
     endpoint({
@@ -339,13 +374,31 @@ function settingsOf(info: Decoded<typeof QueueInfoSchema>): QueueSettings {
   return { ...settings, name: info.queueName };
 }
 
+function wantedOf(list: Decoded<typeof QueuesApplyRequestSchema>["queues"]): WantedQueue[] {
+  if (list.length === 0) throw noQueues();
+  if (list.length > APPLIED_MAX) {
+    throw invalidField("queues", `queues is invalid; cannot be more than ${APPLIED_MAX}`);
+  }
+  return list.map((queue, i) =>
+    within(`queues[${i}]`, () => {
+      checkQueueName(queue.queueName);
+      const named = namedOf(queue);
+      return { name: queue.queueName, named: readChange(named), settings: readNamed(named) };
+    }),
+  );
+}
+
+function noQueues(): QueueError {
+  return invalidField("queues", "queues cannot be empty; at least one queue is required");
+}
+
 function toInfo(record: QueueRecord): Encodable<typeof QueueInfoSchema> {
   const { name, createdAt, updatedAt, namespace } = record;
   return { queueName: name, createdAt, updatedAt, namespace, ...showSettings(record) };
 }
 
 function toInfoV2(record: QueueRecord): Encodable<typeof InfoV2> {
-  const { name, createdAt, updatedAt, partitions } = record;
+  const { name, createdAt, updatedAt, version, partitions } = record;
   const settings = showInWords(record);
   return {
     queueName: name,
@@ -354,6 +407,7 @@ function toInfoV2(record: QueueRecord): Encodable<typeof InfoV2> {
     partitions: partitions.length,
     createdAt,
     updatedAt,
+    version,
   };
 }
 
@@ -378,6 +432,31 @@ function fieldNotes(limits: Limits): Notes {
       partial: {
         text: "Whether what is not given stays as it is, as it does by default; false gives it its default.",
       },
+      if_version: {
+        text: "The queue is changed only if it has this version, as queues.info tells it; 0 means any.",
+      },
+    },
+    "v2.QueuesApplyRequest": {
+      queues: {
+        text: `What there is to be: 1 to ${APPLIED_MAX} queues, each with the settings that are to be as they are given.`,
+        request: { minItems: 1, maxItems: APPLIED_MAX },
+      },
+      dry_run: { text: "Only answers what would be done." },
+    },
+    "v2.QueuesApplyResponse": {
+      queues: { text: "What was done, or would be, in the order of the request." },
+    },
+    "v2.QueueDiff": {
+      queue_name: QUEUE_NAME,
+      action: { text: "created, updated or unchanged.", required: "reply" },
+      changes: {
+        text: "The settings that get another value; of a new queue those that are given.",
+      },
+    },
+    "v2.SettingDiff": {
+      setting: { text: "Its name, as in the request.", required: "reply" },
+      from: { text: "What it was, as text; not set of a new queue." },
+      to: { text: "What it is now, or would be." },
     },
     "v2.QueueInfo": {
       queue_name: QUEUE_NAME,
@@ -385,6 +464,11 @@ function fieldNotes(limits: Limits): Notes {
       partitions: { text: "How many partitions it has.", required: "reply", reply: { minimum: 1 } },
       created_at: { text: "When the queue was created.", required: "reply" },
       updated_at: { text: "When it was changed last.", required: "reply" },
+      version: {
+        text: "1 when it is created, one more after each change.",
+        required: "reply",
+        reply: { minimum: 1 },
+      },
     },
     "v2.QueuesListRequest": {
       limit: {

@@ -52,8 +52,8 @@ interface Result {
 const DONE: Result = { ok: true };
 const DEAD: Result = { ok: true, dead: true };
 
-function resultOf({ code, message }: QueueError): Result {
-  return { code, detail: message };
+function resultOf({ code, detail }: QueueError): Result {
+  return { code, detail };
 }
 
 function plainJson(count: number): string {

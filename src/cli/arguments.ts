@@ -2,12 +2,15 @@
 // that stand in a file. A value that cannot be meant is refused before anything is sent.
 
 import { InvalidArgumentError, Option } from "commander";
+import { HOUR, MILLISECOND } from "../clock.ts";
 import { DURATION_PATTERN, DurationError, formatDuration, parseDuration } from "../duration.ts";
 import { EXIT, usage } from "./failure.ts";
 import { linesOf, placeOf, textOf } from "./lines.ts";
 
 /** The longest duration, in whole hours. */
 export const DURATION_MAX = "2562047h";
+/** The longest that a lease can be extended for, as the server has it. */
+const EXTENSION_MS_MAX = (12 * HOUR) / MILLISECOND;
 const DURATION = new RegExp(DURATION_PATTERN);
 
 /** Reads a whole number within bounds. */
@@ -38,6 +41,13 @@ export function expiry(text: string): string {
 /** Reads a duration; answers milliseconds. */
 export function milliseconds(text: string): number {
   return micros(text) / 1_000;
+}
+
+/** Reads how long a lease is to last, within the bounds of the server; answers milliseconds. */
+export function extension(text: string): number {
+  const ms = milliseconds(text);
+  if (ms >= 1 && ms <= EXTENSION_MS_MAX) return ms;
+  throw new InvalidArgumentError("Use a duration from 1ms to 12h.");
 }
 
 function micros(text: string, more = ""): number {

@@ -2,7 +2,7 @@
 
 import { LeasedItem, QueratorError } from "@querator/client";
 import type { Command } from "commander";
-import { milliseconds, moment, namesOf, timeoutOption, whole } from "./arguments.ts";
+import { extension, milliseconds, moment, namesOf, timeoutOption, whole } from "./arguments.ts";
 import { CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
 import type { Column, Output } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
@@ -76,7 +76,7 @@ Example:
     .command("extend <queue> [lease-ids...]")
     .description("let leases last for a time from now on")
     .option(...FILE)
-    .requiredOption("--for <time>", "for how long, 12h at most", milliseconds)
+    .requiredOption("--for <time>", "for how long, 12h at most", extension)
     .addHelpText(
       "after",
       `
@@ -245,16 +245,20 @@ async function endItems(
     /** What was done, and what the items then are. */
     readonly what: readonly [did: string, done: string];
     /** `onDead` is to be called for each item that is not tried again although nobody asked for that. */
-    readonly end: (leaseIds: string[], onDead: () => void) => Promise<unknown>;
+    readonly end: (leaseIds: string[], onDead: (leaseId: string) => void) => Promise<unknown>;
   },
 ): Promise<void> {
   const ids = await namesOf(named, { file, signal, member: "lease_id" });
-  let dead = 0;
+  const dead = new Set<string>();
+  const results: Result[] = [];
   for (let i = 0; i < ids.length; i += ITEMS_SENT) {
     const some = ids.slice(i, i + ITEMS_SENT);
     try {
-      await end(some, () => dead++);
+      const told = await end(some, (leaseId) => dead.add(leaseId));
+      results.push(...resultsOf(some, told, dead));
     } catch (error) {
+      results.push(...resultsAfter(error, some, dead));
+      await writeResults(out, results);
       tellFailures(out, some, error);
       if (ids.length > ITEMS_SENT) {
         const far = i === 0 ? "None" : `The first ${count(i)}`;
@@ -267,12 +271,55 @@ async function endItems(
       throw error;
     }
   }
-  const lived = ids.length - dead;
+  await writeResults(out, results);
+  const lived = ids.length - dead.size;
   if (lived > 0) out.message(`Successfully ${did} ${lived} item(s) in queue '${queue}'`);
-  if (dead === 0) return;
+  if (dead.size === 0) return;
   out.message(
-    `${plural(dead, "item")} will not be tried again, for attempts or time were over: moved to the dead queue of '${queue}', or deleted if it has none`,
+    `${plural(dead.size, "item")} will not be tried again, for attempts or time were over: moved to the dead queue of '${queue}', or deleted if it has none`,
   );
+}
+
+/** What became of a lease, in the words of the API. */
+interface Result {
+  readonly lease_id: string;
+  readonly ok?: true;
+  readonly dead?: true;
+  readonly lease_deadline?: Date;
+  readonly code?: string;
+  readonly detail?: string;
+}
+
+function resultsOf(ids: readonly string[], told: unknown, dead: ReadonlySet<string>): Result[] {
+  const deadlines: readonly unknown[] = Array.isArray(told) ? told : [];
+  return ids.map((id, i): Result => {
+    const deadline = deadlines[i];
+    return {
+      lease_id: id,
+      ok: true,
+      ...(dead.has(id) && { dead: true }),
+      ...(deadline instanceof Date && { lease_deadline: deadline }),
+    };
+  });
+}
+
+// Of those that are not told by themselves the error is that of the call. Of what was broken off nothing is known.
+function resultsAfter(error: unknown, ids: readonly string[], dead: ReadonlySet<string>): Result[] {
+  if (!(error instanceof QueratorError)) return [];
+  const own = new Map(error.failures.map((each) => [each.index, each.error]));
+  const done = resultsOf(ids, undefined, dead);
+  return done.map((result, i): Result => {
+    const failure = own.size === 0 ? error : own.get(i);
+    if (failure === undefined) return result;
+    const code =
+      failure instanceof QueratorError ? failure.code.replaceAll("-", "_") : "interrupted";
+    return { lease_id: result.lease_id, code, detail: (failure as Error).message };
+  });
+}
+
+async function writeResults(out: Output, results: readonly Result[]): Promise<void> {
+  if (out.format === "table") return;
+  await out.list(results, { name: "results", columns: [], json: (result) => result });
 }
 
 function tellFailures(out: Output, ids: readonly string[], error: unknown): void {

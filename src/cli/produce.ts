@@ -1,10 +1,11 @@
 // produce: items from an option, from stdin as a whole, or from its lines.
 
-import { exactJson, type ProduceItem } from "@querator/client";
+import { exactJson, type ProducedItem, type ProduceItem } from "@querator/client";
 import { type Command, InvalidArgumentError } from "commander";
 import { milliseconds, moment, timeoutOption } from "./arguments.ts";
 import { brokenOff, CommandError, tooLargeAt, usage } from "./failure.ts";
 import { contentOf, linesOf, placeOf, textOf } from "./lines.ts";
+import type { Listing } from "./output.ts";
 import { itemOfLine } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";
 import { type Session, withSession } from "./session.ts";
@@ -13,6 +14,13 @@ import { plural } from "./text.ts";
 // What one request holds, and what is read of stdin before it is sent.
 const ITEMS_SENT = 1_000;
 const BYTES_SENT = 1_000_000;
+
+// For programs; people are told in words.
+const RESULTS: Listing<ProducedItem> = {
+  name: "results",
+  columns: [],
+  json: ({ id, status }) => ({ id, status }),
+};
 
 interface ProduceFlags {
   readonly payload?: string;
@@ -87,14 +95,16 @@ async function produce(session: Session, queue: string, flags: ProduceFlags): Pr
   if (!lines && !ndjson) {
     const content = payload ?? (await contentOf("-", signal));
     const item = itemOf(content, payload === undefined ? "stdin" : "--payload");
-    const { id } = await client.produce(queue, item, { requestTimeout: timeout, signal });
+    const produced = await client.produce(queue, item, { requestTimeout: timeout, signal });
+    const { id } = produced;
     const bytes = typeof content === "string" ? Buffer.byteLength(content) : content.length;
     const name = id === undefined ? "item" : `item '${id}'`;
+    if (out.format !== "table") await out.list([produced], RESULTS);
     out.message(`Successfully produced ${name} with payload of ${bytes} bytes`);
     return;
   }
 
-  const produced = await produceLines(session, queue, {
+  const results = produceLines(session, queue, {
     itemOf: (line, number) => {
       const place = placeOf("-", number);
       if (!ndjson) return itemOf(line, place);
@@ -108,18 +118,33 @@ async function produce(session: Session, queue: string, flags: ProduceFlags): Pr
     },
     timeout,
   });
-  out.message(`Successfully produced ${plural(produced, "item")}`);
+  let failure: unknown;
+  let count = 0;
+  // A list that is begun is ended, whatever happens: what is in it has been produced.
+  const told = async function* (): AsyncGenerator<ProducedItem, void, undefined> {
+    try {
+      for await (const some of results) {
+        count += some.length;
+        if (out.format !== "table") yield* some;
+      }
+    } catch (error) {
+      failure = error;
+    }
+  };
+  await out.list(told(), RESULTS);
+  if (failure !== undefined) throw failure;
+  out.message(`Successfully produced ${plural(count, "item")}`);
 }
 
-// Answers how many items were produced.
-async function produceLines(
+// Answers what became of the items, batch by batch.
+async function* produceLines(
   { client, out, signal, clock }: Session,
   queue: string,
   options: {
     readonly itemOf: (line: Buffer, number: number) => ProduceItem | undefined;
     readonly timeout: string;
   },
-): Promise<number> {
+): AsyncGenerator<readonly ProducedItem[], void, undefined> {
   const progress = new Progress(clock, `items into '${queue}'`);
   let produced = 0;
   let items: ProduceItem[] = [];
@@ -128,10 +153,11 @@ async function produceLines(
   let firstLine = 1;
   let number = 0;
   let sending: [first: number, last: number] | undefined;
-  const send = async (): Promise<void> => {
+  const send = async (): Promise<readonly ProducedItem[]> => {
     sending = [firstLine, number];
+    let results: readonly ProducedItem[];
     try {
-      await client.produce(queue, items, { requestTimeout: options.timeout, signal });
+      results = await client.produce(queue, items, { requestTimeout: options.timeout, signal });
     } catch (error) {
       throw tooLargeAt(error, (index) => placeOf("-", lines[index]!));
     }
@@ -142,6 +168,7 @@ async function produceLines(
     bytes = 0;
     firstLine = number + 1;
     sending = undefined;
+    return results;
   };
   try {
     for await (const line of linesOf("-", signal)) {
@@ -152,9 +179,9 @@ async function produceLines(
       items.push(item);
       lines.push(number);
       bytes += line.length;
-      if (items.length === ITEMS_SENT || bytes >= BYTES_SENT) await send();
+      if (items.length === ITEMS_SENT || bytes >= BYTES_SENT) yield await send();
     }
-    if (items.length > 0) await send();
+    if (items.length > 0) yield await send();
   } catch (error) {
     progress.end();
     out.message(
@@ -163,5 +190,4 @@ async function produceLines(
     throw error;
   }
   progress.end();
-  return produced;
 }

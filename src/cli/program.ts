@@ -3,6 +3,7 @@
 
 import { Command, Option } from "commander";
 import { VERSION } from "../version.ts";
+import { addApplyCommand } from "./apply.ts";
 import { addBenchCommand } from "./bench.ts";
 import { addCompletionCommands } from "./completion.ts";
 import { addDeadCommands } from "./dead.ts";
@@ -87,6 +88,7 @@ Example:
   addMigrateCommand(program);
   addDoctorCommand(program);
   addQueueCommands(program);
+  addApplyCommand(program);
   addProduceCommand(program);
   addLeaseCommands(program);
   addWorkCommand(program);

@@ -46,9 +46,10 @@ const unknownNumber = (path: string): QueueError => {
 
 const V2 = make({ prefix: "", shorten: (path) => path, unknownNumber }, (table, path, key) => {
   const field = show(join(path, key)).toWellFormed();
-  const meant = closest(key, table);
+  const meant = likely(key, table) ?? closest(key, table);
   const hint = meant === undefined ? "" : `; did you mean '${meant}'?`;
-  const message = `unknown field '${field}'${hint}`;
+  const more = ADVICE[meant ?? ""] ?? "";
+  const message = `unknown field '${field}'${meant === undefined ? hint : `${hint}${more}`}`;
   return new QueueError("content", message, { code: "unknown_field", field });
 });
 
@@ -85,6 +86,41 @@ function make(
 const SHOWN_MAX = 100;
 // No name is longer, and looking for a near one takes the product of both lengths.
 const NAME_LENGTH_MAX = 40;
+
+// What other queues, and /v1, call what has another name here.
+const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
+  queue_name: ["name", "queue", "queuename"],
+  lease_id: ["id", "item_id", "receipt_handle", "token"],
+  id: ["lease_id", "item_id", "job_id", "message_id"],
+  leases: ["ids", "items", "lease_ids"],
+  json: ["payload", "body", "data", "message", "value", "args"],
+  items: ["item", "messages", "jobs", "payloads"],
+  client: ["client_id", "consumer", "worker"],
+  batch_size: ["limit", "count", "max", "max_messages"],
+  request_timeout: ["timeout", "wait", "wait_time"],
+  delay: ["delay_seconds", "after", "in", "retry_after"],
+  enqueue_at: ["run_at", "scheduled_at", "at", "start_after"],
+  at: ["retry_at", "run_at"],
+  for: ["duration", "extend_by", "lease_timeout"],
+  max_attempts: ["retries", "max_retries", "attempts", "retry_limit"],
+  dead_queue: ["dead_letter_queue", "dlq", "dead_letter"],
+  lease_timeout: ["visibility_timeout", "ack_deadline"],
+  expire_timeout: ["ttl", "retention", "expire_in"],
+  unique_key: ["dedup_id", "deduplication_id", "job_key", "singleton_key"],
+};
+
+// The text in place of a payload, of which there are three forms; each lease is an object.
+const ADVICE: Readonly<Record<string, string>> = {
+  json: " A payload is given as 'json', 'utf8' or 'bytes'",
+  leases: ' They are objects: {"lease_id": ...}',
+};
+
+// The field of this message that has the name elsewhere.
+function likely(key: string, { fields }: Table): string | undefined {
+  if (key.length > NAME_LENGTH_MAX) return undefined;
+  const name = key.toLowerCase();
+  return fields.find(({ jsonName }) => OTHER_NAMES[jsonName]?.includes(name))?.jsonName;
+}
 
 // The name that a client may have meant, as far as a slip of the pen leads.
 function closest(key: string, { fields }: Table): string | undefined {

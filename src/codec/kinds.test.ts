@@ -352,7 +352,7 @@ test("an unknown name is answered with the nearest that is known, if one is near
     ["queueNam", "queue_name"],
     ["item", "items"],
     ["Items", "items"],
-    ["timeout", undefined],
+    ["timeout", "request_timeout"], // another name for it
     ["colour", undefined],
     ["x".repeat(1_000_000), undefined],
   ];

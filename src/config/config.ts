@@ -265,18 +265,23 @@ function readFile(path: string): Section {
       `cannot read the configuration file '${path}': ${(cause as Error).message}`,
     );
   }
+  return parseFile(text, basename(path));
+}
+
+// `source` is what errors call the file.
+function parseFile(text: string, source: string): Section {
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { lineCounter, prettyErrors: false });
   const problem = document.errors[0];
   if (problem !== undefined) {
     const { line } = lineCounter.linePos(problem.pos[0]);
-    throw new ConfigError(`${basename(path)}:${line}: ${problem.message}`);
+    throw new ConfigError(`${source}:${line}: ${problem.message}`);
   }
   const value: unknown = document.toJS() ?? {};
   if (typeof value !== "object" || Array.isArray(value)) {
-    throw new ConfigError(`${basename(path)}: must be a mapping of keys to values`);
+    throw new ConfigError(`${source}: must be a mapping of keys to values`);
   }
-  return new Section(basename(path), value as Record<string, unknown>);
+  return new Section(source, value as Record<string, unknown>);
 }
 
 // --- the parts ---
@@ -332,6 +337,33 @@ function parseQueue(section: Section, storages: readonly StorageConfig[]): Queue
   const settings = SETTING_ROWS.map(([key, row]) => [key, readSetting(section, kebab(key), row)]);
   const given = Object.fromEntries(settings) as GivenSettings;
   return { place: section.place, name, partitions, ...given };
+}
+
+/** A queue of a file that is applied to a server, with the settings that it names. */
+export interface NamedQueue {
+  readonly name: string;
+  readonly named: Partial<GivenSettings>;
+}
+
+/** The queues of a configuration file, of which nothing else is looked at; throws a ConfigError that names `source`. */
+export function readQueues(text: string, source: string): readonly NamedQueue[] {
+  const file = parseFile(text, source);
+  file.only(FILE_KEYS.top);
+  return file.list("queues").map((section) => {
+    section.only(FILE_KEYS.queue);
+    const name = section.text("name");
+    if (name === undefined) throw section.error("name", "is missing; a queue needs a name");
+    if (section.has("partitions")) {
+      const text = "cannot be applied to a server that runs; use requested-partitions";
+      throw section.error("partitions", text);
+    }
+    const named = SETTING_ROWS.filter(([key]) => section.has(kebab(key))).map(([key, row]) => {
+      const isText = row.kind === "text" || row.kind === "name";
+      const isNone = isText && section.isEmpty(kebab(key));
+      return [key, isNone ? "" : readSetting(section, kebab(key), row)];
+    });
+    return { name, named: Object.fromEntries(named) as Partial<GivenSettings> };
+  });
 }
 
 function readSetting(section: Section, key: string, row: SettingRow): SettingValue {

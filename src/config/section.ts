@@ -108,6 +108,11 @@ export class Section {
     });
   }
 
+  /** Whether it is there as an empty text. */
+  isEmpty(key: string): boolean {
+    return this.#values[key] === "";
+  }
+
   has(key: string): boolean {
     return this.#values[key] !== undefined && this.#values[key] !== null;
   }

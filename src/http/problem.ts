@@ -24,14 +24,14 @@ export function encodeProblem(
   format: Format,
   requestId: string,
 ): string | Uint8Array {
-  const { code, message, field = "", details = {} } = error;
+  const { code, detail, field = "", details = {} } = error;
   const { status, retryable } = ERRORS[code];
   const problem = {
     type: `/docs#${code}`,
     title: titleOf(code),
     status,
     code,
-    detail: (code in ADVICE ? `${message}; ${ADVICE[code]}` : message).toWellFormed(),
+    detail: (code in ADVICE ? `${detail}; ${ADVICE[code]}` : detail).toWellFormed(),
     field: field.toWellFormed(),
     retryable,
     requestId,

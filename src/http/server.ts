@@ -7,7 +7,7 @@ import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { MILLISECOND, MINUTE, SECOND } from "../clock.ts";
-import { invalid, queueError } from "../errors.ts";
+import { invalid, QueueError, queueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { printable } from "../printable.ts";
 import { Access, type AccessRules } from "./access.ts";
@@ -30,6 +30,7 @@ import {
 } from "./edge.ts";
 import { admit, isV2, type Told } from "./head.ts";
 import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
+import { nearPath } from "./near-path.ts";
 import { Pipelines } from "./pipeline.ts";
 import { requestIdOf } from "./request-id.ts";
 
@@ -220,7 +221,7 @@ async function handle(
       sendPage(response, await page.handle(request), edge);
       return;
     }
-    if (told.isV2) checkMethodOfV2(method, path, { endpoint, page }, response);
+    if (told.isV2) checkMethodOfV2(method, path, { endpoint, page, edge }, response);
     else if (method !== "POST") throw queueError("method_not_allowed", { method });
     admit(told);
     if (endpoint === undefined) throw queueError("no_such_method", { path });
@@ -281,14 +282,31 @@ function pathOf(url: string): string {
 function checkMethodOfV2(
   method: string,
   path: string,
-  { endpoint, page }: { readonly endpoint: Endpoint | undefined; readonly page: Page | undefined },
+  {
+    endpoint,
+    page,
+    edge,
+  }: {
+    readonly endpoint: Endpoint | undefined;
+    readonly page: Page | undefined;
+    readonly edge: Edge;
+  },
   response: ServerResponse,
 ): void {
   const allowed = [...(endpoint ? ["POST"] : []), ...(page ? ["GET", "HEAD"] : [])];
-  if (allowed.length === 0) throw queueError("no_such_method", { path });
+  if (allowed.length === 0) throw noSuchMethod(path, edge);
   if (allowed.includes(method)) return;
   response.setHeader("Allow", allowed.join(", "));
   throw queueError("method_not_allowed", { method });
+}
+
+function noSuchMethod(path: string, { endpoints }: Edge): QueueError {
+  const error = queueError("no_such_method", { path });
+  const near = nearPath(path, endpoints.keys());
+  if (near === undefined) return error;
+  const { kind, message, code, details } = error;
+  const detail = `${message}; did you mean '${near}'?`;
+  return new QueueError(kind, message, { code, details, detail });
 }
 
 // node:http would answer a missing header without a body, and would use the first of several.

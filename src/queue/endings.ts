@@ -2,7 +2,7 @@
 // extend, why not the others, and what becomes of the items. Pure and synchronous, as the batch is that calls it.
 // One lease is ended once, and only by its own id: what comes back later does so under another number.
 
-import { type QueueError, queueError } from "../errors.ts";
+import { QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import { type ItemError, withAttributes } from "./attributes.ts";
 import { COUNT } from "./counts.ts";
@@ -211,7 +211,9 @@ function unclaim(part: PartitionBatch, items: readonly (Item | undefined)[]): vo
 
 /** Why a lease id of no partition of the queue is refused. */
 export function unknownLease(id: string): QueueError {
-  return idError(id) ?? queueError("item_not_found", { id });
+  const { kind, message, code, details } = idError(id) ?? queueError("item_not_found", { id });
+  const detail = `lease does not exist; '${id}' is no lease_id of this queue, as queue.lease answers it`;
+  return new QueueError(kind, message, { code, details, detail });
 }
 
 // Why one lease is refused, by what its number says: what has one before the head has been leased.

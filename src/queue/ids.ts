@@ -5,7 +5,7 @@
 
 import { randomBytes } from "node:crypto";
 import { SECOND } from "../clock.ts";
-import { invalid, type QueueError } from "../errors.ts";
+import { QueueError } from "../errors.ts";
 
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const ID_LENGTH = 27;
@@ -51,14 +51,19 @@ export function newIdPrefix(now: number, random: Buffer = randomBytes(16)): stri
 /** The error that a client gets for a text that is no KSUID; undefined for one that is. */
 export function idError(id: string): QueueError | undefined {
   if (Buffer.byteLength(id) !== ID_LENGTH) {
-    return invalid(`invalid storage id; '${id}': Valid encoded KSUIDs are 27 characters`);
+    return malformed(id, "Valid encoded KSUIDs are 27 characters");
   }
   let valid = id <= ID_MAX;
   for (let i = 0; i < ID_LENGTH && valid; i++) valid = digitAt(id, i) >= 0;
   if (valid) return undefined;
-  return invalid(
-    `invalid storage id; '${id}': Valid encoded KSUIDs are bounded by ${ID_MIN} and ${ID_MAX}`,
-  );
+  return malformed(id, `Valid encoded KSUIDs are bounded by ${ID_MIN} and ${ID_MAX}`);
+}
+
+// Under /v1 in the words that its clients know.
+function malformed(id: string, why: string): QueueError {
+  const text = `invalid storage id; '${id}': ${why}`;
+  const detail = `id is invalid; '${id}' is none, ids have ${ID_LENGTH} letters and digits`;
+  return new QueueError("invalid", text, { detail });
 }
 
 /** What the ids of the partition begin with that has given this one. */

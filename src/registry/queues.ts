@@ -5,18 +5,20 @@
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { type Clock, SECOND } from "../clock.ts";
-import { invalidField, plainError, QueueError, queueError } from "../errors.ts";
+import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { QueueHandle, Repeat } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
+import { type Apply, planOf, type QueueDiff, type WantedQueue } from "./apply.ts";
+import { checkDeadQueue, type DeadQueues } from "./dead-queues.ts";
 import type { Directory, ListOptions } from "./directory.ts";
 import type { Failing, Home } from "./homes.ts";
 import { IdempotencyKeys } from "./idempotency-keys.ts";
-import { checkDeadQueueName } from "./names.ts";
 import { type PartitionSite, Placement } from "./placement.ts";
 import {
+  completed,
   type PartitionPlace,
   type QueueRecord,
   QueueRecords,
@@ -28,7 +30,6 @@ import {
   type NewQueue,
   rulesOf,
   type SettingsChange,
-  withDefaults,
 } from "./settings.ts";
 
 // After what time storage is asked again for what it has failed to do.
@@ -70,6 +71,10 @@ export class Queues {
   // Partitions of deleted queues that are still to be dropped, by the name of the queue.
   readonly #leftovers = new Map<string, readonly PartitionPlace[]>();
   readonly #repeats: IdempotencyKeys;
+  readonly #deadQueues: DeadQueues = {
+    of: (name) => this.#directory.find(name)?.record.deadQueue,
+    userOf: (name, isMeant) => this.#userOf(name, isMeant),
+  };
   // The last change of the registry; the next one waits for it.
   #changing: Promise<unknown> = Promise.resolve();
   // Queues that wait until it is settled whether they are deleted.
@@ -221,13 +226,13 @@ export class Queues {
       if (this.#directory.find(settings.name) !== undefined) {
         throw queueError("queue_exists", { queue_name: settings.name });
       }
-      this.#checkDeadQueue(settings);
+      checkDeadQueue(settings, this.#deadQueues);
       checkSettings(settings, this.#limits);
       await this.#placement.lookAgain(() => this.#places());
-      const record = await this.#make(settings).catch((error: unknown) => {
-        this.#mayHaveStrangers = true;
-        this.#retryLater();
-        throw error;
+      const record = await this.#making(async () => {
+        const made = await this.#makePartitions(settings);
+        await this.#write(made.name, { queue: made });
+        return made;
       });
       await this.#open(record);
       await this.get(record.name).resume();
@@ -235,34 +240,88 @@ export class Queues {
     });
   }
 
-  // Makes the partitions of a queue, then its record. What fails in between leaves strangers behind:
+  // Partitions are made before the record that names them. What fails in between leaves strangers behind:
   // partitions that no record speaks of.
-  async #make({ storages, ...settings }: NewQueue): Promise<QueueRecord> {
+  async #making<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      this.#mayHaveStrangers = true;
+      this.#retryLater();
+      throw error;
+    }
+  }
+
+  // Makes the partitions of a queue; answers its record, which is still to be written.
+  async #makePartitions({ storages, ...settings }: NewQueue): Promise<QueueRecord> {
     const partitions = await this.#placement.create(settings.name, {
       count: settings.requestedPartitions,
       ...(storages === undefined ? {} : { storages }),
     });
     const now = this.#clock.now();
-    const record = { ...settings, createdAt: now, updatedAt: now, partitions };
-    await this.#write(record.name, { queue: record });
-    return record;
+    return { ...settings, createdAt: now, updatedAt: now, version: 1, partitions };
   }
 
-  /** Changes the settings of a queue that are named; `repeat` as with `create`. */
-  update(change: SettingsChange, repeat?: Repeat): Promise<QueueRecord> {
+  /**
+   * Changes the settings of a queue that are named; `repeat` as with `create`. With `ifVersion` only if that is
+   * the version of the queue.
+   */
+  update(change: SettingsChange, repeat?: Repeat, ifVersion = 0): Promise<QueueRecord> {
     return this.#changeOnce(change.name, repeat, async () => {
-      const { record: old, queue } = this.#directory.entry(change.name);
-      this.#checkDeadQueue(change);
-      const updatedAt = Math.max(this.#clock.now(), old.createdAt + 1);
-      const record = { ...old, ...change, updatedAt };
+      const { record: old } = this.#directory.entry(change.name);
+      if (ifVersion !== 0 && ifVersion !== old.version) {
+        const detail = `queue '${old.name}' has version ${old.version}, not ${ifVersion}`;
+        throw queueError("precondition_failed", { detail });
+      }
+      checkDeadQueue(change, this.#deadQueues);
+      const record = this.#changed(old, change);
       checkOrder(record); // of several mistakes this is the one that an update tells
       checkSettings(record, this.#limits);
       await this.#write(record.name, { queue: record });
-      this.#directory.set({ record, queue });
-      await queue.configure(rulesOf(record));
-      await this.#announce(record.name);
+      await this.#follow(record);
       return record;
     });
+  }
+
+  #changed(old: QueueRecord, change: Partial<QueueRecord>): QueueRecord {
+    const updatedAt = Math.max(this.#clock.now(), old.createdAt + 1);
+    return { ...old, ...change, updatedAt, version: old.version + 1 };
+  }
+
+  // The record of a queue has been written anew: the queue goes by it from now on.
+  async #follow(record: QueueRecord): Promise<void> {
+    const { queue } = this.#directory.entry(record.name);
+    this.#directory.set({ record, queue });
+    await queue.configure(rulesOf(record));
+    await this.#announce(record.name);
+  }
+
+  /**
+   * Makes the queues of a list, and changes those that are there: all of it in one write, or nothing. Answers
+   * what that is, in the order of the list; with `dryRun` it is not done.
+   */
+  apply(wanted: readonly WantedQueue[], dryRun: boolean): Promise<readonly QueueDiff[]> {
+    return this.#change(async () => {
+      const records = (name: string) => this.#directory.find(name)?.record;
+      const plan = planOf(wanted, records, this.#deadQueues, this.#limits);
+      if (!dryRun) await this.#carryOut(plan);
+      return plan.diffs;
+    });
+  }
+
+  async #carryOut({ creates, updates }: Apply): Promise<void> {
+    if (creates.length + updates.length === 0) return;
+    const changed = updates.map(({ old, change }) => this.#changed(old, change));
+    const made: QueueRecord[] = [];
+    if (creates.length > 0) await this.#placement.lookAgain(() => this.#places());
+    await this.#making(async () => {
+      for (const settings of creates) made.push(await this.#makePartitions(settings));
+      await this.#writeAll([...made, ...changed]);
+    });
+    // All must be known before one of them works: what dies in it would find its dead queue missing.
+    for (const record of made) await this.#open(record);
+    for (const record of changed) await this.#follow(record);
+    for (const { name } of made) await this.get(name).resume();
   }
 
   /**
@@ -332,6 +391,18 @@ export class Queues {
     }
   }
 
+  // All records in one write, or none of them.
+  async #writeAll(records: readonly QueueRecord[]): Promise<void> {
+    try {
+      await this.#records.writeAll(
+        records.map((queue) => [queue.name, { ...this.#stored(queue.name), queue }] as const),
+      );
+    } catch (error) {
+      this.#retryLater();
+      throw error;
+    }
+  }
+
   async #settle(): Promise<void> {
     await this.#records.settle((name) => this.#stored(name));
     for (const queue of this.#held) await queue.resume();
@@ -363,7 +434,7 @@ export class Queues {
     return this.#change(async () => {
       const known = this.#repeats.find(name, repeat);
       if (known === undefined) return this.#repeats.during(name, repeat, work);
-      return (known.queue && withDefaults(known.queue)) as T;
+      return (known.queue && completed(known.queue)) as T;
     });
   }
 
@@ -395,37 +466,11 @@ export class Queues {
   }
 
   // The queue that names this one as its dead queue.
-  #userOf(name: string): string | undefined {
+  #userOf(name: string, isMeant = (_: string) => true): string | undefined {
     for (const { record } of this.#directory.entries()) {
-      if (record.deadQueue === name) return record.name;
+      if (record.deadQueue === name && isMeant(record.name)) return record.name;
     }
     return undefined;
-  }
-
-  #checkDeadQueue({ name, deadQueue = "" }: SettingsChange): void {
-    if (deadQueue === "") return;
-    checkDeadQueueName(deadQueue);
-    if (deadQueue === name) throw invalidField("dead_queue", "dead_queue cannot reference itself");
-    const target = this.#directory.find(deadQueue);
-    if (target === undefined) {
-      throw invalidField(
-        "dead_queue",
-        `dead_queue does not exist; '${deadQueue}' was not found, create it first`,
-      );
-    }
-    if (target.record.deadQueue !== "") {
-      throw invalidField(
-        "dead_queue",
-        `dead_queue is invalid; '${deadQueue}' already has its own dead_queue configured`,
-      );
-    }
-    const user = this.#userOf(name);
-    if (user !== undefined) {
-      throw invalidField(
-        "dead_queue",
-        `dead_queue is invalid; '${name}' is itself the dead_queue of '${user}'`,
-      );
-    }
   }
 
   /** Ends all queues: what waits gets the error, `queue is shutting down` by default. */

@@ -22,7 +22,14 @@ export interface QueueRecord extends Settings {
   readonly namespace: string;
   readonly createdAt: number;
   readonly updatedAt: number;
+  /** How often it was written by whom it is for: 1 when it is made, one more with each change. */
+  readonly version: number;
   readonly partitions: readonly PartitionPlace[];
+}
+
+/** A record as this version has it: what an earlier one did not know has its default. */
+export function completed(record: QueueRecord): QueueRecord {
+  return { ...withDefaults(record), version: record.version ?? 1 };
 }
 
 /** What the ids of a queue begin with, partition by partition. */
@@ -66,19 +73,24 @@ export class QueueRecords {
   }
 
   /** Makes this what storage holds under a name. After a failure the name is in doubt. */
-  async write(name: string, { queue, leftovers = [], repeats = [] }: StoredQueue): Promise<void> {
-    this.#doubtful.add(name);
-    if (queue === undefined && leftovers.length + repeats.length === 0) {
-      await this.#storage.deleteQueue(name);
-    } else {
-      const stored: StoredQueue = {
-        queue,
-        ...(leftovers.length > 0 && { leftovers }),
-        ...(repeats.length > 0 && { repeats }),
-      };
-      await this.#storage.putQueue(name, JSON.stringify(stored));
+  async write(name: string, stored: StoredQueue): Promise<void> {
+    const { queue, leftovers = [], repeats = [] } = stored;
+    if (queue !== undefined || leftovers.length + repeats.length > 0) {
+      await this.writeAll([[name, stored]]);
+      return;
     }
+    this.#doubtful.add(name);
+    await this.#storage.deleteQueue(name);
     this.#doubtful.delete(name);
+  }
+
+  /** The same of several names, none of which is to hold nothing: all of it is written, or nothing. */
+  async writeAll(all: readonly (readonly [name: string, StoredQueue])[]): Promise<void> {
+    for (const [name] of all) this.#doubtful.add(name);
+    await this.#storage.putQueues(
+      all.map(([name, stored]) => ({ name, record: JSON.stringify(packed(stored)) })),
+    );
+    for (const [name] of all) this.#doubtful.delete(name);
   }
 
   /** Ends all doubt: writes what memory holds under each name that is in doubt. */
@@ -87,9 +99,18 @@ export class QueueRecords {
   }
 }
 
+// Without what is empty.
+function packed({ queue, leftovers = [], repeats = [] }: StoredQueue): StoredQueue {
+  return {
+    queue,
+    ...(leftovers.length > 0 && { leftovers }),
+    ...(repeats.length > 0 && { repeats }),
+  };
+}
+
 function parse(record: string): StoredQueue {
   const { queue, ...rest } = JSON.parse(record) as StoredQueue;
-  return { queue: queue && withDefaults(queue), ...rest };
+  return { queue: queue && completed(queue), ...rest };
 }
 
 /** The names of the storages in which queues have partitions, or have left some behind. */

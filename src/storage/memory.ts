@@ -24,6 +24,7 @@ import {
   type Storage,
   type StoredItem,
   type StoredPartition,
+  type StoredRecord,
 } from "./storage.ts";
 
 type Seq = Pick<StoredItem, "seq">;
@@ -414,8 +415,8 @@ export class MemoryStorage implements Storage {
     return this.#partition(key).endingKeys.first(limit);
   }
 
-  async putQueue(name: string, record: string): Promise<void> {
-    this.#queues.set(name, record);
+  async putQueues(records: readonly StoredRecord[]): Promise<void> {
+    for (const { name, record } of records) this.#queues.set(name, record);
   }
 
   async deleteQueue(name: string): Promise<void> {
@@ -423,7 +424,7 @@ export class MemoryStorage implements Storage {
   }
 
   // By bytes, not by UTF-16 units as sort() would: those differ beyond the basic plane.
-  async listQueues(): Promise<readonly { readonly name: string; readonly record: string }[]> {
+  async listQueues(): Promise<readonly StoredRecord[]> {
     return Array.from(this.#queues, ([name, record]) => ({
       name,
       record,

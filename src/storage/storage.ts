@@ -234,6 +234,12 @@ export interface StoredPartition {
   readonly dropped: boolean;
 }
 
+/** The record of a queue: a text that storage does not look into. */
+export interface StoredRecord {
+  readonly name: string;
+  readonly record: string;
+}
+
 /** What is needed to make a partition; its key is given by the storage. */
 export type NewPartition = Pick<StoredPartition, "queue" | "number" | "idPrefix" | "createdAt">;
 
@@ -315,11 +321,11 @@ export interface Storage {
   /** The entries that end first, of those that end by themselves, by until. */
   readKeysDue(key: number, limit: number): Promise<readonly KeyEntry[]>;
 
-  /** Writes the record of a queue, made or replaced. */
-  putQueue(name: string, record: string): Promise<void>;
+  /** Writes records of queues, made or replaced: all of them or, if it rejects, perhaps none. */
+  putQueues(records: readonly StoredRecord[]): Promise<void>;
   deleteQueue(name: string): Promise<void>;
   /** All queue records, ascending by the bytes of their names. */
-  listQueues(): Promise<readonly { readonly name: string; readonly record: string }[]>;
+  listQueues(): Promise<readonly StoredRecord[]>;
 
   /** Rejects if storage can not be used at present. */
   check(): Promise<void>;

@@ -151,6 +151,61 @@ test("extend lets leases last longer, and tells which have ended", async (t) => 
   assert.equal((await cli.run(["extend", "jobs", a.lease_id])).code, 2);
 });
 
+test("a program is told what became of each item", async (t) => {
+  const cli = await setup(t);
+  const one = await cli.json("produce", "jobs", "-p", "a");
+  assert.deepEqual(
+    [one.count, Object.keys(one.results[0]), one.results[0].status],
+    [1, ["id", "status"], "created"],
+  );
+  const lines = await cli.ok(["produce", "jobs", "--lines", "-o", "ndjson"], { input: "b\nc\n" });
+  assert.deepEqual(
+    ndjson(lines).map(({ status }) => status),
+    ["created", "created"],
+  );
+  const whole = await cli.ok(["produce", "jobs", "--lines", "-o", "json"], {
+    input: "d\n".repeat(1_500),
+  });
+  assert.equal(JSON.parse(whole).count, 1_500);
+  // What was produced before a line that cannot be meant.
+  const input = `${'{"utf8":"e"}\n'.repeat(1_000)}nonsense`;
+  const part = await cli.run(["produce", "jobs", "--ndjson", "-o", "json"], { input });
+  assert.deepEqual([part.code, JSON.parse(part.stdout).count], [1, 1_000]);
+
+  const { items } = await cli.json("lease", "jobs", "-b", "5");
+  const ids = items.map(({ lease_id }: { lease_id: string }) => lease_id);
+  const extended = await cli.json("extend", "jobs", ids[0], "--for", "1h");
+  assert.deepEqual(
+    [extended.count, extended.results[0].ok, extended.results[0].lease_id],
+    [1, true, ids[0]],
+  );
+  assert.ok(Date.parse(extended.results[0].lease_deadline) > 0);
+  for (const [i, verb] of ["complete", "retry", "release", "reject"].entries()) {
+    const done = await cli.json(verb, "jobs", ids[i]);
+    assert.deepEqual(done, { results: [{ lease_id: ids[i], ok: true }], count: 1 });
+  }
+  const mixed = await cli.run(["complete", "jobs", ids[0], ids[4], "-o", "ndjson"]);
+  const [gone, done] = ndjson(mixed.stdout);
+  assert.equal(mixed.code, 3);
+  assert.deepEqual(
+    [gone.lease_id, gone.code, typeof gone.detail],
+    [ids[0], "lease_ended", "string"],
+  );
+  assert.deepEqual(done, { lease_id: ids[4], ok: true });
+  // People are told in words.
+  assert.equal(await cli.ok(["produce", "jobs", "-p", "f"]), "");
+});
+
+test("a lease cannot be extended for longer than the server allows, which is said at once", async (t) => {
+  const cli = await setup(t);
+  const { code, stderr } = await cli.run(["extend", "jobs", "x", "--for", "13h"]);
+  assert.equal(code, 2);
+  assert.match(
+    stderr,
+    /--for <time>' argument '13h' is invalid\. Use a duration from 1ms to 12h\./,
+  );
+});
+
 test("produce refuses lines that cannot be meant, and says which", async (t) => {
   const cli = await setup(t);
   const rows: [string, RegExp][] = [

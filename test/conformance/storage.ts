@@ -783,7 +783,7 @@ export function testStorage(
       assert.deepEqual(plain(await read(storage, keys[0]!)), plain([kept]));
       const found = await storage.findKeys(keys[0]!, 1, [odd, "a"]);
       assert.deepEqual([...found], [[odd, entry(odd, 1)]]);
-      await storage.putQueue(odd, odd);
+      await storage.putQueues([{ name: odd, record: odd }]);
       assert.deepEqual(await storage.listQueues(), [{ name: odd, record: odd }]);
     });
 
@@ -818,8 +818,8 @@ export function testStorage(
     test("queue records are listed by the bytes of their names", async (t) => {
       const { storage } = await setup(t);
       const names = ["b", "a", "\u{10000}", "\uffee", "B", "aa"];
-      for (const queue of names) await storage.putQueue(queue, `record of ${queue}`);
-      await storage.putQueue("a", "replaced");
+      await storage.putQueues(names.map((name) => ({ name, record: `record of ${name}` })));
+      await storage.putQueues([{ name: "a", record: "replaced" }]);
       await storage.deleteQueue("b");
       await storage.deleteQueue("nope");
       const listed = await storage.listQueues();
@@ -917,7 +917,7 @@ export function testStorage(
         addsKey: [entry("s", 2)],
       });
       await storage.commit([everything]);
-      await storage.putQueue("q", "record");
+      await storage.putQueues([{ name: "q", record: "record" }]);
       await storage.dropPartitions([keys[2]!]);
       await storage.close();
       const again = await open(dir);

@@ -82,6 +82,9 @@ const CHANGES: Record<string, (path: string) => object> = {
   queueExists: () => ({}),
   queueServes: () => ({ force: false }),
   noDeadQueue: () => ({ queue_name: "other", dead_queue: "jbos" }),
+  noDeadQueueInList: () => ({ queues: [{ queue_name: "other", dead_queue: "jbos" }] }),
+  noQueues: () => ({ queues: [] }),
+  otherVersion: () => ({ if_version: 3 }),
   noNamespace: () => ({ namespace: "other" }),
   noTimeout: () => ({ request_timeout: "" }),
   badTimeout: () => ({ request_timeout: "5" }),
@@ -280,7 +283,7 @@ const FAILING = [
   "commit",
   "createPartitions",
   "loadPartition",
-  "putQueue",
+  "putQueues",
   "readItems",
   "findKeys",
 ] as const;

@@ -81,7 +81,9 @@ function* samplesOf(openApi: OpenApi, path: string, ids: readonly string[]): Ite
     const entry = (i: number): Json => {
       if (ON_LEASES.test(path)) return leaseOf(path, ids[i] ?? "x");
       if (each.items?.$ref === undefined) return ids[i] ?? "x";
-      return example[field]?.[0] ?? {};
+      const first = example[field]?.[0] ?? {};
+      // No queue may be twice in a list.
+      return "queue_name" in first && i > 0 ? { ...first, queue_name: `jobs-${i}` } : first;
     };
     for (const [value, isFine] of valuesOf(each, entry)) yield { path, field, value, isFine };
     const nested = each.items?.$ref === undefined ? {} : target(each.items).properties;

@@ -280,6 +280,28 @@ test("what is wrong is told with its field, and a slip of the pen with what was 
       /^unknown field 'items\[1\]\.kidn'; did you mean 'kind'\?$/,
     ],
     [produce, { queue_name, colour: 1 }, "unknown_field", "colour", /^unknown field 'colour'$/],
+    [produce, { name: "q" }, "unknown_field", "name", /did you mean 'queue_name'\?$/],
+    [
+      produce,
+      { queue_name, items: [{ payload: "x" }] },
+      "unknown_field",
+      "items[0].payload",
+      /; did you mean 'json'\? A payload is given as 'json', 'utf8' or 'bytes'$/,
+    ],
+    [
+      "/v2/queue.complete",
+      { queue_name, ids: ["x"] },
+      "unknown_field",
+      "ids",
+      /; did you mean 'leases'\? They are objects: \{"lease_id": \.\.\.\}$/,
+    ],
+    [
+      "/v2/queue.complete",
+      { queue_name, leases: [{ id: "x" }] },
+      "unknown_field",
+      "leases[0].id",
+      /; did you mean 'lease_id'\?$/,
+    ],
     [
       produce,
       { queue_name, items: [{ json: 1, colour: 1 }] },
@@ -388,10 +410,63 @@ test("what is wrong is told with its field, and a slip of the pen with what was 
   }
 });
 
+test("a call that there is not is answered with the one that was meant, if one is near", async (t) => {
+  const server = await setup(t);
+  for (const [path, meant] of [
+    ["/v2/queue.prodce", "/v2/queue.produce"],
+    ["/v2/queues.produce", "/v2/queue.produce"],
+    ["/v2/queue/lease", "/v2/queue.lease"],
+    ["/v2/Queue.Lease", "/v2/queue.lease"],
+    ["/v2/complete", "/v2/queue.complete"],
+    ["/v2/something.else", undefined],
+    [`/v2/${"x".repeat(10_000)}`, undefined],
+  ] as const) {
+    const { status, body } = await server.call(path, {});
+    const hint = meant === undefined ? "" : `; did you mean '${meant}'?`;
+    assert.deepEqual(
+      [status, body.code, body.detail],
+      [404, "no_such_method", `no such method; ${path}${hint}`],
+    );
+  }
+});
+
+test("ids and lease ids that are none are told apart, in the words of /v2", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name });
+  const unknown = "0".repeat(27);
+  const calls = ["complete", "retry", "release", "reject", "extend"] as const;
+  for (const call of calls) {
+    const leases = [unknown, "x"].map((lease_id) => ({
+      lease_id,
+      ...(call === "extend" && { for: "1m" }),
+    }));
+    const { results } = await server.ok(`/v2/queue.${call}`, { queue_name, leases });
+    assert.deepEqual(
+      results.map(({ detail }: { detail: string }) => detail),
+      [unknown, "x"].map(
+        (id) =>
+          `lease does not exist; '${id}' is no lease_id of this queue, as queue.lease answers it`,
+      ),
+    );
+    const all = await server.call(`/v2/queue.${call}`, { queue_name, leases, all_or_none: true });
+    assert.match(all.body.results[0].detail, /^lease does not exist/);
+  }
+  const { results } = await server.ok("/v2/items.delete", { queue_name, ids: [unknown, "x"] });
+  assert.deepEqual(
+    results.map(({ detail }: { detail: string }) => detail),
+    [
+      `item does not exist; '${unknown}' is the id of none`,
+      "id is invalid; 'x' is none, ids have 27 letters and digits",
+    ],
+  );
+});
+
 test("a name is enough for a queue, and an update changes what it names", async (t) => {
   const server = await setup(t);
-  const { created_at, updated_at, ...made } = await server.ok("/v2/queues.create", { queue_name });
-  assert.ok(created_at && updated_at);
+  const { created_at, updated_at, version, ...made } = await server.ok("/v2/queues.create", {
+    queue_name,
+  });
+  assert.ok(created_at && updated_at && version === 1);
   const defaults = {
     queue_name,
     lease_timeout: "1m0s",
@@ -401,7 +476,7 @@ test("a name is enough for a queue, and an update changes what it names", async 
   };
   assert.deepEqual(made, defaults);
   const update = async (request: object) => {
-    const { created_at, updated_at, ...rest } = await server.ok("/v2/queues.update", {
+    const { created_at, updated_at, version, ...rest } = await server.ok("/v2/queues.update", {
       queue_name,
       ...request,
     });

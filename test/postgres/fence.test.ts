@@ -32,7 +32,7 @@ test("no transaction of an owner that was replaced is committed, before it has h
   const refused = { code: "QU001" };
   const counters = { ...change.counters, tail: 7 };
   await assert.rejects(first.commit([{ ...change, counters }]), refused);
-  await assert.rejects(first.putQueue("q", "{}"), refused);
+  await assert.rejects(first.putQueues([{ name: "q", record: "{}" }]), refused);
   await assert.rejects(first.createPartitions([]), refused);
   await assert.rejects(first.dropPartitions([key!]), refused);
   assert.equal((await second.loadPartition(key!)).counters.tail, 1);

@@ -232,7 +232,7 @@ for (const { each, fault, driver } of RECORD_FAULTS) {
         ]),
       );
     };
-    storage!.next("putQueue", fault);
+    storage!.next("putQueues", fault);
     const { status, body } = await server.call(path, request);
     assert.deepEqual([status, body.message], [454, RETRY]);
     assert.deepEqual(await records(server), leaves);

@@ -93,9 +93,13 @@ for (const [place, driver, threads] of PLACES) {
         [
           "0".repeat(27),
           "item_not_found",
-          `invalid storage id; '${"0".repeat(27)}' does not exist`,
+          `lease does not exist; '${"0".repeat(27)}' is no lease_id of this queue, as queue.lease answers it`,
         ],
-        ["x", "invalid_field", "invalid storage id; 'x': Valid encoded KSUIDs are 27 characters"],
+        [
+          "x",
+          "invalid_field",
+          "lease does not exist; 'x' is no lease_id of this queue, as queue.lease answers it",
+        ],
       ]) {
         const { status, body } = await release(server, "q", [{ lease_id }]);
         assert.deepEqual([status, body], [200, { results: [{ code, detail }], failed: 1 }]);

@@ -26,7 +26,7 @@ export const METHODS = [
   "readExpiries",
   "findKeys",
   "listKeys",
-  "putQueue",
+  "putQueues",
   "deleteQueue",
 ] as const satisfies readonly (keyof Storage)[];
 

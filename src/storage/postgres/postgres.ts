@@ -29,6 +29,7 @@ import {
   StorageTaken,
   type StoredItem,
   type StoredPartition,
+  type StoredRecord,
 } from "../storage.ts";
 import {
   Connection,
@@ -297,15 +298,16 @@ class PostgresStorage implements Storage {
     return this.#sweeper.sweep(limit);
   }
 
-  async putQueue(name: string, record: string): Promise<void> {
+  async putQueues(records: readonly StoredRecord[]): Promise<void> {
     await this.#change(() =>
-      this.#fenced(this.#connections.control, [
-        {
+      this.#fenced(
+        this.#connections.control,
+        records.map(({ name, record }) => ({
           text: `INSERT INTO queues (name, record) VALUES ($1, $2)
             ON CONFLICT (name) DO UPDATE SET record = excluded.record`,
           values: [bytea(name), bytea(record)],
-        },
-      ]),
+        })),
+      ),
     );
   }
 
@@ -443,7 +445,7 @@ class PostgresStorage implements Storage {
     return this.#due.keys(key, limit);
   }
 
-  async listQueues(): Promise<readonly { readonly name: string; readonly record: string }[]> {
+  async listQueues(): Promise<readonly StoredRecord[]> {
     const rows = await this.#read({ text: "SELECT name, record FROM queues ORDER BY name" });
     return rows.map(([name, record]) => ({ name: textOf(name), record: textOf(record) }));
   }

@@ -20,6 +20,7 @@ import type {
   Storage,
   StoredItem,
   StoredPartition,
+  StoredRecord,
 } from "../storage.ts";
 import {
   COUNTERS,
@@ -260,11 +261,12 @@ class SqliteStorage implements Storage {
     return this.#reading(key, () => this.#reader.keysDue(key, limit));
   }
 
-  async putQueue(name: string, record: string): Promise<void> {
+  async putQueues(records: readonly StoredRecord[]): Promise<void> {
     await this.#durably(() => {
-      this.#statements
-        .prepare("INSERT OR REPLACE INTO queues (name, record, sum) VALUES (?, ?, ?)")
-        .run(name, record, sumOfRow(name, record));
+      const put = this.#statements.prepare(
+        "INSERT OR REPLACE INTO queues (name, record, sum) VALUES (?, ?, ?)",
+      );
+      for (const { name, record } of records) put.run(name, record, sumOfRow(name, record));
     });
   }
 
@@ -274,7 +276,7 @@ class SqliteStorage implements Storage {
     });
   }
 
-  async listQueues(): Promise<readonly { name: string; record: string }[]> {
+  async listQueues(): Promise<readonly StoredRecord[]> {
     let rows: [string, string, number][];
     try {
       this.#use();
