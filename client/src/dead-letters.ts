@@ -1,7 +1,7 @@
 // What lies in dead queues: the groups of what died alike, and redrives, with which the server moves it back. A
 // redrive is the server's own; whoever began it may go away.
 
-import { type CallOptions, checkForm, once } from "./call.ts";
+import { type CallOptions, checkForm, once, type Repeats } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
@@ -152,7 +152,7 @@ export class Redrives {
       dry_run: options.dryRun,
       stop_at_failure_ratio: options.stopAtFailureRatio,
     };
-    return this.#ask("queue.redrive", request, options, options.dryRun === true);
+    return this.#ask("queue.redrive", request, options, "keyed");
   }
 
   /** Those that run, and the last that have ended; the newest first. */
@@ -184,10 +184,10 @@ export class Redrives {
     path: string,
     request: object,
     { signal, timeout }: CallOptions,
-    isRepeatable: boolean,
+    repeats: Repeats,
   ): Promise<Redrive> {
     const options = { signal, timeout };
-    const wire = await once<WireRedrive>(this.#connection, path, request, options, isRepeatable);
+    const wire = await once<WireRedrive>(this.#connection, path, request, options, repeats);
     checkForm(typeof wire.state === "string", wire);
     return decodeRedrive(wire);
   }
