@@ -172,6 +172,42 @@ test("without a definition that has results only what a handler says is one", as
   assert.deepEqual([says!.state, says!.result], ["completed", { said: true }]);
 });
 
+test("what is to be done next is produced with the end of an item, or the item has failed", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  await client.queues.create({ queueName: "next" });
+  await client.produce("jobs", many(1));
+  const handle = (item: WorkItem): void => {
+    const queueName = item.attempts === 1 ? "nowhere" : "next";
+    const items = [{ json: { after: item.id } }, { json: 2 }];
+    item.complete({ done: true }, { produce: [{ queueName, items }] });
+  };
+  const worker = closing(t, client.worker("jobs", handle, { retry: fixed(0) }));
+  const { error } = await worker.events.once("failed");
+  assert.match((error as Error).message, /nowhere/);
+  const { item } = await worker.events.once("completed");
+  const next = await client.lease("next", { batchSize: 10 });
+  assert.deepEqual(
+    next.map((each) => each.json()),
+    [{ after: item.id }, 2],
+  );
+  assert.deepEqual((await client.items.get(item.id)).result, { done: true });
+});
+
+test("a result that is too large is a failure of its item, and no end without it", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  await client.produce("jobs", {});
+  const handle = (item: WorkItem): void => {
+    item.complete("x".repeat(item.attempts === 1 ? 70_000 : 60_000));
+  };
+  const worker = closing(t, client.worker("jobs", handle, { retry: fixed(0) }));
+  const { error } = await worker.events.once("failed");
+  assert.match((error as Error).message, /result/);
+  const { item } = await worker.events.once("completed");
+  assert.equal(item.attempts, 2);
+});
+
 test("what is thrown is kept with the item, and seen by whoever has it next", async (t) => {
   const server = await setup(t);
   const { client } = server;
@@ -374,6 +410,7 @@ test("what a server of /v1 cannot keep is told, and no reason not to end items",
   const errors: unknown[] = [];
   worker.on("error", ({ error }) => errors.push(error));
   await server.waitFor(() => worker.counters.completed === 2);
+  await worker.close();
   const told = errors.map((error) => (error as Error).message);
   assert.ok(errors.every((error) => error instanceof ServerError));
   assert.equal(told.filter((text) => /^Results of queue 'jobs' are lost/.test(text)).length, 1);
