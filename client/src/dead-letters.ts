@@ -5,6 +5,7 @@ import { type CallOptions, checkForm, once, type Repeats } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
+import { checkNames, namesOf } from "./names.ts";
 
 export interface DeadGroupsOptions extends CallOptions {
   /** The largest groups, at most so many; 100 by default. */
@@ -128,6 +129,22 @@ export async function deadGroups(
   return { groups: groups.map(decodeGroup), isComplete: complete, lookedAt };
 }
 
+// What is not known would be one filter less.
+const OF_A_REDRIVE = namesOf<RedriveOptions>({
+  to: true,
+  ids: true,
+  fingerprint: true,
+  kind: true,
+  olderThan: true,
+  newerThan: true,
+  limit: true,
+  rate: true,
+  dryRun: true,
+  stopAtFailureRatio: true,
+  signal: true,
+  timeout: true,
+});
+
 /** What `client.redrives` does. */
 export class Redrives {
   readonly #connection: Connection;
@@ -138,6 +155,7 @@ export class Redrives {
 
   /** For the client: begins one. */
   async start(queueName: string, options: RedriveOptions): Promise<Redrive> {
+    checkNames(options, OF_A_REDRIVE, "a redrive");
     const { to, ids, fingerprint, kind, olderThan, newerThan, limit, rate } = options;
     const request = {
       queue_name: queueName,

@@ -11,6 +11,7 @@ import {
   type GivenItemError,
   type ItemError,
 } from "./item-error.ts";
+import { checkNames, namesOf } from "./names.ts";
 import { encodeRetrySettings, type RetrySettings } from "./retry-settings.ts";
 
 /** The texts that travel with a payload; the server gives them back as they came. */
@@ -273,8 +274,27 @@ export interface WirePayload {
   readonly bytes?: string;
 }
 
+const OF_AN_ITEM = namesOf<ProduceItem>({
+  payload: true,
+  json: true,
+  encoding: true,
+  kind: true,
+  reference: true,
+  headers: true,
+  enqueueAt: true,
+  delay: true,
+  uniqueKey: true,
+  uniqueWhile: true,
+  uniqueFor: true,
+  onDuplicate: true,
+  maxAttempts: true,
+  expireIn: true,
+  retry: true,
+});
+
 /** An item to produce, as JSON. */
 export function encodeItem(item: ProduceItem): string {
+  checkNames(item, OF_AN_ITEM, "an item to produce");
   const { enqueueAt, delay, headers } = item;
   let text = encodePayload(item);
   if (item.encoding) text += `,"encoding":${JSON.stringify(item.encoding)}`;
