@@ -36,6 +36,7 @@ export {
   TooLargeError,
   TooMuchWaitingError,
   TryAgainError,
+  UniqueKeyTakenError,
   ValidationError,
 } from "./errors.ts";
 export type { Events } from "./events.ts";

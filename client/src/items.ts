@@ -43,8 +43,8 @@ export interface ProduceItem extends ItemTexts {
   /** In place of that: for so long from now on, also after its end. */
   readonly uniqueFor?: Duration | undefined;
   /**
-   * What to do if the key is taken. `return`, the default, answers the item that is there; `reject` is an error
-   * of code `unique-key-taken`. `replace` gives the one that waits this payload and time, and `extend` does so
+   * What to do if the key is taken. `return`, the default, answers the item that is there; `reject` is a
+   * UniqueKeyTakenError. `replace` gives the one that waits this payload and time, and `extend` does so
    * with its delay begun anew; `keep_latest` lets one wait behind the one that runs.
    */
   readonly onDuplicate?: "return" | "reject" | "replace" | "extend" | "keep_latest" | undefined;
