@@ -248,29 +248,39 @@ test("RetryLater is no failure, and says when whatever the policy says", async (
 test("a worker without a policy leaves retries to its queue, if that has one, and its own overrides it", async (t) => {
   const server = await setup(t);
   const { client } = server;
-  const retry = { delay: "2h", jitter: 0 };
-  await client.queues.create({ queueName: "patient", retry });
-  for (const [queueName, options, hours] of [
-    ["patient", {}, 2],
-    ["patient", { retry: fixed("5h") }, 5],
-    // An item has a policy of its own.
-    ["jobs", { retry: "server" }, 3],
-    ["jobs", {}, 0],
+  await client.queues.create({ queueName: "patient", retry: { delay: "20m", jitter: 0 } });
+  const fail = (): never => {
+    throw new Error("no luck");
+  };
+  // Of an item without a policy of its own, and of one with.
+  for (const [queueName, options, minutes, own] of [
+    ["patient", {}, 20, 40],
+    ["patient", { retry: fixed("50m") }, 50, 50],
+    ["jobs", { retry: "server" }, 0, 40],
   ] as const) {
-    const { id } = await client.produce(queueName, { retry: { delay: `${hours}h`, jitter: 0 } });
-    const fail = (): never => {
-      throw new Error("no luck");
-    };
+    const [plain, special] = await client.produce(queueName, [
+      {},
+      { retry: { delay: "40m", jitter: 0 } },
+    ]);
     const worker = client.worker(queueName, fail, options);
-    await worker.events.once("retried");
+    await server.waitFor(() => worker.counters.retried >= 2);
     await worker.close();
-    const { state, enqueueAt } = await client.items.get(id!);
-    assert.equal(state, "scheduled", queueName);
-    const ms = enqueueAt!.getTime() - server.clock.now().getTime();
-    // Without any policy it is a moment, and not at once.
-    assert.ok(ms <= hours * 3_600_000 + 1_000 && ms > hours * 3_600_000 - 60_000, `${ms}`);
-    await client.clear(queueName, { scheduled: true });
+    for (const [{ id }, expected] of [
+      [plain!, minutes],
+      [special!, own],
+    ] as const) {
+      const { enqueueAt } = await client.items.get(id!);
+      const ms = (enqueueAt?.getTime() ?? 0) - server.clock.now().getTime();
+      assert.ok(expected === 0 ? ms < 0 : Math.abs(ms / 60_000 - expected) < 1, `${ms}`);
+    }
+    await client.clear(queueName, { scheduled: true, queue: true, destructive: true });
   }
+  // Without any policy it is not at once, for then it would be so again and again.
+  const { id } = await client.produce("jobs", {});
+  const worker = closing(t, client.worker("jobs", fail));
+  const { item, at } = await worker.events.once("retried");
+  assert.equal(item.id, id);
+  assert.ok(at instanceof Date);
 });
 
 test("a worker that is paused leases and begins nothing, lets handlers go on, and goes on itself", async (t) => {
