@@ -189,7 +189,9 @@ export class HandlerContext implements Holder {
   /** For the worker: an item of several that is cancelled is no reason to stop at the others. */
   refused(item: HeldItem<unknown>, error: LeaseLostError): void {
     if (error instanceof ItemCancelledError) item.cancelled();
-    if (!item.isCancelled || this.#items.every(({ isCancelled }) => isCancelled)) this.abort(error);
+    if (!item.isCancelled || this.#items.every(({ isCancelled }) => isCancelled)) {
+      this.abort(error);
+    }
   }
 
   /** For the worker. */
