@@ -49,16 +49,19 @@ function strange(how: string, reply: object): Error {
   return invalidReply(`The server answered 200 ${how}: ${JSON.stringify(reply).slice(0, 200)}`);
 }
 
-/** Makes one call. One that changes something is repeated only if it was surely not done. */
+/** Whether a call does no harm when it is done twice, or is `keyed`, so that the server does it once: see Call. */
+export type Repeats = boolean | "keyed";
+
+/** Makes one call. One that changes something is repeated only if it was surely not done, unless it is keyed. */
 export async function once<T extends object>(
   connection: Connection,
   path: string,
   request: object,
   options: CallOptions,
-  isRepeatable = false,
+  repeats: Repeats = false,
 ): Promise<T> {
   connection.checkOpen();
-  return begun(connection, path, request, options, isRepeatable);
+  return begun(connection, path, request, options, repeats);
 }
 
 /** The same as a step of what was begun before: see `begin` of Connection. */
@@ -67,11 +70,13 @@ export async function begun<T extends object>(
   path: string,
   request: object | string,
   { signal, timeout = TIMEOUT_MS }: CallOptions,
-  isRepeatable = false,
+  repeats: Repeats = false,
 ): Promise<T> {
   const body = typeof request === "string" ? request : JSON.stringify(request);
   const timeoutMs = toMs(timeout, "timeout");
-  return parseReply<T>(await connection.call({ path, body, timeoutMs, isRepeatable, signal }));
+  const [isRepeatable, isKeyed] = [repeats === true, repeats === "keyed"];
+  const call = { path, body, timeoutMs, isRepeatable, isKeyed, signal };
+  return parseReply<T>(await connection.call(call));
 }
 
 /** Makes one call that the server only confirms. */

@@ -46,6 +46,7 @@ import {
 } from "./items.ts";
 import { type Extension, LeaseEnds } from "./lease-ends.ts";
 import { Leases } from "./leases.ts";
+import { checkNames, namesOf } from "./names.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { Queues } from "./queues.ts";
 import {
@@ -65,6 +66,20 @@ import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worke
 // Below the limit of a request's body, by more than what stands around the items.
 const PRODUCE_BYTES_MAX = 4_990_000;
 const CLOSE_TIMEOUT_MS = 30_000;
+
+const OPTIONS = namesOf<ClientOptions>({
+  url: true,
+  urls: true,
+  key: true,
+  headers: true,
+  requestTimeout: true,
+  timeoutMargin: true,
+  retry: true,
+  waitingItemsMax: true,
+  waitingBytesMax: true,
+  now: true,
+  fetch: true,
+});
 
 // For as long as the time of a call lasts: a server that comes back is found within two seconds.
 const RETRY = {
@@ -93,6 +108,7 @@ export class QueratorClient {
   readonly #leases: Leases;
 
   constructor(options: ClientOptions) {
+    checkNames(options, OPTIONS, "a client");
     const { key, headers = {}, requestTimeout = TIMEOUT_MS, timeoutMargin = 5_000 } = options;
     const { retry, fetch, waitingItemsMax = 100_000, waitingBytesMax = 64_000_000 } = options;
     this.#requestTimeout = requestTimeout;

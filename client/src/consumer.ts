@@ -2,7 +2,7 @@
 // loop has decided otherwise; leaving the loop gives back what is not completed.
 
 import type { QueratorClient } from "./client.ts";
-import type { HotOptions } from "./client-options.ts";
+import type { HotOptions, NextItems } from "./client-options.ts";
 import { isNotImplemented, LeaseLostError, ValidationError } from "./errors.ts";
 import { HeldItem, leaseOf } from "./held-item.ts";
 import type { GivenItemError } from "./item-error.ts";
@@ -26,9 +26,15 @@ export class ConsumedItem<T = undefined> extends HeldItem<T> {
   }
 
   /** It is done. Rejects with a LeaseLostError if its lease has ended before. */
-  async complete(result?: unknown): Promise<void> {
+  async complete(
+    result?: unknown,
+    { produce }: { readonly produce?: NextItems | readonly NextItems[] | undefined } = {},
+  ): Promise<void> {
     this.#isEnded = true;
-    await this.lease.client.complete(this.queueName, { ...this.ref, result });
+    const { client } = this.lease;
+    const done = { ...this.ref, result };
+    if (produce === undefined) await client.complete(this.queueName, done);
+    else await client.complete(this.queueName, done, { produce });
   }
 
   /** Gives it back to the queue, with an error that is kept with it. */

@@ -1,10 +1,11 @@
 // What lies in dead queues: the groups of what died alike, and redrives, with which the server moves it back. A
 // redrive is the server's own; whoever began it may go away.
 
-import { type CallOptions, checkForm, once } from "./call.ts";
+import { type CallOptions, checkForm, once, type Repeats } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
+import { checkNames, namesOf } from "./names.ts";
 
 export interface DeadGroupsOptions extends CallOptions {
   /** The largest groups, at most so many; 100 by default. */
@@ -128,6 +129,22 @@ export async function deadGroups(
   return { groups: groups.map(decodeGroup), isComplete: complete, lookedAt };
 }
 
+// What is not known would be one filter less.
+const OF_A_REDRIVE = namesOf<RedriveOptions>({
+  to: true,
+  ids: true,
+  fingerprint: true,
+  kind: true,
+  olderThan: true,
+  newerThan: true,
+  limit: true,
+  rate: true,
+  dryRun: true,
+  stopAtFailureRatio: true,
+  signal: true,
+  timeout: true,
+});
+
 /** What `client.redrives` does. */
 export class Redrives {
   readonly #connection: Connection;
@@ -138,6 +155,7 @@ export class Redrives {
 
   /** For the client: begins one. */
   async start(queueName: string, options: RedriveOptions): Promise<Redrive> {
+    checkNames(options, OF_A_REDRIVE, "a redrive");
     const { to, ids, fingerprint, kind, olderThan, newerThan, limit, rate } = options;
     const request = {
       queue_name: queueName,
@@ -152,7 +170,7 @@ export class Redrives {
       dry_run: options.dryRun,
       stop_at_failure_ratio: options.stopAtFailureRatio,
     };
-    return this.#ask("queue.redrive", request, options, options.dryRun === true);
+    return this.#ask("queue.redrive", request, options, "keyed");
   }
 
   /** Those that run, and the last that have ended; the newest first. */
@@ -184,10 +202,10 @@ export class Redrives {
     path: string,
     request: object,
     { signal, timeout }: CallOptions,
-    isRepeatable: boolean,
+    repeats: Repeats,
   ): Promise<Redrive> {
     const options = { signal, timeout };
-    const wire = await once<WireRedrive>(this.#connection, path, request, options, isRepeatable);
+    const wire = await once<WireRedrive>(this.#connection, path, request, options, repeats);
     checkForm(typeof wire.state === "string", wire);
     return decodeRedrive(wire);
   }

@@ -32,6 +32,8 @@ const BY_QUEUE = "its queue has ended it, by maxAttempts or expireTimeout";
 const TROUBLE_MS = 5_000;
 const KINDS_MAX = 20;
 
+type Completion = Outcome & { readonly kind: "complete" };
+
 export interface EndingsOptions {
   readonly client: QueratorClient;
   readonly queueName: string;
@@ -99,8 +101,8 @@ export class Endings {
       (error: unknown) => {
         if (outcome.kind === "release" && isNotImplemented(error)) {
           this.#options.onUnreleased(item, outcome.when);
-        } else if (outcome.kind === "complete" && isNotImplemented(error)) {
-          this.#endWithoutResult(item, error);
+        } else if (outcome.kind === "complete" && isRefused(error)) {
+          this.#endOtherwise(item, outcome, error);
         } else if (!this.#isGivenUp) {
           this.#noteFailure(item, error);
         }
@@ -114,9 +116,11 @@ export class Endings {
     const ref = item instanceof HeldItem ? item.ref : item;
     switch (outcome.kind) {
       case "complete": {
-        const { result } = outcome;
+        const { result, produce } = outcome;
         const done = result === undefined ? ref : { ...named(ref), result };
-        return client.complete(queueName, done, this.#how);
+        if (produce === undefined) return client.complete(queueName, done, this.#how);
+        const { onRepeat } = this.#how;
+        return client.complete(queueName, done, { onRepeat, produce }).then(() => undefined);
       }
       case "dead": {
         const error = errorOf(outcome.error);
@@ -130,8 +134,12 @@ export class Endings {
     return client.retry(queueName, { ...given, error }, { ...this.#how, onDead });
   }
 
-  // The work is done, whatever becomes of what came of it.
-  #endWithoutResult(item: LeasedItem, cause: unknown): void {
+  // It is leased still. Without what is to be done next it is not done; without its result it is, if that is all.
+  #endOtherwise(item: LeasedItem, outcome: Completion, cause: unknown): void {
+    if (outcome.produce !== undefined || !isNotImplemented(cause)) {
+      this.fail(item, cause);
+      return;
+    }
     if (!this.#hasToldNoResults) {
       this.#hasToldNoResults = true;
       const text = `Results of queue '${this.#options.queueName}' are lost. ${textOf(cause)}`;
@@ -268,6 +276,12 @@ export class Endings {
     if (events.emit("error", { error })) return;
     console.error(`Querator worker of queue '${queueName}': ${textOf(error)}`);
   }
+}
+
+// As it was asked for: what is refused is not done.
+function isRefused(error: unknown): boolean {
+  if (!(error instanceof QueratorError) || error.uncertain || error.retryable) return false;
+  return isNotImplemented(error) || error.code === "invalid" || error.code === "queue-not-found";
 }
 
 function isPassing(error: unknown): boolean {

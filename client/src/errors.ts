@@ -113,6 +113,9 @@ export class QueueNotFoundError extends InvalidRequestError {}
 /** A queue of that name exists already. */
 export class QueueExistsError extends InvalidRequestError {}
 
+/** The unique key is that of another item, and the call has asked to be refused then. */
+export class UniqueKeyTakenError extends InvalidRequestError {}
+
 /** There is no such item, or nothing is kept of it any more. */
 export class ItemNotFoundError extends InvalidRequestError {}
 /** The unique key is that of another item, and the call has asked to be refused then. */
@@ -333,6 +336,8 @@ export function makeError(code: ErrorCode, message: string, given: MadeFacts): Q
       return new QueueNotFoundError(code, message, facts);
     case "queue-exists":
       return new QueueExistsError(code, message, facts);
+    case "unique-key-taken":
+      return new UniqueKeyTakenError(code, message, facts);
     case "item-cancelled":
       return new ItemCancelledError(code, message, facts);
     case "unique-key-taken":

@@ -21,6 +21,7 @@ import {
   type WireDeadSource,
   type WirePayload,
 } from "./items.ts";
+import { checkNames, namesOf } from "./names.ts";
 import {
   decodeRetrySettings,
   type RetrySettings,
@@ -179,8 +180,17 @@ function checkedJson(text: string): string {
   }
 }
 
+const CHANGES = namesOf<ItemChanges>({
+  payload: true,
+  json: true,
+  enqueueAt: true,
+  delay: true,
+  expireIn: true,
+});
+
 /** What is to be changed of an item, as members of an object. */
 export function encodeChanges(changes: ItemChanges): string {
+  checkNames(changes, CHANGES, "a change of an item");
   const { payload, json, enqueueAt, delay, expireIn } = changes;
   if (enqueueAt !== undefined && delay !== undefined) {
     throw invalid("delay is invalid; give either a time or a delay");

@@ -11,6 +11,7 @@ import {
   type GivenItemError,
   type ItemError,
 } from "./item-error.ts";
+import { checkNames, namesOf } from "./names.ts";
 import { encodeRetrySettings, type RetrySettings } from "./retry-settings.ts";
 
 /** The texts that travel with a payload; the server gives them back as they came. */
@@ -42,8 +43,8 @@ export interface ProduceItem extends ItemTexts {
   /** In place of that: for so long from now on, also after its end. */
   readonly uniqueFor?: Duration | undefined;
   /**
-   * What to do if the key is taken. `return`, the default, answers the item that is there; `reject` is an error
-   * of code `unique-key-taken`. `replace` gives the one that waits this payload and time, and `extend` does so
+   * What to do if the key is taken. `return`, the default, answers the item that is there; `reject` is a
+   * UniqueKeyTakenError. `replace` gives the one that waits this payload and time, and `extend` does so
    * with its delay begun anew; `keep_latest` lets one wait behind the one that runs.
    */
   readonly onDuplicate?: "return" | "reject" | "replace" | "extend" | "keep_latest" | undefined;
@@ -273,8 +274,27 @@ export interface WirePayload {
   readonly bytes?: string;
 }
 
+const OF_AN_ITEM = namesOf<ProduceItem>({
+  payload: true,
+  json: true,
+  encoding: true,
+  kind: true,
+  reference: true,
+  headers: true,
+  enqueueAt: true,
+  delay: true,
+  uniqueKey: true,
+  uniqueWhile: true,
+  uniqueFor: true,
+  onDuplicate: true,
+  maxAttempts: true,
+  expireIn: true,
+  retry: true,
+});
+
 /** An item to produce, as JSON. */
 export function encodeItem(item: ProduceItem): string {
+  checkNames(item, OF_AN_ITEM, "an item to produce");
   const { enqueueAt, delay, headers } = item;
   let text = encodePayload(item);
   if (item.encoding) text += `,"encoding":${JSON.stringify(item.encoding)}`;

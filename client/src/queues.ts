@@ -4,6 +4,7 @@ import { type CallOptions, checkForm, confirmed, once, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, fromText, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
+import { checkNames, namesOf } from "./names.ts";
 import {
   decodeRetrySettings,
   encodeRetrySettings,
@@ -215,7 +216,22 @@ export class Queues {
   }
 }
 
+const SETTINGS = namesOf<QueueChanges>({
+  leaseTimeout: true,
+  expireTimeout: true,
+  requestedPartitions: true,
+  maxAttempts: true,
+  deadQueue: true,
+  reference: true,
+  retry: true,
+  onLeaseEnd: true,
+  keepCompleted: true,
+  keepMax: true,
+  keepPayload: true,
+});
+
 function encode(name: string, changes: QueueChanges): WireQueueInfo {
+  checkNames(changes, SETTINGS, "a queue");
   const { leaseTimeout, expireTimeout, maxAttempts, deadQueue, reference } = changes;
   const { requestedPartitions, retry, onLeaseEnd, keepCompleted, keepMax, keepPayload } = changes;
   return {

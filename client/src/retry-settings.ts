@@ -2,6 +2,7 @@
 // own, which is retry-policy.ts.
 
 import { type Duration, toText } from "./duration.ts";
+import { checkNames, namesOf } from "./names.ts";
 
 /** What is left out stays as it is, or has its default. */
 export interface RetrySettings {
@@ -25,7 +26,16 @@ export interface WireRetrySettings {
   readonly max_attempts?: number | undefined;
 }
 
+const OF_A_POLICY = namesOf<RetrySettings>({
+  delay: true,
+  factor: true,
+  maxDelay: true,
+  jitter: true,
+  maxAttempts: true,
+});
+
 export function encodeRetrySettings(settings: RetrySettings): WireRetrySettings {
+  checkNames(settings, OF_A_POLICY, "retry");
   const { delay, factor, maxDelay, jitter, maxAttempts } = settings;
   return {
     delay: delay === undefined ? undefined : toText(delay, "retry.delay"),

@@ -9,6 +9,7 @@ import {
   once,
   pages,
   parseReply,
+  type Repeats,
   TIMEOUT_MS,
 } from "./call.ts";
 import type { HotOptions } from "./client-options.ts";
@@ -134,7 +135,7 @@ export class StoredItems {
    */
   async cancel(id: string, options: OneItemOptions = {}): Promise<StorageItem> {
     const { queueName: queue_name } = options;
-    return this.#one("item.cancel", JSON.stringify({ queue_name, id }), options, false);
+    return this.#one("item.cancel", JSON.stringify({ queue_name, id }), options, "keyed");
   }
 
   /** Changes an item that is not leased; answers it as it is then. What waits goes to the end of the line. */
@@ -145,12 +146,12 @@ export class StoredItems {
   ): Promise<StorageItem> {
     const { queueName: queue_name, ifState: if_state } = options;
     const start = JSON.stringify({ queue_name, id, if_state }).slice(0, -1);
-    return this.#one("item.update", `${start}${encodeChanges(changes)}}`, options, false);
+    return this.#one("item.update", `${start}${encodeChanges(changes)}}`, options, "keyed");
   }
 
   /**
-   * Waits until an item has ended, by default for 30 seconds; answers it as it ended, or as it is when the time
-   * has passed: then it has no `endedAt`.
+   * Waits until an item has ended or is dead, for `requestTimeout`; answers it then, or as it is when the time has
+   * passed.
    */
   async wait(id: string, options: WaitForItemOptions = {}): Promise<StorageItem> {
     const { queueName: queue_name, payload = true, signal } = options;
@@ -199,11 +200,11 @@ export class StoredItems {
     path: string,
     body: string,
     { queueName, signal, timeout = TIMEOUT_MS }: OneItemOptions,
-    isRepeatable: boolean,
+    repeats: Repeats,
   ): Promise<StorageItem> {
     this.#connection.checkOpen();
     const options = { signal, timeout };
-    const wire = await begun<WireStorageItem>(this.#connection, path, body, options, isRepeatable);
+    const wire = await begun<WireStorageItem>(this.#connection, path, body, options, repeats);
     return decodeOne(wire, queueName);
   }
 

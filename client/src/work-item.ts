@@ -1,5 +1,6 @@
 // An item in the hands of a worker's handler, what may become of it, and what its handler knows of its time.
 
+import type { NextItems } from "./client-options.ts";
 import { type Duration, toMs } from "./duration.ts";
 import { InvalidRequestError, ItemCancelledError, LeaseLostError, textOf } from "./errors.ts";
 import { HeldItem, type Holder } from "./held-item.ts";
@@ -11,9 +12,11 @@ export type RetryWhen =
   | { readonly at?: Date | undefined; readonly after?: undefined }
   | { readonly after?: Duration | undefined; readonly at?: undefined };
 
+type Next = NextItems | readonly NextItems[];
+
 /** What becomes of an item. */
 export type Outcome =
-  | { readonly kind: "complete"; readonly result?: unknown }
+  | { readonly kind: "complete"; readonly result?: unknown; readonly produce?: Next | undefined }
   | {
       readonly kind: "retry";
       readonly when: RetryWhen;
@@ -35,9 +38,12 @@ export class WorkItem<T = undefined> extends HeldItem<T> {
     return this.#outcome;
   }
 
-  /** It is done, whatever happens to others of its batch; what came of the work is any JSON up to 64 KiB. */
-  complete(result?: unknown): void {
-    this.#outcome = { kind: "complete", result };
+  /**
+   * It is done when the handler ends, whatever happens to others of its batch; what came of the work is any JSON up to
+   * 64 KiB. With `produce` what is to be done next is produced in the same transaction: both or neither.
+   */
+  complete(result?: unknown, { produce }: { readonly produce?: Next | undefined } = {}): void {
+    this.#outcome = { kind: "complete", result, produce };
   }
 
   /** It goes back to the queue when the handler ends; the error is kept with it. */
@@ -183,7 +189,9 @@ export class HandlerContext implements Holder {
   /** For the worker: an item of several that is cancelled is no reason to stop at the others. */
   refused(item: HeldItem<unknown>, error: LeaseLostError): void {
     if (error instanceof ItemCancelledError) item.cancelled();
-    if (!item.isCancelled || this.#items.every(({ isCancelled }) => isCancelled)) this.abort(error);
+    if (!item.isCancelled || this.#items.every(({ isCancelled }) => isCancelled)) {
+      this.abort(error);
+    }
   }
 
   /** For the worker. */

@@ -14,6 +14,7 @@ import { Events } from "./events.ts";
 import { Extender, type HeldRun } from "./extender.ts";
 import { leaseOf } from "./held-item.ts";
 import type { LeasedItem } from "./items.ts";
+import { checkNames, namesOf } from "./names.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { FactsOfQueue, INVALID_AFTER_MS, noDeadQueue } from "./queue-facts.ts";
 import { startTimer, type Timer } from "./timer.ts";
@@ -26,10 +27,27 @@ import {
 } from "./work-item.ts";
 import type {
   BatchHandler,
+  BatchOptions,
   WorkerCounters,
   WorkerEvents,
   WorkerOptions,
 } from "./worker-options.ts";
+
+const OPTIONS = namesOf<WorkerOptions & BatchOptions>({
+  batch: true,
+  concurrency: true,
+  prefetch: true,
+  kinds: true,
+  leaseTimeout: true,
+  retry: true,
+  handlerTimeout: true,
+  extend: true,
+  extendFor: true,
+  extendMax: true,
+  requestTimeout: true,
+  handleSignals: true,
+  closeTimeout: true,
+});
 
 const BATCH_MAX = 1_000;
 const CONCURRENCY_MAX = 100_000;
@@ -119,6 +137,7 @@ export class Worker<T = undefined> {
     handler: BatchHandler<T>,
     options: WorkerOptions & { readonly batch?: number | undefined } = {},
   ) {
+    checkNames(options, OPTIONS, "a worker");
     const { concurrency = 10, batch = 1, handleSignals = false, closeTimeout = "30s" } = options;
     const { requestTimeout, handlerTimeout, prefetch, kinds, leaseTimeout } = options;
     this.#concurrency = whole(concurrency, "concurrency", 1, CONCURRENCY_MAX);

@@ -29,8 +29,9 @@ export function addWorkCommand(program: Command): void {
       "after",
       `
 The payload comes on stdin; QUERATOR_ITEM_ID, _LEASE_ID, _FENCE, _ATTEMPTS, _KIND, _REFERENCE and
-_ENCODING are set. A command is told to end when its lease has ended. What fails is tried again
-after waits that grow. Ctrl-C waits for the commands that run, and ends.
+_ENCODING are set. A command is told to end when its lease has ended, or its item was cancelled.
+What fails is tried again as the policy of its queue says, or after waits that grow if it has none.
+Ctrl-C waits for the commands that run, and ends.
 
 Example:
   querator work jobs --concurrency 4 -- ./handle.sh --fast`,
@@ -56,6 +57,7 @@ async function work(
     out.message(`${item.id}: ${printable(text)}`);
   worker.on("failed", ({ item, error }) => tell(item, (error as Error).message));
   worker.on("lost", ({ item }) => tell(item, "its lease had ended; it is done again"));
+  worker.on("cancelled", ({ item }) => tell(item, "it was cancelled"));
   worker.on("dead", ({ item }) => tell(item, "it will not be tried again"));
   worker.on("error", ({ error }) => out.message(printable((error as Error).message)));
   await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));

@@ -12,6 +12,7 @@ import {
   PermissionError,
   ServerError,
   TryAgainError,
+  UniqueKeyTakenError,
 } from "../../client/src/errors.ts";
 import { ERROR_KINDS, ERRORS, type ErrorCode, QueueError } from "../../src/errors.ts";
 import { encodeProblem } from "../../src/http/problem.ts";
@@ -46,7 +47,7 @@ const CALLED: Partial<Record<ErrorCode, string>> = {
 const OF_V2_ONLY: Readonly<Record<string, new (...args: never[]) => Error>> = {
   item_cancelled: ItemCancelledError,
   precondition_failed: InvalidRequestError,
-  unique_key_taken: InvalidRequestError,
+  unique_key_taken: UniqueKeyTakenError,
   redrive_not_found: InvalidRequestError,
 };
 

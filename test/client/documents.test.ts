@@ -1,5 +1,5 @@
 // Every block of TypeScript in the documents is type-checked, and runs as it stands against a server of
-// its own. `querator` and `querator/testing` are the sources; the package test shows the built ones.
+// its own; it prints what it says behind arrows. `querator` and `querator/testing` are the sources; the package test shows the built ones.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -84,6 +84,9 @@ for (const { name, file, code } of blocks) {
     const path = join(scratch, file.replace(/\.ts$/, ".run.ts"));
     writeFileSync(path, code.replaceAll("http://localhost:2319", server.address));
     const args = ["--import", join(scratch, "sources.mjs"), path];
-    await run(process.execPath, args, { cwd: root, timeout: 30_000 });
+    const { stdout } = await run(process.execPath, args, { cwd: root, timeout: 30_000 });
+    // What is printed, in whatever order it happens.
+    const said = [...code.matchAll(/\/\/ → (.*)$/gm)].map(([, line]) => line);
+    if (said.length > 0) assert.deepEqual(stdout.trimEnd().split("\n").sort(), said.sort());
   });
 }

@@ -410,3 +410,32 @@ test("queues have a policy, a history and a version", async (t) => {
   );
   assert.equal(retry!.delay, "5s");
 });
+
+test("options that nobody knows are refused by name, with the nearest that there is", async (t) => {
+  const { client } = await setup(t);
+  const url = "http://localhost:1";
+  const odd = <T>(options: object): T => options as T;
+  for (const [call, text] of [
+    [
+      () => client.produce("jobs", odd({ paylod: "a" })),
+      /^an item .* 'paylod'; did you mean 'payload'\?$/,
+    ],
+    [() => client.produce("jobs", odd({ max_attempts: 1 })), / did you mean 'maxAttempts'\?$/],
+    [() => client.produce("jobs", { retry: odd({ dealy: 1 }) }), /^retry has no 'dealy'; did/],
+    [() => client.queues.create(odd({ queueName: "a", lease_timeout: "1m" })), /'leaseTimeout'\?$/],
+    [() => client.items.update("i", odd({ at: new Date() })), /^a change of an item has no 'at'/],
+    [() => client.redrive("dead", odd({ dry: true })), /^a redrive has no 'dry'/],
+    [async () => client.worker("jobs", () => 1, odd({ concurency: 5 })), /'concurrency'\?$/],
+    [
+      async () => clientOf(t, url, odd({ keys: "k" })),
+      /^a client has no 'keys'; did you mean 'key'/,
+    ],
+    [() => client.produce("jobs", odd({ somethingElse: 1 })), /^an item .* no 'somethingElse'$/],
+  ] as const) {
+    await assert.rejects(call, (error) => {
+      assert.ok(error instanceof InvalidRequestError);
+      assert.match(error.message, text);
+      return true;
+    });
+  }
+});
