@@ -4,7 +4,8 @@
 
 import type { KeyEntry, KeyName, StoredItem } from "../storage/storage.ts";
 import { attributesOf } from "./attributes.ts";
-import { keyBehind } from "./behind.ts";
+import { inFront, keyBehind } from "./behind.ts";
+import type { Item } from "./item.ts";
 import { entriesOf, KEY, namesOf } from "./keys.ts";
 import type { Due } from "./partition.ts";
 import { keyHeld } from "./unique.ts";
@@ -63,6 +64,14 @@ export class Names {
     if (key === "") return;
     this.#letGo(KEY.behind, key);
     this.#noteBehind(key, undefined);
+  }
+
+  /** One that this batch adds, and that can move only once it is there, is behind no other, and due at once. */
+  dueAtOnce(item: Item, now: number): void {
+    this.passBehind(item.attributes);
+    item.attributes = inFront(item.attributes);
+    item.dueAt = now;
+    this.put(item.attributes, item.seq);
   }
 
   #noteBehind(key: string, item: StoredItem | undefined): void {

@@ -294,20 +294,14 @@ export class PartitionBatch implements PartitionChanges {
     }
   }
 
-  // The item that has had a key has ended: the one behind it has the key now, and may be leased.
+  // The item that has had a key has ended: the one behind it has the key now, and may be leased. Its life begins now.
   #promote(key: string): void {
     const next = this.#names.nextOf(key);
     if (next === undefined) return;
     const { seq, createdAt, expireAt } = next.item;
-    // Its life begins now: it was not to be had.
     const due = { at: BEHIND_AT, seq, item: next.item };
-    if (!next.isNew) return this.fire(due, this.now + expireAt - createdAt);
-    // It is not there yet, so it cannot move: it is due at once.
-    const item = next.item as Item;
-    this.#names.passBehind(item.attributes);
-    item.attributes = inFront(item.attributes);
-    item.dueAt = this.now;
-    this.#names.put(item.attributes, seq);
+    if (next.isNew) this.#names.dueAtOnce(next.item as Item, this.now);
+    else this.fire(due, this.now + expireAt - createdAt);
   }
 
   /** Puts a leased item that was claimed back, to the tail under a new number. */
