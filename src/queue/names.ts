@@ -71,7 +71,8 @@ export class Names {
     this.passBehind(item.attributes);
     item.attributes = inFront(item.attributes);
     item.dueAt = now;
-    this.put(item.attributes, item.seq);
+    const { unique, id } = attributesOf(item.attributes);
+    this.take({ key: unique!.key, seq: item.seq, until: 0, value: id });
   }
 
   #noteBehind(key: string, item: StoredItem | undefined): void {
