@@ -113,11 +113,9 @@ export class QueueNotFoundError extends InvalidRequestError {}
 /** A queue of that name exists already. */
 export class QueueExistsError extends InvalidRequestError {}
 
-/** The unique key is that of another item, and the call has asked to be refused then. */
-export class UniqueKeyTakenError extends InvalidRequestError {}
-
 /** There is no such item, or nothing is kept of it any more. */
 export class ItemNotFoundError extends InvalidRequestError {}
+
 /** The unique key is that of another item, and the call has asked to be refused then. */
 export class UniqueKeyTakenError extends InvalidRequestError {}
 

@@ -7,12 +7,13 @@ import { invalidField, plainError, QueueError, queueError, retryLater } from "..
 import type { ItemTable, KeyEntry, Storage, StoredItem } from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
 import { type Batch, partitionFailing } from "./batch.ts";
+import { BEHIND_AT, BEHIND_MAX } from "./behind.ts";
 import type { Commits } from "./commits.ts";
 import { condemnedFor } from "./condemned.ts";
 import type { QueueContext } from "./context.ts";
 import { COUNT } from "./counts.ts";
 import type { Item } from "./item.ts";
-import { KEY } from "./keys.ts";
+import { idOf, KEY } from "./keys.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, type PartitionBatch } from "./partition-batch.ts";
 import type { ProducedItem, ProduceRequest, Refused } from "./requests.ts";
@@ -36,7 +37,9 @@ interface Place {
 /** An item that the batch at hand is to add. */
 class Arrival {
   /** The one whose place it takes. */
-  readonly replaced: Holder | undefined;
+  replaced: Holder | undefined = undefined;
+  /** Where it waits for the end of the one that has the key; undefined if it does not. */
+  behind: Partition | undefined = undefined;
   /** As whoever came last has it. */
   item: Item;
   wish: UniqueWish | undefined;
@@ -46,11 +49,15 @@ class Arrival {
   /** Before it is placed, which of its request it is. */
   id: string;
 
-  constructor(index: number, item: Item, wish: UniqueWish | undefined, replaced?: Holder) {
+  constructor(index: number, item: Item, wish: UniqueWish | undefined) {
     this.id = `items[${index}]`;
     this.item = item;
     this.wish = wish;
-    this.replaced = replaced;
+  }
+
+  /** Where it must lie, for the sake of others. */
+  get home(): Partition | undefined {
+    return this.partition ?? this.replaced?.partition ?? this.behind;
   }
 }
 
@@ -214,7 +221,7 @@ export class Duplicates {
       if (wish?.onDuplicate === "extend") item.dueAt ||= begunAnew(before, batch.now);
       of.item = item;
       of.wish = wish;
-      of.partition ??= of.replaced?.partition ?? partition;
+      of.partition ??= of.home ?? partition;
       if (wish !== undefined) this.#arrivals.set(wish.key, of);
     }
     return partition;
@@ -236,12 +243,33 @@ export class Duplicates {
       if (of !== undefined && onDuplicate === "reject") return { status: "refused", of };
       if (of !== undefined && !REPLACING.has(onDuplicate)) return { status: "duplicate", of };
       if (of instanceof Arrival) return { status: "replaced", of };
-      if (of !== undefined && of.place === undefined) return { status: "duplicate", of };
-      const arrival = new Arrival(index, item, wish, of);
+      if (of !== undefined) return this.#fateBeside(of, new Arrival(index, item, wish), mine);
+      const arrival = new Arrival(index, item, wish);
       mine.set(key, arrival);
-      if (of !== undefined) return { status: "replaced", of: arrival };
       return { status: isScheduled ? "scheduled" : "created", of: arrival };
     });
+  }
+
+  // What becomes of an item that may take the place of another: of the one that waits behind the holder, if there
+  // is one, or of the holder itself; or it is to wait behind that.
+  #fateBeside(holder: Holder, arrival: Arrival, mine: Map<string, Arrival>): Fate {
+    const { key, onDuplicate, while: until } = arrival.wish!;
+    const { behind, ids } = holder.partition;
+    const next = holder.until === 0 ? behind.get(key)?.item : undefined;
+    const mayWait = onDuplicate === "keep_latest" && holder.until === 0 && until === "pending";
+    if (next !== undefined) {
+      const place = { table: "scheduled" as const, item: next };
+      arrival.replaced = { ...holder, id: idOf(ids, next), place };
+      arrival.behind = holder.partition;
+    } else if (holder.place !== undefined) {
+      arrival.replaced = holder;
+    } else if (mayWait && behind.size < BEHIND_MAX) {
+      arrival.behind = holder.partition;
+    } else {
+      return { status: mayWait ? "refused" : "duplicate", of: holder };
+    }
+    mine.set(key, arrival);
+    return { status: arrival.replaced === undefined ? "created" : "replaced", of: arrival };
   }
 
   // Who has a key that nobody has asked for yet in this batch.
@@ -278,7 +306,7 @@ export class Duplicates {
 function storagesOf(fates: readonly Fate[]): ReadonlySet<Storage> {
   const storages = new Set<Storage>();
   for (const { of } of fates) {
-    const partition = of instanceof Arrival ? (of.partition ?? of.replaced?.partition) : undefined;
+    const partition = of instanceof Arrival ? of.home : undefined;
     if (partition !== undefined) storages.add(partition.storage);
   }
   return storages;
@@ -307,12 +335,13 @@ function begunAnew(
 }
 
 function place(batch: Batch, arrival: Arrival): void {
-  const { item, wish, replaced } = arrival;
+  const { item, wish, replaced, behind } = arrival;
   const part = batch.part(arrival.partition!);
   if (wish !== undefined) {
-    const unique = { key: wish.key, while: wish.while };
+    const unique = { key: wish.key, while: behind === undefined ? wish.while : "behind" } as const;
     item.attributes = withAttributes(item.attributes, { unique, id: replaced?.id ?? "" });
   }
+  if (behind !== undefined) item.dueAt = BEHIND_AT;
   if (replaced === undefined) {
     part.enter(item, batch.rules);
   } else {
@@ -322,7 +351,7 @@ function place(batch: Batch, arrival: Arrival): void {
   }
   arrival.id = replaced?.id ?? part.of.ids.id(item.seq);
   arrival.isPlaced = true;
-  if (wish?.while !== "period") return;
+  if (wish?.while !== "period" || behind !== undefined) return;
   const { key, for: period } = wish;
   part.takeKey({ key, seq: item.seq, until: batch.now + period, value: replaced?.id ?? "" });
 }

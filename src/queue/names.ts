@@ -2,9 +2,12 @@
 // themselves. A unique key is let go and taken again in one batch by what is leased, comes back or takes the place
 // of another: of all that is said of one, the last counts.
 
-import type { KeyEntry, KeyName } from "../storage/storage.ts";
+import type { KeyEntry, KeyName, StoredItem } from "../storage/storage.ts";
 import { attributesOf } from "./attributes.ts";
+import { inFront, keyBehind } from "./behind.ts";
+import type { Item } from "./item.ts";
 import { entriesOf, KEY, namesOf } from "./keys.ts";
+import type { Due } from "./partition.ts";
 import { keyHeld } from "./unique.ts";
 
 export class Names {
@@ -13,7 +16,15 @@ export class Names {
   readonly adds: KeyEntry[] = [];
   /** When the first of `adds` that end by themselves does. */
   endAt = Number.POSITIVE_INFINITY;
-  #unique: Map<string, KeyEntry | undefined> | undefined;
+  // By kind and key: an entry, or the name of one that goes.
+  #unique: Map<string, KeyEntry | KeyName> | undefined;
+  // What waits behind others, as it was and, by key, as it is now.
+  readonly #behindBefore: Map<string, Due>;
+  #behind: Map<string, StoredItem | undefined> | undefined;
+
+  constructor(behind: Map<string, Due>) {
+    this.#behindBefore = behind;
+  }
 
   /** An item with such attributes lies under a number now, and is not leased. */
   put(attributes: string, seq: number): void {
@@ -21,13 +32,15 @@ export class Names {
     this.adds.push(...entriesOf(attributes, seq));
     const key = keyHeld(attributes, false);
     if (key !== "") this.take({ key, seq, until: 0, value: attributesOf(attributes).id });
+    const behind = keyBehind(attributes);
+    if (behind !== "") this.#set({ kind: KEY.behind, key: behind, seq, until: 0, value: "" });
   }
 
   /** One that was not leased is. */
   lease(attributes: string): void {
     if (attributes === "") return;
     const key = keyHeld(attributes, false);
-    if (key !== keyHeld(attributes, true)) this.#letGo(key);
+    if (key !== keyHeld(attributes, true)) this.#letGo(KEY.unique, key);
   }
 
   /** One is there no more. */
@@ -35,18 +48,58 @@ export class Names {
     if (attributes === "") return;
     this.removes.push(...namesOf(attributes));
     const key = keyHeld(attributes, isLeased);
-    if (key !== "") this.#letGo(key);
+    if (key !== "") this.#letGo(KEY.unique, key);
+    this.passBehind(attributes);
+  }
+
+  /** An item that this batch adds may wait behind another. */
+  noteBehind(item: StoredItem): void {
+    const key = keyBehind(item.attributes);
+    if (key !== "") this.#noteBehind(key, item);
+  }
+
+  /** One does not wait behind another any more. */
+  passBehind(attributes: string): void {
+    const key = keyBehind(attributes);
+    if (key === "") return;
+    this.#letGo(KEY.behind, key);
+    this.#noteBehind(key, undefined);
+  }
+
+  /** One that this batch adds, and that can move only once it is there, is behind no other, and due at once. */
+  dueAtOnce(item: Item, now: number): void {
+    this.passBehind(item.attributes);
+    item.attributes = inFront(item.attributes);
+    item.dueAt = now;
+    const { unique, id } = attributesOf(item.attributes);
+    this.take({ key: unique!.key, seq: item.seq, until: 0, value: id });
+  }
+
+  #noteBehind(key: string, item: StoredItem | undefined): void {
+    this.#behind ??= new Map();
+    this.#behind.set(key, item);
+  }
+
+  /** The item that waits behind the one with a key, and whether this batch adds it. */
+  nextOf(key: string): { readonly item: StoredItem; readonly isNew: boolean } | undefined {
+    const isNew = this.#behind?.has(key) === true;
+    const item = isNew ? this.#behind!.get(key) : this.#behindBefore.get(key)?.item;
+    return item === undefined ? undefined : { item, isNew };
   }
 
   /** A unique key is that of an item from now on. */
   take(entry: Omit<KeyEntry, "kind">): void {
-    this.#unique ??= new Map();
-    this.#unique.set(entry.key, { kind: KEY.unique, ...entry });
+    this.#set({ kind: KEY.unique, ...entry });
   }
 
-  #letGo(key: string): void {
+  #set(entry: KeyEntry): void {
     this.#unique ??= new Map();
-    this.#unique.set(key, undefined);
+    this.#unique.set(`${entry.kind} ${entry.key}`, entry);
+  }
+
+  #letGo(kind: number, key: string): void {
+    this.#unique ??= new Map();
+    this.#unique.set(`${kind} ${key}`, { kind, key });
   }
 
   /** Keeps an entry until it ends. */
@@ -60,11 +113,20 @@ export class Names {
     this.removes.push(...ended);
   }
 
+  /** The commit has succeeded: memory follows. */
+  apply(): void {
+    if (this.#behind === undefined) return;
+    for (const [key, item] of this.#behind) {
+      if (item === undefined) this.#behindBefore.delete(key);
+      else this.#behindBefore.set(key, { at: item.dueAt, seq: item.seq, item });
+    }
+  }
+
   finish(): void {
     if (this.#unique === undefined) return;
-    for (const [key, entry] of this.#unique) {
-      if (entry === undefined) {
-        this.removes.push({ kind: KEY.unique, key });
+    for (const entry of this.#unique.values()) {
+      if (!("seq" in entry)) {
+        this.removes.push(entry);
         continue;
       }
       this.adds.push(entry);

@@ -3,7 +3,7 @@
 // `discard` takes back the few marks that planning left on items. Pure and synchronous: no clock,
 // no storage, no await.
 
-import { MILLISECOND, SECOND } from "../clock.ts";
+import { MILLISECOND } from "../clock.ts";
 import {
   type Counters,
   type Dropped,
@@ -22,6 +22,7 @@ import {
   type StoredItem,
 } from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
+import { BEHIND_AT, inFront } from "./behind.ts";
 import { expiryOf, LONG_AGO } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
@@ -35,10 +36,11 @@ import { holdFrom } from "./lease-ends.ts";
 import { Names } from "./names.ts";
 import { PlannedNotes } from "./notes.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
+import { PlannedExpiries } from "./planned-expiries.ts";
 import { lifetimeOf } from "./policy.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 import { toRanges } from "./seq-ranges.ts";
-import { attributesAfterLease } from "./unique.ts";
+import { attributesAfterLease, keyHeld } from "./unique.ts";
 import type { Told } from "./watchers.ts";
 
 /** Times nearer than this are treated as now. */
@@ -47,9 +49,6 @@ const SOON = 100 * MILLISECOND;
 // Nothing is held back yet.
 const NONE_HELD: readonly HeldItem[] = [];
 const NO_RANGES: readonly SeqRange[] = [];
-
-// Items that expire within this time after the first of them share one expiry.
-const EXPIRY_WIDTH = SECOND;
 
 type Lifetimes = Pick<QueueRules, "expireTimeout">;
 
@@ -82,8 +81,6 @@ export class PartitionBatch implements PartitionChanges {
   readonly removesScheduled: SeqRange[] = [];
   readonly removesHeld = NO_RANGES;
   readonly releases: number[] = [];
-  readonly addsExpiry: Expiry[] = [];
-  readonly removesExpiry: Expiry[] = [];
 
   readonly #tailBefore: number;
   // The tail after the last add. Items that move to the tail come behind it; they are in storage only, so
@@ -99,9 +96,9 @@ export class PartitionBatch implements PartitionChanges {
   readonly #fired: Due[] = [];
   readonly #removed: number[] = [];
   #removes: readonly SeqRange[] | undefined;
-  #openExpiry: Expiry | undefined;
+  readonly #expiries: PlannedExpiries;
   #dropsReady = false;
-  readonly #names = new Names();
+  readonly #names: Names;
   // Whether memory has let go of what waits, or is scheduled, and was replaced.
   #replacesReady = false;
   #replacedScheduled = 0;
@@ -114,11 +111,20 @@ export class PartitionBatch implements PartitionChanges {
     this.counters = { ...partition.counters };
     this.#tailBefore = this.counters.tail;
     this.#tailAdded = this.counters.tail;
-    this.#openExpiry = partition.openExpiry;
+    this.#names = new Names(partition.behind);
+    this.#expiries = new PlannedExpiries(partition.openExpiry);
   }
 
   get partition(): number {
     return this.of.key;
+  }
+
+  get addsExpiry(): readonly Expiry[] {
+    return this.#expiries.adds;
+  }
+
+  get removesExpiry(): readonly Expiry[] {
+    return this.#expiries.removes;
   }
 
   get removesKey(): readonly KeyName[] {
@@ -189,6 +195,7 @@ export class PartitionBatch implements PartitionChanges {
       item.expireAt = expiryOf(item, item.dueAt);
       this.counters.scheduled++;
       this.addsScheduled.push(item);
+      this.#names.noteBehind(item);
       return;
     }
     this.#count(item.createdAt, 1);
@@ -318,6 +325,8 @@ export class PartitionBatch implements PartitionChanges {
       this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result: "" } });
     }
     this.#names.drop(item.attributes, leased);
+    const key = keyHeld(item.attributes, leased);
+    if (key !== "") this.#promote(key);
     if (how !== "dropped") this.tally(COUNT[how]);
     if (reason === "") return;
     this.tally(DEAD[reason]);
@@ -325,6 +334,16 @@ export class PartitionBatch implements PartitionChanges {
       this.drops = plusOne(this.drops, reason);
       this.counters.dropped = plusOne(this.counters.dropped, reason);
     }
+  }
+
+  // The item that has had a key has ended: the one behind it has the key now, and may be leased. Its life begins now.
+  #promote(key: string): void {
+    const next = this.#names.nextOf(key);
+    if (next === undefined) return;
+    const { seq, createdAt, expireAt } = next.item;
+    const due = { at: BEHIND_AT, seq, item: next.item };
+    if (next.isNew) this.#names.dueAtOnce(next.item as Item, this.now);
+    else this.fire(due, this.now + expireAt - createdAt);
   }
 
   /** Puts a leased item that was claimed back, to the tail under a new number. */
@@ -335,7 +354,7 @@ export class PartitionBatch implements PartitionChanges {
     const attributes = this.#moved(fromSeq, attributesAfterLease(stays), toSeq);
     const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
     this.moves.push({ from: "items", fromSeq, to: "items", ...to });
-    this.#cover(toSeq, expireAt);
+    this.#expiries.cover(toSeq, expireAt);
   }
 
   // What gets another number keeps its names, and the id that it had first.
@@ -381,13 +400,14 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, attempts, createdAt } = due.item;
-    const attributes = this.#moved(fromSeq, due.item.attributes, toSeq);
+    this.#names.passBehind(due.item.attributes);
+    const attributes = this.#moved(fromSeq, inFront(due.item.attributes), toSeq);
     const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
     this.moves.push({ from: "scheduled", fromSeq, to: "items", ...to });
     this.counters.scheduled--;
     this.#count(createdAt, 1);
     this.#fired.push(due);
-    this.#cover(toSeq, expireAt);
+    this.#expiries.cover(toSeq, expireAt);
   }
 
   /** Removes an item that waits. The window is read anew afterwards. */
@@ -399,12 +419,10 @@ export class PartitionBatch implements PartitionChanges {
     this.dropReady();
   }
 
-  /**
-   * Puts another item, whose times are set, in the place of one that waits or is scheduled: behind all others,
-   * under a new number. Memory lets go of the old one at once, so that this batch does nothing else to it.
-   */
+  /** Puts another item, whose times are set, in the place of one that is not leased: behind all others. */
   replace(table: ItemTable, item: StoredItem, by: Item): void {
     const { seq, createdAt, dueAt, attributes } = item;
+    // Memory lets go of it at once, so that this batch does nothing else to it.
     this.#names.drop(attributes, false);
     if (table === "items") {
       this.#count(createdAt, -1);
@@ -458,9 +476,7 @@ export class PartitionBatch implements PartitionChanges {
   replaceExpiry(expiry: Expiry, at: number): void {
     if (at === expiry.at) return;
     this.touched = true;
-    this.removesExpiry.push(expiry);
-    if (at !== Number.POSITIVE_INFINITY) this.addsExpiry.push({ at, first: expiry.first });
-    if (this.#openExpiry?.first === expiry.first) this.#openExpiry = undefined;
+    this.#expiries.replace(expiry, at);
   }
 
   // --- keys that are of no item ---
@@ -498,7 +514,7 @@ export class PartitionBatch implements PartitionChanges {
       this.keep(entryOfRepeat(repeat, request.result as object, this.now));
     }
     for (const item of this.adds) {
-      if (item.leaseDeadline === 0) this.#cover(item.seq, item.expireAt);
+      if (item.leaseDeadline === 0) this.#expiries.cover(item.seq, item.expireAt);
     }
     const leasedTo = this.#dealing?.mark(this.leases);
     const taken = this.#dealing?.count ?? 0;
@@ -511,7 +527,7 @@ export class PartitionBatch implements PartitionChanges {
       // Expiries whose items have all been leased have nothing left to watch.
       const passed = this.counters.head - EXPIRY_SPAN;
       const first = this.of.expiries.first;
-      if (first !== undefined && first.first <= passed) this.removesExpiry.push(first);
+      if (first !== undefined && first.first <= passed) this.#expiries.remove(first);
     }
   }
 
@@ -519,7 +535,7 @@ export class PartitionBatch implements PartitionChanges {
   apply(steady: number): void {
     const partition = this.of;
     partition.counters = this.counters;
-    partition.openExpiry = this.#openExpiry;
+    partition.openExpiry = this.#expiries.open;
     partition.keysEndAt = Math.min(partition.keysEndAt, this.#names.endAt);
     if (this.#dealing !== undefined) partition.pace.note(this.#dealing.count, this.now);
     const addedLeased = this.#dealing?.apply(steady) ?? 0;
@@ -533,6 +549,7 @@ export class PartitionBatch implements PartitionChanges {
     }
     for (const due of this.#movedToScheduled) partition.scheduled.add(due);
     for (const due of this.#fired) partition.scheduled.remove(due);
+    this.#names.apply();
     if (this.removesScheduled.length > this.#replacedScheduled) partition.scheduled.invalidate();
     for (const expiry of this.addsExpiry) partition.expiries.add(expiryEntry(expiry));
     for (const expiry of this.removesExpiry) partition.expiries.remove(expiryEntry(expiry));
@@ -595,20 +612,6 @@ export class PartitionBatch implements PartitionChanges {
       this.counters.total === 0
         ? 0
         : this.counters.createdSum + n * this.of.sinceCreation(createdAt);
-  }
-
-  // Makes sure that an expiry covers a waiting item: the open one if it fits, else a new one.
-  #cover(seq: number, expireAt: number): void {
-    const open = this.#openExpiry;
-    const fits =
-      open !== undefined &&
-      seq >= open.first &&
-      seq < open.first + EXPIRY_SPAN &&
-      expireAt >= open.at &&
-      expireAt <= open.at + EXPIRY_WIDTH;
-    if (fits) return;
-    this.#openExpiry = { at: expireAt, first: seq };
-    this.addsExpiry.push(this.#openExpiry);
   }
 }
 

@@ -13,6 +13,7 @@ import {
   type StoredItem,
   type StoredPartition,
 } from "../storage/storage.ts";
+import { readBehind } from "./behind.ts";
 import { countsOf } from "./counts.ts";
 import { REPEAT_KEPT } from "./idempotency.ts";
 import { IdSpace } from "./ids.ts";
@@ -77,6 +78,8 @@ export class Partition {
   /** Sum of leasedAt over the leased items, in milliseconds since createdAt. */
   leasedSum = 0;
   readonly leaseEnds = new LeaseEnds();
+  /** What waits behind the items that have unique keys, by key: scheduled items, which are due when those have ended. */
+  readonly behind = new Map<string, Due>();
   readonly scheduled = new OrderedWindow<Due>(DUE_WINDOW);
   readonly expiries = new OrderedWindow<ExpiryEntry>(DUE_WINDOW);
   /** When a lease was extended last: a later extension has a later time, whatever the wall clock shows. */
@@ -147,6 +150,7 @@ export class Partition {
       const read = { from: first, before: last + 1, ...limits, records: false };
       ahead.push(...(await this.storage.readItems(this.key, "items", read)));
     }
+    const behind = await readBehind(this.storage, this.key);
     const before = new Map(Array.from(this.leased.values(), ({ seq, grant }) => [seq, grant!]));
     const at = moment();
     this.leased.clear();
@@ -176,6 +180,8 @@ export class Partition {
       this.hold(item, grant);
     }
     await loadNotes(this, this.leased);
+    this.behind.clear();
+    for (const [key, due] of behind) this.behind.set(key, due);
     this.dropReady();
     this.stale = false;
     this.loads++;

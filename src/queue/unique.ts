@@ -26,7 +26,7 @@ export interface UniqueWish extends Unique {
 /** The key that an item has, by its attributes and whether it is leased; "" if it has none that ends with it. */
 export function keyHeld(attributes: string, isLeased: boolean): string {
   const { unique } = attributesOf(attributes);
-  if (unique === undefined || unique.while === "period") return "";
+  if (unique === undefined || unique.while === "period" || unique.while === "behind") return "";
   return isLeased && unique.while === "waiting" ? "" : unique.key;
 }
 

@@ -362,6 +362,75 @@ for (const [place, driver, threads] of PLACES) {
       assert.equal(await queue.isTaken(), false);
     });
 
+    test("keep_latest lets one run and one wait, with the newest payload", async (t) => {
+      const queue = await start(t, { requested_partitions: 2 });
+      const latest = { on_duplicate: "keep_latest" };
+      const first = await queue.one("a", latest);
+      assert.equal(first.status, "created");
+      assert.deepEqual(await queue.one("b", latest), { id: first.id, status: "replaced" });
+      const [running] = await queue.lease();
+      assert.equal(running?.utf8, "b");
+      const next = await queue.one("c", latest);
+      assert.equal(next.status, "created");
+      assert.notEqual(next.id, first.id);
+      assert.deepEqual(await queue.one("d", latest), { id: next.id, status: "replaced" });
+      assert.deepEqual(await queue.one("e"), { id: first.id, status: "duplicate" });
+      assert.deepEqual(await queue.payloads(), ["b", "d"]);
+      // It waits as long as the other one has not ended, also between its attempts.
+      await queue.end("retry", running!);
+      assert.deepEqual(await queue.one("f", latest), { id: next.id, status: "replaced" });
+      const again = await queue.lease(9);
+      assert.deepEqual(
+        again.map(({ utf8 }) => utf8),
+        ["b"],
+      );
+      await queue.end("complete", again[0]!);
+      const [second] = await queue.lease(9);
+      assert.deepEqual([second!.id, second!.utf8, second!.attempts], [next.id, "f", 1]);
+      assert.equal(await queue.isTaken(), true);
+      await queue.end("complete", second!);
+      assert.equal(await queue.isTaken(), false);
+      assert.deepEqual(await queue.payloads(), []);
+    });
+
+    test("what waits behind an item can be deleted, and is as free as the key then", async (t) => {
+      const queue = await start(t);
+      const latest = { on_duplicate: "keep_latest" };
+      await queue.one("a");
+      const [running] = await queue.lease();
+      await queue.delete((await queue.one("b", latest)).id);
+      assert.equal((await queue.one("c", latest)).status, "created");
+      await queue.server.ok("/v2/queue.clear", { queue_name: "q", scheduled: true });
+      await queue.one("d", latest);
+      await queue.delete(running!.id);
+      assert.deepEqual(await queue.payloads(), ["d"]);
+      await queue.server.ok("/v2/queue.clear", {
+        queue_name: "q",
+        queue: true,
+        scheduled: true,
+        destructive: true,
+      });
+      assert.equal(await queue.isTaken(), false);
+    });
+
+    test("of those that come at once while one runs one waits, and all are answered", async (t) => {
+      const queue = await start(t, { requested_partitions: 2 });
+      await queue.one("a");
+      const [running] = await queue.lease();
+      const latest = { on_duplicate: "keep_latest" };
+      const [results] = await Promise.all([
+        Promise.all(Array.from({ length: 8 }, (_, i) => queue.one(`${i}`, latest))),
+        queue.end("complete", running!),
+      ]);
+      const [last] = await queue.lease(9);
+      assert.ok(results.some(({ id }) => id === last!.id));
+      await queue.end("complete", last!);
+      // Another may have come when nothing ran any more.
+      const left = await queue.payloads();
+      assert.ok(left.length <= 1, left.join());
+      assert.equal(await queue.isTaken(), left.length === 1);
+    });
+
     test("with an Idempotency-Key the same is answered, and done once", async (t) => {
       const queue = await start(t);
       const send = async (items: readonly object[]): Promise<Reply> => {
@@ -421,6 +490,24 @@ for (const [place, driver, threads] of PLACES) {
           [false, true],
           b!.id,
         );
+      });
+
+      test("what waits behind another waits after a restart as well", async (t) => {
+        const where = await options(t);
+        const server = await setup(t, where);
+        await server.createQueue("q");
+        const before = new Producer(server);
+        await before.one("a");
+        const [running] = await before.lease();
+        const { id } = await before.one("b", { on_duplicate: "keep_latest" });
+        await server.server.stop();
+        const queue = new Producer(await setup(t, where));
+        assert.deepEqual(await queue.one("c", { on_duplicate: "keep_latest" }), {
+          id,
+          status: "replaced",
+        });
+        await queue.end("complete", running!);
+        assert.equal((await queue.lease())[0]?.utf8, "c");
       });
     }
   });
