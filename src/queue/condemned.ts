@@ -1,5 +1,5 @@
-// What is to go to the dead queue, and nowhere else: it waits for that among the scheduled ones, where nobody can
-// lease it.
+// What waits among the scheduled items only to go to the dead queue, and not to be leased any more: how that
+// is written down, now and by earlier versions.
 
 import { SECOND } from "../clock.ts";
 import type { DropReason, StoredItem } from "../storage/storage.ts";
@@ -26,7 +26,10 @@ function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropRe
   return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
 }
 
-/** The expiry of an item that is to be leasable: not written down as earlier versions did what was condemned. */
-export function expiryOf({ attempts, expireAt }: StoredItem, dueAt: number): number {
+/** The expiry of what is to be leasable: it is not written down as earlier versions did what was condemned. */
+export function expiryOf(
+  { attempts, expireAt }: Pick<StoredItem, "attempts" | "expireAt">,
+  dueAt: number,
+): number {
   return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
 }

@@ -11,6 +11,7 @@ import {
   EXPIRY_SPAN,
   type Expiry,
   type HeldItem,
+  type ItemRecord,
   type ItemTable,
   type KeyEntry,
   type KeyName,
@@ -28,10 +29,10 @@ import type { QueueRules } from "./context.ts";
 import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Dealing } from "./dealing.ts";
 import { Extensions } from "./extensions.ts";
-import { type Ending, plusOne } from "./history.ts";
+import { type Ending, entryOfEnded, type Leaving, plusOne } from "./history.ts";
 import { entryOfRepeat } from "./idempotency.ts";
 import { Grant, type Item } from "./item.ts";
-import { attributesAfterMove, idOf } from "./keys.ts";
+import { attributesAfterMove, idOf, KEY } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { Names } from "./names.ts";
 import { PlannedNotes } from "./notes.ts";
@@ -52,6 +53,8 @@ const NO_RANGES: readonly SeqRange[] = [];
 
 type Lifetimes = Pick<QueueRules, "expireTimeout">;
 
+type Left = Leaving & Pick<StoredItem, "seq" | "record">;
+
 /** What an item has once it is given back. */
 export type GivenBack = Pick<StoredItem, "attempts" | "attributes">;
 
@@ -71,6 +74,8 @@ export class PartitionBatch implements PartitionChanges {
   readonly served: HotRequest<unknown>[] = [];
 
   readonly counters: Counters;
+  /** Records that memory does not hold, of items that may end here and of which is kept how. */
+  records: ReadonlyMap<number, ItemRecord> | undefined;
   /** What it takes away for good, though nobody has completed it. */
   drops: Dropped = NONE_DROPPED;
   readonly adds: Item[] = [];
@@ -306,26 +311,32 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes a leased item that was claimed. */
-  remove(item: Item, how: Ending): void {
+  remove(item: Item, how: Ending, result = "", as: Left = item): void {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    this.#leave(item, how, true);
+    this.#leave(as, how, result, true);
   }
 
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
-  #leave(
-    item: Pick<StoredItem, "seq" | "attributes">,
-    { how, reason }: Ending,
-    leased = false,
-  ): void {
-    const { watchers, ids } = this.of;
+  #leave(item: Left, ending: Ending, result = "", isLeased = false): void {
+    const { watchers, ids, keeping } = this.of;
+    const { how, reason } = ending;
     if (watchers !== undefined && watchers.size > 0) {
       this.#told ??= [];
-      this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result: "" } });
+      this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result } });
     }
-    this.#names.drop(item.attributes, leased);
-    const key = keyHeld(item.attributes, leased);
+    if (keeping !== undefined) {
+      const record = this.records?.get(item.seq) ?? item.record;
+      const how = { ending, record, result, keeping, now: this.now };
+      const entry = entryOfEnded(idOf(ids, item), item, how);
+      if (entry !== undefined) {
+        this.keep(entry);
+        this.tally(COUNT.kept);
+      }
+    }
+    this.#names.drop(item.attributes, isLeased);
+    const key = keyHeld(item.attributes, isLeased);
     if (key !== "") this.#promote(key);
     if (how !== "dropped") this.tally(COUNT[how]);
     if (reason === "") return;
@@ -411,7 +422,7 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes an item that waits. The window is read anew afterwards. */
-  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">, how: Ending): void {
+  removeWaiting(item: Left, how: Ending): void {
     this.touched = true;
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
@@ -456,7 +467,7 @@ export class PartitionBatch implements PartitionChanges {
       // Whatever ends a lease has claimed its item; this one's has ended by itself.
       if (!leased.ending) this.tally(COUNT.leaseEnds);
       this.claim(leased);
-      this.remove(leased, how);
+      this.remove(leased, how, "", item);
     } else if (table === "items") {
       this.removeWaiting(item, how);
     } else {
@@ -465,7 +476,7 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes a scheduled item. */
-  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">, how: Ending): void {
+  removeScheduled(item: Left, how: Ending): void {
     this.touched = true;
     this.counters.scheduled--;
     this.removesScheduled.push({ first: item.seq, last: item.seq });
@@ -497,6 +508,8 @@ export class PartitionBatch implements PartitionChanges {
   forget(names: readonly KeyName[]): void {
     this.touched = true;
     this.#names.forget(names);
+    const kept = names.filter(({ kind }) => kind === KEY.ended).length;
+    if (kept > 0) this.tally(COUNT.kept, -kept);
   }
 
   /** Says that the ready window no longer shows what waits, so that it is read anew. */

@@ -15,6 +15,7 @@ import {
 } from "../storage/storage.ts";
 import { readBehind } from "./behind.ts";
 import { countsOf } from "./counts.ts";
+import type { Keeping } from "./history.ts";
 import { REPEAT_KEPT } from "./idempotency.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, type Grant, Item } from "./item.ts";
@@ -93,6 +94,8 @@ export class Partition {
   /** The expiry that new items may still join. */
   openExpiry: Expiry | undefined;
 
+  /** What is kept of items that end here; undefined for nothing. */
+  keeping: Keeping | undefined;
   /** Whether leases of some kinds have found none in the window, and it is to be read on for them. */
   wantsMore = false;
   /** Another number for each window that was begun anew. */
