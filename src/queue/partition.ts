@@ -169,7 +169,7 @@ export class Partition {
       }
       this.hold(item, grant);
     }
-    await loadNotes(this, this.leased);
+    if (this.leased.size > 0) await loadNotes(this, this.leased);
     this.dropReady();
     this.stale = false;
   }
