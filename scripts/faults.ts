@@ -51,6 +51,8 @@ export const CHECKS = {
   oldStorages: ["--test", "test/old-storages.test.ts"],
   items: ["--test", "test/queue/items.test.ts"],
   steered: ["--test", "test/queue/items-steered.test.ts"],
+  leaseChoice: ["--test", "test/queue/lease-choice.test.ts"],
+  retryPolicy: ["--test", "test/queue/retry-policy.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
@@ -64,6 +66,34 @@ export interface Fault {
 }
 
 export const FAULTS: readonly Fault[] = [
+  {
+    name: "a lease of some kinds holds what it passes over",
+    check: "leaseChoice",
+    file: "src/queue/dealing.ts",
+    from: "      last.ready.at(-1)!.seq + 1 === item.seq;",
+    to: "      last.ready.at(-1)!.seq < item.seq;",
+  },
+  {
+    name: "what was dealt to others and came to nothing is not looked at again",
+    check: "leaseChoice",
+    file: "src/queue/batch.ts",
+    from: "      isMissed = true;\n",
+    to: "",
+  },
+  {
+    name: "the wait of a retry does not become longer",
+    check: "retryPolicy",
+    file: "src/queue/policy.ts",
+    from: "Math.max(attempts - 1, 0)",
+    to: "0",
+  },
+  {
+    name: "an error is lost on the way to the dead queue",
+    check: "retryPolicy",
+    file: "src/queue/transfers.ts",
+    from: "take({ ...item, record });",
+    to: 'take({ ...item, record, attributes: "" });',
+  },
   {
     name: "a failed commit is answered as if it had succeeded",
     check: "sim",
@@ -95,16 +125,16 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "one lease holds what it marks and what was added with it",
     check: "regressions",
-    file: "src/queue/partition-batch.ts",
-    from: "const added = this.#grantAdded ?? grant;",
-    to: "const added = grant;",
+    file: "src/queue/dealing.ts",
+    from: "partition.hold(item, grantAdded);",
+    to: "partition.hold(item, grant);",
   },
   {
     name: "retry does not judge max_attempts",
     check: "sim",
     file: "src/queue/endings.ts",
-    from: 'verb === "released" ? { maxAttempts: 0 } : rules',
-    to: "{ maxAttempts: 0 }",
+    from: 'verb === "released" ? 0 : maxAttemptsOf(item, rules)',
+    to: "0",
   },
   {
     name: "a release counts the attempt",
@@ -117,22 +147,50 @@ export const FAULTS: readonly Fault[] = [
     name: "a release is judged by max_attempts",
     check: "sim",
     file: "src/queue/endings.ts",
-    from: 'verb === "released" ? { maxAttempts: 0 } : rules',
-    to: "rules",
+    from: 'verb === "released" ? 0 : maxAttemptsOf(item, rules)',
+    to: "maxAttemptsOf(item, rules)",
   },
   {
     name: "an item that comes back later than its expiry is deleted",
     check: "sim",
     file: "src/queue/lifecycle.ts",
-    from: "expireAt < part.now ? part.now + rules.expireTimeout : expireAt",
+    from: "expireAt < part.now ? anew : expireAt",
     to: "expireAt",
   },
   {
     name: "what expires without a dead queue is not counted",
     check: "sim",
     file: "src/queue/partition-batch.ts",
-    from: 'if (how === "dropped" && reason !== "") {',
-    to: 'if (how === "dropped" && reason !== "" && reason !== "expired") {',
+    from: 'if (how === "dropped") {',
+    to: 'if (how === "dropped" && reason !== "expired") {',
+  },
+  {
+    name: "what is counted is not committed",
+    check: "sim",
+    file: "src/queue/partition-batch.ts",
+    from: "this.counters.counts = this.#counts;",
+    to: "void this.#counts;",
+  },
+  {
+    name: "what was counted is forgotten when its partition is read anew",
+    check: "sim",
+    file: "src/queue/counts.ts",
+    from: "if (counts.length > 0) return counts;",
+    to: "counts = [];",
+  },
+  {
+    name: "what dies by the end of its lease is moved uncounted",
+    check: "sim",
+    file: "src/queue/partition-batch.ts",
+    from: "if (!leased.ending) this.tally(COUNT.leaseEnds);",
+    to: "",
+  },
+  {
+    name: "counts are not written to the file",
+    check: "conformance",
+    file: "src/storage/sqlite/counters.ts",
+    from: "const counts = packCounts(counters.counts);",
+    to: 'const counts = "";',
   },
   {
     name: "what was given up is handed out again after a crash",
@@ -306,8 +364,8 @@ export const FAULTS: readonly Fault[] = [
     name: "leases end ten seconds early",
     check: "linear",
     file: "src/queue/batch.ts",
-    from: "const deadline = this.now + this.#rules.leaseTimeout;",
-    to: "const deadline = this.now + this.#rules.leaseTimeout - 10_000_000;",
+    from: "    const deadline = this.now + (leaseTimeout || this.#rules.leaseTimeout);",
+    to: "    const deadline = this.now + (leaseTimeout || this.#rules.leaseTimeout) - 10_000_000;",
   },
   {
     name: "a complete of an id that is not leased succeeds",
@@ -326,7 +384,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "attempts begin at two",
     check: "linear",
-    file: "src/queue/partition-batch.ts",
+    file: "src/queue/dealing.ts",
     from: "      item.attempts = 1;",
     to: "      item.attempts = 2;",
   },
@@ -726,8 +784,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a lease that has ended is taken for one that never was",
     check: "outcomes",
     file: "src/queue/endings.ts",
-    from: "  if (seq < head || partition.leased.has(seq)) return",
-    to: "  if (partition.leased.has(seq)) return",
+    from: "const isOver = seq < head || partition.leased.has(seq) ||",
+    to: "const isOver = partition.leased.has(seq) ||",
   },
   {
     name: "of shared leases of one client one waits",
@@ -964,7 +1022,7 @@ export const FAULTS: readonly Fault[] = [
     name: "who waits for an item is not told of its end",
     check: "steered",
     file: "src/queue/partition-batch.ts",
-    from: "    for (const { id, told } of this.#told ?? []) partition.watchers?.tell(id, told);\n",
+    from: "    for (const [id, told] of this.#told ?? []) partition.watchers?.tell(id, told);\n",
     to: "",
   },
   {

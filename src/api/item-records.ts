@@ -425,7 +425,7 @@ export function toItemV2(
   { partition, payload }: { readonly partition: number; readonly payload: boolean },
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt, note, end } = item;
-  const { source: sourceId, error, retry } = attributesOf(item.attributes);
+  const { source: sourceId, error: lastError, retry } = attributesOf(item.attributes);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
     ...texts,
@@ -439,7 +439,7 @@ export function toItemV2(
     enqueueAt: dueAt,
     expireAt,
     sourceId,
-    lastError: error,
+    lastError,
     maxAttempts: retry?.maxAttempts,
     retry: shownOwnRetry(retry),
     ...(note !== undefined && { cancelled: note.cancelled, progress: note.progress }),

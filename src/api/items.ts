@@ -262,6 +262,8 @@ const FIELDS: Notes = {
     encoding: { text: "As it was produced." },
     headers: { text: "As it was produced." },
     ...PAYLOAD,
+    last_error: { text: "Why its last attempt failed, if its consumer has said so." },
+    ...OWN_RETRY,
     queue_name: { text: "Of one that is named by its id: where it lies, or lay.", ignored: true },
     result: { text: "Of one that is completed: what came of the work.", ignored: true },
     progress: { text: "Of one that is leased: how far its holder says that it is.", ignored: true },
@@ -270,8 +272,6 @@ const FIELDS: Notes = {
       text: "Of one that is leased: it was cancelled, and its holder is yet to learn it.",
       ignored: true,
     },
-    last_error: { text: "Why its last attempt failed, if its consumer has said so." },
-    ...OWN_RETRY,
   },
   ItemsListRequest: {
     queue_name: QUEUE_NAME,

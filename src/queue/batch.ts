@@ -4,6 +4,7 @@
 
 import { plainError, type QueueError, queueError } from "../errors.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT } from "./counts.ts";
 import { completeItems, type EndingRules, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
 import { DROPPED } from "./history.ts";
@@ -118,7 +119,7 @@ export class Batch {
       item.attributes = attributes;
       item.createdAt = this.now;
       item.expireAt = this.now + lifetimeOf(attributes, this.#rules);
-      part.add(item);
+      part.add(item, COUNT.received);
     }
   }
 

@@ -5,6 +5,7 @@
 import { type QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import { type ItemError, withAttributes } from "./attributes.ts";
+import { COUNT } from "./counts.ts";
 import { CANCELLED, COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
 import type { Item } from "./item.ts";
@@ -76,6 +77,7 @@ export function retryItems(
       dead.push(i);
       continue;
     }
+    part.tally(request.verb === "released" ? COUNT.released : COUNT.retried);
     const retryAt =
       each.retryAt === BY_POLICY
         ? part.now + retryDelayOf(item, rules, rules.random)

@@ -4,6 +4,7 @@
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT } from "./counts.ts";
 import { CANCELLED, DROPPED } from "./history.ts";
 import type { Item } from "./item.ts";
 import type { Moment } from "./lease-ends.ts";
@@ -75,6 +76,7 @@ export function endLeases(
       continue;
     }
     part.claim(item);
+    part.tally(COUNT.leaseEnds);
     if (reason === undefined) {
       comeBack(part, item, rules);
     } else {

@@ -23,6 +23,7 @@ import {
 } from "../storage/storage.ts";
 import { attributesOf, withAttributes } from "./attributes.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Dealing } from "./dealing.ts";
 import { Extensions } from "./extensions.ts";
 import type { Ending } from "./history.ts";
@@ -34,6 +35,7 @@ import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { lifetimeOf } from "./policy.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
+import { toRanges } from "./seq-ranges.ts";
 import type { Told } from "./watchers.ts";
 
 /** Times nearer than this are treated as now. */
@@ -112,8 +114,8 @@ export class PartitionBatch implements PartitionChanges {
   #dealing: Dealing | undefined;
   #extensions: Extensions | undefined;
   #notes: PlannedNotes | undefined;
-  // What those who wait for the end of an item are told.
-  #told: { readonly id: string; readonly told: Told }[] | undefined;
+  // Who is told of the end of an item.
+  #told: [id: string, told: Told][] | undefined;
   readonly #ended: Item[] = [];
   readonly #movedToScheduled: Due[] = [];
   readonly #fired: Due[] = [];
@@ -121,6 +123,8 @@ export class PartitionBatch implements PartitionChanges {
   #removes: readonly SeqRange[] | undefined;
   #openExpiry: Expiry | undefined;
   #dropsReady = false;
+  // What `counters.counts` is replaced by with the first thing that is counted.
+  #counts: number[] | undefined;
   #keysEndAt = Number.POSITIVE_INFINITY;
 
   constructor(partition: Partition, now: number) {
@@ -140,6 +144,15 @@ export class PartitionBatch implements PartitionChanges {
   get removes(): readonly SeqRange[] {
     this.#removes ??= toRanges(this.#removed);
     return this.#removes;
+  }
+
+  /** Counts what becomes of items: that is kept if this is committed, and only then. */
+  tally(what: Counted, n = 1): void {
+    if (this.#counts === undefined) {
+      this.#counts = copyOfCounts(this.counters.counts);
+      this.counters.counts = this.#counts;
+    }
+    this.#counts[what]! += n;
   }
 
   // --- what comes in ---
@@ -166,9 +179,14 @@ export class PartitionBatch implements PartitionChanges {
     return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
-  /** Adds an item whose times are set. */
-  add(item: Item): void {
+  /** Adds an item whose times are set: one more than there were, of its producer or of another queue. */
+  add(item: Item, as: Counted = COUNT.produced): void {
     this.touched = true;
+    this.tally(as);
+    this.#place(item);
+  }
+
+  #place(item: Item): void {
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
     if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
@@ -244,6 +262,7 @@ export class PartitionBatch implements PartitionChanges {
   /** Gives the lease of an `extendable` item another deadline; of several the last stands. */
   extend(item: Item, deadline: number): void {
     this.touched = true;
+    this.tally(COUNT.extended);
     this.#extensions ??= new Extensions();
     if (!item.ending) {
       item.ending = true;
@@ -301,18 +320,20 @@ export class PartitionBatch implements PartitionChanges {
     }
     this.removesKey.push(...namesOf(item.attributes));
     this.dropReady();
-    this.add(by);
+    this.#place(by);
   }
 
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
   #leave(item: Pick<StoredItem, "seq" | "attributes">, { how, reason }: Ending): void {
-    const { watchers, ids } = this.of;
-    if (watchers !== undefined && watchers.size > 0) {
+    if ((this.of.watchers?.size ?? 0) > 0) {
       this.#told ??= [];
-      this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result: "" } });
+      this.#told.push([idOf(this.of.ids, item), { how, reason, at: this.now, result: "" }]);
     }
     if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
-    if (how === "dropped" && reason !== "") {
+    if (how !== "dropped") this.tally(COUNT[how]);
+    if (reason === "") return;
+    this.tally(DEAD[reason]);
+    if (how === "dropped") {
       this.drops = plusOne(this.drops, reason);
       this.counters.dropped = plusOne(this.counters.dropped, reason);
     }
@@ -399,6 +420,8 @@ export class PartitionBatch implements PartitionChanges {
   takeOut(table: ItemTable, item: StoredItem, how: Ending): void {
     const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
     if (leased !== undefined) {
+      // Whatever ends a lease has claimed its item; this one's has ended by itself.
+      if (!leased.ending) this.tally(COUNT.leaseEnds);
       this.claim(leased);
       this.remove(leased, how);
     } else if (table === "items") {
@@ -458,6 +481,8 @@ export class PartitionBatch implements PartitionChanges {
       if (item.leaseDeadline === 0) this.#cover(item.seq, item.expireAt);
     }
     const leasedTo = this.#dealing?.mark(this.leases);
+    const taken = this.#dealing?.count ?? 0;
+    if (taken > 0) this.tally(COUNT.leased, taken);
     this.#extensions?.mark(this);
     this.#notes?.write(this);
     if (leasedTo !== undefined) {
@@ -476,10 +501,12 @@ export class PartitionBatch implements PartitionChanges {
     partition.openExpiry = this.#openExpiry;
     partition.keysEndAt = Math.min(partition.keysEndAt, this.#keysEndAt);
     const addedLeased = this.#dealing?.apply(steady) ?? 0;
+    const leased = this.#dealing?.count ?? 0;
+    if (leased > 0) partition.pace.note(leased, this.now);
     for (const item of this.#ended) partition.letGo(item);
     this.#extensions?.apply(partition, steady);
     this.#notes?.apply();
-    for (const { id, told } of this.#told ?? []) partition.watchers?.tell(id, told);
+    for (const [id, told] of this.#told ?? []) partition.watchers?.tell(id, told);
     for (const item of this.addsScheduled) {
       partition.scheduled.add({ at: item.dueAt, seq: item.seq, item });
       item.dropRecord();
@@ -509,7 +536,7 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Whether it leases anything to those that it serves, or extends a lease. */
   get leasesAny(): boolean {
-    return this.#dealing?.isAny === true || this.#extensions !== undefined;
+    return (this.#dealing?.count ?? 0) > 0 || this.#extensions !== undefined;
   }
 
   /** Clients were told of their leases so long after `apply`. */
@@ -570,25 +597,4 @@ function plusOne(to: Dropped, reason: DropReason): Dropped {
 function takeBack(item: Item): void {
   item.ending = false;
   item.grant!.ending = 0;
-}
-
-function toRanges(seqs: readonly number[]): readonly SeqRange[] {
-  if (seqs.length === 0) return [];
-  if (seqs.length === 1) return [{ first: seqs[0]!, last: seqs[0]! }];
-  const sorted = Float64Array.from(seqs).sort();
-  const ranges: SeqRange[] = [];
-  let first = sorted[0]!;
-  let last = first;
-  for (let i = 1; i < sorted.length; i++) {
-    const seq = sorted[i]!;
-    if (seq === last + 1) {
-      last = seq;
-      continue;
-    }
-    ranges.push({ first, last });
-    first = seq;
-    last = seq;
-  }
-  ranges.push({ first, last });
-  return ranges;
 }
