@@ -40,7 +40,6 @@ export const CHECKS = {
   extend: ["--test", "test/queue/extend.test.ts"],
   outcomes: ["--test", "test/queue/outcomes.test.ts"],
   unbegun: ["--test", "test/client/release.test.ts"],
-  steered: ["--test", "test/client/steering.test.ts"],
   repeated: ["--test", "test/client/retries.test.ts"],
   kept: ["--test", "test/client/extend.test.ts"],
   gathered: ["--test", "test/client/gather.test.ts"],
@@ -56,6 +55,7 @@ export const CHECKS = {
   leaseChoice: ["--test", "test/queue/lease-choice.test.ts"],
   retryPolicy: ["--test", "test/queue/retry-policy.test.ts"],
   items: ["--test", "test/queue/items.test.ts"],
+  steered: ["--test", "test/queue/items-steered.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
   unique: ["--test", "test/queue/unique.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
@@ -1117,7 +1117,7 @@ export const FAULTS: readonly Fault[] = [
     name: "who waits for an item is not told of its end",
     check: "steered",
     file: "src/queue/partition-batch.ts",
-    from: "    for (const { id, told } of this.#told ?? []) partition.watchers?.tell(id, told);\n",
+    from: "    for (const [id, told] of this.#told ?? []) partition.watchers?.tell(id, told);\n",
     to: "",
   },
   {

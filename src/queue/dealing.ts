@@ -142,7 +142,6 @@ export class Dealing {
   /** The commit has succeeded, at this steady time. Answers how many of what it added is leased. */
   apply(steady: number): number {
     const partition = this.#of;
-    if (this.#count > 0) partition.pace.note(this.#count, this.#now);
     partition.shiftReady(this.#next);
     if (this.#picked !== undefined) partition.takeReady(this.#picked);
     for (const { grant, grantAdded, ready, added } of this.#runs) {

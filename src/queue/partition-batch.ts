@@ -94,8 +94,8 @@ export class PartitionBatch implements PartitionChanges {
   #dealing: Dealing | undefined;
   #extensions: Extensions | undefined;
   #notes: PlannedNotes | undefined;
-  // What those who wait for the end of an item are told.
-  #told: { readonly id: string; readonly told: Told }[] | undefined;
+  // Who is told of the end of an item.
+  #told: [id: string, told: Told][] | undefined;
   readonly #ended: Item[] = [];
   readonly #movedToScheduled: Due[] = [];
   readonly #fired: Due[] = [];
@@ -324,7 +324,7 @@ export class PartitionBatch implements PartitionChanges {
     const { how, reason } = ending;
     if (watchers !== undefined && watchers.size > 0) {
       this.#told ??= [];
-      this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result } });
+      this.#told.push([idOf(ids, item), { how, reason, at: this.now, result }]);
     }
     if (keeping !== undefined) {
       const record = this.records?.get(item.seq) ?? item.record;
@@ -555,7 +555,7 @@ export class PartitionBatch implements PartitionChanges {
     for (const item of this.#ended) partition.letGo(item);
     this.#extensions?.apply(partition, steady);
     this.#notes?.apply();
-    for (const { id, told } of this.#told ?? []) partition.watchers?.tell(id, told);
+    for (const [id, told] of this.#told ?? []) partition.watchers?.tell(id, told);
     for (const item of this.addsScheduled) {
       partition.scheduled.add({ at: item.dueAt, seq: item.seq, item });
       item.dropRecord();

@@ -182,7 +182,7 @@ export class Partition {
       }
       this.hold(item, grant);
     }
-    await loadNotes(this, this.leased);
+    if (this.leased.size > 0) await loadNotes(this, this.leased);
     this.behind.clear();
     for (const [key, due] of behind) this.behind.set(key, due);
     this.dropReady();
