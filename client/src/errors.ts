@@ -11,6 +11,7 @@ export type ErrorCode =
   | "queue-not-found"
   | "queue-exists"
   | "item-not-found"
+  | "redrive-not-found"
   | "not-leased"
   | "lease-ended"
   | "some-refused"
@@ -195,6 +196,7 @@ const SAME: readonly ErrorCode[] = [
   "queue-not-found",
   "queue-exists",
   "item-not-found",
+  "redrive-not-found",
   "not-leased",
   "lease-ended",
   "some-refused",
