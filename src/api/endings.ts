@@ -21,6 +21,7 @@ import { invalidField, QueueError, SomeRefusedError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import {
   type AnyHotRequest,
+  BY_POLICY,
   CompleteRequest,
   EXTENSION_MAX,
   EXTENSION_MIN,
@@ -60,6 +61,7 @@ import {
   SIGNED_DURATION_PATTERN,
   TIMEOUT,
 } from "./openapi/fields.ts";
+import { readError } from "./policy.ts";
 import { type Refused, resultsAnswer, type Told } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
 import {
@@ -245,12 +247,17 @@ export function endingEndpoints(
     endpoint({
       ...ofLeases,
       path: "/v2/queue.retry",
+      bodyBytesMax: limits.produceBytes,
       request: RetryRequestV2,
       metric: "retry",
-      summary: "Ends leases: the work is to be tried again, at once or later.",
+      summary:
+        "Ends leases: the work is to be tried again, at a time or by the queue's retry policy.",
       errors: { ...ofLeases.errors, atAndDelay },
       handler: (request, _, repeat) => {
-        const items = request.leases.map((lease, i) => toRetryItem(lease, i, clock));
+        const items = request.leases.map((lease, i) => ({
+          ...toRetryItem(lease, i, { clock, otherwise: BY_POLICY }),
+          error: readError(lease.error),
+        }));
         return end(request, repeat, giveBack(items, "retried"));
       },
     }),
@@ -263,22 +270,26 @@ export function endingEndpoints(
         "Gives leased items back as if they had not been leased: it does not count as an attempt.",
       errors: { ...ofLeases.errors, atAndDelay },
       handler: (request, _, repeat) => {
-        const items = request.leases.map((lease, i) => toRetryItem(lease, i, clock));
+        const items = request.leases.map((lease, i) =>
+          toRetryItem(lease, i, { clock, otherwise: 0 }),
+        );
         return end(request, repeat, giveBack(items, "released"));
       },
     }),
     endpoint({
       ...ofLeases,
       path: "/v2/queue.reject",
+      bodyBytesMax: limits.produceBytes,
       request: QueueRejectRequestSchema,
       metric: "reject",
       summary:
         "Ends leases: the work is not to be tried again. To the dead queue, or deleted without one.",
       handler: (request, _, repeat) => {
-        const items = request.leases.map(({ leaseId }) => ({
+        const items = request.leases.map(({ leaseId, error }) => ({
           id: leaseId,
           retryAt: 0,
           dead: true,
+          error: readError(error),
         }));
         return end(request, repeat, giveBack(items, "retried"));
       },
@@ -339,10 +350,10 @@ function toRetryItem(
     delay,
   }: { readonly leaseId: string; readonly at: number; readonly delay: string },
   index: number,
-  clock: Clock,
+  { clock, otherwise }: { readonly clock: Clock; readonly otherwise: number },
 ): RetryItem {
   const dead = false;
-  if (delay === "") return { id, retryAt: Math.max(at, 0), dead };
+  if (delay === "") return { id, retryAt: at === 0 ? otherwise : Math.max(at, 0), dead };
   const retryAt = readMoment({ at, delay, path: `leases[${index}]`, name: "at" }, clock);
   return { id, retryAt, dead };
 }
@@ -422,19 +433,23 @@ export function endingNotes({ completeBatch }: Limits): Notes {
     },
   };
   const lease = { lease_id: id("The lease, as it was answered with the item.") };
-  const later = {
+  const later = (otherwise: string): Readonly<Record<string, FieldNote>> => ({
     ...lease,
-    ...atOrDelay("at", "When the item is to become leasable again; at once if it is not given."),
-  };
+    ...atOrDelay(
+      "at",
+      `When the item is to become leasable again; ${otherwise} if it is not given.`,
+    ),
+  });
+  const error: FieldNote = { text: "Why it failed: kept as the last_error of the item." };
   return {
     "v2.QueueCompleteRequest": endings,
     QueueCompleteLease: lease,
     "v2.QueueRetryRequest": endings,
-    QueueRetryLease: later,
+    QueueRetryLease: { ...later("by its retry policy"), error },
     QueueReleaseRequest: endings,
-    QueueReleaseLease: later,
+    QueueReleaseLease: later("at once"),
     QueueRejectRequest: endings,
-    QueueRejectLease: lease,
+    QueueRejectLease: { ...lease, error },
     QueueExtendRequest: endings,
     QueueExtendLease: {
       ...lease,

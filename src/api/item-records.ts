@@ -14,7 +14,7 @@ import {
 } from "../codec/gen/querator/v1/queue_pb.ts";
 import type { StorageItemSchema } from "../codec/gen/querator/v1/storage_pb.ts";
 import type { ItemSchema } from "../codec/gen/querator/v2/items_pb.ts";
-import { DeadSourceSchema } from "../codec/gen/querator/v2/policy_pb.ts";
+import { DeadSourceSchema, ItemErrorSchema } from "../codec/gen/querator/v2/policy_pb.ts";
 import {
   QueueLeaseResponseSchema as LeaseResponseV2,
   type QueueProduceItemSchema as ProduceItemV2,
@@ -27,6 +27,7 @@ import { invalidField } from "../errors.ts";
 import { attributesOf, Item, idOf, type Leased, type ListedItem } from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
 import { deadSourceOf } from "./dead-source.ts";
+import { shownOwnRetry } from "./policy.ts";
 
 interface Texts {
   readonly encoding: string;
@@ -122,6 +123,8 @@ interface Reading<Given> {
   payload(item: Given): string;
   text(item: Given, index: number): string;
   dueAt(item: Given, index: number): number;
+  /** Those that the item is to have; "" for none. */
+  attributes?(item: Given, index: number): string;
 }
 
 function itemsOf<Given extends { readonly bytes: Uint8Array }>(
@@ -149,7 +152,9 @@ function itemsOf<Given extends { readonly bytes: Uint8Array }>(
         item.bytes.length > 0
           ? new ItemRecord(own, item.bytes)
           : new ItemRecord(own, shared, start, end);
-      items[at] = new Item(record, reading.dueAt(item, at));
+      const made = new Item(record, reading.dueAt(item, at));
+      if (reading.attributes !== undefined) made.attributes = reading.attributes(item, at);
+      items[at] = made;
       start = end;
     }
   }
@@ -170,12 +175,14 @@ export function toItems(given: readonly ProduceItem[]): Item[] {
   return itemsOf(given, OF_V1);
 }
 
+type ProduceItemOfV2 = Decoded<typeof ProduceItemV2>;
+
 /** The same of /v2; `dueAt` says when they are to become leasable, 0 for at once. */
 export function toItemsV2(
-  given: readonly Decoded<typeof ProduceItemV2>[],
-  dueAt: (item: Decoded<typeof ProduceItemV2>, index: number) => number,
+  given: readonly ProduceItemOfV2[],
+  how: Required<Pick<Reading<ProduceItemOfV2>, "dueAt" | "attributes">>,
 ): Item[] {
-  return itemsOf(given, { payload: textPayload, text: textOfV2, dueAt });
+  return itemsOf(given, { payload: textPayload, text: textOfV2, ...how });
 }
 
 /** What items of /v2 have in common, wherever they occur. */
@@ -328,16 +335,20 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
     const id = item.attributes === "" ? leaseId : idOf(ids, item);
     if (i > 0) reply += ",";
     reply += `${before}${id}","lease_id":"${leaseId}","fence":${seq}${after}`;
-    if (item.attributes !== "") reply += moreJson(item.attributes, id);
-    reply += start === end ? "}" : `${payloadJson(form, bytes, start, end)}}`;
+    if (start !== end) reply += payloadJson(form, bytes, start, end);
+    reply += item.attributes === "" ? "}" : `${pastJson(item.attributes, id)}}`;
   }
   return `${reply}]}`;
 }
 
-// What only an item with attributes has.
-function moreJson(text: string, id: string): string {
-  const source = deadSourceOf(attributesOf(text), id);
-  return source === undefined ? "" : `,"source":${encodeJson(DeadSourceSchema, source)}`;
+// What has become of an item before, as members of its JSON.
+function pastJson(text: string, id: string): string {
+  const attributes = attributesOf(text);
+  const { error } = attributes;
+  const source = deadSourceOf(attributes, id);
+  const last = error === undefined ? "" : `,"last_error":${encodeJson(ItemErrorSchema, error)}`;
+  if (source === undefined) return last;
+  return `${last},"source":${encodeJson(DeadSourceSchema, source)}`;
 }
 
 function payloadJson(form: Form, bytes: Buffer, start: number, end: number): string {
@@ -362,6 +373,7 @@ function leaseProtobufV2(leased: Leased | undefined): Uint8Array {
         attempts,
         createdAt,
         source: deadSourceOf(attributesOf(item.attributes), id),
+        lastError: attributesOf(item.attributes).error,
       };
     }),
   });
@@ -391,6 +403,7 @@ export function toItemV2(
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt } = item;
   const attributes = attributesOf(item.attributes);
+  const { source: sourceId, error, retry } = attributes;
   const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
@@ -404,8 +417,11 @@ export function toItemV2(
     attempts,
     enqueueAt: dueAt,
     expireAt,
-    sourceId: attributes.source,
+    sourceId,
     source: deadSourceOf(attributes, id),
+    lastError: error,
+    maxAttempts: retry?.maxAttempts,
+    retry: shownOwnRetry(retry),
   };
 }
 

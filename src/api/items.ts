@@ -36,6 +36,7 @@ import {
   PAYLOAD,
   QUEUE_NAME,
 } from "./openapi/fields.ts";
+import { OWN_RETRY, readError, readOwnRetry } from "./policy.ts";
 import { type Refused, resultsAnswer } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
 import {
@@ -243,6 +244,8 @@ function toImport(item: ImportItem, index: number): ImportedItem {
     dueAt,
     attempts: item.attempts,
     maxAttempts: 0,
+    retry: readOwnRetry(item, path),
+    error: readError(item.lastError),
     record: toRecordV2(item, index),
   };
 }
@@ -312,6 +315,8 @@ const FIELDS: Notes = {
     encoding: { text: "As it was produced." },
     headers: { text: "As it was produced." },
     ...PAYLOAD,
+    last_error: { text: "Why its last attempt failed, if its consumer has said so." },
+    ...OWN_RETRY,
   },
   ItemsListRequest: {
     queue_name: QUEUE_NAME,

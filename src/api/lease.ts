@@ -1,5 +1,6 @@
 // How items are leased: queue.lease of both versions.
 
+import { MILLISECOND } from "../clock.ts";
 import {
   QueueLeaseRequestSchema,
   QueueLeaseResponseSchema,
@@ -8,11 +9,13 @@ import {
   QueueLeaseRequestSchema as LeaseRequestV2,
   QueueLeaseResponseSchema as LeaseResponseV2,
 } from "../codec/gen/querator/v2/queue_pb.ts";
+import { DURATION_PATTERN } from "../duration.ts";
 import { invalid, invalidField, MESSAGES, QueueError } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
 import type { Limits } from "../limits.ts";
-import { type Leased, LeaseRequest, type QueueHandle } from "../queue/queue.ts";
+import { EXTENSION_MAX, type Leased, LeaseRequest, type QueueHandle } from "../queue/queue.ts";
 import { isBlank, NOT_BLANK_PATTERN } from "../registry/names.ts";
+import { readDuration } from "../registry/settings.ts";
 import { SOURCE } from "./dead-source.ts";
 import { byName, type endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
 import { leaseAnswer, leaseAnswerV2 } from "./item-records.ts";
@@ -48,6 +51,8 @@ import {
 
 const queue_name = "jobs";
 const CLIENT_BYTES_MAX = 512;
+const KINDS_MAX = 16;
+const KIND_BYTES_MAX = 256;
 
 /** The endpoints. */
 export function leaseEndpoints(
@@ -125,6 +130,16 @@ export function leaseEndpoints(
           "invalid batch size; max_lease_batch_size is 1000, but 5000 was requested",
           { field: "batch_size" },
         ),
+        longLease: problem(
+          "invalid_field",
+          "lease_timeout is invalid; '13h' is not between 10ms and 12h",
+          { field: "lease_timeout" },
+        ),
+        manyKinds: problem(
+          "invalid_field",
+          `kinds is invalid; cannot have more than ${KINDS_MAX} entries`,
+          { field: "kinds" },
+        ),
         ...QUEUED,
       },
       handler: async (request, exchange) => {
@@ -132,13 +147,18 @@ export function leaseEndpoints(
         const timeout = readTimeout(request.requestTimeout);
         const batchSize = request.batchSize === 0 ? 1 : request.batchSize;
         checkBatchSize(batchSize);
-        const { client } = request;
+        const { client, kinds } = request;
+        checkKinds(kinds);
         if (Buffer.byteLength(client) > CLIENT_BYTES_MAX) {
           const max = `cannot be greater than '${CLIENT_BYTES_MAX}' bytes`;
           throw invalidField("client", `client is invalid; ${max}`);
         }
         const deadline = clock.steady() + timeout;
-        const lease = new LeaseRequest(client, batchSize, deadline, { isShared: true });
+        const lease = new LeaseRequest(client, batchSize, deadline, {
+          isShared: true,
+          leaseTimeout: readLeaseTimeout(request.leaseTimeout),
+          kinds: kinds.length === 0 ? undefined : kinds,
+        });
         try {
           const leased = await submitFor(exchange, queue, lease);
           if (exchange.isGone()) giveBack(queue, leased);
@@ -150,6 +170,37 @@ export function leaseEndpoints(
       },
     }),
   ];
+}
+
+const LEASE_TIMEOUT = {
+  field: "lease_timeout",
+  called: "lease_timeout",
+  examples: "30s, 5m or 1h",
+};
+const LEASE_TIMEOUT_MIN = 10 * MILLISECOND;
+
+// How long a lease lasts, in microseconds; 0 for as long as the queue says.
+function readLeaseTimeout(given: string): number {
+  if (given === "") return 0;
+  const timeout = Math.trunc(readDuration(given, LEASE_TIMEOUT));
+  if (timeout >= LEASE_TIMEOUT_MIN && timeout <= EXTENSION_MAX) return timeout;
+  const text = `lease_timeout is invalid; '${given}' is not between 10ms and 12h`;
+  throw invalidField("lease_timeout", text);
+}
+
+function checkKinds(kinds: readonly string[]): void {
+  if (kinds.length > KINDS_MAX) {
+    const text = `kinds is invalid; cannot have more than ${KINDS_MAX} entries`;
+    throw invalidField("kinds", text);
+  }
+  for (const [index, kind] of kinds.entries()) {
+    const bytes = Buffer.byteLength(kind);
+    if (bytes > 0 && bytes <= KIND_BYTES_MAX) continue;
+    const field = `kinds[${index}]`;
+    const wrong =
+      bytes === 0 ? "cannot be empty" : `cannot be greater than '${KIND_BYTES_MAX}' bytes`;
+    throw invalidField(field, `${field} is invalid; ${wrong}`);
+  }
 }
 
 const NO_ITEMS = leaseAnswerV2(undefined);
@@ -170,7 +221,7 @@ function giveBack(queue: QueueHandle, { partition, ids, items }: Leased): void {
 }
 
 /** What the fields of the messages mean. */
-export function leaseNotes({ leaseBatch }: Limits): Notes {
+export function leaseNotes({ leaseBatch, readyItems }: Limits): Notes {
   return {
     QueueLeaseRequest: {
       queue_name: QUEUE_NAME,
@@ -219,6 +270,18 @@ export function leaseNotes({ leaseBatch }: Limits): Notes {
         ...TIMEOUT,
         text: "How long to wait for items, from 10ms to 15m; 30s if it is not given.",
       },
+      lease_timeout: {
+        text: "How long the lease lasts, from 10ms to 12h; as long as the queue says if it is not given.",
+        request: { pattern: DURATION_PATTERN },
+        accepted: { pattern: `^$|${DURATION_PATTERN}` },
+      },
+      kinds: {
+        text: `Only items of these kinds, up to ${KINDS_MAX}. What is passed over keeps its place. Of each partition the first ${readyItems} items that wait are looked at: what lies further back is found once those before it are leased.`,
+        request: {
+          maxItems: KINDS_MAX,
+          items: { type: "string", minLength: 1, maxLength: KIND_BYTES_MAX },
+        },
+      },
     },
     "v2.QueueLeaseResponse": {
       items: { text: "An empty list if there were none in time.", required: "reply" },
@@ -244,6 +307,7 @@ export function leaseNotes({ leaseBatch }: Limits): Notes {
       encoding: { text: "As it was produced." },
       created_at: { text: "When it was produced.", required: "reply" },
       source: SOURCE,
+      last_error: { text: "Why its last attempt failed, if its consumer has said so." },
     },
   };
 }

@@ -9,9 +9,10 @@ import {
 } from "../codec/gen/querator/v2/queue_pb.ts";
 import type { Decoded } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
+import { DURATION_PATTERN } from "../duration.ts";
 import { invalidField } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { type IdSpace, type Produced, ProduceRequest } from "../queue/queue.ts";
+import { type IdSpace, type Produced, ProduceRequest, withAttributes } from "../queue/queue.ts";
 import { byName, type endpointsOf, type RowEndpoint } from "./endpoint.ts";
 import { HEADERS_BYTES_MAX, HEADERS_MAX, toItems, toItemsV2 } from "./item-records.ts";
 import {
@@ -34,6 +35,7 @@ import {
   QUEUE_NAME,
   TIMEOUT,
 } from "./openapi/fields.ts";
+import { OWN_RETRY, readExpireIn, readOwnRetry } from "./policy.ts";
 import { findQueue, type Service } from "./service.ts";
 import {
   checkTimeoutGiven,
@@ -130,7 +132,7 @@ export function produceEndpoints(
         const queue = findQueue(service, request.queueName);
         const timeout = readTimeout(request.requestTimeout);
         checkCount(request.items.length);
-        const items = toItemsV2(request.items, dueAt);
+        const items = toItemsV2(request.items, { dueAt, attributes: attributesOfNew });
         const produce = new ProduceRequest(items, clock.steady() + timeout);
         produce.repeat = repeat;
         const produced = await queue.submit(produce);
@@ -138,6 +140,20 @@ export function produceEndpoints(
       },
     }),
   ];
+}
+
+/** What an item says of itself beside its payload and its time, which for most is nothing. */
+export function attributesOfNew(
+  { maxAttempts, expireIn, retry }: Decoded<typeof ProduceItemV2>,
+  index: number,
+  path = "items",
+): string {
+  if (maxAttempts === undefined && expireIn === "" && retry === undefined) return "";
+  const at = `${path}[${index}]`;
+  return withAttributes("", {
+    retry: readOwnRetry({ retry, maxAttempts }, at),
+    expireIn: readExpireIn(expireIn, at),
+  });
 }
 
 // The ids are consecutive, so none is kept for the answer.
@@ -198,6 +214,12 @@ export function produceNotes({ produceBatch }: Limits): Notes {
       reference: { text: "Anything that the producer wants to find again." },
       encoding: { text: "How the payload is to be read; the server does not look at it." },
       ...atOrDelay("enqueue_at", "When the item is to become leasable; at once if that is past."),
+      ...OWN_RETRY,
+      expire_in: {
+        text: "How long the item may live, in place of what its queue says.",
+        request: { pattern: DURATION_PATTERN },
+        accepted: { pattern: `^$|${DURATION_PATTERN}` },
+      },
     },
     QueueProduceResponse: {
       results: { text: "In the order of the items.", required: "reply", reply: { minItems: 1 } },

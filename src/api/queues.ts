@@ -36,6 +36,7 @@ import type { QueueRecord } from "../registry/records.ts";
 import {
   changeOfV1,
   maxOf,
+  type NamedSettings,
   QUEUE_TIMEOUT_LENGTH_MAX,
   type QueueSettings,
   readChange,
@@ -43,6 +44,7 @@ import {
   readV1,
   SETTING_ROWS,
   type SettingRow,
+  type SettingValue,
   showInWords,
   showSettings,
   withMarks,
@@ -68,6 +70,7 @@ import {
   PARTITION,
   QUEUE_NAME,
 } from "./openapi/fields.ts";
+import { namedRetry, POLICY_NOTES, shownRetry } from "./policy.ts";
 import { DONE_NOTES } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
 import { checkListLimit, LIST_LIMIT_DEFAULT, QUEUES_LIST_LIMIT_MAX } from "./validate.ts";
@@ -93,7 +96,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
     {
       name: "queues",
       about: "Which queues there are.",
-      fields: { ...fieldNotes(limits), ...DONE_NOTES },
+      fields: { ...fieldNotes(limits), ...POLICY_NOTES, ...DONE_NOTES },
     },
     (name) => findQueue(service, name),
   );
@@ -228,7 +231,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       handler: async (request, _, repeat) => {
         const { queueName: name } = request;
         checkQueueName(name);
-        const settings = readNamed(request);
+        const settings = readNamed(namedOf(request));
         service.checkRunning();
         const queue = { ...settings, name, namespace: SYSTEM_NAMESPACE };
         return reply(InfoV2, toInfoV2(await queues.create(queue, repeat)));
@@ -254,7 +257,8 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       handler: async (request, _, repeat) => {
         const { queueName: name, partial } = request;
         checkQueueName(name);
-        const change = partial === false ? readNamed(request) : readChange(request);
+        const named = namedOf(request);
+        const change = partial === false ? readNamed(named) : readChange(named);
         service.checkRunning();
         return reply(InfoV2, toInfoV2(await queues.update({ ...change, name }, repeat)));
       },
@@ -343,15 +347,29 @@ function toInfo(record: QueueRecord): Encodable<typeof QueueInfoSchema> {
 function toInfoV2(record: QueueRecord): Encodable<typeof InfoV2> {
   const { name, createdAt, updatedAt, partitions } = record;
   const settings = showInWords(record);
-  return { queueName: name, ...settings, partitions: partitions.length, createdAt, updatedAt };
+  return {
+    queueName: name,
+    ...settings,
+    retry: shownRetry(settings),
+    partitions: partitions.length,
+    createdAt,
+    updatedAt,
+  };
+}
+
+/** What a client of /v2 says of a queue, setting by setting. */
+export function namedOf(
+  request: Decoded<typeof QueuesCreateRequestSchema> | Decoded<typeof QueuesUpdateRequestSchema>,
+): NamedSettings {
+  return { ...request, ...namedRetry(request) };
 }
 
 // What the fields of the messages mean.
 function fieldNotes(limits: Limits): Notes {
-  const settings = SETTING_ROWS.map(([key, row]): [string, FieldNote] => [
-    withMarks(key, "_"),
-    settingNoteV2(row, limits),
-  ]);
+  const settings = SETTING_ROWS.filter(([, { field }]) => field === undefined).map(
+    ([key, row]): [string, FieldNote] => [withMarks(key, "_"), settingNoteV2(row, limits)],
+  );
+  settings.push(["retry", { text: "How items are tried again that fail." }]);
   const named = { queue_name: QUEUE_NAME, ...Object.fromEntries(settings) };
   return {
     "v2.QueuesCreateRequest": named,
@@ -384,7 +402,10 @@ function fieldNotes(limits: Limits): Notes {
       created_at: { text: "When the queue was created.", required: "reply", ignored: true },
       updated_at: { text: "When it was changed last.", required: "reply", ignored: true },
       ...Object.fromEntries(
-        SETTING_ROWS.map(([key, row]) => [withMarks(key, "_"), settingNote(row, limits)]),
+        SETTING_ROWS.filter(([, { isNew }]) => isNew !== true).map(([key, row]) => [
+          withMarks(key, "_"),
+          settingNote(row, limits),
+        ]),
       ),
       partitions: { text: "Empty in this version.", ignored: true },
       namespace: {
@@ -426,6 +447,11 @@ function settingNote(row: SettingRow, limits: Limits): FieldNote {
       reply: { pattern: DURATION_PATTERN },
     };
   }
+  if (row.kind === "flag") return { text: row.text };
+  if (row.kind === "choice") {
+    const { text, values } = row;
+    return { text, request: { enum: values }, reply: { enum: values } };
+  }
   const max = maxOf(row, limits);
   const text = row.text.replace("{max}", String(max));
   if (row.kind === "text") return { text, request: { maxLength: max } };
@@ -434,7 +460,8 @@ function settingNote(row: SettingRow, limits: Limits): FieldNote {
     return { text, request: { maxLength: max, pattern: "^[^~\\s]*$" }, accepted };
   }
   // Of a queue that was made under a higher limit the reply may say more.
-  const reply = { minimum: row.min, ...(row.limit === undefined && { maximum: max }) };
+  const isFixed = row.kind === "factor" || row.limit === undefined;
+  const reply = { minimum: row.min, ...(isFixed && { maximum: max }) };
   const request = { minimum: row.isNeeded ? 0 : row.min, maximum: max };
   return { text, ...(row.isNeeded && { required: "reply" }), request, reply };
 }
@@ -459,6 +486,6 @@ function settingNoteV2(row: SettingRow, limits: Limits): FieldNote {
   };
 }
 
-function defaultOf(value: string | number): string {
-  return value === "" ? "" : ` By default ${value}.`;
+function defaultOf(value: SettingValue): string {
+  return value === "" || value === false ? "" : ` By default ${value}.`;
 }

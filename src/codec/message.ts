@@ -26,11 +26,11 @@ type PlainField<V> = V extends Timestamp
           ? Plain<V>
           : V;
 
-// What a field may be beside its value: the library has scalars optional, and all messages.
+// What a field may be beside its value: of messages too it is undefined if it is not given, but of times 0.
 type Unset<V> = undefined extends V
-  ? Exclude<V, undefined> extends string | number | boolean
-    ? undefined
-    : never
+  ? Exclude<V, undefined> extends Timestamp
+    ? never
+    : undefined
   : never;
 
 type Plain<T> = {

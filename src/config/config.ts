@@ -15,6 +15,7 @@ import {
   type GivenSettings,
   SETTING_ROWS,
   type SettingRow,
+  type SettingValue,
   withMarks,
 } from "../registry/settings.ts";
 import { readAccess, readKeepAlive } from "./http.ts";
@@ -333,7 +334,10 @@ function parseQueue(section: Section, storages: readonly StorageConfig[]): Queue
   return { place: section.place, name, partitions, ...given };
 }
 
-function readSetting(section: Section, key: string, row: SettingRow): string | number {
+function readSetting(section: Section, key: string, row: SettingRow): SettingValue {
+  if (row.kind === "flag") return section.flag(key) ?? row.default;
+  if (row.kind === "factor")
+    return section.number(key, row.min, row.max, { whole: false }) ?? row.default;
   if (row.kind === "count") return section.number(key, row.min, row.max) ?? row.default;
   const text = section.text(key);
   if (text === undefined || (row.kind === "duration" && text === row.word)) return row.default;

@@ -18,6 +18,8 @@ export interface Attributes {
   readonly unique: Unique | undefined;
   /** What it says of its retries, in place of its queue. */
   readonly retry: RetryOverrides | undefined;
+  /** How long it may live, in place of what its queue says, in microseconds; 0 for as its queue says. */
+  readonly expireIn: number;
   /** Why its last attempt failed. */
   readonly error: ItemError | undefined;
   /** Where it died, if it is in a dead queue. */
@@ -66,6 +68,7 @@ export const NO_ATTRIBUTES: Attributes = Object.freeze({
   died: "",
   unique: undefined,
   retry: undefined,
+  expireIn: 0,
   error: undefined,
   from: undefined,
   redrive: "",

@@ -4,12 +4,14 @@
 
 import { plainError, type QueueError, queueError } from "../errors.ts";
 import type { QueueRules } from "./context.ts";
-import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
+import { completeItems, type EndingRules, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
 import { DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
+import type { Kinds } from "./kinds.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
+import { lifetimeOf } from "./policy.ts";
 import {
   type AnyHotRequest,
   type ByKind,
@@ -24,9 +26,15 @@ import {
 import type { Accepted } from "./transfers.ts";
 
 /** What the plan goes by. */
-export interface BatchRules extends QueueRules {
+export interface BatchRules extends QueueRules, EndingRules {
   /** Bytes of records in one lease reply. */
   readonly leaseReplyBytes: number;
+}
+
+/** The leases that wait, in order of arrival, and how many of them are for some kinds only. */
+interface Waiting {
+  readonly waiting: ForgetfulMap<string | number, LeaseRequest>;
+  readonly picky: number;
 }
 
 export class Batch {
@@ -39,6 +47,8 @@ export class Batch {
   readonly #parts = new Map<Partition, PartitionBatch>();
   /** Requests that no part serves, with their errors. */
   readonly refused: AnyHotRequest[] = [];
+  /** Whether windows are to be read on, for leases of some kinds that have found none in them. */
+  wantsMore = false;
   /** Requests by whose items the dead queue gets some: they go another way, through `DeadLetters`. */
   readonly burials = new Map<Partition, RetryRequest[]>();
 
@@ -60,14 +70,14 @@ export class Batch {
   }
 
   /** Plans what was asked, kind by kind, and deals to the leases that wait. */
-  plan(requests: ByKind, waiting: ForgetfulMap<string | number, LeaseRequest>): void {
+  plan(requests: ByKind, leases: Waiting): void {
     for (const kind of KINDS) {
       switch (kind) {
         case Kind.produce:
           this.#produce(requests[kind]);
           break;
         case Kind.lease:
-          if (waiting.size > 0) this.#lease(waiting.values());
+          if (leases.waiting.size > 0) this.#lease(leases);
           break;
         case Kind.complete:
           for (const request of requests[kind]) this.#complete(request);
@@ -111,7 +121,7 @@ export class Batch {
       const item = new Item(record, 0);
       item.attributes = attributes;
       item.createdAt = this.now;
-      item.expireAt = this.now + this.#rules.expireTimeout;
+      item.expireAt = this.now + lifetimeOf(attributes, this.#rules);
       part.add(item);
     }
   }
@@ -125,9 +135,77 @@ export class Batch {
     const loads = this.#sort((partition) => partition.unleased + partition.counters.scheduled);
     for (const request of requests) {
       const part = this.part(this.#order[0]!);
-      request.result = part.produce(request.items, this.now + this.#rules.expireTimeout);
+      request.result = part.produce(request.items, this.#rules);
       part.served.push(request);
       this.#settleFirst(loads, request.items.length);
+    }
+  }
+
+  // Leases of some kinds pick theirs before those that came after the first that takes whatever there is, and
+  // after all others: so neither keeps the other waiting for ever.
+  #lease({ waiting, picky }: Waiting): void {
+    if (picky === 0) {
+      this.#leaseAny(waiting.values());
+      return;
+    }
+    this.#sort((partition) => partition.unleased);
+    const any: LeaseRequest[] = [];
+    const late: LeaseRequest[] = [];
+    for (const request of waiting.values()) {
+      if (request.kinds === undefined) any.push(request);
+      else if (any.length > 0) late.push(request);
+      else {
+        this.#pick(request, request.kinds);
+        if (request.items.length === 0) this.#spareFor(request.kinds);
+      }
+    }
+    this.#leaseAny(any);
+    for (const request of late) this.#pick(request, request.kinds!);
+  }
+
+  // Of the healthy partition that has the most to lease among those in whose windows there is some of it.
+  #pick(request: LeaseRequest, kinds: Kinds): void {
+    for (const partition of this.#order.toReversed()) {
+      if (partition.failures > 0) continue;
+      if (partition.readyCount > 0) this.#pickFrom(this.part(partition), request, kinds);
+      if (request.items.length > 0) return;
+      if (!partition.mayReadOn) continue;
+      partition.wantsMore = true;
+      this.wantsMore = true;
+    }
+  }
+
+  // What is only just added is in no window yet: it waits for those that have waited longest for it.
+  #spareFor(kinds: Kinds): void {
+    for (const part of this.#parts.values()) {
+      if (part.adds.some(({ record }) => kinds.has(record.text))) part.spareAdded();
+    }
+  }
+
+  #pickFrom(part: PartitionBatch, request: LeaseRequest, kinds: Kinds): void {
+    const { of: partition } = part;
+    const { window } = partition;
+    const looked = request.lookedTo?.get(partition);
+    const from = looked?.window === window ? partition.readyIndexAfter(looked.seq) : 0;
+    const deadline = this.now + (request.leaseTimeout || this.#rules.leaseTimeout);
+    // One that is of the kind, and was dealt to another, comes back if the commit fails.
+    let isMissed = false;
+    for (let i = from; i < partition.readyCount && part.available > 0; i++) {
+      const item = partition.readyAt(i);
+      const { record } = item;
+      if (!kinds.has(record.text)) continue;
+      isMissed = true;
+      if (part.isTaken(i)) continue;
+      if (request.isFullBy(record.size, this.#rules.leaseReplyBytes)) break;
+      part.pick(item, deadline);
+      request.deal(item, record);
+      if (request.items.length === request.batchSize) break;
+    }
+    if (request.items.length > 0) serve(part, request, deadline);
+    else if (!isMissed && part.available > 0) {
+      request.lookedTo ??= new Map();
+      const { seq } = partition.readyAt(partition.readyCount - 1);
+      request.lookedTo.set(partition, { window, seq });
     }
   }
 
@@ -136,7 +214,7 @@ export class Batch {
    * then deals the items of each partition one at a time in turn. Leases that could get nothing
    * are not looked at, however many wait.
    */
-  #lease(waiting: Iterable<LeaseRequest>): void {
+  #leaseAny(waiting: Iterable<LeaseRequest>): void {
     if (this.#order.length === 0) return;
     const loads = this.#sort(
       (partition) => partition.unleased + (this.#parts.get(partition)?.adds.length ?? 0),
@@ -170,29 +248,41 @@ export class Batch {
   }
 
   #deal(part: PartitionBatch, requests: readonly LeaseRequest[]): void {
-    const deadline = this.now + this.#rules.leaseTimeout;
-    let active = [...requests];
+    const { leaseTimeout } = requests[0]!;
+    if (requests.every((request) => request.leaseTimeout === leaseTimeout)) {
+      this.#dealInTurn(part, requests, leaseTimeout);
+      return;
+    }
+    // What has one deadline lies together: so it is settled before how much each is to get.
+    const shares = sharesOf(requests, part.available);
+    for (const [timeout, alike] of Map.groupBy(requests, (request) => request.leaseTimeout)) {
+      this.#dealInTurn(part, alike, timeout, shares);
+    }
+  }
+
+  // One item at a time, round-robin, until nothing is left or each has its share.
+  #dealInTurn(
+    part: PartitionBatch,
+    requests: readonly LeaseRequest[],
+    leaseTimeout: number,
+    shares?: ReadonlyMap<LeaseRequest, number>,
+  ): void {
+    const deadline = this.now + (leaseTimeout || this.#rules.leaseTimeout);
+    let active: readonly LeaseRequest[] = requests;
+    if (shares !== undefined) active = requests.filter((request) => shares.get(request)! > 0);
     while (active.length > 0 && part.available > 0) {
       const hungry: LeaseRequest[] = [];
       for (const request of active) {
         if (part.available <= 0) break;
         const { record } = part.peek();
-        const bytes = request.bytes + record.size;
-        if (request.items.length > 0 && bytes > this.#rules.leaseReplyBytes) continue;
-        request.bytes = bytes;
-        request.items.push(part.take(deadline));
-        request.records.push(record);
-        if (request.items.length < request.batchSize) hungry.push(request);
+        if (request.isFullBy(record.size, this.#rules.leaseReplyBytes)) continue;
+        request.deal(part.take(deadline), record);
+        const share = shares?.get(request) ?? request.batchSize;
+        if (request.items.length < share) hungry.push(request);
       }
       active = hungry;
     }
-    for (const request of requests) {
-      if (request.items.length === 0) continue;
-      const { items, records } = request;
-      const { number: partition, ids } = part.of;
-      request.result = { partition, ids, deadline, items, records };
-      part.served.push(request);
-    }
+    for (const request of requests) if (request.items.length > 0) serve(part, request, deadline);
   }
 
   #complete(request: CompleteRequest): void {
@@ -286,6 +376,29 @@ export class Batch {
     }
     order[index] = moved;
   }
+}
+
+function serve(part: PartitionBatch, request: LeaseRequest, deadline: number): void {
+  const { items, records } = request;
+  const { number: partition, ids } = part.of;
+  request.result = { partition, ids, deadline, items, records };
+  part.served.push(request);
+}
+
+// How many of so many items each request gets, if they are dealt one at a time.
+function sharesOf(
+  requests: readonly LeaseRequest[],
+  available: number,
+): ReadonlyMap<LeaseRequest, number> {
+  const shares = new Map(requests.map((request): [LeaseRequest, number] => [request, 0]));
+  let left = available;
+  for (let active = requests; active.length > 0 && left > 0; ) {
+    const served = active.slice(0, left);
+    for (const request of served) shares.set(request, shares.get(request)! + 1);
+    left -= served.length;
+    active = active.filter((request) => shares.get(request)! < request.batchSize);
+  }
+  return shares;
 }
 
 /** What is answered for a partition that is to be read anew. */

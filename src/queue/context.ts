@@ -8,16 +8,22 @@ import type { Storage } from "../storage/storage.ts";
 import type { Letter } from "./mailbox.ts";
 import type { ReadyBudget } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
+import type { Random, RetryRules } from "./policy.ts";
 import type { Turns } from "./turns.ts";
 
 /** What the record of a queue says about how its items live. Times in microseconds. */
-export interface QueueRules {
+export interface QueueRules extends RetryRules {
   readonly leaseTimeout: number;
-  readonly expireTimeout: number;
-  /** 0: any number. */
-  readonly maxAttempts: number;
   /** "": none. */
   readonly deadQueue: string;
+  /** What becomes of items whose lease ends by itself. */
+  readonly onLeaseEnd: "retry_now" | "retry_delayed" | "reject";
+  /** How long items are kept that have ended; 0: not at all. */
+  readonly keepCompleted: number;
+  /** At most so many of them in each partition. */
+  readonly keepMax: number;
+  /** Whether their payloads are kept as well. */
+  readonly keepPayload: boolean;
 }
 
 /** What all queues of a server share. */
@@ -29,6 +35,8 @@ export interface QueueContext {
   /** Leases that wait, over all queues. */
   readonly waiting: { leases: number };
   readonly log: Logger;
+  /** What is left to chance. */
+  readonly random: Random;
   readonly findIntake: (queue: string) => Intake | undefined;
 }
 

@@ -81,13 +81,18 @@ export class DeadLetters {
     }
     const part = new PartitionBatch(partition, this.#context.clock.now());
     for (const request of requests) part.served.push(request);
-    const died = requests.flatMap((request) => retryItems(part, request, rules));
+    const how = { ...rules, random: this.#context.random };
+    const died = requests.flatMap((request) => retryItems(part, request, how));
     if (!isApart) {
-      await this.#bury(part, "items", died, rules, WHOLE);
+      const dead = died.map(({ item, reason, attributes }) => ({
+        item: { ...item, attributes },
+        reason,
+      }));
+      await this.#bury(part, "items", dead, rules, WHOLE);
       return;
     }
-    const dead = died.map(({ item, reason }) => ({
-      item: part.condemn(item, reason).item,
+    const dead = died.map(({ item, reason, attributes }) => ({
+      item: part.condemn(item, reason, attributes).item,
       reason,
     }));
     part.finish();

@@ -4,14 +4,16 @@
 
 import { type QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
-import type { QueueRules } from "./context.ts";
+import { type ItemError, withAttributes } from "./attributes.ts";
 import { COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
 import type { Item } from "./item.ts";
 import { diesOf } from "./lifecycle.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, type PartitionBatch } from "./partition-batch.ts";
+import { maxAttemptsOf, type Random, type RetryRules, retryDelayOf } from "./policy.ts";
 import {
+  BY_POLICY,
   type CompleteRequest,
   EXTENSION_MAX,
   EXTENSION_MIN,
@@ -22,13 +24,18 @@ import {
   type RetryRequest,
 } from "./requests.ts";
 
-type Rules = Pick<QueueRules, "maxAttempts">;
+/** What the queue says of retries, and what is left to chance. */
+export interface EndingRules extends RetryRules {
+  readonly random: Random;
+}
+
 type EndingRequest = CompleteRequest | RetryRequest;
 
-/** A claimed item that does not come back, and why. */
+/** A claimed item that does not come back, why, and its attributes with what its consumer has said of it. */
 export interface Died {
   readonly item: Item;
   readonly reason: DropReason;
+  readonly attributes: string;
 }
 
 /** Removes the items of a request. */
@@ -44,7 +51,7 @@ export function completeItems(part: PartitionBatch, request: CompleteRequest): v
 export function retryItems(
   part: PartitionBatch,
   request: RetryRequest,
-  rules: Rules,
+  rules: EndingRules,
 ): readonly Died[] {
   const ids = request.items.map((item) => item.id);
   const items = claim(part, request, ids, request.verb);
@@ -56,14 +63,18 @@ export function retryItems(
     const reason = diesOfRetry(item, each, request, { now: part.now, rules });
     // As before a lease that does not count.
     const attempts = request.verb === "released" ? Math.max(item.attempts - 1, 0) : item.attempts;
+    const attributes = withError(item, each.error);
     if (reason !== undefined) {
-      died.push({ item, reason });
+      died.push({ item, reason, attributes });
       dead.push(i);
-    } else if (isLater(each.retryAt, part.now)) {
-      part.schedule(item, each.retryAt, attempts);
-    } else {
-      part.requeue(item, attempts);
+      continue;
     }
+    const retryAt =
+      each.retryAt === BY_POLICY
+        ? part.now + retryDelayOf(item, rules, rules.random)
+        : each.retryAt;
+    if (isLater(retryAt, part.now)) part.schedule(item, retryAt, { attempts, attributes });
+    else part.requeue(item, { attempts, attributes });
   }
   if (dead.length > 0) request.result = { dead, refused: request.result.refused };
   return died;
@@ -95,7 +106,7 @@ export function extendItems(part: PartitionBatch, request: ExtendRequest): void 
 export function killsAny(
   partition: Partition,
   request: RetryRequest,
-  how: { readonly now: number; readonly rules: Rules },
+  how: { readonly now: number; readonly rules: RetryRules },
 ): boolean {
   return request.items.some((each) => {
     if (each.dead) return true;
@@ -104,16 +115,20 @@ export function killsAny(
   });
 }
 
-// A time that is accepted is kept, also by an item that has expired in the meantime. What does not
-// count as an attempt cannot have been the last one.
+function withError({ attributes }: Item, error: ItemError | undefined): string {
+  return error === undefined ? attributes : withAttributes(attributes, { error });
+}
+
+// A time that is accepted is kept, also by an item that has expired in the meantime; one that the policy has
+// found was asked for by nobody. What does not count as an attempt cannot have been the last one.
 function diesOfRetry(
   item: Item,
   { retryAt, dead }: RetryItem,
   { verb }: RetryRequest,
-  { now, rules }: { readonly now: number; readonly rules: Rules },
+  { now, rules }: { readonly now: number; readonly rules: RetryRules },
 ): DropReason | undefined {
   if (dead) return "rejected";
-  const reason = diesOf(item, verb === "released" ? { maxAttempts: 0 } : rules, now);
+  const reason = diesOf(item, verb === "released" ? 0 : maxAttemptsOf(item, rules), now);
   return reason === "expired" && isLater(retryAt, now) ? undefined : reason;
 }
 
@@ -167,8 +182,9 @@ function refusalOf(partition: Partition, id: string, verb: Verb | "extended"): Q
   const seq = partition.ids.seq(id);
   const { head, tail } = partition.counters;
   if (seq <= 0 || seq >= tail) return unknownLease(id);
-  // One that is imported as leased is so wherever it lies.
-  if (seq < head || partition.leased.has(seq)) return queueError("lease_ended", { lease_id: id });
+  // One that is imported as leased is so wherever it lies, and one that was leased by its kind.
+  const isOver = seq < head || partition.leased.has(seq) || partition.isKnownGone(seq);
+  if (isOver) return queueError("lease_ended", { lease_id: id });
   return queueError("not_leased", { verb, id });
 }
 

@@ -3,21 +3,22 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
+import type { QueueRules } from "./context.ts";
 import { DROPPED } from "./history.ts";
+import type { Item } from "./item.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
-import { condemnedFor, type PartitionBatch } from "./partition-batch.ts";
+import { condemnedFor, isLater, type PartitionBatch } from "./partition-batch.ts";
+import { lifetimeOf, maxAttemptsOf, type Random, type RetryRules, retryDelayOf } from "./policy.ts";
 
 // How many items of a partition one batch moves; what is left over follows in the next.
 const STEP = 1_000;
 
-export interface LifecycleRules {
-  /** Leases after which an item dies; 0 for any number. */
-  readonly maxAttempts: number;
-  /** Microseconds. */
-  readonly expireTimeout: number;
-  /** Whether dead items go to another queue. */
-  readonly hasDeadQueue: boolean;
+/** What the queue says, and what is left to chance. */
+export interface LifecycleRules extends RetryRules, Pick<QueueRules, "onLeaseEnd"> {
+  /** Whether what dies is ended by `DeadLetters`, and not here. */
+  readonly buries: boolean;
+  readonly random: Random;
 }
 
 /**
@@ -39,10 +40,10 @@ export function nextDue(partition: Partition, isStill: boolean): number {
  */
 export function diesOf(
   item: Pick<StoredItem, "attempts" | "expireAt">,
-  rules: Pick<LifecycleRules, "maxAttempts">,
+  maxAttempts: number,
   now: number,
 ): DropReason | undefined {
-  if (rules.maxAttempts !== 0 && item.attempts >= rules.maxAttempts) return "attempts";
+  if (maxAttempts !== 0 && item.attempts >= maxAttempts) return "attempts";
   return item.expireAt < now ? "expired" : undefined;
 }
 
@@ -53,8 +54,9 @@ export interface Dead {
 }
 
 /**
- * Ends the leases that are over: items go back to the tail, or die if they have been leased too
- * often or are older than they may become. Answers the dead that have a dead queue to go to.
+ * Ends the leases that are over: items go back to the tail, at once or later, or die if they have been
+ * leased too often, are older than they may become, or may not outlive a lease. Answers the dead that are
+ * to be buried.
  */
 export function endLeases(
   part: PartitionBatch,
@@ -63,14 +65,14 @@ export function endLeases(
 ): readonly Dead[] {
   const dead: Dead[] = [];
   for (const item of part.of.leaseEnds.ended(at, STEP)) {
-    const reason = diesOf(item, rules, part.now);
-    if (reason !== undefined && rules.hasDeadQueue) {
+    const reason = diesOfLeaseEnd(item, rules, part.now);
+    if (reason !== undefined && rules.buries) {
       dead.push({ item, reason });
       continue;
     }
     part.claim(item);
     if (reason === undefined) {
-      part.requeue(item);
+      comeBack(part, item, rules);
     } else {
       part.remove(item, DROPPED[reason]);
     }
@@ -78,9 +80,21 @@ export function endLeases(
   return dead;
 }
 
+function diesOfLeaseEnd(item: Item, rules: LifecycleRules, now: number): DropReason | undefined {
+  const reason = diesOf(item, maxAttemptsOf(item, rules), now);
+  return reason ?? (rules.onLeaseEnd === "reject" ? "rejected" : undefined);
+}
+
+function comeBack(part: PartitionBatch, item: Item, rules: LifecycleRules): void {
+  const delay = rules.onLeaseEnd === "retry_delayed" ? retryDelayOf(item, rules, rules.random) : 0;
+  const dueAt = part.now + delay;
+  if (isLater(dueAt, part.now)) part.schedule(item, dueAt);
+  else part.requeue(item);
+}
+
 /**
  * Makes the scheduled items that are due leasable, in order of their time, then of production. Answers
- * those that are condemned, and have a dead queue to go to.
+ * those that are condemned, and are to be buried.
  */
 export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): readonly Dead[] {
   const dead: Dead[] = [];
@@ -88,9 +102,10 @@ export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): read
     const reason = condemnedFor(due);
     if (reason === undefined) {
       // An item that was accepted for a time beyond its own expiry was not to be had: its time begins now.
-      const { expireAt } = due.item;
-      part.fire(due, expireAt < part.now ? part.now + rules.expireTimeout : expireAt);
-    } else if (rules.hasDeadQueue) {
+      const { expireAt, attributes } = due.item;
+      const anew = part.now + lifetimeOf(attributes, rules);
+      part.fire(due, expireAt < part.now ? anew : expireAt);
+    } else if (rules.buries) {
       dead.push({ item: due.item, reason });
     } else {
       part.removeScheduled(due.item, DROPPED[reason]);

@@ -14,11 +14,13 @@ import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
+import type { Item } from "./item.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
+import { maxAttemptsOf } from "./policy.ts";
 import { Redrives } from "./redrives.ts";
 import { Repeats } from "./repeats.ts";
 import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
@@ -111,11 +113,19 @@ export class Loop implements TurnTaker, Intake {
    * not be what they die of. Where leases are not counted they come back when their lease ends.
    */
   giveBack(partition: number, ids: readonly string[]): void {
-    if (this.rules.maxAttempts === 0) return;
+    if (!this.#countsAttempts(partition, ids)) return;
     const items = ids.map((id) => ({ id, retryAt: 0, dead: false }));
     const deadline = this.context.clock.steady() + GIVE_BACK_TIMEOUT;
     const request = new RetryRequest(partition, items, deadline, { verb: "released" });
     this.submit(request).catch(() => undefined); // they come back when their lease ends
+  }
+
+  #countsAttempts(partition: number, ids: readonly string[]): boolean {
+    if (this.rules.maxAttempts !== 0) return true;
+    const { leased, ids: own } = this.partitions[partition]!;
+    const isCounted = (item: Item | undefined): boolean =>
+      item !== undefined && maxAttemptsOf(item, this.rules) !== 0;
+    return ids.some((id) => isCounted(leased.get(own.seq(id))));
   }
 
   /** Runs an operator's work in the loop, in steps. */
@@ -268,6 +278,7 @@ export class Loop implements TurnTaker, Intake {
         partition.failures === 0 &&
         !partition.stale &&
         !partition.needsDue &&
+        !partition.wantsMore &&
         !(wanted > 0 && partition.needsReady(wanted));
       if (ready) continue;
       try {
@@ -278,6 +289,8 @@ export class Loop implements TurnTaker, Intake {
           await partition.fillReady(wanted);
         }
         if (partition.needsReady(wanted)) await partition.fillReady(wanted);
+        if (partition.wantsMore) await partition.fillReady(0);
+        partition.wantsMore = false;
         if (partition.failures > 0) await this.#prove(partition);
       } catch (error) {
         if (!(error instanceof StillFailing)) this.#commits.distrust(partition, error);
@@ -318,13 +331,19 @@ export class Loop implements TurnTaker, Intake {
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
     const { rules, partitions } = this;
+    const { random } = this.context;
     const { leaseReplyBytes } = this.context.limits;
     const order = usable === this.#order ? this.#order : [...usable];
-    const batch = new Batch({ partitions, order, rules: { ...rules, leaseReplyBytes }, now });
+    const batch = new Batch({
+      partitions,
+      order,
+      rules: { ...rules, leaseReplyBytes, random },
+      now,
+    });
     if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted);
-    batch.plan(requests, this.#mailbox.waiting);
+    batch.plan(requests, this.#mailbox);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
-    const lifecycle = { ...rules, hasDeadQueue: rules.deadQueue !== "" };
+    const lifecycle = { ...rules, random, buries: rules.deadQueue !== "" };
     const burials: Burial[] = [];
     for (const partition of usable) {
       if (!this.#isDue(partition, now)) continue;
@@ -335,6 +354,7 @@ export class Loop implements TurnTaker, Intake {
       burials.push({ partition, table: "scheduled", dead: fireScheduled(part, lifecycle) });
     }
     const progress = await this.#commits.commit(batch.parts, accepted);
+    if (batch.wantsMore) this.wake();
 
     for (const [partition, retries] of batch.burials) {
       await this.#deadLetters.buryRetried(partition, retries, rules);

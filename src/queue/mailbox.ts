@@ -68,6 +68,8 @@ export class Mailbox {
   readonly operations: Operation[] = [];
   /** Sum of the batch sizes in `waiting`. */
   demand = 0;
+  /** How many of them are for items of some kinds only. */
+  picky = 0;
   /** The earliest deadline of anything unanswered, or earlier; in steady time, as all deadlines here. */
   earliest = Number.POSITIVE_INFINITY;
   // What the next turn takes; leases are not among it.
@@ -103,6 +105,7 @@ export class Mailbox {
       if (request.isShared) request.waitsAs = ++this.#shared;
       this.waiting.add(request.waitsAs, request);
       this.demand += request.batchSize;
+      if (request.kinds !== undefined) this.picky++;
       this.#allWaiting.leases++;
     } else {
       const list: AnyHotRequest[] = this.#requests[request.kind];
@@ -219,6 +222,7 @@ export class Mailbox {
     if (request instanceof LeaseRequest) {
       this.waiting.delete(request.waitsAs);
       this.demand -= request.batchSize;
+      if (request.kinds !== undefined) this.picky--;
       this.#allWaiting.leases--;
     }
     if (error === undefined) request.settle();

@@ -11,7 +11,7 @@ import type {
   SeqRange,
   StoredItem,
 } from "../storage/storage.ts";
-import { withAttributes } from "./attributes.ts";
+import { type ItemError, type RetryOverrides, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
 import { DELETED } from "./history.ts";
 import { Item } from "./item.ts";
@@ -53,7 +53,10 @@ export interface ImportedItem {
   /** When it becomes leasable; only of one that is not leased. */
   readonly dueAt: number;
   readonly attempts: number;
+  /** How often it may be leased, as /v1 says: told to those who ask, and nothing else. */
   readonly maxAttempts: number;
+  readonly retry?: RetryOverrides | undefined;
+  readonly error?: ItemError | undefined;
   readonly record: ItemRecord;
 }
 
@@ -216,8 +219,8 @@ export function importItems(
   partition: Partition,
   imports: readonly ImportedItem[],
 ): Promise<readonly ImportResult[]> {
-  const attributes = imports.map(({ sourceId: source, maxAttempts: max, id = "" }) =>
-    withAttributes("", { source, max, id }),
+  const attributes = imports.map(({ sourceId: source, maxAttempts: max, id = "", retry, error }) =>
+    withAttributes("", { source, max, id, retry, error }),
   );
   const names = [
     ...new Map(attributes.flatMap(namesOf).map((name) => [textOf(name), name])).values(),

@@ -22,12 +22,15 @@ import {
   type StoredItem,
 } from "../storage/storage.ts";
 import { attributesOf, withAttributes } from "./attributes.ts";
-import { Extensions, markOf } from "./extensions.ts";
+import type { QueueRules } from "./context.ts";
+import { Dealing } from "./dealing.ts";
+import { Extensions } from "./extensions.ts";
 import type { Ending } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
 import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
+import { lifetimeOf } from "./policy.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 
@@ -40,6 +43,9 @@ const NO_RANGES: readonly SeqRange[] = [];
 
 // Items that expire within this time after the first of them share one expiry.
 const EXPIRY_WIDTH = SECOND;
+
+/** What an item has once it is given back. */
+export type GivenBack = Pick<StoredItem, "attempts" | "attributes">;
 
 const NONE_SCHEDULED: readonly number[] = [];
 
@@ -101,12 +107,7 @@ export class PartitionBatch implements PartitionChanges {
   // The tail after the last add. What moves to the tail comes behind it, is in storage only, and
   // so ends the ready window.
   #tailAdded: number;
-  // The lease that this pass grants, and how much of the window and of `adds` it holds. What it adds carries
-  // the deadline itself, and so is held by a lease without a mark, as it is after a restart.
-  #grant: Grant | undefined;
-  #grantAdded: Grant | undefined;
-  #readyTaken = 0;
-  #addedTaken = 0;
+  #dealing: Dealing | undefined;
   #extensions: Extensions | undefined;
   readonly #ended: Item[] = [];
   readonly #movedToScheduled: Due[] = [];
@@ -139,12 +140,14 @@ export class PartitionBatch implements PartitionChanges {
   // --- what comes in ---
 
   /** Adds new items at the tail; those that are due later become scheduled. */
-  produce(items: readonly Item[], expireAt: number): Produced {
+  produce(items: readonly Item[], rules: Pick<QueueRules, "expireTimeout">): Produced {
+    const expireAt = this.now + rules.expireTimeout;
     const first = this.counters.tail;
     let scheduled: number[] | undefined;
     for (const item of items) {
       item.createdAt = this.now;
-      item.expireAt = expireAt;
+      item.expireAt =
+        item.attributes === "" ? expireAt : this.now + lifetimeOf(item.attributes, rules);
       if (item.dueAt !== 0) {
         if (isLater(item.dueAt, this.now)) {
           scheduled ??= [];
@@ -186,32 +189,39 @@ export class PartitionBatch implements PartitionChanges {
 
   /** How many items could be leased now. */
   get available(): number {
-    const ready = this.of.readyCount - this.#readyTaken;
-    const added = this.of.readyComplete ? this.adds.length - this.#addedTaken : 0;
-    return Math.min(ready + added, this.of.leaseRoom - this.#readyTaken - this.#addedTaken);
+    return this.#leases.available;
   }
 
   /** The item that `take` would lease. Only to be called while something is available. */
   peek(): Item {
-    return this.#readyTaken < this.of.readyCount
-      ? this.of.readyAt(this.#readyTaken)
-      : this.adds[this.#addedTaken]!;
+    return this.#leases.peek();
   }
 
-  /** Leases the next item. Items that were added by this very batch are written as leased. */
+  /** Leases the next item. */
   take(deadline: number): Item {
     this.touched = true;
-    this.#grant ??= new Grant(deadline, this.now);
-    const item = this.peek();
-    if (this.#readyTaken < this.of.readyCount) {
-      this.#readyTaken++;
-    } else {
-      this.#addedTaken++;
-      item.attempts = 1;
-      item.leaseDeadline = deadline;
-    }
-    this.counters.head = item.seq + 1;
-    return item;
+    return this.#leases.take(deadline);
+  }
+
+  /** What it adds is not leased by this batch. */
+  spareAdded(): void {
+    this.#leases.sparesAdded = true;
+  }
+
+  /** Whether an item of the window, by its index, is leased by what is planned. */
+  isTaken(index: number): boolean {
+    return this.#leases.isTaken(index);
+  }
+
+  /** Leases an item of the window that is not taken, wherever it lies. */
+  pick(item: Item, deadline: number): void {
+    this.touched = true;
+    this.#leases.pick(item, deadline);
+  }
+
+  get #leases(): Dealing {
+    this.#dealing ??= new Dealing(this.of, this.now, this.adds);
+    return this.#dealing;
   }
 
   /** A leased item, unless the batch at hand already ends its lease. */
@@ -266,11 +276,11 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Puts a leased item that was claimed back, to the tail under a new number. */
-  requeue(item: Item, attempts = item.attempts): void {
+  requeue(item: Item, { attempts, attributes: stays }: GivenBack = item): void {
     this.#end(item);
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, expireAt } = item;
-    const attributes = this.#moved(item, toSeq);
+    const attributes = this.#moved({ seq: fromSeq, attributes: stays }, toSeq);
     const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
     this.moves.push({ from: "items", fromSeq, to: "items", ...to });
     this.#cover(toSeq, expireAt);
@@ -284,8 +294,7 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
-  schedule(item: Item, dueAt: number, attempts = item.attempts): void {
-    const { attributes } = item;
+  schedule(item: Item, dueAt: number, { attempts, attributes }: GivenBack = item): void {
     this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt), attributes });
   }
 
@@ -293,9 +302,9 @@ export class PartitionBatch implements PartitionChanges {
    * Puts a leased item that was claimed where nobody can lease it and whence it goes to the dead
    * queue, whatever happens in between: among the scheduled ones, with the reason as an attribute.
    */
-  condemn(item: Item, reason: DropReason): Due {
+  condemn(item: Item, reason: DropReason, given = item.attributes): Due {
     const { attempts, expireAt } = item;
-    const attributes = withAttributes(item.attributes, { died: reason });
+    const attributes = withAttributes(given, { died: reason });
     return this.#setAside(item, { dueAt: LONG_AGO, attempts, expireAt, attributes });
   }
 
@@ -408,21 +417,14 @@ export class PartitionBatch implements PartitionChanges {
       if (repeat === undefined || request.isRefused) continue;
       this.keep(entryOfRepeat(repeat, request.result as object, this.now));
     }
-    for (let i = this.#addedTaken; i < this.adds.length; i++) {
-      const item = this.adds[i]!;
+    for (const item of this.adds) {
       if (item.leaseDeadline === 0) this.#cover(item.seq, item.expireAt);
     }
-    if (this.#readyTaken > 0) {
-      const grant = this.#grant!;
-      const first = this.of.readyAt(0).seq;
-      const last = this.of.readyAt(this.#readyTaken - 1).seq;
-      grant.mark = first;
-      this.leases.push(markOf(grant, first, last));
-      if (this.#addedTaken > 0) this.#grantAdded = new Grant(grant.deadline, grant.leasedAt);
-    }
+    const leasedTo = this.#dealing?.mark(this.leases);
     this.#extensions?.mark(this);
-    // Expiries whose items have all been leased have nothing left to watch.
-    if (this.#readyTaken > 0 || this.#addedTaken > 0) {
+    if (leasedTo !== undefined) {
+      this.counters.head = leasedTo + 1;
+      // Expiries whose items have all been leased have nothing left to watch.
       const passed = this.counters.head - EXPIRY_SPAN;
       const first = this.of.expiries.first;
       if (first !== undefined && first.first <= passed) this.removesExpiry.push(first);
@@ -435,22 +437,7 @@ export class PartitionBatch implements PartitionChanges {
     partition.counters = this.counters;
     partition.openExpiry = this.#openExpiry;
     partition.keysEndAt = Math.min(partition.keysEndAt, this.#keysEndAt);
-    const grant = this.#grant;
-    if (grant !== undefined) {
-      const taken: Item[] = [];
-      for (let i = 0; i < this.#readyTaken; i++) taken.push(partition.readyAt(i));
-      partition.shiftReady(this.#readyTaken);
-      for (const item of taken) {
-        item.attempts++;
-        this.#hold(item, grant);
-      }
-      const added = this.#grantAdded ?? grant;
-      for (let i = 0; i < this.#addedTaken; i++) this.#hold(this.adds[i]!, added);
-      for (const each of this.#given()) {
-        holdFrom(each, steady);
-        partition.leaseEnds.add(each);
-      }
-    }
+    const addedLeased = this.#dealing?.apply(steady) ?? 0;
     for (const item of this.#ended) partition.letGo(item);
     this.#extensions?.apply(partition, steady);
     for (const item of this.addsScheduled) {
@@ -463,7 +450,7 @@ export class PartitionBatch implements PartitionChanges {
     for (const expiry of this.addsExpiry) partition.expiries.add(expiryEntry(expiry));
     for (const expiry of this.removesExpiry) partition.expiries.remove(expiryEntry(expiry));
     if (this.#dropsReady) this.#applyWithoutWindow(steady);
-    else partition.appendReady(this.adds, this.#addedTaken, this.#tailBefore, this.#tailAdded);
+    else partition.appendReady(this.adds, addedLeased, this.#tailBefore, this.#tailAdded);
   }
 
   // Imported items that are leased have leases of their own, and the window is read anew.
@@ -472,7 +459,8 @@ export class PartitionBatch implements PartitionChanges {
       if (item.grant !== undefined || item.leaseDeadline === 0) continue;
       const grant = new Grant(item.leaseDeadline, this.now);
       grant.mark = item.seq;
-      this.#hold(item, grant);
+      item.dropRecord();
+      this.of.hold(item, grant);
       holdFrom(grant, steady);
       this.of.leaseEnds.add(grant);
     }
@@ -481,22 +469,13 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Whether it leases anything to those that it serves, or extends a lease. */
   get leasesAny(): boolean {
-    return this.#grant !== undefined || this.#extensions !== undefined;
+    return this.#dealing?.isAny === true || this.#extensions !== undefined;
   }
 
   /** Clients were told of their leases so long after `apply`. */
   noteReplies(late: number): void {
-    for (const grant of this.#given()) grant.heldUntil += late;
+    this.#dealing?.noteReplies(late);
     this.#extensions?.noteReplies(late);
-  }
-
-  #given(): readonly Grant[] {
-    return [this.#grant, this.#grantAdded].filter((grant) => grant !== undefined);
-  }
-
-  #hold(item: Item, grant: Grant): void {
-    item.dropRecord();
-    this.of.hold(item, grant);
   }
 
   /** The commit has failed: memory is as it was. */

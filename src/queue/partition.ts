@@ -79,6 +79,11 @@ export class Partition {
   /** The expiry that new items may still join. */
   openExpiry: Expiry | undefined;
 
+  /** Whether leases of some kinds have found none in the window, and it is to be read on for them. */
+  wantsMore = false;
+  /** Another number for each window that was begun anew. */
+  window = 0;
+
   // The ready window: all items that wait, from head up to, not including, #readyEnd. The array
   // is a queue: what stands before #readyStart has been taken.
   #ready: Item[] = [];
@@ -208,6 +213,29 @@ export class Partition {
     return item?.seq === seq ? item : undefined;
   }
 
+  /** Whether the window may be read on for what is not known to be there. */
+  get mayReadOn(): boolean {
+    const { readyItems, readyBytes } = this.#limits;
+    const hasRoom = this.readyCount < readyItems && this.#budget.bytes < readyBytes;
+    return hasRoom && !this.readyComplete && this.unleased > this.readyCount;
+  }
+
+  /** Whether it is known that no item waits under a number that lies behind the head. */
+  isKnownGone(seq: number): boolean {
+    return seq < this.#readyEnd && this.findReady(seq) === undefined;
+  }
+
+  /** The index in the window of the first item behind a number. */
+  readyIndexAfter(seq: number): number {
+    let low = this.#readyStart;
+    for (let high = this.#ready.length; low < high; ) {
+      const middle = (low + high) >>> 1;
+      if (this.#ready[middle]!.seq <= seq) low = middle + 1;
+      else high = middle;
+    }
+    return low - this.#readyStart;
+  }
+
   /** Whether the window should be read on so that `wanted` items can be leased. */
   needsReady(wanted: number): boolean {
     return this.readyCount < wanted && !this.readyComplete && this.unleased > this.readyCount;
@@ -260,6 +288,24 @@ export class Partition {
     }
   }
 
+  /** Takes items out of the window, wherever they stand in it. Their records must not have been dropped. */
+  takeReady(taken: ReadonlySet<Item>): void {
+    if (taken.size === 0) return;
+    const ready: Item[] = [];
+    for (let i = this.#readyStart; i < this.#ready.length; i++) {
+      const item = this.#ready[i]!;
+      if (taken.has(item)) {
+        const bytes = bytesOf(item);
+        this.#readyBytes -= bytes;
+        this.#budget.bytes -= bytes;
+      } else {
+        ready.push(item);
+      }
+    }
+    this.#ready = ready;
+    this.#readyStart = 0;
+  }
+
   /**
    * Puts new items at the end of the window, as long as there is room and it is the end of the
    * queue: `from` is the tail before they were added, `tail` the one after them.
@@ -290,6 +336,7 @@ export class Partition {
     this.#ready = [];
     this.#readyStart = 0;
     this.#readyEnd = this.counters.head;
+    this.window++;
     this.#noteComplete();
   }
 

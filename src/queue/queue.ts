@@ -27,7 +27,13 @@ import type { RedriveInfo, RedriveOptions } from "./redrive.ts";
 import type { Repeat } from "./repeat.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
-export { type Attributes, attributesOf } from "./attributes.ts";
+export {
+  type Attributes,
+  attributesOf,
+  type ItemError,
+  type RetryOverrides,
+  withAttributes,
+} from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
 export {
   type DeadGroup,
@@ -40,6 +46,7 @@ export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
+export { draw, lifetimeOf } from "./policy.ts";
 export type { RedriveInfo, RedriveOptions, RedriveState } from "./redrive.ts";
 export { REPEAT_KEPT, type Repeat } from "./repeat.ts";
 export * from "./requests.ts";

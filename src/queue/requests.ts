@@ -6,8 +6,10 @@
 import { HOUR, MILLISECOND } from "../clock.ts";
 import type { QueueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
+import type { ItemError } from "./attributes.ts";
 import type { IdSpace } from "./ids.ts";
 import type { Item } from "./item.ts";
+import { Kinds } from "./kinds.ts";
 import type { Partition } from "./partition.ts";
 import type { Repeat } from "./repeat.ts";
 
@@ -118,6 +120,16 @@ export interface Leased {
 interface LeaseOptions {
   readonly isShared?: boolean;
   readonly ticket?: number;
+  /** How long the lease lasts, in microseconds; 0 for as long as the queue says. */
+  readonly leaseTimeout?: number;
+  /** Only items of these kinds. */
+  readonly kinds?: readonly string[] | undefined;
+}
+
+/** A place in a ready window, as long as it is the same window. */
+export interface Looked {
+  readonly window: number;
+  readonly seq: number;
 }
 
 let tickets = 0;
@@ -133,6 +145,8 @@ export class LeaseRequest extends HotRequest<Leased> {
   readonly isShared: boolean;
   /** What names it between the thread that made it and the one where it waits. */
   readonly ticket: number;
+  readonly leaseTimeout: number;
+  readonly kinds: Kinds | undefined;
   result!: Leased;
   /** Under what it waits in the mailbox, which says it of one that is shared. */
   waitsAs: string | number;
@@ -140,24 +154,40 @@ export class LeaseRequest extends HotRequest<Leased> {
   items: Item[] = [];
   records: ItemRecord[] = [];
   bytes = 0;
+  /** With `kinds`: up to where each window has been looked through in vain. */
+  lookedTo: Map<Partition, Looked> | undefined = undefined;
 
   constructor(
     clientId: string,
     batchSize: number,
     deadline: number,
-    { isShared = false, ticket = ++tickets }: LeaseOptions = {},
+    { isShared = false, ticket = ++tickets, leaseTimeout = 0, kinds }: LeaseOptions = {},
   ) {
     super(deadline);
     this.clientId = clientId;
     this.batchSize = batchSize;
     this.isShared = isShared;
     this.ticket = ticket;
+    this.leaseTimeout = leaseTimeout;
+    this.kinds = kinds === undefined ? undefined : new Kinds(kinds);
     this.waitsAs = clientId;
   }
 
   /** Whether the batch at hand has dealt items to it, so that it is too late to take its place away. */
   get isDealt(): boolean {
     return this.items.length > 0;
+  }
+
+  /** Whether a record of so many bytes would make the reply too large; one item is always given. */
+  isFullBy(bytes: number, bytesMax: number): boolean {
+    return this.items.length > 0 && this.bytes + bytes > bytesMax;
+  }
+
+  /** Deals it an item, with the record that it had before it was leased. */
+  deal(item: Item, record: ItemRecord): void {
+    this.items.push(item);
+    this.records.push(record);
+    this.bytes += record.size;
   }
 
   /** Gives back what a batch dealt that came to nothing. */
@@ -227,11 +257,17 @@ export class CompleteRequest extends HotRequest<Outcomes> {
   }
 }
 
+/** In place of a time: when the retry policy says. */
+export const BY_POLICY = Number.NEGATIVE_INFINITY;
+
 /** One item of a retry: back to the tail at once (retryAt 0 or near), later, or to the dead queue. */
 export interface RetryItem {
   readonly id: string;
+  /** Or BY_POLICY. */
   readonly retryAt: number;
   readonly dead: boolean;
+  /** Why it failed, as its consumer says. */
+  readonly error?: ItemError | undefined;
 }
 
 /** How a RetryRequest gives back. */

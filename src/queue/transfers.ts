@@ -211,8 +211,12 @@ export class Transfers {
           bytesMax: load.bytes - bytes,
           records: true,
         });
-        if (read[0]?.seq !== from) throw new Error(`item ${from} is not in storage`);
-        for (const item of read) take(item);
+        if (read.length === 0) throw new Error(`item ${from} is not in storage`);
+        for (const { seq, record } of read) {
+          const item = items[found.length]!;
+          if (item.seq !== seq) throw new Error(`item ${item.seq} is not in storage`);
+          take({ ...item, record });
+        }
       }
       return found;
     } catch (error) {

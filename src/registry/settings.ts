@@ -3,6 +3,7 @@
 // loop goes by, and the document of the API. A new setting is a row here, a field of QueueInfo in
 // proto/, and what uses it. A check throws a QueueError (400) with the text that clients rely on.
 
+import { HOUR } from "../clock.ts";
 import { DurationError, formatDuration, parseDuration } from "../duration.ts";
 import { invalidField } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -14,6 +15,10 @@ export const QUEUE_TIMEOUT_LENGTH_MAX = 15;
 /** The expire_timeout of a queue that never takes an item away because of its age: a hundred years. */
 const NEVER = "876000h0m0s";
 
+/** The longest that a retry may be told to wait, and that what has ended may be kept. */
+const RETRY_MAX = 8_760 * HOUR;
+const KEEP_MAX = 8_760 * HOUR;
+
 interface AnyRow {
   /** What it means, for the document of the API; `{max}` stands for the most that is allowed. */
   readonly text: string;
@@ -21,6 +26,10 @@ interface AnyRow {
   readonly isNeeded: boolean;
   /** Whether the queue's loop goes by it. */
   readonly isRule: boolean;
+  /** Whether /v1 knows nothing of it; it then has its default, and what /v2 has said stays. */
+  readonly isNew?: boolean;
+  /** How requests of /v2 name it, if not by its name. */
+  readonly field?: string;
 }
 
 /** A duration: microseconds in a record, a text elsewhere. */
@@ -33,6 +42,9 @@ interface DurationRow extends AnyRow {
   readonly default: string;
   /** What the file calls the default. */
   readonly word?: string;
+  /** Microseconds, both of them; if it is not given, it must be more than nothing. */
+  readonly min?: number;
+  readonly max?: number;
 }
 
 interface CountRow extends AnyRow {
@@ -43,6 +55,28 @@ interface CountRow extends AnyRow {
   readonly max: number;
   /** The limit of the server that stands for `max` in the API. */
   readonly limit?: keyof Limits;
+}
+
+/** A number that need not be whole. */
+interface FactorRow extends AnyRow {
+  readonly kind: "factor";
+  readonly called: string;
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+/** One of some words. */
+interface ChoiceRow extends AnyRow {
+  readonly kind: "choice";
+  readonly called: string;
+  readonly default: string;
+  readonly values: readonly string[];
+}
+
+interface FlagRow extends AnyRow {
+  readonly kind: "flag";
+  readonly default: boolean;
 }
 
 interface TextRow extends AnyRow {
@@ -60,7 +94,14 @@ interface NameRow extends AnyRow {
   readonly check: (name: string) => void;
 }
 
-export type SettingRow = DurationRow | CountRow | TextRow | NameRow;
+export type SettingRow =
+  | DurationRow
+  | CountRow
+  | FactorRow
+  | ChoiceRow
+  | FlagRow
+  | TextRow
+  | NameRow;
 
 /** By the name in records and in Protobuf; the order is that in which values are checked. */
 export const SETTINGS = {
@@ -122,6 +163,97 @@ export const SETTINGS = {
     isRule: true,
     text: "How long an item may live; 876000h, a hundred years, is as good as ever.",
   },
+  retryDelay: {
+    kind: "duration",
+    field: "retry.delay",
+    called: "retry delay",
+    examples: "1s, 30s or 5m",
+    default: "0s",
+    min: 0,
+    max: RETRY_MAX,
+    isNeeded: false,
+    isRule: true,
+    isNew: true,
+    text: "How long the first retry of an item waits; 0s for at once.",
+  },
+  retryFactor: {
+    kind: "factor",
+    field: "retry.factor",
+    called: "retry factor",
+    default: 2,
+    min: 1,
+    max: 100,
+    isNeeded: false,
+    isRule: true,
+    isNew: true,
+    text: "By what each later wait is longer than the one before, from 1 to {max}.",
+  },
+  retryMaxDelay: {
+    kind: "duration",
+    field: "retry.max_delay",
+    called: "retry max delay",
+    examples: "10m, 1h or 24h",
+    default: "1h",
+    min: 0,
+    max: RETRY_MAX,
+    isNeeded: false,
+    isRule: true,
+    isNew: true,
+    text: "The longest wait before a retry.",
+  },
+  retryJitter: {
+    kind: "factor",
+    field: "retry.jitter",
+    called: "retry jitter",
+    default: 0.2,
+    min: 0,
+    max: 1,
+    isNeeded: false,
+    isRule: true,
+    isNew: true,
+    text: "What part of a wait is left to chance, from 0 to {max}, so that what failed together is not tried again together.",
+  },
+  onLeaseEnd: {
+    kind: "choice",
+    called: "on lease end",
+    default: "retry_now",
+    values: ["retry_now", "retry_delayed", "reject"],
+    isNeeded: false,
+    isRule: true,
+    isNew: true,
+    text: "What becomes of an item whose lease ends by itself: retry_now, retry_delayed (after the wait of its retry policy) or reject.",
+  },
+  keepCompleted: {
+    kind: "duration",
+    called: "keep completed",
+    examples: "1h, 24h or 168h",
+    default: "0s",
+    min: 0,
+    max: KEEP_MAX,
+    isNeeded: false,
+    isRule: true,
+    isNew: true,
+    text: "How long items are kept to be looked at that have ended; 0s for not at all.",
+  },
+  keepMax: {
+    kind: "count",
+    called: "keep max",
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    isNeeded: false,
+    isRule: true,
+    isNew: true,
+    text: "How many items that have ended are kept in each partition at most.",
+  },
+  keepPayload: {
+    kind: "flag",
+    default: false,
+    isNeeded: false,
+    isRule: true,
+    isNew: true,
+    text: "Whether their payloads are kept as well, up to 64 KiB each.",
+  },
 } as const satisfies Readonly<Record<string, SettingRow>>;
 
 type Rows = typeof SETTINGS;
@@ -130,13 +262,26 @@ type RuleKey = { [K in Key]: Rows[K]["isRule"] extends true ? K : never }[Key];
 
 /** As records have them: durations in microseconds. */
 export type Settings = {
-  readonly [K in Key]: Rows[K]["kind"] extends "text" | "name" ? string : number;
+  readonly [K in Key]: Rows[K] extends { readonly values: readonly (infer Value)[] }
+    ? Value
+    : Rows[K]["kind"] extends "text" | "name"
+      ? string
+      : Rows[K]["kind"] extends "flag"
+        ? boolean
+        : number;
 };
 
 /** As they travel and stand in the file: durations are texts. */
 export type GivenSettings = {
-  readonly [K in Key]: Rows[K]["kind"] extends "count" ? number : string;
+  readonly [K in Key]: Rows[K]["kind"] extends "count" | "factor"
+    ? number
+    : Rows[K]["kind"] extends "flag"
+      ? boolean
+      : string;
 };
+
+/** A value of any setting. */
+export type SettingValue = number | string | boolean;
 
 /** What a client says when it creates or updates a queue; 0 and "" stand for not given. */
 export interface QueueSettings extends Settings {
@@ -150,7 +295,7 @@ export interface NewQueue extends QueueSettings {
   readonly storages?: readonly string[];
 }
 
-type Values = Readonly<Record<Key, number | string>>;
+type Values = Readonly<Record<Key, SettingValue>>;
 
 export const SETTING_ROWS = Object.entries(SETTINGS) as readonly [Key, SettingRow][];
 const RULES = SETTING_ROWS.flatMap(([key, { isRule }]) => (isRule ? [key] : []));
@@ -160,8 +305,13 @@ export function withMarks(name: string, mark: "-" | "_"): string {
   return name.replace(/[A-Z]/g, (letter) => mark + letter.toLowerCase());
 }
 
+/** How a request names a setting. */
+export function fieldOf(key: string, row: SettingRow): string {
+  return row.field ?? withMarks(key, "_");
+}
+
 /** One value for each setting. */
-function each(value: (key: Key, row: SettingRow) => number | string): Values {
+function each(value: (key: Key, row: SettingRow) => SettingValue): Values {
   return Object.fromEntries(SETTING_ROWS.map(([key, row]) => [key, value(key, row)])) as Values;
 }
 
@@ -172,12 +322,12 @@ export function rulesOf(record: Settings): Pick<Settings, RuleKey> {
 
 /** What was said as a record has it; checks what is needed to read durations, and nothing else. */
 export function readSettings(given: GivenSettings): Settings {
-  const read: Record<string, number | string> = {};
-  for (const [key, row] of SETTING_ROWS) checkLength(withMarks(key, "_"), row, given[key]);
+  const read: Record<string, SettingValue> = {};
+  for (const [key, row] of SETTING_ROWS) checkLength(fieldOf(key, row), row, given[key]);
   // From the last one on: it is part of /v1 which of two wrong durations is told.
   for (const [key, row] of SETTING_ROWS.toReversed())
-    read[key] = readValue(withMarks(key, "_"), row, given[key]);
-  return read as Settings;
+    read[key] = readValue(fieldOf(key, row), row, given[key]);
+  return read as unknown as Settings;
 }
 
 /** What a record says as it travels. */
@@ -247,13 +397,24 @@ const GIVEN_DEFAULTS = each((_, row) => row.default) as GivenSettings;
 const DEFAULTS = each((key, row) => readValue(key, row, row.default));
 
 /** Refuses one value that stands in the file, as far as it can be told there. */
-export function checkGiven(key: string, row: SettingRow, given: number | string): void {
+export function checkGiven(key: string, row: SettingRow, given: SettingValue): void {
   checkLength(key, row, given);
-  readValue(key, row, given);
+  const value = readValue(key, row, given);
   if (row.kind === "name") row.check(given as string);
+  const problem = row.isNew === true ? problemOf(row, value) : undefined;
+  if (problem !== undefined) throw invalidField(key, problem);
 }
 
-function checkLength(field: string, row: SettingRow, given: number | string): void {
+/** Reads and checks one value by itself, which stands in a field of its own name. */
+export function readSetting(field: string, row: SettingRow, given: SettingValue): SettingValue {
+  checkLength(field, row, given);
+  const value = readValue(field, row, given);
+  const problem = problemOf(row, value);
+  if (problem !== undefined) throw invalidField(field, problem);
+  return value;
+}
+
+function checkLength(field: string, row: SettingRow, given: SettingValue): void {
   if (row.kind !== "duration" || Buffer.byteLength(given as string) <= QUEUE_TIMEOUT_LENGTH_MAX) {
     return;
   }
@@ -264,7 +425,7 @@ function checkLength(field: string, row: SettingRow, given: number | string): vo
 }
 
 // Durations of queues are whole microseconds; what is less than one counts as none.
-function readValue(field: string, row: SettingRow, given: number | string): number | string {
+function readValue(field: string, row: SettingRow, given: SettingValue): SettingValue {
   if (row.kind !== "duration") return given;
   const { called, examples } = row;
   const duration = readDuration(given as string, { field, called, examples });
@@ -296,12 +457,12 @@ export function readDuration(text: string, { field, called, examples }: Duration
 export function checkSettings(settings: Settings, limits: Limits): void {
   for (const [key, row] of SETTING_ROWS) {
     const problem = problemOf(row, settings[key], limits);
-    if (problem !== undefined) throw invalidField(withMarks(key, "_"), problem);
+    if (problem !== undefined) throw invalidField(fieldOf(key, row), problem);
   }
   checkOrder(settings);
 }
 
-function problemOf(row: SettingRow, value: number | string, limits: Limits): string | undefined {
+function problemOf(row: SettingRow, value: SettingValue, limits?: Limits): string | undefined {
   switch (row.kind) {
     case "name":
       row.check(value as string);
@@ -316,16 +477,32 @@ function problemOf(row: SettingRow, value: number | string, limits: Limits): str
       const least = row.min === 0 ? "negative number" : `less than ${row.min}`;
       return `${row.called} is invalid; cannot be ${least}`;
     }
-    case "duration":
-      if (+value >= 1) return undefined;
-      return `${row.called} is invalid; cannot be ${+value < 0 ? "negative" : "empty"}`;
+    case "factor":
+      if (+value >= row.min && +value <= row.max) return undefined;
+      return `${row.called} is invalid; '${value}' is not between ${row.min} and ${row.max}`;
+    case "choice":
+      if (row.values.includes(value as string)) return undefined;
+      return `${row.called} is invalid; '${value}' is not one of ${row.values.join(", ")}`;
+    case "flag":
+      return undefined;
+    case "duration": {
+      const { called, min = 1, max = Number.POSITIVE_INFINITY } = row;
+      if (+value > max)
+        return `${called} is invalid; cannot be greater than ${formatDuration(max)}`;
+      if (+value >= min) return undefined;
+      return `${called} is invalid; cannot be ${+value < 0 ? "negative" : "empty"}`;
+    }
   }
 }
 
 /** The most that a count may be, or the bytes of a text or a name. */
-export function maxOf(row: Exclude<SettingRow, DurationRow>, limits: Limits): number {
+export function maxOf(
+  row: CountRow | FactorRow | TextRow | NameRow,
+  limits: Limits | undefined,
+): number {
+  if (row.kind === "factor") return row.max;
   if (row.kind !== "count") return row.bytesMax;
-  return row.limit === undefined ? row.max : limits[row.limit];
+  return row.limit === undefined || limits === undefined ? row.max : limits[row.limit];
 }
 
 /** An item must not expire before its first lease could end. */

@@ -37,10 +37,14 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
     pack: ({ items, deadline }: ProduceRequest) => [
       packRecords(items.map(({ record }) => record)),
       Float64Array.from(items, ({ dueAt }) => dueAt),
+      packAttributes(items),
       deadline,
     ],
-    unpack(records, dueAts, deadline) {
+    unpack(records, dueAts, attributes, deadline) {
       const items = unpackRecords(records).map((record, i) => new Item(record, dueAts[i]!));
+      if (attributes !== undefined) {
+        for (const [i, item] of items.entries()) item.attributes = attributes[i]!;
+      }
       return new ProduceRequest(items, deadline);
     },
   }),
@@ -50,7 +54,12 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       request.clientId,
       request.batchSize,
       request.deadline,
-      { isShared: request.isShared, ticket: request.ticket },
+      {
+        isShared: request.isShared,
+        ticket: request.ticket,
+        leaseTimeout: request.leaseTimeout,
+        kinds: request.kinds?.names,
+      },
     ],
     unpack: (...packed) => new LeaseRequest(...packed),
     packAnswer: ({ partition, ids, deadline, items, records }: Leased) => ({
@@ -60,10 +69,7 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       seqs: Float64Array.from(items, ({ seq }) => seq),
       attempts: Int32Array.from(items, ({ attempts }) => attempts),
       createdAts: Float64Array.from(items, ({ createdAt }) => createdAt),
-      // Hardly any item has some.
-      attributes: items.some((item) => item.attributes !== "")
-        ? items.map((item) => item.attributes)
-        : undefined,
+      attributes: packAttributes(items),
       records: packRecords(records),
     }),
     unpackAnswer({ partition, idPrefix, deadline, ...packed }) {
@@ -123,6 +129,12 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
     }),
   }),
 };
+
+// Hardly any item has some.
+function packAttributes(items: readonly Item[]): readonly string[] | undefined {
+  if (items.every(({ attributes }) => attributes === "")) return undefined;
+  return items.map(({ attributes }) => attributes);
+}
 
 type PackedRefused = readonly { readonly index: number; readonly error: PackedError }[];
 

@@ -5,7 +5,7 @@ import { type Clock, SECOND, SystemClock } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
-import { Turns } from "../queue/queue.ts";
+import { draw, Turns } from "../queue/queue.ts";
 import { Directory } from "../registry/directory.ts";
 import { LocalHome } from "../registry/homes.ts";
 import { awayStorage } from "../storage/away.ts";
@@ -52,6 +52,7 @@ export class Shard {
         turns: new Turns({ pace: config.dev ? new SystemClock() : clock }),
         budget: { bytes: 0 },
         waiting: { leases: 0 },
+        random: draw,
       },
       storages: this.storages,
       directory: this.directory,

@@ -12,6 +12,7 @@ import { idOf, KEY } from "../../src/queue/keys.ts";
 import { type ImportedItem, Queue, Turns } from "../../src/queue/queue.ts";
 import { MemoryStorage } from "../../src/storage/memory.ts";
 import { ItemRecord, type Storage, type StoredItem } from "../../src/storage/storage.ts";
+import { RULES } from "../support/queue.ts";
 import { SILENT, setup, type TestServer } from "../support/server.ts";
 
 interface Found {
@@ -207,10 +208,11 @@ test("an import keeps an id when told, is passed over if that is there, and refu
     turns: new Turns(),
     budget: { bytes: 0 },
     waiting: { leases: 0 },
+    random: () => 0,
     log: SILENT,
     findIntake: () => undefined,
   };
-  const rules = { leaseTimeout: SECOND, expireTimeout: 1e12, maxAttempts: 0, deadQueue: "" };
+  const rules = { ...RULES, leaseTimeout: SECOND, expireTimeout: 1e12 };
   const queue = await Queue.open("q", rules, {
     places: [{ key, idPrefix: made.idPrefix, createdAt: 1, storage }],
     context,

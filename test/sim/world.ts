@@ -165,6 +165,7 @@ export class World {
         turns: new Turns(),
         budget,
         waiting,
+        random: () => 0.5,
       },
       storages: new Map(storages.map(({ storage }) => [storage.name, storage])),
       directory,

@@ -27,6 +27,22 @@ const TIMEOUT = HOUR;
 // What comes back is leasable in the next turn, and what is read for it in the one after.
 const SETTLED = 4;
 
+/** Those of a queue that was made with a name and no more, but for its times. */
+export const RULES: QueueRules = {
+  leaseTimeout: 60 * SECOND,
+  expireTimeout: 3_600 * SECOND,
+  maxAttempts: 0,
+  deadQueue: "",
+  retryDelay: 0,
+  retryFactor: 2,
+  retryMaxDelay: HOUR,
+  retryJitter: 0.2,
+  onLeaseEnd: "retry_now",
+  keepCompleted: 0,
+  keepMax: 10_000,
+  keepPayload: false,
+};
+
 /** What a queue is opened with; it has defaults for all. */
 export interface QueueOptions {
   /** One for each partition. */
@@ -64,13 +80,7 @@ export class TestQueue {
     const open = async (): Promise<Queue> => {
       const queue = await Queue.open(
         "q",
-        {
-          leaseTimeout: 60 * SECOND,
-          expireTimeout: 3_600 * SECOND,
-          maxAttempts: 0,
-          deadQueue: "",
-          ...rules,
-        },
+        { ...RULES, ...rules },
         {
           places,
           context: {
@@ -79,6 +89,7 @@ export class TestQueue {
             turns: new Turns(),
             budget: { bytes: 0 },
             waiting: { leases: 0 },
+            random: () => 0.5,
             log: SILENT,
             findIntake: () => undefined,
           },
