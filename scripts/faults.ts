@@ -58,6 +58,9 @@ export const CHECKS = {
   steered: ["--test", "test/queue/items-steered.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
   unique: ["--test", "test/queue/unique.test.ts"],
+  redrive: ["--test", "test/queue/redrive.test.ts"],
+  redriveFaults: ["--test", "test/queue/redrive-faults.test.ts"],
+  deadLetters: ["--test", "test/queue/dead-letters.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -298,8 +301,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what another queue has not taken is taken out all the same",
     check: "transfers",
     file: "src/queue/transfers.ts",
-    from: "      await to.deliver(letters, isTogether ? from : undefined);\n",
-    to: "      const sent = to.deliver(letters, isTogether ? from : undefined);\n      if (isTogether) await sent;\n      else sent.catch(() => undefined);\n",
+    from: "      await to.deliver(letters, isTogether ? from : undefined, transfer.patience);\n",
+    to: "      const sent = to.deliver(letters, isTogether ? from : undefined, transfer.patience);\n      if (isTogether) await sent;\n      else sent.catch(() => undefined);\n",
   },
   {
     name: "a letter that is there already is taken again",
@@ -307,6 +310,48 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/transfers.ts",
     from: "for (const source of known.keys()) letters.delete(source);",
     to: "known.size;",
+  },
+  {
+    name: "an item is redriven twice, as the first was done before its original was gone",
+    check: "redriveFaults",
+    file: "src/queue/transfers.ts",
+    from: "if (entry !== undefined && entry.until > now) letters.delete(source);",
+    to: "entry?.until;",
+  },
+  {
+    name: "how far a redrive is, is not written with what it moves",
+    check: "redriveFaults",
+    file: "src/queue/redrives.ts",
+    from: "if (partition === this.#home) from.put(entryOfRedrive(after));",
+    to: "",
+  },
+  {
+    name: "a redrive ends with the server",
+    check: "redrive",
+    file: "src/queue/redrives.ts",
+    from: 'if (state === "running") this.#begin(id);',
+    to: "id;",
+  },
+  {
+    name: "what dies again after a redrive is not counted",
+    check: "redrive",
+    file: "src/queue/transfers.ts",
+    from: "entries.push(...(await noticing.notice(letters)));",
+    to: "await noticing.notice(letters);",
+  },
+  {
+    name: "a redrive passes the head over what it has left",
+    check: "redrive",
+    file: "src/queue/redrives.ts",
+    from: "return taken.every(({ seq }, i) => waiting[i]?.item.seq === seq);",
+    to: "return waiting.length > 0;",
+  },
+  {
+    name: "a dead item tells of its copy when it died",
+    check: "deadLetters",
+    file: "src/queue/dead-letters.ts",
+    from: "const { attempts, createdAt } = item;",
+    to: "const { attempts } = item;\n    const createdAt = diedAt;",
   },
   {
     name: "an extension does not stand over the deadline of its item",

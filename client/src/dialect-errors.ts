@@ -7,6 +7,7 @@ const BY_MESSAGE: readonly [status: number, text: RegExp, code: ErrorCode][] = [
   [400, /^queue does not exist;/, "queue-not-found"],
   [400, /^invalid queue; .* already exists$|^queue '.*' already exists$/s, "queue-exists"],
   [400, /^invalid storage id; .* does not exist$/s, "item-not-found"],
+  [400, /^redrive does not exist;/, "redrive-not-found"],
   [400, /^item\(s\) cannot be /, "not-leased"],
   [400, /^lease has ended;/, "lease-ended"],
   [400, /^nothing was done;/, "some-refused"],

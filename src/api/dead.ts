@@ -18,6 +18,7 @@ import {
   DEAD_LOOKED_AT_MAX,
   ID_PATTERN,
   idError,
+  type QueueHandle,
   type RedriveInfo,
   type RedriveOptions,
 } from "../queue/queue.ts";
@@ -32,6 +33,7 @@ const GROUPS_DEFAULT = 100;
 const GROUPS_MAX = 1_000;
 const IDS_MAX = 1_000;
 const RATE_MAX = 1_000_000;
+const NO_ID = "id is invalid; cannot be empty";
 const STATES = ["running", "done", "stopped", "cancelled"] as const;
 
 const queue_name = "jobs";
@@ -114,6 +116,13 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
     },
     (name) => findQueue(service, name),
   );
+  const noRedriveId = problem("invalid_field", NO_ID, { field: "id" });
+  function find(queueName: string, id: string): QueueHandle {
+    const queue = findQueue(service, queueName);
+    if (id === "") throw invalidField("id", NO_ID);
+    return queue;
+  }
+
   const noSuchRedrive = problem("redrive_not_found", "redrive does not exist; 'abc'");
   const ofOne = {
     bodyBytesMax: MEDIUM,
@@ -121,7 +130,7 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
     reply: RedriveSchema,
     queueOf: byName,
     example: { queue_name, id: EXAMPLE_REDRIVE },
-    errors: { ...FOUND_V2, noSuchRedrive, partitionFailing, ...QUEUED },
+    errors: { ...FOUND_V2, noRedriveId, noSuchRedrive, partitionFailing, ...QUEUED },
   } as const;
   return [
     endpoint({
@@ -149,7 +158,7 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
       metric: "redrives.info",
       summary: "Shows how far a redrive is.",
       handler: async ({ queueName, id }) =>
-        redriveReply(queueName, await findQueue(service, queueName).redriveInfo(id)),
+        redriveReply(queueName, await find(queueName, id).redriveInfo(id)),
     }),
     endpoint({
       ...ofOne,
@@ -158,7 +167,7 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
       metric: "redrives.cancel",
       summary: "Ends a redrive where it is; what it has moved stays moved.",
       handler: async ({ queueName, id }) =>
-        redriveReply(queueName, await findQueue(service, queueName).cancelRedrive(id)),
+        redriveReply(queueName, await find(queueName, id).cancelRedrive(id)),
     }),
   ];
 }
@@ -210,7 +219,11 @@ function checkBetween(field: string, value: number, max: number): void {
 
 // --- what the fields mean ---
 
-const ID_OF_REDRIVE: FieldNote = { text: "The redrive.", required: "request" };
+const ID_OF_REDRIVE: FieldNote = {
+  text: "The redrive.",
+  required: "request",
+  request: { minLength: 1 },
+};
 const AGE = {
   request: { pattern: DURATION_PATTERN },
   accepted: { pattern: `^$|${DURATION_PATTERN}` },

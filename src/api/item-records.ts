@@ -376,10 +376,9 @@ function pastJson(text: string, id: string): string {
   const attributes = attributesOf(text);
   const { error } = attributes;
   const source = deadSourceOf(attributes, id);
-  const ofError = error === undefined ? "" : `,"last_error":${encodeJson(ItemErrorSchema, error)}`;
-  return source === undefined
-    ? ofError
-    : `${ofError},"source":${encodeJson(DeadSourceSchema, source)}`;
+  const last = error === undefined ? "" : `,"last_error":${encodeJson(ItemErrorSchema, error)}`;
+  if (source === undefined) return last;
+  return `${last},"source":${encodeJson(DeadSourceSchema, source)}`;
 }
 
 function payloadJson(form: Form, bytes: Buffer, start: number, end: number): string {
@@ -434,6 +433,7 @@ export function toItemV2(
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt, note, end } = item;
   const attributes = attributesOf(item.attributes);
+  const { source: sourceId, error, retry } = attributes;
   const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {

@@ -106,6 +106,7 @@ function exitCodeOf(error: unknown): number {
       return EXIT.unreachable;
     case "queue-not-found":
     case "item-not-found":
+    case "redrive-not-found":
     case "not-leased":
     case "lease-ended":
       return EXIT.notFound;

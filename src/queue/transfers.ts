@@ -254,9 +254,14 @@ async function nameApart(partition: Partition, letters: Map<string, Letter>): Pr
   }
 }
 
-async function hasNeverMoved({ storage, key }: Partition, seq: number): Promise<boolean> {
+async function hasNeverMoved(partition: Partition, seq: number): Promise<boolean> {
+  const { storage, key, counters, leased } = partition;
   const one = { from: seq, before: seq + 1, limit: 1, bytesMax: 1, records: false };
-  for (const table of ["items", "scheduled"] as const) {
+  // Of most of what comes back memory knows that it is not here: it was leased, and nothing is scheduled.
+  const isGone = seq < counters.head && !leased.has(seq);
+  const tables: ItemTable[] = isGone ? [] : ["items"];
+  if (counters.scheduled > 0) tables.push("scheduled");
+  for (const table of tables) {
     const [item] = await storage.readItems(key, table, one);
     if (item !== undefined) return attributesOf(item.attributes).id === "";
   }

@@ -13,6 +13,7 @@ import { failingDisk } from "./disk-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { BLIND_CUTS, cutUnderLoad } from "./power-mode.ts";
 import { NoCompiler, PowerCut } from "./powercut.ts";
+import { redriveMode } from "./redrive-mode.ts";
 import { termMode } from "./term-mode.ts";
 
 const seed = freshSeed();
@@ -44,6 +45,11 @@ describe("a real server under load", { concurrency: true }, () => {
   test("loses nothing when it is killed", async () => {
     const { violations } = await killMode({ ...common, kills: 2 });
     assert.deepEqual(violations.slice(0, 5), [], `node test/crash/crash.ts --seed ${seed}`);
+  });
+
+  test("loses and doubles nothing that is redriven when it is killed", async () => {
+    const { violations } = await redriveMode({ ...common, kills: 3 });
+    assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode redrive --seed ${seed}`);
   });
 
   test("answers or closes everything when it is stopped, and loses nothing", async () => {

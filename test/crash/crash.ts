@@ -2,7 +2,8 @@
 // clients and a real clock; the clients outlive the server and know what it has acknowledged. The
 // modes: kill (SIGKILL at random moments), term (SIGTERM under load),
 // full (the file system runs full), power (a power cut: what was not synced is gone), disk (calls that
-// sync, write, truncate or read fail, with every way to sync). Over PostgreSQL:
+// sync, write, truncate or read fail, with every way to sync), redrive (SIGKILL while items go to a dead queue
+// and back). Over PostgreSQL:
 // kill, term, database (the database is killed and starts again), failover (its standby takes over).
 
 import { Command, Option } from "commander";
@@ -19,12 +20,20 @@ import { diskMode } from "./disk-mode.ts";
 import { fullMode } from "./full-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { powerMode } from "./power-mode.ts";
+import { redriveMode } from "./redrive-mode.ts";
 import { termMode } from "./term-mode.ts";
 
 type Modes = Readonly<Record<string, (options: ModeOptions) => Promise<ModeResult>>>;
 
 const MODES: Readonly<Record<string, Modes>> = {
-  sqlite: { kill: killMode, term: termMode, full: fullMode, power: powerMode, disk: diskMode },
+  sqlite: {
+    kill: killMode,
+    term: termMode,
+    full: fullMode,
+    power: powerMode,
+    disk: diskMode,
+    redrive: redriveMode,
+  },
   postgres: {
     kill: killOverPostgres,
     term: termOverPostgres,

@@ -9,7 +9,14 @@ import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
 import { DURATION_PATTERN, parseDuration } from "../../src/duration.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
-import { type Json, leaseOf, leasesOf, ON_LEASES, OpenApi } from "../support/openapi.ts";
+import {
+  type Json,
+  leaseOf,
+  leasesOf,
+  ON_LEASES,
+  OpenApi,
+  withRedrive,
+} from "../support/openapi.ts";
 import { setup, type TestServer } from "../support/server.ts";
 
 // Small ones, so that it is seen that the document has those of its server.
@@ -80,6 +87,7 @@ function* samplesOf(openApi: OpenApi, path: string, ids: readonly string[]): Ite
   for (const [field, each] of Object.entries(fields)) {
     const entry = (i: number): Json => {
       if (ON_LEASES.test(path)) return leaseOf(path, ids[i] ?? "x");
+      if (path.endsWith("/queue.redrive")) return ids[i % ids.length]!;
       if (each.items?.$ref === undefined) return ids[i] ?? "x";
       const first = example[field]?.[0] ?? {};
       // No queue may be twice in a list.
@@ -151,8 +159,9 @@ for (const path of ENDPOINTS.keys()) {
           JSON.stringify(sample.value),
         ),
       );
-      const request = requestOf(openApi, { ...sample, value }, ids);
       await prepare(server, sample);
+      const asked = requestOf(openApi, { ...sample, value }, ids);
+      const request = sample.isFine ? await withRedrive(server, path, asked) : asked;
       const shown = `${sample.list ?? ""} ${sample.field} = ${JSON.stringify(value).slice(0, 99)}`;
       assert.equal(openApi.requestMismatch(path, request) === "", sample.isFine, shown);
       const { status, body } = await server.call(path, request);

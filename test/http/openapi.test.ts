@@ -15,7 +15,7 @@ import { ERROR_KINDS, MESSAGES } from "../../src/errors.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import { isThere } from "../support/commands.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
-import { type Json, leasesOf, ON_LEASES, OpenApi } from "../support/openapi.ts";
+import { type Json, leasesOf, ON_LEASES, OpenApi, withRedrive } from "../support/openapi.ts";
 import { setup, type TestServer, temporaryDirectory } from "../support/server.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -119,7 +119,9 @@ async function withLeasedId(server: TestServer, path: string, example: Json): Pr
     return { ...example, ...short, id: results[0].id };
   }
   const isDeletion = path === "/v2/items.delete";
-  if (!ON_LEASES.test(path) && path !== "/v2/queue.lease" && !isDeletion) return example;
+  if (!ON_LEASES.test(path) && path !== "/v2/queue.lease" && !isDeletion) {
+    return withRedrive(server, path, example);
+  }
   await server.produce("jobs", "one more");
   if (path === "/v2/queue.lease") return example;
   const { items } = await server.lease("jobs");

@@ -188,3 +188,68 @@ test("a group whose place has been taken by nobody is not told of, and bad limit
     assert.deepEqual([status, body.code, body.field], [400, "invalid_field", "limit"]);
   }
 });
+
+for (const [name, driver, threads] of PLACES) {
+  test(`what its consumer says of it goes with an item, and groups it with its like (${name})`, async (t) => {
+    const server = await start(t, { ...(await freshPlace(t, driver)), threads });
+    const ids = await produce(server, ...Array.from({ length: 5 }, () => ({ kind: "mail" })));
+    const items = await lease(server, "jobs", 5);
+    const bounced = (n: number) => ({
+      type: "Bounced",
+      message: `mailbox ${n} of 'a${n}' is full`,
+    });
+    const leases = items.map(({ lease_id }, n) => ({
+      lease_id,
+      ...(n < 3 && { error: { ...bounced(n), stack: `at line ${n}` } }),
+    }));
+    const [late, ...now] = leases;
+    await server.ok("/v2/queue.reject", { queue_name: "jobs", leases: now });
+    // Of its last attempt, whatever was said of those before.
+    await server.ok("/v2/queue.retry", {
+      queue_name: "jobs",
+      leases: [{ ...late, error: { type: "Timeout", message: "slow" } }],
+    });
+    const [again] = await lease(server, "jobs");
+    assert.equal(again.last_error.type, "Timeout");
+    await server.ok("/v2/queue.retry", {
+      queue_name: "jobs",
+      leases: [{ ...late, lease_id: again.lease_id }],
+    });
+    const found = await server.until(async () => {
+      const all = (await groups(server)).groups;
+      return (
+        all?.length === 2 &&
+        all.reduce((n: number, { count }: { count: number }) => n + count, 0) === 5 &&
+        all
+      );
+    });
+    const { count, error_type, message, kind, reason, sample } = found[0];
+    assert.deepEqual(
+      [count, error_type, message, kind, reason, sample],
+      [3, "Bounced", bounced(0).message, "mail", "attempts", ids[0]],
+    );
+    assert.deepEqual([found[1].count, found[1].error_type], [2, undefined]);
+    const dead = new Map((await listed(server)).map((item) => [item.id, item]));
+    for (const [n, id] of ids.entries()) {
+      const { last_error, source } = dead.get(id);
+      assert.deepEqual(last_error, n < 3 ? { ...bounced(n), stack: `at line ${n}` } : undefined);
+      assert.equal(source.fingerprint, found[n < 3 ? 0 : 1].fingerprint);
+    }
+    const { id } = await server.ok("/v2/queue.redrive", {
+      queue_name: "dead",
+      fingerprint: found[0].fingerprint,
+    });
+    await server.until(async () => {
+      const { state } = await server.ok("/v2/redrives.info", { queue_name: "dead", id });
+      return state === "done";
+    });
+    // Back where it came from it is no dead item any more, and still tells why it failed.
+    const back = await listed(server, "jobs");
+    assert.deepEqual(new Set(back.map((item) => item.id)), new Set(ids.slice(0, 3)));
+    for (const item of back) {
+      assert.equal(item.source, undefined);
+      assert.equal(item.last_error.type, "Bounced");
+    }
+    assert.equal((await listed(server)).length, 2);
+  });
+}

@@ -84,6 +84,13 @@ export class OpenApi {
   }
 }
 
+/** A request of a call on a redrive, of one that there is. */
+export async function withRedrive(server: TestServer, path: string, request: Json): Promise<Json> {
+  if (!/\/redrives\.(info|cancel)$/.test(path)) return request;
+  const { queue_name } = request;
+  return { ...request, id: (await server.ok("/v2/queue.redrive", { queue_name })).id };
+}
+
 /** The calls that name leases. */
 export const ON_LEASES = /queue\.(complete|retry|release|reject|extend)$/;
 

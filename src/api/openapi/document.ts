@@ -136,7 +136,7 @@ export function asOpenApi30(document: Json): Json {
  */
 export function namesOf(path: string): { readonly operationId: string; readonly anchor: string } {
   const [, version = "", rest = ""] = /^\/(?:(v\d+)\/)?(.*)$/.exec(path) ?? [];
-  const [first = "", ...words] = rest.split(/[/.]/);
+  const [first = "", ...words] = rest.split(/[/._]/);
   const suffix = version === "v1" ? "" : version;
   return {
     operationId: [first, ...words, suffix]
