@@ -11,7 +11,7 @@ import { buries, DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
 import type { Records } from "./keeper.ts";
 import type { Kinds } from "./kinds.ts";
-import type { Letter } from "./mailbox.ts";
+import type { Delivery, Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { lifetimeOf } from "./policy.ts";
@@ -26,6 +26,12 @@ import {
   type ProduceRequest,
   type RetryRequest,
 } from "./requests.ts";
+
+/** What other queues send, as far as it is new. */
+interface Accepted {
+  readonly letters: readonly Letter[];
+  readonly deliveries: readonly Delivery[];
+}
 
 /** What the plan goes by. */
 export interface BatchRules extends QueueRules, EndingRules {
@@ -50,6 +56,8 @@ export class Batch {
   readonly #parts = new Map<Partition, PartitionBatch>();
   /** Requests that no part serves, with their errors. */
   readonly refused: AnyHotRequest[] = [];
+  /** Requests by which another queue gets items: they go another way, through `HandOvers`. */
+  readonly handOvers: CompleteRequest[] = [];
   /** Whether windows are to be read on, for leases of some kinds that have found none in them. */
   wantsMore = false;
   /** Requests by whose items the dead queue gets some: they go another way, through `DeadLetters`. */
@@ -118,9 +126,12 @@ export class Batch {
   }
 
   /** Adds copies of items of other queues to a partition. */
-  takeIn(partition: Partition, letters: readonly Letter[]): void {
+  takeIn(partition: Partition, { letters, deliveries }: Accepted): void {
     const part = this.part(partition);
     part.touched = true; // the removal of the originals may hang on this commit
+    for (const { followers } of deliveries) {
+      followers?.onPlanned(part.produce(followers.items, this.#rules));
+    }
     for (const { attributes, record } of letters) {
       const item = new Item(record, 0);
       item.attributes = attributes;
@@ -292,9 +303,13 @@ export class Batch {
   #complete(request: CompleteRequest): void {
     const partition = this.#partitionOf(request);
     if (partition === undefined) return;
+    if (request.followers?.elsewhere !== undefined) {
+      this.handOvers.push(request);
+      return;
+    }
     const part = this.part(partition);
     part.served.push(request);
-    completeItems(part, request);
+    completeItems(part, request, this.#rules);
   }
 
   /** Puts the items of a request back, at once or later; those that die are removed, if there is no dead queue. */

@@ -5,7 +5,7 @@ import type { Clock } from "../clock.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
-import type { Letter } from "./mailbox.ts";
+import type { Letter, SentItems } from "./mailbox.ts";
 import type { ReadyBudget } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import type { Random, RetryRules } from "./policy.ts";
@@ -49,5 +49,11 @@ export interface Intake {
    * and copies change in one commit; the caller applies the companion after this has resolved.
    * Rejects with NotDelivered if nothing has happened, and never will.
    */
-  deliver(letters: readonly Letter[], companion: PartitionBatch | undefined): Promise<void>;
+  deliver(
+    letters: readonly Letter[],
+    companion: PartitionBatch | undefined,
+    followers?: SentItems,
+  ): Promise<void>;
+  /** The queue that it waits for, to which it sends something; of another thread it is not known. */
+  readonly sendsTo?: Intake | undefined;
 }

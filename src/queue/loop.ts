@@ -14,12 +14,13 @@ import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
+import { HandOvers } from "./hand-overs.ts";
 import { buries, keepingOf } from "./history.ts";
 import type { Item } from "./item.ts";
 import { Keeper } from "./keeper.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
-import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
+import { type Letter, Mailbox, type Operation, type SentItems } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { maxAttemptsOf } from "./policy.ts";
@@ -64,6 +65,7 @@ export class Loop implements TurnTaker, Intake {
   readonly #transfers: Transfers;
   readonly #deadLetters: DeadLetters;
   readonly #keeper: Keeper;
+  readonly #handOvers: HandOvers;
 
   #busy = false;
   #awake = false;
@@ -103,6 +105,7 @@ export class Loop implements TurnTaker, Intake {
     );
     this.#transfers = new Transfers(context, this.#commits);
     this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits, this.#transfers);
+    this.#handOvers = new HandOvers(context, this.#mailbox, this.#commits);
     this.#keeper = new Keeper(context, this.#commits);
     this.repeats = new Repeats(context, this.#mailbox, this.#commits);
     this.watchers = new Watchers(context.clock, context.waiting);
@@ -154,10 +157,20 @@ export class Loop implements TurnTaker, Intake {
     return this.partitions[0]!.storage;
   }
 
-  deliver(letters: readonly Letter[], companion: PartitionBatch | undefined): Promise<void> {
+  get sendsTo(): Intake | undefined {
+    return this.#handOvers.sendsTo ?? this.#transfers.sendsTo;
+  }
+
+  deliver(
+    letters: readonly Letter[],
+    companion: PartitionBatch | undefined,
+    followers?: SentItems,
+  ): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const deadline = this.context.clock.steady() + DELIVERY_TIMEOUT;
-    if (this.#mailbox.addDelivery({ letters, companion, deadline, resolve, reject })) this.wake();
+    if (this.#mailbox.addDelivery({ letters, followers, companion, deadline, resolve, reject })) {
+      this.wake();
+    }
     return promise;
   }
 
@@ -363,7 +376,7 @@ export class Loop implements TurnTaker, Intake {
       now,
       records,
     });
-    if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted.letters);
+    if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted);
     batch.plan(requests, this.#mailbox);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
     const lifecycle = { ...rules, random, buries: buries(rules) };
@@ -381,6 +394,12 @@ export class Loop implements TurnTaker, Intake {
 
     for (const [partition, retries] of batch.burials) {
       await this.#deadLetters.buryRetried(partition, retries, rules);
+    }
+    for (const request of batch.handOvers) {
+      const partition = partitions[request.partition]!;
+      const part = new PartitionBatch(partition, this.context.clock.now());
+      part.records = records?.get(partition);
+      if (!(await this.#handOvers.send(request, part, this))) this.wake();
     }
     for (const burial of burials) await this.#deadLetters.bury(burial, rules);
     return progress || count > 0 || burials.length > 0;

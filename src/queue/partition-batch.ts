@@ -157,7 +157,8 @@ export class PartitionBatch implements PartitionChanges {
       }
       this.add(item);
     }
-    return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
+    const { number: partition } = this.of;
+    return { partition, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
   /** Adds an item whose times are set: one more than there were, of its producer or of another queue. */

@@ -57,6 +57,8 @@ const NOTHING_ACCEPTED: Accepted = { ...NOTHING_DELIVERED, letters: [] };
 export class Transfers {
   readonly #context: QueueContext;
   readonly #commits: Commits;
+  /** What it waits for. */
+  sendsTo: Intake | undefined;
   #restsUntil = 0;
 
   constructor(context: QueueContext, commits: Commits) {
@@ -90,6 +92,7 @@ export class Transfers {
     from.finish();
     const letters = moved.map((item) => toLetter(from.of, item, sets));
     const isTogether = to.storage === storage;
+    this.sendsTo = to;
     try {
       await to.deliver(letters, isTogether ? from : undefined);
       if (!isTogether) await this.#commits.write(storage, [from]);
@@ -98,6 +101,8 @@ export class Transfers {
       else this.#commits.failed([from], error);
       this.#restsUntil = this.#context.clock.steady() + DELIVERY_RETRY;
       return;
+    } finally {
+      this.sendsTo = undefined;
     }
     await this.#commits.succeeded([from]);
   }
