@@ -52,6 +52,8 @@ export const CHECKS = {
   stableIds: ["--test", "test/queue/stable-ids.test.ts"],
   leaseMarks: ["--test", "src/queue/lease-marks.test.ts"],
   oldStorages: ["--test", "test/old-storages.test.ts"],
+  history: ["--test", "test/queue/history.test.ts"],
+  followers: ["--test", "test/queue/followers.test.ts"],
   leaseChoice: ["--test", "test/queue/lease-choice.test.ts"],
   retryPolicy: ["--test", "test/queue/retry-policy.test.ts"],
   items: ["--test", "test/queue/items.test.ts"],
@@ -73,6 +75,27 @@ export interface Fault {
 }
 
 export const FAULTS: readonly Fault[] = [
+  {
+    name: "what came of the work is not kept",
+    check: "history",
+    file: "src/queue/history.ts",
+    from: '    ...(result !== "" && { result }),\n',
+    to: "",
+  },
+  {
+    name: "how an item ended is kept though the commit fails",
+    check: "history",
+    file: "src/queue/partition-batch.ts",
+    from: "        this.keep(entry);\n",
+    to: "        this.keep(entry);\n        const empty = { ...this, counters: this.of.counters, removes: [] };\n        void this.of.storage.commit([{ ...empty, partition: this.of.key, addsKey: [entry], moves: [], leases: [], releases: [] }]);\n",
+  },
+  {
+    name: "what follows a complete is produced though it is refused",
+    check: "followers",
+    file: "src/queue/endings.ts",
+    from: "followers === undefined || items.length === 0 ||",
+    to: "followers === undefined ||",
+  },
   {
     name: "a lease of some kinds holds what it passes over",
     check: "leaseChoice",

@@ -26,14 +26,18 @@ import {
   EXTENSION_MAX,
   EXTENSION_MIN,
   ExtendRequest,
+  type Followers,
+  type Outcomes,
   type QueueHandle,
   type Repeat,
   type RetryItem,
   RetryRequest,
   type Together,
 } from "../queue/queue.ts";
+import { QUEUE_NAME_BYTES_MAX, QUEUE_NAME_PATTERN } from "../registry/names.ts";
 import { readDuration } from "../registry/settings.ts";
 import { byName, type endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
+import { FollowersOfCall } from "./followers.ts";
 import {
   BAD_TIMEOUTS_V2,
   badId,
@@ -140,6 +144,7 @@ export function endingEndpoints(
     ending: Ending,
     repeat: Repeat | undefined,
     makeOne: (part: Part) => EndingRequest,
+    madeBy?: (outcomes: Outcomes) => NonNullable<Told["made"]>,
   ): Promise<Answer> {
     const make = (part: Part): EndingRequest => {
       const request = makeOne(part);
@@ -176,7 +181,8 @@ export function endingEndpoints(
       const refused = new Map(outcomes.refused.map(({ index, error }) => [index, error]));
       throw new SomeRefusedError(refused, leases.length);
     }
-    return resultsAnswer(leases.length, outcomes);
+    const made = madeBy !== undefined && "dead" in outcomes ? madeBy(outcomes) : undefined;
+    return resultsAnswer(leases.length, { ...outcomes, ...(made && { made }) });
   }
 
   return [
@@ -238,15 +244,17 @@ export function endingEndpoints(
       handler: (request, _, repeat) => {
         const leaseIds = request.leases.map(({ leaseId }) => leaseId);
         const results = readResults(request.leases);
-        return end(
-          request,
-          repeat,
-          ({ partition, deadline, together, of }) =>
-            new CompleteRequest(partition, of(leaseIds), deadline, {
-              together,
-              results: results && of(results),
-            }),
-        );
+        const make = (followers?: Followers) => (part: Part) =>
+          new CompleteRequest(part.partition, part.of(leaseIds), part.deadline, {
+            together: part.together,
+            results: results && part.of(results),
+            followers,
+          });
+        if (request.produce.length === 0) return end(request, repeat, make());
+        const queue = findQueue(service, request.queueName);
+        const call = new FollowersOfCall(service, queue, request.produce);
+        const whole = { ...request, allOrNone: true };
+        return end(whole, repeat, make(call.followers), (outcomes) => call.results(outcomes));
       },
     }),
     endpoint({
@@ -477,7 +485,24 @@ export function endingNotes({ completeBatch }: Limits): Notes {
   });
   const error: FieldNote = { text: "Why it failed: kept as the last_error of the item." };
   return {
-    "v2.QueueCompleteRequest": endings,
+    "v2.QueueCompleteRequest": {
+      ...endings,
+      produce: {
+        text: "What is to be done next: items that are produced in the same transaction, both or neither, as with all_or_none. For the queue itself, and for one other whose items lie in the same storage.",
+      },
+    },
+    QueueCompleteProduce: {
+      queue_name: {
+        text: "The queue that they are for; the one that is completed if it is not given.",
+        request: { maxLength: QUEUE_NAME_BYTES_MAX },
+        accepted: { pattern: `^$|${QUEUE_NAME_PATTERN}` },
+      },
+      items: {
+        text: "The items, as queue.produce takes them.",
+        required: "request",
+        request: { minItems: 1 },
+      },
+    },
     QueueCompleteLease: {
       ...lease,
       result: {

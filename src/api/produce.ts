@@ -1,5 +1,6 @@
 // How items come into a queue: queue.produce of both versions.
 
+import type { Clock } from "../clock.ts";
 import { type Answer, OK, reply } from "../codec/answer.ts";
 import { QueueProduceRequestSchema } from "../codec/gen/querator/v1/queue_pb.ts";
 import {
@@ -74,10 +75,7 @@ export function produceEndpoints(
     );
   }
 
-  const dueAt = ({ enqueueAt, delay }: Decoded<typeof ProduceItemV2>, index: number): number =>
-    delay === ""
-      ? Math.max(enqueueAt, 0)
-      : readMoment({ at: enqueueAt, delay, path: `items[${index}]`, name: "enqueue_at" }, clock);
+  const dueAt = dueAtOf(clock);
 
   return [
     endpoint({
@@ -159,14 +157,21 @@ export function produceEndpoints(
   ];
 }
 
+/** When an item of /v2 is to become leasable; 0 for at once. */
+export function dueAtOf(clock: Clock) {
+  return ({ enqueueAt, delay }: Decoded<typeof ProduceItemV2>, index: number): number =>
+    delay === ""
+      ? Math.max(enqueueAt, 0)
+      : readMoment({ at: enqueueAt, delay, path: `items[${index}]`, name: "enqueue_at" }, clock);
+}
+
 /** What an item says of itself beside its payload and its time, which for most is nothing. */
 export function attributesOfNew(
   { maxAttempts, expireIn, retry }: Decoded<typeof ProduceItemV2>,
   index: number,
-  path = "items",
 ): string {
   if (maxAttempts === undefined && expireIn === "" && retry === undefined) return "";
-  const at = `${path}[${index}]`;
+  const at = `items[${index}]`;
   return withAttributes("", {
     retry: readOwnRetry({ retry, maxAttempts }, at),
     expireIn: readExpireIn(expireIn, at),

@@ -18,14 +18,17 @@ export interface Told {
   readonly dead?: readonly number[];
   /** When leases end now, by the index of each; 0 for one that is refused. */
   readonly deadlines?: readonly number[];
+  /** What was produced with it. */
+  readonly made?: readonly { readonly id: string; readonly status: string }[];
   readonly refused: readonly Refused[];
 }
 
 /** The answer. That all are done, and no more, is what there mostly is to say. */
-export function resultsAnswer(count: number, { dead = [], deadlines = [], refused }: Told): Answer {
+export function resultsAnswer(count: number, told: Told): Answer {
+  const { dead = [], deadlines = [], made = [], refused } = told;
   return {
     encode: (format) => {
-      const isPlain = dead.length + deadlines.length + refused.length === 0;
+      const isPlain = dead.length + deadlines.length + made.length + refused.length === 0;
       if (isPlain && format === "json") return plainJson(count);
       const results: Result[] = new Array(count).fill(DONE);
       for (const [index, leaseDeadline] of deadlines.entries()) {
@@ -33,7 +36,7 @@ export function resultsAnswer(count: number, { dead = [], deadlines = [], refuse
       }
       for (const index of dead) results[index] = DEAD;
       for (const { index, error } of refused) results[index] = resultOf(error);
-      const message = { results, failed: refused.length };
+      const message = { results, failed: refused.length, produced: made };
       return format === "json"
         ? encodeJson(ResultsResponseSchema, message)
         : encodeProtobuf(ResultsResponseSchema, message);
@@ -70,5 +73,8 @@ export const RESULTS_NOTES: Notes = {
   ResultsResponse: {
     results: { text: "In the order of the request.", required: "reply", reply: { minItems: 1 } },
     failed: { text: "How many of them are not ok." },
+    produced: {
+      text: "Of queue.complete with produce: what became of those items, in their order.",
+    },
   },
 };

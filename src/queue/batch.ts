@@ -52,6 +52,8 @@ export class Batch {
   readonly #parts = new Map<Partition, PartitionBatch>();
   /** Requests that no part serves, with their errors. */
   readonly refused: AnyHotRequest[] = [];
+  /** Requests by which another queue gets items: they go another way, through `HandOvers`. */
+  readonly handOvers: CompleteRequest[] = [];
   /** Whether windows are to be read on, for leases of some kinds that have found none in them. */
   wantsMore = false;
   /** Requests by whose items the dead queue gets some: they go another way, through `DeadLetters`. */
@@ -122,10 +124,13 @@ export class Batch {
     return this.#parts.values();
   }
 
-  /** Adds copies of items of other queues to a partition, and what is to be written down of them. */
-  takeIn(partition: Partition, { letters, entries }: Pick<Accepted, "letters" | "entries">): void {
+  /** Adds copies of items of other queues to a partition, what comes with them, and what is to be written down of them. */
+  takeIn(partition: Partition, { letters, entries, deliveries }: Accepted): void {
     const part = this.part(partition);
     part.touched = true; // the removal of the originals may hang on this commit
+    for (const { followers } of deliveries) {
+      followers?.onPlanned(part.produce(followers.items, this.#rules));
+    }
     for (const entry of entries) {
       if (entry.until === 0) part.put(entry);
       else part.keep(entry);
@@ -319,9 +324,13 @@ export class Batch {
   #complete(request: CompleteRequest): void {
     const partition = this.#partitionOf(request);
     if (partition === undefined) return;
+    if (request.followers?.elsewhere !== undefined) {
+      this.handOvers.push(request);
+      return;
+    }
     const part = this.part(partition);
     part.served.push(request);
-    completeItems(part, request);
+    completeItems(part, request, this.#rules);
   }
 
   /** Puts the items of a request back, at once or later; those that die are removed, if there is no dead queue. */

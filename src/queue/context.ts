@@ -5,7 +5,7 @@ import type { Clock } from "../clock.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
-import type { Letter } from "./mailbox.ts";
+import type { Letter, SentItems } from "./mailbox.ts";
 import type { ReadyBudget } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import type { Random, RetryRules } from "./policy.ts";
@@ -40,6 +40,14 @@ export interface QueueContext {
   readonly findIntake: (queue: string) => Intake | undefined;
 }
 
+/** What else there is to say of a delivery. */
+export interface DeliveryOptions {
+  /** For how long it waits to be taken, in microseconds; DELIVERY_TIMEOUT by default. */
+  readonly patience?: number | undefined;
+  /** New items that come with it. */
+  readonly followers?: SentItems | undefined;
+}
+
 /** A queue as another one sees it whose items it takes in. */
 export interface Intake {
   /** Where they go: the storage of partition 0; undefined if another thread owns it. */
@@ -47,12 +55,13 @@ export interface Intake {
   /**
    * Takes copies of items into partition 0. With a companion from the same storage, originals
    * and copies change in one commit; the caller applies the companion after this has resolved.
-   * Rejects with NotDelivered if nothing has happened, and never will: after this time, in microseconds,
-   * by default DELIVERY_TIMEOUT.
+   * Rejects with NotDelivered if nothing has happened, and never will.
    */
   deliver(
     letters: readonly Letter[],
     companion: PartitionBatch | undefined,
-    patience?: number,
+    how?: DeliveryOptions,
   ): Promise<void>;
+  /** The queue that it waits for, to which it sends something; of another thread it is not known. */
+  readonly sendsTo?: Intake | undefined;
 }

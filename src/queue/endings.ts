@@ -5,6 +5,7 @@
 import { QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import { type ItemError, withAttributes } from "./attributes.ts";
+import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
 import { CANCELLED, COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
@@ -40,14 +41,22 @@ export interface Died {
   readonly attributes: string;
 }
 
-/** Removes the items of a request. */
-export function completeItems(part: PartitionBatch, request: CompleteRequest): void {
+/** Removes the items of a request, and adds what follows them in the same queue. */
+export function completeItems(
+  part: PartitionBatch,
+  request: CompleteRequest,
+  rules: Pick<QueueRules, "expireTimeout">,
+): void {
   const items = claim(part, request, request.ids, "completed");
   for (const [i, item] of items.entries()) {
     if (item === undefined) continue;
     if (isCancelled(item)) part.remove(item, CANCELLED);
     else part.remove(item, COMPLETED, request.results?.[i]);
   }
+  const { followers } = request;
+  if (followers === undefined || items.length === 0 || followers.own.length === 0) return;
+  const own = part.produce(followers.own, rules);
+  request.result = { ...request.result, produced: { own } };
 }
 
 /**

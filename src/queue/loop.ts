@@ -12,9 +12,10 @@ import { plainError, QueueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
-import type { Intake, QueueContext, QueueRules } from "./context.ts";
+import type { DeliveryOptions, Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
 import { KeyHolders } from "./duplicates.ts";
+import { HandOvers } from "./hand-overs.ts";
 import { buries, keepingOf } from "./history.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
 import type { Item } from "./item.ts";
@@ -68,6 +69,7 @@ export class Loop implements TurnTaker, Intake {
   readonly #deadLetters: DeadLetters;
   readonly #keyHolders: KeyHolders;
   readonly #keeper: Keeper;
+  readonly #handOvers: HandOvers;
 
   #busy = false;
   #awake = false;
@@ -107,6 +109,7 @@ export class Loop implements TurnTaker, Intake {
     );
     this.#transfers = new Transfers(context, this.#commits);
     this.#deadLetters = new DeadLetters(this, this.#mailbox, this.#commits, this.#transfers);
+    this.#handOvers = new HandOvers(context, this.#mailbox, this.#commits);
     this.#keeper = new Keeper(context, this.#commits);
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
     this.watchers = new Watchers(context.clock, context.waiting);
@@ -160,14 +163,20 @@ export class Loop implements TurnTaker, Intake {
     return this.partitions[0]!.storage;
   }
 
+  get sendsTo(): Intake | undefined {
+    return this.#handOvers.sendsTo ?? this.#transfers.sendsTo;
+  }
+
   deliver(
     letters: readonly Letter[],
     companion: PartitionBatch | undefined,
-    patience = DELIVERY_TIMEOUT,
+    { patience = DELIVERY_TIMEOUT, followers }: DeliveryOptions = {},
   ): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const deadline = this.context.clock.steady() + patience;
-    if (this.#mailbox.addDelivery({ letters, companion, deadline, resolve, reject })) this.wake();
+    if (this.#mailbox.addDelivery({ letters, followers, companion, deadline, resolve, reject })) {
+      this.wake();
+    }
     return promise;
   }
 
@@ -397,6 +406,12 @@ export class Loop implements TurnTaker, Intake {
 
     for (const [partition, retries] of batch.burials) {
       await this.#deadLetters.buryRetried(partition, retries, rules);
+    }
+    for (const request of batch.handOvers) {
+      const partition = partitions[request.partition]!;
+      const part = new PartitionBatch(partition, this.context.clock.now());
+      part.records = records?.get(partition);
+      if (!(await this.#handOvers.send(request, part, this))) this.wake();
     }
     for (const burial of burials) await this.#deadLetters.bury(burial, rules);
     return progress || count > 0 || burials.length > 0;

@@ -7,6 +7,7 @@ import { plainError, type QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import { ForgetfulMap } from "./forgetful-map.ts";
+import type { Item } from "./item.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import {
@@ -16,6 +17,7 @@ import {
   KINDS,
   Kind,
   LeaseRequest,
+  type Produced,
 } from "./requests.ts";
 
 /** A copy of an item on its way into another queue. */
@@ -25,9 +27,16 @@ export interface Letter {
   readonly record: ItemRecord;
 }
 
+/** New items that come with letters, or without any, and who is told where they will lie before it is written. */
+export interface SentItems {
+  readonly items: readonly Item[];
+  readonly onPlanned: (produced: Produced) => void;
+}
+
 /** Letters from one partition, and whoever waits to hear what became of them. */
 export interface Delivery {
   readonly letters: readonly Letter[];
+  readonly followers: SentItems | undefined;
   /** The batch that removes the originals, if it can be committed together with the copies. */
   readonly companion: PartitionBatch | undefined;
   /** The steady time at which it is refused if no turn has taken it. */

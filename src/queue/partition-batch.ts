@@ -167,7 +167,8 @@ export class PartitionBatch implements PartitionChanges {
       scheduled ??= [];
       scheduled.push(item.seq - first);
     }
-    return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
+    const { number: partition } = this.of;
+    return { partition, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
   /** Adds a new item at the tail, or among the scheduled ones if it is due later. */

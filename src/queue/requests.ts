@@ -245,6 +245,8 @@ export interface Outcomes {
   /** Their items are not tried again: they went to the dead queue, or were deleted. */
   readonly dead: readonly number[];
   readonly refused: readonly Refused[];
+  /** Where the followers of a complete lie. */
+  readonly produced?: { readonly own?: Produced; readonly elsewhere?: Produced };
 }
 
 // Of what is to be done to all leases or none, and cannot be.
@@ -264,6 +266,21 @@ export const NO_OUTCOMES: Outcomes = { dead: [], refused: [] };
 export interface CompleteOptions {
   readonly together?: Together;
   readonly results?: readonly string[] | undefined;
+  readonly followers?: Followers | undefined;
+}
+
+/** Items that are produced in the transaction that completes others. */
+export interface Followers {
+  /** For the same queue. */
+  readonly own: readonly Item[];
+  readonly elsewhere: Elsewhere | undefined;
+}
+
+/** Items for another queue, and the field of the request that names it. */
+export interface Elsewhere {
+  readonly queue: string;
+  readonly field: string;
+  readonly items: readonly Item[];
 }
 
 /** Removes leased items. */
@@ -274,6 +291,8 @@ export class CompleteRequest extends HotRequest<Outcomes> {
   readonly together: Together;
   /** What came of the work, for each id, in JSON; "" for nothing. */
   readonly results: readonly string[] | undefined;
+  /** Only where all is done or nothing. */
+  readonly followers: Followers | undefined;
   result = NO_OUTCOMES;
 
   override get isRefused(): boolean {
@@ -284,13 +303,14 @@ export class CompleteRequest extends HotRequest<Outcomes> {
     partition: number,
     ids: readonly string[],
     deadline: number,
-    { together = "all", results }: CompleteOptions = {},
+    { together = "all", results, followers }: CompleteOptions = {},
   ) {
     super(deadline);
     this.partition = partition;
     this.ids = ids;
     this.together = together;
     this.results = results;
+    this.followers = followers;
   }
 }
 

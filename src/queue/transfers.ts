@@ -72,6 +72,8 @@ const TRAIL_KEPT = 24 * HOUR;
 export class Transfers {
   readonly #context: QueueContext;
   readonly #commits: Commits;
+  /** What it waits for. */
+  sendsTo: Intake | undefined;
   #restsUntil = 0;
 
   constructor(context: QueueContext, commits: Commits) {
@@ -108,14 +110,19 @@ export class Transfers {
     from.finish();
     const letters = moved.map((item, i) => toLetter(from.of, item, sets(item, i)));
     const isTogether = to.storage === storage;
+    this.sendsTo = to;
     try {
-      await to.deliver(letters, isTogether ? from : undefined, transfer.patience);
+      await to.deliver(letters, isTogether ? from : undefined, {
+        patience: transfer.patience,
+      });
       if (!isTogether) await this.#commits.write(storage, [from]);
     } catch (error) {
       if (error instanceof NotDelivered) this.#commits.refuse(from, retryLater(error.message));
       else this.#commits.failed([from], error);
       this.#restsUntil = this.#context.clock.steady() + DELIVERY_RETRY;
       return false;
+    } finally {
+      this.sendsTo = undefined;
     }
     await this.#commits.succeeded([from]);
     return true;

@@ -8,6 +8,7 @@ import {
   CompleteRequest,
   type Extended,
   ExtendRequest,
+  type Followers,
   IdSpace,
   Item,
   Kind,
@@ -21,7 +22,7 @@ import {
   type Repeat,
   RetryRequest,
 } from "../queue/queue.ts";
-import { packRecords, unpackRecords } from "../storage/rows/records.ts";
+import { type PackedRecords, packRecords, unpackRecords } from "../storage/rows/records.ts";
 
 /** Packs and unpacks one kind; an answer for which nothing is stated travels as it is. */
 interface Packing<Request, Answer, Packed extends readonly unknown[], PackedAnswer> {
@@ -36,20 +37,13 @@ type AnyPacking = Packing<unknown, unknown, readonly unknown[], unknown>;
 const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
   [Kind.produce]: packing({
     pack: ({ items, deadline, unique, together }: ProduceRequest) => [
-      packRecords(items.map(({ record }) => record)),
-      Float64Array.from(items, ({ dueAt }) => dueAt),
-      packAttributes(items),
+      packNew(items),
       deadline,
       unique,
       together,
     ],
-    unpack(records, dueAts, attributes, deadline, unique, together) {
-      const items = unpackRecords(records).map((record, i) => new Item(record, dueAts[i]!));
-      if (attributes !== undefined) {
-        for (const [i, item] of items.entries()) item.attributes = attributes[i]!;
-      }
-      return new ProduceRequest(items, deadline, unique, together);
-    },
+    unpack: (items, deadline, unique, together) =>
+      new ProduceRequest(unpackNew(items), deadline, unique, together),
     packAnswer: ({ refused, ...rest }: Produced) =>
       refused === undefined ? rest : { ...rest, refused: packRefused(refused) },
     unpackAnswer: (packed): Produced =>
@@ -100,8 +94,13 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       request.ids,
       request.deadline,
       { together: request.together, results: request.results },
+      packFollowers(request.followers),
     ],
-    unpack: (...packed) => new CompleteRequest(...packed),
+    unpack: (partition, ids, deadline, how, followers) =>
+      new CompleteRequest(partition, ids, deadline, {
+        ...how,
+        followers: unpackFollowers(followers),
+      }),
     packAnswer: packOutcomes,
     unpackAnswer: unpackOutcomes,
   }),
@@ -137,6 +136,47 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
   }),
 };
 
+/** New items as they travel. */
+interface PackedNew {
+  readonly records: PackedRecords;
+  readonly dueAts: Float64Array;
+  readonly attributes: readonly string[] | undefined;
+}
+
+function packNew(items: readonly Item[]): PackedNew {
+  return {
+    records: packRecords(items.map(({ record }) => record)),
+    dueAts: Float64Array.from(items, ({ dueAt }) => dueAt),
+    attributes: packAttributes(items),
+  };
+}
+
+function unpackNew({ records, dueAts, attributes }: PackedNew): readonly Item[] {
+  return unpackRecords(records).map((record, i) => {
+    const item = new Item(record, dueAts[i]!);
+    if (attributes !== undefined) item.attributes = attributes[i]!;
+    return item;
+  });
+}
+
+function packFollowers(followers: Followers | undefined) {
+  if (followers === undefined) return undefined;
+  const { own, elsewhere } = followers;
+  return {
+    own: packNew(own),
+    elsewhere: elsewhere && { ...elsewhere, items: packNew(elsewhere.items) },
+  };
+}
+
+function unpackFollowers(packed: ReturnType<typeof packFollowers>): Followers | undefined {
+  if (packed === undefined) return undefined;
+  const { own, elsewhere } = packed;
+  return {
+    own: unpackNew(own),
+    elsewhere: elsewhere && { ...elsewhere, items: unpackNew(elsewhere.items) },
+  };
+}
+
 // Hardly any item has some.
 function packAttributes(items: readonly Item[]): readonly string[] | undefined {
   if (items.every(({ attributes }) => attributes === "")) return undefined;
@@ -149,16 +189,19 @@ type PackedRefused = readonly { readonly index: number; readonly error: PackedEr
 interface PackedOutcomes {
   readonly dead: readonly number[];
   readonly refused: PackedRefused;
+  readonly produced: Outcomes["produced"];
 }
 
 function packOutcomes(outcomes: Outcomes): PackedOutcomes | undefined {
   if (outcomes === NO_OUTCOMES) return undefined;
-  return { dead: outcomes.dead, refused: packRefused(outcomes.refused) };
+  const { dead, refused, produced } = outcomes;
+  return { dead, refused: packRefused(refused), produced };
 }
 
 function unpackOutcomes(packed: PackedOutcomes | undefined): Outcomes {
   if (packed === undefined) return NO_OUTCOMES;
-  return { dead: packed.dead, refused: unpackRefused(packed.refused) };
+  const { dead, refused, produced } = packed;
+  return { dead, refused: unpackRefused(refused), ...(produced && { produced }) };
 }
 
 function packRefused(refused: readonly Refused[]): PackedRefused {

@@ -52,6 +52,6 @@ export function makeQueueCalls(home: LocalHome) {
     },
 
     deliver: (name: string, letters: unknown, patience: number | undefined) =>
-      find(name).intake.deliver(unpackItems(letters) as readonly Letter[], undefined, patience),
+      find(name).intake.deliver(unpackItems(letters) as readonly Letter[], undefined, { patience }),
   };
 }

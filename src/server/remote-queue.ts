@@ -93,8 +93,8 @@ export class RemoteQueue extends Forwarded implements QueueHandle {
   get intake(): Intake {
     return {
       storage: undefined,
-      deliver: (letters, _, patience) =>
-        this.#link.call("deliver", this.name, packItems(letters), patience),
+      deliver: (letters, _, how) =>
+        this.#link.call("deliver", this.name, packItems(letters), how?.patience),
     };
   }
 
