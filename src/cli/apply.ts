@@ -4,7 +4,7 @@
 import { basename } from "node:path";
 import type { QueueDiff, QueueSettings } from "@querator/client";
 import type { Command } from "commander";
-import { readQueues } from "../config/config.ts";
+import { type NamedQueue, readQueues } from "../config/config.ts";
 import { printable } from "../printable.ts";
 import { usage } from "./failure.ts";
 import { contentOf } from "./lines.ts";
@@ -40,9 +40,7 @@ async function apply(
   { dryRun = false }: { readonly dryRun?: boolean },
 ): Promise<void> {
   const text = (await contentOf(file, signal)).toString();
-  const queues = readQueues(text, file === "-" ? "stdin" : basename(file)).map(
-    ({ name, named }) => ({ queueName: name, ...named }) as QueueSettings,
-  );
+  const queues = readQueues(text, file === "-" ? "stdin" : basename(file)).map(settingsOf);
   if (queues.length === 0) throw usage(`'${file}' has no queues`, "They stand under 'queues:'");
   const diffs = await client.queues.apply(queues, { dryRun, signal });
   if (out.format === "table") await out.write(diffs.map((diff) => textOf(diff, out)).join(""));
@@ -59,12 +57,21 @@ async function apply(
   );
 }
 
+// As the client takes them, which has a policy in one.
+function settingsOf({ name: queueName, named }: NamedQueue): QueueSettings {
+  const { retryDelay: delay, retryFactor: factor, retryMaxDelay: maxDelay, ...others } = named;
+  const { retryJitter: jitter, ...rest } = others;
+  const retry = { delay, factor, maxDelay, jitter };
+  const hasRetry = Object.values(retry).some((value) => value !== undefined);
+  return { queueName, ...rest, ...(hasRetry && { retry }) } as QueueSettings;
+}
+
 // A line for the queue, and one for each setting that changes.
 function textOf({ queueName, action, changes }: QueueDiff, out: Output): string {
   const lines = [out.style(COLOURS[action], `${SIGNS[action]} ${printable(queueName)}  ${action}`)];
   for (const { setting, from = "", to = "" } of changes) {
     const values = action === "created" ? shown(to) : `${shown(from)} -> ${shown(to)}`;
-    lines.push(`    ${setting.replaceAll("_", "-")}: ${values}`);
+    lines.push(`    ${setting.replaceAll(/[._]/g, "-")}: ${values}`);
   }
   return `${lines.join("\n")}\n`;
 }

@@ -71,6 +71,7 @@ Example:
     .action(withSession(info));
 
   settings(program.command("update <queue>").description("change the settings of a queue"))
+    .option("--if-version <n>", "only if the queue has this version, as info shows it", whole(1))
     .addHelpText(
       "after",
       `
@@ -164,6 +165,7 @@ async function info({ client, out, signal }: Session, queueName: string): Promis
     ["reference", queue.reference || "-"],
     ["created", time(queue.createdAt)],
     ["updated", time(queue.updatedAt)],
+    ["version", String(queue.version)],
   ]);
 }
 
@@ -174,7 +176,7 @@ function bound(maxAttempts: number): string {
 async function update(
   { client, out, signal }: Session,
   queueName: string,
-  options: SettingsOptions,
+  { ifVersion, ...options }: SettingsOptions & { readonly ifVersion?: number },
 ): Promise<void> {
   const { leaseTimeout, expireTimeout, maxAttempts, deadQueue, reference, partitions } = options;
   if (Object.keys(options).length === 0) {
@@ -188,7 +190,7 @@ async function update(
     reference,
     requestedPartitions: partitions,
   };
-  await client.queues.update(queueName, changes, { signal });
+  await client.queues.update(queueName, changes, { ifVersion, signal });
   out.message(`Successfully updated queue '${queueName}'`);
 }
 

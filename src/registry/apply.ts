@@ -9,7 +9,14 @@ import type { Limits } from "../limits.ts";
 import { checkDeadQueue, type DeadQueues } from "./dead-queues.ts";
 import { SYSTEM_NAMESPACE } from "./names.ts";
 import type { QueueRecord } from "./records.ts";
-import { checkSettings, type NewQueue, type Settings, showInWords, withMarks } from "./settings.ts";
+import {
+  checkSettings,
+  fieldOf,
+  type NewQueue,
+  SETTINGS,
+  type Settings,
+  showInWords,
+} from "./settings.ts";
 
 /** A queue of the list. */
 export interface WantedQueue {
@@ -111,7 +118,7 @@ function diffOf(
   return (Object.keys(named) as (keyof Settings)[]).flatMap((key) => {
     if (old !== undefined && isDeepStrictEqual(old[key], named[key])) return [];
     const from = before === undefined ? {} : { from: textOf(before[key]) };
-    return { setting: withMarks(key, "_"), ...from, to: textOf(shown[key]) };
+    return { setting: fieldOf(key, SETTINGS[key]), ...from, to: textOf(shown[key]) };
   });
 }
 

@@ -59,6 +59,30 @@ test("a program gets what changes, and may send the file through a pipe", async 
   assert.deepEqual(ndjson(await cli.ok([...args, "ndjson"], { input })), queues);
 });
 
+test("every setting of a file is applied, and applied again it changes nothing", async (t) => {
+  const cli = await setup(t);
+  const settings = [
+    ["expire-timeout", "48h0m0s"],
+    ["keep-completed", "24h0m0s"],
+    ["keep-max", "5"],
+    ["keep-payload", "true"],
+    ["lease-timeout", "2m0s"],
+    ["max-attempts", "4"],
+    ["on-lease-end", "retry_delayed"],
+    ["reference", "r"],
+    ["requested-partitions", "2"],
+    ["retry-delay", "1s"],
+    ["retry-factor", "3"],
+    ["retry-jitter", "0.5"],
+    ["retry-max-delay", "1m0s"],
+  ];
+  const lines = settings.map(([name, value]) => `    ${name}: ${value}`);
+  const input = `queues:\n  - name: q\n${lines.join("\n")}\n`;
+  const stdout = await cli.ok(["queues", "apply", "-"], { input });
+  assert.deepEqual(stdout.trimEnd().split("\n").toSorted(), ["+ q  created", ...lines].toSorted());
+  assert.equal(await cli.ok(["queues", "apply", "-"], { input }), "= q  unchanged\n");
+});
+
 test("a text in the file may take one away", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("q", { dead_queue: "jobs" });

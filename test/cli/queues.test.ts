@@ -52,6 +52,16 @@ test("create makes a queue whose items never expire, unless it is told otherwise
   assert.match(again.stderr, /^Error: invalid queue; 'a' already exists\n$/);
 });
 
+test("update may ask for the version that info shows", async (t) => {
+  const cli = await setup(t);
+  assert.equal((await cli.json("info", "jobs")).version, 1);
+  await cli.ok(["update", "jobs", "--max-attempts", "2", "--if-version", "1"]);
+  const late = await cli.run(["update", "jobs", "--max-attempts", "3", "--if-version", "1"]);
+  assert.equal(late.code, 1);
+  assert.match(late.stderr, /^Error: queue 'jobs' has version 2, not 1\n/);
+  assert.match(await cli.ok(["info", "jobs"]), /version +2\n/);
+});
+
 test("list prints a table for people, and JSON or NDJSON for programs", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("älter", { max_attempts: 7 });
