@@ -195,7 +195,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "what was given up is handed out again after a crash",
     check: "apart",
-    file: "src/queue/partition-batch.ts",
+    file: "src/queue/condemned.ts",
     from: "attributesOf(item.attributes).died || condemnedBefore",
     to: "condemnedBefore",
   },

@@ -231,16 +231,21 @@ export function endingEndpoints(
     endpoint({
       ...ofLeases,
       path: "/v2/queue.complete",
+      bodyBytesMax: limits.produceBytes,
       request: CompleteRequestV2,
       metric: "complete",
       summary: "Ends leases: the work is done.",
       handler: (request, _, repeat) => {
         const leaseIds = request.leases.map(({ leaseId }) => leaseId);
+        const results = readResults(request.leases);
         return end(
           request,
           repeat,
           ({ partition, deadline, together, of }) =>
-            new CompleteRequest(partition, of(leaseIds), deadline, together),
+            new CompleteRequest(partition, of(leaseIds), deadline, {
+              together,
+              results: results && of(results),
+            }),
         );
       },
     }),
@@ -317,6 +322,22 @@ export function endingEndpoints(
       },
     }),
   ];
+}
+
+/** Bytes of what came of the work with one item. */
+const RESULT_BYTES_MAX = 64 * 1024;
+
+// What came of the work with each; undefined if nothing is said of any.
+function readResults(
+  leases: readonly { readonly result: string }[],
+): readonly string[] | undefined {
+  if (leases.every(({ result }) => result === "")) return undefined;
+  return leases.map(({ result }, index) => {
+    if (Buffer.byteLength(result) <= RESULT_BYTES_MAX) return result;
+    const field = `leases[${index}].result`;
+    const max = `cannot be greater than '${RESULT_BYTES_MAX}' bytes`;
+    throw invalidField(field, `${field} is invalid; ${max}`);
+  });
 }
 
 const badExtension = problem(
@@ -457,7 +478,12 @@ export function endingNotes({ completeBatch }: Limits): Notes {
   const error: FieldNote = { text: "Why it failed: kept as the last_error of the item." };
   return {
     "v2.QueueCompleteRequest": endings,
-    QueueCompleteLease: lease,
+    QueueCompleteLease: {
+      ...lease,
+      result: {
+        text: `What came of the work: any JSON up to ${RESULT_BYTES_MAX} bytes. Kept with the item if its queue has keep_completed; else told to those who wait for its end.`,
+      },
+    },
     "v2.QueueRetryRequest": endings,
     QueueRetryLease: { ...later("by its retry policy"), error },
     QueueReleaseRequest: endings,

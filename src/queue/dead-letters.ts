@@ -3,12 +3,13 @@
 // move is in transfers.ts.
 
 import { plainError, retryLater } from "../errors.ts";
-import { EXPIRY_SPAN, type ItemTable, type StoredItem } from "../storage/storage.ts";
+import { EXPIRY_SPAN, type ItemTable, NO_RECORD, type StoredItem } from "../storage/storage.ts";
 import type { Attributes } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
 import { retryItems } from "./endings.ts";
 import { BURIED, DROPPED } from "./history.ts";
+import { readRecords } from "./keeper.ts";
 import { type Dead, splitExpired } from "./lifecycle.ts";
 import { type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -150,6 +151,16 @@ export class DeadLetters {
         sets: BEYOND_DEATH,
       });
       return;
+    }
+    if (part.of.keeping !== undefined) {
+      const seqs = dead.flatMap(({ item }) => (item.record === NO_RECORD ? item.seq : []));
+      try {
+        part.records = await readRecords(part.of, table, seqs);
+      } catch (error) {
+        this.#commits.distrust(part.of, error);
+        this.#commits.refuse(part, plainError("storage_unavailable"));
+        return;
+      }
     }
     for (const { item, reason } of dead) part.takeOut(table, item, DROPPED[reason]);
     await this.#commits.commit([part]);

@@ -43,8 +43,10 @@ export interface Died {
 /** Removes the items of a request. */
 export function completeItems(part: PartitionBatch, request: CompleteRequest): void {
   const items = claim(part, request, request.ids, "completed");
-  for (const item of items) {
-    if (item !== undefined) part.remove(item, isCancelled(item) ? CANCELLED : COMPLETED);
+  for (const [i, item] of items.entries()) {
+    if (item === undefined) continue;
+    if (isCancelled(item)) part.remove(item, CANCELLED);
+    else part.remove(item, COMPLETED, request.results?.[i]);
   }
 }
 

@@ -11,6 +11,7 @@ import {
   EXPIRY_SPAN,
   type Expiry,
   type HeldItem,
+  type ItemRecord,
   type ItemTable,
   type KeyEntry,
   type KeyName,
@@ -21,14 +22,15 @@ import {
   type SeqRange,
   type StoredItem,
 } from "../storage/storage.ts";
-import { attributesOf, withAttributes } from "./attributes.ts";
+import { withAttributes } from "./attributes.ts";
+import { expiryOf, LONG_AGO } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Dealing } from "./dealing.ts";
 import { Extensions } from "./extensions.ts";
-import type { Ending } from "./history.ts";
+import { type Ending, entryOfEnded, type Leaving } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
-import { attributesAfterMove, entriesOf, idOf, namesOf } from "./keys.ts";
+import { attributesAfterMove, entriesOf, idOf, KEY, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { PlannedNotes } from "./notes.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
@@ -48,6 +50,8 @@ const NO_RANGES: readonly SeqRange[] = [];
 // Items that expire within this time after the first of them share one expiry.
 const EXPIRY_WIDTH = SECOND;
 
+type Left = Leaving & Pick<StoredItem, "seq" | "record">;
+
 /** What an item has once it is given back. */
 export type GivenBack = Pick<StoredItem, "attempts" | "attributes">;
 
@@ -56,31 +60,6 @@ const NONE_SCHEDULED: readonly number[] = [];
 /** Whether a time that a client gave is far enough ahead to be worth scheduling. */
 export function isLater(at: number, now: number): boolean {
   return at >= now + SOON;
-}
-
-// What is condemned is due at once, however the wall clock may be set back meanwhile.
-const LONG_AGO = SECOND;
-
-/** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
-export function condemnedFor({ at, item }: Due): DropReason | undefined {
-  return attributesOf(item.attributes).died || condemnedBefore(at, item);
-}
-
-// As earlier versions have written it down: by a time that no client can have asked for, and before that by an expiry.
-const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
-  undefined,
-  "rejected",
-  "attempts",
-  "expired",
-];
-
-function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropReason | undefined {
-  return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
-}
-
-// What is to be leasable is not written down as earlier versions did what was condemned.
-function expiryOf({ attempts, expireAt }: Item, dueAt: number): number {
-  return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
 }
 
 export class PartitionBatch implements PartitionChanges {
@@ -92,6 +71,8 @@ export class PartitionBatch implements PartitionChanges {
   readonly served: HotRequest<unknown>[] = [];
 
   readonly counters: Counters;
+  /** Records that memory does not hold, of items that may end here and of which is kept how. */
+  records: ReadonlyMap<number, ItemRecord> | undefined;
   /** What it takes away for good, though nobody has completed it. */
   drops: Dropped = NONE_DROPPED;
   readonly adds: Item[] = [];
@@ -301,11 +282,11 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes a leased item that was claimed. */
-  remove(item: Item, how: Ending): void {
+  remove(item: Item, how: Ending, result = "", as: Left = item): void {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    this.#leave(item, how);
+    this.#leave(as, how, result);
   }
 
   /** Puts another item in the place of one that is not leased: behind all others, under a new number. */
@@ -324,10 +305,21 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
-  #leave(item: Pick<StoredItem, "seq" | "attributes">, { how, reason }: Ending): void {
-    if ((this.of.watchers?.size ?? 0) > 0) {
+  #leave(item: Left, ending: Ending, result = ""): void {
+    const { watchers, ids, keeping } = this.of;
+    const { how, reason } = ending;
+    if (watchers !== undefined && watchers.size > 0) {
       this.#told ??= [];
-      this.#told.push([idOf(this.of.ids, item), { how, reason, at: this.now, result: "" }]);
+      this.#told.push([idOf(ids, item), { how, reason, at: this.now, result }]);
+    }
+    if (keeping !== undefined) {
+      const record = this.records?.get(item.seq) ?? item.record;
+      const how = { ending, record, result, keeping, now: this.now };
+      const entry = entryOfEnded(idOf(ids, item), item, how);
+      if (entry !== undefined) {
+        this.keep(entry);
+        this.tally(COUNT.kept);
+      }
     }
     if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
     if (how !== "dropped") this.tally(COUNT[how]);
@@ -402,7 +394,7 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes an item that waits. The window is read anew afterwards. */
-  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">, how: Ending): void {
+  removeWaiting(item: Left, how: Ending): void {
     this.touched = true;
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
@@ -423,7 +415,7 @@ export class PartitionBatch implements PartitionChanges {
       // Whatever ends a lease has claimed its item; this one's has ended by itself.
       if (!leased.ending) this.tally(COUNT.leaseEnds);
       this.claim(leased);
-      this.remove(leased, how);
+      this.remove(leased, how, "", item);
     } else if (table === "items") {
       this.removeWaiting(item, how);
     } else {
@@ -432,7 +424,7 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes a scheduled item. */
-  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">, how: Ending): void {
+  removeScheduled(item: Left, how: Ending): void {
     this.touched = true;
     this.counters.scheduled--;
     this.removesScheduled.push({ first: item.seq, last: item.seq });
@@ -461,6 +453,8 @@ export class PartitionBatch implements PartitionChanges {
   forget(ended: readonly KeyName[]): void {
     this.touched = true;
     this.removesKey.push(...ended);
+    const kept = ended.filter(({ kind }) => kind === KEY.ended).length;
+    if (kept > 0) this.tally(COUNT.kept, -kept);
   }
 
   /** Says that the ready window no longer shows what waits, so that it is read anew. */

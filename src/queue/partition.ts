@@ -14,6 +14,7 @@ import {
   type StoredPartition,
 } from "../storage/storage.ts";
 import { countsOf } from "./counts.ts";
+import type { Keeping } from "./history.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, type Grant, Item } from "./item.ts";
 import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
@@ -90,6 +91,8 @@ export class Partition {
   /** The expiry that new items may still join. */
   openExpiry: Expiry | undefined;
 
+  /** What is kept of items that end here; undefined for nothing. */
+  keeping: Keeping | undefined;
   /** Whether leases of some kinds have found none in the window, and it is to be read on for them. */
   wantsMore = false;
   /** Another number for each window that was begun anew. */
