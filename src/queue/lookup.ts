@@ -3,8 +3,9 @@
 // has ended may be among those that are kept. Nothing here scans: it costs a few reads, whatever the queue holds.
 
 import { ItemRecord, type ItemTable, type KeyEntry, type StoredItem } from "../storage/storage.ts";
-import { attributesOf, type ItemError, withAttributes } from "./attributes.ts";
+import { attributesOf, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
+import type { Kept } from "./history.ts";
 import type { Item } from "./item.ts";
 import { idOf, KEY } from "./keys.ts";
 import type { Loop } from "./loop.ts";
@@ -157,18 +158,8 @@ async function readAt(partition: Partition, seq: number): Promise<Located | unde
   return undefined;
 }
 
-// As history.ts writes it.
-interface KeptEnd extends End {
-  readonly createdAt: number;
-  readonly attempts: number;
-  readonly text: string;
-  readonly error?: ItemError;
-  /** In base64. */
-  readonly payload?: string;
-}
-
 function endedItem({ number }: Partition, { key: id, value }: KeyEntry): FoundItem {
-  const kept = JSON.parse(value) as KeptEnd;
+  const kept = JSON.parse(value) as Kept;
   const { createdAt, attempts, text, error, payload = "", state, endedAt, result = "" } = kept;
   return {
     seq: 0,

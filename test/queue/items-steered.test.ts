@@ -2,8 +2,12 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { HOUR } from "../../src/clock.ts";
+import { retryLater } from "../../src/errors.ts";
+import { CompleteRequest } from "../../src/queue/queue.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { type Json, World, world } from "../support/items.ts";
+import { TestQueue } from "../support/queue.ts";
 import { setup, temporaryDirectory } from "../support/server.ts";
 
 async function _order(w: World, queue: string): Promise<string[]> {
@@ -104,20 +108,23 @@ test("what was changed is so after a restart", async (t) => {
 });
 
 for (const threads of [1, 2]) {
-  test(`who waits for an item is told when it has ended, however it ends (${threads} threads)`, async (t) => {
+  const name = `who waits for an item is told when it has ended, however it ends (${threads} threads)`;
+  // One that is not told waits far longer.
+  test(name, { timeout: 60_000 }, async (t) => {
     const dataDir = temporaryDirectory(t);
     const w = await world(t, { dataDir, threads });
     await w.server.createQueue("q");
     await w.server.createQueue("other"); // on the other thread, if there is one
     for (const queue of ["q", "other"]) {
+      // So it does not matter whether one waits by then or comes later.
+      await w.ok("queues.update", { queue_name: queue, keep_completed: "1h" });
       const ids = await w.produce(queue, { utf8: "a" }, { utf8: "b" }, { utf8: "c" });
       const [first, second, third] = ids as [string, string, string];
       const waits = ids.map((id) =>
-        w.ok("item.wait", { id, request_timeout: "1m", payload: true }),
+        w.ok("item.wait", { id, request_timeout: "10m", payload: true }),
       );
       const [leased] = await w.lease(queue);
       assert.equal(leased.id, first);
-      await w.server.until(async () => (await explained(w, second)).state === "waiting");
       await w.ok("item.cancel", { id: third });
       assert.deepEqual(pick(await waits[2]), [third, "cancelled", queue]);
       await w.ok("item.cancel", { id: second });
@@ -155,25 +162,39 @@ test("a wait ends with its time, and at once for what is dead or not there", asy
   assert.deepEqual([found, queue], [id, "dead"]);
 });
 
-test("who waits is told when a lease ends for the last time, an item expires, and the server stops", async (t) => {
+test("who waits is told when a lease ends for the last time, and when an item expires", async (t) => {
   const w = await world(t);
   await w.server.createQueue("q", { max_attempts: 1, expire_timeout: "5m" });
+  await w.ok("queues.update", { queue_name: "q", keep_completed: "1h" });
   await w.server.advance("0s");
   const [first] = (await w.produce("q", { utf8: "a" })) as [string];
   await w.lease("q");
   const [second] = (await w.produce("q", { utf8: "b" })) as [string];
   const waits = [first, second].map((id) => w.ok("item.wait", { id, request_timeout: "15m" }));
-  await w.server.until(async () => (await explained(w, second)).state === "waiting");
   await w.server.advance("2m");
   assert.equal((await waits[0]).state, "rejected");
   await w.server.advance("6m");
   assert.equal((await waits[1]).state, "expired");
-  const [third] = (await w.produce("q", { utf8: "c", delay: "500h" })) as [string];
-  const last = w.call("item.wait", { id: third, request_timeout: "15m" });
-  await w.ok("item.explain", { id: third });
-  await w.server.server.stop();
-  const { status, body } = await last;
-  assert.deepEqual([status, body.retryable], [503, true]);
+});
+
+test("of an item that is not kept those are told who wait, by the commit that ends it, or that nobody can tell", async (t) => {
+  const world = await TestQueue.open(t, {});
+  const { queue } = world;
+  const [first, second, third] = (await world.leased(3)) as [string, string, string];
+  const watch = (id: string) => queue.watch(id, id, HOUR);
+  const waits = [watch(first), watch(second), watch(third)];
+  // What is asked later is done later.
+  await queue.find(first);
+  await queue.submit(new CompleteRequest(0, [first], world.deadline, { results: ["[7]"] }));
+  const told = await waits[0];
+  assert.deepEqual(told, { how: "completed", reason: "", at: world.clock.now(), result: "[7]" });
+  await queue.unwatch(second);
+  assert.equal(await waits[1], "waits");
+  assert.equal(await watch(first), "absent");
+  const error = retryLater("it ends");
+  const refused = assert.rejects(waits[2]!, error);
+  await queue.close(error);
+  await refused;
 });
 
 test("item.explain says why an item is not running", async (t) => {
