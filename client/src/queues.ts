@@ -4,6 +4,12 @@ import { type CallOptions, checkForm, confirmed, once, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, fromText, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
+import {
+  decodeRetrySettings,
+  encodeRetrySettings,
+  type RetrySettings,
+  type WireRetrySettings,
+} from "./retry-settings.ts";
 
 /** What a queue is made with. */
 export interface QueueSettings {
@@ -21,6 +27,16 @@ export interface QueueSettings {
   readonly maxAttempts?: number | undefined;
   readonly deadQueue?: string | undefined;
   readonly reference?: string | undefined;
+  /** When failed items are tried again whose retry says no time; at once by default. */
+  readonly retry?: RetrySettings | undefined;
+  /** What becomes of an item whose lease ends by itself: `retry_now`, the default, `retry_delayed` or `reject`. */
+  readonly onLeaseEnd?: "retry_now" | "retry_delayed" | "reject" | undefined;
+  /** For how long items are kept to be looked at that have ended; 0, the default, for not at all. */
+  readonly keepCompleted?: Duration | undefined;
+  /** At most so many of them in each partition; 10000 by default. */
+  readonly keepMax?: number | undefined;
+  /** Whether their payloads are kept as well. */
+  readonly keepPayload?: boolean | undefined;
 }
 
 /** What is left out of an update stays as it is. */
@@ -39,6 +55,16 @@ export interface QueueInfo {
   readonly maxAttempts: number;
   readonly deadQueue: string;
   readonly reference: string;
+  /** All of it; nothing of a server that has none. */
+  readonly retry: RetrySettings | undefined;
+  readonly onLeaseEnd: string;
+  readonly keepCompletedMs: number;
+  /** As the server writes it: `24h0m0s`. */
+  readonly keepCompleted: string;
+  readonly keepMax: number;
+  readonly keepPayload: boolean;
+  /** Another one after each change: see `ifVersion`. */
+  readonly version: number;
   readonly createdAt: Date | undefined;
   readonly updatedAt: Date | undefined;
 }
@@ -56,6 +82,18 @@ interface WireQueueInfo {
   readonly expire_timeout?: string;
   readonly max_attempts?: number;
   readonly requested_partitions?: number;
+  readonly retry?: WireRetrySettings;
+  readonly on_lease_end?: string;
+  readonly keep_completed?: string;
+  readonly keep_max?: number;
+  readonly keep_payload?: boolean;
+  readonly version?: number;
+  readonly if_version?: number;
+}
+
+export interface UpdateQueueOptions extends CallOptions {
+  /** Only if the queue has this `version`: else an error of code `precondition-failed`. */
+  readonly ifVersion?: number | undefined;
 }
 
 export interface ListQueuesOptions extends CallOptions {
@@ -89,8 +127,13 @@ export class Queues {
   }
 
   /** Changes a queue. What you leave out stays as it is. */
-  async update(name: string, changes: QueueChanges, options: CallOptions = {}): Promise<void> {
-    await this.#made("queues.update", encode(name, changes), options);
+  async update(
+    name: string,
+    changes: QueueChanges,
+    { ifVersion, ...options }: UpdateQueueOptions = {},
+  ): Promise<void> {
+    const condition = ifVersion === undefined ? {} : { if_version: ifVersion };
+    await this.#made("queues.update", { ...encode(name, changes), ...condition }, options);
   }
 
   // Answered with the record.
@@ -128,7 +171,7 @@ export class Queues {
 
 function encode(name: string, changes: QueueChanges): WireQueueInfo {
   const { leaseTimeout, expireTimeout, maxAttempts, deadQueue, reference } = changes;
-  const { requestedPartitions } = changes;
+  const { requestedPartitions, retry, onLeaseEnd, keepCompleted, keepMax, keepPayload } = changes;
   return {
     queue_name: name,
     ...(leaseTimeout === undefined ? {} : { lease_timeout: toText(leaseTimeout, "leaseTimeout") }),
@@ -137,6 +180,13 @@ function encode(name: string, changes: QueueChanges): WireQueueInfo {
     ...(maxAttempts === undefined ? {} : { max_attempts: maxAttempts }),
     ...(deadQueue === undefined ? {} : { dead_queue: deadQueue }),
     ...(reference === undefined ? {} : { reference }),
+    ...(retry === undefined ? {} : { retry: encodeRetrySettings(retry) }),
+    ...(onLeaseEnd === undefined ? {} : { on_lease_end: onLeaseEnd }),
+    ...(keepCompleted === undefined
+      ? {}
+      : { keep_completed: toText(keepCompleted, "keepCompleted") }),
+    ...(keepMax === undefined ? {} : { keep_max: keepMax }),
+    ...(keepPayload === undefined ? {} : { keep_payload: keepPayload }),
   };
 }
 
@@ -148,6 +198,7 @@ function decode(wire: WireQueueInfo): QueueInfo {
   const leaseTimeout = wire.lease_timeout ?? "0s";
   const { expire_timeout: expire = "0s" } = wire;
   const expireTimeout = expire === NEVER ? "never" : expire;
+  const keepCompleted = wire.keep_completed ?? "0s";
   return {
     queueName: wire.queue_name ?? "",
     leaseTimeout,
@@ -158,6 +209,13 @@ function decode(wire: WireQueueInfo): QueueInfo {
     maxAttempts: wire.max_attempts ?? 0,
     deadQueue: wire.dead_queue ?? "",
     reference: wire.reference ?? "",
+    retry: decodeRetrySettings(wire.retry),
+    onLeaseEnd: wire.on_lease_end ?? "retry_now",
+    keepCompleted,
+    keepCompletedMs: fromText(keepCompleted),
+    keepMax: wire.keep_max ?? 0,
+    keepPayload: wire.keep_payload ?? false,
+    version: Number(wire.version ?? 0),
     createdAt: decodeDate(wire.created_at),
     updatedAt: decodeDate(wire.updated_at),
   };

@@ -506,7 +506,7 @@ export function endingNotes({ completeBatch }: Limits): Notes {
     QueueCompleteLease: {
       ...lease,
       result: {
-        text: `What came of the work: any JSON up to ${RESULT_BYTES_MAX} bytes. Kept with the item if its queue has keep_completed; else told to those who wait for its end.`,
+        text: `What came of the work, any JSON up to ${RESULT_BYTES_MAX} bytes. Kept with the item if its queue has keep_completed; else told to those who wait for its end.`,
       },
     },
     "v2.QueueRetryRequest": endings,
