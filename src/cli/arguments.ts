@@ -28,9 +28,18 @@ export function duration(text: string): string {
   return formatDuration(micros(text));
 }
 
-/** The same, which may also be 0. */
-export function positiveOr0(text: string): string {
-  return /^0(ns|us|ms|s|m|h)?$/.test(text) ? "0s" : duration(text);
+/** Reads a duration, which may be 0. */
+export function anyDuration(text: string): string {
+  return /^\+?0+[a-zµ]*$/.test(text) ? "0s" : duration(text);
+}
+
+/** Reads a number within bounds. */
+export function decimal(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const number = Number(text);
+    if (/^\d+(\.\d+)?$/.test(text) && number >= least && number <= most) return number;
+    throw new InvalidArgumentError(`Use a number, ${least} to ${most}.`);
+  };
 }
 
 /** Reads how long items may stay: a duration, or `never`. */

@@ -1,7 +1,7 @@
 // The verbs for single items that are named by their ids: items get|cancel|update|wait|explain.
 
 import { type Command, Option } from "commander";
-import { duration, milliseconds, moment, positiveOr0, yesOption } from "./arguments.ts";
+import { anyDuration, duration, milliseconds, moment, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { usage } from "./failure.ts";
 import { type Session, withSession } from "./session.ts";
@@ -80,7 +80,7 @@ Example:
     .description("change an item that is not leased; it goes to the end of the line")
     .option(...QUEUE)
     .option("--at <time>", "when it may be leased", moment)
-    .option("--after <time>", "the same as a time from now on; 0s for at once", positiveOr0)
+    .option("--after <time>", "the same as a time from now on; 0s for at once", anyDuration)
     .option("-p, --payload <text>", "what it is to hold, as a text")
     .option("--json <json>", "what it is to hold, as JSON")
     .option("--expire-in <time>", "how long it may live from now on", duration)

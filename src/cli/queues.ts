@@ -1,8 +1,8 @@
 // The commands for queues as a whole: create, list, info, update, delete.
 
 import type { QueueChanges, QueueInfo } from "@querator/client";
-import type { Command } from "commander";
-import { duration, expiry, whole, yesOption } from "./arguments.ts";
+import { type Command, Option } from "commander";
+import { anyDuration, decimal, duration, expiry, whole, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { usage } from "./failure.ts";
 import { type Listing, snakeCase } from "./output.ts";
@@ -16,6 +16,15 @@ interface SettingsOptions {
   readonly deadQueue?: string;
   readonly reference?: string;
   readonly partitions?: number;
+  readonly retryDelay?: string;
+  readonly retryFactor?: number;
+  readonly retryMaxDelay?: string;
+  readonly retryJitter?: number;
+  readonly onLeaseEnd?: NonNullable<QueueChanges["onLeaseEnd"]>;
+  readonly keepCompleted?: string;
+  readonly keepMax?: number;
+  /** Of `--keep-payload` and `--no-keep-payload`. */
+  readonly keepPayload?: boolean;
 }
 
 const LISTING: Listing<QueueInfo> = {
@@ -103,7 +112,42 @@ function settings(command: Command): Command {
     .option("--max-attempts <n>", "leases of an item before it is dead; 0 for no bound", whole(0))
     .option("--dead-queue <queue>", "where dead items go")
     .option("--reference <text>", "what you know the queue by")
-    .option("--partitions <n>", "how many partitions it has", whole(1));
+    .option("--partitions <n>", "how many partitions it has", whole(1))
+    .option("--retry-delay <time>", "how long the first retry waits; 0s for at once", anyDuration)
+    .option("--retry-factor <n>", "by what each later wait is longer, 1 to 100", decimal(1, 100))
+    .option("--retry-max-delay <time>", "the longest wait of a retry", anyDuration)
+    .option("--retry-jitter <n>", "what part of a wait is left to chance, 0 to 1", decimal(0, 1))
+    .addOption(
+      new Option(
+        "--on-lease-end <what>",
+        "what becomes of items whose lease ends by itself",
+      ).choices(LEASE_ENDS),
+    )
+    .option("--keep-completed <time>", "how long ended items are kept; 0s for not", anyDuration)
+    .option("--keep-max <n>", "ended items that a partition keeps at most", whole(1, 1_000_000))
+    .option("--keep-payload", "whether their payloads are kept as well")
+    .option("--no-keep-payload", "the opposite");
+}
+
+const LEASE_ENDS = ["retry_now", "retry_delayed", "reject"];
+
+// What /v2 knows and not /v1 is said only where it is wanted.
+function moreOf(options: SettingsOptions): QueueChanges {
+  const { retryDelay, retryFactor, retryMaxDelay, retryJitter } = options;
+  const { onLeaseEnd, keepCompleted, keepMax, keepPayload } = options;
+  const retry = {
+    ...(retryDelay !== undefined && { delay: retryDelay }),
+    ...(retryFactor !== undefined && { factor: retryFactor }),
+    ...(retryMaxDelay !== undefined && { maxDelay: retryMaxDelay }),
+    ...(retryJitter !== undefined && { jitter: retryJitter }),
+  };
+  return {
+    ...(Object.keys(retry).length > 0 && { retry }),
+    onLeaseEnd,
+    keepCompleted,
+    keepMax,
+    keepPayload,
+  };
 }
 
 async function create(
@@ -122,6 +166,7 @@ async function create(
       maxAttempts,
       deadQueue,
       reference,
+      ...moreOf(options),
     },
     { signal },
   );
@@ -163,10 +208,25 @@ async function info({ client, out, signal }: Session, queueName: string): Promis
     ["dead queue", queue.deadQueue || "-"],
     ["partitions", String(queue.requestedPartitions)],
     ["reference", queue.reference || "-"],
+    ["retry", retryText(queue)],
+    ["on lease end", queue.onLeaseEnd],
+    ["keep completed", keepText(queue)],
     ["created", time(queue.createdAt)],
     ["updated", time(queue.updatedAt)],
     ["version", String(queue.version)],
   ]);
+}
+
+function retryText({ retry }: QueueInfo): string {
+  if (retry === undefined) return "-";
+  const { delay = "0s", factor, maxDelay, jitter } = retry;
+  if (delay === "0s") return "at once";
+  return `after ${delay}, factor ${factor}, up to ${maxDelay}, jitter ${jitter}`;
+}
+
+function keepText({ keepCompleted, keepMax, keepPayload }: QueueInfo): string {
+  if (keepCompleted === "0s") return "-";
+  return `${keepCompleted}, up to ${keepMax}${keepPayload ? ", with payloads" : ""}`;
 }
 
 function bound(maxAttempts: number): string {
@@ -189,6 +249,7 @@ async function update(
     deadQueue,
     reference,
     requestedPartitions: partitions,
+    ...moreOf(options),
   };
   await client.queues.update(queueName, changes, { ifVersion, signal });
   out.message(`Successfully updated queue '${queueName}'`);
