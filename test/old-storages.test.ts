@@ -7,44 +7,55 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { type TestContext, test } from "node:test";
 import type { ServerOptions } from "../src/config/config.ts";
-import { attributesOf } from "../src/queue/attributes.ts";
+import { attributesOf, NO_ATTRIBUTES } from "../src/queue/attributes.ts";
 import { KEY } from "../src/queue/keys.ts";
 import { openPostgresStorage } from "../src/storage/postgres/postgres.ts";
 import { sumOfRow } from "../src/storage/rows/checksum.ts";
 import { openSqliteStorage } from "../src/storage/sqlite/sqlite.ts";
-import type { Storage, StoredItem } from "../src/storage/storage.ts";
+import type { KeyEntry, Storage, StoredItem } from "../src/storage/storage.ts";
 import {
   makeOldFile,
   makeOldSchema,
   OLD_NOW,
   type OldItem,
   oldPartitions,
+  type PlainItem,
+  uncountedPartitions,
 } from "./support/old-storages.ts";
 import { queryOnce, testDatabase } from "./support/postgres.ts";
 import { payloads, setup, temporaryDirectory } from "./support/server.ts";
 
 const ALL = { from: 0, before: Number.MAX_SAFE_INTEGER, limit: 1e6, bytesMax: 1e12 };
 
+function plain({ record, ...rest }: StoredItem): PlainItem {
+  return { ...rest, text: record.text, payload: record.payload.toString() };
+}
+
 // As the versions before attributes had it.
 function oldForm({ record, attributes, ...rest }: StoredItem): OldItem {
   const { source, max, ...others } = attributesOf(attributes);
-  assert.deepEqual(others, { id: "", died: "" });
+  assert.deepEqual({ ...others, source: "", max: 0 }, NO_ATTRIBUTES);
   const payload = record.payload.toString();
   return { ...rest, sourceId: source, maxAttempts: max, text: record.text, payload };
 }
 
-/** A fresh place with what the last version before attributes has left in it. */
+/** What the last version before attributes has left, or the last one that counted nothing. */
+type Age = "before attributes" | "before counts";
+
+/** A fresh place with what an earlier version has left in it. */
 async function oldPlace(
   t: TestContext,
   driver: "sqlite" | "postgres",
+  age: Age = "before attributes",
 ): Promise<{ options: ServerOptions; open(): Promise<Storage> }> {
+  const isOlder = age === "before attributes";
   if (driver === "sqlite") {
     const dir = temporaryDirectory(t);
-    makeOldFile(dir, 2, "sqlite-2");
+    makeOldFile(dir, isOlder ? 2 : 3, isOlder ? "sqlite-2" : "sqlite-3");
     return { options: { dataDir: dir }, open: () => openSqliteStorage({ name: "s", dir }) };
   }
   const url = await testDatabase(t);
-  await makeOldSchema(url, 3, "postgres-3");
+  await makeOldSchema(url, isOlder ? 3 : 4, isOlder ? "postgres-3" : "postgres-4");
   const options = { target: { connectionString: url }, schema: "querator", connectionsMax: 2 };
   return { options: { postgres: url }, open: () => openPostgresStorage({ name: "p", ...options }) };
 }
@@ -61,7 +72,7 @@ for (const driver of ["sqlite", "postgres"] as const) {
         const { key, queue, idPrefix } = partitions[i]!;
         assert.deepEqual([queue, idPrefix], [old.queue, old.idPrefix]);
         const { counters, leased, leases } = await storage.loadPartition(key);
-        assert.deepEqual(counters, { ...old.counters, held: 0, lanes: [] });
+        assert.deepEqual(counters, { ...old.counters, held: 0, lanes: [], counts: [] });
         assert.deepEqual(
           leased.map(({ seq }) => seq),
           old.leased,
@@ -126,6 +137,64 @@ for (const driver of ["sqlite", "postgres"] as const) {
       assert.equal((await storage.findKeys(key, KEY.source, names)).size, 0, queue);
     }
     await storage.close();
+  });
+}
+
+for (const driver of ["sqlite", "postgres"] as const) {
+  test(`what the version before counts has written is read as it was, and served (${driver})`, async (t) => {
+    const { options, open } = await oldPlace(t, driver, "before counts");
+    const partitions = uncountedPartitions(driver === "sqlite" ? "sqlite-3" : "postgres-4");
+    for (const _ of ["brought up to date", "as it is then"]) {
+      const storage = await open();
+      const stored = await storage.listPartitions();
+      assert.deepEqual(
+        stored.map(({ queue, idPrefix }) => [queue, idPrefix]),
+        partitions.map(({ queue, idPrefix }) => [queue, idPrefix]),
+      );
+      for (const [i, old] of partitions.entries()) {
+        const { key } = stored[i]!;
+        const { counters, leased, leases } = await storage.loadPartition(key);
+        assert.deepEqual(counters, { ...old.counters, counts: [] });
+        assert.deepEqual(
+          leased.map(({ seq }) => seq),
+          old.leased,
+        );
+        assert.deepEqual(
+          leases.toSorted((a, b) => a.first - b.first),
+          old.leases,
+        );
+        assert.deepEqual(await storage.readExpiries(key, 1_000), old.expiries);
+        for (const table of ["items", "scheduled"] as const) {
+          const items = await storage.readItems(key, table, { ...ALL, records: true });
+          assert.deepEqual(items.map(plain), old[table]);
+        }
+        const keys: KeyEntry[] = [];
+        for (const kind of Object.values(KEY)) {
+          const all = { after: "", limit: 1_000, order: "ascending" } as const;
+          keys.push(...(await storage.listKeys(key, kind, all)));
+        }
+        assert.deepEqual(keys, old.keys);
+      }
+      await storage.close();
+    }
+    assert.ok(partitions.some(({ keys }) => keys.some(({ until }) => until !== 0)));
+    const server = await setup(t, options);
+    await server.ok("dev.clock", { now: OLD_NOW });
+    await server.advance("24h");
+    for (const { queue, items, scheduled, counters } of partitions) {
+      // What nobody has counted counts as received, so that nothing is missing afterwards.
+      const { attempts, expired, rejected } = counters.dropped;
+      const there = items.length + scheduled.length;
+      const { totals } = await server.ok("/v2/queue.stats", { queue_name: queue });
+      const { received = 0, lease_ends: _, dead = {}, moved = 0 } = totals.counts;
+      assert.equal(received - moved, there + attempts + expired + rejected, queue);
+      assert.equal(dead.attempts ?? 0, attempts, queue);
+      if (items.length === 0) continue;
+      const reply = await server.lease(queue, 100);
+      assert.equal(reply.items.length, items.length, queue);
+      const ids = reply.items.map((item: { id: string }) => item.id);
+      assert.equal((await server.complete(queue, ids)).status, 200);
+    }
   });
 }
 

@@ -91,7 +91,14 @@ export {
   type RetryPolicy,
 } from "./retry-policy.ts";
 export type { RetrySettings } from "./retry-settings.ts";
-export type { DroppedItems, LogicalQueueStats, PartitionStats, QueueStats } from "./stats.ts";
+export type {
+  DroppedItems,
+  LogicalQueueStats,
+  PartitionStats,
+  QueueCounts,
+  QueueStats,
+  QueueTotals,
+} from "./stats.ts";
 export type {
   Explanation,
   GetItemOptions,

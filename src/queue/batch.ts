@@ -4,8 +4,10 @@
 
 import { plainError, type QueueError, queueError } from "../errors.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT } from "./counts.ts";
 import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
+import { DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
 import type { Letter } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -107,7 +109,7 @@ export class Batch {
       item.attributes = attributes;
       item.createdAt = this.now;
       item.expireAt = this.now + this.#rules.expireTimeout;
-      part.add(item);
+      part.add(item, COUNT.received);
     }
   }
 
@@ -212,8 +214,7 @@ export class Batch {
     const part = this.part(partition);
     part.served.push(request);
     for (const { item, reason } of retryItems(part, request, this.#rules)) {
-      part.remove(item);
-      part.drop(reason);
+      part.remove(item, DROPPED[reason]);
     }
   }
 

@@ -3,11 +3,12 @@
 // move is in transfers.ts.
 
 import { plainError, retryLater } from "../errors.ts";
-import { DROP_REASONS, EXPIRY_SPAN, type ItemTable, type StoredItem } from "../storage/storage.ts";
+import { EXPIRY_SPAN, type ItemTable, type StoredItem } from "../storage/storage.ts";
 import type { Attributes } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
 import type { QueueContext, QueueRules } from "./context.ts";
 import { retryItems } from "./endings.ts";
+import { BURIED, DROPPED } from "./history.ts";
 import { type Dead, splitExpired } from "./lifecycle.ts";
 import { type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -23,7 +24,7 @@ export interface Burial {
 }
 
 // Why it died is told of an item on its way only: its copy may be leased, and as often as its queue says.
-const BURIED: Partial<Attributes> = { died: "", max: 0 };
+const BEYOND_DEATH: Partial<Attributes> = { died: "", max: 0 };
 
 export class DeadLetters {
   readonly #context: QueueContext;
@@ -136,18 +137,16 @@ export class DeadLetters {
     if (to !== undefined) {
       await this.#transfers.move({
         items: dead.map(({ item }) => item),
+        endings: dead.map(({ reason }) => BURIED[reason]),
         table,
         from: part,
         to,
         load,
-        sets: BURIED,
+        sets: BEYOND_DEATH,
       });
       return;
     }
-    for (const { item } of dead) part.takeOut(table, item);
-    for (const why of DROP_REASONS) {
-      part.drop(why, dead.filter(({ reason }) => reason === why).length);
-    }
+    for (const { item, reason } of dead) part.takeOut(table, item, DROPPED[reason]);
     await this.#commits.commit([part]);
   }
 }

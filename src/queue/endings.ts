@@ -5,6 +5,8 @@
 import { type QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT } from "./counts.ts";
+import { COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
 import type { Item } from "./item.ts";
 import { diesOf } from "./lifecycle.ts";
@@ -33,7 +35,7 @@ export interface Died {
 /** Removes the items of a request. */
 export function completeItems(part: PartitionBatch, request: CompleteRequest): void {
   const items = claim(part, request, request.ids, "completed");
-  for (const item of items) if (item !== undefined) part.remove(item);
+  for (const item of items) if (item !== undefined) part.remove(item, COMPLETED);
 }
 
 /**
@@ -58,11 +60,11 @@ export function retryItems(
     if (reason !== undefined) {
       died.push({ item, reason });
       dead.push(i);
-    } else if (isLater(each.retryAt, part.now)) {
-      part.schedule(item, each.retryAt, attempts);
-    } else {
-      part.requeue(item, attempts);
+      continue;
     }
+    part.tally(request.verb === "released" ? COUNT.released : COUNT.retried);
+    if (isLater(each.retryAt, part.now)) part.schedule(item, each.retryAt, attempts);
+    else part.requeue(item, attempts);
   }
   if (dead.length > 0) request.result = { dead, refused: request.result.refused };
   return died;

@@ -3,6 +3,8 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
+import { COUNT } from "./counts.ts";
+import { DROPPED } from "./history.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
 import { condemnedFor, type PartitionBatch } from "./partition-batch.ts";
@@ -68,11 +70,11 @@ export function endLeases(
       continue;
     }
     part.claim(item);
+    part.tally(COUNT.leaseEnds);
     if (reason === undefined) {
       part.requeue(item);
     } else {
-      part.remove(item);
-      part.drop(reason);
+      part.remove(item, DROPPED[reason]);
     }
   }
   return dead;
@@ -93,8 +95,7 @@ export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): read
     } else if (rules.hasDeadQueue) {
       dead.push({ item: due.item, reason });
     } else {
-      part.removeScheduled(due.item);
-      part.drop(reason);
+      part.removeScheduled(due.item, DROPPED[reason]);
     }
   }
   return dead;

@@ -13,6 +13,7 @@ import type {
 } from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
+import { DELETED } from "./history.ts";
 import { Item } from "./item.ts";
 import { KEY, namesOf } from "./keys.ts";
 import { momentOf } from "./lease-ends.ts";
@@ -98,7 +99,9 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
         from = Math.max(from, partition.counters.head);
         const items = await read(partition, "items", { from, before: bound!, limit: STEP });
         const part = new PartitionBatch(partition, loop.context.clock.now());
-        for (const item of items) if (!partition.leased.has(item.seq)) part.removeWaiting(item);
+        for (const item of items) {
+          if (!partition.leased.has(item.seq)) part.removeWaiting(item, DELETED);
+        }
         part.passHead(items);
         if (part.touched) await loop.commitAlone(part);
         from = (items.at(-1)?.seq ?? 0) + 1;
@@ -112,7 +115,7 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
         for (const item of partition.leased.values()) {
           if (item.seq >= bound!) continue;
           part.claim(item);
-          part.remove(item);
+          part.remove(item, DELETED);
           if (++n === STEP) break;
         }
         if (part.touched) await loop.commitAlone(part);
@@ -123,7 +126,7 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
       steps.push(async () => {
         const items = await read(partition, "scheduled", { from: 0, before: bound!, limit: STEP });
         const part = new PartitionBatch(partition, loop.context.clock.now());
-        for (const item of items) part.removeScheduled(item);
+        for (const item of items) part.removeScheduled(item, DELETED);
         if (part.touched) await loop.commitAlone(part);
         return items.length < STEP || undefined;
       });
@@ -397,7 +400,7 @@ export async function deleteItems(
       const leased = part.leased(seq);
       if (leased !== undefined) {
         part.claim(leased);
-        part.remove(leased);
+        part.remove(leased, DELETED);
         gone.add(seq);
         found.push(id);
         continue;
@@ -405,8 +408,8 @@ export async function deleteItems(
       const one = { from: seq, before: seq + 1, limit: 1 };
       const waiting = await read(partition, "items", one);
       const scheduled = await read(partition, "scheduled", one);
-      for (const item of waiting) part.removeWaiting(item);
-      for (const item of scheduled) part.removeScheduled(item);
+      for (const item of waiting) part.removeWaiting(item, DELETED);
+      for (const item of scheduled) part.removeScheduled(item, DELETED);
       if (waiting.length + scheduled.length === 0) continue;
       gone.add(seq);
       found.push(id);

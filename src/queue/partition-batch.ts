@@ -22,13 +22,16 @@ import {
   type StoredItem,
 } from "../storage/storage.ts";
 import { attributesOf, withAttributes } from "./attributes.ts";
+import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Extensions, markOf } from "./extensions.ts";
+import type { Ending } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
 import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
+import { toRanges } from "./seq-ranges.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
@@ -81,7 +84,7 @@ export class PartitionBatch implements PartitionChanges {
   readonly served: HotRequest<unknown>[] = [];
 
   readonly counters: Counters;
-  /** What it takes away for good, though nobody has completed it: counted already. */
+  /** What it takes away for good, though nobody has completed it. */
   drops: Dropped = NONE_DROPPED;
   readonly adds: Item[] = [];
   readonly addsScheduled: Item[] = [];
@@ -114,6 +117,8 @@ export class PartitionBatch implements PartitionChanges {
   #removes: readonly SeqRange[] | undefined;
   #openExpiry: Expiry | undefined;
   #dropsReady = false;
+  // What `counters.counts` is replaced by with the first thing that is counted.
+  #counts: number[] | undefined;
   #keysEndAt = Number.POSITIVE_INFINITY;
 
   constructor(partition: Partition, now: number) {
@@ -133,6 +138,15 @@ export class PartitionBatch implements PartitionChanges {
   get removes(): readonly SeqRange[] {
     this.#removes ??= toRanges(this.#removed);
     return this.#removes;
+  }
+
+  /** Counts what becomes of items: that is kept if this is committed, and only then. */
+  tally(what: Counted, n = 1): void {
+    if (this.#counts === undefined) {
+      this.#counts = copyOfCounts(this.counters.counts);
+      this.counters.counts = this.#counts;
+    }
+    this.#counts[what]! += n;
   }
 
   // --- what comes in ---
@@ -157,9 +171,10 @@ export class PartitionBatch implements PartitionChanges {
     return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
-  /** Adds an item whose times are set. */
-  add(item: Item): void {
+  /** Adds an item whose times are set: one more than there were, of its producer or of another queue. */
+  add(item: Item, as: Counted = COUNT.produced): void {
     this.touched = true;
+    this.tally(as);
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
     if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
@@ -228,6 +243,7 @@ export class PartitionBatch implements PartitionChanges {
   /** Gives the lease of an `extendable` item another deadline; of several the last stands. */
   extend(item: Item, deadline: number): void {
     this.touched = true;
+    this.tally(COUNT.extended);
     this.#extensions ??= new Extensions();
     if (!item.ending) {
       item.ending = true;
@@ -247,20 +263,24 @@ export class PartitionBatch implements PartitionChanges {
     item.ending = false;
   }
 
-  /** Removes a leased item that was claimed: completed, dead, deleted or cleared. */
-  remove(item: Item): void {
+  /** Removes a leased item that was claimed. */
+  remove(item: Item, how: Ending): void {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#leave(item, how);
   }
 
-  /** Counts items that are taken away though nobody has completed them, and that go to no dead queue. */
-  drop(reason: DropReason, count = 1): void {
-    if (count === 0) return;
-    const plus = (to: Dropped): Dropped => ({ ...to, [reason]: to[reason] + count });
-    this.drops = plus(this.drops);
-    this.counters.dropped = plus(this.counters.dropped);
+  // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
+  #leave(item: Pick<StoredItem, "attributes">, { how, reason }: Ending): void {
+    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    if (how !== "dropped") this.tally(COUNT[how]);
+    if (reason === "") return;
+    this.tally(DEAD[reason]);
+    if (how === "dropped") {
+      this.drops = plusOne(this.drops, reason);
+      this.counters.dropped = plusOne(this.counters.dropped, reason);
+    }
   }
 
   /** Puts a leased item that was claimed back, to the tail under a new number. */
@@ -326,12 +346,12 @@ export class PartitionBatch implements PartitionChanges {
     this.#cover(toSeq, expireAt);
   }
 
-  /** Removes an item that waits: expired, deleted or cleared. The window is read anew afterwards. */
-  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">): void {
+  /** Removes an item that waits. The window is read anew afterwards. */
+  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">, how: Ending): void {
     this.touched = true;
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#leave(item, how);
     this.dropReady();
   }
 
@@ -341,25 +361,27 @@ export class PartitionBatch implements PartitionChanges {
     if (last !== undefined && this.touched) this.counters.head = last.seq + 1;
   }
 
-  /** Removes an item that dies or goes to another queue, whether it waits, is leased or is scheduled. */
-  takeOut(table: ItemTable, item: StoredItem): void {
+  /** Removes an item whether it waits, is leased or is scheduled. */
+  takeOut(table: ItemTable, item: StoredItem, how: Ending): void {
     const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
     if (leased !== undefined) {
+      // Whatever ends a lease has claimed its item; this one's has ended by itself.
+      if (!leased.ending) this.tally(COUNT.leaseEnds);
       this.claim(leased);
-      this.remove(leased);
+      this.remove(leased, how);
     } else if (table === "items") {
-      this.removeWaiting(item);
+      this.removeWaiting(item, how);
     } else {
-      this.removeScheduled(item);
+      this.removeScheduled(item, how);
     }
   }
 
-  /** Removes a scheduled item: deleted or cleared. */
-  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">): void {
+  /** Removes a scheduled item. */
+  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">, how: Ending): void {
     this.touched = true;
     this.counters.scheduled--;
     this.removesScheduled.push({ first: item.seq, last: item.seq });
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+    this.#leave(item, how);
   }
 
   /** Removes an expiry, and puts one that is due at `at` in its place; infinite for none. */
@@ -412,6 +434,8 @@ export class PartitionBatch implements PartitionChanges {
       this.leases.push(markOf(grant, first, last));
       if (this.#addedTaken > 0) this.#grantAdded = new Grant(grant.deadline, grant.leasedAt);
     }
+    const taken = this.#readyTaken + this.#addedTaken;
+    if (taken > 0) this.tally(COUNT.leased, taken);
     this.#extensions?.mark(this);
     // Expiries whose items have all been leased have nothing left to watch.
     if (this.#readyTaken > 0 || this.#addedTaken > 0) {
@@ -532,28 +556,11 @@ export class PartitionBatch implements PartitionChanges {
   }
 }
 
+function plusOne(to: Dropped, reason: DropReason): Dropped {
+  return { ...to, [reason]: to[reason] + 1 };
+}
+
 function takeBack(item: Item): void {
   item.ending = false;
   item.grant!.ending = 0;
-}
-
-function toRanges(seqs: readonly number[]): readonly SeqRange[] {
-  if (seqs.length === 0) return [];
-  if (seqs.length === 1) return [{ first: seqs[0]!, last: seqs[0]! }];
-  const sorted = Float64Array.from(seqs).sort();
-  const ranges: SeqRange[] = [];
-  let first = sorted[0]!;
-  let last = first;
-  for (let i = 1; i < sorted.length; i++) {
-    const seq = sorted[i]!;
-    if (seq === last + 1) {
-      last = seq;
-      continue;
-    }
-    ranges.push({ first, last });
-    first = seq;
-    last = seq;
-  }
-  ranges.push({ first, last });
-  return ranges;
 }

@@ -13,6 +13,7 @@ import {
   type StoredItem,
   type StoredPartition,
 } from "../storage/storage.ts";
+import { countsOf } from "./counts.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, type Grant, Item } from "./item.ts";
 import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
@@ -32,6 +33,9 @@ const KEYS_SPREAD = 600;
 
 // How many entries of what is due next are held in memory for each partition.
 const DUE_WINDOW = 1_024;
+
+// How many items are looked at for the first that waits: those before it were imported as leased.
+const NEXT_READ = 32;
 
 /** Bytes of ready items in memory, shared by all partitions of a server. */
 export interface ReadyBudget {
@@ -140,7 +144,7 @@ export class Partition {
     this.keysEndAt = at.now + KEYS_FIRST_LOOK + (this.key % KEYS_SPREAD) * SECOND;
     // A storage that has lost commits has forgotten numbers as well: none may be given again.
     const tail = Math.max(state.counters.tail, this.counters.tail);
-    this.counters = { ...state.counters, tail };
+    this.counters = { ...state.counters, tail, counts: countsOf(state.counters) };
 
     this.extendedAt = 0;
     for (const mark of state.leases) this.extendedAt = Math.max(this.extendedAt, mark.extendedAt);
@@ -203,6 +207,21 @@ export class Partition {
     }
     const item = this.#ready[low];
     return item?.seq === seq ? item : undefined;
+  }
+
+  /** When the item was produced that is leased next; 0 if none waits, or storage cannot tell. */
+  async nextCreatedAt(): Promise<number> {
+    if (this.readyCount > 0) return this.readyAt(0).createdAt;
+    if (this.unleased === 0 || this.stale) return 0;
+    const { head: from, tail: before } = this.counters;
+    const limits = { limit: NEXT_READ, bytesMax: Number.MAX_SAFE_INTEGER };
+    try {
+      const read = { from, before, ...limits, records: false };
+      const items = await this.storage.readItems(this.key, "items", read);
+      return items.find(({ seq }) => !this.leased.has(seq))?.createdAt ?? 0;
+    } catch {
+      return 0; // whoever needs it will find out what is wrong
+    }
   }
 
   /** Whether the window should be read on so that `wanted` items can be leased. */

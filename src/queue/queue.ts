@@ -27,6 +27,7 @@ import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
 
 export { type Attributes, attributesOf } from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
+export { type Counts, sumOfCounts } from "./counts.ts";
 export { unknownLease } from "./endings.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
@@ -42,11 +43,16 @@ export interface PartitionStats {
   readonly total: number;
   readonly leased: number;
   readonly scheduled: number;
+  readonly held: number;
   readonly failures: number;
   readonly averageAge: number;
   readonly averageLeasedAge: number;
   /** Ever since the partition was made: deleted although nobody had completed them. */
   readonly dropped: Dropped;
+  /** What has become of items ever since; see counts.ts. */
+  readonly counts: readonly number[];
+  /** When the item was produced that is leased next; 0 if none waits, or storage cannot tell. */
+  readonly nextCreatedAt: number;
 }
 
 export interface QueueStats {
@@ -197,16 +203,22 @@ export class Queue implements QueueHandle {
     this.loop.giveBack(partition, ids);
   }
 
-  /** True at the time of the call; nothing is read or counted for it. */
+  /**
+   * True at the time of the call; nothing is counted for it, and at most one item of each partition is read:
+   * the next one, where memory holds none.
+   */
   async stats(): Promise<QueueStats> {
     const now = this.loop.context.clock.now();
+    const { partitions } = this.loop;
     const { produce, lease, complete, inFlight } = this.loop.counts;
+    const parts = partitions.map((partition) => partitionStats(partition, now));
+    const nexts = await Promise.all(partitions.map((partition) => partition.nextCreatedAt()));
     return {
       produceWaiting: produce,
       leaseWaiting: lease,
       completeWaiting: complete,
       inFlight,
-      partitions: this.loop.partitions.map((partition) => partitionStats(partition, now)),
+      partitions: parts.map((part, i) => ({ ...part, nextCreatedAt: nexts[i]! })),
     };
   }
 
@@ -269,8 +281,8 @@ export class Queue implements QueueHandle {
   }
 }
 
-function partitionStats(partition: Partition, now: number): PartitionStats {
-  const { total, scheduled, createdSum, dropped } = partition.counters;
+function partitionStats(partition: Partition, now: number): Omit<PartitionStats, "nextCreatedAt"> {
+  const { total, scheduled, held, createdSum, dropped, counts } = partition.counters;
   const leased = partition.leased.size;
   const elapsed = partition.sinceCreation(now);
   const mean = (sum: number, count: number): number =>
@@ -279,9 +291,11 @@ function partitionStats(partition: Partition, now: number): PartitionStats {
     total,
     leased,
     scheduled,
+    held,
     failures: partition.failures,
     averageAge: mean(createdSum, total),
     averageLeasedAge: mean(partition.leasedSum, leased),
     dropped,
+    counts,
   };
 }

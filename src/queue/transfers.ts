@@ -10,6 +10,7 @@ import { type ItemTable, NO_RECORD, type StoredItem } from "../storage/storage.t
 import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { Intake, QueueContext } from "./context.ts";
+import type { Ending } from "./history.ts";
 import { idOf, KEY } from "./keys.ts";
 import { type Delivery, type Letter, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -35,6 +36,8 @@ export const WHOLE: Load = { items: Number.POSITIVE_INFINITY, bytes: Number.POSI
 export interface Transfer {
   /** In order of their numbers, all in one table. Records that memory does not hold are read. */
   readonly items: readonly StoredItem[];
+  /** For each of them, why it moves. */
+  readonly endings: readonly Ending[];
   readonly table: ItemTable;
   /** The commit that takes them out, with all else that it does and serves. */
   readonly from: PartitionBatch;
@@ -76,14 +79,14 @@ export class Transfers {
    * Moves the first of the items, as many as the load allows, and commits the part that takes them out,
    * whose requests are answered. If that cannot be done nothing moves, and they get a retryable error.
    */
-  async move({ items, table, from, to, load, sets }: Transfer): Promise<void> {
+  async move({ items, endings, table, from, to, load, sets }: Transfer): Promise<void> {
     const { storage } = from.of;
     const moved = await this.#read(from.of, table, items, load);
     if (moved === undefined) {
       this.#commits.refuse(from, plainError("storage_unavailable"));
       return;
     }
-    for (const item of moved) from.takeOut(table, item);
+    for (const [i, item] of moved.entries()) from.takeOut(table, item, endings[i]!);
     from.finish();
     const letters = moved.map((item) => toLetter(from.of, item, sets));
     const isTogether = to.storage === storage;

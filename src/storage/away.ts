@@ -59,6 +59,7 @@ export function awayStorage(options: AwayOptions): Storage {
     readExpiries: async (key, limit) => (await tryOpen()).readExpiries(key, limit),
     readHeld: async (key, group, limit) => (await tryOpen()).readHeld(key, group, limit),
     findKeys: async (key, kind, keys) => (await tryOpen()).findKeys(key, kind, keys),
+    listKeys: async (key, kind, options) => (await tryOpen()).listKeys(key, kind, options),
     readKeysDue: async (key, limit) => (await tryOpen()).readKeysDue(key, limit),
     putQueue: async (queue, record) => (await tryOpen()).putQueue(queue, record),
     deleteQueue: async (queue) => (await tryOpen()).deleteQueue(queue),

@@ -13,6 +13,7 @@ import {
   type KeyName,
   LANE_SPAN,
   type LeaseMark,
+  type ListKeysOptions,
   NEW_COUNTERS,
   type NewPartition,
   NO_RECORD,
@@ -46,6 +47,24 @@ const byGroup = (a: InGroup, b: InGroup): number => byText(a.group, b.group) || 
 const byUntil = (a: Ending, b: Ending): number =>
   a.until - b.until || a.kind - b.kind || byText(a.key, b.key);
 
+const byName = (a: Pick<KeyName, "key">, b: Pick<KeyName, "key">): number => byBytes(a.key, b.key);
+
+/** The order of texts by their bytes in UTF-8, in which what is beyond the basic plane comes last. */
+function byBytes(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const difference = weightOf(a.charCodeAt(i)) - weightOf(b.charCodeAt(i));
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+// Halves of pairs, from 0xd800 on, stand for characters behind those from 0xe000 on.
+function weightOf(unit: number): number {
+  if (unit < 0xd800) return unit;
+  return unit < 0xe000 ? unit + 0x2000 : unit - 0x800;
+}
+
 /** All rows of one partition. */
 class Partition {
   stored: StoredPartition;
@@ -64,6 +83,8 @@ class Partition {
   readonly keys = new Map<string, KeyEntry>();
   /** An index: those of `keys` that end by themselves. */
   readonly endingKeys = new SortedTable<Ending, KeyEntry>(byUntil);
+  /** An index of each kind that was ever listed, as the others need none: those of `keys` by name. */
+  readonly #listed = new Map<number, SortedTable<Pick<KeyName, "key">, KeyEntry>>();
 
   constructor(stored: StoredPartition) {
     this.stored = stored;
@@ -102,6 +123,7 @@ class Partition {
       this.#removeKey(entry);
       const kept = { ...entry };
       this.keys.set(nameOf(kept), kept);
+      this.#listed.get(kept.kind)?.add(kept);
       if (kept.until !== 0) this.endingKeys.add(kept);
     }
   }
@@ -118,6 +140,7 @@ class Partition {
     left -= this.expiries.removeSome(left);
     left -= deleteSome(this.keys, left);
     if (this.keys.size === 0) this.endingKeys.removeSome(Number.POSITIVE_INFINITY);
+    this.#listed.clear();
     return limit - left;
   }
 
@@ -210,7 +233,20 @@ class Partition {
     const entry = this.keys.get(nameOf(name));
     if (entry === undefined) return;
     this.keys.delete(nameOf(name));
+    this.#listed.get(entry.kind)?.remove(entry);
     if (entry.until !== 0) this.endingKeys.remove(entry);
+  }
+
+  /** Those of `keys` that are of a kind, by name. */
+  keysOf(kind: number): SortedTable<Pick<KeyName, "key">, KeyEntry> {
+    let keys = this.#listed.get(kind);
+    if (keys === undefined) {
+      keys = new SortedTable<Pick<KeyName, "key">, KeyEntry>(byName);
+      const all = [...this.keys.values()].filter((entry) => entry.kind === kind);
+      for (const entry of all.sort(byName)) keys.add(entry);
+      this.#listed.set(kind, keys);
+    }
+    return keys;
   }
 
   #removeRange(table: ItemTable, { first, last }: SeqRange): void {
@@ -351,6 +387,27 @@ export class MemoryStorage implements Storage {
       if (entry !== undefined) found.set(name, entry);
     }
     return found;
+  }
+
+  async listKeys(
+    key: number,
+    kind: number,
+    { after, limit, order, bytesMax = Number.POSITIVE_INFINITY }: ListKeysOptions,
+  ): Promise<readonly KeyEntry[]> {
+    const entries: KeyEntry[] = [];
+    if (limit <= 0) return entries;
+    const keys = this.#partition(key).keysOf(kind);
+    const name = { key: after };
+    const rows =
+      order === "ascending" ? keys.from(name) : keys.backFrom(after === "" ? undefined : name);
+    let bytes = 0;
+    for (const entry of rows) {
+      if (entry.key === after) continue;
+      entries.push(entry);
+      bytes += entry.value.length;
+      if (entries.length >= limit || bytes >= bytesMax) break;
+    }
+    return entries;
   }
 
   async readKeysDue(key: number, limit: number): Promise<readonly KeyEntry[]> {

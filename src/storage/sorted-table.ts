@@ -74,6 +74,18 @@ export class SortedTable<K, T extends K> {
     }
   }
 
+  /** The rows before a key, the last of them first; without one, all. The table must not change meanwhile. */
+  *backFrom(key?: K): Generator<T, void, undefined> {
+    const start = key === undefined ? this.#chunks.length - 1 : this.#chunkOf(key);
+    for (let at = start; at >= 0; at--) {
+      const chunk = this.#chunks[at];
+      if (chunk === undefined) return; // there is none at all
+      const isFirst = at === start && key !== undefined;
+      let index = isFirst ? this.#indexIn(chunk, key) : chunk.length;
+      while (index > 0) yield chunk[--index]!;
+    }
+  }
+
   /** At most so many rows, those that come first. */
   first(limit: number): readonly T[] {
     const rows: T[] = [];

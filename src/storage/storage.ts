@@ -113,6 +113,7 @@ export interface Move {
 export interface KeyName {
   /** What the name is of; each kind has names of its own. */
   readonly kind: number;
+  /** Not empty. */
   readonly key: string;
 }
 
@@ -173,9 +174,15 @@ export interface Counters {
   dropped: Dropped;
   /** Those other than lane 0 that are in use. Replaced when they change, never written to. */
   lanes: readonly Lane[];
+  /**
+   * What else is counted, as whole numbers of which storage knows nothing; empty while nothing is.
+   * Replaced when they change, never written to.
+   */
+  counts: readonly number[];
 }
 
 const NO_LANES: readonly Lane[] = [];
+const NO_COUNTS: readonly number[] = [];
 
 /** The state of a partition that was just made. */
 export const NEW_COUNTERS: Readonly<Counters> = {
@@ -187,6 +194,7 @@ export const NEW_COUNTERS: Readonly<Counters> = {
   createdSum: 0,
   dropped: NONE_DROPPED,
   lanes: NO_LANES,
+  counts: NO_COUNTS,
 };
 
 /** All that one batch does to one partition. Applied in the order of the members. */
@@ -253,6 +261,18 @@ export interface ReadOptions {
   readonly records: boolean;
 }
 
+/** Which entries of a kind are wanted. */
+export interface ListKeysOptions {
+  /** Begins behind this name, in the order that is asked for; "" begins with the first of all. */
+  readonly after: string;
+  /** At most so many entries. */
+  readonly limit: number;
+  /** Of the names, by their bytes. */
+  readonly order: "ascending" | "descending";
+  /** Ends after the entry with which the values reach so many bytes; without it there is no such end. */
+  readonly bytesMax?: number;
+}
+
 /** What opening a storage rejects with while another server owns what lies there. */
 export class StorageTaken extends Error {}
 
@@ -290,6 +310,8 @@ export interface Storage {
     kind: number,
     keys: readonly string[],
   ): Promise<ReadonlyMap<string, KeyEntry>>;
+  /** Entries of a kind, in order of their names; also what has ended, and was not removed. */
+  listKeys(key: number, kind: number, options: ListKeysOptions): Promise<readonly KeyEntry[]>;
   /** The entries that end first, of those that end by themselves, by until. */
   readKeysDue(key: number, limit: number): Promise<readonly KeyEntry[]>;
 

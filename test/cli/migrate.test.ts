@@ -27,6 +27,18 @@ test("migrate shows what it would do to a file, then does it, and then there is 
   assert.equal(payloads(await server.lease("dead", 9)).length, 2);
 });
 
+test("migrate shows and does what is left to do to a file of the version before", async (t) => {
+  const cli = await setup(t);
+  const dir = temporaryDirectory(t);
+  makeOldFile(dir, 3, "sqlite-3");
+  const args = ["migrate", "--data-dir", dir];
+  const sql = await cli.ok([...args, "--dry-run"]);
+  assert.match(sql, /ADD COLUMN counts[\s\S]*PRAGMA user_version = \d+;\n$/);
+  assert.doesNotMatch(sql, /CREATE TABLE/);
+  await cli.ok(args);
+  assert.match(await cli.ok([...args, "--dry-run"]), /: nothing to do\n$/);
+});
+
 test("migrate makes no file, and refuses one of a later version", async (t) => {
   const cli = await setup(t);
   const dir = temporaryDirectory(t);

@@ -256,6 +256,21 @@ export function testStorage(
       );
     });
 
+    test("counts are kept as they are written, whatever their number", async (t) => {
+      const { storage, keys } = await setup(t);
+      const [key, other] = keys as [number, number];
+      for (const counts of [[0], [5, 0, 2 ** 52], Array.from({ length: 40 }, (_, i) => i), []]) {
+        const counters = { ...COUNTERS, tail: 9, counts };
+        // Several partitions in one commit are written another way than one by itself.
+        await storage.commit([changes(key, { counters })]);
+        assert.deepEqual((await storage.loadPartition(key)).counters, counters);
+        const both = [changes(key, {}), changes(other, { counters })];
+        await storage.commit(both);
+        assert.deepEqual((await storage.loadPartition(other)).counters, counters);
+        assert.deepEqual((await storage.loadPartition(key)).counters, COUNTERS);
+      }
+    });
+
     test("a lease mark can be replaced by others in one commit, and says when it was extended", async (t) => {
       const { storage, dir, keys } = await setup(t);
       const [key] = keys as [number];
@@ -514,6 +529,83 @@ export function testStorage(
       assert.deepEqual(await storage.readKeysDue(key, 9), next.slice(1));
       await storage.commit([changes(key, { addsKey: [entry("b", 4)] })]);
       assert.deepEqual(await storage.readKeysDue(key, 9), []);
+    });
+
+    test("listKeys() answers the entries of a kind in order of the bytes of their names", async (t) => {
+      const { storage, dir, keys } = await setup(t);
+      const [key, other] = keys as [number, number];
+      const names = Array.from({ length: 700 }, (_, i) => `k${(i * 7_919) % 1_000}`);
+      const odd = [
+        "\u0001",
+        "\ud7ff",
+        "\ue000",
+        "\uffee",
+        "\u{10000}",
+        "\u{10ffff}",
+        "\u{10000}a",
+        "k",
+      ];
+      const all = [...names, ...odd].map((name, i) =>
+        entry(name, i, { kind: 5, value: `v${i}`, until: i % 2 === 0 ? i : 0 }),
+      );
+      await storage.commit([
+        changes(key, { addsKey: [...all, entry("another kind", 1), entry("k1a", 1, { kind: 6 })] }),
+        changes(other, { addsKey: [entry("other", 1, { kind: 5 })] }),
+      ]);
+      const bytes = ({ key: name }: KeyEntry): Buffer => Buffer.from(name);
+      const expected = all.toSorted((a, b) => Buffer.compare(bytes(a), bytes(b)));
+      const readAll = async (
+        from: Storage,
+        order: "ascending" | "descending",
+      ): Promise<readonly KeyEntry[]> => {
+        const found: KeyEntry[] = [];
+        for (let after = ""; ; after = found.at(-1)!.key) {
+          const page = await from.listKeys(key, 5, { after, limit: 100, order });
+          found.push(...page);
+          if (page.length < 100) return found;
+        }
+      };
+      assert.deepEqual(await readAll(storage, "ascending"), expected);
+      assert.deepEqual(await readAll(storage, "descending"), expected.toReversed());
+      const page = { after: "", limit: 5, order: "ascending" } as const;
+      assert.deepEqual(await storage.listKeys(key, 4, page), []);
+      assert.deepEqual(await storage.listKeys(key, 5, { ...page, limit: 0 }), []);
+      // What was removed, replaced and added since is seen as it is now.
+      const [first, second, third] = expected as [KeyEntry, KeyEntry, KeyEntry];
+      const next = [entry("\u0002", 1, { kind: 5 }), { ...second, value: "new", until: 0 }];
+      const removesKey = [first, entry("nope", 1, { kind: 5 })];
+      await storage.commit([changes(key, { removesKey, addsKey: next })]);
+      const now = await storage.listKeys(key, 5, page);
+      assert.deepEqual(now.slice(0, 3), [next[0], next[1], third]);
+      const from = { ...page, after: third.key, order: "descending" } as const;
+      assert.deepEqual(await storage.listKeys(key, 5, from), [next[1], next[0]]);
+      if (!options.durable) return;
+      await storage.close();
+      const again = await open(dir);
+      t.after(() => again.close());
+      assert.deepEqual(
+        await readAll(again, "descending"),
+        [next[0], next[1], ...expected.slice(2)].toReversed(),
+      );
+    });
+
+    test("listKeys() ends after the entry with which the values reach so many bytes", async (t) => {
+      const { storage, keys } = await setup(t);
+      const [key] = keys as [number];
+      const addsKey = ["a", "b", "c", "d"].map((name, i) =>
+        entry(name, i, { kind: 5, value: "x".repeat(10_000) }),
+      );
+      await storage.commit([changes(key, { addsKey })]);
+      const read = async (after: string, bytesMax: number, order: "ascending" | "descending") => {
+        const found = await storage.listKeys(key, 5, { after, limit: 9, order, bytesMax });
+        return found.map((each) => each.key).join("");
+      };
+      assert.equal(await read("", 1, "ascending"), "a");
+      assert.equal(await read("", 10_000, "ascending"), "a");
+      assert.equal(await read("", 10_001, "ascending"), "ab");
+      assert.equal(await read("a", 25_000, "ascending"), "bcd");
+      assert.equal(await read("", 10_001, "descending"), "dc");
+      assert.equal(await read("c", 10_000, "descending"), "b");
     });
 
     test("readKeysDue() answers the entries that end first, and none that stay with their item", async (t) => {
@@ -814,6 +906,7 @@ export function testStorage(
         createdSum: 12_345,
         dropped: { attempts: 3, expired: 2 ** 33, rejected: 1 },
         lanes: [],
+        counts: [1, 0, 2 ** 52 + 1],
       };
       const everything = changes(keys[0]!, {
         counters,

@@ -19,14 +19,22 @@ export interface LoadOptions {
   readonly allows: { shutdown: boolean; storageFailure: boolean; loss: boolean };
 }
 
+interface Drops {
+  readonly attempts?: number;
+  readonly expired?: number;
+  readonly rejected?: number;
+}
+
 interface Stats {
-  readonly logicalQueues: readonly {
+  readonly logical_queues: readonly {
     readonly partitions: readonly {
       total?: number;
       total_leased?: number;
       scheduled?: number;
     }[];
+    readonly dropped?: Drops;
   }[];
+  readonly totals: { readonly counts: Readonly<Record<string, number | Drops>> };
 }
 
 // How often a queue's backlog is looked at, and how long a drain may take.
@@ -133,16 +141,19 @@ export class Load {
   async #size(queue: string): Promise<number> {
     const { client, ledger } = this.#options;
     while (!this.isHopeless) {
-      const answer = await client.post("queue.stats", { queue_name: queue });
+      const answer = await client.post("v2/queue.stats", { queue_name: queue });
       if (answer.status === 200) {
-        const { logicalQueues } = JSON.parse(answer.text) as Stats;
-        const { partitions } = logicalQueues[0]!;
+        const stats = JSON.parse(answer.text) as Stats;
+        const { partitions } = stats.logical_queues[0]!;
         for (const { total = 0, total_leased = 0 } of partitions) {
           if (total_leased > total) ledger.violation("stats", `'${queue}': ${answer.text}`);
         }
-        return partitions.reduce((sum, p) => sum + (p.total ?? 0) + (p.scheduled ?? 0), 0);
+        const size = partitions.reduce((sum, p) => sum + (p.total ?? 0) + (p.scheduled ?? 0), 0);
+        const missing = missingOf(stats, size);
+        if (missing !== 0) ledger.violation("counts", `'${queue}': ${missing}, ${answer.text}`);
+        return size;
       }
-      this.#outcome("queue.stats", answer);
+      this.#outcome("v2/queue.stats", answer);
       if (answer.status !== 0) await sleep(10);
     }
     return 0;
@@ -305,4 +316,12 @@ export class Load {
     ledger.violation("answer", `${path} was answered ${status} ${text}`);
     return "unknown";
   }
+}
+
+// What came and is neither there nor counted as gone: nothing, whatever the server has been through.
+function missingOf({ logical_queues, totals }: Stats, size: number): number {
+  const of = (name: string): number => Number(totals.counts[name] ?? 0);
+  const { attempts = 0, expired = 0, rejected = 0 } = logical_queues[0]!.dropped ?? {};
+  const gone = of("completed") + of("cancelled") + of("deleted") + of("moved");
+  return of("produced") + of("received") - size - gone - attempts - expired - rejected;
 }

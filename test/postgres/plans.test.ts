@@ -18,7 +18,7 @@ const COUNTERS = NEW_COUNTERS;
 const LEASE = { first: 1, last: 1, deadline: 1, leasedAt: 1, extendedAt: 0 };
 const EXPIRY = { at: 1, first: 1 };
 
-/** Every statement of a commit and of a deletion, for rows of so many partitions. */
+/** Every statement of a commit, of a deletion and of a list of keys, for rows of so many partitions. */
 function statements(count: number): Statement[] {
   const each = <T>(value: T): Of<T>[] => Array.from({ length: count }, (_, i) => [i + 1, value]);
   const counters = each(COUNTERS).map(([key]) => ({ key, place: "(0,1)", counters: COUNTERS }));
@@ -41,6 +41,9 @@ function statements(count: number): Statement[] {
     sql.blocksAt(each(1)),
     sql.singleItemsAt("scheduled", each(1)),
     sql.singleItemsAt("held", each(1)),
+    sql.listKeys(1, 1, { after: "", limit: 9, order: "ascending" }),
+    sql.listKeys(1, 1, { after: "k", limit: 9, order: "ascending" }),
+    sql.listKeys(1, 1, { after: "k", limit: 9, order: "descending" }),
     ...TABLES_OF_A_PARTITION.map((table) => sql.sweepRows(table, 1, undefined, 1)),
   ];
 }

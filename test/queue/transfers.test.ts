@@ -5,6 +5,7 @@ import { describe, type TestContext, test } from "node:test";
 import { VirtualClock } from "../../src/clock.ts";
 import { QueueError } from "../../src/errors.ts";
 import { Commits } from "../../src/queue/commits.ts";
+import { MOVED } from "../../src/queue/history.ts";
 import { Mailbox } from "../../src/queue/mailbox.ts";
 import { PartitionBatch } from "../../src/queue/partition-batch.ts";
 import {
@@ -79,7 +80,8 @@ class Pair {
 
   async move(items: readonly StoredItem[], table: ItemTable, load: Load = DELIVERY): Promise<void> {
     const from = new PartitionBatch(this.partition, this.from.clock.now());
-    await this.transfers.move({ items, table, from, to: this.intake, load, sets: {} });
+    const endings = items.map(() => MOVED);
+    await this.transfers.move({ items, endings, table, from, to: this.intake, load, sets: {} });
   }
 
   /** Moves with a request that is answered with it. */
@@ -90,6 +92,7 @@ class Pair {
     from.served.push(request);
     const moved = this.transfers.move({
       items,
+      endings: items.map(() => MOVED),
       table,
       from,
       to: this.intake,

@@ -25,6 +25,7 @@ export const METHODS = [
   "readScheduled",
   "readExpiries",
   "findKeys",
+  "listKeys",
   "putQueue",
   "deleteQueue",
 ] as const satisfies readonly (keyof Storage)[];

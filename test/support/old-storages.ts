@@ -5,8 +5,18 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { MIGRATIONS as POSTGRES } from "../../src/storage/postgres/schema.ts";
-import { APPLICATION_ID, MIGRATIONS as SQLITE } from "../../src/storage/sqlite/migrations.ts";
-import type { Counters, Expiry, LeaseMark } from "../../src/storage/storage.ts";
+import {
+  APPLICATION_ID,
+  giveFunctions,
+  MIGRATIONS as SQLITE,
+} from "../../src/storage/sqlite/migrations.ts";
+import type {
+  Counters,
+  Expiry,
+  KeyEntry,
+  LeaseMark,
+  StoredItem,
+} from "../../src/storage/storage.ts";
 import { queryOnce } from "./postgres.ts";
 
 /** An item as it was read. */
@@ -27,7 +37,7 @@ export interface OldItem {
 export interface OldPartition {
   readonly queue: string;
   readonly idPrefix: string;
-  readonly counters: Omit<Counters, "held" | "lanes">;
+  readonly counters: Omit<Counters, "held" | "lanes" | "counts">;
   readonly leased: readonly number[];
   readonly leases: readonly Omit<LeaseMark, "extendedAt">[];
   readonly expiries: readonly Expiry[];
@@ -35,6 +45,27 @@ export interface OldPartition {
   readonly scheduled: readonly OldItem[];
   readonly sources: readonly (readonly [source: string, seq: number])[];
 }
+
+/** A partition as it was read by the last version that counted nothing but what was dropped. */
+export interface UncountedPartition {
+  readonly queue: string;
+  readonly idPrefix: string;
+  readonly counters: Omit<Counters, "counts">;
+  readonly leased: readonly number[];
+  readonly leases: readonly LeaseMark[];
+  readonly expiries: readonly Expiry[];
+  readonly items: readonly PlainItem[];
+  readonly scheduled: readonly PlainItem[];
+  readonly keys: readonly KeyEntry[];
+}
+
+/** An item with its record in the open. */
+export type PlainItem = Omit<StoredItem, "record"> & {
+  readonly text: string;
+  readonly payload: string;
+};
+
+type Rows = "sqlite-2" | "sqlite-3" | "postgres-3" | "postgres-4" | "";
 
 /** The time at which the rows were written. */
 export const OLD_NOW = "2026-01-01T00:01:01Z";
@@ -48,11 +79,19 @@ export function oldPartitions(name: "sqlite-2" | "postgres-3"): readonly OldPart
   return JSON.parse(readOld(`${name}.json`)) as OldPartition[];
 }
 
+/** The same of the last version that counted nothing but what was dropped. */
+export function uncountedPartitions(
+  name: "sqlite-3" | "postgres-4",
+): readonly UncountedPartition[] {
+  return JSON.parse(readOld(`${name}.json`)) as UncountedPartition[];
+}
+
 /** Makes a file as it was at a version of its tables, with rows if they are given; answers its path. */
-export function makeOldFile(dir: string, version: number, rows: "sqlite-2" | "" = ""): string {
+export function makeOldFile(dir: string, version: number, rows: Rows = ""): string {
   const path = join(dir, "querator.db");
   const db = new DatabaseSync(path);
   db.exec("PRAGMA journal_mode = WAL");
+  giveFunctions(db);
   for (const sql of SQLITE.slice(0, version)) db.exec(sql);
   if (rows !== "") db.exec(readOld(`${rows}.sql`));
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${version}`);
@@ -61,11 +100,7 @@ export function makeOldFile(dir: string, version: number, rows: "sqlite-2" | "" 
 }
 
 /** Makes the schema `querator` as it was at a version of its tables, with rows if they are given. */
-export async function makeOldSchema(
-  url: string,
-  version: number,
-  rows: "postgres-3" | "" = "",
-): Promise<void> {
+export async function makeOldSchema(url: string, version: number, rows: Rows = ""): Promise<void> {
   const steps = POSTGRES.slice(0, version).map(
     (sql, i) => `${sql}; INSERT INTO migrations (version) VALUES (${i + 1});`,
   );

@@ -6,6 +6,7 @@
 
 import { hostname } from "node:os";
 import pg from "pg";
+import { countsOf } from "../rows/counts.ts";
 import {
   BLOCK_HEADER,
   ITEM_HEADER,
@@ -19,6 +20,7 @@ import {
   type ItemTable,
   type KeyEntry,
   LANE_SPAN,
+  type ListKeysOptions,
   type NewPartition,
   type PartitionChanges,
   type PartitionState,
@@ -338,7 +340,7 @@ class PostgresStorage implements Storage {
     const { control } = this.#connections;
     const [partitions, blocks, leases] = await control.run([
       {
-        text: `SELECT id_prefix, lanes, head, tail, total, scheduled, held, created_sum,
+        text: `SELECT id_prefix, lanes, counts, head, tail, total, scheduled, held, created_sum,
           dropped_attempts, dropped_expired, dropped_rejected FROM partitions WHERE key = $1`,
         values: [key],
       },
@@ -361,10 +363,11 @@ class PostgresStorage implements Storage {
     const row = partitions![0];
     if (row === undefined) throw new Error(`no partition ${key} in '${this.location}'`);
     const [head, tail, total, scheduled, held, createdSum, attempts, expired, rejected] = row
-      .slice(2)
+      .slice(3)
       .map(Number) as [number, number, number, number, number, number, number, number, number];
     const dropped = { attempts, expired, rejected };
     const lanes = lanesOf(row[1]!);
+    const counts = countsOf(row[2]!);
     const removed = this.#known.removed.of(key);
     const headOf = (seq: number): number => {
       const lane = Math.floor(seq / LANE_SPAN);
@@ -372,7 +375,7 @@ class PostgresStorage implements Storage {
     };
     return {
       idPrefix: row[0]!,
-      counters: { head, tail, total, scheduled, held, createdSum, dropped, lanes },
+      counters: { head, tail, total, scheduled, held, createdSum, dropped, lanes, counts },
       leased: blocks!
         .flatMap((each) => itemsOfHeader(headerOfRow(each)))
         .filter(({ seq }) => seq < headOf(seq) && removed?.has(seq) !== true),
@@ -426,6 +429,14 @@ class PostgresStorage implements Storage {
       values: [key, kind, byteas(keys)],
     });
     return new Map(rows.map(keyOfRow).map((entry) => [entry.key, entry]));
+  }
+
+  async listKeys(
+    key: number,
+    kind: number,
+    options: ListKeysOptions,
+  ): Promise<readonly KeyEntry[]> {
+    return (await this.#read(sql.listKeys(key, kind, options))).map(keyOfRow);
   }
 
   readKeysDue(key: number, limit: number): Promise<readonly KeyEntry[]> {

@@ -159,6 +159,15 @@ CREATE INDEX held_group ON held (partition, in_group, seq);
 ALTER TABLE leases ADD extended_at bigint NOT NULL DEFAULT 0;
 ALTER TABLE partitions ADD held bigint NOT NULL DEFAULT 0, ADD lanes text NOT NULL DEFAULT '';
 `,
+  `
+-- Whoever owned the tables as they were would write partitions without counting: it can do nothing with
+-- them any more, and learns it.
+UPDATE owner SET epoch = epoch + 1, term = 0;
+UPDATE heartbeat SET epoch = epoch + 1, renewed_at = '-infinity';
+
+-- What else a partition counts: nothing yet.
+ALTER TABLE partitions ADD counts text NOT NULL DEFAULT '';
+`,
 ];
 
 /** The SQL that brings a schema from a version to the present one. */

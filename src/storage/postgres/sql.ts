@@ -4,6 +4,7 @@
 // it is vacuumed. So a plan must go from the given rows to those of the table, whatever statistics
 // say: where they join, the table stands in a LATERAL that OFFSET keeps apart.
 
+import { packCounts } from "../rows/counts.ts";
 import {
   BLOCK_COLUMNS,
   BLOCK_ITEMS_MAX,
@@ -22,11 +23,12 @@ import type {
   KeyEntry,
   KeyName,
   LeaseMark,
+  ListKeysOptions,
   SeqRange,
   StoredItem,
 } from "../storage.ts";
 import type { Statement } from "./connection.ts";
-import { byteas, int8s, plainArray, type Value } from "./values.ts";
+import { bytea, byteas, int8s, plainArray, type Value } from "./values.ts";
 
 export const KEY_COLUMNS = "kind, key, seq, until, value";
 
@@ -116,6 +118,7 @@ export function updateCounters(
     numbers(all, ({ dropped }) => dropped.expired),
     numbers(all, ({ dropped }) => dropped.rejected),
     { type: "text", values: all.map(([, { lanes }]) => packLanes(lanes)) },
+    { type: "text", values: all.map(([, { counts }]) => packCounts(counts)) },
     { type: "int8", values: rows.map(({ key }) => key) },
     { type: "tid", values: rows.map(({ place }) => place) },
   ]);
@@ -125,12 +128,12 @@ export function updateCounters(
       UPDATE partitions p SET head = u.head, tail = u.tail, total = u.total,
         scheduled = u.scheduled, held = u.held, created_sum = u.created_sum,
         dropped_attempts = u.attempts, dropped_expired = u.expired, dropped_rejected = u.rejected,
-        lanes = u.lanes
+        lanes = u.lanes, counts = u.counts
       FROM ${from} u(head, tail, total, scheduled, held, created_sum, attempts, expired, rejected,
-        lanes, key, place)
+        lanes, counts, key, place)
       WHERE p.ctid = u.place RETURNING p.key, p.ctid, p.key = u.key AS met)
       SELECT string_agg(key || ' ' || ctid, ';'),
-        CASE WHEN count(*) FILTER (WHERE met) <> $13 THEN expect(0, 1) END FROM done`,
+        CASE WHEN count(*) FILTER (WHERE met) <> $14 THEN expect(0, 1) END FROM done`,
     values: [...values, rows.length],
   };
 }
@@ -276,6 +279,24 @@ export function putKeys(entries: readonly Of<KeyEntry>[]): Statement {
       ON CONFLICT (partition, kind, key) DO UPDATE
       SET seq = excluded.seq, until = excluded.until, value = excluded.value`,
     values,
+  };
+}
+
+/** Of a kind, in order of their names; from a name on unless it is "". */
+export function listKeys(
+  key: number,
+  kind: number,
+  { after, limit, order, bytesMax = Number.MAX_SAFE_INTEGER }: ListKeysOptions,
+): Statement {
+  const [from, direction] = order === "ascending" ? ["AND key > $5", ""] : ["AND key < $5", "DESC"];
+  const values = [key, kind, limit, bytesMax];
+  return {
+    text: `SELECT ${KEY_COLUMNS} FROM (SELECT *, sum(octet_length(value)) OVER
+        (ORDER BY key ${direction} ROWS UNBOUNDED PRECEDING) - octet_length(value) AS before
+      FROM (SELECT ${KEY_COLUMNS} FROM keys WHERE partition = $1 AND kind = $2
+        ${after === "" ? "" : from} ORDER BY key ${direction} LIMIT $3) a) b
+      WHERE before < $4 ORDER BY key ${direction}`,
+    values: after === "" ? values : [...values, bytea(after)],
   };
 }
 

@@ -153,6 +153,10 @@ export const MIGRATIONS: readonly string[] = [
   ALTER TABLE partitions ADD COLUMN held INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE partitions ADD COLUMN lanes TEXT NOT NULL DEFAULT '';
   `,
+  // What else a partition counts: nothing yet, so that no sum of a row changes.
+  `
+  ALTER TABLE partitions ADD COLUMN counts TEXT NOT NULL DEFAULT '';
+  `,
 ];
 
 /** The SQL that brings a file to the present version: "" if there is none to run. Throws if a later one has been there. */
@@ -177,6 +181,15 @@ export function pendingSql(db: DatabaseSync, file: string): string {
 export function migrate(db: DatabaseSync, file: string): void {
   const sql = pendingSql(db, file);
   if (sql === "") return;
+  giveFunctions(db);
+  db.exec("BEGIN IMMEDIATE");
+  // Somebody else may have been faster.
+  db.exec(pendingSql(db, file));
+  db.exec("COMMIT");
+}
+
+/** Gives a connection what the migrations call. */
+export function giveFunctions(db: DatabaseSync): void {
   db.function("sum_of_key", { deterministic: true }, (kind, key, seq, until, value) =>
     sumOfKey({
       kind: Number(kind),
@@ -191,10 +204,6 @@ export function migrate(db: DatabaseSync, file: string): void {
     if (bytes.length !== CHUNK / 8) return 0;
     return (bytes[Number(bit) >> 3]! >> (Number(bit) & 7)) & 1;
   });
-  db.exec("BEGIN IMMEDIATE");
-  // Somebody else may have been faster.
-  db.exec(pendingSql(db, file));
-  db.exec("COMMIT");
 }
 
 export function pragma(db: DatabaseSync, name: string): number {

@@ -24,6 +24,7 @@ import {
   type KeyEntry,
   LANE_SPAN,
   type LeaseMark,
+  type ListKeysOptions,
   type PartitionState,
   type ReadOptions,
   type StoredItem,
@@ -210,6 +211,31 @@ export class Reader {
       if (row !== undefined) found.set(name, this.#keyOf(key, row));
     }
     return found;
+  }
+
+  /** See Storage. */
+  listKeys(key: number, kind: number, options: ListKeysOptions): readonly KeyEntry[] {
+    const { after, limit, order, bytesMax = Number.POSITIVE_INFINITY } = options;
+    const entries: KeyEntry[] = [];
+    if (limit <= 0) return entries;
+    // No name lies before "", and all lie behind it.
+    const [from, to] = order === "ascending" ? ["key > ?", "key"] : ["key < ?", "key DESC"];
+    const isFirst = order === "descending" && after === "";
+    const statement = this.#statements.read(
+      `SELECT ${KEY_COLUMNS} FROM keys WHERE partition = ? AND kind = ?
+       ${isFirst ? "" : `AND ${from}`} ORDER BY ${to} LIMIT ?`,
+    );
+    const rows = isFirst
+      ? statement.iterate(key, kind, limit)
+      : statement.iterate(key, kind, after, limit);
+    let bytes = 0;
+    for (const row of rows as Iterable<unknown>) {
+      const entry = this.#keyOf(key, row as KeyRow);
+      entries.push(entry);
+      bytes += entry.value.length;
+      if (bytes >= bytesMax) break;
+    }
+    return entries;
   }
 
   /** See Storage. */

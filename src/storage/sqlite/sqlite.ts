@@ -12,6 +12,7 @@ import type {
   Expiry,
   ItemTable,
   KeyEntry,
+  ListKeysOptions,
   NewPartition,
   PartitionChanges,
   PartitionState,
@@ -245,6 +246,14 @@ class SqliteStorage implements Storage {
     keys: readonly string[],
   ): Promise<ReadonlyMap<string, KeyEntry>> {
     return this.#reading(key, () => this.#reader.keys(key, kind, keys));
+  }
+
+  async listKeys(
+    key: number,
+    kind: number,
+    options: ListKeysOptions,
+  ): Promise<readonly KeyEntry[]> {
+    return this.#reading(key, () => this.#reader.listKeys(key, kind, options));
   }
 
   async readKeysDue(key: number, limit: number): Promise<readonly KeyEntry[]> {
