@@ -32,6 +32,7 @@ const TABLES = {
   payloads,
   formats,
   waiters,
+  unique,
   sync,
   redis,
   commits,
@@ -365,6 +366,97 @@ async function waiters(): Promise<void> {
     ["memory a waiting lease", "produce p50 beside them, 200 a second"],
     rows.map(([bytes, p50]) => [`${fixed(bytes! / 1_000)} kB`, `${fixed(p50!, 2)} ms`]),
   );
+}
+
+/** What an item asks for, by how many there were before it. */
+type ItemText = (n: number) => string;
+
+const UNIQUE_ROWS: readonly (readonly [string, ItemText])[] = [
+  ["without a key", () => `{"utf8":"${"x".repeat(100)}"}`],
+  ["a key of its own", (n) => `{"utf8":"${"x".repeat(100)}","unique_key":"user-${n}"}`],
+  ["a key that is taken", () => `{"utf8":"${"x".repeat(100)}","unique_key":"taken"}`],
+  [
+    "a key that is taken, replace",
+    () => `{"utf8":"${"x".repeat(100)}","unique_key":"taken","on_duplicate":"replace"}`,
+  ],
+];
+
+async function unique(): Promise<void> {
+  const rows = await inTurn(UNIQUE_ROWS, async ([, text]) => {
+    const rates: number[] = [];
+    for (const { producers, batch } of [SINGLE, BATCH]) {
+      rates.push(await withServer({}, (server) => produced(server, { producers, batch, text })));
+    }
+    return rates;
+  });
+  print(
+    "Items a second that are only produced, with unique keys:",
+    ["", "32 producers, single items", "8 producers, batches of 100"],
+    rows.map((rates, i) => [UNIQUE_ROWS[i]![0], ...rates.map(whole)]),
+  );
+  const million = 1_000_000;
+  const [, text] = UNIQUE_ROWS[1]!;
+  const figures = await withServer({}, async (server) => {
+    const before = await server.figures();
+    const started = performance.now();
+    await produced(server, { producers: 8, batch: 1_000, text, count: million });
+    const seconds = (performance.now() - started) / 1_000;
+    const after = await server.figures();
+    const client = await HttpClient.open(new URL(server.url));
+    const times: number[] = [];
+    for (let i = 0; i < 1_000; i++) {
+      const at = performance.now();
+      await client.post("/v2/queue.produce", `{"queue_name":"keys","items":[${text(i * 997)}]}`);
+      times.push(performance.now() - at);
+    }
+    client.close();
+    return [seconds, after.rssBytes - before.rssBytes, median(times)] as const;
+  });
+  print(
+    `${whole(million)} keys:`,
+    ["written in", "memory more than before", "p50 of a duplicate among them"],
+    [[`${fixed(figures[0])} s`, megabytes(figures[1]), `${fixed(figures[2], 2)} ms`]],
+  );
+}
+
+// Produces for as long as a row lasts, or so many, on as many connections as there are producers; answers items a second.
+async function produced(
+  server: CountedServer,
+  {
+    producers,
+    batch,
+    text,
+    count = Number.POSITIVE_INFINITY,
+  }: {
+    readonly producers: number;
+    readonly batch: number;
+    readonly text: ItemText;
+    readonly count?: number;
+  },
+): Promise<number> {
+  const url = new URL(server.url);
+  const clients = await Promise.all(Array.from({ length: producers }, () => HttpClient.open(url)));
+  await clients[0]!.post("/v2/queues.create", '{"queue_name":"keys"}');
+  const started = performance.now();
+  const until =
+    count === Number.POSITIVE_INFINITY ? started + options.seconds * 1_000 : count * 1e6;
+  let asked = 0;
+  let done = 0;
+  const work = async (client: HttpClient): Promise<void> => {
+    while (performance.now() < until && asked < count) {
+      const items = Array.from({ length: batch }, () => text(asked++)).join(",");
+      const { status } = await client.post(
+        "/v2/queue.produce",
+        `{"queue_name":"keys","items":[${items}]}`,
+      );
+      if (status !== 200) wrong++;
+      done += batch;
+    }
+  };
+  await Promise.all(clients.map(work));
+  const seconds = (performance.now() - started) / 1_000;
+  for (const client of clients) client.close();
+  return done / seconds;
 }
 
 async function sync(): Promise<void> {

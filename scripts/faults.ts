@@ -52,6 +52,7 @@ export const CHECKS = {
   leaseMarks: ["--test", "src/queue/lease-marks.test.ts"],
   oldStorages: ["--test", "test/old-storages.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
+  unique: ["--test", "test/queue/unique.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -165,7 +166,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "what was given up is handed out again after a crash",
     check: "apart",
-    file: "src/queue/partition-batch.ts",
+    file: "src/queue/condemned.ts",
     from: "attributesOf(item.attributes).died || condemnedBefore",
     to: "condemnedBefore",
   },
@@ -306,15 +307,15 @@ export const FAULTS: readonly Fault[] = [
     name: "a name leads to where its item was before it moved",
     check: "stableIds",
     file: "src/queue/partition-batch.ts",
-    from: "    this.addsKey.push(...entriesOf(attributes, toSeq));",
-    to: "    void entriesOf;",
+    from: "    this.#names.put(attributes, toSeq);",
+    to: "",
   },
   {
     name: "the source of a completed item stays taken",
     check: "sim",
     file: "src/queue/partition-batch.ts",
-    from: 'if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));',
-    to: 'if (item.attributes !== "" && how !== "completed") this.removesKey.push(...namesOf(item.attributes));',
+    from: "this.#names.drop(attributes, leased);",
+    to: 'if (how !== "completed") this.#names.drop(attributes, leased);',
   },
   {
     name: "a waiting lease is not woken by what comes back",
@@ -390,8 +391,8 @@ export const FAULTS: readonly Fault[] = [
     name: "items of a request are stored in reverse",
     check: "linear",
     file: "src/queue/partition-batch.ts",
-    from: "    for (const item of items) {\n      item.createdAt = this.now;",
-    to: "    for (const item of items.toReversed()) {\n      item.createdAt = this.now;",
+    from: "    for (const item of items) {\n      this.enter(item, expireAt);",
+    to: "    for (const item of items.toReversed()) {\n      this.enter(item, expireAt);",
   },
   {
     name: "requests are answered before their commit",
@@ -987,5 +988,47 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/repeats.ts",
     from: "    part.forget(ended);\n",
     to: "",
+  },
+  {
+    name: "a unique key is not given back with its item",
+    check: "sim",
+    file: "src/queue/names.ts",
+    from: '    const key = keyHeld(attributes, isLeased);\n    if (key !== "") this.#letGo(KEY.unique, key);',
+    to: "    void isLeased;",
+  },
+  {
+    name: "a unique key is given back with the first lease, though its item has not ended",
+    check: "sim",
+    file: "src/queue/names.ts",
+    from: "if (key !== keyHeld(attributes, true)) this.#letGo(KEY.unique, key);",
+    to: 'if (key !== "") this.#letGo(KEY.unique, key);',
+  },
+  {
+    name: "a unique key leads to where its item was before it moved",
+    check: "unique",
+    file: "src/queue/names.ts",
+    from: 'if (key !== "") this.take({ key, seq, until: 0, value: attributesOf(attributes).id });',
+    to: 'if (key !== "" && attributesOf(attributes).id === "") this.take({ key, seq, until: 0, value: "" });',
+  },
+  {
+    name: "what waits behind an item is not given its turn with the end of that",
+    check: "unique",
+    file: "src/queue/partition-batch.ts",
+    from: '    if (key !== "") this.#promote(key);\n',
+    to: "",
+  },
+  {
+    name: "what a turn replaces is leased in the same turn as well",
+    check: "unique",
+    file: "src/queue/partition-batch.ts",
+    from: "      this.of.removeReady(seq);\n",
+    to: "",
+  },
+  {
+    name: "a unique key is looked up in one partition only",
+    check: "unique",
+    file: "src/queue/duplicates.ts",
+    from: "for (const partition of partitions) {",
+    to: "for (const partition of partitions.slice(0, 1)) {",
   },
 ];

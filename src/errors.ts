@@ -75,6 +75,7 @@ export const ERRORS = {
   not_leased: row("invalid", 409, IN_VAIN, "item(s) cannot be {verb}; '{id}' is not marked as leased"),
   lease_ended: row("invalid", 409, IN_VAIN, "lease has ended; '{lease_id}' holds nothing any more"),
   some_refused: row("invalid", 409, IN_VAIN, "nothing was done; {refused} of {count} are refused"),
+  unique_key_taken: row("invalid", 409, IN_VAIN, "unique key is taken; '{key}' is that of item '{id}'"),
   idempotency_mismatch: row("invalid", 409, IN_VAIN, "Idempotency-Key was used for another request; '{key}'"),
   request_in_progress: row("retry", 429, AGAIN, "a request with this Idempotency-Key is under way; '{key}'"),
   duplicate_client: row("invalid", 409, IN_VAIN, "duplicate client id; a client cannot make multiple leased requests to the same queue"),

@@ -10,6 +10,7 @@ const BY_MESSAGE: readonly [status: number, text: RegExp, code: ErrorCode][] = [
   [400, /^item\(s\) cannot be /, "not-leased"],
   [400, /^lease has ended;/, "lease-ended"],
   [400, /^nothing was done;/, "some-refused"],
+  [400, /^unique key is taken;/, "unique-key-taken"],
   [400, /^duplicate client id;/, "duplicate-client"],
   [400, /^request body exceeds /, "too-large"],
   [453, / is shutting down$/, "shutting-down"],

@@ -18,6 +18,7 @@ export type ErrorCode =
   | "not-leased"
   | "lease-ended"
   | "some-refused"
+  | "unique-key-taken"
   | "duplicate-client"
   | "unauthorized"
   | "forbidden"
@@ -215,6 +216,7 @@ const SAME: readonly ErrorCode[] = [
   "not-leased",
   "lease-ended",
   "some-refused",
+  "unique-key-taken",
   "duplicate-client",
   "overloaded",
   "outcome-unknown",

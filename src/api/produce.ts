@@ -1,6 +1,6 @@
 // How items come into a queue: queue.produce of both versions.
 
-import { type Answer, OK } from "../codec/answer.ts";
+import { type Answer, OK, reply } from "../codec/answer.ts";
 import { QueueProduceRequestSchema } from "../codec/gen/querator/v1/queue_pb.ts";
 import {
   type QueueProduceItemSchema as ProduceItemV2,
@@ -9,9 +9,9 @@ import {
 } from "../codec/gen/querator/v2/queue_pb.ts";
 import type { Decoded } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
-import { invalidField } from "../errors.ts";
+import { invalidField, SomeRefusedError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { type IdSpace, type Produced, ProduceRequest } from "../queue/queue.ts";
+import { type IdSpace, type Produced, type ProducedItem, ProduceRequest } from "../queue/queue.ts";
 import { byName, type endpointsOf, type RowEndpoint } from "./endpoint.ts";
 import { HEADERS_BYTES_MAX, HEADERS_MAX, toItems, toItemsV2 } from "./item-records.ts";
 import {
@@ -28,6 +28,7 @@ import {
 } from "./openapi/errors.ts";
 import {
   atOrDelay,
+  EXAMPLE_ID,
   type Notes,
   neededTimeout,
   PAYLOAD,
@@ -35,6 +36,7 @@ import {
   TIMEOUT,
 } from "./openapi/fields.ts";
 import { findQueue, type Service } from "./service.ts";
+import { readUniqueKeys, UNIQUE_NOTES } from "./unique-keys.ts";
 import {
   checkTimeoutGiven,
   checkTimeoutMax,
@@ -123,6 +125,12 @@ export function produceEndpoints(
           "items[0] has more than one payload; give one of json, utf8 and bytes",
           { field: "items[0].utf8" },
         ),
+        uniqueKeyTaken: problem(
+          "unique_key_taken",
+          `unique key is taken; 'jane' is that of item '${EXAMPLE_ID}'`,
+          { field: "items[0].unique_key" },
+        ),
+        someRefused: problem("some_refused", "nothing was done; 1 of 1 are refused"),
         ...QUEUED,
       },
       repeats: "itself",
@@ -131,9 +139,12 @@ export function produceEndpoints(
         const timeout = readTimeout(request.requestTimeout);
         checkCount(request.items.length);
         const items = toItemsV2(request.items, dueAt);
-        const produce = new ProduceRequest(items, clock.steady() + timeout);
+        const unique = readUniqueKeys(request.items);
+        const together = request.allOrNone ? "listed" : "each";
+        const produce = new ProduceRequest(items, clock.steady() + timeout, unique, together);
         produce.repeat = repeat;
         const produced = await queue.submit(produce);
+        if (produced.each !== undefined) return answerOfEach(produced, request.allOrNone);
         return produceAnswer(queue.ids(produced.partition), produced, items.length);
       },
     }),
@@ -158,6 +169,21 @@ function produceAnswer(ids: IdSpace, { first, scheduled }: Produced, count: numb
     },
   };
 }
+
+// Each has an id of its own, and may be refused.
+function answerOfEach({ each = [], refused = [] }: Produced, allOrNone: boolean): Answer {
+  if (allOrNone && refused.length > 0) {
+    const errors = new Map(refused.map(({ index, error }) => [index, error]));
+    throw new SomeRefusedError(errors, each.length);
+  }
+  const results: ProduceResult[] = [...each];
+  for (const { index, error } of refused) {
+    results[index] = { code: error.code, detail: error.message };
+  }
+  return reply(ProduceResponseV2, { results, failed: refused.length });
+}
+
+type ProduceResult = Partial<ProducedItem> & { readonly code?: string; readonly detail?: string };
 
 /** What the fields of the messages mean. */
 export function produceNotes({ produceBatch }: Limits): Notes {
@@ -187,6 +213,9 @@ export function produceNotes({ produceBatch }: Limits): Notes {
         required: "request",
         request: { minItems: 1, maxItems: produceBatch },
       },
+      all_or_none: {
+        text: "Nothing is done unless all of it can be: else the answer is some_refused, with why for each.",
+      },
     },
     "v2.QueueProduceItem": {
       ...PAYLOAD,
@@ -198,17 +227,22 @@ export function produceNotes({ produceBatch }: Limits): Notes {
       reference: { text: "Anything that the producer wants to find again." },
       encoding: { text: "How the payload is to be read; the server does not look at it." },
       ...atOrDelay("enqueue_at", "When the item is to become leasable; at once if that is past."),
+      ...UNIQUE_NOTES,
     },
     QueueProduceResponse: {
       results: { text: "In the order of the items.", required: "reply", reply: { minItems: 1 } },
+      failed: { text: "How many of them are refused." },
     },
     QueueProduceResult: {
-      id: { text: "What the item is, until its end.", required: "reply" },
-      status: {
-        text: "created, or scheduled if it is to become leasable later.",
-        required: "reply",
-        reply: { enum: ["created", "scheduled"] },
+      id: {
+        text: "What the item is that is there now, until its end. Not of one that is refused.",
       },
+      status: {
+        text: "created, or scheduled if it is to become leasable later; duplicate if its unique key is that of the item that is answered, replaced if it has taken the place of that.",
+        reply: { enum: ["created", "scheduled", "duplicate", "replaced"] },
+      },
+      code: { text: "Why nothing was done, if it is refused: a code as errors have it." },
+      detail: { text: "The same for people." },
     },
   };
 }

@@ -26,10 +26,13 @@ export interface Attributes {
   readonly redrive: string;
 }
 
-/** Until when a name is taken: until its item is leased, or until it has ended. */
+/**
+ * Until when a name is taken: until its item is leased, until it has ended, or for a time, whatever becomes of it. Or
+ * the item waits behind the one that has the name.
+ */
 export interface Unique {
   readonly key: string;
-  readonly while: "waiting" | "pending";
+  readonly while: "waiting" | "pending" | "period" | "behind";
 }
 
 /** What is not given is as its queue has it. Times in microseconds. */

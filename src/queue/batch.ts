@@ -2,9 +2,11 @@
 // are dealt among leases, and which partition ends leases (what that does is in endings.ts). Pure and synchronous; the time is a
 // parameter. One bad request never fails its neighbours: each carries its own error or result.
 
-import { plainError, type QueueError, queueError } from "../errors.ts";
+import { plainError, QueueError, queueError } from "../errors.ts";
+import type { Storage } from "../storage/storage.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
+import type { Duplicates } from "./duplicates.ts";
 import { completeItems, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
 import { DROPPED } from "./history.ts";
@@ -60,12 +62,19 @@ export class Batch {
     this.now = now;
   }
 
-  /** Plans what was asked, kind by kind, and deals to the leases that wait. */
-  plan(requests: ByKind, waiting: ForgetfulMap<string | number, LeaseRequest>): void {
+  /**
+   * Plans what was asked, kind by kind, and deals to the leases that wait. `duplicates` is needed where unique
+   * keys are asked for.
+   */
+  plan(
+    requests: ByKind,
+    waiting: ForgetfulMap<string | number, LeaseRequest>,
+    duplicates: Duplicates | undefined,
+  ): void {
     for (const kind of KINDS) {
       switch (kind) {
         case Kind.produce:
-          this.#produce(requests[kind]);
+          this.#produce(requests[kind], duplicates);
           break;
         case Kind.lease:
           if (waiting.size > 0) this.#lease(waiting.values());
@@ -114,18 +123,36 @@ export class Batch {
   }
 
   /** Gives each request whole to the healthy partition that holds the fewest items. */
-  #produce(requests: readonly ProduceRequest[]): void {
+  #produce(requests: readonly ProduceRequest[], duplicates: Duplicates | undefined): void {
     if (this.#order.length === 0) {
       for (const request of requests) this.#refuse(request, plainError("storage_unavailable"));
       return;
     }
     const loads = this.#sort((partition) => partition.unleased + partition.counters.scheduled);
     for (const request of requests) {
+      if (request.unique !== undefined) {
+        const planned = duplicates!.plan(this, request);
+        if (planned instanceof QueueError) this.#refuse(request, planned);
+        else if (planned === this.#order[0]) this.#settleFirst(loads, request.items.length);
+        continue;
+      }
       const part = this.part(this.#order[0]!);
-      request.result = part.produce(request.items, this.now + this.#rules.expireTimeout);
+      request.result = part.produce(request.items, this.expireAt);
       part.served.push(request);
       this.#settleFirst(loads, request.items.length);
     }
+    duplicates?.finish(this);
+  }
+
+  /** The partition for what is new: the one that holds the fewest items, of those in a storage if one is given. */
+  choose(storage?: Storage): Partition | undefined {
+    if (storage === undefined) return this.#order[0];
+    return this.#order.find((partition) => partition.storage === storage);
+  }
+
+  /** When what is added now expires. */
+  get expireAt(): number {
+    return this.now + this.#rules.expireTimeout;
   }
 
   /**

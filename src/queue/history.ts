@@ -1,7 +1,7 @@
 // How items end: what becomes of each that leaves its partition for good, as all say it who take one out, so
 // that one place can count it, remember it and tell it.
 
-import { DROP_REASONS, type DropReason } from "../storage/storage.ts";
+import { DROP_REASONS, type Dropped, type DropReason } from "../storage/storage.ts";
 
 /** What has become of an item that is in its partition no more. One object for each way: none is made for an item. */
 export interface Ending {
@@ -26,4 +26,9 @@ function byReason(how: Ending["how"]): Readonly<Record<DropReason, Ending>> {
   return Object.fromEntries(
     DROP_REASONS.map((reason): [DropReason, Ending] => [reason, { how, reason }]),
   ) as Record<DropReason, Ending>;
+}
+
+/** One more that was dropped for a reason. */
+export function plusOne(to: Dropped, reason: DropReason): Dropped {
+  return { ...to, [reason]: to[reason] + 1 };
 }

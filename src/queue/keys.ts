@@ -22,6 +22,8 @@ export const KEY = {
   note: 6,
   /** A redrive, by its id. */
   redrive: 7,
+  /** What waits for the end of the item that has a unique key, by that key. */
+  behind: 8,
 } as const;
 
 /** The names of an item with such attributes. */

@@ -3,11 +3,12 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
+import { condemnedFor } from "./condemned.ts";
 import { COUNT } from "./counts.ts";
 import { DROPPED } from "./history.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
-import { condemnedFor, type PartitionBatch } from "./partition-batch.ts";
+import type { PartitionBatch } from "./partition-batch.ts";
 
 // How many items of a partition one batch moves; what is left over follows in the next.
 const STEP = 1_000;

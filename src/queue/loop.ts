@@ -14,13 +14,14 @@ import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
+import { KeyHolders } from "./duplicates.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { Repeats } from "./repeats.ts";
-import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
+import { type AnyHotRequest, Kind, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
 
@@ -46,6 +47,7 @@ export class Loop implements TurnTaker, Intake {
   readonly #commits: Commits;
   readonly #transfers: Transfers;
   readonly #deadLetters: DeadLetters;
+  readonly #keyHolders: KeyHolders;
 
   #busy = false;
   #awake = false;
@@ -85,6 +87,7 @@ export class Loop implements TurnTaker, Intake {
     this.#transfers = new Transfers(context, this.#commits);
     this.#deadLetters = new DeadLetters(context, this.#mailbox, this.#commits, this.#transfers);
     this.repeats = new Repeats(context, this.#mailbox, this.#commits);
+    this.#keyHolders = new KeyHolders(context, this.#commits);
     this.#order = [...partitions];
     this.wake();
   }
@@ -303,8 +306,12 @@ export class Loop implements TurnTaker, Intake {
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
   async #serve(usable: readonly Partition[]): Promise<boolean> {
-    const { requests, deliveries, count, named } = this.#mailbox.take();
+    const { requests, deliveries, count, named, unique } = this.#mailbox.take();
     if (named > 0 && (await this.repeats.answer(requests, this.partitions))) this.wake();
+    const duplicates =
+      unique === 0
+        ? undefined
+        : await this.#keyHolders.lookUp(requests[Kind.produce], this.partitions);
     const accepted = await this.#transfers.accept(this.partitions[0]!, deliveries);
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
@@ -313,7 +320,7 @@ export class Loop implements TurnTaker, Intake {
     const order = usable === this.#order ? this.#order : [...usable];
     const batch = new Batch({ partitions, order, rules: { ...rules, leaseReplyBytes }, now });
     if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted.letters);
-    batch.plan(requests, this.#mailbox.waiting);
+    batch.plan(requests, this.#mailbox.waiting, duplicates);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
     const lifecycle = { ...rules, hasDeadQueue: rules.deadQueue !== "" };
     const burials: Burial[] = [];

@@ -58,6 +58,8 @@ export interface Taken {
   readonly deliveries: readonly Delivery[];
   /** How many of the requests have a key, by which their sender knows them again. */
   readonly named: number;
+  /** How many of them ask for unique keys. */
+  readonly unique: number;
   /** How many it is in all. */
   readonly count: number;
 }
@@ -74,6 +76,7 @@ export class Mailbox {
   #requests = emptyLists();
   #deliveries: Delivery[] = [];
   #named = 0;
+  #unique = 0;
   // What the turn under way has taken.
   #taken: Taken | undefined;
   // Whether the first operation is at work in a step.
@@ -105,9 +108,7 @@ export class Mailbox {
       this.demand += request.batchSize;
       this.#allWaiting.leases++;
     } else {
-      const list: AnyHotRequest[] = this.#requests[request.kind];
-      list.push(request);
-      if (request.repeat !== undefined) this.#named++;
+      this.#push(request);
     }
     this.#unanswered++;
     this.#noteDeadline(request.deadline);
@@ -184,9 +185,14 @@ export class Mailbox {
       this.answer(request, this.#closed);
       return;
     }
+    this.#push(request);
+  }
+
+  #push(request: AnyHotRequest): void {
     const list: AnyHotRequest[] = this.#requests[request.kind];
     list.push(request);
-    this.#named++;
+    if (request.repeat !== undefined) this.#named++;
+    if (request.kind === Kind.produce && request.unique !== undefined) this.#unique++;
   }
 
   /** Hands everything but leases and operations to a turn. */
@@ -195,10 +201,12 @@ export class Mailbox {
     this.#taken = {
       requests: this.#requests,
       named: this.#named,
+      unique: this.#unique,
       deliveries: this.#deliveries,
       count: this.#queued + this.#deliveries.length,
     };
     this.#named = 0;
+    this.#unique = 0;
     this.#requests = emptyLists();
     this.#deliveries = [];
     return this.#taken;

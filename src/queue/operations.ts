@@ -94,6 +94,16 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
     let bound: number | undefined;
     let from = 0;
     const steps: (() => Promise<true | undefined>)[] = [];
+    // First, so that nothing that waits behind an item gets its turn with the end of that.
+    if (options.scheduled) {
+      steps.push(async () => {
+        const items = await read(partition, "scheduled", { from: 0, before: bound!, limit: STEP });
+        const part = new PartitionBatch(partition, loop.context.clock.now());
+        for (const item of items) part.removeScheduled(item, DELETED);
+        if (part.touched) await loop.commitAlone(part);
+        return items.length < STEP || undefined;
+      });
+    }
     if (options.queue) {
       steps.push(async () => {
         from = Math.max(from, partition.counters.head);
@@ -120,15 +130,6 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
         }
         if (part.touched) await loop.commitAlone(part);
         return n < STEP || undefined;
-      });
-    }
-    if (options.scheduled) {
-      steps.push(async () => {
-        const items = await read(partition, "scheduled", { from: 0, before: bound!, limit: STEP });
-        const part = new PartitionBatch(partition, loop.context.clock.now());
-        for (const item of items) part.removeScheduled(item, DELETED);
-        if (part.touched) await loop.commitAlone(part);
-        return items.length < STEP || undefined;
       });
     }
     for (const step of steps) {

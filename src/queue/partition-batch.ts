@@ -3,7 +3,7 @@
 // `discard` takes back the few marks that planning left on items. Pure and synchronous: no clock,
 // no storage, no await.
 
-import { MILLISECOND, SECOND } from "../clock.ts";
+import { MILLISECOND } from "../clock.ts";
 import {
   type Counters,
   type Dropped,
@@ -21,17 +21,22 @@ import {
   type SeqRange,
   type StoredItem,
 } from "../storage/storage.ts";
-import { attributesOf, withAttributes } from "./attributes.ts";
+import { withAttributes } from "./attributes.ts";
+import { BEHIND_AT, inFront } from "./behind.ts";
+import { expiryOf, LONG_AGO } from "./condemned.ts";
 import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Extensions, markOf } from "./extensions.ts";
-import type { Ending } from "./history.ts";
+import { type Ending, plusOne } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
-import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
+import { attributesAfterMove } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
+import { Names } from "./names.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
+import { PlannedExpiries } from "./planned-expiries.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 import { toRanges } from "./seq-ranges.ts";
+import { attributesAfterLease, keyHeld } from "./unique.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
@@ -40,39 +45,11 @@ const SOON = 100 * MILLISECOND;
 const NONE_HELD: readonly HeldItem[] = [];
 const NO_RANGES: readonly SeqRange[] = [];
 
-// Items that expire within this time after the first of them share one expiry.
-const EXPIRY_WIDTH = SECOND;
-
 const NONE_SCHEDULED: readonly number[] = [];
 
 /** Whether a time that a client gave is far enough ahead to be worth scheduling. */
 export function isLater(at: number, now: number): boolean {
   return at >= now + SOON;
-}
-
-// What is condemned is due at once, however the wall clock may be set back meanwhile.
-const LONG_AGO = SECOND;
-
-/** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
-export function condemnedFor({ at, item }: Due): DropReason | undefined {
-  return attributesOf(item.attributes).died || condemnedBefore(at, item);
-}
-
-// As earlier versions have written it down: by a time that no client can have asked for, and before that by an expiry.
-const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
-  undefined,
-  "rejected",
-  "attempts",
-  "expired",
-];
-
-function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropReason | undefined {
-  return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
-}
-
-// What is to be leasable is not written down as earlier versions did what was condemned.
-function expiryOf({ attempts, expireAt }: Item, dueAt: number): number {
-  return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
 }
 
 export class PartitionBatch implements PartitionChanges {
@@ -94,10 +71,6 @@ export class PartitionBatch implements PartitionChanges {
   readonly removesScheduled: SeqRange[] = [];
   readonly removesHeld = NO_RANGES;
   readonly releases: number[] = [];
-  readonly addsExpiry: Expiry[] = [];
-  readonly removesExpiry: Expiry[] = [];
-  readonly removesKey: KeyName[] = [];
-  readonly addsKey: KeyEntry[] = [];
 
   readonly #tailBefore: number;
   // The tail after the last add. What moves to the tail comes behind it, is in storage only, and
@@ -115,11 +88,14 @@ export class PartitionBatch implements PartitionChanges {
   readonly #fired: Due[] = [];
   readonly #removed: number[] = [];
   #removes: readonly SeqRange[] | undefined;
-  #openExpiry: Expiry | undefined;
+  readonly #expiries: PlannedExpiries;
   #dropsReady = false;
+  readonly #names: Names;
+  // Whether memory has let go of what waits, or is scheduled, and was replaced.
+  #replacesReady = false;
+  #replacedScheduled = 0;
   // What `counters.counts` is replaced by with the first thing that is counted.
   #counts: number[] | undefined;
-  #keysEndAt = Number.POSITIVE_INFINITY;
 
   constructor(partition: Partition, now: number) {
     this.of = partition;
@@ -127,11 +103,28 @@ export class PartitionBatch implements PartitionChanges {
     this.counters = { ...partition.counters };
     this.#tailBefore = this.counters.tail;
     this.#tailAdded = this.counters.tail;
-    this.#openExpiry = partition.openExpiry;
+    this.#names = new Names(partition.behind);
+    this.#expiries = new PlannedExpiries(partition.openExpiry);
   }
 
   get partition(): number {
     return this.of.key;
+  }
+
+  get addsExpiry(): readonly Expiry[] {
+    return this.#expiries.adds;
+  }
+
+  get removesExpiry(): readonly Expiry[] {
+    return this.#expiries.removes;
+  }
+
+  get removesKey(): readonly KeyName[] {
+    return this.#names.removes;
+  }
+
+  get addsKey(): readonly KeyEntry[] {
+    return this.#names.adds;
   }
 
   /** Single items that leave, as ranges. */
@@ -156,32 +149,43 @@ export class PartitionBatch implements PartitionChanges {
     const first = this.counters.tail;
     let scheduled: number[] | undefined;
     for (const item of items) {
-      item.createdAt = this.now;
-      item.expireAt = expireAt;
-      if (item.dueAt !== 0) {
-        if (isLater(item.dueAt, this.now)) {
-          scheduled ??= [];
-          scheduled.push(this.counters.tail - first);
-        } else {
-          item.dueAt = 0;
-        }
-      }
-      this.add(item);
+      this.enter(item, expireAt);
+      if (item.dueAt === 0) continue;
+      scheduled ??= [];
+      scheduled.push(item.seq - first);
     }
     return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
+  /** Adds a new item at the tail, or among the scheduled ones if it is due later. */
+  enter(item: Item, expireAt: number): void {
+    this.begin(item, expireAt);
+    this.add(item);
+  }
+
+  /** Gives a new item the times with which it is added. */
+  begin(item: Item, expireAt: number): void {
+    item.createdAt = this.now;
+    item.expireAt = expireAt;
+    if (item.dueAt !== 0 && !isLater(item.dueAt, this.now)) item.dueAt = 0;
+  }
+
   /** Adds an item whose times are set: one more than there were, of its producer or of another queue. */
   add(item: Item, as: Counted = COUNT.produced): void {
-    this.touched = true;
     this.tally(as);
+    this.#put(item);
+  }
+
+  #put(item: Item): void {
+    this.touched = true;
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
-    if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
+    this.#names.put(item.attributes, item.seq);
     if (item.dueAt !== 0) {
       item.expireAt = expiryOf(item, item.dueAt);
       this.counters.scheduled++;
       this.addsScheduled.push(item);
+      this.#names.noteBehind(item);
       return;
     }
     this.#count(item.createdAt, 1);
@@ -225,6 +229,7 @@ export class PartitionBatch implements PartitionChanges {
       item.leaseDeadline = deadline;
     }
     this.counters.head = item.seq + 1;
+    this.#names.lease(item.attributes);
     return item;
   }
 
@@ -268,12 +273,18 @@ export class PartitionBatch implements PartitionChanges {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    this.#leave(item, how);
+    this.#leave(item, how, true);
   }
 
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
-  #leave(item: Pick<StoredItem, "attributes">, { how, reason }: Ending): void {
-    if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
+  #leave(
+    { attributes }: Pick<StoredItem, "attributes">,
+    { how, reason }: Ending,
+    leased = false,
+  ): void {
+    this.#names.drop(attributes, leased);
+    const key = keyHeld(attributes, leased);
+    if (key !== "") this.#promote(key);
     if (how !== "dropped") this.tally(COUNT[how]);
     if (reason === "") return;
     this.tally(DEAD[reason]);
@@ -283,27 +294,37 @@ export class PartitionBatch implements PartitionChanges {
     }
   }
 
+  // The item that has had a key has ended: the one behind it has the key now, and may be leased. Its life begins now.
+  #promote(key: string): void {
+    const next = this.#names.nextOf(key);
+    if (next === undefined) return;
+    const { seq, createdAt, expireAt } = next.item;
+    const due = { at: BEHIND_AT, seq, item: next.item };
+    if (next.isNew) this.#names.dueAtOnce(next.item as Item, this.now);
+    else this.fire(due, this.now + expireAt - createdAt);
+  }
+
   /** Puts a leased item that was claimed back, to the tail under a new number. */
   requeue(item: Item, attempts = item.attempts): void {
     this.#end(item);
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, expireAt } = item;
-    const attributes = this.#moved(item, toSeq);
+    const attributes = this.#moved(fromSeq, attributesAfterLease(item.attributes), toSeq);
     const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
     this.moves.push({ from: "items", fromSeq, to: "items", ...to });
-    this.#cover(toSeq, expireAt);
+    this.#expiries.cover(toSeq, expireAt);
   }
 
   // What gets another number keeps its names, and the id that it had first.
-  #moved(item: Pick<StoredItem, "seq" | "attributes">, toSeq: number): string {
-    const attributes = attributesAfterMove(this.of.ids, item);
-    this.addsKey.push(...entriesOf(attributes, toSeq));
+  #moved(seq: number, before: string, toSeq: number): string {
+    const attributes = attributesAfterMove(this.of.ids, { seq, attributes: before });
+    this.#names.put(attributes, toSeq);
     return attributes;
   }
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
   schedule(item: Item, dueAt: number, attempts = item.attempts): void {
-    const { attributes } = item;
+    const attributes = attributesAfterLease(item.attributes);
     this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt), attributes });
   }
 
@@ -313,7 +334,7 @@ export class PartitionBatch implements PartitionChanges {
    */
   condemn(item: Item, reason: DropReason): Due {
     const { attempts, expireAt } = item;
-    const attributes = withAttributes(item.attributes, { died: reason });
+    const attributes = withAttributes(attributesAfterLease(item.attributes), { died: reason });
     return this.#setAside(item, { dueAt: LONG_AGO, attempts, expireAt, attributes });
   }
 
@@ -337,13 +358,14 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     const toSeq = this.counters.tail++;
     const { seq: fromSeq, attempts, createdAt } = due.item;
-    const attributes = this.#moved(due.item, toSeq);
+    this.#names.passBehind(due.item.attributes);
+    const attributes = this.#moved(fromSeq, inFront(due.item.attributes), toSeq);
     const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
     this.moves.push({ from: "scheduled", fromSeq, to: "items", ...to });
     this.counters.scheduled--;
     this.#count(createdAt, 1);
     this.#fired.push(due);
-    this.#cover(toSeq, expireAt);
+    this.#expiries.cover(toSeq, expireAt);
   }
 
   /** Removes an item that waits. The window is read anew afterwards. */
@@ -353,6 +375,30 @@ export class PartitionBatch implements PartitionChanges {
     this.#removed.push(item.seq);
     this.#leave(item, how);
     this.dropReady();
+  }
+
+  /** Puts another item, whose times are set, in the place of one that is not leased: behind all others. */
+  replace(table: ItemTable, item: StoredItem, by: Item): void {
+    const { seq, createdAt, dueAt, attributes } = item;
+    // Memory lets go of it at once, so that this batch does nothing else to it.
+    this.#names.drop(attributes, false);
+    if (table === "items") {
+      this.#count(createdAt, -1);
+      this.#removed.push(seq);
+      this.of.removeReady(seq);
+      this.#replacesReady = true;
+    } else {
+      this.counters.scheduled--;
+      this.removesScheduled.push({ first: seq, last: seq });
+      this.of.scheduled.remove({ at: dueAt, seq });
+      this.#replacedScheduled++;
+    }
+    this.#put(by);
+  }
+
+  /** Gives a unique key to an item for a time, whatever becomes of it. */
+  takeKey(entry: Omit<KeyEntry, "kind">): void {
+    this.#names.take(entry);
   }
 
   /** Moves the head behind waiting items that have all been removed, so that no read passes their places again. */
@@ -388,9 +434,7 @@ export class PartitionBatch implements PartitionChanges {
   replaceExpiry(expiry: Expiry, at: number): void {
     if (at === expiry.at) return;
     this.touched = true;
-    this.removesExpiry.push(expiry);
-    if (at !== Number.POSITIVE_INFINITY) this.addsExpiry.push({ at, first: expiry.first });
-    if (this.#openExpiry?.first === expiry.first) this.#openExpiry = undefined;
+    this.#expiries.replace(expiry, at);
   }
 
   // --- keys that end by themselves ---
@@ -398,14 +442,13 @@ export class PartitionBatch implements PartitionChanges {
   /** Keeps an entry until it ends. */
   keep(entry: KeyEntry): void {
     this.touched = true;
-    this.addsKey.push(entry);
-    this.#keysEndAt = Math.min(this.#keysEndAt, entry.until);
+    this.#names.keep(entry);
   }
 
   /** Removes entries that have ended. */
   forget(ended: readonly KeyName[]): void {
     this.touched = true;
-    this.removesKey.push(...ended);
+    this.#names.forget(ended);
   }
 
   /** Says that the ready window no longer shows what waits, so that it is read anew. */
@@ -424,7 +467,7 @@ export class PartitionBatch implements PartitionChanges {
     }
     for (let i = this.#addedTaken; i < this.adds.length; i++) {
       const item = this.adds[i]!;
-      if (item.leaseDeadline === 0) this.#cover(item.seq, item.expireAt);
+      if (item.leaseDeadline === 0) this.#expiries.cover(item.seq, item.expireAt);
     }
     if (this.#readyTaken > 0) {
       const grant = this.#grant!;
@@ -437,11 +480,12 @@ export class PartitionBatch implements PartitionChanges {
     const taken = this.#readyTaken + this.#addedTaken;
     if (taken > 0) this.tally(COUNT.leased, taken);
     this.#extensions?.mark(this);
+    this.#names.finish();
     // Expiries whose items have all been leased have nothing left to watch.
     if (this.#readyTaken > 0 || this.#addedTaken > 0) {
       const passed = this.counters.head - EXPIRY_SPAN;
       const first = this.of.expiries.first;
-      if (first !== undefined && first.first <= passed) this.removesExpiry.push(first);
+      if (first !== undefined && first.first <= passed) this.#expiries.remove(first);
     }
   }
 
@@ -449,8 +493,8 @@ export class PartitionBatch implements PartitionChanges {
   apply(steady: number): void {
     const partition = this.of;
     partition.counters = this.counters;
-    partition.openExpiry = this.#openExpiry;
-    partition.keysEndAt = Math.min(partition.keysEndAt, this.#keysEndAt);
+    partition.openExpiry = this.#expiries.open;
+    partition.keysEndAt = Math.min(partition.keysEndAt, this.#names.endAt);
     const grant = this.#grant;
     if (grant !== undefined) {
       const taken: Item[] = [];
@@ -475,7 +519,8 @@ export class PartitionBatch implements PartitionChanges {
     }
     for (const due of this.#movedToScheduled) partition.scheduled.add(due);
     for (const due of this.#fired) partition.scheduled.remove(due);
-    if (this.removesScheduled.length > 0) partition.scheduled.invalidate();
+    this.#names.apply();
+    if (this.removesScheduled.length > this.#replacedScheduled) partition.scheduled.invalidate();
     for (const expiry of this.addsExpiry) partition.expiries.add(expiryEntry(expiry));
     for (const expiry of this.removesExpiry) partition.expiries.remove(expiryEntry(expiry));
     if (this.#dropsReady) this.#applyWithoutWindow(steady);
@@ -519,6 +564,8 @@ export class PartitionBatch implements PartitionChanges {
   discard(): void {
     for (const item of this.#ended) takeBack(item);
     for (const item of this.#extensions?.items ?? []) takeBack(item);
+    if (this.#replacesReady) this.of.dropReady();
+    if (this.#replacedScheduled > 0) this.of.scheduled.invalidate();
   }
 
   #end(item: Item): void {
@@ -540,24 +587,6 @@ export class PartitionBatch implements PartitionChanges {
         ? 0
         : this.counters.createdSum + n * this.of.sinceCreation(createdAt);
   }
-
-  // Sees to it that an expiry covers a waiting item: the open one, if it fits, or a new one.
-  #cover(seq: number, expireAt: number): void {
-    const open = this.#openExpiry;
-    const fits =
-      open !== undefined &&
-      seq >= open.first &&
-      seq < open.first + EXPIRY_SPAN &&
-      expireAt >= open.at &&
-      expireAt <= open.at + EXPIRY_WIDTH;
-    if (fits) return;
-    this.#openExpiry = { at: expireAt, first: seq };
-    this.addsExpiry.push(this.#openExpiry);
-  }
-}
-
-function plusOne(to: Dropped, reason: DropReason): Dropped {
-  return { ...to, [reason]: to[reason] + 1 };
 }
 
 function takeBack(item: Item): void {

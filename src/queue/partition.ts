@@ -13,6 +13,7 @@ import {
   type StoredItem,
   type StoredPartition,
 } from "../storage/storage.ts";
+import { readBehind } from "./behind.ts";
 import { countsOf } from "./counts.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, type Grant, Item } from "./item.ts";
@@ -74,6 +75,8 @@ export class Partition {
   /** Sum of leasedAt over the leased items, in milliseconds since createdAt. */
   leasedSum = 0;
   readonly leaseEnds = new LeaseEnds();
+  /** What waits behind the items that have unique keys, by key: scheduled items, which are due when those have ended. */
+  readonly behind = new Map<string, Due>();
   readonly scheduled = new OrderedWindow<Due>(DUE_WINDOW);
   readonly expiries = new OrderedWindow<ExpiryEntry>(DUE_WINDOW);
   /** When a lease was extended last: a later extension has a later time, whatever the wall clock shows. */
@@ -133,6 +136,7 @@ export class Partition {
       const read = { from: first, before: last + 1, ...limits, records: false };
       ahead.push(...(await this.storage.readItems(this.key, "items", read)));
     }
+    const behind = await readBehind(this.storage, this.key);
     const before = new Map(Array.from(this.leased.values(), ({ seq, grant }) => [seq, grant!]));
     const at = moment();
     this.leased.clear();
@@ -161,6 +165,8 @@ export class Partition {
       }
       this.hold(item, grant);
     }
+    this.behind.clear();
+    for (const [key, due] of behind) this.behind.set(key, due);
     this.dropReady();
     this.stale = false;
   }
@@ -199,14 +205,30 @@ export class Partition {
 
   /** Finds a waiting item; undefined if it is not in the window. */
   findReady(seq: number): Item | undefined {
+    const item = this.#ready[this.#placeOf(seq)];
+    return item?.seq === seq ? item : undefined;
+  }
+
+  // Where it is in the window, or would be.
+  #placeOf(seq: number): number {
     let low = this.#readyStart;
     for (let high = this.#ready.length; low < high; ) {
       const middle = (low + high) >>> 1;
       if (this.#ready[middle]!.seq < seq) low = middle + 1;
       else high = middle;
     }
-    const item = this.#ready[low];
-    return item?.seq === seq ? item : undefined;
+    return low;
+  }
+
+  /** Takes a waiting item out of the window, if it is there. */
+  removeReady(seq: number): void {
+    const index = this.#placeOf(seq);
+    const item = this.#ready[index];
+    if (item?.seq !== seq) return;
+    const bytes = bytesOf(item);
+    this.#readyBytes -= bytes;
+    this.#budget.bytes -= bytes;
+    this.#ready.splice(index, 1);
   }
 
   /** When the item was produced that is leased next; 0 if none waits, or storage cannot tell. */

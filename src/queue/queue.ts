@@ -37,6 +37,13 @@ export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./ope
 export { REPEAT_KEPT, type Repeat } from "./repeat.ts";
 export * from "./requests.ts";
 export { Turns } from "./turns.ts";
+export {
+  ON_DUPLICATE,
+  UNIQUE_FOR_MAX,
+  UNIQUE_FOR_MIN,
+  UNIQUE_KEY_BYTES_MAX,
+  type UniqueWish,
+} from "./unique.ts";
 
 /** Ages in microseconds. */
 export interface PartitionStats {

@@ -10,6 +10,7 @@ import type { IdSpace } from "./ids.ts";
 import type { Item } from "./item.ts";
 import type { Partition } from "./partition.ts";
 import type { Repeat } from "./repeat.ts";
+import type { UniqueWish } from "./unique.ts";
 
 /** An item that a request named and that memory does not know: only storage can tell whether it waits. */
 export interface Doubt {
@@ -91,17 +92,45 @@ export interface Produced {
   readonly first: number;
   /** By index, ascending: those that wait for their time. */
   readonly scheduled: readonly number[];
+  /** Where some have unique keys, what became of each, in place of all that; one that is refused has no id. */
+  readonly each?: readonly ProducedItem[];
+  readonly refused?: readonly Refused[];
 }
 
-/** Adds items, all to one partition. */
+/** What became of one item. */
+export interface ProducedItem {
+  /** That of the item that is there now. */
+  readonly id: string;
+  readonly status: "created" | "scheduled" | "duplicate" | "replaced";
+}
+
+/**
+ * Adds items, all to one partition. An item whose unique key is taken may be none, or go where the one lies
+ * that has the key.
+ */
 export class ProduceRequest extends HotRequest<Produced> {
   readonly kind = Kind.produce;
   readonly items: readonly Item[];
+  /** By index, the unique keys that items ask for; undefined if none does. */
+  readonly unique: readonly (UniqueWish | undefined)[] | undefined;
+  readonly together: Exclude<Together, "all">;
   result!: Produced;
 
-  constructor(items: readonly Item[], deadline: number) {
+  override get isRefused(): boolean {
+    if (this.error !== undefined) return true;
+    return this.together === "listed" && (this.result.refused?.length ?? 0) > 0;
+  }
+
+  constructor(
+    items: readonly Item[],
+    deadline: number,
+    unique: ProduceRequest["unique"] = undefined,
+    together: ProduceRequest["together"] = "each",
+  ) {
     super(deadline);
     this.items = items;
+    this.unique = unique;
+    this.together = together;
   }
 }
 

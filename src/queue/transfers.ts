@@ -204,6 +204,7 @@ async function hasNeverMoved({ storage, key }: Partition, seq: number): Promise<
 // A copy of an item: it keeps the id of its original, and tells where that lay.
 function toLetter({ ids }: Partition, item: StoredItem, sets: Partial<Attributes>): Letter {
   const { seq, attributes, record } = item;
-  const own = { source: ids.id(seq), id: idOf(ids, item) };
+  // A unique key is one of its queue, and stays behind.
+  const own = { source: ids.id(seq), id: idOf(ids, item), unique: undefined };
   return { attributes: withAttributes(attributes, { ...sets, ...own }), record };
 }

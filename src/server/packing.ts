@@ -15,6 +15,7 @@ import {
   LeaseRequest,
   NO_OUTCOMES,
   type Outcomes,
+  type Produced,
   ProduceRequest,
   type Refused,
   type Repeat,
@@ -34,15 +35,21 @@ type AnyPacking = Packing<unknown, unknown, readonly unknown[], unknown>;
 
 const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
   [Kind.produce]: packing({
-    pack: ({ items, deadline }: ProduceRequest) => [
+    pack: ({ items, deadline, unique, together }: ProduceRequest) => [
       packRecords(items.map(({ record }) => record)),
       Float64Array.from(items, ({ dueAt }) => dueAt),
       deadline,
+      unique,
+      together,
     ],
-    unpack(records, dueAts, deadline) {
+    unpack(records, dueAts, deadline, unique, together) {
       const items = unpackRecords(records).map((record, i) => new Item(record, dueAts[i]!));
-      return new ProduceRequest(items, deadline);
+      return new ProduceRequest(items, deadline, unique, together);
     },
+    packAnswer: ({ refused, ...rest }: Produced) =>
+      refused === undefined ? rest : { ...rest, refused: packRefused(refused) },
+    unpackAnswer: (packed): Produced =>
+      "refused" in packed ? { ...packed, refused: unpackRefused(packed.refused) } : packed,
   }),
 
   [Kind.lease]: packing({

@@ -87,6 +87,8 @@ export function extreme(value: Value, random: Random): Value {
       return { kind: "map", pairs: manyPairs(random) };
     case "int":
       return { kind: "int", int: random.pick(INTS) };
+    case "double":
+      return { kind: "double", double: random.pick([-1, 1e-9, 1e300, 0.1, 2 ** 53]) };
     case "bool":
       return { kind: "bool", bool: !value.bool };
     case "bytes":

@@ -11,6 +11,7 @@ export type Value =
   | { readonly kind: "json"; readonly text: string }
   | { readonly kind: "map"; readonly pairs: readonly (readonly [key: string, value: string])[] }
   | { readonly kind: "int"; readonly int: number }
+  | { readonly kind: "double"; readonly double: number }
   | { readonly kind: "bool"; readonly bool: boolean }
   | { readonly kind: "bytes"; readonly bytes: Buffer }
   | { readonly kind: "time"; readonly seconds: number; readonly nanos: number }
@@ -97,6 +98,9 @@ function writeJson(value: Value, style: JsonStyle, pieces: Buffer[]): void {
     case "int":
       pieces.push(Buffer.from(String(value.int)));
       break;
+    case "double":
+      pieces.push(Buffer.from(String(value.double)));
+      break;
     case "bool":
       pieces.push(Buffer.from(String(value.bool)));
       break;
@@ -167,6 +171,9 @@ function writeField(number: number, value: Value, writer: BinaryWriter): void {
       break;
     case "int":
       writer.tag(number, WireType.Varint).int32(value.int);
+      break;
+    case "double":
+      writer.tag(number, WireType.Bit64).double(value.double);
       break;
     case "bool":
       writer.tag(number, WireType.Varint).bool(value.bool);

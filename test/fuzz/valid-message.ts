@@ -30,7 +30,7 @@ export const BASE_QUEUES = ["jobs", "dead", "empty", ODD_QUEUE] as const;
 /** Names that requests create and delete, so that the base queues mostly survive. */
 export const PASSING_QUEUES = ["passing", "constructor", "__proto__", "toString"] as const;
 
-const SCALAR = { STRING: 9, BYTES: 12, BOOL: 8 } as const;
+const SCALAR = { DOUBLE: 1, STRING: 9, BYTES: 12, BOOL: 8 } as const;
 
 /** A message of which most fields are given. */
 export function validMessage(desc: DescMessage, world: World, random: Random): Entry[] {
@@ -70,6 +70,7 @@ const ALTERNATIVES = [
   ["json", "utf8", "bytes"],
   ["at", "delay"],
   ["enqueue_at", "delay"],
+  ["unique_while", "unique_for"],
 ] as const;
 
 function without(names: readonly string[], name: string): readonly string[] {
@@ -109,6 +110,8 @@ function singleFor(field: DescField, context: Context, depth: number): Value {
       return { kind: "bytes", bytes: random.bytes(random.length(200)) };
     case SCALAR.BOOL:
       return { kind: "bool", bool: random.oneIn(2) };
+    case SCALAR.DOUBLE:
+      return { kind: "double", double: random.pick([0, 0.1, 0.5, 1, 2, 10]) };
     default:
       return { kind: "int", int: numberFor(field.jsonName, context) };
   }
@@ -174,6 +177,14 @@ function textFor(name: string, { desc, focus, random }: Context): string {
       return "";
     case "delay":
       return random.pick(["", "0s", "30m", "1h0.5s"]);
+    case "unique_key":
+      return random.pick(["", "key-a", "key-b", "ünïque"]);
+    case "unique_while":
+      return random.pick(["", "pending", "waiting"]);
+    case "unique_for":
+      return random.pick(["1h", "8760h"]);
+    case "on_duplicate":
+      return random.pick(["", "return", "reject", "replace", "extend", "keep_latest"]);
     case "pivot":
       return focus.ids.length > 0 && random.oneIn(2) ? random.pick(focus.ids) : "";
     case "source_id":

@@ -23,6 +23,8 @@ export interface SettingsChoice {
 export type Action =
   /** `delays`: milliseconds until each item becomes leasable; 0 for at once. */
   | { readonly kind: "produce"; readonly queue: number; readonly delays: readonly number[] }
+  /** `keys`: which unique key each item asks for. */
+  | { readonly kind: "unique"; readonly queue: number; readonly keys: readonly number[] }
   | {
       readonly kind: "lease";
       readonly queue: number;
@@ -89,6 +91,9 @@ export type Command = Action & { readonly together: boolean };
 /** The last one is the dead queue of the others. */
 export const QUEUES = ["alpha", "beta", "gamma", "dead"] as const;
 export const DEAD_QUEUE = QUEUES.length - 1;
+
+/** All that items ask for. */
+export const UNIQUE_KEYS = ["key 0", "key 1", "key 2"];
 
 const queue = fc.nat(QUEUES.length - 1);
 const index = fc.nat(30);
@@ -175,6 +180,14 @@ const hot: readonly fc.WeightedArbitrary<Action>[] = [
     }),
   },
   { weight: 3, arbitrary: fc.record({ kind: kind("disconnect"), index }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: kind("unique"),
+      queue,
+      keys: fc.array(fc.nat(UNIQUE_KEYS.length - 1), { minLength: 1, maxLength: 3 }),
+    }),
+  },
 ];
 
 const cold: readonly fc.WeightedArbitrary<Action>[] = [

@@ -108,6 +108,13 @@ export function effectsOn(queue: string, calls: readonly Call[]): Effects {
           births.set(Number(utf8), { call, isCertain, what: { kind: "produce", dueAt } });
         }
         break;
+      case "v2/queue.produce":
+        // Of one that is a duplicate nothing is born.
+        for (const [i, { utf8 }] of request.items.entries()) {
+          if (isCertain && call.body.results[i].status !== "created") continue;
+          births.set(Number(utf8), { call, isCertain, what: { kind: "produce", dueAt: 0 } });
+        }
+        break;
       case "storage/items.import":
         for (const [i, item] of request.items.entries()) {
           if (isCertain && wasThere(call, i)) continue;

@@ -5,10 +5,18 @@
 import { IdSpace } from "../../src/queue/ids.ts";
 import { KEY } from "../../src/queue/keys.ts";
 import { Auditor } from "./auditor.ts";
-import { type Command, DEAD_QUEUE, type IdPick, QUEUES, type SettingsChoice } from "./commands.ts";
+import {
+  type Command,
+  DEAD_QUEUE,
+  type IdPick,
+  QUEUES,
+  type SettingsChoice,
+  UNIQUE_KEYS,
+} from "./commands.ts";
 import { numberOf } from "./effects.ts";
 import { checkCalm } from "./model.ts";
 import { formatTime, observe, type Settings, type View } from "./observe.ts";
+import { checkUnique, type KeysOfItems } from "./unique.ts";
 import { type Call, World, type WorldOptions } from "./world.ts";
 
 const SECOND = 1_000_000;
@@ -50,6 +58,8 @@ export class Simulation {
   readonly #leased = new Map<string, KnownId[]>();
   readonly #known = new Map<string, KnownId[]>();
   #items = 0;
+  // The unique keys that items were produced with, by number.
+  readonly #keys: KeysOfItems = new Map();
   #clients = 0;
 
   private constructor(world: World) {
@@ -182,6 +192,16 @@ export class Simulation {
             kind: `k${this.#items % 3}`,
             ...(delay === 0 ? {} : { enqueue_at: this.#in(delay) }),
           })),
+        });
+        return;
+      case "unique":
+        this.#call("v2/queue.produce", {
+          ...request,
+          items: command.keys.map((key) => {
+            const [n, unique_key] = [++this.#items, UNIQUE_KEYS[key]!];
+            this.#keys.set(n, { queue: name, key: unique_key });
+            return { utf8: String(n), unique_key };
+          }),
         });
         return;
       case "lease":
@@ -338,6 +358,7 @@ export class Simulation {
     };
     const { holds } = this.#auditor;
     this.#auditor.check(window);
+    checkUnique(window, this.#keys);
     checkNotStuck(after, world);
     this.figures.windows++;
     if (this.#isExact && checkCalm(window, this.#hasAdvanced, holds)) this.figures.calmWindows++;
@@ -417,7 +438,8 @@ async function checkNothingLeft(world: World, view: View): Promise<void> {
         ...ids,
       ]);
       const moved = await disk.findKeys(key, KEY.id, ids);
-      const rest = leases.length + leased.length + sources.size + moved.size;
+      const unique = await disk.findKeys(key, KEY.unique, UNIQUE_KEYS);
+      const rest = leases.length + leased.length + sources.size + moved.size + unique.size;
       if (rest > 0) throw new Error(`storage still holds something of ${queue}: ${key}`);
     }
   }

@@ -1,0 +1,368 @@
+// What is produced with a unique key: who has the key already, and what becomes of the new item then. A turn
+// reads who has which of the keys that its requests ask for, in all partitions of the queue, before it plans;
+// the plan goes by that and by what it has decided before. One request is one transaction: what it adds, and
+// what it replaces, lies in one storage. What has no unique key comes nowhere near here.
+
+import { invalidField, plainError, QueueError, queueError, retryLater } from "../errors.ts";
+import type { ItemTable, KeyEntry, Storage, StoredItem } from "../storage/storage.ts";
+import { withAttributes } from "./attributes.ts";
+import { type Batch, partitionFailing } from "./batch.ts";
+import { BEHIND_AT, BEHIND_MAX } from "./behind.ts";
+import type { Commits } from "./commits.ts";
+import { condemnedFor } from "./condemned.ts";
+import type { QueueContext } from "./context.ts";
+import { COUNT } from "./counts.ts";
+import type { Item } from "./item.ts";
+import { idOf, KEY } from "./keys.ts";
+import type { Partition } from "./partition.ts";
+import { isLater, type PartitionBatch } from "./partition-batch.ts";
+import type { ProducedItem, ProduceRequest, Refused } from "./requests.ts";
+import type { OnDuplicate, UniqueWish } from "./unique.ts";
+
+/** The item that has a key, as it lies in storage. */
+interface Holder {
+  readonly partition: Partition;
+  readonly id: string;
+  /** When it has the key no more, whatever becomes of it; 0 for never. */
+  readonly until: number;
+  /** Where it is, if another can take its place: it is neither leased nor gone. Only read if that was asked. */
+  readonly place: Place | undefined;
+}
+
+interface Place {
+  readonly table: ItemTable;
+  readonly item: StoredItem;
+}
+
+/** An item that the batch at hand is to add. */
+class Arrival {
+  /** The one whose place it takes. */
+  replaced: Holder | undefined = undefined;
+  /** Where it waits for the end of the one that has the key; undefined if it does not. */
+  behind: Partition | undefined = undefined;
+  /** As whoever came last has it. */
+  item: Item;
+  wish: UniqueWish | undefined;
+  /** Where it goes; undefined until it is sure that its request is done. */
+  partition: Partition | undefined = undefined;
+  isPlaced = false;
+  /** Before it is placed, which of its request it is. */
+  id: string;
+
+  constructor(index: number, item: Item, wish: UniqueWish | undefined) {
+    this.id = `items[${index}]`;
+    this.item = item;
+    this.wish = wish;
+  }
+
+  /** Where it must lie, for the sake of others. */
+  get home(): Partition | undefined {
+    return this.partition ?? this.replaced?.partition ?? this.behind;
+  }
+}
+
+/** What becomes of an item of a request, and which item is there then. */
+interface Fate {
+  readonly status: ProducedItem["status"] | "refused";
+  readonly of: Arrival | Holder;
+}
+
+interface Planned {
+  readonly request: ProduceRequest;
+  readonly fates: readonly Fate[];
+  /** With whose part the request is answered. */
+  readonly partition: Partition;
+  readonly isNothingDone: boolean;
+}
+
+/** Reads who has keys. */
+export class KeyHolders {
+  readonly #context: QueueContext;
+  readonly #commits: Commits;
+
+  constructor(context: QueueContext, commits: Commits) {
+    this.#context = context;
+    this.#commits = commits;
+  }
+
+  /** What is known of the keys that requests ask for. A partition that cannot be asked leaves nothing to go by. */
+  async lookUp(
+    requests: readonly ProduceRequest[],
+    partitions: readonly Partition[],
+  ): Promise<Duplicates> {
+    const replacing = new Map<string, boolean>();
+    for (const { unique = [], settled } of requests) {
+      if (settled) continue;
+      for (const wish of unique) {
+        if (wish === undefined) continue;
+        const isReplacing = REPLACING.has(wish.onDuplicate) || replacing.get(wish.key) === true;
+        replacing.set(wish.key, isReplacing);
+      }
+    }
+    const failing = partitions.find(({ stale }) => stale);
+    if (failing !== undefined) return new Duplicates(partitionFailing(failing), NO_HOLDERS);
+    const holders = new Map<string, Holder>();
+    const now = this.#context.clock.now();
+    for (const partition of partitions) {
+      try {
+        await find(partition, replacing, now, holders);
+      } catch (error) {
+        this.#commits.distrust(partition, error);
+        return new Duplicates(partitionFailing(partition), NO_HOLDERS);
+      }
+    }
+    return new Duplicates(undefined, holders);
+  }
+}
+
+const REPLACING: ReadonlySet<OnDuplicate> = new Set(["replace", "extend", "keep_latest"]);
+const NO_HOLDERS: ReadonlyMap<string, Holder> = new Map();
+
+// Finds those of the keys that a partition has; of the items that are to be replaced also where they are.
+async function find(
+  partition: Partition,
+  replacing: ReadonlyMap<string, boolean>,
+  now: number,
+  holders: Map<string, Holder>,
+): Promise<void> {
+  const { storage, key: partitionKey, ids } = partition;
+  const found = await storage.findKeys(partitionKey, KEY.unique, [...replacing.keys()]);
+  const entries: KeyEntry[] = [];
+  for (const entry of found.values()) {
+    if (entry.until === 0 || entry.until > now) entries.push(entry);
+  }
+  const idOfEntry = ({ value, seq }: KeyEntry): string => value || ids.id(seq);
+  const wanted = entries.filter(({ key }) => replacing.get(key) === true);
+  // An entry that ends by itself does not follow its item, which its id does.
+  const followed = wanted.filter(({ until }) => until !== 0).map(idOfEntry);
+  const moved =
+    followed.length === 0
+      ? new Map<string, KeyEntry>()
+      : await storage.findKeys(partitionKey, KEY.id, followed);
+  const seqOf = (entry: KeyEntry): number =>
+    (entry.until === 0 ? undefined : moved.get(idOfEntry(entry))?.seq) ?? entry.seq;
+  const places = await readPlaces(partition, wanted.map(seqOf));
+  for (const entry of entries) {
+    const { key, until } = entry;
+    // Of two, which only a clock that was set back brings about, the one that lasts longer.
+    const other = holders.get(key);
+    if (other !== undefined && (other.until === 0 || (until !== 0 && other.until >= until)))
+      continue;
+    const place = replacing.get(key) === true ? places.get(seqOf(entry)) : undefined;
+    holders.set(key, { partition, id: idOfEntry(entry), until, place });
+  }
+}
+
+// Items that are neither leased nor gone, by their numbers, without their records.
+async function readPlaces(
+  { storage, key, leased }: Partition,
+  seqs: readonly number[],
+): Promise<ReadonlyMap<number, Place>> {
+  const places = new Map<number, Place>();
+  const sorted = seqs.filter((seq) => !leased.has(seq)).sort((a, b) => a - b);
+  for (const table of ["items", "scheduled"] as const) {
+    for (let at = 0; at < sorted.length; ) {
+      const from = sorted[at]!;
+      let run = 1;
+      // What was produced together lies together.
+      while (sorted[at + run] === from + run) run++;
+      at += run;
+      const items = await storage.readItems(key, table, {
+        from,
+        before: from + run,
+        limit: run,
+        bytesMax: Number.MAX_SAFE_INTEGER,
+        records: false,
+      });
+      for (const item of items) {
+        const { seq, dueAt } = item;
+        // What is on its way to the dead queue is as good as gone.
+        const isDead =
+          table === "scheduled" && condemnedFor({ at: dueAt, seq, item }) !== undefined;
+        if (!isDead) places.set(seq, { table, item });
+      }
+    }
+  }
+  return places;
+}
+
+/** What a batch knows of the keys that its requests ask for, and decides. */
+export class Duplicates {
+  readonly #failing: QueueError | undefined;
+  readonly #holders: ReadonlyMap<string, Holder>;
+  readonly #arrivals = new Map<string, Arrival>();
+  readonly #planned: Planned[] = [];
+
+  constructor(failing: QueueError | undefined, holders: ReadonlyMap<string, Holder>) {
+    this.#failing = failing;
+    this.#holders = holders;
+  }
+
+  /**
+   * Decides what becomes of the items of a request, which goes by what was decided before. Answers the partition
+   * for those that are new, or why nothing can be done; in the first case `finish` does it.
+   */
+  plan(batch: Batch, request: ProduceRequest): Partition | QueueError {
+    if (this.#failing !== undefined) return this.#failing;
+    const fates = this.#fatesOf(request, batch.now);
+    const storages = storagesOf(fates);
+    if (storages.size > 1) return tooFarApart(request, fates);
+    const partition = batch.choose(...storages);
+    if (partition === undefined) return plainError("storage_unavailable");
+    const refused = fates.filter(({ status }) => status === "refused").length;
+    const isNothingDone = request.together === "listed" ? refused > 0 : refused === fates.length;
+    this.#planned.push({ request, fates, partition, isNothingDone });
+    if (isNothingDone) return partition;
+    for (const [index, { status, of }] of fates.entries()) {
+      if (!(of instanceof Arrival) || status === "duplicate" || status === "refused") continue;
+      const item = request.items[index]!;
+      const wish = request.unique![index];
+      const before = of.item === item ? of.replaced?.place?.item : of.item;
+      if (wish?.onDuplicate === "extend") item.dueAt ||= begunAnew(before, batch.now);
+      of.item = item;
+      of.wish = wish;
+      of.partition ??= of.home ?? partition;
+      if (wish !== undefined) this.#arrivals.set(wish.key, of);
+    }
+    return partition;
+  }
+
+  #fatesOf(request: ProduceRequest, now: number): readonly Fate[] {
+    const mine = new Map<string, Arrival>();
+    return request.items.map((item, index): Fate => {
+      const wish = request.unique![index];
+      const isScheduled = isLater(item.dueAt, now);
+      if (wish === undefined) {
+        return {
+          status: isScheduled ? "scheduled" : "created",
+          of: new Arrival(index, item, wish),
+        };
+      }
+      const { key, onDuplicate } = wish;
+      const of = mine.get(key) ?? this.#arrivals.get(key) ?? this.#holder(key, now);
+      if (of !== undefined && onDuplicate === "reject") return { status: "refused", of };
+      if (of !== undefined && !REPLACING.has(onDuplicate)) return { status: "duplicate", of };
+      if (of instanceof Arrival) return { status: "replaced", of };
+      if (of !== undefined) return this.#fateBeside(of, new Arrival(index, item, wish), mine);
+      const arrival = new Arrival(index, item, wish);
+      mine.set(key, arrival);
+      return { status: isScheduled ? "scheduled" : "created", of: arrival };
+    });
+  }
+
+  // What becomes of an item that may take the place of another: of the one that waits behind the holder, if there
+  // is one, or of the holder itself; or it is to wait behind that.
+  #fateBeside(holder: Holder, arrival: Arrival, mine: Map<string, Arrival>): Fate {
+    const { key, onDuplicate, while: until } = arrival.wish!;
+    const { behind, ids } = holder.partition;
+    const next = holder.until === 0 ? behind.get(key)?.item : undefined;
+    const mayWait = onDuplicate === "keep_latest" && holder.until === 0 && until === "pending";
+    if (next !== undefined) {
+      const place = { table: "scheduled" as const, item: next };
+      arrival.replaced = { ...holder, id: idOf(ids, next), place };
+      arrival.behind = holder.partition;
+    } else if (holder.place !== undefined) {
+      arrival.replaced = holder;
+    } else if (mayWait && behind.size < BEHIND_MAX) {
+      arrival.behind = holder.partition;
+    } else {
+      return { status: mayWait ? "refused" : "duplicate", of: holder };
+    }
+    mine.set(key, arrival);
+    return { status: arrival.replaced === undefined ? "created" : "replaced", of: arrival };
+  }
+
+  // Who has a key that nobody has asked for yet in this batch.
+  #holder(key: string, now: number): Holder | undefined {
+    const holder = this.#holders.get(key);
+    return holder === undefined || (holder.until !== 0 && holder.until <= now) ? undefined : holder;
+  }
+
+  /** Adds the items of all that was planned, in order, and says what became of them. */
+  finish(batch: Batch): void {
+    for (const { request, fates, partition, isNothingDone } of this.#planned) {
+      const each: ProducedItem[] = [];
+      const refused: Refused[] = [];
+      for (const [index, { status, of }] of fates.entries()) {
+        if (status !== "refused") {
+          const isNew = !isNothingDone && of instanceof Arrival && !of.isPlaced;
+          if (isNew) place(batch, of);
+          else if (!isNothingDone) noteDuplicate(batch.part(partition));
+          each.push({ id: of.id, status });
+          continue;
+        }
+        const { key } = request.unique![index]!;
+        refused.push({ index, error: keyTaken(key, of.id, index) });
+        each.push({ id: "", status: "created" });
+      }
+      if (isNothingDone && request.together === "each") request.error = refused[0]!.error;
+      request.result = { partition: partition.number, first: 0, scheduled: [], each, refused };
+      batch.part(partition).served.push(request);
+    }
+  }
+}
+
+// Those in which it must all be done: what a request hangs on may fail with the storage that it lies in.
+function storagesOf(fates: readonly Fate[]): ReadonlySet<Storage> {
+  const storages = new Set<Storage>();
+  for (const { of } of fates) {
+    const partition = of instanceof Arrival ? of.home : undefined;
+    if (partition !== undefined) storages.add(partition.storage);
+  }
+  return storages;
+}
+
+function tooFarApart({ unique }: ProduceRequest, fates: readonly Fate[]): QueueError {
+  // What is under way lies still in a moment.
+  if (fates.some(({ of }) => of instanceof Arrival && of.partition !== undefined)) {
+    return retryLater("unique keys are being taken in several storages, try again");
+  }
+  const index = fates.findLastIndex(({ of }) => of instanceof Arrival && of.replaced !== undefined);
+  return invalidField(
+    `items[${index}].unique_key`,
+    `items[${index}].unique_key is invalid; the item of '${unique![index]!.key}' lies in another storage than one that is replaced before it, produce them apart`,
+  );
+}
+
+// When an item is due whose delay begins anew; 0 if it has none any more. What waits for another attempt goes on waiting.
+function begunAnew(
+  before: Pick<StoredItem, "dueAt" | "createdAt" | "attempts"> | undefined,
+  now: number,
+): number {
+  if (before === undefined || before.dueAt <= now) return 0;
+  if (before.attempts > 0) return before.dueAt;
+  return before.dueAt + now - (before.createdAt || now);
+}
+
+function place(batch: Batch, arrival: Arrival): void {
+  const { item, wish, replaced, behind } = arrival;
+  const part = batch.part(arrival.partition!);
+  if (wish !== undefined) {
+    const unique = { key: wish.key, while: behind === undefined ? wish.while : "behind" } as const;
+    item.attributes = withAttributes(item.attributes, { unique, id: replaced?.id ?? "" });
+  }
+  if (behind !== undefined) item.dueAt = BEHIND_AT;
+  if (replaced === undefined) {
+    part.enter(item, batch.expireAt);
+  } else {
+    part.begin(item, batch.expireAt);
+    part.replace(replaced.place!.table, replaced.place!.item, item);
+    part.tally(COUNT.deduplicated);
+  }
+  arrival.id = replaced?.id ?? part.of.ids.id(item.seq);
+  arrival.isPlaced = true;
+  if (wish?.while !== "period" || behind !== undefined) return;
+  const { key, for: period } = wish;
+  part.takeKey({ key, seq: item.seq, until: batch.now + period, value: replaced?.id ?? "" });
+}
+
+function keyTaken(key: string, id: string, index: number): QueueError {
+  const { kind, message, code, details } = queueError("unique_key_taken", { key, id });
+  return new QueueError(kind, message, { code, details, field: `items[${index}].unique_key` });
+}
+
+// That there was one more is committed, though nothing else may be.
+function noteDuplicate(part: PartitionBatch): void {
+  part.touched = true;
+  part.tally(COUNT.deduplicated);
+}
