@@ -338,8 +338,6 @@ export function makeError(code: ErrorCode, message: string, given: MadeFacts): Q
       return new UniqueKeyTakenError(code, message, facts);
     case "item-cancelled":
       return new ItemCancelledError(code, message, facts);
-    case "unique-key-taken":
-      return new UniqueKeyTakenError(code, message, facts);
     case "item-not-found":
       if (ITEM.test(path)) return new ItemNotFoundError(code, message, facts);
       return new LeaseLostError(code, message, facts);
