@@ -31,6 +31,7 @@ export {
   type Attributes,
   attributesOf,
   type ItemError,
+  type Origin,
   type RetryOverrides,
   withAttributes,
 } from "./attributes.ts";
@@ -41,6 +42,7 @@ export {
   LOOKED_AT_MAX as DEAD_LOOKED_AT_MAX,
 } from "./dead-groups.ts";
 export { unknownLease } from "./endings.ts";
+export { fingerprintOf } from "./fingerprint.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
 export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
