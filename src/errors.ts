@@ -75,6 +75,8 @@ export const ERRORS = {
   queue_in_use: row("invalid", 409, IN_VAIN, "queue is a dead queue; '{used_by}' uses it as its dead_queue"),
   not_leased: row("invalid", 409, IN_VAIN, "item(s) cannot be {verb}; '{id}' is not marked as leased"),
   lease_ended: row("invalid", 409, IN_VAIN, "lease has ended; '{lease_id}' holds nothing any more"),
+  item_cancelled: row("invalid", 409, IN_VAIN, "item was cancelled; '{id}'"),
+  precondition_failed: row("invalid", 409, IN_VAIN, "{detail}"),
   some_refused: row("invalid", 409, IN_VAIN, "nothing was done; {refused} of {count} are refused"),
   idempotency_mismatch: row("invalid", 409, IN_VAIN, "Idempotency-Key was used for another request; '{key}'"),
   request_in_progress: row("retry", 429, AGAIN, "a request with this Idempotency-Key is under way; '{key}'"),

@@ -181,7 +181,14 @@ for (const driver of ["sqlite", "postgres"] as const) {
     const server = await setup(t, options);
     await server.ok("dev.clock", { now: OLD_NOW });
     await server.advance("24h");
-    for (const { queue, items } of partitions) {
+    for (const { queue, items, scheduled, counters } of partitions) {
+      // What nobody has counted counts as received, so that nothing is missing afterwards.
+      const { attempts, expired, rejected } = counters.dropped;
+      const there = items.length + scheduled.length;
+      const { totals } = await server.ok("/v2/queue.stats", { queue_name: queue });
+      const { received = 0, lease_ends: _, dead = {}, moved = 0 } = totals.counts;
+      assert.equal(received - moved, there + attempts + expired + rejected, queue);
+      assert.equal(dead.attempts ?? 0, attempts, queue);
       if (items.length === 0) continue;
       const reply = await server.lease(queue, 100);
       assert.equal(reply.items.length, items.length, queue);

@@ -35,7 +35,13 @@ import { type Extension, LeaseEnds } from "./lease-ends.ts";
 import { Leases } from "./leases.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { Queues } from "./queues.ts";
-import { decodeStats, type QueueStats, type WireStats } from "./stats.ts";
+import {
+  decodeStats,
+  decodeStatsOfSeveral,
+  type QueueStats,
+  type WireStats,
+  type WireStatsOfSeveral,
+} from "./stats.ts";
 import { StoredItems } from "./stored-items.ts";
 import { startTimer } from "./timer.ts";
 import { TypedQueue } from "./typed-queue.ts";
@@ -246,6 +252,24 @@ export class QueratorClient {
     const reply = await once<WireStats>(this.#connection, "queue.stats", request, options, true);
     checkForm(Array.isArray(reply.logical_queues), reply);
     return decodeStats(queueName, reply);
+  }
+
+  /** The same of several queues, 100 at most, in their order; those that are not there are left out. */
+  async statsOf(
+    queueNames: readonly string[],
+    options: CallOptions = {},
+  ): Promise<readonly QueueStats[]> {
+    if (queueNames.length === 0) return [];
+    const request = { queue_names: [...queueNames] };
+    const reply = await once<WireStatsOfSeveral>(
+      this.#connection,
+      "queue.stats",
+      request,
+      options,
+      true,
+    );
+    checkForm(Array.isArray(reply.queues), reply);
+    return decodeStatsOfSeveral(reply);
   }
 
   /** Removes items: what waits (`queue`), what is `scheduled`, with `destructive` what is leased too. */

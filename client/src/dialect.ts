@@ -11,7 +11,13 @@ import { toBase64, utf8Bytes } from "./bytes.ts";
 import { checkForm, parseReply } from "./call.ts";
 import type { Call } from "./connection.ts";
 import { fromText, toText } from "./duration.ts";
-import { type ItemResult, LeaseLostError, QueratorError, ServerError } from "./errors.ts";
+import {
+  type ItemResult,
+  LeaseLostError,
+  QueratorError,
+  QueueNotFoundError,
+  ServerError,
+} from "./errors.ts";
 
 const BELIEVED_MS = 60_000;
 // Less is refused by the server.
@@ -327,6 +333,21 @@ interface OldStats {
 }
 
 const stats: Translation = async (request, old) => {
+  const { queue_names } = request;
+  if (!Array.isArray(queue_names)) return statsOfOne(request, old);
+  const queues: object[] = [];
+  for (const queue_name of queue_names) {
+    try {
+      queues.push({ ...(await statsOfOne({ queue_name }, old)), queue_name });
+    } catch (error) {
+      if (!(error instanceof QueueNotFoundError)) throw error;
+      queues.push({ queue_name, code: error.code, detail: error.message });
+    }
+  }
+  return { queues };
+};
+
+const statsOfOne: Translation = async (request, old) => {
   const { logicalQueues, ...rest } = await old.send<OldStats & Json>("queue.stats", request);
   checkForm(Array.isArray(logicalQueues), { logicalQueues, ...rest });
   return { ...rest, logical_queues: logicalQueues };

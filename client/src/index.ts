@@ -67,7 +67,14 @@ export {
   fixed,
   type RetryPolicy,
 } from "./retry-policy.ts";
-export type { DroppedItems, LogicalQueueStats, PartitionStats, QueueStats } from "./stats.ts";
+export type {
+  DroppedItems,
+  LogicalQueueStats,
+  PartitionStats,
+  QueueCounts,
+  QueueStats,
+  QueueTotals,
+} from "./stats.ts";
 export type { ImportOptions, ListItemsOptions, StoredItems } from "./stored-items.ts";
 export type { ProduceDetails, TypedQueue } from "./typed-queue.ts";
 export { HandlerAborted, type HandlerContext, type RetryWhen, type WorkItem } from "./work-item.ts";

@@ -36,8 +36,51 @@ export interface LogicalQueueStats {
   readonly partitions: readonly PartitionStats[];
 }
 
+/** What has become of items ever since their queue was made. */
+export interface QueueCounts {
+  /** Taken in from producers, or imported. */
+  readonly produced: number;
+  /** Leases of items. */
+  readonly leased: number;
+  readonly completed: number;
+  /** Given back after an attempt, to be tried again. */
+  readonly retried: number;
+  /** Given back without counting the attempt. */
+  readonly released: number;
+  readonly extended: number;
+  /** Leases that ended by themselves. */
+  readonly leaseEnds: number;
+  readonly cancelled: number;
+  /** Produced, and found to be there already. */
+  readonly deduplicated: number;
+  /** By `clear`, or one by one. */
+  readonly deleted: number;
+  /** Taken in from other queues, dead letters among them. */
+  readonly received: number;
+  /** Given to other queues, dead letters among them. */
+  readonly moved: number;
+  /** Dead, by why, wherever they went. */
+  readonly dead: DroppedItems;
+}
+
+/** A queue in numbers: its items by their state, and what has become of others. */
+export interface QueueTotals {
+  readonly waiting: number;
+  readonly scheduled: number;
+  readonly leased: number;
+  /** Held back by their group. */
+  readonly held: number;
+  /** Ended items of which is kept what became of them. */
+  readonly kept: number;
+  /** How long ago the item was produced that is leased next; undefined if none waits, or it is not known. */
+  readonly oldestAgeMs: number | undefined;
+  /** Undefined with a server that does not count. */
+  readonly counts: QueueCounts | undefined;
+}
+
 export interface QueueStats {
   readonly queueName: string;
+  readonly totals: QueueTotals;
   readonly logicalQueues: readonly LogicalQueueStats[];
   /** Sums over all partitions. */
   readonly total: number;
@@ -57,7 +100,34 @@ interface WirePartitionStats {
   readonly dropped?: Partial<DroppedItems>;
 }
 
+interface WireCounts {
+  readonly produced?: number;
+  readonly leased?: number;
+  readonly completed?: number;
+  readonly retried?: number;
+  readonly released?: number;
+  readonly extended?: number;
+  readonly lease_ends?: number;
+  readonly cancelled?: number;
+  readonly deduplicated?: number;
+  readonly deleted?: number;
+  readonly received?: number;
+  readonly moved?: number;
+  readonly dead?: Partial<DroppedItems>;
+}
+
+interface WireTotals {
+  readonly waiting?: number;
+  readonly scheduled?: number;
+  readonly leased?: number;
+  readonly held?: number;
+  readonly kept?: number;
+  readonly oldest_age?: string;
+  readonly counts?: WireCounts;
+}
+
 export interface WireStats {
+  readonly totals?: WireTotals;
   readonly logical_queues?: readonly {
     readonly produce_waiting?: number;
     readonly lease_waiting?: number;
@@ -67,9 +137,22 @@ export interface WireStats {
   }[];
 }
 
+export interface WireStatsOfSeveral {
+  readonly queues?: readonly (WireStats & {
+    readonly queue_name?: string;
+    readonly code?: string;
+  })[];
+}
+
+export function decodeStatsOfSeveral({ queues = [] }: WireStatsOfSeveral): readonly QueueStats[] {
+  return queues
+    .filter(({ code = "" }) => code === "")
+    .map((each) => decodeStats(each.queue_name ?? "", each));
+}
+
 export function decodeStats(
   queueName: string,
-  { logical_queues: logical = [] }: WireStats,
+  { logical_queues: logical = [], totals }: WireStats,
 ): QueueStats {
   const queues = logical.map((each) => ({
     produceWaiting: each.produce_waiting ?? 0,
@@ -81,17 +164,54 @@ export function decodeStats(
   const all = queues.flatMap(({ partitions }) => partitions);
   const sum = (pick: (stats: PartitionStats) => number): number =>
     all.reduce((total, each) => total + pick(each), 0);
+  const [total, totalLeased] = [sum((stats) => stats.total), sum((stats) => stats.totalLeased)];
+  const scheduled = sum((stats) => stats.scheduled);
   return {
     queueName,
+    // A server that tells no totals tells the same of each partition.
+    totals: decodeTotals(
+      totals ?? { waiting: total - totalLeased, leased: totalLeased, scheduled },
+    ),
     logicalQueues: queues,
-    total: sum(({ total }) => total),
-    totalLeased: sum(({ totalLeased }) => totalLeased),
-    scheduled: sum(({ scheduled }) => scheduled),
+    total,
+    totalLeased,
+    scheduled,
     dropped: {
       attempts: sum(({ dropped }) => dropped.attempts),
       expired: sum(({ dropped }) => dropped.expired),
       rejected: sum(({ dropped }) => dropped.rejected),
     },
+  };
+}
+
+function decodeTotals(wire: WireTotals): QueueTotals {
+  const { oldest_age: oldestAge, counts } = wire;
+  return {
+    waiting: wire.waiting ?? 0,
+    scheduled: wire.scheduled ?? 0,
+    leased: wire.leased ?? 0,
+    held: wire.held ?? 0,
+    kept: wire.kept ?? 0,
+    oldestAgeMs: oldestAge === undefined ? undefined : fromText(oldestAge),
+    counts: counts && decodeCounts(counts),
+  };
+}
+
+function decodeCounts(wire: WireCounts): QueueCounts {
+  return {
+    produced: wire.produced ?? 0,
+    leased: wire.leased ?? 0,
+    completed: wire.completed ?? 0,
+    retried: wire.retried ?? 0,
+    released: wire.released ?? 0,
+    extended: wire.extended ?? 0,
+    leaseEnds: wire.lease_ends ?? 0,
+    cancelled: wire.cancelled ?? 0,
+    deduplicated: wire.deduplicated ?? 0,
+    deleted: wire.deleted ?? 0,
+    received: wire.received ?? 0,
+    moved: wire.moved ?? 0,
+    dead: { attempts: 0, expired: 0, rejected: 0, ...wire.dead },
   };
 }
 

@@ -231,16 +231,21 @@ export function endingEndpoints(
     endpoint({
       ...ofLeases,
       path: "/v2/queue.complete",
+      bodyBytesMax: limits.produceBytes,
       request: CompleteRequestV2,
       metric: "complete",
       summary: "Ends leases: the work is done.",
       handler: (request, _, repeat) => {
         const leaseIds = request.leases.map(({ leaseId }) => leaseId);
+        const results = readResults(request.leases);
         return end(
           request,
           repeat,
           ({ partition, deadline, together, of }) =>
-            new CompleteRequest(partition, of(leaseIds), deadline, together),
+            new CompleteRequest(partition, of(leaseIds), deadline, {
+              together,
+              results: results && of(results),
+            }),
         );
       },
     }),
@@ -303,9 +308,10 @@ export function endingEndpoints(
       example: { queue_name, leases: [{ lease_id: EXAMPLE_ID, for: "5m" }] },
       errors: { ...ofLeases.errors, badExtension },
       handler: (request, _, repeat) => {
-        const items = request.leases.map(({ leaseId: id, for: given }, index) => ({
+        const items = request.leases.map(({ leaseId: id, for: given, progress }, index) => ({
           id,
-          for: readExtension(given, index),
+          for: readExtension(given, index, progress),
+          progress: checkProgress(progress, index),
         }));
         return end(
           request,
@@ -318,14 +324,43 @@ export function endingEndpoints(
   ];
 }
 
+/** Bytes of what came of the work with one item. */
+const RESULT_BYTES_MAX = 64 * 1024;
+
+// What came of the work with each; undefined if nothing is said of any.
+function readResults(
+  leases: readonly { readonly result: string }[],
+): readonly string[] | undefined {
+  if (leases.every(({ result }) => result === "")) return undefined;
+  return leases.map(({ result }, index) => {
+    if (Buffer.byteLength(result) <= RESULT_BYTES_MAX) return result;
+    const field = `leases[${index}].result`;
+    const max = `cannot be greater than '${RESULT_BYTES_MAX}' bytes`;
+    throw invalidField(field, `${field} is invalid; ${max}`);
+  });
+}
+
 const badExtension = problem(
   "invalid_field",
   "leases[0].for is invalid; '13h' is not between 1ms and 12h",
   { field: "leases[0].for" },
 );
 
-function readExtension(given: string, index: number): number {
+/** Bytes of what is told of how far the work is. */
+const PROGRESS_BYTES_MAX = 4_096;
+
+function checkProgress(progress: string, index: number): string {
+  if (progress.length * 3 <= PROGRESS_BYTES_MAX) return progress;
+  if (Buffer.byteLength(progress) <= PROGRESS_BYTES_MAX) return progress;
+  const field = `leases[${index}].progress`;
+  const max = `cannot be greater than '${PROGRESS_BYTES_MAX}' bytes`;
+  throw invalidField(field, `${field} is invalid; ${max}`);
+}
+
+// 0 leaves the end as it is, where there is progress to tell.
+function readExtension(given: string, index: number, progress: string): number {
   const field = `leases[${index}].for`;
+  if (given === "" && progress !== "") return 0;
   if (given === "") {
     throw invalidField(
       field,
@@ -443,7 +478,12 @@ export function endingNotes({ completeBatch }: Limits): Notes {
   const error: FieldNote = { text: "Why it failed: kept as the last_error of the item." };
   return {
     "v2.QueueCompleteRequest": endings,
-    QueueCompleteLease: lease,
+    QueueCompleteLease: {
+      ...lease,
+      result: {
+        text: `What came of the work: any JSON up to ${RESULT_BYTES_MAX} bytes. Kept with the item if its queue has keep_completed; else told to those who wait for its end.`,
+      },
+    },
     "v2.QueueRetryRequest": endings,
     QueueRetryLease: { ...later("by its retry policy"), error },
     QueueReleaseRequest: endings,
@@ -454,9 +494,12 @@ export function endingNotes({ completeBatch }: Limits): Notes {
     QueueExtendLease: {
       ...lease,
       for: {
-        text: "How long the lease is to last from now on, from 1ms to 12h, whatever was left of it.",
-        required: "request",
-        request: { minLength: 1, pattern: DURATION_PATTERN },
+        text: "How long the lease is to last from now on, from 1ms to 12h, whatever was left of it; may be left out with progress.",
+        request: { pattern: DURATION_PATTERN },
+        accepted: { pattern: `^$|${DURATION_PATTERN}` },
+      },
+      progress: {
+        text: `How far the work is, any JSON up to ${PROGRESS_BYTES_MAX} bytes: for item.get to tell, as long as the lease lasts. Kept at most once a second of an item; what comes in between is kept with the next.`,
       },
     },
     QueueCompleteRequest: {

@@ -24,7 +24,15 @@ import { type Decoded, type Encodable, NO_ENTRIES } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
 import { formatTimestamp, ZERO_TIME } from "../codec/timestamp.ts";
 import { invalidField } from "../errors.ts";
-import { attributesOf, Item, idOf, type Leased, type ListedItem } from "../queue/queue.ts";
+import {
+  attributesOf,
+  type FoundItem,
+  Item,
+  idOf,
+  type Leased,
+  type ListedItem,
+  stateOf,
+} from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
 import { deadSourceOf } from "./dead-source.ts";
 import { shownOwnRetry } from "./policy.ts";
@@ -239,6 +247,28 @@ export function toRecordV2(item: Decoded<typeof ItemSchema>, index: number): Ite
   return new ItemRecord(text, item.bytes.length > 0 ? item.bytes : Buffer.from(textPayload(item)));
 }
 
+/** The record of an item with another payload; what is about the payload stays. */
+export function withPayload(
+  { text }: ItemRecord,
+  given: {
+    readonly json: string;
+    readonly utf8: string | undefined;
+    readonly bytes: Uint8Array | undefined;
+  },
+): ItemRecord {
+  const { json, utf8, bytes } = given;
+  const { members, headers } = partsOf(text);
+  const form: Form = json !== "" ? "j" : utf8 !== undefined && utf8 !== "" ? "u" : "";
+  const more = form + headers;
+  const own = more === "" ? members : members + TAB + more;
+  return new ItemRecord(own, bytes ?? Buffer.from(json === "" ? (utf8 ?? "") : json));
+}
+
+/** What lists go by. */
+export function kindAndReference({ text }: ItemRecord): Pick<Texts, "kind" | "reference"> {
+  return knownOf(text);
+}
+
 // --- what goes out ---
 
 /** The answer to a lease of /v1. */
@@ -396,14 +426,14 @@ export function stableId({ id, attributes }: Pick<ListedItem, "id" | "attributes
   return attributesOf(attributes).id || id;
 }
 
-/** An item as lists of /v2 show it. */
+/** An item as /v2 shows it. */
 export function toItemV2(
-  item: ListedItem,
+  item: ListedItem & Partial<FoundItem>,
   { partition, payload }: { readonly partition: number; readonly payload: boolean },
 ): Encodable<typeof ItemSchema> {
-  const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt } = item;
+  const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt, note, end } = item;
   const attributes = attributesOf(item.attributes);
-  const { source: sourceId, error, retry } = attributes;
+  const { source: sourceId, error: lastError, retry } = attributes;
   const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
@@ -411,7 +441,7 @@ export function toItemV2(
     ...(payload && { json, utf8, bytes }),
     ...(isLeased && { leaseId: item.id, leaseDeadline }),
     id,
-    state: isLeased ? "leased" : dueAt === 0 ? "waiting" : "scheduled",
+    state: stateOf(item),
     partition,
     createdAt,
     attempts,
@@ -419,9 +449,11 @@ export function toItemV2(
     expireAt,
     sourceId,
     source: deadSourceOf(attributes, id),
-    lastError: error,
+    lastError,
     maxAttempts: retry?.maxAttempts,
     retry: shownOwnRetry(retry),
+    ...(note !== undefined && { cancelled: note.cancelled, progress: note.progress }),
+    ...(end !== undefined && { endedAt: end.endedAt, result: end.result }),
   };
 }
 

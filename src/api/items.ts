@@ -12,19 +12,27 @@ import {
 } from "../codec/gen/querator/v2/items_pb.ts";
 import { ResultsResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import { type Decoded, ENTRIES_MAX } from "../codec/message.ts";
+import { DURATION_PATTERN } from "../duration.ts";
 import { invalidField, queueError } from "../errors.ts";
-import type { Exchange } from "../http/edge.ts";
 import {
+  ENDED_STATES,
   ID_PATTERN,
   type ImportedItem,
   idError,
-  type ListedItem,
+  LIVE_STATES,
   type QueueHandle,
 } from "../queue/queue.ts";
-import { readCursor, toCursor } from "./cursor.ts";
 import { DEAD_SOURCE_NOTES, readDeadSource, SOURCE } from "./dead-source.ts";
 import { byName, endpointsOf, IMPORT, MEDIUM, type RowEndpoint } from "./endpoint.ts";
-import { stableId, toItemV2, toRecordV2 } from "./item-records.ts";
+import { stableId, toRecordV2 } from "./item-records.ts";
+import {
+  checkOneOf,
+  LISTED_STATES,
+  LOOKED_AT_MAX,
+  ORDERS,
+  pageOf,
+  readWanted,
+} from "./items-list.ts";
 import { badCursor, FOUND_V2, partitionFailing, problem, QUEUED } from "./openapi/errors.ts";
 import {
   CURSOR,
@@ -48,17 +56,9 @@ import {
   LIST_LIMIT_DEFAULT,
 } from "./validate.ts";
 
-const STATES = ["waiting", "leased", "scheduled"] as const;
-type State = (typeof STATES)[number];
-
-/** Items that one call looks at, whatever it is asked for. */
-const LOOKED_AT_MAX = 10_000;
 const LIST_LIMIT_MAX = 10_000;
-/** Bytes of records in one page; an item more may come with it. */
-const PAGE_BYTES = 16 * 1024 * 1024;
 
 type ImportItem = Decoded<typeof ItemSchema>;
-type ListRequest = Decoded<typeof ItemsListRequestSchema>;
 
 const queue_name = "jobs";
 
@@ -82,13 +82,14 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       permission: "read",
       metric: "items.list",
       queueOf: byName,
-      summary: "Lists the items of a queue, those of a state or what waits and what is leased.",
+      summary:
+        "Lists the items of a queue: what waits and what is leased, or those of a state, also of what has ended and is kept.",
       example: { queue_name, state: "waiting", limit: 10 },
       errors: {
         ...FOUND_V2,
         badState: problem(
           "invalid_field",
-          "state is invalid; 'done' is none of waiting, leased, scheduled",
+          `state is invalid; 'done' is none of ${LISTED_STATES.join(", ")}`,
           { field: "state" },
         ),
         badCursor,
@@ -97,11 +98,11 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       },
       handler: async (request, exchange) => {
         const queue = findQueue(service, request.queueName);
-        checkState(request.state, "state");
+        const wanted = readWanted(request, service.clock.now());
         const { partition } = request;
         if (partition !== undefined) checkPartition(partition, queue.partitionCount);
         const limit = checkListLimit(request.limit, LIST_LIMIT_MAX);
-        const page = await pageOf(queue, { ...request, limit }, exchange);
+        const page = await pageOf(queue, { ...request, limit }, wanted, exchange);
         return reply(ItemsListResponseSchema, page);
       },
     }),
@@ -164,67 +165,10 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
   ];
 }
 
-// Looks at items from the cursor on, partition by partition, until there are enough of those that are
-// wanted, or enough has been looked at.
-async function pageOf(queue: QueueHandle, request: ListRequest, exchange: Exchange) {
-  const { state, limit, payload, partition: only } = request;
-  const wanted = state as State | "";
-  const table = wanted === "scheduled" ? "scheduled" : "items";
-  let { partition, pivot } = startOf(queue, request);
-  const items: ReturnType<typeof toItemV2>[] = [];
-  const end = only === undefined ? queue.partitionCount : only + 1;
-  for (let lookedAt = 0, bytes = 0; partition < end; ) {
-    if (items.length === limit || lookedAt >= LOOKED_AT_MAX || bytes >= PAGE_BYTES) {
-      return { items, nextCursor: toCursor([partition, pivot]) };
-    }
-    const page: readonly ListedItem[] = await queue.list(partition, {
-      table,
-      pivot,
-      // Of what is looked at and is not wanted, little is read for nothing.
-      limit: Math.min(limit - items.length, LOOKED_AT_MAX - lookedAt),
-      isGone: () => exchange.isGone(),
-    });
-    const last = page.at(-1);
-    if (last === undefined) {
-      partition++;
-      pivot = "";
-      continue;
-    }
-    pivot = queue.ids(partition).id(last.seq + 1);
-    lookedAt += page.length;
-    for (const item of page) {
-      bytes += item.record.size;
-      if (wanted === "waiting" && item.isLeased) continue;
-      if (wanted === "leased" && !item.isLeased) continue;
-      items.push(toItemV2(item, { partition, payload }));
-    }
-  }
-  return { items };
-}
-
-function startOf(
-  queue: QueueHandle,
-  { cursor, partition: only }: ListRequest,
-): { partition: number; pivot: string } {
-  if (cursor === "") return { partition: only ?? 0, pivot: "" };
-  const [partition, pivot] = readCursor(cursor, 2);
-  const isOurs =
-    Number.isInteger(partition) &&
-    (only === undefined ? Number(partition) < queue.partitionCount : partition === only) &&
-    (pivot === "" || (typeof pivot === "string" && idError(pivot) === undefined));
-  if (isOurs && Number(partition) >= 0)
-    return { partition: Number(partition), pivot: String(pivot) };
-  throw invalidField("cursor", "cursor is invalid; it is none of this list");
-}
-
-function checkState(state: string, field: string): void {
-  if (state === "" || STATES.includes(state as State)) return;
-  throw invalidField(field, `${field} is invalid; '${state}' is none of ${STATES.join(", ")}`);
-}
-
 function toImport(item: ImportItem, index: number): ImportedItem {
   const path = `items[${index}]`;
-  checkState(item.state, `${path}.state`);
+  // What was held or dead waits where it is imported.
+  checkOneOf(item.state, `${path}.state`, LIVE_STATES);
   const isLeased = item.state === "leased";
   const dueAt = Math.max(item.enqueueAt, 0);
   if (isLeased && dueAt !== 0) {
@@ -272,6 +216,12 @@ async function deleteItems(
   return { refused };
 }
 
+// Of fields that are durations.
+const AGE = {
+  request: { pattern: DURATION_PATTERN },
+  accepted: { pattern: `^$|${DURATION_PATTERN}` },
+};
+
 // What the fields of the messages mean.
 const FIELDS: Notes = {
   ...DEAD_SOURCE_NOTES,
@@ -284,11 +234,11 @@ const FIELDS: Notes = {
       reply: { pattern: ID_PATTERN },
     },
     state: {
-      text: `Whether it is ${STATES.join(", ")}. An import takes it as leased only if this says so.`,
+      text: `Whether it is ${LIVE_STATES.join(", ")}; of one that has ended ${ENDED_STATES.join(", ")}. An import takes it as leased only if this says so, and nothing that has ended.`,
       required: "reply",
-      request: { enum: STATES },
-      accepted: { enum: ["", ...STATES] },
-      reply: { enum: STATES },
+      request: { enum: LIVE_STATES },
+      accepted: { enum: ["", ...LIVE_STATES] },
+      reply: { enum: LISTED_STATES },
     },
     partition: {
       text: "Where it lies; the first partition is 0.",
@@ -318,13 +268,31 @@ const FIELDS: Notes = {
     ...PAYLOAD,
     last_error: { text: "Why its last attempt failed, if its consumer has said so." },
     ...OWN_RETRY,
+    queue_name: { text: "Of one that is named by its id: where it lies, or lay.", ignored: true },
+    result: { text: "Of one that is completed: what came of the work.", ignored: true },
+    progress: { text: "Of one that is leased: how far its holder says that it is.", ignored: true },
+    ended_at: { text: "When it ended.", ignored: true },
+    cancelled: {
+      text: "Of one that is leased: it was cancelled, and its holder is yet to learn it.",
+      ignored: true,
+    },
   },
   ItemsListRequest: {
     queue_name: QUEUE_NAME,
     state: {
-      text: `Only those that are ${STATES.join(", ")}; what waits and what is leased if it is not given.`,
-      request: { enum: STATES },
-      accepted: { enum: ["", ...STATES] },
+      text: `Only those that are ${LISTED_STATES.join(", ")}; what waits and what is leased if it is not given.`,
+      request: { enum: LISTED_STATES },
+      accepted: { enum: ["", ...LISTED_STATES] },
+    },
+    kind: { text: "Only those of this kind." },
+    reference: { text: "Only those with this reference." },
+    error_type: { text: "Only those whose last attempt failed with an error of this type." },
+    older_than: { ...AGE, text: "Only those that were produced so long ago, or longer." },
+    newer_than: { ...AGE, text: "Only those that were produced so long ago, or less long." },
+    order: {
+      text: "In each partition oldest first, which is the default, or newest first: by their places in line, or by their ids if they have ended.",
+      request: { enum: ORDERS },
+      accepted: { enum: ["", ...ORDERS] },
     },
     partition: { ...PARTITION, text: "Only those of this partition; of all if it is not given." },
     limit: {

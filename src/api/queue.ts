@@ -10,12 +10,14 @@ import {
 } from "../codec/gen/querator/v1/queue_pb.ts";
 import {
   QueueClearRequestSchema as ClearRequestV2,
+  type QueueStatsOfOneSchema,
   QueueReloadRequestSchema as ReloadRequestV2,
   QueueStatsRequestSchema as StatsRequestV2,
   QueueStatsResponseSchema as StatsResponseV2,
 } from "../codec/gen/querator/v2/queue_pb.ts";
 import { DoneResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
-import { invalid } from "../errors.ts";
+import type { Encodable } from "../codec/message.ts";
+import { invalid, invalidField, QueueError } from "../errors.ts";
 import type { ClearOptions, QueueHandle } from "../queue/queue.ts";
 import { DEAD_NOTES, deadEndpoints } from "./dead.ts";
 import { endingEndpoints, endingNotes } from "./endings.ts";
@@ -26,13 +28,13 @@ import { type Notes, QUEUE_NAME } from "./openapi/fields.ts";
 import { produceEndpoints, produceNotes } from "./produce.ts";
 import { DONE_NOTES, RESULTS_NOTES } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
-import { logicalStats, logicalStatsV2, STATS_NOTES } from "./stats.ts";
+import { logicalStats, logicalStatsV2, STATS_NOTES, STATS_QUEUES_MAX, totalsOf } from "./stats.ts";
 
 const queue_name = "jobs";
 
 /** The endpoints. */
 export function queueEndpoints(service: Service): readonly RowEndpoint[] {
-  const { limits } = service;
+  const { limits, clock } = service;
   const endpoint = endpointsOf(
     {
       name: "queue",
@@ -80,6 +82,24 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
     await queue.clear(request);
   }
 
+  async function statsOf(queueName: string): Promise<Encodable<typeof QueueStatsOfOneSchema>> {
+    const now = clock.now();
+    const stats = await find(queueName).stats();
+    return { queueName, logicalQueues: [logicalStatsV2(stats)], totals: totalsOf(stats, now) };
+  }
+
+  // One queue that is not there keeps nothing of the others back.
+  async function statsOrWhyNot(
+    queueName: string,
+  ): Promise<Encodable<typeof QueueStatsOfOneSchema>> {
+    try {
+      return await statsOf(queueName);
+    } catch (error) {
+      if (!(error instanceof QueueError)) throw error;
+      return { queueName, code: error.code, detail: error.message };
+    }
+  }
+
   return [
     ...produceEndpoints(service, endpoint),
     ...leaseEndpoints(service, endpoint),
@@ -108,10 +128,14 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       reply: StatsResponseV2,
       errors: FOUND_V2,
       summary:
-        "Counts what is in a queue, what waits for it, and what was deleted without having been completed.",
-      handler: async ({ queueName }) => {
-        const logicalQueues = [logicalStatsV2(await find(queueName).stats())];
-        return reply(StatsResponseV2, { queueName, logicalQueues });
+        "Counts what is in a queue, or in several, what waits for it, and what has become of its items.",
+      handler: async ({ queueName, queueNames }) => {
+        if (queueNames.length === 0) {
+          return reply(StatsResponseV2, await statsOf(queueName));
+        }
+        service.checkRunning();
+        checkStatsNames(queueName, queueNames);
+        return reply(StatsResponseV2, { queues: await Promise.all(queueNames.map(statsOrWhyNot)) });
       },
     }),
     endpoint({
@@ -173,6 +197,18 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
   ];
 }
 
+function checkStatsNames(queueName: string, queueNames: readonly string[]): void {
+  if (queueName !== "") throw invalidField("queue_names", NAMES_TWICE);
+  if (queueNames.length > STATS_QUEUES_MAX) {
+    const text = `queue_names is invalid; max number of queues is ${STATS_QUEUES_MAX}`;
+    throw invalidField("queue_names", text);
+  }
+  const empty = queueNames.indexOf("");
+  if (empty !== -1) throw invalidField(`queue_names[${empty}]`, NO_NAME);
+}
+
+const NO_NAME = "queue name is invalid; queue name cannot be empty";
+const NAMES_TWICE = "queue_names is invalid; give queue_name or queue_names, not both";
 const NOTHING_TO_CLEAR = "invalid clear request; one of 'queue', 'scheduled' must be true";
 
 // What the fields of the messages mean, those of the files beside this one not.

@@ -3,6 +3,7 @@
 
 import { redrivesEndpoints } from "./dead.ts";
 import type { RowEndpoint } from "./endpoint.ts";
+import { itemEndpoints } from "./item.ts";
 import { itemsEndpoints } from "./items.ts";
 import { queueEndpoints } from "./queue.ts";
 import { queuesEndpoints } from "./queues.ts";
@@ -14,6 +15,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, RowEndpoint
   const all = [
     ...queueEndpoints(service),
     ...queuesEndpoints(service),
+    ...itemEndpoints(service),
     ...itemsEndpoints(service),
     ...redrivesEndpoints(service),
     ...storageEndpoints(service),

@@ -9,7 +9,7 @@ import type { Queues } from "../registry/queues.ts";
 /** Which queues there are, and what changes that; on one thread the registry itself. */
 export type QueuesService = Pick<
   Queues,
-  "get" | "record" | "list" | "create" | "update" | "delete"
+  "get" | "record" | "giverOf" | "list" | "create" | "update" | "delete"
 >;
 
 /** What the endpoints work on. */

@@ -1,6 +1,6 @@
 // The commands for the state of a queue: stats, clear, reload.
 
-import type { DroppedItems, PartitionStats } from "@querator/client";
+import type { DroppedItems, PartitionStats, QueueTotals } from "@querator/client";
 import type { Command } from "commander";
 import { yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
@@ -36,6 +36,7 @@ export function addStatsCommands(program: Command): void {
     .addHelpText(
       "after",
       `
+What has become of items is counted ever since the queue was made; what never happened is left out.
 Items are deleted if they expire, have been leased too often or are given up, and the queue has no
 dead queue for them; where that has happened it is shown how often.
 
@@ -90,17 +91,48 @@ async function stats({ client, out, signal }: Session, queue: string): Promise<v
     ["leases waiting", sum(({ leaseWaiting }) => leaseWaiting)],
     ["produces waiting", sum(({ produceWaiting }) => produceWaiting)],
     ["completes waiting", sum(({ completeWaiting }) => completeWaiting)],
+    ...totalRows(sums.totals),
     ...droppedRows(sums.dropped),
   ]);
 }
 
-// Only where there is something to see.
+// What there is in any queue, and of the rest what there is in this one.
+function totalRows({ kept, oldestAgeMs, counts }: QueueTotals): [string, string][] {
+  const rows: [string, string][] = [];
+  if (oldestAgeMs !== undefined) rows.push(["oldest waits for", age(oldestAgeMs)]);
+  if (kept > 0) rows.push(["ended, and kept", count(kept)]);
+  if (counts === undefined) return rows;
+  const { dead, produced, leased, completed, ...rest } = counts;
+  rows.push(["produced", count(produced)], ["leased", count(leased)]);
+  rows.push(["completed", count(completed)]);
+  const others: [string, number][] = [
+    ["retried", rest.retried],
+    ["released", rest.released],
+    ["extended", rest.extended],
+    ["leases that ended by themselves", rest.leaseEnds],
+    ["cancelled", rest.cancelled],
+    ["duplicates", rest.deduplicated],
+    ["cleared or deleted", rest.deleted],
+    ["from other queues", rest.received],
+    ["to other queues", rest.moved],
+    ["dead: expired", dead.expired],
+    ["dead: attempts used up", dead.attempts],
+    ["dead: given up", dead.rejected],
+  ];
+  return [...rows, ...seen(others)];
+}
+
 function droppedRows({ attempts, expired, rejected }: DroppedItems): [string, string][] {
   const rows: [string, number][] = [
     ["deleted: expired", expired],
     ["deleted: attempts used up", attempts],
     ["deleted: given up", rejected],
   ];
+  return seen(rows);
+}
+
+// Only where there is something to see.
+function seen(rows: readonly [string, number][]): [string, string][] {
   return rows.filter(([, number]) => number > 0).map(([what, number]) => [what, count(number)]);
 }
 

@@ -2,7 +2,7 @@
 // it was; elsewhere each look is a table, or JSON. A server that cannot be reached for a while is
 // waited for.
 
-import { QueratorError, QueueNotFoundError, type QueueStats } from "@querator/client";
+import { QueratorError, type QueueStats } from "@querator/client";
 import type { Command } from "commander";
 import { SECOND } from "../clock.ts";
 import { printable } from "../printable.ts";
@@ -13,8 +13,8 @@ import { type Column, jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { age, count, fit, plural, width } from "./text.ts";
 
-// So many queues are asked for at the same time.
-const ASKED_AT_ONCE = 16;
+// So many queues are asked for in one call: as many as it may name.
+const ASKED_AT_ONCE = 100;
 const SCREEN = { open: "\x1b[?1049h\x1b[?25l", close: "\x1b[?25h\x1b[?1049l" };
 
 /** What one look tells of a queue. */
@@ -158,17 +158,12 @@ async function statsOf(session: Session, named: readonly string[]): Promise<Queu
       ? [...named]
       : await Array.fromAsync(client.queues.list({ signal }), ({ queueName }) => queueName);
   const all: QueueStats[] = [];
-  const ask = async (): Promise<void> => {
-    for (let name = names.shift(); name !== undefined; name = names.shift()) {
-      try {
-        all.push(await client.stats(name, { signal }));
-      } catch (error) {
-        // One that was deleted since it was listed is not missed; one that was named is.
-        if (!(error instanceof QueueNotFoundError) || named.length > 0) throw error;
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: ASKED_AT_ONCE }, ask));
+  for (let i = 0; i < names.length; i += ASKED_AT_ONCE) {
+    all.push(...(await client.statsOf(names.slice(i, i + ASKED_AT_ONCE), { signal })));
+  }
+  // One that was deleted since it was listed is not missed; one that was named is.
+  const missed = named.find((name) => !all.some(({ queueName }) => queueName === name));
+  if (missed !== undefined) await client.stats(missed, { signal });
   return all;
 }
 

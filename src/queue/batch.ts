@@ -4,10 +4,12 @@
 
 import { plainError, type QueueError, queueError } from "../errors.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT } from "./counts.ts";
 import { completeItems, type EndingRules, extendItems, killsAny, retryItems } from "./endings.ts";
 import type { ForgetfulMap } from "./forgetful-map.ts";
-import { DROPPED } from "./history.ts";
+import { buries, DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
+import type { Records } from "./keeper.ts";
 import type { Kinds } from "./kinds.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
@@ -44,6 +46,7 @@ export class Batch {
   // Those that can be used, in the order in which they are chosen: produce takes the first, lease the last
   // healthy one. Kept from batch to batch, because ties keep the order they had.
   readonly #order: Partition[];
+  readonly #records: ReadonlyMap<Partition, Records> | undefined;
   readonly #parts = new Map<Partition, PartitionBatch>();
   /** Requests that no part serves, with their errors. */
   readonly refused: AnyHotRequest[] = [];
@@ -57,16 +60,20 @@ export class Batch {
     order,
     rules,
     now,
+    records,
   }: {
     readonly partitions: readonly Partition[];
     readonly order: Partition[];
     readonly rules: BatchRules;
     readonly now: number;
+    /** Of what may end, where it is kept how that ends. */
+    readonly records: ReadonlyMap<Partition, Records> | undefined;
   }) {
     this.#partitions = partitions;
     this.#order = order;
     this.#rules = rules;
     this.now = now;
+    this.#records = records;
   }
 
   /** Plans what was asked, kind by kind, and deals to the leases that wait. */
@@ -99,6 +106,7 @@ export class Batch {
     let part = this.#parts.get(partition);
     if (part === undefined) {
       part = new PartitionBatch(partition, this.now);
+      part.records = this.#records?.get(partition);
       this.#parts.set(partition, part);
     }
     return part;
@@ -122,7 +130,7 @@ export class Batch {
       item.attributes = attributes;
       item.createdAt = this.now;
       item.expireAt = this.now + lifetimeOf(attributes, this.#rules);
-      part.add(item);
+      part.add(item, COUNT.received);
     }
   }
 
@@ -298,7 +306,7 @@ export class Batch {
     const partition = this.#partitionOf(request);
     if (partition === undefined) return;
     const how = { now: this.now, rules: this.#rules };
-    if (this.#rules.deadQueue !== "" && killsAny(partition, request, how)) {
+    if (buries(this.#rules) && killsAny(partition, request, how)) {
       const requests = this.burials.get(partition);
       if (requests === undefined) this.burials.set(partition, [request]);
       else requests.push(request);

@@ -32,8 +32,8 @@ export interface QueueContext {
   readonly limits: Limits;
   readonly turns: Turns;
   readonly budget: ReadyBudget;
-  /** Leases that wait, over all queues. */
-  readonly waiting: { leases: number };
+  /** Leases that wait, and those who wait for the end of an item, over all queues. */
+  readonly waiting: { leases: number; items: number };
   readonly log: Logger;
   /** What is left to chance. */
   readonly random: Random;

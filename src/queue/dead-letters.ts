@@ -7,6 +7,7 @@ import {
   EXPIRY_SPAN,
   type ItemRecord,
   type ItemTable,
+  NO_RECORD,
   type StoredItem,
 } from "../storage/storage.ts";
 import { type Attributes, attributesOf, type Origin } from "./attributes.ts";
@@ -15,6 +16,7 @@ import type { QueueContext, QueueRules } from "./context.ts";
 import { retryItems } from "./endings.ts";
 import { fingerprintOf, kindOf } from "./fingerprint.ts";
 import { BURIED, DROPPED } from "./history.ts";
+import { readRecords } from "./keeper.ts";
 import { type Dead, splitExpired } from "./lifecycle.ts";
 import { type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -166,6 +168,16 @@ export class DeadLetters {
         }),
       });
       return;
+    }
+    if (part.of.keeping !== undefined) {
+      const seqs = dead.flatMap(({ item }) => (item.record === NO_RECORD ? item.seq : []));
+      try {
+        part.records = await readRecords(part.of, table, seqs);
+      } catch (error) {
+        this.#commits.distrust(part.of, error);
+        this.#commits.refuse(part, plainError("storage_unavailable"));
+        return;
+      }
     }
     for (const { item, reason } of dead) part.takeOut(table, item, DROPPED[reason]);
     await this.#commits.commit([part]);

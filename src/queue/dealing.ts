@@ -51,9 +51,9 @@ export class Dealing {
     this.#adds = adds;
   }
 
-  /** Whether anything is leased. */
-  get isAny(): boolean {
-    return this.#count > 0;
+  /** How many are leased. */
+  get count(): number {
+    return this.#count;
   }
 
   /** How many more could be leased. */

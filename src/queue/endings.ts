@@ -5,9 +5,11 @@
 import { type QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
 import { type ItemError, withAttributes } from "./attributes.ts";
-import { COMPLETED } from "./history.ts";
+import { COUNT } from "./counts.ts";
+import { CANCELLED, COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
 import type { Item } from "./item.ts";
+import { idOf } from "./keys.ts";
 import { diesOf } from "./lifecycle.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, type PartitionBatch } from "./partition-batch.ts";
@@ -41,7 +43,11 @@ export interface Died {
 /** Removes the items of a request. */
 export function completeItems(part: PartitionBatch, request: CompleteRequest): void {
   const items = claim(part, request, request.ids, "completed");
-  for (const item of items) if (item !== undefined) part.remove(item, COMPLETED);
+  for (const [i, item] of items.entries()) {
+    if (item === undefined) continue;
+    if (isCancelled(item)) part.remove(item, CANCELLED);
+    else part.remove(item, COMPLETED, request.results?.[i]);
+  }
 }
 
 /**
@@ -59,6 +65,10 @@ export function retryItems(
   const dead: number[] = [];
   for (const [i, item] of items.entries()) {
     if (item === undefined) continue;
+    if (isCancelled(item)) {
+      part.remove(item, CANCELLED);
+      continue;
+    }
     const each = request.items[i]!;
     const reason = diesOfRetry(item, each, request, { now: part.now, rules });
     // As before a lease that does not count.
@@ -69,6 +79,7 @@ export function retryItems(
       dead.push(i);
       continue;
     }
+    part.tally(request.verb === "released" ? COUNT.released : COUNT.retried);
     const retryAt =
       each.retryAt === BY_POLICY
         ? part.now + retryDelayOf(item, rules, rules.random)
@@ -86,8 +97,11 @@ export function extendItems(part: PartitionBatch, request: ExtendRequest): void 
   const found = items.map(({ id }) => part.extendable(part.of.ids.seq(id)));
   const refused: Refused[] = [];
   for (const [index, { id }] of items.entries()) {
-    if (found[index] !== undefined) continue;
-    refused.push({ index, error: refusalOf(part.of, id, "extended") });
+    const item = found[index];
+    if (item !== undefined && !isCancelled(item)) continue;
+    const error = item === undefined ? refusalOf(part.of, id, "extended") : cancelled(part, item);
+    refused.push({ index, error });
+    found[index] = undefined;
   }
   if (together === "listed" && refused.length > 0) {
     request.result = { deadlines: [], refused };
@@ -95,7 +109,11 @@ export function extendItems(part: PartitionBatch, request: ExtendRequest): void 
   }
   const deadlines = found.map((item, i) => {
     if (item === undefined) return 0;
-    const deadline = part.now + Math.min(Math.max(items[i]!.for, EXTENSION_MIN), EXTENSION_MAX);
+    const { for: time, progress = "" } = items[i]!;
+    if (progress !== "") part.noteProgress(item, progress);
+    // Progress alone leaves the end as it is.
+    if (time === 0) return part.deadlineOf(item);
+    const deadline = part.now + Math.min(Math.max(time, EXTENSION_MIN), EXTENSION_MAX);
     part.extend(item, deadline);
     return deadline;
   });
@@ -109,8 +127,9 @@ export function killsAny(
   how: { readonly now: number; readonly rules: RetryRules },
 ): boolean {
   return request.items.some((each) => {
-    if (each.dead) return true;
     const item = partition.leased.get(partition.ids.seq(each.id));
+    if (item !== undefined && isCancelled(item)) return false;
+    if (each.dead) return true;
     return item !== undefined && diesOfRetry(item, each, request, how) !== undefined;
   });
 }
@@ -136,8 +155,18 @@ type Verb = "completed" | RetryRequest["verb"];
 
 const NOTHING: readonly undefined[] = [];
 
+// Whether it is to end with this lease, whatever its holder asks.
+function isCancelled({ note }: Item): boolean {
+  return note?.cancelled === true;
+}
+
+function cancelled(part: PartitionBatch, item: Item): QueueError {
+  return queueError("item_cancelled", { id: idOf(part.of.ids, item) });
+}
+
 // Claims the items that the ids name. Where something is done, it answers an item for each id, or none
-// for one that is refused.
+// for one that is refused. One that was cancelled ends here, and its holder is told, unless nothing is to be
+// done; one of `all` is answered as if nothing were, as /v1 has no word for it.
 function claim(
   part: PartitionBatch,
   request: EndingRequest,
@@ -149,6 +178,13 @@ function claim(
   for (let index = 0; index < ids.length; index++) {
     const id = ids[index]!;
     const item = part.leased(part.of.ids.seq(id));
+    if (item !== undefined && request.together !== "all" && isCancelled(item)) {
+      if (request.together === "each") part.takeOut("items", item, CANCELLED);
+      items.push(undefined);
+      refused ??= [];
+      refused.push({ index, error: cancelled(part, item) });
+      continue;
+    }
     items.push(item);
     if (item !== undefined) {
       part.claim(item);

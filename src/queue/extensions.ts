@@ -37,6 +37,11 @@ export class Extensions {
     this.#deadlines.set(item, deadline);
   }
 
+  /** The deadline that an item is given; undefined if it is given none. */
+  deadlineOf(item: Item): number | undefined {
+    return this.#deadlines.get(item);
+  }
+
   /** Writes the marks, once it is known what else leaves the leases that lose items here. */
   mark(part: Part): void {
     // Later than any extension before it, whatever the wall clock shows.

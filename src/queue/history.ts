@@ -1,7 +1,17 @@
 // How items end: what becomes of each that leaves its partition for good, as all say it who take one out, so
-// that one place can count it, remember it and tell it.
+// that one place can count it, remember it and tell it; and what is kept of it for a while, if its queue says so,
+// as an entry under its id that is written in the commit that ends it.
 
-import { DROP_REASONS, type DropReason } from "../storage/storage.ts";
+import {
+  DROP_REASONS,
+  type DropReason,
+  type ItemRecord,
+  type KeyEntry,
+  type StoredItem,
+} from "../storage/storage.ts";
+import { attributesOf, type ItemError } from "./attributes.ts";
+import type { QueueRules } from "./context.ts";
+import { KEY } from "./keys.ts";
 
 /** What has become of an item that is in its partition no more. One object for each way: none is made for an item. */
 export interface Ending {
@@ -26,4 +36,92 @@ function byReason(how: Ending["how"]): Readonly<Record<DropReason, Ending>> {
   return Object.fromEntries(
     DROP_REASONS.map((reason): [DropReason, Ending] => [reason, { how, reason }]),
   ) as Record<DropReason, Ending>;
+}
+
+// --- what is kept of what has ended ---
+
+/** What a queue keeps; see `QueueRules`. Times in microseconds. */
+export interface Keeping {
+  readonly time: number;
+  readonly max: number;
+  readonly payload: boolean;
+}
+
+/** What the rules of a queue say; undefined if it keeps nothing, and then none of this costs anything. */
+export function keepingOf({
+  keepCompleted,
+  keepMax,
+  keepPayload,
+}: Pick<QueueRules, "keepCompleted" | "keepMax" | "keepPayload">): Keeping | undefined {
+  if (keepCompleted === 0) return undefined;
+  return { time: keepCompleted, max: keepMax, payload: keepPayload };
+}
+
+/** Whether what dies must be seen to before it is gone. */
+export function buries({
+  deadQueue,
+  keepCompleted,
+}: Pick<QueueRules, "deadQueue" | "keepCompleted">): boolean {
+  return deadQueue !== "" || keepCompleted > 0;
+}
+
+/** Bytes of a payload that is kept; a larger one is not. */
+export const KEPT_PAYLOAD_MAX = 64 * 1024;
+
+/** How an item ended, as it is kept under its id. */
+export interface Kept {
+  readonly state: "completed" | "cancelled" | "expired" | "rejected";
+  /** Why it died, if it did. */
+  readonly reason?: DropReason;
+  readonly endedAt: number;
+  readonly createdAt: number;
+  readonly attempts: number;
+  /** That of its record. */
+  readonly text: string;
+  readonly error?: ItemError;
+  /** JSON, as its consumer has written it. */
+  readonly result?: string;
+  /** In base64. */
+  readonly payload?: string;
+}
+
+/** An item that ends, as far as it is kept. */
+export type Leaving = Pick<StoredItem, "createdAt" | "attempts" | "attributes">;
+
+/** The entry that keeps how an item has ended; undefined if that is not kept: where it has gone, it goes on. */
+export function entryOfEnded(
+  id: string,
+  item: Leaving,
+  {
+    ending,
+    record,
+    result,
+    keeping,
+    now,
+  }: {
+    readonly ending: Ending;
+    readonly record: ItemRecord;
+    readonly result: string;
+    readonly keeping: Keeping;
+    readonly now: number;
+  },
+): KeyEntry | undefined {
+  const { how, reason } = ending;
+  if (how === "moved" || how === "deleted") return undefined;
+  const { error } = attributesOf(item.attributes);
+  const { start, end, bytes, text } = record;
+  const hasPayload = keeping.payload && end > start && end - start <= KEPT_PAYLOAD_MAX;
+  const kept: Kept = {
+    state: how !== "dropped" ? how : reason === "expired" ? "expired" : "rejected",
+    ...(reason !== "" && { reason }),
+    endedAt: now,
+    createdAt: item.createdAt,
+    attempts: item.attempts,
+    text,
+    ...(error !== undefined && { error }),
+    ...(result !== "" && { result }),
+    ...(hasPayload && { payload: bytes.toString("base64", start, end) }),
+  };
+  const value = JSON.stringify(kept);
+  return { kind: KEY.ended, key: id, seq: 0, until: now + keeping.time, value };
 }

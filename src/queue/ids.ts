@@ -61,6 +61,11 @@ export function idError(id: string): QueueError | undefined {
   );
 }
 
+/** What the ids of the partition begin with that has given this one. */
+export function prefixOf(id: string): string {
+  return id.slice(0, PREFIX_LENGTH);
+}
+
 function digitAt(text: string, index: number): number {
   return DIGITS[text.charCodeAt(index)] ?? -1;
 }
@@ -127,7 +132,7 @@ export class IdSpaces {
 
   /** The partition that an id is of; -1 if it is of none, or no id. */
   partitionOf(id: string): number {
-    const number = this.#numbers.get(id.slice(0, PREFIX_LENGTH));
+    const number = this.#numbers.get(prefixOf(id));
     return number !== undefined && this.#spaces[number]!.seq(id) >= 0 ? number : -1;
   }
 }

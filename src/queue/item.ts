@@ -3,6 +3,7 @@
 // payloads of waiting items only. Written by the loop of its queue alone.
 
 import { type ItemRecord, NO_RECORD, type StoredItem } from "../storage/storage.ts";
+import type { Note } from "./notes.ts";
 
 export class Item implements StoredItem {
   seq = 0;
@@ -17,6 +18,8 @@ export class Item implements StoredItem {
   grant: Grant | undefined = undefined;
   /** Whether the batch at hand ends its lease, or extends it, so that nothing else in that batch may end it. */
   ending = false;
+  /** What is noted of it while it is leased. */
+  note: Note | undefined = undefined;
 
   /** An item as a producer hands it in; `dueAt` 0 makes it leasable at once. */
   constructor(record: ItemRecord, dueAt: number) {

@@ -3,12 +3,14 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
+import { condemnedFor } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
-import { DROPPED } from "./history.ts";
+import { COUNT } from "./counts.ts";
+import { CANCELLED, DROPPED } from "./history.ts";
 import type { Item } from "./item.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
-import { condemnedFor, isLater, type PartitionBatch } from "./partition-batch.ts";
+import { isLater, type PartitionBatch } from "./partition-batch.ts";
 import { lifetimeOf, maxAttemptsOf, type Random, type RetryRules, retryDelayOf } from "./policy.ts";
 
 // How many items of a partition one batch moves; what is left over follows in the next.
@@ -65,12 +67,17 @@ export function endLeases(
 ): readonly Dead[] {
   const dead: Dead[] = [];
   for (const item of part.of.leaseEnds.ended(at, STEP)) {
+    if (item.note?.cancelled === true) {
+      part.takeOut("items", item, CANCELLED);
+      continue;
+    }
     const reason = diesOfLeaseEnd(item, rules, part.now);
     if (reason !== undefined && rules.buries) {
       dead.push({ item, reason });
       continue;
     }
     part.claim(item);
+    part.tally(COUNT.leaseEnds);
     if (reason === undefined) {
       comeBack(part, item, rules);
     } else {

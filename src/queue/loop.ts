@@ -14,7 +14,9 @@ import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
+import { buries, keepingOf } from "./history.ts";
 import type { Item } from "./item.ts";
+import { Keeper } from "./keeper.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
@@ -26,6 +28,7 @@ import { Repeats } from "./repeats.ts";
 import { type AnyHotRequest, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
+import { Watchers } from "./watchers.ts";
 
 // Deadlines are checked at most this often, however many there are.
 const SWEEP_INTERVAL = 5 * MILLISECOND;
@@ -38,10 +41,22 @@ export class Loop implements TurnTaker, Intake {
   readonly context: QueueContext;
   readonly committer: Committer;
   /** Replaced by the registry when the queue is updated; each batch plans with what it finds. */
-  rules: QueueRules;
+  get rules(): QueueRules {
+    return this.#rules;
+  }
+
+  set rules(rules: QueueRules) {
+    this.#rules = rules;
+    const keeping = keepingOf(rules);
+    for (const partition of this.partitions) partition.keeping = keeping;
+  }
+
+  #rules: QueueRules;
 
   readonly repeats: Repeats;
   readonly redrives: Redrives;
+  /** Who waits for items to end. */
+  readonly watchers: Watchers;
 
   // The order in which partitions are chosen; see Batch.
   readonly #order: Partition[];
@@ -50,6 +65,7 @@ export class Loop implements TurnTaker, Intake {
   readonly #commits: Commits;
   readonly #transfers: Transfers;
   readonly #deadLetters: DeadLetters;
+  readonly #keeper: Keeper;
 
   #busy = false;
   #awake = false;
@@ -75,8 +91,9 @@ export class Loop implements TurnTaker, Intake {
     context: QueueContext,
   ) {
     this.name = name;
-    this.rules = rules;
     this.partitions = partitions;
+    this.#rules = rules;
+    this.rules = rules;
     this.context = context;
     this.committer = context.turns.committer(partitions[0]!.storage);
     this.#mailbox = new Mailbox(context.limits, context.waiting);
@@ -88,8 +105,11 @@ export class Loop implements TurnTaker, Intake {
     );
     this.#transfers = new Transfers(context, this.#commits);
     this.#deadLetters = new DeadLetters(this, this.#mailbox, this.#commits, this.#transfers);
+    this.#keeper = new Keeper(context, this.#commits);
     this.repeats = new Repeats(context, this.#mailbox, this.#commits);
     this.redrives = new Redrives(this, this.#commits);
+    this.watchers = new Watchers(context.clock, context.waiting);
+    for (const partition of partitions) partition.watchers = this.watchers;
     this.#order = [...partitions];
     this.wake();
   }
@@ -174,6 +194,7 @@ export class Loop implements TurnTaker, Intake {
     this.#cancelSteady?.();
     this.#cancelWall?.();
     this.#mailbox.close(error);
+    this.watchers.close(error);
     await this.#idle();
     this.#commits.close();
     for (const partition of this.partitions) partition.release();
@@ -263,6 +284,12 @@ export class Loop implements TurnTaker, Intake {
       if (partition.stale || partition.keysEndAt >= now || this.#rests(partition)) continue;
       progress = (await this.repeats.sweep(partition, now)) || progress;
     }
+    if (this.rules.keepCompleted > 0) {
+      for (const partition of usable) {
+        if (partition.stale || this.#rests(partition)) continue;
+        progress = (await this.#keeper.trim(partition, now)) || progress;
+      }
+    }
     const operation = this.#mailbox.beginStep();
     if (operation === undefined) return progress;
     this.#mailbox.endStep(await this.#step(operation));
@@ -327,6 +354,10 @@ export class Loop implements TurnTaker, Intake {
   async #serve(usable: readonly Partition[]): Promise<boolean> {
     const { requests, deliveries, count, named } = this.#mailbox.take();
     if (named > 0 && (await this.repeats.answer(requests, this.partitions))) this.wake();
+    const records =
+      this.rules.keepCompleted === 0
+        ? undefined
+        : await this.#keeper.read(requests, this.partitions);
     const accepted = await this.#transfers.accept(this.partitions[0]!, deliveries, this.redrives);
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
@@ -339,11 +370,12 @@ export class Loop implements TurnTaker, Intake {
       order,
       rules: { ...rules, leaseReplyBytes, random },
       now,
+      records,
     });
     if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted);
     batch.plan(requests, this.#mailbox);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
-    const lifecycle = { ...rules, random, buries: rules.deadQueue !== "" };
+    const lifecycle = { ...rules, random, buries: buries(rules) };
     const burials: Burial[] = [];
     for (const partition of usable) {
       if (!this.#isDue(partition, now)) continue;

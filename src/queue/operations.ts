@@ -19,6 +19,7 @@ import { KEY, namesOf } from "./keys.ts";
 import { momentOf } from "./lease-ends.ts";
 import type { Loop } from "./loop.ts";
 import type { Operation } from "./mailbox.ts";
+import type { Note } from "./notes.ts";
 import type { Partition } from "./partition.ts";
 import { isLater, PartitionBatch } from "./partition-batch.ts";
 import type { Repeat } from "./repeat.ts";
@@ -40,6 +41,8 @@ export interface ClearOptions {
 export interface ListedItem extends StoredItem {
   readonly id: string;
   readonly isLeased: boolean;
+  /** What is noted of one that is leased. */
+  readonly note: Note | undefined;
 }
 
 /** An item to import. Times in microseconds; 0 stands for none. */
@@ -201,7 +204,39 @@ export function list(
   });
 }
 
-function listed(partition: Partition, item: StoredItem): ListedItem {
+/** The same, descending by id, from the one before `before` on: empty only if there are none. */
+export function listNewest(
+  loop: Loop,
+  partition: Partition,
+  options: { table: ItemTable; before: number; limit: number; isGone?: () => boolean },
+): Promise<readonly ListedItem[]> {
+  const { table, limit, isGone } = options;
+  const { storage, key, counters } = partition;
+  let before = Math.min(options.before, counters.tail);
+  // Storage reads upwards only, so this looks at so many numbers at a time: at more where few are left, and
+  // at fewer where they hold more than one page may.
+  let span = limit;
+  return run(loop, [partition], async () => {
+    while (before > 0 && isGone?.() !== true) {
+      const from = Math.max(before - span, 0);
+      const read = { from, before, limit, bytesMax: PAGE_BYTES, records: true };
+      const items = await storage.readItems(key, table, read);
+      const bytes = items.reduce((sum, { record }) => sum + record.size, 0);
+      const isCut = (items.length === limit && before - from > limit) || bytes >= PAGE_BYTES;
+      if (isCut && before - from > 1) {
+        span = Math.ceil((before - from) / 4);
+        continue;
+      }
+      if (items.length > 0) return items.map((item) => listed(partition, item)).reverse();
+      before = from;
+      span *= 16;
+    }
+    return [];
+  });
+}
+
+/** An item of a partition, with its lease. */
+export function listed(partition: Partition, item: StoredItem): ListedItem {
   const leased = partition.leased.get(item.seq);
   return {
     ...item,
@@ -209,6 +244,7 @@ function listed(partition: Partition, item: StoredItem): ListedItem {
     isLeased: leased !== undefined,
     attempts: leased?.attempts ?? item.attempts,
     leaseDeadline: leased?.grant?.deadline ?? 0,
+    note: leased?.note,
   };
 }
 
@@ -270,6 +306,7 @@ export function importItems(
         leaseDeadline: item.leaseDeadline || each.leaseDeadline,
         id: partition.ids.id(seq),
         isLeased: each.isLeased,
+        note: undefined,
         record: each.record,
         status: dueAt === 0 ? "created" : "scheduled",
       };

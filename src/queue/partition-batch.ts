@@ -11,6 +11,7 @@ import {
   EXPIRY_SPAN,
   type Expiry,
   type HeldItem,
+  type ItemRecord,
   type ItemTable,
   type KeyEntry,
   type KeyName,
@@ -21,18 +22,23 @@ import {
   type SeqRange,
   type StoredItem,
 } from "../storage/storage.ts";
-import { attributesOf, withAttributes } from "./attributes.ts";
+import { withAttributes } from "./attributes.ts";
+import { expiryOf, LONG_AGO } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
+import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
 import { Dealing } from "./dealing.ts";
 import { Extensions } from "./extensions.ts";
-import type { Ending } from "./history.ts";
+import { type Ending, entryOfEnded, type Leaving } from "./history.ts";
 import { Grant, type Item } from "./item.ts";
-import { attributesAfterMove, entriesOf, namesOf } from "./keys.ts";
+import { attributesAfterMove, entriesOf, idOf, KEY, namesOf } from "./keys.ts";
 import { holdFrom } from "./lease-ends.ts";
+import { PlannedNotes } from "./notes.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { lifetimeOf } from "./policy.ts";
 import { entryOfRepeat } from "./repeat.ts";
 import type { HotRequest, Produced } from "./requests.ts";
+import { toRanges } from "./seq-ranges.ts";
+import type { Told } from "./watchers.ts";
 
 /** Times nearer than this are treated as now. */
 const SOON = 100 * MILLISECOND;
@@ -44,6 +50,8 @@ const NO_RANGES: readonly SeqRange[] = [];
 // Items that expire within this time after the first of them share one expiry.
 const EXPIRY_WIDTH = SECOND;
 
+type Left = Leaving & Pick<StoredItem, "seq" | "record">;
+
 /** What an item has once it is given back. */
 export type GivenBack = Pick<StoredItem, "attempts" | "attributes">;
 
@@ -52,31 +60,6 @@ const NONE_SCHEDULED: readonly number[] = [];
 /** Whether a time that a client gave is far enough ahead to be worth scheduling. */
 export function isLater(at: number, now: number): boolean {
   return at >= now + SOON;
-}
-
-// What is condemned is due at once, however the wall clock may be set back meanwhile.
-const LONG_AGO = SECOND;
-
-/** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
-export function condemnedFor({ at, item }: Due): DropReason | undefined {
-  return attributesOf(item.attributes).died || condemnedBefore(at, item);
-}
-
-// As earlier versions have written it down: by a time that no client can have asked for, and before that by an expiry.
-const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
-  undefined,
-  "rejected",
-  "attempts",
-  "expired",
-];
-
-function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropReason | undefined {
-  return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
-}
-
-// What is to be leasable is not written down as earlier versions did what was condemned.
-function expiryOf({ attempts, expireAt }: Item, dueAt: number): number {
-  return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
 }
 
 export class PartitionBatch implements PartitionChanges {
@@ -88,6 +71,8 @@ export class PartitionBatch implements PartitionChanges {
   readonly served: HotRequest<unknown>[] = [];
 
   readonly counters: Counters;
+  /** Records that memory does not hold, of items that may end here and of which is kept how. */
+  records: ReadonlyMap<number, ItemRecord> | undefined;
   /** What it takes away for good, though nobody has completed it. */
   drops: Dropped = NONE_DROPPED;
   readonly adds: Item[] = [];
@@ -109,6 +94,9 @@ export class PartitionBatch implements PartitionChanges {
   #tailAdded: number;
   #dealing: Dealing | undefined;
   #extensions: Extensions | undefined;
+  #notes: PlannedNotes | undefined;
+  // What those who wait for the end of an item are told.
+  #told: { readonly id: string; readonly told: Told }[] | undefined;
   readonly #ended: Item[] = [];
   readonly #movedToScheduled: Due[] = [];
   readonly #fired: Due[] = [];
@@ -116,6 +104,8 @@ export class PartitionBatch implements PartitionChanges {
   #removes: readonly SeqRange[] | undefined;
   #openExpiry: Expiry | undefined;
   #dropsReady = false;
+  // What `counters.counts` is replaced by with the first thing that is counted.
+  #counts: number[] | undefined;
   #keysEndAt = Number.POSITIVE_INFINITY;
 
   constructor(partition: Partition, now: number) {
@@ -135,6 +125,15 @@ export class PartitionBatch implements PartitionChanges {
   get removes(): readonly SeqRange[] {
     this.#removes ??= toRanges(this.#removed);
     return this.#removes;
+  }
+
+  /** Counts what becomes of items: that is kept if this is committed, and only then. */
+  tally(what: Counted, n = 1): void {
+    if (this.#counts === undefined) {
+      this.#counts = copyOfCounts(this.counters.counts);
+      this.counters.counts = this.#counts;
+    }
+    this.#counts[what]! += n;
   }
 
   // --- what comes in ---
@@ -161,9 +160,14 @@ export class PartitionBatch implements PartitionChanges {
     return { partition: this.of.number, first, scheduled: scheduled ?? NONE_SCHEDULED };
   }
 
-  /** Adds an item whose times are set. */
-  add(item: Item): void {
+  /** Adds an item whose times are set: one more than there were, of its producer or of another queue. */
+  add(item: Item, as: Counted = COUNT.produced): void {
     this.touched = true;
+    this.tally(as);
+    this.#place(item);
+  }
+
+  #place(item: Item): void {
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
     if (item.attributes !== "") this.addsKey.push(...entriesOf(item.attributes, item.seq));
@@ -239,12 +243,31 @@ export class PartitionBatch implements PartitionChanges {
   /** Gives the lease of an `extendable` item another deadline; of several the last stands. */
   extend(item: Item, deadline: number): void {
     this.touched = true;
+    this.tally(COUNT.extended);
     this.#extensions ??= new Extensions();
     if (!item.ending) {
       item.ending = true;
       this.#takeFrom(item.grant!);
     }
     this.#extensions.set(item, deadline);
+  }
+
+  /** When the lease of an `extendable` item ends, as far as it is planned. */
+  deadlineOf(item: Item): number {
+    return this.#extensions?.deadlineOf(item) ?? item.grant!.deadline;
+  }
+
+  /** Notes of a leased item that it never comes back. */
+  noteCancelled(item: Item): void {
+    this.touched = true;
+    this.#notes ??= new PlannedNotes();
+    this.#notes.cancel(item, this.now);
+  }
+
+  /** Notes how far a leased item is: for good, unless that was done just before. */
+  noteProgress(item: Item, progress: string): void {
+    this.#notes ??= new PlannedNotes();
+    if (this.#notes.progress(item, progress, this.now)) this.touched = true;
   }
 
   // --- what leaves ---
@@ -259,17 +282,50 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes a leased item that was claimed. */
-  remove(item: Item, how: Ending): void {
+  remove(item: Item, how: Ending, result = "", as: Left = item): void {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
-    this.#leave(item, how);
+    this.#leave(as, how, result);
+  }
+
+  /** Puts another item in the place of one that is not leased: behind all others, under a new number. */
+  replace(table: ItemTable, item: StoredItem, by: Item): void {
+    this.touched = true;
+    if (table === "items") {
+      this.#count(item.createdAt, -1);
+      this.#removed.push(item.seq);
+    } else {
+      this.counters.scheduled--;
+      this.removesScheduled.push({ first: item.seq, last: item.seq });
+    }
+    this.removesKey.push(...namesOf(item.attributes));
+    this.dropReady();
+    this.#place(by);
   }
 
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
-  #leave(item: Pick<StoredItem, "attributes">, { how, reason }: Ending): void {
+  #leave(item: Left, ending: Ending, result = ""): void {
+    const { watchers, ids, keeping } = this.of;
+    const { how, reason } = ending;
+    if (watchers !== undefined && watchers.size > 0) {
+      this.#told ??= [];
+      this.#told.push({ id: idOf(ids, item), told: { how, reason, at: this.now, result } });
+    }
+    if (keeping !== undefined) {
+      const record = this.records?.get(item.seq) ?? item.record;
+      const how = { ending, record, result, keeping, now: this.now };
+      const entry = entryOfEnded(idOf(ids, item), item, how);
+      if (entry !== undefined) {
+        this.keep(entry);
+        this.tally(COUNT.kept);
+      }
+    }
     if (item.attributes !== "") this.removesKey.push(...namesOf(item.attributes));
-    if (how === "dropped" && reason !== "") {
+    if (how !== "dropped") this.tally(COUNT[how]);
+    if (reason === "") return;
+    this.tally(DEAD[reason]);
+    if (how === "dropped") {
       this.drops = plusOne(this.drops, reason);
       this.counters.dropped = plusOne(this.counters.dropped, reason);
     }
@@ -338,7 +394,7 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes an item that waits. The window is read anew afterwards. */
-  removeWaiting(item: Pick<StoredItem, "seq" | "createdAt" | "attributes">, how: Ending): void {
+  removeWaiting(item: Left, how: Ending): void {
     this.touched = true;
     this.#count(item.createdAt, -1);
     this.#removed.push(item.seq);
@@ -356,8 +412,10 @@ export class PartitionBatch implements PartitionChanges {
   takeOut(table: ItemTable, item: StoredItem, how: Ending): void {
     const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
     if (leased !== undefined) {
+      // Whatever ends a lease has claimed its item; this one's has ended by itself.
+      if (!leased.ending) this.tally(COUNT.leaseEnds);
       this.claim(leased);
-      this.remove(leased, how);
+      this.remove(leased, how, "", item);
     } else if (table === "items") {
       this.removeWaiting(item, how);
     } else {
@@ -366,7 +424,7 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   /** Removes a scheduled item. */
-  removeScheduled(item: Pick<StoredItem, "seq" | "attributes">, how: Ending): void {
+  removeScheduled(item: Left, how: Ending): void {
     this.touched = true;
     this.counters.scheduled--;
     this.removesScheduled.push({ first: item.seq, last: item.seq });
@@ -401,6 +459,8 @@ export class PartitionBatch implements PartitionChanges {
   forget(names: readonly KeyName[]): void {
     this.touched = true;
     this.removesKey.push(...names);
+    const kept = names.filter(({ kind }) => kind === KEY.ended).length;
+    if (kept > 0) this.tally(COUNT.kept, -kept);
   }
 
   /** Says that the ready window no longer shows what waits, so that it is read anew. */
@@ -421,7 +481,10 @@ export class PartitionBatch implements PartitionChanges {
       if (item.leaseDeadline === 0) this.#cover(item.seq, item.expireAt);
     }
     const leasedTo = this.#dealing?.mark(this.leases);
+    const taken = this.#dealing?.count ?? 0;
+    if (taken > 0) this.tally(COUNT.leased, taken);
     this.#extensions?.mark(this);
+    this.#notes?.write(this);
     if (leasedTo !== undefined) {
       this.counters.head = leasedTo + 1;
       // Expiries whose items have all been leased have nothing left to watch.
@@ -438,8 +501,12 @@ export class PartitionBatch implements PartitionChanges {
     partition.openExpiry = this.#openExpiry;
     partition.keysEndAt = Math.min(partition.keysEndAt, this.#keysEndAt);
     const addedLeased = this.#dealing?.apply(steady) ?? 0;
+    const leased = this.#dealing?.count ?? 0;
+    if (leased > 0) partition.pace.note(leased, this.now);
     for (const item of this.#ended) partition.letGo(item);
     this.#extensions?.apply(partition, steady);
+    this.#notes?.apply();
+    for (const { id, told } of this.#told ?? []) partition.watchers?.tell(id, told);
     for (const item of this.addsScheduled) {
       partition.scheduled.add({ at: item.dueAt, seq: item.seq, item });
       item.dropRecord();
@@ -469,7 +536,7 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Whether it leases anything to those that it serves, or extends a lease. */
   get leasesAny(): boolean {
-    return this.#dealing?.isAny === true || this.#extensions !== undefined;
+    return (this.#dealing?.count ?? 0) > 0 || this.#extensions !== undefined;
   }
 
   /** Clients were told of their leases so long after `apply`. */
@@ -486,6 +553,10 @@ export class PartitionBatch implements PartitionChanges {
 
   #end(item: Item): void {
     this.touched = true;
+    if (item.note !== undefined || this.#notes !== undefined) {
+      this.#notes ??= new PlannedNotes();
+      this.#notes.end(item);
+    }
     this.#ended.push(item);
     this.#takeFrom(item.grant!);
   }
@@ -526,25 +597,4 @@ function plusOne(to: Dropped, reason: DropReason): Dropped {
 function takeBack(item: Item): void {
   item.ending = false;
   item.grant!.ending = 0;
-}
-
-function toRanges(seqs: readonly number[]): readonly SeqRange[] {
-  if (seqs.length === 0) return [];
-  if (seqs.length === 1) return [{ first: seqs[0]!, last: seqs[0]! }];
-  const sorted = Float64Array.from(seqs).sort();
-  const ranges: SeqRange[] = [];
-  let first = sorted[0]!;
-  let last = first;
-  for (let i = 1; i < sorted.length; i++) {
-    const seq = sorted[i]!;
-    if (seq === last + 1) {
-      last = seq;
-      continue;
-    }
-    ranges.push({ first, last });
-    first = seq;
-    last = seq;
-  }
-  ranges.push({ first, last });
-  return ranges;
 }

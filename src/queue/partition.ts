@@ -13,13 +13,18 @@ import {
   type StoredItem,
   type StoredPartition,
 } from "../storage/storage.ts";
+import { countsOf } from "./counts.ts";
+import type { Keeping } from "./history.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, type Grant, Item } from "./item.ts";
 import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
 import { coveredFrom, StoredLeases } from "./lease-marks.ts";
 import { LeasedItems } from "./leased-items.ts";
+import { loadNotes } from "./notes.ts";
 import { OrderedWindow } from "./ordered-window.ts";
+import { Pace } from "./pace.ts";
 import { REPEAT_KEPT } from "./repeat.ts";
+import type { Watchers } from "./watchers.ts";
 
 // A storage that fails is asked again after this time, doubled with each failure.
 const BACKOFF_MIN = 100 * MILLISECOND;
@@ -32,6 +37,9 @@ const KEYS_SPREAD = 600;
 
 // How many entries of what is due next are held in memory for each partition.
 const DUE_WINDOW = 1_024;
+
+// How many items are looked at for the first that waits: those before it were imported as leased.
+const NEXT_READ = 32;
 
 /** Bytes of ready items in memory, shared by all partitions of a server. */
 export interface ReadyBudget {
@@ -76,9 +84,15 @@ export class Partition {
   extendedAt = 0;
   /** When entries of keys that end by themselves are to be looked for. */
   keysEndAt = Number.POSITIVE_INFINITY;
+  /** How fast its items were leased of late. */
+  readonly pace = new Pace();
+  /** Who waits for the end of an item of the queue; set by its loop. */
+  watchers: Watchers | undefined;
   /** The expiry that new items may still join. */
   openExpiry: Expiry | undefined;
 
+  /** What is kept of items that end here; undefined for nothing. */
+  keeping: Keeping | undefined;
   /** Whether leases of some kinds have found none in the window, and it is to be read on for them. */
   wantsMore = false;
   /** Another number for each window that was begun anew. */
@@ -147,7 +161,7 @@ export class Partition {
     this.keysEndAt = at.now + KEYS_FIRST_LOOK + (this.key % KEYS_SPREAD) * SECOND;
     // A storage that has lost commits has forgotten numbers as well: none may be given again.
     const tail = Math.max(state.counters.tail, this.counters.tail);
-    this.counters = { ...state.counters, tail };
+    this.counters = { ...state.counters, tail, counts: countsOf(state.counters) };
 
     this.extendedAt = 0;
     for (const mark of state.leases) this.extendedAt = Math.max(this.extendedAt, mark.extendedAt);
@@ -164,6 +178,7 @@ export class Partition {
       }
       this.hold(item, grant);
     }
+    await loadNotes(this, this.leased);
     this.dropReady();
     this.stale = false;
     this.loads++;
@@ -234,6 +249,21 @@ export class Partition {
       else high = middle;
     }
     return low - this.#readyStart;
+  }
+
+  /** When the item was produced that is leased next; 0 if none waits, or storage cannot tell. */
+  async nextCreatedAt(): Promise<number> {
+    if (this.readyCount > 0) return this.readyAt(0).createdAt;
+    if (this.unleased === 0 || this.stale) return 0;
+    const { head: from, tail: before } = this.counters;
+    const limits = { limit: NEXT_READ, bytesMax: Number.MAX_SAFE_INTEGER };
+    try {
+      const read = { from, before, ...limits, records: false };
+      const items = await this.storage.readItems(this.key, "items", read);
+      return items.find(({ seq }) => !this.leased.has(seq))?.createdAt ?? 0;
+    } catch {
+      return 0; // whoever needs it will find out what is wrong
+    }
   }
 
   /** Whether the window should be read on so that `wanted` items can be leased. */

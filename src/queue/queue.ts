@@ -6,8 +6,10 @@ import type { QueueError } from "../errors.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type DeadGroups, deadGroups } from "./dead-groups.ts";
+import { type Explanation, explain } from "./explain.ts";
 import { type IdSpace, IdSpaces } from "./ids.ts";
 import { momentOf } from "./lease-ends.ts";
+import { type EndedOptions, type FoundItem, find, listEnded } from "./lookup.ts";
 import { Loop } from "./loop.ts";
 import {
   type ClearOptions,
@@ -18,6 +20,7 @@ import {
   importItems,
   type ListedItem,
   list,
+  listNewest,
   recall,
   reload,
   remember,
@@ -26,6 +29,8 @@ import { Partition } from "./partition.ts";
 import type { RedriveInfo, RedriveOptions } from "./redrive.ts";
 import type { Repeat } from "./repeat.ts";
 import type { AnyHotRequest, LeaseRequest } from "./requests.ts";
+import { cancelItem, type ItemChange, type NewContent, updateItem, watch } from "./steering.ts";
+import type { Told } from "./watchers.ts";
 
 export {
   type Attributes,
@@ -36,34 +41,44 @@ export {
   withAttributes,
 } from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
+export { type Counts, sumOfCounts } from "./counts.ts";
 export {
   type DeadGroup,
   type DeadGroups,
   LOOKED_AT_MAX as DEAD_LOOKED_AT_MAX,
 } from "./dead-groups.ts";
 export { unknownLease } from "./endings.ts";
+export type { Explanation, Reason } from "./explain.ts";
 export { fingerprintOf } from "./fingerprint.ts";
-export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix } from "./ids.ts";
+export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix, prefixOf } from "./ids.ts";
 export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
+export { ENDED_STATES, type FoundItem, type ItemState, LIVE_STATES, stateOf } from "./lookup.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
 export { draw, lifetimeOf } from "./policy.ts";
 export type { RedriveInfo, RedriveOptions, RedriveState } from "./redrive.ts";
 export { REPEAT_KEPT, type Repeat } from "./repeat.ts";
 export * from "./requests.ts";
+export type { ItemChange } from "./steering.ts";
 export { Turns } from "./turns.ts";
+export type { Told } from "./watchers.ts";
 
 /** Ages in microseconds. */
 export interface PartitionStats {
   readonly total: number;
   readonly leased: number;
   readonly scheduled: number;
+  readonly held: number;
   readonly failures: number;
   readonly averageAge: number;
   readonly averageLeasedAge: number;
   /** Ever since the partition was made: deleted although nobody had completed them. */
   readonly dropped: Dropped;
+  /** What has become of items ever since; see counts.ts. */
+  readonly counts: readonly number[];
+  /** When the item was produced that is leased next; 0 if none waits, or storage cannot tell. */
+  readonly nextCreatedAt: number;
 }
 
 export interface QueueStats {
@@ -91,6 +106,27 @@ export interface QueueOperations {
     ids: readonly string[],
     options?: { readonly moved: boolean },
   ): Promise<readonly string[]>;
+  /** The item that has this id, or had it, as it is now; none if there is none, and what has ended is not kept. */
+  find(id: string): Promise<readonly FoundItem[]>;
+  /** Those that have ended and are kept, by their ids, from the one behind `after` on. */
+  listEnded(partition: number, options: EndedOptions): Promise<readonly FoundItem[]>;
+  /** Sees to it that an item never comes back, and answers it as it is then; none if there is none. */
+  cancelItem(id: string): Promise<readonly FoundItem[]>;
+  /** Changes an item that is not leased, and what it holds if that is given; "stale" if that was made of an older one. */
+  updateItem(
+    id: string,
+    change: ItemChange,
+    content: readonly NewContent[],
+  ): Promise<readonly FoundItem[] | "stale">;
+  /**
+   * Waits until an item is gone, for so many microseconds: "waits" if it is still there then, "absent" if it is
+   * not there to begin with. The ticket is of this call alone, for `unwatch`.
+   */
+  watch(id: string, ticket: string, time: number): Promise<Told | "waits" | "absent">;
+  /** Nobody waits any more. */
+  unwatch(ticket: string): Promise<void>;
+  /** Why an item is not running; undefined if there is none. */
+  explain(id: string): Promise<Explanation | undefined>;
   /**
    * Begins what is asked for under a key, for what is no request. Answers what was answered before; if it is
    * new, `remember` or `forget` must follow. Rejects if it is under way (429), or was another request (409).
@@ -136,7 +172,10 @@ export interface QueueHandle extends QueueOperations {
 
 export interface PageOptions {
   readonly table: ItemTable;
+  /** An id: the page begins with its place, or, newest first, before it; "" for the beginning. */
   readonly pivot: string;
+  /** By their places; oldest by default. */
+  readonly order?: "oldest" | "newest";
   readonly limit: number;
   /** Whether nobody waits for it any more. */
   readonly isGone?: () => boolean;
@@ -223,16 +262,22 @@ export class Queue implements QueueHandle {
     this.loop.giveBack(partition, ids);
   }
 
-  /** True at the time of the call; nothing is read or counted for it. */
+  /**
+   * True at the time of the call; nothing is counted for it, and at most one item of each partition is read:
+   * the next one, where memory holds none.
+   */
   async stats(): Promise<QueueStats> {
     const now = this.loop.context.clock.now();
+    const { partitions } = this.loop;
     const { produce, lease, complete, inFlight } = this.loop.counts;
+    const parts = partitions.map((partition) => partitionStats(partition, now));
+    const nexts = await Promise.all(partitions.map((partition) => partition.nextCreatedAt()));
     return {
       produceWaiting: produce,
       leaseWaiting: lease,
       completeWaiting: complete,
       inFlight,
-      partitions: this.loop.partitions.map((partition) => partitionStats(partition, now)),
+      partitions: parts.map((part, i) => ({ ...part, nextCreatedAt: nexts[i]! })),
     };
   }
 
@@ -245,10 +290,46 @@ export class Queue implements QueueHandle {
   }
 
   list(partition: number, options: PageOptions): Promise<readonly ListedItem[]> {
-    const { pivot, ...rest } = options;
+    const { pivot, order, ...rest } = options;
     const of = this.loop.partitions[partition]!;
+    if (order === "newest") {
+      const before = pivot === "" ? Number.MAX_SAFE_INTEGER : of.ids.seqFrom(pivot);
+      return listNewest(this.loop, of, { ...rest, before });
+    }
     const from = pivot === "" ? 0 : of.ids.seqFrom(pivot);
     return list(this.loop, of, { ...rest, from });
+  }
+
+  find(id: string): Promise<readonly FoundItem[]> {
+    return find(this.loop, id);
+  }
+
+  listEnded(partition: number, options: EndedOptions): Promise<readonly FoundItem[]> {
+    return listEnded(this.loop, this.loop.partitions[partition]!, options);
+  }
+
+  cancelItem(id: string): Promise<readonly FoundItem[]> {
+    return cancelItem(this.loop, id);
+  }
+
+  updateItem(
+    id: string,
+    change: ItemChange,
+    content: readonly NewContent[],
+  ): Promise<readonly FoundItem[] | "stale"> {
+    return updateItem(this.loop, id, change, content);
+  }
+
+  watch(id: string, ticket: string, time: number): Promise<Told | "waits" | "absent"> {
+    return watch(this.loop, id, { ticket, time });
+  }
+
+  async unwatch(ticket: string): Promise<void> {
+    this.loop.watchers.drop(ticket);
+  }
+
+  explain(id: string): Promise<Explanation | undefined> {
+    return explain(this.loop, id);
   }
 
   import(partition: number, items: readonly ImportedItem[]): Promise<readonly ImportResult[]> {
@@ -315,8 +396,8 @@ export class Queue implements QueueHandle {
   }
 }
 
-function partitionStats(partition: Partition, now: number): PartitionStats {
-  const { total, scheduled, createdSum, dropped } = partition.counters;
+function partitionStats(partition: Partition, now: number): Omit<PartitionStats, "nextCreatedAt"> {
+  const { total, scheduled, held, createdSum, dropped, counts } = partition.counters;
   const leased = partition.leased.size;
   const elapsed = partition.sinceCreation(now);
   const mean = (sum: number, count: number): number =>
@@ -325,9 +406,11 @@ function partitionStats(partition: Partition, now: number): PartitionStats {
     total,
     leased,
     scheduled,
+    held,
     failures: partition.failures,
     averageAge: mean(createdSum, total),
     averageLeasedAge: mean(partition.leasedSum, leased),
     dropped,
+    counts,
   };
 }

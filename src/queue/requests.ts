@@ -232,12 +232,19 @@ function isNothingDone({
 /** It is done, and that is all. */
 export const NO_OUTCOMES: Outcomes = { dead: [], refused: [] };
 
+export interface CompleteOptions {
+  readonly together?: Together;
+  readonly results?: readonly string[] | undefined;
+}
+
 /** Removes leased items. */
 export class CompleteRequest extends HotRequest<Outcomes> {
   readonly kind = Kind.complete;
   readonly partition: number;
   readonly ids: readonly string[];
   readonly together: Together;
+  /** What came of the work, for each id, in JSON; "" for nothing. */
+  readonly results: readonly string[] | undefined;
   result = NO_OUTCOMES;
 
   override get isRefused(): boolean {
@@ -248,12 +255,13 @@ export class CompleteRequest extends HotRequest<Outcomes> {
     partition: number,
     ids: readonly string[],
     deadline: number,
-    together: Together = "all",
+    { together = "all", results }: CompleteOptions = {},
   ) {
     super(deadline);
     this.partition = partition;
     this.ids = ids;
     this.together = together;
+    this.results = results;
   }
 }
 
@@ -311,7 +319,10 @@ export const EXTENSION_MAX = 12 * HOUR;
 /** A lease that is to end so many microseconds from now, whether that is later than it would or earlier. */
 export interface ExtendItem {
   readonly id: string;
+  /** 0 leaves its end as it is. */
   readonly for: number;
+  /** How far the work is, in JSON; "" if that is not said. */
+  readonly progress?: string;
 }
 
 export interface Extended {

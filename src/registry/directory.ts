@@ -3,8 +3,8 @@
 // announces. Lists are in the order of the bytes of names, with no sorting when they are asked for.
 
 import { queueError } from "../errors.ts";
-import type { QueueHandle } from "../queue/queue.ts";
-import type { QueueRecord } from "./records.ts";
+import { prefixOf, type QueueHandle } from "../queue/queue.ts";
+import { idPrefixesOf, type QueueRecord } from "./records.ts";
 
 export interface DirectoryEntry {
   readonly record: QueueRecord;
@@ -22,16 +22,32 @@ export class Directory {
   readonly #entries = new Map<string, DirectoryEntry>();
   // The names in the order of their bytes.
   readonly #names: string[] = [];
+  // By what ids begin with, the name of the queue that gives them.
+  readonly #givers = new Map<string, string>();
 
   /** Adds a queue, or replaces what is known of it. */
   set(entry: DirectoryEntry): void {
     const { name } = entry.record;
     if (!this.#entries.has(name)) this.#names.splice(this.#indexOf(name), 0, name);
+    this.#forgetIds(name);
     this.#entries.set(name, entry);
+    for (const prefix of idPrefixesOf(entry.record)) this.#givers.set(prefix, name);
   }
 
   remove(name: string): void {
+    this.#forgetIds(name);
     if (this.#entries.delete(name)) this.#names.splice(this.#indexOf(name), 1);
+  }
+
+  #forgetIds(name: string): void {
+    const before = this.#entries.get(name);
+    if (before === undefined) return;
+    for (const prefix of idPrefixesOf(before.record)) this.#givers.delete(prefix);
+  }
+
+  /** The name of the queue that has given an id; undefined if none of those that there are has. */
+  giverOf(id: string): string | undefined {
+    return this.#givers.get(prefixOf(id));
   }
 
   find(name: string): DirectoryEntry | undefined {

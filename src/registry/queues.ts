@@ -189,6 +189,11 @@ export class Queues {
     return this.#directory.entry(name).record;
   }
 
+  /** The name of the queue that has given an id; undefined if none of those that there are has. */
+  giverOf(id: string): string | undefined {
+    return this.#directory.giverOf(id);
+  }
+
   /** Records in the order of their names' bytes, from `pivot` or the next one on. */
   list(options: ListOptions): readonly QueueRecord[] {
     return this.#directory.list(options);

@@ -13,28 +13,44 @@ import { DEFAULT_LIMITS } from "../limits.ts";
 import {
   changeOfV1,
   checkSettings,
+  fieldOf,
   readChange,
   readNamed,
   readSettings,
   readV1,
   rulesOf,
   SETTING_ROWS,
+  type SettingRow,
   type Settings,
   showSettings,
   withDefaults,
-  withMarks,
 } from "./settings.ts";
+
+const TYPES: Readonly<Record<SettingRow["kind"], ScalarType>> = {
+  count: ScalarType.INT32,
+  factor: ScalarType.DOUBLE,
+  flag: ScalarType.BOOL,
+  duration: ScalarType.STRING,
+  text: ScalarType.STRING,
+  name: ScalarType.STRING,
+  choice: ScalarType.STRING,
+};
 
 const DEFAULTS = withDefaults({} as Settings);
 
 test("every setting is a field of what holds settings, of the type of its kind", () => {
   const messages = [QueueInfoSchema, InfoV2, QueuesCreateRequestSchema, QueuesUpdateRequestSchema];
   for (const { field, typeName } of messages) {
-    for (const [key, { kind }] of SETTING_ROWS) {
-      const type = kind === "count" ? ScalarType.INT32 : ScalarType.STRING;
-      const where = `${typeName}.${key}`;
-      assert.equal(field[key as keyof typeof field]?.scalar, type, where);
-      assert.equal(field[key as keyof typeof field]?.jsonName, withMarks(key, "_"), where);
+    for (const [key, row] of SETTING_ROWS) {
+      if (row.isNew === true && typeName === QueueInfoSchema.typeName) continue;
+      const fields = new Map(Object.values(field).map((each) => [each.jsonName, each]));
+      const [name, inner] = fieldOf(key, row).split(".") as [string, string?];
+      const outer = fields.get(name);
+      const found =
+        inner === undefined
+          ? outer
+          : outer?.message?.fields.find(({ jsonName }) => jsonName === inner);
+      assert.equal(found?.scalar, TYPES[row.kind], `${typeName}.${key}`);
     }
   }
 });

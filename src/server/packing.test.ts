@@ -39,7 +39,10 @@ const TRIPS: readonly [request: AnyHotRequest, answer: unknown][] = [
   [new LeaseRequest("client", 7, 2), lease],
   [new LeaseRequest("client", 7, 2, { isShared: true }), lease],
   [new CompleteRequest(3, ["a", "b"], 3), NO_OUTCOMES],
-  [new CompleteRequest(3, ["a", "b"], 3, "listed"), { dead: [], refused }],
+  [
+    new CompleteRequest(3, ["a", "b"], 3, { together: "listed", results: ["1", ""] }),
+    { dead: [], refused },
+  ],
   [new RetryRequest(3, given, 4, { together: "each" }), { dead: [1], refused }],
   [new RetryRequest(3, given, 5, { verb: "released" }), NO_OUTCOMES],
   [new ExtendRequest(3, extended, 6), { deadlines: [0, 1e15], refused }],

@@ -92,7 +92,7 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       request.partition,
       request.ids,
       request.deadline,
-      request.together,
+      { together: request.together, results: request.results },
     ],
     unpack: (...packed) => new CompleteRequest(...packed),
     packAnswer: packOutcomes,

@@ -16,12 +16,15 @@ const listed = {
   ...times,
   attributes: '{"source":"s"}',
   isLeased: false,
+  note: undefined,
   record,
   id: "i",
   seq: 3,
   createdAt: 1,
 };
 const result: ImportResult = { ...listed, status: "created" };
+const found = { ...listed, partition: 1, end: undefined };
+const change = { dueAt: 0, expireAt: undefined, ifState: "" };
 const rules = { leaseTimeout: 1, expireTimeout: 2, maxAttempts: 3, deadQueue: "" };
 const stats = {
   produceWaiting: 1,
@@ -42,6 +45,13 @@ const CALLS: { readonly [K in keyof QueueOperations]: readonly [unknown[], unkno
   ],
   import: [[1, [imported, imported]], [result]],
   delete: [[1, ["a", "b"]], ["b"]],
+  find: [["a"], [found]],
+  listEnded: [[1, { after: "", limit: 3, order: "newest" }], [found]],
+  cancelItem: [["a"], [found]],
+  updateItem: [["a", change, [{ ofSeq: 3, record }]], "stale"],
+  watch: [["a", "ticket", 5], "waits"],
+  unwatch: [["ticket"], undefined],
+  explain: [["a"], undefined],
   recall: [[{ key: "k", digest: "d" }], "{}"],
   remember: [[{ key: "k", digest: "d" }, "{}"], undefined],
   forget: [[{ key: "k", digest: "d" }], undefined],

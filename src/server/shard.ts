@@ -51,7 +51,7 @@ export class Shard {
         // Commits take their time whatever a virtual clock says.
         turns: new Turns({ pace: config.dev ? new SystemClock() : clock }),
         budget: { bytes: 0 },
-        waiting: { leases: 0 },
+        waiting: { leases: 0, items: 0 },
         random: draw,
       },
       storages: this.storages,

@@ -105,6 +105,7 @@ function makeOwnHttp() {
   const queues = elsewhere<QueuesService>((method, args) => first.call("registry", method, args), {
     get: (name) => directory.entry(name).queue,
     record: (name) => directory.entry(name).record,
+    giverOf: directory.giverOf.bind(directory),
     list: directory.list.bind(directory),
   });
   const checkRunning = (): void => {

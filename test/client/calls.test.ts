@@ -59,6 +59,49 @@ test("retry gives items back at once and at a time, reject gives them up", async
   assert.equal(letter!.text, "dead");
 });
 
+test("statistics tell what has become of items, of one queue or of several", async (t) => {
+  const { client, server } = await setup(t);
+  await server.advance("0s");
+  await client.queues.create({ queueName: "other" });
+  await client.produce("jobs", [{ payload: "a" }, { payload: "b" }, { payload: "c" }]);
+  await server.advance("2s");
+  const [done, dead] = await client.lease("jobs", { batchSize: 2 });
+  await client.complete("jobs", done!);
+  await client.reject("jobs", dead!);
+  const stats = await client.stats("jobs");
+  assert.deepEqual(stats.totals, {
+    waiting: 1,
+    scheduled: 0,
+    leased: 0,
+    held: 0,
+    kept: 0,
+    oldestAgeMs: 2_000,
+    counts: {
+      produced: 3,
+      leased: 2,
+      completed: 1,
+      retried: 0,
+      released: 0,
+      extended: 0,
+      leaseEnds: 0,
+      cancelled: 0,
+      deduplicated: 0,
+      deleted: 0,
+      received: 0,
+      moved: 0,
+      dead: { attempts: 0, expired: 0, rejected: 1 },
+    },
+  });
+  const several = await client.statsOf(["other", "none", "jobs"]);
+  assert.deepEqual(
+    several.map(({ queueName }) => queueName),
+    ["other", "jobs"],
+  );
+  assert.deepEqual(several[1], stats);
+  assert.deepEqual(several[0]!.totals.oldestAgeMs, undefined);
+  assert.deepEqual(await client.statsOf([]), []);
+});
+
 test("an item is not leased before its enqueueAt", async (t) => {
   const { client, server } = await setup(t);
   const enqueueAt = new Date(Date.now() + 3_600_000);

@@ -57,6 +57,17 @@ test("items go through an old server as through any other, without what it does 
   await client.retry("jobs", { leaseId: bytes!.leaseId, delay: "1h" });
   const { total, scheduled } = await direct.stats("jobs");
   assert.deepEqual([total, scheduled], [0, 3]);
+  const [stats, ...others] = await client.statsOf(["nope", "jobs"]);
+  assert.deepEqual([stats!.queueName, others.length], ["jobs", 0]);
+  assert.deepEqual(stats!.totals, {
+    waiting: 0,
+    scheduled: 3,
+    leased: 0,
+    held: 0,
+    kept: 0,
+    oldestAgeMs: undefined,
+    counts: undefined,
+  });
   assert.deepEqual(await client.lease("jobs", { requestTimeout: "20ms" }), []);
 });
 

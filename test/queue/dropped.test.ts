@@ -153,9 +153,13 @@ test("the log says it at once, then at most once a minute, with all that came si
   // Nothing more to say, until there is.
   await server.advance("5m");
   assert.equal(lines.length, 2);
-  await reject(1);
-  assert.equal(lines.length, 3);
+  await server.produce("q", "z");
+  await server.advance("25h");
+  await server.until(async () => lines.length === 3);
+  assert.deepEqual(lines[2]![0], { queue: "q", attempts: 0, expired: 1, rejected: 0 });
+  assert.match(lines[2]![1]!, /^items were deleted: 1 not completed within expire_timeout; /);
   await reject(1);
   await server.server.stop();
+  assert.equal(lines.length, 4);
   assert.deepEqual(lines[3]![0], { queue: "q", attempts: 0, expired: 0, rejected: 1 });
 });

@@ -93,7 +93,9 @@ test("an id tells the partition that it is of, here and on another thread", asyn
 test("with each, what can be completed is, and every refusal says why", async (t) => {
   const { test, queue, a, b, wrong } = await world(t);
   const ids = [a, ...Object.values(wrong), a, b];
-  const result = await queue.submit(new CompleteRequest(0, ids, test.deadline, "each"));
+  const result = await queue.submit(
+    new CompleteRequest(0, ids, test.deadline, { together: "each" }),
+  );
   assert.deepEqual(codes(result), REFUSALS);
   assert.deepEqual(result.dead, []);
   assert.equal(result.refused[5]!.error.message, `lease has ended; '${a}' holds nothing any more`);
@@ -116,14 +118,16 @@ test("with each, what can be given back is, and what dies of it is told beside t
 test("listed answers all refusals and changes nothing", async (t) => {
   const { test, queue, a, b, wrong } = await world(t);
   const ids = [a, ...Object.values(wrong), a, b];
-  const complete = await queue.submit(new CompleteRequest(0, ids, test.deadline, "listed"));
+  const complete = await queue.submit(
+    new CompleteRequest(0, ids, test.deadline, { together: "listed" }),
+  );
   assert.deepEqual(codes(complete), REFUSALS);
   const items = ids.map((id) => ({ id, retryAt: 0, dead: true }));
   const retry = new RetryRequest(0, items, test.deadline, { together: "listed" });
   const given = await queue.submit(retry);
   assert.deepEqual([codes(given), given.dead], [REFUSALS, []]);
   assert.equal(await leased(test), 2);
-  const whole = new CompleteRequest(0, [a, b], test.deadline, "listed");
+  const whole = new CompleteRequest(0, [a, b], test.deadline, { together: "listed" });
   assert.equal(await queue.submit(whole), NO_OUTCOMES);
   assert.equal(await leased(test), 0);
 });
@@ -132,7 +136,7 @@ const MODES: readonly Together[] = ["all", "each", "listed"];
 for (const together of MODES) {
   test(`where nothing is refused there is nothing to say (${together})`, async (t) => {
     const { test, queue, a, b } = await world(t);
-    const complete = new CompleteRequest(0, [a], test.deadline, together);
+    const complete = new CompleteRequest(0, [a], test.deadline, { together });
     assert.equal(await queue.submit(complete), NO_OUTCOMES);
     const items = [{ id: b, retryAt: 0, dead: false }];
     const retry = new RetryRequest(0, items, test.deadline, { together });

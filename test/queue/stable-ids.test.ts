@@ -207,7 +207,7 @@ test("an import keeps an id when told, is passed over if that is there, and refu
     limits: DEFAULT_LIMITS,
     turns: new Turns(),
     budget: { bytes: 0 },
-    waiting: { leases: 0 },
+    waiting: { leases: 0, items: 0 },
     random: () => 0,
     log: SILENT,
     findIntake: () => undefined,

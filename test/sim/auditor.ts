@@ -137,6 +137,7 @@ export class Auditor {
       this.#noteDeath(ends.get(n)!, context, arrivals);
     }
     checkDrops(name, window, settings, ends);
+    if (isSame(name, window)) checkCounts(before!, now!);
     checkBatches(name, effects, ends);
     checkLeases(name, effects, settings);
     checkSources(name, window);
@@ -379,6 +380,21 @@ function checkDrops(
     counted >= least && counted <= most,
     `${name}: ${counted} items were counted as dropped, of ${least} to ${most}`,
   );
+}
+
+// What was counted once is counted for ever, whatever becomes of the server.
+function checkCounts(before: SeenQueue, now: SeenQueue): void {
+  const { dead: diedBefore, ...countsBefore } = before.counts;
+  const { dead: died, ...counts } = now.counts;
+  for (const [old, current] of [
+    [countsBefore, counts],
+    [diedBefore, died],
+  ] as Record<string, number>[][]) {
+    for (const [what, count] of Object.entries(current!)) {
+      const least = old![what]!;
+      assert.ok(count >= least, `${now.name}: ${what} was ${least}, and is ${count}`);
+    }
+  }
 }
 
 // All or nothing: of a produce whose outcome is not known, items must not have fared differently.

@@ -8,6 +8,7 @@ import type { Hold, Window } from "./auditor.ts";
 import { numberOf } from "./effects.ts";
 import {
   parseTime,
+  type SeenCounts,
   type SeenDrops,
   type SeenItem,
   type SeenQueue,
@@ -41,11 +42,16 @@ class Partition {
 
 type Reason = keyof SeenDrops;
 
+type Counts = Record<Exclude<keyof SeenCounts, "dead">, number> & {
+  readonly dead: Record<Reason, number>;
+};
+
 interface Queue {
   readonly name: string;
   readonly settings: Settings;
   readonly partitions: readonly Partition[];
   readonly drops: Record<Reason, number>;
+  readonly counts: Counts;
   /** Leases that are not answered, in order of arrival. */
   leases: Call[];
 }
@@ -176,11 +182,12 @@ function isOrderFree({ calls, fresh, after }: Window, queues: ReadonlyMap<string
   });
 }
 
-function toQueue({ name, settings, partitions, drops }: SeenQueue): Queue {
+function toQueue({ name, settings, partitions, drops, counts }: SeenQueue): Queue {
   return {
     name,
     settings,
     drops: { ...drops },
+    counts: { ...counts, dead: { ...counts.dead } },
     leases: [],
     partitions: partitions.map(({ items, scheduled }) => {
       const partition = new Partition();
@@ -276,6 +283,7 @@ function produce(queue: Queue, call: Call, after: Window["after"]): void {
   const numbers = items.map(({ utf8 }) => Number(utf8));
   const index = whereIs(numbers[0]!, queue, after);
   const partition = queue.partitions[index]!;
+  queue.counts.produced += items.length;
   const least = Math.min(...queue.partitions.map((each) => each.load));
   assert.equal(partition.load, least, `call ${call.number} went to a partition that is fuller`);
   for (const [i, { enqueue_at }] of items.entries()) {
@@ -345,6 +353,7 @@ function give(
     `call ${call.number} was given other items`,
   );
   queue.leases = queue.leases.filter((each) => each !== call);
+  queue.counts.leased += items.length;
   for (const [i, item] of items.entries()) {
     const { id, attempts, lease_deadline } = got[i];
     if (item.id !== "") assert.equal(id, item.id, `call ${call.number}: id of item ${item.n}`);
@@ -401,6 +410,7 @@ function complete(queue: Queue, call: Call, claims: Claims): void {
   const { ids, partition = 0 } = call.request as { ids: string[]; partition?: number };
   const items = claim(queue, call, ids, { ...claims, verb: "completed" }) ?? [];
   for (const { id } of items) queue.partitions[partition]!.leased.delete(id);
+  queue.counts.completed += items.length;
 }
 
 function retry(
@@ -424,7 +434,10 @@ function retry(
     if (!back.counts) item.attempts = Math.max(item.attempts - 1, 0);
     if (reason !== undefined) {
       die(item, queue, { ...world, reason });
-    } else if (dueAtOf(back.time, world.now) !== 0) {
+      continue;
+    }
+    queue.counts[back.counts ? "retried" : "released"]++;
+    if (dueAtOf(back.time, world.now) !== 0) {
       partition.scheduled.set(item.n, item);
     } else {
       item.id = "";
@@ -445,6 +458,7 @@ function extend(queue: Queue, call: Call, { claimed, isNew }: Claims, now: numbe
   for (const [i, { lease_id: id, for: duration }] of leases.entries()) {
     const item = named(queue, call, i, { id, claimed, isNew });
     if (item === undefined) continue;
+    queue.counts.extended++;
     item.deadline = now + Number(/^(\d+)s$/.exec(duration)![1]) * 1e6;
     const { lease_deadline } = resultOf(call, i);
     assert.equal(parseTime(lease_deadline), item.deadline, `call ${call.number}: ${id}`);
@@ -518,10 +532,13 @@ function die(
 ): void {
   const { queues, now, reason } = world;
   const target = queues.get(queue.settings.deadQueue);
+  queue.counts.dead[reason]++;
   if (target === undefined) {
     queue.drops[reason]++;
     return;
   }
+  queue.counts.moved++;
+  target.counts.received++;
   target.partitions[0]!.arrivals.push({
     n: item.n,
     id: "",
@@ -546,6 +563,7 @@ function passTime(
     for (const item of [...partition.leased.values()]) {
       if (item.deadline >= now || holds.get(item.id) === true) continue;
       partition.leased.delete(item.id);
+      queue.counts.lease_ends++;
       const reason = diesOf(item, queue, now);
       if (reason !== undefined) die(item, queue, { queues, now, reason });
       else partition.arrivals.push({ ...item, id: "", deadline: 0 });
@@ -570,6 +588,7 @@ function passTime(
 
 function compare(queue: Queue, seen: SeenQueue): void {
   assert.deepEqual(queue.drops, seen.drops, `${queue.name}: dropped`);
+  assert.deepEqual(queue.counts, seen.counts, `${queue.name}: counts`);
   for (const [index, partition] of queue.partitions.entries()) {
     const where = `${queue.name}/${index}`;
     const { items, scheduled } = seen.partitions[index]!;

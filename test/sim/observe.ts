@@ -38,6 +38,27 @@ export interface SeenDrops {
   readonly rejected: number;
 }
 
+/** What has become of items since the queue was made, by what is counted; of the dead see SeenCounts. */
+const COUNTED = [
+  "produced",
+  "received",
+  "leased",
+  "completed",
+  "retried",
+  "released",
+  "extended",
+  "lease_ends",
+  "cancelled",
+  "deduplicated",
+  "deleted",
+  "moved",
+] as const;
+
+export type SeenCounts = Readonly<Record<(typeof COUNTED)[number], number>> & {
+  /** Wherever they went. */
+  readonly dead: SeenDrops;
+};
+
 export interface SeenQueue {
   readonly name: string;
   /** Tells a queue from an earlier one of the same name. */
@@ -46,6 +67,7 @@ export interface SeenQueue {
   readonly partitions: readonly SeenPartition[];
   /** Since the queue was made. */
   readonly drops: SeenDrops;
+  readonly counts: SeenCounts;
 }
 
 export interface View {
@@ -63,7 +85,7 @@ export async function observe(world: World): Promise<View> {
   const { items: records = [] } = await ask(world, "queues.list", {});
   for (const record of records) {
     const name = record.queue_name as string;
-    const { logical_queues } = await ask(world, "v2/queue.stats", { queue_name: name });
+    const { logical_queues, totals } = await ask(world, "v2/queue.stats", { queue_name: name });
     const [stats] = logical_queues;
     const partitions: SeenPartition[] = [];
     for (let partition = 0; partition < stats.partitions.length; partition++) {
@@ -72,6 +94,10 @@ export async function observe(world: World): Promise<View> {
       partitions.push({ items, scheduled });
       checkStats(world, stats.partitions[partition], { items, scheduled }, `${name}/${partition}`);
     }
+    const drops = dropsOf(stats, name);
+    const counts = countsOf(totals.counts ?? {});
+    checkTotals(totals, partitions, name);
+    checkCounts(counts, partitions, drops, name);
     const waiting = world.pending.filter(
       (call) => call.path === "queue.lease" && call.request.queue_name === name,
     );
@@ -88,7 +114,8 @@ export async function observe(world: World): Promise<View> {
         deadQueue: record.dead_queue ?? "",
       },
       partitions,
-      drops: dropsOf(stats, name),
+      drops,
+      counts,
     });
   }
   const { waiting, budget } = world.server;
@@ -137,14 +164,15 @@ async function list(
   }
 }
 
+function plainDrops(seen: Partial<SeenDrops> = {}): SeenDrops {
+  const { attempts = 0, expired = 0, rejected = 0 } = seen;
+  return { attempts, expired, rejected };
+}
+
 function dropsOf(stats: Record<string, unknown>, name: string): SeenDrops {
-  const plain = (seen: Partial<SeenDrops> = {}): SeenDrops => {
-    const { attempts = 0, expired = 0, rejected = 0 } = seen;
-    return { attempts, expired, rejected };
-  };
-  const sum = plain(stats.dropped as Partial<SeenDrops>);
+  const sum = plainDrops(stats.dropped as Partial<SeenDrops>);
   const parts = (stats.partitions as { dropped?: Partial<SeenDrops> }[]).map((each) =>
-    plain(each.dropped),
+    plainDrops(each.dropped),
   );
   for (const reason of ["attempts", "expired", "rejected"] as const) {
     const all = parts.reduce((count, each) => count + each[reason], 0);
@@ -167,6 +195,42 @@ function checkStats(
   const ages = items.reduce((sum, item) => sum + world.clock.now() - item.createdAt, 0);
   const mean = items.length === 0 ? 0 : Math.max(ages / items.length, 0);
   assert.ok(Math.abs(parseGo(stats.average_age) - mean) <= 1_000, `${where}: average_age`);
+}
+
+function checkTotals(
+  totals: Readonly<Record<string, number>>,
+  partitions: readonly SeenPartition[],
+  name: string,
+): void {
+  const items = partitions.flatMap((each) => each.items);
+  const scheduled = partitions.flatMap((each) => each.scheduled).length;
+  const leased = items.filter(({ isLeased }) => isLeased).length;
+  assert.equal(totals.waiting ?? 0, items.length - leased, `${name}: waiting of totals`);
+  assert.equal(totals.leased ?? 0, leased, `${name}: leased of totals`);
+  assert.equal(totals.scheduled ?? 0, scheduled, `${name}: scheduled of totals`);
+}
+
+// Nothing appears or disappears without having been counted.
+function checkCounts(
+  counts: SeenCounts,
+  partitions: readonly SeenPartition[],
+  drops: SeenDrops,
+  name: string,
+): void {
+  const there = partitions.flatMap(({ items, scheduled }) => [...items, ...scheduled]).length;
+  const { completed, cancelled, deleted, moved } = counts;
+  const dropped = drops.attempts + drops.expired + drops.rejected;
+  assert.equal(
+    counts.produced + counts.received,
+    there + completed + cancelled + deleted + moved + dropped,
+    `${name}: items came or went uncounted: ${there} are there, ${dropped} dropped, ${JSON.stringify(counts)}`,
+  );
+}
+
+function countsOf(seen: Readonly<Record<string, unknown>>): SeenCounts {
+  const counts = Object.fromEntries(COUNTED.map((name) => [name, Number(seen[name] ?? 0)]));
+  const dead = plainDrops(seen.dead as Partial<SeenDrops> | undefined);
+  return { ...(counts as Record<(typeof COUNTED)[number], number>), dead };
 }
 
 /** Microseconds since 1970 of an RFC 3339 time in UTC; 0 for the zero time or none. */

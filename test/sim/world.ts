@@ -99,7 +99,7 @@ interface Server {
   readonly storages: readonly FragileStorage[];
   readonly queues: Queues;
   readonly endpoints: ReadonlyMap<string, Endpoint>;
-  readonly waiting: { leases: number };
+  readonly waiting: { leases: number; items: number };
   readonly budget: { bytes: number };
 }
 
@@ -148,7 +148,7 @@ export class World {
     const storages = disks.map((disk) => new FragileStorage(disk, run));
     if (secondIsAway) storages[1]!.arm("listPartitions", "fail");
     const clock = new MortalClock(this.clock, run);
-    const waiting = { leases: 0 };
+    const waiting = { leases: 0, items: 0 };
     const budget = { bytes: 0 };
     const log = {
       debug() {},

@@ -88,7 +88,7 @@ export class TestQueue {
             limits: DEFAULT_LIMITS,
             turns: new Turns(),
             budget: { bytes: 0 },
-            waiting: { leases: 0 },
+            waiting: { leases: 0, items: 0 },
             random: () => 0.5,
             log: SILENT,
             findIntake: () => undefined,

@@ -1,0 +1,362 @@
+// What is done with single items that are named by their ids: the endpoints of /v2/item.*. An item is found
+// whatever has become of it: where it lies, among what has ended and is kept, and in the dead queue of the
+// queue that it was in.
+
+import { randomUUID } from "node:crypto";
+import { type Answer, reply } from "../codec/answer.ts";
+import {
+  ItemCancelRequestSchema,
+  ItemExplainRequestSchema,
+  ItemExplainResponseSchema,
+  ItemGetRequestSchema,
+  ItemSchema,
+  ItemUpdateRequestSchema,
+  ItemWaitRequestSchema,
+} from "../codec/gen/querator/v2/items_pb.ts";
+import type { Decoded } from "../codec/message.ts";
+import { DURATION_PATTERN } from "../duration.ts";
+import { invalidField, plainError, queueError } from "../errors.ts";
+import {
+  type FoundItem,
+  type ItemChange,
+  idError,
+  type QueueHandle,
+  stateOf,
+  type Told,
+} from "../queue/queue.ts";
+import { QUEUE_NAME_BYTES_MAX, QUEUE_NAME_PATTERN } from "../registry/names.ts";
+import { readDuration } from "../registry/settings.ts";
+import type { ItemRecord } from "../storage/storage.ts";
+import { endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
+import { toItemV2, withPayload } from "./item-records.ts";
+import { BAD_TIMEOUTS_V2, FOUND_V2, partitionFailing, problem, QUEUED } from "./openapi/errors.ts";
+import { EXAMPLE_ID, id as idNote, type Notes, PAYLOAD, TIMEOUT } from "./openapi/fields.ts";
+import { findQueue, type Service } from "./service.ts";
+import { readTimeout } from "./validate.ts";
+
+/** What names an item. */
+interface Named {
+  readonly queueName: string;
+  readonly id: string;
+}
+
+/** An item, and the queue in which it lies, or lay. */
+interface Found {
+  readonly item: FoundItem;
+  readonly queue: QueueHandle;
+}
+
+// The states in which an item may be changed.
+const CHANGEABLE = ["waiting", "scheduled", "held", "dead"];
+
+// How often a change of a payload is tried again if its item moves meanwhile.
+const UPDATE_TRIES = 5;
+
+const queue_name = "jobs";
+
+/** The endpoints. */
+export function itemEndpoints(service: Service): readonly RowEndpoint[] {
+  const { clock, limits, queues } = service;
+  const endpoint = endpointsOf(
+    { name: "item", about: "Single items, by their ids.", fields: FIELDS },
+    (name) => findQueue(service, name),
+  );
+
+  const ofItem = {
+    bodyBytesMax: MEDIUM,
+    reply: ItemSchema,
+    queueOf: nameOf,
+    example: { queue_name, id: EXAMPLE_ID },
+    errors: {
+      noSuchQueue: FOUND_V2.noSuchQueue!,
+      noItemId: problem("invalid_field", "id is missing; say which item", { field: "id" }),
+      badItemId: problem("invalid_field", "id is invalid; 'abc' is no id of an item", {
+        field: "id",
+      }),
+      noSuchItem: problem("item_not_found", `invalid storage id; '${EXAMPLE_ID}' does not exist`),
+      partitionFailing,
+      ...QUEUED,
+    },
+  } as const;
+
+  // The queue that is named, or else the one that has given the id.
+  function nameOf({ queueName, id }: Named): string {
+    const name = queueName === "" ? queues.giverOf(id) : queueName;
+    if (name === undefined) throw queueError("item_not_found", { id });
+    return name;
+  }
+
+  function checkId(id: string): void {
+    if (id === "") throw invalidField("id", "id is missing; say which item");
+    if (idError(id) !== undefined) {
+      throw invalidField("id", `id is invalid; '${id}' is no id of an item`);
+    }
+  }
+
+  // Does something with an item where it is: in its queue, or in the dead queue of that.
+  async function inQueue<T>(
+    named: Named,
+    does: (queue: QueueHandle) => Promise<T | undefined>,
+  ): Promise<{ readonly queue: QueueHandle; readonly done: T }> {
+    service.checkRunning();
+    checkId(named.id);
+    const name = nameOf(named);
+    const queue = findQueue(service, name);
+    const done = await does(queue);
+    if (done !== undefined) return { queue, done };
+    const { deadQueue } = queues.record(name);
+    if (deadQueue !== "") {
+      const dead = queues.get(deadQueue);
+      const doneThere = await does(dead);
+      if (doneThere !== undefined) return { queue: dead, done: doneThere };
+    }
+    throw queueError("item_not_found", { id: named.id });
+  }
+
+  async function find(named: Named): Promise<Found> {
+    const { queue, done } = await inQueue(named, async (each) => (await each.find(named.id))[0]);
+    return { queue, item: done };
+  }
+
+  return [
+    endpoint({
+      ...ofItem,
+      path: "/v2/item.get",
+      request: ItemGetRequestSchema,
+      permission: "read",
+      metric: "item.get",
+      summary: "Tells what an item is and what has become of it, wherever it is.",
+      handler: async (request) => itemAnswer(await find(request), request),
+    }),
+
+    endpoint({
+      ...ofItem,
+      path: "/v2/item.cancel",
+      request: ItemCancelRequestSchema,
+      permission: "produce",
+      metric: "item.cancel",
+      summary:
+        "Sees to it that an item never comes back. One that waits is removed; one that is leased ends with its lease, of which its holder learns by item_cancelled.",
+      errors: { ...ofItem.errors },
+      handler: async (request) => {
+        const { queue, done } = await inQueue(
+          request,
+          async (each) => (await each.cancelItem(request.id))[0],
+        );
+        return itemAnswer({ queue, item: done });
+      },
+    }),
+
+    endpoint({
+      ...ofItem,
+      bodyBytesMax: limits.produceBytes,
+      path: "/v2/item.update",
+      request: ItemUpdateRequestSchema,
+      permission: "produce",
+      metric: "item.update",
+      summary:
+        "Changes an item that is not leased. It keeps its id, and goes to the end of the line.",
+      example: { queue_name, id: EXAMPLE_ID, delay: "5m" },
+      errors: {
+        ...ofItem.errors,
+        nothingToChange: problem(
+          "invalid_request",
+          "nothing is to be changed; give at least one of enqueue_at, delay, json, utf8, bytes and expire_in",
+        ),
+        badIfState: problem(
+          "invalid_field",
+          `if_state is invalid; 'done' is none of ${CHANGEABLE.join(", ")}`,
+          { field: "if_state" },
+        ),
+      },
+      handler: async (request) => {
+        const change = readChange(request, clock.now());
+        for (let tries = 0; tries < UPDATE_TRIES; tries++) {
+          const content = await newContent(request);
+          const { queue, done } = await inQueue(request, async (each) => {
+            const updated = await each.updateItem(request.id, change, content);
+            return updated === "stale" ? updated : updated[0];
+          });
+          if (done !== "stale") return itemAnswer({ queue, item: done });
+        }
+        throw plainError("overloaded");
+      },
+    }),
+
+    endpoint({
+      ...ofItem,
+      path: "/v2/item.wait",
+      request: ItemWaitRequestSchema,
+      permission: "read",
+      metric: "item.wait",
+      summary:
+        "Waits until an item has ended or is dead, and answers it then; or as it is when the time is over.",
+      errors: { ...ofItem.errors, ...BAD_TIMEOUTS_V2 },
+      handler: async (request, exchange) => {
+        const time = readTimeout(request.requestTimeout);
+        const found = await find(request);
+        if (isOver(found.item) || exchange.isGone()) return itemAnswer(found, request);
+        const ticket = randomUUID();
+        exchange.onGone(() => void found.queue.unwatch(ticket).catch(() => undefined));
+        const told = await found.queue.watch(request.id, ticket, time);
+        try {
+          return itemAnswer(await find(request), request);
+        } catch (error) {
+          const last = typeof told === "string" ? undefined : lastSeen(found, told);
+          if (last === undefined) throw error;
+          return itemAnswer(last, request);
+        }
+      },
+    }),
+
+    endpoint({
+      ...ofItem,
+      path: "/v2/item.explain",
+      request: ItemExplainRequestSchema,
+      reply: ItemExplainResponseSchema,
+      permission: "read",
+      metric: "item.explain",
+      summary: "Tells why an item is not running, and when it is likely to.",
+      handler: async (request) => {
+        const { id } = request;
+        const { done } = await inQueue(request, (each) => each.explain(id));
+        return reply(ItemExplainResponseSchema, { id, ...done });
+      },
+    }),
+  ];
+
+  // With a payload that is given, the record that is to be: what is about the payload stays as it is.
+  async function newContent(request: UpdateRequest) {
+    const { json, utf8, bytes } = request;
+    if (json === "" && utf8 === undefined && bytes === undefined) return [];
+    const { item } = await find(request);
+    const record: ItemRecord = withPayload(item.record, { json, utf8, bytes });
+    return [{ ofSeq: item.seq, record }];
+  }
+}
+
+type UpdateRequest = Decoded<typeof ItemUpdateRequestSchema>;
+
+function readChange(request: UpdateRequest, now: number): ItemChange {
+  const { enqueueAt, delay = "", json, utf8, bytes, expireIn, ifState } = request;
+  const payloads = [json === "" ? undefined : json, utf8, bytes].filter(
+    (each) => each !== undefined,
+  );
+  if (payloads.length > 1) {
+    throw invalidField(
+      bytes !== undefined ? "bytes" : "utf8",
+      "there is more than one payload; give one of json, utf8 and bytes",
+    );
+  }
+  if (payloads.length === 0 && enqueueAt === 0 && delay === "" && expireIn === "") {
+    throw queueError("invalid_request", {
+      detail:
+        "nothing is to be changed; give at least one of enqueue_at, delay, json, utf8, bytes and expire_in",
+    });
+  }
+  if (ifState !== "" && !CHANGEABLE.includes(ifState)) {
+    throw invalidField(
+      "if_state",
+      `if_state is invalid; '${ifState}' is none of ${CHANGEABLE.join(", ")}`,
+    );
+  }
+  if (enqueueAt !== 0 && delay !== "") {
+    throw invalidField("delay", "delay is invalid; give either 'enqueue_at' or 'delay'");
+  }
+  const wait = delay === "" ? undefined : readPositive("delay", delay, 0);
+  const life = expireIn === "" ? undefined : readPositive("expire_in", expireIn, 1);
+  return {
+    dueAt: wait !== undefined ? now + wait : enqueueAt === 0 ? undefined : Math.max(enqueueAt, 0),
+    expireAt: life === undefined ? undefined : now + life,
+    ifState,
+  };
+}
+
+function readPositive(field: string, given: string, least: 0 | 1): number {
+  const duration = readDuration(given, { field, called: field, examples: "30s, 5m or 1h" });
+  if (duration >= least) return Math.trunc(duration);
+  throw invalidField(field, `${field} is invalid; '${given}' is too short`);
+}
+
+function itemAnswer({ item, queue }: Found, { payload = false } = {}): Answer {
+  const shown = toItemV2(item, { partition: item.partition, payload });
+  return reply(ItemSchema, { ...shown, queueName: queue.name });
+}
+
+// What nobody waits for any more.
+function isOver(item: FoundItem): boolean {
+  return item.end !== undefined || stateOf(item) === "dead";
+}
+
+// An item that was waited for and of which nothing is kept: as it was seen last, and how it has ended. Nothing
+// if it has not, but was taken away.
+function lastSeen({ item, queue }: Found, told: Told): Found | undefined {
+  const { how, reason, at: endedAt, result } = told;
+  const isDropped = how === "dropped";
+  if (how !== "completed" && how !== "cancelled" && !isDropped) return undefined;
+  const state = isDropped ? (reason === "expired" ? "expired" : "rejected") : how;
+  const end = { state, endedAt, result } as const;
+  return { queue, item: { ...item, isLeased: false, leaseDeadline: 0, note: undefined, end } };
+}
+
+const DURATION = {
+  request: { pattern: DURATION_PATTERN },
+  accepted: { pattern: `^$|${DURATION_PATTERN}` },
+};
+const NAMED = {
+  queue_name: {
+    text: "Where the item is looked for, and in its dead queue; in the queue that has given the id if it is not given.",
+    request: { maxLength: QUEUE_NAME_BYTES_MAX },
+    accepted: { pattern: `^$|${QUEUE_NAME_PATTERN}` },
+  },
+  id: idNote("The item."),
+};
+const WITH_PAYLOAD = { payload: { text: "Whether the payload is wanted." } };
+
+// What the fields of the messages mean; those of Item are noted with its lists.
+const FIELDS: Notes = {
+  ItemGetRequest: { ...NAMED, ...WITH_PAYLOAD },
+  ItemCancelRequest: NAMED,
+  ItemUpdateRequest: {
+    ...NAMED,
+    ...PAYLOAD,
+    enqueue_at: { text: "When it is to become leasable; at once if that is past." },
+    delay: {
+      ...DURATION,
+      text: "The same as a duration from now, in place of enqueue_at; 0s for at once.",
+    },
+    expire_in: { ...DURATION, text: "How long it may live from now on." },
+    if_state: {
+      text: `Only if it is ${CHANGEABLE.join(", ")}, whichever is given.`,
+      request: { enum: CHANGEABLE },
+      accepted: { enum: ["", ...CHANGEABLE] },
+    },
+  },
+  ItemWaitRequest: {
+    ...NAMED,
+    ...WITH_PAYLOAD,
+    request_timeout: {
+      ...TIMEOUT,
+      text: "How long to wait, from 10ms to 15m; 30s if it is not given.",
+    },
+  },
+  ItemExplainRequest: NAMED,
+  ItemExplainResponse: {
+    id: idNote("The item."),
+    state: { text: "What it is, as item.get tells it.", required: "reply" },
+    reasons: { text: "Why it is not running; what is most to the point first.", required: "reply" },
+    position: {
+      text: "If it waits: how many of its partition are leased before it, up to 100000.",
+    },
+    expected_at: { text: "When it is likely to be leased, by how fast its partition was of late." },
+  },
+  ItemReason: {
+    code: {
+      text: "scheduled, in_line, no_consumer, leased, dead or ended.",
+      required: "reply",
+      reply: { enum: ["scheduled", "in_line", "no_consumer", "leased", "dead", "ended"] },
+    },
+    detail: { text: "The same for people.", required: "reply" },
+    until: { text: "Until when, if that is known." },
+  },
+};

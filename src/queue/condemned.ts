@@ -1,0 +1,35 @@
+// What waits among the scheduled items only to go to the dead queue, and not to be leased any more: how that
+// is written down, now and by earlier versions.
+
+import { SECOND } from "../clock.ts";
+import type { DropReason, StoredItem } from "../storage/storage.ts";
+import { attributesOf } from "./attributes.ts";
+import type { Due } from "./partition.ts";
+
+/** What is condemned is due at once, however the wall clock may be set back meanwhile. */
+export const LONG_AGO = SECOND;
+
+/** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
+export function condemnedFor({ at, item }: Due): DropReason | undefined {
+  return attributesOf(item.attributes).died || condemnedBefore(at, item);
+}
+
+// As earlier versions have written it down: by a time that no client can have asked for, and before that by an expiry.
+const CONDEMNED_AT: readonly (DropReason | undefined)[] = [
+  undefined,
+  "rejected",
+  "attempts",
+  "expired",
+];
+
+function condemnedBefore(at: number, { attempts, expireAt }: StoredItem): DropReason | undefined {
+  return CONDEMNED_AT[at] ?? (attempts > 0 && expireAt === at - 1 ? "rejected" : undefined);
+}
+
+/** The expiry of what is to be leasable: it is not written down as earlier versions did what was condemned. */
+export function expiryOf(
+  { attempts, expireAt }: Pick<StoredItem, "attempts" | "expireAt">,
+  dueAt: number,
+): number {
+  return attempts > 0 && expireAt === dueAt - 1 ? dueAt : expireAt;
+}

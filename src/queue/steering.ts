@@ -1,0 +1,130 @@
+// What clients do to single items that they name by their ids, whoever holds them: cancel and update. Each is
+// one step of the loop: the item is looked for and what is asked is done before anything else happens, in one
+// commit. A lease is never taken away: its holder is told with the next that it asks.
+
+import { type QueueError, queueError } from "../errors.ts";
+import type { ItemRecord } from "../storage/storage.ts";
+import { CANCELLED } from "./history.ts";
+import { Item } from "./item.ts";
+import { attributesAfterMove } from "./keys.ts";
+import {
+  type FoundItem,
+  foundIn,
+  type ItemState,
+  type Located,
+  locate,
+  stateOf,
+} from "./lookup.ts";
+import type { Loop } from "./loop.ts";
+import { run } from "./operations.ts";
+import { isLater, PartitionBatch } from "./partition-batch.ts";
+import type { Told } from "./watchers.ts";
+
+/** What is to become of an item; what is undefined stays. Times in microseconds. */
+export interface ItemChange {
+  /** When it is to become leasable; 0 for at once. */
+  readonly dueAt: number | undefined;
+  readonly expireAt: number | undefined;
+  /** The state in which it must be; "" for any. */
+  readonly ifState: string;
+}
+
+/** What an item is to hold, made of what it held at this place: elsewhere it may hold something else by now. */
+export interface NewContent {
+  readonly ofSeq: number;
+  readonly record: ItemRecord;
+}
+
+/**
+ * Sees to it that an item never comes back: one that waits is removed, one that is leased is marked, and ends
+ * with its lease. Answers it as it is then; nothing if there is none. One that was cancelled before is answered
+ * as it is; one that has ended otherwise is refused (409).
+ */
+export function cancelItem(loop: Loop, id: string): Promise<readonly FoundItem[]> {
+  return run(loop, [], async () => {
+    const there = await locate(loop, id);
+    if (there === undefined) return [];
+    if ("ended" in there) {
+      if (stateOf(there.ended) === "cancelled") return [there.ended];
+      throw notIn(stateOf(there.ended), "cancelled");
+    }
+    const { partition, table, item, leased } = there;
+    const part = new PartitionBatch(partition, loop.context.clock.now());
+    if (leased !== undefined) {
+      if (leased.note?.cancelled !== true) {
+        part.noteCancelled(leased);
+        await loop.commitAlone(part);
+      }
+      return [foundIn(there)];
+    }
+    part.takeOut(table, item, CANCELLED);
+    await loop.commitAlone(part);
+    return [endedNow(there, part.now)];
+  });
+}
+
+function endedNow(there: Located, now: number): FoundItem {
+  return { ...foundIn(there), end: { state: "cancelled", endedAt: now, result: "" } };
+}
+
+/**
+ * Changes an item that is not leased, which goes to the end of the line. Answers it as it is then; nothing if
+ * there is none, and "stale" if the new content was made of an older one.
+ */
+export function updateItem(
+  loop: Loop,
+  id: string,
+  { dueAt, expireAt, ifState }: ItemChange,
+  [content]: readonly NewContent[],
+): Promise<readonly FoundItem[] | "stale"> {
+  return run(loop, [], async () => {
+    const there = await locate(loop, id);
+    if (there === undefined) return [];
+    const state = stateOf("ended" in there ? there.ended : foundIn(there));
+    if ("ended" in there || there.leased !== undefined) throw notIn(state, "changed");
+    if (ifState !== "" && ifState !== state) throw otherState(state, ifState);
+    const { partition, table, item } = there;
+    // It is on its way into the dead queue.
+    if (state === "dead" && table === "scheduled") throw notIn(state, "changed");
+    if (content !== undefined && content.ofSeq !== item.seq) return "stale";
+    const now = loop.context.clock.now();
+    const at = dueAt ?? item.dueAt;
+    const next = new Item(content?.record ?? item.record, isLater(at, now) ? at : 0);
+    next.createdAt = item.createdAt;
+    next.expireAt = expireAt ?? item.expireAt;
+    next.attempts = item.attempts;
+    next.attributes = attributesAfterMove(partition.ids, item);
+    const part = new PartitionBatch(partition, now);
+    part.replace(table, item, next);
+    await loop.commitAlone(part);
+    return [foundIn({ partition, item: { ...next } })];
+  });
+}
+
+/**
+ * Waits until an item is gone, for at most so many microseconds: "waits" if it is still there then, "absent" if
+ * it is not there, or dead, to begin with.
+ */
+export async function watch(
+  loop: Loop,
+  id: string,
+  { ticket, time }: { readonly ticket: string; readonly time: number },
+): Promise<Told | "waits" | "absent"> {
+  const { telling } = await run(loop, [], async () => {
+    const there = await locate(loop, id);
+    const isThere = there !== undefined && "item" in there && stateOf(foundIn(there)) !== "dead";
+    // Nothing may happen to it between the look and the wait: both are in one step.
+    return { telling: isThere ? loop.watchers.watch(id, ticket, time) : undefined };
+  });
+  if (telling === undefined) return "absent";
+  return (await telling) ?? "waits";
+}
+
+function notIn(state: ItemState, verb: string): QueueError {
+  return queueError("precondition_failed", { detail: `item cannot be ${verb}; it is ${state}` });
+}
+
+function otherState(state: ItemState, wanted: string): QueueError {
+  const detail = `item is in another state; it is ${state}, not ${wanted}`;
+  return queueError("precondition_failed", { detail });
+}

@@ -1,0 +1,196 @@
+// What is kept of items that have ended: how, for how long, how many, and what came of the work. It is as
+// durable as the end itself, and a queue that keeps nothing writes nothing.
+
+import assert from "node:assert/strict";
+import { describe, type TestContext, test } from "node:test";
+import { HOUR, VirtualClock } from "../../src/clock.ts";
+import { CompleteRequest } from "../../src/queue/queue.ts";
+import { MemoryStorage } from "../../src/storage/memory.ts";
+import { FaultyStorage } from "../support/faulty-storage.ts";
+import { TestQueue } from "../support/queue.ts";
+import { setup, type TestServer } from "../support/server.ts";
+import { freshPlace, PLACES } from "../support/storages.ts";
+
+const queue_name = "q";
+
+type Json = Readonly<Record<string, unknown>>;
+
+interface Leased {
+  readonly id: string;
+  readonly lease_id: string;
+}
+
+async function create(server: TestServer, settings: Json = {}): Promise<void> {
+  await server.ok("/v2/queues.create", { queue_name, keep_completed: "1h", ...settings });
+}
+
+async function produce(server: TestServer, ...items: readonly Json[]): Promise<void> {
+  await server.ok("/v2/queue.produce", { queue_name, items });
+}
+
+async function lease(server: TestServer, count = 1): Promise<readonly Leased[]> {
+  return (await server.ok("/v2/queue.lease", { queue_name, batch_size: count })).items;
+}
+
+async function complete(server: TestServer, ...leases: readonly Json[]): Promise<void> {
+  const { failed } = await server.ok("/v2/queue.complete", { queue_name, leases });
+  assert.equal(failed, undefined);
+}
+
+const get = (server: TestServer, id: string, payload = false) =>
+  server.call("/v2/item.get", { queue_name, id, payload });
+
+async function states(server: TestServer, state: string): Promise<readonly string[]> {
+  const { items = [] } = await server.ok("/v2/items.list", { queue_name, state });
+  return items.map(({ id }: Leased) => id);
+}
+
+for (const [place, driver, threads] of PLACES) {
+  const start = async (t: TestContext): Promise<TestServer> =>
+    setup(t, { threads, ...(await freshPlace(t, driver)) });
+
+  describe(`history on ${place}`, () => {
+    test("tells how each item ended, with its result, its error and what it was", async (t) => {
+      const server = await start(t);
+      await server.advance("0s");
+      await create(server, { max_attempts: 2, lease_timeout: "1m", expire_timeout: "30m" });
+      const items = ["done", "rejected", "expired", "cancelled", "attempts"];
+      await produce(server, ...items.map((kind) => ({ kind, reference: "r", utf8: kind })));
+      const [done, rejected, expired, cancelled, attempts] = await lease(server, 5);
+      await complete(server, { lease_id: done!.lease_id, result: { n: 1.5, s: "ä" } });
+      const error = { type: "E", message: "m" };
+      const reject = { queue_name, leases: [{ lease_id: rejected!.lease_id, error }] };
+      await server.ok("/v2/queue.reject", reject);
+      const release = [expired, cancelled].map((each) => ({ lease_id: each!.lease_id }));
+      await server.ok("/v2/queue.release", { queue_name, leases: release });
+      await server.ok("/v2/item.cancel", { queue_name, id: cancelled!.id });
+      const retry = { queue_name, leases: [{ lease_id: attempts!.lease_id, delay: "1m" }] };
+      await server.ok("/v2/queue.retry", retry);
+      await server.advance("61s");
+      const [, last] = await server.until(async () => {
+        const waiting = await states(server, "waiting");
+        return waiting.length === 2 && (await lease(server, 2));
+      });
+      assert.equal(last!.id, attempts!.id);
+      await server.advance("31m");
+      await server.until(async () => (await states(server, "rejected")).length === 2);
+      await server.until(async () => (await states(server, "expired")).length === 1);
+      const all = await Promise.all(
+        [done, rejected, expired, cancelled, attempts].map((each) => get(server, each!.id)),
+      );
+      assert.deepEqual(
+        all.map(({ body }) => [body.kind, body.state, body.attempts, body.reference]),
+        [
+          ["done", "completed", 1, "r"],
+          ["rejected", "rejected", 1, "r"],
+          ["expired", "expired", 1, "r"],
+          ["cancelled", "cancelled", undefined, "r"],
+          ["attempts", "rejected", 2, "r"],
+        ],
+      );
+      assert.deepEqual(all[0]!.body.result, { n: 1.5, s: "ä" });
+      assert.deepEqual(all[1]!.body.last_error, error);
+      assert.ok(all[0]!.body.ended_at >= all[0]!.body.created_at);
+      assert.deepEqual(await states(server, "completed"), [done!.id]);
+    });
+
+    test("is there after a restart, for its time, and then gone", async (t) => {
+      const options = await freshPlace(t, driver);
+      let server = await setup(t, { threads, ...options });
+      const { now } = await server.advance("0s");
+      await create(server, { keep_payload: true });
+      await produce(server, { json: { a: [1, 2.0] } }, { utf8: "x".repeat(64 * 1024 + 1) });
+      const [a, b] = await lease(server, 2);
+      await complete(server, { lease_id: a!.lease_id, result: "ok" }, { lease_id: b!.lease_id });
+      if (driver !== "memory") {
+        await server.server.stop();
+        server = await setup(t, { threads, ...options });
+        await server.ok("dev.clock", { now });
+      }
+      const { body } = await get(server, a!.id, true);
+      assert.deepEqual([body.state, body.result, body.json], ["completed", "ok", { a: [1, 2] }]);
+      // Too large to be kept.
+      const { body: large } = await get(server, b!.id, true);
+      assert.deepEqual([large.state, large.utf8 ?? ""], ["completed", ""]);
+      await server.advance("59m");
+      assert.equal((await get(server, a!.id)).status, 200);
+      await server.advance("2m");
+      assert.equal((await get(server, a!.id)).status, 404);
+      assert.deepEqual(await states(server, "completed"), []);
+      const stats = async () => (await server.ok("/v2/queue.stats", { queue_name })).totals.kept;
+      await server.advance("2h");
+      await server.until(async () => (await stats()) === undefined);
+    });
+
+    test("is bounded in number, and forgets first what was produced first", async (t) => {
+      const server = await start(t);
+      await create(server, { keep_max: 3 });
+      const ids: string[] = [];
+      for (let i = 0; i < 4; i++) {
+        await produce(server, { utf8: "a" }, { utf8: "b" });
+        const items = await lease(server, 2);
+        await complete(server, ...items.map(({ lease_id }) => ({ lease_id })));
+        ids.push(...items.map(({ id }) => id));
+      }
+      await server.until(async () => (await states(server, "completed")).length === 3);
+      assert.deepEqual(await states(server, "completed"), ids.slice(-3));
+      assert.equal((await server.ok("/v2/queue.stats", { queue_name })).totals.kept, 3);
+      await server.ok("/v2/queues.update", { queue_name, keep_max: 1 });
+      await server.until(async () => (await states(server, "completed")).length === 1);
+    });
+
+    test("holds nothing of what was deleted, or has gone to a dead queue", async (t) => {
+      const server = await start(t);
+      await server.createQueue("dead");
+      await create(server, { dead_queue: "dead" });
+      await produce(server, { utf8: "a" }, { utf8: "b" });
+      const [a, b] = await lease(server, 2);
+      const reject = { queue_name, leases: [{ lease_id: a!.lease_id }] };
+      await server.ok("/v2/queue.reject", reject);
+      await server.ok("/v2/items.delete", { queue_name, ids: [b!.id] });
+      for (const state of ["completed", "rejected", "expired", "cancelled"]) {
+        assert.deepEqual(await states(server, state), []);
+      }
+      assert.equal((await get(server, a!.id)).body.queue_name, "dead");
+      assert.equal((await get(server, b!.id)).status, 404);
+    });
+  });
+}
+
+test("a result that is too large is refused by its field, and nothing is done", async (t) => {
+  const server = await setup(t);
+  await create(server);
+  await produce(server, { utf8: "a" }, { utf8: "b" });
+  const [a, b] = await lease(server, 2);
+  const large = "x".repeat(64 * 1024 - 1); // two quotes more
+  const leases = [{ lease_id: a!.lease_id }, { lease_id: b!.lease_id, result: large }];
+  const { status, body } = await server.call("/v2/queue.complete", { queue_name, leases });
+  assert.deepEqual([status, body.field], [400, "leases[1].result"]);
+  assert.equal((await states(server, "leased")).length, 2);
+});
+
+test("what is kept is written with the end, or not at all; without history nothing is", async (t) => {
+  const storage = new FaultyStorage(new MemoryStorage({ name: "a" }));
+  const clock = new VirtualClock();
+  const rules = { keepCompleted: HOUR };
+  const kept = await TestQueue.open(t, { storages: [storage.storage], clock, rules });
+  const [id] = (await kept.leased(1)) as [string];
+  const complete = (test: TestQueue, ending: string): Promise<unknown> =>
+    test.queue.submit(new CompleteRequest(0, [ending], test.deadline, { results: ["1"] }));
+  storage.next("commit", "fail");
+  await assert.rejects(complete(kept, id));
+  assert.equal(await storage.storage.findKeys(1, 5, [id]).then(({ size }) => size), 0);
+  clock.advance(HOUR / 3_600);
+  await complete(kept, id);
+  const entry = (await storage.storage.findKeys(1, 5, [id])).get(id)!;
+  assert.equal((JSON.parse(entry.value) as Json).result, "1");
+
+  const plainStorage = new FaultyStorage(new MemoryStorage({ name: "b" }));
+  const plain = await TestQueue.open(t, { storages: [plainStorage.storage], clock });
+  const [other] = (await plain.leased(1)) as [string];
+  await complete(plain, other);
+  assert.deepEqual(
+    plainStorage.commits.flat().flatMap(({ addsKey }) => addsKey),
+    [],
+  );
+});

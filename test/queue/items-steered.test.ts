@@ -1,0 +1,211 @@
+// What changes items that are named by their ids, waits for them, and explains them.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { type Json, type World, world } from "../support/items.ts";
+import { temporaryDirectory } from "../support/server.ts";
+
+async function order(w: World, queue: string): Promise<string[]> {
+  return (await w.lease(queue, 10)).map(({ utf8 }: Json) => utf8);
+}
+
+test("what waits and is changed keeps its id and goes to the end of the line", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  const [first, second] = (await w.produce(
+    "q",
+    { utf8: "a", kind: "mail", headers: { h: "v" } },
+    { utf8: "b" },
+    { utf8: "c" },
+  )) as [string, string];
+  const before = await w.get(first);
+  const changed = await w.ok("item.update", { id: first, utf8: "A", if_state: "waiting" });
+  assert.deepEqual([changed.id, changed.state, changed.kind], [first, "waiting", "mail"]);
+  assert.deepEqual([changed.created_at, changed.headers], [before.created_at, { h: "v" }]);
+  assert.equal((await w.get(first, { payload: true })).utf8, "A");
+  await w.ok("item.update", { id: second, delay: "5m" });
+  const later = await w.get(second, { payload: true });
+  assert.deepEqual([later.state, later.utf8], ["scheduled", "b"]);
+  const leased = await w.lease("q", 10);
+  assert.deepEqual(
+    leased.map(({ utf8 }: Json) => utf8),
+    ["c", "A"],
+  );
+  assert.deepEqual([leased[1].id, leased[1].headers, leased[1].attempts], [first, { h: "v" }, 1]);
+  await w.server.advance("6m");
+  const items = await w.lease("q", 10);
+  assert.ok(items.some(({ id }: Json) => id === second));
+});
+
+test("what is scheduled and is changed stays scheduled, until it is told otherwise", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  await w.server.advance("0s");
+  const [id] = (await w.produce("q", { utf8: "a", delay: "5m" })) as [string];
+  const before = await w.get(id);
+  await w.ok("item.update", { id, json: { a: 1 } });
+  const after = await w.get(id, { payload: true });
+  assert.deepEqual(
+    [after.state, after.enqueue_at, after.json],
+    ["scheduled", before.enqueue_at, { a: 1 }],
+  );
+  await w.ok("item.update", { id, expire_in: "1h", delay: "10m" });
+  const moved = await w.get(id);
+  assert.ok(moved.enqueue_at > after.enqueue_at && moved.expire_at < after.expire_at);
+  await w.ok("item.update", { id, delay: "0s", if_state: "scheduled" });
+  assert.equal(await w.state(id), "waiting");
+  const [leased] = await w.lease("q");
+  assert.equal(leased.id, id);
+  const stats = await w.server.stats("q");
+  assert.deepEqual([stats.total, stats.scheduled ?? 0], [1, 0]);
+});
+
+test("a change is refused of what is leased, is in another state, or is not there", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  const [id] = (await w.produce("q", { utf8: "a" })) as [string];
+  const other = await w.call("item.update", { id, utf8: "b", if_state: "scheduled" });
+  assert.deepEqual([other.status, other.body.code], [409, "precondition_failed"]);
+  assert.match(other.body.detail, /waiting/);
+  await w.lease("q");
+  const leased = await w.call("item.update", { id, delay: "5m" });
+  assert.deepEqual([leased.status, leased.body.code], [409, "precondition_failed"]);
+  assert.match(leased.body.detail, /leased/);
+  for (const [request, field] of [
+    [{ utf8: "a", json: 1 }, "utf8"],
+    [{ delay: "1m", enqueue_at: "2100-01-01T00:00:00Z" }, "delay"],
+    [{ delay: "-1m" }, "delay"],
+    [{ expire_in: "0s" }, "expire_in"],
+    [{ delay: "1m", if_state: "leased" }, "if_state"],
+    [{}, undefined],
+  ] as const) {
+    const { status, body } = await w.call("item.update", { id, ...request });
+    assert.deepEqual([status, body.field], [400, field], JSON.stringify(request));
+  }
+  const unknown = `${id.slice(0, -1)}z`;
+  assert.equal((await w.call("item.update", { id: unknown, delay: "1m" })).status, 404);
+});
+
+test("what was changed is so after a restart", async (t) => {
+  const dataDir = temporaryDirectory(t);
+  let w = await world(t, { dataDir });
+  await w.server.createQueue("q");
+  const [first, second] = (await w.produce("q", { utf8: "a" }, { utf8: "b" })) as [string, string];
+  await w.ok("item.update", { id: first, bytes: "AAE=" });
+  await w.ok("item.cancel", { id: second });
+  await w.server.server.stop();
+  w = await world(t, { dataDir });
+  assert.equal((await w.get(first, { payload: true })).bytes, "AAE=");
+  assert.equal(await w.state(second), "item_not_found");
+  assert.deepEqual(
+    (await w.lease("q", 10)).map(({ id }: Json) => id),
+    [first],
+  );
+});
+
+for (const threads of [1, 2]) {
+  test(`who waits for an item is told when it has ended, however it ends (${threads} threads)`, async (t) => {
+    const dataDir = temporaryDirectory(t);
+    const w = await world(t, { dataDir, threads });
+    await w.server.createQueue("q");
+    await w.server.createQueue("other"); // on the other thread, if there is one
+    for (const queue of ["q", "other"]) {
+      const ids = await w.produce(queue, { utf8: "a" }, { utf8: "b" }, { utf8: "c" });
+      const [first, second, third] = ids as [string, string, string];
+      const waits = ids.map((id) =>
+        w.ok("item.wait", { id, request_timeout: "1m", payload: true }),
+      );
+      const [leased] = await w.lease(queue);
+      assert.equal(leased.id, first);
+      await w.server.until(async () => (await explained(w, second)).state === "waiting");
+      await w.ok("item.cancel", { id: third });
+      assert.deepEqual(pick(await waits[2]), [third, "cancelled", queue]);
+      await w.ok("item.cancel", { id: second });
+      assert.deepEqual(pick(await waits[1]), [second, "cancelled", queue]);
+      await w.end("queue.complete", queue, [leased.lease_id]);
+      const ended = await waits[0];
+      assert.deepEqual(pick(ended), [first, "completed", queue]);
+      assert.ok(ended.ended_at);
+    }
+  });
+}
+
+const pick = ({ id, state, queue_name }: Json) => [id, state, queue_name];
+
+async function explained(w: World, id: string): Promise<Json> {
+  return w.ok("item.explain", { id });
+}
+
+test("a wait ends with its time, and at once for what is dead or not there", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("dead");
+  await w.server.createQueue("q", { dead_queue: "dead" });
+  const [id] = (await w.produce("q", { utf8: "a" })) as [string];
+  assert.deepEqual(pick(await w.ok("item.wait", { id, request_timeout: "10ms" })), [
+    id,
+    "waiting",
+    "q",
+  ]);
+  const unknown = await w.call("item.wait", { id: `${id.slice(0, -1)}z` });
+  assert.equal(unknown.body.code, "item_not_found");
+  const [leased] = await w.lease("q");
+  const wait = w.ok("item.wait", { id, request_timeout: "1m" });
+  await w.end("queue.reject", "q", [leased.lease_id]);
+  const [found, , queue] = pick(await wait);
+  assert.deepEqual([found, queue], [id, "dead"]);
+});
+
+test("who waits is told when a lease ends for the last time, an item expires, and the server stops", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q", { max_attempts: 1, expire_timeout: "5m" });
+  await w.server.advance("0s");
+  const [first] = (await w.produce("q", { utf8: "a" })) as [string];
+  await w.lease("q");
+  const [second] = (await w.produce("q", { utf8: "b" })) as [string];
+  const waits = [first, second].map((id) => w.ok("item.wait", { id, request_timeout: "15m" }));
+  await w.server.until(async () => (await explained(w, second)).state === "waiting");
+  await w.server.advance("2m");
+  assert.equal((await waits[0]).state, "rejected");
+  await w.server.advance("6m");
+  assert.equal((await waits[1]).state, "expired");
+  const [third] = (await w.produce("q", { utf8: "c", delay: "500h" })) as [string];
+  const last = w.call("item.wait", { id: third, request_timeout: "15m" });
+  await w.ok("item.explain", { id: third });
+  await w.server.server.stop();
+  const { status, body } = await last;
+  assert.deepEqual([status, body.retryable], [503, true]);
+});
+
+test("item.explain says why an item is not running", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  await w.server.advance("0s");
+  const ids = await w.produce(
+    "q",
+    { utf8: "a" },
+    { utf8: "b" },
+    { utf8: "c" },
+    { utf8: "d", delay: "5m" },
+  );
+  const [first, second, third, fourth] = ids as [string, string, string, string];
+  const codes = ({ reasons }: Json) => reasons.map(({ code }: Json) => code);
+  const idle = await explained(w, third);
+  assert.deepEqual([idle.id, idle.state, idle.position], [third, "waiting", 2]);
+  assert.deepEqual(codes(idle), ["no_consumer", "in_line"]);
+  const [leased] = await w.lease("q");
+  const held = await explained(w, first);
+  assert.deepEqual([held.state, codes(held)], ["leased", ["leased"]]);
+  assert.equal(held.reasons[0].until, leased.lease_deadline);
+  const next = await explained(w, third);
+  assert.deepEqual([next.position, codes(next)], [1, ["in_line"]]);
+  assert.ok(next.expected_at);
+  // A number that is missing in between is nobody's place.
+  await w.ok("item.cancel", { id: second });
+  assert.equal((await explained(w, third)).position ?? 0, 0);
+  const later = await explained(w, fourth);
+  assert.deepEqual([later.state, codes(later)], ["scheduled", ["scheduled"]]);
+  assert.equal(later.reasons[0].until, (await w.get(fourth)).enqueue_at);
+  await w.server.advance("1m");
+  assert.ok(codes(await explained(w, third)).includes("no_consumer"));
+  assert.equal((await w.call("item.explain", { id: second })).body.code, "item_not_found");
+});
