@@ -6,6 +6,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { HttpClient } from "./http-client.ts";
 import type { LoadResult } from "./load.ts";
@@ -37,6 +38,7 @@ const TABLES = {
   redis,
   commits,
   threads,
+  dead,
 } as const satisfies Record<string, () => Promise<void>>;
 
 const program = new Command("bench:tables")
@@ -526,6 +528,65 @@ async function commits(): Promise<void> {
 async function threads(): Promise<void> {
   const shapes = [1, 2].map((count) => [String(count), { threads: count }] as const);
   await compare("Threads, 16 queues:", "threads", shapes, 16);
+}
+
+const DEAD_ITEMS = 20_000;
+const LOOK_MS = 5;
+
+async function dead(): Promise<void> {
+  const shapes = [100, 10_000];
+  const rows = await inTurn(shapes, (payloadBytes) =>
+    withServer({}, async ({ url }) => {
+      const client = await HttpClient.open(new URL(url));
+      const ok = async <T>(path: string, request: object): Promise<T> => {
+        const { status, body } = await client.post(`/v2/${path}`, JSON.stringify(request));
+        if (status !== 200) wrong++;
+        return JSON.parse(body.toString()) as T;
+      };
+      await ok("queues.create", { queue_name: "dead" });
+      await ok("queues.create", { queue_name: "jobs", dead_queue: "dead" });
+      const batch = Math.min(1_000, Math.floor(4_000_000 / payloadBytes));
+      const items = Array.from({ length: batch }, () => ({ utf8: "x".repeat(payloadBytes) }));
+      for (let i = 0; i < DEAD_ITEMS; i += batch) {
+        await ok("queue.produce", { queue_name: "jobs", items });
+      }
+      let began = performance.now();
+      const perSecond = (): number => (DEAD_ITEMS * 1_000) / (performance.now() - began);
+      for (let left = DEAD_ITEMS; left > 0; ) {
+        const request = { queue_name: "jobs", batch_size: batch };
+        const leased = await ok<{ items: { lease_id: string }[] }>("queue.lease", request);
+        const leases = leased.items.map(({ lease_id }) => ({ lease_id }));
+        await ok("queue.reject", { queue_name: "jobs", leases });
+        left -= leases.length;
+      }
+      const died = perSecond();
+      began = performance.now();
+      await ok("queue.dead_groups", { queue_name: "dead" });
+      const groupsMs = performance.now() - began;
+      began = performance.now();
+      let redrive = await ok<{ id: string; state: string; moved?: number }>("queue.redrive", {
+        queue_name: "dead",
+      });
+      while (redrive.state === "running") {
+        await sleep(LOOK_MS);
+        redrive = await ok("redrives.info", { queue_name: "dead", id: redrive.id });
+      }
+      if (redrive.moved !== DEAD_ITEMS) wrong++;
+      const redriven = perSecond();
+      client.close();
+      return [died, groupsMs, redriven];
+    }),
+  );
+  print(
+    `${whole(DEAD_ITEMS)} items that their consumer rejects, and a redrive of all, by the size of their payloads:`,
+    ["bytes", "leased and rejected/s", "dead_groups ms", "redriven/s"],
+    rows.map(([died, groupsMs, redriven], i) => [
+      whole(shapes[i]!),
+      whole(died!),
+      whole(groupsMs!),
+      whole(redriven!),
+    ]),
+  );
 }
 
 async function compare(

@@ -433,7 +433,7 @@ export function toItemV2(
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt, note, end } = item;
   const attributes = attributesOf(item.attributes);
-  const { source: sourceId, error, retry } = attributes;
+  const { source: sourceId, error: lastError, retry } = attributes;
   const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
@@ -447,11 +447,11 @@ export function toItemV2(
     attempts,
     enqueueAt: dueAt,
     expireAt,
-    sourceId: attributes.source,
-    lastError: attributes.error,
+    sourceId,
     source: deadSourceOf(attributes, id),
-    maxAttempts: attributes.retry?.maxAttempts,
-    retry: shownOwnRetry(attributes.retry),
+    lastError,
+    maxAttempts: retry?.maxAttempts,
+    retry: shownOwnRetry(retry),
     ...(note !== undefined && { cancelled: note.cancelled, progress: note.progress }),
     ...(end !== undefined && { endedAt: end.endedAt, result: end.result }),
   };

@@ -22,7 +22,7 @@ import {
   LIVE_STATES,
   type QueueHandle,
 } from "../queue/queue.ts";
-import { DEAD_SOURCE_NOTES, SOURCE } from "./dead-source.ts";
+import { DEAD_SOURCE_NOTES, readDeadSource, SOURCE } from "./dead-source.ts";
 import { byName, endpointsOf, IMPORT, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { stableId, toRecordV2 } from "./item-records.ts";
 import {
@@ -190,6 +190,7 @@ function toImport(item: ImportItem, index: number): ImportedItem {
     maxAttempts: 0,
     retry: readOwnRetry(item, path),
     error: readError(item.lastError),
+    from: readDeadSource(item, path),
     record: toRecordV2(item, index),
   };
 }
@@ -256,7 +257,7 @@ const FIELDS: Notes = {
     },
     enqueue_at: { text: "Of one that is scheduled: when it becomes leasable." },
     expire_at: { text: "When it expires; by the queue's expire_timeout if it is not given." },
-    source: { ...SOURCE, ignored: true },
+    source: SOURCE,
     source_id: {
       text: "Where it came from. An import passes over an item whose source_id is there.",
     },

@@ -41,6 +41,8 @@ const SENT: Readonly<Record<string, "string" | "number" | "object" | "any">> = {
   encoding: "string",
   kind: "string",
   headers: "object",
+  last_error: "object",
+  source: "object",
   json: "any",
   utf8: "string",
   bytes: "string",

@@ -11,7 +11,7 @@ import type {
   SeqRange,
   StoredItem,
 } from "../storage/storage.ts";
-import { type ItemError, type RetryOverrides, withAttributes } from "./attributes.ts";
+import { type ItemError, type Origin, type RetryOverrides, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
 import { DELETED } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
@@ -60,6 +60,8 @@ export interface ImportedItem {
   readonly maxAttempts: number;
   readonly retry?: RetryOverrides | undefined;
   readonly error?: ItemError | undefined;
+  /** Where it died, of one that lay in a dead queue. */
+  readonly from?: Origin | undefined;
   readonly record: ItemRecord;
 }
 
@@ -256,9 +258,10 @@ export function importItems(
   partition: Partition,
   imports: readonly ImportedItem[],
 ): Promise<readonly ImportResult[]> {
-  const attributes = imports.map(({ sourceId: source, maxAttempts: max, id = "", retry, error }) =>
-    withAttributes("", { source, max, id, retry, error }),
-  );
+  const attributes = imports.map((each) => {
+    const { sourceId: source, maxAttempts: max, id = "", retry, error, from } = each;
+    return withAttributes("", { source, max, id, retry, error, from });
+  });
   const names = [
     ...new Map(attributes.flatMap(namesOf).map((name) => [textOf(name), name])).values(),
   ];

@@ -36,6 +36,7 @@ export {
   type Attributes,
   attributesOf,
   type ItemError,
+  type Origin,
   type RetryOverrides,
   withAttributes,
 } from "./attributes.ts";
@@ -48,6 +49,7 @@ export {
 } from "./dead-groups.ts";
 export { unknownLease } from "./endings.ts";
 export type { Explanation, Reason } from "./explain.ts";
+export { fingerprintOf } from "./fingerprint.ts";
 export { REPEAT_KEPT, type Repeat } from "./idempotency.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix, prefixOf } from "./ids.ts";
 export { Item } from "./item.ts";

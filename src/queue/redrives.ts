@@ -157,17 +157,18 @@ export class Redrives {
    * died again. Answers the entries, and takes the mark of its redrive from each letter.
    */
   async notice(letters: Map<string, Letter>): Promise<readonly KeyEntry[]> {
-    const died = Array.from(letters.values(), ({ attributes }) => attributesOf(attributes).redrive);
-    const ids = [...new Set(died)].filter((id) => id !== "");
-    if (ids.length === 0) return [];
-    // Those that a redrive brings here are of another queue's.
-    const { storage, key } = this.#home;
-    const found = await storage.findKeys(key, KEY.redrive, ids);
+    const died: string[] = [];
     for (const [source, letter] of letters) {
-      if (!found.has(attributesOf(letter.attributes).redrive)) continue;
+      const { redrive, from } = attributesOf(letter.attributes);
+      // One that is alive is brought by a redrive of another queue, whose mark it keeps.
+      if (redrive === "" || from === undefined) continue;
+      died.push(redrive);
       const attributes = withAttributes(letter.attributes, { redrive: "" });
       letters.set(source, { ...letter, attributes });
     }
+    if (died.length === 0) return [];
+    const { storage, key } = this.#home;
+    const found = await storage.findKeys(key, KEY.redrive, [...new Set(died)]);
     const now = this.#loop.context.clock.now();
     return Array.from(found.values(), (entry) => {
       const count = died.filter((id) => id === entry.key).length;

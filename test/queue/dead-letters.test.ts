@@ -253,3 +253,46 @@ for (const [name, driver, threads] of PLACES) {
     assert.equal((await listed(server)).length, 2);
   });
 }
+
+test("what is imported as a list has told it has died where it did, and can go back", async (t) => {
+  const [from, to] = [await start(t), await start(t)];
+  await produce(from, { kind: "mail" }, { utf8: "b" });
+  const leases = (await lease(from, "jobs", 2)).map(({ lease_id }) => ({
+    lease_id,
+    error: { type: "E", message: "m" },
+  }));
+  await from.ok("/v2/queue.reject", { queue_name: "jobs", leases });
+  const items = await listed(from);
+  await to.ok("/v2/items.import", { queue_name: "dead", items });
+  const there = await listed(to);
+  assert.deepEqual(
+    there.map(({ id, source, last_error }) => ({ id, source, last_error })),
+    items.map(({ id, source, last_error }) => ({ id, source, last_error })),
+  );
+  const { id } = await to.ok("/v2/queue.redrive", { queue_name: "dead" });
+  await to.until(async () => {
+    return (await to.ok("/v2/redrives.info", { queue_name: "dead", id })).state === "done";
+  });
+  assert.deepEqual(
+    new Set((await listed(to, "jobs")).map((item) => item.id)),
+    new Set(items.map((item) => item.id)),
+  );
+
+  const { source } = items[0];
+  const bad: [object, string][] = [
+    [{ reason: "bored" }, "reason"],
+    [{ queue_name: "" }, "queue_name"],
+    [{ fingerprint: "x".repeat(65) }, "fingerprint"],
+    [{ attempts: -1 }, "attempts"],
+  ];
+  for (const [change, field] of bad) {
+    const request = { queue_name: "dead", items: [{ source: { ...source, ...change } }] };
+    const { status, body } = await to.call("/v2/items.import", request);
+    assert.deepEqual([status, body.field], [400, `items[0].source.${field}`]);
+  }
+  // One without a fingerprint gets it.
+  const { fingerprint: _, ...rest } = source;
+  const again = { kind: "mail", last_error: items[0].last_error, source: rest };
+  await to.ok("/v2/items.import", { queue_name: "dead", items: [again] });
+  assert.equal((await listed(to))[0].source.fingerprint, source.fingerprint);
+});

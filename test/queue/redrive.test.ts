@@ -269,3 +269,22 @@ test("what cannot be meant is refused, and nothing moves", async (t) => {
   assert.deepEqual(await server.ok("/v2/redrives.list", { queue_name: "dead" }), {});
   assert.equal((await listed(server, "dead")).length, 1);
 });
+
+test("what dies in another place than it did before is a dead item as any other there", async (t) => {
+  const server = await start(t);
+  await server.createQueue("graves");
+  await server.createQueue("others", { ...RULES, dead_queue: "graves" });
+  const { results } = await server.ok("/v2/queue.produce", {
+    queue_name: "jobs",
+    items: [{ expire_in: "1h" }],
+  });
+  await die(server, "jobs", 1);
+  const begun = await ended(server, await redrive(server, { to: "others" }));
+  await die(server, "others", 1);
+  // Its own time is not that of a dead queue.
+  await server.advance("2h");
+  const [dead] = await listed(server, "graves");
+  assert.deepEqual([dead.id, dead.source.queue_name], [results[0].id, "others"]);
+  assert.ok(Date.parse(dead.expire_at) > Date.parse(dead.created_at) + 3_600_000);
+  assert.equal((await info(server, begun.id)).failed, undefined);
+});
