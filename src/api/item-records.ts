@@ -433,7 +433,7 @@ export function toItemV2(
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt, note, end } = item;
   const attributes = attributesOf(item.attributes);
-  const { source: sourceId, error: lastError, retry } = attributes;
+  const { source: sourceId, error: lastError, retry, unique } = attributes;
   const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
@@ -450,6 +450,7 @@ export function toItemV2(
     sourceId,
     source: deadSourceOf(attributes, id),
     lastError,
+    uniqueKey: unique?.key,
     maxAttempts: retry?.maxAttempts,
     retry: shownOwnRetry(retry),
     ...(note !== undefined && { cancelled: note.cancelled, progress: note.progress }),

@@ -269,6 +269,10 @@ const FIELDS: Notes = {
     queue_name: { text: "Of one that is named by its id: where it lies, or lay.", ignored: true },
     result: { text: "Of one that is completed: what came of the work.", ignored: true },
     progress: { text: "Of one that is leased: how far its holder says that it is.", ignored: true },
+    unique_key: {
+      text: "The unique key that it was produced with. What is imported has none.",
+      ignored: true,
+    },
     ended_at: { text: "When it ended.", ignored: true },
     cancelled: {
       text: "Of one that is leased: it was cancelled, and its holder is yet to learn it.",

@@ -99,6 +99,8 @@ for (const [place, driver, threads] of PLACES) {
       const queue = await start(t, { requested_partitions: 3 });
       const first = await queue.one("a");
       assert.equal(first.status, "created");
+      const { items: seen } = await queue.server.ok("/v2/items.list", { queue_name: "q" });
+      assert.equal(seen[0].unique_key, "k");
       for (let i = 0; i < 4; i++) {
         await queue.all({ utf8: `other ${i}` }); // so that partitions differ
         assert.deepEqual(await queue.one("b"), { id: first.id, status: "duplicate" });
