@@ -492,8 +492,8 @@ export const FAULTS: readonly Fault[] = [
     name: "items of a request are stored in reverse",
     check: "linear",
     file: "src/queue/partition-batch.ts",
-    from: "    for (const item of items) {\n      this.enter(item, expireAt);",
-    to: "    for (const item of items.toReversed()) {\n      this.enter(item, expireAt);",
+    from: "    for (const item of items) {\n      const own =",
+    to: "    for (const item of items.toReversed()) {\n      const own =",
   },
   {
     name: "requests are answered before their commit",
