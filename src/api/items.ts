@@ -267,6 +267,7 @@ const FIELDS: Notes = {
     headers: { text: "As it was produced." },
     ...PAYLOAD,
     queue_name: { text: "Of one that is named by its id: where it lies, or lay.", ignored: true },
+    last_error: { text: "Why its last attempt failed, if its consumer has said so." },
     result: { text: "Of one that is completed: what came of the work.", ignored: true },
     progress: { text: "Of one that is leased: how far its holder says that it is.", ignored: true },
     unique_key: {

@@ -130,7 +130,7 @@ export function leaseEndpoints(
           "invalid batch size; max_lease_batch_size is 1000, but 5000 was requested",
           { field: "batch_size" },
         ),
-        longLease: problem(
+        longLeaseTimeout: problem(
           "invalid_field",
           "lease_timeout is invalid; '13h' is not between 10ms and 12h",
           { field: "lease_timeout" },
