@@ -324,8 +324,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what another queue has not taken is taken out all the same",
     check: "transfers",
     file: "src/queue/transfers.ts",
-    from: "      await to.deliver(letters, isTogether ? from : undefined, transfer.patience);\n",
-    to: "      const sent = to.deliver(letters, isTogether ? from : undefined, transfer.patience);\n      if (isTogether) await sent;\n      else sent.catch(() => undefined);\n",
+    from: "      await to.deliver(letters, isTogether ? from : undefined, { patience });\n",
+    to: "      const sent = to.deliver(letters, isTogether ? from : undefined, { patience });\n      if (isTogether) await sent;\n      else sent.catch(() => undefined);\n",
   },
   {
     name: "a letter that is there already is taken again",
@@ -415,7 +415,7 @@ export const FAULTS: readonly Fault[] = [
     name: "the source of a completed item stays taken",
     check: "sim",
     file: "src/queue/partition-batch.ts",
-    from: "this.#names.drop(attributes, leased);",
+    from: "this.#names.drop(item.attributes, isLeased);",
     to: 'if (how !== "completed") this.#names.drop(attributes, leased);',
   },
   {
@@ -492,8 +492,8 @@ export const FAULTS: readonly Fault[] = [
     name: "items of a request are stored in reverse",
     check: "linear",
     file: "src/queue/partition-batch.ts",
-    from: "    for (const item of items) {\n      const own =",
-    to: "    for (const item of items.toReversed()) {\n      const own =",
+    from: "    for (const item of items) {\n      this.enter(",
+    to: "    for (const item of items.toReversed()) {\n      this.enter(",
   },
   {
     name: "requests are answered before their commit",

@@ -98,7 +98,7 @@ export class Transfers {
    * false.
    */
   async move(transfer: Transfer): Promise<boolean> {
-    const { items, endings, table, from, to, load, sets } = transfer;
+    const { items, endings, table, from, to, load, sets, patience } = transfer;
     const { storage } = from.of;
     const moved = await this.#read(from.of, table, items, load);
     if (moved === undefined) {
@@ -112,9 +112,7 @@ export class Transfers {
     const isTogether = to.storage === storage;
     this.sendsTo = to;
     try {
-      await to.deliver(letters, isTogether ? from : undefined, {
-        patience: transfer.patience,
-      });
+      await to.deliver(letters, isTogether ? from : undefined, { patience });
       if (!isTogether) await this.#commits.write(storage, [from]);
     } catch (error) {
       if (error instanceof NotDelivered) this.#commits.refuse(from, retryLater(error.message));
