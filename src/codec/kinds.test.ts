@@ -76,6 +76,10 @@ const leased = fc.record(
     reference: text,
     encoding: text,
     createdAt: fc.constant(0),
+    lastError: fc.option(fc.record({ type: text, message: text, stack: text }, plain), {
+      nil: undefined,
+    }),
+    source: fc.constant(undefined),
   },
   plain,
 );
