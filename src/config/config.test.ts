@@ -336,6 +336,11 @@ queues:
     expire-timeout: 2h
     max-attempts: 3
     reference: ref
+    retry-delay: 5s
+    retry-factor: 1.5
+    on-lease-end: reject
+    keep-completed: 24h
+    keep-payload: true
     partitions: [{partition: 0, storage-name: safe}, {storage-name: fast}]
   - name: r
     requested-partitions: 7
@@ -361,6 +366,14 @@ limits: {queued-requests: 5, lease-reply-bytes: 1000}
       maxAttempts: 3,
       reference: "ref",
       requestedPartitions: 1,
+      retryDelay: "5s",
+      retryFactor: 1.5,
+      retryMaxDelay: "1h",
+      retryJitter: 0.2,
+      onLeaseEnd: "reject",
+      keepCompleted: "24h",
+      keepMax: 10_000,
+      keepPayload: true,
       partitions: [
         { partition: 0, storageName: "safe" },
         { partition: 1, storageName: "fast" },
@@ -375,6 +388,14 @@ limits: {queued-requests: 5, lease-reply-bytes: 1000}
       maxAttempts: 0,
       reference: "",
       requestedPartitions: 7,
+      retryDelay: "0s",
+      retryFactor: 2,
+      retryMaxDelay: "1h",
+      retryJitter: 0.2,
+      onLeaseEnd: "retry_now",
+      keepCompleted: "0s",
+      keepMax: 10_000,
+      keepPayload: false,
       partitions: [],
     },
   ]);

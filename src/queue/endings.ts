@@ -48,7 +48,8 @@ export function completeItems(
   rules: Pick<QueueRules, "expireTimeout">,
 ): void {
   const items = claim(part, request, request.ids, "completed");
-  for (const [i, item] of items.entries()) {
+  for (let i = 0; i < items.length; i++) {
+    const item = items[i];
     if (item === undefined) continue;
     if (isCancelled(item)) part.remove(item, CANCELLED);
     else part.remove(item, COMPLETED, request.results?.[i]);

@@ -391,10 +391,10 @@ export class Loop implements TurnTaker, Intake {
     if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted);
     batch.plan(requests, this.#mailbox, duplicates);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
-    const lifecycle = { ...rules, random, buries: buries(rules) };
     const burials: Burial[] = [];
     for (const partition of usable) {
       if (!this.#isDue(partition, now)) continue;
+      const lifecycle = { ...rules, random, buries: buries(rules) };
       const part = batch.part(partition);
       const { steady, isStill } = momentOf(this.context.clock);
       const ended = endLeases(part, lifecycle, { now, steady, isStill });

@@ -473,6 +473,10 @@ test("a name is enough for a queue, and an update changes what it names", async 
     expire_timeout: "never",
     requested_partitions: 1,
     partitions: 1,
+    retry: { delay: "0s", factor: 2, max_delay: "1h0m0s", jitter: 0.2, max_attempts: 0 },
+    on_lease_end: "retry_now",
+    keep_completed: "0s",
+    keep_max: 10_000,
   };
   assert.deepEqual(made, defaults);
   const update = async (request: object) => {
@@ -483,10 +487,18 @@ test("a name is enough for a queue, and an update changes what it names", async 
     return rest;
   };
   const some = { max_attempts: 3, reference: "r", expire_timeout: "1h" };
-  const changed = { ...defaults, max_attempts: 3, reference: "r", expire_timeout: "1h0m0s" };
+  const retry = { ...defaults.retry, max_attempts: 3 };
+  const changed = {
+    ...defaults,
+    max_attempts: 3,
+    retry,
+    reference: "r",
+    expire_timeout: "1h0m0s",
+  };
   assert.deepEqual(await update(some), changed);
   assert.deepEqual(await update({ lease_timeout: "2m" }), { ...changed, lease_timeout: "2m0s" });
-  const { max_attempts: _, ...unlimited } = { ...changed, lease_timeout: "2m0s" };
+  const { max_attempts: _, ...bounded } = { ...changed, lease_timeout: "2m0s" };
+  const unlimited = { ...bounded, retry: defaults.retry };
   assert.deepEqual(await update({ max_attempts: 0 }), unlimited);
   assert.deepEqual(await update({ partial: false, expire_timeout: "never" }), defaults);
   assert.deepEqual(
