@@ -98,14 +98,19 @@ for (const status of [408, 425, 429]) {
 }
 
 for (const status of [500, 502, 503, 504]) {
-  test(`what may be done twice is repeated after ${status} of a proxy, and a produce is not`, async (t) => {
+  test(`what may be done twice, or has a key, is repeated after ${status} of a proxy`, async (t) => {
     const { client, direct, proxy } = await behind(t);
     const treat = (_: Passing, number: number) =>
       number % 20 !== 0 ? ({ kind: "answer", status, body: BODIES.html } as const) : PASS;
     proxy.treat = treat;
-    await assert.rejects(client.produce("jobs", {}), { status, uncertain: true });
-    assert.equal(proxy.requests.length, 1);
-    await direct.produce("jobs", {});
+    await client.produce("jobs", {});
+    assert.equal(proxy.requests.length, 20);
+    // In its own time, and not otherwise.
+    proxy.treat = () => ({ kind: "answer", status, body: BODIES.html });
+    const late = client.produce("jobs", {}, { requestTimeout: "200ms" });
+    await assert.rejects(late, { status, uncertain: true });
+    proxy.treat = treat;
+    assert.equal((await direct.stats("jobs")).total, 1);
     const [item] = await client.lease("jobs", { isShared: false });
     await client.complete("jobs", item!);
     assert.equal((await client.stats("jobs")).total, 0);
