@@ -4,6 +4,7 @@
 
 import { type QueueError, queueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
+import { keyBehind } from "./behind.ts";
 import { CANCELLED } from "./history.ts";
 import { Item } from "./item.ts";
 import { attributesAfterMove } from "./keys.ts";
@@ -86,6 +87,9 @@ export function updateItem(
     const { partition, table, item } = there;
     // It is on its way into the dead queue.
     if (state === "dead" && table === "scheduled") throw notIn(state, "changed");
+    // Its time is when the one has ended that has its key.
+    if (dueAt !== undefined && keyBehind(item.attributes) !== "")
+      throw notIn(state, "moved in time");
     if (content !== undefined && content.ofSeq !== item.seq) return "stale";
     if (dueAt === undefined && expireAt === undefined && content === undefined) {
       return [foundIn(there)];

@@ -415,6 +415,30 @@ for (const [place, driver, threads] of PLACES) {
       assert.equal(await queue.isTaken(), false);
     });
 
+    test("what has a key can be updated and cancelled, and what waits behind it then has its turn", async (t) => {
+      const queue = await start(t);
+      const { id } = await queue.one("a", { delay: "1h" });
+      const update = { queue_name: "q", id, utf8: "b", delay: "2h" };
+      await queue.server.ok("/v2/item.update", update);
+      assert.deepEqual(await queue.one("c"), { id, status: "duplicate" });
+      await queue.server.ok("/v2/item.cancel", { queue_name: "q", id });
+      assert.equal(await queue.isTaken(), false);
+      await queue.one("d");
+      const [running] = await queue.lease();
+      const behind = await queue.one("e", { on_duplicate: "keep_latest" });
+      const early = await queue.server.call("/v2/item.update", {
+        queue_name: "q",
+        id: behind.id,
+        delay: "1s",
+      });
+      assert.deepEqual([early.status, early.body.code], [409, "precondition_failed"]);
+      await queue.server.ok("/v2/item.update", { queue_name: "q", id: behind.id, utf8: "f" });
+      await queue.end("complete", running!);
+      const [next] = await queue.lease();
+      assert.deepEqual([next?.id, next?.utf8], [behind.id, "f"]);
+      assert.equal(await queue.isTaken(), true);
+    });
+
     test("of those that come at once while one runs one waits, and all are answered", async (t) => {
       const queue = await start(t, { requested_partitions: 2 });
       await queue.one("a");
