@@ -3,7 +3,19 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
+import { SECOND, VirtualClock } from "../../src/clock.ts";
 import type { ServerOptions } from "../../src/config/config.ts";
+import {
+  Item,
+  type Leased,
+  LeaseRequest,
+  ProduceRequest,
+  type UniqueWish,
+} from "../../src/queue/queue.ts";
+import { MemoryStorage } from "../../src/storage/memory.ts";
+import { ItemRecord } from "../../src/storage/storage.ts";
+import { FaultyStorage } from "../support/faulty-storage.ts";
+import { TestQueue } from "../support/queue.ts";
 import { type Reply, setup, type TestServer } from "../support/server.ts";
 import { freshPlace, PLACES } from "../support/storages.ts";
 
@@ -565,4 +577,57 @@ test("what is wrong with unique keys is said, and nothing is done", async (t) =>
   assert.deepEqual(await queue.payloads(), []);
   const longest = { utf8: "a", unique_key: "é".repeat(127), unique_for: "8760h" };
   assert.equal((await queue.all(longest))[0]?.status, "created");
+});
+
+function keyed(text: string, deadline: number, wish: Partial<UniqueWish> = {}): ProduceRequest {
+  const item = new Item(new ItemRecord("", Buffer.from(text)), 0);
+  const unique = { key: "k", while: "pending", for: 0, onDuplicate: "return", ...wish } as const;
+  return new ProduceRequest([item], deadline, [unique]);
+}
+
+const textOf = ({ records }: Leased): readonly string[] =>
+  records.map(({ payload }) => payload.toString());
+
+test("what is replaced in a turn is not leased in the same one as it was", async (t) => {
+  const { queue, deadline } = await TestQueue.open(t, {});
+  const plain = new ProduceRequest([new Item(new ItemRecord("", Buffer.from("x")), 0)], deadline);
+  await queue.submit(keyed("a", deadline));
+  await queue.submit(plain);
+  const [replaced, leased] = await Promise.all([
+    queue.submit(keyed("b", deadline, { onDuplicate: "replace" })),
+    queue.submit(new LeaseRequest("c", 9, deadline)),
+  ]);
+  assert.equal(replaced.each?.[0]?.status, "replaced");
+  assert.deepEqual(textOf(leased).toSorted(), ["b", "x"]);
+});
+
+test("while a partition fails items with keys are refused, and others are not", async (t) => {
+  const faulty = new FaultyStorage(new MemoryStorage({ name: "a" }));
+  const storages = [faulty.storage, new MemoryStorage({ name: "b" })];
+  const { queue, deadline } = await TestQueue.open(t, { storages });
+  faulty.always("findKeys", "fail");
+  await assert.rejects(queue.submit(keyed("a", deadline)), { code: "partition_failing" });
+  const item = new Item(new ItemRecord("", Buffer.from("x")), 0);
+  const { partition } = await queue.submit(new ProduceRequest([item], deadline));
+  assert.equal(partition, 1);
+});
+
+test("a commit that fails replaces nothing, and takes no key", async (t) => {
+  const faulty = new FaultyStorage(new MemoryStorage({ name: "a" }));
+  const clock = new VirtualClock();
+  const { queue, deadline } = await TestQueue.open(t, { storages: [faulty.storage], clock });
+  await queue.submit(keyed("a", deadline));
+  faulty.always("commit", "fail");
+  const failing = [
+    queue.submit(keyed("b", deadline, { onDuplicate: "replace" })),
+    queue.submit(keyed("c", deadline, { key: "l" })),
+    queue.submit(keyed("d", deadline, { key: "l" })),
+  ];
+  for (const each of await Promise.allSettled(failing)) assert.equal(each.status, "rejected");
+  faulty.heal();
+  clock.advance(SECOND);
+  const leased = await queue.submit(new LeaseRequest("c", 9, deadline));
+  assert.deepEqual(textOf(leased), ["a"]);
+  const { each } = await queue.submit(keyed("e", deadline, { key: "l" }));
+  assert.equal(each?.[0]?.status, "created");
 });
