@@ -1184,8 +1184,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "who waits for an item is not told of its end",
     check: "steered",
-    file: "src/queue/partition-batch.ts",
-    from: "    for (const [id, told] of this.#told ?? []) partition.watchers?.tell(id, told);\n",
+    file: "src/queue/departures.ts",
+    from: "    for (const [id, told] of this.#told ?? []) this.#of.watchers?.tell(id, told);\n",
     to: "",
   },
   {

@@ -160,7 +160,7 @@ export class Batch {
       }
       const part = this.part(this.#order[0]!);
       request.result = part.produce(request.items, this.rules);
-      part.served.push(request);
+      part.requests.push(request);
       this.#settleFirst(loads, request.items.length);
     }
     duplicates?.finish(this);
@@ -329,7 +329,7 @@ export class Batch {
       return;
     }
     const part = this.part(partition);
-    part.served.push(request);
+    part.requests.push(request);
     completeItems(part, request, this.#rules);
   }
 
@@ -345,7 +345,7 @@ export class Batch {
       return;
     }
     const part = this.part(partition);
-    part.served.push(request);
+    part.requests.push(request);
     for (const { item, reason } of retryItems(part, request, this.#rules)) {
       part.remove(item, DROPPED[reason]);
     }
@@ -356,7 +356,7 @@ export class Batch {
     const partition = this.#partitionOf(request);
     if (partition === undefined) return;
     const part = this.part(partition);
-    part.served.push(request);
+    part.requests.push(request);
     extendItems(part, request);
   }
 
@@ -422,7 +422,7 @@ function serve(part: PartitionBatch, request: LeaseRequest, deadline: number): v
   const { items, records } = request;
   const { number: partition, ids } = part.of;
   request.result = { partition, ids, deadline, items, records };
-  part.served.push(request);
+  part.requests.push(request);
 }
 
 // How many of so many items each request gets, if they are dealt one at a time.

@@ -112,7 +112,7 @@ export class Commits {
       });
     }
     for (const part of parts) {
-      turns.committer(part.of.storage).noteAnswers(part.served.length);
+      turns.committer(part.of.storage).noteAnswers(part.requests.length);
       await this.serve(part);
       if (part.of.number === 0) for (const delivery of delivered.deliveries) delivery.resolve();
     }
@@ -147,7 +147,7 @@ export class Commits {
   /** Gives up a part that will not be written. */
   refuse(part: PartitionBatch, error: QueueError): void {
     part.discard();
-    for (const request of part.served) {
+    for (const request of part.requests) {
       if (request instanceof LeaseRequest) request.undeal();
       this.#mailbox.answer(request, error);
     }
@@ -176,7 +176,7 @@ export class Commits {
 
   /** Answers the requests of a part that memory has followed. */
   async serve(part: PartitionBatch): Promise<void> {
-    for (const request of part.served) {
+    for (const request of part.requests) {
       if (request.doubt !== undefined) await this.#resolveDoubt(request);
       const isLost = request.settled && request instanceof LeaseRequest && request.isDealt;
       if (isLost) this.#onLost(request.result);

@@ -80,3 +80,22 @@ export function sumOfCounts(all: readonly (readonly number[])[]): Counts {
   const sum = (name: Name): number => all.reduce((n, counts) => n + (counts[COUNT[name]] ?? 0), 0);
   return Object.fromEntries(NAMES.map((name) => [name, sum(name)])) as Record<Name, number>;
 }
+
+/** What a batch counts in one partition: kept if it is committed, and only then. */
+export class PlannedCounts {
+  readonly #counters: Pick<Counters, "counts">;
+  // What replaces the counts with the first thing that is counted.
+  #counts: number[] | undefined;
+
+  constructor(counters: Pick<Counters, "counts">) {
+    this.#counters = counters;
+  }
+
+  add(what: Counted, n: number): void {
+    if (this.#counts === undefined) {
+      this.#counts = copyOfCounts(this.#counters.counts);
+      this.#counters.counts = this.#counts;
+    }
+    this.#counts[what]! += n;
+  }
+}

@@ -82,7 +82,7 @@ export class DeadLetters {
       return;
     }
     const part = new PartitionBatch(partition, this.#context.clock.now());
-    for (const request of requests) part.served.push(request);
+    for (const request of requests) part.requests.push(request);
     const how = { ...rules, random: this.#context.random };
     const died = requests.flatMap((request) => retryItems(part, request, how));
     if (!isApart) {

@@ -14,8 +14,9 @@ import type { QueueContext } from "./context.ts";
 import { COUNT } from "./counts.ts";
 import type { Item } from "./item.ts";
 import { idOf, KEY } from "./keys.ts";
+import { isLater } from "./later.ts";
 import type { Partition } from "./partition.ts";
-import { isLater, type PartitionBatch } from "./partition-batch.ts";
+import type { PartitionBatch } from "./partition-batch.ts";
 import type { ProducedItem, ProduceRequest, Refused } from "./requests.ts";
 import type { OnDuplicate, UniqueWish } from "./unique.ts";
 

@@ -11,9 +11,10 @@ import { CANCELLED, COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
 import type { Item } from "./item.ts";
 import { idOf } from "./keys.ts";
+import { isLater } from "./later.ts";
 import { diesOf } from "./lifecycle.ts";
 import type { Partition } from "./partition.ts";
-import { isLater, type PartitionBatch } from "./partition-batch.ts";
+import type { PartitionBatch } from "./partition-batch.ts";
 import { maxAttemptsOf, type Random, type RetryRules, retryDelayOf } from "./policy.ts";
 import {
   BY_POLICY,

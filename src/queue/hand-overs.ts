@@ -47,7 +47,7 @@ export class HandOvers {
       this.#mailbox.defer(request);
       return false;
     }
-    part.served.push(request);
+    part.requests.push(request);
     completeItems(part, request, sender.rules);
     if (request.isRefused) {
       await this.#commits.commit([part]);

@@ -8,9 +8,10 @@ import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
 import { CANCELLED, DROPPED } from "./history.ts";
 import type { Item } from "./item.ts";
+import { isLater } from "./later.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
-import { isLater, type PartitionBatch } from "./partition-batch.ts";
+import type { PartitionBatch } from "./partition-batch.ts";
 import { lifetimeOf, maxAttemptsOf, type Random, type RetryRules, retryDelayOf } from "./policy.ts";
 
 // How many items of a partition one batch moves; what is left over follows in the next.

@@ -17,12 +17,13 @@ import { DELETED } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
 import { KEY, namesOf } from "./keys.ts";
+import { isLater } from "./later.ts";
 import { momentOf } from "./lease-ends.ts";
 import type { Loop } from "./loop.ts";
 import type { Operation } from "./mailbox.ts";
 import type { Note } from "./notes.ts";
 import type { Partition } from "./partition.ts";
-import { isLater, PartitionBatch } from "./partition-batch.ts";
+import { PartitionBatch } from "./partition-batch.ts";
 
 // Items that one step reads or removes.
 const STEP = 2_000;

@@ -3,7 +3,6 @@
 // `discard` takes back the few marks that planning left on items. Pure and synchronous: no clock,
 // no storage, no await.
 
-import { MILLISECOND } from "../clock.ts";
 import {
   type Counters,
   type Dropped,
@@ -26,14 +25,15 @@ import { withAttributes } from "./attributes.ts";
 import { BEHIND_AT, inFront } from "./behind.ts";
 import { expiryOf, LONG_AGO } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
-import { COUNT, type Counted, copyOfCounts, DEAD } from "./counts.ts";
+import { COUNT, type Counted, DEAD, PlannedCounts } from "./counts.ts";
 import { Dealing } from "./dealing.ts";
+import { Departures, type Left } from "./departures.ts";
 import { Extensions } from "./extensions.ts";
-import { type Ending, entryOfEnded, type Leaving, plusOne } from "./history.ts";
+import { type Ending, plusOne } from "./history.ts";
 import { entryOfRepeat } from "./idempotency.ts";
-import { Grant, type Item } from "./item.ts";
-import { attributesAfterMove, idOf, KEY } from "./keys.ts";
-import { holdFrom } from "./lease-ends.ts";
+import type { Grant, Item } from "./item.ts";
+import { attributesAfterMove, KEY } from "./keys.ts";
+import { isLater } from "./later.ts";
 import { Names } from "./names.ts";
 import { PlannedNotes } from "./notes.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
@@ -42,10 +42,6 @@ import { lifetimeOf } from "./policy.ts";
 import type { HotRequest, Produced } from "./requests.ts";
 import { toRanges } from "./seq-ranges.ts";
 import { attributesAfterLease, keyHeld } from "./unique.ts";
-import type { Told } from "./watchers.ts";
-
-/** Times nearer than this are treated as now. */
-const SOON = 100 * MILLISECOND;
 
 // Nothing is held back yet.
 const NONE_HELD: readonly HeldItem[] = [];
@@ -53,17 +49,10 @@ const NO_RANGES: readonly SeqRange[] = [];
 
 type Lifetimes = Pick<QueueRules, "expireTimeout">;
 
-type Left = Leaving & Pick<StoredItem, "seq" | "record">;
-
 /** What an item has once it is given back. */
 export type GivenBack = Pick<StoredItem, "attempts" | "attributes">;
 
 const NONE_SCHEDULED: readonly number[] = [];
-
-/** Whether a time that a client gave is far enough ahead to be worth scheduling. */
-export function isLater(at: number, now: number): boolean {
-  return at >= now + SOON;
-}
 
 export class PartitionBatch implements PartitionChanges {
   readonly of: Partition;
@@ -71,7 +60,7 @@ export class PartitionBatch implements PartitionChanges {
   /** Whether anything was planned. */
   touched = false;
   /** The requests that are answered once this part of the batch is durable. */
-  readonly served: HotRequest<unknown>[] = [];
+  readonly requests: HotRequest<unknown>[] = [];
 
   readonly counters: Counters;
   /** Records that memory does not hold, of items that may end here and of which is kept how. */
@@ -94,8 +83,7 @@ export class PartitionBatch implements PartitionChanges {
   #dealing: Dealing | undefined;
   #extensions: Extensions | undefined;
   #notes: PlannedNotes | undefined;
-  // Who is told of the end of an item.
-  #told: [id: string, told: Told][] | undefined;
+  readonly #departures: Departures;
   readonly #ended: Item[] = [];
   readonly #movedToScheduled: Due[] = [];
   readonly #fired: Due[] = [];
@@ -107,17 +95,18 @@ export class PartitionBatch implements PartitionChanges {
   // Whether memory has let go of what waits, or is scheduled, and was replaced.
   #replacesReady = false;
   #replacedScheduled = 0;
-  // What `counters.counts` is replaced by with the first thing that is counted.
-  #counts: number[] | undefined;
+  readonly #counts: PlannedCounts;
 
   constructor(partition: Partition, now: number) {
     this.of = partition;
     this.now = now;
     this.counters = { ...partition.counters };
+    this.#counts = new PlannedCounts(this.counters);
     this.#tailBefore = this.counters.tail;
     this.#tailAdded = this.counters.tail;
     this.#names = new Names(partition.behind);
     this.#expiries = new PlannedExpiries(partition.openExpiry);
+    this.#departures = new Departures(partition, now);
   }
 
   get partition(): number {
@@ -148,11 +137,7 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Counts what becomes of items: that is kept if this is committed, and only then. */
   tally(what: Counted, n = 1): void {
-    if (this.#counts === undefined) {
-      this.#counts = copyOfCounts(this.counters.counts);
-      this.counters.counts = this.#counts;
-    }
-    this.#counts[what]! += n;
+    this.#counts.add(what, n);
   }
 
   // --- what comes in ---
@@ -321,20 +306,11 @@ export class PartitionBatch implements PartitionChanges {
 
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
   #leave(item: Left, ending: Ending, result = "", isLeased = false): void {
-    const { watchers, ids, keeping } = this.of;
     const { how, reason } = ending;
-    if (watchers !== undefined && watchers.size > 0) {
-      this.#told ??= [];
-      this.#told.push([idOf(ids, item), { how, reason, at: this.now, result }]);
-    }
-    if (keeping !== undefined) {
-      const record = this.records?.get(item.seq) ?? item.record;
-      const how = { ending, record, result, keeping, now: this.now };
-      const entry = entryOfEnded(idOf(ids, item), item, how);
-      if (entry !== undefined) {
-        this.keep(entry);
-        this.tally(COUNT.kept);
-      }
+    const entry = this.#departures.note(item, ending, result, this.records);
+    if (entry !== undefined) {
+      this.keep(entry);
+      this.tally(COUNT.kept);
     }
     this.#names.drop(item.attributes, isLeased);
     const key = keyHeld(item.attributes, isLeased);
@@ -522,7 +498,7 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Completes the changes once everything is planned. */
   finish(): void {
-    for (const request of this.served) {
+    for (const request of this.requests) {
       const { repeat } = request;
       if (repeat === undefined || request.isRefused) continue;
       this.keep(entryOfRepeat(repeat, request.result as object, this.now));
@@ -556,7 +532,7 @@ export class PartitionBatch implements PartitionChanges {
     for (const item of this.#ended) partition.letGo(item);
     this.#extensions?.apply(partition, steady);
     this.#notes?.apply();
-    for (const [id, told] of this.#told ?? []) partition.watchers?.tell(id, told);
+    this.#departures.apply();
     for (const item of this.addsScheduled) {
       partition.scheduled.add({ at: item.dueAt, seq: item.seq, item });
       item.dropRecord();
@@ -567,22 +543,8 @@ export class PartitionBatch implements PartitionChanges {
     if (this.removesScheduled.length > this.#replacedScheduled) partition.scheduled.invalidate();
     for (const expiry of this.addsExpiry) partition.expiries.add(expiryEntry(expiry));
     for (const expiry of this.removesExpiry) partition.expiries.remove(expiryEntry(expiry));
-    if (this.#dropsReady) this.#applyWithoutWindow(steady);
+    if (this.#dropsReady) partition.holdImported(this.adds, { now: this.now, steady });
     else partition.appendReady(this.adds, addedLeased, this.#tailBefore, this.#tailAdded);
-  }
-
-  // Imported items that are leased have leases of their own, and the window is read anew.
-  #applyWithoutWindow(steady: number): void {
-    for (const item of this.adds) {
-      if (item.grant !== undefined || item.leaseDeadline === 0) continue;
-      const grant = new Grant(item.leaseDeadline, this.now);
-      grant.mark = item.seq;
-      item.dropRecord();
-      this.of.hold(item, grant);
-      holdFrom(grant, steady);
-      this.of.leaseEnds.add(grant);
-    }
-    this.of.dropReady();
   }
 
   /** Whether it grants or extends any lease. */

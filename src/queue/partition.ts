@@ -18,8 +18,8 @@ import { countsOf } from "./counts.ts";
 import type { Keeping } from "./history.ts";
 import { REPEAT_KEPT } from "./idempotency.ts";
 import { IdSpace } from "./ids.ts";
-import { bytesOf, type Grant, Item } from "./item.ts";
-import { holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
+import { bytesOf, Grant, Item } from "./item.ts";
+import { holdFrom, holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
 import { coveredFrom, StoredLeases } from "./lease-marks.ts";
 import { LeasedItems } from "./leased-items.ts";
 import { loadNotes } from "./notes.ts";
@@ -401,6 +401,20 @@ export class Partition {
     grant.remaining++;
     this.leased.add(item);
     this.leasedSum += this.sinceCreation(grant.leasedAt);
+  }
+
+  /** Notes new items of which some are leased already, each by a lease of its own; the window is read anew. */
+  holdImported(items: readonly Item[], { now, steady }: Pick<Moment, "now" | "steady">): void {
+    for (const item of items) {
+      if (item.grant !== undefined || item.leaseDeadline === 0) continue;
+      const grant = new Grant(item.leaseDeadline, now);
+      grant.mark = item.seq;
+      item.dropRecord();
+      this.hold(item, grant);
+      holdFrom(grant, steady);
+      this.leaseEnds.add(grant);
+    }
+    this.dropReady();
   }
 
   /** Notes that the lease of an item has ended. */

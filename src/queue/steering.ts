@@ -8,6 +8,7 @@ import { keyBehind } from "./behind.ts";
 import { CANCELLED } from "./history.ts";
 import { Item } from "./item.ts";
 import { attributesAfterMove } from "./keys.ts";
+import { isLater } from "./later.ts";
 import {
   type FoundItem,
   foundIn,
@@ -18,7 +19,7 @@ import {
 } from "./lookup.ts";
 import type { Loop } from "./loop.ts";
 import { run } from "./operations.ts";
-import { isLater, PartitionBatch } from "./partition-batch.ts";
+import { PartitionBatch } from "./partition-batch.ts";
 import type { Told } from "./watchers.ts";
 
 /** What is to become of an item; what is undefined stays. Times in microseconds. */

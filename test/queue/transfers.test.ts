@@ -97,7 +97,7 @@ class Pair {
     const request = new CompleteRequest(0, [], this.from.deadline);
     this.#mailbox.add(request);
     const from = new PartitionBatch(this.partition, this.from.clock.now());
-    from.served.push(request);
+    from.requests.push(request);
     const moved = this.transfers.move({
       items,
       endings: items.map(() => MOVED),
