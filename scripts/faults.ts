@@ -86,8 +86,8 @@ export const FAULTS: readonly Fault[] = [
     name: "how an item ended is kept though the commit fails",
     check: "history",
     file: "src/queue/partition-batch.ts",
-    from: "        this.keep(entry);\n",
-    to: "        this.keep(entry);\n        const empty = { ...this, counters: this.of.counters, removes: [] };\n        void this.of.storage.commit([{ ...empty, partition: this.of.key, addsKey: [entry], moves: [], leases: [], releases: [] }]);\n",
+    from: "      this.keep(entry);\n      this.tally(COUNT.kept);\n",
+    to: "      this.keep(entry);\n      this.tally(COUNT.kept);\n        const empty = { ...this, counters: this.of.counters, removes: [] };\n        void this.of.storage.commit([{ ...empty, partition: this.of.key, addsKey: [entry], moves: [], leases: [], releases: [] }]);\n",
   },
   {
     name: "what follows a complete is produced though it is refused",
@@ -197,8 +197,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "what is counted is not committed",
     check: "sim",
-    file: "src/queue/partition-batch.ts",
-    from: "this.counters.counts = this.#counts;",
+    file: "src/queue/counts.ts",
+    from: "this.#counters.counts = this.#counts;",
     to: "void this.#counts;",
   },
   {

@@ -298,7 +298,7 @@ export class Duplicates {
       }
       if (isNothingDone && request.together === "each") request.error = refused[0]!.error;
       request.result = { partition: partition.number, first: 0, scheduled: [], each, refused };
-      batch.part(partition).served.push(request);
+      batch.part(partition).requests.push(request);
     }
   }
 }
