@@ -73,7 +73,10 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       badItemId: problem("invalid_field", "id is invalid; 'abc' is no id of an item", {
         field: "id",
       }),
-      noSuchItem: problem("item_not_found", `invalid storage id; '${EXAMPLE_ID}' does not exist`),
+      noSuchItem: problem(
+        "item_not_found",
+        `item does not exist; '${EXAMPLE_ID}' is the id of none`,
+      ),
       partitionFailing,
       ...QUEUED,
     },

@@ -83,9 +83,9 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
   }
 
   async function statsOf(queueName: string): Promise<Encodable<typeof QueueStatsOfOneSchema>> {
-    const now = clock.now();
     const stats = await find(queueName).stats();
-    return { queueName, logicalQueues: [logicalStatsV2(stats)], totals: totalsOf(stats, now) };
+    const totals = totalsOf(stats, clock.now());
+    return { queueName, logicalQueues: [logicalStatsV2(stats)], totals };
   }
 
   // One queue that is not there keeps nothing of the others back.
@@ -96,7 +96,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       return await statsOf(queueName);
     } catch (error) {
       if (!(error instanceof QueueError)) throw error;
-      return { queueName, code: error.code, detail: error.message };
+      return { queueName, code: error.code, detail: error.detail };
     }
   }
 

@@ -167,7 +167,9 @@ test("queues and their items are looked at and changed through an old server", a
     [info.leaseTimeout, info.expireTimeout, info.maxAttempts, info.reference],
     ["1m30s", "never", 3, "kept"],
   );
-  assert.deepEqual(info, await direct.queues.info("a"));
+  // What /v1 does not know of queues it does not tell.
+  const untold = { retry: undefined, keepMax: 0, version: info.version };
+  assert.deepEqual(info, { ...(await direct.queues.info("a")), ...untold });
   for (let i = 0; i < 5; i++) await client.queues.createIfMissing({ queueName: `b${i}` });
   const names = await Array.fromAsync(client.queues.list({ pageSize: 2 }), (q) => q.queueName);
   assert.deepEqual(names, ["a", "b0", "b1", "b2", "b3", "b4", "jobs"]);

@@ -10,6 +10,7 @@ import {
   ERRORS,
   type ErrorCode,
   type ErrorKind,
+  type ErrorRow,
   MESSAGES,
   QueueError,
 } from "../../errors.ts";
@@ -258,22 +259,26 @@ const EXAMPLE_REQUEST_ID = "6pRkQ0sJ2Xnc-1";
 
 // An example as the error that it is one of: by its text, as all of a code have one with the same places.
 function asError({ kind, message, code: told, field }: ErrorExample): QueueError {
-  for (const [code, pattern] of PATTERNS) {
+  for (const { code, text, pattern } of PATTERNS) {
     const found = ERRORS[code].kind === kind ? pattern.exec(message) : null;
     if (found === null) continue;
-    const names = detailNames(ERRORS[code].text);
+    const names = detailNames(text);
     const details = Object.fromEntries(names.map((name, i) => [name, found[i + 1]!]));
     return new QueueError(kind, message, { code, details, field });
   }
   return new QueueError(kind, message, { ...(told && { code: told }), field });
 }
 
-const PATTERNS = (Object.keys(ERRORS) as ErrorCode[])
-  .filter((code) => ERRORS[code].text !== "{detail}")
-  .map((code): [ErrorCode, RegExp] => {
-    const plain = ERRORS[code].text.replace(/[\\^$.*+?()[\]|]/g, "\\$&");
-    return [code, new RegExp(`^${plain.replace(/\{\w+\}/g, "(.*)")}$`, "s")];
+// Some have another text under /v2.
+const PATTERNS = (Object.keys(ERRORS) as ErrorCode[]).flatMap((code) => {
+  const { text, detail = text }: ErrorRow = ERRORS[code];
+  return [...new Set([text, detail])].flatMap((each) => {
+    if (each === "{detail}") return [];
+    const plain = each.replace(/[\\^$.*+?()[\]|]/g, "\\$&");
+    const pattern = new RegExp(`^${plain.replace(/\{\w+\}/g, "(.*)")}$`, "s");
+    return [{ code, text: each, pattern }];
   });
+});
 
 /**
  * The schemas that responses under /v1 refer to, given that of `Reply`. For clients all errors have one:
