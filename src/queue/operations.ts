@@ -13,7 +13,7 @@ import type {
 } from "../storage/storage.ts";
 import { type ItemError, type Origin, type RetryOverrides, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
-import { behindFirst } from "./behind.ts";
+import { BEHIND_AT, behindFirst } from "./behind.ts";
 import { DELETED } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
@@ -297,7 +297,9 @@ export function importItems(
         const there = known.get(name) ?? added.get(name);
         if (there !== undefined) return { ...there, status: "duplicate" };
       }
-      const item = new Item(each.record, isLater(each.dueAt, now) ? each.dueAt : 0);
+      // What waited behind another where it was listed waits for nothing here.
+      const isScheduled = isLater(each.dueAt, now) && each.dueAt < BEHIND_AT;
+      const item = new Item(each.record, isScheduled ? each.dueAt : 0);
       item.createdAt = now;
       item.expireAt = each.expireAt || now + loop.rules.expireTimeout;
       item.attempts = each.attempts;

@@ -80,3 +80,27 @@ for (const [place, driver, threads] of PLACES) {
     });
   });
 }
+
+test("what waits behind another shows no time, and explain says what it waits for", async (t) => {
+  const { w, lease, second } = await twoOf(await world(t));
+  const item = await w.get(second);
+  assert.deepEqual([item.state, item.enqueue_at], ["scheduled", undefined]);
+  const list = { queue_name: "q", state: "scheduled" };
+  const [listed] = (await w.ok("items.list", list)).items;
+  assert.deepEqual([listed.id, listed.enqueue_at], [second, undefined]);
+  const { reasons, expected_at } = await w.ok("item.explain", { id: second });
+  assert.deepEqual(
+    [reasons, expected_at],
+    [[{ code: "behind", detail: "it waits for the end of the item that has its key" }], undefined],
+  );
+  await w.end("queue.complete", "q", [lease]);
+  assert.equal(await w.state(second), "waiting");
+});
+
+test("an import of what was due in a time that never comes is due at once", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  const items = [{ utf8: "a", enqueue_at: "2255-03-14T16:00:00Z" }];
+  await w.ok("items.import", { queue_name: "q", items });
+  assert.deepEqual(await rest(w, "q"), [1, 0, ["a"]]);
+});
