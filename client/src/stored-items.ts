@@ -67,7 +67,7 @@ export interface Explanation {
 }
 
 export interface ItemReason {
-  /** `scheduled`, `in_line`, `no_consumer`, `leased`, `dead` or `ended`; new ones may be added. */
+  /** `scheduled`, `behind`, `in_line`, `no_consumer`, `leased`, `dead` or `ended`; new ones may be added. */
   readonly code: string;
   readonly detail: string;
   /** Until when, if that is known. */

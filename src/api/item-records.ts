@@ -445,7 +445,8 @@ export function toItemV2(
     partition,
     createdAt,
     attempts,
-    enqueueAt: dueAt,
+    // What waits behind another has no time of its own.
+    enqueueAt: unique?.while === "behind" ? 0 : dueAt,
     expireAt,
     sourceId,
     source: deadSourceOf(attributes, id),

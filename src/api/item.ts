@@ -346,9 +346,9 @@ const FIELDS: Notes = {
   },
   ItemReason: {
     code: {
-      text: "scheduled, in_line, no_consumer, leased, dead or ended.",
+      text: "scheduled, behind, in_line, no_consumer, leased, dead or ended.",
       required: "reply",
-      reply: { enum: ["scheduled", "in_line", "no_consumer", "leased", "dead", "ended"] },
+      reply: { enum: ["scheduled", "behind", "in_line", "no_consumer", "leased", "dead", "ended"] },
     },
     detail: { text: "The same for people.", required: "reply" },
     until: { text: "Until when, if that is known." },

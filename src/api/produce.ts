@@ -145,7 +145,7 @@ export function produceEndpoints(
         const timeout = readTimeout(request.requestTimeout);
         checkCount(request.items.length);
         const items = toItemsV2(request.items, { dueAt, attributes: attributesOfNew });
-        const unique = readUniqueKeys(request.items);
+        const unique = readUniqueKeys(request.items, items, clock.now());
         const together = request.allOrNone ? "listed" : "each";
         const produce = new ProduceRequest(items, clock.steady() + timeout, unique, together);
         produce.repeat = repeat;

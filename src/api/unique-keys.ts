@@ -16,25 +16,37 @@ import type { Notes } from "./openapi/fields.ts";
 
 type Given = Pick<
   Decoded<typeof QueueProduceItemSchema>,
-  "uniqueKey" | "uniqueWhile" | "uniqueFor" | "onDuplicate"
+  "uniqueKey" | "uniqueWhile" | "uniqueFor" | "onDuplicate" | "delay"
 >;
 
 const UNIQUE_WHILE = ["pending", "waiting"] as const;
 
-/** What items ask for, by index; undefined if none of them asks for a key. `path` is that of the list. */
+/**
+ * What items ask for, by index; undefined if none of them asks for a key. `made` are the same items with their times,
+ * of which some keys allow none that is later than now.
+ */
 export function readUniqueKeys(
   items: readonly Given[],
-  path = "items",
+  made: readonly { readonly dueAt: number }[],
+  now: number,
 ): readonly (UniqueWish | undefined)[] | undefined {
   let wishes: (UniqueWish | undefined)[] | undefined;
   for (let index = 0; index < items.length; index++) {
     const item = items[index]!;
     if (item.uniqueKey === "") {
-      checkAlone(item, `${path}[${index}]`);
+      checkAlone(item, `items[${index}]`);
       continue;
     }
     wishes ??= new Array(items.length).fill(undefined);
-    wishes[index] = wishOf(item, `${path}[${index}]`);
+    const wish = wishOf(item, `items[${index}]`);
+    if (wish.onDuplicate === "keep_latest" && made[index]!.dueAt > now) {
+      const field = `items[${index}].${item.delay === "" ? "enqueue_at" : "delay"}`;
+      throw invalidField(
+        field,
+        `${field} is invalid; with keep_latest an item may wait behind another, and what does has no time of its own`,
+      );
+    }
+    wishes[index] = wish;
   }
   return wishes;
 }
@@ -54,6 +66,10 @@ function wishOf(item: Given, path: string): UniqueWish {
   checkKey(key, `${path}.unique_key`);
   const onDuplicate = oneOf(ON_DUPLICATE, item.onDuplicate || "return", `${path}.on_duplicate`);
   const until = oneOf(UNIQUE_WHILE, item.uniqueWhile || "pending", `${path}.unique_while`);
+  if (onDuplicate === "keep_latest" && until === "waiting") {
+    const field = `${path}.unique_while`;
+    throw invalidField(field, `${field} is invalid; keep_latest goes with 'pending' only`);
+  }
   if (uniqueFor === "") return { key, while: until, for: 0, onDuplicate };
   const field = `${path}.unique_for`;
   if (item.uniqueWhile !== "") {

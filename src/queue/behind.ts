@@ -30,6 +30,18 @@ export function inFront(attributes: string): string {
     : withAttributes(attributes, { unique: { key, while: "pending" } });
 }
 
+/**
+ * Items that are to leave together, those that wait behind others first: else one of them would get its turn with
+ * the end of the one before it, and leave as what it is no more.
+ */
+export function behindFirst<T extends { readonly attributes: string }>(
+  items: readonly T[],
+): readonly T[] {
+  const behind = items.filter(({ attributes }) => keyBehind(attributes) !== "");
+  if (behind.length === 0) return items;
+  return [...behind, ...items.filter(({ attributes }) => keyBehind(attributes) === "")];
+}
+
 /** Reads those of a partition, by their keys. */
 export async function readBehind(
   storage: Storage,

@@ -4,12 +4,13 @@
 import { SECOND } from "../clock.ts";
 import { formatDuration } from "../duration.ts";
 import { attributesOf } from "./attributes.ts";
+import { keyBehind } from "./behind.ts";
 import { foundIn, type ItemState, type Located, locate, stateOf } from "./lookup.ts";
 import type { Loop } from "./loop.ts";
 import { run } from "./operations.ts";
 
 export interface Reason {
-  readonly code: "scheduled" | "in_line" | "no_consumer" | "leased" | "dead" | "ended";
+  readonly code: "scheduled" | "behind" | "in_line" | "no_consumer" | "leased" | "dead" | "ended";
   readonly detail: string;
   /** Until when, in microseconds; 0 if that is not known. */
   readonly until: number;
@@ -111,6 +112,10 @@ function ofHeld({ leased, item }: Located, state: ItemState): Explanation {
     return only(state, { code: "leased", detail, until: leased.grant?.deadline ?? 0 });
   }
   if (state === "dead") return only(state, deadReason(item.attributes));
+  if (keyBehind(item.attributes) !== "") {
+    const detail = "it waits for the end of the item that has its key";
+    return only(state, { code: "behind", detail, until: 0 });
+  }
   const reason: Reason = { code: "scheduled", detail: "its time has not come", until: item.dueAt };
   return { ...only(state, reason), expectedAt: item.dueAt };
 }

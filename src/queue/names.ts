@@ -49,6 +49,10 @@ export class Names {
     this.removes.push(...namesOf(attributes));
     const key = keyHeld(attributes, isLeased);
     if (key !== "") this.#letGo(KEY.unique, key);
+    const behind = keyBehind(attributes);
+    if (behind !== "" && this.nextOf(behind) === undefined) {
+      throw new Error(`what waits behind '${behind}' has got its turn, and cannot leave too`);
+    }
     this.passBehind(attributes);
   }
 

@@ -13,6 +13,7 @@ import type {
 } from "../storage/storage.ts";
 import { type ItemError, type Origin, type RetryOverrides, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
+import { BEHIND_AT, behindFirst } from "./behind.ts";
 import { DELETED } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
@@ -103,8 +104,19 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
     let bound: number | undefined;
     let from = 0;
     const steps: (() => Promise<true | undefined>)[] = [];
-    // First, so that nothing that waits behind an item gets its turn with the end of that.
+    // First, so that nothing that waits behind an item gets its turn with the end of that, be it scheduled too.
     if (options.scheduled) {
+      steps.push(async () => {
+        const part = new PartitionBatch(partition, loop.context.clock.now());
+        let n = 0;
+        for (const { seq, item } of partition.behind.values()) {
+          if (seq >= bound!) continue;
+          part.removeScheduled(item, DELETED);
+          if (++n === STEP) break;
+        }
+        if (part.touched) await loop.commitAlone(part);
+        return n < STEP || undefined;
+      });
       steps.push(async () => {
         const items = await read(partition, "scheduled", { from: 0, before: bound!, limit: STEP });
         const part = new PartitionBatch(partition, loop.context.clock.now());
@@ -285,7 +297,9 @@ export function importItems(
         const there = known.get(name) ?? added.get(name);
         if (there !== undefined) return { ...there, status: "duplicate" };
       }
-      const item = new Item(each.record, isLater(each.dueAt, now) ? each.dueAt : 0);
+      // What waited behind another where it was listed waits for nothing here.
+      const isScheduled = isLater(each.dueAt, now) && each.dueAt < BEHIND_AT;
+      const item = new Item(each.record, isScheduled ? each.dueAt : 0);
       item.createdAt = now;
       item.expireAt = each.expireAt || now + loop.rules.expireTimeout;
       item.attempts = each.attempts;
@@ -439,25 +453,31 @@ export async function deleteItems(
       : new Map<string, KeyEntry>();
     // An item that moved has two ids here, by both of which it may be named: it is gone with the first.
     const gone = new Set<number>();
+    const leased: number[] = [];
+    const waiting: StoredItem[] = [];
+    const scheduled: StoredItem[] = [];
     for (const id of step) {
       const seq = keys.get(id)?.seq ?? partition.ids.seq(id);
       if (seq < 0 || gone.has(seq)) continue;
-      const leased = part.leased(seq);
-      if (leased !== undefined) {
-        part.claim(leased);
-        part.remove(leased, DELETED);
-        gone.add(seq);
-        found.push(id);
-        continue;
+      if (part.leased(seq) === undefined) {
+        const one = { from: seq, before: seq + 1, limit: 1 };
+        const some = await read(partition, "items", one);
+        const others = await read(partition, "scheduled", one);
+        waiting.push(...some);
+        scheduled.push(...others);
+        if (some.length + others.length === 0) continue;
+      } else {
+        leased.push(seq);
       }
-      const one = { from: seq, before: seq + 1, limit: 1 };
-      const waiting = await read(partition, "items", one);
-      const scheduled = await read(partition, "scheduled", one);
-      for (const item of waiting) part.removeWaiting(item, DELETED);
-      for (const item of scheduled) part.removeScheduled(item, DELETED);
-      if (waiting.length + scheduled.length === 0) continue;
       gone.add(seq);
       found.push(id);
+    }
+    for (const item of behindFirst(scheduled)) part.removeScheduled(item, DELETED);
+    for (const item of waiting) part.removeWaiting(item, DELETED);
+    for (const seq of leased) {
+      const item = part.leased(seq)!;
+      part.claim(item);
+      part.remove(item, DELETED);
     }
     if (part.touched) await loop.commitAlone(part);
     for (const id of found) deleted.add(id);

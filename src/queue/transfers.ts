@@ -8,6 +8,7 @@ import { HOUR, MILLISECOND, SECOND } from "../clock.ts";
 import { plainError, retryLater } from "../errors.ts";
 import { type ItemTable, type KeyEntry, NO_RECORD, type StoredItem } from "../storage/storage.ts";
 import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
+import { behindFirst } from "./behind.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
 import type { Intake, QueueContext } from "./context.ts";
 import type { Ending } from "./history.ts";
@@ -105,7 +106,12 @@ export class Transfers {
       this.#commits.refuse(from, plainError("storage_unavailable"));
       return false;
     }
-    for (const [i, item] of moved.entries()) from.takeOut(table, item, endings[i]!);
+    const leaving = moved.map((item, i) => ({
+      item,
+      ending: endings[i]!,
+      attributes: item.attributes,
+    }));
+    for (const { item, ending } of behindFirst(leaving)) from.takeOut(table, item, ending);
     transfer.onTaken?.(moved);
     from.finish();
     const letters = moved.map((item, i) => toLetter(from.of, item, sets(item, i)));

@@ -566,6 +566,12 @@ test("what is wrong with unique keys is said, and nothing is done", async (t) =>
     [{ unique_key: "k", unique_for: "soon" }, "unique_for"],
     [{ unique_key: "k", unique_for: "1h", unique_while: "waiting" }, "unique_for"],
     [{ unique_key: "k", unique_for: "1h", on_duplicate: "keep_latest" }, "unique_for"],
+    [{ unique_key: "k", unique_while: "waiting", on_duplicate: "keep_latest" }, "unique_while"],
+    [{ unique_key: "k", delay: "1h", on_duplicate: "keep_latest" }, "delay"],
+    [
+      { unique_key: "k", enqueue_at: "2200-01-01T00:00:00Z", on_duplicate: "keep_latest" },
+      "enqueue_at",
+    ],
     [{ unique_key: "k", on_duplicate: "ignore" }, "on_duplicate"],
     [{ unique_while: "waiting" }, "unique_while"],
     [{ unique_for: "1h" }, "unique_for"],

@@ -428,7 +428,7 @@ export const ItemExplainResponseSchema: GenMessage<ItemExplainResponse> = /*@__P
  */
 export type ItemReason = Message<"querator.v2.ItemReason"> & {
   /**
-   * scheduled, in_line, no_consumer, leased, dead or ended
+   * scheduled, behind, in_line, no_consumer, leased, dead or ended
    *
    * @generated from field: string code = 1;
    */
