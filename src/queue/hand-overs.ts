@@ -11,6 +11,7 @@ import { completeItems } from "./endings.ts";
 import { type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import type { CompleteRequest, Produced } from "./requests.ts";
+import { NotTaken } from "./transfers.ts";
 
 /** The queue whose items are completed. */
 interface Sender extends Intake {
@@ -92,7 +93,9 @@ export class HandOvers {
       };
       await to.deliver([], part, { followers: { items, onPlanned } });
     } catch (error) {
-      if (error instanceof NotDelivered) {
+      if (error instanceof NotTaken) {
+        this.#commits.refuse(part, retryLater(error.message));
+      } else if (error instanceof NotDelivered) {
         busy.add(to);
         this.#commits.refuse(part, otherIsBusy());
       } else {
