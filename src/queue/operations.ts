@@ -13,6 +13,7 @@ import type {
 } from "../storage/storage.ts";
 import { type ItemError, type Origin, type RetryOverrides, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
+import { condemnedFor } from "./condemned.ts";
 import { DELETED } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
@@ -452,7 +453,10 @@ export async function deleteItems(
       }
       const one = { from: seq, before: seq + 1, limit: 1 };
       const waiting = await read(partition, "items", one);
-      const scheduled = await read(partition, "scheduled", one);
+      // Of what is on its way to the dead queue a copy may be there already, which would stay.
+      const scheduled = (await read(partition, "scheduled", one)).filter(
+        (item) => condemnedFor({ at: item.dueAt, seq: item.seq, item }) === undefined,
+      );
       for (const item of waiting) part.removeWaiting(item, DELETED);
       for (const item of scheduled) part.removeScheduled(item, DELETED);
       if (waiting.length + scheduled.length === 0) continue;

@@ -5,6 +5,7 @@
 import { type QueueError, queueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import { keyBehind } from "./behind.ts";
+import { condemnedFor } from "./condemned.ts";
 import { CANCELLED } from "./history.ts";
 import { Item } from "./item.ts";
 import { attributesAfterMove } from "./keys.ts";
@@ -51,6 +52,7 @@ export function cancelItem(loop: Loop, id: string): Promise<readonly FoundItem[]
       throw notIn(stateOf(there.ended), "cancelled");
     }
     const { partition, table, item, leased } = there;
+    if (isCondemned(there)) throw onItsWay("cancelled");
     const part = new PartitionBatch(partition, loop.context.clock.now());
     if (leased !== undefined) {
       if (leased.note?.cancelled !== true) {
@@ -86,8 +88,7 @@ export function updateItem(
     if ("ended" in there || there.leased !== undefined) throw notIn(state, "changed");
     if (ifState !== "" && ifState !== state) throw otherState(state, ifState);
     const { partition, table, item } = there;
-    // It is on its way into the dead queue.
-    if (state === "dead" && table === "scheduled") throw notIn(state, "changed");
+    if (isCondemned(there)) throw onItsWay("changed");
     // Its time is when the one has ended that has its key.
     if (dueAt !== undefined && keyBehind(item.attributes) !== "")
       throw notIn(state, "moved in time");
@@ -130,6 +131,18 @@ export async function watch(
 
 function notIn(state: ItemState, verb: string): QueueError {
   return queueError("precondition_failed", { detail: `item cannot be ${verb}; it is ${state}` });
+}
+
+// A copy of it may be in the dead queue already, where it stays: what would be done here would be done to half of it.
+function isCondemned({ table, item }: Located): boolean {
+  return (
+    table === "scheduled" && condemnedFor({ at: item.dueAt, seq: item.seq, item }) !== undefined
+  );
+}
+
+function onItsWay(verb: string): QueueError {
+  const detail = `item cannot be ${verb}; it is dead, and on its way to the dead queue, try again when it is there`;
+  return queueError("precondition_failed", { detail });
 }
 
 function otherState(state: ItemState, wanted: string): QueueError {
