@@ -21,6 +21,7 @@ import {
 import type { Loop } from "./loop.ts";
 import { run } from "./operations.ts";
 import { PartitionBatch } from "./partition-batch.ts";
+import { lifetimeOf } from "./policy.ts";
 import type { Told } from "./watchers.ts";
 
 /** What is to become of an item; what is undefined stays. Times in microseconds. */
@@ -100,7 +101,10 @@ export function updateItem(
     const at = dueAt ?? item.dueAt;
     const next = new Item(content?.record ?? item.record, isLater(at, now) ? at : 0);
     next.createdAt = item.createdAt;
-    next.expireAt = expireAt ?? item.expireAt;
+    // What becomes leasable although it has expired gets its time anew, as it would have when it was due.
+    const isLate = table === "scheduled" && next.dueAt === 0 && item.expireAt < now;
+    const kept = isLate ? now + lifetimeOf(item.attributes, loop.rules) : item.expireAt;
+    next.expireAt = expireAt ?? kept;
     next.attempts = item.attempts;
     next.attributes = attributesAfterMove(partition.ids, item);
     const part = new PartitionBatch(partition, now);

@@ -312,3 +312,22 @@ test("what is on its way to a dead queue in another storage is neither cancelled
     ],
   );
 });
+
+test("the time of what was scheduled begins anew with a change that lets it wait, if it is over", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q", { expire_timeout: "1m" });
+  await w.server.advance("0s");
+  const [now, later] = (await w.produce(
+    "q",
+    { utf8: "a", delay: "10m" },
+    { utf8: "b", delay: "1h" },
+  )) as [string, string];
+  await w.server.advance("5m");
+  const changed = await w.ok("item.update", { id: now, delay: "0s" });
+  assert.ok(Date.parse(changed.expire_at) - Date.parse(changed.created_at) >= 6 * 60_000);
+  // What stays scheduled keeps its own, which begins anew when it is due.
+  const { expire_at } = await w.get(later);
+  assert.equal((await w.ok("item.update", { id: later, delay: "2h" })).expire_at, expire_at);
+  await w.server.advance("30s");
+  assert.equal((await w.lease("q"))[0].id, now);
+});
