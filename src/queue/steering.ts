@@ -99,7 +99,8 @@ export function updateItem(
     }
     const now = loop.context.clock.now();
     const at = dueAt ?? item.dueAt;
-    const next = new Item(content?.record ?? item.record, isLater(at, now) ? at : 0);
+    const record = content?.record ?? item.record;
+    const next = new Item(record, isLater(at, now) ? at : 0);
     next.createdAt = item.createdAt;
     // What becomes leasable although it has expired gets its time anew, as it would have when it was due.
     const isLate = table === "scheduled" && next.dueAt === 0 && item.expireAt < now;
@@ -110,7 +111,8 @@ export function updateItem(
     const part = new PartitionBatch(partition, now);
     part.replace(table, item, next);
     await loop.commitAlone(part);
-    return [foundIn({ partition, item: { ...next } })];
+    // Of what is scheduled memory keeps no record.
+    return [foundIn({ partition, item: { ...next, record } })];
   });
 }
 

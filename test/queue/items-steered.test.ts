@@ -331,3 +331,14 @@ test("the time of what was scheduled begins anew with a change that lets it wait
   await w.server.advance("30s");
   assert.equal((await w.lease("q"))[0].id, now);
 });
+
+test("the answer to a change tells all of the item, whether it is scheduled or not", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  const texts = { kind: "mail", reference: "r", headers: { h: "v" } };
+  const [id] = (await w.produce("q", { utf8: "a", ...texts })) as [string];
+  for (const change of [{ delay: "5m" }, { utf8: "b" }, { delay: "10m" }, { delay: "0s" }]) {
+    const { kind, reference, headers } = await w.ok("item.update", { id, ...change });
+    assert.deepEqual({ kind, reference, headers }, texts, JSON.stringify(change));
+  }
+});
