@@ -64,7 +64,7 @@ export class HandOvers {
       return true;
     }
     if (to === undefined || to.storage !== part.of.storage) {
-      const text = `'${queue}' lies in another storage, so that it cannot be one transaction`;
+      const text = `'${queue}' lies in another storage, or is served by another thread, so that it cannot be one transaction`;
       this.#mailbox.answer(request, invalidField(field, `${field} is invalid; ${text}`));
       return true;
     }

@@ -167,7 +167,7 @@ for (const [place, driver, threads] of PLACES) {
   });
 }
 
-test("a queue in another storage is refused by its field", async (t) => {
+test("a queue in another storage, or on another thread, is refused by its field", async (t) => {
   const server = await setup(t, { threads: 2, ...(await freshPlace(t, "sqlite")) });
   const names = ["q", "a", "b", "c"];
   for (const name of names) await server.ok("/v2/queues.create", { queue_name: name });
@@ -178,7 +178,10 @@ test("a queue in another storage is refused by its field", async (t) => {
   }
   const refused = replies.filter(({ status }) => status === 400);
   assert.ok(refused.length > 0);
-  for (const { body } of refused) assert.equal(body.field, "produce[0].queue_name");
+  for (const { body } of refused) {
+    assert.equal(body.field, "produce[0].queue_name");
+    assert.match(body.detail, /lies in another storage, or is served by another thread/);
+  }
 });
 
 test("a failed commit leaves both queues as they were", async (t) => {
