@@ -3,7 +3,7 @@
 // storage. While one loop waits for another, that one takes what it is sent and does not wait for the first in
 // its turn: its own wait for the next.
 
-import { invalidField, retryLater } from "../errors.ts";
+import { invalidField, type QueueError, retryLater } from "../errors.ts";
 import { partitionFailing } from "./batch.ts";
 import type { Commits } from "./commits.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
@@ -11,11 +11,15 @@ import { completeItems } from "./endings.ts";
 import { type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import type { CompleteRequest, Produced } from "./requests.ts";
+import { NotTaken } from "./transfers.ts";
 
 /** The queue whose items are completed. */
 interface Sender extends Intake {
   readonly rules: QueueRules;
 }
+
+// So many loops that wait for one another are looked along, to see whether they wait for the sender.
+const STEPS_MAX = 32;
 
 export class HandOvers {
   readonly #context: QueueContext;
@@ -30,8 +34,29 @@ export class HandOvers {
     this.#commits = commits;
   }
 
-  /** Does what a request asks, and commits the part, which does nothing else; false if it waits for the next turn. */
-  async send(request: CompleteRequest, part: PartitionBatch, sender: Sender): Promise<boolean> {
+  /**
+   * Does what requests ask, one after the other; false if some wait for the next turn. A queue that was too busy for one
+   * of them is not waited for again: the others for it are refused as well.
+   */
+  async sendAll(
+    requests: readonly CompleteRequest[],
+    partOf: (request: CompleteRequest) => PartitionBatch,
+    sender: Sender,
+  ): Promise<boolean> {
+    const busy = new Set<Intake>();
+    let isDone = true;
+    for (const request of requests) {
+      if (!(await this.#send(request, partOf(request), { sender, busy }))) isDone = false;
+    }
+    return isDone;
+  }
+
+  // Commits the part, which does nothing else; false if the request waits for the next turn.
+  async #send(
+    request: CompleteRequest,
+    part: PartitionBatch,
+    { sender, busy }: { readonly sender: Sender; readonly busy: Set<Intake> },
+  ): Promise<boolean> {
     const { queue, field, items } = request.followers!.elsewhere!;
     const to = this.#context.findIntake(queue);
     if (part.of.stale) {
@@ -39,13 +64,17 @@ export class HandOvers {
       return true;
     }
     if (to === undefined || to.storage !== part.of.storage) {
-      const text = `'${queue}' lies in another storage, so that it cannot be one transaction`;
+      const text = `'${queue}' lies in another storage, or is served by another thread, so that it cannot be one transaction`;
       this.#mailbox.answer(request, invalidField(field, `${field} is invalid; ${text}`));
       return true;
     }
-    if (to.sendsTo === sender) {
+    if (leadsBack(to, sender)) {
       this.#mailbox.defer(request);
       return false;
+    }
+    if (busy.has(to)) {
+      this.#mailbox.answer(request, otherIsBusy());
+      return true;
     }
     part.requests.push(request);
     completeItems(part, request, sender.rules);
@@ -64,8 +93,14 @@ export class HandOvers {
       };
       await to.deliver([], part, { followers: { items, onPlanned } });
     } catch (error) {
-      if (error instanceof NotDelivered) this.#commits.refuse(part, retryLater(error.message));
-      else this.#commits.failed([part], error);
+      if (error instanceof NotTaken) {
+        this.#commits.refuse(part, retryLater(error.message));
+      } else if (error instanceof NotDelivered) {
+        busy.add(to);
+        this.#commits.refuse(part, otherIsBusy());
+      } else {
+        this.#commits.failed([part], error);
+      }
       return true;
     } finally {
       this.sendsTo = undefined;
@@ -73,4 +108,18 @@ export class HandOvers {
     await this.#commits.succeeded([part]);
     return true;
   }
+}
+
+// Whether a queue waits for the sender, or for one that does, and so on: it would wait for itself.
+function leadsBack(to: Intake, sender: Intake): boolean {
+  let next = to.sendsTo;
+  for (let step = 0; next !== undefined && step < STEPS_MAX; step++) {
+    if (next === sender) return true;
+    next = next.sendsTo;
+  }
+  return false;
+}
+
+function otherIsBusy(): QueueError {
+  return retryLater("the other queue is busy, try again");
 }

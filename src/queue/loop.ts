@@ -27,7 +27,13 @@ import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { maxAttemptsOf } from "./policy.ts";
 import { Redrives } from "./redrives.ts";
-import { type AnyHotRequest, Kind, type LeaseRequest, RetryRequest } from "./requests.ts";
+import {
+  type AnyHotRequest,
+  type CompleteRequest,
+  Kind,
+  type LeaseRequest,
+  RetryRequest,
+} from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
 import { Watchers } from "./watchers.ts";
@@ -407,11 +413,14 @@ export class Loop implements TurnTaker, Intake {
     for (const [partition, retries] of batch.burials) {
       await this.#deadLetters.buryRetried(partition, retries, rules);
     }
-    for (const request of batch.handOvers) {
-      const partition = partitions[request.partition]!;
-      const part = new PartitionBatch(partition, this.context.clock.now());
-      part.records = records?.get(partition);
-      if (!(await this.#handOvers.send(request, part, this))) this.wake();
+    if (batch.handOvers.length > 0) {
+      const partOf = (request: CompleteRequest): PartitionBatch => {
+        const partition = partitions[request.partition]!;
+        const part = new PartitionBatch(partition, this.context.clock.now());
+        part.records = records?.get(partition);
+        return part;
+      };
+      if (!(await this.#handOvers.sendAll(batch.handOvers, partOf, this))) this.wake();
     }
     for (const burial of burials) await this.#deadLetters.bury(burial, rules);
     return progress || count > 0 || burials.length > 0;

@@ -14,6 +14,7 @@ import type {
 import { type ItemError, type Origin, type RetryOverrides, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
 import { BEHIND_AT, behindFirst } from "./behind.ts";
+import { condemnedFor } from "./condemned.ts";
 import { DELETED } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
@@ -462,7 +463,10 @@ export async function deleteItems(
       if (part.leased(seq) === undefined) {
         const one = { from: seq, before: seq + 1, limit: 1 };
         const some = await read(partition, "items", one);
-        const others = await read(partition, "scheduled", one);
+        // Of what is on its way to the dead queue a copy may be there already, which would stay.
+        const others = (await read(partition, "scheduled", one)).filter(
+          (item) => condemnedFor({ at: item.dueAt, seq: item.seq, item }) === undefined,
+        );
         waiting.push(...some);
         scheduled.push(...others);
         if (some.length + others.length === 0) continue;

@@ -5,6 +5,7 @@
 import { type QueueError, queueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import { keyBehind } from "./behind.ts";
+import { condemnedFor } from "./condemned.ts";
 import { CANCELLED } from "./history.ts";
 import { Item } from "./item.ts";
 import { attributesAfterMove } from "./keys.ts";
@@ -20,6 +21,7 @@ import {
 import type { Loop } from "./loop.ts";
 import { run } from "./operations.ts";
 import { PartitionBatch } from "./partition-batch.ts";
+import { lifetimeOf } from "./policy.ts";
 import type { Told } from "./watchers.ts";
 
 /** What is to become of an item; what is undefined stays. Times in microseconds. */
@@ -51,6 +53,7 @@ export function cancelItem(loop: Loop, id: string): Promise<readonly FoundItem[]
       throw notIn(stateOf(there.ended), "cancelled");
     }
     const { partition, table, item, leased } = there;
+    if (isCondemned(there)) throw onItsWay("cancelled");
     const part = new PartitionBatch(partition, loop.context.clock.now());
     if (leased !== undefined) {
       if (leased.note?.cancelled !== true) {
@@ -86,8 +89,7 @@ export function updateItem(
     if ("ended" in there || there.leased !== undefined) throw notIn(state, "changed");
     if (ifState !== "" && ifState !== state) throw otherState(state, ifState);
     const { partition, table, item } = there;
-    // It is on its way into the dead queue.
-    if (state === "dead" && table === "scheduled") throw notIn(state, "changed");
+    if (isCondemned(there)) throw onItsWay("changed");
     // Its time is when the one has ended that has its key.
     if (dueAt !== undefined && keyBehind(item.attributes) !== "")
       throw notIn(state, "moved in time");
@@ -97,15 +99,20 @@ export function updateItem(
     }
     const now = loop.context.clock.now();
     const at = dueAt ?? item.dueAt;
-    const next = new Item(content?.record ?? item.record, isLater(at, now) ? at : 0);
+    const record = content?.record ?? item.record;
+    const next = new Item(record, isLater(at, now) ? at : 0);
     next.createdAt = item.createdAt;
-    next.expireAt = expireAt ?? item.expireAt;
+    // What becomes leasable although it has expired gets its time anew, as it would have when it was due.
+    const isLate = table === "scheduled" && next.dueAt === 0 && item.expireAt < now;
+    const kept = isLate ? now + lifetimeOf(item.attributes, loop.rules) : item.expireAt;
+    next.expireAt = expireAt ?? kept;
     next.attempts = item.attempts;
     next.attributes = attributesAfterMove(partition.ids, item);
     const part = new PartitionBatch(partition, now);
     part.replace(table, item, next);
     await loop.commitAlone(part);
-    return [foundIn({ partition, item: { ...next } })];
+    // Of what is scheduled memory keeps no record.
+    return [foundIn({ partition, item: { ...next, record } })];
   });
 }
 
@@ -130,6 +137,18 @@ export async function watch(
 
 function notIn(state: ItemState, verb: string): QueueError {
   return queueError("precondition_failed", { detail: `item cannot be ${verb}; it is ${state}` });
+}
+
+// A copy of it may be in the dead queue already, where it stays: what would be done here would be done to half of it.
+function isCondemned({ table, item }: Located): boolean {
+  return (
+    table === "scheduled" && condemnedFor({ at: item.dueAt, seq: item.seq, item }) !== undefined
+  );
+}
+
+function onItsWay(verb: string): QueueError {
+  const detail = `item cannot be ${verb}; it is dead, and on its way to the dead queue, try again when it is there`;
+  return queueError("precondition_failed", { detail });
 }
 
 function otherState(state: ItemState, wanted: string): QueueError {

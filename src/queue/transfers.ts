@@ -65,6 +65,16 @@ export interface Noticing {
   notice(letters: Map<string, Letter>): Promise<readonly KeyEntry[]>;
 }
 
+/** The storage of the other queue has failed before anything was written: nothing has happened. */
+export class NotTaken extends NotDelivered {
+  constructor(cause: unknown) {
+    super();
+    const { message } = plainError("storage_unavailable");
+    this.message = message;
+    this.cause = cause;
+  }
+}
+
 const NOTHING_ACCEPTED: Accepted = { ...NOTHING_DELIVERED, letters: [], entries: [] };
 
 // For how long it is known of an item that it came from a dead queue in another storage, after it has ended.
@@ -161,7 +171,12 @@ export class Transfers {
       if (letters.size > 0) entries.push(...(await noticing.notice(letters)));
       await nameApart(partition, letters);
     } catch (error) {
-      for (const each of deliveries) each.reject(plainError("storage_unavailable", error));
+      const { log } = this.#context;
+      log.warn(
+        { err: error, partition: partition.key },
+        "items of other queues cannot be taken in",
+      );
+      for (const each of deliveries) each.reject(new NotTaken(error));
       return NOTHING_ACCEPTED;
     }
     const companions = deliveries.flatMap((each) => each.companion ?? []);

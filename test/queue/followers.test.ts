@@ -167,7 +167,7 @@ for (const [place, driver, threads] of PLACES) {
   });
 }
 
-test("a queue in another storage is refused by its field", async (t) => {
+test("a queue in another storage, or on another thread, is refused by its field", async (t) => {
   const server = await setup(t, { threads: 2, ...(await freshPlace(t, "sqlite")) });
   const names = ["q", "a", "b", "c"];
   for (const name of names) await server.ok("/v2/queues.create", { queue_name: name });
@@ -178,7 +178,10 @@ test("a queue in another storage is refused by its field", async (t) => {
   }
   const refused = replies.filter(({ status }) => status === 400);
   assert.ok(refused.length > 0);
-  for (const { body } of refused) assert.equal(body.field, "produce[0].queue_name");
+  for (const { body } of refused) {
+    assert.equal(body.field, "produce[0].queue_name");
+    assert.match(body.detail, /lies in another storage, or is served by another thread/);
+  }
 });
 
 test("a failed commit leaves both queues as they were", async (t) => {
@@ -206,6 +209,92 @@ test("a failed commit leaves both queues as they were", async (t) => {
   });
   assert.equal(again.body.produced.length, 2);
   assert.equal((await there(server, "next")).length, 1);
+});
+
+test("queues that complete into each other in a ring do not wait for one another in vain", async (t) => {
+  const server = await setup(t);
+  const next: Readonly<Record<string, string>> = { a: "b", b: "c", c: "a" };
+  const names = Object.keys(next);
+  const leases: [string, Item][] = [];
+  for (const name of names) await server.ok("/v2/queues.create", { queue_name: name });
+  for (const name of names) {
+    for (const item of await leased(server, 20, name)) leases.push([name, item]);
+  }
+  const replies = await Promise.all(
+    leases.map(([name, { lease_id }]) =>
+      server.call("/v2/queue.complete", {
+        queue_name: name,
+        leases: [{ lease_id }],
+        produce: [{ queue_name: next[name], items: [{ utf8: "next" }] }],
+      }),
+    ),
+  );
+  for (const { status, body } of replies) assert.equal(status, 200, JSON.stringify(body));
+  for (const name of names) assert.equal((await there(server, name)).length, 20);
+});
+
+test("a queue that was too busy for one is not waited for again in the same turn", async (t) => {
+  let own: FaultyStorage | undefined;
+  let other: FaultyStorage | undefined;
+  const wrapStorage = (storage: Storage): Storage => {
+    own = new FaultyStorage(storage);
+    other = new FaultyStorage(own.storage);
+    return other.storage;
+  };
+  const server = await start(await setup(t, {}, { wrapStorage }));
+  const items = await leased(server, 3);
+  // The other queue is at something that takes long, and its own until all have arrived.
+  other!.next("findKeys", "wait");
+  const long = server.call("/v2/queue.produce", {
+    queue_name: "next",
+    items: [{ utf8: "long", unique_key: "k" }],
+  });
+  await other!.waits();
+  own!.next("commit", "wait");
+  const before = server.ok("/v2/queue.produce", { queue_name, items: [{ utf8: "before" }] });
+  await own!.waits();
+  const replies = items.map((item) =>
+    complete(server, [item], [{ queue_name: "next", items: [{ utf8: "1" }] }]),
+  );
+  await server.until(async () => {
+    const { logical_queues } = await server.ok("/v2/queue.stats", { queue_name });
+    return logical_queues[0].complete_waiting === 3;
+  });
+  own!.release();
+  await before;
+  await Promise.race(replies);
+  other!.release();
+  const refused = await Promise.all(replies);
+  assert.deepEqual(
+    refused.map(({ status }) => status),
+    [503, 503, 503],
+  );
+  for (const { body } of refused) assert.equal(body.detail, "the other queue is busy, try again");
+  assert.equal((await long).status, 200);
+  for (const item of items) {
+    const produce = [{ queue_name: "next", items: [{ utf8: "1" }] }];
+    assert.equal((await complete(server, [item], produce)).status, 200);
+  }
+});
+
+test("what the other queue could not look up is refused, and its own partition is trusted as before", async (t) => {
+  let faulty: FaultyStorage | undefined;
+  const wrapStorage = (storage: Storage): Storage => {
+    faulty = new FaultyStorage(storage);
+    return faulty.storage;
+  };
+  const server = await start(await setup(t, {}, { wrapStorage }));
+  const [a] = await leased(server);
+  const produce = [{ queue_name: "next", items: [{ utf8: "1" }] }];
+  faulty!.next("findKeys", "fail");
+  // What is not trusted any more would be read anew.
+  faulty!.always("loadPartition", "fail");
+  const { status, body } = await complete(server, [a!], produce);
+  assert.deepEqual([status, body.retryable], [503, true]);
+  assert.equal((await complete(server, [a!], produce)).status, 200);
+  faulty!.heal();
+  assert.equal((await there(server, "next")).length, 1);
+  assert.deepEqual(await there(server, queue_name), []);
 });
 
 test("it is said in Protobuf as in JSON", async (t) => {

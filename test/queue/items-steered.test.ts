@@ -1,10 +1,13 @@
 // What changes items that are named by their ids, waits for them, and explains them.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { HOUR } from "../../src/clock.ts";
 import { retryLater } from "../../src/errors.ts";
 import { CompleteRequest } from "../../src/queue/queue.ts";
+import type { Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { type Json, World, world } from "../support/items.ts";
 import { TestQueue } from "../support/queue.ts";
@@ -256,4 +259,86 @@ test("what could not be committed has not happened, and may be asked for again",
   assert.deepEqual(await w.end("queue.extend", "q", [leased.lease_id], { for: "1m" }), ["ok"]);
   await w.ok("item.update", { id: second, utf8: "c" });
   assert.equal((await w.get(second, { payload: true })).utf8, "c");
+});
+
+test("what is on its way to a dead queue in another storage is neither cancelled nor deleted", async (t) => {
+  const config = join(temporaryDirectory(t), "querator.yaml");
+  const drivers = ["a", "b"].map((name) => `  - {name: ${name}, driver: memory}\n`);
+  writeFileSync(config, `partition-storage:\n${drivers.join("")}`);
+  const storages: FaultyStorage[] = [];
+  const wrapStorage = (inner: Storage): Storage => {
+    const faulty = new FaultyStorage(inner);
+    storages.push(faulty);
+    return faulty.storage;
+  };
+  const w = new World(await setup(t, { config, memory: false }, { wrapStorage }));
+  await w.server.advance("0s");
+  await w.ok("queues.create", { queue_name: "d", requested_partitions: 1 });
+  await w.ok("queues.create", { queue_name: "q", requested_partitions: 1, dead_queue: "d" });
+  const [id] = (await w.produce("q", { utf8: "a" })) as [string];
+  const [{ lease_id }] = await w.lease("q");
+  // It is condemned and copied, and its original cannot be removed.
+  for (const storage of storages) storage.next("commit", "pass", "fail");
+  assert.deepEqual(await w.end("queue.reject", "q", [lease_id]), ["ok"]);
+  for (const storage of storages) storage.heal();
+  const cancelled = await w.call("item.cancel", { id });
+  assert.deepEqual([cancelled.status, cancelled.body.code], [409, "precondition_failed"]);
+  assert.match(cancelled.body.detail, /on its way to the dead queue, try again/);
+  const { results } = await w.ok("items.delete", { queue_name: "q", ids: [id] });
+  assert.deepEqual(
+    results.map(({ ok, code }: Json) => ok ?? code),
+    ["item_not_found"],
+  );
+  const waiting = async (queue_name: string): Promise<Json> => {
+    const { totals } = await w.ok("queue.stats", { queue_name });
+    return [totals.waiting, totals.scheduled];
+  };
+  assert.deepEqual(
+    [await waiting("q"), await waiting("d")],
+    [
+      [0, 1],
+      [1, 0],
+    ],
+  );
+  await w.server.advance("1m");
+  await w.server.until(async () => (await waiting("q"))[1] === 0);
+  assert.deepEqual(await waiting("d"), [1, 0]);
+  assert.equal((await w.ok("item.cancel", { id })).state, "cancelled");
+  assert.deepEqual(
+    [await waiting("q"), await waiting("d")],
+    [
+      [0, 0],
+      [0, 0],
+    ],
+  );
+});
+
+test("the time of what was scheduled begins anew with a change that lets it wait, if it is over", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q", { expire_timeout: "1m" });
+  await w.server.advance("0s");
+  const [now, later] = (await w.produce(
+    "q",
+    { utf8: "a", delay: "10m" },
+    { utf8: "b", delay: "1h" },
+  )) as [string, string];
+  await w.server.advance("5m");
+  const changed = await w.ok("item.update", { id: now, delay: "0s" });
+  assert.ok(Date.parse(changed.expire_at) - Date.parse(changed.created_at) >= 6 * 60_000);
+  // What stays scheduled keeps its own, which begins anew when it is due.
+  const { expire_at } = await w.get(later);
+  assert.equal((await w.ok("item.update", { id: later, delay: "2h" })).expire_at, expire_at);
+  await w.server.advance("30s");
+  assert.equal((await w.lease("q"))[0].id, now);
+});
+
+test("the answer to a change tells all of the item, whether it is scheduled or not", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  const texts = { kind: "mail", reference: "r", headers: { h: "v" } };
+  const [id] = (await w.produce("q", { utf8: "a", ...texts })) as [string];
+  for (const change of [{ delay: "5m" }, { utf8: "b" }, { delay: "10m" }, { delay: "0s" }]) {
+    const { kind, reference, headers } = await w.ok("item.update", { id, ...change });
+    assert.deepEqual({ kind, reference, headers }, texts, JSON.stringify(change));
+  }
 });

@@ -28,6 +28,8 @@ class Pair {
   readonly from: TestQueue;
   readonly to: TestQueue;
   readonly storage: FaultyStorage;
+  /** That of the second queue. */
+  readonly other: FaultyStorage;
   readonly clock: VirtualClock;
   readonly transfers: Transfers;
   /** Resolves when items have arrived at the second queue, whether it takes them or not. */
@@ -35,10 +37,16 @@ class Pair {
   readonly intake: Intake;
   readonly #mailbox: Mailbox;
 
-  private constructor(from: TestQueue, to: TestQueue, storage: FaultyStorage, clock: VirtualClock) {
+  private constructor(
+    from: TestQueue,
+    to: TestQueue,
+    [storage, other]: readonly [FaultyStorage, FaultyStorage],
+    clock: VirtualClock,
+  ) {
     this.from = from;
     this.to = to;
     this.storage = storage;
+    this.other = other;
     this.clock = clock;
     const { context } = from.queue.loop;
     this.#mailbox = new Mailbox(context.limits, context.waiting);
@@ -58,11 +66,11 @@ class Pair {
 
   static async open(t: TestContext, isTogether: boolean): Promise<Pair> {
     const storage = new FaultyStorage(new MemoryStorage({ name: "a" }));
-    const other = isTogether ? storage.storage : new MemoryStorage({ name: "b" });
+    const other = isTogether ? storage : new FaultyStorage(new MemoryStorage({ name: "b" }));
     const clock = new VirtualClock();
     const from = await TestQueue.open(t, { storages: [storage.storage], clock });
-    const to = await TestQueue.open(t, { storages: [other], clock });
-    return new Pair(from, to, storage, clock);
+    const to = await TestQueue.open(t, { storages: [other.storage], clock });
+    return new Pair(from, to, [storage, other], clock);
   }
 
   get partition() {
@@ -170,6 +178,20 @@ for (const isTogether of [true, false]) {
       clock.advance(1e6);
       assert.equal(pair.transfers.restsUntil, 0);
       assert.equal(await pair.moveFor(await pair.stored("items"), "items"), NO_OUTCOMES);
+      assert.deepEqual(await pair.places(), [[], [1]]);
+    });
+
+    test("nothing has moved if the other queue cannot look it up, and its own partition is trusted as before", async (t) => {
+      const pair = await Pair.open(t, isTogether);
+      await pair.from.produce(0);
+      const items = await pair.stored("items");
+      pair.other.next("findKeys", "fail");
+      const { code, kind } = (await pair.moveFor(items, "items")) as QueueError;
+      assert.deepEqual([code, kind], ["storage_unavailable", "retry"]);
+      assert.deepEqual([pair.partition.stale, pair.partition.failures], [false, 0]);
+      assert.ok(pair.transfers.restsUntil > 0);
+      assert.deepEqual(await pair.places(), [[1], []]);
+      assert.equal(await pair.moveFor(items, "items"), NO_OUTCOMES);
       assert.deepEqual(await pair.places(), [[], [1]]);
     });
 
