@@ -259,7 +259,9 @@ test("what cannot be meant is refused, and nothing moves", async (t) => {
     [{ rate: -1 }, "invalid_field", "rate"],
     [{ limit: -1 }, "invalid_field", "limit"],
     [{ older_than: "soon" }, "invalid_field", "older_than"],
+    [{ older_than: "-1s" }, "invalid_field", "older_than"],
     [{ newer_than: "-1s" }, "invalid_field", "newer_than"],
+    [{ newer_than: "0s" }, "invalid_field", "newer_than"],
     [{ stop_at_failure_ratio: 1.5 }, "invalid_field", "stop_at_failure_ratio"],
   ];
   for (const [request, code, field] of refused) {
