@@ -1,6 +1,6 @@
 // What is done with single items that are named by their ids: the endpoints of /v2/item.*. An item is found
-// whatever has become of it: where it lies, among what has ended and is kept, and in the dead queue of the
-// queue that it was in.
+// whatever has become of it: where it lies, among what has ended and is kept, in the dead queue of the queue
+// that it was in, and where redrives have sent it.
 
 import { randomUUID } from "node:crypto";
 import { type Answer, reply } from "../codec/answer.ts";
@@ -52,6 +52,9 @@ const CHANGEABLE = ["waiting", "scheduled", "held", "dead"];
 // How often a change of a payload is tried again if its item moves meanwhile.
 const UPDATE_TRIES = 5;
 
+// Queues in which one item is looked for.
+const PLACES_MAX = 1_000;
+
 const queue_name = "jobs";
 
 /** The endpoints. */
@@ -96,7 +99,8 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
     }
   }
 
-  // Does something with an item where it is: in its queue, or in the dead queue of that.
+  // Does something with an item where it is: in its queue, in the dead queue of that, or in one to which either
+  // has sent what was redriven, and so on from there.
   async function inQueue<T>(
     named: Named,
     does: (queue: QueueHandle) => Promise<T | undefined>,
@@ -104,16 +108,27 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
     service.checkRunning();
     checkId(named.id);
     const name = nameOf(named);
-    const queue = findQueue(service, name);
-    const done = await does(queue);
-    if (done !== undefined) return { queue, done };
-    const { deadQueue } = queues.record(name);
-    if (deadQueue !== "") {
-      const dead = queues.get(deadQueue);
-      const doneThere = await does(dead);
-      if (doneThere !== undefined) return { queue: dead, done: doneThere };
+    const places = new Map([[name, findQueue(service, name)]]);
+    // What is added meanwhile comes last.
+    for (const [place, queue] of places) {
+      const done = await does(queue);
+      if (done !== undefined) return { queue, done };
+      for (const next of [queues.record(place).deadQueue, ...(await queue.sentTo())]) {
+        if (next === "" || places.size === PLACES_MAX) continue;
+        const handle = ifThere(next);
+        if (handle !== undefined) places.set(next, handle);
+      }
     }
     throw queueError("item_not_found", { id: named.id });
+  }
+
+  // It may have been deleted since.
+  function ifThere(name: string): QueueHandle | undefined {
+    try {
+      return queues.get(name);
+    } catch {
+      return undefined;
+    }
   }
 
   async function find(named: Named): Promise<Found> {
@@ -299,7 +314,7 @@ const DURATION = {
 };
 const NAMED = {
   queue_name: {
-    text: "Where the item is looked for, and in its dead queue; in the queue that has given the id if it is not given.",
+    text: "Where the item is looked for, in its dead queue, and where redrives have sent it; in the queue that has given the id if it is not given.",
     request: { maxLength: QUEUE_NAME_BYTES_MAX },
     accepted: { pattern: `^$|${QUEUE_NAME_PATTERN}` },
   },
