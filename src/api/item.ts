@@ -26,7 +26,7 @@ import {
 } from "../queue/queue.ts";
 import { QUEUE_NAME_BYTES_MAX, QUEUE_NAME_PATTERN } from "../registry/names.ts";
 import { readDuration } from "../registry/settings.ts";
-import type { ItemRecord } from "../storage/storage.ts";
+import { ItemRecord } from "../storage/storage.ts";
 import { endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { toItemV2, withPayload } from "./item-records.ts";
 import { BAD_TIMEOUTS_V2, FOUND_V2, partitionFailing, problem, QUEUED } from "./openapi/errors.ts";
@@ -51,6 +51,8 @@ const CHANGEABLE = ["waiting", "scheduled", "held", "dead"];
 
 // How often a change of a payload is tried again if its item moves meanwhile.
 const UPDATE_TRIES = 5;
+
+const NOTHING_KNOWN = new ItemRecord("", Buffer.alloc(0));
 
 // Queues in which one item is looked for.
 const PLACES_MAX = 1_000;
@@ -297,15 +299,23 @@ function isOver(item: FoundItem): boolean {
   return item.end !== undefined || stateOf(item) === "dead";
 }
 
-// An item that was waited for and of which nothing is kept: as it was seen last, and how it has ended. Nothing
-// if it has not, but was taken away.
+// An item that was waited for and of which nothing is kept: as it was when it ended, and how it has. Nothing if it
+// has not, but was taken away. What it holds is known if it lay where it was seen: one that was changed, or moved
+// since, lay elsewhere.
 function lastSeen({ item, queue }: Found, told: Told): Found | undefined {
   const { how, reason, at: endedAt, result } = told;
   const isDropped = how === "dropped";
   if (how !== "completed" && how !== "cancelled" && !isDropped) return undefined;
   const state = isDropped ? (reason === "expired" ? "expired" : "rejected") : how;
   const end = { state, endedAt, result } as const;
-  return { queue, item: { ...item, isLeased: false, leaseDeadline: 0, note: undefined, end } };
+  const { partition, seq, createdAt, attempts, attributes } = told;
+  const isSame = partition === item.partition && seq === item.seq;
+  const record = isSame ? item.record : NOTHING_KNOWN;
+  const was = { partition, seq, createdAt, attempts, attributes, record, expireAt: 0, dueAt: 0 };
+  return {
+    queue,
+    item: { ...item, ...was, isLeased: false, leaseDeadline: 0, note: undefined, end },
+  };
 }
 
 const DURATION = {
