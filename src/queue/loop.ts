@@ -405,7 +405,7 @@ export class Loop implements TurnTaker, Intake {
     if (batch.wantsMore) this.wake();
 
     for (const [partition, retries] of batch.burials) {
-      await this.#deadLetters.buryRetried(partition, retries, rules);
+      await this.#deadLetters.buryRetried(partition, retries, rules, records?.get(partition));
     }
     for (const request of batch.handOvers) {
       const partition = partitions[request.partition]!;

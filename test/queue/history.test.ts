@@ -139,6 +139,27 @@ for (const [place, driver, threads] of PLACES) {
       await server.until(async () => (await states(server, "completed")).length === 1);
     });
 
+    test("tells what a cancelled item was that ends beside one that dies", async (t) => {
+      const server = await start(t);
+      await create(server, { keep_payload: true });
+      const item = { kind: "mail", reference: "r", headers: { h: "1" } };
+      for (const more of [{}, { dead_queue: "dead" }]) {
+        await server.createQueue("dead").catch(() => undefined);
+        await server.ok("/v2/queues.update", { queue_name, ...more });
+        await produce(server, { ...item, utf8: "a" }, { ...item, utf8: "b" });
+        const [a, b] = await lease(server, 2);
+        await server.ok("/v2/item.cancel", { queue_name, id: a!.id });
+        const leases = [{ lease_id: a!.lease_id }, { lease_id: b!.lease_id }];
+        const { results } = await server.ok("/v2/queue.reject", { queue_name, leases });
+        assert.deepEqual([results[0].code, results[1].ok], ["item_cancelled", true]);
+        const { body } = await get(server, a!.id, true);
+        assert.deepEqual(
+          [body.state, body.kind, body.reference, body.headers, body.utf8],
+          ["cancelled", "mail", "r", { h: "1" }, "a"],
+        );
+      }
+    });
+
     test("holds nothing of what was deleted, or has gone to a dead queue", async (t) => {
       const server = await start(t);
       await server.createQueue("dead");
