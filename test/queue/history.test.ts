@@ -139,6 +139,22 @@ for (const [place, driver, threads] of PLACES) {
       await server.until(async () => (await states(server, "completed")).length === 1);
     });
 
+    test("forgets by its id what has ended", async (t) => {
+      const server = await start(t);
+      await create(server, { requested_partitions: 2 });
+      await produce(server, { utf8: "a" }, { utf8: "b" });
+      const [a, b] = await lease(server, 2);
+      await complete(server, { lease_id: a!.lease_id }, { lease_id: b!.lease_id });
+      const request = { queue_name, ids: [a!.id] };
+      const { failed, results } = await server.ok("/v2/items.delete", request);
+      assert.deepEqual([failed, results[0].ok], [undefined, true]);
+      assert.equal((await get(server, a!.id)).status, 404);
+      assert.deepEqual(await states(server, "completed"), [b!.id]);
+      assert.equal((await server.ok("/v2/queue.stats", { queue_name })).totals.kept, 1);
+      const again = await server.ok("/v2/items.delete", request);
+      assert.equal(again.results[0].code, "item_not_found");
+    });
+
     test("tells what a cancelled item was that ends beside one that dies", async (t) => {
       const server = await start(t);
       await create(server, { keep_payload: true });
