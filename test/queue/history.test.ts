@@ -231,3 +231,24 @@ test("what is kept is written with the end, or not at all; without history nothi
     [],
   );
 });
+
+test("of a cancelled item whose lease ends while a turn reads what others held is kept all the same", async (t) => {
+  const storage = new FaultyStorage(new MemoryStorage({ name: "a" }));
+  const clock = new VirtualClock();
+  const rules = { keepCompleted: HOUR, keepPayload: true };
+  const kept = await TestQueue.open(t, { storages: [storage.storage], clock, rules });
+  const [cancelled] = (await kept.leased(1)) as [string];
+  await kept.queue.cancelItem(cancelled);
+  clock.advance(HOUR / 120);
+  const [done] = (await kept.leased(1)) as [string];
+  storage.next("readItems", "wait");
+  const completed = kept.queue.submit(new CompleteRequest(0, [done], kept.deadline, {}));
+  await storage.waits();
+  clock.advance(HOUR / 90);
+  storage.release();
+  await completed;
+  await kept.settled();
+  const entries = await storage.storage.findKeys(1, 5, [cancelled, done]);
+  const payloads = [cancelled, done].map((id) => JSON.parse(entries.get(id)!.value).payload);
+  assert.deepEqual(payloads, ["YQ==", "YQ=="]);
+});
