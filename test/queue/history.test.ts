@@ -139,6 +139,33 @@ for (const [place, driver, threads] of PLACES) {
       await server.until(async () => (await states(server, "completed")).length === 1);
     });
 
+    test("goes sooner once it is to be kept for a shorter time, and at once if it is not to be kept", async (t) => {
+      const server = await start(t);
+      await server.advance("0s");
+      await create(server);
+      const end = async (): Promise<string> => {
+        await produce(server, { utf8: "a" });
+        const [leased] = await lease(server);
+        await complete(server, { lease_id: leased!.lease_id });
+        return leased!.id;
+      };
+      const old = await end();
+      await server.advance("20m");
+      const young = await end();
+      const update = (keep_completed: string): Promise<unknown> =>
+        server.ok("/v2/queues.update", { queue_name, keep_completed });
+      const kept = async () => (await server.ok("/v2/queue.stats", { queue_name })).totals.kept;
+      await update("10m");
+      await server.until(async () => (await get(server, old)).status === 404);
+      assert.deepEqual(await states(server, "completed"), [young]);
+      await server.advance("11m");
+      assert.equal((await get(server, young)).status, 404);
+      await end();
+      await update("0s");
+      await server.until(async () => (await kept()) === 0);
+      assert.deepEqual(await states(server, "completed"), []);
+    });
+
     test("forgets by its id what has ended", async (t) => {
       const server = await start(t);
       await create(server, { requested_partitions: 2 });
