@@ -203,6 +203,10 @@ function optionsOf(request: Decoded<typeof QueueRedriveRequestSchema>): RedriveO
   }
   const olderThan = readAge("older_than", request.olderThan);
   const newerThan = readAge("newer_than", request.newerThan);
+  if (newerThan === 0 && request.newerThan !== "") {
+    const given = request.newerThan;
+    throw invalidField("newer_than", `newer_than is invalid; '${given}' must be greater than 0`);
+  }
   return { to, ids, fingerprint, kind, olderThan, newerThan, limit, rate, dryRun, stopAt };
 }
 
@@ -302,7 +306,7 @@ export const DEAD_NOTES: Notes = {
     fingerprint: { text: "Only those of this group, as queue.dead_groups tells it." },
     kind: { text: "Only those of this kind." },
     older_than: { text: "Only what died so long ago, or longer.", ...AGE },
-    newer_than: { text: "Only what died so long ago, or less long.", ...AGE },
+    newer_than: { text: "Only what died so long ago, or less long; greater than 0s.", ...AGE },
     limit: {
       text: "How many are moved at most; any number if it is not given.",
       request: { minimum: 0 },

@@ -1,6 +1,6 @@
 // What is done with single items that are named by their ids: the endpoints of /v2/item.*. An item is found
-// whatever has become of it: where it lies, among what has ended and is kept, and in the dead queue of the
-// queue that it was in.
+// whatever has become of it: where it lies, among what has ended and is kept, in the dead queue of the queue
+// that it was in, and where redrives have sent it.
 
 import { randomUUID } from "node:crypto";
 import { type Answer, reply } from "../codec/answer.ts";
@@ -26,7 +26,7 @@ import {
 } from "../queue/queue.ts";
 import { QUEUE_NAME_BYTES_MAX, QUEUE_NAME_PATTERN } from "../registry/names.ts";
 import { readDuration } from "../registry/settings.ts";
-import type { ItemRecord } from "../storage/storage.ts";
+import { ItemRecord } from "../storage/storage.ts";
 import { endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { toItemV2, withPayload } from "./item-records.ts";
 import { BAD_TIMEOUTS_V2, FOUND_V2, partitionFailing, problem, QUEUED } from "./openapi/errors.ts";
@@ -51,6 +51,11 @@ const CHANGEABLE = ["waiting", "scheduled", "held", "dead"];
 
 // How often a change of a payload is tried again if its item moves meanwhile.
 const UPDATE_TRIES = 5;
+
+const NOTHING_KNOWN = new ItemRecord("", Buffer.alloc(0));
+
+// Queues in which one item is looked for.
+const PLACES_MAX = 1_000;
 
 const queue_name = "jobs";
 
@@ -96,7 +101,8 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
     }
   }
 
-  // Does something with an item where it is: in its queue, or in the dead queue of that.
+  // Does something with an item where it is: in its queue, in the dead queue of that, or in one to which either
+  // has sent what was redriven, and so on from there.
   async function inQueue<T>(
     named: Named,
     does: (queue: QueueHandle) => Promise<T | undefined>,
@@ -104,16 +110,27 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
     service.checkRunning();
     checkId(named.id);
     const name = nameOf(named);
-    const queue = findQueue(service, name);
-    const done = await does(queue);
-    if (done !== undefined) return { queue, done };
-    const { deadQueue } = queues.record(name);
-    if (deadQueue !== "") {
-      const dead = queues.get(deadQueue);
-      const doneThere = await does(dead);
-      if (doneThere !== undefined) return { queue: dead, done: doneThere };
+    const places = new Map([[name, findQueue(service, name)]]);
+    // What is added meanwhile comes last.
+    for (const [place, queue] of places) {
+      const done = await does(queue);
+      if (done !== undefined) return { queue, done };
+      for (const next of [queues.record(place).deadQueue, ...(await queue.sentTo())]) {
+        if (next === "" || places.size === PLACES_MAX) continue;
+        const handle = ifThere(next);
+        if (handle !== undefined) places.set(next, handle);
+      }
     }
     throw queueError("item_not_found", { id: named.id });
+  }
+
+  // It may have been deleted since.
+  function ifThere(name: string): QueueHandle | undefined {
+    try {
+      return queues.get(name);
+    } catch {
+      return undefined;
+    }
   }
 
   async function find(named: Named): Promise<Found> {
@@ -282,15 +299,23 @@ function isOver(item: FoundItem): boolean {
   return item.end !== undefined || stateOf(item) === "dead";
 }
 
-// An item that was waited for and of which nothing is kept: as it was seen last, and how it has ended. Nothing
-// if it has not, but was taken away.
+// An item that was waited for and of which nothing is kept: as it was when it ended, and how it has. Nothing if it
+// has not, but was taken away. What it holds is known if it lay where it was seen: one that was changed, or moved
+// since, lay elsewhere.
 function lastSeen({ item, queue }: Found, told: Told): Found | undefined {
   const { how, reason, at: endedAt, result } = told;
   const isDropped = how === "dropped";
   if (how !== "completed" && how !== "cancelled" && !isDropped) return undefined;
   const state = isDropped ? (reason === "expired" ? "expired" : "rejected") : how;
   const end = { state, endedAt, result } as const;
-  return { queue, item: { ...item, isLeased: false, leaseDeadline: 0, note: undefined, end } };
+  const { partition, seq, createdAt, attempts, attributes } = told;
+  const isSame = partition === item.partition && seq === item.seq;
+  const record = isSame ? item.record : NOTHING_KNOWN;
+  const was = { partition, seq, createdAt, attempts, attributes, record, expireAt: 0, dueAt: 0 };
+  return {
+    queue,
+    item: { ...item, ...was, isLeased: false, leaseDeadline: 0, note: undefined, end },
+  };
 }
 
 const DURATION = {
@@ -299,7 +324,7 @@ const DURATION = {
 };
 const NAMED = {
   queue_name: {
-    text: "Where the item is looked for, and in its dead queue; in the queue that has given the id if it is not given.",
+    text: "Where the item is looked for, in its dead queue, and where redrives have sent it; in the queue that has given the id if it is not given.",
     request: { maxLength: QUEUE_NAME_BYTES_MAX },
     accepted: { pattern: `^$|${QUEUE_NAME_PATTERN}` },
   },

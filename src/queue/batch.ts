@@ -346,8 +346,10 @@ export class Batch {
     }
     const part = this.part(partition);
     part.requests.push(request);
-    for (const { item, reason } of retryItems(part, request, this.#rules)) {
-      part.remove(item, DROPPED[reason]);
+    for (const { item, reason, attributes } of retryItems(part, request, this.#rules)) {
+      // With the error that its consumer has said just now, for those who wait for it.
+      const as = attributes === item.attributes ? item : { ...item, attributes };
+      part.remove(item, DROPPED[reason], "", as);
     }
   }
 

@@ -16,7 +16,7 @@ import type { QueueContext, QueueRules } from "./context.ts";
 import { retryItems } from "./endings.ts";
 import { fingerprintOf, kindOf } from "./fingerprint.ts";
 import { BURIED, DROPPED } from "./history.ts";
-import { readRecords } from "./keeper.ts";
+import { type Records, readRecords } from "./keeper.ts";
 import { type Dead, splitExpired } from "./lifecycle.ts";
 import { type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -67,12 +67,14 @@ export class DeadLetters {
   /**
    * Moves what consumers gave up, and does what else their retries ask. Into another storage in two
    * steps: once an item is condemned it goes there some day, also after a crash, when nobody knows of
-   * the request any more. So the request has succeeded then, whatever becomes of the second step.
+   * the request any more. So the request has succeeded then, whatever becomes of the second step. `records` are
+   * those that were read for the turn: what was cancelled beside them ends here as well.
    */
   async buryRetried(
     partition: Partition,
     requests: readonly RetryRequest[],
     rules: QueueRules,
+    records: Records | undefined,
   ): Promise<void> {
     const target = this.#context.findIntake(rules.deadQueue);
     const isApart = target !== undefined && target.storage !== partition.storage;
@@ -82,6 +84,7 @@ export class DeadLetters {
       return;
     }
     const part = new PartitionBatch(partition, this.#context.clock.now());
+    part.records = records;
     for (const request of requests) part.requests.push(request);
     const how = { ...rules, random: this.#context.random };
     const died = requests.flatMap((request) => retryItems(part, request, how));
@@ -172,7 +175,8 @@ export class DeadLetters {
     if (part.of.keeping !== undefined) {
       const seqs = dead.flatMap(({ item }) => (item.record === NO_RECORD ? item.seq : []));
       try {
-        part.records = await readRecords(part.of, table, seqs);
+        const read = await readRecords(part.of, table, seqs);
+        part.records = part.records === undefined ? read : new Map([...part.records, ...read]);
       } catch (error) {
         this.#commits.distrust(part.of, error);
         this.#commits.refuse(part, plainError("storage_unavailable"));

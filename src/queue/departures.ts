@@ -27,11 +27,13 @@ export class Departures {
     result: string,
     records: ReadonlyMap<number, ItemRecord> | undefined,
   ): KeyEntry | undefined {
-    const { watchers, ids, keeping } = this.#of;
+    const { watchers, ids, keeping, number } = this.#of;
     if (watchers !== undefined && watchers.size > 0) {
       const { how, reason } = ending;
+      const { seq, createdAt, attempts, attributes } = item;
+      const was = { partition: number, seq, createdAt, attempts, attributes };
       this.#told ??= [];
-      this.#told.push([idOf(ids, item), { how, reason, at: this.#now, result }]);
+      this.#told.push([idOf(ids, item), { how, reason, at: this.#now, result, ...was }]);
     }
     if (keeping === undefined) return undefined;
     const record = records?.get(item.seq) ?? item.record;

@@ -6,6 +6,7 @@ import type { ItemRecord, ItemTable, SeqRange } from "../storage/storage.ts";
 import type { Commits } from "./commits.ts";
 import type { QueueContext } from "./context.ts";
 import { COUNT } from "./counts.ts";
+import type { Kept } from "./history.ts";
 import { KEY } from "./keys.ts";
 import { momentOf } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
@@ -40,9 +41,20 @@ function within({ last }: SeqRange, from: number) {
   return { from, before: last + 1, limit: STEP, bytesMax: PAGE_BYTES, records: true };
 }
 
+/** Whether it keeps what has ended, or did and something of that is still there. */
+export function keepsAny({ keeping, counters }: Partition): boolean {
+  return keeping !== undefined || (counters.counts[COUNT.kept] ?? 0) > 0;
+}
+
 export class Keeper {
   readonly #context: QueueContext;
   readonly #commits: Commits;
+  // For how long each partition keeps what has ended, and behind which id what is kept is still to be gone
+  // through for that; undefined once it was.
+  readonly #passes = new Map<
+    Partition,
+    { readonly time: number; readonly after: string | undefined }
+  >();
 
   constructor(context: QueueContext, commits: Commits) {
     this.#context = context;
@@ -87,14 +99,18 @@ export class Keeper {
     return [...seqs].filter((seq) => leased.has(seq));
   }
 
-  /** Takes away some of what is more than is to be kept, what was produced first before all; false if nothing is. */
+  /**
+   * Takes away some of what is more than is to be kept, what was produced first before all: all of it once the
+   * queue keeps nothing any more. Then some of what was to be kept for longer than it is now. False if nothing is.
+   */
   async trim(partition: Partition, now: number): Promise<boolean> {
     const { keeping, counters, storage, key } = partition;
     const kept = counters.counts[COUNT.kept] ?? 0;
-    if (keeping === undefined || kept <= keeping.max) return false;
+    const max = keeping?.max ?? 0;
+    if (kept <= max) return this.#shorten(partition, now);
     const part = new PartitionBatch(partition, now);
     try {
-      const limit = Math.min(kept - keeping.max, STEP);
+      const limit = Math.min(kept - max, STEP);
       const options = { after: "", limit, order: "ascending", bytesMax: PAGE_BYTES } as const;
       part.forget(await storage.listKeys(key, KEY.ended, options));
     } catch (error) {
@@ -104,6 +120,40 @@ export class Keeper {
     // One that was imported again with its id, and has ended twice, was counted twice.
     if (part.removesKey.length === 0) part.tally(COUNT.kept, -kept);
     await this.#commits.commit([part]);
+    return true;
+  }
+
+  // Goes once through all that is kept, page by page, when the time for which it is has become shorter.
+  async #shorten(partition: Partition, now: number): Promise<boolean> {
+    const { keeping, storage, key } = partition;
+    if (keeping === undefined) return false;
+    const { time } = keeping;
+    const pass = this.#passes.get(partition);
+    if (pass === undefined || time > pass.time) {
+      this.#passes.set(partition, { time, after: undefined });
+      return false;
+    }
+    const after = time < pass.time ? "" : pass.after;
+    if (after === undefined) return false;
+    const part = new PartitionBatch(partition, now);
+    let last: string | undefined;
+    try {
+      const options = { after, limit: STEP, order: "ascending", bytesMax: PAGE_BYTES } as const;
+      const entries = await storage.listKeys(key, KEY.ended, options);
+      last = entries.at(-1)?.key;
+      const long = entries.flatMap((entry) => {
+        const until = (JSON.parse(entry.value) as Kept).endedAt + time;
+        return until < entry.until ? { ...entry, until } : [];
+      });
+      part.forget(long.filter(({ until }) => until <= now));
+      for (const entry of long) if (entry.until > now) part.keep(entry);
+    } catch (error) {
+      this.#commits.distrust(partition, error);
+      return false;
+    }
+    await this.#commits.commit([part]);
+    // What could not be written is gone through again.
+    this.#passes.set(partition, { time, after: partition.stale ? after : last });
     return true;
   }
 }

@@ -24,6 +24,8 @@ export const KEY = {
   redrive: 7,
   /** What waits for the end of the item that has a unique key, by that key. */
   behind: 8,
+  /** A queue to which redrives have sent items, by its name. */
+  sentTo: 9,
 } as const;
 
 /** The names of an item with such attributes. */

@@ -69,6 +69,8 @@ export function endLeases(
   const dead: Dead[] = [];
   for (const item of part.of.leaseEnds.ended(at, STEP)) {
     if (item.note?.cancelled === true) {
+      // Its lease has ended since this turn has read what is kept of what ends: the next turn reads it.
+      if (part.of.keeping !== undefined && part.records?.has(item.seq) !== true) continue;
       part.takeOut("items", item, CANCELLED);
       continue;
     }

@@ -19,7 +19,7 @@ import { HandOvers } from "./hand-overs.ts";
 import { buries, keepingOf } from "./history.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
 import type { Item } from "./item.ts";
-import { Keeper } from "./keeper.ts";
+import { Keeper, keepsAny } from "./keeper.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
@@ -302,11 +302,9 @@ export class Loop implements TurnTaker, Intake {
       if (partition.stale || partition.keysEndAt >= now || this.#rests(partition)) continue;
       progress = (await this.repeats.sweep(partition, now)) || progress;
     }
-    if (this.rules.keepCompleted > 0) {
-      for (const partition of usable) {
-        if (partition.stale || this.#rests(partition)) continue;
-        progress = (await this.#keeper.trim(partition, now)) || progress;
-      }
+    for (const partition of usable) {
+      if (partition.stale || this.#rests(partition) || !keepsAny(partition)) continue;
+      progress = (await this.#keeper.trim(partition, now)) || progress;
     }
     const operation = this.#mailbox.beginStep();
     if (operation === undefined) return progress;
@@ -411,7 +409,7 @@ export class Loop implements TurnTaker, Intake {
     if (batch.wantsMore) this.wake();
 
     for (const [partition, retries] of batch.burials) {
-      await this.#deadLetters.buryRetried(partition, retries, rules);
+      await this.#deadLetters.buryRetried(partition, retries, rules, records?.get(partition));
     }
     if (batch.handOvers.length > 0) {
       const partOf = (request: CompleteRequest): PartitionBatch => {

@@ -434,8 +434,8 @@ export function rangesOf(seqs: ReadonlySet<number>): readonly SeqRange[] {
 
 /**
  * Removes items whether they wait, are leased or are scheduled; unknown ones are ignored. An item is named
- * by the id of its place, or also, with `moved`, by the one that it had before it moved. Answers the ids of
- * those that were there.
+ * by the id of its place, or also, with `moved`, by the one that it had before it moved; then also what is kept
+ * of one that has ended goes. Answers the ids of those that were there.
  */
 export async function deleteItems(
   loop: Loop,
@@ -452,6 +452,8 @@ export async function deleteItems(
     const keys = moved
       ? await partition.storage.findKeys(partition.key, KEY.id, step)
       : new Map<string, KeyEntry>();
+    const ended = moved ? await endedOf(partition, step, part.now) : NONE_ENDED;
+    if (ended.size > 0) part.forget([...ended.values()]);
     // An item that moved has two ids here, by both of which it may be named: it is gone with the first.
     const gone = new Set<number>();
     const leased: number[] = [];
@@ -485,9 +487,22 @@ export async function deleteItems(
     }
     if (part.touched) await loop.commitAlone(part);
     for (const id of found) deleted.add(id);
+    for (const id of ended.keys()) deleted.add(id);
     return left.length === 0 || undefined;
   });
   return deleted;
+}
+
+const NONE_ENDED: ReadonlyMap<string, KeyEntry> = new Map();
+
+// What is kept of those of these that have ended, by id.
+async function endedOf(
+  { storage, key }: Partition,
+  ids: readonly string[],
+  now: number,
+): Promise<ReadonlyMap<string, KeyEntry>> {
+  const entries = await storage.findKeys(key, KEY.ended, ids);
+  return new Map([...entries].filter(([, { until }]) => until > now));
 }
 
 function read(

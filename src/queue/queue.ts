@@ -149,6 +149,8 @@ export interface QueueOperations {
   redrive(options: RedriveOptions): Promise<RedriveInfo>;
   /** Those that run, and the last that have ended; the newest first. */
   redrives(): Promise<readonly RedriveInfo[]>;
+  /** The queues to which redrives have sent items, by their names. */
+  sentTo(): Promise<readonly string[]>;
   /** A redrive as it is now; rejects (404) if there is none of this id. */
   redriveInfo(id: string): Promise<RedriveInfo>;
   cancelRedrive(id: string): Promise<RedriveInfo>;
@@ -374,6 +376,10 @@ export class Queue implements QueueHandle {
 
   redrives(): Promise<readonly RedriveInfo[]> {
     return this.loop.redrives.list();
+  }
+
+  sentTo(): Promise<readonly string[]> {
+    return this.loop.redrives.sentTo();
   }
 
   redriveInfo(id: string): Promise<RedriveInfo> {

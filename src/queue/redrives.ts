@@ -41,6 +41,8 @@ import { DELIVERY, Transfers } from "./transfers.ts";
 /** Redrives of a queue that run at the same time, and those that have ended and are told of. */
 const RUNNING_MAX = 20;
 const ENDED_MAX = 20;
+/** Queues to which items were sent that are told. */
+const SENT_TO_MAX = 1_000;
 /** How many a step looks at, and how many ids it looks for. */
 const STEP = 2_000;
 const IDS_STEP = 200;
@@ -102,6 +104,8 @@ export class Redrives {
       const redrive = this.#make(options, idAfter(known[0]?.id ?? "", now), now);
       const part = new PartitionBatch(this.#home, now);
       part.put(entryOfRedrive(redrive));
+      const { to } = redrive;
+      if (to !== "") part.put({ kind: KEY.sentTo, key: to, seq: 0, until: 0, value: "" });
       const old = known.filter(({ state }) => state !== "running").slice(ENDED_MAX);
       part.forget(old.map(({ id }) => ({ kind: KEY.redrive, key: id })));
       await this.#loop.commitAlone(part);
@@ -116,6 +120,19 @@ export class Redrives {
       let isPast = ENDED_MAX;
       const all = await this.#all();
       return all.filter(({ state }) => state === "running" || isPast-- > 0).map(infoOf);
+    });
+  }
+
+  /**
+   * The names of the queues to which items were sent: there an item is that was here once, and is not any more.
+   * Known before the first of them goes, and for as long as the queue lives: one entry for each such queue.
+   */
+  sentTo(): Promise<readonly string[]> {
+    return run(this.#loop, [this.#home], async () => {
+      const { storage, key } = this.#home;
+      const options = { after: "", limit: SENT_TO_MAX, order: "ascending" } as const;
+      const entries = await storage.listKeys(key, KEY.sentTo, options);
+      return entries.map((entry) => entry.key);
     });
   }
 

@@ -5,7 +5,8 @@ import { plainError } from "../errors.ts";
 import { Pace } from "./pace.ts";
 import { type Told, WATCHED_MAX, Watchers } from "./watchers.ts";
 
-const told: Told = { how: "completed", reason: "", at: 1, result: "" };
+const was = { partition: 0, seq: 1, createdAt: 1, attempts: 1, attributes: "" };
+const told: Told = { how: "completed", reason: "", at: 1, result: "", ...was };
 
 test("all who wait for an item are told, and nobody else", async () => {
   const waiting = { leases: 0, items: 0 };

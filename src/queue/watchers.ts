@@ -16,6 +16,12 @@ export interface Told {
   readonly at: number;
   /** JSON as its consumer has written it; "" for none. */
   readonly result: string;
+  /** Where it lay in the end, and what it was. */
+  readonly partition: number;
+  readonly seq: number;
+  readonly createdAt: number;
+  readonly attempts: number;
+  readonly attributes: string;
 }
 
 interface Watcher {

@@ -58,6 +58,7 @@ const CALLS: { readonly [K in keyof QueueOperations]: readonly [unknown[], unkno
   deadGroups: [[7], { groups: [], complete: true, lookedAt: 0 }],
   redrive: [[{ to: "", ids: ["a"] }], { id: "r" }],
   redrives: [[], [{ id: "r" }]],
+  sentTo: [[], ["b"]],
   redriveInfo: [["r"], { id: "r" }],
   cancelRedrive: [["r"], { id: "r" }],
   pause: [[], undefined],

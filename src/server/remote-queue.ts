@@ -37,6 +37,7 @@ const Forwarded = forwarding<QueueOperations>({
   deadGroups: true,
   redrive: true,
   redrives: true,
+  sentTo: true,
   redriveInfo: true,
   cancelRedrive: true,
   pause: true,

@@ -139,6 +139,70 @@ for (const [place, driver, threads] of PLACES) {
       await server.until(async () => (await states(server, "completed")).length === 1);
     });
 
+    test("goes sooner once it is to be kept for a shorter time, and at once if it is not to be kept", async (t) => {
+      const server = await start(t);
+      await server.advance("0s");
+      await create(server);
+      const end = async (): Promise<string> => {
+        await produce(server, { utf8: "a" });
+        const [leased] = await lease(server);
+        await complete(server, { lease_id: leased!.lease_id });
+        return leased!.id;
+      };
+      const old = await end();
+      await server.advance("20m");
+      const young = await end();
+      const update = (keep_completed: string): Promise<unknown> =>
+        server.ok("/v2/queues.update", { queue_name, keep_completed });
+      const kept = async () => (await server.ok("/v2/queue.stats", { queue_name })).totals.kept;
+      await update("10m");
+      await server.until(async () => (await get(server, old)).status === 404);
+      assert.deepEqual(await states(server, "completed"), [young]);
+      await server.advance("11m");
+      assert.equal((await get(server, young)).status, 404);
+      await end();
+      await update("0s");
+      await server.until(async () => (await kept()) === 0);
+      assert.deepEqual(await states(server, "completed"), []);
+    });
+
+    test("forgets by its id what has ended", async (t) => {
+      const server = await start(t);
+      await create(server, { requested_partitions: 2 });
+      await produce(server, { utf8: "a" }, { utf8: "b" });
+      const [a, b] = await lease(server, 2);
+      await complete(server, { lease_id: a!.lease_id }, { lease_id: b!.lease_id });
+      const request = { queue_name, ids: [a!.id] };
+      const { failed, results } = await server.ok("/v2/items.delete", request);
+      assert.deepEqual([failed, results[0].ok], [undefined, true]);
+      assert.equal((await get(server, a!.id)).status, 404);
+      assert.deepEqual(await states(server, "completed"), [b!.id]);
+      assert.equal((await server.ok("/v2/queue.stats", { queue_name })).totals.kept, 1);
+      const again = await server.ok("/v2/items.delete", request);
+      assert.equal(again.results[0].code, "item_not_found");
+    });
+
+    test("tells what a cancelled item was that ends beside one that dies", async (t) => {
+      const server = await start(t);
+      await create(server, { keep_payload: true });
+      const item = { kind: "mail", reference: "r", headers: { h: "1" } };
+      for (const more of [{}, { dead_queue: "dead" }]) {
+        await server.createQueue("dead").catch(() => undefined);
+        await server.ok("/v2/queues.update", { queue_name, ...more });
+        await produce(server, { ...item, utf8: "a" }, { ...item, utf8: "b" });
+        const [a, b] = await lease(server, 2);
+        await server.ok("/v2/item.cancel", { queue_name, id: a!.id });
+        const leases = [{ lease_id: a!.lease_id }, { lease_id: b!.lease_id }];
+        const { results } = await server.ok("/v2/queue.reject", { queue_name, leases });
+        assert.deepEqual([results[0].code, results[1].ok], ["item_cancelled", true]);
+        const { body } = await get(server, a!.id, true);
+        assert.deepEqual(
+          [body.state, body.kind, body.reference, body.headers, body.utf8],
+          ["cancelled", "mail", "r", { h: "1" }, "a"],
+        );
+      }
+    });
+
     test("holds nothing of what was deleted, or has gone to a dead queue", async (t) => {
       const server = await start(t);
       await server.createQueue("dead");
@@ -193,4 +257,25 @@ test("what is kept is written with the end, or not at all; without history nothi
     plainStorage.commits.flat().flatMap(({ addsKey }) => addsKey),
     [],
   );
+});
+
+test("of a cancelled item whose lease ends while a turn reads what others held is kept all the same", async (t) => {
+  const storage = new FaultyStorage(new MemoryStorage({ name: "a" }));
+  const clock = new VirtualClock();
+  const rules = { keepCompleted: HOUR, keepPayload: true };
+  const kept = await TestQueue.open(t, { storages: [storage.storage], clock, rules });
+  const [cancelled] = (await kept.leased(1)) as [string];
+  await kept.queue.cancelItem(cancelled);
+  clock.advance(HOUR / 120);
+  const [done] = (await kept.leased(1)) as [string];
+  storage.next("readItems", "wait");
+  const completed = kept.queue.submit(new CompleteRequest(0, [done], kept.deadline, {}));
+  await storage.waits();
+  clock.advance(HOUR / 90);
+  storage.release();
+  await completed;
+  await kept.settled();
+  const entries = await storage.storage.findKeys(1, 5, [cancelled, done]);
+  const payloads = [cancelled, done].map((id) => JSON.parse(entries.get(id)!.value).payload);
+  assert.deepEqual(payloads, ["YQ==", "YQ=="]);
 });

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { HOUR } from "../../src/clock.ts";
 import { retryLater } from "../../src/errors.ts";
-import { CompleteRequest } from "../../src/queue/queue.ts";
-import type { Storage } from "../../src/storage/storage.ts";
+import { CompleteRequest, type Told } from "../../src/queue/queue.ts";
+import { type Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { type Json, World, world } from "../support/items.ts";
 import { TestQueue } from "../support/queue.ts";
@@ -165,6 +165,37 @@ test("a wait ends with its time, and at once for what is dead or not there", asy
   assert.deepEqual([found, queue], [id, "dead"]);
 });
 
+test("who waits for what is not kept is told what it was when it ended, and nothing older", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  const [same, changed] = await w.produce("q", { utf8: "a", kind: "k" }, { utf8: "b", kind: "k" });
+  const waits = [same, changed].map((id) =>
+    w.ok("item.wait", { id, request_timeout: "15m", payload: true }),
+  );
+  // Both wait by then: what is asked of a queue is done in its order.
+  for (const id of [same, changed]) await w.ok("item.explain", { id });
+  await w.ok("item.update", { id: changed, utf8: "c" });
+  const error = { type: "E", message: "m" };
+  const [first] = await w.lease("q");
+  await w.end("queue.reject", "q", [first.lease_id], { error });
+  const [second] = await w.lease("q");
+  await w.end("queue.retry", "q", [second.lease_id], { error });
+  const [again] = await w.lease("q");
+  await w.end("queue.complete", "q", [again.lease_id], { result: 1 });
+  const told = (await Promise.all(waits)).map((item) => [
+    item.state,
+    item.utf8,
+    item.kind,
+    item.attempts,
+    item.last_error?.type,
+    item.result,
+  ]);
+  assert.deepEqual(told, [
+    ["rejected", "a", "k", 1, "E", undefined],
+    ["completed", undefined, undefined, 2, "E", 1],
+  ]);
+});
+
 test("who waits is told when a lease ends for the last time, and when an item expires", async (t) => {
   const w = await world(t);
   await w.server.createQueue("q", { max_attempts: 1, expire_timeout: "5m" });
@@ -189,8 +220,8 @@ test("of an item that is not kept those are told who wait, by the commit that en
   // What is asked later is done later.
   await queue.find(first);
   await queue.submit(new CompleteRequest(0, [first], world.deadline, { results: ["[7]"] }));
-  const told = await waits[0];
-  assert.deepEqual(told, { how: "completed", reason: "", at: world.clock.now(), result: "[7]" });
+  const { how, reason, at, result } = (await waits[0]) as Told;
+  assert.deepEqual([how, reason, at, result], ["completed", "", world.clock.now(), "[7]"]);
   await queue.unwatch(second);
   assert.equal(await waits[1], "waits");
   assert.equal(await watch(first), "absent");

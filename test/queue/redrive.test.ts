@@ -244,6 +244,43 @@ test("redrives are listed, the newest first, and old ones are forgotten", async 
   }
 });
 
+for (const [name, driver, threads] of PLACES) {
+  test(`what was sent elsewhere is found by its id wherever it goes from there (${name})`, async (t) => {
+    const options = { threads, ...(await freshPlace(t, driver)) };
+    let server = await start(t, options, "others");
+    await server.createQueue("graves");
+    await server.createQueue("last", { ...RULES, dead_queue: "graves" });
+    const [id] = await kill(server, "jobs", {});
+    await ended(server, await redrive(server, { to: "others" }));
+    const where = async (): Promise<string[]> => {
+      const { state, queue_name } = await server.ok("/v2/item.get", { id });
+      return [queue_name, state];
+    };
+    assert.deepEqual(await where(), ["others", "waiting"]);
+    await die(server, "others", 1);
+    await ended(server, await redrive(server, { to: "last" }));
+    assert.deepEqual(await where(), ["last", "waiting"]);
+    await die(server, "last", 1);
+    assert.deepEqual(await where(), ["graves", "dead"]);
+    await redrive(server, { queue_name: "graves" });
+    await server.until(async () => (await where())[0] === "last");
+    if (driver !== "memory") {
+      await server.server.stop();
+      server = await setup(t, options);
+    }
+    assert.deepEqual(await where(), ["last", "waiting"]);
+    // A queue that is not there any more has none.
+    await server.ok("/v2/queues.delete", { queue_name: "others", force: true });
+    const { reasons } = await server.ok("/v2/item.explain", { id });
+    assert.ok(reasons.length > 0);
+    const wait = await server.ok("/v2/item.wait", { id, request_timeout: "10ms" });
+    assert.equal(wait.queue_name, "last");
+    assert.equal((await server.ok("/v2/item.cancel", { id })).state, "cancelled");
+    const { status, body } = await server.call("/v2/item.get", { id });
+    assert.deepEqual([status, body.code], [404, "item_not_found"]);
+  });
+}
+
 test("what cannot be meant is refused, and nothing moves", async (t) => {
   const server = await start(t);
   await kill(server, "jobs", {});
@@ -259,7 +296,9 @@ test("what cannot be meant is refused, and nothing moves", async (t) => {
     [{ rate: -1 }, "invalid_field", "rate"],
     [{ limit: -1 }, "invalid_field", "limit"],
     [{ older_than: "soon" }, "invalid_field", "older_than"],
+    [{ older_than: "-1s" }, "invalid_field", "older_than"],
     [{ newer_than: "-1s" }, "invalid_field", "newer_than"],
+    [{ newer_than: "0s" }, "invalid_field", "newer_than"],
     [{ stop_at_failure_ratio: 1.5 }, "invalid_field", "stop_at_failure_ratio"],
   ];
   for (const [request, code, field] of refused) {
