@@ -30,6 +30,7 @@ import {
   type NewQueue,
   rulesOf,
   type SettingsChange,
+  withLongest,
 } from "./settings.ts";
 
 // After what time storage is asked again for what it has failed to do.
@@ -228,9 +229,10 @@ export class Queues {
       }
       checkDeadQueue(settings, this.#deadQueues);
       checkSettings(settings, this.#limits);
+      const whole = withLongest(settings, settings); // what a file says comes as it is
       await this.#placement.lookAgain(() => this.#places());
       const record = await this.#making(async () => {
-        const made = await this.#makePartitions(settings);
+        const made = await this.#makePartitions(whole);
         await this.#write(made.name, { queue: made });
         return made;
       });
@@ -274,7 +276,7 @@ export class Queues {
         throw queueError("precondition_failed", { detail });
       }
       checkDeadQueue(change, this.#deadQueues);
-      const record = this.#changed(old, change);
+      const record = this.#changed(old, withLongest(change, old));
       checkOrder(record); // of several mistakes this is the one that an update tells
       checkSettings(record, this.#limits);
       await this.#write(record.name, { queue: record });
