@@ -4,6 +4,7 @@
 // steps leaves either the queue as it was or something that the next start tidies up.
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { type Clock, SECOND } from "../clock.ts";
 import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -285,9 +286,12 @@ export class Queues {
     });
   }
 
+  // Who has read a version holds on to it until something is another: an update that is sent again is none. Its time
+  // goes on all the same, as /v1 shows it.
   #changed(old: QueueRecord, change: Partial<QueueRecord>): QueueRecord {
     const updatedAt = Math.max(this.#clock.now(), old.createdAt + 1);
-    return { ...old, ...change, updatedAt, version: old.version + 1 };
+    const version = old.version + (isDeepStrictEqual({ ...old, ...change }, old) ? 0 : 1);
+    return { ...old, ...change, updatedAt, version };
   }
 
   // The record of a queue has been written anew: the queue goes by it from now on.
