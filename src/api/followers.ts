@@ -11,7 +11,7 @@ import type { Limits } from "../limits.ts";
 import type { Followers, Item, Outcomes, Produced, QueueHandle } from "../queue/queue.ts";
 import { toItemsV2 } from "./item-records.ts";
 import { attributesOfNew, dueAtOf } from "./produce.ts";
-import { findQueue, type Service } from "./service.ts";
+import { findOtherQueue, type Service } from "./service.ts";
 
 type Given = readonly Decoded<typeof QueueCompleteProduceSchema>[];
 
@@ -44,8 +44,8 @@ export class FollowersOfCall {
         throw invalidField(name, `${name} is invalid; ${text}`);
       }
       if (isElsewhere && other === undefined) {
-        other = findQueue(service, queueName);
         field = `${path}.queue_name`;
+        other = findOtherQueue(service, field, queueName);
       }
       checkCount(`${path}.items`, items.length, limits, own.length + others.length);
       const made = within(path, () => readItems(items, service, queueName || queue.name));
