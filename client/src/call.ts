@@ -17,11 +17,14 @@ export interface CallOptions {
 
 export const TIMEOUT_MS = 30_000;
 
+// What holds the numbers of those who use it.
+const EXACT = /"(?:json|result|progress)":/;
+
 /** A reply's body as an object; throws a QueratorError if it is none. With its numbers as they are, if `isExact`. */
 export function parseReply<T extends object>(body: string, isExact = false): T {
   let cause: unknown;
   try {
-    const isPlain = !isExact || !body.includes('"json":');
+    const isPlain = !isExact || !EXACT.test(body);
     const reply = (isPlain ? JSON.parse(body) : exactJson(body)) as unknown;
     if (typeof reply === "object" && reply !== null) return reply as T;
   } catch (error) {

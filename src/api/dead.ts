@@ -27,7 +27,7 @@ import { DEAD_SOURCE_NOTES } from "./dead-source.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { FOUND_V2, partitionFailing, problem, QUEUED } from "./openapi/errors.ts";
 import { count, type FieldNote, type Notes, QUEUE_NAME } from "./openapi/fields.ts";
-import { findQueue, type Service } from "./service.ts";
+import { findOtherQueue, findQueue, type Service } from "./service.ts";
 
 const GROUPS_DEFAULT = 100;
 const GROUPS_MAX = 1_000;
@@ -99,7 +99,7 @@ export function deadEndpoints(
         const { queueName, to } = request;
         const queue = findQueue(service, queueName);
         if (to === queueName) throw invalidField("to", sameQueue(to));
-        if (to !== "") findQueue(service, to);
+        if (to !== "") findOtherQueue(service, "to", to);
         return redriveReply(queueName, await queue.redrive(optionsOf(request)));
       },
     }),

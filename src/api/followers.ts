@@ -1,7 +1,6 @@
 // What a complete produces in the same transaction: items for its own queue, and for one other whose items lie
 // in the same storage. Which they are, and what is answered of them.
 
-import type { Clock } from "../clock.ts";
 import type {
   QueueCompleteProduceSchema,
   QueueProduceItemSchema,
@@ -12,7 +11,7 @@ import type { Limits } from "../limits.ts";
 import type { Followers, Item, Outcomes, Produced, QueueHandle } from "../queue/queue.ts";
 import { toItemsV2 } from "./item-records.ts";
 import { attributesOfNew, dueAtOf } from "./produce.ts";
-import { findQueue, type Service } from "./service.ts";
+import { findOtherQueue, type Service } from "./service.ts";
 
 type Given = readonly Decoded<typeof QueueCompleteProduceSchema>[];
 
@@ -30,7 +29,7 @@ export class FollowersOfCall {
   readonly followers: Followers;
 
   constructor(service: Service, queue: QueueHandle, given: Given) {
-    const { clock, limits } = service;
+    const { limits } = service;
     const own: Item[] = [];
     const others: Item[] = [];
     const entries: Entry[] = [];
@@ -45,11 +44,11 @@ export class FollowersOfCall {
         throw invalidField(name, `${name} is invalid; ${text}`);
       }
       if (isElsewhere && other === undefined) {
-        other = findQueue(service, queueName);
         field = `${path}.queue_name`;
+        other = findOtherQueue(service, field, queueName);
       }
       checkCount(`${path}.items`, items.length, limits, own.length + others.length);
-      const made = within(path, () => readItems(items, clock));
+      const made = within(path, () => readItems(items, service, queueName || queue.name));
       (isElsewhere ? others : own).push(...made);
       entries.push({ count: items.length, isElsewhere });
     }
@@ -106,7 +105,8 @@ function checkCount(field: string, count: number, { produceBatch }: Limits, befo
 
 function readItems(
   items: readonly Decoded<typeof QueueProduceItemSchema>[],
-  clock: Clock,
+  service: Service,
+  queueName: string,
 ): readonly Item[] {
   for (const [index, item] of items.entries()) {
     const { uniqueKey, uniqueWhile, uniqueFor, onDuplicate } = item;
@@ -114,7 +114,10 @@ function readItems(
     const field = `items[${index}].unique_key`;
     throw invalidField(field, `${field} is invalid; what a complete produces cannot be unique`);
   }
-  return toItemsV2(items, { dueAt: dueAtOf(clock), attributes: attributesOfNew });
+  return toItemsV2(items, {
+    dueAt: dueAtOf(service.clock),
+    attributes: attributesOfNew(service, queueName),
+  });
 }
 
 // A field of an item is one of the entry that it is in.

@@ -134,7 +134,11 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
         const queue = findQueue(service, queueName);
         checkPartition(partition, queue.partitionCount);
         checkImport(items);
-        const results = await queue.import(partition, items.map(toImport));
+        const longest = (): number => service.queues.record(queue.name).retryMaxDelay;
+        const results = await queue.import(
+          partition,
+          items.map((item, i) => toImport(item, i, longest)),
+        );
         return reply(ItemsImportResponseSchema, {
           results: results.map((result) => ({ id: stableId(result), status: result.status })),
         });
@@ -165,7 +169,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
   ];
 }
 
-function toImport(item: ImportItem, index: number): ImportedItem {
+function toImport(item: ImportItem, index: number, longest: () => number): ImportedItem {
   const path = `items[${index}]`;
   // What was held or dead waits where it is imported.
   checkOneOf(item.state, `${path}.state`, LIVE_STATES);
@@ -188,7 +192,7 @@ function toImport(item: ImportItem, index: number): ImportedItem {
     dueAt,
     attempts: item.attempts,
     maxAttempts: 0,
-    retry: readOwnRetry(item, path),
+    retry: readOwnRetry(item, path, longest),
     error: readError(item.lastError),
     from: readDeadSource(item, path),
     record: toRecordV2(item, index),

@@ -7,6 +7,7 @@ import { DURATION_PATTERN, formatDuration } from "../duration.ts";
 import { invalidField } from "../errors.ts";
 import type { ItemError, RetryOverrides } from "../queue/queue.ts";
 import {
+  checkWaits,
   type GivenSettings,
   type NamedSettings,
   readDuration,
@@ -71,10 +72,14 @@ function maxAttemptsOf(
 
 // --- of an item ---
 
-/** What an item says of its retries itself; undefined if it says nothing. */
+/**
+ * What an item says of its retries itself; undefined if it says nothing. A first wait that is longer than the longest
+ * of its queue raises that, if none is given with it.
+ */
 export function readOwnRetry(
   item: { readonly retry: Policy | undefined; readonly maxAttempts: number | undefined },
   path: string,
+  longestOfQueue: () => number,
 ): RetryOverrides | undefined {
   const maxAttempts = maxAttemptsOf(item, `${path}.`);
   if (maxAttempts === undefined && item.retry === undefined) return undefined;
@@ -97,7 +102,12 @@ export function readOwnRetry(
       maxAttempts: readSetting(`${path}.max_attempts`, SETTINGS.maxAttempts, maxAttempts) as number,
     }),
   };
-  return Object.keys(read).length === 0 ? undefined : read;
+  if (read.delay === undefined) return Object.keys(read).length === 0 ? undefined : read;
+  if (read.maxDelay === undefined) {
+    return read.delay > longestOfQueue() ? { ...read, maxDelay: read.delay } : read;
+  }
+  checkWaits(`${at}.delay`, { retryDelay: read.delay, retryMaxDelay: read.maxDelay });
+  return read;
 }
 
 /** The same as it is shown; the number of attempts has a field of its own. */
@@ -172,7 +182,7 @@ export const POLICY_NOTES: Notes = {
       request: { minimum: SETTINGS.retryFactor.min, maximum: SETTINGS.retryFactor.max },
     },
     max_delay: {
-      text: `The longest wait. By default ${SETTINGS.retryMaxDelay.default}.`,
+      text: `The longest wait. By default ${SETTINGS.retryMaxDelay.default}, or as long as the delay if that is longer.`,
       request: OPTIONAL_DURATION,
     },
     jitter: {

@@ -144,8 +144,14 @@ export function produceEndpoints(
         const queue = findQueue(service, request.queueName);
         const timeout = readTimeout(request.requestTimeout);
         checkCount(request.items.length);
+<<<<<<< HEAD
         const items = toItemsV2(request.items, { dueAt, attributes: attributesOfNew });
         const unique = readUniqueKeys(request.items, items, clock.now());
+=======
+        const attributes = attributesOfNew(service, request.queueName);
+        const items = toItemsV2(request.items, { dueAt, attributes });
+        const unique = readUniqueKeys(request.items);
+>>>>>>> F4/F4
         const together = request.allOrNone ? "listed" : "each";
         const produce = new ProduceRequest(items, clock.steady() + timeout, unique, together);
         produce.repeat = repeat;
@@ -165,17 +171,20 @@ export function dueAtOf(clock: Clock) {
       : readMoment({ at: enqueueAt, delay, path: `items[${index}]`, name: "enqueue_at" }, clock);
 }
 
-/** What an item says of itself beside its payload and its time, which for most is nothing. */
-export function attributesOfNew(
-  { maxAttempts, expireIn, retry }: Decoded<typeof ProduceItemV2>,
-  index: number,
-): string {
-  if (maxAttempts === undefined && expireIn === "" && retry === undefined) return "";
-  const at = `items[${index}]`;
-  return withAttributes("", {
-    retry: readOwnRetry({ retry, maxAttempts }, at),
-    expireIn: readExpireIn(expireIn, at),
-  });
+/** What an item of a queue says of itself beside its payload and its time, which for most is nothing. */
+export function attributesOfNew({ queues }: Service, queueName: string) {
+  return (
+    { maxAttempts, expireIn, retry }: Decoded<typeof ProduceItemV2>,
+    index: number,
+  ): string => {
+    if (maxAttempts === undefined && expireIn === "" && retry === undefined) return "";
+    const at = `items[${index}]`;
+    const longest = (): number => queues.record(queueName).retryMaxDelay;
+    return withAttributes("", {
+      retry: readOwnRetry({ retry, maxAttempts }, at, longest),
+      expireIn: readExpireIn(expireIn, at),
+    });
+  };
 }
 
 // The ids are consecutive, so none is kept for the answer.

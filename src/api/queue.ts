@@ -17,7 +17,7 @@ import {
 } from "../codec/gen/querator/v2/queue_pb.ts";
 import { DoneResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import type { Encodable } from "../codec/message.ts";
-import { invalid, invalidField, QueueError } from "../errors.ts";
+import { invalidField, QueueError } from "../errors.ts";
 import type { ClearOptions, QueueHandle } from "../queue/queue.ts";
 import { DEAD_NOTES, deadEndpoints } from "./dead.ts";
 import { endingEndpoints, endingNotes } from "./endings.ts";
@@ -78,7 +78,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
 
   async function clear(request: ClearOptions & { readonly queueName: string }): Promise<void> {
     const queue = find(request.queueName);
-    if (!request.queue && !request.scheduled) throw invalid(NOTHING_TO_CLEAR);
+    if (!request.queue && !request.scheduled) throw invalidField("queue", NOTHING_TO_CLEAR);
     await queue.clear(request);
   }
 
@@ -162,7 +162,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       reply: DoneResponseSchema,
       errors: {
         ...FOUND_V2,
-        nothingToClear: problem("invalid_field", NOTHING_TO_CLEAR),
+        nothingToClear: problem("invalid_field", NOTHING_TO_CLEAR, { field: "queue" }),
         partitionFailing,
         ...QUEUED,
       },

@@ -465,7 +465,7 @@ function fieldNotes(limits: Limits): Notes {
       created_at: { text: "When the queue was created.", required: "reply" },
       updated_at: { text: "When it was changed last.", required: "reply" },
       version: {
-        text: "1 when it is created, one more after each change.",
+        text: "1 when it is created, one more after each change; an update that changes nothing is none.",
         required: "reply",
         reply: { minimum: 1 },
       },

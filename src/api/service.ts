@@ -1,6 +1,7 @@
 // What the endpoints work on, as the thread that serves them reaches it.
 
 import type { Clock } from "../clock.ts";
+import { QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import { checkLookupName } from "../registry/names.ts";
@@ -19,6 +20,18 @@ export interface Service {
   readonly limits: Limits;
   /** Throws the answer that every call gets while the server stops. */
   checkRunning(): void;
+}
+
+/** The same of a queue that a field of a request names beside the one that it is for: errors name that field. */
+export function findOtherQueue(service: Service, field: string, name: string): QueueHandle {
+  service.checkRunning();
+  try {
+    return findQueue(service, name);
+  } catch (error) {
+    if (!(error instanceof QueueError)) throw error;
+    const { kind, message, code, details, detail } = error;
+    throw new QueueError(kind, message, { code, details, detail, field });
+  }
 }
 
 /** The queue of a name; throws if there is none, or if the server stops. */

@@ -1,7 +1,7 @@
 // How options and arguments are read that several commands have: numbers, durations, times, and ids
 // that stand in a file. A value that cannot be meant is refused before anything is sent.
 
-import { InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { HOUR, MILLISECOND } from "../clock.ts";
 import { DURATION_PATTERN, DurationError, formatDuration, parseDuration } from "../duration.ts";
 import { EXIT, usage } from "./failure.ts";
@@ -9,8 +9,9 @@ import { linesOf, placeOf, textOf } from "./lines.ts";
 
 /** The longest duration, in whole hours. */
 export const DURATION_MAX = "2562047h";
-/** The longest that a lease can be extended for, as the server has it. */
+/** The longest that a lease can last from now on, and the shortest of a new one, as the server has them. */
 const EXTENSION_MS_MAX = (12 * HOUR) / MILLISECOND;
+const LEASE_MS_MIN = 10;
 const DURATION = new RegExp(DURATION_PATTERN);
 
 /** Reads a whole number within bounds. */
@@ -47,16 +48,27 @@ export function expiry(text: string): string {
   return text === "never" ? text : formatDuration(micros(text, ", or never"));
 }
 
+/** Reads names, of which an option may hold several, with commas between them, and which may be there several times. */
+export function list(text: string, before: readonly string[] = []): readonly string[] {
+  const names = text.split(",").map((each) => each.trim());
+  if (!names.includes("")) return [...before, ...names];
+  throw new InvalidArgumentError("Use names such as mail,sms.");
+}
+
 /** Reads a duration; answers milliseconds. */
 export function milliseconds(text: string): number {
   return micros(text) / 1_000;
 }
 
-/** Reads how long a lease is to last, within the bounds of the server; answers milliseconds. */
+/** Reads how long a lease is to be kept, within the bounds of the server; answers milliseconds. */
 export function extension(text: string): number {
+  return leaseTime(text, 1);
+}
+
+function leaseTime(text: string, least: number): number {
   const ms = milliseconds(text);
-  if (ms >= 1 && ms <= EXTENSION_MS_MAX) return ms;
-  throw new InvalidArgumentError("Use a duration from 1ms to 12h.");
+  if (ms >= least && ms <= EXTENSION_MS_MAX) return ms;
+  throw new InvalidArgumentError(`Use a duration from ${least}ms to 12h.`);
 }
 
 function micros(text: string, more = ""): number {
@@ -95,6 +107,21 @@ export function durationOption(flags: string, description: string, standard: str
   return new Option(flags, description)
     .argParser(milliseconds)
     .default(milliseconds(standard), standard);
+}
+
+/** The options for what is leased, and for how long. */
+export function leaseOptions(command: Command): Command {
+  return command
+    .option("--kinds <kinds>", "only items of these kinds, such as mail,sms; 16 at most", list)
+    .option("--lease-timeout <time>", "how long a lease lasts, not as its queue says", (text) =>
+      leaseTime(text, LEASE_MS_MIN),
+    );
+}
+
+export interface LeaseChoice {
+  readonly kinds?: readonly string[];
+  /** In milliseconds. */
+  readonly leaseTimeout?: number;
 }
 
 /** The option for how long the server may take. */

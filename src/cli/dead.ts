@@ -117,6 +117,16 @@ Example:
     )
     .action(withSession(list));
   redrives
+    .command("info <queue> <id>")
+    .description("show how far a redrive is")
+    .addHelpText(
+      "after",
+      `
+Example:
+  querator redrives info dead 0hp0d4yqpl4-5f1c9a02`,
+    )
+    .action(withSession(info));
+  redrives
     .command("cancel <queue> <id>")
     .description("end a redrive where it is; what it has moved stays moved")
     .addHelpText(
@@ -266,6 +276,18 @@ async function list({ client, out, signal }: Session, queue: string): Promise<vo
   );
   const shown = await out.list(redrives, REDRIVES);
   out.message(`Found ${plural(shown, "redrive")}`);
+}
+
+async function info({ client, out, signal }: Session, queue: string, id: string): Promise<void> {
+  const request = { queue_name: queue, id };
+  const seen = await client.call<Redrive>("redrives.info", request, { isRepeatable: true, signal });
+  const rows = REDRIVES.columns.map(
+    ({ title, value }) => [title.toLowerCase(), value(seen)] as const,
+  );
+  await out.record(
+    seen,
+    rows.filter(([, text]) => text !== ""),
+  );
 }
 
 async function cancel({ client, out, signal }: Session, queue: string, id: string): Promise<void> {

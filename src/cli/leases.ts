@@ -1,8 +1,17 @@
 // The verbs of those who work with leased items: lease, complete, retry, release, reject, extend.
 
-import { LeasedItem, QueratorError } from "@querator/client";
-import type { Command } from "commander";
-import { extension, milliseconds, moment, namesOf, timeoutOption, whole } from "./arguments.ts";
+import { exactJson, type ItemError, LeasedItem, QueratorError } from "@querator/client";
+import { type Command, InvalidArgumentError } from "commander";
+import {
+  extension,
+  type LeaseChoice,
+  leaseOptions,
+  milliseconds,
+  moment,
+  namesOf,
+  timeoutOption,
+  whole,
+} from "./arguments.ts";
 import { CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
 import type { Column, Output } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
@@ -12,12 +21,15 @@ import { count, plural, preview, time } from "./text.ts";
 const ITEMS_SENT = 1_000;
 // Of those that failed, so many are told.
 const FAILURES_TOLD = 10;
+const BY_POLICY = "by the retry policy of the queue";
+const ERROR = ["--error <message>", "why it failed, for whoever looks at it later"] as const;
+const ERROR_TYPE = ["--error-type <type>", "what sort of error it was"] as const;
 const FILE = ["--file <path>", "lease ids, one a line, or NDJSON of lease; - for stdin"] as const;
 
 export function addLeaseCommands(program: Command): void {
-  program
-    .command("lease <queue>")
-    .description("lease items, to complete or retry them later")
+  leaseOptions(
+    program.command("lease <queue>").description("lease items, to complete or retry them later"),
+  )
     .option("-b, --batch-size <n>", "items at most", whole(1, 1_000), 1)
     .option("-c, --client <name>", "a name under which to wait, for people to see")
     .addOption(timeoutOption())
@@ -27,7 +39,8 @@ export function addLeaseCommands(program: Command): void {
 It waits for the first item; with none in time it ends with ${EXIT.noItems}. What is not completed,
 given back or extended under its lease id comes back to the queue when its lease ends.
 
-Example:
+Examples:
+  querator lease jobs --kinds mail,sms --lease-timeout 5m
   querator lease jobs -b 10 -o ndjson > work && ... && querator complete jobs --file work`,
     )
     .action(withSession(lease));
@@ -36,12 +49,14 @@ Example:
     .command("complete <queue> [lease-ids...]")
     .description("end leased items: they are done")
     .option(...FILE)
+    .option("--result <json>", "what came of the work, of each of them", json)
     .addOption(timeoutOption())
     .addHelpText(
       "after",
       `
 Examples:
   querator complete jobs --file work
+  querator complete jobs 3MYU1bRy3722FDmQTN000000001 --result '{"sent":3}'
   querator lease jobs -o ndjson | querator complete jobs --file -`,
     )
     .action(withSession(complete));
@@ -50,13 +65,16 @@ Examples:
     .command("retry <queue> [lease-ids...]")
     .description("give leased items back")
     .option(...FILE)
-    .option("--at <time>", "when they may be leased again; at once if it is left out", moment)
-    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .option("--at <time>", `when they may be leased again; ${BY_POLICY} if it is left out`, moment)
+    .option("--after <time>", `the same as a time from now on; ${BY_POLICY} too`, milliseconds)
+    .option(...ERROR)
+    .option(...ERROR_TYPE)
     .addHelpText(
       "after",
       `
-Example:
-  querator retry jobs --file work --after 5m`,
+Examples:
+  querator retry jobs --file work --after 5m
+  querator retry jobs --file work --error 'no answer from the bank' --error-type Timeout`,
     )
     .action(withSession(retry));
 
@@ -64,11 +82,13 @@ Example:
     .command("reject <queue> [lease-ids...]")
     .description("give leased items up: to the dead queue, or gone if the queue has none")
     .option(...FILE)
+    .option(...ERROR)
+    .option(...ERROR_TYPE)
     .addHelpText(
       "after",
       `
 Example:
-  querator reject jobs --file work`,
+  querator reject jobs --file work --error 'no such customer'`,
     )
     .action(withSession(reject));
 
@@ -105,6 +125,14 @@ Examples:
     .action(withSession(release));
 }
 
+function json(text: string): unknown {
+  try {
+    return exactJson(text);
+  } catch {
+    throw new InvalidArgumentError("It is not JSON.");
+  }
+}
+
 const LEASED: readonly Column<LeasedItem>[] = [
   { title: "ID", value: ({ id }) => id },
   { title: "LEASE ID", value: ({ leaseId }) => leaseId },
@@ -118,11 +146,17 @@ const LEASED: readonly Column<LeasedItem>[] = [
 async function lease(
   { client, out, signal }: Session,
   queue: string,
-  options: { readonly batchSize: number; readonly client?: string; readonly timeout: string },
+  options: LeaseChoice & {
+    readonly batchSize: number;
+    readonly client?: string;
+    readonly timeout: string;
+  },
 ): Promise<void> {
-  const { batchSize, client: name, timeout } = options;
+  const { batchSize, client: name, kinds, leaseTimeout, timeout } = options;
   const items = await client.lease(queue, {
     batchSize,
+    kinds,
+    leaseTimeout,
     client: name,
     isShared: false,
     requestTimeout: timeout,
@@ -152,14 +186,25 @@ async function complete(
   session: Session,
   queue: string,
   ids: string[],
-  { timeout, file }: EndingOptions & { readonly timeout: string },
+  options: EndingOptions & { readonly timeout: string; readonly result?: unknown },
 ): Promise<void> {
   const { client, signal } = session;
+  const { timeout: requestTimeout, file, result } = options;
   await endItems(session, queue, ids, {
     file,
     what: ["completed", "completed"],
-    end: (some) => client.complete(queue, some, { requestTimeout: timeout, signal }),
+    end: (some) => client.complete(queue, some, { requestTimeout, result, signal }),
   });
+}
+
+interface WhyOptions {
+  readonly error?: string;
+  readonly errorType?: string;
+}
+
+function whyOf({ error: message, errorType: type }: WhyOptions): Partial<ItemError> | undefined {
+  if (message === undefined && type === undefined) return undefined;
+  return { ...(message !== undefined && { message }), ...(type !== undefined && { type }) };
 }
 
 interface WhenOptions {
@@ -171,14 +216,18 @@ async function retry(
   session: Session,
   queue: string,
   ids: string[],
-  { file, ...when }: EndingOptions & WhenOptions,
+  { file, ...how }: EndingOptions & WhenOptions & WhyOptions,
 ): Promise<void> {
   const { client, signal } = session;
-  const back = backOf(when);
+  const back = backOf(how);
+  const error = whyOf(how);
   await endItems(session, queue, ids, {
     file,
     what: ["gave back", "given back"],
-    end: (some, onDead) => client.retry(queue, some.map(back), { signal, onDead }),
+    end: (some, onDead) => {
+      const items = some.map((leaseId) => ({ ...back(leaseId), error }));
+      return client.retry(queue, items, { signal, onDead });
+    },
   });
 }
 
@@ -206,13 +255,19 @@ async function reject(
   session: Session,
   queue: string,
   ids: string[],
-  { file }: EndingOptions,
+  { file, ...why }: EndingOptions & WhyOptions,
 ): Promise<void> {
   const { client, signal } = session;
+  const error = whyOf(why);
   await endItems(session, queue, ids, {
     file,
     what: ["gave up", "given up"],
-    end: (some) => client.reject(queue, some, { signal }),
+    end: (some) =>
+      client.reject(
+        queue,
+        some.map((leaseId) => ({ leaseId, error })),
+        { signal },
+      ),
   });
 }
 

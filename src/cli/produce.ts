@@ -1,12 +1,12 @@
 // produce: items from an option, from stdin as a whole, or from its lines.
 
 import { exactJson, type ProducedItem, type ProduceItem } from "@querator/client";
-import { type Command, InvalidArgumentError } from "commander";
-import { milliseconds, moment, timeoutOption } from "./arguments.ts";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { duration, milliseconds, moment, timeoutOption, whole } from "./arguments.ts";
 import { brokenOff, CommandError, tooLargeAt, usage } from "./failure.ts";
 import { contentOf, linesOf, placeOf, textOf } from "./lines.ts";
 import type { Listing } from "./output.ts";
-import { itemOfLine } from "./produce-lines.ts";
+import { itemOfLine, ON_DUPLICATE, UNIQUE_WHILE } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";
 import { type Session, withSession } from "./session.ts";
 import { plural } from "./text.ts";
@@ -33,6 +33,12 @@ interface ProduceFlags {
   readonly itemHeader?: Readonly<Record<string, string>>;
   readonly enqueueAt?: Date;
   readonly after?: number;
+  readonly uniqueKey?: string;
+  readonly uniqueWhile?: ProduceItem["uniqueWhile"];
+  readonly uniqueFor?: string;
+  readonly onDuplicate?: ProduceItem["onDuplicate"];
+  readonly maxAttempts?: number;
+  readonly expireIn?: string;
   readonly timeout: string;
 }
 
@@ -50,6 +56,22 @@ export function addProduceCommand(program: Command): void {
     .option("--item-header <name=text>", "a header of the item; may be there several times", header)
     .option("--enqueue-at <time>", "when it may first be leased", moment)
     .option("--after <time>", "the same as a time from now on", milliseconds)
+    .option("--unique-key <text>", "a text of which the queue has one item at a time")
+    .addOption(
+      new Option(
+        "--unique-while <state>",
+        "until when the key is taken; pending: until its end",
+      ).choices(UNIQUE_WHILE),
+    )
+    .option("--unique-for <time>", "in place of that: for so long from now on", duration)
+    .addOption(
+      new Option(
+        "--on-duplicate <what>",
+        "what to do if the key is taken; return if it is left out",
+      ).choices(ON_DUPLICATE),
+    )
+    .option("--max-attempts <n>", "leases before it is dead, not as its queue says", whole(0))
+    .option("--expire-in <time>", "how long it may live, not as its queue says", duration)
     .addOption(timeoutOption())
     .addHelpText(
       "after",
@@ -57,6 +79,7 @@ export function addProduceCommand(program: Command): void {
 Examples:
   querator produce jobs --json --payload '{"to":"me"}' --kind mail
   querator produce jobs -p hello --item-header tenant=acme
+  querator produce jobs -p report --unique-key daily --on-duplicate reject
   querator produce jobs < image.png
   querator produce jobs --lines --after 1h < names.txt
   echo '{"utf8":"hi","enqueue_at":"2030-01-31T12:00:00Z"}' | querator produce jobs --ndjson`,
@@ -86,21 +109,33 @@ async function produce(session: Session, queue: string, flags: ProduceFlags): Pr
   if (!isOne) throw usage("give only one of --payload, --lines and --ndjson");
   if (json && ndjson) throw usage("--json is of payloads; with --ndjson say it with the name json");
   const { encoding, kind, reference, itemHeader: headers, enqueueAt, after: delay } = flags;
+  const { uniqueKey, uniqueWhile, uniqueFor, onDuplicate, maxAttempts, expireIn } = flags;
   if (enqueueAt !== undefined && delay !== undefined) {
     throw usage("give either --enqueue-at or --after");
   }
-  const common: ProduceItem = { encoding, kind, reference, headers, enqueueAt, delay };
+  if (uniqueWhile !== undefined && uniqueFor !== undefined) {
+    throw usage("give either --unique-while or --unique-for");
+  }
+  const common: ProduceItem = {
+    ...{ encoding, kind, reference, headers, enqueueAt, delay },
+    ...{ uniqueKey, uniqueWhile, uniqueFor, onDuplicate, maxAttempts, expireIn },
+  };
   const itemOf = (content: string | Buffer, place: string): ProduceItem =>
     json ? { ...common, json: jsonOf(content, place) } : { ...common, payload: content };
   if (!lines && !ndjson) {
     const content = payload ?? (await contentOf("-", signal));
     const item = itemOf(content, payload === undefined ? "stdin" : "--payload");
     const produced = await client.produce(queue, item, { requestTimeout: timeout, signal });
-    const { id } = produced;
+    const { id, status } = produced;
     const bytes = typeof content === "string" ? Buffer.byteLength(content) : content.length;
     const name = id === undefined ? "item" : `item '${id}'`;
     if (out.format !== "table") await out.list([produced], RESULTS);
-    out.message(`Successfully produced ${name} with payload of ${bytes} bytes`);
+    if (status === "duplicate") {
+      out.message(`The key is taken by ${name}; nothing was produced`);
+      return;
+    }
+    const did = status === "replaced" ? "replaced" : "produced";
+    out.message(`Successfully ${did} ${name} with payload of ${bytes} bytes`);
     return;
   }
 
@@ -111,10 +146,15 @@ async function produce(session: Session, queue: string, flags: ProduceFlags): Pr
       const text = textOf(line, place);
       if (text.trim() === "") return undefined;
       const own = itemOfLine(text, place);
-      // What a line says of its time takes the place of what is said for all.
+      // What a line says of its time, or of that of its key, takes the place of what is said for all.
       const isTimed = own.enqueueAt !== undefined || own.delay !== undefined;
-      const rest = isTimed ? { ...common, enqueueAt: undefined, delay: undefined } : common;
-      return { ...rest, ...own };
+      const isKept = own.uniqueWhile !== undefined || own.uniqueFor !== undefined;
+      return {
+        ...common,
+        ...(isTimed && { enqueueAt: undefined, delay: undefined }),
+        ...(isKept && { uniqueWhile: undefined, uniqueFor: undefined }),
+        ...own,
+      };
     },
     timeout,
   });

@@ -6,11 +6,11 @@ import { once } from "node:events";
 import type { WorkItem } from "@querator/client";
 import type { Command } from "commander";
 import { printable } from "../printable.ts";
-import { milliseconds, whole } from "./arguments.ts";
+import { type LeaseChoice, leaseOptions, milliseconds, whole } from "./arguments.ts";
 import { usage } from "./failure.ts";
 import { type Session, withSession } from "./session.ts";
 
-interface WorkOptions {
+interface WorkOptions extends LeaseChoice {
   readonly concurrency: number;
   readonly extend: boolean;
   readonly extendFor?: number;
@@ -18,9 +18,11 @@ interface WorkOptions {
 }
 
 export function addWorkCommand(program: Command): void {
-  program
-    .command("work <queue> [command...]")
-    .description("run a command for each item: 0 completes it, all else gives it back")
+  leaseOptions(
+    program
+      .command("work <queue> [command...]")
+      .description("run a command for each item: 0 completes it, all else gives it back"),
+  )
     .option("--concurrency <n>", "commands at the same time", whole(1, 1_000), 1)
     .option("--extend-for <time>", "how long a lease lasts each time it is extended", milliseconds)
     .option("--extend-max <time>", "how long an item is kept since it was leased", milliseconds)
@@ -33,8 +35,9 @@ _ENCODING are set. A command is told to end when its lease has ended, or its ite
 What fails is tried again as the policy of its queue says, or after waits that grow if it has none.
 Ctrl-C waits for the commands that run, and ends.
 
-Example:
-  querator work jobs --concurrency 4 -- ./handle.sh --fast`,
+Examples:
+  querator work jobs --concurrency 4 -- ./handle.sh --fast
+  querator work jobs --kinds mail,sms --lease-timeout 5m -- ./send.sh`,
     )
     .action(withSession(work));
 }
@@ -43,7 +46,7 @@ async function work(
   { client, out, signal }: Session,
   queue: string,
   command: readonly string[],
-  { concurrency, extend, extendFor, extendMax }: WorkOptions,
+  options: WorkOptions,
 ): Promise<void> {
   if (command.length === 0) {
     throw usage("no command is given", "Such as: querator work jobs -- ./handle.sh");
@@ -52,7 +55,9 @@ async function work(
   await client.stats(queue, { signal });
   const run = (item: WorkItem, { signal: end }: { readonly signal: AbortSignal }): Promise<void> =>
     runCommand(command, item, end);
-  const worker = client.worker(queue, run, { concurrency, extend, extendFor, extendMax });
+  const { concurrency, kinds, leaseTimeout, extend, extendFor, extendMax } = options;
+  const how = { concurrency, kinds, leaseTimeout, extend, extendFor, extendMax };
+  const worker = client.worker(queue, run, how);
   const tell = (item: WorkItem | { readonly id: string }, text: string): void =>
     out.message(`${item.id}: ${printable(text)}`);
   worker.on("failed", ({ item, error }) => tell(item, (error as Error).message));

@@ -16,6 +16,7 @@ import {
   SETTINGS,
   type Settings,
   showInWords,
+  withLongest,
 } from "./settings.ts";
 
 /** A queue of the list. */
@@ -58,20 +59,25 @@ export function planOf(
   limits: Limits,
 ): Apply {
   const later = new Map<string, Settings>();
-  for (const [i, { name, named, settings }] of wanted.entries()) {
+  const changed = wanted.map(({ name, named, settings }, i): Partial<Settings> => {
+    const old = find(name) ?? settings;
+    return within(`queues[${i}]`, () => withLongest(named, old));
+  });
+  for (const [i, { name, settings }] of wanted.entries()) {
     if (later.has(name)) {
       const field = `queues[${i}].queue_name`;
       throw invalidField(field, `${field} is invalid; '${name}' is in the list already`);
     }
     const old = find(name);
-    later.set(name, old === undefined ? settings : { ...old, ...named });
+    later.set(name, old === undefined ? settings : { ...old, ...changed[i] });
   }
   const afterwards = overlay(deadQueues, later);
   const creates: NewQueue[] = [];
   const updates: { readonly old: QueueRecord; readonly change: Partial<Settings> }[] = [];
-  const diffs = wanted.map(({ name, named, settings }, i): QueueDiff => {
+  const diffs = wanted.map(({ name, settings }, i): QueueDiff => {
     const old = find(name);
-    const changes = diffOf(named, settings, old);
+    const change = changed[i]!;
+    const changes = diffOf(change, settings, old);
     if (old !== undefined && changes.length === 0) {
       return { queueName: name, action: "unchanged", changes };
     }
@@ -81,7 +87,7 @@ export function planOf(
       checkSettings(later.get(name)!, limits);
     });
     if (old === undefined) creates.push({ ...settings, name, namespace: SYSTEM_NAMESPACE });
-    else updates.push({ old, change: named });
+    else updates.push({ old, change });
     return { queueName: name, action: old === undefined ? "created" : "updated", changes };
   });
   return { creates, updates, diffs };
@@ -113,7 +119,7 @@ function diffOf(
   settings: Settings,
   old: QueueRecord | undefined,
 ): readonly SettingDiff[] {
-  const shown = showInWords(settings);
+  const shown = showInWords({ ...settings, ...named });
   const before = old && showInWords(old);
   return (Object.keys(named) as (keyof Settings)[]).flatMap((key) => {
     if (old !== undefined && isDeepStrictEqual(old[key], named[key])) return [];

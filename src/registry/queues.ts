@@ -4,6 +4,7 @@
 // steps leaves either the queue as it was or something that the next start tidies up.
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import { type Clock, SECOND } from "../clock.ts";
 import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -30,6 +31,7 @@ import {
   type NewQueue,
   rulesOf,
   type SettingsChange,
+  withLongest,
 } from "./settings.ts";
 
 // After what time storage is asked again for what it has failed to do.
@@ -228,9 +230,10 @@ export class Queues {
       }
       checkDeadQueue(settings, this.#deadQueues);
       checkSettings(settings, this.#limits);
+      const whole = withLongest(settings, settings); // what a file says comes as it is
       await this.#placement.lookAgain(() => this.#places());
       const record = await this.#making(async () => {
-        const made = await this.#makePartitions(settings);
+        const made = await this.#makePartitions(whole);
         await this.#write(made.name, { queue: made });
         return made;
       });
@@ -274,7 +277,7 @@ export class Queues {
         throw queueError("precondition_failed", { detail });
       }
       checkDeadQueue(change, this.#deadQueues);
-      const record = this.#changed(old, change);
+      const record = this.#changed(old, withLongest(change, old));
       checkOrder(record); // of several mistakes this is the one that an update tells
       checkSettings(record, this.#limits);
       await this.#write(record.name, { queue: record });
@@ -283,9 +286,12 @@ export class Queues {
     });
   }
 
+  // Who has read a version holds on to it until something is another: an update that is sent again is none. Its time
+  // goes on all the same, as /v1 shows it.
   #changed(old: QueueRecord, change: Partial<QueueRecord>): QueueRecord {
     const updatedAt = Math.max(this.#clock.now(), old.createdAt + 1);
-    return { ...old, ...change, updatedAt, version: old.version + 1 };
+    const version = old.version + (isDeepStrictEqual({ ...old, ...change }, old) ? 0 : 1);
+    return { ...old, ...change, updatedAt, version };
   }
 
   // The record of a queue has been written anew: the queue goes by it from now on.

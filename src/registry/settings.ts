@@ -378,7 +378,10 @@ export function readNamed(named: NamedSettings): Settings {
     const value = named[key] ?? row.default;
     return row.kind === "duration" && value === row.word ? row.default : value;
   });
-  return readSettings(given as GivenSettings);
+  const settings = readSettings(given as GivenSettings);
+  if (named.retryMaxDelay === undefined) return withLongest(settings, settings);
+  if (named.retryDelay !== undefined) checkWaits("retry.delay", settings);
+  return settings;
 }
 
 /** What they change: those that are named. */
@@ -386,6 +389,38 @@ export function readChange(named: NamedSettings): Partial<Settings> {
   const settings = readNamed(named);
   const keys = SETTING_ROWS.flatMap(([key]) => (named[key] === undefined ? [] : [key]));
   return Object.fromEntries(keys.map((key) => [key, settings[key]]));
+}
+
+/**
+ * A change with the longest wait that it needs: a first wait that is longer than the one that is there raises that,
+ * if none is given with it. A longest wait that is shorter than the first one that is there is refused.
+ */
+export function withLongest<C extends Partial<Settings>>(
+  change: C,
+  old: Pick<Settings, "retryDelay" | "retryMaxDelay">,
+): C {
+  const { retryDelay, retryMaxDelay = old.retryMaxDelay } = change;
+  if (retryDelay !== undefined) {
+    return retryDelay > retryMaxDelay ? { ...change, retryMaxDelay: retryDelay } : change;
+  }
+  if (change.retryMaxDelay !== undefined) {
+    checkWaits("retry.max_delay", { retryDelay: old.retryDelay, retryMaxDelay });
+  }
+  return change;
+}
+
+/** Refuses a first wait that is longer than the longest; what is no wait at all is refused elsewhere. */
+export function checkWaits(
+  field: string,
+  { retryDelay, retryMaxDelay }: Pick<Settings, "retryDelay" | "retryMaxDelay">,
+): void {
+  if (retryDelay <= retryMaxDelay || retryMaxDelay < 0) return;
+  const delay = formatDuration(retryDelay);
+  const max = formatDuration(retryMaxDelay);
+  throw invalidField(
+    field,
+    `${field} is invalid; the delay ${delay} is longer than the max delay ${max}`,
+  );
 }
 
 /** A record with the defaults of settings that are newer than it is. */

@@ -77,6 +77,10 @@ test("a redrive goes on when its command is interrupted, until it is cancelled",
   assert.match(await told, new RegExp(`querator redrives cancel dead ${seen.id}`));
   const { redrives } = await server.ok("/v2/redrives.list", { queue_name: "dead" });
   assert.equal(redrives[0].state, "running");
+  const shown = await cli.ok(["redrives", "info", "dead", seen.id]);
+  assert.match(shown, new RegExp(`^id +${seen.id}\n`));
+  assert.match(shown, /^state +running$/m);
+  assert.equal((await cli.json("redrives", "info", "dead", seen.id)).moved, 1);
   const { code, stderr } = await cli.run(["redrives", "cancel", "dead", seen.id]);
   assert.deepEqual([code, stderr], [0, "The redrive is cancelled; it has moved 1 item\n"]);
   const gone = await cli.run(["redrives", "cancel", "dead", "none"]);

@@ -87,6 +87,112 @@ test("produce takes JSON, headers and delays, and keeps every digit of a number"
   assert.equal((await cli.run(["produce", "jobs", "-p", "", "--item-header", "x"])).code, 2);
 });
 
+test("produce says of which key there is one, how often items are tried, and how long they live", async (t) => {
+  const cli = await setup(t);
+  const own = ["--max-attempts", "3", "--expire-in", "2h"];
+  const key = ["--unique-key", "daily", "--unique-while", "waiting"];
+  await cli.ok(["produce", "jobs", "-p", "a", ...key, ...own]);
+  const again = await cli.run(["produce", "jobs", "-p", "b", ...key]);
+  assert.equal(again.code, 0, again.stderr);
+  assert.match(again.stderr, /^The key is taken by item '\w{27}'; nothing was produced\n$/);
+  const refused = await cli.run(["produce", "jobs", "-p", "b", ...key, "--on-duplicate", "reject"]);
+  assert.notEqual(refused.code, 0);
+  const replaced = await cli.run([
+    "produce",
+    "jobs",
+    "-p",
+    "c",
+    ...key,
+    ...own,
+    "--on-duplicate",
+    "replace",
+  ]);
+  assert.match(replaced.stderr, /^Successfully replaced item '\w{27}' with payload of 1 bytes\n$/);
+  const input = [
+    '{"utf8":"d","unique_key":"x","unique_for":"1h","max_attempts":5,"expire_in":"1h"}',
+    '{"utf8":"e","unique_key":"x","unique_while":"pending","on_duplicate":"return"}',
+    '{"utf8":"f","retry":{"delay":"1m","factor":3,"max_delay":"2m","jitter":0.5}}',
+  ].join("\n");
+  const told = await cli
+    .ok(["produce", "jobs", "--ndjson", "--unique-while", "waiting", "-o", "ndjson"], { input })
+    .catch(String);
+  assert.match(told, /unique_key/); // the third line has no key that could be waited with
+  const lines = await cli.ok(["produce", "jobs", "--ndjson", "-o", "ndjson"], { input });
+  assert.deepEqual(
+    ndjson(lines).map(({ status }) => status),
+    ["created", "duplicate", "created"],
+  );
+  const every = ["--lines", "--unique-key", "one", "--unique-for", "1h", "-o", "ndjson"];
+  const same = await cli.ok(["produce", "jobs", ...every], { input: "g\nh\n" });
+  assert.deepEqual(
+    ndjson(same).map(({ status }) => status),
+    ["created", "duplicate"],
+  );
+  const [a, d, f, g] = ndjson(await cli.ok(["items", "list", "jobs", "-o", "ndjson"]));
+  assert.deepEqual([a.utf8, d.utf8, f.utf8, g.bytes], ["c", "d", "f", "Zw=="]);
+  assert.deepEqual([a.unique_key, a.max_attempts], ["daily", 3]);
+  assert.deepEqual([d.unique_key, d.max_attempts], ["x", 5]);
+  const hours = (item: { readonly expire_at: string; readonly created_at: string }): number =>
+    Math.round((Date.parse(item.expire_at) - Date.parse(item.created_at)) / 3_600_000);
+  assert.deepEqual([hours(a), hours(d)], [2, 1]);
+  assert.deepEqual(f.retry, { delay: "1m0s", factor: 3, max_delay: "2m0s", jitter: 0.5 });
+});
+
+test("lease and work take items of some kinds only, for as long as is said", async (t) => {
+  const cli = await setup(t);
+  const kinds = ["mail", "sms", "fax"];
+  for (const kind of kinds) await cli.ok(["produce", "jobs", "-p", kind, "--kind", kind]);
+  const args = ["-b", "5", "--kinds", "fax,sms", "--lease-timeout", "3h"];
+  const { items } = await cli.json("lease", "jobs", ...args);
+  assert.deepEqual(
+    items.map(({ kind }: { kind: string }) => kind),
+    ["sms", "fax"],
+  );
+  await cli.server.advance("2h");
+  assert.equal((await cli.server.stats("jobs")).total_leased, 2);
+  const work = ["work", "jobs", "--kinds", "fax", "--kinds", "mail", "--lease-timeout", "1m"];
+  const child = cli.start([...work, "--", "true"]);
+  const ended = finish(child);
+  await cli.server.until(async () => {
+    await sleep(10);
+    return (await cli.server.stats("jobs")).total === 2;
+  });
+  child.kill("SIGINT");
+  assert.equal((await ended).code, 130);
+  for (const [odd, pattern] of [
+    [["--kinds", "a,,b"], /Use names such as mail,sms/],
+    [["--lease-timeout", "1ms"], /Use a duration from 10ms to 12h/],
+  ] as const) {
+    const { code, stderr } = await cli.run(["lease", "jobs", ...odd]);
+    assert.equal(code, 2);
+    assert.match(stderr, pattern);
+  }
+});
+
+test("what came of the work, and why it failed, is told with the end of a lease", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("dead");
+  await cli.ok(["update", "jobs", "--keep-completed", "1h", "--dead-queue", "dead"]);
+  await cli.server.produce("jobs", "a", "b", "c");
+  const [a, b, c] = ndjson(await cli.ok(["lease", "jobs", "-b", "3", "-o", "ndjson"]));
+  const result = '{"n":12345678901234567890}';
+  await cli.ok(["complete", "jobs", a.lease_id, "--result", result]);
+  const ended = await cli.ok(["items", "get", a.id, "-o", "ndjson"]);
+  assert.ok(ended.includes(`"result":${result}`), ended);
+  await cli.ok(["retry", "jobs", b.lease_id, "--error", "no answer", "--error-type", "Timeout"]);
+  assert.deepEqual((await cli.json("items", "get", b.id)).last_error, {
+    type: "Timeout",
+    message: "no answer",
+  });
+  await cli.ok(["reject", "jobs", c.lease_id, "--error", "no such customer"]);
+  assert.deepEqual((await cli.json("items", "get", c.id)).last_error, {
+    message: "no such customer",
+  });
+  const odd = await cli.run(["complete", "jobs", "x", "--result", "{"]);
+  assert.equal(odd.code, 2);
+  assert.match(odd.stderr, /--result <json>' argument '{' is invalid. It is not JSON/);
+});
+
 test("work runs a command for each item, for as long as it takes, and gives back what it fails at", async (t) => {
   const cli = await setup(t);
   await cli.ok(["update", "jobs", "--lease-timeout", "500ms"]);
@@ -222,6 +328,14 @@ test("produce refuses lines that cannot be meant, and says which", async (t) => 
     ['{"json":1,"utf8":""}', /Error: line 1: give one of 'json', 'utf8' and 'bytes'/],
     ['{"headers":{"a":1}}', /Error: line 1: 'headers' must be texts by name/],
     ['{"delay":"a while"}', /Error: line 1: 'delay' must be a duration such as 30s/],
+    ['{"unique_for":"a while"}', /Error: line 1: 'unique_for' must be a duration such as 30s/],
+    ['{"expire_in":1}', /Error: line 1: 'expire_in' must be a text/],
+    ['{"max_attempts":"3"}', /Error: line 1: 'max_attempts' must be a number/],
+    ['{"on_duplicate":"drop"}', /Error: line 1: 'on_duplicate' must be one of return, reject, /],
+    ['{"unique_while":"ever"}', /Error: line 1: 'unique_while' must be one of pending, waiting/],
+    ['{"retry":"5s"}', /Error: line 1: 'retry' must be an object/],
+    ['{"retry":{"wait":"5s"}}', /Error: line 1: 'retry.wait' is unknown; use delay, factor, /],
+    ['{"retry":{"delay":5}}', /Error: line 1: 'retry.delay' must be a duration such as 30s/],
     ['{"enqueue_at":"soon"}', /Error: line 1: 'enqueue_at' must be a time such as/],
     [
       '{"enqueue_at":"9999-12-31T23:59:59-05:00"}',

@@ -236,6 +236,9 @@ for (const [place, driver, threads] of PLACES) {
     const change = (max_attempts: number, if_version: number): Promise<Reply> =>
       server.call("/v2/queues.update", { queue_name: "q", max_attempts, if_version });
     assert.equal((await change(5, 1)).body.version, 2);
+    assert.equal((await change(5, 2)).body.version, 2, "nothing was another");
+    const kept = { queue_name: "q", partial: false, max_attempts: 5 };
+    assert.equal((await server.ok("/v2/queues.update", kept)).version, 2);
     const late = await change(6, 1);
     assert.deepEqual(
       [late.status, late.body.code, late.body.detail],

@@ -93,6 +93,27 @@ test("a change is refused of what is leased, is in another state, or is not ther
   assert.equal((await w.call("item.update", { id: unknown, delay: "1m" })).status, 404);
 });
 
+test("to cancel again answers the same while the item is leased or kept, and else that it is gone", async (t) => {
+  const w = await world(t);
+  await w.ok("queues.create", { queue_name: "q" });
+  await w.ok("queues.create", { queue_name: "kept", keep_completed: "1h" });
+  const [held] = (await w.produce("q", { utf8: "a" })) as [string];
+  await w.lease("q");
+  const [gone] = (await w.produce("q", { utf8: "b" })) as [string];
+  const [kept] = (await w.produce("kept", { utf8: "c" })) as [string];
+  for (const [id, again] of [
+    [held, 200],
+    [kept, 200],
+    [gone, 404],
+  ] as const) {
+    const first = await w.call("item.cancel", { id });
+    const second = await w.call("item.cancel", { id });
+    assert.deepEqual([first.status, second.status], [200, again]);
+    if (again === 404) assert.equal(second.body.code, "item_not_found");
+    else assert.deepEqual([second.body.id, second.body.state], [id, first.body.state]);
+  }
+});
+
 test("what was changed is so after a restart", async (t) => {
   const dataDir = temporaryDirectory(t);
   let w = await world(t, { dataDir });

@@ -286,7 +286,7 @@ test("what cannot be meant is refused, and nothing moves", async (t) => {
   await kill(server, "jobs", {});
   const refused: [object, string, string?][] = [
     [{ to: "dead" }, "invalid_field", "to"],
-    [{ to: "nowhere" }, "queue_not_found"],
+    [{ to: "nowhere" }, "queue_not_found", "to"],
     [{ ids: ["x"] }, "invalid_field", "ids[0]"],
     [
       { ids: Array.from({ length: 1_001 }, () => "000000000000000000000000000") },
@@ -305,6 +305,8 @@ test("what cannot be meant is refused, and nothing moves", async (t) => {
     const { body } = await server.call("/v2/queue.redrive", { queue_name: "dead", ...request });
     assert.deepEqual([body.code, body.field], [code, field], JSON.stringify(request));
   }
+  const { body } = await server.call("/v2/queue.clear", { queue_name: "dead" });
+  assert.deepEqual([body.code, body.field], ["invalid_field", "queue"]);
   assert.deepEqual(await server.ok("/v2/redrives.list", { queue_name: "dead" }), {});
   assert.equal((await listed(server, "dead")).length, 1);
 });

@@ -235,6 +235,53 @@ test("what is wrong with a policy is told by its field", async (t) => {
   assert.deepEqual(await list(server), []);
 });
 
+test("a first wait that is longer than the longest is refused, or raises one that is not given", async (t) => {
+  const server = await setup(t);
+  await server.advance("0s");
+  const odd = { delay: "10m", max_delay: "5m" };
+  const refused = async (path: string, request: Json, field: string): Promise<void> => {
+    const { status, body } = await server.call(path, request);
+    assert.deepEqual([status, body.code, body.field], [400, "invalid_field", field]);
+  };
+  await refused("/v2/queues.create", { queue_name, retry: odd }, "retry.delay");
+  const queues = [{ queue_name, retry: odd }];
+  await refused("/v2/queues.apply", { queues }, "queues[0].retry.delay");
+  const made = await server.ok("/v2/queues.create", { queue_name, retry: { delay: "2h" } });
+  assert.equal(made.retry.max_delay, "2h0m0s");
+  const change = (
+    retry: Json,
+  ): Promise<{ readonly retry: { readonly delay: string; readonly max_delay: string } }> =>
+    server.ok("/v2/queues.update", { queue_name, retry });
+  await refused("/v2/queues.update", { queue_name, retry: odd }, "retry.delay");
+  const short = { queue_name, retry: { max_delay: "1h" } };
+  await refused("/v2/queues.update", short, "retry.max_delay");
+  await refused("/v2/queues.apply", { queues: [short] }, "queues[0].retry.max_delay");
+  assert.equal((await change({ delay: "3h" })).retry.max_delay, "3h0m0s");
+  assert.equal((await change({ delay: "1m", max_delay: "1h", jitter: 0 })).retry.delay, "1m0s");
+  const [diff] = (
+    await server.ok("/v2/queues.apply", { queues: [{ queue_name, retry: { delay: "90m" } }] })
+  ).queues;
+  assert.deepEqual(
+    diff.changes.map(({ setting, to }: Json) => [setting, to]),
+    [
+      ["retry.delay", "1h30m0s"],
+      ["retry.max_delay", "1h30m0s"],
+    ],
+  );
+  await change({ delay: "1m", max_delay: "1h" });
+
+  const items = [{ utf8: "a" }, { utf8: "b", retry: odd }];
+  await refused("/v2/queue.produce", { queue_name, items }, "items[1].retry.delay");
+  await produce(server, { utf8: "a", retry: { delay: "2h", jitter: 0 } });
+  const [leased] = await lease(server);
+  const follow = [{ items: [{ utf8: "c", retry: odd }] }];
+  const leases = [{ lease_id: leased!.lease_id }];
+  const path = "produce[0].items[0].retry.delay";
+  await refused("/v2/queue.complete", { queue_name, leases, produce: follow }, path);
+  await retry(server, ...leases);
+  assert.equal(await waits(server), 7_200);
+});
+
 test("a queue shows its policy, and an update changes what it names", async (t) => {
   const server = await setup(t);
   await create(server, { retry: { delay: "5s", max_attempts: 7 } });
