@@ -144,14 +144,9 @@ export function produceEndpoints(
         const queue = findQueue(service, request.queueName);
         const timeout = readTimeout(request.requestTimeout);
         checkCount(request.items.length);
-<<<<<<< HEAD
-        const items = toItemsV2(request.items, { dueAt, attributes: attributesOfNew });
-        const unique = readUniqueKeys(request.items, items, clock.now());
-=======
         const attributes = attributesOfNew(service, request.queueName);
         const items = toItemsV2(request.items, { dueAt, attributes });
-        const unique = readUniqueKeys(request.items);
->>>>>>> F4/F4
+        const unique = readUniqueKeys(request.items, items, clock.now());
         const together = request.allOrNone ? "listed" : "each";
         const produce = new ProduceRequest(items, clock.steady() + timeout, unique, together);
         produce.repeat = repeat;

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { HOUR } from "../../src/clock.ts";
 import { retryLater } from "../../src/errors.ts";
 import { CompleteRequest, type Told } from "../../src/queue/queue.ts";
-import { type Storage } from "../../src/storage/storage.ts";
+import type { Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { type Json, World, world } from "../support/items.ts";
 import { TestQueue } from "../support/queue.ts";
