@@ -58,6 +58,7 @@ export const CHECKS = {
   retryPolicy: ["--test", "test/queue/retry-policy.test.ts"],
   items: ["--test", "test/queue/items.test.ts"],
   steered: ["--test", "test/queue/items-steered.test.ts"],
+  worked: ["--test", "test/client/steering.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
   unique: ["--test", "test/queue/unique.test.ts"],
   redrive: ["--test", "test/queue/redrive.test.ts"],
@@ -259,14 +260,14 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: "a handler does not hear that its item was cancelled",
-    check: "steered",
+    check: "worked",
     file: "client/src/work-item.ts",
     from: "if (!item.isCancelled || this.#items.every(({ isCancelled }) => isCancelled)) {",
     to: "if (!item.isCancelled) {",
   },
   {
     name: "a worker that is closed counts what it does not wait for as an attempt",
-    check: "steered",
+    check: "worked",
     file: "client/src/worker.ts",
     from: "this.#endings.end(item, item.outcome ?? UNBEGUN);",
     to: 'this.#endings.end(item, item.outcome ?? { kind: "retry", when: {} });',
@@ -280,7 +281,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: "a worker waits by its own policy where its queue has one",
-    check: "steered",
+    check: "worked",
     file: "client/src/endings.ts",
     from: 'const isLeft = retry === "server" || (await facts.get()).hasRetry;',
     to: 'const isLeft = retry === "server" && (await facts.get()).hasRetry;',
