@@ -2,7 +2,8 @@
 // file of a copy of the tree; the check that should notice it is run there and must end with an
 // error. A fault that no check notices, or that does not apply any more, is reported.
 
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import {
   cpSync,
   mkdirSync,
@@ -15,6 +16,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { CHECKS, FAULTS, type Fault } from "./faults.ts";
@@ -36,10 +38,10 @@ const chosen = FAULTS.filter(
 );
 
 /** Plants a fault, runs its check, and takes it out again; answers what came of it. */
-function plant(
+async function plant(
   tree: string,
   { file, from, to, check }: Fault,
-): "caught" | "MISSED" | "STALE" | "NO END" {
+): Promise<"caught" | "MISSED" | "STALE" | "NO END"> {
   const path = join(tree, file);
   const source = readFileSync(path, "utf8");
   if (source.split(from).length !== 2) return "STALE";
@@ -47,15 +49,42 @@ function plant(
     path,
     source.replace(from, () => to),
   );
-  const [first, ...rest] = CHECKS[check];
-  const limit = first === "--test" ? [`--test-timeout=${TEST_LIMIT_MS}`] : [];
-  const { status } = spawnSync(process.execPath, [first, ...limit, ...rest], {
+  try {
+    return await run(tree, CHECKS[check]);
+  } finally {
+    writeFileSync(path, source);
+  }
+}
+
+/** Runs a check. One test that fails is enough: others may wait for what the fault prevents. */
+async function run(
+  tree: string,
+  [first, ...rest]: (typeof CHECKS)[keyof typeof CHECKS],
+): Promise<"caught" | "MISSED" | "NO END"> {
+  const isTest = first === "--test";
+  const args = isTest ? [`--test-timeout=${TEST_LIMIT_MS}`, "--test-reporter=tap"] : [];
+  // A group of its own, so that all that it has started ends with it.
+  const child = spawn(process.execPath, [first, ...args, ...rest], {
     cwd: tree,
-    stdio: "ignore",
-    timeout: LIMIT_MS,
+    stdio: ["ignore", "pipe", "ignore"],
+    detached: true,
   });
-  writeFileSync(path, source);
-  if (status === null) return "NO END";
+  const end = () => child.exitCode === null && process.kill(-child.pid!, "SIGKILL");
+  let hasFailed = false;
+  let isLate = false;
+  const limit = setTimeout(() => {
+    isLate = true;
+    end();
+  }, LIMIT_MS);
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    if (!isTest || hasFailed || !/^\s*not ok /.test(line)) return;
+    hasFailed = true;
+    end();
+  });
+  const [status] = await once(child, "close");
+  clearTimeout(limit);
+  if (hasFailed) return "caught";
+  if (isLate) return "NO END";
   return status === 0 ? "MISSED" : "caught";
 }
 
@@ -83,7 +112,7 @@ if (options.list === true) {
   try {
     copyTree(tree);
     for (const fault of chosen) {
-      const result = plant(tree, fault);
+      const result = await plant(tree, fault);
       process.stdout.write(`${result} by ${fault.check}: ${fault.name}\n`);
       if (result !== "caught") bad++;
     }
