@@ -105,13 +105,6 @@ export const FAULTS: readonly Fault[] = [
     to: "      last.ready.at(-1)!.seq < item.seq;",
   },
   {
-    name: "what was dealt to others and came to nothing is not looked at again",
-    check: "leaseChoice",
-    file: "src/queue/batch.ts",
-    from: "      isMissed = true;\n",
-    to: "",
-  },
-  {
     name: "the wait of a retry does not become longer",
     check: "retryPolicy",
     file: "src/queue/policy.ts",

@@ -224,13 +224,10 @@ export class Batch {
     const looked = request.lookedTo?.get(partition);
     const from = looked?.window === window ? partition.readyIndexAfter(looked.seq) : 0;
     const deadline = this.now + (request.leaseTimeout || this.#rules.leaseTimeout);
-    // One that is of the kind, and was dealt to another, comes back if the commit fails.
-    let isMissed = false;
     for (let i = from; i < partition.readyCount && part.available > 0; i++) {
       const item = partition.readyAt(i);
       const { record } = item;
       if (!kinds.has(record.text)) continue;
-      isMissed = true;
       if (part.isTaken(i)) continue;
       if (request.isFullBy(record.size, this.#rules.leaseReplyBytes)) break;
       part.pick(item, deadline);
@@ -238,7 +235,8 @@ export class Batch {
       if (request.items.length === request.batchSize) break;
     }
     if (request.items.length > 0) serve(part, request, deadline);
-    else if (!isMissed && part.available > 0) {
+    else if (part.available > 0) {
+      // What was dealt to others comes back if the commit fails, but in a window that is begun anew.
       request.lookedTo ??= new Map();
       const { seq } = partition.readyAt(partition.readyCount - 1);
       request.lookedTo.set(partition, { window, seq });
