@@ -878,8 +878,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a lease that has ended is taken for one that never was",
     check: "outcomes",
     file: "src/queue/endings.ts",
-    from: "const isOver = seq < head || partition.leased.has(seq) ||",
-    to: "const isOver = partition.leased.has(seq) ||",
+    from: "const isOver = partition.leased.has(seq) || partition.isKnownGone(seq);",
+    to: "const isOver = partition.leased.has(seq);",
   },
   {
     name: "of shared leases of one client one waits",

@@ -229,13 +229,12 @@ export function unknownLease(id: string): QueueError {
   return new QueueError(kind, message, { code, details, detail });
 }
 
-// Why one lease is refused, by what its number says: what has one before the head has been leased.
+// Why one lease is refused, by what its number says: what has one before what waits has been leased.
 function refusalOf(partition: Partition, id: string, verb: Verb | "extended"): QueueError {
   const seq = partition.ids.seq(id);
-  const { head, tail } = partition.counters;
-  if (seq <= 0 || seq >= tail) return unknownLease(id);
+  if (seq <= 0 || seq >= partition.counters.tail) return unknownLease(id);
   // One that is imported as leased is so wherever it lies, and one that was leased by its kind.
-  const isOver = seq < head || partition.leased.has(seq) || partition.isKnownGone(seq);
+  const isOver = partition.leased.has(seq) || partition.isKnownGone(seq);
   if (isOver) return queueError("lease_ended", { lease_id: id });
   return queueError("not_leased", { verb, id });
 }
