@@ -64,6 +64,12 @@ export const CHECKS = {
   redrive: ["--test", "test/queue/redrive.test.ts"],
   redriveFaults: ["--test", "test/queue/redrive-faults.test.ts"],
   deadLetters: ["--test", "test/queue/dead-letters.test.ts"],
+  measured: [
+    "--test",
+    "--test-name-pattern",
+    "on memory|wall clock|commit",
+    "test/queue/measured.test.ts",
+  ],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -1188,5 +1194,33 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/steering.ts",
     from: "    next.attributes = attributesAfterMove(partition.ids, item);\n",
     to: "    next.attributes = item.attributes;\n",
+  },
+  {
+    name: "a lease runs anew when it is extended",
+    check: "measured",
+    file: "src/queue/extensions.ts",
+    from: "grant.heldSince = heldSince;",
+    to: "grant.heldSince = part.now;",
+  },
+  {
+    name: "how long items wait is told by the wall clock",
+    check: "measured",
+    file: "src/queue/partition.ts",
+    from: "    if (written.tail > tail) this.#arrivals.note(tail, steady);\n",
+    to: "",
+  },
+  {
+    name: "what is given back unbegun has run",
+    check: "measured",
+    file: "src/queue/endings.ts",
+    from: 'if (request.verb !== "released" || reason !== undefined) part.ran',
+    to: "part.ran",
+  },
+  {
+    name: "a partition that is read anew forgets since when its leases hold",
+    check: "measured",
+    file: "src/queue/partition.ts",
+    from: "  if (known?.leasedAt === grant.leasedAt) grant.heldSince = known.heldSince;\n",
+    to: "",
   },
 ];

@@ -97,7 +97,9 @@ export type {
   LogicalQueueStats,
   PartitionStats,
   QueueCounts,
+  QueueRates,
   QueueStats,
+  QueueTimes,
   QueueTotals,
 } from "./stats.ts";
 export type {

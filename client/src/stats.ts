@@ -63,6 +63,35 @@ export interface QueueCounts {
   readonly dead: DroppedItems;
 }
 
+/** How many a second, of the last minute, or since the server has started if that was later. */
+export interface QueueRates {
+  readonly produced: number;
+  readonly leased: number;
+  readonly completed: number;
+  readonly retried: number;
+  readonly released: number;
+  readonly extended: number;
+  readonly leaseEnds: number;
+  readonly cancelled: number;
+  readonly deduplicated: number;
+  readonly deleted: number;
+  readonly received: number;
+  readonly moved: number;
+  /** For whatever reason. */
+  readonly dead: number;
+}
+
+/** Percentiles of the last five minutes: so many took no longer. Never too low, and at most 12.5 % too high. */
+export interface QueueTimes {
+  /** How many there were. */
+  readonly count: number;
+  readonly p50Ms: number;
+  readonly p90Ms: number;
+  readonly p95Ms: number;
+  readonly p99Ms: number;
+  readonly maxMs: number;
+}
+
 /** A queue in numbers: its items by their state, and what has become of others. */
 export interface QueueTotals {
   readonly waiting: number;
@@ -76,6 +105,12 @@ export interface QueueTotals {
   readonly oldestAgeMs: number | undefined;
   /** Undefined with a server that does not count. */
   readonly counts: QueueCounts | undefined;
+  /** Undefined with a server that does not measure. */
+  readonly rates: QueueRates | undefined;
+  /** From when items could be leased to their leases; undefined if nothing was leased of late. */
+  readonly waitTime: QueueTimes | undefined;
+  /** From leases to their ends by complete, retry or reject; undefined if none was ended of late. */
+  readonly runTime: QueueTimes | undefined;
 }
 
 export interface QueueStats {
@@ -116,6 +151,17 @@ interface WireCounts {
   readonly dead?: Partial<DroppedItems>;
 }
 
+type WireRates = Omit<WireCounts, "dead"> & { readonly dead?: number };
+
+interface WireTimes {
+  readonly count?: number;
+  readonly p50?: string;
+  readonly p90?: string;
+  readonly p95?: string;
+  readonly p99?: string;
+  readonly max?: string;
+}
+
 interface WireTotals {
   readonly waiting?: number;
   readonly scheduled?: number;
@@ -124,6 +170,9 @@ interface WireTotals {
   readonly kept?: number;
   readonly oldest_age?: string;
   readonly counts?: WireCounts;
+  readonly rates?: WireRates;
+  readonly wait_time?: WireTimes;
+  readonly run_time?: WireTimes;
 }
 
 export interface WireStats {
@@ -185,7 +234,7 @@ export function decodeStats(
 }
 
 function decodeTotals(wire: WireTotals): QueueTotals {
-  const { oldest_age: oldestAge, counts } = wire;
+  const { oldest_age: oldestAge, counts, rates, wait_time: waitTime, run_time: runTime } = wire;
   return {
     waiting: wire.waiting ?? 0,
     scheduled: wire.scheduled ?? 0,
@@ -194,10 +243,33 @@ function decodeTotals(wire: WireTotals): QueueTotals {
     kept: wire.kept ?? 0,
     oldestAgeMs: oldestAge === undefined ? undefined : fromText(oldestAge),
     counts: counts && decodeCounts(counts),
+    rates: rates && decodeRates(rates),
+    waitTime: waitTime && decodeTimes(waitTime),
+    runTime: runTime && decodeTimes(runTime),
+  };
+}
+
+function decodeRates(wire: WireRates): QueueRates {
+  return { ...decodeNumbers(wire), dead: wire.dead ?? 0 };
+}
+
+function decodeTimes(wire: WireTimes): QueueTimes {
+  return {
+    count: wire.count ?? 0,
+    p50Ms: fromText(wire.p50 ?? ""),
+    p90Ms: fromText(wire.p90 ?? ""),
+    p95Ms: fromText(wire.p95 ?? ""),
+    p99Ms: fromText(wire.p99 ?? ""),
+    maxMs: fromText(wire.max ?? ""),
   };
 }
 
 function decodeCounts(wire: WireCounts): QueueCounts {
+  return { ...decodeNumbers(wire), dead: { attempts: 0, expired: 0, rejected: 0, ...wire.dead } };
+}
+
+// What is told of counts and of rates alike.
+function decodeNumbers(wire: Omit<WireCounts, "dead">): Omit<QueueCounts, "dead"> {
   return {
     produced: wire.produced ?? 0,
     leased: wire.leased ?? 0,
@@ -211,7 +283,6 @@ function decodeCounts(wire: WireCounts): QueueCounts {
     deleted: wire.deleted ?? 0,
     received: wire.received ?? 0,
     moved: wire.moved ?? 0,
-    dead: { attempts: 0, expired: 0, rejected: 0, ...wire.dead },
   };
 }
 

@@ -1,12 +1,18 @@
 // The commands for the state of a queue: stats, clear, reload.
 
-import type { DroppedItems, PartitionStats, QueueTotals } from "@querator/client";
+import type {
+  DroppedItems,
+  PartitionStats,
+  QueueRates,
+  QueueTimes,
+  QueueTotals,
+} from "@querator/client";
 import type { Command } from "commander";
 import { yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { type Column, snakeCase } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
-import { age, count, plural } from "./text.ts";
+import { age, count, perSecond, plural, took } from "./text.ts";
 
 const COLUMNS: readonly Column<PartitionStats>[] = [
   { title: "PARTITION", value: ({ partition }) => String(partition), isRight: true },
@@ -37,6 +43,9 @@ export function addStatsCommands(program: Command): void {
       "after",
       `
 What has become of items is counted ever since the queue was made; what never happened is left out.
+Behind it is how many of them there were a second in the last minute. How long items waited to be
+leased, and ran until their consumers ended that, is of the last five minutes: half of them took no
+longer than p50, 99 out of a hundred no longer than p99. Both begin anew when the server starts.
 Items are deleted if they expire, have been leased too often or are given up, and the queue has no
 dead queue for them; where that has happened it is shown how often.
 
@@ -97,29 +106,49 @@ async function stats({ client, out, signal }: Session, queue: string): Promise<v
 }
 
 // What there is in any queue, and of the rest what there is in this one.
-function totalRows({ kept, oldestAgeMs, counts }: QueueTotals): [string, string][] {
+function totalRows(totals: QueueTotals): [string, string][] {
+  const { kept, oldestAgeMs, counts, rates, waitTime, runTime } = totals;
   const rows: [string, string][] = [];
   if (oldestAgeMs !== undefined) rows.push(["oldest waits for", age(oldestAgeMs)]);
+  if (waitTime !== undefined) rows.push(["waited", times(waitTime)]);
+  if (runTime !== undefined) rows.push(["ran", times(runTime)]);
   if (kept > 0) rows.push(["ended, and kept", count(kept)]);
   if (counts === undefined) return rows;
-  const { dead, produced, leased, completed, ...rest } = counts;
-  rows.push(["produced", count(produced)], ["leased", count(leased)]);
-  rows.push(["completed", count(completed)]);
-  const others: [string, number][] = [
-    ["retried", rest.retried],
-    ["released", rest.released],
-    ["extended", rest.extended],
-    ["leases that ended by themselves", rest.leaseEnds],
-    ["cancelled", rest.cancelled],
-    ["duplicates", rest.deduplicated],
-    ["cleared or deleted", rest.deleted],
-    ["from other queues", rest.received],
-    ["to other queues", rest.moved],
+  const { dead, ...others } = counts;
+  for (const [what, name] of COUNTS) {
+    const isUsual = what === "produced" || what === "leased" || what === "completed";
+    if (isUsual || others[what] > 0) rows.push([name, counted(others[what], rates?.[what])]);
+  }
+  const died: [string, number][] = [
     ["dead: expired", dead.expired],
     ["dead: attempts used up", dead.attempts],
     ["dead: given up", dead.rejected],
   ];
-  return [...rows, ...seen(others)];
+  return [...rows, ...seen(died)];
+}
+
+const COUNTS: readonly [what: Exclude<keyof QueueRates, "dead">, name: string][] = [
+  ["produced", "produced"],
+  ["leased", "leased"],
+  ["completed", "completed"],
+  ["retried", "retried"],
+  ["released", "released"],
+  ["extended", "extended"],
+  ["leaseEnds", "leases that ended by themselves"],
+  ["cancelled", "cancelled"],
+  ["deduplicated", "duplicates"],
+  ["deleted", "cleared or deleted"],
+  ["received", "from other queues"],
+  ["moved", "to other queues"],
+];
+
+function counted(number: number, rate = 0): string {
+  const lately = perSecond(rate);
+  return lately === "0" ? count(number) : `${count(number)} (${lately}/s)`;
+}
+
+function times({ p50Ms, p90Ms, p99Ms, maxMs }: QueueTimes): string {
+  return `p50 ${took(p50Ms)}, p90 ${took(p90Ms)}, p99 ${took(p99Ms)}, longest ${took(maxMs)}`;
 }
 
 function droppedRows({ attempts, expired, rejected }: DroppedItems): [string, string][] {

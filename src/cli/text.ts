@@ -80,6 +80,18 @@ export function time(date: Date | string | undefined): string {
     .replace(/\.\d+Z/, "Z");
 }
 
+/** How long something took, which may be short: `40µs`, `1.2ms`, and from 10 ms on as ages are. */
+export function took(ms: number): string {
+  if (ms >= 10) return age(ms);
+  return ms < 1 ? `${Math.round(ms * 1_000)}µs` : `${Math.round(ms * 10) / 10}ms`;
+}
+
+/** How many a second: `0.05`, `1.5`, `1,234`. */
+export function perSecond(rate: number): string {
+  const unit = rate < 1 ? 100 : rate < 10 ? 10 : 1;
+  return (Math.round(rate * unit) / unit).toLocaleString("en-GB");
+}
+
 /** A duration of milliseconds as people read it: `250ms`, `1.5s`, `3m20s`, `2h5m`, `3d4h`. */
 export function age(ms: number): string {
   if (ms < 0) return `-${age(-ms)}`;

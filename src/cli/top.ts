@@ -11,7 +11,7 @@ import { usage } from "./failure.ts";
 import { onKeys } from "./keys.ts";
 import { type Column, jsonText } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
-import { age, count, fit, plural, width } from "./text.ts";
+import { age, count, fit, perSecond, plural, took, width } from "./text.ts";
 
 // So many queues are asked for in one call: as many as it may name.
 const ASKED_AT_ONCE = 100;
@@ -28,6 +28,12 @@ interface Row {
    * first.
    */
   readonly change_per_second: number | undefined;
+  /** Of the last minute; none with a server that does not measure. */
+  readonly produced_per_second: number | undefined;
+  readonly completed_per_second: number | undefined;
+  /** Of the last five minutes; none if nothing was leased, or ended. */
+  readonly wait_p95_ms: number | undefined;
+  readonly run_p95_ms: number | undefined;
   readonly average_age_ms: number;
   readonly average_leased_age_ms: number;
   readonly leases_waiting: number;
@@ -45,12 +51,18 @@ const FIGURES: readonly Column<Row>[] = [
   { title: "LEASED", value: ({ leased }) => count(leased), isRight: true },
   { title: "SCHEDULED", value: ({ scheduled }) => count(scheduled), isRight: true },
   { title: "CHANGE/S", value: (row) => signed(row.change_per_second), isRight: true },
+  { title: "IN/S", value: (row) => rate(row.produced_per_second), isRight: true },
+  { title: "DONE/S", value: (row) => rate(row.completed_per_second), isRight: true },
+  { title: "WAIT", value: (row) => long(row.wait_p95_ms), isRight: true },
+  { title: "RUN", value: (row) => long(row.run_p95_ms), isRight: true },
   { title: "AGE", value: (row) => age(row.average_age_ms), isRight: true },
   { title: "LEASED FOR", value: (row) => age(row.average_leased_age_ms), isRight: true },
   { title: "CONSUMERS", value: (row) => count(row.leases_waiting), isRight: true },
   { title: "IN FLIGHT", value: (row) => count(row.requests_in_flight), isRight: true },
   { title: "FAILING", value: (row) => count(row.failing_partitions), isRight: true },
 ];
+// Those that a narrow terminal has no room for.
+const LEFT_OUT = ["IN/S", "DONE/S", "WAIT", "RUN"];
 // Shown only where there is something to see.
 const DROPPED: Column<Row> = {
   title: "DELETED",
@@ -60,8 +72,12 @@ const DROPPED: Column<Row> = {
 
 /** All columns; on a terminal names are cut so that the figures have room. */
 function columnsOf({ out }: Session, rows: readonly Row[]): readonly Column<Row>[] {
-  const columns = rows.some(({ dropped }) => dropped > 0) ? [...FIGURES, DROPPED] : FIGURES;
-  const figures = width(out.lines(rows, columns)[0]!);
+  let columns = rows.some(({ dropped }) => dropped > 0) ? [...FIGURES, DROPPED] : FIGURES;
+  let figures = width(out.lines(rows, columns)[0]!);
+  if (out.isTerminal && figures + 2 + NAME_COLUMNS_MIN > terminalColumns()) {
+    columns = columns.filter(({ title }) => !LEFT_OUT.includes(title));
+    figures = width(out.lines(rows, columns)[0]!);
+  }
   const widest = Math.max(NAME_COLUMNS_MIN, terminalColumns() - figures - 2);
   return [{ title: "QUEUE", value: ({ queue_name }) => queue_name, widest }, ...columns];
 }
@@ -86,7 +102,9 @@ export function addTopCommand(program: Command): void {
     .addHelpText(
       "after",
       `
-CHANGE/S is how fast a queue grows or shrinks, all items counted; AGE and LEASED FOR are means;
+CHANGE/S is how fast a queue grows or shrinks, all items counted; IN/S and DONE/S are items that
+were produced and completed, of the last minute; WAIT and RUN are what 95 out of a hundred items
+took at most to be leased, and then to be ended, of the last five; AGE and LEASED FOR are means;
 CONSUMERS are leases that wait for items; FAILING are partitions whose storage fails; DELETED are
 items that nobody had completed, shown once there are some. On a terminal q ends it, as Ctrl-C does.
 
@@ -172,7 +190,7 @@ function sizeOf({ total, scheduled }: QueueStats): number {
 }
 
 function rowOf(stats: QueueStats, sizeBefore: number | undefined, seconds: number): Row {
-  const { total, totalLeased, scheduled, logicalQueues } = stats;
+  const { total, totalLeased, scheduled, totals, logicalQueues } = stats;
   const partitions = logicalQueues.flatMap((logical) => logical.partitions);
   const sum = (values: readonly number[]): number => values.reduce((all, each) => all + each, 0);
   const mean = (weighed: number, weight: number): number =>
@@ -184,6 +202,10 @@ function rowOf(stats: QueueStats, sizeBefore: number | undefined, seconds: numbe
     scheduled,
     change_per_second:
       sizeBefore === undefined ? undefined : (sizeOf(stats) - sizeBefore) / seconds,
+    produced_per_second: totals.rates?.produced,
+    completed_per_second: totals.rates?.completed,
+    wait_p95_ms: totals.waitTime?.p95Ms,
+    run_p95_ms: totals.runTime?.p95Ms,
     average_age_ms: mean(sum(partitions.map((each) => each.averageAgeMs * each.total)), total),
     average_leased_age_ms: mean(
       sum(partitions.map((each) => each.averageLeasedAgeMs * each.totalLeased)),
@@ -194,6 +216,14 @@ function rowOf(stats: QueueStats, sizeBefore: number | undefined, seconds: numbe
     failing_partitions: partitions.filter(({ failures }) => failures > 0).length,
     dropped: stats.dropped.attempts + stats.dropped.expired + stats.dropped.rejected,
   };
+}
+
+function rate(number: number | undefined): string {
+  return number === undefined ? "-" : perSecond(number);
+}
+
+function long(ms: number | undefined): string {
+  return ms === undefined ? "-" : took(ms);
 }
 
 function signed(number: number | undefined): string {

@@ -8,7 +8,7 @@
 import type { LeaseMark } from "../storage/storage.ts";
 import { markOf } from "./extensions.ts";
 import { Grant, type Item } from "./item.ts";
-import { holdFrom } from "./lease-ends.ts";
+import { holdNew } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
 
 /** Items that are leased until one deadline: those of the window, and then those that the batch adds. */
@@ -145,6 +145,7 @@ export class Dealing {
     partition.shiftReady(this.#next);
     if (this.#picked !== undefined) partition.takeReady(this.#picked);
     for (const { grant, grantAdded, ready, added } of this.#runs) {
+      partition.measureWaits(ready, added.length, { now: this.#now, steady });
       for (const item of ready) {
         item.attempts++;
         item.dropRecord();
@@ -156,7 +157,7 @@ export class Dealing {
       }
     }
     for (const grant of this.#grants()) {
-      holdFrom(grant, steady);
+      holdNew(grant, steady);
       partition.leaseEnds.add(grant);
     }
     return this.#nextAdded;

@@ -53,7 +53,10 @@ export function completeItems(
     const item = items[i];
     if (item === undefined) continue;
     if (isCancelled(item)) part.remove(item, CANCELLED);
-    else part.remove(item, COMPLETED, request.results?.[i]);
+    else {
+      part.ran.push(item);
+      part.remove(item, COMPLETED, request.results?.[i]);
+    }
   }
   const { followers } = request;
   if (followers === undefined || items.length === 0 || followers.own.length === 0) return;
@@ -82,6 +85,7 @@ export function retryItems(
     }
     const each = request.items[i]!;
     const reason = diesOfRetry(item, each, request, { now: part.now, rules });
+    if (request.verb !== "released" || reason !== undefined) part.ran.push(item);
     // As before a lease that does not count.
     const attempts = request.verb === "released" ? Math.max(item.attempts - 1, 0) : item.attempts;
     const attributes = withError(item, each.error);

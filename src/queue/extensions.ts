@@ -50,10 +50,11 @@ export class Extensions {
     for (const item of [...this.#deadlines.keys()].sort((a, b) => a.seq - b.seq)) {
       this.#rebase(item.grant!, item.seq, part);
       const deadline = this.#deadlines.get(item)!;
-      const { leasedAt } = item.grant!;
+      const { leasedAt, heldSince } = item.grant!;
       if (last === undefined || !joins(item, last, { deadline, leasedAt })) {
         const grant = new Grant(deadline, leasedAt, extendedAt, deadline - part.now);
         grant.mark = item.seq;
+        grant.heldSince = heldSince;
         last = { grant, items: [] };
         this.#made.push(last);
       }

@@ -55,6 +55,8 @@ export class Grant {
   readonly extendedAt: number;
   /** How long it was given, or extended, for. */
   readonly duration: number;
+  /** Since when it holds its items in steady time, extended or not. */
+  heldSince = Number.NEGATIVE_INFINITY;
   /** Until when it holds in steady time, however the wall clock is set, and for how long after that. */
   heldUntil = Number.NEGATIVE_INFINITY;
   grace = 0;

@@ -168,8 +168,15 @@ export function holdFrom(grant: Grant, steady: number): void {
   grant.grace = GRACE;
 }
 
+/** Makes a lease hold that begins now. */
+export function holdNew(grant: Grant, steady: number): void {
+  grant.heldSince = steady;
+  holdFrom(grant, steady);
+}
+
 /** The same for a lease that was read from storage: for what is left of it, but not for longer than it was given. */
 export function holdStored(grant: Grant, { now, steady }: Moment): void {
+  grant.heldSince = steady - Math.max(now - grant.leasedAt, 0);
   grant.heldUntil = steady + Math.min(grant.deadline - now, grant.duration);
   grant.grace = STORED_GRACE;
 }

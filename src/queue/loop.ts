@@ -23,6 +23,7 @@ import { Keeper, keepsAny } from "./keeper.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
+import { Measures } from "./measures.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { maxAttemptsOf } from "./policy.ts";
@@ -62,6 +63,7 @@ export class Loop implements TurnTaker, Intake {
   #rules: QueueRules;
 
   readonly repeats: IdempotentRequests;
+  readonly measures: Measures;
   /** Who waits for items to end. */
   readonly watchers: Watchers;
   readonly redrives: Redrives;
@@ -119,7 +121,11 @@ export class Loop implements TurnTaker, Intake {
     this.#keeper = new Keeper(context, this.#commits);
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
     this.watchers = new Watchers(context.clock, context.waiting);
-    for (const partition of partitions) partition.watchers = this.watchers;
+    this.measures = new Measures(context.clock.steady());
+    for (const partition of partitions) {
+      partition.watchers = this.watchers;
+      partition.measures = this.measures;
+    }
     this.redrives = new Redrives(this, this.#commits);
     this.#keyHolders = new KeyHolders(context, this.#commits);
     this.#order = [...partitions];

@@ -75,6 +75,8 @@ export class PartitionBatch implements PartitionChanges {
   readonly removesScheduled: SeqRange[] = [];
   readonly removesHeld = NO_RANGES;
   readonly releases: number[] = [];
+  /** Items of which what it plans ends leases because their consumers say so, however. */
+  readonly ran: Item[] = [];
 
   readonly #tailBefore: number;
   // The tail after the last add. Items that move to the tail come behind it; they are in storage only, so
@@ -524,6 +526,7 @@ export class PartitionBatch implements PartitionChanges {
   /** The commit has succeeded, at this steady time: memory follows. */
   apply(steady: number): void {
     const partition = this.of;
+    partition.measure(this.counters, this.ran, steady);
     partition.counters = this.counters;
     partition.openExpiry = this.#expiries.open;
     partition.keysEndAt = Math.min(partition.keysEndAt, this.#names.endAt);

@@ -13,15 +13,17 @@ import {
   type StoredItem,
   type StoredPartition,
 } from "../storage/storage.ts";
+import { Arrivals } from "./arrivals.ts";
 import { readBehind } from "./behind.ts";
 import { countsOf } from "./counts.ts";
 import type { Keeping } from "./history.ts";
 import { REPEAT_KEPT } from "./idempotency.ts";
 import { IdSpace } from "./ids.ts";
 import { bytesOf, Grant, Item } from "./item.ts";
-import { holdFrom, holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
+import { holdNew, holdStored, LeaseEnds, type Moment } from "./lease-ends.ts";
 import { coveredFrom, StoredLeases } from "./lease-marks.ts";
 import { LeasedItems } from "./leased-items.ts";
+import type { Measures } from "./measures.ts";
 import { loadNotes } from "./notes.ts";
 import { OrderedWindow } from "./ordered-window.ts";
 import { Pace } from "./pace.ts";
@@ -89,6 +91,10 @@ export class Partition {
   keysEndAt = Number.POSITIVE_INFINITY;
   /** How fast its items were leased of late. */
   readonly pace = new Pace();
+  /** What is measured of the queue; set by its loop. */
+  measures: Measures | undefined;
+  /** Since when what waits can be leased. */
+  readonly #arrivals = new Arrivals();
   /** Who waits for the end of an item of the queue; set by its loop. */
   watchers: Watchers | undefined;
   /** The expiry that new items may still join. */
@@ -165,6 +171,7 @@ export class Partition {
     this.keysEndAt = at.now + KEYS_FIRST_LOOK + (this.key % KEYS_SPREAD) * SECOND;
     // A storage that has lost commits has forgotten numbers as well: none may be given again.
     const tail = Math.max(state.counters.tail, this.counters.tail);
+    this.#arrivals.note(this.loads === 0 ? tail : this.counters.tail, at.steady);
     this.counters = { ...state.counters, tail, counts: countsOf(state.counters) };
 
     this.extendedAt = 0;
@@ -411,7 +418,7 @@ export class Partition {
       grant.mark = item.seq;
       item.dropRecord();
       this.hold(item, grant);
-      holdFrom(grant, steady);
+      holdNew(grant, steady);
       this.leaseEnds.add(grant);
     }
     this.dropReady();
@@ -442,6 +449,29 @@ export class Partition {
     grant.ending = 0;
     grant.forget();
     if (grant.remaining === 0) this.leaseEnds.noteEmpty();
+  }
+
+  // --- what is measured ---
+
+  /**
+   * Notes what a commit has brought about, before memory follows: the counters that it has written, and the items
+   * whose leases their consumers have ended.
+   */
+  measure(written: Counters, ran: readonly Item[], steady: number): void {
+    const { counts, tail } = this.counters;
+    this.measures?.count(counts, written.counts, steady);
+    if (ran.length > 0) this.measures?.ended(ran, steady);
+    if (written.tail > tail) this.#arrivals.note(tail, steady);
+  }
+
+  /** Notes how long items have waited that are leased now, and that so many more are as soon as they have come. */
+  measureWaits(ready: readonly Item[], added: number, moment: Omit<Moment, "isStill">): void {
+    if (this.measures === undefined) return;
+    const { wait } = this.measures;
+    if (added > 0) wait.note(0, added, moment.steady);
+    if (ready.length === 0) return;
+    this.#arrivals.measure(ready, moment, wait);
+    this.#arrivals.forget(this.counters.head);
   }
 
   // --- failure ---
@@ -475,10 +505,9 @@ export class Partition {
 
 // A lease that memory knew holds as it did, one that it did not know for what is left of it.
 function keepHeld(grant: Grant, known: Grant | undefined, at: Moment): void {
-  if (known?.deadline !== grant.deadline) {
-    holdStored(grant, at);
-    return;
-  }
+  holdStored(grant, at);
+  if (known?.leasedAt === grant.leasedAt) grant.heldSince = known.heldSince;
+  if (known?.deadline !== grant.deadline) return;
   grant.heldUntil = known.heldUntil;
   grant.grace = known.grace;
 }

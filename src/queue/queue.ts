@@ -12,6 +12,7 @@ import { type IdSpace, IdSpaces } from "./ids.ts";
 import { momentOf } from "./lease-ends.ts";
 import { type EndedOptions, type FoundItem, find, listEnded } from "./lookup.ts";
 import { Loop } from "./loop.ts";
+import type { Measured } from "./measures.ts";
 import {
   type ClearOptions,
   clear,
@@ -56,11 +57,13 @@ export { Item } from "./item.ts";
 export { idOf } from "./keys.ts";
 export { ENDED_STATES, type FoundItem, type ItemState, LIVE_STATES, stateOf } from "./lookup.ts";
 export { type Letter, NotDelivered } from "./mailbox.ts";
+export type { Measured, Rates } from "./measures.ts";
 export type { ClearOptions, ImportedItem, ImportResult, ListedItem } from "./operations.ts";
 export { draw, lifetimeOf } from "./policy.ts";
 export type { RedriveInfo, RedriveOptions, RedriveState } from "./redrive.ts";
 export * from "./requests.ts";
 export type { ItemChange } from "./steering.ts";
+export type { Times } from "./time-histogram.ts";
 export { Turns } from "./turns.ts";
 export {
   ON_DUPLICATE,
@@ -94,6 +97,8 @@ export interface QueueStats {
   readonly completeWaiting: number;
   readonly inFlight: number;
   readonly partitions: readonly PartitionStats[];
+  /** Of the last minutes, since the start. */
+  readonly measured: Measured;
 }
 
 /** What operators ask of a queue: of plain data and lists of items, so that all of it travels between threads alike. */
@@ -276,10 +281,11 @@ export class Queue implements QueueHandle {
    * the next one, where memory holds none.
    */
   async stats(): Promise<QueueStats> {
-    const now = this.loop.context.clock.now();
-    const { partitions } = this.loop;
+    const { partitions, measures, context } = this.loop;
+    const { now, steady } = momentOf(context.clock);
     const { produce, lease, complete, inFlight } = this.loop.counts;
     const parts = partitions.map((partition) => partitionStats(partition, now));
+    const measured = measures.tell(steady);
     const nexts = await Promise.all(partitions.map((partition) => partition.nextCreatedAt()));
     return {
       produceWaiting: produce,
@@ -287,6 +293,7 @@ export class Queue implements QueueHandle {
       completeWaiting: complete,
       inFlight,
       partitions: parts.map((part, i) => ({ ...part, nextCreatedAt: nexts[i]! })),
+      measured,
     };
   }
 

@@ -78,6 +78,31 @@ test("stats and top tell what was deleted, once there is something", async (t) =
   assert.equal((await cli.json("top", "--once")).queues[0].dropped, 3);
 });
 
+test("stats and top tell how fast a queue is, how long its items wait and how long they run", async (t) => {
+  const cli = await setup(t);
+  assert.doesNotMatch(await cli.ok(["stats", "jobs"]), /waited|ran|\/s/);
+  await cli.server.advance("1m");
+  await cli.server.produce("jobs", "a", "b", "c");
+  await cli.server.advance("2s");
+  const { items } = await cli.server.lease("jobs", 3);
+  await cli.server.advance("9ms");
+  await cli.server.complete("jobs", [items[0].id]);
+  const text = await cli.ok(["stats", "jobs"]);
+  assert.match(text, /\nwaited +p50 2s, p90 2s, p99 2s, longest 2s\n/);
+  assert.match(text, /\nran +p50 9ms, p90 9ms, p99 9ms, longest 9ms\n/);
+  assert.match(
+    text,
+    /\nproduced +3 \(0.05\/s\)\nleased +3 \(0.05\/s\)\ncompleted +1 \(0.02\/s\)\n/,
+  );
+  const { totals } = await cli.json("stats", "jobs");
+  assert.equal(totals.rates.produced, 0.05);
+  assert.deepEqual([totals.wait_time.count, totals.wait_time.p90_ms], [3, 2_000]);
+  const table = await cli.ok(["top", "--once"]);
+  assert.match(table, /\njobs +0 +2 +0 +- +0.05 +0.02 +2s +9ms /);
+  const [row] = (await cli.json("top", "--once")).queues;
+  assert.deepEqual([row.wait_p95_ms, row.run_p95_ms], [2_000, 9]);
+});
+
 test("top looks once, or so often, at all queues or those that are named", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("busy", { requested_partitions: 2 });
@@ -86,7 +111,7 @@ test("top looks once, or so often, at all queues or those that are named", async
   const table = await cli.ok(["top", "--once"]);
   assert.match(
     table,
-    /^QUEUE +WAITING +LEASED +SCHEDULED +CHANGE\/S +AGE +LEASED FOR +CONSUMERS +IN FLIGHT +FAILING\n/,
+    /^QUEUE +WAITING +LEASED +SCHEDULED +CHANGE\/S +IN\/S +DONE\/S +WAIT +RUN +AGE +LEASED FOR +CONSUMERS +IN FLIGHT +FAILING\n/,
   );
   assert.match(table, /\nbusy +2 +1 +0 +- .*\njobs +0 +0 +0 +- .*\n$/);
   const { queues, count, endpoint } = await cli.json("top", "--once", "jobs");

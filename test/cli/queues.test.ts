@@ -166,7 +166,10 @@ test("stats counts what lies in each partition and what waits for it", async (t)
   assert.match(table, /^PARTITION +WAITING +LEASED +SCHEDULED +AGE +LEASED FOR +FAILURES\n/);
   assert.match(table, /\n +0 +2 +0 +0 .*\n +1 +1 +0 +0 /);
   assert.match(table, /\nleases waiting +0\n/);
-  assert.match(table, /\noldest waits for +\d[^\n]*\nproduced +3\nleased +0\ncompleted +0\n/);
+  assert.match(
+    table,
+    /\noldest waits for +\d[^\n]*\nproduced +3 \(\S+\/s\)\nleased +0\ncompleted +0\n/,
+  );
   assert.doesNotMatch(table, /retried|dead/);
   const stats = await cli.json("stats", "two");
   assert.deepEqual([stats.queue_name, stats.total], ["two", 3]);

@@ -61,7 +61,7 @@ test("retry gives items back at once and at a time, reject gives them up", async
 
 test("statistics tell what has become of items, of one queue or of several", async (t) => {
   const { client, server } = await setup(t);
-  await server.advance("0s");
+  await server.advance("1m");
   await client.queues.create({ queueName: "other" });
   await client.produce("jobs", [{ payload: "a" }, { payload: "b" }, { payload: "c" }]);
   await server.advance("2s");
@@ -69,6 +69,25 @@ test("statistics tell what has become of items, of one queue or of several", asy
   await client.complete("jobs", done!);
   await client.reject("jobs", dead!);
   const stats = await client.stats("jobs");
+  const never = {
+    retried: 0,
+    released: 0,
+    extended: 0,
+    leaseEnds: 0,
+    cancelled: 0,
+    deduplicated: 0,
+    deleted: 0,
+    received: 0,
+    moved: 0,
+  };
+  const times = (ms: number) => ({
+    count: 2,
+    p50Ms: ms,
+    p90Ms: ms,
+    p95Ms: ms,
+    p99Ms: ms,
+    maxMs: ms,
+  });
   assert.deepEqual(stats.totals, {
     waiting: 1,
     scheduled: 0,
@@ -80,17 +99,12 @@ test("statistics tell what has become of items, of one queue or of several", asy
       produced: 3,
       leased: 2,
       completed: 1,
-      retried: 0,
-      released: 0,
-      extended: 0,
-      leaseEnds: 0,
-      cancelled: 0,
-      deduplicated: 0,
-      deleted: 0,
-      received: 0,
-      moved: 0,
+      ...never,
       dead: { attempts: 0, expired: 0, rejected: 1 },
     },
+    rates: { produced: 0.05, leased: 0.033, completed: 0.017, ...never, dead: 0.017 },
+    waitTime: times(2_000),
+    runTime: times(0),
   });
   const several = await client.statsOf(["other", "none", "jobs"]);
   assert.deepEqual(
