@@ -6,7 +6,7 @@
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { type Clock, SECOND } from "../clock.ts";
-import { plainError, QueueError, queueError } from "../errors.ts";
+import { plainError, QueueError, queueDeleted, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { QueueHandle, Repeat } from "../queue/queue.ts";
@@ -353,8 +353,7 @@ export class Queues {
       this.#leftovers.set(name, leftovers);
       this.#directory.remove(name);
       await this.#announce(name);
-      const error = plainError("queue_shutting_down");
-      await this.#homes[this.#homeOf(record)]!.close(name, error);
+      await this.#homes[this.#homeOf(record)]!.close(name, queueDeleted(name));
       await this.#dropLeftovers();
       return undefined;
     });

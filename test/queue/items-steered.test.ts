@@ -313,7 +313,7 @@ test("what could not be committed has not happened, and may be asked for again",
   assert.equal((await w.get(second, { payload: true })).utf8, "c");
 });
 
-test("what is on its way to a dead queue in another storage is neither cancelled nor deleted", async (t) => {
+test("what is on its way to a dead queue in another storage is neither cancelled nor deleted nor cleared", async (t) => {
   const config = join(temporaryDirectory(t), "querator.yaml");
   const drivers = ["a", "b"].map((name) => `  - {name: ${name}, driver: memory}\n`);
   writeFileSync(config, `partition-storage:\n${drivers.join("")}`);
@@ -341,6 +341,9 @@ test("what is on its way to a dead queue in another storage is neither cancelled
     results.map(({ ok, code }: Json) => ok ?? code),
     ["item_not_found"],
   );
+  const other = await w.produce("q", { utf8: "b", delay: "1h" });
+  await w.ok("queue.clear", { queue_name: "q", scheduled: true, queue: true, destructive: true });
+  assert.equal(await w.state(other[0]!), "item_not_found");
   const waiting = async (queue_name: string): Promise<Json> => {
     const { totals } = await w.ok("queue.stats", { queue_name });
     return [totals.waiting, totals.scheduled];
