@@ -72,6 +72,8 @@ export interface ItemReason {
   readonly detail: string;
   /** Until when, if that is known. */
   readonly until: Date | undefined;
+  /** Since when, of `no_consumer`: when somebody was there last who would have taken it. */
+  readonly since: Date | undefined;
 }
 
 interface WireExplanation {
@@ -81,6 +83,7 @@ interface WireExplanation {
     readonly code?: string;
     readonly detail?: string;
     readonly until?: string;
+    readonly since?: string;
   }[];
   readonly position?: number;
   readonly expected_at?: string;
@@ -188,8 +191,8 @@ export class StoredItems {
     return {
       id: wire.id ?? id,
       state: state!,
-      reasons: reasons.map(({ code = "", detail = "", until }) => {
-        return { code, detail, until: decodeDate(until) };
+      reasons: reasons.map(({ code = "", detail = "", until, since }) => {
+        return { code, detail, until: decodeDate(until), since: decodeDate(since) };
       }),
       position: position === undefined ? undefined : Number(position),
       expectedAt: decodeDate(expectedAt),

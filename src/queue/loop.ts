@@ -12,6 +12,7 @@ import { plainError, QueueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
+import { Consumers } from "./consumers.ts";
 import type { DeliveryOptions, Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
 import { KeyHolders } from "./duplicates.ts";
@@ -65,6 +66,8 @@ export class Loop implements TurnTaker, Intake {
   /** Who waits for items to end. */
   readonly watchers: Watchers;
   readonly redrives: Redrives;
+  /** Who has asked for items, and when last. */
+  readonly consumers: Consumers;
 
   // The order in which partitions are chosen; see Batch.
   readonly #order: Partition[];
@@ -106,7 +109,10 @@ export class Loop implements TurnTaker, Intake {
     this.rules = rules;
     this.context = context;
     this.committer = context.turns.committer(partitions[0]!.storage);
-    this.#mailbox = new Mailbox(context.limits, context.waiting);
+    this.consumers = new Consumers(context.clock.now());
+    this.#mailbox = new Mailbox(context.limits, context.waiting, (lease) =>
+      this.consumers.note(lease, context.clock.now()),
+    );
     this.#commits = new Commits(name, this.#mailbox, context, ({ partition, ids, items }) =>
       this.giveBack(
         partition,
@@ -189,6 +195,11 @@ export class Loop implements TurnTaker, Intake {
   /** What waits, for statistics. */
   get counts(): Mailbox["counts"] {
     return this.#mailbox.counts;
+  }
+
+  /** Whether somebody waits who would take an item with this text, and whether somebody wants some kinds only. */
+  demandFor(text: string): { readonly isWanted: boolean; readonly isPicky: boolean } {
+    return { isWanted: this.#mailbox.isWanted(text), isPicky: this.#mailbox.picky > 0 };
   }
 
   // --- modes ---
