@@ -290,7 +290,9 @@ export class Loop implements TurnTaker, Intake {
     return this.partitions.some(
       (partition) =>
         !partition.stale &&
-        (partition.needsDue || (hasLeases && partition.unleased > 0 && partition.leaseRoom > 0)),
+        (partition.needsDue ||
+          this.#keeper.hasMore(partition) ||
+          (hasLeases && partition.unleased > 0 && partition.leaseRoom > 0)),
     );
   }
 

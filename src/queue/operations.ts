@@ -15,7 +15,7 @@ import { type ItemError, type Origin, type RetryOverrides, withAttributes } from
 import { partitionFailing } from "./batch.ts";
 import { BEHIND_AT, behindFirst } from "./behind.ts";
 import { condemnedFor } from "./condemned.ts";
-import { DELETED } from "./history.ts";
+import { DELETED, keptUntil } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
 import { KEY, namesOf } from "./keys.ts";
@@ -504,12 +504,12 @@ const NONE_ENDED: ReadonlyMap<string, KeyEntry> = new Map();
 
 // What is kept of those of these that have ended, by id.
 async function endedOf(
-  { storage, key }: Partition,
+  { storage, key, keeping }: Partition,
   ids: readonly string[],
   now: number,
 ): Promise<ReadonlyMap<string, KeyEntry>> {
   const entries = await storage.findKeys(key, KEY.ended, ids);
-  return new Map([...entries].filter(([, { until }]) => until > now));
+  return new Map([...entries].filter(([, entry]) => keptUntil(entry, keeping) > now));
 }
 
 function read(
