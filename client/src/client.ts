@@ -393,17 +393,21 @@ export class QueratorClient {
 
   /**
    * Any call of the API as docs/PROTOCOL.md has it, for what the methods leave out: `path` is what follows
-   * /v2/, or begins with its version as in `v1/queue.lease`; request and reply are the JSON as it travels.
-   * Repeated as a call that changes something, unless `isRepeatable`.
+   * /v2/, or begins with its version as in `v1/queue.lease`; request and reply are the JSON as it travels, a request
+   * that is a text goes as it stands. Repeated as a call that changes something, unless `isRepeatable`.
    */
-  async call<T = unknown>(path: string, request: object, options: RawCallOptions = {}): Promise<T> {
+  async call<T = unknown>(
+    path: string,
+    request: object | string,
+    options: RawCallOptions = {},
+  ): Promise<T> {
     const { isRepeatable = false, isExact = false, signal, timeout = TIMEOUT_MS } = options;
     if (!/^[!-~]+$/.test(path)) {
       const text = `path is invalid; got '${path}', use a form such as 'queue.stats'`;
       throw new InvalidRequestError("invalid", text);
     }
     this.#connection.checkOpen();
-    const body = JSON.stringify(request);
+    const body = typeof request === "string" ? request : JSON.stringify(request);
     const timeoutMs = toMs(timeout, "timeout");
     const call = { path, body, timeoutMs, isRepeatable, signal };
     return parseReply<T & object>(await this.#connection.call(call), isExact);

@@ -40,7 +40,7 @@ export {
   ValidationError,
 } from "./errors.ts";
 export type { Events } from "./events.ts";
-export { exactJson } from "./exact-json.ts";
+export { exactJson, JsonText } from "./exact-json.ts";
 export { Fatal, RetryLater } from "./failures.ts";
 export type { HeldItem } from "./held-item.ts";
 export type { GivenItemError, ItemError } from "./item-error.ts";
