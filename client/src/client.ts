@@ -402,6 +402,7 @@ export class QueratorClient {
     options: RawCallOptions = {},
   ): Promise<T> {
     const { isRepeatable = false, isExact = false, signal, timeout = TIMEOUT_MS } = options;
+    const { idempotencyKey: key } = options;
     if (!/^[!-~]+$/.test(path)) {
       const text = `path is invalid; got '${path}', use a form such as 'queue.stats'`;
       throw new InvalidRequestError("invalid", text);
@@ -409,7 +410,7 @@ export class QueratorClient {
     this.#connection.checkOpen();
     const body = typeof request === "string" ? request : JSON.stringify(request);
     const timeoutMs = toMs(timeout, "timeout");
-    const call = { path, body, timeoutMs, isRepeatable, signal };
+    const call = { path, body, timeoutMs, isRepeatable, key, signal };
     return parseReply<T & object>(await this.#connection.call(call), isExact);
   }
 
@@ -451,8 +452,9 @@ export class QueratorClient {
   async #produce(
     queueName: string,
     items: readonly ProduceItem[],
-    { requestTimeout = this.#requestTimeout, mayRepeat = false, signal, onRepeat }: ProduceOptions,
+    { requestTimeout = this.#requestTimeout, ...options }: ProduceOptions,
   ): Promise<readonly ProducedItem[]> {
+    const { mayRepeat = false, signal, onRepeat, idempotencyKey: key } = options;
     const kind = mayRepeat ? this.#repeatableProduces : this.#produces;
     const parts: Part[] = [];
     for (const item of items) {
@@ -461,7 +463,10 @@ export class QueratorClient {
     }
     if (parts.length === 0) return [];
     const until = performance.now() + toMs(requestTimeout, "requestTimeout");
-    const gatherer = this.#gatherers.of(kind, queueName, requestTimeout);
+    const gatherer =
+      key === undefined
+        ? this.#gatherers.of(kind, queueName, requestTimeout)
+        : this.#gatherers.keyed(kind, queueName, requestTimeout, key);
     const results = await gatherer.add(parts, { until, signal, onRepeat });
     return results.length > 0 ? (results as readonly ProducedItem[]) : items.map(() => NOT_TOLD);
   }

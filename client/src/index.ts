@@ -2,7 +2,7 @@
 
 import "./supported.ts"; // before all others
 
-export type { CallOptions } from "./call.ts";
+export type { CallOptions, ChangeOptions, KeyOptions } from "./call.ts";
 export { QueratorClient } from "./client.ts";
 export type * from "./client-options.ts";
 export type { RetryOptions } from "./connection.ts";
@@ -101,6 +101,7 @@ export type {
   QueueTotals,
 } from "./stats.ts";
 export type {
+  CancelItemOptions,
   Explanation,
   GetItemOptions,
   ImportOptions,
