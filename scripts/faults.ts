@@ -423,8 +423,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a waiting lease is not woken by what comes back",
     check: "sim",
     file: "src/queue/loop.ts",
-    from: "(partition.needsDue || (hasLeases && partition.unleased > 0 && partition.leaseRoom > 0)),",
-    to: "partition.needsDue,",
+    from: "          (hasLeases && partition.unleased > 0 && partition.leaseRoom > 0)),",
+    to: "          false),",
   },
   {
     name: "leases that end together are ended for one partition only",

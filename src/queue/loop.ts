@@ -119,7 +119,7 @@ export class Loop implements TurnTaker, Intake {
         items.map(({ seq }) => ids.id(seq)),
       ),
     );
-    this.#transfers = new Transfers(context, this.#commits);
+    this.#transfers = new Transfers(context, this.#commits, this);
     this.#deadLetters = new DeadLetters(this, this.#mailbox, this.#commits, this.#transfers);
     this.#handOvers = new HandOvers(context, this.#mailbox, this.#commits);
     this.#keeper = new Keeper(context, this.#commits);
@@ -176,7 +176,7 @@ export class Loop implements TurnTaker, Intake {
   }
 
   get sendsTo(): Intake | undefined {
-    return this.#handOvers.sendsTo ?? this.#transfers.sendsTo;
+    return this.#handOvers.sendsTo ?? this.#transfers.sendsTo ?? this.redrives.sendsTo;
   }
 
   deliver(
@@ -422,7 +422,13 @@ export class Loop implements TurnTaker, Intake {
     if (batch.wantsMore) this.wake();
 
     for (const [partition, retries] of batch.burials) {
-      await this.#deadLetters.buryRetried(partition, retries, rules, records?.get(partition));
+      const isDone = await this.#deadLetters.buryRetried(
+        partition,
+        retries,
+        rules,
+        records?.get(partition),
+      );
+      if (!isDone) this.wake();
     }
     if (batch.handOvers.length > 0) {
       const partOf = (request: CompleteRequest): PartitionBatch => {
