@@ -102,7 +102,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
   }
 
   // Does something with an item where it is: in its queue, in the dead queue of that, or in one to which either
-  // has sent what was redriven, and so on from there.
+  // has sent what was redriven, and so on from there. Who may read the first may read what is found in the others.
   async function inQueue<T>(
     named: Named,
     does: (queue: QueueHandle) => Promise<T | undefined>,
