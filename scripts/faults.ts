@@ -450,11 +450,11 @@ export const FAULTS: readonly Fault[] = [
     to: "    return false;",
   },
   {
-    name: "a key of one's own is not that of a second client",
+    name: "a key of one's own is not sent with every call",
     check: "ownKeys",
     file: "client/src/connection.ts",
-    from: "          if (isKeyed) idempotencyKey = key ?? `${this.#prefix}-${(++this.#keys).toString(36)}`;",
-    to: "          if (isKeyed) idempotencyKey = `${this.#prefix}-${(++this.#keys).toString(36)}`;",
+    from: "    const isKeyed = (call.isKeyed === true || key !== undefined) && isOfV2;",
+    to: "    const isKeyed = call.isKeyed === true && isOfV2;",
   },
   {
     name: "a waiting lease is not woken by what comes back",
