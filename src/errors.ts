@@ -263,6 +263,13 @@ export function plainError(code: PlainCode, cause?: unknown): QueueError {
   return new QueueError(kind, text, cause === undefined ? { code } : { code, cause });
 }
 
+/** What waits in a queue that is deleted is told this: it is there no more, which /v1 says in words of its own. */
+export function queueDeleted(name: string): QueueError {
+  const { code, details, detail } = queueError("queue_not_found", { queue_name: name });
+  const { kind, text } = ERRORS.queue_shutting_down;
+  return new QueueError(kind, text, { code, details, detail });
+}
+
 /** A request that is wrong: 400. */
 export function invalid(message: string): QueueError {
   return new QueueError("invalid", message);

@@ -15,6 +15,18 @@ export interface CallOptions {
   readonly timeout?: Duration | undefined;
 }
 
+/** What every call takes that changes something, beside what is said of it. */
+export interface KeyOptions {
+  /**
+   * By this the server knows the call again for ten minutes, also from another process, does it once and answers the
+   * same: 1 to 240 visible characters, another key for each call. The same key with anything else that is asked for is
+   * an error of code `invalid`, whose status is 409. The call travels by itself. A server that knows /v1 only knows no keys.
+   */
+  readonly idempotencyKey?: string | undefined;
+}
+
+export interface ChangeOptions extends CallOptions, KeyOptions {}
+
 export const TIMEOUT_MS = 30_000;
 
 // What holds the numbers of those who use it.
@@ -60,7 +72,7 @@ export async function once<T extends object>(
   connection: Connection,
   path: string,
   request: object,
-  options: CallOptions,
+  options: ChangeOptions,
   repeats: Repeats = false,
 ): Promise<T> {
   connection.checkOpen();
@@ -72,13 +84,13 @@ export async function begun<T extends object>(
   connection: Connection,
   path: string,
   request: object | string,
-  { signal, timeout = TIMEOUT_MS }: CallOptions,
+  { signal, timeout = TIMEOUT_MS, idempotencyKey: key }: ChangeOptions,
   repeats: Repeats = false,
 ): Promise<T> {
   const body = typeof request === "string" ? request : JSON.stringify(request);
   const timeoutMs = toMs(timeout, "timeout");
   const [isRepeatable, isKeyed] = [repeats === true, repeats === "keyed"];
-  const call = { path, body, timeoutMs, isRepeatable, isKeyed, signal };
+  const call = { path, body, timeoutMs, isRepeatable, isKeyed, key, signal };
   return parseReply<T>(await connection.call(call));
 }
 

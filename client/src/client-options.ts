@@ -1,6 +1,6 @@
 // What the client's methods are told, and what they answer beside items.
 
-import type { CallOptions } from "./call.ts";
+import type { ChangeOptions, KeyOptions } from "./call.ts";
 import type { RetryOptions } from "./connection.ts";
 import type { Duration } from "./duration.ts";
 import type { QueratorError } from "./errors.ts";
@@ -44,7 +44,7 @@ export interface HotOptions {
   readonly onRepeat?: ((failure: QueratorError) => void) | undefined;
 }
 
-export interface ProduceOptions extends HotOptions {
+export interface ProduceOptions extends HotOptions, KeyOptions {
   /**
    * Whether items may be there twice, which does no harm if what consumes them is idempotent; no by default. Then
    * requests travel without an Idempotency-Key, which costs the server less, and are repeated all the same. To a
@@ -71,7 +71,7 @@ export interface LeaseOptions extends HotOptions {
   readonly keepsLate?: boolean | undefined;
 }
 
-export interface EndOptions extends HotOptions {
+export interface EndOptions extends HotOptions, KeyOptions {
   /**
    * Ends all of the leases, which are 1000 at most and of one partition, or none of them, in a request of its
    * own. By default each is ended by itself.
@@ -116,7 +116,7 @@ export interface CloseOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-export interface ClearOptions extends CallOptions {
+export interface ClearOptions extends ChangeOptions {
   /** What waits. */
   readonly queue?: boolean | undefined;
   /** What is scheduled. */
@@ -125,7 +125,7 @@ export interface ClearOptions extends CallOptions {
   readonly destructive?: boolean | undefined;
 }
 
-export interface RawCallOptions extends CallOptions {
+export interface RawCallOptions extends ChangeOptions {
   /** It is repeated also if it may have been done. No by default. */
   readonly isRepeatable?: boolean | undefined;
   /**

@@ -393,19 +393,24 @@ export class QueratorClient {
 
   /**
    * Any call of the API as docs/PROTOCOL.md has it, for what the methods leave out: `path` is what follows
-   * /v2/, or begins with its version as in `v1/queue.lease`; request and reply are the JSON as it travels.
-   * Repeated as a call that changes something, unless `isRepeatable`.
+   * /v2/, or begins with its version as in `v1/queue.lease`; request and reply are the JSON as it travels, a request
+   * that is a text goes as it stands. Repeated as a call that changes something, unless `isRepeatable`.
    */
-  async call<T = unknown>(path: string, request: object, options: RawCallOptions = {}): Promise<T> {
+  async call<T = unknown>(
+    path: string,
+    request: object | string,
+    options: RawCallOptions = {},
+  ): Promise<T> {
     const { isRepeatable = false, isExact = false, signal, timeout = TIMEOUT_MS } = options;
+    const { idempotencyKey: key } = options;
     if (!/^[!-~]+$/.test(path)) {
       const text = `path is invalid; got '${path}', use a form such as 'queue.stats'`;
       throw new InvalidRequestError("invalid", text);
     }
     this.#connection.checkOpen();
-    const body = JSON.stringify(request);
+    const body = typeof request === "string" ? request : JSON.stringify(request);
     const timeoutMs = toMs(timeout, "timeout");
-    const call = { path, body, timeoutMs, isRepeatable, signal };
+    const call = { path, body, timeoutMs, isRepeatable, key, signal };
     return parseReply<T & object>(await this.#connection.call(call), isExact);
   }
 
@@ -447,8 +452,9 @@ export class QueratorClient {
   async #produce(
     queueName: string,
     items: readonly ProduceItem[],
-    { requestTimeout = this.#requestTimeout, mayRepeat = false, signal, onRepeat }: ProduceOptions,
+    { requestTimeout = this.#requestTimeout, ...options }: ProduceOptions,
   ): Promise<readonly ProducedItem[]> {
+    const { mayRepeat = false, signal, onRepeat, idempotencyKey: key } = options;
     const kind = mayRepeat ? this.#repeatableProduces : this.#produces;
     const parts: Part[] = [];
     for (const item of items) {
@@ -457,7 +463,10 @@ export class QueratorClient {
     }
     if (parts.length === 0) return [];
     const until = performance.now() + toMs(requestTimeout, "requestTimeout");
-    const gatherer = this.#gatherers.of(kind, queueName, requestTimeout);
+    const gatherer =
+      key === undefined
+        ? this.#gatherers.of(kind, queueName, requestTimeout)
+        : this.#gatherers.keyed(kind, queueName, requestTimeout, key);
     const results = await gatherer.add(parts, { until, signal, onRepeat });
     return results.length > 0 ? (results as readonly ProducedItem[]) : items.map(() => NOT_TOLD);
   }

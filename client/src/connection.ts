@@ -9,7 +9,13 @@
 import { type Backoff, fullJitter, sleep } from "./backoff.ts";
 import { Bag, type InBag } from "./bag.ts";
 import { Dialect } from "./dialect.ts";
-import { ClosedError, type ErrorCode, errorOfReply, QueratorError } from "./errors.ts";
+import {
+  ClosedError,
+  type ErrorCode,
+  errorOfReply,
+  InvalidRequestError,
+  QueratorError,
+} from "./errors.ts";
 import { makeTransport, type Transport } from "./transport.ts";
 
 /** How a call is repeated while its time lasts. */
@@ -52,6 +58,8 @@ export interface Call {
    * as it was sent, and the server does it once. Not in /v1, which has no keys.
    */
   readonly isKeyed?: boolean | undefined;
+  /** The same under a key of its caller's own; then its body is always the same. */
+  readonly key?: string | undefined;
   readonly signal: AbortSignal | undefined;
   /** Whether it waits for something to happen, so that nobody waits for it: see TransportRequest. */
   readonly isWait?: boolean;
@@ -213,13 +221,14 @@ export class Connection {
 
   async #attempt(call: Call, open: OpenCall): Promise<string> {
     const { retry, marginMs } = this.#options;
-    const { timeoutMs } = call;
+    const { timeoutMs, key } = call;
+    if (key !== undefined) checkKey(key);
     const { isWait, controller } = open;
     const { signal } = controller;
     const startedAt = performance.now();
     const until = call.until ?? startedAt + timeoutMs;
     const isOfV2 = !VERSIONED.test(call.path);
-    const isKeyed = call.isKeyed === true && isOfV2;
+    const isKeyed = (call.isKeyed === true || key !== undefined) && isOfV2;
     let body = "";
     let idempotencyKey: string | undefined;
     let left = call.until === undefined ? timeoutMs : leftOf(until, timeoutMs);
@@ -231,7 +240,7 @@ export class Connection {
         // What was perhaps done under a key is sent again as it was, or it would be something else.
         if (!(isKeyed && mayBeDone)) {
           body = typeof call.body === "string" ? call.body : call.body(left);
-          if (isKeyed) idempotencyKey = `${this.#prefix}-${(++this.#keys).toString(36)}`;
+          if (isKeyed) idempotencyKey = key ?? `${this.#prefix}-${(++this.#keys).toString(36)}`;
         }
         open.mayBeDone = !isWait;
         const reply = await target.transport.send({
@@ -329,6 +338,13 @@ export class Connection {
     for (const { controller, mayBeDone } of this.#open) controller.abort(closedError(mayBeDone));
     for (const { transport } of this.#targets) transport.close();
   }
+}
+
+// It is a header.
+function checkKey(key: string): void {
+  if (/^[!-~]{1,255}$/.test(key)) return;
+  const text = "idempotencyKey is invalid; it must have 1 to 240 visible characters";
+  throw new InvalidRequestError("invalid", text);
 }
 
 // What is left of a call's time for the server to answer.

@@ -1,7 +1,7 @@
 // What lies in dead queues: the groups of what died alike, and redrives, with which the server moves it back. A
 // redrive is the server's own; whoever began it may go away.
 
-import { type CallOptions, checkForm, once, type Repeats } from "./call.ts";
+import { type CallOptions, type ChangeOptions, checkForm, once, type Repeats } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
@@ -41,7 +41,7 @@ export interface DeadGroup {
 }
 
 /** Of what lies in a dead queue all is moved that all of these are true of. */
-export interface RedriveOptions extends CallOptions {
+export interface RedriveOptions extends ChangeOptions {
   /** Where they go; each to where it came from by default. */
   readonly to?: string | undefined;
   readonly ids?: readonly string[] | undefined;
@@ -143,6 +143,7 @@ const OF_A_REDRIVE = namesOf<RedriveOptions>({
   stopAtFailureRatio: true,
   signal: true,
   timeout: true,
+  idempotencyKey: true,
 });
 
 /** What `client.redrives` does. */
@@ -194,17 +195,17 @@ export class Redrives {
   }
 
   /** Ends one of them; what it has moved stays where it is. */
-  cancel(queueName: string, id: string, options: CallOptions = {}): Promise<Redrive> {
+  cancel(queueName: string, id: string, options: ChangeOptions = {}): Promise<Redrive> {
     return this.#ask("redrives.cancel", { queue_name: queueName, id }, options, true);
   }
 
   async #ask(
     path: string,
     request: object,
-    { signal, timeout }: CallOptions,
+    { signal, timeout, idempotencyKey }: ChangeOptions,
     repeats: Repeats,
   ): Promise<Redrive> {
-    const options = { signal, timeout };
+    const options = { signal, timeout, idempotencyKey };
     const wire = await once<WireRedrive>(this.#connection, path, request, options, repeats);
     checkForm(typeof wire.state === "string", wire);
     return decodeRedrive(wire);

@@ -2,6 +2,7 @@
 // policy, of the worker or of the queue. The server is told until it has answered or the lease has ended. Never throws: what goes
 // wrong is an event, and the item comes back when its lease ends. Of a server that is away it tells once.
 
+import { sleep } from "./backoff.ts";
 import type { QueratorClient } from "./client.ts";
 import { toMs } from "./duration.ts";
 import {
@@ -27,6 +28,13 @@ import type { WorkerEvents } from "./worker-options.ts";
 const RETRY_AFTER_MS = 10_000;
 
 const BY_QUEUE = "its queue has ended it, by maxAttempts or expireTimeout";
+const BY_LEASE_END = "its lease has ended, and its queue has ended it with that";
+
+// Of items that were lost it is asked whether they are dead: of so many at a time, and so often if their leases last
+// on for the server.
+const ASKED_MAX = 100;
+const ASKED_TIMES = 3;
+const ASKED_AGAIN_MS = 1_000;
 
 // What passes sooner is not worth a word.
 const TROUBLE_MS = 5_000;
@@ -62,6 +70,7 @@ export class Endings {
   // That the server keeps no results has been said.
   #hasToldNoResults = false;
   #underWay = 0;
+  #asking = 0;
   #isGivenUp = false;
   // Since when requests have been failing, by performance.now(), and what kinds of it were told.
   #troubleSince: number | undefined;
@@ -232,6 +241,33 @@ export class Endings {
   lose(item: LeasedItem): void {
     this.counters.lost++;
     this.#options.events.emit("lost", { item });
+    if (this.#asking === ASKED_MAX || this.#isGivenUp) return;
+    this.#asking++;
+    this.#underWay++;
+    void this.#diedWithIts(item).then((isDead) => {
+      this.#asking--;
+      if (isDead) this.#note(item, { kind: "dead", reason: BY_LEASE_END }, undefined);
+      this.#over();
+    });
+  }
+
+  // Whether the end of its lease was the end of an item that was lost. Never rejects: what cannot be told is not.
+  async #diedWithIts({ id, leaseId, attempts }: LeasedItem): Promise<boolean> {
+    const { client, queueName } = this.#options;
+    try {
+      for (let tries = 0; tries < ASKED_TIMES && !this.#isGivenUp; tries++) {
+        if (tries > 0) await sleep(ASKED_AGAIN_MS);
+        const found = await client.items.get(id, { queueName, payload: false, timeout: "10s" });
+        // Here it may be over some time before it is for the server.
+        if (found.leaseId === leaseId) continue;
+        const isDead = found.state === "dead" || found.state === "rejected";
+        // In a dead queue it begins anew, and tells what it was.
+        return isDead && (found.source?.attempts ?? found.attempts) === attempts;
+      }
+    } catch {
+      // Nothing is known of it any more, or nobody can be asked.
+    }
+    return false;
   }
 
   // --- trouble with the server ---

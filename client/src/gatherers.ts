@@ -69,30 +69,38 @@ export class Gatherers {
     return gatherer;
   }
 
-  #make(kind: GatheredKind, queueName: string, requestTimeout: Duration): Gatherer {
+  /** One for a call whose requests travel under a key of its caller's own: if there are several, under others made of it. */
+  keyed(kind: GatheredKind, queueName: string, requestTimeout: Duration, key: string): Gatherer {
+    return this.#make(kind, queueName, requestTimeout, key);
+  }
+
+  #make(kind: GatheredKind, queueName: string, requestTimeout: Duration, own?: string): Gatherer {
     const { path, list, bytesMax, isRepeatable, isKeyed, sendsLate, waiting } = kind;
     const timeoutMs = toMs(requestTimeout, "requestTimeout");
     const name = JSON.stringify(queueName);
     const startOf = (timeout: string): string =>
       `{"queue_name":${name},"request_timeout":"${timeout}","${list}":[`;
     const start = startOf(toText(requestTimeout, "requestTimeout"));
+    let sent = 0;
     return new Gatherer({
       itemsMax: BATCH_MAX,
       bytesMax,
       waiting,
       sendsLate,
       send: async ({ items, count, signal, until, onRepeat }) => {
+        const key = own === undefined ? undefined : keyOf(own, sent++);
         const body = await this.#connection.call({
           path,
           body: (leftMs) => {
             // Of a call that is not to be sent late the server is told how much of its time is left.
-            const isShort = !sendsLate && leftMs < timeoutMs * 0.9;
+            const isShort = key === undefined && !sendsLate && leftMs < timeoutMs * 0.9;
             return `${isShort ? startOf(toText(leftMs, "requestTimeout")) : start}${items()}]}`;
           },
           timeoutMs,
           until,
           isRepeatable,
           isKeyed,
+          key,
           signal,
           onRepeat,
         });
@@ -100,6 +108,11 @@ export class Gatherers {
       },
     });
   }
+}
+
+/** The key of one of the requests that a call is sent in: the same for the same call. */
+export function keyOf(key: string, number: number): string {
+  return number === 0 ? key : `${key}.${number}`;
 }
 
 /** Makes room if there are many: programs that make up names of queues must not fill memory. */

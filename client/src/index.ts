@@ -2,7 +2,7 @@
 
 import "./supported.ts"; // before all others
 
-export type { CallOptions } from "./call.ts";
+export type { CallOptions, ChangeOptions, KeyOptions } from "./call.ts";
 export { QueratorClient } from "./client.ts";
 export type * from "./client-options.ts";
 export type { RetryOptions } from "./connection.ts";
@@ -40,7 +40,7 @@ export {
   ValidationError,
 } from "./errors.ts";
 export type { Events } from "./events.ts";
-export { exactJson } from "./exact-json.ts";
+export { exactJson, JsonText } from "./exact-json.ts";
 export { Fatal, RetryLater } from "./failures.ts";
 export type { HeldItem } from "./held-item.ts";
 export type { GivenItemError, ItemError } from "./item-error.ts";
@@ -103,6 +103,7 @@ export type {
   QueueTotals,
 } from "./stats.ts";
 export type {
+  CancelItemOptions,
   Explanation,
   GetItemOptions,
   ImportOptions,

@@ -5,6 +5,7 @@
 import { fromBase64, toBase64, utf8, utf8Bytes } from "./bytes.ts";
 import { type Duration, toText } from "./duration.ts";
 import { InvalidRequestError, textOf } from "./errors.ts";
+import { JsonText } from "./exact-json.ts";
 import {
   decodeItemError,
   encodeItemError,
@@ -345,6 +346,7 @@ export function encodePayload({ payload, json }: Pick<ProduceItem, "payload" | "
 
 /** A value as JSON; throws an InvalidRequestError that names `what` if it is none. */
 export function encodeJson(value: unknown, what: string): string {
+  if (value instanceof JsonText) return value.text;
   let text: string | undefined;
   let cause: unknown;
   try {

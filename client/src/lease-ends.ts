@@ -22,7 +22,7 @@ import {
   QueratorError,
 } from "./errors.ts";
 import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
-import type { GatheredKind, Gatherers } from "./gatherers.ts";
+import { type GatheredKind, type Gatherers, keyOf } from "./gatherers.ts";
 import {
   type ExtendItem,
   encodeBack,
@@ -103,8 +103,11 @@ export class LeaseEnds {
     const parts: Part[] = [];
     for (const ref of refs) parts.push(partOf(kind, ref));
     const how: CallerOptions = { signal, onRepeat, onDead, isGivenUp: options.isGivenUp, until };
-    if (allOrNone) await this.#endAll(kind, queueName, parts, { ...how, requestTimeout });
-    else await this.#gatherers.of(kind, queueName, requestTimeout).add(parts, how);
+    const { idempotencyKey: key } = options;
+    if (allOrNone) await this.#endAll(kind, queueName, parts, { ...how, requestTimeout, key });
+    else if (key === undefined) {
+      await this.#gatherers.of(kind, queueName, requestTimeout).add(parts, how);
+    } else await this.#gatherers.keyed(kind, queueName, requestTimeout, key).add(parts, how);
   }
 
   // Until when it is sent again, by performance.now().
@@ -126,9 +129,14 @@ export class LeaseEnds {
     parts: readonly Part[],
     {
       requestTimeout,
+      key,
       more = "",
       ...how
-    }: CallerOptions & { readonly requestTimeout: Duration; readonly more?: string },
+    }: CallerOptions & {
+      readonly requestTimeout: Duration;
+      readonly key: string | undefined;
+      readonly more?: string;
+    },
   ): Promise<readonly ProducedItem[] | undefined> {
     checkCount(parts.length, "with allOrNone");
     const start = startOf(queueName, requestTimeout);
@@ -141,6 +149,7 @@ export class LeaseEnds {
         isRepeatable: true,
         // Else a repeat could not tell what was produced.
         isKeyed: more !== "",
+        key,
         signal: how.signal,
         until: how.until,
         onRepeat: how.onRepeat,
@@ -181,6 +190,7 @@ export class LeaseEnds {
         signal,
         onRepeat,
         requestTimeout,
+        key: options.idempotencyKey,
         until: this.#untilOf(refs, options.requestTimeout),
         more: `,"produce":[${lists.join()}]`,
       },
@@ -198,13 +208,16 @@ export class LeaseEnds {
     refs: readonly (string | ExtendItem)[],
     options: ExtendOptions,
   ): Promise<readonly Extension[]> {
-    const { signal, onRepeat, requestTimeout, allOrNone = false } = options;
+    const { signal, onRepeat, requestTimeout, allOrNone = false, idempotencyKey: key } = options;
     if (allOrNone) checkCount(refs.length, "with allOrNone");
     const until = this.#untilOf(refs, requestTimeout);
+    // What is left of a lease is another time for each call, and a call under a key is always the same.
     const timeoutMs =
-      requestTimeout === undefined
-        ? Math.min(Math.max((until - performance.now()) / TRIES, TRY_MS_MIN), TRY_MS_MAX)
-        : toMs(requestTimeout, "requestTimeout");
+      requestTimeout === undefined && key !== undefined
+        ? toMs(this.#requestTimeout, "requestTimeout")
+        : requestTimeout === undefined
+          ? Math.min(Math.max((until - performance.now()) / TRIES, TRY_MS_MIN), TRY_MS_MAX)
+          : toMs(requestTimeout, "requestTimeout");
     const start = startOf(queueName, timeoutMs) + (allOrNone ? ',"all_or_none":true' : "");
     const encoded = refs.map((ref) => encodeExtension(ref, options));
     const send = async (from: number): Promise<readonly Extension[]> => {
@@ -215,6 +228,7 @@ export class LeaseEnds {
           body: `${start},"leases":[${some.join()}]}`,
           timeoutMs,
           isRepeatable: true,
+          key: key === undefined ? undefined : keyOf(key, from / ITEMS_MAX),
           signal,
           until,
           onRepeat,

@@ -1,6 +1,6 @@
 // The calls that make, change, list and describe queues, and their records.
 
-import { type CallOptions, checkForm, confirmed, once, pages } from "./call.ts";
+import { type CallOptions, type ChangeOptions, checkForm, confirmed, once, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, fromText, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
@@ -92,7 +92,7 @@ interface WireQueueInfo {
   readonly if_version?: number;
 }
 
-export interface UpdateQueueOptions extends CallOptions {
+export interface UpdateQueueOptions extends ChangeOptions {
   /** Only if the queue has this `version`: else an error of code `precondition-failed`. */
   readonly ifVersion?: number | undefined;
 }
@@ -134,13 +134,13 @@ export class Queues {
   }
 
   /** Makes a queue, of which a name is enough; throws a QueueExistsError if there is one of that name. */
-  async create(settings: QueueSettings, options: CallOptions = {}): Promise<void> {
+  async create(settings: QueueSettings, options: ChangeOptions = {}): Promise<void> {
     const { queueName, ...changes } = settings;
     await this.#made("queues.create", encode(queueName, changes), options);
   }
 
   /** Makes a queue unless there is one of that name, which stays as it is. True if it made one. */
-  async createIfMissing(settings: QueueSettings, options: CallOptions = {}): Promise<boolean> {
+  async createIfMissing(settings: QueueSettings, options: ChangeOptions = {}): Promise<boolean> {
     try {
       await this.create(settings, options);
       return true;
@@ -161,7 +161,7 @@ export class Queues {
   }
 
   // Answered with the record.
-  async #made(path: string, request: WireQueueInfo, options: CallOptions): Promise<void> {
+  async #made(path: string, request: WireQueueInfo, options: ChangeOptions): Promise<void> {
     const wire = await once<WireQueueInfo>(this.#connection, path, request, options);
     checkForm(wire.queue_name === request.queue_name, wire);
   }
@@ -200,7 +200,7 @@ export class Queues {
   /** Deletes a queue with its items; one that is the dead queue of another only with `force`. */
   async delete(
     name: string,
-    { force = false, ...options }: CallOptions & { readonly force?: boolean } = {},
+    { force = false, ...options }: ChangeOptions & { readonly force?: boolean } = {},
   ): Promise<void> {
     await confirmed(this.#connection, "queues.delete", { queue_name: name, force }, options);
   }

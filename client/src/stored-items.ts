@@ -4,8 +4,10 @@
 import {
   begun,
   type CallOptions,
+  type ChangeOptions,
   checkForm,
   inParts,
+  type KeyOptions,
   once,
   pages,
   parseReply,
@@ -16,6 +18,7 @@ import type { HotOptions } from "./client-options.ts";
 import type { Connection } from "./connection.ts";
 import { type Duration, toMs, toText } from "./duration.ts";
 import type { ItemResult } from "./errors.ts";
+import { keyOf } from "./gatherers.ts";
 import {
   decodeStorageItem,
   encodeChanges,
@@ -43,7 +46,9 @@ export interface GetItemOptions extends OneItemOptions {
   readonly payload?: boolean | undefined;
 }
 
-export interface UpdateItemOptions extends OneItemOptions {
+export interface CancelItemOptions extends OneItemOptions, KeyOptions {}
+
+export interface UpdateItemOptions extends OneItemOptions, KeyOptions {
   /** Only if it is in this state: else an error of code `precondition-failed`. */
   readonly ifState?: ItemState | undefined;
 }
@@ -72,6 +77,8 @@ export interface ItemReason {
   readonly detail: string;
   /** Until when, if that is known. */
   readonly until: Date | undefined;
+  /** Since when, of `no_consumer`: when somebody was there last who would have taken it. */
+  readonly since: Date | undefined;
 }
 
 interface WireExplanation {
@@ -81,6 +88,7 @@ interface WireExplanation {
     readonly code?: string;
     readonly detail?: string;
     readonly until?: string;
+    readonly since?: string;
   }[];
   readonly position?: number;
   readonly expected_at?: string;
@@ -107,7 +115,7 @@ export interface ListItemsOptions extends CallOptions {
   readonly pageSize?: number | undefined;
 }
 
-export interface ImportOptions extends CallOptions {
+export interface ImportOptions extends ChangeOptions {
   /** 0 if left out. */
   readonly partition?: number | undefined;
 }
@@ -133,7 +141,7 @@ export class StoredItems {
    * Takes an item away that waits or is scheduled. One that is leased is marked: whoever has it learns it with
    * the next that it tells of it, and it never comes back. Answers the item as it is then.
    */
-  async cancel(id: string, options: OneItemOptions = {}): Promise<StorageItem> {
+  async cancel(id: string, options: CancelItemOptions = {}): Promise<StorageItem> {
     const { queueName: queue_name } = options;
     return this.#one("item.cancel", JSON.stringify({ queue_name, id }), options, "keyed");
   }
@@ -188,8 +196,8 @@ export class StoredItems {
     return {
       id: wire.id ?? id,
       state: state!,
-      reasons: reasons.map(({ code = "", detail = "", until }) => {
-        return { code, detail, until: decodeDate(until) };
+      reasons: reasons.map(({ code = "", detail = "", until, since }) => {
+        return { code, detail, until: decodeDate(until), since: decodeDate(since) };
       }),
       position: position === undefined ? undefined : Number(position),
       expectedAt: decodeDate(expectedAt),
@@ -199,11 +207,11 @@ export class StoredItems {
   async #one(
     path: string,
     body: string,
-    { queueName, signal, timeout = TIMEOUT_MS }: OneItemOptions,
+    { queueName, signal, timeout = TIMEOUT_MS, idempotencyKey }: OneItemOptions & KeyOptions,
     repeats: Repeats,
   ): Promise<StorageItem> {
     this.#connection.checkOpen();
-    const options = { signal, timeout };
+    const options = { signal, timeout, idempotencyKey };
     const wire = await begun<WireStorageItem>(this.#connection, path, body, options, repeats);
     return decodeOne(wire, queueName);
   }
@@ -250,10 +258,13 @@ export class StoredItems {
   ): Promise<ImportedItem[]> {
     this.#connection.checkOpen();
     const isRepeatable = items.every(({ id, sourceId }) => Boolean(id || sourceId));
+    const { idempotencyKey: key } = options;
+    let sent = 0;
     return this.#connection.begin(() =>
-      inParts(items.map(encodeImport), (some) =>
-        this.#import(queueName, some, { ...options, isRepeatable }),
-      ),
+      inParts(items.map(encodeImport), (some) => {
+        const idempotencyKey = key === undefined ? undefined : keyOf(key, sent++);
+        return this.#import(queueName, some, { ...options, idempotencyKey, isRepeatable });
+      }),
     );
   }
 
@@ -262,13 +273,13 @@ export class StoredItems {
     items: readonly string[],
     options: ImportOptions & { readonly isRepeatable: boolean },
   ): Promise<readonly ImportedItem[]> {
-    const { partition = 0, timeout = TIMEOUT_MS, signal, isRepeatable } = options;
+    const { partition = 0, timeout = TIMEOUT_MS, signal, isRepeatable, idempotencyKey } = options;
     const start = `{"queue_name":${JSON.stringify(queueName)},"partition":${Number(partition)}`;
     const reply = await begun<{ readonly results?: readonly ImportedItem[] }>(
       this.#connection,
       "items.import",
       `${start},"items":[${items.join()}]}`,
-      { timeout, signal },
+      { timeout, signal, idempotencyKey },
       isRepeatable,
     );
     const { results } = reply;
@@ -283,7 +294,7 @@ export class StoredItems {
   async delete(
     queueName: string,
     ids: readonly string[],
-    options: CallOptions = {},
+    options: ChangeOptions = {},
   ): Promise<number | undefined> {
     const request = { queue_name: queueName, ids };
     const reply = await once<{ readonly results?: readonly ItemResult[] }>(

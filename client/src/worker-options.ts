@@ -62,7 +62,10 @@ export interface WorkerEvents {
   retried: { readonly item: LeasedItem; readonly at: Date | undefined };
   /** Given back without having counted: nobody had begun it or could read it, or its handler is not waited for. */
   released: { readonly item: LeasedItem; readonly at: Date | undefined };
-  /** It goes to the dead queue, or is gone: its handler or the policy said so, or its queue did at a retry. */
+  /**
+   * It goes to the dead queue, or is gone: its handler or the policy said so, or its queue did, at a retry or as its
+   * lease ended. Of the last it is told after `lost`, if it is in a dead queue or its queue keeps what has ended.
+   */
   dead: { readonly item: LeasedItem; readonly reason: string };
   /** Somebody had cancelled it: what its handler has come to counts no more. */
   cancelled: { readonly item: LeasedItem };

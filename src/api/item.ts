@@ -102,7 +102,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
   }
 
   // Does something with an item where it is: in its queue, in the dead queue of that, or in one to which either
-  // has sent what was redriven, and so on from there.
+  // has sent what was redriven, and so on from there. Who may read the first may read what is found in the others.
   async function inQueue<T>(
     named: Named,
     does: (queue: QueueHandle) => Promise<T | undefined>,
@@ -367,7 +367,9 @@ const FIELDS: Notes = {
     position: {
       text: "If it waits: how many of its partition are leased before it, up to 100000.",
     },
-    expected_at: { text: "When it is likely to be leased, by how fast its partition was of late." },
+    expected_at: {
+      text: "When it is likely to be leased, by how fast its partition was of late; not given if nothing was leased of late, or some kinds only.",
+    },
   },
   ItemReason: {
     code: {
@@ -377,5 +379,8 @@ const FIELDS: Notes = {
     },
     detail: { text: "The same for people.", required: "reply" },
     until: { text: "Until when, if that is known." },
+    since: {
+      text: "Since when, of no_consumer: when somebody was there last who would have taken it, or when the server has started.",
+    },
   },
 };

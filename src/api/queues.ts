@@ -398,7 +398,7 @@ function toInfo(record: QueueRecord): Encodable<typeof QueueInfoSchema> {
 }
 
 function toInfoV2(record: QueueRecord): Encodable<typeof InfoV2> {
-  const { name, createdAt, updatedAt, version, partitions } = record;
+  const { name, createdAt, changedAt, version, partitions } = record;
   const settings = showInWords(record);
   return {
     queueName: name,
@@ -406,7 +406,7 @@ function toInfoV2(record: QueueRecord): Encodable<typeof InfoV2> {
     retry: shownRetry(settings),
     partitions: partitions.length,
     createdAt,
-    updatedAt,
+    updatedAt: changedAt,
     version,
   };
 }

@@ -1,6 +1,6 @@
 // The verbs of those who work with leased items: lease, complete, retry, release, reject, extend.
 
-import { exactJson, type ItemError, LeasedItem, QueratorError } from "@querator/client";
+import { type ItemError, JsonText, LeasedItem, QueratorError } from "@querator/client";
 import { type Command, InvalidArgumentError } from "commander";
 import {
   extension,
@@ -96,14 +96,20 @@ Example:
     .command("extend <queue> [lease-ids...]")
     .description("let leases last for a time from now on")
     .option(...FILE)
-    .requiredOption("--for <time>", "for how long, 12h at most", extension)
+    .option("--for <time>", "for how long, 12h at most", extension)
+    .option(
+      "--progress <json>",
+      "how far the work is, of each of them; with --for or without",
+      json,
+    )
     .addHelpText(
       "after",
       `
 The server must know it: one that has /v1 only does not, and nothing happens then.
 
-Example:
-  querator extend jobs --file work --for 5m`,
+Examples:
+  querator extend jobs --file work --for 5m
+  querator extend jobs 3MYU1bRy3722FDmQTN000000001 --progress '{"done":0.5}'`,
     )
     .action(withSession(extend));
 
@@ -127,7 +133,7 @@ Examples:
 
 function json(text: string): unknown {
   try {
-    return exactJson(text);
+    return new JsonText(text);
   } catch {
     throw new InvalidArgumentError("It is not JSON.");
   }
@@ -275,13 +281,18 @@ async function extend(
   session: Session,
   queue: string,
   ids: string[],
-  { file, for: ms }: EndingOptions & { readonly for: number },
+  {
+    file,
+    for: ms,
+    progress,
+  }: EndingOptions & { readonly for?: number; readonly progress?: unknown },
 ): Promise<void> {
   const { client, signal } = session;
+  if (ms === undefined && progress === undefined) throw usage("give --for or --progress");
   await endItems(session, queue, ids, {
     file,
     what: ["extended", "extended"],
-    end: (some) => client.extend(queue, some, { for: ms, signal }),
+    end: (some) => client.extend(queue, some, { for: ms, progress, signal }),
   });
 }
 

@@ -1,6 +1,6 @@
 // produce: items from an option, from stdin as a whole, or from its lines.
 
-import { exactJson, type ProducedItem, type ProduceItem } from "@querator/client";
+import { JsonText, type ProducedItem, type ProduceItem } from "@querator/client";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { duration, milliseconds, moment, timeoutOption, whole } from "./arguments.ts";
 import { brokenOff, CommandError, tooLargeAt, usage } from "./failure.ts";
@@ -95,7 +95,7 @@ function header(text: string, before: Readonly<Record<string, string>> = {}) {
 
 function jsonOf(content: string | Buffer, place: string): unknown {
   try {
-    return exactJson(typeof content === "string" ? content : textOf(content, place));
+    return new JsonText(typeof content === "string" ? content : textOf(content, place));
   } catch (error) {
     if (error instanceof CommandError) throw error;
     throw new CommandError(`${place}: this is not JSON`);

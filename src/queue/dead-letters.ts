@@ -68,20 +68,25 @@ export class DeadLetters {
    * Moves what consumers gave up, and does what else their retries ask. Into another storage in two
    * steps: once an item is condemned it goes there some day, also after a crash, when nobody knows of
    * the request any more. So the request has succeeded then, whatever becomes of the second step. `records` are
-   * those that were read for the turn: what was cancelled beside them ends here as well.
+   * those that were read for the turn: what was cancelled beside them ends here as well. False if they wait for the
+   * next turn, as the dead queue waits for this one.
    */
   async buryRetried(
     partition: Partition,
     requests: readonly RetryRequest[],
     rules: QueueRules,
     records: Records | undefined,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const target = this.#context.findIntake(rules.deadQueue);
     const isApart = target !== undefined && target.storage !== partition.storage;
+    if (target !== undefined && !isApart && this.#transfers.isWaitedForBy(target)) {
+      for (const request of requests) this.#mailbox.defer(request);
+      return false;
+    }
     if (partition.stale || (this.#transfers.restsUntil > 0 && !isApart)) {
       const { message } = partition.stale ? plainError("storage_unavailable") : new NotDelivered();
       for (const request of requests) this.#mailbox.answer(request, retryLater(message));
-      return;
+      return true;
     }
     const part = new PartitionBatch(partition, this.#context.clock.now());
     part.records = records;
@@ -94,7 +99,7 @@ export class DeadLetters {
         reason,
       }));
       await this.#bury(part, "items", dead, rules, WHOLE);
-      return;
+      return true;
     }
     const dead = died.map(({ item, reason, attributes }) => ({
       item: part.condemn(item, reason, attributes).item,
@@ -106,12 +111,13 @@ export class DeadLetters {
         await this.#commits.write(part.of.storage, [part]);
       } catch (error) {
         this.#commits.failed([part], error);
-        return;
+        return true;
       }
       this.#commits.follow([part]);
       await this.bury({ partition, table: "scheduled", dead }, rules);
     }
     await this.#commits.serve(part);
+    return true;
   }
 
   /** Moves what has expired under the expiry that is due first; false if it could not be read. */

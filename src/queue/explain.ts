@@ -8,12 +8,15 @@ import { keyBehind } from "./behind.ts";
 import { foundIn, type ItemState, type Located, locate, stateOf } from "./lookup.ts";
 import type { Loop } from "./loop.ts";
 import { run } from "./operations.ts";
+import { PACE_SPAN } from "./pace.ts";
 
 export interface Reason {
   readonly code: "scheduled" | "behind" | "in_line" | "no_consumer" | "leased" | "dead" | "ended";
   readonly detail: string;
   /** Until when, in microseconds; 0 if that is not known. */
   readonly until: number;
+  /** Since when; not given if that is not known. */
+  readonly since?: number;
 }
 
 export interface Explanation {
@@ -30,7 +33,7 @@ export interface Explanation {
 const COUNTED_MAX = 100_000;
 const STEP = 10_000;
 
-// Without anybody who waits for items, and for so long without a lease, a queue has no consumer.
+// Without anybody who waits for it, and for so long without anybody who did, an item has no consumer.
 const CONSUMER_GONE = 10 * SECOND;
 
 /** Why the item of an id is not running; undefined if there is none. */
@@ -135,8 +138,8 @@ function ofWaiting(
   const now = loop.context.clock.now();
   const reasons: Reason[] = [];
   if (state === "dead") reasons.push(deadReason(item.attributes));
-  const consumer = noConsumer(loop, now);
-  if (consumer !== undefined) reasons.push({ code: "no_consumer", detail: consumer, until: 0 });
+  const consumer = noConsumer(loop, item.record.text, now);
+  if (consumer !== undefined) reasons.push(consumer);
   const { count, isCut } = counting;
   const least = isCut ? "at least " : "";
   const which = loop.partitions.length > 1 ? ` of partition ${partition.number}` : "";
@@ -145,18 +148,32 @@ function ofWaiting(
     detail: `${least}${count} items${which} are before it`,
     until: 0,
   });
-  const rate = partition.pace.rate(now);
-  const expectedAt = rate === 0 || isCut ? 0 : Math.round(now + ((count + 1) * SECOND) / rate);
+  const canTell = consumer === undefined && !isCut && !goesByKinds(loop, item.record.text, now);
+  const rate = canTell ? partition.pace.rate(now) : 0;
+  const expectedAt = rate === 0 ? 0 : Math.round(now + ((count + 1) * SECOND) / rate);
   return { state, reasons, position: count, expectedAt };
 }
 
-function noConsumer({ counts, partitions }: Loop, now: number): string | undefined {
-  if (counts.lease > 0) return undefined;
-  const lastAt = Math.max(...partitions.map(({ pace }) => pace.lastAt));
-  if (lastAt === 0) return "nobody has leased anything since the server has started";
-  const since = now - lastAt;
-  if (since < CONSUMER_GONE) return undefined;
-  return `nobody has leased anything for ${formatDuration(Math.floor(since / SECOND) * SECOND)}`;
+// Who takes some kinds only takes nothing in the order of the line, so that nobody can tell when its turn comes.
+function goesByKinds(loop: Loop, text: string, now: number): boolean {
+  const { pickedAt } = loop.consumers;
+  return loop.demandFor(text).isPicky || (pickedAt > 0 && now - pickedAt < 2 * PACE_SPAN);
+}
+
+function noConsumer(loop: Loop, text: string, now: number): Reason | undefined {
+  const { isWanted, isPicky } = loop.demandFor(text);
+  if (isWanted) return undefined;
+  const lastAt = loop.consumers.lastFor(text);
+  const since = lastAt === 0 ? loop.consumers.since : lastAt;
+  const age = now - since;
+  if (lastAt > 0 && age < CONSUMER_GONE) return undefined;
+  const others = isPicky ? "; who waits wants other kinds" : "";
+  const time =
+    lastAt === 0
+      ? "since the server has started"
+      : `for ${formatDuration(Math.floor(age / SECOND) * SECOND)}`;
+  const detail = `nobody has asked for it ${time}${others}`;
+  return { code: "no_consumer", detail, until: 0, since };
 }
 
 function ordinal(n: number): string {

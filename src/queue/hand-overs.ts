@@ -11,15 +11,12 @@ import { completeItems } from "./endings.ts";
 import { type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import type { CompleteRequest, Produced } from "./requests.ts";
-import { NotTaken } from "./transfers.ts";
+import { leadsBack, NotTaken } from "./transfers.ts";
 
 /** The queue whose items are completed. */
 interface Sender extends Intake {
   readonly rules: QueueRules;
 }
-
-// So many loops that wait for one another are looked along, to see whether they wait for the sender.
-const STEPS_MAX = 32;
 
 export class HandOvers {
   readonly #context: QueueContext;
@@ -108,16 +105,6 @@ export class HandOvers {
     await this.#commits.succeeded([part]);
     return true;
   }
-}
-
-// Whether a queue waits for the sender, or for one that does, and so on: it would wait for itself.
-function leadsBack(to: Intake, sender: Intake): boolean {
-  let next = to.sendsTo;
-  for (let step = 0; next !== undefined && step < STEPS_MAX; step++) {
-    if (next === sender) return true;
-    next = next.sendsTo;
-  }
-  return false;
 }
 
 function otherIsBusy(): QueueError {

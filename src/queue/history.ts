@@ -131,3 +131,9 @@ export function entryOfEnded(
   const value = JSON.stringify(kept);
   return { kind: KEY.ended, key: id, seq: 0, until: now + keeping.time, value };
 }
+
+/** Until when an entry of one that has ended is kept by what the queue says now; 0 if that is nothing. */
+export function keptUntil({ value, until }: KeyEntry, keeping: Keeping | undefined): number {
+  if (keeping === undefined) return 0;
+  return Math.min(until, (JSON.parse(value) as Kept).endedAt + keeping.time);
+}

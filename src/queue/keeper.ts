@@ -2,11 +2,11 @@
 // of leased items before its plan ends them, as memory has let go of them; and what is more than a queue is to
 // keep goes again, step by step. A queue that keeps nothing has none of this.
 
-import type { ItemRecord, ItemTable, SeqRange } from "../storage/storage.ts";
+import type { ItemRecord, ItemTable, KeyEntry, SeqRange } from "../storage/storage.ts";
 import type { Commits } from "./commits.ts";
 import type { QueueContext } from "./context.ts";
 import { COUNT } from "./counts.ts";
-import type { Kept } from "./history.ts";
+import { keptUntil } from "./history.ts";
 import { KEY } from "./keys.ts";
 import { momentOf } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
@@ -49,12 +49,8 @@ export function keepsAny({ keeping, counters }: Partition): boolean {
 export class Keeper {
   readonly #context: QueueContext;
   readonly #commits: Commits;
-  // For how long each partition keeps what has ended, and behind which id what is kept is still to be gone
-  // through for that; undefined once it was.
-  readonly #passes = new Map<
-    Partition,
-    { readonly time: number; readonly after: string | undefined }
-  >();
+  // As they are written down; those that are missing have not been read.
+  readonly #passes = new Map<Partition, Pass>();
 
   constructor(context: QueueContext, commits: Commits) {
     this.#context = context;
@@ -99,6 +95,13 @@ export class Keeper {
     return [...seqs].filter((seq) => leased.has(seq));
   }
 
+  /** Whether `trim` has something to do in a partition. */
+  hasMore(partition: Partition): boolean {
+    const { keeping, counters } = partition;
+    if ((counters.counts[COUNT.kept] ?? 0) > (keeping?.max ?? 0)) return true;
+    return keeping !== undefined && !isOver(this.#passes.get(partition), keeping.time);
+  }
+
   /**
    * Takes away some of what is more than is to be kept, what was produced first before all: all of it once the
    * queue keeps nothing any more. Then some of what was to be kept for longer than it is now. False if nothing is.
@@ -123,37 +126,64 @@ export class Keeper {
     return true;
   }
 
-  // Goes once through all that is kept, page by page, when the time for which it is has become shorter.
+  // Goes once through all that is kept, page by page, when the time for which it is has become shorter. How far
+  // that is, is written down with each page: it goes on after a restart.
   async #shorten(partition: Partition, now: number): Promise<boolean> {
     const { keeping, storage, key } = partition;
     if (keeping === undefined) return false;
     const { time } = keeping;
-    const pass = this.#passes.get(partition);
-    if (pass === undefined || time > pass.time) {
-      this.#passes.set(partition, { time, after: undefined });
-      return false;
-    }
-    const after = time < pass.time ? "" : pass.after;
-    if (after === undefined) return false;
     const part = new PartitionBatch(partition, now);
     let last: string | undefined;
     try {
-      const options = { after, limit: STEP, order: "ascending", bytesMax: PAGE_BYTES } as const;
-      const entries = await storage.listKeys(key, KEY.ended, options);
-      last = entries.at(-1)?.key;
-      const long = entries.flatMap((entry) => {
-        const until = (JSON.parse(entry.value) as Kept).endedAt + time;
-        return until < entry.until ? { ...entry, until } : [];
-      });
-      part.forget(long.filter(({ until }) => until <= now));
-      for (const entry of long) if (entry.until > now) part.keep(entry);
+      const pass = this.#passes.get(partition) ?? (await readPass(partition));
+      this.#passes.set(partition, pass);
+      if (isOver(pass, time)) return false;
+      const after = time < pass.time ? "" : pass.after;
+      if (after !== undefined) {
+        const options = { after, limit: STEP, order: "ascending", bytesMax: PAGE_BYTES } as const;
+        const entries = await storage.listKeys(key, KEY.ended, options);
+        last = entries.at(-1)?.key;
+        const long = entries.flatMap((entry) => {
+          const until = keptUntil(entry, keeping);
+          return until < entry.until ? { ...entry, until } : [];
+        });
+        part.forget(long.filter(({ until }) => until <= now));
+        for (const entry of long) if (entry.until > now) part.keep(entry);
+      }
     } catch (error) {
       this.#commits.distrust(partition, error);
       return false;
     }
+    const next = { time, after: last };
+    part.put(entryOfPass(next));
     await this.#commits.commit([part]);
     // What could not be written is gone through again.
-    this.#passes.set(partition, { time, after: partition.stale ? after : last });
+    this.#passes.set(partition, partition.stale ? UNKNOWN : next);
     return true;
   }
+}
+
+/** For how long what has ended was kept when it was gone through last, and behind which id it is still to be. */
+interface Pass {
+  readonly time: number;
+  /** Undefined once it was. */
+  readonly after: string | undefined;
+}
+
+// Of what an earlier version has kept, or nobody has gone through: it may be kept for any time.
+const UNKNOWN: Pass = { time: Number.MAX_SAFE_INTEGER, after: undefined };
+
+const PASS = "pass";
+
+function isOver(pass: Pass | undefined, time: number): boolean {
+  return pass?.time === time && pass.after === undefined;
+}
+
+async function readPass({ storage, key }: Partition): Promise<Pass> {
+  const entry = (await storage.findKeys(key, KEY.keeping, [PASS])).get(PASS);
+  return entry === undefined ? UNKNOWN : (JSON.parse(entry.value) as Pass);
+}
+
+function entryOfPass(pass: Pass): KeyEntry {
+  return { kind: KEY.keeping, key: PASS, seq: 0, until: 0, value: JSON.stringify(pass) };
 }

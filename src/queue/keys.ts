@@ -26,6 +26,8 @@ export const KEY = {
   behind: 8,
   /** A queue to which redrives have sent items, by its name. */
   sentTo: 9,
+  /** For how long what has ended was kept last, and how far what is kept has been gone through for that. */
+  keeping: 12,
 } as const;
 
 /** The names of an item with such attributes. */

@@ -5,7 +5,7 @@
 import { ItemRecord, type ItemTable, type KeyEntry, type StoredItem } from "../storage/storage.ts";
 import { attributesOf, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
-import type { Kept } from "./history.ts";
+import { type Kept, keptUntil } from "./history.ts";
 import type { Item } from "./item.ts";
 import { idOf, KEY } from "./keys.ts";
 import type { Loop } from "./loop.ts";
@@ -93,7 +93,7 @@ export async function locate(
       entryOf(partition, KEY.ended, id),
     ]);
     if (moved !== undefined) return readAt(partition, moved.seq);
-    return ended === undefined || ended.until <= now
+    return ended === undefined || keptUntil(ended, partition.keeping) <= now
       ? undefined
       : { ended: endedItem(partition, ended) };
   });
@@ -129,7 +129,7 @@ export function listEnded(
         order: order === "newest" ? "descending" : "ascending",
         bytesMax: PAGE_BYTES,
       });
-      const kept = entries.filter(({ until }) => until > now);
+      const kept = entries.filter((entry) => keptUntil(entry, partition.keeping) > now);
       // Those whose time is over are passed by, as long as there are more.
       if (kept.length > 0 || entries.length === 0) {
         return kept.map((entry) => endedItem(partition, entry));

@@ -12,6 +12,7 @@ import { plainError, QueueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import { Commits } from "./commits.ts";
+import { Consumers } from "./consumers.ts";
 import type { DeliveryOptions, Intake, QueueContext, QueueRules } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
 import { KeyHolders } from "./duplicates.ts";
@@ -67,6 +68,8 @@ export class Loop implements TurnTaker, Intake {
   /** Who waits for items to end. */
   readonly watchers: Watchers;
   readonly redrives: Redrives;
+  /** Who has asked for items, and when last. */
+  readonly consumers: Consumers;
 
   // The order in which partitions are chosen; see Batch.
   readonly #order: Partition[];
@@ -108,14 +111,17 @@ export class Loop implements TurnTaker, Intake {
     this.rules = rules;
     this.context = context;
     this.committer = context.turns.committer(partitions[0]!.storage);
-    this.#mailbox = new Mailbox(context.limits, context.waiting);
+    this.consumers = new Consumers(context.clock.now());
+    this.#mailbox = new Mailbox(context.limits, context.waiting, (lease) =>
+      this.consumers.note(lease, context.clock.now()),
+    );
     this.#commits = new Commits(name, this.#mailbox, context, ({ partition, ids, items }) =>
       this.giveBack(
         partition,
         items.map(({ seq }) => ids.id(seq)),
       ),
     );
-    this.#transfers = new Transfers(context, this.#commits);
+    this.#transfers = new Transfers(context, this.#commits, this);
     this.#deadLetters = new DeadLetters(this, this.#mailbox, this.#commits, this.#transfers);
     this.#handOvers = new HandOvers(context, this.#mailbox, this.#commits);
     this.#keeper = new Keeper(context, this.#commits);
@@ -176,7 +182,7 @@ export class Loop implements TurnTaker, Intake {
   }
 
   get sendsTo(): Intake | undefined {
-    return this.#handOvers.sendsTo ?? this.#transfers.sendsTo;
+    return this.#handOvers.sendsTo ?? this.#transfers.sendsTo ?? this.redrives.sendsTo;
   }
 
   deliver(
@@ -195,6 +201,11 @@ export class Loop implements TurnTaker, Intake {
   /** What waits, for statistics. */
   get counts(): Mailbox["counts"] {
     return this.#mailbox.counts;
+  }
+
+  /** Whether somebody waits who would take an item with this text, and whether somebody wants some kinds only. */
+  demandFor(text: string): { readonly isWanted: boolean; readonly isPicky: boolean } {
+    return { isWanted: this.#mailbox.isWanted(text), isPicky: this.#mailbox.picky > 0 };
   }
 
   // --- modes ---
@@ -285,7 +296,9 @@ export class Loop implements TurnTaker, Intake {
     return this.partitions.some(
       (partition) =>
         !partition.stale &&
-        (partition.needsDue || (hasLeases && partition.unleased > 0 && partition.leaseRoom > 0)),
+        (partition.needsDue ||
+          this.#keeper.hasMore(partition) ||
+          (hasLeases && partition.unleased > 0 && partition.leaseRoom > 0)),
     );
   }
 
@@ -415,7 +428,13 @@ export class Loop implements TurnTaker, Intake {
     if (batch.wantsMore) this.wake();
 
     for (const [partition, retries] of batch.burials) {
-      await this.#deadLetters.buryRetried(partition, retries, rules, records?.get(partition));
+      const isDone = await this.#deadLetters.buryRetried(
+        partition,
+        retries,
+        rules,
+        records?.get(partition),
+      );
+      if (!isDone) this.wake();
     }
     if (batch.handOvers.length > 0) {
       const partOf = (request: CompleteRequest): PartitionBatch => {

@@ -100,10 +100,17 @@ export class Mailbox {
   readonly #limits: Limits;
   // Counts the leases that wait in all queues of the server.
   readonly #allWaiting: { leases: number };
+  // Told of each lease that waits no more.
+  readonly #onLeft: (lease: LeaseRequest) => void;
 
-  constructor(limits: Limits, allWaiting: { leases: number }) {
+  constructor(
+    limits: Limits,
+    allWaiting: { leases: number },
+    onLeft: (lease: LeaseRequest) => void = () => undefined,
+  ) {
     this.#limits = limits;
     this.#allWaiting = allWaiting;
+    this.#onLeft = onLeft;
   }
 
   /** Takes a request in; one that it refuses is answered at once, and false is returned. */
@@ -180,6 +187,13 @@ export class Mailbox {
     return count;
   }
 
+  /** Whether somebody waits who would take an item with this text. */
+  isWanted(text: string): boolean {
+    if (this.waiting.size > this.picky) return true;
+    for (const { kinds } of this.waiting.values()) if (kinds?.has(text) !== false) return true;
+    return false;
+  }
+
   /** What waits, for statistics; all that ends or extends leases counts as `complete`. */
   get counts(): { produce: number; lease: number; complete: number; inFlight: number } {
     const produce = this.#requests[Kind.produce].length;
@@ -241,6 +255,7 @@ export class Mailbox {
       this.demand -= request.batchSize;
       if (request.kinds !== undefined) this.picky--;
       this.#allWaiting.leases--;
+      this.#onLeft(request);
     }
     if (error === undefined) request.settle();
     else request.fail(error);

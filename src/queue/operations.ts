@@ -15,7 +15,7 @@ import { type ItemError, type Origin, type RetryOverrides, withAttributes } from
 import { partitionFailing } from "./batch.ts";
 import { BEHIND_AT, behindFirst } from "./behind.ts";
 import { condemnedFor } from "./condemned.ts";
-import { DELETED } from "./history.ts";
+import { DELETED, keptUntil } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
 import { KEY, namesOf } from "./keys.ts";
@@ -104,6 +104,7 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
   for (const partition of loop.partitions) {
     let bound: number | undefined;
     let from = 0;
+    let scheduledFrom = 0;
     const steps: (() => Promise<true | undefined>)[] = [];
     // First, so that nothing that waits behind an item gets its turn with the end of that, be it scheduled too.
     if (options.scheduled) {
@@ -119,10 +120,12 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
         return n < STEP || undefined;
       });
       steps.push(async () => {
-        const items = await read(partition, "scheduled", { from: 0, before: bound!, limit: STEP });
+        const range = { from: scheduledFrom, before: bound!, limit: STEP };
+        const items = await read(partition, "scheduled", range);
         const part = new PartitionBatch(partition, loop.context.clock.now());
-        for (const item of items) part.removeScheduled(item, DELETED);
+        for (const item of items) if (!isCondemned(item)) part.removeScheduled(item, DELETED);
         if (part.touched) await loop.commitAlone(part);
+        scheduledFrom = (items.at(-1)?.seq ?? 0) + 1;
         return items.length < STEP || undefined;
       });
     }
@@ -465,9 +468,8 @@ export async function deleteItems(
       if (part.leased(seq) === undefined) {
         const one = { from: seq, before: seq + 1, limit: 1 };
         const some = await read(partition, "items", one);
-        // Of what is on its way to the dead queue a copy may be there already, which would stay.
         const others = (await read(partition, "scheduled", one)).filter(
-          (item) => condemnedFor({ at: item.dueAt, seq: item.seq, item }) === undefined,
+          (item) => !isCondemned(item),
         );
         waiting.push(...some);
         scheduled.push(...others);
@@ -493,16 +495,21 @@ export async function deleteItems(
   return deleted;
 }
 
+// Of what is on its way to the dead queue a copy may be there already, which would stay: it is not to be removed.
+function isCondemned(item: StoredItem): boolean {
+  return condemnedFor({ at: item.dueAt, seq: item.seq, item }) !== undefined;
+}
+
 const NONE_ENDED: ReadonlyMap<string, KeyEntry> = new Map();
 
 // What is kept of those of these that have ended, by id.
 async function endedOf(
-  { storage, key }: Partition,
+  { storage, key, keeping }: Partition,
   ids: readonly string[],
   now: number,
 ): Promise<ReadonlyMap<string, KeyEntry>> {
   const entries = await storage.findKeys(key, KEY.ended, ids);
-  return new Map([...entries].filter(([, { until }]) => until > now));
+  return new Map([...entries].filter(([, entry]) => keptUntil(entry, keeping) > now));
 }
 
 function read(

@@ -10,6 +10,7 @@ import type { ItemTable, KeyEntry, StoredItem } from "../storage/storage.ts";
 import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
 import type { Commits } from "./commits.ts";
+import type { Intake } from "./context.ts";
 import { LOOKED_AT_MAX } from "./dead-groups.ts";
 import { MOVED } from "./history.ts";
 import { KEY } from "./keys.ts";
@@ -83,7 +84,12 @@ export class Redrives {
     this.#loop = loop;
     this.#commits = commits;
     // Its own, so that what rests because of a redrive is nothing but redrives.
-    this.#transfers = new Transfers(loop.context, commits);
+    this.#transfers = new Transfers(loop.context, commits, loop);
+  }
+
+  /** What it waits for. */
+  get sendsTo(): Intake | undefined {
+    return this.#transfers.sendsTo;
   }
 
   get #home(): Partition {

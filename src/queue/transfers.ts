@@ -21,6 +21,10 @@ import type { PartitionBatch } from "./partition-batch.ts";
 export const DELIVERY_TIMEOUT = 500 * MILLISECOND;
 // How long it then goes on before the next try.
 const DELIVERY_RETRY = SECOND;
+// The same if the other queue waits for this one, which takes what it is sent with its next turn.
+const RING_RETRY = 10 * MILLISECOND;
+// So many loops that wait for one another are looked along, to see whether they wait for the sender.
+const STEPS_MAX = 32;
 
 /** How much may move at once: what comes after the item that reaches it stays. */
 export interface Load {
@@ -83,13 +87,16 @@ const TRAIL_KEPT = 24 * HOUR;
 export class Transfers {
   readonly #context: QueueContext;
   readonly #commits: Commits;
+  // The queue that sends.
+  readonly #sender: Intake | undefined;
   /** What it waits for. */
   sendsTo: Intake | undefined;
   #restsUntil = 0;
 
-  constructor(context: QueueContext, commits: Commits) {
+  constructor(context: QueueContext, commits: Commits, sender?: Intake) {
     this.#context = context;
     this.#commits = commits;
+    this.#sender = sender;
   }
 
   /**
@@ -103,6 +110,11 @@ export class Transfers {
     return this.#restsUntil;
   }
 
+  /** Whether a queue waits for this one: to wait for it would be in vain. */
+  isWaitedForBy(to: Intake): boolean {
+    return this.#sender !== undefined && leadsBack(to, this.#sender);
+  }
+
   /**
    * Moves the first of the items, as many as the load allows, and commits the part that takes them out,
    * whose requests are answered. If that cannot be done nothing moves, they get a retryable error, and it answers
@@ -111,6 +123,11 @@ export class Transfers {
   async move(transfer: Transfer): Promise<boolean> {
     const { items, endings, table, from, to, load, sets, patience } = transfer;
     const { storage } = from.of;
+    if (this.isWaitedForBy(to)) {
+      this.#commits.refuse(from, retryLater(new NotDelivered().message));
+      this.#restsUntil = this.#context.clock.steady() + RING_RETRY;
+      return false;
+    }
     const moved = await this.#read(from.of, table, items, load);
     if (moved === undefined) {
       this.#commits.refuse(from, plainError("storage_unavailable"));
@@ -250,6 +267,16 @@ export class Transfers {
       return undefined;
     }
   }
+}
+
+/** Whether a queue waits for the sender, or for one that does, and so on: it would wait for itself. */
+export function leadsBack(to: Intake, sender: Intake): boolean {
+  let next = to.sendsTo;
+  for (let step = 0; next !== undefined && step < STEPS_MAX; step++) {
+    if (next === sender) return true;
+    next = next.sendsTo;
+  }
+  return false;
 }
 
 // No Idempotency-Key has such a letter.

@@ -6,7 +6,7 @@
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { type Clock, SECOND } from "../clock.ts";
-import { plainError, QueueError, queueError } from "../errors.ts";
+import { plainError, QueueError, queueDeleted, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { QueueHandle, Repeat } from "../queue/queue.ts";
@@ -262,7 +262,7 @@ export class Queues {
       ...(storages === undefined ? {} : { storages }),
     });
     const now = this.#clock.now();
-    return { ...settings, createdAt: now, updatedAt: now, version: 1, partitions };
+    return { ...settings, createdAt: now, updatedAt: now, changedAt: now, version: 1, partitions };
   }
 
   /**
@@ -286,12 +286,12 @@ export class Queues {
     });
   }
 
-  // Who has read a version holds on to it until something is another: an update that is sent again is none. Its time
-  // goes on all the same, as /v1 shows it.
+  // Who has read a version holds on to it until something is another: an update that is sent again is none. The
+  // time that /v1 shows goes on all the same.
   #changed(old: QueueRecord, change: Partial<QueueRecord>): QueueRecord {
     const updatedAt = Math.max(this.#clock.now(), old.createdAt + 1);
-    const version = old.version + (isDeepStrictEqual({ ...old, ...change }, old) ? 0 : 1);
-    return { ...old, ...change, updatedAt, version };
+    if (isDeepStrictEqual({ ...old, ...change }, old)) return { ...old, updatedAt };
+    return { ...old, ...change, updatedAt, changedAt: updatedAt, version: old.version + 1 };
   }
 
   // The record of a queue has been written anew: the queue goes by it from now on.
@@ -353,8 +353,7 @@ export class Queues {
       this.#leftovers.set(name, leftovers);
       this.#directory.remove(name);
       await this.#announce(name);
-      const error = plainError("queue_shutting_down");
-      await this.#homes[this.#homeOf(record)]!.close(name, error);
+      await this.#homes[this.#homeOf(record)]!.close(name, queueDeleted(name));
       await this.#dropLeftovers();
       return undefined;
     });

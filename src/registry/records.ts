@@ -21,7 +21,10 @@ export interface QueueRecord extends Settings {
   readonly name: string;
   readonly namespace: string;
   readonly createdAt: number;
+  /** When it was last updated, also if that has changed nothing: as /v1 shows it. */
   readonly updatedAt: number;
+  /** When something of it became another last. */
+  readonly changedAt: number;
   /** How often it was written by whom it is for: 1 when it is made, one more with each change. */
   readonly version: number;
   readonly partitions: readonly PartitionPlace[];
@@ -29,7 +32,8 @@ export interface QueueRecord extends Settings {
 
 /** A record as this version has it: what an earlier one did not know has its default. */
 export function completed(record: QueueRecord): QueueRecord {
-  return { ...withDefaults(record), version: record.version ?? 1 };
+  const { version = 1, changedAt = record.updatedAt } = record;
+  return { ...withDefaults(record), version, changedAt };
 }
 
 /** What the ids of a queue begin with, partition by partition. */

@@ -93,3 +93,38 @@ test("items list filters, and never cuts what a pipe reads", async (t) => {
   assert.equal((await list("--newer-than", "1h", "--state", "waiting")).length, 251);
   assert.deepEqual(await list("--state", "completed"), []);
 });
+
+test("JSON that is given goes to the server as it stands, every digit and space of it", async (t) => {
+  const cli = await setup(t);
+  const json = '{"a": 1.0,  "b":[12345678901234567890, 1e2]}';
+  // What the server keeps is what it was sent: it is looked for in the text of its reply.
+  const textOf = async (id: string): Promise<string> => {
+    const body = JSON.stringify({ id, payload: true });
+    const headers = { "content-type": "application/json" };
+    const url = `${cli.endpoint}/v2/item.get`;
+    return (await fetch(url, { method: "POST", headers, body })).text();
+  };
+  await cli.server.ok("/v2/queues.update", { queue_name: "jobs", keep_completed: "1h" });
+  const made = await cli.json("produce", "jobs", "--json", "--payload", json);
+  const { id } = made.results[0];
+  assert.ok((await textOf(id)).includes(`"json":${json}`), "produce");
+  await cli.ok(["items", "update", id, "-p", "other"]);
+  await cli.ok(["items", "update", id, "--json", json]);
+  assert.ok((await textOf(id)).includes(`"json":${json}`), "items update");
+  const [leased] = (await cli.server.ok("/v2/queue.lease", { queue_name: "jobs" })).items;
+  const told = await cli.run(["extend", "jobs", leased.lease_id, "--progress", json]);
+  assert.deepEqual(
+    [told.code, told.stderr],
+    [0, "Successfully extended 1 item(s) in queue 'jobs'\n"],
+  );
+  assert.ok((await textOf(id)).includes(`"progress":${json}`), "extend");
+  const [shown] = (await cli.json("extend", "jobs", leased.lease_id, "--progress", "1.0")).results;
+  assert.equal(shown.ok, true);
+  await cli.ok(["extend", "jobs", leased.lease_id, "--progress", "2", "--for", "5m"]);
+  assert.ok((await textOf(id)).includes('"progress":2'), "extend with a time");
+  for (const args of [[], ["--progress", "{"]]) {
+    assert.equal((await cli.run(["extend", "jobs", leased.lease_id, ...args])).code, 2);
+  }
+  await cli.ok(["complete", "jobs", leased.lease_id, "--result", json]);
+  assert.ok((await textOf(id)).includes(`"result":${json}`), "complete");
+});

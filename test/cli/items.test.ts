@@ -67,6 +67,29 @@ test("items export and import carry every field from one storage to another", as
   assert.deepEqual(new Set(before.map(({ partition = 0 }) => partition)), new Set([0, 1]));
 });
 
+test("a list that nobody reads to its end ends quietly, and one that is read slowly has all of it", async (t) => {
+  const cli = await setup(t);
+  const text = "x".repeat(2_000);
+  for (let i = 0; i < 3; i++) {
+    await cli.server.produce("jobs", ...Array.from({ length: 900 }, () => text));
+  }
+  const list = ["items", "list", "jobs", "-o", "ndjson"];
+  const left = cli.start(list);
+  const ended = finish(left);
+  left.stdout!.once("data", () => left.stdout!.destroy());
+  const { code, stderr } = await ended;
+  assert.deepEqual([code, stderr], [0, ""]);
+
+  // More than a pipe holds waits until somebody reads it.
+  const slow = cli.start(list);
+  const pieces: Buffer[] = [];
+  for await (const piece of slow.stdout!) {
+    pieces.push(piece);
+    if (pieces.length < 20) await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal(ndjson(Buffer.concat(pieces).toString()).length, 2_700);
+});
+
 test("a large queue goes page by page through a pipe, in its order", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("copy");

@@ -274,7 +274,7 @@ test("items are looked up, changed, cancelled, waited for and explained by their
   assert.deepEqual(explained, {
     id: "i",
     state: "waiting",
-    reasons: [{ code: "in_line", detail: "3 before it", until: undefined }],
+    reasons: [{ code: "in_line", detail: "3 before it", until: undefined, since: undefined }],
     position: 3,
     expectedAt: undefined,
   });

@@ -125,6 +125,35 @@ for (const [name, settings] of [
   });
 }
 
+for (const [name, settings, isTold] of [
+  ["to a dead queue", { deadQueue: "dead" }, true],
+  ["and its end is kept", { keepCompleted: "1h" }, true],
+  ["and nothing is kept of it", {}, false],
+] as const) {
+  test(`an item whose last lease ends is lost, and dead as far as that is known: ${name}`, async (t) => {
+    const server = await setup(t);
+    const { client } = server;
+    const times = { leaseTimeout: "1m", expireTimeout: "1h" };
+    await client.queues.create({ queueName: "few", maxAttempts: 2, ...times, ...settings });
+    await client.produce("few", { payload: "slow" });
+    const told: string[] = [];
+    const handle = async (): Promise<void> => {
+      await server.clock.advance("2m");
+    };
+    const worker = closing(t, client.worker("few", handle, { extend: false }));
+    worker.on("lost", ({ item }) => told.push(`lost ${item.attempts}`));
+    worker.on("dead", ({ item, reason }) => told.push(`dead ${item.attempts}: ${reason}`));
+    await server.waitFor(() => worker.counters.lost === 2);
+    await worker.close();
+    assert.deepEqual(told, [
+      "lost 1",
+      "lost 2",
+      ...(isTold ? ["dead 2: its lease has ended, and its queue has ended it with that"] : []),
+    ]);
+    assert.equal(worker.counters.dead, isTold ? 1 : 0);
+  });
+}
+
 test("an item that expires while it is worked at is dead when it is given back", async (t) => {
   const server = await setup(t);
   const { client } = server;

@@ -461,6 +461,20 @@ test("ids and lease ids that are none are told apart, in the words of /v2", asyn
   );
 });
 
+test("an update that changes nothing leaves the time of a queue and its version, but for what /v1 shows", async (t) => {
+  const server = await setup(t);
+  await server.advance("0s");
+  const made = await server.ok("/v2/queues.create", { queue_name, reference: "r" });
+  await server.advance("1m");
+  const same = await server.ok("/v2/queues.update", { queue_name, reference: "r" });
+  assert.deepEqual(same, made);
+  const old = (await server.ok("/v1/queues.info", { queue_name })) as { updated_at: string };
+  assert.ok(old.updated_at > made.updated_at);
+  const other = await server.ok("/v2/queues.update", { queue_name, reference: "s" });
+  assert.deepEqual([other.version, other.updated_at], [2, old.updated_at]);
+  assert.deepEqual(await server.ok("/v2/queues.info", { queue_name }), other);
+});
+
 test("a name is enough for a queue, and an update changes what it names", async (t) => {
   const server = await setup(t);
   const { created_at, updated_at, version, ...made } = await server.ok("/v2/queues.create", {

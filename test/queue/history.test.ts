@@ -6,6 +6,7 @@ import { describe, type TestContext, test } from "node:test";
 import { HOUR, VirtualClock } from "../../src/clock.ts";
 import { CompleteRequest } from "../../src/queue/queue.ts";
 import { MemoryStorage } from "../../src/storage/memory.ts";
+import type { Storage } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { TestQueue } from "../support/queue.ts";
 import { setup, type TestServer } from "../support/server.ts";
@@ -278,4 +279,58 @@ test("of a cancelled item whose lease ends while a turn reads what others held i
   const entries = await storage.storage.findKeys(1, 5, [cancelled, done]);
   const payloads = [cancelled, done].map((id) => JSON.parse(entries.get(id)!.value).payload);
   assert.deepEqual(payloads, ["YQ==", "YQ=="]);
+});
+
+test("what is to be kept for a shorter time goes sooner also if the server ends before it has gone through it", async (t) => {
+  const place = await freshPlace(t, "sqlite");
+  let storage: FaultyStorage | undefined;
+  const wrapStorage = (inner: Storage): Storage => {
+    storage = new FaultyStorage(inner);
+    return storage.storage;
+  };
+  const first = await setup(t, place, { wrapStorage });
+  await first.advance("0s");
+  await create(first, { keep_completed: "24h" });
+  const items = Array.from({ length: 2_500 }, () => ({ utf8: "a" }));
+  for (const some of [items.slice(0, 1_000), items.slice(1_000, 2_000), items.slice(2_000)]) {
+    await produce(first, ...some);
+    await complete(first, ...(await lease(first, 1_000)).map(({ lease_id }) => ({ lease_id })));
+  }
+  await produce(first, { utf8: "b" });
+  const [last] = await lease(first);
+  await complete(first, { lease_id: last!.lease_id });
+  await first.advance("20m");
+  // The queue is to keep less from now on, and no commit of its loop goes through any more.
+  storage!.always("commit", "fail");
+  await first.ok("/v2/queues.update", { queue_name, keep_completed: "10m" });
+  assert.equal((await get(first, last!.id)).status, 404);
+  await first.server.stop();
+
+  const second = await setup(t, place);
+  await second.advance("20m");
+  assert.equal((await get(second, last!.id)).status, 404);
+  assert.deepEqual(await states(second, "completed"), []);
+  // Entries whose time is over are removed in steps, when there is time: long before their first time is over.
+  const isRidOfAll = async (server: TestServer): Promise<void> => {
+    for (let minute = 0; minute < 60; minute++) {
+      await server.advance("1m");
+      if ((await server.ok("/v2/queue.stats", { queue_name })).totals.kept === 0) return;
+    }
+    assert.fail("something is still kept");
+  };
+  await isRidOfAll(second);
+  // It is kept for longer again, and is then to be kept for less than that.
+  await second.ok("/v2/queues.update", { queue_name, keep_completed: "12h" });
+  await produce(second, { utf8: "c" });
+  const [other] = await lease(second);
+  await complete(second, { lease_id: other!.lease_id });
+  await second.advance("2h");
+  assert.equal((await get(second, other!.id)).status, 200);
+  await second.server.stop();
+
+  const third = await setup(t, place);
+  await third.ok("/v2/queues.update", { queue_name, keep_completed: "1h" });
+  await third.advance("4h");
+  assert.equal((await get(third, other!.id)).status, 404);
+  await isRidOfAll(third);
 });

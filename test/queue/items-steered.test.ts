@@ -286,6 +286,56 @@ test("item.explain says why an item is not running", async (t) => {
   assert.equal((await w.call("item.explain", { id: second })).body.code, "item_not_found");
 });
 
+test("item.explain tells since when nobody is there who would take an item, and promises no time then", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  const { now: start } = await w.server.advance("0s");
+  const ids = await w.produce(
+    "q",
+    { utf8: "a", kind: "mail" },
+    { utf8: "b", kind: "fax" },
+    { utf8: "c" },
+  );
+  const [mail, fax, plain] = ids as [string, string, string];
+  const wanting = (kinds: string[], request_timeout = "10s"): Promise<Json> =>
+    w.ok("queue.lease", { queue_name: "q", batch_size: 1, request_timeout, kinds });
+  const why = async (id: string): Promise<Json> => {
+    const { reasons, expected_at } = await explained(w, id);
+    const { since, detail } = reasons.find(({ code }: Json) => code === "no_consumer") ?? {};
+    return { since, detail, expected_at };
+  };
+  const never = { detail: "nobody has asked for it since the server has started" };
+  const { since, ...rest } = await why(plain);
+  assert.deepEqual(rest, { ...never, expected_at: undefined });
+  assert.ok(since <= start);
+  await w.server.advance("1m");
+  assert.equal((await w.ok("queue.lease", { queue_name: "q", batch_size: 1 })).items[0].id, mail);
+  const { now: leasedAt } = await w.server.advance("0s");
+  assert.ok((await why(plain)).expected_at);
+  // What some kinds were leased by says nothing of when the turn of others comes.
+  await w.server.advance("5m");
+  assert.deepEqual(await why(fax), {
+    since: leasedAt,
+    detail: "nobody has asked for it for 5m0s",
+    expected_at: undefined,
+  });
+  assert.deepEqual((await wanting(["fax"])).items[0].id, fax);
+  const [other] = (await w.produce("q", { utf8: "d", kind: "fax" })) as [string];
+  assert.deepEqual(await why(other), {
+    since: undefined,
+    detail: undefined,
+    expected_at: undefined,
+  });
+  assert.equal((await why(plain)).since, leasedAt);
+  // One that waits is a consumer of what it wants, and of nothing else.
+  const waits = wanting(["pigeon"], "15m");
+  await w.server.until(async () => (await w.server.stats("q")).lease_waiting === 1);
+  const { detail } = await why(plain);
+  assert.equal(detail, "nobody has asked for it for 5m0s; who waits wants other kinds");
+  await w.produce("q", { utf8: "e", kind: "pigeon" });
+  assert.equal((await waits).items.length, 1);
+});
+
 test("what could not be committed has not happened, and may be asked for again", async (t) => {
   let storage: FaultyStorage | undefined;
   const wrapStorage = (inner: FaultyStorage["storage"]): FaultyStorage["storage"] => {
@@ -313,7 +363,7 @@ test("what could not be committed has not happened, and may be asked for again",
   assert.equal((await w.get(second, { payload: true })).utf8, "c");
 });
 
-test("what is on its way to a dead queue in another storage is neither cancelled nor deleted", async (t) => {
+test("what is on its way to a dead queue in another storage is neither cancelled nor deleted nor cleared", async (t) => {
   const config = join(temporaryDirectory(t), "querator.yaml");
   const drivers = ["a", "b"].map((name) => `  - {name: ${name}, driver: memory}\n`);
   writeFileSync(config, `partition-storage:\n${drivers.join("")}`);
@@ -341,6 +391,9 @@ test("what is on its way to a dead queue in another storage is neither cancelled
     results.map(({ ok, code }: Json) => ok ?? code),
     ["item_not_found"],
   );
+  const other = await w.produce("q", { utf8: "b", delay: "1h" });
+  await w.ok("queue.clear", { queue_name: "q", scheduled: true, queue: true, destructive: true });
+  assert.equal(await w.state(other[0]!), "item_not_found");
   const waiting = async (queue_name: string): Promise<Json> => {
     const { totals } = await w.ok("queue.stats", { queue_name });
     return [totals.waiting, totals.scheduled];

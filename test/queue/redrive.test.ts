@@ -329,3 +329,25 @@ test("what dies in another place than it did before is a dead item as any other 
   assert.ok(Date.parse(dead.expire_at) > Date.parse(dead.created_at) + 3_600_000);
   assert.equal((await info(server, begun.id)).failed, undefined);
 });
+
+test("more redrives of a queue than may run at a time are refused for now, and can be begun later", async (t) => {
+  const server = await start(t);
+  await server.advance("0s");
+  await kill(server, "jobs", ...Array.from({ length: 100 }, () => ({ utf8: "a" })));
+  // So slow that it does not end while time stands.
+  const slow = { rate: 1 };
+  const running = [];
+  for (let i = 0; i < 20; i++) running.push(await redrive(server, slow));
+  const response = await fetch(`${server.server.address}/v2/queue.redrive`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ queue_name: "dead", ...slow }),
+  });
+  const { code, retryable } = (await response.json()) as Record<string, unknown>;
+  assert.deepEqual(
+    [response.status, response.headers.get("retry-after"), code, retryable],
+    [429, "1", "overloaded", true],
+  );
+  await server.ok("/v2/redrives.cancel", { queue_name: "dead", id: running[0].id });
+  assert.equal((await redrive(server, slow)).state, "running");
+});
