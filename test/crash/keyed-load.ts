@@ -43,6 +43,9 @@ const ENDINGS = { complete: 6, follow: 3, reject: 1, retry: 2, forget: 1, cancel
 // What says that nothing was done, and what says that nobody knows.
 const NOT_DONE = ["shutting_down", "queue_shutting_down", "standby", "overloaded", "timed_out"];
 const REFUSALS = ["unique_key_taken", "some_refused"];
+// With threads: what was refused because several storages, or both queues, would have to wait for each other.
+const LATER =
+  /^(unique keys are being taken in several storages|the other queue is busy), try again$/;
 const AWAY = ["partition_failing", "storage_unavailable", "outcome_unknown", "taken_over"];
 
 interface Result {
@@ -206,8 +209,8 @@ export class KeyedLoad {
       const all_or_none = random.chance(0.1);
       const replied = await this.#ask("queue.produce", { queue_name: QUEUE, items, all_or_none });
       this.#wereMade(made, replied);
-      if (replied.outcome !== "acked") await sleep(5);
-      await sleep(paceMs);
+      // While nothing works, nothing is to be learned by asking on and on.
+      await sleep(replied.outcome === "unknown" ? 20 : paceMs);
     }
   }
 
@@ -339,7 +342,7 @@ export class KeyedLoad {
     return { outcome: this.#outcome(path, answer, body), body, at, sentAt };
   }
 
-  #outcome(path: string, { status, text }: Answer, { code = "" }: Body): Outcome {
+  #outcome(path: string, { status, text }: Answer, { code = "", detail = "" }: Body): Outcome {
     if (status === 200) {
       this.acked++;
       return "acked";
@@ -348,6 +351,7 @@ export class KeyedLoad {
     if (status === 0) return "unknown";
     if (status === 408 || NOT_DONE.includes(code)) return "refused";
     if (REFUSALS.includes(code)) return "refused";
+    if (this.#options.isThreaded && LATER.test(detail)) return "refused";
     if (path === "item.cancel" && ["precondition_failed", "item_not_found"].includes(code)) {
       return "refused";
     }
