@@ -1149,14 +1149,14 @@ export const FAULTS: readonly Fault[] = [
     to: "  if (followers === undefined || followers.own.length === 0) return;",
   },
   {
-    name: "what is counted is not committed",
+    name: "counts are lost at a kill",
     check: "crash",
     file: "src/storage/sqlite/counters.ts",
     from: "  const counts = packCounts(counters.counts);\n  return [",
     to: "  const counts = packCounts(counters.counts.slice(0, 3));\n  return [",
   },
   {
-    name: "of what replaces another the old payload is kept in memory",
+    name: "what was replaced is leased all the same",
     check: "keys",
     file: "src/queue/partition-batch.ts",
     from: "      this.of.removeReady(seq);\n",
