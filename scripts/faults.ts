@@ -1107,6 +1107,20 @@ export const FAULTS: readonly Fault[] = [
     to: "      if (ifVersion !== 0 && ifVersion > old.version) {",
   },
   {
+    name: "of several who want one unique key in one turn each has it",
+    check: "linear",
+    file: "src/queue/duplicates.ts",
+    from: "const of = mine.get(key) ?? this.#arrivals.get(key) ?? this.#holder(key, now);",
+    to: "const of = mine.get(key) ?? this.#holder(key, now);",
+  },
+  {
+    name: "what is cancelled while it is leased is written down, and given back all the same",
+    check: "linear",
+    file: "src/queue/notes.ts",
+    from: "    for (const [item, note] of this.#notes) item.note = note;\n",
+    to: "",
+  },
+  {
     name: "unique keys are lost at a kill",
     check: "keys",
     file: "src/storage/sqlite/file.ts",

@@ -197,6 +197,14 @@ const RIGHT: Readonly<Record<string, string>> = {
     110-150  d  cancel 1 = cancelled
     151-152  p  claim k b = 3
     153-154  c  list = b@3`,
+  "a cancel finds what is leased by a lease without a reply": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    105-?  d  lease 1
+    110-150  c  complete 1 = absent 1
+    151-152  d  cancel 1 = marked
+    153-154  p  claim k = taken 1
+    300-301  p  claim k b = 3`,
   "a retry without a reply and the end of the lease look the same": `
     0-1  p  produce a b
     2-3  c  lease 2 = a@1 b@2

@@ -218,7 +218,9 @@ class Search {
       choices.push({ kind: "come back", stay: next! });
     }
     for (const stay of this.#model.dying) {
-      if (this.#mayEnd(stay, now, 0)) choices.push({ kind: "lapse", stay });
+      // Until when a lease lasts that nobody sees is not known.
+      const isUnseen = !this.#model.isLeased(stay);
+      if (isUnseen || this.#mayEnd(stay, now, 0)) choices.push({ kind: "lapse", stay });
     }
     for (const step of steps) if (step !== due) choices.push(step);
     choices.push({ kind: "take unseen" });

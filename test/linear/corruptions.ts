@@ -159,10 +159,13 @@ const earlyEnd: Corruption = (history, random) => {
   const ends = leases(history).flatMap((lease) =>
     lease.items.flatMap((item) => {
       const next = findNext(history, item);
-      const retried = history.operations.some(
-        (each) => each.kind === "retry" && each.items.some(({ id }) => id === item.id),
+      // Of what was extended the deadline is another.
+      const isOther = history.operations.some(
+        (each) =>
+          (each.kind === "retry" || each.kind === "extend") &&
+          each.items.some(({ id }) => id === item.id),
       );
-      return next === undefined || retried ? [] : next.end - item.deadline;
+      return next === undefined || isOther ? [] : next.end - item.deadline;
     }),
   );
   const late = random.pickIfAny(ends);

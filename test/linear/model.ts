@@ -127,7 +127,7 @@ export class Model {
 
   /** What was cancelled, and is still leased: it is over when its lease is. */
   get dying(): readonly Stay[] {
-    return this.#marked.filter((stay) => this.isLeased(stay));
+    return this.#marked.filter((stay) => holds(this.#state(stay)) === 1);
   }
 
   isLeased(stay: Stay): boolean {
@@ -248,20 +248,20 @@ export class Model {
     return stay;
   }
 
-  // One that waits, or of which nobody sees where it is, is there no more; one that is leased ends with its lease.
+  // One that waits is there no more; one that is leased, by a lease that nobody sees perhaps, ends with that.
   #cancel({ stay: first, outcome }: Step & { kind: "cancel" }): boolean {
     const stay = this.#live(first);
     if (stay === undefined) return outcome === "absent" || outcome === undefined;
     const state = this.#state(stay);
-    if (state === LEASED) {
-      if (outcome === "cancelled" || outcome === "absent") return false;
-      if (!this.#marked.includes(stay)) {
-        this.#marked.push(stay);
-        this.#log.push({ marked: true });
-      }
+    const mayBeHeld = state !== WAITING && outcome !== "cancelled";
+    if (outcome === "absent" || (state === WAITING && outcome === "marked")) return false;
+    if (state === LEASED && !mayBeHeld) return false;
+    if (mayBeHeld) {
+      if (this.#marked.includes(stay)) return true;
+      this.#marked.push(stay);
+      this.#log.push({ marked: true });
       return true;
     }
-    if (outcome === "absent" || (state === WAITING && outcome === "marked")) return false;
     this.#set(stay, TAKEN_OUT);
     this.#gone.push(stay);
     return true;
