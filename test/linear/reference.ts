@@ -347,7 +347,8 @@ class Reference {
       this.#deal([pending]);
       this.#ended.push(answered(asked, { ...pending, end: ++this.#now }));
       const ids = pending.leased.map((item) => item.id);
-      const complete: Operation = { kind: "complete", ...call, start: (this.#now += 5), ids };
+      this.#now += 5;
+      const complete: Operation = { kind: "complete", ...call, start: this.#now, ids };
       for (const id of ids) this.#leased.delete(id);
       this.#ended.push({ ...complete, end: ++this.#now, reply: REPLIES.ok });
     }
