@@ -89,6 +89,11 @@ export function isWhileWaiting(key: string): boolean {
   return key.startsWith("w");
 }
 
+/** Whether of a key two items may be there: one waits until the other has ended. */
+export function isForTwo(key: string): boolean {
+  return key.startsWith("l");
+}
+
 export class KeyedLedger {
   readonly violations: string[] = [];
   readonly made: Made[] = [];

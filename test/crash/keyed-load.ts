@@ -8,6 +8,7 @@ import type { Random } from "../support/random.ts";
 import type { Answer, Client } from "./client.ts";
 import {
   type Finish,
+  isWhileWaiting,
   type KeyedLedger,
   LEASE_MS,
   type Lease,
@@ -29,12 +30,14 @@ const KEYS = [
   ...Array.from({ length: 24 }, (_, i) => `p${i}`),
   ...Array.from({ length: 12 }, (_, i) => `w${i}`),
 ];
+/** Keys of which one more waits behind the one that has it: keep_latest. */
+const LATEST_KEYS = Array.from({ length: 8 }, (_, i) => `l${i}`);
 const PRODUCERS = 3;
 const CONSUMERS = 4;
 // So many items without a key may be there.
 const PLAIN_MAX = 60;
 const RECENT_MAX = 40;
-const DRAIN_MS = 60_000;
+const DRAIN_MS = 30_000;
 const VIOLATIONS_MAX = 50;
 const PAGE = 10_000;
 
@@ -67,6 +70,12 @@ interface Body {
   readonly cancelled?: boolean;
 }
 
+interface Unique {
+  readonly unique_key?: string;
+  readonly on_duplicate?: string;
+  readonly unique_while?: string;
+}
+
 interface Replied {
   readonly outcome: Outcome;
   readonly body: Body;
@@ -91,6 +100,8 @@ export class KeyedLoad {
   /** What was seen of late, to be cancelled. */
   readonly #recent: Tracked[] = [];
   #plain = 0;
+  /** What was found last when it was to be empty. */
+  #left = "";
   acked = 0;
   #producing = true;
   #consuming = true;
@@ -132,10 +143,15 @@ export class KeyedLoad {
   /** Lets everything come to its end; answers whether it has. */
   async drain(): Promise<boolean> {
     this.#producing = false;
-    const end = Date.now() + DRAIN_MS;
+    const { ledger } = this.#options;
+    let { leases } = ledger;
+    let end = Date.now() + DRAIN_MS;
     while (!this.isHopeless && !(await this.#isEmpty())) {
+      // As long as something is leased it goes on, however busy the machine is.
+      if (ledger.leases !== leases) end = Date.now() + DRAIN_MS;
+      ({ leases } = ledger);
       if (Date.now() > end) {
-        this.#options.ledger.violation("stuck", "it does not drain");
+        ledger.violation("stuck", `it does not drain: ${this.#left}`);
         break;
       }
       await sleep(20);
@@ -149,6 +165,7 @@ export class KeyedLoad {
     for (const queue_name of [QUEUE, STEPS, QUEUE]) {
       for (const state of ["", "scheduled"]) {
         const { outcome, body } = await this.#ask("items.list", { queue_name, state, limit: 1 });
+        this.#left = `${outcome} ${JSON.stringify(body)}`;
         if (outcome !== "acked" || body.items?.length) return false;
       }
     }
@@ -178,7 +195,7 @@ export class KeyedLoad {
   /** Sees that all keys are free, as nothing is there. */
   async checkFree(): Promise<void> {
     const { ledger } = this.#options;
-    for (const key of KEYS) {
+    for (const key of [...KEYS, ...LATEST_KEYS]) {
       const more = { unique_key: key, on_duplicate: "reject", ...whileOf(key) };
       const request = { queue_name: QUEUE, items: [{ utf8: "probe", ...more }] };
       const { outcome } = await this.#ask("queue.produce", request);
@@ -192,18 +209,15 @@ export class KeyedLoad {
     const { random, ledger, paceMs } = this.#options;
     while (this.#producing) {
       // What one request replaces must lie in one storage.
-      const replaces = random.chance(0.25);
-      const count = replaces ? 1 : random.between([1, 4]);
+      const isAlone = random.chance(0.35);
       const made: Made[] = [];
-      const items = Array.from({ length: count }, () => {
-        const isPlain = this.#plain < PLAIN_MAX && random.chance(0.15);
-        const key = isPlain ? "" : random.pick(KEYS);
+      const items = Array.from({ length: isAlone ? 1 : random.between([1, 4]) }, () => {
+        const { key, unique } = this.#chooseKey(isAlone);
         const each = ledger.makes(QUEUE, key);
         made.push(each);
-        const later = random.chance(0.15) ? { delay: `${random.between([50, 400])}ms` } : {};
-        const on_duplicate = replaces ? "replace" : random.pick(["return", "reject"]);
-        if (isPlain) this.#plain++;
-        const unique = isPlain ? {} : { unique_key: key, on_duplicate, ...whileOf(key) };
+        // What may wait behind another has no time of its own.
+        const isLater = unique.on_duplicate !== "keep_latest" && random.chance(0.15);
+        const later = isLater ? { delay: `${random.between([50, 400])}ms` } : {};
         return { utf8: String(each.serial), ...later, ...unique };
       });
       const all_or_none = random.chance(0.1);
@@ -212,6 +226,21 @@ export class KeyedLoad {
       // While nothing works, nothing is to be learned by asking on and on.
       await sleep(replied.outcome === "unknown" ? 20 : paceMs);
     }
+  }
+
+  #chooseKey(mayReplace: boolean): { readonly key: string; readonly unique: Unique } {
+    const { random } = this.#options;
+    if (this.#plain < PLAIN_MAX && random.chance(0.15)) {
+      this.#plain++;
+      return { key: "", unique: {} };
+    }
+    if (mayReplace && random.chance(0.4)) {
+      const key = random.pick(LATEST_KEYS);
+      return { key, unique: { unique_key: key, on_duplicate: "keep_latest" } };
+    }
+    const key = random.pick(KEYS);
+    const on_duplicate = mayReplace ? "replace" : random.pick(["return", "reject"]);
+    return { key, unique: { unique_key: key, on_duplicate, ...whileOf(key) } };
   }
 
   #wereMade(made: readonly Made[], { outcome, body, at }: Replied): void {
@@ -363,6 +392,6 @@ export class KeyedLoad {
   }
 }
 
-function whileOf(key: string): object {
-  return key.startsWith("w") ? { unique_while: "waiting" } : {};
+function whileOf(key: string): Pick<Unique, "unique_while"> {
+  return isWhileWaiting(key) ? { unique_while: "waiting" } : {};
 }

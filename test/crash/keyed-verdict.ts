@@ -4,6 +4,7 @@
 
 import {
   type Finish,
+  isForTwo,
   isWhileWaiting,
   type KeyedLedger,
   SLACK_MS,
@@ -88,17 +89,35 @@ function judgeChild(
 }
 
 // Each is surely there from when it was seen first until the first request was sent that may have ended it, or, if
-// its key is one of what waits, until it was leased.
+// its key is one of what waits, until it was leased. Where one may wait behind another, that one is leased by nobody
+// until the other has ended, and there is no third.
 function judgeKey(ledger: KeyedLedger, items: readonly Tracked[]): void {
+  const isTwo = isForTwo(items[0]!.key);
   const spans = items.map((item) => ({ item, from: item.seenAt, to: surelyUntil(item) }));
-  spans.sort((a, b) => a.from - b.from);
-  let last: (typeof spans)[number] | undefined;
-  for (const span of spans) {
+  judgeSpans(ledger, spans, isTwo ? 2 : 1);
+  if (!isTwo) return;
+  const begun = spans.flatMap(({ item, to }) => {
+    const from = Math.min(...item.leases.map(({ repliedAt }) => repliedAt));
+    return Number.isFinite(from) ? { item, from, to } : [];
+  });
+  judgeSpans(ledger, begun, 1);
+}
+
+interface Span {
+  readonly item: Tracked;
+  readonly from: number;
+  readonly to: number;
+}
+
+// At most so many at a time.
+function judgeSpans(ledger: KeyedLedger, spans: readonly Span[], max: number): void {
+  let open: Span[] = [];
+  for (const span of spans.toSorted((a, b) => a.from - b.from)) {
     if (span.to <= span.from) continue;
-    if (last !== undefined && span.from < last.to) {
-      ledger.violation("key", `it is there twice, also as ${last.item.id}`, span.item);
-    }
-    if (last === undefined || span.to > last.to) last = span;
+    open = [...open.filter(({ to }) => span.from < to), span];
+    if (open.length <= max) continue;
+    const others = open.slice(0, -1).map(({ item }) => item.id);
+    ledger.violation("key", `it is there besides ${others}`, span.item);
   }
 }
 

@@ -23,6 +23,9 @@ const SURVIVALS = { nothing: 4, pages: 3, sectors: 2, all: 1 } as const;
 const DIES_IN_START = 0.2;
 const START_MS = 250;
 const AWAY_MS = 500;
+// How many requests a life waits for, and how much longer it may be for that.
+const REQUESTS_MAX = 150;
+const LIFE_MS_MAX = 2_000;
 const RECOVER_MS = 30_000;
 
 /** Has the server die again and again while items are named by keys and ids. */
@@ -82,13 +85,13 @@ class KeysRun {
   }
 
   async play(weights: Readonly<Partial<Record<Death, number>>>): Promise<ModeResult> {
-    const { kills, lifeMs, progress } = this.#options;
+    const { kills, progress } = this.#options;
     const random = this.#random;
     try {
       await this.#start();
       await this.#load.start();
       for (let time = 1; time <= kills && !this.#isHopeless; time++) {
-        await sleep(random.below(lifeMs));
+        await this.#live();
         const death = random.weighted(weights);
         this.#deaths[death]++;
         await this.#die(death);
@@ -117,6 +120,16 @@ class KeysRun {
     const taken = made.filter(({ status }) => /^(refused|duplicate|replaced)$/.test(status)).length;
     const bad = violations.length === 0 ? "" : `, ${violations.length} VIOLATIONS`;
     return `${made.length} items sent, ${taken} with a key that was taken, ${leases} leased, ${of("complete")} completed, ${of("cancel") + of("mark")} cancelled${bad}`;
+  }
+
+  // Some lives are long enough for something to be done in them, however busy the machine is.
+  async #live(): Promise<void> {
+    const random = this.#random;
+    await sleep(random.below(this.#options.lifeMs));
+    if (random.chance(0.4)) return;
+    const wanted = this.#load.acked + random.below(REQUESTS_MAX);
+    const end = Date.now() + LIFE_MS_MAX;
+    while (this.#load.acked < wanted && Date.now() < end && !this.#isHopeless) await sleep(5);
   }
 
   async #die(death: Death): Promise<void> {
