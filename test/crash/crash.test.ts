@@ -10,6 +10,7 @@ import { ServerProcess } from "../support/server-process.ts";
 import { databaseMode, failOver, killOverPostgres } from "./database-modes.ts";
 import type { DiskFault } from "./disk-faults.ts";
 import { failingDisk } from "./disk-mode.ts";
+import { keysMode } from "./keys-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { BLIND_CUTS, cutUnderLoad } from "./power-mode.ts";
 import { NoCompiler, PowerCut } from "./powercut.ts";
@@ -50,6 +51,11 @@ describe("a real server under load", { concurrency: true }, () => {
   test("loses and doubles nothing that is redriven when it is killed", async () => {
     const { violations } = await redriveMode({ ...common, kills: 3 });
     assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode redrive --seed ${seed}`);
+  });
+
+  test("keeps unique keys, cancels, results and what follows a complete when it is killed", async () => {
+    const { violations } = await keysMode({ ...common, kills: 1 });
+    assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode keys --seed ${seed}`);
   });
 
   test("answers or closes everything when it is stopped, and loses nothing", async () => {

@@ -3,8 +3,8 @@
 // modes: kill (SIGKILL at random moments), term (SIGTERM under load),
 // full (the file system runs full), power (a power cut: what was not synced is gone), disk (calls that
 // sync, write, truncate or read fail, with every way to sync), redrive (SIGKILL while items go to a dead queue
-// and back). Over PostgreSQL:
-// kill, term, database (the database is killed and starts again), failover (its standby takes over).
+// and back), keys (all of it under a load of unique keys, cancels, results and what follows a complete). Over PostgreSQL:
+// kill, term, database (the database is killed and starts again), failover (its standby takes over), keys.
 
 import { Command, Option } from "commander";
 import { count, seedOption } from "../support/options.ts";
@@ -18,6 +18,7 @@ import {
 } from "./database-modes.ts";
 import { diskMode } from "./disk-mode.ts";
 import { fullMode } from "./full-mode.ts";
+import { keysMode, keysOverPostgres } from "./keys-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { powerMode } from "./power-mode.ts";
 import { redriveMode } from "./redrive-mode.ts";
@@ -33,12 +34,14 @@ const MODES: Readonly<Record<string, Modes>> = {
     power: powerMode,
     disk: diskMode,
     redrive: redriveMode,
+    keys: keysMode,
   },
   postgres: {
     kill: killOverPostgres,
     term: termOverPostgres,
     database: databaseMode,
     failover: failoverMode,
+    keys: keysOverPostgres,
   },
 };
 

@@ -85,7 +85,10 @@ function sameAnswer(endpoint: Endpoint, first: Judged, then: Judged): boolean {
   return first.status === then.status && isDeepStrictEqual(ageless(first), ageless(then));
 }
 
+// Without what time alone changes: ages, and estimates.
 function ageless({ body }: Judged): JsonValue {
-  const text = JSON.stringify(body ?? null, (key, value) => (/_age$/.test(key) ? "" : value));
+  const text = JSON.stringify(body ?? null, (key, value) =>
+    /_age$|^expected_at$/.test(key) ? "" : value,
+  );
   return JSON.parse(text) as JsonValue;
 }

@@ -17,7 +17,7 @@ import { makeInput, makePortable } from "./make-input.ts";
 import { Refusals } from "./refusals.ts";
 import { Sender } from "./sender.ts";
 import { shrink } from "./shrink.ts";
-import { BASE_QUEUES, type Focus, PASSING_QUEUES } from "./valid-message.ts";
+import { BASE_QUEUES, type Focus, type Named, PASSING_QUEUES } from "./valid-message.ts";
 import { freshWorld, isWorn, readState } from "./visible-state.ts";
 
 const BATCH = 32;
@@ -46,6 +46,7 @@ export class FuzzSession {
   readonly #client: PipeClient;
   readonly #refusals: Refusals;
   #seen: Focus[] = [];
+  #names: Named[] = [];
   #silences = 0;
 
   constructor(server: ServerProcess, options: SessionOptions) {
@@ -60,12 +61,17 @@ export class FuzzSession {
   /** Throws away what is there and begins anew. */
   async renew(): Promise<void> {
     this.#seen = [...(await freshWorld(this.#api))];
+    this.#names = [];
   }
 
   /** Sends one batch; answers whether the server is still there, and answers. */
   async batch(): Promise<boolean> {
     const { random, findings, endpoints, all } = this.#options;
-    const world = { queues: [...BASE_QUEUES, ...PASSING_QUEUES], seen: this.#seen };
+    const world = {
+      queues: [...BASE_QUEUES, ...PASSING_QUEUES],
+      seen: this.#seen,
+      names: this.#names,
+    };
     const source = { endpoints, all, world, random };
     const inputs = Array.from({ length: BATCH }, () => makeInput(source));
     try {
@@ -106,7 +112,7 @@ export class FuzzSession {
         await this.#report(judged, input);
       } else {
         findings.tried(input, judged.status);
-        if (judged.status === 200) this.#harvest(judged.body);
+        if (judged.status === 200) this.#harvest(input, judged.body);
       }
       all.push(judged === undefined || isFault(judged) ? undefined : judged);
     }
@@ -123,20 +129,35 @@ export class FuzzSession {
   }
 
   // Ids that replies have shown can be named in requests.
-  #harvest(body: JsonValue | undefined): void {
+  #harvest({ endpoint }: Input, body: JsonValue | undefined): void {
     const {
       queue_name: queue = "jobs",
       partition = 0,
       items,
+      groups,
+      id,
     } = (body ?? {}) as {
       queue_name?: string;
       partition?: number;
       items?: readonly { id?: string }[];
+      groups?: readonly { fingerprint?: string }[];
+      id?: string;
     };
+    if (Array.isArray(groups)) {
+      for (const { fingerprint = "" } of groups.slice(0, 3))
+        this.#learn("fingerprint", fingerprint);
+    } else if (endpoint.path === "/v2/queue.redrive" && id !== undefined) {
+      this.#learn("redrive", id, queue);
+    }
     const ids = (Array.isArray(items) ? items : []).flatMap((item) => item.id ?? []).slice(0, 5);
     if (ids.length === 0) return;
     this.#seen.push({ queue, partition, ids });
     if (this.#seen.length > SEEN_MAX) this.#seen.splice(0, this.#seen.length - SEEN_MAX);
+  }
+
+  #learn(kind: Named["kind"], name: string, queue = "dead"): void {
+    this.#names.push({ kind, queue, name });
+    if (this.#names.length > SEEN_MAX) this.#names.splice(0, this.#names.length - SEEN_MAX);
   }
 
   // An error in the server's log is a defect, whatever the client was told.

@@ -20,6 +20,15 @@ export interface World {
   readonly queues: readonly string[];
   /** The last items seen; those leased are no longer leased once they were completed. */
   readonly seen: Focus[];
+  /** What dead letters have in common, and redrives, as replies have told of them. */
+  readonly names: readonly Named[];
+}
+
+/** A fingerprint, or the id of a redrive, of a dead queue. */
+export interface Named {
+  readonly kind: "fingerprint" | "redrive";
+  readonly queue: string;
+  readonly name: string;
 }
 
 /** A name with what JSON must escape and what UTF-8 needs four bytes for. */
@@ -34,29 +43,51 @@ const SCALAR = { DOUBLE: 1, STRING: 9, BYTES: 12, BOOL: 8 } as const;
 
 /** A message of which most fields are given. */
 export function validMessage(desc: DescMessage, world: World, random: Random): Entry[] {
-  const seen = world.seen.length > 0 && !random.oneIn(3);
-  const focus = seen
+  const isNamed = NAMED.has(desc.name);
+  const seen = world.seen.length > 0 && (desc.name.startsWith("Item") || !random.oneIn(3));
+  const some = seen
     ? random.pick(world.seen)
-    : { queue: random.pick(world.queues), partition: 0, ids: [] };
-  return entriesFor(desc, { desc, focus, random }, 0);
+    : { queue: random.pick(random.oneIn(4) ? world.queues : BASE_QUEUES), partition: 0, ids: [] };
+  const named = random.pickIfAny(world.names.filter(({ kind }) => kind === NAMED.get(desc.name)));
+  // Of a redrive all but the last is of the dead queue.
+  const focus = isNamed ? { ...some, queue: named?.queue ?? "dead" } : some;
+  return entriesFor(desc, { desc, within: desc, focus, name: named?.name ?? "", random }, 0);
 }
 
+// What takes one of the names that replies have told.
+const NAMED: ReadonlyMap<string, Named["kind"]> = new Map([
+  ["RedriveRequest", "redrive"],
+  ["QueueRedriveRequest", "fingerprint"],
+]);
+
 interface Context {
+  /** The whole message. */
   readonly desc: DescMessage;
+  /** The message in it that a field is of. */
+  readonly within: DescMessage;
   readonly focus: Focus;
+  readonly name: string;
   readonly random: Random;
 }
 
-function entriesFor(desc: DescMessage, context: Context, depth: number): Entry[] {
-  const { random } = context;
+function entriesFor(desc: DescMessage, outer: Context, depth: number): Entry[] {
+  const { random } = outer;
+  const context = { ...outer, within: desc };
   // Of those that say the same in other ways one is given, mostly.
   const left = ALTERNATIVES.flatMap((names) => {
     const given = names.filter((name) => desc.fields.some(({ jsonName }) => jsonName === name));
-    return given.length < 2 || random.oneIn(10) ? [] : without(given, random.pick(given));
+    return given.length < 2 || random.oneIn(30) ? [] : without(given, random.pick(given));
   });
+  // What goes only with a unique key, of what has none, and what cannot be had at all there.
+  if (!random.oneIn(3) || outer.desc.name === "QueueCompleteRequest") left.push(...UNIQUE);
+  // Beside it there is a field that means the same.
+  if (desc.name === "RetryPolicy" && !random.oneIn(6)) left.push("max_attempts");
+  // What a page does not ask for by chance leaves it with something in it.
+  if (desc.name === "ItemsListRequest" && !random.oneIn(3)) left.push(...FILTERS);
   // What is required stands first in each message; of the rest some are left out.
   const fields = desc.fields.filter(
-    (field) => isRequired(field, depth) || !(random.oneIn(3) || left.includes(field.jsonName)),
+    (field) =>
+      !left.includes(field.jsonName) && (isRequired(field, desc, depth) || !random.oneIn(3)),
   );
   return fields.map((field) => ({
     name: random.oneIn(4) ? field.name : field.jsonName,
@@ -71,28 +102,40 @@ const ALTERNATIVES = [
   ["at", "delay"],
   ["enqueue_at", "delay"],
   ["unique_while", "unique_for"],
+  ["queue_name", "queue_names"],
+  ["ids", "fingerprint"],
 ] as const;
+
+const UNIQUE = ["unique_key", "unique_while", "unique_for", "on_duplicate"];
+const FILTERS = ["kind", "reference", "error_type", "older_than", "newer_than"];
 
 function without(names: readonly string[], name: string): readonly string[] {
   return names.filter((each) => each !== name);
 }
 
-function isRequired(field: DescField, depth: number): boolean {
-  return (
-    depth === 0 && /queue_name|timeout|items|ids|leases|client|size|partition/.test(field.jsonName)
-  );
+function isRequired({ jsonName }: DescField, { name }: DescMessage, depth: number): boolean {
+  if (depth > 0)
+    return /^(lease_id|for|unique_key|reason|queue_name)$/.test(jsonName) || IN_LIST.has(name);
+  return /^id$|queue_name|timeout|items|ids|leases|queues|client|size|partition/.test(jsonName);
 }
+
+// Of these all fields are given: without a name there is nothing.
+const IN_LIST: ReadonlySet<string> = new Set(["QueueCompleteProduce"]);
 
 function valueFor(field: DescField, context: Context, depth: number): Value {
   if (field.fieldKind !== "list") return singleFor(field, context, depth);
   const { random } = context;
   const known = field.jsonName === "ids" ? context.focus.ids.length : 0;
-  const count = known > 0 ? 1 + random.below(known) : 1 + random.length(8);
+  const most = SHORT.has(field.jsonName) ? 1 : 8;
+  const count = known > 0 ? 1 + random.below(known) : 1 + random.length(most);
   return {
     kind: "list",
     values: Array.from({ length: count }, () => singleFor(field, context, depth)),
   };
 }
+
+// What must not be the same twice, or goes to one place.
+const SHORT: ReadonlySet<string> = new Set(["queues", "produce"]);
 
 function singleFor(field: DescField, context: Context, depth: number): Value {
   const { random } = context;
@@ -111,12 +154,18 @@ function singleFor(field: DescField, context: Context, depth: number): Value {
     case SCALAR.BOOL:
       return { kind: "bool", bool: random.oneIn(2) };
     case SCALAR.DOUBLE:
-      return { kind: "double", double: random.pick([0, 0.1, 0.5, 1, 2, 10]) };
+      return { kind: "double", double: random.pick(DOUBLES[field.jsonName] ?? [0, 0.1, 2]) };
     default:
       return { kind: "int", int: numberFor(field.jsonName, context) };
   }
 }
 
+const STATES = ["", "waiting", "leased", "scheduled", "completed", "cancelled", "rejected", "dead"];
+const DOUBLES: Readonly<Record<string, readonly number[]>> = {
+  factor: [1, 1.5, 2, 100],
+  jitter: [0, 0.2, 1],
+  stop_at_failure_ratio: [0, 0.5, 1],
+};
 const JSONS = ['{"a": [1, null]}', '"text"', "12.50", "[]", "null", '{"ü":"\\n"}'];
 const MAPS: readonly (readonly [string, string][])[] = [
   [],
@@ -144,15 +193,26 @@ function numberFor(name: string, { focus, random }: Context): number {
       return 1 + random.below(3);
     case "limit":
       return random.below(20);
+    case "keep_max":
+      return 1 + random.below(5);
+    // Slower ones would go on while nothing may change.
+    case "rate":
+      return random.pick([0, 1_000, 100_000]);
     default:
       return random.below(5);
   }
 }
 
-function textFor(name: string, { desc, focus, random }: Context): string {
+function textFor(name: string, context: Context): string {
+  const { desc, within, focus, random } = context;
   switch (name) {
     case "queue_name":
+    case "queue_names":
       return queueFor(desc, focus, random);
+    case "to":
+      return random.pick(["", "", "jobs", "empty"]);
+    case "fingerprint":
+      return context.name;
     case "request_timeout":
       return random.pick(["10ms", "25ms", "0.02s", "30ms"]);
     case "lease_timeout":
@@ -165,20 +225,46 @@ function textFor(name: string, { desc, focus, random }: Context): string {
       return random.pick(["", "", "dead"]);
     case "namespace":
       return random.pick(["", "_system"]);
+    case "expire_in":
+      return random.pick(["", "24h", "48h"]);
+    case "max_delay":
+      return random.pick(["2h", "24h"]);
+    case "older_than":
+      return random.pick(["", "0s", "1ms"]);
+    case "newer_than":
+      return random.pick(["", "1h", "24h"]);
+    case "on_lease_end":
+      return random.pick(["retry_now", "retry_delayed", "reject"]);
+    case "keep_completed":
+      return random.pick(["0s", "1h", "24h"]);
+    case "if_state":
+      return random.pick(["", "", "waiting", "scheduled", "dead"]);
+    case "order":
+      return random.pick(["", "oldest", "newest"]);
+    case "kinds":
+      return random.pick(["k", "k", "text/plain", "ünïcode"]);
+    case "kind":
+      return random.pick(["k", "k", "", "text/plain"]);
+    case "reason":
+      return random.pick(["attempts", "expired", "rejected"]);
     case "id":
+      if (desc.name === "RedriveRequest") return context.name;
+      // Of what is imported mostly a new one.
+      if (within.name === "DeadSource" || (within.name === "Item" && !random.oneIn(6))) return "";
+      return focus.ids.length > 0 ? random.pick(focus.ids) : "";
     case "ids":
     case "lease_id":
       return focus.ids.length > 0 ? random.pick(focus.ids) : "";
     case "for":
       return random.pick(["1m", "30m", "12h"]);
     case "state":
-      return random.pick(["", "waiting", "leased", "scheduled"]);
+      return random.pick(within.name === "Item" ? STATES.slice(0, 4) : STATES);
     case "cursor":
       return "";
     case "delay":
-      return random.pick(["", "0s", "30m", "1h0.5s"]);
+      return random.pick(within.name === "RetryPolicy" ? ["0s", "30m"] : ["", "0s", "1h0.5s"]);
     case "unique_key":
-      return random.pick(["", "key-a", "key-b", "ünïque"]);
+      return random.pick(["key-a", "key-b", "ünïque"]);
     case "unique_while":
       return random.pick(["", "pending", "waiting"]);
     case "unique_for":
@@ -197,7 +283,9 @@ function textFor(name: string, { desc, focus, random }: Context): string {
 function queueFor(desc: DescMessage, focus: Focus, random: Random): string {
   // What deletes or makes queues mostly works on those that nothing else needs.
   const deletes = desc.name === "QueuesDeleteRequest";
-  const makes = ["QueueInfo", "QueuesCreateRequest", "QueuesUpdateRequest"].includes(desc.name);
+  const makes = /^(QueueInfo|Queues(Create|Update|Apply)Request)$/.test(desc.name);
+  // An item is found by the queue that has given its id as well.
+  if (/^Item(?!s)/.test(desc.name) && random.oneIn(3)) return "";
   if (deletes ? !random.oneIn(8) : makes && random.oneIn(2)) {
     return random.pick(PASSING_QUEUES);
   }

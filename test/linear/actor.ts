@@ -17,6 +17,8 @@ export interface Mood {
   readonly cuts: number;
   /** How long clients pause between operations, at most. */
   readonly pauseMs: number;
+  /** How many unique keys there are. */
+  readonly keys: number;
 }
 
 /** What the clients of a queue know of each other. */
@@ -27,6 +29,8 @@ export interface Ground {
   payloads: number;
   /** Ids of late, whoever leased or listed them. */
   readonly ids: string[];
+  /** Ids of late of items with unique keys, which they keep until their end. */
+  readonly named: string[];
 }
 
 const IDS_MAX = 30;
@@ -39,6 +43,7 @@ export function drawMood(random: Random): Mood {
     batchMax: random.pick([1, 3, 5, 5]),
     cuts: random.pick([0, 0, 0.04, 0.12]),
     pauseMs: random.pick([0, 2, 10]),
+    keys: random.pick([1, 3, 6]),
   };
 }
 
@@ -74,6 +79,9 @@ export class Actor {
       [0.6, () => this.#completeStale()],
       [0.4, () => this.#completeOthers()],
       [0.3, () => this.#list()],
+      [1.5, () => this.#claim()],
+      [0.5, () => this.#cancel()],
+      [0.4, () => this.#get()],
     ];
   }
 
@@ -110,6 +118,27 @@ export class Actor {
     ground.outstanding += count;
     const payloads = Array.from({ length: count }, () => `i${++ground.payloads}`);
     await this.#client.produce(payloads, this.#cut());
+  }
+
+  // Mostly some others want the same key at the same time.
+  async #claim(): Promise<void> {
+    const ground = this.#ground;
+    const key = `k${this.#random.below(ground.mood.keys)}`;
+    const payload = `i${++ground.payloads}`;
+    const id = await this.#client.claim(key, payload, this.#random.chance(0.5), this.#cut());
+    if (id === "") return;
+    ground.named.push(id);
+    if (ground.named.length > IDS_MAX) ground.named.shift();
+  }
+
+  async #cancel(): Promise<void> {
+    const id = this.#random.pickIfAny(this.#ground.named);
+    if (id !== undefined) await this.#client.cancel(id, this.#cut());
+  }
+
+  async #get(): Promise<void> {
+    const id = this.#random.pickIfAny(this.#ground.named);
+    if (id !== undefined) await this.#client.get(id);
   }
 
   async #lease(): Promise<void> {

@@ -134,6 +134,77 @@ const RIGHT: Readonly<Record<string, string>> = {
     2-?  c  lease 2
     3-4  d  lease 1 at 4 = c@3
     5-300  d  lease 5 at 290 = a@4:2 b@5:2`,
+  "of several who want one key at the same time one has it": `
+    0-9  p  claim k a = 1
+    0-9  q  claim k = taken 1
+    0-9  r  claim k = taken 1
+    10-11  c  lease 2 at 11 = a@1
+    12-13  q  claim k = taken 1
+    14-15  c  complete 1 = ok
+    14-20  q  claim k b = 2
+    14-20  r  claim k = taken 1
+    21-22  c  list = b@2`,
+  "a key is that of its item also when it has come back": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  c  retry 1 = ok
+    6-7  p  claim k = taken 1
+    8-9  c  get 1 = waiting
+    10-11  c  lease 1 = a@2:2
+    12-13  c  get 1 = leased
+    120-150  p  claim k = taken 1`,
+  "keys do not keep each other": `
+    0-1  p  claim k a = 1
+    2-3  p  claim l b = 2
+    4-5  c  lease 2 = a@1 b@2`,
+  "what is cancelled while it waits is gone, and its key is free": `
+    0-1  p  claim k a = 1
+    2-3  p  produce b
+    4-5  c  cancel 1 = cancelled
+    6-7  p  claim k c = 3
+    8-9  c  get 1 = absent
+    10-11  c  lease 5 = b@2 c@3
+    12-13  c  cancel 1 = absent`,
+  "what is cancelled while it is leased is gone with its lease": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  d  cancel 1 = marked
+    6-7  d  cancel 1 = marked
+    8-9  d  get 1 = marked
+    10-11  p  claim k = taken 1
+    12-13  c  extend 1:50 = cancelled
+    14-15  c  retry 1 = ok
+    16-17  p  claim k b = 2
+    18-19  c  list = b@2`,
+  "what is cancelled while it is leased does not outlive the time of its lease": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  d  cancel 1 = marked
+    110-150  p  claim k b = 2
+    151-152  c  complete 1 = absent 1
+    153-154  c  list = b@2`,
+  "a cancel without a reply may have happened, or not": `
+    0-1  p  claim k a = 1
+    2-3  p  claim l b = 2
+    4-?  c  cancel 1
+    4-?  d  cancel 2
+    6-7  p  claim k c = 3
+    8-9  c  lease 5 = b@2 c@3
+    10-11  c  list = b@2:1! c@3:1!`,
+  "a cancel finds what time has given back unseen": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    110-150  d  cancel 1 = cancelled
+    151-152  p  claim k b = 3
+    153-154  c  list = b@3`,
+  "a cancel finds what is leased by a lease without a reply": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    105-?  d  lease 1
+    110-150  c  complete 1 = absent 1
+    151-152  d  cancel 1 = marked
+    153-154  p  claim k = taken 1
+    300-301  p  claim k b = 3`,
   "a retry without a reply and the end of the lease look the same": `
     0-1  p  produce a b
     2-3  c  lease 2 = a@1 b@2
@@ -307,6 +378,74 @@ const WRONG: Readonly<Record<string, string>> = {
     2-3  c  lease 1 = a@1
     4-5  c  list = a@1
     6-7  c  complete 1 = ok`,
+  "two items of one key are there at a time": `
+    0-1  p  claim k a = 1
+    2-3  p  claim k b = 2`,
+  "two items of one key are there at a time, the one of them leased": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  p  claim k b = 2
+    6-7  c  complete 1 = ok`,
+  "two items of one key are there though time has ended the lease of one": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    110-150  p  claim k b = 2
+    151-152  c  lease 5 = a@3:2`,
+  "a key is taken that is free": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  c  complete 1 = ok
+    6-7  p  claim k = taken 1`,
+  "a key is that of an item with another": `
+    0-1  p  claim k a = 1
+    2-3  p  claim l = taken 1`,
+  "of two who want one key none has it": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  c  complete 1 = ok
+    6-9  p  claim k = taken 1
+    6-9  q  claim k = taken 1`,
+  "what was cancelled is leased": `
+    0-1  p  claim k a = 1
+    2-3  d  cancel 1 = cancelled
+    4-5  c  lease 1 = a@1`,
+  "what was cancelled while it was leased comes back": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  d  cancel 1 = marked
+    120-150  c  lease 1 at 140 = a@2:2`,
+  "what was cancelled while it was leased is given back": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  d  cancel 1 = marked
+    6-7  c  retry 1 = ok
+    8-9  c  list = a@2:1`,
+  "the key of what is leased is free with its cancel": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  d  cancel 1 = marked
+    6-7  p  claim k b = 2`,
+  "a lease of what was cancelled is extended": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  d  cancel 1 = marked
+    6-7  c  extend 1:50 = ok`,
+  "an extension is refused as cancelled though nobody has": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    6-7  c  extend 1:50 = cancelled`,
+  "what waits is cancelled as if it were leased": `
+    0-1  p  claim k a = 1
+    2-3  d  cancel 1 = marked`,
+  "what is leased is shown as waiting": `
+    0-1  p  claim k a = 1
+    2-3  c  lease 1 = a@1
+    4-5  d  get 1 = waiting
+    6-7  c  complete 1 = ok`,
+  "what is there is not found": `
+    0-1  p  claim k a = 1
+    2-3  d  get 1 = absent
+    4-5  c  lease 1 = a@1`,
   "a lease without a reply takes more than it wanted": `
     0-1  p  produce a b c
     2-?  c  lease 1

@@ -103,7 +103,7 @@ class Entries {
 // What may be done next: a step, by its number, or something that nobody asked for.
 type Choice =
   | number
-  | { readonly kind: "come back" | "vanish"; readonly stay: Stay }
+  | { readonly kind: "come back" | "vanish" | "lapse"; readonly stay: Stay }
   | { readonly kind: "take unseen" };
 
 interface Frame {
@@ -217,6 +217,11 @@ class Search {
     if (origin !== undefined && this.#mayEnd(origin.from, now, origin.unseen)) {
       choices.push({ kind: "come back", stay: next! });
     }
+    for (const stay of this.#model.dying) {
+      // Until when a lease lasts that nobody sees is not known.
+      const isUnseen = !this.#model.isLeased(stay);
+      if (isUnseen || this.#mayEnd(stay, now, 0)) choices.push({ kind: "lapse", stay });
+    }
     for (const step of steps) if (step !== due) choices.push(step);
     choices.push({ kind: "take unseen" });
     return choices;
@@ -233,8 +238,10 @@ class Search {
   // An item that is refused as absent, or whose lease is said to have ended, may be so because time has ended its lease, although nobody
   // saw what became of it right then. Whether it did matters to those alone who name its id.
   #mayVanish(stay: Stay, now: number): boolean {
-    if (!this.#model.isLeased(stay)) return false;
-    const unseen = stay.next === undefined ? !this.#plan.closed : stay.next.rank < 0;
+    if (!this.#model.isLeased(stay) || this.#model.dying.includes(stay)) return false;
+    const { closed, cancelled } = this.#plan;
+    const ends = !closed || cancelled.has(stay.payload);
+    const unseen = stay.next === undefined ? ends : stay.next.rank < 0;
     return unseen && this.#mayEnd(stay, now, 0);
   }
 
@@ -259,6 +266,8 @@ class Search {
         return this.#model.comeBack(choice.stay, taken);
       case "vanish":
         return this.#model.vanish(choice.stay);
+      case "lapse":
+        return this.#model.lapse(choice.stay);
       case "take unseen":
         return this.#model.takeUnseen(taken);
     }
@@ -284,6 +293,9 @@ function changesNothing(step: Step): boolean {
   return (
     step.kind === "nothing" ||
     step.kind === "list" ||
+    step.kind === "taken" ||
+    step.kind === "get" ||
+    (step.kind === "cancel" && step.outcome === "absent") ||
     (step.kind === "end" && step.reply !== "ok") ||
     (step.kind === "extend" && step.refusesAll)
   );
@@ -292,5 +304,16 @@ function changesNothing(step: Step): boolean {
 // The stays whose leases must have ended for what a step was answered.
 function endedIn(step: Step): readonly Stay[] {
   if (step.kind === "extend") return step.ended;
+  // What was leased waits now, if it can be taken out, or is seen there.
+  const waits =
+    (step.kind === "cancel" && step.outcome === "cancelled") ||
+    (step.kind === "get" && step.state === "waiting");
+  if (waits) return chain(step.stay);
   return step.kind === "end" && step.absent !== undefined ? [step.absent] : [];
+}
+
+function chain(first: Stay): readonly Stay[] {
+  const stays: Stay[] = [];
+  for (let stay: Stay | undefined = first; stay !== undefined; stay = stay.next) stays.push(stay);
+  return stays;
 }

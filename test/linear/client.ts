@@ -39,7 +39,13 @@ interface Item {
 interface Body {
   readonly message?: string;
   readonly detail?: string;
+  readonly code?: string;
+  readonly details?: { readonly id?: string };
+  readonly state?: string;
+  readonly cancelled?: boolean;
   readonly results?: readonly {
+    readonly id?: string;
+    readonly status?: string;
     readonly ok?: boolean;
     readonly code?: Exclude<ExtendOutcome, "ok">;
     readonly lease_deadline?: string;
@@ -72,7 +78,48 @@ export class Client {
   async produce(payloads: readonly string[], cut?: Cut): Promise<void> {
     const items = payloads.map((utf8) => ({ utf8 }));
     const seen = await this.#call("queue.produce", { request_timeout: "10s", items }, cut);
-    if (seen !== undefined) this.#note({ kind: "produce", ...callOf(seen), payloads });
+    if (seen === undefined) return;
+    this.#note({ kind: "produce", ...callOf(seen), payloads, key: "", id: "" });
+  }
+
+  /**
+   * Produces one item with a unique key; answers its id. That of one which has the key already is not answered: it
+   * may be one whose reply was lost, and nothing tells which.
+   */
+  async claim(key: string, utf8: string, refuses: boolean, cut?: Cut): Promise<string> {
+    const on_duplicate = refuses ? "reject" : "return";
+    const request = { items: [{ utf8, unique_key: key, on_duplicate }] };
+    const seen = await this.#call("v2/queue.produce", request, cut, ["unique_key_taken"]);
+    if (seen === undefined) return "";
+    const { results = [], details } = seen.body;
+    const id = results[0]?.id ?? details?.id ?? "";
+    const isTaken = details !== undefined || results[0]?.status === "duplicate";
+    if (isTaken) this.#note({ kind: "taken", ...callOf(seen), key, id });
+    else this.#note({ kind: "produce", ...callOf(seen), payloads: [utf8], key, id });
+    return isTaken ? "" : id;
+  }
+
+  /** Cancels an item. */
+  async cancel(id: string, cut?: Cut): Promise<void> {
+    const seen = await this.#call("v2/item.cancel", { id }, cut, ["item_not_found"]);
+    if (seen === undefined) return;
+    const state = stateOf(seen);
+    const outcome = state === "waiting" || state === "leased" ? "absent" : state;
+    // What is answered as if it were not cancelled is not right in any order.
+    this.#note({ kind: "cancel", ...callOf(seen), id, outcome });
+  }
+
+  /** Looks at an item. */
+  async get(id: string): Promise<void> {
+    const seen = await this.#call("v2/item.get", { id }, undefined, ["item_not_found"]);
+    if (seen === undefined) return;
+    const state = stateOf(seen);
+    this.#note({
+      kind: "get",
+      ...callOf(seen),
+      id,
+      state: state === "cancelled" ? "absent" : state,
+    });
   }
 
   /** Answers what it got, if anything. */
@@ -144,7 +191,13 @@ export class Client {
   }
 
   // Answers undefined if the request has certainly not been executed.
-  async #call(method: string, request: object, cut: Cut): Promise<Seen | undefined> {
+  // Errors with one of the codes are answers like others.
+  async #call(
+    method: string,
+    request: object,
+    cut: Cut,
+    codes: readonly string[] = [],
+  ): Promise<Seen | undefined> {
     const { queue, url } = this.#notebook;
     const text = requestText(method, { queue_name: queue, ...request });
     if (this.#connection?.isOpen !== true) {
@@ -163,10 +216,10 @@ export class Client {
     const outcome = await answer;
     clearTimeout(timer);
     if (outcome.kind === "silent") throw new Error(`no reply to ${text}`);
-    return this.#see(start, outcome);
+    return this.#see(start, outcome, codes);
   }
 
-  #see(start: number, outcome: Outcome): Seen | undefined {
+  #see(start: number, outcome: Outcome, codes: readonly string[]): Seen | undefined {
     const open = { client: this.name, start, end: Infinity, reply: undefined, body: {} };
     if (outcome.kind !== "reply") return open;
     const { reply: response, at } = outcome;
@@ -176,13 +229,25 @@ export class Client {
     if (UNKNOWN.includes(message)) return open;
     if (NOT_EXECUTED.includes(message)) return undefined;
     const expected = status === 400 || message === REPLIES.nothing;
-    const reply = status === 200 ? REPLIES.ok : expected ? message : `${status} ${message}`;
+    const isOk = status === 200 || codes.includes(body.code ?? "");
+    const reply = isOk ? REPLIES.ok : expected ? message : `${status} ${message}`;
     return { client: this.name, start, end: Math.round(at * 1_000), reply, body };
   }
 }
 
 function callOf({ client, start, end, reply }: Seen): Call {
   return { client, start, end, reply };
+}
+
+// Of an item as it was answered; undefined if no reply came.
+function stateOf({
+  reply,
+  body,
+}: Seen): "waiting" | "leased" | "marked" | "cancelled" | "absent" | undefined {
+  if (reply === undefined) return undefined;
+  if (body.code === "item_not_found") return "absent";
+  if (body.state === "leased") return body.cancelled === true ? "marked" : "leased";
+  return body.state === "cancelled" ? "cancelled" : "waiting";
 }
 
 function textOf(base64: string | undefined): string {

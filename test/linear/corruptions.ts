@@ -52,7 +52,9 @@ const madeBefore = (history: History, payload: string, time: number): boolean =>
 
 /** An item that was produced and never comes out. */
 const lost: Corruption = (history, random) => {
-  const payload = random.pickIfAny(produces(history))?.payloads[0];
+  // What has a key may be cancelled.
+  const plain = produces(history).filter(({ key }) => key === "");
+  const payload = random.pickIfAny(plain)?.payloads[0];
   if (payload === undefined) return undefined;
   const kept = (items: readonly LeasedItem[]) => items.filter((item) => item.payload !== payload);
   const operations = history.operations.flatMap((each): Operation | [] => {
@@ -157,10 +159,13 @@ const earlyEnd: Corruption = (history, random) => {
   const ends = leases(history).flatMap((lease) =>
     lease.items.flatMap((item) => {
       const next = findNext(history, item);
-      const retried = history.operations.some(
-        (each) => each.kind === "retry" && each.items.some(({ id }) => id === item.id),
+      // Of what was extended the deadline is another.
+      const isOther = history.operations.some(
+        (each) =>
+          (each.kind === "retry" || each.kind === "extend") &&
+          each.items.some(({ id }) => id === item.id),
       );
-      return next === undefined || retried ? [] : next.end - item.deadline;
+      return next === undefined || isOther ? [] : next.end - item.deadline;
     }),
   );
   const late = random.pickIfAny(ends);
@@ -291,6 +296,117 @@ const starved: Corruption = (history, random) => {
   return replace(history, span.made, span.made, starved);
 };
 
+// --- unique keys, and items by their ids ---
+
+/** What has a key, with the lease that shows it in each of its stays. */
+const named = (history: History) =>
+  produces(history)
+    .filter(({ id }) => id !== "")
+    .flatMap((made) =>
+      leases(history).flatMap((lease) => {
+        const item = lease.items.find(({ payload }) => payload === made.payloads[0]);
+        return item === undefined ? [] : { made, lease, item };
+      }),
+    );
+
+// A moment after an operation: there may be something else at that time, but nothing of whoever waits for it.
+const after = ({ end }: Operation): Pick<Operation, "client" | "start" | "end" | "reply"> => {
+  return { client: "new", start: end + 1, end: end + 2, reply: REPLIES.ok };
+};
+
+/** Two items of one key at a time. */
+const keyTwice: Corruption = (history, random) => {
+  const single = produces(history).filter(
+    ({ payloads, key }) => payloads.length === 1 && key === "",
+  );
+  const pairs = single.flatMap((a) =>
+    single.flatMap((b) => {
+      const isThere = leases(history).some(
+        ({ start, items }) =>
+          start > b.end && items.some(({ payload }) => payload === a.payloads[0]),
+      );
+      return a.end < b.start && isThere ? { a, b } : [];
+    }),
+  );
+  const pair = random.pickIfAny(pairs);
+  if (pair === undefined) return undefined;
+  const { a, b } = pair;
+  return replace(replace(history, a, { ...a, key: "one" }), b, { ...b, key: "one" });
+};
+
+/** A key that is said to be that of an item which has ended. */
+const keyKept: Corruption = (history, random) => {
+  const ends = named(history).flatMap(({ made, item }) =>
+    completes(history)
+      .filter(({ ids, reply }) => reply === REPLIES.ok && ids.includes(item.id))
+      .map((complete) => ({ made, complete })),
+  );
+  const place = random.pickIfAny(ends);
+  if (place === undefined) return undefined;
+  const { made, complete } = place;
+  const taken = { kind: "taken", ...after(complete), key: made.key, id: made.id } as const;
+  return replace(history, complete, complete, taken);
+};
+
+/** A key that is said to be that of an item with another one. */
+const otherKey: Corruption = (history, random) => {
+  const place = random.pickIfAny(named(history));
+  if (place === undefined) return undefined;
+  const { made } = place;
+  const taken = { kind: "taken", ...after(made), key: "other", id: made.id } as const;
+  return replace(history, made, made, taken);
+};
+
+/** An item that is cancelled while it waits, and leased afterwards. */
+const cancelledInVain: Corruption = (history, random) => {
+  const later = named(history).filter(({ made, lease }) => lease.start > made.end + 2);
+  const place = random.pickIfAny(later);
+  if (place === undefined) return undefined;
+  const { made } = place;
+  const cancel = { kind: "cancel", ...after(made), id: made.id, outcome: "cancelled" } as const;
+  return replace(history, made, made, cancel);
+};
+
+/** An item that is cancelled while it is leased, and comes back. */
+const markedInVain: Corruption = (history, random) => {
+  const back = named(history).filter(({ lease, item }) => {
+    const next = findNext(history, item);
+    return next !== undefined && next.start > lease.end + 2;
+  });
+  const place = random.pickIfAny(back);
+  if (place === undefined) return undefined;
+  const { made, lease } = place;
+  const cancel = { kind: "cancel", ...after(lease), id: made.id, outcome: "marked" } as const;
+  return replace(history, lease, lease, cancel);
+};
+
+/** An item that is leased, and shown as if it waited. */
+const shownWaiting: Corruption = (history, random) => {
+  const held = named(history).filter(({ lease, item }) =>
+    completes(history).some(
+      ({ ids, reply, start }) =>
+        reply === REPLIES.ok && ids.includes(item.id) && start > lease.end + 2,
+    ),
+  );
+  const place = random.pickIfAny(held);
+  if (place === undefined) return undefined;
+  const { made, lease } = place;
+  const get = { kind: "get", ...after(lease), id: made.id, state: "waiting" } as const;
+  return replace(history, lease, lease, get);
+};
+
+/** An item that is there, and is not found. */
+const notFound: Corruption = (history, random) => {
+  const later = named(history).filter(({ made, lease }) => lease.start > made.end + 2);
+  const place = random.pickIfAny(later);
+  if (place === undefined) return undefined;
+  const { made } = place;
+  const missing = random.chance(0.5)
+    ? ({ kind: "cancel", ...after(made), id: made.id, outcome: "absent" } as const)
+    : ({ kind: "get", ...after(made), id: made.id, state: "absent" } as const);
+  return replace(history, made, made, missing);
+};
+
 /** All kinds, by name. */
 export const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
   "an item is lost": lost,
@@ -308,4 +424,11 @@ export const CORRUPTIONS: Readonly<Record<string, Corruption>> = {
   "ids do not ascend in the order of production": idsSwapped,
   "a list does not show an item": hidden,
   "a lease gets nothing although there is an item": starved,
+  "two items of one unique key are there at a time": keyTwice,
+  "a unique key is kept beyond the end of its item": keyKept,
+  "a unique key is that of an item with another": otherKey,
+  "what was cancelled is leased": cancelledInVain,
+  "what was cancelled while it was leased comes back": markedInVain,
+  "what is leased is shown as waiting": shownWaiting,
+  "what is there is not found": notFound,
 };

@@ -17,6 +17,34 @@ export interface Produce extends Call {
   readonly kind: "produce";
   /** Each payload occurs once in a history: it is what an item is known by. */
   readonly payloads: readonly string[];
+  /** The unique key of its only item; "" for none. */
+  readonly key: string;
+  /** The id of its only item, if it has a key and the reply is ok; else "". */
+  readonly id: string;
+}
+
+/** A produce with a unique key that was answered that another item has it. */
+export interface Taken extends Call {
+  readonly kind: "taken";
+  readonly key: string;
+  /** Of the item that has it. */
+  readonly id: string;
+}
+
+/** Of an item by its id; undefined if no reply came. */
+export interface Cancel extends Call {
+  readonly kind: "cancel";
+  readonly id: string;
+  /** `marked`: it is leased, and ends with its lease. */
+  readonly outcome: "cancelled" | "marked" | "absent" | undefined;
+}
+
+/** A look at one item, by its id. */
+export interface Get extends Call {
+  readonly kind: "get";
+  readonly id: string;
+  /** `marked`: it is leased, and was cancelled. */
+  readonly state: "waiting" | "leased" | "marked" | "absent" | undefined;
 }
 
 export interface LeasedItem {
@@ -49,7 +77,13 @@ export interface Retry extends Call {
 }
 
 /** What became of the extension of one lease: "ok", or the code of the error; undefined if no reply came. */
-export type ExtendOutcome = "ok" | "lease_ended" | "not_leased" | "item_not_found" | undefined;
+export type ExtendOutcome =
+  | "ok"
+  | "lease_ended"
+  | "not_leased"
+  | "item_not_found"
+  | "item_cancelled"
+  | undefined;
 
 /** Each lease by itself. */
 export interface Extend extends Call {
@@ -77,7 +111,7 @@ export interface List extends Call {
   readonly items: readonly ListedItem[];
 }
 
-export type Operation = Produce | Lease | Complete | Retry | Extend | List;
+export type Operation = Produce | Taken | Lease | Complete | Retry | Extend | Cancel | Get | List;
 
 /** All that was seen of one queue. */
 export interface History {
@@ -110,6 +144,8 @@ export function fromText(text: string): History {
   const operations = history.operations.map((each) => ({
     ...each,
     reply: each.reply ?? undefined,
+    ...(each.kind === "cancel" ? { outcome: each.outcome ?? undefined } : {}),
+    ...(each.kind === "get" ? { state: each.state ?? undefined } : {}),
     ...(each.kind === "extend"
       ? { items: each.items.map((item) => ({ ...item, outcome: item.outcome ?? undefined })) }
       : {}),

@@ -6,8 +6,10 @@
 // or between two, is found here.
 
 import {
+  type Cancel,
   type Complete,
   type Extend,
+  type Get,
   type History,
   type Operation,
   REPLIES,
@@ -50,6 +52,8 @@ export class Stay {
   seenBy = Number.POSITIVE_INFINITY;
   /** Whether a reply says that a complete or retry has ended it. */
   endSeen = false;
+  /** The number of its unique key; -1 if it has none. */
+  key = -1;
   readonly previous: Stay | undefined;
   /** The next stay of the item, if there may be one. */
   next: Stay | undefined = undefined;
@@ -58,6 +62,7 @@ export class Stay {
     this.payload = payload;
     this.previous = previous;
     if (previous !== undefined) previous.next = this;
+    this.key = previous?.key ?? -1;
     this.number = (previous?.number ?? 0) + 1;
     this.index = index;
   }
@@ -70,7 +75,16 @@ export type Step = {
   readonly end: number;
   readonly operations: readonly Operation[];
 } & (
-  | { readonly kind: "produce"; readonly stays: readonly Stay[] }
+  | {
+      readonly kind: "produce";
+      readonly stays: readonly Stay[];
+      /** The number of the unique key, which must be free; -1 for none. */
+      readonly key: number;
+    }
+  /** Of these the stay is the first of an item, which is named by its id. */
+  | { readonly kind: "taken"; readonly stay: Stay; readonly key: number }
+  | { readonly kind: "cancel"; readonly stay: Stay; readonly outcome: Cancel["outcome"] }
+  | { readonly kind: "get"; readonly stay: Stay; readonly state: Get["state"] }
   | {
       readonly kind: "pass";
       /** In the order in which they must stand at the head. */
@@ -109,6 +123,8 @@ export interface Plan {
   readonly ranked: readonly Stay[];
   /** Whether the last thing that was seen is a list: what it does not show is gone for good. */
   readonly closed: boolean;
+  /** What somebody has cancelled, or may have: by payload. */
+  readonly cancelled: ReadonlySet<string>;
   readonly unseen: Unseen;
   readonly leaseTimeout: number;
   readonly tolerance: number;
@@ -137,11 +153,11 @@ export function makePlan(history: History, rules: Rules): Plan | Problem {
     leaseTimeout: history.leaseTimeout,
     rules,
   });
-  const { all, ranked, closed } = stays;
+  const { all, ranked, closed, cancelled } = stays;
   const { tolerance } = rules;
   const { leaseTimeout } = history;
   return {
-    ...{ steps: [...steps, ...passes], stays: all, byId, ranked, closed },
+    ...{ steps: [...steps, ...passes], stays: all, byId, ranked, closed, cancelled },
     ...{ unseen, leaseTimeout, tolerance },
   };
 }
@@ -152,11 +168,15 @@ class Stays {
   readonly byId = new Map<string, Stay>();
   readonly ranked: readonly Stay[];
   readonly closed: boolean;
+  /** Payloads of what somebody has cancelled, or may have. */
+  readonly cancelled = new Set<string>();
   readonly #byPayload = new Map<string, Stay[]>();
+  readonly #keys = new Map<string, number>();
 
   constructor({ operations }: History) {
     for (const each of operations) {
-      if (each.kind === "produce") for (const payload of each.payloads) this.of(payload, 1);
+      if (each.kind !== "produce") continue;
+      for (const payload of each.payloads) this.of(payload, 1).key = this.keyOf(each.key);
     }
     for (const each of operations) this.#note(each);
     this.ranked = [...this.byId.values()].sort((a, b) => (a.id! < b.id! ? -1 : 1));
@@ -164,7 +184,24 @@ class Stays {
       stay.rank = rank;
     });
     for (const each of operations) this.#noteEnds(each);
+    for (const each of operations) {
+      if (each.kind === "cancel") this.cancelled.add(this.byId.get(each.id)?.payload ?? "");
+    }
     this.closed = isClosed(operations);
+  }
+
+  /** The number of a unique key; -1 for none. */
+  keyOf(key: string): number {
+    if (key === "") return -1;
+    const number = this.#keys.get(key) ?? this.#keys.size;
+    this.#keys.set(key, number);
+    return number;
+  }
+
+  /** The first stay of the item with this id, if any reply tells which that is. */
+  ofId(id: string): Stay | undefined {
+    const stay = this.byId.get(id);
+    return stay?.number === 1 ? stay : undefined;
   }
 
   /** The stay with this number; it and those before it are made if need be. */
@@ -183,7 +220,10 @@ class Stays {
   }
 
   #note(operation: Operation): void {
-    if (operation.kind === "lease") {
+    if (operation.kind === "produce") {
+      const { payloads, id, end, reply } = operation;
+      if (id !== "" && reply === REPLIES.ok) this.#see(payloads[0]!, 1, id, end);
+    } else if (operation.kind === "lease") {
       for (const { payload, attempts, id, deadline } of operation.items) {
         const stay = this.#see(payload, attempts, id, operation.end);
         stay.leaseSeen = true;
@@ -254,7 +294,23 @@ function stepOf(operation: Operation, stays: Stays, rules: Rules): Step | undefi
       // Nobody knows whether it happened, until one of its items is seen.
       const seenBy = Math.min(...made.map((stay) => firstSeen(stay)));
       if (reply === undefined && seenBy === Number.POSITIVE_INFINITY) return undefined;
-      return { kind: "produce", start, end: Math.min(end, seenBy), operations, stays: made };
+      const key = stays.keyOf(operation.key);
+      return { kind: "produce", start, end: Math.min(end, seenBy), operations, stays: made, key };
+    }
+    case "taken": {
+      const stay = stays.ofId(operation.id);
+      if (reply === undefined || stay === undefined) return undefined;
+      return { kind: "taken", start, end, operations, stay, key: stays.keyOf(operation.key) };
+    }
+    case "cancel": {
+      const stay = stays.ofId(operation.id);
+      if (stay === undefined) return undefined;
+      return { kind: "cancel", start, end, operations, stay, outcome: operation.outcome };
+    }
+    case "get": {
+      const stay = stays.ofId(operation.id);
+      if (reply === undefined || stay === undefined) return undefined;
+      return { kind: "get", start, end, operations, stay, state: operation.state };
     }
     case "lease": {
       const { wait } = operation;
@@ -293,7 +349,9 @@ function endStep(operation: Complete | Retry, stays: Stays): Step | undefined {
   const possible = items.every(({ id, dead }) => {
     const stay = stays.byId.get(id);
     if (stay === undefined || stay.endSeen) return false;
-    return dead ? stay.next?.id === undefined : stay.next !== undefined || !stays.closed;
+    if (dead) return stay.next?.id === undefined;
+    // One that was cancelled does not come back.
+    return stay.next !== undefined || !stays.closed || stays.cancelled.has(stay.payload);
   });
   // Without a reply it may have succeeded, if nothing that was seen later speaks against it.
   if (reply === undefined) {

@@ -5,11 +5,14 @@
 import { Random } from "../support/random.ts";
 import {
   type Call,
+  type Cancel,
   type Extend,
+  type Get,
   type History,
   type LeasedItem,
   type ListedItem,
   type Operation,
+  type Produce,
   REPLIES,
 } from "./history.ts";
 import { RULES } from "./plan.ts";
@@ -17,22 +20,30 @@ import { RULES } from "./plan.ts";
 // Leases wait as long as it takes to prove that the queue is empty.
 const WAIT = RULES.provenWait;
 
-interface Held {
+/** What an item keeps, wherever it is. */
+interface Thing {
   readonly payload: string;
-  readonly id: string;
-  readonly attempts: number;
-  readonly deadline: number;
+  /** Its id when it was produced, which is that of the item. */
+  readonly first: string;
+  readonly key: string;
+  /** Set when it was cancelled while it was leased. */
+  isMarked: boolean;
 }
 
 interface Waits {
+  readonly thing: Thing;
   readonly payload: string;
   readonly id: string;
   readonly attempts: number;
+}
+
+interface Held extends Waits {
+  readonly deadline: number;
 }
 
 // An operation under way: what was asked, and what has come of it.
 interface Pending {
-  readonly asked: Operation;
+  asked: Operation;
   /** Whether its client goes away before the reply. */
   readonly cut: boolean;
   /** Set when its moment has come. */
@@ -65,8 +76,9 @@ class Reference {
   #payloads = 0;
   readonly #waiting: Waits[] = [];
   readonly #leased = new Map<string, Held>();
-  /** Ids that clients know. */
+  /** Ids that clients know, and of those with a key those of the items. */
   readonly #known: string[] = [];
+  readonly #named: string[] = [];
   readonly #pending: Pending[] = [];
   readonly #ended: Operation[] = [];
 
@@ -103,7 +115,16 @@ class Reference {
       { length: 1 + random.below(3) },
       () => random.pickIfAny(this.#known) ?? id(0),
     );
-    switch (random.below(9)) {
+    const named = random.pickIfAny(this.#named) ?? id(0);
+    switch (random.below(12)) {
+      case 9: {
+        const key = `k${random.below(2)}`;
+        return { kind: "produce", ...call, payloads: [`p${++this.#payloads}`], key, id: "" };
+      }
+      case 10:
+        return { kind: "cancel", ...call, id: named, outcome: undefined };
+      case 11:
+        return { kind: "get", ...call, id: named, state: undefined };
       case 8: {
         const items = ids.map((each) => {
           const duration = 1 + random.below(2 * this.#options.leaseTimeout);
@@ -114,7 +135,7 @@ class Reference {
       case 0:
       case 1: {
         const payloads = Array.from({ length: 1 + random.below(4) }, () => `p${++this.#payloads}`);
-        return { kind: "produce", ...call, payloads };
+        return { kind: "produce", ...call, payloads, key: "", id: "" };
       }
       case 2:
       case 3:
@@ -139,7 +160,15 @@ class Reference {
     const { asked } = pending;
     switch (asked.kind) {
       case "produce":
-        for (const payload of asked.payloads) this.#append(payload, 0);
+        pending.asked = asked.key === "" ? this.#produce(asked) : this.#claim(asked);
+        pending.reply = REPLIES.ok;
+        break;
+      case "cancel":
+        pending.asked = { ...asked, outcome: this.#cancel(asked.id) };
+        pending.reply = REPLIES.ok;
+        break;
+      case "get":
+        pending.asked = { ...asked, state: this.#stateOf(asked.id) };
         pending.reply = REPLIES.ok;
         break;
       case "lease": {
@@ -165,6 +194,38 @@ class Reference {
     }
   }
 
+  #produce(asked: Produce): Produce {
+    for (const payload of asked.payloads) this.#appendNew(payload, "");
+    return asked;
+  }
+
+  #claim(asked: Produce): Operation {
+    const { key, payloads, ...call } = asked;
+    const all = [...this.#waiting, ...this.#leased.values()];
+    const holder = all.find(({ thing }) => thing.key === key);
+    if (holder !== undefined) return { ...call, kind: "taken", key, id: holder.thing.first };
+    return { ...asked, id: this.#appendNew(payloads[0]!, key) };
+  }
+
+  #cancel(first: string): Cancel["outcome"] {
+    const place = this.#waiting.findIndex(({ thing }) => thing.first === first);
+    if (place >= 0) {
+      this.#waiting.splice(place, 1);
+      return "cancelled";
+    }
+    const held = [...this.#leased.values()].find(({ thing }) => thing.first === first);
+    if (held === undefined) return "absent";
+    held.thing.isMarked = true;
+    return "marked";
+  }
+
+  #stateOf(first: string): Get["state"] {
+    if (this.#waiting.some(({ thing }) => thing.first === first)) return "waiting";
+    const held = [...this.#leased.values()].find(({ thing }) => thing.first === first);
+    if (held === undefined) return "absent";
+    return held.thing.isMarked ? "marked" : "leased";
+  }
+
   #deal(leases: readonly Pending[]): void {
     if (this.#waiting.length === 0) {
       // A lease may give up while the queue is empty.
@@ -179,7 +240,8 @@ class Reference {
         if (item === undefined) break;
         const leased = { ...item, attempts: item.attempts + 1, deadline };
         this.#leased.set(item.id, leased);
-        lease.leased = [...lease.leased, { ...leased, deadlineText: String(deadline) }];
+        const { thing: _, ...shown } = leased;
+        lease.leased = [...lease.leased, { ...shown, deadlineText: String(deadline) }];
         lease.reply = REPLIES.ok;
       }
       active = active.filter(
@@ -195,6 +257,7 @@ class Reference {
       const ended = item.id <= id(this.#ids) && item.id !== id(0);
       return { ...item, outcome: waits ? "not_leased" : ended ? "lease_ended" : "item_not_found" };
     }
+    if (held.thing.isMarked) return { ...item, outcome: "item_cancelled" };
     const deadline = this.#now + item.duration;
     this.#leased.set(item.id, { ...held, deadline });
     return { ...item, outcome: "ok", deadline };
@@ -212,19 +275,29 @@ class Reference {
       found.add(held);
     }
     for (const { id, dead } of items) {
-      const { payload, attempts } = this.#leased.get(id)!;
+      const held = this.#leased.get(id)!;
       this.#leased.delete(id);
-      if (!dead) this.#append(payload, attempts);
+      if (!dead) this.#append(held);
     }
     return REPLIES.ok;
   }
 
-  #append(payload: string, attempts: number): void {
-    this.#waiting.push({ payload, id: id(++this.#ids), attempts });
+  #appendNew(payload: string, key: string): string {
+    const first = id(++this.#ids);
+    const thing = { payload, first, key, isMarked: false };
+    this.#waiting.push({ thing, payload, id: first, attempts: 0 });
+    return first;
+  }
+
+  // What was cancelled is there no more.
+  #append({ thing, payload, attempts }: Held): void {
+    if (!thing.isMarked) this.#waiting.push({ thing, payload, id: id(++this.#ids), attempts });
   }
 
   #shown(): ListedItem[] {
-    const items = this.#waiting.map((each) => ({ ...each, leased: false }));
+    const items = this.#waiting.map(({ payload, id, attempts }) => {
+      return { payload, id, attempts, leased: false };
+    });
     for (const { payload, id, attempts } of this.#leased.values()) {
       items.push({ payload, id, attempts, leased: true });
     }
@@ -237,10 +310,17 @@ class Reference {
     const pending = this.#random.pickIfAny(ready);
     if (pending === undefined) return;
     this.#pending.splice(this.#pending.indexOf(pending), 1);
-    const { asked, cut, reply, leased, listed, extended } = pending;
+    const { cut, reply, leased, listed, extended } = pending;
+    const asked = cut ? unanswered(pending.asked) : pending.asked;
+    if (asked === undefined) return;
     if (cut) {
       this.#ended.push(asked);
       return;
+    }
+    // Not what is said to have a key: it may be that of a produce whose reply was lost, and nothing tells which.
+    if (asked.kind === "produce" && asked.id !== "") {
+      this.#named.push(asked.id);
+      if (this.#named.length > 6) this.#named.shift();
     }
     this.#ended.push(answered(asked, { end: this.#now, reply, leased, listed, extended }));
     this.#known.push(...[...leased, ...listed].map((item) => item.id));
@@ -252,7 +332,7 @@ class Reference {
     const held = this.#random.pickIfAny(over);
     if (held === undefined) return;
     this.#leased.delete(held.id);
-    this.#append(held.payload, held.attempts);
+    this.#append(held);
   }
 
   // One client takes and completes what is left, and sees that nothing is.
@@ -267,13 +347,23 @@ class Reference {
       this.#deal([pending]);
       this.#ended.push(answered(asked, { ...pending, end: ++this.#now }));
       const ids = pending.leased.map((item) => item.id);
-      const complete: Operation = { kind: "complete", ...call, start: ++this.#now, ids };
+      this.#now += 5;
+      const complete: Operation = { kind: "complete", ...call, start: this.#now, ids };
       for (const id of ids) this.#leased.delete(id);
       this.#ended.push({ ...complete, end: ++this.#now, reply: REPLIES.ok });
     }
     const list: Operation = { kind: "list", ...call, start: ++this.#now, items: [] };
     this.#ended.push({ ...list, end: ++this.#now, reply: REPLIES.ok });
   }
+}
+
+// As its client knows it, who had no reply: one whose key was taken has done nothing.
+function unanswered(asked: Operation): Operation | undefined {
+  if (asked.kind === "taken") return undefined;
+  if (asked.kind === "produce") return { ...asked, id: "" };
+  if (asked.kind === "cancel") return { ...asked, outcome: undefined };
+  if (asked.kind === "get") return { ...asked, state: undefined };
+  return asked;
 }
 
 function answered(

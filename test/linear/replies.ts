@@ -51,6 +51,9 @@ class Names {
   }
 
   find(operation: Operation): Problem | undefined {
+    if (operation.kind === "produce" && operation.id !== "") {
+      return this.#findOne(operation, { payload: operation.payloads[0]!, id: operation.id }, 1);
+    }
     if (operation.kind !== "lease" && operation.kind !== "list") return undefined;
     let before = "";
     for (const item of operation.items) {

@@ -48,7 +48,12 @@ export function describe(operation: Operation): string {
 function asked(operation: Operation): string {
   switch (operation.kind) {
     case "produce":
-      return `produce ${operation.payloads.join(" ")}`;
+      return `produce ${operation.payloads.join(" ")}${operation.key === "" ? "" : ` with key ${operation.key}`}`;
+    case "taken":
+      return `produce with key ${operation.key}`;
+    case "cancel":
+    case "get":
+      return `${operation.kind} ${short(operation.id)}`;
     case "lease":
       return `lease up to ${operation.batch}`;
     case "complete":
@@ -66,6 +71,10 @@ function came(operation: Operation): string {
   const { kind, reply } = operation;
   if (reply === undefined) return "no reply";
   if (reply !== REPLIES.ok) return reply.replace(/'(\w+)'/, (_, id: string) => short(id));
+  if (kind === "produce" && operation.id !== "") return `${reply}, ${short(operation.id)}`;
+  if (kind === "taken") return `taken by ${short(operation.id)}`;
+  if (kind === "cancel") return String(operation.outcome);
+  if (kind === "get") return String(operation.state);
   if (kind === "lease") {
     const until = operation.items[0]?.deadline;
     const items = operation.items.map((i) => `${i.payload} ${short(i.id)} (lease ${i.attempts})`);

@@ -138,7 +138,7 @@ async function playQueue(
     expire_timeout: "1h",
     requested_partitions: 1,
   });
-  const ground: Ground = { mood, outstanding: 0, payloads: 0, ids: [] };
+  const ground: Ground = { mood, outstanding: 0, payloads: 0, ids: [], named: [] };
   const until = now() + options.roundMs * 1_000;
   const actors = Array.from({ length: options.clients }, (_, i) => {
     const random = new Random(options.seed, options.round, options.number, i);

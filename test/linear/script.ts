@@ -7,12 +7,18 @@
 //     2-4  c1  retry 1 2dead = ok
 //     2-4  c1  extend 1:50 2:9 = ok ended     for 50 ms, and 9; or `waits`, `absent`
 //     2-4  c1  list = a@1 b@2:1!       b is leased
+//     2-4  c1  claim k a = 1           a produce of a with the unique key k: its id is 1
+//     2-4  c1  claim k = taken 1       a produce with the unique key k, which item 1 has
+//     2-4  c1  cancel 1 = cancelled    or `marked`, `absent`
+//     2-4  c1  get 1 = leased          or `waiting`, `marked`, `absent`
 //
 // Without "at" a lease begins at the end of its operation; leases of one moment are one pass.
 
 import {
   type Call,
+  type Cancel,
   type ExtendOutcome,
+  type Get,
   type History,
   type LeasedItem,
   type Operation,
@@ -29,6 +35,7 @@ const OUTCOMES: Readonly<Record<string, ExtendOutcome>> = {
   ended: "lease_ended",
   waits: "not_leased",
   absent: "item_not_found",
+  cancelled: "item_cancelled",
 };
 
 /** Reads a history. */
@@ -54,7 +61,18 @@ function readLine(line: string): Operation {
   const asked = words(rest);
   switch (kind) {
     case "produce":
-      return { kind, ...call, payloads: asked };
+      return { kind, ...call, payloads: asked, key: "", id: "" };
+    case "claim": {
+      const [key, payload] = asked;
+      const [answer, holder] = words(came);
+      if (answer === "taken") return { kind: "taken", ...call, key: key!, id: id(holder!) };
+      const named = answer === undefined ? "" : id(answer);
+      return { kind: "produce", ...call, payloads: [payload!], key: key!, id: named };
+    }
+    case "cancel":
+      return { kind, ...call, id: id(asked[0]!), outcome: came as Cancel["outcome"] };
+    case "get":
+      return { kind, ...call, id: id(asked[0]!), state: came as Get["state"] };
     case "lease": {
       const batch = Number(asked[0]);
       const wait = call.end - call.start;

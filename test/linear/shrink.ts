@@ -51,9 +51,11 @@ export function cutAt(history: History, time: number): History {
 function unanswered(operation: Operation): Operation {
   const open = { end: Infinity, reply: undefined };
   const { kind } = operation;
-  return kind === "lease" || kind === "list"
-    ? { ...operation, ...open, items: [] }
-    : { ...operation, ...open };
+  if (kind === "lease" || kind === "list") return { ...operation, ...open, items: [] };
+  if (kind === "produce") return { ...operation, ...open, id: "" };
+  if (kind === "cancel") return { ...operation, ...open, outcome: undefined };
+  if (kind === "get") return { ...operation, ...open, state: undefined };
+  return { ...operation, ...open };
 }
 
 // Tries to do without more and more items at a time, then fewer and fewer.
@@ -77,6 +79,7 @@ function withoutItems(history: History, keeps: (smaller: History) => boolean): H
 export function without(history: History, payloads: ReadonlySet<string>): History {
   const ids = new Set<string>();
   for (const each of history.operations) {
+    if (each.kind === "produce" && payloads.has(each.payloads[0]!)) ids.add(each.id);
     if (each.kind !== "lease" && each.kind !== "list") continue;
     for (const { payload, id } of each.items) if (payloads.has(payload)) ids.add(id);
   }
@@ -94,6 +97,10 @@ export function without(history: History, payloads: ReadonlySet<string>): Histor
       }
       case "list":
         return { ...each, items: others(each.items) };
+      case "taken":
+      case "cancel":
+      case "get":
+        return ids.has(each.id) ? [] : each;
       case "complete": {
         const left = each.ids.filter((id) => !ids.has(id));
         return left.length === 0 || blames(each, ids) ? [] : { ...each, ids: left };
@@ -122,8 +129,8 @@ function withoutIdle(history: History, keeps: (smaller: History) => boolean): Hi
   let small = history;
   for (const each of history.operations) {
     const isVain = each.kind === "extend" && each.items.every(({ outcome }) => outcome !== "ok");
-    const idle =
-      isVain || each.kind === "list" || (each.reply !== undefined && each.reply !== REPLIES.ok);
+    const isLook = each.kind === "list" || each.kind === "get" || each.kind === "taken";
+    const idle = isVain || isLook || (each.reply !== undefined && each.reply !== REPLIES.ok);
     if (!idle) continue;
     const smaller = { ...small, operations: small.operations.filter((other) => other !== each) };
     if (keeps(smaller)) small = smaller;
