@@ -244,7 +244,7 @@ export function endingEndpoints(
       handler: (request, _, repeat) => {
         const leaseIds = request.leases.map(({ leaseId }) => leaseId);
         const results = readResults(request.leases);
-        const make = (followers?: Followers) => (part: Part) =>
+        const make = (followers?: readonly Followers[]) => (part: Part) =>
           new CompleteRequest(part.partition, part.of(leaseIds), part.deadline, {
             together: part.together,
             results: results && part.of(results),

@@ -52,8 +52,8 @@ export class Batch {
   readonly #parts = new Map<Partition, PartitionBatch>();
   /** Requests that no part serves, with their errors. */
   readonly refused: AnyHotRequest[] = [];
-  /** Requests by which another queue gets items: they go another way, through `HandOvers`. */
-  readonly handOvers: CompleteRequest[] = [];
+  /** Requests that take other queues as well, or look for keys: they go another way, through `JointCompletes`. */
+  readonly joint: CompleteRequest[] = [];
   /** Whether windows are to be read on, for leases of some kinds that have found none in them. */
   wantsMore = false;
   /** Requests by whose items the dead queue gets some: they go another way, through `DeadLetters`. */
@@ -124,13 +124,10 @@ export class Batch {
     return this.#parts.values();
   }
 
-  /** Adds copies of items of other queues to a partition, what comes with them, and what is to be written down of them. */
-  takeIn(partition: Partition, { letters, entries, deliveries }: Accepted): void {
+  /** Adds copies of items of other queues to a partition, and what is to be written down of them. */
+  takeIn(partition: Partition, { letters, entries }: Accepted): void {
     const part = this.part(partition);
     part.touched = true; // the removal of the originals may hang on this commit
-    for (const { followers } of deliveries) {
-      followers?.onPlanned(part.produce(followers.items, this.#rules));
-    }
     for (const entry of entries) {
       if (entry.until === 0) part.put(entry);
       else part.keep(entry);
@@ -324,8 +321,8 @@ export class Batch {
   #complete(request: CompleteRequest): void {
     const partition = this.#partitionOf(request);
     if (partition === undefined) return;
-    if (request.followers?.elsewhere !== undefined) {
-      this.handOvers.push(request);
+    if (request.isJoint) {
+      this.joint.push(request);
       return;
     }
     const part = this.part(partition);
