@@ -787,8 +787,8 @@ export const FAULTS: readonly Fault[] = [
     name: "items of a request are lost",
     check: "overload",
     file: "src/queue/batch.ts",
-    from: "part.produce(request.items, this",
-    to: "part.produce(request.items.slice(0, 3), this",
+    from: "produce(part, request.items, this",
+    to: "produce(part, request.items.slice(0, 3), this",
   },
   {
     name: "a table of a deleted queue is not emptied",

@@ -442,7 +442,7 @@ export function toItemV2(
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt, note, end } = item;
   const attributes = attributesOf(item.attributes);
-  const { source: sourceId, error: lastError, retry, unique } = attributes;
+  const { source: sourceId, error: lastError, retry, unique, bound } = attributes;
   const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
@@ -454,8 +454,8 @@ export function toItemV2(
     partition,
     createdAt,
     attempts,
-    // What waits behind another has no time of its own.
-    enqueueAt: unique?.while === "behind" ? 0 : dueAt,
+    // What waits behind another, or is on its way, is stored with a time that is not its own.
+    enqueueAt: unique?.while === "behind" ? (unique.at ?? 0) : (bound?.at ?? dueAt),
     expireAt,
     sourceId,
     source: deadSourceOf(attributes, id),

@@ -4,6 +4,8 @@
 
 import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
+import { produce } from "./arrivals.ts";
+import { attributesOf, withAttributes } from "./attributes.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
 import type { Duplicates } from "./duplicates.ts";
@@ -13,6 +15,7 @@ import { buries, DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
 import type { Records } from "./keeper.ts";
 import type { Kinds } from "./kinds.ts";
+import { isLater } from "./later.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { lifetimeOf } from "./policy.ts";
@@ -133,8 +136,14 @@ export class Batch {
       else part.keep(entry);
     }
     for (const { attributes, record } of letters) {
-      const item = new Item(record, 0);
-      item.attributes = attributes;
+      const { bound } = attributesOf(attributes);
+      // What was produced for this queue has its time to come.
+      const item = new Item(
+        record,
+        bound !== undefined && isLater(bound.at, this.now) ? bound.at : 0,
+      );
+      item.attributes =
+        bound === undefined ? attributes : withAttributes(attributes, { bound: undefined });
       item.createdAt = this.now;
       item.expireAt = this.now + lifetimeOf(attributes, this.#rules);
       part.add(item, COUNT.received);
@@ -156,7 +165,7 @@ export class Batch {
         continue;
       }
       const part = this.part(this.#order[0]!);
-      request.result = part.produce(request.items, this.rules);
+      request.result = produce(part, request.items, this.rules);
       part.requests.push(request);
       this.#settleFirst(loads, request.items.length);
     }

@@ -5,9 +5,9 @@
 
 import { invalidField, plainError, QueueError, queueError, retryLater } from "../errors.ts";
 import type { ItemTable, KeyEntry, Storage, StoredItem } from "../storage/storage.ts";
-import { withAttributes } from "./attributes.ts";
+import { type Unique, withAttributes } from "./attributes.ts";
 import { type Batch, partitionFailing } from "./batch.ts";
-import { BEHIND_AT, BEHIND_MAX } from "./behind.ts";
+import { BEHIND_AT, BEHIND_MAX, earliestOf, keyBehind } from "./behind.ts";
 import type { Commits } from "./commits.ts";
 import { condemnedFor } from "./condemned.ts";
 import type { QueueContext } from "./context.ts";
@@ -389,12 +389,15 @@ function tooFarApart({ unique }: Wanted, fates: readonly Fate[], isJoint: boolea
 
 // When an item is due whose delay begins anew; 0 if it has none any more. What waits for another attempt goes on waiting.
 function begunAnew(
-  before: Pick<StoredItem, "dueAt" | "createdAt" | "attempts"> | undefined,
+  before: Pick<StoredItem, "dueAt" | "createdAt" | "attempts" | "attributes"> | undefined,
   now: number,
 ): number {
-  if (before === undefined || before.dueAt <= now) return 0;
-  if (before.attempts > 0) return before.dueAt;
-  return before.dueAt + now - (before.createdAt || now);
+  if (before === undefined) return 0;
+  const { attempts, createdAt, attributes } = before;
+  const dueAt = keyBehind(attributes) === "" ? before.dueAt : earliestOf(attributes);
+  if (dueAt <= now) return 0;
+  if (attempts > 0) return dueAt;
+  return dueAt + now - (createdAt || now);
 }
 
 function placeOnce(batch: Batch, arrival: Arrival): void {
@@ -406,7 +409,10 @@ function place(batch: Batch, arrival: Arrival): void {
   const { item, wish, replaced, behind } = arrival;
   const part = batch.part(arrival.partition!);
   if (wish !== undefined) {
-    const unique = { key: wish.key, while: behind === undefined ? wish.while : "behind" } as const;
+    const { key } = wish;
+    const at = item.dueAt === 0 ? undefined : { at: item.dueAt };
+    const unique: Unique =
+      behind === undefined ? { key, while: wish.while } : { key, while: "behind", ...at };
     item.attributes = withAttributes(item.attributes, { unique, id: replaced?.id ?? "" });
   }
   if (behind !== undefined) item.dueAt = BEHIND_AT;

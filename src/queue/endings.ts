@@ -4,6 +4,7 @@
 
 import { QueueError, queueError } from "../errors.ts";
 import type { DropReason } from "../storage/storage.ts";
+import { produce } from "./arrivals.ts";
 import { type ItemError, withAttributes } from "./attributes.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
@@ -52,7 +53,7 @@ export function completeItems(
   removeCompleted(part, request, items);
   const { followers } = request;
   if (followers === undefined || items.length === 0) return;
-  const produced = followers.map((each) => part.produce(each.items, rules));
+  const produced = followers.map((each) => produce(part, each.items, rules));
   request.result = { ...request.result, produced };
 }
 

@@ -1,10 +1,12 @@
 // Completes that produce items for other queues in the same transaction, or items with unique keys. The loops of
 // those queues are asked to stand still, each at the end of a turn of its own; then all is planned at one moment and
 // committed as one, so everything must lie in one storage. While a loop waits for another it does not stand still
-// for the first: what would wait for itself is put off to the next turn.
+// for the first: what would wait for itself is put off to the next turn. What is for a queue that another thread
+// serves is written down here, in the same transaction, and goes there from here; see bound-items.ts.
 
 import { invalidField, QueueError, queueError, retryLater } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
+import { produce, produceFor } from "./arrivals.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import type { Intake, Lent, QueueContext, Still } from "./context.ts";
 import { type Decided, type Duplicates, firstRefused, keyTaken } from "./duplicates.ts";
@@ -37,6 +39,8 @@ interface Follower {
   readonly home: Partition;
   readonly items: readonly Item[];
   readonly decided: Decided | undefined;
+  /** The queue to which they go from there; "" if that is their place. */
+  readonly to: string;
 }
 
 interface Planned {
@@ -69,7 +73,7 @@ export class JointCompletes {
   async completeAll(requests: readonly CompleteRequest[], own: Own): Promise<boolean> {
     const busy = new Set<string>();
     let isDone = true;
-    for (const group of Map.groupBy(requests, queuesOf).values()) {
+    for (const group of Map.groupBy(requests, (request) => togetherOf(request, own)).values()) {
       const open = group.filter(({ settled }) => !settled);
       if (open.length === 0) continue;
       const lent = new Map<string, Lent>();
@@ -98,18 +102,20 @@ export class JointCompletes {
 
   // Has the queues of a request stand still; else answers why it cannot be.
   async #borrow(
-    { followers }: CompleteRequest,
+    { followers, partition }: CompleteRequest,
     {
       own,
       busy,
       lent,
     }: { readonly own: Own; readonly busy: Set<string>; readonly lent: Map<string, Lent> },
   ): Promise<QueueError | typeof PUT_OFF | undefined> {
+    const { storage } = own.partitions[partition]!;
     for (const { queue, entries } of followers!) {
       if (queue === "") continue;
       const to = this.#context.findIntake(queue);
       const field = `produce[${entries[0]!.index}].queue_name`;
       if (to === undefined) return queueError("queue_not_found", { queue_name: queue });
+      if (isApart(to, storage)) continue;
       if (to.lend === undefined) return notTogether(field, queue);
       if (busy.has(queue)) return otherIsBusy();
       if (leadsBack(to, own.loop)) return PUT_OFF;
@@ -189,9 +195,7 @@ export class JointCompletes {
     for (const id of ids) ending.add(id);
     const followers: Follower[] = [];
     for (const each of request.followers!) {
-      const side = sides.get(each.queue)!;
-      const home = each.queue === "" ? partition : homeIn(side.of, partition.storage, each);
-      const follower = home instanceof QueueError ? home : decide(side, home, each, ending);
+      const follower = this.#follow(each, { partition, sides, ending });
       if (follower instanceof QueueError) {
         for (const item of items) if (item !== undefined) part.unclaim(item);
         for (const id of ids) ending.delete(id);
@@ -203,6 +207,26 @@ export class JointCompletes {
       if (decided !== undefined) side.duplicates!.take(decided, batch.now);
     }
     return { request, part, ending: items, followers };
+  }
+
+  // Where the items for a queue are to go.
+  #follow(
+    followers: Followers,
+    {
+      partition,
+      sides,
+      ending,
+    }: {
+      readonly partition: Partition;
+      readonly sides: ReadonlyMap<string, Side>;
+      readonly ending: ReadonlySet<string>;
+    },
+  ): Follower | QueueError {
+    const side = sides.get(followers.queue);
+    if (side === undefined) return sendLater(sides.get("")!, partition, followers);
+    const { queue } = followers;
+    const home = queue === "" ? partition : homeIn(side.of, partition.storage, followers);
+    return home instanceof QueueError ? home : decide(side, home, followers, ending);
   }
 
   // One transaction for each storage: those of different ones have nothing to do with each other.
@@ -231,12 +255,27 @@ export class JointCompletes {
   }
 }
 
-// Which requests can be done together.
-function queuesOf({ followers }: CompleteRequest): string {
-  return followers!
-    .map(({ queue }) => queue)
-    .toSorted()
-    .join(" ");
+// By what is the same of requests that can be done together: what they change.
+function togetherOf({ followers, partition }: CompleteRequest, { partitions }: Own): string {
+  const queues = followers!.map(({ queue }) => queue).toSorted();
+  return [partitions[partition]!.storage.name, ...queues].join(" ");
+}
+
+// Whether a queue lies in the same place as a storage, but not in it: it is served by another thread, or was before
+// there were fewer.
+function isApart(to: Intake, storage: Storage): boolean {
+  if (to.storage === undefined) return true;
+  return to.storage !== storage && storage.isDurable && to.storage.location === storage.location;
+}
+
+// Whether they have keys can only be told where they go.
+function sendLater(side: Side, home: Partition, followers: Followers): Follower | QueueError {
+  const { items, unique, queue: to } = followers;
+  const index = unique?.findIndex((wish) => wish !== undefined) ?? -1;
+  if (index === -1) return { side, home, items, decided: undefined, to };
+  const field = `${pathOf(followers, index)}.unique_key`;
+  const text = `'${to}' is served by another thread, where a key cannot be taken in the same transaction`;
+  return invalidField(field, `${field} is invalid; ${text}`);
 }
 
 function decide(
@@ -246,13 +285,13 @@ function decide(
   ending: ReadonlySet<string>,
 ): Follower | QueueError {
   const { items, unique, queue } = followers;
-  if (unique === undefined) return { side, home, items, decided: undefined };
+  if (unique === undefined) return { side, home, items, decided: undefined, to: "" };
   const wanted = { items, unique, together: "listed" as const, settled: false };
   const joint = { home, ending: queue === "" ? ending : NONE_ENDING };
   const decided = side.duplicates!.decide(side.batch, wanted, joint);
   if (decided instanceof QueueError) return atItem(decided, followers);
   const refused = firstRefused(decided);
-  if (refused === undefined) return { side, home, items, decided };
+  if (refused === undefined) return { side, home, items, decided, to: "" };
   const { key, id, index } = refused;
   return keyTaken(key, id, `${pathOf(followers, index)}.unique_key`);
 }
@@ -269,9 +308,11 @@ function write(planned: readonly Planned[]): void {
   }
   for (const { request, part, ending } of planned) removeCompleted(part, request, ending);
   for (const { request, part, followers } of planned) {
-    const produced = followers.map(({ side, home, items, decided }): Produced => {
+    const produced = followers.map(({ side, home, items, decided, to }): Produced => {
       if (decided !== undefined) return side.duplicates!.settle(side.batch, decided);
-      return side.batch.part(home).produce(items, side.batch.rules);
+      const there = side.batch.part(home);
+      if (to !== "") return produceFor(to, there, items, side.batch.rules);
+      return produce(there, items, side.batch.rules);
     });
     request.result = { ...request.result, produced };
     part.requests.push(request);
@@ -314,7 +355,7 @@ function atItem(error: QueueError, followers: Followers): QueueError {
 }
 
 function notTogether(field: string, queue: string): QueueError {
-  const text = `'${queue}' lies in another storage, or is served by another thread, so that it cannot be one transaction`;
+  const text = `'${queue}' lies in another storage, so that it cannot be one transaction`;
   return invalidField(field, `${field} is invalid; ${text}`);
 }
 

@@ -9,8 +9,9 @@
 
 import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
 import { plainError, QueueError } from "../errors.ts";
-import type { Storage } from "../storage/storage.ts";
+import type { Storage, StoredItem } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
+import { BoundItems } from "./bound-items.ts";
 import { Commits } from "./commits.ts";
 import type { DeliveryOptions, Intake, Lent, QueueContext, QueueRules, Still } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
@@ -69,6 +70,7 @@ export class Loop implements TurnTaker, Intake {
   readonly #deadLetters: DeadLetters;
   readonly #keyHolders: KeyHolders;
   readonly #keeper: Keeper;
+  readonly #boundItems: BoundItems;
   readonly #joint: JointCompletes;
   // The queue for which this one stands still.
   #lentTo: Intake | undefined;
@@ -111,6 +113,7 @@ export class Loop implements TurnTaker, Intake {
     );
     this.#transfers = new Transfers(context, this.#commits);
     this.#deadLetters = new DeadLetters(this, this.#mailbox, this.#commits, this.#transfers);
+    this.#boundItems = new BoundItems(name, context, this.#commits, this.#transfers);
     this.#joint = new JointCompletes(context, this.#mailbox);
     this.#keeper = new Keeper(context, this.#commits);
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
@@ -420,6 +423,8 @@ export class Loop implements TurnTaker, Intake {
     batch.plan(requests, this.#mailbox, duplicates);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
     const burials: Burial[] = [];
+    const departures: { readonly partition: Partition; readonly bound: readonly StoredItem[] }[] =
+      [];
     for (const partition of usable) {
       if (!this.#isDue(partition, now)) continue;
       const lifecycle = { ...rules, random, buries: buries(rules) };
@@ -427,7 +432,9 @@ export class Loop implements TurnTaker, Intake {
       const { steady, isStill } = momentOf(this.context.clock);
       const ended = endLeases(part, lifecycle, { now, steady, isStill });
       burials.push({ partition, table: "items", dead: ended });
-      burials.push({ partition, table: "scheduled", dead: fireScheduled(part, lifecycle) });
+      const { dead, bound } = fireScheduled(part, lifecycle);
+      burials.push({ partition, table: "scheduled", dead });
+      if (bound.length > 0) departures.push({ partition, bound });
     }
     const progress = await this.#commits.commit(batch.parts, accepted);
     if (batch.wantsMore) this.wake();
@@ -440,6 +447,7 @@ export class Loop implements TurnTaker, Intake {
       if (!(await this.#joint.completeAll(batch.joint, own))) this.wake();
     }
     for (const burial of burials) await this.#deadLetters.bury(burial, rules);
+    for (const { partition, bound } of departures) await this.#boundItems.send(partition, bound);
     return progress || count > 0 || burials.length > 0;
   }
 

@@ -14,7 +14,7 @@ import type {
 import { type ItemError, type Origin, type RetryOverrides, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
 import { BEHIND_AT, behindFirst } from "./behind.ts";
-import { condemnedFor } from "./condemned.ts";
+import { boundFor, isOnItsWay } from "./condemned.ts";
 import { DELETED } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
@@ -104,6 +104,7 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
   for (const partition of loop.partitions) {
     let bound: number | undefined;
     let from = 0;
+    let fromScheduled = 0;
     const steps: (() => Promise<true | undefined>)[] = [];
     // First, so that nothing that waits behind an item gets its turn with the end of that, be it scheduled too.
     if (options.scheduled) {
@@ -119,10 +120,15 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
         return n < STEP || undefined;
       });
       steps.push(async () => {
-        const items = await read(partition, "scheduled", { from: 0, before: bound!, limit: STEP });
+        const range = { from: fromScheduled, before: bound!, limit: STEP };
+        const items = await read(partition, "scheduled", range);
         const part = new PartitionBatch(partition, loop.context.clock.now());
-        for (const item of items) part.removeScheduled(item, DELETED);
+        for (const item of items) {
+          // What was produced for another queue is that queue's.
+          if (boundFor(item) === undefined) part.removeScheduled(item, DELETED);
+        }
         if (part.touched) await loop.commitAlone(part);
+        fromScheduled = (items.at(-1)?.seq ?? 0) + 1;
         return items.length < STEP || undefined;
       });
     }
@@ -465,9 +471,9 @@ export async function deleteItems(
       if (part.leased(seq) === undefined) {
         const one = { from: seq, before: seq + 1, limit: 1 };
         const some = await read(partition, "items", one);
-        // Of what is on its way to the dead queue a copy may be there already, which would stay.
+        // Of what is on its way a copy may be there already, which would stay.
         const others = (await read(partition, "scheduled", one)).filter(
-          (item) => condemnedFor({ at: item.dueAt, seq: item.seq, item }) === undefined,
+          (item) => !isOnItsWay(item),
         );
         waiting.push(...some);
         scheduled.push(...others);
