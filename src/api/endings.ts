@@ -488,7 +488,7 @@ export function endingNotes({ completeBatch }: Limits): Notes {
     "v2.QueueCompleteRequest": {
       ...endings,
       produce: {
-        text: "What is to be done next: items that are produced in the same transaction, both or neither, as with all_or_none. For the queue itself, and for one other whose items lie in the same storage.",
+        text: "What is to be done next: items that are produced in the same transaction, both or neither, as with all_or_none. For the queue itself, and for others in the same storage.",
       },
     },
     QueueCompleteProduce: {

@@ -23,7 +23,7 @@ export function itemOfLine(line: string, place: string): ProduceItem {
   return itemOf(objectOfLine(line, place), place);
 }
 
-/** The same of an item that is to follow others, in the queue that it names; undefined for that of those. */
+/** The same of an item that is to follow others, in the queue that it names, or in theirs. */
 export function nextOfLine(
   line: string,
   place: string,
