@@ -241,6 +241,14 @@ export function endingEndpoints(
       request: CompleteRequestV2,
       metric: "complete",
       summary: "Ends leases: the work is done.",
+      errors: {
+        ...ofLeases.errors,
+        nextKeyTaken: problem(
+          "unique_key_taken",
+          `unique key is taken; 'jane' is that of item '${EXAMPLE_ID}'`,
+          { field: "produce[0].items[0].unique_key" },
+        ),
+      },
       handler: (request, _, repeat) => {
         const leaseIds = request.leases.map(({ leaseId }) => leaseId);
         const results = readResults(request.leases);

@@ -178,7 +178,7 @@ function textFor(name: string, { desc, focus, random }: Context): string {
     case "delay":
       return random.pick(["", "0s", "30m", "1h0.5s"]);
     case "unique_key":
-      return random.pick(["", "key-a", "key-b", "ünïque"]);
+      return random.pick(["key-a", "key-b", "ünïque"]);
     case "unique_while":
       return random.pick(["", "pending", "waiting"]);
     case "unique_for":
