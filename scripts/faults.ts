@@ -60,7 +60,12 @@ export const CHECKS = {
     "on memory|commit that",
     "test/queue/followers-unique.test.ts",
   ],
-  followersApart: ["--test", "test/queue/followers-apart.test.ts"],
+  followersApart: [
+    "--test",
+    "--test-name-pattern",
+    "memory|by pass, lose-reply|deleted meanwhile",
+    "test/queue/followers-apart.test.ts",
+  ],
   leaseChoice: ["--test", "test/queue/lease-choice.test.ts"],
   retryPolicy: ["--test", "test/queue/retry-policy.test.ts"],
   items: ["--test", "test/queue/items.test.ts"],
@@ -562,9 +567,9 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "items of a request are stored in reverse",
     check: "linear",
-    file: "src/queue/partition-batch.ts",
-    from: "    for (const item of items) {\n      this.enter(",
-    to: "    for (const item of items.toReversed()) {\n      this.enter(",
+    file: "src/queue/arrivals.ts",
+    from: "  for (const item of items) {\n    part.enter(",
+    to: "  for (const item of items.toReversed()) {\n    part.enter(",
   },
   {
     name: "requests are answered before their commit",
