@@ -197,13 +197,11 @@ export class Loop implements TurnTaker, Intake {
     return { name, partitions, rules, commits: this.#commits, keyHolders: this.#keyHolders };
   }
 
-  // Stands still for each of those that wait for it, one after the other. True if there were any.
+  // Stands still for each of those that wait for it now, one after the other. True: something was done.
   async #standStill(): Promise<boolean> {
-    let left = this.#mailbox.visitors;
-    if (left === 0) return false;
-    for (; left > 0; left--) {
+    for (let left = this.#mailbox.visitors; left > 0; left--) {
       const visit = this.#mailbox.nextVisit();
-      if (visit === undefined) break;
+      if (visit === undefined) break; // their time has passed meanwhile
       this.#lentTo = visit.by;
       visit.resolve();
       await visit.left;
@@ -315,7 +313,7 @@ export class Loop implements TurnTaker, Intake {
     const usable = await this.#prepare();
     if (this.redrives.mustLook) await this.redrives.look();
     let progress = await this.#serve(usable);
-    progress = (await this.#standStill()) || progress;
+    if (this.#mailbox.visitors > 0) progress = (await this.#standStill()) || progress;
     const now = this.context.clock.now();
     for (const partition of usable) {
       if (partition.stale) continue;
