@@ -20,6 +20,14 @@ async function start(
   return w;
 }
 
+/** Calls until no queue is too busy, of which nothing is done. */
+function calm(call: () => Promise<Reply>, w: World): Promise<Reply> {
+  return w.server.until(async () => {
+    const reply = await call();
+    return !/queue is busy/.test(reply.body.detail ?? "") && reply;
+  });
+}
+
 /** Completes a lease of q. */
 function complete(w: World, lease_id: string, ...produce: object[]): Promise<Reply> {
   return w.call("queue.complete", { queue_name: "q", leases: [{ lease_id }], produce });
@@ -219,14 +227,18 @@ for (const [place, driver, threads] of PLACES) {
       const items = await w.lease("q", 30);
       const replies = await Promise.all(
         items.map(({ lease_id, utf8 }) =>
-          complete(
+          calm(
+            () =>
+              complete(
+                w,
+                lease_id,
+                {
+                  queue_name: "r",
+                  items: [{ utf8 }, { utf8: "one", ...KEY, on_duplicate: "replace" }],
+                },
+                { queue_name: "s", items: [{ utf8 }] },
+              ),
             w,
-            lease_id,
-            {
-              queue_name: "r",
-              items: [{ utf8 }, { utf8: "one", ...KEY, on_duplicate: "replace" }],
-            },
-            { queue_name: "s", items: [{ utf8 }] },
           ),
         ),
       );
@@ -276,14 +288,18 @@ test("queues that complete into two others each, in a ring, are all done", async
   for (const [queue, leases] of items) {
     calls.push(
       ...leases.map(({ lease_id }) =>
-        w.call("queue.complete", {
-          queue_name: queue,
-          leases: [{ lease_id }],
-          produce: others[queue]!.map((name) => ({
-            queue_name: name,
-            items: [{ utf8: "next" }, { utf8: "one", ...KEY }],
-          })),
-        }),
+        calm(
+          () =>
+            w.call("queue.complete", {
+              queue_name: queue,
+              leases: [{ lease_id }],
+              produce: others[queue]!.map((name) => ({
+                queue_name: name,
+                items: [{ utf8: "next" }, { utf8: "one", ...KEY }],
+              })),
+            }),
+          w,
+        ),
       ),
     );
   }
