@@ -86,7 +86,7 @@ export interface CompleteOptions extends EndOptions {
 
 /** What is to be done when something is complete. */
 export interface NextItems {
-  /** That of what is complete, by default; it must lie in the same storage. */
+  /** That of what is complete, by default; it must lie in the same storage, on whatever thread. */
   readonly queueName?: string | undefined;
   readonly items: ProduceItem | readonly ProduceItem[];
 }

@@ -177,7 +177,8 @@ export class QueratorClient {
    * Ends leased items: they are done. Each by itself, unless `allOrNone`: if some are not leased any more it
    * rejects with the error of the first, whose `failures` are all of them, and the others are done. It is sent
    * again until the outcome is known or the time has passed: requestTimeout if it is given, else the lease of
-   * items that were leased. With `produce` all of it is one transaction, and it answers what was produced.
+   * items that were leased. With `produce` all of it is one transaction, and it answers what was produced; a key that
+   * is taken (`onDuplicate: "reject"`) is a UniqueKeyTakenError, and nothing is done.
    */
   complete(
     queueName: string,

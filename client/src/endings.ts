@@ -315,9 +315,12 @@ export class Endings {
 }
 
 // As it was asked for: what is refused is not done.
+// Of what is to be done next.
+const REFUSED: ReadonlySet<string> = new Set(["invalid", "queue-not-found", "unique-key-taken"]);
+
 function isRefused(error: unknown): boolean {
   if (!(error instanceof QueratorError) || error.uncertain || error.retryable) return false;
-  return isNotImplemented(error) || error.code === "invalid" || error.code === "queue-not-found";
+  return isNotImplemented(error) || REFUSED.has(error.code);
 }
 
 function isPassing(error: unknown): boolean {

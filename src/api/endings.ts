@@ -241,10 +241,18 @@ export function endingEndpoints(
       request: CompleteRequestV2,
       metric: "complete",
       summary: "Ends leases: the work is done.",
+      errors: {
+        ...ofLeases.errors,
+        nextKeyTaken: problem(
+          "unique_key_taken",
+          `unique key is taken; 'jane' is that of item '${EXAMPLE_ID}'`,
+          { field: "produce[0].items[0].unique_key" },
+        ),
+      },
       handler: (request, _, repeat) => {
         const leaseIds = request.leases.map(({ leaseId }) => leaseId);
         const results = readResults(request.leases);
-        const make = (followers?: Followers) => (part: Part) =>
+        const make = (followers?: readonly Followers[]) => (part: Part) =>
           new CompleteRequest(part.partition, part.of(leaseIds), part.deadline, {
             together: part.together,
             results: results && part.of(results),
@@ -488,7 +496,7 @@ export function endingNotes({ completeBatch }: Limits): Notes {
     "v2.QueueCompleteRequest": {
       ...endings,
       produce: {
-        text: "What is to be done next: items that are produced in the same transaction, both or neither, as with all_or_none. For the queue itself, and for one other whose items lie in the same storage.",
+        text: "What is to be done next: items that are produced in the same transaction, both or neither, as with all_or_none. For the queue itself, and for others in the same storage.",
       },
     },
     QueueCompleteProduce: {

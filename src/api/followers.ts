@@ -1,94 +1,107 @@
-// What a complete produces in the same transaction: items for its own queue, and for one other whose items lie
-// in the same storage. Which they are, and what is answered of them.
+// What a complete produces in the same transaction: items for its own queue and for others, with unique keys if they
+// ask for some. Which they are, and what is answered of them.
 
-import type {
-  QueueCompleteProduceSchema,
-  QueueProduceItemSchema,
-} from "../codec/gen/querator/v2/queue_pb.ts";
+import type { QueueCompleteProduceSchema } from "../codec/gen/querator/v2/queue_pb.ts";
 import type { Decoded } from "../codec/message.ts";
 import { invalidField, QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import type { Followers, Item, Outcomes, Produced, QueueHandle } from "../queue/queue.ts";
-import { toItemsV2 } from "./item-records.ts";
-import { attributesOfNew, dueAtOf } from "./produce.ts";
+import type {
+  Followers,
+  Item,
+  Outcomes,
+  Produced,
+  ProducedItem,
+  QueueHandle,
+  UniqueWish,
+} from "../queue/queue.ts";
+import { newItemsReader } from "./produce.ts";
 import { findOtherQueue, type Service } from "./service.ts";
+import { readUniqueKeys } from "./unique-keys.ts";
 
 type Given = readonly Decoded<typeof QueueCompleteProduceSchema>[];
 
-/** One entry: how many items it has, and whether they are for another queue. */
-interface Entry {
-  readonly count: number;
-  readonly isElsewhere: boolean;
+type Told = Pick<ProducedItem, "id" | "status">;
+
+/** All for one queue. */
+class OfQueue implements Followers {
+  readonly queue: string;
+  readonly handle: QueueHandle;
+  readonly items: Item[] = [];
+  readonly entries: { readonly index: number; readonly count: number }[] = [];
+  unique: (UniqueWish | undefined)[] | undefined = undefined;
+
+  constructor(queue: string, handle: QueueHandle) {
+    this.queue = queue;
+    this.handle = handle;
+  }
+
+  add(index: number, items: readonly Item[], unique: Followers["unique"]): void {
+    if (unique !== undefined) this.unique ??= new Array(this.items.length).fill(undefined);
+    this.unique?.push(...(unique ?? new Array(items.length).fill(undefined)));
+    this.items.push(...items);
+    this.entries.push({ index, count: items.length });
+  }
 }
 
 /** What is to be produced, and how to tell what was. */
 export class FollowersOfCall {
-  readonly #queue: QueueHandle;
-  readonly #other: QueueHandle | undefined;
-  readonly #entries: readonly Entry[];
-  readonly followers: Followers;
+  readonly #queues: readonly OfQueue[];
+  // By entry of the call.
+  readonly #queueOf: readonly OfQueue[];
 
   constructor(service: Service, queue: QueueHandle, given: Given) {
-    const { limits } = service;
-    const own: Item[] = [];
-    const others: Item[] = [];
-    const entries: Entry[] = [];
-    let other: QueueHandle | undefined;
-    let field = "";
-    for (const [index, { queueName, items }] of given.entries()) {
+    const queues = new Map<string, OfQueue>();
+    const readItems = newItemsReader(service);
+    let count = 0;
+    this.#queueOf = given.map(({ queueName, items }, index) => {
       const path = `produce[${index}]`;
-      const isElsewhere = queueName !== "" && queueName !== queue.name;
-      if (isElsewhere && other !== undefined && other.name !== queueName) {
-        const name = `${path}.queue_name`;
-        const text = `'${queueName}' is a third queue; one beside the own is all that there can be`;
-        throw invalidField(name, `${name} is invalid; ${text}`);
+      const name = queueName === queue.name ? "" : queueName;
+      let of = queues.get(name);
+      if (of === undefined) {
+        const handle = name === "" ? queue : findOtherQueue(service, `${path}.queue_name`, name);
+        of = new OfQueue(name, handle);
+        queues.set(name, of);
       }
-      if (isElsewhere && other === undefined) {
-        field = `${path}.queue_name`;
-        other = findOtherQueue(service, field, queueName);
-      }
-      checkCount(`${path}.items`, items.length, limits, own.length + others.length);
-      const made = within(path, () => readItems(items, service, queueName || queue.name));
-      (isElsewhere ? others : own).push(...made);
-      entries.push({ count: items.length, isElsewhere });
-    }
-    this.#queue = queue;
-    this.#other = other;
-    this.#entries = entries;
-    const elsewhere = other && { queue: other.name, field, items: others };
-    this.followers = { own, elsewhere };
+      checkCount(`${path}.items`, items.length, service.limits, count);
+      count += items.length;
+      within(path, () => {
+        of.add(index, readItems(items, queueName || queue.name), readUniqueKeys(items));
+      });
+      return of;
+    });
+    this.#queues = [...queues.values()];
+  }
+
+  get followers(): readonly Followers[] {
+    return this.#queues.map(({ queue, items, unique, entries }) => ({
+      queue,
+      items,
+      unique,
+      entries,
+    }));
   }
 
   /** What became of them, in their order. */
-  results({ produced }: Outcomes): readonly Told[] {
-    const { own, elsewhere } = this.followers;
-    const there = {
-      own: told(this.#queue, produced?.own, own.length),
-      elsewhere: told(this.#other, produced?.elsewhere, elsewhere?.items.length ?? 0),
-    };
-    return this.#entries.flatMap(({ count, isElsewhere }) =>
-      there[isElsewhere ? "elsewhere" : "own"].splice(0, count),
+  results({ produced = [] }: Outcomes): readonly Told[] {
+    const there = new Map(
+      this.#queues.map((of, i) => [of, told(of.handle, produced[i], of.items.length)]),
     );
+    return this.#queueOf.flatMap((of, index) => {
+      const { count } = of.entries.find((entry) => entry.index === index)!;
+      return there.get(of)!.splice(0, count);
+    });
   }
 }
 
-interface Told {
-  readonly id: string;
-  readonly status: string;
-}
-
-// Their ids are consecutive.
-function told(
-  queue: QueueHandle | undefined,
-  produced: Produced | undefined,
-  count: number,
-): Told[] {
-  if (queue === undefined || produced === undefined) return [];
-  const { partition, first, scheduled } = produced;
-  const ids = queue.ids(partition);
+// Where none has a key their ids are consecutive.
+function told(queue: QueueHandle, produced: Produced | undefined, count: number): Told[] {
+  if (produced === undefined) return [];
+  const { partition, first, scheduled, each } = produced;
+  if (each !== undefined) return [...each];
+  const space = queue.ids(partition);
   const later = new Set(scheduled);
   return Array.from({ length: count }, (_, i) => ({
-    id: ids.id(first + i),
+    id: space.id(first + i),
     status: later.has(i) ? "scheduled" : "created",
   }));
 }
@@ -101,23 +114,6 @@ function checkCount(field: string, count: number, { produceBatch }: Limits, befo
     field,
     `${field} is invalid; max_produce_batch_size is ${produceBatch} but received ${before + count}`,
   );
-}
-
-function readItems(
-  items: readonly Decoded<typeof QueueProduceItemSchema>[],
-  service: Service,
-  queueName: string,
-): readonly Item[] {
-  for (const [index, item] of items.entries()) {
-    const { uniqueKey, uniqueWhile, uniqueFor, onDuplicate } = item;
-    if (uniqueKey === "" && uniqueWhile === "" && uniqueFor === "" && onDuplicate === "") continue;
-    const field = `items[${index}].unique_key`;
-    throw invalidField(field, `${field} is invalid; what a complete produces cannot be unique`);
-  }
-  return toItemsV2(items, {
-    dueAt: dueAtOf(service.clock),
-    attributes: attributesOfNew(service, queueName),
-  });
 }
 
 // A field of an item is one of the entry that it is in.

@@ -131,8 +131,8 @@ interface Reading<Given> {
   payload(item: Given): string;
   text(item: Given, index: number): string;
   dueAt(item: Given, index: number): number;
-  /** Those that the item is to have; "" for none. */
-  attributes?(item: Given, index: number): string;
+  /** Those that the item is to have, "" for none; undefined if none of them has any. */
+  readonly attributes: ((item: Given, index: number) => string) | undefined;
 }
 
 function itemsOf<Given extends { readonly bytes: Uint8Array }>(
@@ -176,6 +176,7 @@ const OF_V1: Reading<ProduceItem> = {
   payload: ({ bytes, utf8 }) => (bytes.length > 0 ? "" : utf8),
   text: (item) => textOf(item),
   dueAt: ({ enqueueAt }) => Math.max(enqueueAt, 0),
+  attributes: undefined,
 };
 
 /** The items that a produce request of /v1 holds. */
@@ -185,12 +186,20 @@ export function toItems(given: readonly ProduceItem[]): Item[] {
 
 type ProduceItemOfV2 = Decoded<typeof ProduceItemV2>;
 
-/** The same of /v2; `dueAt` says when they are to become leasable, 0 for at once. */
+/** How those of /v2 are read; `dueAt` says when they are to become leasable, 0 for at once. */
+export function readingV2(
+  dueAt: Reading<ProduceItemOfV2>["dueAt"],
+  attributes?: Reading<ProduceItemOfV2>["attributes"],
+): Reading<ProduceItemOfV2> {
+  return { payload: textPayload, text: textOfV2, dueAt, attributes };
+}
+
+/** The items that a produce request of /v2 holds. */
 export function toItemsV2(
   given: readonly ProduceItemOfV2[],
-  how: Required<Pick<Reading<ProduceItemOfV2>, "dueAt" | "attributes">>,
+  reading: Reading<ProduceItemOfV2>,
 ): Item[] {
-  return itemsOf(given, { payload: textPayload, text: textOfV2, ...how });
+  return itemsOf(given, reading);
 }
 
 /** What items of /v2 have in common, wherever they occur. */
@@ -433,7 +442,7 @@ export function toItemV2(
 ): Encodable<typeof ItemSchema> {
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt, note, end } = item;
   const attributes = attributesOf(item.attributes);
-  const { source: sourceId, error: lastError, retry, unique } = attributes;
+  const { source: sourceId, error: lastError, retry, unique, bound } = attributes;
   const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
@@ -445,8 +454,8 @@ export function toItemV2(
     partition,
     createdAt,
     attempts,
-    // What waits behind another has no time of its own.
-    enqueueAt: unique?.while === "behind" ? 0 : dueAt,
+    // What waits behind another, or is on its way, is stored with a time that is not its own.
+    enqueueAt: unique?.while === "behind" ? (unique.at ?? 0) : (bound?.at ?? dueAt),
     expireAt,
     sourceId,
     source: deadSourceOf(attributes, id),

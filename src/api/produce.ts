@@ -15,13 +15,14 @@ import { invalidField, SomeRefusedError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import {
   type IdSpace,
+  type Item,
   type Produced,
   type ProducedItem,
   ProduceRequest,
   withAttributes,
 } from "../queue/queue.ts";
 import { byName, type endpointsOf, type RowEndpoint } from "./endpoint.ts";
-import { HEADERS_BYTES_MAX, HEADERS_MAX, toItems, toItemsV2 } from "./item-records.ts";
+import { HEADERS_BYTES_MAX, HEADERS_MAX, readingV2, toItems, toItemsV2 } from "./item-records.ts";
 import {
   BAD_TIMEOUTS_V2,
   FOUND,
@@ -75,7 +76,7 @@ export function produceEndpoints(
     );
   }
 
-  const dueAt = dueAtOf(clock);
+  const readItems = newItemsReader(service);
 
   return [
     endpoint({
@@ -144,9 +145,8 @@ export function produceEndpoints(
         const queue = findQueue(service, request.queueName);
         const timeout = readTimeout(request.requestTimeout);
         checkCount(request.items.length);
-        const attributes = attributesOfNew(service, request.queueName);
-        const items = toItemsV2(request.items, { dueAt, attributes });
-        const unique = readUniqueKeys(request.items, items, clock.now());
+        const items = readItems(request.items, request.queueName);
+        const unique = readUniqueKeys(request.items);
         const together = request.allOrNone ? "listed" : "each";
         const produce = new ProduceRequest(items, clock.steady() + timeout, unique, together);
         produce.repeat = repeat;
@@ -158,23 +158,39 @@ export function produceEndpoints(
   ];
 }
 
-/** When an item of /v2 is to become leasable; 0 for at once. */
-export function dueAtOf(clock: Clock) {
-  return ({ enqueueAt, delay }: Decoded<typeof ProduceItemV2>, index: number): number =>
+type New = Decoded<typeof ProduceItemV2>;
+
+/** Makes what reads the items that are produced under /v2 into a queue. */
+export function newItemsReader(
+  service: Service,
+): (given: readonly New[], queueName: string) => Item[] {
+  const dueAt = dueAtOf(service.clock);
+  // For most of them, one that is made once.
+  const plain = readingV2(dueAt);
+  return (given, queueName) => {
+    if (!given.some(hasAttributes)) return toItemsV2(given, plain);
+    return toItemsV2(given, readingV2(dueAt, attributesOfNew(service, queueName)));
+  };
+}
+
+function dueAtOf(clock: Clock) {
+  return ({ enqueueAt, delay }: New, index: number): number =>
     delay === ""
       ? Math.max(enqueueAt, 0)
       : readMoment({ at: enqueueAt, delay, path: `items[${index}]`, name: "enqueue_at" }, clock);
 }
 
-/** What an item of a queue says of itself beside its payload and its time, which for most is nothing. */
-export function attributesOfNew({ queues }: Service, queueName: string) {
-  return (
-    { maxAttempts, expireIn, retry }: Decoded<typeof ProduceItemV2>,
-    index: number,
-  ): string => {
-    if (maxAttempts === undefined && expireIn === "" && retry === undefined) return "";
+// Whether an item says something of itself beside its payload and its time, which for most is nothing.
+function hasAttributes({ maxAttempts, expireIn, retry }: New): boolean {
+  return maxAttempts !== undefined || expireIn !== "" || retry !== undefined;
+}
+
+function attributesOfNew({ queues }: Service, queueName: string) {
+  const longest = (): number => queues.record(queueName).retryMaxDelay;
+  return (item: New, index: number): string => {
+    if (!hasAttributes(item)) return "";
+    const { maxAttempts, expireIn, retry } = item;
     const at = `items[${index}]`;
-    const longest = (): number => queues.record(queueName).retryMaxDelay;
     return withAttributes("", {
       retry: readOwnRetry({ retry, maxAttempts }, at, longest),
       expireIn: readExpireIn(expireIn, at),

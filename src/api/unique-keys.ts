@@ -16,37 +16,24 @@ import type { Notes } from "./openapi/fields.ts";
 
 type Given = Pick<
   Decoded<typeof QueueProduceItemSchema>,
-  "uniqueKey" | "uniqueWhile" | "uniqueFor" | "onDuplicate" | "delay"
+  "uniqueKey" | "uniqueWhile" | "uniqueFor" | "onDuplicate"
 >;
 
 const UNIQUE_WHILE = ["pending", "waiting"] as const;
 
-/**
- * What items ask for, by index; undefined if none of them asks for a key. `made` are the same items with their times,
- * of which some keys allow none that is later than now.
- */
+/** What items ask for, by index; undefined if none of them asks for a key. */
 export function readUniqueKeys(
   items: readonly Given[],
-  made: readonly { readonly dueAt: number }[],
-  now: number,
 ): readonly (UniqueWish | undefined)[] | undefined {
   let wishes: (UniqueWish | undefined)[] | undefined;
   for (let index = 0; index < items.length; index++) {
     const item = items[index]!;
-    if (item.uniqueKey === "") {
+    if (item.uniqueKey === undefined) {
       checkAlone(item, `items[${index}]`);
       continue;
     }
     wishes ??= new Array(items.length).fill(undefined);
-    const wish = wishOf(item, `items[${index}]`);
-    if (wish.onDuplicate === "keep_latest" && made[index]!.dueAt > now) {
-      const field = `items[${index}].${item.delay === "" ? "enqueue_at" : "delay"}`;
-      throw invalidField(
-        field,
-        `${field} is invalid; with keep_latest an item may wait behind another, and what does has no time of its own`,
-      );
-    }
-    wishes[index] = wish;
+    wishes[index] = wishOf(item, item.uniqueKey, `items[${index}]`);
   }
   return wishes;
 }
@@ -61,14 +48,16 @@ function checkAlone({ uniqueWhile, uniqueFor, onDuplicate }: Given, path: string
   throw invalidField(`${path}.${name}`, `${path}.${name} is invalid; there is no unique_key`);
 }
 
-function wishOf(item: Given, path: string): UniqueWish {
-  const { uniqueKey: key, uniqueFor } = item;
+function wishOf(item: Given, key: string, path: string): UniqueWish {
+  const { uniqueFor } = item;
   checkKey(key, `${path}.unique_key`);
   const onDuplicate = oneOf(ON_DUPLICATE, item.onDuplicate || "return", `${path}.on_duplicate`);
   const until = oneOf(UNIQUE_WHILE, item.uniqueWhile || "pending", `${path}.unique_while`);
   if (onDuplicate === "keep_latest" && until === "waiting") {
     const field = `${path}.unique_while`;
-    throw invalidField(field, `${field} is invalid; keep_latest goes with 'pending' only`);
+    const text =
+      "keep_latest lets one run and one wait, and a key of 'waiting' is free while its item runs; replace does the same for that";
+    throw invalidField(field, `${field} is invalid; ${text}`);
   }
   if (uniqueFor === "") return { key, while: until, for: 0, onDuplicate };
   const field = `${path}.unique_for`;
@@ -76,7 +65,9 @@ function wishOf(item: Given, path: string): UniqueWish {
     throw invalidField(field, `${field} is invalid; give either 'unique_while' or 'unique_for'`);
   }
   if (onDuplicate === "keep_latest") {
-    throw invalidField(field, `${field} is invalid; it cannot be given with keep_latest`);
+    const text =
+      "keep_latest lets one run and one wait, and a key for a time may be free while its item runs, or taken when none does";
+    throw invalidField(field, `${field} is invalid; ${text}`);
   }
   const period = Math.trunc(
     readDuration(uniqueFor, { field, called: field, examples: "30s, 5m or 1h" }),
@@ -92,6 +83,12 @@ function wishOf(item: Given, path: string): UniqueWish {
 }
 
 function checkKey(key: string, field: string): void {
+  if (key === "") {
+    throw invalidField(
+      field,
+      `${field} is invalid; it is empty: leave it out for an item without one`,
+    );
+  }
   if (Buffer.byteLength(key) > UNIQUE_KEY_BYTES_MAX) {
     const max = `cannot be greater than '${UNIQUE_KEY_BYTES_MAX}' bytes`;
     throw invalidField(field, `${field} is invalid; ${max}`);
@@ -112,8 +109,8 @@ function oneOf<T extends string>(values: readonly T[], given: string, field: str
 /** What the fields mean. */
 export const UNIQUE_NOTES: Notes[string] = {
   unique_key: {
-    text: `A name of which the queue has one item at a time, over all its partitions: up to ${UNIQUE_KEY_BYTES_MAX} bytes.`,
-    request: { maxLength: UNIQUE_KEY_BYTES_MAX },
+    text: `A name of which the queue has one item at a time, over all its partitions: from 1 to ${UNIQUE_KEY_BYTES_MAX} bytes.`,
+    request: { minLength: 1, maxLength: UNIQUE_KEY_BYTES_MAX },
   },
   unique_while: {
     text: "Until when the key is taken: pending (until the item has ended, however it ends) or waiting (until it is leased for the first time). pending if it is not set.",

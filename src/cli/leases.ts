@@ -1,6 +1,13 @@
 // The verbs of those who work with leased items: lease, complete, retry, release, reject, extend.
 
-import { type ItemError, JsonText, LeasedItem, QueratorError } from "@querator/client";
+import {
+  type ItemError,
+  JsonText,
+  LeasedItem,
+  type NextItems,
+  type ProducedItem,
+  QueratorError,
+} from "@querator/client";
 import { type Command, InvalidArgumentError } from "commander";
 import {
   extension,
@@ -13,7 +20,9 @@ import {
   whole,
 } from "./arguments.ts";
 import { CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
+import { linesOf, placeOf, textOf } from "./lines.ts";
 import type { Column, Output } from "./output.ts";
+import { nextOfLine } from "./produce-lines.ts";
 import { type Session, withSession } from "./session.ts";
 import { count, plural, preview, time } from "./text.ts";
 
@@ -50,12 +59,17 @@ Examples:
     .description("end leased items: they are done")
     .option(...FILE)
     .option("--result <json>", "what came of the work, of each of them", json)
+    .option("--produce <path>", "what is to be done next, NDJSON of produce; - for stdin")
     .addOption(timeoutOption())
     .addHelpText(
       "after",
       `
+With --produce all of it is one transaction: the leases end and the items are there, or nothing is done. A
+line may name another queue by queue_name; at most ${count(ITEMS_SENT)} leases and items go together.
+
 Examples:
   querator complete jobs --file work
+  querator complete jobs 3MYU1bRy3722FDmQTN000000001 --produce - <<< '{"queue_name":"mails","utf8":"hi"}'
   querator complete jobs 3MYU1bRy3722FDmQTN000000001 --result '{"sent":3}'
   querator lease jobs -o ndjson | querator complete jobs --file -`,
     )
@@ -192,15 +206,57 @@ async function complete(
   session: Session,
   queue: string,
   ids: string[],
-  options: EndingOptions & { readonly timeout: string; readonly result?: unknown },
+  options: EndingOptions & {
+    readonly timeout: string;
+    readonly result?: unknown;
+    readonly produce?: string;
+  },
 ): Promise<void> {
   const { client, signal } = session;
-  const { timeout: requestTimeout, file, result } = options;
+  const { timeout: requestTimeout, file, result, produce: path } = options;
+  if (path !== undefined) {
+    if (path === "-" && file === "-") throw usage("only one of --file and --produce can be -");
+    const leaseIds = await namesOf(ids, { file, signal, member: "lease_id" });
+    const produce = await nextOf(path, signal);
+    const how = { requestTimeout, result, signal, produce };
+    await tellProduced(session.out, queue, leaseIds, await client.complete(queue, leaseIds, how));
+    return;
+  }
   await endItems(session, queue, ids, {
     file,
     what: ["completed", "completed"],
     end: (some) => client.complete(queue, some, { requestTimeout, result, signal }),
   });
+}
+
+// What a file says is to be done next.
+async function nextOf(path: string, signal: AbortSignal): Promise<NextItems[]> {
+  const next: NextItems[] = [];
+  let number = 0;
+  for await (const line of linesOf(path, signal)) {
+    const place = placeOf(path, ++number);
+    const text = textOf(line, place);
+    if (text.trim() === "") continue;
+    const { queueName, item } = nextOfLine(text, place);
+    next.push({ queueName, items: item });
+    if (next.length > ITEMS_SENT) throw usage(`--produce takes ${count(ITEMS_SENT)} items at most`);
+  }
+  if (next.length === 0) throw new CommandError("there is nothing to produce");
+  return next;
+}
+
+async function tellProduced(
+  out: Output,
+  queue: string,
+  leaseIds: readonly string[],
+  produced: readonly ProducedItem[],
+): Promise<void> {
+  if (out.format !== "table") {
+    const json = ({ id, status }: ProducedItem): object => ({ id, status });
+    await out.list(produced, { name: "produced", columns: [], json });
+  }
+  const what = `completed ${leaseIds.length} item(s) in queue '${queue}'`;
+  out.message(`Successfully ${what}, and produced ${plural(produced.length, "item")}`);
 }
 
 interface WhyOptions {

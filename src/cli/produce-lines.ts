@@ -20,8 +20,23 @@ type Fail = (why: string) => CommandError;
 
 /** Reads one line; the place is where it stands, as messages say it. */
 export function itemOfLine(line: string, place: string): ProduceItem {
+  return itemOf(objectOfLine(line, place), place);
+}
+
+/** The same of an item that is to follow others, in the queue that it names, or in theirs. */
+export function nextOfLine(
+  line: string,
+  place: string,
+): { readonly queueName: string | undefined; readonly item: ProduceItem } {
+  const { queue_name: queueName, ...members } = objectOfLine(line, place);
+  if (queueName !== undefined && typeof queueName !== "string") {
+    throw new CommandError(`${place}: 'queue_name' must be a text`);
+  }
+  return { queueName, item: itemOf(members, place) };
+}
+
+function itemOf(members: Readonly<Record<string, unknown>>, place: string): ProduceItem {
   const fail: Fail = (why) => new CommandError(`${place}: ${why}`);
-  const members = objectOfLine(line, place);
   const texts = new Map<string, string>();
   for (const [name, value] of Object.entries(members)) {
     if (!NAMES.includes(name)) throw fail(`'${name}' is unknown; use ${NAMES.join(", ")}`);

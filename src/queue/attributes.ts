@@ -26,6 +26,8 @@ export interface Attributes {
   readonly from: Origin | undefined;
   /** The redrive that has put it where it is; "" for none. */
   readonly redrive: string;
+  /** Where it is to be, if it is still on its way there. */
+  readonly bound: Bound | undefined;
 }
 
 /**
@@ -35,6 +37,14 @@ export interface Attributes {
 export interface Unique {
   readonly key: string;
   readonly while: "waiting" | "pending" | "period" | "behind";
+  /** Of one that waits behind: when it is to become leasable, if that is after its turn has come. */
+  readonly at?: number;
+}
+
+/** The queue that an item was produced for, and when it is to become leasable there; 0 for at once. */
+export interface Bound {
+  readonly to: string;
+  readonly at: number;
 }
 
 /** What is not given is as its queue has it. Times in microseconds. */
@@ -75,6 +85,7 @@ export const NO_ATTRIBUTES: Attributes = Object.freeze({
   error: undefined,
   from: undefined,
   redrive: "",
+  bound: undefined,
 });
 
 // Items that are looked at together mostly have the same, and one is mostly looked at several times.

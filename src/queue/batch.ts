@@ -4,6 +4,7 @@
 
 import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
+import { attributesOf, withAttributes } from "./attributes.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
 import type { Duplicates } from "./duplicates.ts";
@@ -13,9 +14,11 @@ import { buries, DROPPED } from "./history.ts";
 import { Item } from "./item.ts";
 import type { Records } from "./keeper.ts";
 import type { Kinds } from "./kinds.ts";
+import { isLater } from "./later.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { lifetimeOf } from "./policy.ts";
+import { produce } from "./produced-items.ts";
 import {
   type AnyHotRequest,
   type ByKind,
@@ -52,8 +55,8 @@ export class Batch {
   readonly #parts = new Map<Partition, PartitionBatch>();
   /** Requests that no part serves, with their errors. */
   readonly refused: AnyHotRequest[] = [];
-  /** Requests by which another queue gets items: they go another way, through `HandOvers`. */
-  readonly handOvers: CompleteRequest[] = [];
+  /** Requests that take other queues as well, or look for keys: they go another way, through `JointCompletes`. */
+  readonly joint: CompleteRequest[] = [];
   /** Whether windows are to be read on, for leases of some kinds that have found none in them. */
   wantsMore = false;
   /** Requests by whose items the dead queue gets some: they go another way, through `DeadLetters`. */
@@ -124,20 +127,23 @@ export class Batch {
     return this.#parts.values();
   }
 
-  /** Adds copies of items of other queues to a partition, what comes with them, and what is to be written down of them. */
-  takeIn(partition: Partition, { letters, entries, deliveries }: Accepted): void {
+  /** Adds copies of items of other queues to a partition, and what is to be written down of them. */
+  takeIn(partition: Partition, { letters, entries }: Accepted): void {
     const part = this.part(partition);
     part.touched = true; // the removal of the originals may hang on this commit
-    for (const { followers } of deliveries) {
-      followers?.onPlanned(part.produce(followers.items, this.#rules));
-    }
     for (const entry of entries) {
       if (entry.until === 0) part.put(entry);
       else part.keep(entry);
     }
     for (const { attributes, record } of letters) {
-      const item = new Item(record, 0);
-      item.attributes = attributes;
+      const { bound } = attributesOf(attributes);
+      // What was produced for this queue has its time to come.
+      const item = new Item(
+        record,
+        bound !== undefined && isLater(bound.at, this.now) ? bound.at : 0,
+      );
+      item.attributes =
+        bound === undefined ? attributes : withAttributes(attributes, { bound: undefined });
       item.createdAt = this.now;
       item.expireAt = this.now + lifetimeOf(attributes, this.#rules);
       part.add(item, COUNT.received);
@@ -159,7 +165,7 @@ export class Batch {
         continue;
       }
       const part = this.part(this.#order[0]!);
-      request.result = part.produce(request.items, this.rules);
+      request.result = produce(part, request.items, this.rules);
       part.requests.push(request);
       this.#settleFirst(loads, request.items.length);
     }
@@ -322,8 +328,8 @@ export class Batch {
   #complete(request: CompleteRequest): void {
     const partition = this.#partitionOf(request);
     if (partition === undefined) return;
-    if (request.followers?.elsewhere !== undefined) {
-      this.handOvers.push(request);
+    if (request.isJoint) {
+      this.joint.push(request);
       return;
     }
     const part = this.part(partition);

@@ -22,6 +22,11 @@ export function keyBehind(attributes: string): string {
   return unique?.while === "behind" ? unique.key : "";
 }
 
+/** When an item that waits behind another is to become leasable at the earliest; 0 for with its turn. */
+export function earliestOf(attributes: string): number {
+  return attributesOf(attributes).unique?.at ?? 0;
+}
+
 /** The attributes of an item that has got the key for which it waited; others are left as they are. */
 export function inFront(attributes: string): string {
   const key = keyBehind(attributes);

@@ -1,17 +1,30 @@
-// What waits among the scheduled items only to go to the dead queue, and not to be leased any more: how that
-// is written down, now and by earlier versions.
+// What waits among the scheduled items only to go to another queue, and not to be leased here: to the dead queue, how
+// that is written down, now and by earlier versions; or to the one that it was produced for.
 
 import { SECOND } from "../clock.ts";
 import type { DropReason, StoredItem } from "../storage/storage.ts";
-import { attributesOf } from "./attributes.ts";
+import { attributesOf, type Bound } from "./attributes.ts";
 import type { Due } from "./partition.ts";
 
-/** What is condemned is due at once, however the wall clock may be set back meanwhile. */
+/** What is on its way is due at once, however the wall clock may be set back meanwhile. */
 export const LONG_AGO = SECOND;
 
 /** Why a scheduled item waits for the dead queue, and not to be leased; undefined if it does not. */
 export function condemnedFor({ at, item }: Due): DropReason | undefined {
   return attributesOf(item.attributes).died || condemnedBefore(at, item);
+}
+
+/** Where a scheduled item is to go that was produced for another queue; undefined if it was not. */
+export function boundFor({ attributes }: Pick<StoredItem, "attributes">): Bound | undefined {
+  return attributesOf(attributes).bound;
+}
+
+/** Whether a scheduled item goes to another queue, where a copy of it may be already. */
+export function isOnItsWay(item: StoredItem): boolean {
+  return (
+    boundFor(item) !== undefined ||
+    condemnedFor({ at: item.dueAt, seq: item.seq, item }) !== undefined
+  );
 }
 
 // As earlier versions have written it down: by a time that no client can have asked for, and before that by an expiry.

@@ -5,8 +5,10 @@ import type { Clock } from "../clock.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Storage } from "../storage/storage.ts";
-import type { Letter, SentItems } from "./mailbox.ts";
-import type { ReadyBudget } from "./partition.ts";
+import type { Commits } from "./commits.ts";
+import type { KeyHolders } from "./duplicates.ts";
+import type { Letter } from "./mailbox.ts";
+import type { Partition, ReadyBudget } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import type { Random, RetryRules } from "./policy.ts";
 import type { Turns } from "./turns.ts";
@@ -44,8 +46,20 @@ export interface QueueContext {
 export interface DeliveryOptions {
   /** For how long it waits to be taken, in microseconds; DELIVERY_TIMEOUT by default. */
   readonly patience?: number | undefined;
-  /** New items that come with it. */
-  readonly followers?: SentItems | undefined;
+}
+
+/** A queue whose loop stands still, so that its changes can be planned and committed with those of another. */
+export interface Still {
+  readonly name: string;
+  readonly partitions: readonly Partition[];
+  readonly rules: QueueRules;
+  readonly commits: Commits;
+  readonly keyHolders: KeyHolders;
+}
+
+/** One that belongs to another loop, which goes on once it was given back. */
+export interface Lent extends Still {
+  giveBack(): void;
 }
 
 /** A queue as another one sees it whose items it takes in. */
@@ -62,6 +76,11 @@ export interface Intake {
     companion: PartitionBatch | undefined,
     how?: DeliveryOptions,
   ): Promise<void>;
-  /** The queue that it waits for, to which it sends something; of another thread it is not known. */
+  /**
+   * Has its loop stand still, with nothing under way, until it is given back; undefined if another thread owns it.
+   * Rejects with NotDelivered if it was too busy.
+   */
+  readonly lend?: ((to: Intake) => Promise<Lent>) | undefined;
+  /** The queue that it waits for; of another thread it is not known. */
   readonly sendsTo?: Intake | undefined;
 }

@@ -5,9 +5,9 @@
 
 import { invalidField, plainError, QueueError, queueError, retryLater } from "../errors.ts";
 import type { ItemTable, KeyEntry, Storage, StoredItem } from "../storage/storage.ts";
-import { withAttributes } from "./attributes.ts";
+import { type Unique, withAttributes } from "./attributes.ts";
 import { type Batch, partitionFailing } from "./batch.ts";
-import { BEHIND_AT, BEHIND_MAX } from "./behind.ts";
+import { BEHIND_AT, BEHIND_MAX, earliestOf, keyBehind } from "./behind.ts";
 import type { Commits } from "./commits.ts";
 import { condemnedFor } from "./condemned.ts";
 import type { QueueContext } from "./context.ts";
@@ -17,7 +17,7 @@ import { idOf, KEY } from "./keys.ts";
 import { isLater } from "./later.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
-import type { ProducedItem, ProduceRequest, Refused } from "./requests.ts";
+import type { Produced, ProducedItem, ProduceRequest, Refused } from "./requests.ts";
 import type { OnDuplicate, UniqueWish } from "./unique.ts";
 
 /** The item that has a key, as it lies in storage. */
@@ -47,6 +47,8 @@ class Arrival {
   /** Where it goes; undefined until it is sure that its request is done. */
   partition: Partition | undefined = undefined;
   isPlaced = false;
+  /** Whether it was placed before the first item that brought it about was told of. */
+  isAhead = false;
   /** Before it is placed, which of its request it is. */
   id: string;
 
@@ -68,13 +70,27 @@ interface Fate {
   readonly of: Arrival | Holder;
 }
 
-interface Planned {
-  readonly request: ProduceRequest;
+/** Items that ask for keys. */
+export type Wanted = Pick<ProduceRequest, "items" | "unique" | "together" | "settled">;
+
+/** What is decided of some of them. */
+export interface Decided<R extends Wanted = Wanted> {
+  readonly request: R;
   readonly fates: readonly Fate[];
-  /** With whose part the request is answered. */
+  /** Where those go that are new, and with whose part a request is answered. */
   readonly partition: Partition;
   readonly isNothingDone: boolean;
 }
+
+/** What `Duplicates.decide` is told of items that are produced with the end of others. */
+export interface Joint {
+  /** Where they go, and in whose storage all of it must lie. */
+  readonly home: Partition;
+  /** The ids of those of the same queue that end. */
+  readonly ending: ReadonlySet<string>;
+}
+
+const NONE_ENDING: ReadonlySet<string> = new Set();
 
 /** Reads who has keys. */
 export class KeyHolders {
@@ -87,10 +103,7 @@ export class KeyHolders {
   }
 
   /** What is known of the keys that requests ask for. A partition that cannot be asked leaves nothing to go by. */
-  async lookUp(
-    requests: readonly ProduceRequest[],
-    partitions: readonly Partition[],
-  ): Promise<Duplicates> {
+  async lookUp(requests: readonly Wanted[], partitions: readonly Partition[]): Promise<Duplicates> {
     const replacing = new Map<string, boolean>();
     for (const { unique = [], settled } of requests) {
       if (settled) continue;
@@ -192,7 +205,7 @@ export class Duplicates {
   readonly #failing: QueueError | undefined;
   readonly #holders: ReadonlyMap<string, Holder>;
   readonly #arrivals = new Map<string, Arrival>();
-  readonly #planned: Planned[] = [];
+  readonly #planned: Decided<ProduceRequest>[] = [];
 
   constructor(failing: QueueError | undefined, holders: ReadonlyMap<string, Holder>) {
     this.#failing = failing;
@@ -204,31 +217,43 @@ export class Duplicates {
    * for those that are new, or why nothing can be done; in the first case `finish` does it.
    */
   plan(batch: Batch, request: ProduceRequest): Partition | QueueError {
+    const decided = this.decide(batch, request);
+    if (decided instanceof QueueError) return decided;
+    this.#planned.push(decided);
+    if (!decided.isNothingDone) this.take(decided, batch.now);
+    return decided.partition;
+  }
+
+  /** Decides it, and leaves all as it is: `take` has what comes later go by it. */
+  decide<R extends Wanted>(batch: Batch, request: R, joint?: Joint): Decided<R> | QueueError {
     if (this.#failing !== undefined) return this.#failing;
-    const fates = this.#fatesOf(request, batch.now);
+    const fates = this.#fatesOf(request, batch.now, joint?.ending ?? NONE_ENDING);
     const storages = storagesOf(fates);
-    if (storages.size > 1) return tooFarApart(request, fates);
-    const partition = batch.choose(...storages);
+    if (joint !== undefined) storages.add(joint.home.storage);
+    if (storages.size > 1) return tooFarApart(request, fates, joint !== undefined);
+    const partition = joint?.home ?? batch.choose(...storages);
     if (partition === undefined) return plainError("storage_unavailable");
     const refused = fates.filter(({ status }) => status === "refused").length;
     const isNothingDone = request.together === "listed" ? refused > 0 : refused === fates.length;
-    this.#planned.push({ request, fates, partition, isNothingDone });
-    if (isNothingDone) return partition;
+    return { request, fates, partition, isNothingDone };
+  }
+
+  /** Something is to be done: whatever is decided later goes by it. */
+  take({ request, fates, partition }: Decided, now: number): void {
     for (const [index, { status, of }] of fates.entries()) {
       if (!(of instanceof Arrival) || status === "duplicate" || status === "refused") continue;
       const item = request.items[index]!;
       const wish = request.unique![index];
       const before = of.item === item ? of.replaced?.place?.item : of.item;
-      if (wish?.onDuplicate === "extend") item.dueAt ||= begunAnew(before, batch.now);
+      if (wish?.onDuplicate === "extend") item.dueAt ||= begunAnew(before, now);
       of.item = item;
       of.wish = wish;
       of.partition ??= of.home ?? partition;
       if (wish !== undefined) this.#arrivals.set(wish.key, of);
     }
-    return partition;
   }
 
-  #fatesOf(request: ProduceRequest, now: number): readonly Fate[] {
+  #fatesOf(request: Wanted, now: number, ending: ReadonlySet<string>): readonly Fate[] {
     const mine = new Map<string, Arrival>();
     return request.items.map((item, index): Fate => {
       const wish = request.unique![index];
@@ -240,7 +265,7 @@ export class Duplicates {
         };
       }
       const { key, onDuplicate } = wish;
-      const of = mine.get(key) ?? this.#arrivals.get(key) ?? this.#holder(key, now);
+      const of = mine.get(key) ?? this.#arrivals.get(key) ?? this.#holder(key, now, ending);
       if (of !== undefined && onDuplicate === "reject") return { status: "refused", of };
       if (of !== undefined && !REPLACING.has(onDuplicate)) return { status: "duplicate", of };
       if (of instanceof Arrival) return { status: "replaced", of };
@@ -273,38 +298,72 @@ export class Duplicates {
     return { status: arrival.replaced === undefined ? "created" : "replaced", of: arrival };
   }
 
-  // Who has a key that nobody has asked for yet in this batch.
-  #holder(key: string, now: number): Holder | undefined {
+  // Who has a key that nobody has asked for yet in this batch. If its item ends with it, that is the one behind it,
+  // if there is one.
+  #holder(key: string, now: number, ending: ReadonlySet<string>): Holder | undefined {
     const holder = this.#holders.get(key);
-    return holder === undefined || (holder.until !== 0 && holder.until <= now) ? undefined : holder;
+    if (holder === undefined) return undefined;
+    const { until, id, partition } = holder;
+    if (until !== 0) return until <= now ? undefined : holder;
+    if (!ending.has(id)) return holder;
+    const next = partition.behind.get(key)?.item;
+    return next && { ...holder, id: idOf(partition.ids, next) };
   }
 
   /** Adds the items of all that was planned, in order, and says what became of them. */
   finish(batch: Batch): void {
-    for (const { request, fates, partition, isNothingDone } of this.#planned) {
-      const each: ProducedItem[] = [];
-      const refused: Refused[] = [];
-      for (const [index, { status, of }] of fates.entries()) {
-        if (status !== "refused") {
-          const isNew = !isNothingDone && of instanceof Arrival && !of.isPlaced;
-          if (isNew) place(batch, of);
-          else if (!isNothingDone) noteDuplicate(batch.part(partition));
-          each.push({ id: of.id, status });
-          continue;
-        }
-        const { key } = request.unique![index]!;
-        refused.push({ index, error: keyTaken(key, of.id, index) });
-        each.push({ id: "", status: "created" });
-      }
+    for (const decided of this.#planned) {
+      const { request, partition, isNothingDone } = decided;
+      const result = this.settle(batch, decided);
+      const { refused = [] } = result;
       if (isNothingDone && request.together === "each") request.error = refused[0]!.error;
-      request.result = { partition: partition.number, first: 0, scheduled: [], each, refused };
+      request.result = result;
       batch.part(partition).requests.push(request);
     }
   }
+
+  /** Adds those of the items that wait behind others: before these end, as they get their turn with that. */
+  placeBehind(batch: Batch, { fates }: Decided): void {
+    for (const { of } of fates) {
+      if (!(of instanceof Arrival) || of.behind === undefined || of.isPlaced) continue;
+      place(batch, of);
+      of.isAhead = true;
+    }
+  }
+
+  /** Adds the items of which that is decided, and says what became of them. */
+  settle(batch: Batch, { request, fates, partition, isNothingDone }: Decided): Produced {
+    const each: ProducedItem[] = [];
+    const refused: Refused[] = [];
+    for (const [index, { status, of }] of fates.entries()) {
+      if (status !== "refused") {
+        const isNew = of instanceof Arrival && (!of.isPlaced || of.isAhead);
+        if (!isNothingDone && isNew) placeOnce(batch, of);
+        else if (!isNothingDone) noteDuplicate(batch.part(partition));
+        each.push({ id: of.id, status });
+        continue;
+      }
+      const { key } = request.unique![index]!;
+      refused.push({ index, error: keyTaken(key, of.id, `items[${index}].unique_key`) });
+      each.push({ id: "", status: "created" });
+    }
+    return { partition: partition.number, first: 0, scheduled: [], each, refused };
+  }
+}
+
+/** The first of those of a decision that are refused, and the key and the id for which it is. */
+export function firstRefused({
+  request,
+  fates,
+}: Decided): { readonly index: number; readonly key: string; readonly id: string } | undefined {
+  const index = fates.findIndex(({ status }) => status === "refused");
+  return index === -1
+    ? undefined
+    : { index, key: request.unique![index]!.key, id: fates[index]!.of.id };
 }
 
 // Those in which it must all be done: what a request hangs on may fail with the storage that it lies in.
-function storagesOf(fates: readonly Fate[]): ReadonlySet<Storage> {
+function storagesOf(fates: readonly Fate[]): Set<Storage> {
   const storages = new Set<Storage>();
   for (const { of } of fates) {
     const partition = of instanceof Arrival ? of.home : undefined;
@@ -313,33 +372,47 @@ function storagesOf(fates: readonly Fate[]): ReadonlySet<Storage> {
   return storages;
 }
 
-function tooFarApart({ unique }: ProduceRequest, fates: readonly Fate[]): QueueError {
+function tooFarApart({ unique }: Wanted, fates: readonly Fate[], isJoint: boolean): QueueError {
   // What is under way lies still in a moment.
   if (fates.some(({ of }) => of instanceof Arrival && of.partition !== undefined)) {
     return retryLater("unique keys are being taken in several storages, try again");
   }
   const index = fates.findLastIndex(({ of }) => of instanceof Arrival && of.replaced !== undefined);
+  const other = isJoint
+    ? "the leases that end"
+    : "one that is replaced before it, produce them apart";
   return invalidField(
     `items[${index}].unique_key`,
-    `items[${index}].unique_key is invalid; the item of '${unique![index]!.key}' lies in another storage than one that is replaced before it, produce them apart`,
+    `items[${index}].unique_key is invalid; the item of '${unique![index]!.key}' lies in another storage than ${other}`,
   );
 }
 
 // When an item is due whose delay begins anew; 0 if it has none any more. What waits for another attempt goes on waiting.
 function begunAnew(
-  before: Pick<StoredItem, "dueAt" | "createdAt" | "attempts"> | undefined,
+  before: Pick<StoredItem, "dueAt" | "createdAt" | "attempts" | "attributes"> | undefined,
   now: number,
 ): number {
-  if (before === undefined || before.dueAt <= now) return 0;
-  if (before.attempts > 0) return before.dueAt;
-  return before.dueAt + now - (before.createdAt || now);
+  if (before === undefined) return 0;
+  const { attempts, createdAt, attributes } = before;
+  const dueAt = keyBehind(attributes) === "" ? before.dueAt : earliestOf(attributes);
+  if (dueAt <= now) return 0;
+  if (attempts > 0) return dueAt;
+  return dueAt + now - (createdAt || now);
+}
+
+function placeOnce(batch: Batch, arrival: Arrival): void {
+  if (!arrival.isPlaced) place(batch, arrival);
+  arrival.isAhead = false;
 }
 
 function place(batch: Batch, arrival: Arrival): void {
   const { item, wish, replaced, behind } = arrival;
   const part = batch.part(arrival.partition!);
   if (wish !== undefined) {
-    const unique = { key: wish.key, while: behind === undefined ? wish.while : "behind" } as const;
+    const { key } = wish;
+    const at = item.dueAt === 0 ? undefined : { at: item.dueAt };
+    const unique: Unique =
+      behind === undefined ? { key, while: wish.while } : { key, while: "behind", ...at };
     item.attributes = withAttributes(item.attributes, { unique, id: replaced?.id ?? "" });
   }
   if (behind !== undefined) item.dueAt = BEHIND_AT;
@@ -357,9 +430,10 @@ function place(batch: Batch, arrival: Arrival): void {
   part.takeKey({ key, seq: item.seq, until: batch.now + period, value: replaced?.id ?? "" });
 }
 
-function keyTaken(key: string, id: string, index: number): QueueError {
+/** Why an item is refused whose key is that of another. */
+export function keyTaken(key: string, id: string, field: string): QueueError {
   const { kind, message, code, details } = queueError("unique_key_taken", { key, id });
-  return new QueueError(kind, message, { code, details, field: `items[${index}].unique_key` });
+  return new QueueError(kind, message, { code, details, field });
 }
 
 // That there was one more is committed, though nothing else may be.

@@ -16,6 +16,7 @@ import { diesOf } from "./lifecycle.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import { maxAttemptsOf, type Random, type RetryRules, retryDelayOf } from "./policy.ts";
+import { produce } from "./produced-items.ts";
 import {
   BY_POLICY,
   type CompleteRequest,
@@ -42,26 +43,45 @@ export interface Died {
   readonly attributes: string;
 }
 
-/** Removes the items of a request, and adds what follows them in the same queue. */
+/** Removes the items of a request, and adds what follows them in the same partition. */
 export function completeItems(
   part: PartitionBatch,
   request: CompleteRequest,
   rules: Pick<QueueRules, "expireTimeout">,
 ): void {
-  const items = claim(part, request, request.ids, "completed");
+  const items = claimCompleted(part, request);
+  removeCompleted(part, request, items);
+  const { followers } = request;
+  if (followers === undefined || items.length === 0) return;
+  const produced = followers.map((each) => produce(part, each.items, rules));
+  request.result = { ...request.result, produced };
+}
+
+/**
+ * The items of a request, claimed for `removeCompleted`, or for `PartitionBatch.unclaim`; none if nothing is done, and
+ * then the request says why.
+ */
+export function claimCompleted(
+  part: PartitionBatch,
+  request: CompleteRequest,
+): readonly (Item | undefined)[] {
+  return claim(part, request, request.ids, "completed");
+}
+
+export function removeCompleted(
+  part: PartitionBatch,
+  { results }: CompleteRequest,
+  items: readonly (Item | undefined)[],
+): void {
   for (let i = 0; i < items.length; i++) {
     const item = items[i];
     if (item === undefined) continue;
     if (isCancelled(item)) part.remove(item, CANCELLED);
     else {
       part.ran.push(item);
-      part.remove(item, COMPLETED, request.results?.[i]);
+      part.remove(item, COMPLETED, results?.[i]);
     }
   }
-  const { followers } = request;
-  if (followers === undefined || items.length === 0 || followers.own.length === 0) return;
-  const own = part.produce(followers.own, rules);
-  request.result = { ...request.result, produced: { own } };
 }
 
 /**

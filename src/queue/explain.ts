@@ -5,6 +5,7 @@ import { SECOND } from "../clock.ts";
 import { formatDuration } from "../duration.ts";
 import { attributesOf } from "./attributes.ts";
 import { keyBehind } from "./behind.ts";
+import { boundFor } from "./condemned.ts";
 import { foundIn, type ItemState, type Located, locate, stateOf } from "./lookup.ts";
 import type { Loop } from "./loop.ts";
 import { run } from "./operations.ts";
@@ -118,6 +119,11 @@ function ofHeld({ leased, item }: Located, state: ItemState): Explanation {
   if (keyBehind(item.attributes) !== "") {
     const detail = "it waits for the end of the item that has its key";
     return only(state, { code: "behind", detail, until: 0 });
+  }
+  const bound = boundFor(item);
+  if (bound !== undefined) {
+    const detail = `it is on its way to the queue '${bound.to}', for which it was produced`;
+    return only(state, { code: "scheduled", detail, until: 0 });
   }
   const reason: Reason = { code: "scheduled", detail: "its time has not come", until: item.dueAt };
   return { ...only(state, reason), expectedAt: item.dueAt };

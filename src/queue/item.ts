@@ -92,3 +92,9 @@ export class Grant {
 export function bytesOf(item: Item): number {
   return 200 + item.attributes.length + item.record.size;
 }
+
+/** Takes back that a leased item is to end: the batch that was to end it has failed. */
+export function takeBack(item: Item): void {
+  item.ending = false;
+  item.grant!.ending = 0;
+}

@@ -24,7 +24,7 @@ export const KEY = {
   redrive: 7,
   /** What waits for the end of the item that has a unique key, by that key. */
   behind: 8,
-  /** A queue to which redrives have sent items, by its name. */
+  /** A queue to which items were sent alive, by its name. */
   sentTo: 9,
   /** For how long what has ended was kept last, and how far what is kept has been gone through for that. */
   keeping: 12,

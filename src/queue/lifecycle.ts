@@ -3,7 +3,7 @@
 // here scans a queue: every partition knows what is due next.
 
 import type { DropReason, StoredItem } from "../storage/storage.ts";
-import { condemnedFor } from "./condemned.ts";
+import { boundFor, condemnedFor } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
 import { CANCELLED, DROPPED } from "./history.ts";
@@ -102,15 +102,26 @@ function comeBack(part: PartitionBatch, item: Item, rules: LifecycleRules): void
   else part.requeue(item);
 }
 
+/** What is due and goes to another queue. */
+export interface Leaving {
+  /** To the dead queue. */
+  readonly dead: readonly Dead[];
+  /** To the one that it was produced for. */
+  readonly bound: readonly StoredItem[];
+}
+
 /**
- * Makes the scheduled items that are due leasable, in order of their time, then of production. Answers
- * those that are condemned, and are to be buried.
+ * Makes the scheduled items that are due leasable, in order of their time, then of production. Answers those that
+ * are to go to another queue instead.
  */
-export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): readonly Dead[] {
+export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): Leaving {
   const dead: Dead[] = [];
+  const bound: StoredItem[] = [];
   for (const due of part.of.scheduled.dueBefore(part.now, STEP)) {
     const reason = condemnedFor(due);
-    if (reason === undefined) {
+    if (boundFor(due.item) !== undefined) {
+      bound.push(due.item);
+    } else if (reason === undefined) {
       // An item that was accepted for a time beyond its own expiry was not to be had: its time begins now.
       const { expireAt, attributes } = due.item;
       const anew = part.now + lifetimeOf(attributes, rules);
@@ -121,7 +132,7 @@ export function fireScheduled(part: PartitionBatch, rules: LifecycleRules): read
       part.removeScheduled(due.item, DROPPED[reason]);
     }
   }
-  return dead;
+  return { dead, bound };
 }
 
 /** Of waiting items: those that have expired, and when the next one will; infinite if none will. */

@@ -9,17 +9,18 @@
 
 import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
 import { plainError, QueueError } from "../errors.ts";
-import type { Storage } from "../storage/storage.ts";
+import type { Storage, StoredItem } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
+import { BoundItems } from "./bound-items.ts";
 import { Commits } from "./commits.ts";
 import { Consumers } from "./consumers.ts";
-import type { DeliveryOptions, Intake, QueueContext, QueueRules } from "./context.ts";
+import type { DeliveryOptions, Intake, Lent, QueueContext, QueueRules, Still } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
 import { KeyHolders } from "./duplicates.ts";
-import { HandOvers } from "./hand-overs.ts";
 import { buries, keepingOf } from "./history.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
 import type { Item } from "./item.ts";
+import { JointCompletes } from "./joint-completes.ts";
 import { Keeper, keepsAny } from "./keeper.ts";
 import { momentOf } from "./lease-ends.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
@@ -29,13 +30,7 @@ import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { maxAttemptsOf } from "./policy.ts";
 import { Redrives } from "./redrives.ts";
-import {
-  type AnyHotRequest,
-  type CompleteRequest,
-  Kind,
-  type LeaseRequest,
-  RetryRequest,
-} from "./requests.ts";
+import { type AnyHotRequest, Kind, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
 import { Watchers } from "./watchers.ts";
@@ -80,7 +75,10 @@ export class Loop implements TurnTaker, Intake {
   readonly #deadLetters: DeadLetters;
   readonly #keyHolders: KeyHolders;
   readonly #keeper: Keeper;
-  readonly #handOvers: HandOvers;
+  readonly #boundItems: BoundItems;
+  readonly #joint: JointCompletes;
+  // The queue for which this one stands still.
+  #lentTo: Intake | undefined;
 
   #busy = false;
   #awake = false;
@@ -123,7 +121,8 @@ export class Loop implements TurnTaker, Intake {
     );
     this.#transfers = new Transfers(context, this.#commits, this);
     this.#deadLetters = new DeadLetters(this, this.#mailbox, this.#commits, this.#transfers);
-    this.#handOvers = new HandOvers(context, this.#mailbox, this.#commits);
+    this.#boundItems = new BoundItems(name, context, this.#commits, this.#transfers);
+    this.#joint = new JointCompletes(context, this.#mailbox);
     this.#keeper = new Keeper(context, this.#commits);
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
     this.watchers = new Watchers(context.clock, context.waiting);
@@ -182,20 +181,46 @@ export class Loop implements TurnTaker, Intake {
   }
 
   get sendsTo(): Intake | undefined {
-    return this.#handOvers.sendsTo ?? this.#transfers.sendsTo ?? this.redrives.sendsTo;
+    const { sendsTo } = this.#transfers;
+    return this.#lentTo ?? this.#joint.waitsFor ?? sendsTo ?? this.redrives.sendsTo;
   }
 
   deliver(
     letters: readonly Letter[],
     companion: PartitionBatch | undefined,
-    { patience = DELIVERY_TIMEOUT, followers }: DeliveryOptions = {},
+    { patience = DELIVERY_TIMEOUT }: DeliveryOptions = {},
   ): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const deadline = this.context.clock.steady() + patience;
-    if (this.#mailbox.addDelivery({ letters, followers, companion, deadline, resolve, reject })) {
-      this.wake();
-    }
+    if (this.#mailbox.addDelivery({ letters, companion, deadline, resolve, reject })) this.wake();
     return promise;
+  }
+
+  async lend(to: Intake): Promise<Lent> {
+    const entered = Promise.withResolvers<void>();
+    const left = Promise.withResolvers<void>();
+    const deadline = this.context.clock.steady() + DELIVERY_TIMEOUT;
+    if (this.#mailbox.addVisit({ by: to, deadline, ...entered, left: left.promise })) this.wake();
+    await entered.promise;
+    return { ...this.#still, giveBack: left.resolve };
+  }
+
+  get #still(): Still {
+    const { name, partitions, rules } = this;
+    return { name, partitions, rules, commits: this.#commits, keyHolders: this.#keyHolders };
+  }
+
+  // Stands still for each of those that wait for it now, one after the other. True: something was done.
+  async #standStill(): Promise<boolean> {
+    for (let left = this.#mailbox.visitors; left > 0; left--) {
+      const visit = this.#mailbox.nextVisit();
+      if (visit === undefined) break; // their time has passed meanwhile
+      this.#lentTo = visit.by;
+      visit.resolve();
+      await visit.left;
+      this.#lentTo = undefined;
+    }
+    return true;
   }
 
   /** What waits, for statistics. */
@@ -308,6 +333,7 @@ export class Loop implements TurnTaker, Intake {
     const usable = await this.#prepare();
     if (this.redrives.mustLook) await this.redrives.look();
     let progress = await this.#serve(usable);
+    if (this.#mailbox.visitors > 0) progress = (await this.#standStill()) || progress;
     const now = this.context.clock.now();
     for (const partition of usable) {
       if (partition.stale) continue;
@@ -415,6 +441,8 @@ export class Loop implements TurnTaker, Intake {
     batch.plan(requests, this.#mailbox, duplicates);
     for (const request of batch.refused) this.#mailbox.answer(request, request.error);
     const burials: Burial[] = [];
+    const departures: { readonly partition: Partition; readonly bound: readonly StoredItem[] }[] =
+      [];
     for (const partition of usable) {
       if (!this.#isDue(partition, now)) continue;
       const lifecycle = { ...rules, random, buries: buries(rules) };
@@ -422,7 +450,9 @@ export class Loop implements TurnTaker, Intake {
       const { steady, isStill } = momentOf(this.context.clock);
       const ended = endLeases(part, lifecycle, { now, steady, isStill });
       burials.push({ partition, table: "items", dead: ended });
-      burials.push({ partition, table: "scheduled", dead: fireScheduled(part, lifecycle) });
+      const { dead, bound } = fireScheduled(part, lifecycle);
+      burials.push({ partition, table: "scheduled", dead });
+      if (bound.length > 0) departures.push({ partition, bound });
     }
     const progress = await this.#commits.commit(batch.parts, accepted);
     if (batch.wantsMore) this.wake();
@@ -436,16 +466,12 @@ export class Loop implements TurnTaker, Intake {
       );
       if (!isDone) this.wake();
     }
-    if (batch.handOvers.length > 0) {
-      const partOf = (request: CompleteRequest): PartitionBatch => {
-        const partition = partitions[request.partition]!;
-        const part = new PartitionBatch(partition, this.context.clock.now());
-        part.records = records?.get(partition);
-        return part;
-      };
-      if (!(await this.#handOvers.sendAll(batch.handOvers, partOf, this))) this.wake();
+    if (batch.joint.length > 0) {
+      const own = { ...this.#still, loop: this, records };
+      if (!(await this.#joint.completeAll(batch.joint, own))) this.wake();
     }
     for (const burial of burials) await this.#deadLetters.bury(burial, rules);
+    for (const { partition, bound } of departures) await this.#boundItems.send(partition, bound);
     return progress || count > 0 || burials.length > 0;
   }
 

@@ -6,8 +6,8 @@
 import { plainError, type QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { ItemRecord } from "../storage/storage.ts";
+import type { Intake } from "./context.ts";
 import { ForgetfulMap } from "./forgetful-map.ts";
-import type { Item } from "./item.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import {
@@ -17,7 +17,6 @@ import {
   KINDS,
   Kind,
   LeaseRequest,
-  type Produced,
 } from "./requests.ts";
 
 /** A copy of an item on its way into another queue. */
@@ -27,22 +26,27 @@ export interface Letter {
   readonly record: ItemRecord;
 }
 
-/** New items that come with letters, or without any, and who is told where they will lie before it is written. */
-export interface SentItems {
-  readonly items: readonly Item[];
-  readonly onPlanned: (produced: Produced) => void;
-}
-
 /** Letters from one partition, and whoever waits to hear what became of them. */
 export interface Delivery {
   readonly letters: readonly Letter[];
-  readonly followers: SentItems | undefined;
   /** The batch that removes the originals, if it can be committed together with the copies. */
   readonly companion: PartitionBatch | undefined;
   /** The steady time at which it is refused if no turn has taken it. */
   readonly deadline: number;
   readonly resolve: () => void;
   readonly reject: (error: Error) => void;
+}
+
+/** Another queue that waits for this one to stand still. */
+export interface Visit {
+  readonly by: Intake;
+  /** The steady time at which it is refused if no turn has let it in. */
+  readonly deadline: number;
+  /** Lets it in. */
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+  /** Resolves once it has gone. */
+  readonly left: Promise<void>;
 }
 
 /** The other queue has not taken the letters, and never will: nothing has happened. */
@@ -86,6 +90,7 @@ export class Mailbox {
   // What the next turn takes; leases are in `waiting`.
   #requests = emptyLists();
   #deliveries: Delivery[] = [];
+  #visits: Visit[] = [];
   #named = 0;
   #unique = 0;
   // What the turn under way has taken.
@@ -173,6 +178,26 @@ export class Mailbox {
     this.#deliveries.push(delivery);
     this.#noteDeadline(delivery.deadline);
     return true;
+  }
+
+  addVisit(visit: Visit): boolean {
+    if (this.#closed !== undefined) {
+      visit.reject(new NotDelivered());
+      return false;
+    }
+    this.#visits.push(visit);
+    this.#noteDeadline(visit.deadline);
+    return true;
+  }
+
+  /** How many wait to be let in. */
+  get visitors(): number {
+    return this.#visits.length;
+  }
+
+  /** The one that has waited longest, and waits no more. */
+  nextVisit(): Visit | undefined {
+    return this.#visits.shift();
   }
 
   get #isFull(): boolean {
@@ -282,11 +307,13 @@ export class Mailbox {
     }
     const waits = ({ settled }: AnyHotRequest): boolean => !settled;
     this.#requests = this.#requests.map((list) => list.filter(waits)) as ByKind;
-    this.#deliveries = this.#deliveries.filter((delivery) => {
-      if (!over(delivery)) return true;
-      delivery.reject(new NotDelivered());
+    const stays = (each: Delivery | Visit): boolean => {
+      if (!over(each)) return true;
+      each.reject(new NotDelivered());
       return false;
-    });
+    };
+    this.#deliveries = this.#deliveries.filter(stays);
+    this.#visits = this.#visits.filter(stays);
   }
 
   /** From now on refuses everything, and answers what no turn has taken, or dealt items to. */
@@ -298,6 +325,7 @@ export class Mailbox {
     // A turn that is still under way must not execute what has just been refused.
     this.#requests = emptyLists();
     for (const delivery of this.#deliveries.splice(0)) delivery.reject(new NotDelivered());
+    for (const visit of this.#visits.splice(0)) visit.reject(new NotDelivered());
     for (const operation of this.operations.splice(this.#stepping ? 1 : 0)) {
       operation.fail(midway(error));
     }

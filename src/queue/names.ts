@@ -70,11 +70,11 @@ export class Names {
     this.#noteBehind(key, undefined);
   }
 
-  /** One that this batch adds, and that can move only once it is there, is behind no other, and due at once. */
-  dueAtOnce(item: Item, now: number): void {
+  /** One that this batch adds, and that can move only once it is there, is behind no other, and due at this time. */
+  putInFront(item: Item, at: number): void {
     this.passBehind(item.attributes);
     item.attributes = inFront(item.attributes);
-    item.dueAt = now;
+    item.dueAt = at;
     const { unique, id } = attributesOf(item.attributes);
     this.take({ key: unique!.key, seq: item.seq, until: 0, value: id });
   }

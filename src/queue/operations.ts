@@ -14,7 +14,7 @@ import type {
 import { type ItemError, type Origin, type RetryOverrides, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
 import { BEHIND_AT, behindFirst } from "./behind.ts";
-import { condemnedFor } from "./condemned.ts";
+import { isOnItsWay } from "./condemned.ts";
 import { DELETED, keptUntil } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
@@ -123,7 +123,8 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
         const range = { from: scheduledFrom, before: bound!, limit: STEP };
         const items = await read(partition, "scheduled", range);
         const part = new PartitionBatch(partition, loop.context.clock.now());
-        for (const item of items) if (!isCondemned(item)) part.removeScheduled(item, DELETED);
+        // What was produced for another queue is that queue's; of what is condemned a copy may be there already.
+        for (const item of items) if (!isOnItsWay(item)) part.removeScheduled(item, DELETED);
         if (part.touched) await loop.commitAlone(part);
         scheduledFrom = (items.at(-1)?.seq ?? 0) + 1;
         return items.length < STEP || undefined;
@@ -468,8 +469,9 @@ export async function deleteItems(
       if (part.leased(seq) === undefined) {
         const one = { from: seq, before: seq + 1, limit: 1 };
         const some = await read(partition, "items", one);
+        // Of what is on its way a copy may be there already, which would stay.
         const others = (await read(partition, "scheduled", one)).filter(
-          (item) => !isCondemned(item),
+          (item) => !isOnItsWay(item),
         );
         waiting.push(...some);
         scheduled.push(...others);
@@ -493,11 +495,6 @@ export async function deleteItems(
     return left.length === 0 || undefined;
   });
   return deleted;
-}
-
-// Of what is on its way to the dead queue a copy may be there already, which would stay: it is not to be removed.
-function isCondemned(item: StoredItem): boolean {
-  return condemnedFor({ at: item.dueAt, seq: item.seq, item }) !== undefined;
 }
 
 const NONE_ENDED: ReadonlyMap<string, KeyEntry> = new Map();

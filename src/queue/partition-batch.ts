@@ -22,7 +22,7 @@ import {
   type StoredItem,
 } from "../storage/storage.ts";
 import { withAttributes } from "./attributes.ts";
-import { BEHIND_AT, inFront } from "./behind.ts";
+import { BEHIND_AT, earliestOf, inFront } from "./behind.ts";
 import { expiryOf, LONG_AGO } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT, type Counted, DEAD, PlannedCounts } from "./counts.ts";
@@ -31,7 +31,7 @@ import { Departures, type Left } from "./departures.ts";
 import { Extensions } from "./extensions.ts";
 import { type Ending, plusOne } from "./history.ts";
 import { entryOfRepeat } from "./idempotency.ts";
-import type { Grant, Item } from "./item.ts";
+import { type Grant, type Item, takeBack } from "./item.ts";
 import { attributesAfterMove, KEY } from "./keys.ts";
 import { isLater } from "./later.ts";
 import { Names } from "./names.ts";
@@ -39,7 +39,7 @@ import { PlannedNotes } from "./notes.ts";
 import { type Due, expiryEntry, type Partition } from "./partition.ts";
 import { PlannedExpiries } from "./planned-expiries.ts";
 import { lifetimeOf } from "./policy.ts";
-import type { HotRequest, Produced } from "./requests.ts";
+import type { HotRequest } from "./requests.ts";
 import { toRanges } from "./seq-ranges.ts";
 import { attributesAfterLease, keyHeld } from "./unique.ts";
 
@@ -52,7 +52,8 @@ type Lifetimes = Pick<QueueRules, "expireTimeout">;
 /** What an item has once it is given back. */
 export type GivenBack = Pick<StoredItem, "attempts" | "attributes">;
 
-const NONE_SCHEDULED: readonly number[] = [];
+// What an item has once it lies elsewhere.
+type Becomes = Pick<StoredItem, "dueAt" | "attempts" | "expireAt" | "attributes">;
 
 export class PartitionBatch implements PartitionChanges {
   readonly of: Partition;
@@ -143,20 +144,6 @@ export class PartitionBatch implements PartitionChanges {
   }
 
   // --- what comes in ---
-
-  /** Adds new items at the tail; those that are due later become scheduled. */
-  produce(items: readonly Item[], rules: Lifetimes): Produced {
-    const first = this.counters.tail;
-    let scheduled: number[] | undefined;
-    for (const item of items) {
-      this.enter(item, rules);
-      if (item.dueAt === 0) continue;
-      scheduled ??= [];
-      scheduled.push(item.seq - first);
-    }
-    const { number: partition } = this.of;
-    return { partition, first, scheduled: scheduled ?? NONE_SCHEDULED };
-  }
 
   /** Adds a new item at the tail, or among the scheduled ones if it is due later. */
   enter(item: Item, rules: Lifetimes): void {
@@ -330,28 +317,39 @@ export class PartitionBatch implements PartitionChanges {
   #promote(key: string): void {
     const next = this.#names.nextOf(key);
     if (next === undefined) return;
-    const { seq, createdAt, expireAt } = next.item;
+    const { seq, createdAt, expireAt, attributes } = next.item;
     const due = { at: BEHIND_AT, seq, item: next.item };
-    if (next.isNew) this.#names.dueAtOnce(next.item as Item, this.now);
-    else this.fire(due, this.now + expireAt - createdAt);
+    const expiresAt = this.now + expireAt - createdAt;
+    // With its turn, or later if it says so.
+    const at = Math.max(earliestOf(attributes), this.now);
+    if (next.isNew) this.#names.putInFront(next.item as Item, at);
+    else if (isLater(at, this.now)) this.postpone(due, at, expiresAt);
+    else this.fire(due, expiresAt);
   }
 
   /** Puts a leased item that was claimed back, to the tail under a new number. */
   requeue(item: Item, { attempts, attributes: stays }: GivenBack = item): void {
     this.#end(item);
-    const toSeq = this.counters.tail++;
-    const { seq: fromSeq, expireAt } = item;
-    const attributes = this.#moved(fromSeq, attributesAfterLease(stays), toSeq);
-    const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
-    this.moves.push({ from: "items", fromSeq, to: "items", ...to });
-    this.#expiries.cover(toSeq, expireAt);
+    const { seq, expireAt } = item;
+    const attributes = attributesAfterLease(stays);
+    this.#moveOn({ from: "items", seq, to: "items" }, { attempts, attributes, expireAt, dueAt: 0 });
   }
 
   // What gets another number keeps its names, and the id that it had first.
-  #moved(seq: number, before: string, toSeq: number): string {
-    const attributes = attributesAfterMove(this.of.ids, { seq, attributes: before });
+  #moveOn(
+    {
+      from,
+      seq: fromSeq,
+      to,
+    }: { readonly from: ItemTable; readonly seq: number; readonly to: ItemTable },
+    becomes: Becomes,
+  ): Becomes & Pick<StoredItem, "seq"> {
+    const toSeq = this.counters.tail++;
+    const attributes = attributesAfterMove(this.of.ids, { ...becomes, seq: fromSeq });
     this.#names.put(attributes, toSeq);
-    return attributes;
+    this.moves.push({ from, fromSeq, to, toSeq, ...becomes, attributes, group: "" });
+    if (to === "items") this.#expiries.cover(toSeq, becomes.expireAt);
+    return { ...becomes, attributes, seq: toSeq };
   }
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
@@ -370,10 +368,7 @@ export class PartitionBatch implements PartitionChanges {
     return this.#setAside(item, { dueAt: LONG_AGO, attempts, expireAt, attributes });
   }
 
-  #setAside(
-    item: Item,
-    to: Pick<StoredItem, "dueAt" | "attempts" | "expireAt" | "attributes">,
-  ): Due {
+  #setAside(item: Item, to: Becomes): Due {
     this.#end(item);
     this.#count(item.createdAt, -1);
     this.counters.scheduled++;
@@ -387,17 +382,25 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Makes a scheduled item leasable: at the tail, under a new number. */
   fire(due: Due, expireAt: number): void {
-    this.touched = true;
-    const toSeq = this.counters.tail++;
-    const { seq: fromSeq, attempts, createdAt } = due.item;
-    this.#names.passBehind(due.item.attributes);
-    const attributes = this.#moved(fromSeq, inFront(due.item.attributes), toSeq);
-    const to = { toSeq, attempts, expireAt, dueAt: 0, attributes, group: "" };
-    this.moves.push({ from: "scheduled", fromSeq, to: "items", ...to });
+    this.#moveScheduled(due, { expireAt, dueAt: 0 });
     this.counters.scheduled--;
-    this.#count(createdAt, 1);
+    this.#count(due.item.createdAt, 1);
+  }
+
+  /** Gives a scheduled item another time, under a new number. */
+  postpone(due: Due, dueAt: number, expireAt = due.item.expireAt): void {
+    const to = this.#moveScheduled(due, { expireAt, dueAt });
+    this.#movedToScheduled.push({ at: dueAt, seq: to.seq, item: { ...due.item, ...to } });
+  }
+
+  #moveScheduled(due: Due, times: Pick<Becomes, "expireAt" | "dueAt">) {
+    this.touched = true;
+    const { seq, attempts, attributes: before } = due.item;
+    this.#names.passBehind(before);
     this.#fired.push(due);
-    this.#expiries.cover(toSeq, expireAt);
+    const to = times.dueAt === 0 ? "items" : "scheduled";
+    const attributes = inFront(before);
+    return this.#moveOn({ from: "scheduled", seq, to }, { attempts, attributes, ...times });
   }
 
   /** Removes an item that waits. The window is read anew afterwards. */
@@ -592,9 +595,4 @@ export class PartitionBatch implements PartitionChanges {
         ? 0
         : this.counters.createdSum + n * this.of.sinceCreation(createdAt);
   }
-}
-
-function takeBack(item: Item): void {
-  item.ending = false;
-  item.grant!.ending = 0;
 }

@@ -10,6 +10,7 @@ import type { ItemTable, KeyEntry, StoredItem } from "../storage/storage.ts";
 import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
 import type { Commits } from "./commits.ts";
+import { boundFor } from "./condemned.ts";
 import type { Intake } from "./context.ts";
 import { LOOKED_AT_MAX } from "./dead-groups.ts";
 import { MOVED } from "./history.ts";
@@ -135,10 +136,13 @@ export class Redrives {
    */
   sentTo(): Promise<readonly string[]> {
     return run(this.#loop, [this.#home], async () => {
-      const { storage, key } = this.#home;
-      const options = { after: "", limit: SENT_TO_MAX, order: "ascending" } as const;
-      const entries = await storage.listKeys(key, KEY.sentTo, options);
-      return entries.map((entry) => entry.key);
+      const names = new Set<string>();
+      for (const { storage, key, stale } of this.#loop.partitions) {
+        const options = { after: "", limit: SENT_TO_MAX, order: "ascending" } as const;
+        if (stale) continue;
+        for (const entry of await storage.listKeys(key, KEY.sentTo, options)) names.add(entry.key);
+      }
+      return [...names];
     });
   }
 
@@ -310,7 +314,8 @@ export class Redrives {
       if (!isWanted(redrive, each.item)) continue;
       const to = destinationOf(redrive, each.item);
       const isLeased = each.partition.leased.has(each.item.seq);
-      const hasPlace = to !== "" && to !== this.#loop.name;
+      const isBound = boundFor(each.item) !== undefined;
+      const hasPlace = to !== "" && to !== this.#loop.name && !isBound;
       const canMove = !isLeased && hasPlace && this.#loop.context.findIntake(to) !== undefined;
       (canMove ? movable : skipped).push(each);
     }

@@ -245,8 +245,8 @@ export interface Outcomes {
   /** Their items are not tried again: they went to the dead queue, or were deleted. */
   readonly dead: readonly number[];
   readonly refused: readonly Refused[];
-  /** Where the followers of a complete lie. */
-  readonly produced?: { readonly own?: Produced; readonly elsewhere?: Produced };
+  /** Where the followers of a complete lie, for each of its queues. */
+  readonly produced?: readonly Produced[];
 }
 
 // Of what is to be done to all leases or none, and cannot be.
@@ -266,21 +266,18 @@ export const NO_OUTCOMES: Outcomes = { dead: [], refused: [] };
 export interface CompleteOptions {
   readonly together?: Together;
   readonly results?: readonly string[] | undefined;
-  readonly followers?: Followers | undefined;
+  readonly followers?: readonly Followers[] | undefined;
 }
 
-/** Items that are produced in the transaction that completes others. */
+/** Items for one queue that are produced in the transaction that completes others. */
 export interface Followers {
-  /** For the same queue. */
-  readonly own: readonly Item[];
-  readonly elsewhere: Elsewhere | undefined;
-}
-
-/** Items for another queue, and the field of the request that names it. */
-export interface Elsewhere {
+  /** "" for the same queue. */
   readonly queue: string;
-  readonly field: string;
   readonly items: readonly Item[];
+  /** As those of a ProduceRequest. */
+  readonly unique: ProduceRequest["unique"];
+  /** Of which entries of the call they are, in order, and how many of each. */
+  readonly entries: readonly { readonly index: number; readonly count: number }[];
 }
 
 /** Removes leased items. */
@@ -291,8 +288,10 @@ export class CompleteRequest extends HotRequest<Outcomes> {
   readonly together: Together;
   /** What came of the work, for each id, in JSON; "" for nothing. */
   readonly results: readonly string[] | undefined;
-  /** Only where all is done or nothing. */
-  readonly followers: Followers | undefined;
+  /** Only where all is done or nothing; those of each queue are together. */
+  readonly followers: readonly Followers[] | undefined;
+  /** Whether it takes more than its own partition to produce them. */
+  readonly isJoint: boolean;
   result = NO_OUTCOMES;
 
   override get isRefused(): boolean {
@@ -311,6 +310,8 @@ export class CompleteRequest extends HotRequest<Outcomes> {
     this.together = together;
     this.results = results;
     this.followers = followers;
+    this.isJoint =
+      followers?.some(({ queue, unique }) => queue !== "" || unique !== undefined) === true;
   }
 }
 

@@ -5,7 +5,7 @@
 import { type QueueError, queueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import { keyBehind } from "./behind.ts";
-import { condemnedFor } from "./condemned.ts";
+import { boundFor, isOnItsWay } from "./condemned.ts";
 import { CANCELLED } from "./history.ts";
 import { Item } from "./item.ts";
 import { attributesAfterMove } from "./keys.ts";
@@ -53,7 +53,7 @@ export function cancelItem(loop: Loop, id: string): Promise<readonly FoundItem[]
       throw notIn(stateOf(there.ended), "cancelled");
     }
     const { partition, table, item, leased } = there;
-    if (isCondemned(there)) throw onItsWay("cancelled");
+    checkStays(there, "cancelled");
     const part = new PartitionBatch(partition, loop.context.clock.now());
     if (leased !== undefined) {
       if (leased.note?.cancelled !== true) {
@@ -89,7 +89,7 @@ export function updateItem(
     if ("ended" in there || there.leased !== undefined) throw notIn(state, "changed");
     if (ifState !== "" && ifState !== state) throw otherState(state, ifState);
     const { partition, table, item } = there;
-    if (isCondemned(there)) throw onItsWay("changed");
+    checkStays(there, "changed");
     // Its time is when the one has ended that has its key.
     if (dueAt !== undefined && keyBehind(item.attributes) !== "")
       throw notIn(state, "moved in time");
@@ -139,16 +139,14 @@ function notIn(state: ItemState, verb: string): QueueError {
   return queueError("precondition_failed", { detail: `item cannot be ${verb}; it is ${state}` });
 }
 
-// A copy of it may be in the dead queue already, where it stays: what would be done here would be done to half of it.
-function isCondemned({ table, item }: Located): boolean {
-  return (
-    table === "scheduled" && condemnedFor({ at: item.dueAt, seq: item.seq, item }) !== undefined
-  );
-}
-
-function onItsWay(verb: string): QueueError {
-  const detail = `item cannot be ${verb}; it is dead, and on its way to the dead queue, try again when it is there`;
-  return queueError("precondition_failed", { detail });
+// A copy of it may be where it goes already: what would be done here would be done to half of it.
+function checkStays({ table, item }: Located, verb: string): void {
+  if (table !== "scheduled" || !isOnItsWay(item)) return;
+  const to = boundFor(item);
+  const where =
+    to === undefined ? "dead, and on its way to the dead queue" : `on its way to '${to.to}'`;
+  const detail = `item cannot be ${verb}; it is ${where}, try again when it is there`;
+  throw queueError("precondition_failed", { detail });
 }
 
 function otherState(state: ItemState, wanted: string): QueueError {

@@ -173,9 +173,10 @@ export class Transfers {
     const apart: string[] = [];
     for (const { letters: some, companion } of deliveries) {
       for (const letter of some) {
-        const { source, redrive, from } = attributesOf(letter.attributes);
+        const { source, redrive, from, bound } = attributesOf(letter.attributes);
         letters.set(source, letter);
-        if (companion === undefined && redrive !== "" && from === undefined) apart.push(source);
+        const isAlive = bound !== undefined || (redrive !== "" && from === undefined);
+        if (companion === undefined && isAlive) apart.push(source);
       }
     }
     const entries: KeyEntry[] = [];

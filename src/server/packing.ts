@@ -159,22 +159,14 @@ function unpackNew({ records, dueAts, attributes }: PackedNew): readonly Item[] 
   });
 }
 
-function packFollowers(followers: Followers | undefined) {
-  if (followers === undefined) return undefined;
-  const { own, elsewhere } = followers;
-  return {
-    own: packNew(own),
-    elsewhere: elsewhere && { ...elsewhere, items: packNew(elsewhere.items) },
-  };
+function packFollowers(followers: readonly Followers[] | undefined) {
+  return followers?.map(({ items, ...each }) => ({ ...each, items: packNew(items) }));
 }
 
-function unpackFollowers(packed: ReturnType<typeof packFollowers>): Followers | undefined {
-  if (packed === undefined) return undefined;
-  const { own, elsewhere } = packed;
-  return {
-    own: unpackNew(own),
-    elsewhere: elsewhere && { ...elsewhere, items: unpackNew(elsewhere.items) },
-  };
+function unpackFollowers(
+  packed: ReturnType<typeof packFollowers>,
+): readonly Followers[] | undefined {
+  return packed?.map(({ items, ...each }) => ({ ...each, items: unpackNew(items) }));
 }
 
 // Hardly any item has some.

@@ -627,3 +627,31 @@ test("a lease that waits ends with 130 on SIGINT, and the server forgets it", as
   assert.deepEqual(await result, { code: 130, stdout: "", stderr: "" });
   await cli.server.until(async () => !(await cli.server.stats("jobs")).lease_waiting);
 });
+
+test("complete produces what is to be done next in the same transaction", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("next");
+  await cli.ok(["produce", "jobs", "-p", "a", "--unique-key", "k"]);
+  const leased = await cli.ok(["lease", "jobs", "-o", "ndjson"]);
+  const [{ lease_id }] = ndjson(leased);
+  const lines = [
+    '{"queue_name":"next","json":{"n":1}}',
+    '{"utf8":"b","unique_key":"k"}',
+    "",
+    '{"queue_name":"next","utf8":"later","delay":"1h"}',
+  ];
+  const wrong = ['{"queue_name":7,"utf8":"x"}', '{"queu":"next"}', ""].map((input) =>
+    cli.run(["complete", "jobs", lease_id, "--produce", "-"], { input }),
+  );
+  for (const { code, stderr } of await Promise.all(wrong)) assert.notEqual(code, 0, stderr);
+  const complete = ["complete", "jobs", lease_id, "--produce", "-", "-o", "ndjson"];
+  const told = ndjson(await cli.ok(complete, { input: lines.join("\n") }));
+  assert.deepEqual(
+    told.map(({ status }) => status),
+    ["created", "created", "scheduled"],
+  );
+  const [own] = ndjson(await cli.ok(["items", "list", "jobs", "-o", "ndjson"]));
+  assert.deepEqual([own.id, own.utf8, own.unique_key], [told[1]!.id, "b", "k"]);
+  const [next] = ndjson(await cli.ok(["items", "list", "next", "-o", "ndjson"]));
+  assert.deepEqual([next.id, next.json], [told[0]!.id, { n: 1 }]);
+});

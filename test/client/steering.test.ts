@@ -11,6 +11,7 @@ import {
   ItemCancelledError,
   RetryLater,
   ServerError,
+  UniqueKeyTakenError,
   type Worker,
   type WorkItem,
 } from "@querator/client";
@@ -192,6 +193,34 @@ test("what is to be done next is produced with the end of an item, or the item h
     [{ after: item.id }, 2],
   );
   assert.deepEqual((await client.items.get(item.id)).result, { done: true });
+});
+
+test("what is to be done next may have keys and go to several queues; a key that is taken has the item fail", async (t) => {
+  const server = await setup(t);
+  const { client } = server;
+  for (const queueName of ["bill", "mail"]) await client.queues.create({ queueName });
+  const once = { uniqueKey: "order-1", onDuplicate: "reject" } as const;
+  const { id: taken } = await client.produce("mail", { payload: "first", ...once });
+  await client.produce("jobs", many(1));
+  const handle = (item: WorkItem): void => {
+    const produce = [
+      { queueName: "bill", items: { payload: "bill", ...once } },
+      { queueName: "mail", items: { payload: "mail", ...once } },
+      { items: { payload: "next", uniqueKey: "own", delay: "1h" } },
+    ];
+    item.complete({ done: true }, { produce });
+  };
+  const worker = closing(t, client.worker("jobs", handle, { retry: fixed(0) }));
+  const { error } = await worker.events.once("failed");
+  assert.ok(error instanceof UniqueKeyTakenError, String(error));
+  assert.equal((await client.stats("bill")).total, 0);
+  await client.items.cancel(taken!);
+  const { item } = await worker.events.once("completed");
+  assert.equal((await client.items.get(item.id)).state, "completed");
+  for (const queueName of ["bill", "mail"]) {
+    const [only, ...more] = await client.lease(queueName, { batchSize: 9 });
+    assert.deepEqual([only!.text, more], [queueName, []]);
+  }
 });
 
 test("a result that is too large is a failure of its item, and no end without it", async (t) => {

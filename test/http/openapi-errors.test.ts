@@ -185,6 +185,20 @@ for (const [name, change] of Object.entries(CHANGES)) {
   });
 }
 
+test("nextKeyTaken is what each call that documents it answers", async (t) => {
+  const world = await open(t);
+  const paths = callsWith(world.openApi, "nextKeyTaken");
+  assert.deepEqual(paths, ["/v2/queue.complete"]);
+  const queue_name = "jobs";
+  const items = [{ utf8: "step" }, { unique_key: "jane", delay: "1h" }];
+  const { results } = await world.server.ok("/v2/queue.produce", { queue_name, items });
+  const leased = await world.server.ok("/v2/queue.lease", { queue_name, batch_size: 1 });
+  const leases = leased.items.map(({ lease_id }: { lease_id: string }) => ({ lease_id }));
+  const reply = await world.call(paths[0]!, { leases, produce: [KEYED] });
+  const text = JSON.stringify(reply).replaceAll(results[1].id, ID);
+  check(world, paths[0]!, "nextKeyTaken", JSON.parse(text));
+});
+
 const HEADERS: Record<string, Record<string, string>> = {
   badAuthorization: { Authorization: "Basic abc" },
   otherSite: { "Sec-Fetch-Site": "cross-site" },

@@ -407,6 +407,52 @@ for (const [place, driver, threads] of PLACES) {
       assert.deepEqual(await queue.payloads(), []);
     });
 
+    test("keep_latest with a time has what waits behind another come at that time, after the end of the other", async (t) => {
+      const queue = await start(t);
+      const latest = { on_duplicate: "keep_latest" };
+      // While none runs it waits for its time, and the newest has its own.
+      const first = await queue.one("a", { ...latest, delay: "1h" });
+      assert.equal(first.status, "scheduled");
+      assert.deepEqual(await queue.one("b", latest), { id: first.id, status: "replaced" });
+      const [running] = await queue.lease();
+      assert.equal(running?.utf8, "b");
+      // The first ends before the time of what waits, which was there before, and which comes in the same turn.
+      const next = await queue.one("c", { ...latest, delay: "10m" });
+      assert.equal(next.status, "created");
+      const { enqueue_at } = await queue.server.ok("/v2/item.get", { id: next.id });
+      await queue.end("complete", running!);
+      const waits = await queue.server.ok("/v2/item.get", { id: next.id });
+      assert.deepEqual([waits.state, waits.enqueue_at], ["scheduled", enqueue_at]);
+      assert.equal(await queue.isTaken(), true);
+      assert.deepEqual(await queue.one("d", { ...latest, delay: "20m" }), {
+        id: next.id,
+        status: "replaced",
+      });
+      await queue.server.advance("15m");
+      assert.equal(await queue.isTaken(), true);
+      await queue.server.advance("6m");
+      const [second] = await queue.lease();
+      assert.deepEqual([second!.id, second!.utf8, second!.attempts], [next.id, "d", 1]);
+      // One whose time is over when its turn comes is there at once.
+      await queue.one("e", { ...latest, delay: "1ms" });
+      await queue.server.advance("1s");
+      await queue.end("complete", second!);
+      const [third] = await queue.lease();
+      assert.equal(third?.utf8, "e");
+      // The delay of what waits begins anew with extend.
+      await queue.one("f", { ...latest, delay: "10m" });
+      await queue.server.advance("30s");
+      await queue.one("g", { on_duplicate: "extend" });
+      await queue.end("complete", third!);
+      await queue.server.advance("9m45s");
+      assert.deepEqual(await queue.payloads(), ["g"]);
+      await queue.server.advance("30s");
+      const [fourth] = await queue.lease();
+      await queue.end("complete", fourth!);
+      assert.equal(await queue.isTaken(), false);
+      assert.deepEqual(await queue.payloads(), []);
+    });
+
     test("what waits behind an item can be deleted, and is as free as the key then", async (t) => {
       const queue = await start(t);
       const latest = { on_duplicate: "keep_latest" };
@@ -567,11 +613,8 @@ test("what is wrong with unique keys is said, and nothing is done", async (t) =>
     [{ unique_key: "k", unique_for: "1h", unique_while: "waiting" }, "unique_for"],
     [{ unique_key: "k", unique_for: "1h", on_duplicate: "keep_latest" }, "unique_for"],
     [{ unique_key: "k", unique_while: "waiting", on_duplicate: "keep_latest" }, "unique_while"],
-    [{ unique_key: "k", delay: "1h", on_duplicate: "keep_latest" }, "delay"],
-    [
-      { unique_key: "k", enqueue_at: "2200-01-01T00:00:00Z", on_duplicate: "keep_latest" },
-      "enqueue_at",
-    ],
+    [{ unique_key: "" }, "unique_key"],
+    [{ unique_key: "", on_duplicate: "replace" }, "unique_key"],
     [{ unique_key: "k", on_duplicate: "ignore" }, "on_duplicate"],
     [{ unique_while: "waiting" }, "unique_while"],
     [{ unique_for: "1h" }, "unique_for"],

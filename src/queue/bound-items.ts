@@ -1,0 +1,69 @@
+// Items that a complete has produced for a queue that another thread serves (produced-items.ts), on from where they were
+// written to where they belong, as letters (transfers.ts): each gets there once, under the id that was answered. As long
+// as their queue is not there, as it was deleted meanwhile, they wait for one of its name.
+
+import { MINUTE } from "../clock.ts";
+import type { StoredItem } from "../storage/storage.ts";
+import type { Attributes } from "./attributes.ts";
+import type { Commits } from "./commits.ts";
+import { boundFor } from "./condemned.ts";
+import type { QueueContext } from "./context.ts";
+import { MOVED } from "./history.ts";
+import type { Partition } from "./partition.ts";
+import { PartitionBatch } from "./partition-batch.ts";
+import { DELIVERY, type Transfers } from "./transfers.ts";
+
+// How long one whose queue is not there waits until it is looked for again.
+const MISSING_RETRY = MINUTE;
+
+const NOTHING: Partial<Attributes> = {};
+
+export class BoundItems {
+  readonly #queue: string;
+  readonly #context: QueueContext;
+  readonly #commits: Commits;
+  readonly #transfers: Transfers;
+
+  constructor(queue: string, context: QueueContext, commits: Commits, transfers: Transfers) {
+    this.#queue = queue;
+    this.#context = context;
+    this.#commits = commits;
+    this.#transfers = transfers;
+  }
+
+  /** Moves those that are due on, as many for each queue as one delivery may carry. */
+  async send(partition: Partition, due: readonly StoredItem[]): Promise<void> {
+    const queues = Map.groupBy(due, (item) => boundFor(item)!.to);
+    for (const [queue, items] of queues) {
+      // The commit before this one has failed, or the others have not taken what was sent.
+      if (partition.stale || this.#transfers.restsUntil > 0) return;
+      const to = this.#context.findIntake(queue);
+      const part = new PartitionBatch(partition, this.#context.clock.now());
+      if (to === undefined) {
+        await this.#putOff(part, queue, items);
+        continue;
+      }
+      await this.#transfers.move({
+        items: items.toSorted((a, b) => a.seq - b.seq),
+        endings: items.map(() => MOVED),
+        table: "scheduled",
+        from: part,
+        to,
+        load: DELIVERY,
+        // What they are bound for they keep until they are there.
+        sets: () => NOTHING,
+      });
+    }
+  }
+
+  async #putOff(part: PartitionBatch, to: string, items: readonly StoredItem[]): Promise<void> {
+    const fields = { queue: this.#queue, to, items: items.length };
+    this.#context.log.warn(
+      fields,
+      "items were produced for a queue that is not there; they wait for it",
+    );
+    const at = part.now + MISSING_RETRY;
+    for (const item of items) part.postpone({ at: item.dueAt, seq: item.seq, item }, at);
+    await this.#commits.commit([part]);
+  }
+}
