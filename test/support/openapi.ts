@@ -4,7 +4,7 @@
 // by the tolerant variant.
 
 import assert from "node:assert/strict";
-import { Ajv2020 } from "ajv/dist/2020.js";
+import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { makeDevEndpoints } from "../../src/api/dev.ts";
 import { makeOpenApi } from "../../src/api/openapi/document.ts";
@@ -22,6 +22,8 @@ const PREFIX = "#/components/schemas/";
 export class OpenApi {
   readonly document: Json;
   readonly #ajv: Ajv2020;
+  // By their schemas, which nobody changes: to make one takes longer than all that it is used for.
+  readonly #validators = new WeakMap<object, ValidateFunction>();
 
   constructor(document: Json) {
     this.document = document;
@@ -67,7 +69,11 @@ export class OpenApi {
 
   /** Why a value does not fit a schema; "" if it does. */
   mismatch(schema: Json, value: unknown): string {
-    const validate = this.#ajv.compile(withPlainNames(schema));
+    let validate = this.#validators.get(schema);
+    if (validate === undefined) {
+      validate = this.#ajv.compile(withPlainNames(schema));
+      this.#validators.set(schema, validate);
+    }
     return validate(value) ? "" : this.#ajv.errorsText(validate.errors);
   }
 
