@@ -20,6 +20,8 @@ export type Json = any;
 const PREFIX = "#/components/schemas/";
 
 export class OpenApi {
+  // By their texts: most servers of a file of tests serve the same.
+  static readonly #served = new Map<string, OpenApi>();
   readonly document: Json;
   readonly #ajv: Ajv2020;
   // By their schemas, which nobody changes: to make one takes longer than all that it is used for.
@@ -41,7 +43,10 @@ export class OpenApi {
     const response = await fetch(`${server.address}/openapi.json`);
     assert.equal(response.status, 200);
     assert.equal(response.headers.get("content-type"), "application/json");
-    return new OpenApi(await response.json());
+    const text = await response.text();
+    const known = OpenApi.#served.get(text) ?? new OpenApi(JSON.parse(text));
+    OpenApi.#served.set(text, known);
+    return known;
   }
 
   /** All that a server takes, and exactly what it answers; a server with `--dev`, and these limits. */
