@@ -12,7 +12,8 @@ import {
   timeoutOption,
   whole,
 } from "./arguments.ts";
-import { CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
+import { mayBeDone } from "./explanation.ts";
+import { CommandError, EXIT, usage } from "./failure.ts";
 import type { Column, Output } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { count, plural, preview, time } from "./text.ts";
