@@ -1228,8 +1228,8 @@ export const FAULTS: readonly Fault[] = [
     name: "of several who want one unique key in one turn each has it",
     check: "linear",
     file: "src/queue/duplicates.ts",
-    from: "const of = mine.get(key) ?? this.#arrivals.get(key) ?? this.#holder(key, now);",
-    to: "const of = mine.get(key) ?? this.#holder(key, now);",
+    from: "const of = mine.get(key) ?? this.#arrivals.get(key) ?? this.#holder(key, now, ending);",
+    to: "const of = mine.get(key) ?? this.#holder(key, now, ending);",
   },
   {
     name: "what is cancelled while it is leased is written down, and given back all the same",

@@ -76,7 +76,7 @@ async function check(): Promise<ProofResult> {
       failures.push(`${what}: ${(error as Error).message}`);
     }
   };
-  const { server, client } = packAll(scratch);
+  const { server, client } = packAll();
   await install(project("client"), client);
   await install(project("both"), server, client);
   writeFileSync(join(project("both"), "server.mjs"), 'import "querator";');

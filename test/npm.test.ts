@@ -33,7 +33,7 @@ const SCRIPTS = {
 
 before(async () => {
   if (skip !== false) return;
-  await install(project, packAll(scratch).server);
+  await install(project, packAll().server);
   const manifest = JSON.parse(readFileSync(join(project, "package.json"), "utf8")) as object;
   writeFileSync(join(project, "package.json"), JSON.stringify({ ...manifest, scripts: SCRIPTS }));
 });

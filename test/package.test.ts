@@ -27,7 +27,7 @@ const project = (name: string): string => join(scratch, name);
 let packages: Packages;
 
 before(async () => {
-  packages = packAll(scratch);
+  packages = packAll();
   const { server, client } = packages;
   await install(project("server"), server);
   await install(project("client"), client);

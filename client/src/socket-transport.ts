@@ -33,9 +33,13 @@ export function socketTransport(options: TransportOptions): Transport | undefine
   if (node === undefined || bun !== undefined || deno !== undefined) return undefined;
   if (isProxied(options.url, process!)) return undefined;
   const net = process?.getBuiltinModule?.("node:net") as typeof Net | undefined;
+  if (net === undefined) return undefined;
+  if (options.url.protocol !== "https:")
+    return new SocketTransport(options, opener(options.url, net));
+  // Only where it is needed, for it is a good part of what a short program loads.
   const tls = process?.getBuiltinModule?.("node:tls") as typeof Tls | undefined;
-  if (net === undefined || tls === undefined) return undefined;
-  return new SocketTransport(options, opener(options.url, net, tls));
+  if (tls === undefined) return undefined;
+  return new SocketTransport(options, secureOpener(options.url, net, tls));
 }
 
 // Whether Node is told to use the proxies that its environment names: its fetch does, and looks at NO_PROXY
@@ -48,11 +52,14 @@ function isProxied({ protocol }: URL, { env = {}, execArgv = [] }: NodeProcess):
 }
 
 /** What opens connections to the server of a url. */
-function opener(url: URL, net: typeof Net, tls: typeof Tls): () => Net.Socket {
-  const isSecure = url.protocol === "https:";
-  const host = url.hostname.replace(/^\[|\]$/g, "");
-  const port = url.port === "" ? (isSecure ? 443 : 80) : Number(url.port);
-  if (!isSecure) return () => net.connect({ host, port, noDelay: true });
+function opener(url: URL, net: typeof Net): () => Net.Socket {
+  const { host, port } = placeOf(url, 80);
+  return () => net.connect({ host, port, noDelay: true });
+}
+
+/** The same, for https. */
+function secureOpener(url: URL, net: typeof Net, tls: typeof Tls): () => Net.Socket {
+  const { host, port } = placeOf(url, 443);
   // An address is no name that a certificate could be chosen by.
   const servername = net.isIP(host) === 0 ? host : "";
   // Of the last connection, so that the next begins with fewer steps.
@@ -66,6 +73,11 @@ function opener(url: URL, net: typeof Net, tls: typeof Tls): () => Net.Socket {
     });
     return socket;
   };
+}
+
+function placeOf(url: URL, usualPort: number): { readonly host: string; readonly port: number } {
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  return { host, port: url.port === "" ? usualPort : Number(url.port) };
 }
 
 class SocketTransport implements Transport {

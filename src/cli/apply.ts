@@ -4,7 +4,7 @@
 import { basename } from "node:path";
 import type { QueueDiff, QueueSettings } from "@querator/client";
 import type { Command } from "commander";
-import { type NamedQueue, readQueues } from "../config/config.ts";
+import type { NamedQueue } from "../config/config.ts";
 import { printable } from "../printable.ts";
 import { usage } from "./failure.ts";
 import { contentOf } from "./lines.ts";
@@ -40,6 +40,8 @@ async function apply(
   { dryRun = false }: { readonly dryRun?: boolean },
 ): Promise<void> {
   const text = (await contentOf(file, signal)).toString();
+  // Loaded here, for the other commands start sooner without it.
+  const { readQueues } = await import("../config/config.ts");
   const queues = readQueues(text, file === "-" ? "stdin" : basename(file)).map(settingsOf);
   if (queues.length === 0) throw usage(`'${file}' has no queues`, "They stand under 'queues:'");
   const diffs = await client.queues.apply(queues, { dryRun, signal });

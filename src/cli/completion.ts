@@ -5,7 +5,8 @@
 import { Argument, type Command, type Option } from "commander";
 import { printable } from "../printable.ts";
 import { headersOf } from "./headers.ts";
-import { connect, DEFAULT_ENDPOINT } from "./session.ts";
+import { DEFAULT_ENDPOINT } from "./root.ts";
+import { connect } from "./session.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof SHELLS)[number];

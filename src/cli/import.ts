@@ -4,7 +4,8 @@
 
 import { QueratorError, type WireStorageItem } from "@querator/client";
 import { printable } from "../printable.ts";
-import { brokenOff, CommandError, EXIT } from "./failure.ts";
+import { brokenOff } from "./explanation.ts";
+import { CommandError, EXIT } from "./failure.ts";
 import { linesOf, placeOf, textOf } from "./lines.ts";
 import { objectOfLine } from "./produce-lines.ts";
 import { Progress } from "./progress.ts";

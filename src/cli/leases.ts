@@ -19,7 +19,8 @@ import {
   timeoutOption,
   whole,
 } from "./arguments.ts";
-import { CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
+import { mayBeDone } from "./explanation.ts";
+import { CommandError, EXIT, usage } from "./failure.ts";
 import { linesOf, placeOf, textOf } from "./lines.ts";
 import type { Column, Output } from "./output.ts";
 import { nextOfLine } from "./produce-lines.ts";

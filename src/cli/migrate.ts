@@ -2,9 +2,8 @@
 // the same when it starts; this is for those who let another role do it, or want to know before.
 
 import type { Command } from "commander";
-import { loadConfig, type StorageConfig } from "../config/config.ts";
+import type { StorageConfig } from "../config/config.ts";
 import { ConfigError } from "../config/section.ts";
-import { allStorages } from "./all-storages.ts";
 
 interface MigrateOptions {
   readonly dataDir?: string;
@@ -38,6 +37,11 @@ Examples:
 }
 
 async function runMigrate(options: MigrateOptions, dryRun: boolean): Promise<void> {
+  // Loaded here, as the drivers below: the other commands start sooner without them.
+  const [{ loadConfig }, { allStorages }] = await Promise.all([
+    import("../config/config.ts"),
+    import("./all-storages.ts"),
+  ]);
   const config = loadConfig(options, process.env);
   const byPlace = new Map<string, StorageConfig>();
   for (const storage of allStorages(config, new Set())) {
@@ -54,7 +58,6 @@ async function runMigrate(options: MigrateOptions, dryRun: boolean): Promise<voi
   }
 }
 
-// Drivers are loaded here, for the other commands start sooner without them.
 async function migrate(storage: StorageConfig, dryRun: boolean): Promise<string> {
   const { dir, file, postgres } = storage;
   if (postgres === undefined) {

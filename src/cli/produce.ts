@@ -3,7 +3,8 @@
 import { JsonText, type ProducedItem, type ProduceItem } from "@querator/client";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { duration, milliseconds, moment, timeoutOption, whole } from "./arguments.ts";
-import { brokenOff, CommandError, tooLargeAt, usage } from "./failure.ts";
+import { brokenOff, tooLargeAt } from "./explanation.ts";
+import { CommandError, usage } from "./failure.ts";
 import { contentOf, linesOf, placeOf, textOf } from "./lines.ts";
 import type { Listing } from "./output.ts";
 import { itemOfLine, ON_DUPLICATE, UNIQUE_WHILE } from "./produce-lines.ts";

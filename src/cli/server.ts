@@ -2,7 +2,8 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SystemClock } from "../clock.ts";
-import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config/config.ts";
+import { LOG_FORMATS, LOG_LEVELS, SYNCS } from "../config/choices.ts";
+import type { ServerOptions } from "../config/config.ts";
 import { ConfigError } from "../config/section.ts";
 import type { RunningServer } from "../server/server.ts";
 import { keepItemsYoung } from "./heap.ts";

@@ -11,9 +11,8 @@ import { printable } from "../printable.ts";
 import { CommandError, EXIT, Interrupted, usage } from "./failure.ts";
 import { headersOf } from "./headers.ts";
 import { type Format, Output } from "./output.ts";
+import { DEFAULT_ENDPOINT } from "./root.ts";
 import { onEndSignal } from "./signals.ts";
-
-export const DEFAULT_ENDPOINT = "http://localhost:2319";
 
 // They change nothing, so it does not matter whether a request was done whose answer is lost.
 const READING = ["list", "info", "stats", "export", "tail", "top", "get", "wait", "explain"];

@@ -1,12 +1,20 @@
 // Texts on a terminal: control characters that somebody put into an item or a name must never reach
 // it, for they could move the cursor or change what is shown; and what is wide is cut to fit.
 
-import stringWidth from "string-width";
+import { createRequire } from "node:module";
+import type stringWidth from "string-width";
 import { printable } from "../printable.ts";
+
+// Its expressions for all that is an emoji take longer to compile than the rest of a command takes to
+// load, so it is loaded when a text is there that needs it.
+const load = createRequire(import.meta.url);
+let widthOfAny: typeof stringWidth | undefined;
 
 /** How many columns a text takes. */
 export function width(text: string): number {
-  return stringWidth(text);
+  if (/^[ -~]*$/.test(text)) return text.length;
+  widthOfAny ??= (load("string-width") as { readonly default: typeof stringWidth }).default;
+  return widthOfAny(text);
 }
 
 /** A text cut to some columns, with an ellipsis if something was cut off. */

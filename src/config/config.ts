@@ -4,8 +4,9 @@
 // that says where it is, what it is, and what is allowed.
 
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { basename } from "node:path";
-import { LineCounter, parseDocument } from "yaml";
+import type * as Yaml from "yaml";
 import { QueueError } from "../errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../limits.ts";
 import type { LogFormat, LogLevel } from "../log.ts";
@@ -18,6 +19,7 @@ import {
   type SettingValue,
   withMarks,
 } from "../registry/settings.ts";
+import { LOG_FORMATS, LOG_LEVELS, type SYNCS } from "./choices.ts";
 import { readAccess, readKeepAlive } from "./http.ts";
 import { ConfigError, Section } from "./section.ts";
 import {
@@ -29,7 +31,6 @@ import {
   readSync,
   STORAGE_KEYS,
   type StorageConfig,
-  type SYNCS,
 } from "./storages.ts";
 
 export { type StorageConfig, storageOfThread } from "./storages.ts";
@@ -104,9 +105,7 @@ export interface ServerOptions {
   readonly limits?: Partial<Limits>;
 }
 
-export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
-export const LOG_FORMATS = ["text", "json", "color"] as const;
-export { SYNCS } from "./storages.ts";
+const load = createRequire(import.meta.url);
 
 const FLAGS = { memory: "--memory", dataDir: "--data-dir", postgres: "--postgres" } as const;
 
@@ -270,6 +269,8 @@ function readFile(path: string): Section {
 
 // `source` is what errors call the file.
 function parseFile(text: string, source: string): Section {
+  // Loaded here, for a server without a file starts sooner.
+  const { LineCounter, parseDocument } = load("yaml") as typeof Yaml;
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { lineCounter, prettyErrors: false });
   const problem = document.errors[0];

@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { MILLISECOND, MINUTE } from "../clock.ts";
 import { DurationError, parseDuration } from "../duration.ts";
+import { SYNCS } from "./choices.ts";
 import { POSTGRES_KEYS, type PostgresConfig, parsePostgres } from "./postgres.ts";
 import { ConfigError, Section } from "./section.ts";
 
@@ -23,7 +24,6 @@ export interface StorageConfig {
   readonly syncInterval: number;
 }
 
-export const SYNCS = ["full", "interval"] as const;
 const DRIVERS = ["memory", "sqlite", "postgres"] as const;
 const SYNC_INTERVAL_MIN = MILLISECOND;
 const SYNC_INTERVAL_MAX = MINUTE;

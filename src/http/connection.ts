@@ -4,7 +4,6 @@
 // connection is handed over to node:http for good: the bytes that were read here are put back into the
 // socket, node:http reads them again, and refuses what has to be refused.
 
-import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
 import { type CancelTimer, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
 import { Chunks } from "./chunks.ts";
@@ -20,6 +19,7 @@ import {
   STALLED_REPLY,
 } from "./edge.ts";
 import type { Head } from "./head.ts";
+import { STATUS_CODES } from "./node-http.ts";
 import { PLAIN_HEAD_BYTES_MAX, PlainHeads } from "./plain-head.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");

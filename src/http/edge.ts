@@ -2,7 +2,7 @@
 // an error becomes a reply. Every request that has a path ends in `answer` or in `errorReply`. Knows no
 // rule of a queue.
 
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { SECOND } from "../clock.ts";
 import type { Answer, Format } from "../codec/answer.ts";
 import { ReplySchema } from "../codec/gen/querator/v1/reply_pb.ts";
@@ -22,6 +22,7 @@ import type { Logger } from "../log.ts";
 import type { Access } from "./access.ts";
 import type { Head, Told } from "./head.ts";
 import { JSON_MEDIA, type Media } from "./media.ts";
+import { STATUS_CODES } from "./node-http.ts";
 import { encodeProblem, PROBLEM_TYPE, RETRY_AFTER } from "./problem.ts";
 import { requestIdOf } from "./request-id.ts";
 

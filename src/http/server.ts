@@ -3,7 +3,7 @@
 // whatever has to be refused. All errors are answered in one place. The order of the checks is that of
 // docs/PROTOCOL.md; it is written out in `handle`.
 
-import { type IncomingMessage, Server, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { MILLISECOND, MINUTE, SECOND } from "../clock.ts";
@@ -31,6 +31,7 @@ import {
 import { admit, isV2, type Told } from "./head.ts";
 import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
 import { nearPath } from "./near-path.ts";
+import { Server } from "./node-http.ts";
 import { Pipelines } from "./pipeline.ts";
 import { requestIdOf } from "./request-id.ts";
 

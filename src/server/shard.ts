@@ -10,9 +10,6 @@ import { Directory } from "../registry/directory.ts";
 import { LocalHome } from "../registry/homes.ts";
 import { awayStorage } from "../storage/away.ts";
 import { MemoryStorage } from "../storage/memory.ts";
-import { examinePostgres, type PostgresDoctorOptions } from "../storage/postgres/doctor.ts";
-import { openPostgresStorage } from "../storage/postgres/postgres.ts";
-import { targetOf } from "../storage/postgres/target.ts";
 import type { StorageWatch } from "../storage/sqlite/log.ts";
 import { openSqliteStorage } from "../storage/sqlite/sqlite.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -128,38 +125,18 @@ export function locationOf({ driver, dir, postgres }: StorageConfig): string {
 }
 
 async function open(
-  { name, driver, dir, file, syncInterval, postgres }: StorageConfig,
+  config: StorageConfig,
   mustExist: boolean,
   { onLost, log, watch }: ShardOptions & { readonly watch: StorageWatch },
 ): Promise<Storage> {
+  const { name, driver, dir, file, syncInterval } = config;
   if (driver === "memory") return new MemoryStorage({ name });
   if (driver === "postgres") {
-    const { connectMs, statementMs, schema, maxConns: connectionsMax } = postgres!;
-    const place = { target: targetOf(postgres!), schema, timeouts: { connectMs, statementMs } };
-    const lost = (): void => onLost?.(name);
-    const storage = await openPostgresStorage({
-      name,
-      connectionsMax,
-      ...place,
-      onLost: lost,
-      onAway: (err) => log.error({ err, storage: name }, "storage does not answer"),
-      onBack: () => log.info({ storage: name }, "storage answers again"),
-    });
-    await warnOf(name, place, log);
-    return storage;
+    // Loaded here, for a server without it starts sooner.
+    const { openPostgres } = await import("./postgres.ts");
+    return openPostgres(config, log, () => onLost?.(name));
   }
   return openSqliteStorage({ name, dir: dir!, file, syncInterval, mustExist, watch });
-}
-
-// Says what will hurt, a line each; what cannot be found out stops nothing.
-async function warnOf(storage: string, place: PostgresDoctorOptions, log: Logger): Promise<void> {
-  try {
-    for (const { check, status, text } of await examinePostgres(place)) {
-      if (status !== "ok") log.warn({ storage, check, reason: text }, "storage needs attention");
-    }
-  } catch (err) {
-    log.warn({ storage, err }, "storage cannot be examined");
-  }
 }
 
 // What bounds the memory of the whole server is shared out evenly.

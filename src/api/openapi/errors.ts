@@ -3,7 +3,6 @@
 // those of all, and of many. A test provokes each example, so that none is wrong. Must never be what makes
 // an error.
 
-import { STATUS_CODES } from "node:http";
 import {
   detailNames,
   ERROR_KINDS,
@@ -14,6 +13,7 @@ import {
   MESSAGES,
   QueueError,
 } from "../../errors.ts";
+import { STATUS_CODES } from "../../http/node-http.ts";
 import { encodeProblem, PROBLEM_TYPE } from "../../http/problem.ts";
 
 type Json = Readonly<Record<string, unknown>>;

@@ -1,0 +1,6 @@
+// The values of options that are one of a few words. A file of its own, so that the command line can show
+// them without loading what reads a configuration.
+
+export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+export const LOG_FORMATS = ["text", "json", "color"] as const;
+export const SYNCS = ["full", "interval"] as const;
