@@ -47,6 +47,15 @@ import {
 import { type Extension, LeaseEnds } from "./lease-ends.ts";
 import { Leases } from "./leases.ts";
 import { checkNames, namesOf } from "./names.ts";
+import {
+  OF_COMPLETE,
+  OF_END,
+  OF_EXTEND,
+  OF_GIVE_BACK,
+  OF_LEASE,
+  OF_PRODUCE,
+} from "./option-names.ts";
+import { produceWhole } from "./produce-whole.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { Queues } from "./queues.ts";
 import {
@@ -159,6 +168,7 @@ export class QueratorClient {
     options: ProduceOptions = {},
   ): Promise<ProducedItem | readonly ProducedItem[]> {
     this.#connection.checkOpen();
+    checkNames(options, OF_PRODUCE, "produce");
     const produced = await this.#produce(queueName, listOf(items), options);
     return Array.isArray(items) ? produced : produced[0]!;
   }
@@ -170,6 +180,7 @@ export class QueratorClient {
   async lease(queueName: string, options: LeaseOptions = {}): Promise<LeasedItem[]> {
     const { requestTimeout = this.#requestTimeout } = options;
     this.#connection.checkOpen();
+    checkNames(options, OF_LEASE, "lease");
     return this.#leases.lease(queueName, toMs(requestTimeout, "requestTimeout"), options);
   }
 
@@ -195,6 +206,7 @@ export class QueratorClient {
     options: CompleteOptions | CompleteAndProduceOptions = {},
   ): Promise<unknown> {
     this.#connection.checkOpen();
+    checkNames(options, OF_COMPLETE, "complete");
     const refs = resultsOf(listOf(items), options);
     if ("produce" in options && options.produce !== undefined) {
       return this.#ends.completeAndProduce(queueName, refs, listOf(options.produce), options);
@@ -213,6 +225,7 @@ export class QueratorClient {
     options: GiveBackOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
+    checkNames(options, OF_GIVE_BACK, "retry");
     await this.#ends.end(this.#ends.retry, queueName, listOf(items), options);
   }
 
@@ -226,6 +239,7 @@ export class QueratorClient {
     options: EndOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
+    checkNames(options, OF_END, "reject");
     await this.#ends.end(this.#ends.reject, queueName, listOf(items), options);
   }
 
@@ -240,6 +254,7 @@ export class QueratorClient {
     options: EndOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
+    checkNames(options, OF_END, "release");
     await this.#ends.end(this.#ends.release, queueName, listOf(items), options);
   }
 
@@ -260,6 +275,7 @@ export class QueratorClient {
     options: ExtendOptions,
   ): Promise<Date | Date[]> {
     this.#connection.checkOpen();
+    checkNames(options, OF_EXTEND, "extend");
     const refs = listOf(items);
     const extensions = await this.#ends.extend(queueName, refs, options);
     const failures = extensions.flatMap(({ deadline, error }, index) => {
@@ -447,8 +463,10 @@ export class QueratorClient {
   async #produce(
     queueName: string,
     items: readonly ProduceItem[],
-    { requestTimeout = this.#requestTimeout, mayRepeat = false, signal, onRepeat }: ProduceOptions,
+    options: ProduceOptions,
   ): Promise<readonly ProducedItem[]> {
+    const { requestTimeout = this.#requestTimeout, signal, onRepeat } = options;
+    const { mayRepeat = false, allOrNone = false } = options;
     const kind = mayRepeat ? this.#repeatableProduces : this.#produces;
     const parts: Part[] = [];
     for (const item of items) {
@@ -457,6 +475,15 @@ export class QueratorClient {
     }
     if (parts.length === 0) return [];
     const until = performance.now() + toMs(requestTimeout, "requestTimeout");
+    if (allOrNone) {
+      const how = { requestTimeout, until, signal, onRepeat };
+      return produceWhole(
+        this.#connection,
+        queueName,
+        parts.map(({ json }) => json),
+        how,
+      );
+    }
     const gatherer = this.#gatherers.of(kind, queueName, requestTimeout);
     const results = await gatherer.add(parts, { until, signal, onRepeat });
     return results.length > 0 ? (results as readonly ProducedItem[]) : items.map(() => NOT_TOLD);
