@@ -1,19 +1,27 @@
 // The verbs of those who work with leased items: lease, complete, retry, release, reject, extend.
 
-import { exactJson, type ItemError, LeasedItem, QueratorError } from "@querator/client";
+import {
+  exactJson,
+  type ItemError,
+  LeasedItem,
+  type ProduceItem,
+  QueratorError,
+} from "@querator/client";
 import { type Command, InvalidArgumentError } from "commander";
 import {
   extension,
   type LeaseChoice,
   leaseOptions,
-  milliseconds,
   moment,
   namesOf,
   timeoutOption,
+  wait,
   whole,
 } from "./arguments.ts";
 import { CommandError, EXIT, mayBeDone, usage } from "./failure.ts";
+import { linesOf, placeOf, textOf } from "./lines.ts";
 import type { Column, Output } from "./output.ts";
+import { itemOfLine } from "./produce-lines.ts";
 import { type Session, withSession } from "./session.ts";
 import { count, plural, preview, time } from "./text.ts";
 
@@ -21,9 +29,10 @@ import { count, plural, preview, time } from "./text.ts";
 const ITEMS_SENT = 1_000;
 // Of those that failed, so many are told.
 const FAILURES_TOLD = 10;
-const BY_POLICY = "by the retry policy of the queue";
+const BY_POLICY = "by the retry policy of item or queue";
 const ERROR = ["--error <message>", "why it failed, for whoever looks at it later"] as const;
 const ERROR_TYPE = ["--error-type <type>", "what sort of error it was"] as const;
+const ALL_OR_NONE = ["--all-or-none", "all of them, 1,000 at most, or nothing"] as const;
 const FILE = ["--file <path>", "lease ids, one a line, or NDJSON of lease; - for stdin"] as const;
 
 export function addLeaseCommands(program: Command): void {
@@ -50,13 +59,17 @@ Examples:
     .description("end leased items: they are done")
     .option(...FILE)
     .option("--result <json>", "what came of the work, of each of them", json)
+    .option("--produce <path>", "items to produce in the same transaction, as for produce --ndjson")
+    .option("--to <queue>", "where they go, if it is not the same queue; in the same storage")
     .addOption(timeoutOption())
+    .option(...ALL_OR_NONE)
     .addHelpText(
       "after",
       `
 Examples:
   querator complete jobs --file work
   querator complete jobs 3MYU1bRy3722FDmQTN000000001 --result '{"sent":3}'
+  querator complete jobs 3MYU1bRy3722FDmQTN000000001 --produce next.ndjson --to mails
   querator lease jobs -o ndjson | querator complete jobs --file -`,
     )
     .action(withSession(complete));
@@ -65,15 +78,16 @@ Examples:
     .command("retry <queue> [lease-ids...]")
     .description("give leased items back")
     .option(...FILE)
-    .option("--at <time>", `when they may be leased again; ${BY_POLICY} if it is left out`, moment)
-    .option("--after <time>", `the same as a time from now on; ${BY_POLICY} too`, milliseconds)
+    .option("--at <time>", `when they may be leased again; ${BY_POLICY} if nothing is said`, moment)
+    .option("--delay <time>", "the same as a time from now on; 0s for at once", wait)
     .option(...ERROR)
     .option(...ERROR_TYPE)
+    .option(...ALL_OR_NONE)
     .addHelpText(
       "after",
       `
 Examples:
-  querator retry jobs --file work --after 5m
+  querator retry jobs --file work --delay 5m
   querator retry jobs --file work --error 'no answer from the bank' --error-type Timeout`,
     )
     .action(withSession(retry));
@@ -84,6 +98,7 @@ Examples:
     .option(...FILE)
     .option(...ERROR)
     .option(...ERROR_TYPE)
+    .option(...ALL_OR_NONE)
     .addHelpText(
       "after",
       `
@@ -112,7 +127,8 @@ Example:
     .description("give leased items back that nobody has begun: it does not count as an attempt")
     .option(...FILE)
     .option("--at <time>", "when they may be leased again; at once if it is left out", moment)
-    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .option("--delay <time>", "the same as a time from now on; 0s for at once", wait)
+    .option(...ALL_OR_NONE)
     .addHelpText(
       "after",
       `
@@ -120,7 +136,7 @@ The server must know it: one that has /v1 only does not, and nothing happens the
 
 Examples:
   querator release jobs --file work
-  querator release jobs --file work --after 5m`,
+  querator release jobs --file work --delay 5m`,
     )
     .action(withSession(release));
 }
@@ -180,21 +196,49 @@ async function lease(
 
 interface EndingOptions {
   readonly file?: string;
+  readonly allOrNone?: boolean;
 }
 
 async function complete(
   session: Session,
   queue: string,
   ids: string[],
-  options: EndingOptions & { readonly timeout: string; readonly result?: unknown },
+  options: EndingOptions & {
+    readonly timeout: string;
+    readonly result?: unknown;
+    readonly produce?: string;
+    readonly to?: string;
+  },
 ): Promise<void> {
   const { client, signal } = session;
-  const { timeout: requestTimeout, file, result } = options;
+  const { timeout: requestTimeout, file, allOrNone, result, produce: path, to } = options;
+  const how = { requestTimeout, result, signal };
+  const next = path === undefined ? undefined : await itemsOfFile(path, signal);
+  if (next === undefined && to !== undefined) throw usage("--to is of what --produce produces");
   await endItems(session, queue, ids, {
     file,
+    allOrNone: allOrNone === true || next !== undefined,
     what: ["completed", "completed"],
-    end: (some) => client.complete(queue, some, { requestTimeout, result, signal }),
+    end: async (some) => {
+      if (next === undefined) return client.complete(queue, some, { ...how, allOrNone });
+      const produce = { queueName: to, items: next };
+      const produced = await client.complete(queue, some, { ...how, produce });
+      session.out.message(`Produced ${plural(produced.length, "item")} in the same transaction`);
+    },
   });
+}
+
+// What is to be done next, as lines that produce --ndjson takes.
+async function itemsOfFile(path: string, signal: AbortSignal): Promise<ProduceItem[]> {
+  const items: ProduceItem[] = [];
+  let number = 0;
+  for await (const line of linesOf(path, signal)) {
+    const place = placeOf(path, ++number);
+    const text = textOf(line, place, EXIT.usage);
+    if (text.trim() !== "") items.push(itemOfLine(text, place));
+  }
+  if (items.length === 0) throw usage(`'${path}' has no items`);
+  return items;
 }
 
 interface WhyOptions {
@@ -209,24 +253,25 @@ function whyOf({ error: message, errorType: type }: WhyOptions): Partial<ItemErr
 
 interface WhenOptions {
   readonly at?: Date;
-  readonly after?: number;
+  readonly delay?: number;
 }
 
 async function retry(
   session: Session,
   queue: string,
   ids: string[],
-  { file, ...how }: EndingOptions & WhenOptions & WhyOptions,
+  { file, allOrNone, ...how }: EndingOptions & WhenOptions & WhyOptions,
 ): Promise<void> {
   const { client, signal } = session;
   const back = backOf(how);
   const error = whyOf(how);
   await endItems(session, queue, ids, {
     file,
+    allOrNone,
     what: ["gave back", "given back"],
     end: (some, onDead) => {
       const items = some.map((leaseId) => ({ ...back(leaseId), error }));
-      return client.retry(queue, items, { signal, onDead });
+      return client.retry(queue, items, { allOrNone, signal, onDead });
     },
   });
 }
@@ -235,19 +280,20 @@ async function release(
   session: Session,
   queue: string,
   ids: string[],
-  { file, ...when }: EndingOptions & WhenOptions,
+  { file, allOrNone, ...when }: EndingOptions & WhenOptions,
 ): Promise<void> {
   const { client, signal } = session;
   const back = backOf(when);
   await endItems(session, queue, ids, {
     file,
+    allOrNone,
     what: ["released", "released"],
-    end: (some) => client.release(queue, some.map(back), { signal }),
+    end: (some) => client.release(queue, some.map(back), { allOrNone, signal }),
   });
 }
 
-function backOf({ at, after: delay }: WhenOptions) {
-  if (at !== undefined && delay !== undefined) throw usage("give either --at or --after");
+function backOf({ at, delay }: WhenOptions) {
+  if (at !== undefined && delay !== undefined) throw usage("give either --at or --delay");
   return (leaseId: string) => ({ leaseId, at, delay });
 }
 
@@ -255,18 +301,19 @@ async function reject(
   session: Session,
   queue: string,
   ids: string[],
-  { file, ...why }: EndingOptions & WhyOptions,
+  { file, allOrNone, ...why }: EndingOptions & WhyOptions,
 ): Promise<void> {
   const { client, signal } = session;
   const error = whyOf(why);
   await endItems(session, queue, ids, {
     file,
+    allOrNone,
     what: ["gave up", "given up"],
     end: (some) =>
       client.reject(
         queue,
         some.map((leaseId) => ({ leaseId, error })),
-        { signal },
+        { allOrNone, signal },
       ),
   });
 }
@@ -293,10 +340,13 @@ async function endItems(
   named: readonly string[],
   {
     file,
+    allOrNone = false,
     what: [did, done],
     end,
   }: {
     readonly file?: string | undefined;
+    /** In one request, which does all of it or nothing. */
+    readonly allOrNone?: boolean | undefined;
     /** What was done, and what the items then are. */
     readonly what: readonly [did: string, done: string];
     /** `onDead` is to be called for each item that is not tried again although nobody asked for that. */
@@ -304,6 +354,9 @@ async function endItems(
   },
 ): Promise<void> {
   const ids = await namesOf(named, { file, signal, member: "lease_id" });
+  if (allOrNone && ids.length > ITEMS_SENT) {
+    throw usage(`${count(ids.length)} leases cannot be ended as one; ${count(ITEMS_SENT)} can`);
+  }
   const dead = new Set<string>();
   const results: Result[] = [];
   for (let i = 0; i < ids.length; i += ITEMS_SENT) {
@@ -312,7 +365,7 @@ async function endItems(
       const told = await end(some, (leaseId) => dead.add(leaseId));
       results.push(...resultsOf(some, told, dead));
     } catch (error) {
-      results.push(...resultsAfter(error, some, dead));
+      results.push(...resultsAfter(error, some, { dead, allOrNone }));
       await writeResults(out, results);
       tellFailures(out, some, error);
       if (ids.length > ITEMS_SENT) {
@@ -359,13 +412,18 @@ function resultsOf(ids: readonly string[], told: unknown, dead: ReadonlySet<stri
 }
 
 // Of those that are not told by themselves the error is that of the call. Of what was broken off nothing is known.
-function resultsAfter(error: unknown, ids: readonly string[], dead: ReadonlySet<string>): Result[] {
+function resultsAfter(
+  error: unknown,
+  ids: readonly string[],
+  { dead, allOrNone }: { readonly dead: ReadonlySet<string>; readonly allOrNone: boolean },
+): Result[] {
   if (!(error instanceof QueratorError)) return [];
   const own = new Map(error.failures.map((each) => [each.index, each.error]));
   const done = resultsOf(ids, undefined, dead);
   return done.map((result, i): Result => {
     const failure = own.size === 0 ? error : own.get(i);
-    if (failure === undefined) return result;
+    // It could have been done, and was not because of the others.
+    if (failure === undefined) return allOrNone ? { lease_id: result.lease_id } : result;
     const code =
       failure instanceof QueratorError ? failure.code.replaceAll("-", "_") : "interrupted";
     return { lease_id: result.lease_id, code, detail: (failure as Error).message };

@@ -20,13 +20,13 @@ test("an item is shown, explained, changed and cancelled by its id", async (t) =
   );
   assert.match(await cli.ok(["items", "explain", id]), /\nitems before it +0\n/);
 
-  const changed = await cli.run(["items", "update", id, "--after", "1h", "--json", '{"n":2}']);
+  const changed = await cli.run(["items", "update", id, "--delay", "1h", "--json", '{"n":2}']);
   assert.match(changed.stderr, new RegExp(`^Changed item '${id}'; it is scheduled until .*\n$`));
   assert.deepEqual((await cli.json("items", "get", id)).json, { n: 2 });
-  const refused = await cli.run(["items", "update", id, "--after", "0s", "--if-state", "waiting"]);
+  const refused = await cli.run(["items", "update", id, "--delay", "0s", "--if-state", "waiting"]);
   assert.deepEqual([refused.code, refused.stdout], [1, ""]);
   assert.match(refused.stderr, /scheduled/);
-  await cli.ok(["items", "update", id, "--after", "0s"]);
+  await cli.ok(["items", "update", id, "--delay", "0s"]);
 
   const asked = await cli.run(["items", "cancel", id]);
   assert.equal(asked.code, 2);
@@ -42,10 +42,10 @@ test("items update wants something to change, and one of what cannot be both", a
   const cli = await setup(t);
   for (const args of [
     [],
-    ["--after", "1h", "--at", "2100-01-01T00:00:00Z"],
+    ["--delay", "1h", "--at", "2100-01-01T00:00:00Z"],
     ["-p", "a", "--json", "1"],
     ["--json", "{"],
-    ["--after", "-1h"],
+    ["--delay", "-1h"],
     ["--if-state", "leased"],
   ]) {
     const { code } = await cli.run(["items", "update", "3MYU1bRy3722FDmQTN000000001", ...args]);
