@@ -232,7 +232,7 @@ async function show({ out }: Pick<Session, "out">, item: StoredItem): Promise<vo
   const rows: [string, string][] = [
     ["id", item.id],
     ["queue", item.queue_name ?? ""],
-    ["state", item.cancelled === true ? `${item.state ?? ""}, cancelled` : item.state],
+    ["state", `${item.state ?? ""}${item.cancelled === true ? ", cancelled" : ""}`],
     ["partition", String(item.partition ?? 0)],
     ["attempts", attemptsOf(item)],
     ["created", time(item.created_at)],
