@@ -234,8 +234,8 @@ async function watch(session: Session, queue: string, begun: Redrive): Promise<R
 
 const DID = {
   done: "Successfully moved",
-  stopped: "stopped, as too many died again, after",
-  cancelled: "Cancelled after",
+  stopped: "stopped, as too many died again: moved",
+  cancelled: "Cancelled: moved",
 } as const;
 
 function summary(
