@@ -7,6 +7,7 @@ import { ndjson, setup } from "./setup.ts";
 test("complete produces what is to be done next, both or neither", async (t) => {
   const cli = await setup(t);
   await cli.server.createQueue("mails");
+  await cli.server.ok("/v2/queues.update", { queue_name: "jobs", lease_timeout: "1h" });
   await cli.server.produce("jobs", "a", "b");
   const { items } = await cli.server.lease("jobs", 2);
   const [first, second] = items.map((item: { id: string }) => item.id);
@@ -32,6 +33,7 @@ test("complete produces what is to be done next, both or neither", async (t) => 
 
 test("with --all-or-none leases are ended together or not at all", async (t) => {
   const cli = await setup(t);
+  await cli.server.ok("/v2/queues.update", { queue_name: "jobs", lease_timeout: "1h" });
   await cli.server.produce("jobs", "a", "b", "c");
   const { items } = await cli.server.lease("jobs", 3);
   const [a, b, c] = items.map((item: { id: string }) => item.id);
