@@ -69,7 +69,7 @@ export const ERRORS = {
   permission_denied: row("forbidden", 403, IN_VAIN, "access denied; {detail}"),
   no_such_method: row("not-implemented", 404, IN_VAIN, "no such method; {path}"),
   queue_not_found: row("invalid", 404, IN_VAIN, "queue does not exist; no such queue named '{queue_name}'"),
-  item_not_found: row("invalid", 404, IN_VAIN, "invalid storage id; '{id}' does not exist", "item does not exist; '{id}' is the id of none"),
+  item_not_found: row("invalid", 404, IN_VAIN, "invalid storage id; '{id}' does not exist", "item does not exist; '{id}' is the id of none, or of one that has ended and is not kept"),
   redrive_not_found: row("invalid", 404, IN_VAIN, "redrive does not exist; '{id}'"),
   namespace_not_found: row("failed", 404, IN_VAIN, "namespace does not exist; '{namespace}' was not found"),
   method_not_allowed: row("invalid", 405, IN_VAIN, "http method '{method}' not allowed; only POST"),

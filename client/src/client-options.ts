@@ -46,6 +46,11 @@ export interface HotOptions {
 
 export interface ProduceOptions extends HotOptions, KeyOptions {
   /**
+   * Produces all of the items, which are 1000 at most, or none of them, in a request of its own: if a
+   * `uniqueKey` is taken with `onDuplicate: "reject"`, say. By default the others are produced.
+   */
+  readonly allOrNone?: boolean | undefined;
+  /**
    * Whether items may be there twice, which does no harm if what consumes them is idempotent; no by default. Then
    * requests travel without an Idempotency-Key, which costs the server less, and are repeated all the same. To a
    * server that knows /v1 only, which has no such keys, nothing else is repeated that may have been done.

@@ -47,6 +47,15 @@ import {
 import { type Extension, LeaseEnds } from "./lease-ends.ts";
 import { Leases } from "./leases.ts";
 import { checkNames, namesOf } from "./names.ts";
+import {
+  OF_COMPLETE,
+  OF_END,
+  OF_EXTEND,
+  OF_GIVE_BACK,
+  OF_LEASE,
+  OF_PRODUCE,
+} from "./option-names.ts";
+import { produceWhole } from "./produce-whole.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { Queues } from "./queues.ts";
 import {
@@ -159,6 +168,7 @@ export class QueratorClient {
     options: ProduceOptions = {},
   ): Promise<ProducedItem | readonly ProducedItem[]> {
     this.#connection.checkOpen();
+    checkNames(options, OF_PRODUCE, "produce");
     const produced = await this.#produce(queueName, listOf(items), options);
     return Array.isArray(items) ? produced : produced[0]!;
   }
@@ -170,6 +180,7 @@ export class QueratorClient {
   async lease(queueName: string, options: LeaseOptions = {}): Promise<LeasedItem[]> {
     const { requestTimeout = this.#requestTimeout } = options;
     this.#connection.checkOpen();
+    checkNames(options, OF_LEASE, "lease");
     return this.#leases.lease(queueName, toMs(requestTimeout, "requestTimeout"), options);
   }
 
@@ -196,6 +207,7 @@ export class QueratorClient {
     options: CompleteOptions | CompleteAndProduceOptions = {},
   ): Promise<unknown> {
     this.#connection.checkOpen();
+    checkNames(options, OF_COMPLETE, "complete");
     const refs = resultsOf(listOf(items), options);
     if ("produce" in options && options.produce !== undefined) {
       return this.#ends.completeAndProduce(queueName, refs, listOf(options.produce), options);
@@ -214,6 +226,7 @@ export class QueratorClient {
     options: GiveBackOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
+    checkNames(options, OF_GIVE_BACK, "retry");
     await this.#ends.end(this.#ends.retry, queueName, listOf(items), options);
   }
 
@@ -227,6 +240,7 @@ export class QueratorClient {
     options: EndOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
+    checkNames(options, OF_END, "reject");
     await this.#ends.end(this.#ends.reject, queueName, listOf(items), options);
   }
 
@@ -241,6 +255,7 @@ export class QueratorClient {
     options: EndOptions = {},
   ): Promise<void> {
     this.#connection.checkOpen();
+    checkNames(options, OF_END, "release");
     await this.#ends.end(this.#ends.release, queueName, listOf(items), options);
   }
 
@@ -261,6 +276,7 @@ export class QueratorClient {
     options: ExtendOptions,
   ): Promise<Date | Date[]> {
     this.#connection.checkOpen();
+    checkNames(options, OF_EXTEND, "extend");
     const refs = listOf(items);
     const extensions = await this.#ends.extend(queueName, refs, options);
     const failures = extensions.flatMap(({ deadline, error }, index) => {
@@ -453,9 +469,10 @@ export class QueratorClient {
   async #produce(
     queueName: string,
     items: readonly ProduceItem[],
-    { requestTimeout = this.#requestTimeout, ...options }: ProduceOptions,
+    options: ProduceOptions,
   ): Promise<readonly ProducedItem[]> {
-    const { mayRepeat = false, signal, onRepeat, idempotencyKey: key } = options;
+    const { requestTimeout = this.#requestTimeout, signal, onRepeat } = options;
+    const { mayRepeat = false, allOrNone = false, idempotencyKey: key } = options;
     const kind = mayRepeat ? this.#repeatableProduces : this.#produces;
     const parts: Part[] = [];
     for (const item of items) {
@@ -464,6 +481,15 @@ export class QueratorClient {
     }
     if (parts.length === 0) return [];
     const until = performance.now() + toMs(requestTimeout, "requestTimeout");
+    if (allOrNone) {
+      const how = { requestTimeout, until, signal, onRepeat, key };
+      return produceWhole(
+        this.#connection,
+        queueName,
+        parts.map(({ json }) => json),
+        how,
+      );
+    }
     const gatherer =
       key === undefined
         ? this.#gatherers.of(kind, queueName, requestTimeout)

@@ -137,7 +137,7 @@ async function putAside(
   error: ValidationError,
   hasDeadQueue: boolean,
 ): Promise<void> {
-  const gone = hasDeadQueue ? item.dead(error) : item.release({ after: INVALID_AFTER_MS });
+  const gone = hasDeadQueue ? item.dead(error) : item.release({ delay: INVALID_AFTER_MS });
   await gone.catch((failure: unknown) => {
     if (!(failure instanceof LeaseLostError)) throw failure;
   });

@@ -6,6 +6,9 @@ import { InvalidRequestError } from "./errors.ts";
 /** Milliseconds, or a text of numbers with the units ms, s, m, h: `"250ms"`, `"1h30m"`. */
 export type Duration = number | string;
 
+/** A hundred years, which are as good as ever. */
+export const NEVER = "876000h0m0s";
+
 const UNITS: Readonly<Record<string, number>> = {
   ns: 1e-6,
   us: 1e-3,
@@ -37,6 +40,11 @@ export function toMs(duration: Duration, what: string): number {
 export function toText(duration: Duration, what: string): string {
   const ms = toMs(duration, what);
   return typeof duration === "string" ? duration : `${Math.round(ms * 1_000)}us`;
+}
+
+/** How long something may live, as every server reads it: a duration, or `never`, which is a hundred years. */
+export function lifetimeText(lifetime: Duration | "never", what: string): string {
+  return lifetime === "never" ? NEVER : toText(lifetime, what);
 }
 
 /** The milliseconds of a duration that the server wrote; also `-5m0s`. */

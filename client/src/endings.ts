@@ -198,8 +198,8 @@ export class Endings {
   /** Ends an item whose handler failed: as what it threw says, else by the policy, or as `outcome` does. */
   fail(item: LeasedItem, error: unknown, outcome?: Outcome): void {
     if (outcome === undefined && error instanceof RetryLater) {
-      const { after, message: reason } = error;
-      this.end(item, { kind: "retry", when: { after }, reason, error });
+      const { delay, message: reason } = error;
+      this.end(item, { kind: "retry", when: { delay }, reason, error });
       return;
     }
     this.counters.failed++;
@@ -228,12 +228,12 @@ export class Endings {
       const waited: unknown = decision;
       if (waited instanceof Promise) waited.catch(() => undefined);
       if (decision === "dead") return deadOf(error);
-      const when = { after: toMs(decision, "the wait of the retry policy") };
+      const when = { delay: toMs(decision, "the wait of the retry policy") };
       checkWhen(when);
       return { kind: "retry", when, reason: textOf(error), error };
     } catch (policyError) {
       this.report(policyError);
-      return { kind: "retry", when: { after: RETRY_AFTER_MS }, reason: textOf(error), error };
+      return { kind: "retry", when: { delay: RETRY_AFTER_MS }, reason: textOf(error), error };
     }
   }
 

@@ -12,12 +12,12 @@ export class Fatal extends Error {
 
 /** Thrown by a handler: its item is to be tried again after this time, whatever the policy says. No failure. */
 export class RetryLater extends Error {
-  readonly after: Duration;
+  readonly delay: Duration;
 
-  constructor(after: Duration, message = "to be tried again later", options?: ErrorOptions) {
-    toMs(after, "after");
+  constructor(delay: Duration, message = "to be tried again later", options?: ErrorOptions) {
+    toMs(delay, "delay");
     super(message, options);
     this.name = "RetryLater";
-    this.after = after;
+    this.delay = delay;
   }
 }

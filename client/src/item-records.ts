@@ -2,7 +2,7 @@
 // and what is imported, or changed where it lies, becomes JSON.
 
 import { utf8 } from "./bytes.ts";
-import { type Duration, toText } from "./duration.ts";
+import { type Duration, lifetimeText, toText } from "./duration.ts";
 import { textOf } from "./errors.ts";
 import { decodeItemError, type ItemError } from "./item-error.ts";
 import {
@@ -114,7 +114,7 @@ export interface ItemChanges extends Pick<ProduceItem, "payload" | "json"> {
   /** The same as a time from now, by the clock of the server; 0 for at once. */
   readonly delay?: Duration | undefined;
   /** How long it may live from now on. */
-  readonly expireIn?: Duration | undefined;
+  readonly expireIn?: Duration | "never" | undefined;
 }
 
 /** The JSON of an item in storage. */
@@ -200,7 +200,7 @@ export function encodeChanges(changes: ItemChanges): string {
   const members = JSON.stringify({
     enqueue_at: enqueueAt && encodeDate(enqueueAt, "enqueueAt"),
     delay: delay === undefined ? undefined : toText(delay, "delay"),
-    expire_in: expireIn === undefined ? undefined : toText(expireIn, "expireIn"),
+    expire_in: expireIn === undefined ? undefined : lifetimeText(expireIn, "expireIn"),
   }).slice(1, -1);
   return members === "" ? content : `${content},${members}`;
 }

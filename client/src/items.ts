@@ -3,7 +3,7 @@
 // text, or nothing.
 
 import { fromBase64, toBase64, utf8, utf8Bytes } from "./bytes.ts";
-import { type Duration, toText } from "./duration.ts";
+import { type Duration, lifetimeText, toText } from "./duration.ts";
 import { InvalidRequestError, textOf } from "./errors.ts";
 import { JsonText } from "./exact-json.ts";
 import {
@@ -12,7 +12,7 @@ import {
   type GivenItemError,
   type ItemError,
 } from "./item-error.ts";
-import { checkNames, namesOf } from "./names.ts";
+import { checkNames, type Names, namesOf } from "./names.ts";
 import { encodeRetrySettings, type RetrySettings } from "./retry-settings.ts";
 
 /** The texts that travel with a payload; the server gives them back as they came. */
@@ -52,7 +52,7 @@ export interface ProduceItem extends ItemTexts {
   /** How often it may be leased, in place of what its queue says; 0 for any number. */
   readonly maxAttempts?: number | undefined;
   /** How long it may live, in place of what its queue says. */
-  readonly expireIn?: Duration | undefined;
+  readonly expireIn?: Duration | "never" | undefined;
   /** When it is tried again, in place of what its queue says. */
   readonly retry?: RetrySettings | undefined;
 }
@@ -311,7 +311,7 @@ export function encodeItem(item: ProduceItem): string {
     text += encodeUnique(item);
   }
   if (maxAttempts !== undefined) text += `,"max_attempts":${encodeWhole(maxAttempts)}`;
-  if (expireIn !== undefined) text += `,"expire_in":"${toText(expireIn, "expireIn")}"`;
+  if (expireIn !== undefined) text += `,"expire_in":"${lifetimeText(expireIn, "expireIn")}"`;
   if (retry !== undefined) text += `,"retry":${JSON.stringify(encodeRetrySettings(retry))}`;
   return `${text}}`;
 }
@@ -368,6 +368,19 @@ export function encodeHeaders(headers: Headers): string {
   return text === "{}" ? "" : `,"headers":${text}`;
 }
 
+const REF = { leaseId: true, leaseDeadlineMs: true } as const;
+const DONE = namesOf<DoneItem>({ ...REF, result: true });
+const REJECTED = namesOf<RejectItem>({ ...REF, error: true });
+const RELEASED = namesOf<ReleaseItem>({ ...REF, at: true, delay: true });
+const RETRIED = namesOf<RetryItem>({ ...REF, at: true, delay: true, error: true });
+
+export const EXTENDED = namesOf<ExtendItem>({ ...REF, for: true, progress: true });
+
+/** Refuses what an end of a lease cannot say. A leased item has more to it than its lease. */
+export function checkRef(ref: ItemRef, known: Names, what: string): void {
+  if (!(ref instanceof LeasedItem)) checkNames(ref, known, what);
+}
+
 /** A lease, as JSON. */
 export function encodeLease(ref: string | ItemRef): string {
   return `{"lease_id":${encodeLeaseId(typeof ref === "string" ? ref : ref.leaseId)}}`;
@@ -376,14 +389,18 @@ export function encodeLease(ref: string | ItemRef): string {
 /** One whose item is done. */
 export function encodeDone(ref: string | DoneItem): string {
   const lease = encodeLease(ref);
-  if (typeof ref === "string" || ref.result === undefined) return lease;
+  if (typeof ref === "string") return lease;
+  checkRef(ref, DONE, "what is complete");
+  if (ref.result === undefined) return lease;
   return `${lease.slice(0, -1)},"result":${encodeJson(ref.result, "result")}}`;
 }
 
 /** One whose item is given up. */
 export function encodeRejected(ref: string | RejectItem): string {
   const lease = encodeLease(ref);
-  if (typeof ref === "string" || ref.error === undefined) return lease;
+  if (typeof ref === "string") return lease;
+  checkRef(ref, REJECTED, "what is rejected");
+  if (ref.error === undefined) return lease;
   return `${lease.slice(0, -1)},"error":${encodeItemError(ref.error)}}`;
 }
 
@@ -393,7 +410,18 @@ function encodeLeaseId(leaseId: string): string {
 }
 
 /** One whose item is given back. */
-export function encodeBack({ leaseId, at, delay, error }: RetryItem): string {
+export function encodeBack(ref: RetryItem): string {
+  checkRef(ref, RETRIED, "what is given back");
+  return encodedBack(ref);
+}
+
+/** The same without an error: it was not begun. */
+export function encodeReleased(ref: ReleaseItem): string {
+  checkRef(ref, RELEASED, "what is released");
+  return encodedBack(ref);
+}
+
+function encodedBack({ leaseId, at, delay, error }: RetryItem): string {
   if (at !== undefined && delay !== undefined) throw twoTimes("delay");
   let text = `{"lease_id":${encodeLeaseId(leaseId)}`;
   if (at !== undefined) text += `,"at":"${encodeDate(at, "at")}"`;

@@ -24,6 +24,8 @@ import {
 import { type CallerOptions, type Part, WaitingItems } from "./gatherer.ts";
 import { type GatheredKind, type Gatherers, keyOf } from "./gatherers.ts";
 import {
+  checkRef,
+  EXTENDED,
   type ExtendItem,
   encodeBack,
   encodeDone,
@@ -31,6 +33,7 @@ import {
   encodeJson,
   encodeLease,
   encodeRejected,
+  encodeReleased,
   type ItemRef,
   invalid,
   LeasedItem,
@@ -58,7 +61,7 @@ export class LeaseEnds {
   readonly #waiting = new WaitingItems(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY);
   readonly complete = this.#kindOf("complete", encodeDone);
   readonly retry = this.#kindOf("retry", encodeBack);
-  readonly release = this.#kindOf("release", encodeBack);
+  readonly release = this.#kindOf("release", encodeReleased);
   readonly reject = this.#kindOf("reject", encodeRejected);
   readonly #connection: Connection;
   readonly #gatherers: Gatherers;
@@ -267,6 +270,7 @@ function extension(result: ItemResult, ref: string | ExtendItem): Extension {
 function encodeExtension(ref: string | ExtendItem, all: ExtendOptions): string {
   // What is leased is told how to be kept by those who have it.
   const isPlain = typeof ref !== "string" && !(ref instanceof LeasedItem);
+  if (isPlain) checkRef(ref, EXTENDED, "what is extended");
   const own: Partial<ExtendItem> = isPlain ? ref : {};
   const { for: duration = all.for, progress = all.progress } = own;
   let text = encodeLease(ref).slice(0, -1);
@@ -291,19 +295,21 @@ function leaseIdOf(ref: string | ItemRef): string {
   return typeof ref === "string" ? ref : ref.leaseId;
 }
 
-function startOf(queueName: string, requestTimeout: Duration): string {
+/** How the body of a request begins. */
+export function startOf(queueName: string, requestTimeout: Duration): string {
   const timeout = toText(requestTimeout, "requestTimeout");
   return `{"queue_name":${JSON.stringify(queueName)},"request_timeout":"${timeout}"`;
 }
 
-function checkCount(count: number, how: string): void {
+/** Throws an InvalidRequestError if there are more than one request holds. */
+export function checkCount(count: number, how: string): void {
   if (count <= ITEMS_MAX) return;
   const text = `items is invalid; ${how} it must be ${ITEMS_MAX} at most, got ${count}`;
   throw new InvalidRequestError("invalid", text);
 }
 
-// Of the class of the first that was refused, each with the lease that it is about.
-function named(error: unknown, leaseIds: readonly (string | undefined)[]): unknown {
+/** An error of a call that was to do all or nothing: of the class of the first that was refused, each with its lease. */
+export function named(error: unknown, leaseIds: readonly (string | undefined)[]): unknown {
   if (!(error instanceof QueratorError) || error.failures.length === 0) return error;
   const { message, status, uncertain, failures: told } = error;
   const failures = told.map(({ index, error: own }) => {

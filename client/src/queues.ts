@@ -2,7 +2,7 @@
 
 import { type CallOptions, type ChangeOptions, checkForm, confirmed, once, pages } from "./call.ts";
 import type { Connection } from "./connection.ts";
-import { type Duration, fromText, toText } from "./duration.ts";
+import { type Duration, fromText, lifetimeText, NEVER, toText } from "./duration.ts";
 import { decodeDate } from "./items.ts";
 import { checkNames, namesOf } from "./names.ts";
 import {
@@ -71,7 +71,6 @@ export interface QueueInfo {
 }
 
 /** What an expireTimeout of `never` travels as, for the server wants a duration: a hundred years. */
-const NEVER = "876000h0m0s";
 
 interface WireQueueInfo {
   readonly queue_name?: string;
@@ -237,7 +236,9 @@ function encode(name: string, changes: QueueChanges): WireQueueInfo {
   return {
     queue_name: name,
     ...(leaseTimeout === undefined ? {} : { lease_timeout: toText(leaseTimeout, "leaseTimeout") }),
-    ...(expireTimeout === undefined ? {} : { expire_timeout: expireText(expireTimeout) }),
+    ...(expireTimeout === undefined
+      ? {}
+      : { expire_timeout: lifetimeText(expireTimeout, "expireTimeout") }),
     ...(requestedPartitions === undefined ? {} : { requested_partitions: requestedPartitions }),
     ...(maxAttempts === undefined ? {} : { max_attempts: maxAttempts }),
     ...(deadQueue === undefined ? {} : { dead_queue: deadQueue }),
@@ -250,10 +251,6 @@ function encode(name: string, changes: QueueChanges): WireQueueInfo {
     ...(keepMax === undefined ? {} : { keep_max: keepMax }),
     ...(keepPayload === undefined ? {} : { keep_payload: keepPayload }),
   };
-}
-
-function expireText(timeout: Duration | "never"): string {
-  return timeout === "never" ? NEVER : toText(timeout, "expireTimeout");
 }
 
 function decode(wire: WireQueueInfo): QueueInfo {

@@ -31,6 +31,15 @@ import {
   type WireStorageItem,
 } from "./item-records.ts";
 import { decodeDate } from "./items.ts";
+import { checkNames } from "./names.ts";
+import {
+  OF_CANCEL_ITEM,
+  OF_GET_ITEM,
+  OF_LIST_ITEMS,
+  OF_ONE_ITEM,
+  OF_UPDATE_ITEM,
+  OF_WAIT,
+} from "./option-names.ts";
 
 // Less is refused by the server.
 const TIMEOUT_MIN_MS = 10;
@@ -133,6 +142,7 @@ export class StoredItems {
 
   /** An item as it is now, or as it ended; rejects with an ItemNotFoundError if nothing is known of it. */
   async get(id: string, options: GetItemOptions = {}): Promise<StorageItem> {
+    checkNames(options, OF_GET_ITEM, "items.get");
     const { queueName: queue_name, payload = true } = options;
     return this.#one("item.get", JSON.stringify({ queue_name, id, payload }), options, true);
   }
@@ -142,6 +152,7 @@ export class StoredItems {
    * the next that it tells of it, and it never comes back. Answers the item as it is then.
    */
   async cancel(id: string, options: CancelItemOptions = {}): Promise<StorageItem> {
+    checkNames(options, OF_CANCEL_ITEM, "items.cancel");
     const { queueName: queue_name } = options;
     return this.#one("item.cancel", JSON.stringify({ queue_name, id }), options, "keyed");
   }
@@ -152,6 +163,7 @@ export class StoredItems {
     changes: ItemChanges,
     options: UpdateItemOptions = {},
   ): Promise<StorageItem> {
+    checkNames(options, OF_UPDATE_ITEM, "items.update");
     const { queueName: queue_name, ifState: if_state } = options;
     const start = JSON.stringify({ queue_name, id, if_state }).slice(0, -1);
     return this.#one("item.update", `${start}${encodeChanges(changes)}}`, options, "keyed");
@@ -162,6 +174,7 @@ export class StoredItems {
    * passed.
    */
   async wait(id: string, options: WaitForItemOptions = {}): Promise<StorageItem> {
+    checkNames(options, OF_WAIT, "items.wait");
     const { queueName: queue_name, payload = true, signal } = options;
     const { requestTimeout = this.#requestTimeout } = options;
     const timeoutMs = toMs(requestTimeout, "requestTimeout");
@@ -183,6 +196,7 @@ export class StoredItems {
 
   /** Why an item is not running, and when it is likely to. */
   async explain(id: string, options: OneItemOptions = {}): Promise<Explanation> {
+    checkNames(options, OF_ONE_ITEM, "items.explain");
     const request = { queue_name: options.queueName, id };
     const wire = await once<WireExplanation>(
       this.#connection,
@@ -224,6 +238,7 @@ export class StoredItems {
     queueName: string,
     options: ListItemsOptions = {},
   ): AsyncGenerator<StorageItem, void, undefined> {
+    checkNames(options, OF_LIST_ITEMS, "items.list");
     const { state, partition, payload = true, kind, reference, errorType, order } = options;
     const { olderThan, newerThan } = options;
     return pages<WireStorageItem, StorageItem>(this.#connection, "items.list", {

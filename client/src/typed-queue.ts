@@ -6,7 +6,7 @@ import type { ConsumedItem, ConsumeOptions } from "./consumer.ts";
 import type { StorageItem } from "./item-records.ts";
 import type { ProducedItem, ProduceItem } from "./items.ts";
 import type { QueueDefinition } from "./queue-definition.ts";
-import type { WaitForItemOptions } from "./stored-items.ts";
+import type { GetItemOptions, WaitForItemOptions } from "./stored-items.ts";
 import type { Worker } from "./worker.ts";
 import type { BatchHandler, BatchOptions, Handler, WorkerOptions } from "./worker-options.ts";
 
@@ -64,8 +64,8 @@ export class TypedQueue<In, Out, ResultIn = unknown, ResultOut = ResultIn> {
     values: readonly In[],
     options: ProduceDetails & ProduceOptions = {},
   ): Promise<readonly ProducedItem[]> {
-    const { requestTimeout, mayRepeat, signal, onRepeat, ...details } = options;
-    const rest = { requestTimeout, mayRepeat, signal, onRepeat };
+    const { requestTimeout, mayRepeat, allOrNone, signal, onRepeat, ...details } = options;
+    const rest = { requestTimeout, mayRepeat, allOrNone, signal, onRepeat };
     return this.#produce(async () => {
       const encoded = await Promise.all(values.map((value) => this.definition.encode(value)));
       return encoded.map((item) => ({ ...item, ...details }));
@@ -84,8 +84,18 @@ export class TypedQueue<In, Out, ResultIn = unknown, ResultOut = ResultIn> {
    * that does not fit.
    */
   async wait(id: string, options: WaitForItemOptions = {}): Promise<EndedItem<ResultOut>> {
-    const { name, result: ofResult } = this.definition;
-    const item = await this.#client.items.wait(id, { queueName: name, ...options });
+    const { name } = this.definition;
+    return this.#withResult(await this.#client.items.wait(id, { queueName: name, ...options }));
+  }
+
+  /** An item as it is now, or as it ended, as `client.items.get` answers it; its result as `wait` does. */
+  async get(id: string, options: GetItemOptions = {}): Promise<EndedItem<ResultOut>> {
+    const { name } = this.definition;
+    return this.#withResult(await this.#client.items.get(id, { queueName: name, ...options }));
+  }
+
+  async #withResult(item: StorageItem): Promise<EndedItem<ResultOut>> {
+    const { result: ofResult } = this.definition;
     const isThere = item.result !== undefined && ofResult !== undefined;
     const result = isThere ? await ofResult.read(item.result) : (item.result as ResultOut);
     return { ...item, result };

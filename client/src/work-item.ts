@@ -4,13 +4,14 @@ import type { NextItems } from "./client-options.ts";
 import { type Duration, toMs } from "./duration.ts";
 import { InvalidRequestError, ItemCancelledError, LeaseLostError, textOf } from "./errors.ts";
 import { HeldItem, type Holder } from "./held-item.ts";
+import { checkNames, namesOf } from "./names.ts";
 import { Progress } from "./progress.ts";
 import { startTimer, type Timer } from "./timer.ts";
 
 /** When an item is leased again: as its queue's policy says if nothing else does, or at once without one. */
 export type RetryWhen =
-  | { readonly at?: Date | undefined; readonly after?: undefined }
-  | { readonly after?: Duration | undefined; readonly at?: undefined };
+  | { readonly at?: Date | undefined; readonly delay?: undefined }
+  | { readonly delay?: Duration | undefined; readonly at?: undefined };
 
 type Next = NextItems | readonly NextItems[];
 
@@ -81,10 +82,18 @@ const EARLIEST_MS = Date.parse("0001-01-01T00:00:00Z");
 const LATEST_MS = Date.UTC(9999, 11, 31);
 const DELAY_MS_MAX = 365 * 86_400_000;
 
+const OF_WHEN = namesOf<RetryWhen & { readonly error?: unknown }>({
+  at: true,
+  delay: true,
+  error: true,
+});
+
 /** Throws an InvalidRequestError if nothing can be leased again then. */
-export function checkWhen({ at, after }: RetryWhen): void {
-  if (after !== undefined && Date.now() + toMs(after, "after") > LATEST_MS) {
-    const text = `after is invalid; got '${after}', which ends after the year 9999`;
+export function checkWhen(when: RetryWhen): void {
+  checkNames(when, OF_WHEN, "what is given back");
+  const { at, delay } = when;
+  if (delay !== undefined && Date.now() + toMs(delay, "delay") > LATEST_MS) {
+    const text = `delay is invalid; got '${delay}', which ends after the year 9999`;
     throw new InvalidRequestError("invalid", text);
   }
   if (at === undefined) return;
@@ -99,7 +108,7 @@ export function backAt(
   when: RetryWhen,
   now: number,
 ): { readonly at?: Date | undefined; readonly delay?: number } {
-  const delay = when.after === undefined ? undefined : toMs(when.after, "after");
+  const delay = when.delay === undefined ? undefined : toMs(when.delay, "delay");
   if (when.at !== undefined) return { at: when.at };
   if (delay === undefined) return {};
   // Nothing is said of no wait: the policy of the queue would decide.
@@ -107,9 +116,9 @@ export function backAt(
 }
 
 /** The time that is meant, if it is not now. */
-export function timeOf({ at, after }: RetryWhen, now: number): Date | undefined {
+export function timeOf({ at, delay }: RetryWhen, now: number): Date | undefined {
   if (at !== undefined) return at;
-  const ms = after === undefined ? 0 : toMs(after, "after");
+  const ms = delay === undefined ? 0 : toMs(delay, "delay");
   return ms <= 0 ? undefined : new Date(now + ms);
 }
 

@@ -348,7 +348,7 @@ export class Worker<T = undefined> {
         // A validator with a mistake in it says nothing about the item, nor about those after it: it is no
         // attempt.
         const outcome = this.#endings.judge(item, error);
-        const when = outcome.kind === "retry" ? outcome.when : { after: INVALID_AFTER_MS };
+        const when = outcome.kind === "retry" ? outcome.when : { delay: INVALID_AFTER_MS };
         this.#endings.fail(item, error, { kind: "release", when });
       }
     }
@@ -366,7 +366,7 @@ export class Worker<T = undefined> {
       this.#hasToldNoDeadQueue = true;
       this.#endings.report(noDeadQueue(this.queueName, error));
     }
-    return { kind: "release", when: { after: INVALID_AFTER_MS } };
+    return { kind: "release", when: { delay: INVALID_AFTER_MS } };
   }
 
   // Gives back what no handler has begun when three quarters of its lease are over: what waits until the

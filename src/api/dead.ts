@@ -25,6 +25,7 @@ import {
 import { readDuration } from "../registry/settings.ts";
 import { DEAD_SOURCE_NOTES } from "./dead-source.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
+import { checkAges } from "./items-list.ts";
 import { FOUND_V2, partitionFailing, problem, QUEUED } from "./openapi/errors.ts";
 import { count, type FieldNote, type Notes, QUEUE_NAME } from "./openapi/fields.ts";
 import { findOtherQueue, findQueue, type Service } from "./service.ts";
@@ -190,8 +191,8 @@ function optionsOf(request: Decoded<typeof QueueRedriveRequestSchema>): RedriveO
     throw invalidField("ids", `ids is invalid; cannot have more than ${IDS_MAX} entries`);
   }
   for (const [index, id] of ids.entries()) {
-    const error = idError(id);
-    if (error !== undefined) throw invalidField(`ids[${index}]`, error.message);
+    if (idError(id) === undefined) continue;
+    throw invalidField(`ids[${index}]`, `ids[${index}] is invalid; '${id}' is no id of an item`);
   }
   checkBetween("limit", limit, Number.MAX_SAFE_INTEGER);
   checkBetween("rate", rate, RATE_MAX);
@@ -207,6 +208,11 @@ function optionsOf(request: Decoded<typeof QueueRedriveRequestSchema>): RedriveO
     const given = request.newerThan;
     throw invalidField("newer_than", `newer_than is invalid; '${given}' must be greater than 0`);
   }
+  checkAges({
+    isNone: newerThan > 0 && olderThan > newerThan,
+    olderThan: request.olderThan,
+    newerThan: request.newerThan,
+  });
   return { to, ids, fingerprint, kind, olderThan, newerThan, limit, rate, dryRun, stopAt };
 }
 

@@ -25,7 +25,7 @@ import {
   type Told,
 } from "../queue/queue.ts";
 import { QUEUE_NAME_BYTES_MAX, QUEUE_NAME_PATTERN } from "../registry/names.ts";
-import { readDuration } from "../registry/settings.ts";
+import { LIFETIME_PATTERN, readDuration, readLifetime } from "../registry/settings.ts";
 import { ItemRecord } from "../storage/storage.ts";
 import { endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { toItemV2, withPayload } from "./item-records.ts";
@@ -80,7 +80,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       }),
       noSuchItem: problem(
         "item_not_found",
-        `item does not exist; '${EXAMPLE_ID}' is the id of none`,
+        `item does not exist; '${EXAMPLE_ID}' is the id of none, or of one that has ended and is not kept`,
       ),
       partitionFailing,
       ...QUEUED,
@@ -274,8 +274,8 @@ function readChange(request: UpdateRequest, now: number): ItemChange {
   if (enqueueAt !== 0 && delay !== "") {
     throw invalidField("delay", "delay is invalid; give either 'enqueue_at' or 'delay'");
   }
-  const wait = delay === "" ? undefined : readPositive("delay", delay, 0);
-  const life = expireIn === "" ? undefined : readPositive("expire_in", expireIn, 1);
+  const wait = delay === "" ? undefined : readDelay(delay);
+  const life = expireIn === "" ? undefined : readLifetime(expireIn, "expire_in");
   return {
     dueAt: wait !== undefined ? now + wait : enqueueAt === 0 ? undefined : Math.max(enqueueAt, 0),
     expireAt: life === undefined ? undefined : now + life,
@@ -283,10 +283,11 @@ function readChange(request: UpdateRequest, now: number): ItemChange {
   };
 }
 
-function readPositive(field: string, given: string, least: 0 | 1): number {
+function readDelay(given: string): number {
+  const field = "delay";
   const duration = readDuration(given, { field, called: field, examples: "30s, 5m or 1h" });
-  if (duration >= least) return Math.trunc(duration);
-  throw invalidField(field, `${field} is invalid; '${given}' is too short`);
+  if (duration >= 0) return Math.trunc(duration);
+  throw invalidField(field, `${field} is invalid; '${given}' cannot be negative`);
 }
 
 function itemAnswer({ item, queue }: Found, { payload = false } = {}): Answer {
@@ -322,6 +323,10 @@ const DURATION = {
   request: { pattern: DURATION_PATTERN },
   accepted: { pattern: `^$|${DURATION_PATTERN}` },
 };
+const LIFETIME = {
+  request: { pattern: LIFETIME_PATTERN },
+  accepted: { pattern: `^$|${LIFETIME_PATTERN}` },
+};
 const NAMED = {
   queue_name: {
     text: "Where the item is looked for, in its dead queue, and where redrives have sent it; in the queue that has given the id if it is not given.",
@@ -344,7 +349,7 @@ const FIELDS: Notes = {
       ...DURATION,
       text: "The same as a duration from now, in place of enqueue_at; 0s for at once.",
     },
-    expire_in: { ...DURATION, text: "How long it may live from now on." },
+    expire_in: { ...LIFETIME, text: "How long it may live from now on, or never." },
     if_state: {
       text: `Only if it is ${CHANGEABLE.join(", ")}, whichever is given.`,
       request: { enum: CHANGEABLE },

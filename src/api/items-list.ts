@@ -50,6 +50,7 @@ export function readWanted(request: ListRequest, now: number): Wanted {
   const until =
     olderThan === "" ? Number.POSITIVE_INFINITY : now - readAge("older_than", olderThan);
   const from = newerThan === "" ? Number.NEGATIVE_INFINITY : now - readAge("newer_than", newerThan);
+  checkAges({ isNone: from > until, olderThan, newerThan });
   const isPlain = [kind, reference, errorType, olderThan, newerThan].every((each) => each === "");
   const filter = (item: ListedItem & Partial<FoundItem>): boolean => {
     if (item.createdAt > until || item.createdAt < from) return false;
@@ -71,6 +72,17 @@ function readAge(field: string, given: string): number {
   const age = readDuration(given, { field, called: field, examples: "30s, 5m or 1h" });
   if (age >= 0) return age;
   throw invalidField(field, `${field} is invalid; '${given}' cannot be negative`);
+}
+
+/** Refuses two ages that no item can have at once. */
+export function checkAges(of: {
+  readonly isNone: boolean;
+  readonly olderThan: string;
+  readonly newerThan: string;
+}): void {
+  if (!of.isNone) return;
+  const both = `both older than '${of.olderThan}' and newer than '${of.newerThan}'`;
+  throw invalidField("newer_than", `newer_than is invalid; nothing is ${both}`);
 }
 
 /** Refuses what is given and is none of these. */

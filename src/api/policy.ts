@@ -10,7 +10,7 @@ import {
   checkWaits,
   type GivenSettings,
   type NamedSettings,
-  readDuration,
+  readLifetime,
   readSetting,
   SETTINGS,
 } from "../registry/settings.ts";
@@ -127,11 +127,7 @@ export function shownOwnRetry(
 
 /** How long an item may live, in microseconds; 0 for as long as its queue says. */
 export function readExpireIn(text: string, path: string): number {
-  if (text === "") return 0;
-  const field = `${path}.expire_in`;
-  const lifetime = Math.trunc(readDuration(text, { field, called: field, examples: "60m or 24h" }));
-  if (lifetime >= 1) return lifetime;
-  throw invalidField(field, `${field} is invalid; '${text}' is not more than nothing`);
+  return text === "" ? 0 : readLifetime(text, `${path}.expire_in`);
 }
 
 // --- of an attempt ---

@@ -10,7 +10,6 @@ import {
 } from "../codec/gen/querator/v2/queue_pb.ts";
 import type { Decoded } from "../codec/message.ts";
 import { encodeProtobuf } from "../codec/protobuf.ts";
-import { DURATION_PATTERN } from "../duration.ts";
 import { invalidField, SomeRefusedError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import {
@@ -21,6 +20,7 @@ import {
   ProduceRequest,
   withAttributes,
 } from "../queue/queue.ts";
+import { LIFETIME_PATTERN } from "../registry/settings.ts";
 import { byName, type endpointsOf, type RowEndpoint } from "./endpoint.ts";
 import { HEADERS_BYTES_MAX, HEADERS_MAX, readingV2, toItems, toItemsV2 } from "./item-records.ts";
 import {
@@ -276,9 +276,9 @@ export function produceNotes({ produceBatch }: Limits): Notes {
       ...atOrDelay("enqueue_at", "When the item is to become leasable; at once if that is past."),
       ...OWN_RETRY,
       expire_in: {
-        text: "How long the item may live, in place of what its queue says.",
-        request: { pattern: DURATION_PATTERN },
-        accepted: { pattern: `^$|${DURATION_PATTERN}` },
+        text: "How long the item may live, or never, in place of what its queue says.",
+        request: { pattern: LIFETIME_PATTERN },
+        accepted: { pattern: `^$|${LIFETIME_PATTERN}` },
       },
       ...UNIQUE_NOTES,
     },

@@ -1,6 +1,7 @@
 // How options and arguments are read that several commands have: numbers, durations, times, and ids
 // that stand in a file. A value that cannot be meant is refused before anything is sent.
 
+import type { RetrySettings } from "@querator/client";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { HOUR, MILLISECOND } from "../clock.ts";
 import { DURATION_PATTERN, DurationError, formatDuration, parseDuration } from "../duration.ts";
@@ -32,6 +33,11 @@ export function duration(text: string): string {
 /** Reads a duration, which may be 0. */
 export function anyDuration(text: string): string {
   return /^\+?0+[a-zµ]*$/.test(text) ? "0s" : duration(text);
+}
+
+/** Reads how long something is to wait, which may be 0 for at once; answers milliseconds. */
+export function wait(text: string): number {
+  return anyDuration(text) === "0s" ? 0 : milliseconds(text);
 }
 
 /** Reads a number within bounds. */
@@ -122,6 +128,21 @@ export interface LeaseChoice {
   readonly kinds?: readonly string[];
   /** In milliseconds. */
   readonly leaseTimeout?: number;
+}
+
+/** What options say of retries. */
+export interface RetryFlags {
+  readonly retryDelay?: string;
+  readonly retryFactor?: number;
+  readonly retryMaxDelay?: string;
+  readonly retryJitter?: number;
+}
+
+/** A retry policy as options say it; undefined if none does. */
+export function retryOf(flags: RetryFlags): RetrySettings | undefined {
+  const { retryDelay: delay, retryFactor, retryMaxDelay, retryJitter: jitter } = flags;
+  const said = { delay, factor: retryFactor, maxDelay: retryMaxDelay, jitter };
+  return Object.values(said).every((each) => each === undefined) ? undefined : said;
 }
 
 /** The option for how long the server may take. */

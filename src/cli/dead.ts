@@ -3,7 +3,7 @@
 import type { Command } from "commander";
 import { duration, whole, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
-import { Interrupted, usage } from "./failure.ts";
+import { CommandError, Interrupted, usage } from "./failure.ts";
 import type { Listing } from "./output.ts";
 import { Progress } from "./progress.ts";
 import { type Session, withSession } from "./session.ts";
@@ -202,7 +202,9 @@ async function redrive(session: Session, queue: string, options: RedriveOptions)
   );
   if (!dryRun && !detach) seen = await watch(session, queue, seen);
   if (out.format !== "table") await out.record(seen, []);
-  out.message(summary(seen, { queue, where, dryRun }));
+  const told = summary(seen, { queue, where, dryRun });
+  if (!dryRun && seen.state === "stopped") throw new CommandError(told);
+  out.message(told);
 }
 
 // Shows how far it is until it has ended. If nobody waits any more, it goes on.
@@ -232,8 +234,8 @@ async function watch(session: Session, queue: string, begun: Redrive): Promise<R
 
 const DID = {
   done: "Successfully moved",
-  stopped: "Stopped, as too many died again, after",
-  cancelled: "Cancelled after",
+  stopped: "stopped, as too many died again: moved",
+  cancelled: "Cancelled: moved",
 } as const;
 
 function summary(

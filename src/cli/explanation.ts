@@ -2,7 +2,7 @@
 // user goes through `explain`; none is told with a stack trace, and what others wrote is made
 // printable.
 
-import { QueratorError, TooLargeError } from "@querator/client";
+import { ItemNotFoundError, QueratorError, TooLargeError } from "@querator/client";
 import { CommanderError, InvalidArgumentError } from "commander";
 import { ConfigError } from "../config/section.ts";
 import { printable } from "../printable.ts";
@@ -63,8 +63,13 @@ function said(error: unknown): string {
   if (message === "") return "";
   const hint = error instanceof CommandError ? error.hint : hintOf(error);
   // The server's own errors of configuration are told as they are, over several lines.
-  const told = error instanceof QueratorError ? printable(message) : message;
+  const told = error instanceof QueratorError ? printable(placed(message, error.field)) : message;
   return `Error: ${told}\n${hint === undefined ? "" : `${hint}\n`}`;
+}
+
+// Of one of several things it says which, unless the text does.
+function placed(message: string, field: string | undefined): string {
+  return field?.includes("[") && !message.includes(field) ? `${field}: ${message}` : message;
 }
 
 function exitCodeOf(error: unknown): number {
@@ -101,6 +106,9 @@ function hintOf(error: unknown): string | undefined {
     case "not-leased":
     case "lease-ended":
     case "item-not-found":
+      if (error instanceof ItemNotFoundError) {
+        return "What has ended is there only if its queue keeps it: see --keep-completed of 'querator update'";
+      }
       return "A lease id is what lease wrote; it ends with its lease, and with what was told of it";
     default:
       return undefined;

@@ -1,32 +1,23 @@
-// The verbs for single items that are named by their ids: items get|cancel|update|wait|explain.
+// The verbs for single items that are named by their ids: item get|cancel|update|wait|explain.
 
 import { JsonText } from "@querator/client";
 import { type Command, Option } from "commander";
-import { anyDuration, duration, milliseconds, moment, yesOption } from "./arguments.ts";
+import { anyDuration, expiry, milliseconds, moment, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { usage } from "./failure.ts";
 import { type Session, withSession } from "./session.ts";
-import { payloadOf, type StoredItem } from "./stored.ts";
-import { preview, time } from "./text.ts";
+import { errorOf, payloadOf, type StoredItem } from "./stored.ts";
+import { plural, preview, time } from "./text.ts";
 
 const QUEUE = [
   "-q, --queue <queue>",
   "where to look for it, and in its dead queue; in the queue that gave the id if it is left out",
 ] as const;
 
+// Half of what is meant by never.
+const FOR_EVER_MS = 50 * 365 * 86_400_000;
 // What an answer takes longer than its wait.
 const MARGIN_MS = 10_000;
-
-/** An item as the API answers it to those who name it. */
-interface Item extends Omit<StoredItem, "state"> {
-  readonly state: string;
-  readonly queue_name?: string;
-  readonly cancelled?: boolean;
-  readonly ended_at?: string;
-  readonly last_error?: { readonly type?: string; readonly message?: string };
-  readonly result?: unknown;
-  readonly progress?: unknown;
-}
 
 interface Explanation {
   readonly id: string;
@@ -81,10 +72,10 @@ Example:
     .description("change an item that is not leased; it goes to the end of the line")
     .option(...QUEUE)
     .option("--at <time>", "when it may be leased", moment)
-    .option("--after <time>", "the same as a time from now on; 0s for at once", anyDuration)
+    .option("--delay <time>", "the same as a time from now on; 0s for at once", anyDuration)
     .option("-p, --payload <text>", "what it is to hold, as a text")
     .option("--json <json>", "what it is to hold, as JSON")
-    .option("--expire-in <time>", "how long it may live from now on", duration)
+    .option("--expire-in <time>", "how long it may live from now on, or never", expiry)
     .addOption(
       new Option("--if-state <state>", "only if it is in this state").choices([
         "waiting",
@@ -97,7 +88,7 @@ Example:
       "after",
       `
 Examples:
-  querator items update 3MYU1bRy3722FDmQTN000000001 --after 1h
+  querator items update 3MYU1bRy3722FDmQTN000000001 --delay 1h
   querator items update 3MYU1bRy3722FDmQTN000000001 --json '{"to":"jane"}' --if-state waiting`,
     )
     .action(withSession(update));
@@ -137,7 +128,7 @@ Example:
 async function get({ client, out, signal }: Session, id: string, { queue }: Named): Promise<void> {
   const request = { queue_name: queue, id, payload: true };
   const options = { signal, isRepeatable: true, isExact: true };
-  await show({ out }, await client.call<Item>("item.get", request, options));
+  await show({ out }, await client.call<StoredItem>("item.get", request, options));
 }
 
 async function cancel(
@@ -148,7 +139,10 @@ async function cancel(
   const { client, out, signal } = session;
   await confirm(session, `Cancel item '${id}'?`, { yes });
   const request = { queue_name: queue, id };
-  const item = await client.call<Item>("item.cancel", request, { signal, isRepeatable: true });
+  const item = await client.call<StoredItem>("item.cancel", request, {
+    signal,
+    isRepeatable: true,
+  });
   if (out.format !== "table") return show({ out }, item);
   out.message(
     item.state === "leased"
@@ -159,7 +153,7 @@ async function cancel(
 
 interface UpdateOptions extends Named {
   readonly at?: Date;
-  readonly after?: string;
+  readonly delay?: string;
   readonly payload?: string;
   readonly json?: string;
   readonly expireIn?: string;
@@ -168,24 +162,24 @@ interface UpdateOptions extends Named {
 
 async function update(session: Session, id: string, options: UpdateOptions): Promise<void> {
   const { client, out, signal } = session;
-  const { queue, at, after, payload, json, expireIn, ifState } = options;
-  if (at !== undefined && after !== undefined) throw usage("give either --at or --after");
+  const { queue, at, delay, payload, json, expireIn, ifState } = options;
+  if (at !== undefined && delay !== undefined) throw usage("give either --at or --delay");
   if (payload !== undefined && json !== undefined) throw usage("give either --payload or --json");
-  if ([at, after, payload, json, expireIn].every((each) => each === undefined)) {
-    throw usage("say what to change: --at, --after, --payload, --json or --expire-in");
+  if ([at, delay, payload, json, expireIn].every((each) => each === undefined)) {
+    throw usage("say what to change: --at, --delay, --payload, --json or --expire-in");
   }
   const request = {
     queue_name: queue,
     id,
     enqueue_at: at,
-    delay: after,
+    delay,
     utf8: payload,
     expire_in: expireIn,
     if_state: ifState,
   };
   const members = JSON.stringify(request).slice(0, -1);
   const body = json === undefined ? `${members}}` : `${members},"json":${checked(json)}}`;
-  const item = await client.call<Item>("item.update", body, { signal });
+  const item = await client.call<StoredItem>("item.update", body, { signal });
   if (out.format !== "table") return show({ out }, item);
   const due = item.enqueue_at === undefined ? "" : ` until ${time(item.enqueue_at)}`;
   out.message(`Changed item '${id}'; it is ${item.state}${due}`);
@@ -207,7 +201,7 @@ async function wait(
 ): Promise<void> {
   const request = { queue_name: queue, id, request_timeout: `${timeout}ms`, payload: true };
   const options = { signal, isRepeatable: true, isExact: true, timeout: timeout + MARGIN_MS };
-  await show({ out }, await client.call<Item>("item.wait", request, options));
+  await show({ out }, await client.call<StoredItem>("item.wait", request, options));
 }
 
 async function explain(
@@ -236,31 +230,48 @@ async function explain(
   ]);
 }
 
-async function show({ out }: Pick<Session, "out">, item: Item): Promise<void> {
-  const { last_error: error, result, progress } = item;
+async function show({ out }: Pick<Session, "out">, item: StoredItem): Promise<void> {
+  const { source, retry, progress, result, headers = {} } = item;
   const rows: [string, string][] = [
     ["id", item.id],
     ["queue", item.queue_name ?? ""],
-    ["state", item.cancelled === true ? `${item.state}, cancelled` : item.state],
+    ["state", `${item.state ?? ""}${item.cancelled === true ? ", cancelled" : ""}`],
     ["partition", String(item.partition ?? 0)],
-    ["attempts", String(item.attempts ?? 0)],
+    ["attempts", attemptsOf(item)],
     ["created", time(item.created_at)],
     ["due", time(item.enqueue_at)],
-    ["expires", time(item.expire_at)],
+    ["expires", isForEver(item) ? "never" : time(item.expire_at)],
     ["lease id", item.lease_id ?? ""],
     ["leased until", time(item.lease_deadline)],
     ["progress", jsonOf(progress)],
     ["ended", time(item.ended_at)],
-    ["last error", error === undefined ? "" : `${error.type ?? ""}: ${error.message ?? ""}`],
+    ["last error", errorOf(item)],
+    ["died in", source === undefined ? "" : `${source.queue_name} (${source.reason})`],
+    ["died", time(source?.died_at)],
+    ["tried there", source === undefined ? "" : plural(source.attempts ?? 0, "time")],
+    ["fingerprint", source?.fingerprint ?? ""],
     ["result", jsonOf(result)],
+    ["unique key", item.unique_key ?? ""],
+    ["retry", jsonOf(retry)],
     ["kind", item.kind ?? ""],
     ["reference", item.reference ?? ""],
+    ["encoding", item.encoding ?? ""],
+    ["headers", Object.keys(headers).length === 0 ? "" : jsonOf(headers)],
     ["payload", preview(payloadOf(item), 80)],
   ];
   await out.record(
     item,
     rows.filter(([, text]) => text !== ""),
   );
+}
+
+function attemptsOf({ attempts = 0, max_attempts: most = 0 }: StoredItem): string {
+  return most === 0 ? String(attempts) : `${attempts} of ${most}`;
+}
+
+// As good as never: what a queue is given that says nothing of it.
+function isForEver({ created_at: created = "", expire_at: expires = "" }: StoredItem): boolean {
+  return Date.parse(expires) - Date.parse(created) > FOR_EVER_MS;
 }
 
 function jsonOf(value: unknown): string {

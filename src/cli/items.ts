@@ -8,7 +8,7 @@ import { CommandError, EXIT } from "./failure.ts";
 import { importItems } from "./import.ts";
 import { addItemVerbs } from "./item.ts";
 import { type Session, withSession } from "./session.ts";
-import { ITEM_COLUMNS, itemsOf, SCHEDULED_COLUMNS, STATES, type State } from "./stored.ts";
+import { columnsOf, itemsOf, STATES, type State } from "./stored.ts";
 import { plural } from "./text.ts";
 
 // What a terminal is shown, if nothing else is said.
@@ -19,6 +19,7 @@ const IDS_MAX = 5_000;
 export function addItemCommands(program: Command): void {
   const items = program
     .command("items")
+    .alias("item")
     .description("look into storage, and change what lies there");
   addItemVerbs(items);
   items
@@ -108,7 +109,7 @@ interface ListOptions {
 }
 
 async function list(session: Session, queue: string, options: ListOptions): Promise<void> {
-  const columns = options.state === "scheduled" ? SCHEDULED_COLUMNS : ITEM_COLUMNS;
+  const columns = columnsOf(options.state);
   let next = "";
   const onPage = (cursor: string): void => {
     next = cursor;

@@ -13,10 +13,10 @@ import {
   extension,
   type LeaseChoice,
   leaseOptions,
-  milliseconds,
   moment,
   namesOf,
   timeoutOption,
+  wait,
   whole,
 } from "./arguments.ts";
 import { mayBeDone } from "./explanation.ts";
@@ -31,9 +31,10 @@ import { count, plural, preview, time } from "./text.ts";
 const ITEMS_SENT = 1_000;
 // Of those that failed, so many are told.
 const FAILURES_TOLD = 10;
-const BY_POLICY = "by the retry policy of the queue";
+const BY_POLICY = "by the retry policy of item or queue";
 const ERROR = ["--error <message>", "why it failed, for whoever looks at it later"] as const;
 const ERROR_TYPE = ["--error-type <type>", "what sort of error it was"] as const;
+const ALL_OR_NONE = ["--all-or-none", "all of them, 1,000 at most, or nothing"] as const;
 const FILE = ["--file <path>", "lease ids, one a line, or NDJSON of lease; - for stdin"] as const;
 
 export function addLeaseCommands(program: Command): void {
@@ -61,7 +62,9 @@ Examples:
     .option(...FILE)
     .option("--result <json>", "what came of the work, of each of them", json)
     .option("--produce <path>", "what is to be done next, NDJSON of produce; - for stdin")
+    .option("--to <queue>", "where it goes, if its line names no queue (default: the same queue)")
     .addOption(timeoutOption())
+    .option(...ALL_OR_NONE)
     .addHelpText(
       "after",
       `
@@ -72,6 +75,7 @@ Examples:
   querator complete jobs --file work
   querator complete jobs 3MYU1bRy3722FDmQTN000000001 --produce - <<< '{"queue_name":"mails","utf8":"hi"}'
   querator complete jobs 3MYU1bRy3722FDmQTN000000001 --result '{"sent":3}'
+  querator complete jobs 3MYU1bRy3722FDmQTN000000001 --produce next.ndjson --to mails
   querator lease jobs -o ndjson | querator complete jobs --file -`,
     )
     .action(withSession(complete));
@@ -80,15 +84,16 @@ Examples:
     .command("retry <queue> [lease-ids...]")
     .description("give leased items back")
     .option(...FILE)
-    .option("--at <time>", `when they may be leased again; ${BY_POLICY} if it is left out`, moment)
-    .option("--after <time>", `the same as a time from now on; ${BY_POLICY} too`, milliseconds)
+    .option("--at <time>", `when they may be leased again; ${BY_POLICY} if nothing is said`, moment)
+    .option("--delay <time>", "the same as a time from now on; 0s for at once", wait)
     .option(...ERROR)
     .option(...ERROR_TYPE)
+    .option(...ALL_OR_NONE)
     .addHelpText(
       "after",
       `
 Examples:
-  querator retry jobs --file work --after 5m
+  querator retry jobs --file work --delay 5m
   querator retry jobs --file work --error 'no answer from the bank' --error-type Timeout`,
     )
     .action(withSession(retry));
@@ -99,6 +104,7 @@ Examples:
     .option(...FILE)
     .option(...ERROR)
     .option(...ERROR_TYPE)
+    .option(...ALL_OR_NONE)
     .addHelpText(
       "after",
       `
@@ -133,7 +139,8 @@ Examples:
     .description("give leased items back that nobody has begun: it does not count as an attempt")
     .option(...FILE)
     .option("--at <time>", "when they may be leased again; at once if it is left out", moment)
-    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .option("--delay <time>", "the same as a time from now on; 0s for at once", wait)
+    .option(...ALL_OR_NONE)
     .addHelpText(
       "after",
       `
@@ -141,7 +148,7 @@ The server must know it: one that has /v1 only does not, and nothing happens the
 
 Examples:
   querator release jobs --file work
-  querator release jobs --file work --after 5m`,
+  querator release jobs --file work --delay 5m`,
     )
     .action(withSession(release));
 }
@@ -201,6 +208,7 @@ async function lease(
 
 interface EndingOptions {
   readonly file?: string;
+  readonly allOrNone?: boolean;
 }
 
 async function complete(
@@ -211,38 +219,45 @@ async function complete(
     readonly timeout: string;
     readonly result?: unknown;
     readonly produce?: string;
+    readonly to?: string;
   },
 ): Promise<void> {
   const { client, signal } = session;
-  const { timeout: requestTimeout, file, result, produce: path } = options;
+  const { timeout: requestTimeout, file, allOrNone, result, produce: path, to } = options;
+  if (path === undefined && to !== undefined) throw usage("--to is of what --produce produces");
   if (path !== undefined) {
     if (path === "-" && file === "-") throw usage("only one of --file and --produce can be -");
     const leaseIds = await namesOf(ids, { file, signal, member: "lease_id" });
-    const produce = await nextOf(path, signal);
+    const produce = await nextOf(path, to, signal);
     const how = { requestTimeout, result, signal, produce };
     await tellProduced(session.out, queue, leaseIds, await client.complete(queue, leaseIds, how));
     return;
   }
   await endItems(session, queue, ids, {
     file,
+    allOrNone: allOrNone === true,
     what: ["completed", "completed"],
-    end: (some) => client.complete(queue, some, { requestTimeout, result, signal }),
+    end: (some) => client.complete(queue, some, { requestTimeout, result, allOrNone, signal }),
   });
 }
 
-// What a file says is to be done next.
-async function nextOf(path: string, signal: AbortSignal): Promise<NextItems[]> {
+// What a file says is to be done next, in the queue `to` where a line names none.
+async function nextOf(
+  path: string,
+  to: string | undefined,
+  signal: AbortSignal,
+): Promise<NextItems[]> {
   const next: NextItems[] = [];
   let number = 0;
   for await (const line of linesOf(path, signal)) {
     const place = placeOf(path, ++number);
-    const text = textOf(line, place);
+    const text = textOf(line, place, EXIT.usage);
     if (text.trim() === "") continue;
-    const { queueName, item } = nextOfLine(text, place);
+    const { queueName = to, item } = nextOfLine(text, place);
     next.push({ queueName, items: item });
     if (next.length > ITEMS_SENT) throw usage(`--produce takes ${count(ITEMS_SENT)} items at most`);
   }
-  if (next.length === 0) throw new CommandError("there is nothing to produce");
+  if (next.length === 0) throw usage(`'${path}' has no items`);
   return next;
 }
 
@@ -272,24 +287,25 @@ function whyOf({ error: message, errorType: type }: WhyOptions): Partial<ItemErr
 
 interface WhenOptions {
   readonly at?: Date;
-  readonly after?: number;
+  readonly delay?: number;
 }
 
 async function retry(
   session: Session,
   queue: string,
   ids: string[],
-  { file, ...how }: EndingOptions & WhenOptions & WhyOptions,
+  { file, allOrNone, ...how }: EndingOptions & WhenOptions & WhyOptions,
 ): Promise<void> {
   const { client, signal } = session;
   const back = backOf(how);
   const error = whyOf(how);
   await endItems(session, queue, ids, {
     file,
+    allOrNone,
     what: ["gave back", "given back"],
     end: (some, onDead) => {
       const items = some.map((leaseId) => ({ ...back(leaseId), error }));
-      return client.retry(queue, items, { signal, onDead });
+      return client.retry(queue, items, { allOrNone, signal, onDead });
     },
   });
 }
@@ -298,19 +314,20 @@ async function release(
   session: Session,
   queue: string,
   ids: string[],
-  { file, ...when }: EndingOptions & WhenOptions,
+  { file, allOrNone, ...when }: EndingOptions & WhenOptions,
 ): Promise<void> {
   const { client, signal } = session;
   const back = backOf(when);
   await endItems(session, queue, ids, {
     file,
+    allOrNone,
     what: ["released", "released"],
-    end: (some) => client.release(queue, some.map(back), { signal }),
+    end: (some) => client.release(queue, some.map(back), { allOrNone, signal }),
   });
 }
 
-function backOf({ at, after: delay }: WhenOptions) {
-  if (at !== undefined && delay !== undefined) throw usage("give either --at or --after");
+function backOf({ at, delay }: WhenOptions) {
+  if (at !== undefined && delay !== undefined) throw usage("give either --at or --delay");
   return (leaseId: string) => ({ leaseId, at, delay });
 }
 
@@ -318,18 +335,19 @@ async function reject(
   session: Session,
   queue: string,
   ids: string[],
-  { file, ...why }: EndingOptions & WhyOptions,
+  { file, allOrNone, ...why }: EndingOptions & WhyOptions,
 ): Promise<void> {
   const { client, signal } = session;
   const error = whyOf(why);
   await endItems(session, queue, ids, {
     file,
+    allOrNone,
     what: ["gave up", "given up"],
     end: (some) =>
       client.reject(
         queue,
         some.map((leaseId) => ({ leaseId, error })),
-        { signal },
+        { allOrNone, signal },
       ),
   });
 }
@@ -361,10 +379,13 @@ async function endItems(
   named: readonly string[],
   {
     file,
+    allOrNone = false,
     what: [did, done],
     end,
   }: {
     readonly file?: string | undefined;
+    /** In one request, which does all of it or nothing. */
+    readonly allOrNone?: boolean | undefined;
     /** What was done, and what the items then are. */
     readonly what: readonly [did: string, done: string];
     /** `onDead` is to be called for each item that is not tried again although nobody asked for that. */
@@ -372,6 +393,9 @@ async function endItems(
   },
 ): Promise<void> {
   const ids = await namesOf(named, { file, signal, member: "lease_id" });
+  if (allOrNone && ids.length > ITEMS_SENT) {
+    throw usage(`${count(ids.length)} leases cannot be ended as one; ${count(ITEMS_SENT)} can`);
+  }
   const dead = new Set<string>();
   const results: Result[] = [];
   for (let i = 0; i < ids.length; i += ITEMS_SENT) {
@@ -380,7 +404,7 @@ async function endItems(
       const told = await end(some, (leaseId) => dead.add(leaseId));
       results.push(...resultsOf(some, told, dead));
     } catch (error) {
-      results.push(...resultsAfter(error, some, dead));
+      results.push(...resultsAfter(error, some, { dead, allOrNone }));
       await writeResults(out, results);
       tellFailures(out, some, error);
       if (ids.length > ITEMS_SENT) {
@@ -427,13 +451,18 @@ function resultsOf(ids: readonly string[], told: unknown, dead: ReadonlySet<stri
 }
 
 // Of those that are not told by themselves the error is that of the call. Of what was broken off nothing is known.
-function resultsAfter(error: unknown, ids: readonly string[], dead: ReadonlySet<string>): Result[] {
+function resultsAfter(
+  error: unknown,
+  ids: readonly string[],
+  { dead, allOrNone }: { readonly dead: ReadonlySet<string>; readonly allOrNone: boolean },
+): Result[] {
   if (!(error instanceof QueratorError)) return [];
   const own = new Map(error.failures.map((each) => [each.index, each.error]));
   const done = resultsOf(ids, undefined, dead);
   return done.map((result, i): Result => {
     const failure = own.size === 0 ? error : own.get(i);
-    if (failure === undefined) return result;
+    // It could have been done, and was not because of the others.
+    if (failure === undefined) return allOrNone ? { lease_id: result.lease_id } : result;
     const code =
       failure instanceof QueratorError ? failure.code.replaceAll("-", "_") : "interrupted";
     return { lease_id: result.lease_id, code, detail: (failure as Error).message };

@@ -2,7 +2,18 @@
 
 import { JsonText, type ProducedItem, type ProduceItem } from "@querator/client";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { duration, milliseconds, moment, timeoutOption, whole } from "./arguments.ts";
+import {
+  anyDuration,
+  decimal,
+  duration,
+  expiry,
+  milliseconds,
+  moment,
+  type RetryFlags,
+  retryOf,
+  timeoutOption,
+  whole,
+} from "./arguments.ts";
 import { brokenOff, tooLargeAt } from "./explanation.ts";
 import { CommandError, usage } from "./failure.ts";
 import { contentOf, linesOf, placeOf, textOf } from "./lines.ts";
@@ -23,7 +34,7 @@ const RESULTS: Listing<ProducedItem> = {
   json: ({ id, status }) => ({ id, status }),
 };
 
-interface ProduceFlags {
+interface ProduceFlags extends RetryFlags {
   readonly payload?: string;
   readonly json?: boolean;
   readonly lines?: boolean;
@@ -33,13 +44,14 @@ interface ProduceFlags {
   readonly reference?: string;
   readonly itemHeader?: Readonly<Record<string, string>>;
   readonly enqueueAt?: Date;
-  readonly after?: number;
+  readonly delay?: number;
   readonly uniqueKey?: string;
   readonly uniqueWhile?: ProduceItem["uniqueWhile"];
   readonly uniqueFor?: string;
   readonly onDuplicate?: ProduceItem["onDuplicate"];
   readonly maxAttempts?: number;
   readonly expireIn?: string;
+  readonly allOrNone?: boolean;
   readonly timeout: string;
 }
 
@@ -56,7 +68,7 @@ export function addProduceCommand(program: Command): void {
     .option("--reference <text>", "what you know the item by")
     .option("--item-header <name=text>", "a header of the item; may be there several times", header)
     .option("--enqueue-at <time>", "when it may first be leased", moment)
-    .option("--after <time>", "the same as a time from now on", milliseconds)
+    .option("--delay <time>", "the same as a time from now on", milliseconds)
     .option("--unique-key <text>", "a text of which the queue has one item at a time")
     .addOption(
       new Option(
@@ -72,7 +84,12 @@ export function addProduceCommand(program: Command): void {
       ).choices(ON_DUPLICATE),
     )
     .option("--max-attempts <n>", "leases before it is dead, not as its queue says", whole(0))
-    .option("--expire-in <time>", "how long it may live, not as its queue says", duration)
+    .option("--expire-in <time>", "how long it may live, or never, not as its queue says", expiry)
+    .option("--retry-delay <time>", "how long its first retry waits; 0s for at once", anyDuration)
+    .option("--retry-factor <n>", "by what each later wait is longer, 1 to 100", decimal(1, 100))
+    .option("--retry-max-delay <time>", "the longest wait of a retry", anyDuration)
+    .option("--retry-jitter <n>", "what part of a wait is left to chance, 0 to 1", decimal(0, 1))
+    .option("--all-or-none", "all of a request, of 1,000 items at most, or nothing")
     .addOption(timeoutOption())
     .addHelpText(
       "after",
@@ -82,7 +99,7 @@ Examples:
   querator produce jobs -p hello --item-header tenant=acme
   querator produce jobs -p report --unique-key daily --on-duplicate reject
   querator produce jobs < image.png
-  querator produce jobs --lines --after 1h < names.txt
+  querator produce jobs --lines --delay 1h < names.txt
   echo '{"utf8":"hi","enqueue_at":"2030-01-31T12:00:00Z"}' | querator produce jobs --ndjson`,
     )
     .action(withSession(produce));
@@ -105,14 +122,21 @@ function jsonOf(content: string | Buffer, place: string): unknown {
 
 async function produce(session: Session, queue: string, flags: ProduceFlags): Promise<void> {
   const { client, out, signal } = session;
-  const { payload, json = false, lines = false, ndjson = false, timeout } = flags;
+  const {
+    payload,
+    json = false,
+    lines = false,
+    ndjson = false,
+    allOrNone = false,
+    timeout,
+  } = flags;
   const isOne = [payload !== undefined, lines, ndjson].filter(Boolean).length <= 1;
   if (!isOne) throw usage("give only one of --payload, --lines and --ndjson");
   if (json && ndjson) throw usage("--json is of payloads; with --ndjson say it with the name json");
-  const { encoding, kind, reference, itemHeader: headers, enqueueAt, after: delay } = flags;
+  const { encoding, kind, reference, itemHeader: headers, enqueueAt, delay } = flags;
   const { uniqueKey, uniqueWhile, uniqueFor, onDuplicate, maxAttempts, expireIn } = flags;
   if (enqueueAt !== undefined && delay !== undefined) {
-    throw usage("give either --enqueue-at or --after");
+    throw usage("give either --enqueue-at or --delay");
   }
   if (uniqueWhile !== undefined && uniqueFor !== undefined) {
     throw usage("give either --unique-while or --unique-for");
@@ -120,13 +144,18 @@ async function produce(session: Session, queue: string, flags: ProduceFlags): Pr
   const common: ProduceItem = {
     ...{ encoding, kind, reference, headers, enqueueAt, delay },
     ...{ uniqueKey, uniqueWhile, uniqueFor, onDuplicate, maxAttempts, expireIn },
+    retry: retryOf(flags),
   };
   const itemOf = (content: string | Buffer, place: string): ProduceItem =>
     json ? { ...common, json: jsonOf(content, place) } : { ...common, payload: content };
   if (!lines && !ndjson) {
     const content = payload ?? (await contentOf("-", signal));
     const item = itemOf(content, payload === undefined ? "stdin" : "--payload");
-    const produced = await client.produce(queue, item, { requestTimeout: timeout, signal });
+    const produced = await client.produce(queue, item, {
+      requestTimeout: timeout,
+      allOrNone,
+      signal,
+    });
     const { id, status } = produced;
     const bytes = typeof content === "string" ? Buffer.byteLength(content) : content.length;
     const name = id === undefined ? "item" : `item '${id}'`;
@@ -158,6 +187,7 @@ async function produce(session: Session, queue: string, flags: ProduceFlags): Pr
       };
     },
     timeout,
+    allOrNone,
   });
   let failure: unknown;
   let count = 0;
@@ -184,6 +214,7 @@ async function* produceLines(
   options: {
     readonly itemOf: (line: Buffer, number: number) => ProduceItem | undefined;
     readonly timeout: string;
+    readonly allOrNone: boolean;
   },
 ): AsyncGenerator<readonly ProducedItem[], void, undefined> {
   const progress = new Progress(clock, `items into '${queue}'`);
@@ -198,7 +229,11 @@ async function* produceLines(
     sending = [firstLine, number];
     let results: readonly ProducedItem[];
     try {
-      results = await client.produce(queue, items, { requestTimeout: options.timeout, signal });
+      results = await client.produce(queue, items, {
+        requestTimeout: options.timeout,
+        allOrNone: options.allOrNone,
+        signal,
+      });
     } catch (error) {
       throw tooLargeAt(error, (index) => placeOf("-", lines[index]!));
     }

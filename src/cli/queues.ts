@@ -2,7 +2,7 @@
 
 import type { QueueChanges, QueueInfo } from "@querator/client";
 import { type Command, Option } from "commander";
-import { anyDuration, decimal, duration, expiry, whole, yesOption } from "./arguments.ts";
+import { anyDuration, decimal, duration, expiry, retryOf, whole, yesOption } from "./arguments.ts";
 import { confirm } from "./confirm.ts";
 import { usage } from "./failure.ts";
 import { type Listing, snakeCase } from "./output.ts";
@@ -133,16 +133,10 @@ const LEASE_ENDS = ["retry_now", "retry_delayed", "reject"];
 
 // What /v2 knows and not /v1 is said only where it is wanted.
 function moreOf(options: SettingsOptions): QueueChanges {
-  const { retryDelay, retryFactor, retryMaxDelay, retryJitter } = options;
   const { onLeaseEnd, keepCompleted, keepMax, keepPayload } = options;
-  const retry = {
-    ...(retryDelay !== undefined && { delay: retryDelay }),
-    ...(retryFactor !== undefined && { factor: retryFactor }),
-    ...(retryMaxDelay !== undefined && { maxDelay: retryMaxDelay }),
-    ...(retryJitter !== undefined && { jitter: retryJitter }),
-  };
+  const retry = retryOf(options);
   return {
-    ...(Object.keys(retry).length > 0 && { retry }),
+    ...(retry !== undefined && { retry }),
     onLeaseEnd,
     keepCompleted,
     keepMax,

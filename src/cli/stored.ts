@@ -84,6 +84,8 @@ export function payloadOf({
   return utf8 === undefined ? Buffer.from(bytes, "base64") : Buffer.from(utf8);
 }
 
+const PAYLOAD: Column<StoredItem> = { title: "PAYLOAD", value: (item) => preview(payloadOf(item)) };
+
 /** How people see items. */
 export const ITEM_COLUMNS: readonly Column<StoredItem>[] = [
   { title: "PARTITION", value: ({ partition = 0 }) => String(partition), isRight: true },
@@ -93,12 +95,50 @@ export const ITEM_COLUMNS: readonly Column<StoredItem>[] = [
   { title: "CREATED", value: (item) => time(item.created_at) },
   { title: "KIND", value: ({ kind = "" }) => kind, widest: 20 },
   { title: "REFERENCE", value: ({ reference = "" }) => reference, widest: 30 },
-  { title: "PAYLOAD", value: (item) => preview(payloadOf(item)) },
+  PAYLOAD,
 ];
 
-const DUE: Column<StoredItem> = { title: "DUE", value: (item) => time(item.enqueue_at) || "?" };
+/** Why the last attempt at an item failed; empty if nobody has said. */
+export function errorOf({ last_error: error }: StoredItem): string {
+  if (error === undefined) return "";
+  const { type = "", message = "" } = error;
+  return type === "" || message === "" ? type + message : `${type}: ${message}`;
+}
 
-/** How they see those that are scheduled, which nobody has leased. */
-export const SCHEDULED_COLUMNS = ITEM_COLUMNS.map((column) =>
-  column.title === "LEASED UNTIL" ? DUE : column,
-);
+const DUE: Column<StoredItem> = { title: "DUE", value: (item) => time(item.enqueue_at) || "?" };
+const DIED: Column<StoredItem> = { title: "DIED", value: ({ source }) => time(source?.died_at) };
+const FROM: Column<StoredItem> = {
+  title: "FROM",
+  value: ({ source }) => source?.queue_name ?? "",
+  widest: 24,
+};
+const REASON: Column<StoredItem> = { title: "REASON", value: ({ source }) => source?.reason ?? "" };
+const ENDED: Column<StoredItem> = { title: "ENDED", value: (item) => time(item.ended_at) };
+const ERROR: Column<StoredItem> = { title: "ERROR", value: errorOf, widest: 60 };
+const RESULT: Column<StoredItem> = {
+  title: "RESULT",
+  value: ({ result }) => (result === undefined ? "" : JSON.stringify(result)),
+  widest: 60,
+};
+
+/** How people see items that are all in one state, in which other things are of interest than a lease. */
+export function columnsOf(state: State | undefined): readonly Column<StoredItem>[] {
+  switch (state) {
+    case "scheduled":
+      return withLease(DUE);
+    case "dead":
+      return [...withLease(DIED).slice(0, -1), FROM, REASON, ERROR, PAYLOAD];
+    case "completed":
+      return [...withLease(ENDED), RESULT];
+    case "expired":
+    case "cancelled":
+    case "rejected":
+      return [...withLease(ENDED), ERROR];
+    default:
+      return ITEM_COLUMNS;
+  }
+}
+
+function withLease(instead: Column<StoredItem>): readonly Column<StoredItem>[] {
+  return ITEM_COLUMNS.map((column) => (column.title === "LEASED UNTIL" ? instead : column));
+}

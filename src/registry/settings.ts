@@ -4,7 +4,7 @@
 // proto/, and what uses it. A check throws a QueueError (400) with the text that clients rely on.
 
 import { HOUR } from "../clock.ts";
-import { DurationError, formatDuration, parseDuration } from "../duration.ts";
+import { DURATION_PATTERN, DurationError, formatDuration, parseDuration } from "../duration.ts";
 import { invalidField } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { checkDeadQueueName, DEAD_QUEUE_NAME_BYTES_MAX } from "./names.ts";
@@ -14,6 +14,9 @@ export const QUEUE_TIMEOUT_LENGTH_MAX = 15;
 
 /** The expire_timeout of a queue that never takes an item away because of its age: a hundred years. */
 const NEVER = "876000h0m0s";
+
+/** The word for it under /v2. */
+const NEVER_WORD = "never";
 
 /** The longest that a retry may be told to wait, and that what has ended may be kept. */
 const RETRY_MAX = 8_760 * HOUR;
@@ -158,7 +161,7 @@ export const SETTINGS = {
     called: "expire timeout",
     examples: "60m, 2h or 24h",
     default: NEVER,
-    word: "never",
+    word: NEVER_WORD,
     isNeeded: true,
     isRule: true,
     text: "How long an item may live; 876000h, a hundred years, is as good as ever.",
@@ -487,6 +490,18 @@ export function readDuration(text: string, { field, called, examples }: Duration
     );
   }
 }
+
+/** Reads how long something may live, in microseconds: a duration above 0, or the word for never. */
+export function readLifetime(text: string, field: string): number {
+  const given = text === NEVER_WORD ? NEVER : text;
+  const examples = `60m, 24h or ${NEVER_WORD}`;
+  const lifetime = Math.trunc(readDuration(given, { field, called: field, examples }));
+  if (lifetime >= 1) return lifetime;
+  throw invalidField(field, `${field} is invalid; '${text}' is not more than nothing`);
+}
+
+/** What it looks like, as a pattern for the API's document. */
+export const LIFETIME_PATTERN = `^${NEVER_WORD}$|${DURATION_PATTERN}`;
 
 /** Refuses values that a queue cannot have, in the order that clients rely on. */
 export function checkSettings(settings: Settings, limits: Limits): void {

@@ -97,7 +97,11 @@ for (const [input, code, text] of [
   ["queues: [{max-attempts: 1}]", 2, /^Error: stdin: queues\[0\]\.name: is missing/],
   ["queues: [{name: a, partitions: [{}]}]", 2, /partitions: cannot be applied to a server/],
   ["queues: [{name: a}, {name: a}]", 1, /^Error: .*'a' is in the list already/],
-  ["queues: [{name: b}, {name: a, dead-queue: no}]", 1, /dead_queue does not exist; 'no'/],
+  [
+    "queues: [{name: b}, {name: a, dead-queue: no}]",
+    1,
+    /^Error: queues\[1\]\.dead_queue: dead_queue does not exist; 'no'/,
+  ],
   ["queues: {", 2, /^Error: stdin:1: /],
 ] as const) {
   test(`a file that cannot be applied changes nothing: ${input}`, async (t) => {

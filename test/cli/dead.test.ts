@@ -53,6 +53,20 @@ test("dead groups shows what died alike, and redrive moves a group back", async 
   );
 });
 
+test("a redrive that is stopped, as what it moves dies again, has failed", async (t) => {
+  const { cli } = await withDead(t, 3);
+  const { server } = cli;
+  await server.advance("1ms"); // time stands still: it moves one
+  const ratio = ["--rate", "10", "--stop-at-failure-ratio", "0.5"];
+  const ended = finish(cli.start(["redrive", "dead", ...ratio, "--yes"]));
+  const { items } = await server.ok("/v2/queue.lease", { queue_name: "mails" });
+  const leases = items.map(({ lease_id }: { lease_id: string }) => ({ lease_id }));
+  await server.ok("/v2/queue.reject", { queue_name: "mails", leases });
+  const { code, stderr } = await ended;
+  assert.equal(code, 1);
+  assert.match(stderr, /^Error: stopped, as too many died again: moved 1 item .*; 1 died again\n$/);
+});
+
 test("a redrive asks first, and without anybody to ask nothing is done", async (t) => {
   const { cli } = await withDead(t, 1);
   const { code, stderr } = await cli.run(["redrive", "dead"]);

@@ -20,13 +20,13 @@ test("an item is shown, explained, changed and cancelled by its id", async (t) =
   );
   assert.match(await cli.ok(["items", "explain", id]), /\nitems before it +0\n/);
 
-  const changed = await cli.run(["items", "update", id, "--after", "1h", "--json", '{"n":2}']);
+  const changed = await cli.run(["items", "update", id, "--delay", "1h", "--json", '{"n":2}']);
   assert.match(changed.stderr, new RegExp(`^Changed item '${id}'; it is scheduled until .*\n$`));
   assert.deepEqual((await cli.json("items", "get", id)).json, { n: 2 });
-  const refused = await cli.run(["items", "update", id, "--after", "0s", "--if-state", "waiting"]);
+  const refused = await cli.run(["items", "update", id, "--delay", "0s", "--if-state", "waiting"]);
   assert.deepEqual([refused.code, refused.stdout], [1, ""]);
   assert.match(refused.stderr, /scheduled/);
-  await cli.ok(["items", "update", id, "--after", "0s"]);
+  await cli.ok(["items", "update", id, "--delay", "0s"]);
 
   const asked = await cli.run(["items", "cancel", id]);
   assert.equal(asked.code, 2);
@@ -38,14 +38,70 @@ test("an item is shown, explained, changed and cancelled by its id", async (t) =
   assert.equal((await cli.run(["items", "get", id])).code, 3);
 });
 
+test("an item of a dead queue tells why, where and when it died, and a list does", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("dead");
+  await cli.server.ok("/v2/queues.update", { queue_name: "jobs", dead_queue: "dead" });
+  const own = { unique_key: "k", max_attempts: 3, expire_in: "never" };
+  const item = { json: 1, headers: { tenant: "acme" }, ...own };
+  const produce = { queue_name: "jobs", items: [item] };
+  const { id } = (await cli.server.ok("/v2/queue.produce", produce)).results[0];
+  const waiting = await cli.ok(["item", "get", id]);
+  assert.match(waiting, /\nattempts +0 of 3\n/);
+  assert.match(waiting, /\nexpires +never\nunique key +k\nheaders +\{"tenant":"acme"\}\n/);
+  const { items } = await cli.server.ok("/v2/queue.lease", { queue_name: "jobs" });
+  const why = ["--error", "no such customer", "--error-type", "Lookup"];
+  await cli.ok(["reject", "jobs", items[0].lease_id, ...why]);
+  assert.match(
+    await cli.ok(["item", "get", id]),
+    /\nlast error +Lookup: no such customer\ndied in +jobs \(rejected\)\ndied +\S+ \S+Z\ntried there +1 time\nfingerprint +\w{16}\n/,
+  );
+  const list = await cli.ok(["items", "list", "dead", "--state", "dead"]);
+  assert.match(
+    list,
+    /DIED .* FROM +REASON +ERROR +PAYLOAD\n.* jobs +rejected +Lookup: no such customer +1\n$/,
+  );
+});
+
+test("what has ended is listed with its result, or its error", async (t) => {
+  const cli = await setup(t);
+  await cli.server.ok("/v2/queues.update", { queue_name: "jobs", keep_completed: "1h" });
+  await cli.server.produce("jobs", "a", "b");
+  const lease = { queue_name: "jobs", batch_size: 2 };
+  const { items } = await cli.server.ok("/v2/queue.lease", lease);
+  await cli.ok(["complete", "jobs", items[0].lease_id, "--result", '{"sent":1}']);
+  await cli.ok(["reject", "jobs", items[1].lease_id, "--error", "no"]);
+  assert.match(
+    await cli.ok(["items", "list", "jobs", "--state", "completed"]),
+    / ENDED .* RESULT\n.* \{"sent":1\}\n$/,
+  );
+  assert.match(
+    await cli.ok(["items", "list", "jobs", "--state", "rejected"]),
+    / ENDED .* ERROR\n.* no\n$/,
+  );
+});
+
+test("who asks for an item that is not there is told why that may be", async (t) => {
+  const cli = await setup(t);
+  await cli.server.produce("jobs", "a");
+  const unknown = (await cli.json("items", "list", "jobs")).items[0].id;
+  await cli.ok(["items", "cancel", unknown, "--yes"]);
+  const { code, stderr } = await cli.run(["items", "get", unknown]);
+  assert.equal(code, 3);
+  assert.match(
+    stderr,
+    /\nWhat has ended is there only if its queue keeps it: see --keep-completed/,
+  );
+});
+
 test("items update wants something to change, and one of what cannot be both", async (t) => {
   const cli = await setup(t);
   for (const args of [
     [],
-    ["--after", "1h", "--at", "2100-01-01T00:00:00Z"],
+    ["--delay", "1h", "--at", "2100-01-01T00:00:00Z"],
     ["-p", "a", "--json", "1"],
     ["--json", "{"],
-    ["--after", "-1h"],
+    ["--delay", "-1h"],
     ["--if-state", "leased"],
   ]) {
     const { code } = await cli.run(["items", "update", "3MYU1bRy3722FDmQTN000000001", ...args]);

@@ -191,7 +191,7 @@ test("from a server that does not tell when items are due they are not exported,
   const cli = await setup(t);
   const env = { QUERATOR_ENDPOINT: await startOldServer(t, cli.endpoint) };
   await cli.ok(["produce", "jobs", "-p", "now"]);
-  await cli.ok(["produce", "jobs", "-p", "later", "--after", "1h"]);
+  await cli.ok(["produce", "jobs", "-p", "later", "--delay", "1h"]);
   const { code, stdout, stderr } = await cli.run(["items", "export", "jobs"], { env });
   assert.deepEqual([code, ndjson(stdout).length], [0, 1]);
   assert.match(stderr, /Warning: 1 scheduled item of the queue is not among them/);

@@ -47,7 +47,7 @@ test("tail follows what arrives and what comes back, and ends with 130 on SIGINT
   const child = cli.start(args);
   const ended = finish(child);
   assert.deepEqual(texts(await said(child.stdout!, /\n/)), ["old"]);
-  await cli.ok(["produce", "jobs", "-p", "later", "--after", "1h"]);
+  await cli.ok(["produce", "jobs", "-p", "later", "--delay", "1h"]);
   await cli.server.produce("jobs", "new");
   assert.deepEqual(texts(await said(child.stdout!, /\n/)), ["new"]);
   const { items } = await cli.server.lease("jobs", 2);

@@ -113,7 +113,7 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
       /Use a duration above 0, such as 500ms, 30s or 1h30m/,
     ],
     [
-      ["produce", "jobs", "-p", "x", "--after", "100000000h"],
+      ["produce", "jobs", "-p", "x", "--delay", "100000000h"],
       /It is too long; 2562047h is the most/,
     ],
     [
@@ -125,8 +125,8 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
       /give only one of --payload, --lines and --ndjson/,
     ],
     [
-      ["produce", "jobs", "-p", "", "--after", "1h", "--enqueue-at", "2030-01-31T12:00:00Z"],
-      /give either --enqueue-at or --after/,
+      ["produce", "jobs", "-p", "", "--delay", "1h", "--enqueue-at", "2030-01-31T12:00:00Z"],
+      /give either --enqueue-at or --delay/,
     ],
     [
       ["produce", "jobs", "-p", "x", "--enqueue-at", "2030-02-30T12:00:00Z"],

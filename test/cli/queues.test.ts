@@ -145,7 +145,7 @@ test("clear removes what waits, and what else it is told", async (t) => {
   const cli = await setup(t);
   await cli.server.produce("jobs", "a", "b", "c");
   await cli.server.lease("jobs", 1);
-  await cli.ok(["produce", "jobs", "-p", "later", "--after", "1h"]);
+  await cli.ok(["produce", "jobs", "-p", "later", "--delay", "1h"]);
   const { stderr } = await cli.run(["clear", "jobs", "-y"]);
   assert.equal(stderr, "Successfully cleared queue 'jobs' (2 waiting items)\n");
   let stats = await cli.json("stats", "jobs");

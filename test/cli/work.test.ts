@@ -483,7 +483,7 @@ test("retry gives items back at once or at a time, reject gives them up", async 
   const { items } = await cli.server.lease("jobs", 3);
   const [now, later, dead] = items.map((item: { id: string }) => item.id);
   await cli.ok(["retry", "jobs", now]);
-  await cli.ok(["retry", "jobs", later, "--after", "1h"]);
+  await cli.ok(["retry", "jobs", later, "--delay", "1h"]);
   const { stderr } = await cli.run(["reject", "jobs", dead]);
   assert.match(stderr, /^Successfully gave up 1 item\(s\)/);
   const waiting = await cli.server.list("jobs");
@@ -491,7 +491,7 @@ test("retry gives items back at once or at a time, reject gives them up", async 
   assert.equal(waiting[0].attempts, 1);
   assert.deepEqual(payloads({ items: await cli.server.list("jobs", "scheduled") }), ["later"]);
   assert.deepEqual(payloads({ items: await cli.server.list("dead") }), ["dead"]);
-  const both = ["--at", "2030-01-31T12:00:00Z", "--after", "1h"];
+  const both = ["--at", "2030-01-31T12:00:00Z", "--delay", "1h"];
   assert.equal((await cli.run(["retry", "jobs", now, ...both])).code, 2);
 });
 
@@ -513,7 +513,7 @@ test("release gives items back at once or later, and counts no attempt", async (
   const [now, later, leased] = items.map((item: { id: string }) => item.id);
   const { stderr } = await cli.run(["release", "jobs", now]);
   assert.equal(stderr, "Successfully released 1 item(s) in queue 'jobs'\n");
-  await cli.ok(["release", "jobs", "--file", "-", "--after", "1h"], { input: `${later}\n` });
+  await cli.ok(["release", "jobs", "--file", "-", "--delay", "1h"], { input: `${later}\n` });
   const list = await cli.server.list("jobs");
   const waiting = list.filter((item) => !item.is_leased);
   assert.deepEqual(payloads({ items: waiting }), ["now"]);
@@ -529,7 +529,7 @@ test("release gives items back at once or later, and counts no attempt", async (
     leased,
     "--at",
     "2030-01-01T00:00:00Z",
-    "--after",
+    "--delay",
     "1h",
   ]);
   assert.equal(both.code, 2);

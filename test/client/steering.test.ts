@@ -148,6 +148,7 @@ test("what a handler returns is the result of its item, checked where it is retu
   const { id } = await queue.produce([1, 2]);
   const { state, result, endedAt } = await queue.wait(id!);
   assert.deepEqual([state, result], ["completed", { sum: 3 }]);
+  assert.deepEqual((await queue.get(id!)).result satisfies { sum: number } | undefined, { sum: 3 });
   assert.ok(endedAt instanceof Date);
   const odd = await queue.produce([]);
   assert.match(String((await failed).error), /A result of queue 'jobs' does not fit its schema/);

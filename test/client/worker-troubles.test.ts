@@ -94,7 +94,8 @@ test("a retry at a time that cannot be told fails where it is asked for", async 
   const { client } = await setup(t);
   await client.produce("jobs", {});
   await using worker = client.worker("jobs", (item) => {
-    assert.throws(() => item.retry({ after: 1e18 }), /after is invalid; got '1000000000000000000'/);
+    assert.throws(() => item.retry({ after: "1h" } as never), /given back has no 'after'/);
+    assert.throws(() => item.retry({ delay: 1e18 }), /delay is invalid; got '1000000000000000000'/);
     assert.throws(() => item.retry({ at: new Date(8e15) }), /at is invalid/);
   });
   await worker.events.once("completed");

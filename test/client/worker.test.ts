@@ -48,7 +48,7 @@ test("returning completes, throwing retries, and items may say what becomes of t
     seen.push(`${item.text} ${item.attempts}`);
     if (item.attempts > 1) return;
     if (item.text === "throws") throw new Error("no luck");
-    if (item.text === "later") item.retry({ after: "1h" });
+    if (item.text === "later") item.retry({ delay: "1h" });
     if (item.text === "hopeless") item.dead("cannot be done");
   };
   const worker = closing(t, client.worker("jobs", handle, { retry: fixed("5m") }));
@@ -556,7 +556,7 @@ test("a loop completes what it goes on from, and gives back what it is left with
   const seen: string[] = [];
   for await (const item of client.consume("jobs", { batchSize: 3 })) {
     seen.push(item.text);
-    if (item.text === "0") await item.retry({ after: "1h" });
+    if (item.text === "0") await item.retry({ delay: "1h" });
     if (item.text === "1") break;
   }
   assert.deepEqual(seen, ["0", "1"]);

@@ -455,7 +455,7 @@ test("ids and lease ids that are none are told apart, in the words of /v2", asyn
   assert.deepEqual(
     results.map(({ detail }: { detail: string }) => detail),
     [
-      `item does not exist; '${unknown}' is the id of none`,
+      `item does not exist; '${unknown}' is the id of none, or of one that has ended and is not kept`,
       "id is invalid; 'x' is none, ids have 27 letters and digits",
     ],
   );

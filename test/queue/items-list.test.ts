@@ -95,6 +95,7 @@ test("a list refuses what it cannot be asked", async (t) => {
     [{ order: "random" }, "order"],
     [{ older_than: "5" }, "older_than"],
     [{ newer_than: "-5m" }, "newer_than"],
+    [{ older_than: "2h", newer_than: "1h" }, "newer_than"],
     [{ cursor: "x" }, "cursor"],
   ] as const) {
     const { status, body } = await w.call("items.list", { queue_name: "q", ...request });

@@ -299,12 +299,15 @@ test("what cannot be meant is refused, and nothing moves", async (t) => {
     [{ older_than: "-1s" }, "invalid_field", "older_than"],
     [{ newer_than: "-1s" }, "invalid_field", "newer_than"],
     [{ newer_than: "0s" }, "invalid_field", "newer_than"],
+    [{ older_than: "2h", newer_than: "1h" }, "invalid_field", "newer_than"],
     [{ stop_at_failure_ratio: 1.5 }, "invalid_field", "stop_at_failure_ratio"],
   ];
   for (const [request, code, field] of refused) {
     const { body } = await server.call("/v2/queue.redrive", { queue_name: "dead", ...request });
     assert.deepEqual([body.code, body.field], [code, field], JSON.stringify(request));
   }
+  const none = await server.call("/v2/queue.redrive", { queue_name: "dead", ids: ["x"] });
+  assert.equal(none.body.detail, "ids[0] is invalid; 'x' is no id of an item");
   const { body } = await server.call("/v2/queue.clear", { queue_name: "dead" });
   assert.deepEqual([body.code, body.field], ["invalid_field", "queue"]);
   assert.deepEqual(await server.ok("/v2/redrives.list", { queue_name: "dead" }), {});

@@ -152,6 +152,18 @@ for (const [place, driver, threads] of PLACES) {
       await server.until(async () => (await list(server)).length === 1);
     });
 
+    test("lets an item live for ever that others outlive", async (t) => {
+      const server = await start(t);
+      await create(server, { expire_timeout: "5m", lease_timeout: "1m" });
+      await produce(server, { utf8: "short" }, { utf8: "long", expire_in: "never" });
+      await server.advance("1000h");
+      const left = await server.until(async () => {
+        const items = await list(server);
+        return items.length === 1 && items;
+      });
+      assert.equal(left[0]!.utf8, "long");
+    });
+
     test("decides about leases that end by themselves, if the queue says so", async (t) => {
       const server = await start(t);
       await server.createQueue("dead");

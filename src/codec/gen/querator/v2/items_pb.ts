@@ -299,7 +299,7 @@ export type ItemUpdateRequest = Message<"querator.v2.ItemUpdateRequest"> & {
   bytes?: Uint8Array | undefined;
 
   /**
-   * How long it may live from now on; a duration.
+   * How long it may live from now on; a duration, or never.
    *
    * @generated from field: string expireIn = 8 [json_name = "expire_in"];
    */

@@ -149,7 +149,7 @@ export type QueueProduceItem = Message<"querator.v2.QueueProduceItem"> & {
   maxAttempts?: number | undefined;
 
   /**
-   * How long the item may live, in place of what its queue says; a duration.
+   * How long the item may live, in place of what its queue says; a duration, or never.
    *
    * @generated from field: string expireIn = 15 [json_name = "expire_in"];
    */
