@@ -208,6 +208,19 @@ for (const [name, headers] of Object.entries(HEADERS)) {
   });
 }
 
+test("emptyBody is what every call of /v2 answers", async (t) => {
+  const { server, openApi } = await open(t);
+  for (const path of openApi.calls) {
+    const isTold = path.startsWith("/v2/");
+    assert.equal(callsWith(openApi, "emptyBody").includes(path), isTold, path);
+    if (!isTold) continue;
+    const headers = { "Content-Type": "application/json" };
+    const response = await fetch(`${server.server.address}${path}`, { method: "POST", headers });
+    const reply = { status: response.status, body: await response.json() };
+    check({ openApi }, path, "emptyBody", reply);
+  }
+});
+
 // --- errors that need more than a request ---
 
 const FAILURES: Record<string, () => never> = {
@@ -344,6 +357,7 @@ test("every example of an error is provoked here", async (t) => {
   const apart: string[] = ["requestTimeout", "outcomeUnknown", "leaseTimeout", "overloaded"];
   const alone: string[] = [
     "duplicateClientId",
+    "emptyBody",
     "keyOfAnother",
     "queueShutdown",
     "internalRetry",
