@@ -180,6 +180,14 @@ def settle_v2(case, body):
             each["queue_name"] = "dead"
 
 
+def settle_leases(case, body):
+    """What is no lease id is told under 200, beside what became of the others, unless it is all or nothing."""
+    leases = list_of(body, "leases")
+    are_ids = all(isinstance(each, dict) and is_id(each.get("lease_id")) for each in leases)
+    if case.path.startswith("/v2/") and not are_ids and body.get("all_or_none") in (None, False):
+        body["all_or_none"] = True
+
+
 def is_id(value):
     return isinstance(value, str) and ID.fullmatch(value)
 
@@ -241,6 +249,7 @@ def before_call(context, case, kwargs):
     for lease in list_of(body, "leases")[:IDS_MAX]:
         if isinstance(lease, dict) and "lease_id" in lease:
             replace_id(lease, "lease_id")
+    settle_leases(case, body)
 
 
 @schemathesis.hook

@@ -223,6 +223,25 @@ test("emptyBody is what every call of /v2 answers", async (t) => {
 
 // --- errors that need more than a request ---
 
+test("what can be done no more to an item that is leased, or has ended, is refused as documented", async (t) => {
+  const world = await open(t);
+  const { server } = world;
+  await server.ok("/v2/queues.update", { queue_name: "jobs", keep_completed: "1h" });
+  await server.produce("jobs", "one");
+  const { items } = await server.ok("/v2/queue.lease", { queue_name: "jobs" });
+  const [{ id, lease_id }] = items;
+  for (const [path, name] of [
+    ["/v2/item.update", "itemLeased"],
+    ["/v2/item.cancel", "itemEnded"],
+  ] as const) {
+    assert.deepEqual(callsWith(world.openApi, name), [path]);
+    if (name === "itemEnded") {
+      await server.ok("/v2/queue.complete", { queue_name: "jobs", leases: [{ lease_id }] });
+    }
+    check(world, path, name, await world.call(path, { id }));
+  }
+});
+
 const FAILURES: Record<string, () => never> = {
   serviceShutdown: () => {
     throw new QueueError("failed", MESSAGES.serviceShutdown);
@@ -358,6 +377,8 @@ test("every example of an error is provoked here", async (t) => {
   const alone: string[] = [
     "duplicateClientId",
     "emptyBody",
+    "itemEnded",
+    "itemLeased",
     "keyOfAnother",
     "queueShutdown",
     "internalRetry",
