@@ -174,7 +174,7 @@ class Pages {
 
 async function addRare(address: string): Promise<void> {
   const client = await HttpClient.open(new URL(address));
-  const items = `[{"kind":"rare","utf8":"${"0".padEnd(100)}"}]`;
+  const items = `[{"kind":"rare","utf8":"${"-1".padEnd(100)}"}]`;
   const request = `{"queue_name":"${BACKLOG}","items":${items}}`;
   const { status } = await client.post("/v2/queue.produce", request);
   client.close();
