@@ -258,11 +258,14 @@ test("the pattern of bytes is what the decoder reads", async (t) => {
 
 test("null is no value wherever none is needed, by the schema and by the server, also of a message", async (t) => {
   const server = await setup(t);
+  await server.createQueue("jobs");
   const { document } = OpenApi.tolerant();
   const fit = OpenApi.tolerant();
   let messages = 0;
   for (const path of fit.calls) {
-    const example = await withRedrive(server, path, fit.example(path));
+    // One of its fields is needed, whichever; and these have no messages.
+    if (path.endsWith("/queue.clear") || path.startsWith("/v1/dev.")) continue;
+    const example = fit.example(path);
     const { $ref } = fit.operation(path).requestBody.content["application/json"].schema;
     const schema = document.components.schemas[$ref?.split("/").at(-1)];
     for (const [field, of] of Object.entries<Json>(schema?.properties ?? {})) {
