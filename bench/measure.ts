@@ -26,6 +26,10 @@ export const ROWS = {
 
 export type Row = keyof typeof ROWS;
 
+/** The two loads by which tables compare. */
+export const SINGLE = { ...ROWS.single, payloadBytes: 100 };
+export const BATCH = { ...ROWS.batch, payloadBytes: 100 };
+
 /** What the command line of `npm run bench` says. */
 export interface BenchOptions {
   readonly storage: "sqlite" | "postgres";
@@ -126,9 +130,10 @@ export class CountedServer {
     return new CountedServer(await addressOf(child, "server.ts"), child);
   }
 
-  async figures(): Promise<ServerFigures> {
+  /** With `collect` garbage is collected before it looks at its memory. */
+  async figures(ask: "look" | "collect" = "look"): Promise<ServerFigures> {
     const answer = once(this.#child, "message");
-    this.#child.send("figures");
+    this.#child.send(ask);
     return ((await answer) as [ServerFigures])[0];
   }
 

@@ -9,10 +9,14 @@ import { getHeapStatistics } from "node:v8";
 import { keepItemsYoung } from "../src/cli/heap.ts";
 import type { ServerOptions } from "../src/config/config.ts";
 import type { PartitionChanges, Storage } from "../src/storage/storage.ts";
+import { collectGarbage } from "../test/support/garbage.ts";
+import { recordsOf } from "../test/support/writes.ts";
 
 /** All since the start. */
 export interface ServerFigures {
   readonly commits: number;
+  /** What commits have written: items added, moved and removed, lease marks, entries. */
+  readonly records: number;
   /** Milliseconds in commits. */
   readonly commitMs: number;
   readonly longestCommitMs: number;
@@ -32,6 +36,7 @@ const { delayMs = 0, ...options } = JSON.parse(process.argv[2]!) as ServerOption
 };
 
 let commits = 0;
+let records = 0;
 let commitMs = 0;
 let longestCommitMs = 0;
 let gcMs = 0;
@@ -50,6 +55,7 @@ function counted(storage: Storage): Storage {
     if (delayMs > 0) Atomics.wait(cell, 0, 0, delayMs);
     const took = performance.now() - from;
     commits++;
+    records += recordsOf(changes);
     commitMs += took;
     longestCommitMs = Math.max(longestCommitMs, took);
     return done;
@@ -63,11 +69,13 @@ const server = await startServer(
   { address: "127.0.0.1:0", logFormat: "json", ...options },
   { wrapStorage: counted },
 );
-process.on("message", () => {
+process.on("message", async (ask: "look" | "collect") => {
+  if (ask === "collect") await collectGarbage();
   const { user, system } = process.cpuUsage();
   const { rss, heapUsed } = process.memoryUsage();
   const figures: ServerFigures = {
     commits,
+    records,
     commitMs,
     longestCommitMs,
     gcMs,

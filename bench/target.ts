@@ -2,7 +2,7 @@
 // rivals.ts. A target counts nothing and checks nothing: that is done in load.ts, alike for all.
 
 import { HttpClient } from "./http-client.ts";
-import { WIRE_FORMATS } from "./wire-format.ts";
+import { nextOf, WIRE_FORMATS } from "./wire-format.ts";
 
 /** Items that were leased, in their order. */
 export interface Leased {
@@ -45,11 +45,13 @@ export function openHttp(
     completesLate: false,
     async createQueue(name) {
       const client = await HttpClient.open(url);
-      const settings = `"lease_timeout":"5m","expire_timeout":"24h","requested_partitions":1`;
-      const body = `{"queue_name":"${name}",${settings}}`;
-      const reply = await client.post("/v1/queues.create", body);
+      const settings = `"lease_timeout":"5m","expire_timeout":"24h","requested_partitions":1${wire.settings}`;
+      for (const each of wire.hasNext ? [name, nextOf(name)] : [name]) {
+        const body = `{"queue_name":"${each}",${settings}}`;
+        const reply = await client.post(`/${wire.version}/queues.create`, body);
+        if (reply.status !== 200) throw new Error(`queues.create: ${reply.body.toString()}`);
+      }
       client.close();
-      if (reply.status !== 200) throw new Error(`queues.create: ${reply.body.toString()}`);
     },
     async producer() {
       const client = await HttpClient.open(url);
@@ -75,6 +77,11 @@ export function openHttp(
             heads: items.map(({ head }) => head),
             async complete() {
               const ids = items.map(({ id }) => id);
+              if (wire.meanwhile !== undefined) {
+                const [call, asked] = wire.meanwhile(queue, ids);
+                const done = await client.post(`/${wire.version}/${call}`, asked);
+                if (done.status !== 200) return false;
+              }
               const request = wire.complete(queue, partition, ids);
               return (await client.post(`/${wire.version}/queue.complete`, request)).status === 200;
             },

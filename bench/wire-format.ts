@@ -16,10 +16,21 @@ export interface LeasedItem {
 
 export interface WireFormat {
   readonly version: "v1" | "v2";
+  /** What a queue has beyond the usual settings, as members of JSON that begin with a comma. */
+  readonly settings: string;
+  /** Whether there is a second queue for each, by `nextOf` its name. */
+  readonly hasNext: boolean;
   produce(queueName: string, payloads: readonly string[]): string | Uint8Array;
   lease(queueName: string, clientId: string, batchSize: number): string | Uint8Array;
   complete(queueName: string, partition: number, ids: readonly string[]): string | Uint8Array;
   leased(reply: Buffer): { readonly partition: number; readonly items: readonly LeasedItem[] };
+  /** What a consumer asks for between lease and complete. */
+  meanwhile?(queueName: string, ids: readonly string[]): readonly [call: string, body: string];
+}
+
+/** The queue to which what is completed leads. */
+export function nextOf(queueName: string): string {
+  return `${queueName}-next`;
 }
 
 const TIMEOUT = "30s";
@@ -28,6 +39,8 @@ const LEASE_TIMEOUT = "1s";
 // Put together by hand: it must cost the generator less than the server.
 const JSON_FORMAT: WireFormat = {
   version: "v1",
+  settings: "",
+  hasNext: false,
   produce(queueName, payloads) {
     const items = payloads
       .map((utf8) => `{"encoding":"text","kind":"load","reference":"ref","utf8":"${utf8}"}`)
@@ -49,21 +62,40 @@ const JSON_FORMAT: WireFormat = {
   },
 };
 
+/** What a request says more than that of a plain queue, as members of JSON that begin with a comma. */
+interface Feature {
+  readonly settings?: string;
+  item?(): string;
+  /** Of each lease that is completed. */
+  readonly lease?: string;
+  complete?(queueName: string, count: number): string;
+  readonly hasNext?: boolean;
+  meanwhile?(queueName: string, ids: readonly string[]): readonly [call: string, body: string];
+}
+
+const leasesOf = (ids: readonly string[], more = ""): string =>
+  ids.map((id) => `{"lease_id":"${id}"${more}}`).join(",");
+
 // The same under /v2: a payload that is a text, or a value of JSON.
-function jsonV2(payload: (text: string) => string): WireFormat {
+function jsonV2(payload: (text: string) => string, feature: Feature = {}): WireFormat {
+  const { settings = "", item = () => "", lease, complete = () => "", hasNext = false } = feature;
   return {
     version: "v2",
+    settings,
+    hasNext,
     produce(queueName, payloads) {
       const items = payloads
-        .map((text) => `{"encoding":"text","kind":"load","reference":"ref",${payload(text)}}`)
+        .map(
+          (text) => `{"encoding":"text","kind":"load","reference":"ref",${payload(text)}${item()}}`,
+        )
         .join(",");
       return `{"queue_name":"${queueName}","request_timeout":"${TIMEOUT}","items":[${items}]}`;
     },
     lease: (queueName, client, batchSize) =>
       `{"queue_name":"${queueName}","request_timeout":"${LEASE_TIMEOUT}","batch_size":${batchSize},"client":"${client}"}`,
     complete(queueName, _, ids) {
-      const leases = ids.map((id) => `{"lease_id":"${id}"}`).join(",");
-      return `{"queue_name":"${queueName}","request_timeout":"${TIMEOUT}","leases":[${leases}]}`;
+      const more = complete(queueName, ids.length);
+      return `{"queue_name":"${queueName}","request_timeout":"${TIMEOUT}","leases":[${leasesOf(ids, lease)}]${more}}`;
     },
     leased(reply) {
       const { items = [] } = JSON.parse(reply.toString()) as {
@@ -74,11 +106,48 @@ function jsonV2(payload: (text: string) => string): WireFormat {
       });
       return { partition: 0, items: heads };
     },
+    ...(feature.meanwhile === undefined ? {} : { meanwhile: feature.meanwhile }),
   };
 }
 
+const text = (utf8: string): string => `"utf8":"${utf8}"`;
+const NEXT_ITEM = `{"kind":"next","utf8":"${"x".repeat(100)}"}`;
+const nextItems = (count: number): string =>
+  `"items":[${Array.from({ length: count }, () => NEXT_ITEM).join(",")}]`;
+
+let keys = 0;
+
+/** What may be asked of the server beyond a plain queue, under the names that tables show. */
+const FEATURES = {
+  "v2-unique": jsonV2(text, { item: () => `,"unique_key":"${process.pid}-${++keys}"` }),
+  "v2-extend": jsonV2(text, {
+    meanwhile: (queueName, ids) => [
+      "queue.extend",
+      `{"queue_name":"${queueName}","leases":[${leasesOf(ids, ',"for":"10m"')}]}`,
+    ],
+  }),
+  "v2-history": jsonV2(text, {
+    settings: ',"keep_completed":"1h"',
+    lease: `,"result":{"ok":true,"text":"${"x".repeat(80)}"}`,
+  }),
+  "v2-next": jsonV2(text, {
+    hasNext: true,
+    complete: (queueName, count) =>
+      `,"produce":[{"queue_name":"${nextOf(queueName)}",${nextItems(count)}}]`,
+  }),
+  "v2-next-apart": jsonV2(text, {
+    hasNext: true,
+    meanwhile: (queueName, { length }) => [
+      "queue.produce",
+      `{"queue_name":"${nextOf(queueName)}",${nextItems(length)}}`,
+    ],
+  }),
+};
+
 const PROTOBUF_FORMAT: WireFormat = {
   version: "v1",
+  settings: "",
+  hasNext: false,
   produce(queueName, payloads) {
     const items = payloads.map((utf8) => ({
       encoding: "text",
@@ -108,6 +177,7 @@ const PROTOBUF_FORMAT: WireFormat = {
 export const WIRE_FORMATS = {
   json: JSON_FORMAT,
   protobuf: PROTOBUF_FORMAT,
-  "v2-text": jsonV2((text) => `"utf8":"${text}"`),
-  "v2-json": jsonV2((text) => `"json":["${text}"]`),
+  "v2-text": jsonV2(text),
+  "v2-json": jsonV2((value) => `"json":["${value}"]`),
+  ...FEATURES,
 };

@@ -12,7 +12,7 @@ import { Command } from "commander";
 import { startServer } from "../src/server/server.ts";
 import { conclude, endOnSignals, progress } from "../test/support/program.ts";
 
-const STEP_SECONDS_MAX = 180;
+const STEP_SECONDS_MAX = 600;
 const TOOLS_MIN = 2;
 const OUTPUT_MAX = 4_000;
 

@@ -6,9 +6,19 @@ import datetime
 import sys
 
 from querator_api import ApiClient, ApiException, Configuration
-from querator_api.api import QueueApi, QueuesApi
+from querator_api.api import ItemApi, QueueApi, QueuesApi
 from querator_api.models import (
+    ItemGetRequestV2,
+    ItemWaitRequestV2,
+    QueueCompleteLeaseV2,
     QueueCompleteRequest,
+    QueueCompleteRequestV2,
+    QueueExtendLeaseV2,
+    QueueExtendRequestV2,
+    QueueLeaseRequestV2,
+    QueueProduceItemV2,
+    QueueProduceRequestV2,
+    QueuesCreateRequestV2,
     QueueLeaseRequest,
     QueueProduceItem,
     QueueProduceRequest,
@@ -73,3 +83,38 @@ try:
     raise AssertionError("a queue that does not exist has no stats")
 except ApiException as error:
     assert error.status == 400 and "'nowhere'" in str(error.data), error
+
+# --- under /v2 ---
+
+work = f"{queue}-jobs"
+items = ItemApi(client)
+queues.queues_create_v2(QueuesCreateRequestV2(queue_name=work, keep_completed="1h"))
+written = jobs.queue_produce_v2(
+    QueueProduceRequestV2(
+        queue_name=work, items=[QueueProduceItemV2(utf8="hello", unique_key="one")]
+    )
+)
+assert written.results[0].status == "created", written
+held = jobs.queue_lease_v2(QueueLeaseRequestV2(queue_name=work)).items or []
+job = held[0]
+assert job.id == written.results[0].id and job.utf8 == "hello", job
+extended = jobs.queue_extend_v2(
+    QueueExtendRequestV2.from_dict(
+        {"queue_name": work, "leases": [{"lease_id": job.lease_id, "for": "5m"}]}
+    )
+    or QueueExtendRequestV2(queue_name=work, leases=[QueueExtendLeaseV2(lease_id=job.lease_id)])
+)
+assert extended.results[0].ok, extended
+done = jobs.queue_complete_v2(
+    QueueCompleteRequestV2(
+        queue_name=work, leases=[QueueCompleteLeaseV2(lease_id=job.lease_id, result=["ok"])]
+    )
+)
+assert done.results[0].ok, done
+ended = items.item_wait_v2(ItemWaitRequestV2(queue_name=work, id=job.id))
+assert ended.state == "completed" and ended.result == ["ok"], ended
+try:
+    items.item_get_v2(ItemGetRequestV2(queue_name=work, id="0" * 27))
+    raise AssertionError("an item that does not exist was found")
+except ApiException as error:
+    assert error.status == 404 and "item_not_found" in str(error.body), error

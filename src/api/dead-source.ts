@@ -22,10 +22,11 @@ export function deadSourceOf(
   return { queueName, id, attempts, createdAt, diedAt, reason, fingerprint };
 }
 
-/** Where an item to import has died, as it was told; its id is not looked at. */
+/** Where an item to import has died, as it was told, or now; its id is not looked at. */
 export function readDeadSource(
   { source, kind, lastError }: Pick<Decoded<typeof ItemSchema>, "source" | "kind" | "lastError">,
   path: string,
+  now: number,
 ): Origin | undefined {
   if (source === undefined) return undefined;
   const { queueName: queue, attempts, createdAt, diedAt, fingerprint } = source;
@@ -40,7 +41,9 @@ export function readDeadSource(
     const field = `${path}.source.${name}`;
     if (!isFine) throw invalidField(field, `${field} is invalid; no list can have told it`);
   }
-  const times = { createdAt: Math.max(createdAt, 0), diedAt: Math.max(diedAt, 0) };
+  // Wherever it is shown it has both.
+  const end = diedAt > 0 ? diedAt : now;
+  const times = { createdAt: createdAt > 0 ? createdAt : end, diedAt: end };
   const known = fingerprint || fingerprintOf({ kind, error: lastError, reason: reason! });
   return { queue, attempts, ...times, reason: reason!, fingerprint: known };
 }
@@ -58,8 +61,11 @@ export const DEAD_SOURCE_NOTES: Notes = {
       reply: { pattern: ID_PATTERN },
     },
     attempts: count("How often it had been leased there."),
-    created_at: { text: "When it came into that queue.", required: "reply" },
-    died_at: { text: "When it died.", required: "reply" },
+    created_at: {
+      text: "When it came into that queue; of an import that does not say it, when it died.",
+      required: "reply",
+    },
+    died_at: { text: "When it died; of an import that does not say it, then.", required: "reply" },
     reason: {
       text: "Why: attempts, expired or rejected.",
       required: "both",

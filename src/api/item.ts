@@ -157,7 +157,10 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       metric: "item.cancel",
       summary:
         "Sees to it that an item never comes back. One that waits is removed; one that is leased ends with its lease, of which its holder learns by item_cancelled.",
-      errors: { ...ofItem.errors },
+      errors: {
+        ...ofItem.errors,
+        itemEnded: problem("precondition_failed", "item cannot be cancelled; it is completed"),
+      },
       handler: async (request) => {
         const { queue, done } = await inQueue(
           request,
@@ -184,6 +187,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
           `if_state is invalid; 'done' is none of ${CHANGEABLE.join(", ")}`,
           { field: "if_state" },
         ),
+        itemLeased: problem("precondition_failed", "item cannot be changed; it is leased"),
       },
       handler: async (request) => {
         service.checkRunning();

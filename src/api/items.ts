@@ -134,10 +134,11 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
         const queue = findQueue(service, queueName);
         checkPartition(partition, queue.partitionCount);
         checkImport(items);
+        const now = service.clock.now();
         const longest = (): number => service.queues.record(queue.name).retryMaxDelay;
         const results = await queue.import(
           partition,
-          items.map((item, i) => toImport(item, i, longest)),
+          items.map((item, i) => toImport(item, i, { longest, now })),
         );
         return reply(ItemsImportResponseSchema, {
           results: results.map((result) => ({ id: stableId(result), status: result.status })),
@@ -169,7 +170,11 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
   ];
 }
 
-function toImport(item: ImportItem, index: number, longest: () => number): ImportedItem {
+function toImport(
+  item: ImportItem,
+  index: number,
+  { longest, now }: { longest(): number; readonly now: number },
+): ImportedItem {
   const path = `items[${index}]`;
   // What was held or dead waits where it is imported.
   checkOneOf(item.state, `${path}.state`, LIVE_STATES);
@@ -194,7 +199,7 @@ function toImport(item: ImportItem, index: number, longest: () => number): Impor
     maxAttempts: 0,
     retry: readOwnRetry(item, path, longest),
     error: readError(item.lastError),
-    from: readDeadSource(item, path),
+    from: readDeadSource(item, path, now),
     record: toRecordV2(item, index),
   };
 }

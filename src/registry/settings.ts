@@ -466,6 +466,10 @@ function checkLength(field: string, row: SettingRow, given: SettingValue): void 
 function readValue(field: string, row: SettingRow, given: SettingValue): SettingValue {
   if (row.kind !== "duration") return given;
   const { called, examples } = row;
+  // To older settings an empty one is one of no time, and refused as that.
+  if (row.isNew === true && given === "") {
+    throw invalidField(field, `${called} is invalid; cannot be empty`);
+  }
   const duration = readDuration(given as string, { field, called, examples });
   return duration < 0 ? Math.floor(duration) : Math.trunc(duration);
 }

@@ -222,7 +222,39 @@ for (const [name, headers] of Object.entries(HEADERS)) {
   });
 }
 
+test("emptyBody is what every call of /v2 answers", async (t) => {
+  const { server, openApi } = await open(t);
+  for (const path of openApi.calls) {
+    const isTold = path.startsWith("/v2/");
+    assert.equal(callsWith(openApi, "emptyBody").includes(path), isTold, path);
+    if (!isTold) continue;
+    const headers = { "Content-Type": "application/json" };
+    const response = await fetch(`${server.server.address}${path}`, { method: "POST", headers });
+    const reply = { status: response.status, body: await response.json() };
+    check({ openApi }, path, "emptyBody", reply);
+  }
+});
+
 // --- errors that need more than a request ---
+
+test("what can be done no more to an item that is leased, or has ended, is refused as documented", async (t) => {
+  const world = await open(t);
+  const { server } = world;
+  await server.ok("/v2/queues.update", { queue_name: "jobs", keep_completed: "1h" });
+  await server.produce("jobs", "one");
+  const { items } = await server.ok("/v2/queue.lease", { queue_name: "jobs" });
+  const [{ id, lease_id }] = items;
+  for (const [path, name] of [
+    ["/v2/item.update", "itemLeased"],
+    ["/v2/item.cancel", "itemEnded"],
+  ] as const) {
+    assert.deepEqual(callsWith(world.openApi, name), [path]);
+    if (name === "itemEnded") {
+      await server.ok("/v2/queue.complete", { queue_name: "jobs", leases: [{ lease_id }] });
+    }
+    check(world, path, name, await world.call(path, { id }));
+  }
+});
 
 const FAILURES: Record<string, () => never> = {
   serviceShutdown: () => {
@@ -360,6 +392,9 @@ test("every example of an error is provoked here", async (t) => {
   const apart: string[] = ["requestTimeout", "outcomeUnknown", "leaseTimeout", "overloaded"];
   const alone: string[] = [
     "duplicateClientId",
+    "emptyBody",
+    "itemEnded",
+    "itemLeased",
     "keyOfAnother",
     "queueShutdown",
     "internalRetry",

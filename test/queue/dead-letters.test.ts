@@ -101,6 +101,25 @@ for (const [name, driver, threads] of PLACES) {
   });
 }
 
+test("an import that does not say when its item died says it was then", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("dead");
+  const { now } = await server.advance("0s");
+  const source = { queue_name: "q", reason: "rejected" };
+  const died_at = "2026-01-02T03:04:05.000006Z";
+  const items = [{ source }, { source: { ...source, died_at } }];
+  await server.ok("/v2/items.import", { queue_name: "dead", items });
+  const listed = await server.ok("/v2/items.list", { queue_name: "dead" });
+  const times = listed.items.map((each: (typeof items)[0]) => each.source);
+  assert.deepEqual(
+    times.map((each: { created_at: string; died_at: string }) => [each.created_at, each.died_at]),
+    [
+      [now, now],
+      [died_at, died_at],
+    ],
+  );
+});
+
 test("a lease of a dead queue tells the same in both formats, and /v1 nothing of it", async (t) => {
   const server = await start(t);
   const [id] = await produce(server, { utf8: "a", kind: "mail" }, { utf8: "b" });

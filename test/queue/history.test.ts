@@ -234,6 +234,32 @@ test("a result that is too large is refused by its field, and nothing is done", 
   assert.equal((await states(server, "leased")).length, 2);
 });
 
+test("a duration that is empty is refused where a queue or an item says it, and nothing changes", async (t) => {
+  const server = await setup(t);
+  await create(server);
+  for (const [field, said] of [
+    ["keep_completed", { keep_completed: "" }],
+    ["retry.delay", { retry: { delay: "" } }],
+    ["retry.max_delay", { retry: { max_delay: "" } }],
+  ] as const) {
+    const calls = [
+      ["queues.create", { queue_name: "other", ...said }, field],
+      ["queues.update", { queue_name, ...said }, field],
+      ["queues.apply", { queues: [{ queue_name, ...said }] }, `queues[0].${field}`],
+    ] as const;
+    for (const [call, request, at] of calls) {
+      const { status, body } = await server.call(`/v2/${call}`, request);
+      assert.deepEqual([status, body.field], [400, at], `${call} ${field}`);
+      assert.match(body.detail, / is invalid; cannot be empty$/);
+    }
+  }
+  const items = [{ utf8: "a", retry: { max_delay: "" } }];
+  const { body } = await server.call("/v2/queue.produce", { queue_name, items });
+  assert.deepEqual(body.field, "items[0].retry.max_delay");
+  const { keep_completed } = await server.ok("/v2/queues.info", { queue_name });
+  assert.equal(keep_completed, "1h0m0s");
+});
+
 test("what is kept is written with the end, or not at all; without history nothing is", async (t) => {
   const storage = new FaultyStorage(new MemoryStorage({ name: "a" }));
   const clock = new VirtualClock();

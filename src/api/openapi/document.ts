@@ -367,6 +367,7 @@ class Schemas {
 // What is taken beside what to send: `null` for what is not given, and numbers in quotes.
 function tolerant(schema: Json, isRequired: boolean): Json {
   const { type, enum: choices, ...rest } = schema;
+  if ("$ref" in schema) return isRequired ? schema : { anyOf: [schema, { type: "null" }] };
   if (type === undefined) return schema; // any value already
   const types = [type, ...(type === "integer" ? ["string"] : []), ...(isRequired ? [] : ["null"])];
   return {

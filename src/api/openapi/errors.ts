@@ -153,6 +153,11 @@ const OF_API: Errors = {
   internal,
 };
 
+/** What every call under /v2 can be answered with beyond that; it has a code of its own for what cannot be read. */
+const OF_V2: Errors = {
+  emptyBody: problem("invalid_request", "the body is empty"),
+};
+
 const unknownField: ErrorExample = { kind: "content", message: "proto: unknown field colour" };
 const unknownFieldV2 = problem("unknown_field", "unknown field 'colour'", { field: "colour" });
 
@@ -170,7 +175,9 @@ export function errorsOf(
     takesKey,
   }: { readonly isDev: boolean; readonly isV2: boolean; readonly takesKey: boolean },
 ): Errors {
-  const all = isV2 ? { ...OF_ALL, ...(takesKey && { keyOfAnother }) } : { ...OF_V1, ...OF_ALL };
+  const all = isV2
+    ? { ...OF_ALL, ...OF_V2, ...(takesKey && { keyOfAnother }) }
+    : { ...OF_V1, ...OF_ALL };
   if (isDev) return { ...own, ...all, internal };
   return { ...own, ...all, unknownField: isV2 ? unknownFieldV2 : unknownField, ...OF_API };
 }
