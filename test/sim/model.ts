@@ -4,9 +4,10 @@
 // equals is taken from what the server did. Written from wire.md, not from the code.
 
 import assert from "node:assert/strict";
-import type { Hold, Window } from "./auditor.ts";
-import { numberOf } from "./effects.ts";
+import type { Hold } from "./auditor.ts";
+import type { Window } from "./checks.ts";
 import {
+  numberOf,
   parseTime,
   type SeenCounts,
   type SeenDrops,
@@ -14,7 +15,8 @@ import {
   type SeenQueue,
   type Settings,
 } from "./observe.ts";
-import type { Call } from "./world.ts";
+import type { AllProduced } from "./produced.ts";
+import { type Call, isLease } from "./world.ts";
 
 /** An item as the model holds it; "" is an id that the model does not know. */
 interface Item {
@@ -68,13 +70,15 @@ export function checkCalm(
   window: Window,
   hasAdvanced: boolean,
   holdsBefore: ReadonlyMap<string, Hold>,
+  produced: AllProduced,
 ): boolean {
   const { before, after, calls, fresh } = window;
   if (fresh.some((call) => !HOT.includes(call.path))) return false;
   if (hasAdvanced ? fresh.length > 0 : before.at !== after.at) return false;
+  if (!isPlain(window, produced)) return false;
   const queues = new Map([...before.queues].map(([name, seen]) => [name, toQueue(seen)]));
   for (const call of calls) {
-    if (call.path !== "queue.lease" || fresh.includes(call)) continue;
+    if (!isLease(call) || fresh.includes(call)) continue;
     queues.get(String(call.request.queue_name))?.leases.push(call);
   }
   if (hasAdvanced) {
@@ -103,6 +107,21 @@ export function checkCalm(
     }
   }
   for (const queue of queues.values()) compare(queue, after.queues.get(queue.name)!);
+  return true;
+}
+
+function isPlain({ before, calls }: Window, produced: AllProduced): boolean {
+  if (calls.some(({ path }) => path === "v2/queue.lease")) return false;
+  for (const { settings, partitions } of before.queues.values()) {
+    if (settings.onLeaseEnd !== "retry_now") return false;
+    for (const { items, scheduled } of partitions) {
+      for (const { n, isCancelled, isBehind } of [...items, ...scheduled]) {
+        if (isCancelled || isBehind) return false;
+        if (Object.keys(produced.get(n)?.own ?? {}).length > 0) return false;
+        if (produced.get(n)?.wish !== undefined) return false;
+      }
+    }
+  }
   return true;
 }
 
