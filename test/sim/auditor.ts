@@ -115,6 +115,11 @@ export class Auditor {
     return this.#holds;
   }
 
+  /** What an item says that is in a queue in the last view. */
+  ownOf(queue: string, n: number): Own {
+    return ownIn(queue, this.#produced.get(n), this.#wasDead.has(n));
+  }
+
   // A lease that began, or was extended, in this window holds for its whole time; the wall clock has not
   // been set since.
   #noteHolds({ before, after, hasTrouble }: Window): void {
@@ -171,10 +176,8 @@ export class Auditor {
           const [first, ...others] = new Set(places.map(({ isFresh }) => isFresh));
           this.#fresh.set(n, others.length === 0 ? first : undefined);
         }
-        const isDead = name === "dead" && this.#produced.get(n)?.queue !== "dead";
-        if (isDead || places.some(({ diedAs, isRedriven }) => diedAs !== undefined || isRedriven)) {
-          this.#wasDead.add(n);
-        }
+        // What has come from another queue was dead before, or is.
+        if (isThere && places.some(({ hasCome }) => hasCome)) this.#wasDead.add(n);
       }
     }
   }
@@ -194,8 +197,8 @@ export class Auditor {
     );
     const mine = arrivals.get(name) ?? new Map<number, Arrival>();
     const isRedriving = mayRedrive(window);
-    const coming =
-      isRedriving && name !== "dead" ? spots(window.before.queues.get("dead")).keys() : [];
+    // Anything may have died and come back, or have come from elsewhere.
+    const coming = isRedriving ? numbersIn(window) : [];
     const numbers = new Set([
       ...old.keys(),
       ...current.keys(),
@@ -260,9 +263,10 @@ export class Auditor {
       );
     }
     // Where it may have gone away and come back, either is right.
-    const [isRedriven, ...others] = new Set(found.map((end) => end.isRedriven));
+    const [hasCome, ...others] = new Set(found.map((end) => end.hasCome));
     if (now !== undefined && others.length === 0) {
-      this.#checkFields(isRedriven ? undefined : old, now, context, isRedriven!);
+      const isRedriven = found.every((end) => end.isRedriven);
+      this.#checkFields(hasCome === true ? undefined : old, now, context, isRedriven);
     }
     return found;
   }
@@ -309,12 +313,7 @@ export class Auditor {
   }
 
   // What never changes, and what may only be what the settings say.
-  #checkFields(
-    old: Spot | undefined,
-    now: Spot,
-    context: ItemContext,
-    isRedriven: boolean,
-  ): void {
+  #checkFields(old: Spot | undefined, now: Spot, context: ItemContext, isRedriven: boolean): void {
     const { name, n, effects, settings, window, arrival } = context;
     const where = `${name}: item ${n}`;
     const { item } = now;
@@ -431,6 +430,13 @@ function checkMoves(window: Window, ends: Ends): void {
     );
     assert.ok(isArrived, `item ${n} has left the dead queue, and has come nowhere`);
   }
+}
+
+function numbersIn({ before, calls }: Window): readonly number[] {
+  const born = [...before.queues.keys()].flatMap((name) => [
+    ...effectsOn(name, calls).births.keys(),
+  ]);
+  return [...itemsIn(before).map(({ n }) => n), ...born];
 }
 
 function itemsIn({ queues }: View): readonly SeenItem[] {

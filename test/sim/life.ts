@@ -38,7 +38,8 @@ export interface Place {
   readonly cancelled: boolean;
   /** Whether it has never been leased; undefined if that is not known. */
   readonly isFresh: boolean | undefined;
-  /** Whether it came out of a dead queue on the way. */
+  /** Whether it came from another queue on the way, and whether out of a dead queue. */
+  readonly hasCome: boolean;
   readonly isRedriven: boolean;
   /** The results that it may have been completed with. */
   readonly result: string;
@@ -73,6 +74,7 @@ const UNBORN: Place = {
   way: "",
   cancelled: false,
   isFresh: true,
+  hasCome: false,
   isRedriven: false,
   result: "",
 };
@@ -138,9 +140,9 @@ function mayPass({ what }: ItemEvent): boolean {
 const DEATHS: readonly Way[] = ["attempts", "expired", "rejected"];
 
 function gone(place: Place, way: Way, result = ""): Place {
-  const { isRedriven, isFresh } = place;
+  const { hasCome, isRedriven, isFresh } = place;
   const diedAs = DEATHS.includes(way) ? place.id : undefined;
-  return { ...UNBORN, at: "gone", way, diedAs, isRedriven, isFresh, result };
+  return { ...UNBORN, at: "gone", way, diedAs, hasCome, isRedriven, isFresh, result };
 }
 
 function throughTime(place: Place, options: LifeOptions): readonly Place[] {
@@ -273,7 +275,7 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
     case "arrive":
       // A second time if the removal of the original had failed, and the copy has gone meanwhile.
       return place.at === "unborn" || (place.at === "gone" && !isCertain)
-        ? [{ ...UNBORN, at: "waiting", expireAt, isRedriven: what.byRedrive }]
+        ? [{ ...UNBORN, at: "waiting", expireAt, hasCome: true, isRedriven: what.byRedrive }]
         : [];
     case "lease": {
       const isIt = place.id === what.id || (place.id === "" && options.isNew(what.id));
@@ -349,6 +351,7 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
 function changed(place: Place, { what }: ItemEvent, options: LifeOptions): readonly Place[] {
   if (what.kind !== "change" || (place.at !== "waiting" && place.at !== "scheduled")) return [];
   const { since, until } = options;
+  if (what.dueAt === -1 && what.expireIn === 0) return [place];
   const expireAt = what.expireIn === 0 ? place.expireAt : since + what.expireIn;
   const next: Place = { ...place, id: "", expireAt };
   const now: Place = { ...next, at: "waiting", dueAt: 0, dueMost: 0 };
