@@ -296,7 +296,9 @@ export class Auditor {
     const { wish, queue } = this.#produced.get(n) ?? {};
     const [replaced] = (queue === name && effects.byKey.get(wish?.key ?? "")) || [];
     if (replaced !== undefined) events.push(replaced);
-    if (wish?.onDuplicate === "keep_latest") events.push(byItself({ kind: "turn" }, window));
+    // What may wait behind another may get its turn.
+    const mayWait = wish !== undefined && MAY_WAIT.includes(wish.onDuplicate);
+    if (mayWait) events.push(byItself({ kind: "turn" }, window));
     events.push(...effects.toAll);
     if (mayReturn) events.push(byItself({ kind: "arrive", byRedrive: true }, window));
     if (name === "dead" && mayRedrive(window)) {
@@ -390,6 +392,8 @@ export class Auditor {
     }
   }
 }
+
+const MAY_WAIT: readonly string[] = ["keep_latest", "replace", "extend"];
 
 const NOWHERE: readonly Place["at"][] = ["unborn", "gone"];
 

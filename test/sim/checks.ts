@@ -150,7 +150,10 @@ export function checkBatches(
 ): void {
   const calls = new Map<Call, Set<boolean>>();
   for (const [n, { call }] of births) {
-    if (call.path === "v2/queue.produce") continue;
+    // One that is produced with a key, or imported, may be there already.
+    const { items = [] } = call.request as { items?: { unique_key?: string }[] };
+    const isPlain = items.every(({ unique_key }) => unique_key === undefined);
+    if (call.path === "storage/items.import" || !isPlain) continue;
     const born = new Set(ends.get(n)!.map((end) => end.at !== "unborn"));
     if (born.size === 1) calls.set(call, new Set([...(calls.get(call) ?? []), ...born]));
   }

@@ -92,7 +92,7 @@ export class HistoryAuditor {
       const end = now.ended.get(id);
       if (end === undefined) {
         const isOver = window.before.at + keepLeast <= this.#latest;
-        const where = `${now.name}: item ${n} was ${state}, and is not kept`;
+        const where = `${now.name}: item ${n} was ${state}, and is not kept: ${id} of ${[...now.ended.keys()].join(" ")}`;
         assert.ok(isOver || isCrowdedOut(id, undefined, scope), where);
         continue;
       }

@@ -85,7 +85,11 @@ function isExact({ before, calls, fresh }: Window): boolean {
   const hasBehind = allItems(before).some(({ isBehind }) => isBehind);
   if (hasBehind || before.queues.get("dead")?.isRedriven === true) return false;
   if (fresh.length === 1 && fresh[0]!.path === "v2/item.cancel") return true;
-  if (calls.filter(({ request }) => request.kinds !== undefined).length > 1) return false;
+  // One for some kinds looks at what was there before; two of them may share it in more than one way.
+  const [picky, ...others] = calls.filter(({ request }) => request.kinds !== undefined);
+  const comes = ({ path, request }: Call): boolean =>
+    !LEASE.includes(path) && request.queue_name === picky?.request.queue_name;
+  if (others.length > 0 || (picky !== undefined && fresh.some(comes))) return false;
   return fresh.every(({ path, request }) => {
     const { items = [] } = request as { items?: { unique_key?: string }[] };
     const isPlain = items.every(({ unique_key }) => unique_key === undefined);
