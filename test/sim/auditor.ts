@@ -14,7 +14,7 @@ import {
   checkRecord,
   checkSources,
   isSame,
-  mayHave,
+  mayRedrive,
   type Spot,
   spots,
   type Window,
@@ -401,14 +401,6 @@ const NOWHERE: readonly Place["at"][] = ["unborn", "gone"];
 function byItself(what: ItemEvent["what"], { before }: Window): ItemEvent {
   const call = { number: -1, path: what.kind, state: "answered", startedAt: before.at };
   return { call: call as unknown as Call, isCertain: false, what };
-}
-
-/** Whether something may move out of the dead queue. */
-export function mayRedrive(window: Window): boolean {
-  return (
-    window.before.queues.get("dead")?.isRedriven === true ||
-    mayHave("v2/queue.redrive", "dead", window)
-  );
 }
 
 // What has left the dead queue alive is, or was, where it went; and nothing is in two queues.

@@ -48,6 +48,14 @@ export function spots(queue: SeenQueue | undefined): ReadonlyMap<number, Spot> {
   return found;
 }
 
+/** Whether something may move out of the dead queue. */
+export function mayRedrive(window: Window): boolean {
+  return (
+    window.before.queues.get("dead")?.isRedriven === true ||
+    mayHave("v2/queue.redrive", "dead", window)
+  );
+}
+
 /** Whether somebody has asked for this, or may have. */
 export function mayHave(path: string, name: string, { calls }: Window): boolean {
   return calls.some(
@@ -110,6 +118,8 @@ export function checkDrops(
   ends: ReadonlyMap<number, readonly Place[]>,
 ): void {
   if (!isSame(name, window)) return;
+  // What a redrive moves may die here, and come, and die again.
+  if (mayRedrive(window)) return;
   const sum = ({ queues }: View): number => {
     const { attempts, expired, rejected } = queues.get(name)!.drops;
     return attempts + expired + rejected;

@@ -274,7 +274,8 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
       ];
     case "arrive":
       // A second time if the removal of the original had failed, and the copy has gone meanwhile.
-      return place.at === "unborn" || (place.at === "gone" && !isCertain)
+      return place.at === "unborn" ||
+        (place.at === "gone" && (!isCertain || place.way === "redriven"))
         ? [{ ...UNBORN, at: "waiting", expireAt, hasCome: true, isRedriven: what.byRedrive }]
         : [];
     case "lease": {
