@@ -8,6 +8,7 @@ const then = (action: Action): Command => ({ ...action, together: false });
 const leased = (index: number) => ({ from: "leased", index }) as const;
 const known = (index: number) => ({ from: "known", index }) as const;
 const alpha = 0;
+const beta = 1;
 const gamma = 2;
 const dead = 3;
 
@@ -23,8 +24,8 @@ const produce = (...items: readonly Partial<ItemChoice>[]): Action => {
   const all = items.map((item) => ({ ...plain, ...item }));
   return { kind: "produce2", queue: alpha, items: all, allOrNone: false };
 };
-const lease = (batch = 1, kinds: readonly number[] = []): Action => {
-  return { kind: "lease2", queue: alpha, batch, timeout: 1, kinds, seconds: 0 };
+const lease = (batch = 1, kinds: readonly number[] = []) => {
+  return { kind: "lease2" as const, queue: alpha, batch, timeout: 1, kinds, seconds: 0 };
 };
 const advance = (seconds: number): Action => ({ kind: "advance", seconds });
 const retry = (delay: number): Action => {
@@ -32,8 +33,9 @@ const retry = (delay: number): Action => {
 };
 const restart: Action = { kind: "restart", secondIsAway: false };
 const cancel: Action = { kind: "cancel", queue: alpha, pick: leased(0) };
-const complete = (index: number, follow = -1): Action => {
-  return { kind: "complete2", queue: alpha, picks: [leased(index)], follow, followers: 2 };
+const complete = (index: number, follow = -1) => {
+  const picks = [leased(index)];
+  return { kind: "complete2" as const, queue: alpha, picks, follow, followers: 2 };
 };
 const setUp = (policy: Partial<PolicyChoice>): Action => {
   const usual = { retryDelay: 0, retryFactor: 2, retryMaxDelay: 20, keep: 0, keepMax: 10_000 };
@@ -89,13 +91,13 @@ export const PROMISES: Readonly<Record<string, readonly Command[]>> = {
     then(advance(11)),
   ],
   "what follows a complete is there if that is done, and only then": [
-    then(produce({}, {}, {}, {})),
-    then(lease(4)),
+    then({ kind: "produce", queue: beta, delays: [0, 0, 0, 0] }),
+    then({ ...lease(4), queue: beta }),
     // One of them lies in the same storage.
     ...[1, 2, 3].flatMap((calls) =>
       [gamma, dead].flatMap((target) => [
         together({ kind: "crash", calls, applied: true }),
-        then(complete(0, target)),
+        then({ ...complete(0, target), queue: beta }),
       ]),
     ),
   ],
