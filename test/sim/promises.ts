@@ -37,11 +37,11 @@ const complete = (index: number, follow = -1) => {
   const picks = [leased(index)];
   return { kind: "complete2" as const, queue: alpha, picks, follow, followers: 2 };
 };
+const steady = { lease: 2, expire: 86_400, maxAttempts: 0, partitions: 1, hasDeadQueue: false };
 const setUp = (policy: Partial<PolicyChoice>): Action => {
   const usual = { retryDelay: 0, retryFactor: 2, retryMaxDelay: 20, keep: 0, keepMax: 10_000 };
   const all: PolicyChoice = { ...usual, onLeaseEnd: "retry_now", ...policy };
-  const settings = { lease: 2, expire: 86_400, maxAttempts: 0, partitions: 1, hasDeadQueue: false };
-  return { kind: "update", queue: alpha, settings: { ...settings, policy: all } };
+  return { kind: "update", queue: alpha, settings: { ...steady, policy: all } };
 };
 
 /** By what they hold the server to. */
@@ -91,6 +91,7 @@ export const PROMISES: Readonly<Record<string, readonly Command[]>> = {
     then(advance(11)),
   ],
   "what follows a complete is there if that is done, and only then": [
+    then({ kind: "update", queue: beta, settings: { ...steady, lease: 600 } }),
     then({ kind: "produce", queue: beta, delays: [0, 0, 0, 0] }),
     then({ ...lease(4), queue: beta }),
     // One of them lies in the same storage.
