@@ -9,7 +9,6 @@ const leased = (index: number) => ({ from: "leased", index }) as const;
 const known = (index: number) => ({ from: "known", index }) as const;
 const alpha = 0;
 const beta = 1;
-const gamma = 2;
 const dead = 3;
 
 const plain: ItemChoice = {
@@ -96,7 +95,7 @@ export const PROMISES: Readonly<Record<string, readonly Command[]>> = {
     then({ ...lease(4), queue: beta }),
     // One of them lies in the same storage.
     ...[1, 2, 3].flatMap((calls) =>
-      [gamma, dead].flatMap((target) => [
+      [alpha, dead].flatMap((target) => [
         together({ kind: "crash", calls, applied: true }),
         then({ ...complete(0, target), queue: beta }),
       ]),
