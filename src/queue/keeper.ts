@@ -103,8 +103,8 @@ export class Keeper {
   }
 
   /**
-   * Takes away some of what is more than is to be kept, what was produced first before all: all of it once the
-   * queue keeps nothing any more. Then some of what was to be kept for longer than it is now. False if nothing is.
+   * Takes away some of what is more than is to be kept, that of which the time is over before all, then what was
+   * produced first: all of it once the queue keeps nothing any more. Then some of what was to be kept for longer than it is now. False if nothing is.
    */
   async trim(partition: Partition, now: number): Promise<boolean> {
     const { keeping, counters, storage, key } = partition;
@@ -114,8 +114,10 @@ export class Keeper {
     const part = new PartitionBatch(partition, now);
     try {
       const limit = Math.min(kept - max, STEP);
+      // It is counted until it is swept, and must not take the place of what is still to be kept.
+      const over = (await storage.readKeysDue(key, limit)).filter(({ until }) => until <= now);
       const options = { after: "", limit, order: "ascending", bytesMax: PAGE_BYTES } as const;
-      part.forget(await storage.listKeys(key, KEY.ended, options));
+      part.forget(over.length > 0 ? over : await storage.listKeys(key, KEY.ended, options));
     } catch (error) {
       this.#commits.distrust(partition, error);
       return false;

@@ -4,24 +4,35 @@
 // nobody asked for. Knows nothing of the code that it checks.
 
 import assert from "node:assert/strict";
-import { certaintyOf, type Effects, effectsOn, type ItemEvent, wasThere } from "./effects.ts";
+import {
+  checkBatches,
+  checkCounts,
+  checkDrops,
+  checkFollowers,
+  checkLeases,
+  checkOrder,
+  checkRecord,
+  checkSources,
+  isSame,
+  mayRedrive,
+  type Spot,
+  spots,
+  type Window,
+  wasPutOff,
+} from "./checks.ts";
+import { certaintyOf, type Effects, effectsOn, type ItemEvent } from "./effects.ts";
+import { HistoryAuditor } from "./history.ts";
 import { endsOf, type LifeOptions, matches, NOT_HELD, type Place, placeOf } from "./life.ts";
-import type { SeenItem, SeenQueue, Settings, View } from "./observe.ts";
+import {
+  numberLeased,
+  type SeenItem,
+  type SeenQueue,
+  type Settings,
+  type View,
+} from "./observe.ts";
+import { type AllProduced, type Own, ownIn } from "./produced.ts";
+import { KeyAuditor } from "./unique.ts";
 import type { Call } from "./world.ts";
-
-/** What lies between two views. */
-export interface Window {
-  readonly before: View;
-  readonly after: View;
-  /** All calls that were under way in between, those that still wait included. */
-  readonly calls: readonly Call[];
-  /** Those of them that were begun in between. */
-  readonly fresh: readonly Call[];
-  /** Whether storage failed or the server ended in between. */
-  readonly hasTrouble: boolean;
-  /** The settings of each queue that were asked for in between. */
-  readonly settings: ReadonlyMap<string, readonly Settings[]>;
-}
 
 /** A copy that the dead queue must have, or may have. */
 interface Arrival {
@@ -48,22 +59,35 @@ interface ItemContext {
   readonly settings: readonly Settings[];
   readonly window: Window;
   readonly arrival: Arrival | undefined;
+  /** Whether a redrive may bring it. */
+  readonly mayReturn: boolean;
+  /** Which numbers an id may stand for. */
+  readonly candidates: ReadonlyMap<string, number>;
 }
 
-interface Spot {
-  readonly item: SeenItem;
-  readonly partition: number;
-  readonly isScheduled: boolean;
-}
+/** By queue, and by the number of the item. */
+export type Ends = ReadonlyMap<string, ReadonlyMap<number, readonly Place[]>>;
 
 export class Auditor {
   /** Which item every id that was ever seen belongs to. */
   readonly #ids = new Map<string, number>();
   readonly #idsOf = new Map<number, readonly string[]>();
-  /** When scheduled items become leasable. */
-  readonly #dueAt = new Map<number, number>();
+  /** The ids that items keep; what takes the place of another has the same. */
+  readonly #itemIds = new Map<number, string>();
+  /** Of items that are there: whether they have never been leased, if that is known. */
+  readonly #fresh = new Map<number, boolean | undefined>();
+  /** What was ever in the dead queue of its own, or may have been. */
+  readonly #wasDead = new Set<number>();
   /** By id: until when a lease holds. */
   #holds: ReadonlyMap<string, Hold> = new Map();
+  readonly #produced: AllProduced;
+  readonly #keys: KeyAuditor;
+  readonly #history = new HistoryAuditor();
+
+  constructor(produced: AllProduced) {
+    this.#produced = produced;
+    this.#keys = new KeyAuditor(produced);
+  }
 
   /** Checks one window, queue by queue; dead queues come last. */
   check(window: Window): void {
@@ -71,15 +95,29 @@ export class Auditor {
     const names = [...new Set([...window.before.queues.keys(), ...window.after.queues.keys()])];
     const isDead = (name: string): boolean => name === "dead";
     names.sort((a, b) => Number(isDead(a)) - Number(isDead(b)));
-    for (const name of names) this.#checkQueue(name, window, arrivals);
+    this.#noteItemIds(window);
+    const ends = new Map<string, ReadonlyMap<number, readonly Place[]>>();
+    for (const name of names) ends.set(name, this.#checkQueue(name, window, arrivals));
+    checkMoves(window, ends);
+    checkFollowers(window, ends, (id) => this.#ids.get(id));
     this.#noteHolds(window);
     for (const queue of window.after.queues.values()) this.#checkOverdue(queue, window.after);
-    this.#note(window.after);
+    this.#note(window.after, ends);
+    this.#keys.check(window, {
+      isFresh: (n) => this.#fresh.get(n),
+      wasDead: (n) => this.#wasDead.has(n),
+    });
+    this.#history.check(window, ends, (n) => this.#itemIds.get(n));
   }
 
   /** By id: until when the leases of the last view hold. */
   get holds(): ReadonlyMap<string, Hold> {
     return this.#holds;
+  }
+
+  /** What an item says that is in a queue in the last view. */
+  ownOf(queue: string, n: number): Own {
+    return ownIn(queue, this.#produced.get(n), this.#wasDead.has(n));
   }
 
   // A lease that began, or was extended, in this window holds for its whole time; the wall clock has not
@@ -102,18 +140,53 @@ export class Auditor {
     this.#holds = holds;
   }
 
-  #note(view: View): void {
-    for (const queue of view.queues.values()) {
-      for (const { item } of spots(queue).values()) {
-        assert.equal(this.#ids.get(item.id) ?? item.n, item.n, `id ${item.id} is used twice`);
-        if (this.#ids.has(item.id)) continue;
-        this.#ids.set(item.id, item.n);
-        this.#idsOf.set(item.n, [...(this.#idsOf.get(item.n) ?? []), item.id]);
+  #noteItemIds({ after, calls }: Window): void {
+    for (const { n, itemId } of itemsIn(after)) this.#itemIds.set(n, itemId);
+    // Of what is there no more, or not by this view, the answer tells.
+    for (const call of calls) {
+      if (certaintyOf(call) !== "done") continue;
+      if (call.path === "v2/queue.produce") {
+        const { items } = call.request as { items: { utf8: string }[] };
+        for (const [i, { utf8 }] of items.entries()) {
+          const { id, status } = call.body.results[i];
+          if (id && status !== "duplicate") this.#itemIds.set(Number(utf8), id);
+        }
+      }
+      if (call.path === "v2/queue.lease") {
+        for (const { id, lease_id, ...item } of call.body.items) {
+          const n = numberLeased(item);
+          this.#itemIds.set(n, id);
+          this.#ids.set(lease_id, n);
+        }
       }
     }
   }
 
-  #checkQueue(name: string, window: Window, arrivals: Map<string, Map<number, Arrival>>): void {
+  #note(view: View, ends: Ends): void {
+    for (const { n, id } of itemsIn(view)) {
+      assert.equal(this.#ids.get(id) ?? n, n, `id ${id} is used twice`);
+      const known = this.#idsOf.get(n) ?? [];
+      this.#ids.set(id, n);
+      if (!known.includes(id)) this.#idsOf.set(n, [...known, id]);
+    }
+    for (const [name, mine] of ends) {
+      for (const [n, places] of mine) {
+        const isThere = view.queues.has(name) && places.some(({ at }) => !NOWHERE.includes(at));
+        if (isThere) {
+          const [first, ...others] = new Set(places.map(({ isFresh }) => isFresh));
+          this.#fresh.set(n, others.length === 0 ? first : undefined);
+        }
+        // What has come from another queue was dead before, or is.
+        if (isThere && places.some(({ hasCome }) => hasCome)) this.#wasDead.add(n);
+      }
+    }
+  }
+
+  #checkQueue(
+    name: string,
+    window: Window,
+    arrivals: Map<string, Map<number, Arrival>>,
+  ): ReadonlyMap<number, readonly Place[]> {
     const before = window.before.queues.get(name);
     const now = window.after.queues.get(name);
     const effects = effectsOn(name, window.calls);
@@ -123,16 +196,27 @@ export class Auditor {
       (each) => each !== undefined,
     );
     const mine = arrivals.get(name) ?? new Map<number, Arrival>();
+    const isRedriving = mayRedrive(window);
+    // Anything may have died and come back, or have come from elsewhere.
+    const coming = isRedriving ? numbersIn(window) : [];
     const numbers = new Set([
       ...old.keys(),
       ...current.keys(),
       ...effects.births.keys(),
       ...effects.leases.keys(),
       ...mine.keys(),
+      ...coming,
     ]);
+    const candidates = new Map<string, number>();
+    for (const n of numbers) {
+      const id = this.#itemIds.get(n) ?? "";
+      candidates.set(id, (candidates.get(id) ?? 0) + 1);
+    }
+    const mayReturn = isRedriving && name !== "dead";
     const ends = new Map<number, readonly Place[]>();
     for (const n of numbers) {
-      const context = { name, n, effects, settings, window, arrival: mine.get(n) };
+      const arrival = mine.get(n);
+      const context = { name, n, effects, settings, window, arrival, mayReturn, candidates };
       ends.set(n, this.#checkItem(old.get(n), current.get(n), context));
       this.#noteDeath(ends.get(n)!, context, arrivals);
     }
@@ -141,14 +225,16 @@ export class Auditor {
     checkBatches(name, effects, ends);
     checkLeases(name, effects, settings);
     checkSources(name, window);
-    if (isSame(name, window)) checkOrder(before!, now!, effects);
+    if (isSame(name, window)) checkOrder(before!, now!, effects, this.#produced);
+    return ends;
   }
 
   #checkItem(old: Spot | undefined, now: Spot | undefined, context: ItemContext): readonly Place[] {
     const { name, n, settings, window } = context;
-    const isNew = (id: string): boolean => !this.#ids.has(id);
+    const isNew = (id: string): boolean =>
+      this.#ids.get(id) === undefined || !this.#idsOf.get(n)?.includes(id);
     const start = placeOf(old?.item, old?.isScheduled ?? false, {
-      dueAt: this.#dueAt.get(n) ?? 0,
+      isFresh: this.#fresh.get(n),
       // What starts again does not know it.
       heldUntil: (!window.hasTrouble && this.#holds.get(old?.item.id ?? "")?.least) || NOT_HELD,
     });
@@ -158,6 +244,7 @@ export class Auditor {
       until: window.after.at,
       steady: window.after.steady,
       settings,
+      own: this.#ownOf(context),
       isNew,
     };
     const ends = endsOf(start, options);
@@ -175,41 +262,61 @@ export class Auditor {
         ].join("\n  "),
       );
     }
-    if (now !== undefined) {
-      this.#checkFields(old, now, context);
-      const due = found.map((end) => end.dueAt).find((dueAt) => dueAt !== 0);
-      if (now.isScheduled && due !== undefined) this.#dueAt.set(n, due);
+    // Where it may have gone away and come back, either is right.
+    const [hasCome, ...others] = new Set(found.map((end) => end.hasCome));
+    if (now !== undefined && others.length === 0) {
+      const isRedriven = found.every((end) => end.isRedriven);
+      this.#checkFields(hasCome === true ? undefined : old, now, context, isRedriven);
     }
     return found;
+  }
+
+  #ownOf({ name, n, arrival }: ItemContext): Own {
+    return ownIn(name, this.#produced.get(n), this.#wasDead.has(n) || arrival !== undefined);
   }
 
   #eventsOf(
     n: number,
     old: Spot | undefined,
-    { effects, arrival, window: { hasTrouble } }: ItemContext,
+    { name, effects, arrival, window, mayReturn, candidates }: ItemContext,
   ): readonly ItemEvent[] {
+    const { hasTrouble } = window;
     const leases = effects.leases.get(n) ?? [];
     const ids = new Set(leases.map(({ what }) => (what.kind === "lease" ? what.id : "")));
     if (old !== undefined) ids.add(old.item.id);
     const birth = effects.births.get(n);
     const events = [...(birth === undefined ? [] : [birth]), ...leases];
     for (const id of ids) events.push(...(effects.byId.get(id) ?? []));
+    const itemId = this.#itemIds.get(n) ?? "";
+    for (const event of effects.byItem.get(itemId) ?? []) {
+      // What has taken its place, or had it before, may be meant.
+      const isCertain = event.isCertain && candidates.get(itemId) === 1;
+      events.push({ ...event, isCertain });
+    }
+    const { wish, queue } = this.#produced.get(n) ?? {};
+    const [replaced] = (queue === name && effects.byKey.get(wish?.key ?? "")) || [];
+    if (replaced !== undefined) events.push(replaced);
+    // What may wait behind another may get its turn.
+    const mayWait = wish !== undefined && MAY_WAIT.includes(wish.onDuplicate);
+    if (mayWait) events.push(byItself({ kind: "turn" }, window));
     events.push(...effects.toAll);
+    if (mayReturn) events.push(byItself({ kind: "arrive", byRedrive: true }, window));
+    if (name === "dead" && mayRedrive(window)) {
+      events.push(byItself({ kind: "redrive" }, window), byItself({ kind: "redrive" }, window));
+    }
     if (arrival !== undefined) {
       // A copy that is there already, because the removal of its original had failed, stays as it is.
       const isCertain = arrival.isCertain && old === undefined;
-      events.push({ call: ARRIVES, isCertain, what: { kind: "arrive" } });
-      if (hasTrouble) events.push({ call: ARRIVES, isCertain: false, what: { kind: "arrive" } });
+      const what = { kind: "arrive", byRedrive: false } as const;
+      events.push({ ...byItself(what, window), isCertain });
+      if (hasTrouble || (mayRedrive(window) && isCertain)) events.push(byItself(what, window));
     }
     return events;
   }
 
   // What never changes, and what may only be what the settings say.
-  #checkFields(
-    old: Spot | undefined,
-    now: Spot,
-    { name, n, effects, settings, window, arrival }: ItemContext,
-  ): void {
+  #checkFields(old: Spot | undefined, now: Spot, context: ItemContext, isRedriven: boolean): void {
+    const { name, n, effects, settings, window, arrival } = context;
     const where = `${name}: item ${n}`;
     const { item } = now;
     if (old !== undefined) {
@@ -217,6 +324,8 @@ export class Auditor {
       assert.equal(now.partition, old.partition, `${where}: partition`);
       // Its expiry may begin when it becomes leasable.
       if (old.isScheduled || wasPutOff(n, old, effects)) return;
+      // A change may give it another time.
+      if (effects.byItem.has(now.item.itemId)) return;
       assert.equal(item.expireAt, old.item.expireAt, `${where}: expire_deadline`);
       return;
     }
@@ -227,13 +336,17 @@ export class Auditor {
     const life = item.expireAt - item.createdAt;
     const birth = effects.births.get(n)?.what;
     // The time of one that was scheduled beyond its expiry begins when it becomes leasable.
-    const isDelayed = birth?.kind === "produce" && birth.dueAt !== 0;
+    const isDelayed = birth?.kind === "produce" && (birth.dueAt !== 0 || birth.isReplacing);
+    const isChanged = effects.byItem.has(item.itemId);
     const begins = isDelayed || wasPutOff(n, old, effects);
-    const fits = settings.some(({ expireTimeout }) =>
-      begins ? expireTimeout <= life : expireTimeout === life,
-    );
+    const own = this.#ownOf(context);
+    const fits = settings.some((each) => {
+      const expireTimeout = own.expireIn ?? each.expireTimeout;
+      return isChanged || (begins ? expireTimeout <= life : expireTimeout === life);
+    });
     assert.ok(fits, `${where}: expire_deadline`);
-    if (arrival !== undefined && birth === undefined) {
+    if (isRedriven) assert.equal(now.partition, 0, `${where}: partition of what was redriven`);
+    else if (arrival !== undefined && birth === undefined) {
       const { sourceIds } = arrival;
       const { sourceId } = item;
       const known = sourceIds.has(sourceId) || (sourceIds.has("") && !this.#ids.has(sourceId));
@@ -269,7 +382,7 @@ export class Auditor {
     for (const { item, isScheduled } of spots(queue).values()) {
       const where = `${queue.name}: item ${item.n}`;
       if (isScheduled) {
-        assert.ok((this.#dueAt.get(item.n) ?? at) >= at, `${where} is scheduled for the past`);
+        assert.ok(item.isBehind || item.dueAt >= at, `${where} is scheduled for the past`);
       } else if (item.isLeased) {
         const holds = this.#holds.get(item.id)!.most >= steady;
         assert.ok(item.deadline >= at || holds, `${where}: its lease has ended`);
@@ -280,208 +393,50 @@ export class Auditor {
   }
 }
 
-const ARRIVES = {
-  number: -1,
-  path: "a dead letter arrives",
-  state: "answered",
-  startedAt: 0,
-} as unknown as Call;
+const MAY_WAIT: readonly string[] = ["keep_latest", "replace", "extend"];
 
-/** All items of a queue by their number; each is there once. */
-export function spots(queue: SeenQueue | undefined): ReadonlyMap<number, Spot> {
-  const found = new Map<number, Spot>();
-  for (const [partition, { items, scheduled }] of (queue?.partitions ?? []).entries()) {
-    for (const [list, isScheduled] of [
-      [items, false],
-      [scheduled, true],
-    ] as const) {
-      let last = "";
-      for (const item of list) {
-        assert.ok(item.id > last, `${queue!.name}/${partition}: ids do not ascend`);
-        last = item.id;
-        assert.ok(!found.has(item.n), `${queue!.name}: item ${item.n} is there twice`);
-        found.set(item.n, { item, partition, isScheduled });
-      }
+const NOWHERE: readonly Place["at"][] = ["unborn", "gone"];
+
+// What may happen though no call that is known asks for it now.
+function byItself(what: ItemEvent["what"], { before }: Window): ItemEvent {
+  const call = { number: -1, path: what.kind, state: "answered", startedAt: before.at };
+  return { call: call as unknown as Call, isCertain: false, what };
+}
+
+// What has left the dead queue alive is, or was, where it went; and nothing is in two queues.
+function checkMoves(window: Window, ends: Ends): void {
+  const { before, after } = window;
+  const queues = new Map<number, string>();
+  for (const queue of after.queues.values()) {
+    for (const n of spots(queue).keys()) {
+      const other = queues.get(n);
+      assert.ok(other === undefined, `item ${n} is in ${other} and in ${queue.name}`);
+      queues.set(n, queue.name);
     }
   }
-  return found;
-}
-
-/** Whether somebody has asked for this, or may have. */
-function mayHave(path: string, name: string, { calls }: Window): boolean {
-  return calls.some(
-    (call) =>
-      call.path === path && call.request.queue_name === name && certaintyOf(call) !== "none",
-  );
-}
-
-// Whether a queue is there before and after, and was not made anew in between.
-function isSame(name: string, window: Window): boolean {
-  const before = window.before.queues.get(name)?.createdAt;
-  const after = window.after.queues.get(name)?.createdAt;
-  const isAnew = mayHave("queues.delete", name, window) && mayHave("queues.create", name, window);
-  return before !== undefined && before === after && !isAnew;
-}
-
-// A record changes only because somebody asked for it.
-function checkRecord(name: string, window: Window): void {
-  const may = (path: string): boolean => mayHave(path, name, window);
-  const done = (path: string): boolean =>
-    window.calls.some(
-      (call) =>
-        call.path === path && call.request.queue_name === name && certaintyOf(call) === "done",
+  const targets = [...ends.keys()].filter((name) => name !== "dead");
+  if (targets.some((name) => !isSame(name, window)) || !before.queues.has("dead")) return;
+  for (const [n, places] of ends.get("dead") ?? []) {
+    if (places.length === 0 || !places.every(({ way }) => way === "redriven")) continue;
+    const isArrived = targets.some((name) =>
+      ends
+        .get(name)!
+        .get(n)
+        ?.some((end) => end.isRedriven),
     );
-  const [old, now] = [window.before.queues.get(name), window.after.queues.get(name)];
-  if (now !== undefined && !isSame(name, window)) {
-    assert.ok(may("queues.create"), `${name} was made by nobody`);
-  }
-  if (old !== undefined && !isSame(name, window)) {
-    assert.ok(may("queues.delete"), `${name} was deleted by nobody`);
-  }
-  if (now === undefined && done("queues.create")) {
-    assert.ok(may("queues.delete"), `${name} was created and is not there`);
-  }
-  if (now !== undefined && done("queues.delete")) {
-    assert.ok(may("queues.create"), `${name} was deleted and is still there`);
-  }
-  if (isSame(name, window) && JSON.stringify(old?.settings) !== JSON.stringify(now?.settings)) {
-    assert.ok(may("queues.update"), `${name} was updated by nobody`);
+    assert.ok(isArrived, `item ${n} has left the dead queue, and has come nowhere`);
   }
 }
 
-// Whether somebody may have given an item back for later.
-function wasPutOff(n: number, old: Spot | undefined, { leases, byId }: Effects): boolean {
-  const ids = (leases.get(n) ?? []).map(({ what }) => (what.kind === "lease" ? what.id : ""));
-  return [...ids, old?.item.id ?? ""].some((id) =>
-    byId.get(id)?.some(({ what }) => what.kind === "retry" && what.dueAt !== 0),
+function numbersIn({ before, calls }: Window): readonly number[] {
+  const born = [...before.queues.keys()].flatMap((name) => [
+    ...effectsOn(name, calls).births.keys(),
+  ]);
+  return [...itemsIn(before).map(({ n }) => n), ...born];
+}
+
+function itemsIn({ queues }: View): readonly SeenItem[] {
+  return [...queues.values()].flatMap(({ partitions }) =>
+    partitions.flatMap(({ items, scheduled }) => [...items, ...scheduled]),
   );
-}
-
-// What dies without a dead queue to go to is counted; nothing else is.
-function checkDrops(
-  name: string,
-  window: Window,
-  settings: readonly Settings[],
-  ends: ReadonlyMap<number, readonly Place[]>,
-): void {
-  if (!isSame(name, window)) return;
-  const sum = ({ queues }: View): number => {
-    const { attempts, expired, rejected } = queues.get(name)!.drops;
-    return attempts + expired + rejected;
-  };
-  const counted = sum(window.after) - sum(window.before);
-  const died = ({ diedAs }: Place): boolean => diedAs !== undefined;
-  const all = [...ends.values()];
-  const hasNone = settings.every(({ deadQueue }) => deadQueue === "");
-  const hasOne = settings.every(({ deadQueue }) => deadQueue !== "" && isSame(deadQueue, window));
-  const least = hasNone ? all.filter((each) => each.every(died)).length : 0;
-  const most = hasOne ? 0 : all.filter((each) => each.some(died)).length;
-  assert.ok(
-    counted >= least && counted <= most,
-    `${name}: ${counted} items were counted as dropped, of ${least} to ${most}`,
-  );
-}
-
-// What was counted once is counted for ever, whatever becomes of the server.
-function checkCounts(before: SeenQueue, now: SeenQueue): void {
-  const { dead: diedBefore, ...countsBefore } = before.counts;
-  const { dead: died, ...counts } = now.counts;
-  for (const [old, current] of [
-    [countsBefore, counts],
-    [diedBefore, died],
-  ] as Record<string, number>[][]) {
-    for (const [what, count] of Object.entries(current!)) {
-      const least = old![what]!;
-      assert.ok(count >= least, `${now.name}: ${what} was ${least}, and is ${count}`);
-    }
-  }
-}
-
-// All or nothing: of a produce whose outcome is not known, items must not have fared differently.
-function checkBatches(
-  name: string,
-  { births }: Effects,
-  ends: ReadonlyMap<number, readonly Place[]>,
-): void {
-  const calls = new Map<Call, Set<boolean>>();
-  for (const [n, { call }] of births) {
-    if (call.path !== "queue.produce") continue;
-    const born = new Set(ends.get(n)!.map((end) => end.at !== "unborn"));
-    if (born.size === 1) calls.set(call, new Set([...(calls.get(call) ?? []), ...born]));
-  }
-  for (const [call, born] of calls) {
-    assert.ok(born.size === 1, `${name}: call ${call.number} was done in part`);
-  }
-}
-
-// A lease reply holds at most what was asked for, and its deadline is that of the queue.
-function checkLeases(name: string, { leases }: Effects, settings: readonly Settings[]): void {
-  const counts = new Map<Call, number>();
-  for (const { call, what } of [...leases.values()].flat()) {
-    counts.set(call, (counts.get(call) ?? 0) + 1);
-    if (what.kind !== "lease") continue;
-    const begun = settings.map(({ leaseTimeout }) => what.deadline - leaseTimeout);
-    assert.ok(
-      begun.some((at) => at >= call.startedAt && at <= call.endedAt),
-      `${name}: call ${call.number} has a wrong lease_deadline`,
-    );
-  }
-  for (const [call, count] of counts) {
-    const { batch_size: size } = call.request as { batch_size: number };
-    assert.ok(count <= size, `${name}: call ${call.number} was given more than it asked for`);
-  }
-}
-
-// A source id is used by one item of a partition at a time, and free again when that is gone: what
-// an import passed over must have been there.
-function checkSources(name: string, { before, after, calls }: Window): void {
-  const used = new Set<string>();
-  for (const { queues } of [before, after]) {
-    for (const { items, scheduled } of queues.get(name)?.partitions.slice(0, 1) ?? []) {
-      const sources = [...items, ...scheduled]
-        .map((item) => item.sourceId)
-        .filter((id) => id !== "");
-      assert.equal(new Set(sources).size, sources.length, `${name}: a source_id is there twice`);
-      for (const id of sources) used.add(id);
-    }
-  }
-  const asked = new Map<string, number>();
-  const imports = calls.filter(
-    (call) => call.path === "storage/items.import" && call.request.queue_name === name,
-  );
-  for (const { request } of imports) {
-    for (const { source_id: id = "" } of request.items as { source_id?: string }[]) {
-      asked.set(id, (asked.get(id) ?? 0) + 1);
-    }
-  }
-  for (const call of imports.filter((each) => certaintyOf(each) === "done")) {
-    const sent = call.request.items as { source_id?: string }[];
-    for (const [i, { source_id: source = "" }] of sent.entries()) {
-      const { id, source_id } = call.body.items[i];
-      assert.ok(id && (source_id ?? "") === source, `call ${call.number} answers another source`);
-      const mayBeThere = used.has(source) || asked.get(source)! > 1;
-      assert.ok(!wasThere(call, i) || mayBeThere, `call ${call.number} passed over ${source}`);
-    }
-  }
-}
-
-// Leases take from the head: nothing that still waits, untouched, stands before what was leased.
-function checkOrder(before: SeenQueue, now: SeenQueue, effects: Effects): void {
-  for (const [partition, { items }] of before.partitions.entries()) {
-    const still = new Map(now.partitions[partition]?.items.map((item) => [item.id, item]));
-    let skipped: SeenItem | undefined;
-    for (const item of items) {
-      if (item.isLeased) continue;
-      const later = still.get(item.id);
-      const events = effects.leases.get(item.n) ?? [];
-      const wasLeased =
-        later?.isLeased === true ||
-        events.some(({ what }) => what.kind === "lease" && what.id === item.id);
-      if (!wasLeased && later !== undefined) skipped ??= item;
-      assert.ok(
-        !wasLeased || skipped === undefined,
-        `${before.name}/${partition}: item ${item.n} was leased before item ${skipped?.n}`,
-      );
-    }
-  }
 }

@@ -2,8 +2,21 @@
 // asked for and what time does, to what is seen of it afterwards. A search over these few steps says
 // whether there is a way, and whether the item has died on all of them.
 
-import type { ItemEvent } from "./effects.ts";
+import type { ItemEvent, Told } from "./effects.ts";
 import type { SeenItem, Settings } from "./observe.ts";
+import type { Own } from "./produced.ts";
+
+/** How an item has left a queue; "" if it has not. `redriven`: alive, into another queue. */
+export type Way =
+  | ""
+  | "completed"
+  | "cancelled"
+  | "deleted"
+  | "replaced"
+  | "redriven"
+  | "attempts"
+  | "expired"
+  | "rejected";
 
 /** Where an item can be. `id` is "" while it has a new one that nobody has seen. */
 export interface Place {
@@ -14,10 +27,22 @@ export interface Place {
   readonly deadline: number;
   /** In steady time, of a lease that began before: it does not end sooner. */
   readonly heldUntil: number;
+  /** Of one that is scheduled: when it becomes leasable, at the earliest and at the latest. */
   readonly dueAt: number;
+  readonly dueMost: number;
   readonly expireAt: number;
   /** Whether it died on the way: then it has gone to the dead queue, if there is one. */
   readonly diedAs: string | undefined;
+  readonly way: Way;
+  /** Whether it ends with its lease, whatever is asked. */
+  readonly cancelled: boolean;
+  /** Whether it has never been leased; undefined if that is not known. */
+  readonly isFresh: boolean | undefined;
+  /** Whether it came from another queue on the way, and whether out of a dead queue. */
+  readonly hasCome: boolean;
+  readonly isRedriven: boolean;
+  /** The results that it may have been completed with. */
+  readonly result: string;
 }
 
 export interface LifeOptions {
@@ -28,6 +53,7 @@ export interface LifeOptions {
   readonly steady: number;
   /** The settings that were in force at one time or another. */
   readonly settings: readonly Settings[];
+  readonly own: Own;
   /** Whether an id was never seen before. */
   readonly isNew: (id: string) => boolean;
 }
@@ -42,20 +68,46 @@ const UNBORN: Place = {
   deadline: 0,
   heldUntil: NOT_HELD,
   dueAt: 0,
+  dueMost: 0,
   expireAt: 0,
   diedAs: undefined,
+  way: "",
+  cancelled: false,
+  isFresh: true,
+  hasCome: false,
+  isRedriven: false,
+  result: "",
 };
+
+/** When a time is not known. */
+export const SOME_TIME = Number.MAX_SAFE_INTEGER;
 
 /** Where an item is that a view shows, or does not show. */
 export function placeOf(
   seen: SeenItem | undefined,
   isScheduled: boolean,
-  { dueAt, heldUntil }: Pick<Place, "dueAt" | "heldUntil">,
+  { heldUntil, isFresh }: Pick<Place, "heldUntil" | "isFresh">,
 ): Place {
   if (seen === undefined) return UNBORN;
-  const { id, attempts, deadline, expireAt, isLeased } = seen;
+  const { id, attempts, deadline, expireAt, isLeased, isCancelled: cancelled } = seen;
+  // What waits behind another has no time.
+  const dueAt = seen.isBehind ? SOME_TIME : seen.dueAt;
   const at = isScheduled ? "scheduled" : isLeased ? "leased" : "waiting";
-  return { at, id, attempts, deadline, heldUntil, dueAt, expireAt, diedAs: undefined };
+  return {
+    ...UNBORN,
+    ...{
+      at,
+      id,
+      attempts,
+      deadline,
+      heldUntil,
+      dueAt,
+      dueMost: dueAt,
+      expireAt,
+      cancelled,
+      isFresh,
+    },
+  };
 }
 
 /** All places in which the item can be at the end, after everything that is certain has happened. */
@@ -85,38 +137,85 @@ function mayPass({ what }: ItemEvent): boolean {
   return what.kind === "clear" || what.kind === "delete-queue" || what.kind === "delete-item";
 }
 
-const gone = (place: Place, died: boolean): Place => ({
-  ...UNBORN,
-  at: "gone",
-  diedAs: died ? place.id : undefined,
-});
+const DEATHS: readonly Way[] = ["attempts", "expired", "rejected"];
+
+function gone(place: Place, way: Way, result = ""): Place {
+  const { hasCome, isRedriven, isFresh } = place;
+  const diedAs = DEATHS.includes(way) ? place.id : undefined;
+  return { ...UNBORN, at: "gone", way, diedAs, hasCome, isRedriven, isFresh, result };
+}
 
 function throughTime(place: Place, options: LifeOptions): readonly Place[] {
   const { until, steady } = options;
   switch (place.at) {
     case "waiting":
-      return isOld(place, options) ? [gone(place, true)] : [];
+      return isOld(place, options) ? [gone(place, "expired")] : [];
     case "scheduled":
       return place.dueAt < until ? fired(place, options) : [];
     case "leased": {
       if (place.deadline !== 0 && place.deadline >= until) return [];
       if (place.heldUntil >= steady) return [];
-      return endOfLease(place, { ...place, ...FREE, at: "waiting", id: "" }, options);
+      return endOfLeaseByTime(place, options);
     }
     default:
       return [];
   }
 }
 
-const FREE = { deadline: 0, heldUntil: NOT_HELD } as const;
+const FREE = { deadline: 0, heldUntil: NOT_HELD, isFresh: false } as const;
+
+// By what the queue says; what was cancelled comes back by none of it.
+function endOfLeaseByTime(place: Place, options: LifeOptions): readonly Place[] {
+  if (place.cancelled) return [gone(place, "cancelled")];
+  const back: Place = { ...place, ...FREE, at: "waiting", id: "" };
+  const ways = options.settings.map(({ onLeaseEnd }) => onLeaseEnd);
+  const ends: Place[] = [];
+  if (ways.includes("retry_now")) ends.push(...endOfLease(place, back, options));
+  if (ways.includes("retry_delayed")) {
+    for (const on of byPolicy(place, back, options)) {
+      // It would have had its place: a time that nobody has asked for does not keep it.
+      ends.push(...endOfLease(place, on, options, { isAsked: false }));
+    }
+  }
+  if (ways.includes("reject")) {
+    const dead = endOfLease(place, back, options).filter(({ at }) => at === "gone");
+    ends.push(gone(place, "rejected"), ...dead);
+  }
+  return ends;
+}
+
+// After the wait of the policy: from a moment in between, which is not known, on.
+function byPolicy(place: Place, back: Place, options: LifeOptions): readonly Place[] {
+  const { settings, own, until, since } = options;
+  return settings.map((each) => {
+    const wait = waitOf(each, own, place.attempts);
+    if (wait === 0) return back;
+    const from = Math.max(since, place.deadline < until ? place.deadline : 0);
+    const later = { dueAt: from + wait, dueMost: until + wait };
+    return { ...back, at: "scheduled", id: place.id, ...later };
+  });
+}
+
+/** How long an item waits for its next attempt, by its policy, where half of what is left to chance is taken. */
+export function waitOf(settings: Settings, own: Own, attempts: number): number {
+  const delay = own.retryDelay ?? settings.retryDelay;
+  if (delay === 0) return 0;
+  const longest = Math.max(settings.retryMaxDelay, own.retryDelay ?? 0);
+  const wait = Math.min(delay * settings.retryFactor ** Math.max(attempts - 1, 0), longest);
+  return Math.round(wait * (1 - settings.retryJitter * 0.5));
+}
 
 // The time of one that was accepted for later than its expiry begins when it becomes leasable.
-function fired(place: Place, { until, settings }: LifeOptions): readonly Place[] {
-  const kept: Place = { ...place, at: "waiting", id: "", dueAt: 0 };
+function fired(place: Place, options: LifeOptions): readonly Place[] {
+  const { until } = options;
+  const kept: Place = { ...place, at: "waiting", id: "", dueAt: 0, dueMost: 0 };
   if (place.expireAt === 0 || place.expireAt >= until) return [kept];
-  const life = Math.min(...settings.map((each) => each.expireTimeout));
-  const begun = { ...kept, expireAt: place.dueAt + life };
+  const begun = { ...kept, expireAt: place.dueAt + lifeOf(options) };
   return place.expireAt <= place.dueAt ? [begun] : [begun, kept];
+}
+
+function lifeOf({ own, settings }: LifeOptions): number {
+  return own.expireIn ?? Math.min(...settings.map((each) => each.expireTimeout));
 }
 
 function isOld({ expireAt }: Place, { until }: LifeOptions): boolean {
@@ -124,91 +223,146 @@ function isOld({ expireAt }: Place, { until }: LifeOptions): boolean {
 }
 
 // Without completion it goes on, or dies if this lease was its last, or it is too old.
-// One that does not count is no last one, and a later time that was accepted is kept.
+// One that does not count is no last one, and a later time that was asked for is kept.
 function endOfLease(
   place: Place,
   on: Place,
   options: LifeOptions,
-  isRelease = false,
+  { isRelease = false, isAsked = true } = {},
 ): readonly Place[] {
-  const isLast = options.settings.map(
-    (s) => !isRelease && s.maxAttempts !== 0 && place.attempts >= s.maxAttempts,
-  );
-  if (isLast.every((each) => each)) return [gone(place, true)];
-  const mayBeOld = on.at !== "scheduled" && isOld(place, options);
-  return isLast.some((each) => each) || mayBeOld ? [on, gone(place, true)] : [on];
+  const { own, settings } = options;
+  const isLast = settings.map((s) => {
+    const max = own.maxAttempts ?? s.maxAttempts;
+    return !isRelease && max !== 0 && place.attempts >= max;
+  });
+  if (isLast.every((each) => each)) return [gone(place, "attempts")];
+  const mayBeOld = (on.at !== "scheduled" || !isAsked) && isOld(place, options);
+  return [
+    on,
+    ...(isLast.some((each) => each) ? [gone(place, "attempts")] : []),
+    ...(mayBeOld ? [gone(place, "expired")] : []),
+  ];
 }
 
-function after(
-  place: Place,
-  { what, call, isCertain }: ItemEvent,
-  options: LifeOptions,
-): readonly Place[] {
+// Whether a client was told what is so. Under /v1 there is no word for an item that was cancelled.
+function fits({ cancelled }: Place, told: Told): boolean {
+  return told === undefined || cancelled === (told === "item_cancelled");
+}
+
+function after(place: Place, event: ItemEvent, options: LifeOptions): readonly Place[] {
+  const { what, call, isCertain } = event;
   // Of a new item: the earliest that it can be.
   const begun = Math.max(call.startedAt, options.since);
-  const expireAt = begun + Math.min(...options.settings.map((each) => each.expireTimeout));
+  const expireAt = begun + lifeOf(options);
   switch (what.kind) {
-    case "produce":
+    case "produce": {
       if (place.at !== "unborn") return [];
-      return laterOrNow(
-        { ...place, expireAt },
-        { ...place, at: "waiting", expireAt },
-        what.dueAt,
-        options,
-      );
+      const now: Place = { ...place, at: "waiting", expireAt };
+      const ends = laterOrNow({ ...place, expireAt }, now, what.dueAt, options);
+      // In the place of another it may have the time of that.
+      if (!what.isReplacing) return ends;
+      const then: Place = { ...now, at: "scheduled", dueAt: 0, dueMost: SOME_TIME };
+      return [...ends, now, then];
+    }
     case "import":
       if (place.at !== "unborn") return [];
       return [
-        { ...place, at: what.isLeased ? "leased" : "waiting", attempts: what.attempts, expireAt },
+        {
+          ...place,
+          ...{ at: what.isLeased ? "leased" : "waiting", attempts: what.attempts, expireAt },
+        },
       ];
     case "arrive":
       // A second time if the removal of the original had failed, and the copy has gone meanwhile.
-      return place.at === "unborn" || (place.at === "gone" && !isCertain)
-        ? [{ ...UNBORN, at: "waiting", expireAt }]
+      return place.at === "unborn" ||
+        (place.at === "gone" && (!isCertain || place.way === "redriven"))
+        ? [{ ...UNBORN, at: "waiting", expireAt, hasCome: true, isRedriven: what.byRedrive }]
         : [];
     case "lease": {
-      const fits = place.id === what.id || (place.id === "" && options.isNew(what.id));
-      if (place.at !== "waiting" || !fits || place.attempts + 1 !== what.attempts) return [];
+      const isIt = place.id === what.id || (place.id === "" && options.isNew(what.id));
+      if (place.at !== "waiting" || !isIt || place.attempts + 1 !== what.attempts) return [];
       const { id, attempts, deadline } = what;
-      return [{ ...place, at: "leased", id, attempts, deadline }];
+      return [{ ...place, at: "leased", id, attempts, deadline, isFresh: false }];
     }
     case "lease-unseen":
       if (place.at !== "waiting") return [];
       // Where leases count it is given back, as its client has gone.
       return [
-        { ...place, at: "leased", attempts: place.attempts + 1, deadline: 0 },
-        ...endOfLease(place, { ...place, id: "" }, options, true),
+        { ...place, at: "leased", attempts: place.attempts + 1, deadline: 0, isFresh: false },
+        ...endOfLease(place, { ...place, ...FREE, id: "" }, options, { isRelease: true }),
       ];
-    case "complete":
-      return place.at === "leased" && place.id === what.id ? [gone(place, false)] : [];
+    case "complete": {
+      if (place.at !== "leased" || place.id !== what.id || !fits(place, what.told)) return [];
+      const way = place.cancelled ? "cancelled" : "completed";
+      return [gone(place, way, place.cancelled ? "" : what.result)];
+    }
     case "retry": {
-      if (place.at !== "leased" || place.id !== what.id) return [];
-      if (what.dead) return [gone(place, true)];
-      const attempts = what.isRelease ? Math.max(place.attempts - 1, 0) : place.attempts;
+      if (place.at !== "leased" || place.id !== what.id || !fits(place, what.told)) return [];
+      if (place.cancelled) return [gone(place, "cancelled")];
+      if (what.dead) return [gone(place, "rejected")];
+      const { isRelease } = what;
+      const attempts = isRelease ? Math.max(place.attempts - 1, 0) : place.attempts;
       const back: Place = { ...place, ...FREE, at: "waiting", id: "", attempts };
+      if (what.dueAt === -1) {
+        const from = { ...options, since: begun };
+        return byPolicy({ ...place, deadline: 0 }, back, from).flatMap((on) =>
+          endOfLease(place, on, options, { isAsked: false }),
+        );
+      }
       return laterOrNow({ ...place, attempts }, back, what.dueAt, options).flatMap((on) =>
-        endOfLease(place, on, options, what.isRelease),
+        endOfLease(place, on, options, { isRelease }),
       );
     }
     case "extend": {
-      if (place.at !== "leased" || place.id !== what.id) return [];
+      if (place.at !== "leased" || place.id !== what.id || !fits(place, "ok")) return [];
       // From now on, by both clocks, which have gone on together since.
       return [{ ...place, deadline: what.deadline, heldUntil: NOT_HELD }];
     }
+    case "cancel":
+      if (place.at === "leased") return [{ ...place, cancelled: true }];
+      if (place.at === "waiting" || place.at === "scheduled") return [gone(place, "cancelled")];
+      // Once more changes nothing.
+      return place.way === "cancelled" ? [place] : [];
+    case "change":
+      return changed(place, event, { ...options, since: begun });
+    case "replaced":
+      return place.at === "waiting" || place.at === "scheduled" ? [gone(place, "replaced")] : [];
+    case "redrive":
+      return place.at === "waiting" || place.at === "scheduled" ? [gone(place, "redriven")] : [];
+    case "turn":
+      if (place.at !== "scheduled" || place.dueMost !== SOME_TIME) return [];
+      return fired({ ...place, dueAt: begun }, options);
     case "clear": {
       const hit =
         (what.items && place.at === "waiting") ||
         (what.items && what.destructive && place.at === "leased") ||
         (what.scheduled && place.at === "scheduled");
-      return hit ? [gone(place, false)] : [];
+      return hit ? [gone(place, "deleted")] : [];
     }
     case "delete-item": {
       const isThere = place.at !== "unborn" && place.at !== "gone";
-      return isThere && (place.id === what.id || place.id === "") ? [gone(place, false)] : [];
+      return isThere && (place.id === what.id || place.id === "") ? [gone(place, "deleted")] : [];
     }
     case "delete-queue":
-      return place.at === "unborn" || call.state === "pending" ? [] : [gone(place, false)];
+      return place.at === "unborn" || call.state === "pending" ? [] : [gone(place, "deleted")];
   }
+}
+
+// It goes to the end of the line under another number; what is scheduled stays so unless it is given a time.
+function changed(place: Place, { what }: ItemEvent, options: LifeOptions): readonly Place[] {
+  if (what.kind !== "change" || (place.at !== "waiting" && place.at !== "scheduled")) return [];
+  const { since, until } = options;
+  if (what.dueAt === -1 && what.expireIn === 0) return [place];
+  const expireAt = what.expireIn === 0 ? place.expireAt : since + what.expireIn;
+  const next: Place = { ...place, id: "", expireAt };
+  const now: Place = { ...next, at: "waiting", dueAt: 0, dueMost: 0 };
+  if (what.dueAt > 0) {
+    const then: Place = { ...next, at: "scheduled", dueAt: what.dueAt, dueMost: what.dueAt };
+    return what.dueAt < until + 100_000 ? [then, now] : [then];
+  }
+  if (what.dueAt === 0 || place.at === "waiting") return fired({ ...now, dueAt: since }, options);
+  // What is due in a moment is leasable at once.
+  return place.dueAt < until + 100_000 ? [next, ...fired(next, options)] : [next];
 }
 
 // What is due later is scheduled, under the id that it has; unless the request was held up for so
@@ -220,7 +374,12 @@ function laterOrNow(
   { until }: LifeOptions,
 ): readonly Place[] {
   if (dueAt === 0) return [now];
-  const later: Place = { ...place, ...FREE, at: "scheduled", dueAt };
+  const { isFresh } = now;
+  const later: Place = {
+    ...place,
+    ...FREE,
+    ...{ at: "scheduled", dueAt, dueMost: dueAt, isFresh },
+  };
   return dueAt < until + 100_000 ? [later, now] : [later];
 }
 
@@ -235,5 +394,12 @@ export function matches(
   const at = isScheduled ? "scheduled" : seen.isLeased ? "leased" : "waiting";
   const sameId = end.id === "" ? isNew(seen.id) : end.id === seen.id;
   const sameDeadline = end.deadline === 0 || end.deadline === seen.deadline;
-  return end.at === at && sameId && end.attempts === seen.attempts && sameDeadline;
+  const isDue = !isScheduled || fitsDue(end, seen);
+  const same = end.attempts === seen.attempts && end.cancelled === seen.isCancelled;
+  return end.at === at && sameId && sameDeadline && same && isDue;
+}
+
+// What waits behind another shows no time, and that of one that takes another's place is not known.
+function fitsDue({ dueAt, dueMost }: Place, { dueAt: seen }: SeenItem): boolean {
+  return (dueAt <= seen && seen <= dueMost) || (seen === 0 && dueMost === SOME_TIME);
 }

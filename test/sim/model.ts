@@ -4,60 +4,29 @@
 // equals is taken from what the server did. Written from wire.md, not from the code.
 
 import assert from "node:assert/strict";
-import type { Hold, Window } from "./auditor.ts";
-import { numberOf } from "./effects.ts";
+import type { Hold } from "./auditor.ts";
+import type { Window } from "./checks.ts";
+import { secondsOf } from "./effects.ts";
+import { waitOf } from "./life.ts";
 import {
-  parseTime,
-  type SeenCounts,
-  type SeenDrops,
-  type SeenItem,
-  type SeenQueue,
-  type Settings,
-} from "./observe.ts";
-import type { Call } from "./world.ts";
+  compare,
+  die,
+  diesOf,
+  type Item,
+  type Partition,
+  type Queue,
+  type Reason,
+  toQueue,
+} from "./model-queue.ts";
+import { numberLeased, parseTime, type SeenItem } from "./observe.ts";
+import type { Own } from "./produced.ts";
+import { type Call, isLease } from "./world.ts";
 
-/** An item as the model holds it; "" is an id that the model does not know. */
-interface Item {
-  readonly n: number;
-  id: string;
-  attempts: number;
-  deadline: number;
-  readonly createdAt: number;
-  expireAt: number;
-  sourceId: string;
-}
-
-class Partition {
-  waiting: Item[] = [];
-  readonly leased = new Map<string, Item>();
-  readonly scheduled = new Map<number, Item>();
-  /** What came to the tail from several sides at once: its order is not fixed. */
-  arrivals: Item[] = [];
-
-  /** Items that count when a produce looks for the emptiest partition. */
-  get load(): number {
-    return this.waiting.length + this.scheduled.size;
-  }
-}
-
-type Reason = keyof SeenDrops;
-
-type Counts = Record<Exclude<keyof SeenCounts, "dead">, number> & {
-  readonly dead: Record<Reason, number>;
-};
-
-interface Queue {
-  readonly name: string;
-  readonly settings: Settings;
-  readonly partitions: readonly Partition[];
-  readonly drops: Record<Reason, number>;
-  readonly counts: Counts;
-  /** Leases that are not answered, in order of arrival. */
-  leases: Call[];
-}
-
-const BACK = ["queue.retry", "v2/queue.release"];
-const HOT = ["queue.produce", "queue.lease", "queue.complete", ...BACK, "v2/queue.extend"];
+const BACK = ["queue.retry", "v2/queue.release", "v2/queue.retry", "v2/queue.reject"];
+const PRODUCE = ["queue.produce", "v2/queue.produce"];
+const COMPLETE = ["queue.complete", "v2/queue.complete"];
+const LEASE = ["queue.lease", "v2/queue.lease"];
+const HOT = [...PRODUCE, ...LEASE, ...COMPLETE, ...BACK, "v2/queue.extend"];
 const ID_MAX = "aWgEPTl1tmebfsQzFP4bxwgy80V";
 
 /**
@@ -68,13 +37,16 @@ export function checkCalm(
   window: Window,
   hasAdvanced: boolean,
   holdsBefore: ReadonlyMap<string, Hold>,
+  ownOf: (queue: string, n: number) => Own,
 ): boolean {
   const { before, after, calls, fresh } = window;
-  if (fresh.some((call) => !HOT.includes(call.path))) return false;
   if (hasAdvanced ? fresh.length > 0 : before.at !== after.at) return false;
-  const queues = new Map([...before.queues].map(([name, seen]) => [name, toQueue(seen)]));
+  if (!isExact(window)) return false;
+  const queues = new Map(
+    [...before.queues].map(([name, seen]) => [name, toQueue(seen, (n) => ownOf(name, n))]),
+  );
   for (const call of calls) {
-    if (call.path !== "queue.lease" || fresh.includes(call)) continue;
+    if (!isLease(call) || fresh.includes(call)) continue;
     queues.get(String(call.request.queue_name))?.leases.push(call);
   }
   if (hasAdvanced) {
@@ -82,7 +54,8 @@ export function checkCalm(
     for (const queue of queues.values()) {
       queue.leases = queue.leases.filter((call) => call.state === "pending");
       // Which lease gets which of the things that come back at one moment is not fixed.
-      if (queue.leases.length > 0 || calls.some((call) => call.status === 200)) return false;
+      const isServed = (call: Call): boolean => call.status === 200 && !isEmpty(call);
+      if (queue.leases.length > 0 || calls.some(isServed)) return false;
     }
     const holds = new Map<string, boolean>();
     for (const { id, deadline, isLeased } of allItems(before)) {
@@ -106,8 +79,28 @@ export function checkCalm(
   return true;
 }
 
+// Whether all of it is known exactly: what is asked by the id of an item comes alone, for it is done between two
+// turns; and of unique keys, and what waits behind others, only the auditor knows.
+function isExact({ before, calls, fresh }: Window): boolean {
+  const hasBehind = allItems(before).some(({ isBehind }) => isBehind);
+  if (hasBehind || before.queues.get("dead")?.isRedriven === true) return false;
+  if (fresh.length === 1 && fresh[0]!.path === "v2/item.cancel") return true;
+  // One for some kinds looks at what was there before; two of them may share it in more than one way.
+  const [picky, ...others] = calls.filter(({ request }) => request.kinds !== undefined);
+  const comes = ({ path, request }: Call): boolean =>
+    !LEASE.includes(path) && request.queue_name === picky?.request.queue_name;
+  if (others.length > 0 || (picky !== undefined && fresh.some(comes))) return false;
+  return fresh.every(({ path, request }) => {
+    const { items = [] } = request as { items?: { unique_key?: string }[] };
+    const isPlain = items.every(({ unique_key }) => unique_key === undefined);
+    return HOT.includes(path) && isPlain && request.produce === undefined;
+  });
+}
+
 function allItems({ queues }: Window["before"]): readonly SeenItem[] {
-  return [...queues.values()].flatMap(({ partitions }) => partitions.flatMap(({ items }) => items));
+  return [...queues.values()].flatMap(({ partitions }) =>
+    partitions.flatMap(({ items, scheduled }) => [...items, ...scheduled]),
+  );
 }
 
 // Whether a retry sends something to a dead queue.
@@ -116,6 +109,7 @@ function buries(call: Call, queue: Queue | undefined, now: number): boolean {
   const { leased } = queue!.partitions[partitionOf(call, queue!)]!;
   return backOf(call).some((each) => {
     const item = leased.get(each.id);
+    if (item?.isCancelled === true) return false;
     return each.dead || (item !== undefined && diesOfBack(item, each, queue!, now) !== undefined);
   });
 }
@@ -136,6 +130,7 @@ function partitionOf({ request }: Call, queue: Queue): number {
 interface Back {
   readonly id: string;
   readonly time: string | undefined;
+  readonly byPolicy: boolean;
   readonly dead: boolean;
   readonly counts: boolean;
 }
@@ -144,17 +139,15 @@ function backOf({ path, request }: Call): readonly Back[] {
   if (path === "queue.retry") {
     const { items } = request as { items: { id: string; retry_at?: string; dead?: boolean }[] };
     return items.map(({ id, retry_at, dead = false }) => {
-      return { id, time: retry_at, dead, counts: true };
+      return { id, time: retry_at, byPolicy: false, dead, counts: true };
     });
   }
-  const { leases } = request as { leases: { lease_id: string; at?: string }[] };
-  return leases.map(({ lease_id: id, at }) => ({ id, time: at, dead: false, counts: false }));
-}
-
-// Why an item dies when its lease ends without completion.
-function diesOf(item: Item, { settings }: Queue, now: number): Reason | undefined {
-  if (settings.maxAttempts !== 0 && item.attempts >= settings.maxAttempts) return "attempts";
-  return item.expireAt < now ? "expired" : undefined;
+  const { leases } = request as { leases: { lease_id: string; at?: string; delay?: string }[] };
+  return leases.map(({ lease_id: id, at, delay }) => {
+    const byPolicy = path === "v2/queue.retry" && at === undefined && delay === undefined;
+    const counts = path !== "v2/queue.release";
+    return { id, time: at, byPolicy, dead: path === "v2/queue.reject", counts };
+  });
 }
 
 // What does not count was not the last; a later time that was accepted is kept.
@@ -170,9 +163,7 @@ function diesOfBack(item: Item, back: Back, queue: Queue, now: number): Reason |
 // What comes back with a burial, and what arrives in the dead queue, has no fixed place among the
 // rest; with leases that wait for either it is not known who gets what.
 function isOrderFree({ calls, fresh, after }: Window, queues: ReadonlyMap<string, Queue>): boolean {
-  const leased = new Set(
-    calls.filter((call) => call.path === "queue.lease").map((call) => call.request.queue_name),
-  );
+  const leased = new Set(calls.filter(isLease).map((call) => call.request.queue_name));
   return fresh.some((call) => {
     const queue = queues.get(String(call.request.queue_name));
     return (
@@ -180,25 +171,6 @@ function isOrderFree({ calls, fresh, after }: Window, queues: ReadonlyMap<string
       (leased.has(queue!.name) || leased.has(queue!.settings.deadQueue))
     );
   });
-}
-
-function toQueue({ name, settings, partitions, drops, counts }: SeenQueue): Queue {
-  return {
-    name,
-    settings,
-    drops: { ...drops },
-    counts: { ...counts, dead: { ...counts.dead } },
-    leases: [],
-    partitions: partitions.map(({ items, scheduled }) => {
-      const partition = new Partition();
-      for (const item of items) {
-        if (item.isLeased) partition.leased.set(item.id, { ...item });
-        else partition.waiting.push({ ...item });
-      }
-      for (const item of scheduled) partition.scheduled.set(item.n, { ...item });
-      return partition;
-    }),
-  };
 }
 
 // --- replies ---
@@ -210,16 +182,18 @@ function expect(call: Call, status: number, message?: string): void {
 }
 
 function expectNoQueue(call: Call): void {
+  if (call.path === "v2/item.cancel") return;
   const message = `queue does not exist; no such queue named '${call.request.queue_name}'`;
   expect(call, 400, message);
 }
 
 function checkTimeout(call: Call, now: number): void {
-  if (call.path !== "queue.lease") return;
+  if (!isLease(call)) return;
   const timeout = Number(/^(\d+)s$/.exec(String(call.request.request_timeout))![1]) * 1e6;
   if (call.startedAt + timeout > now) return;
   assert.equal(call.state, "answered", `call ${call.number} is over`);
-  if (call.status !== 200)
+  if (call.path === "v2/queue.lease") expect(call, 200);
+  else if (call.status !== 200)
     expect(call, 454, "request timeout; no items are in the queue, try again");
 }
 
@@ -233,14 +207,16 @@ function applyCalls(
   queues: ReadonlyMap<string, Queue>,
   { after }: Window,
 ): void {
-  const of = (path: string): readonly Call[] => calls.filter((call) => call.path === path);
+  const of = (...paths: readonly string[]): readonly Call[] =>
+    calls.filter((call) => paths.includes(call.path));
   // Those that send something to a dead queue come last, after what needs this queue only.
   const retries = calls.filter((call) => BACK.includes(call.path));
   const burying = retries.filter((call) => buries(call, queue, after.at));
-  for (const call of of("queue.produce")) produce(queue, call, after);
+  for (const call of of(...PRODUCE)) produce(queue, call, after);
+  for (const call of of("v2/item.cancel")) cancel(queue, call);
   const clients = new Set(queue.leases.map((call) => call.request.client_id));
-  for (const call of of("queue.lease")) {
-    if (clients.has(call.request.client_id)) {
+  for (const call of of(...LEASE)) {
+    if (call.path === "queue.lease" && clients.has(call.request.client_id)) {
       expect(
         call,
         400,
@@ -248,14 +224,14 @@ function applyCalls(
       );
       continue;
     }
-    clients.add(call.request.client_id);
+    if (call.path === "queue.lease") clients.add(call.request.client_id);
     queue.leases.push(call);
   }
   // What this very pass leases is not known to anybody yet, and counts as waiting.
   const isNew = new Set(queue.partitions.flatMap(({ waiting }) => waiting.map(({ id }) => id)));
   lease(queue, after.at);
   const claimed = new Set<string>();
-  for (const call of of("queue.complete")) complete(queue, call, { claimed, isNew });
+  for (const call of of(...COMPLETE)) complete(queue, call, { claimed, isNew });
   for (const call of retries.filter((each) => !burying.includes(each))) {
     retry(queue, call, { isBurial: false, claimed, isNew, queues, now: after.at });
   }
@@ -277,7 +253,9 @@ function dueAtOf(text: string | undefined, now: number): number {
 
 function produce(queue: Queue, call: Call, after: Window["after"]): void {
   expect(call, 200);
-  const { items } = call.request as { items: { utf8: string; enqueue_at?: string }[] };
+  const { items } = call.request as {
+    items: { utf8: string; kind: string; enqueue_at?: string }[];
+  };
   const now = after.at;
   const { expireTimeout } = queue.settings;
   const numbers = items.map(({ utf8 }) => Number(utf8));
@@ -286,15 +264,19 @@ function produce(queue: Queue, call: Call, after: Window["after"]): void {
   queue.counts.produced += items.length;
   const least = Math.min(...queue.partitions.map((each) => each.load));
   assert.equal(partition.load, least, `call ${call.number} went to a partition that is fuller`);
-  for (const [i, { enqueue_at }] of items.entries()) {
+  for (const [i, { enqueue_at, kind }] of items.entries()) {
+    const own = queue.ownOf(numbers[i]!);
     const item: Item = {
       n: numbers[i]!,
+      kind,
       id: "",
       attempts: 0,
       deadline: 0,
       createdAt: now,
-      expireAt: now + expireTimeout,
+      expireAt: now + (own.expireIn ?? expireTimeout),
       sourceId: "",
+      isCancelled: false,
+      own,
     };
     if (dueAtOf(enqueue_at, now) !== 0) partition.scheduled.set(item.n, item);
     else partition.waiting.push(item);
@@ -318,26 +300,59 @@ function lease(queue: Queue, now: number): void {
     const mine = queue.leases.filter((call) => {
       if (call.state !== "answered" || call.status !== 200) return false;
       const first = call.body.items?.[0];
-      return (call.body.partition ?? 0) === index && available.has(numberOf(first.bytes));
+      if (first === undefined) return false;
+      const isHere = call.path === "v2/queue.lease" || (call.body.partition ?? 0) === index;
+      return isHere && available.has(numberLeased(first));
     });
     const dealt = new Map<Call, Item[]>(mine.map((call) => [call, []]));
+    pick(queue, partition, dealt);
     for (let round = 0; partition.waiting.length > 0; round++) {
-      const hungry = mine.filter((call) => Number(call.request.batch_size) > round);
+      const hungry = mine.filter(
+        (call) => kindsOf(call) === undefined && Number(call.request.batch_size) > round,
+      );
       if (hungry.length === 0) break;
       for (const call of hungry) {
         const item = partition.waiting.shift();
         if (item !== undefined) dealt.get(call)!.push(item);
       }
     }
+    pick(queue, partition, dealt);
     for (const [call, items] of dealt) give(queue, { call, items, partition, now });
   }
   // With one partition every lease is served in turn: none is passed over.
   if (queue.partitions.length > 1) return;
-  const waits = queue.leases.findIndex((call) => call.state === "pending");
+  const waits = queue.leases.findIndex(
+    (call) => call.state === "pending" && kindsOf(call) === undefined,
+  );
   if (waits === -1) return;
   const later = queue.leases.slice(waits).find((call) => call.state === "answered");
   const isThere = queue.partitions[0]!.waiting.length > 0;
   assert.ok(later === undefined || isThere, `call ${later?.number} was served out of turn`);
+}
+
+function kindsOf({ request }: Call): readonly string[] | undefined {
+  return (request as { kinds?: readonly string[] }).kinds;
+}
+
+function isEmpty({ body }: Call): boolean {
+  return body.items?.length === 0;
+}
+
+// A lease of some kinds takes the first of them that there are: before all others, if it came before the first
+// that takes whatever there is, else after them.
+function pick(queue: Queue, partition: Partition, dealt: ReadonlyMap<Call, Item[]>): void {
+  const first = queue.leases.find((call) => kindsOf(call) === undefined);
+  for (const [call, items] of dealt) {
+    const kinds = kindsOf(call);
+    const others = [...dealt.keys()].filter((each) => kindsOf(each) === undefined);
+    if (kinds === undefined || items.length > 0) continue;
+    const isFirst = first === undefined || first.number > call.number;
+    const areServed = others.every((each) => dealt.get(each)!.length > 0);
+    if (!isFirst && !areServed) continue;
+    const wanted = partition.waiting.filter(({ kind }) => kinds.includes(kind));
+    items.push(...wanted.slice(0, Number(call.request.batch_size)));
+    partition.waiting = partition.waiting.filter((item) => !items.includes(item));
+  }
 }
 
 function give(
@@ -348,18 +363,19 @@ function give(
   // biome-ignore lint/suspicious/noExplicitAny: replies have every shape
   const got: any[] = call.body.items;
   assert.deepEqual(
-    got.map((item) => numberOf(item.bytes)),
+    got.map((item) => numberLeased(item)),
     items.map((item) => item.n),
     `call ${call.number} was given other items`,
   );
   queue.leases = queue.leases.filter((each) => each !== call);
   queue.counts.leased += items.length;
   for (const [i, item] of items.entries()) {
-    const { id, attempts, lease_deadline } = got[i];
+    const { attempts, lease_deadline, id: itemId, lease_id: id = itemId } = got[i];
     if (item.id !== "") assert.equal(id, item.id, `call ${call.number}: id of item ${item.n}`);
     item.id = id;
     item.attempts++;
-    item.deadline = now + queue.settings.leaseTimeout;
+    const { lease_timeout: own } = call.request as { lease_timeout?: string };
+    item.deadline = now + (own === undefined ? queue.settings.leaseTimeout : secondsOf(own));
     assert.equal(attempts, item.attempts, `call ${call.number}: attempts of item ${item.n}`);
     assert.equal(parseTime(lease_deadline), item.deadline, `call ${call.number}: lease_deadline`);
     partition.leased.set(id, item);
@@ -407,10 +423,21 @@ function claim(
 }
 
 function complete(queue: Queue, call: Call, claims: Claims): void {
+  if (call.path === "v2/queue.complete") {
+    const { leases } = call.request as { leases: { lease_id: string }[] };
+    const ids = leases.map(({ lease_id }) => lease_id);
+    for (const item of claimEach(queue, call, ids, claims)) {
+      for (const { leased } of queue.partitions) leased.delete(item.id);
+      queue.counts.completed++;
+    }
+    return;
+  }
   const { ids, partition = 0 } = call.request as { ids: string[]; partition?: number };
   const items = claim(queue, call, ids, { ...claims, verb: "completed" }) ?? [];
-  for (const { id } of items) queue.partitions[partition]!.leased.delete(id);
-  queue.counts.completed += items.length;
+  for (const { id, isCancelled } of items) {
+    queue.partitions[partition]!.leased.delete(id);
+    queue.counts[isCancelled ? "cancelled" : "completed"]++;
+  }
 }
 
 function retry(
@@ -426,10 +453,15 @@ function retry(
   const items = isRetry
     ? (claim(queue, call, ids, { ...world, verb: "retried" }) ?? [])
     : claimEach(queue, call, ids, world);
+  let came = 0;
   for (const [i, item] of items.entries()) {
     const back = backs[i]!;
     const reason = diesOfBack(item, back, queue, world.now);
     partition.leased.delete(item.id);
+    if (item.isCancelled) {
+      queue.counts.cancelled++;
+      continue;
+    }
     item.deadline = 0;
     if (!back.counts) item.attempts = Math.max(item.attempts - 1, 0);
     if (reason !== undefined) {
@@ -437,16 +469,18 @@ function retry(
       continue;
     }
     queue.counts[back.counts ? "retried" : "released"]++;
-    if (dueAtOf(back.time, world.now) !== 0) {
+    const wait = back.byPolicy ? waitOf(queue.settings, item.own, item.attempts) : 0;
+    if (wait > 0 || dueAtOf(back.time, world.now) !== 0) {
       partition.scheduled.set(item.n, item);
     } else {
       item.id = "";
       // What is asked for with dead items in one batch goes another way: its place is not fixed.
       partition.arrivals.push(item);
+      came++;
     }
   }
-  if (!world.isBurial && items.length > 0) {
-    partition.waiting.push(...partition.arrivals.splice(-items.length));
+  if (!world.isBurial && came > 0) {
+    partition.waiting.push(...partition.arrivals.splice(-came));
   }
 }
 
@@ -457,7 +491,7 @@ function extend(queue: Queue, call: Call, { claimed, isNew }: Claims, now: numbe
   checkResults(call, leases.length);
   for (const [i, { lease_id: id, for: duration }] of leases.entries()) {
     const item = named(queue, call, i, { id, claimed, isNew });
-    if (item === undefined) continue;
+    if (item === undefined || item.isCancelled) continue;
     queue.counts.extended++;
     item.deadline = now + Number(/^(\d+)s$/.exec(duration)![1]) * 1e6;
     const { lease_deadline } = resultOf(call, i);
@@ -479,7 +513,11 @@ function claimEach(
     const item = named(queue, call, i, { id, claimed, isNew });
     if (item === undefined) continue;
     claimed.add(id);
-    items.push(item);
+    if (item.isCancelled) {
+      // It ends here, and its holder is told.
+      for (const { leased } of queue.partitions) leased.delete(id);
+      queue.counts.cancelled++;
+    } else items.push(item);
   }
   return items;
 }
@@ -512,8 +550,9 @@ function named(
   const partition = queue.partitions.find(({ leased }) => leased.has(id));
   const item = isNew.has(id) || claimed.has(id) ? undefined : partition?.leased.get(id);
   const where = `call ${call.number}: ${id} ${code}`;
-  assert.equal(ok, item !== undefined, where);
-  assert.ok(ok || refusalsOf(queue, id, isNew).includes(code), where);
+  assert.equal(ok, item !== undefined && !item.isCancelled, where);
+  if (item?.isCancelled === true) assert.equal(code, "item_cancelled", where);
+  else assert.ok(ok || refusalsOf(queue, id, isNew).includes(code), where);
   return item;
 }
 
@@ -524,30 +563,24 @@ function refusalsOf(queue: Queue, id: string, isNew: ReadonlySet<string>): reado
   return waits || isNew.has(id) ? ["not_leased"] : ["lease_ended", "not_leased", "item_not_found"];
 }
 
-// To partition 0 of the dead queue, as a copy.
-function die(
-  item: Item,
-  queue: Queue,
-  world: { queues: ReadonlyMap<string, Queue>; now: number; reason: Reason },
-): void {
-  const { queues, now, reason } = world;
-  const target = queues.get(queue.settings.deadQueue);
-  queue.counts.dead[reason]++;
-  if (target === undefined) {
-    queue.drops[reason]++;
-    return;
+// Alone, and by the id that the item keeps.
+function cancel(queue: Queue, call: Call): void {
+  if (call.status !== 200 || call.body.queue_name !== queue.name) return;
+  const { id, state } = call.body as { id: string; state: string };
+  const seen = queue.itemIds.get(id);
+  if (seen === undefined) return;
+  for (const partition of queue.partitions) {
+    const leased = partition.leased.get(seen.id);
+    if (leased !== undefined) {
+      assert.equal(state, "leased", `call ${call.number}`);
+      leased.isCancelled = true;
+      continue;
+    }
+    const count = partition.waiting.length + partition.scheduled.size;
+    partition.waiting = partition.waiting.filter(({ n }) => n !== seen.n);
+    partition.scheduled.delete(seen.n);
+    queue.counts.cancelled += count - partition.waiting.length - partition.scheduled.size;
   }
-  queue.counts.moved++;
-  target.counts.received++;
-  target.partitions[0]!.arrivals.push({
-    n: item.n,
-    id: "",
-    attempts: 0,
-    deadline: 0,
-    createdAt: now,
-    expireAt: now + target.settings.expireTimeout,
-    sourceId: item.id,
-  });
 }
 
 // --- time ---
@@ -558,15 +591,24 @@ function passTime(
   { at: now, queues: seen }: Window["after"],
   holds: ReadonlyMap<string, boolean>,
 ): void {
-  const { expireTimeout } = queue.settings;
+  const { expireTimeout, onLeaseEnd } = queue.settings;
   for (const [index, partition] of queue.partitions.entries()) {
+    // What is scheduled by the end of a lease is not due at the same moment.
+    const scheduledBefore = [...partition.scheduled.values()];
     for (const item of [...partition.leased.values()]) {
       if (item.deadline >= now || holds.get(item.id) === true) continue;
       partition.leased.delete(item.id);
       queue.counts.lease_ends++;
-      const reason = diesOf(item, queue, now);
+      if (item.isCancelled) {
+        queue.counts.cancelled++;
+        continue;
+      }
+      const reason = diesOf(item, queue, now) ?? (onLeaseEnd === "reject" ? "rejected" : undefined);
+      const wait =
+        onLeaseEnd === "retry_delayed" ? waitOf(queue.settings, item.own, item.attempts) : 0;
       if (reason !== undefined) die(item, queue, { queues, now, reason });
-      else partition.arrivals.push({ ...item, id: "", deadline: 0 });
+      else if (wait === 0) partition.arrivals.push({ ...item, id: "", deadline: 0 });
+      else partition.scheduled.set(item.n, { ...item, deadline: 0 });
     }
     for (const item of partition.waiting) {
       if (item.expireAt < now) die(item, queue, { queues, now, reason: "expired" });
@@ -574,55 +616,12 @@ function passTime(
     partition.waiting = partition.waiting.filter((item) => item.expireAt >= now);
     // When they are due the auditor knows; here it is enough to see which have gone.
     const { scheduled } = seen.get(queue.name)!.partitions[index]!;
-    for (const item of [...partition.scheduled.values()]) {
+    for (const item of scheduledBefore) {
       if (scheduled.some((each) => each.n === item.n)) continue;
       partition.scheduled.delete(item.n);
       // The time of one that could not be leased before it expired begins now.
-      if (item.expireAt < now) item.expireAt = now + expireTimeout;
+      if (item.expireAt < now) item.expireAt = now + (item.own.expireIn ?? expireTimeout);
       partition.arrivals.push({ ...item, id: "" });
     }
-  }
-}
-
-// --- comparison ---
-
-function compare(queue: Queue, seen: SeenQueue): void {
-  assert.deepEqual(queue.drops, seen.drops, `${queue.name}: dropped`);
-  assert.deepEqual(queue.counts, seen.counts, `${queue.name}: counts`);
-  for (const [index, partition] of queue.partitions.entries()) {
-    const where = `${queue.name}/${index}`;
-    const { items, scheduled } = seen.partitions[index]!;
-    const waiting = items.filter((item) => !item.isLeased);
-    const leased = items.filter((item) => item.isLeased);
-    sameItems(where, "leased", [...partition.leased.values()], leased);
-    const still = partition.waiting.length;
-    sameItems(where, "waiting", partition.waiting, waiting.slice(0, still), true);
-    const came = waiting.slice(still);
-    sameItems(where, "at the tail", partition.arrivals, came);
-    sameItems(where, "scheduled", [...partition.scheduled.values()], scheduled);
-  }
-}
-
-function sameItems(
-  where: string,
-  what: string,
-  expected: readonly Item[],
-  seen: readonly SeenItem[],
-  inOrder = false,
-): void {
-  const plain = ({ n, attempts, deadline, createdAt, expireAt }: Item | SeenItem): object => ({
-    n,
-    attempts,
-    deadline,
-    createdAt,
-    expireAt,
-  });
-  const byNumber = (a: { n: number }, b: { n: number }): number => a.n - b.n;
-  const wanted = inOrder ? expected : [...expected].sort(byNumber);
-  const found = inOrder ? seen : [...seen].sort(byNumber);
-  assert.deepEqual(found.map(plain), wanted.map(plain), `${where}: ${what}`);
-  for (const [i, { n, id, sourceId }] of wanted.entries()) {
-    if (id !== "") assert.equal(found[i]!.id, id, `${where}: id of item ${n}`);
-    if (sourceId !== "") assert.equal(found[i]!.sourceId, sourceId, `${where}: source of ${n}`);
   }
 }

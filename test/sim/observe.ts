@@ -2,6 +2,8 @@
 // record, its statistics and all its items, page by page. The checks work on such views alone.
 
 import assert from "node:assert/strict";
+import type { Refusal } from "../../src/errors.ts";
+import { type OnLeaseEnd, UNIQUE_KEYS } from "./commands.ts";
 import type { World } from "./world.ts";
 
 /** An item as a list shows it. Times are microseconds since 1970; 0 stands for none. */
@@ -15,6 +17,26 @@ export interface SeenItem {
   readonly createdAt: number;
   readonly expireAt: number;
   readonly sourceId: string;
+  // As /v2 tells:
+  /** What it is, wherever it lies. */
+  readonly itemId: string;
+  readonly isCancelled: boolean;
+  /** Of one that is scheduled; 0 if it waits behind another. */
+  readonly dueAt: number;
+  readonly isBehind: boolean;
+  /** "" for none, as of the next. */
+  readonly uniqueKey: string;
+  readonly kind: string;
+}
+
+/** How an item has ended, as its queue keeps it. */
+export interface SeenEnd {
+  readonly itemId: string;
+  readonly state: "completed" | "cancelled" | "expired" | "rejected";
+  readonly endedAt: number;
+  readonly partition: number;
+  /** As JSON has it; "" for none. */
+  readonly result: string;
 }
 
 export interface SeenPartition {
@@ -29,6 +51,13 @@ export interface Settings {
   readonly expireTimeout: number;
   readonly maxAttempts: number;
   readonly deadQueue: string;
+  readonly retryDelay: number;
+  readonly retryFactor: number;
+  readonly retryMaxDelay: number;
+  readonly retryJitter: number;
+  readonly onLeaseEnd: OnLeaseEnd;
+  readonly keep: number;
+  readonly keepMax: number;
 }
 
 /** What was deleted without having been completed, and without a dead queue, by why. */
@@ -68,6 +97,12 @@ export interface SeenQueue {
   /** Since the queue was made. */
   readonly drops: SeenDrops;
   readonly counts: SeenCounts;
+  /** What is kept of what has ended, by the id of the item. */
+  readonly ended: ReadonlyMap<string, SeenEnd>;
+  /** The unique keys that are taken, and by which item. */
+  readonly keys: ReadonlyMap<string, string>;
+  /** Whether a redrive is under way out of it. */
+  readonly isRedriven: boolean;
 }
 
 export interface View {
@@ -82,15 +117,16 @@ const PAGE = 7;
 /** Looks at everything; throws if a list or a statistic contradicts another. */
 export async function observe(world: World): Promise<View> {
   const queues = new Map<string, SeenQueue>();
-  const { items: records = [] } = await ask(world, "queues.list", {});
+  const { queues: records = [] } = await ask(world, "v2/queues.list", {});
   for (const record of records) {
     const name = record.queue_name as string;
     const { logical_queues, totals } = await ask(world, "v2/queue.stats", { queue_name: name });
     const [stats] = logical_queues;
     const partitions: SeenPartition[] = [];
+    const known = await listV2(world, name);
     for (let partition = 0; partition < stats.partitions.length; partition++) {
-      const items = await list(world, "items", name, partition);
-      const scheduled = await list(world, "scheduled", name, partition);
+      const items = await list(world, "items", { name, partition, known });
+      const scheduled = await list(world, "scheduled", { name, partition, known });
       partitions.push({ items, scheduled });
       checkStats(world, stats.partitions[partition], { items, scheduled }, `${name}/${partition}`);
     }
@@ -98,32 +134,28 @@ export async function observe(world: World): Promise<View> {
     const counts = countsOf(totals.counts ?? {});
     checkTotals(totals, partitions, name);
     checkCounts(counts, partitions, drops, name);
-    const waiting = world.pending.filter(
-      (call) => call.path === "queue.lease" && call.request.queue_name === name,
-    );
+    const kept = Number(totals.kept ?? 0);
+    const ended = kept === 0 ? NOTHING_KEPT : await listEnded(world, name);
+    // Those of which the time is over are shown no more, and swept now and then.
+    assert.ok(ended.size <= kept, `${name}: kept of totals`);
+    const waiting = world.waitingLeases.filter((call) => call.request.queue_name === name);
     assert.equal(stats.lease_waiting ?? 0, waiting.length, `${name}: lease_waiting`);
     assert.equal(stats.produce_waiting ?? 0, 0, `${name}: produce_waiting`);
     assert.equal(stats.in_flight ?? 0, waiting.length, `${name}: in_flight`);
     queues.set(name, {
       name,
       createdAt: parseTime(record.created_at),
-      settings: {
-        leaseTimeout: parseGo(record.lease_timeout),
-        expireTimeout: parseGo(record.expire_timeout),
-        maxAttempts: record.max_attempts ?? 0,
-        deadQueue: record.dead_queue ?? "",
-      },
+      settings: settingsOf(record),
       partitions,
       drops,
       counts,
+      ended,
+      keys: await keysOf(world, name),
+      isRedriven: await isRedriven(world, name),
     });
   }
   const { waiting, budget } = world.server;
-  assert.equal(
-    waiting.leases,
-    world.pending.filter((call) => call.path === "queue.lease").length,
-    "waiting leases of the server",
-  );
+  assert.equal(waiting.leases, world.waitingLeases.length, "waiting leases of the server");
   assert.ok(budget.bytes >= 0 && budget.bytes <= world.limits.readyBytes + 2_000, "ready bytes");
   return { at: world.clock.now(), steady: world.clock.steady(), queues };
 }
@@ -135,33 +167,135 @@ async function ask(world: World, path: string, request: Record<string, unknown>)
   return call.body;
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: replies have every shape
+type Reply = any;
+
+function settingsOf(record: Reply): Settings {
+  const { retry = {} } = record;
+  return {
+    leaseTimeout: parseGo(record.lease_timeout),
+    expireTimeout: record.expire_timeout === "never" ? NEVER : parseGo(record.expire_timeout),
+    maxAttempts: record.max_attempts ?? 0,
+    deadQueue: record.dead_queue ?? "",
+    retryDelay: parseGo(retry.delay ?? ""),
+    retryFactor: retry.factor ?? 0,
+    retryMaxDelay: parseGo(retry.max_delay ?? ""),
+    retryJitter: retry.jitter ?? 0,
+    onLeaseEnd: record.on_lease_end,
+    keep: parseGo(record.keep_completed),
+    keepMax: record.keep_max ?? 0,
+  };
+}
+
+const NEVER = 876_000 * 3.6e9;
+
+/** What only /v2 tells of items, by their numbers. */
+type Known = ReadonlyMap<number, Reply>;
+
+async function listV2(world: World, queue: string): Promise<Known> {
+  const known = new Map<number, Reply>();
+  for (const state of [undefined, "scheduled"]) {
+    const request = { queue_name: queue, ...(state !== undefined && { state }), payload: true };
+    for (const item of await pages(world, request)) known.set(numberLeased(item), item);
+  }
+  return known;
+}
+
+async function pages(world: World, request: Record<string, unknown>): Promise<readonly Reply[]> {
+  const all: Reply[] = [];
+  for (let cursor = ""; ; ) {
+    const page = await ask(world, "v2/items.list", { ...request, cursor });
+    all.push(...(page.items ?? []));
+    cursor = page.next_cursor ?? "";
+    if (cursor === "") return all;
+  }
+}
+
+const NOTHING_KEPT: ReadonlyMap<string, SeenEnd> = new Map();
+
+async function listEnded(world: World, queue: string): Promise<ReadonlyMap<string, SeenEnd>> {
+  const ended = new Map<string, SeenEnd>();
+  for (const state of ["completed", "cancelled", "expired", "rejected"] as const) {
+    for (const item of await pages(world, { queue_name: queue, state })) {
+      const { id: itemId, ended_at, partition = 0, result } = item;
+      const shown = result === undefined ? "" : String(result);
+      const endedAt = parseTime(ended_at);
+      ended.set(itemId, { itemId, state, endedAt, partition, result: shown });
+    }
+  }
+  return ended;
+}
+
+// Asks for each key, and for one that is refused in any case, so that nothing is done.
+async function keysOf(world: World, queue: string): Promise<ReadonlyMap<string, string>> {
+  const wanted = [...UNIQUE_KEYS, "nobody's", "nobody's"];
+  const items = wanted.map((unique_key) => ({ unique_key, on_duplicate: "reject" }));
+  const request = { queue_name: queue, items, all_or_none: true };
+  const { refusals } = await world.ask("v2/queue.produce", request);
+  assert.equal(refusals?.length, wanted.length, `${queue}: keys are not told`);
+  const keys = new Map<string, string>();
+  for (const [i, key] of UNIQUE_KEYS.entries()) {
+    const { code, detail = "" }: Refusal = refusals![i]!;
+    if (code === undefined) continue;
+    assert.equal(code, "unique_key_taken", `${queue}: ${key}`);
+    keys.set(key, /of item '(.*)'/.exec(detail)![1]!);
+  }
+  return keys;
+}
+
+async function isRedriven(world: World, queue: string): Promise<boolean> {
+  if (queue !== "dead") return false;
+  const { redrives = [] } = await ask(world, "v2/redrives.list", { queue_name: queue });
+  return redrives.some(({ state }: { state: string }) => state === "running");
+}
+
 // Pages with a small limit, so that paging is tested as well.
 async function list(
   world: World,
   table: "items" | "scheduled",
-  queue: string,
-  partition: number,
+  { name, partition, known }: { name: string; partition: number; known: Known },
 ): Promise<readonly SeenItem[]> {
   const seen: SeenItem[] = [];
   let pivot = "";
   for (;;) {
-    const request = { queue_name: queue, partition, pivot, limit: PAGE };
+    const request = { queue_name: name, partition, pivot, limit: PAGE };
     const { items = [] } = await ask(world, `storage/${table}.list`, request);
-    // biome-ignore lint/suspicious/noExplicitAny: replies have every shape
-    const page: SeenItem[] = items.map((item: any) => ({
-      n: Number(Buffer.from(item.payload, "base64").toString()),
-      id: item.id,
-      isLeased: item.is_leased ?? false,
-      deadline: parseTime(item.lease_deadline),
-      attempts: item.attempts ?? 0,
-      createdAt: parseTime(item.created_at),
-      expireAt: parseTime(item.expire_deadline),
-      sourceId: item.source_id ?? "",
-    }));
+    const page: SeenItem[] = items.map((item: Reply) => {
+      const n = Number(Buffer.from(item.payload, "base64").toString());
+      const more = known.get(n);
+      assert.ok(more !== undefined, `${name}: item ${n} is not in the list of /v2`);
+      const isScheduled = table === "scheduled";
+      return {
+        n,
+        id: item.id,
+        isLeased: item.is_leased ?? false,
+        deadline: parseTime(item.lease_deadline),
+        attempts: item.attempts ?? 0,
+        createdAt: parseTime(item.created_at),
+        expireAt: parseTime(item.expire_deadline),
+        sourceId: item.source_id ?? "",
+        itemId: more.id,
+        isCancelled: more.cancelled ?? false,
+        dueAt: parseTime(more.enqueue_at),
+        isBehind: isScheduled && more.enqueue_at === undefined,
+        uniqueKey: more.unique_key ?? "",
+        kind: more.kind ?? "",
+      };
+    });
     seen.push(...(pivot === "" ? page : page.slice(1)));
     if (page.length < PAGE) return seen;
     pivot = page.at(-1)!.id;
   }
+}
+
+/** The number that a payload carries. */
+export function numberOf(payload: string): number {
+  return Number(Buffer.from(payload, "base64").toString());
+}
+
+/** The number of an item that a lease answers. */
+export function numberLeased({ bytes, utf8 }: { bytes?: string; utf8?: string }): number {
+  return utf8 === undefined ? numberOf(bytes!) : Number(utf8);
 }
 
 function plainDrops(seen: Partial<SeenDrops> = {}): SeenDrops {

@@ -25,6 +25,16 @@ const lease = (queue: number, client = 0, batch = 1): Action => ({
   timeout: 1,
 });
 
+const policy = {
+  retryDelay: 0,
+  retryFactor: 2,
+  retryMaxDelay: 20,
+  onLeaseEnd: "retry_now" as const,
+  keep: 30,
+  keepMax: 10_000,
+};
+const keeping = { lease: 2, expire: 86_400, maxAttempts: 0, partitions: 1, hasDeadQueue: false };
+
 /** By what went wrong. */
 export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
   "an id given twice was called not leased, if it was imported as leased": [
@@ -129,6 +139,20 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
     then({ kind: "delete-items", queue: alpha, picks: [{ from: "known", index: 1 }] }),
     together(lease(alpha, 1, 3)),
     then(produce(alpha, 0)),
+  ],
+  "what was kept of an item went in place of what was kept no more, and not yet swept": [
+    then({
+      kind: "update",
+      queue: alpha,
+      settings: { ...keeping, policy: { ...policy, keepMax: 2 } },
+    }),
+    then(produce(alpha, 0, 0, 0)),
+    then(lease(alpha, 0, 3)),
+    then({ kind: "complete", queue: alpha, picks: [leased(1), leased(2)] }),
+    then({ kind: "restart", secondIsAway: false }),
+    then(advance(61)),
+    then(lease(alpha)),
+    then({ kind: "complete", queue: alpha, picks: [leased(0)] }),
   ],
   "the mark of a lease stayed if the server started again while it held only what was added with it":
     [

@@ -4,22 +4,27 @@
 
 import { IdSpace } from "../../src/queue/ids.ts";
 import { KEY } from "../../src/queue/keys.ts";
+import type { KeyEntry } from "../../src/storage/storage.ts";
 import { Auditor } from "./auditor.ts";
-import {
-  type Command,
-  DEAD_QUEUE,
-  type IdPick,
-  QUEUES,
-  type SettingsChoice,
-  UNIQUE_KEYS,
-} from "./commands.ts";
-import { numberOf } from "./effects.ts";
+import { Clients, type SentCommand } from "./clients.ts";
+import { type Command, DEAD_QUEUE, QUEUES, type SettingsChoice, UNIQUE_KEYS } from "./commands.ts";
 import { checkCalm } from "./model.ts";
-import { formatTime, observe, type Settings, type View } from "./observe.ts";
-import { checkUnique, type KeysOfItems } from "./unique.ts";
-import { type Call, World, type WorldOptions } from "./world.ts";
+import { numberLeased, observe, type Settings, type View } from "./observe.ts";
+import type { AllProduced } from "./produced.ts";
+import { type Call, isLease, World, type WorldOptions } from "./world.ts";
 
 const SECOND = 1_000_000;
+
+// What a queue is that says nothing of it.
+const USUAL = {
+  retryDelay: 0,
+  retryFactor: 2,
+  retryMaxDelay: 3_600 * SECOND,
+  retryJitter: 0.2,
+  onLeaseEnd: "retry_now" as const,
+  keep: 0,
+  keepMax: 10_000,
+};
 
 /** The figures of a history that has not begun. */
 export const NO_FIGURES = {
@@ -35,16 +40,12 @@ export const NO_FIGURES = {
 /** Figures of one history. */
 export type RunFigures = typeof NO_FIGURES;
 
-interface KnownId {
-  readonly id: string;
-  readonly partition: number;
-}
-
 export class Simulation {
   readonly history: string[] = [];
   readonly figures: RunFigures = { ...NO_FIGURES };
   readonly #world: World;
-  readonly #auditor = new Auditor();
+  readonly #clients: Clients;
+  readonly #auditor: Auditor;
   #view: View;
   // Since the last view.
   #calls: Call[] = [];
@@ -54,16 +55,12 @@ export class Simulation {
   #hasTrouble = false;
   #isExact = true;
   #hasAdvanced = false;
-  // What clients know: ids of leases, and all ids ever, by queue.
-  readonly #leased = new Map<string, KnownId[]>();
-  readonly #known = new Map<string, KnownId[]>();
-  #items = 0;
-  // The unique keys that items were produced with, by number.
-  readonly #keys: KeysOfItems = new Map();
-  #clients = 0;
+  #drains = 0;
 
   private constructor(world: World) {
     this.#world = world;
+    this.#clients = new Clients(() => world.clock.now());
+    this.#auditor = new Auditor(this.#clients.produced);
     this.#view = { at: world.clock.now(), steady: world.clock.steady(), queues: new Map() };
   }
 
@@ -87,7 +84,7 @@ export class Simulation {
     await this.#do({ kind: "heal", together: false });
     await this.#drain();
     this.figures.calls = this.#world.calls.length;
-    this.figures.items = this.#items;
+    this.figures.items = this.#clients.items;
   }
 
   async #do(command: Command): Promise<void> {
@@ -121,7 +118,7 @@ export class Simulation {
         this.#isExact = false;
         return;
       case "disconnect": {
-        const waiting = world.pending.filter((call) => call.path === "queue.lease");
+        const waiting = world.waitingLeases;
         const call = waiting[command.index % Math.max(waiting.length, 1)];
         if (call !== undefined) world.disconnect(call);
         this.#isExact = false;
@@ -159,8 +156,23 @@ export class Simulation {
         await world.stop();
         await this.#restart(command.secondIsAway);
         return;
-      default:
-        this.#send(command);
+      case "create":
+      case "update":
+        this.#configure(command.kind, command.queue, command.settings);
+        return;
+      case "redrive": {
+        const { to, limit } = command;
+        this.#call("v2/queue.redrive", {
+          queue_name: QUEUES[DEAD_QUEUE],
+          ...(to !== -1 && { to: QUEUES[to] }),
+          ...(limit !== 0 && { limit }),
+        });
+        return;
+      }
+      default: {
+        const { path, request } = this.#clients.requestOf(command satisfies SentCommand);
+        this.#call(path, request);
+      }
     }
   }
 
@@ -179,152 +191,67 @@ export class Simulation {
 
   // --- what clients send ---
 
-  #send(command: Command & { readonly queue: number }): void {
-    const name = QUEUES[command.queue]!;
-    const request = { queue_name: name };
-    switch (command.kind) {
-      case "produce":
-        this.#call("queue.produce", {
-          ...request,
-          request_timeout: "30s",
-          items: command.delays.map((delay) => ({
-            utf8: String(++this.#items),
-            kind: `k${this.#items % 3}`,
-            ...(delay === 0 ? {} : { enqueue_at: this.#in(delay) }),
-          })),
-        });
-        return;
-      case "unique":
-        this.#call("v2/queue.produce", {
-          ...request,
-          items: command.keys.map((key) => {
-            const [n, unique_key] = [++this.#items, UNIQUE_KEYS[key]!];
-            this.#keys.set(n, { queue: name, key: unique_key });
-            return { utf8: String(n), unique_key };
-          }),
-        });
-        return;
-      case "lease":
-        this.#call("queue.lease", {
-          ...request,
-          request_timeout: `${command.timeout}s`,
-          client_id: `client ${command.client}`,
-          batch_size: command.batch,
-        });
-        return;
-      case "complete": {
-        const { partition, ids } = this.#ids(name, command.picks);
-        this.#call("queue.complete", { ...request, partition, ids, request_timeout: "30s" });
-        return;
-      }
-      case "retry": {
-        const { partition, ids } = this.#ids(name, command.picks);
-        const items = ids.map((id, i) => {
-          const { delay } = command.picks[i]!;
-          if (delay === -1) return { id, dead: true };
-          return delay === 0 ? { id } : { id, retry_at: this.#in(delay) };
-        });
-        this.#call("queue.retry", { ...request, partition, items });
-        return;
-      }
-      case "release": {
-        const { ids } = this.#ids(name, command.picks);
-        const leases = ids.map((id, i) => {
-          const { delay } = command.picks[i]!;
-          return delay === 0 ? { lease_id: id } : { lease_id: id, at: this.#in(delay) };
-        });
-        this.#call("v2/queue.release", { ...request, leases });
-        return;
-      }
-      case "extend": {
-        const { ids } = this.#ids(name, command.picks);
-        const leases = ids.map((id, i) => {
-          return { lease_id: id, for: `${command.picks[i]!.seconds}s` };
-        });
-        this.#call("v2/queue.extend", { ...request, leases });
-        return;
-      }
-      case "clear": {
-        const { items, destructive, scheduled } = command;
-        this.#call("queue.clear", { ...request, queue: items, destructive, scheduled });
-        return;
-      }
-      case "delete-items": {
-        const { partition, ids } = this.#ids(name, command.picks);
-        const valid = ids.filter((id) => id.length === 27);
-        this.#call("storage/items.delete", { ...request, partition, ids: valid });
-        return;
-      }
-      case "import":
-        this.#call("storage/items.import", {
-          ...request,
-          items: command.sources.map((source) => ({
-            payload: Buffer.from(String(++this.#items)).toString("base64"),
-            ...(source === 0 ? {} : { source_id: `source ${source}` }),
-            ...(command.leased
-              ? { is_leased: true, lease_deadline: this.#in(4_000), attempts: 1 }
-              : {}),
-          })),
-        });
-        return;
-      case "reload":
-        this.#call("queue.reload", request);
-        return;
-      case "delete":
-        this.#call("queues.delete", { ...request, force: command.force });
-        return;
-      case "create":
-      case "update":
-        this.#configure(command.kind, command.queue, command.settings);
-        return;
-    }
-  }
-
   #configure(kind: "create" | "update", queue: number, choice: SettingsChoice): void {
     const name = QUEUES[queue]!;
-    const settings: Settings = {
+    const { policy } = choice;
+    // An item whose copy lies in the dead queue of another storage, while its removal here has
+    // failed, must not be given more leases before that is repeated: it would be there twice.
+    // docs/RELIABILITY.md says so.
+    const rules = kind === "update" && this.#hasTrouble ? this.#rulesOfDeath(name) : {};
+    const said = {
       leaseTimeout: choice.lease * SECOND,
       expireTimeout: choice.expire * SECOND,
       maxAttempts: choice.maxAttempts,
       deadQueue: choice.hasDeadQueue && queue !== DEAD_QUEUE ? QUEUES[DEAD_QUEUE]! : "",
-      // An item whose copy lies in the dead queue of another storage, while its removal here has
-      // failed, must not be given more leases before that is repeated: it would be there twice.
-      // docs/RELIABILITY.md says so.
-      ...(kind === "update" && this.#hasTrouble ? this.#rulesOfDeath(name) : {}),
+      ...(policy !== undefined && {
+        retryDelay: policy.retryDelay * SECOND,
+        retryFactor: policy.retryFactor,
+        retryMaxDelay: policy.retryMaxDelay * SECOND,
+        retryJitter: 0.2,
+        onLeaseEnd: policy.onLeaseEnd,
+        keep: policy.keep * SECOND,
+        keepMax: policy.keepMax,
+      }),
+      ...rules,
     };
-    this.#settings.set(name, [...(this.#settings.get(name) ?? []), settings]);
-    this.#call(`queues.${kind}`, {
+    const before = this.#settings.get(name) ?? [];
+    const now = this.#view.queues.get(name)?.settings;
+    // Of what it does not name an update leaves what there is.
+    const bases = kind === "create" ? [USUAL] : [...before, ...(now === undefined ? [] : [now])];
+    const settings = bases.map((base) => ({ ...base, ...said }));
+    this.#settings.set(name, [...before, ...settings]);
+    const { deadQueue, maxAttempts } = said;
+    const request = {
       queue_name: name,
       lease_timeout: `${choice.lease}s`,
       expire_timeout: `${choice.expire}s`,
-      max_attempts: settings.maxAttempts,
+      max_attempts: maxAttempts,
       requested_partitions: choice.partitions,
-      dead_queue: settings.deadQueue,
-    });
+      dead_queue: deadQueue,
+    };
+    if (policy === undefined) this.#call(`queues.${kind}`, request);
+    else {
+      const last = settings.at(-1);
+      this.#call(`v2/queues.${kind}`, {
+        ...request,
+        retry: {
+          delay: `${policy.retryDelay}s`,
+          factor: policy.retryFactor,
+          max_delay: `${policy.retryMaxDelay}s`,
+          jitter: 0.2,
+        },
+        on_lease_end: last?.onLeaseEnd ?? policy.onLeaseEnd,
+        keep_completed: `${policy.keep}s`,
+        keep_max: policy.keepMax,
+      });
+    }
   }
 
-  #rulesOfDeath(name: string): Pick<Settings, "maxAttempts" | "deadQueue"> {
-    const { maxAttempts = 0, deadQueue = "" } = this.#view.queues.get(name)?.settings ?? {};
-    return { maxAttempts, deadQueue };
-  }
-
-  #in(milliseconds: number): string {
-    return formatTime(this.#world.clock.now() + milliseconds * 1000);
-  }
-
-  // The ids that picks name; all of one request lie in one partition, that of the first.
-  #ids(queue: string, picks: readonly IdPick[]): { partition: number; ids: string[] } {
-    let partition: number | undefined;
-    const ids = picks.map(({ from, index }) => {
-      if (from === "nonsense") return index % 2 === 0 ? "no id" : "0".repeat(27);
-      const all = (from === "leased" ? this.#leased : this.#known).get(queue) ?? [];
-      const mine = all.filter((each) => partition === undefined || each.partition === partition);
-      const found = mine[index % Math.max(mine.length, 1)];
-      partition ??= found?.partition;
-      return found?.id ?? "z".repeat(9).padStart(27, "0");
-    });
-    const count = this.#view.queues.get(queue)?.partitions.length ?? 1;
-    return { partition: Math.min(partition ?? 0, count - 1), ids };
+  #rulesOfDeath(name: string): Partial<Settings> {
+    const settings = this.#view.queues.get(name)?.settings;
+    if (settings === undefined) return { maxAttempts: 0, deadQueue: "" };
+    const { maxAttempts, deadQueue, onLeaseEnd } = settings;
+    return { maxAttempts, deadQueue, onLeaseEnd };
   }
 
   #call(path: string, request: Record<string, unknown>): void {
@@ -342,8 +269,17 @@ export class Simulation {
     if (storages.some((storage) => storage.isHanging || storage.isArmed)) return;
     // Work that waits for a partition to recover waits for time.
     if (this.#hasTrouble) await this.#act({ kind: "heal", together: false });
+    // A redrive waits a moment for another queue that waits for its own, and so may whoever asks either.
+    const redrives = this.#calls.some(({ path }) => path === "v2/queue.redrive");
+    if (redrives || this.#view.queues.get("dead")?.isRedriven === true) {
+      this.#isExact = false;
+      for (let i = 0; i < 3; i++) {
+        world.clock.advance(0.6 * SECOND);
+        await world.settle();
+      }
+    }
     if (world.hasCrashed) await this.#restart(false);
-    const stuck = world.pending.filter((call) => call.path !== "queue.lease");
+    const stuck = world.pending.filter((call) => !isLease(call));
     if (stuck.length > 0) throw new Error(`call ${stuck[0]!.number} is never answered`);
     const calls = [...this.#calls];
     const after = await observe(world);
@@ -358,11 +294,14 @@ export class Simulation {
     };
     const { holds } = this.#auditor;
     this.#auditor.check(window);
-    checkUnique(window, this.#keys);
-    checkNotStuck(after, world);
+    checkNotStuck(after, world, this.#clients.produced);
     this.figures.windows++;
-    if (this.#isExact && checkCalm(window, this.#hasAdvanced, holds)) this.figures.calmWindows++;
-    this.#learn(after);
+    if (
+      this.#isExact &&
+      checkCalm(window, this.#hasAdvanced, holds, (queue, n) => this.#auditor.ownOf(queue, n))
+    )
+      this.figures.calmWindows++;
+    this.#clients.learn(after);
     this.#view = after;
     this.#calls = [...world.pending];
     this.#waiting = this.#calls.length;
@@ -370,23 +309,6 @@ export class Simulation {
     this.#hasTrouble = false;
     this.#isExact = true;
     this.#hasAdvanced = false;
-  }
-
-  // Clients know the ids that they were given; stale ones stay known.
-  #learn(view: View): void {
-    for (const queue of view.queues.values()) {
-      const leased: KnownId[] = [];
-      const known = this.#known.get(queue.name) ?? [];
-      const ids = new Set(known.map(({ id }) => id));
-      for (const [partition, { items, scheduled }] of queue.partitions.entries()) {
-        for (const { id, isLeased } of [...items, ...scheduled]) {
-          if (isLeased) leased.push({ id, partition });
-          if (!ids.has(id)) known.push({ id, partition });
-        }
-      }
-      this.#leased.set(queue.name, leased);
-      this.#known.set(queue.name, known.slice(-60));
-    }
   }
 
   // At the end everything that was ever accepted can still be leased and completed.
@@ -403,7 +325,7 @@ export class Simulation {
         this.#call("queue.lease", {
           queue_name: name,
           request_timeout: "1s",
-          client_id: `drains ${++this.#clients}`,
+          client_id: `drains ${++this.#drains}`,
           batch_size: 20,
         });
         await world.settle();
@@ -438,9 +360,15 @@ async function checkNothingLeft(world: World, view: View): Promise<void> {
         ...ids,
       ]);
       const moved = await disk.findKeys(key, KEY.id, ids);
-      const unique = await disk.findKeys(key, KEY.unique, UNIQUE_KEYS);
+      const taken = await disk.findKeys(key, KEY.unique, UNIQUE_KEYS);
+      // What has ended by itself is swept now and then.
+      const isOver = ({ until }: KeyEntry): boolean => until !== 0 && until <= world.clock.now();
+      const unique = new Map([...taken].filter(([, entry]) => !isOver(entry)));
       const rest = leases.length + leased.length + sources.size + moved.size + unique.size;
-      if (rest > 0) throw new Error(`storage still holds something of ${queue}: ${key}`);
+      if (rest > 0) {
+        const names = [sources, moved, unique].map((each) => [...each.keys()].join(" "));
+        throw new Error(`storage still holds something of ${queue}: ${names.join(", ")}`);
+      }
     }
   }
   if (found !== partitions) throw new Error(`storage holds ${found} of ${partitions} partitions`);
@@ -459,11 +387,14 @@ async function idsEverGiven(world: World): Promise<readonly string[]> {
 }
 
 // Leases do not wait while there is something for them, whatever it has become leasable by.
-function checkNotStuck(view: View, world: World): void {
-  for (const call of world.pending) {
+function checkNotStuck(view: View, world: World, produced: AllProduced): void {
+  for (const call of world.waitingLeases) {
+    const { kinds } = call.request as { kinds?: readonly string[] };
     const queue = view.queues.get(String(call.request.queue_name));
+    const fits = (n: number): boolean =>
+      kinds === undefined || kinds.includes(produced.get(n)?.kind ?? "");
     const waiting = queue?.partitions.flatMap(({ items }) =>
-      items.filter((item) => !item.isLeased),
+      items.filter((item) => !item.isLeased && fits(item.n)),
     );
     if (waiting !== undefined && waiting.length > 0) {
       throw new Error(`call ${call.number} waits although item ${waiting[0]!.n} could be leased`);
@@ -474,10 +405,13 @@ function checkNotStuck(view: View, world: World): void {
 function outcome(call: Call): string {
   if (call.state !== "answered") return call.state;
   if (call.status !== 200) return `${call.status} ${call.body}`;
-  if (call.path !== "queue.lease") return "200";
+  if (!isLease(call)) {
+    const { results, state = "" } = call.body;
+    return results === undefined ? `200 ${state}` : `200 ${JSON.stringify(results)}`;
+  }
   const { partition = 0, items = [] } = call.body;
   const shown = items.map(
-    (item: { bytes: string; attempts: number }) => `${numberOf(item.bytes)}(${item.attempts})`,
+    (item: { bytes: string; attempts: number }) => `${numberLeased(item)}(${item.attempts})`,
   );
   return `200 partition ${partition}: ${shown.join(" ")}`;
 }

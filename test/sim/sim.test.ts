@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as fc from "fast-check";
 import { histories } from "./commands.ts";
+import { PROMISES } from "./promises.ts";
 import { REGRESSIONS } from "./regressions.ts";
 import { runHistory, trySeed } from "./sim.ts";
 
@@ -15,6 +16,14 @@ describe("regressions", () => {
         await runHistory(commands, storage);
       });
     }
+  }
+});
+
+describe("promises", () => {
+  for (const [name, commands] of Object.entries(PROMISES)) {
+    test(name, async () => {
+      await runHistory(commands, "memory");
+    });
   }
 });
 

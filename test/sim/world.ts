@@ -5,7 +5,7 @@
 
 import { makeEndpoints } from "../../src/api/routes.ts";
 import { type CancelTimer, type Clock, VirtualClock } from "../../src/clock.ts";
-import { QueueError } from "../../src/errors.ts";
+import { QueueError, type Refusal, SomeRefusedError } from "../../src/errors.ts";
 import type { Endpoint } from "../../src/http/edge.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import { Turns } from "../../src/queue/queue.ts";
@@ -29,6 +29,8 @@ export interface Call {
   status: number;
   // biome-ignore lint/suspicious/noExplicitAny: replies have every shape
   body: any;
+  /** With an error: what was refused. */
+  refusals: readonly Refusal[] | undefined;
   gone: (() => void) | undefined;
 }
 
@@ -39,6 +41,11 @@ export interface WorldOptions {
 }
 
 export const DISKS = ["a", "b"] as const;
+
+/** Whether a call is one that waits for items. */
+export function isLease({ path }: Call): boolean {
+  return path === "queue.lease" || path === "v2/queue.lease";
+}
 
 // So many turns without any activity mean that nothing will happen by itself.
 const QUIET_TURNS = 30;
@@ -221,6 +228,7 @@ export class World {
       state: "pending",
       status: 0,
       body: undefined,
+      refusals: undefined,
       gone: undefined,
     };
     this.calls.push(call);
@@ -249,7 +257,10 @@ export class World {
         answer(200, JSON.parse(reply.encode("json").toString()));
       } catch (error) {
         if (!(error instanceof QueueError)) this.defect = `${path}: ${(error as Error).stack}`;
-        else answer(error.status, error.message);
+        else {
+          if (error instanceof SomeRefusedError) call.refusals = error.results;
+          answer(error.status, error.message);
+        }
       }
     };
     void handle();
@@ -274,6 +285,11 @@ export class World {
 
   get pending(): readonly Call[] {
     return this.calls.filter((call) => call.state === "pending");
+  }
+
+  /** Leases that wait for items. */
+  get waitingLeases(): readonly Call[] {
+    return this.pending.filter(isLease);
   }
 
   // --- time, and the end of the server ---

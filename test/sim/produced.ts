@@ -1,0 +1,38 @@
+// What clients have said of the items that they produced, by the number that each item has as its payload.
+
+import type { KeyChoice } from "./commands.ts";
+
+/** A unique key that an item was produced with. `period` in microseconds, else 0. */
+export interface Wish {
+  readonly key: string;
+  readonly until: KeyChoice["until"];
+  readonly period: number;
+  readonly onDuplicate: KeyChoice["onDuplicate"];
+}
+
+/** What an item says in place of its queue; undefined where it says nothing. Times in microseconds. */
+export interface Own {
+  readonly maxAttempts?: number;
+  readonly expireIn?: number;
+  readonly retryDelay?: number;
+}
+
+export interface Produced {
+  readonly queue: string;
+  /** "" for none. */
+  readonly kind: string;
+  readonly wish: Wish | undefined;
+  readonly own: Own;
+}
+
+export type AllProduced = ReadonlyMap<number, Produced>;
+
+const NOTHING: Own = {};
+
+/** What an item says that is in a queue: in a dead queue, what has died says nothing. */
+export function ownIn(queue: string, produced: Produced | undefined, wasDead: boolean): Own {
+  if (produced === undefined || (queue === "dead" && (produced.queue !== "dead" || wasDead))) {
+    return NOTHING;
+  }
+  return produced.own;
+}
