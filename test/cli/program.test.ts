@@ -100,7 +100,7 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
   const cli = await setup(t);
   const rows: [string[], RegExp][] = [
     [["frobnicate"], /^Error: unknown command 'frobnicate'/],
-    [["items"], /^Usage: querator items /],
+    [["items"], /^Usage: querator items\|item /],
     [["info"], /missing required argument 'queue'/],
     [
       ["list", "--output", "xml"],

@@ -16,7 +16,7 @@ test("complete produces what is to be done next, both or neither", async (t) => 
   const done = await cli.run(["complete", "jobs", first, ...next], { input });
   assert.deepEqual(
     [done.code, done.stderr.split("\n")[0]],
-    [0, "Produced 2 items in the same transaction"],
+    [0, "Successfully completed 1 item(s) in queue 'jobs', and produced 2 items"],
   );
   assert.equal((await cli.server.list("mails")).length, 2);
   const late = await cli.run(["complete", "jobs", first, second, ...next], { input });

@@ -67,6 +67,9 @@ test("items go through an old server as through any other, without what it does 
     kept: 0,
     oldestAgeMs: undefined,
     counts: undefined,
+    rates: undefined,
+    waitTime: undefined,
+    runTime: undefined,
   });
   assert.deepEqual(await client.lease("jobs", { requestTimeout: "20ms" }), []);
 });

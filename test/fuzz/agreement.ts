@@ -88,7 +88,7 @@ function sameAnswer(endpoint: Endpoint, first: Judged, then: Judged): boolean {
 // Without what time alone changes: ages, and estimates.
 function ageless({ body }: Judged): JsonValue {
   const text = JSON.stringify(body ?? null, (key, value) =>
-    /_age$|^expected_at$/.test(key) ? "" : value,
+    /_age$|^expected_at$|^(rates|wait_time|run_time)$/.test(key) ? "" : value,
   );
   return JSON.parse(text) as JsonValue;
 }

@@ -132,7 +132,7 @@ async function statsAtRest(client: PipeClient, queue: string): Promise<Stats> {
 // That there was one more of a unique key is counted, though nothing else is done.
 function withoutAges(stats: Stats): string {
   return JSON.stringify(stats, (key, value) =>
-    /_age$|^deduplicated$/.test(key) ? undefined : value,
+    /_age$|^deduplicated$|^(rates|wait_time|run_time)$/.test(key) ? undefined : value,
   );
 }
 

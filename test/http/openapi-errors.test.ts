@@ -396,6 +396,7 @@ test("every example of an error is provoked here", async (t) => {
     "itemEnded",
     "itemLeased",
     "keyOfAnother",
+    "nextKeyTaken",
     "queueShutdown",
     "internalRetry",
     "partitionFailing",
