@@ -121,13 +121,24 @@ export class Transfers {
    * false.
    */
   async move(transfer: Transfer): Promise<boolean> {
-    const { items, endings, table, from, to, load, sets, patience } = transfer;
-    const { storage } = from.of;
+    const { from, to } = transfer;
     if (this.isWaitedForBy(to)) {
       this.#commits.refuse(from, retryLater(new NotDelivered().message));
       this.#restsUntil = this.#context.clock.steady() + RING_RETRY;
       return false;
     }
+    // From here on, so that the other does not begin to wait for this one while it reads.
+    this.sendsTo = to;
+    try {
+      return await this.#moveTo(transfer);
+    } finally {
+      this.sendsTo = undefined;
+    }
+  }
+
+  async #moveTo(transfer: Transfer): Promise<boolean> {
+    const { items, endings, table, from, to, load, sets, patience } = transfer;
+    const { storage } = from.of;
     const moved = await this.#read(from.of, table, items, load);
     if (moved === undefined) {
       this.#commits.refuse(from, plainError("storage_unavailable"));
@@ -143,7 +154,6 @@ export class Transfers {
     from.finish();
     const letters = moved.map((item, i) => toLetter(from.of, item, sets(item, i)));
     const isTogether = to.storage === storage;
-    this.sendsTo = to;
     try {
       await to.deliver(letters, isTogether ? from : undefined, { patience });
       if (!isTogether) await this.#commits.write(storage, [from]);
@@ -152,8 +162,6 @@ export class Transfers {
       else this.#commits.failed([from], error);
       this.#restsUntil = this.#context.clock.steady() + DELIVERY_RETRY;
       return false;
-    } finally {
-      this.sendsTo = undefined;
     }
     await this.#commits.succeeded([from]);
     return true;
