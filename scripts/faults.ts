@@ -67,7 +67,7 @@ export const CHECKS = {
   followersApart: [
     "--test",
     "--test-name-pattern",
-    "memory|by pass, lose-reply|deleted meanwhile",
+    "memory|by pass, (fail|lose-reply)|deleted meanwhile",
     "test/queue/followers-apart.test.ts",
   ],
   leaseChoice: ["--test", "test/queue/lease-choice.test.ts"],
