@@ -38,8 +38,8 @@ test("the same commands make the same history", async () => {
 });
 
 for (const [storage, stepsMin, crashesMin] of [
-  ["memory", 1_500, 10],
-  ["sqlite", 1_500, 10],
+  ["memory", 1_000, 6],
+  ["sqlite", 1_000, 6],
   ["postgres", 500, 3],
 ] as const) {
   test(`random histories agree with the model (${storage})`, async () => {
