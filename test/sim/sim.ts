@@ -65,6 +65,7 @@ export async function runHistory(
     return simulation;
   } catch (error) {
     (error as { history?: readonly string[] }).history = simulation.history;
+    simulation.abandon();
     throw error;
   } finally {
     for (const disk of disks.values()) await disk.close();
@@ -149,7 +150,9 @@ async function main(): Promise<void> {
     const same = `--length ${length} --storage ${storage}${calm ? " --calm" : ""}`;
     const repeat = `repeat with: npm run sim -- --seed ${seed} --runs 1 ${same}`;
     conclude("sim", false, `seed ${seed}; ${repeat}`);
-    return;
+    // A server that is busy without end would keep the program from ending.
+    await new Promise((resolve) => process.stdout.write("", resolve));
+    process.exit(1);
   }
   conclude(
     "sim",
