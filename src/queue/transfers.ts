@@ -154,12 +154,16 @@ export class Transfers {
     from.finish();
     const letters = moved.map((item, i) => toLetter(from.of, item, sets(item, i)));
     const isTogether = to.storage === storage;
+    let isWritten = isTogether;
     try {
       await to.deliver(letters, isTogether ? from : undefined, { patience });
+      isWritten = true;
       if (!isTogether) await this.#commits.write(storage, [from]);
     } catch (error) {
       if (error instanceof NotDelivered) this.#commits.refuse(from, retryLater(error.message));
-      else this.#commits.failed([from], error);
+      else if (isWritten) this.#commits.failed([from], error);
+      // What has failed is the other storage: in this one nothing is in doubt.
+      else this.#commits.refuse(from, plainError("storage_unavailable", error));
       this.#restsUntil = this.#context.clock.steady() + DELIVERY_RETRY;
       return false;
     }
