@@ -2,7 +2,7 @@
 // written to where they belong, as letters (transfers.ts): each gets there once, under the id that was answered. As long
 // as their queue is not there, as it was deleted meanwhile, they wait for one of its name.
 
-import { MINUTE } from "../clock.ts";
+import { MINUTE, SECOND } from "../clock.ts";
 import type { StoredItem } from "../storage/storage.ts";
 import type { Attributes } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
@@ -15,6 +15,10 @@ import { DELIVERY, Transfers } from "./transfers.ts";
 
 // How long one whose queue is not there waits until it is looked for again.
 const MISSING_RETRY = MINUTE;
+// What a queue has not taken twice is due all the time, before all else that is scheduled: if it is as much as this,
+// or there is more than is looked at, it steps aside for a while, so that the other has its turn.
+const CROWD = 500;
+const CROWD_RETRY = 10 * SECOND;
 
 const NOTHING: Partial<Attributes> = {};
 
@@ -51,9 +55,14 @@ export class BoundItems {
       if (partition.stale || this.#transfers.restsUntil > 0) return;
       const to = this.#context.findIntake(queue);
       const part = new PartitionBatch(partition, this.#context.clock.now());
-      this.#refusing.delete(queue);
+      const hasRefused = this.#refusing.delete(queue);
       if (to === undefined) {
-        await this.#putOff(part, queue, items);
+        const fields = { queue: this.#queue, to: queue, items: items.length };
+        this.#context.log.warn(
+          fields,
+          "items were produced for a queue that is not there; they wait for it",
+        );
+        await this.#putOff(part, items, MISSING_RETRY);
         continue;
       }
       const isTaken = await this.#transfers.move({
@@ -66,7 +75,12 @@ export class BoundItems {
         // What they are bound for they keep until they are there.
         sets: () => NOTHING,
       });
-      if (!isTaken) this.#refusing.add(queue);
+      if (isTaken) continue;
+      this.#refusing.add(queue);
+      const isCrowd = due.length >= CROWD || !partition.scheduled.isComplete;
+      if (!hasRefused || !isCrowd || partition.stale) continue;
+      const aside = new PartitionBatch(partition, this.#context.clock.now());
+      await this.#putOff(aside, items, CROWD_RETRY);
     }
   }
 
@@ -82,13 +96,8 @@ export class BoundItems {
     return queues;
   }
 
-  async #putOff(part: PartitionBatch, to: string, items: readonly StoredItem[]): Promise<void> {
-    const fields = { queue: this.#queue, to, items: items.length };
-    this.#context.log.warn(
-      fields,
-      "items were produced for a queue that is not there; they wait for it",
-    );
-    const at = part.now + MISSING_RETRY;
+  async #putOff(part: PartitionBatch, items: readonly StoredItem[], time: number): Promise<void> {
+    const at = part.now + time;
     for (const item of items) part.postpone({ at: item.dueAt, seq: item.seq, item }, at);
     await this.#commits.commit([part]);
   }

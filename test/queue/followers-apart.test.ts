@@ -307,6 +307,62 @@ test("a queue that takes nothing keeps nothing from another", async (t) => {
   assert.equal(second.utf8, "second");
 });
 
+test("however much is on its way to a queue that takes nothing, what else is scheduled comes when it is due", async (t) => {
+  const { w, other, others } = await apart(t);
+  await w.server.advance("0s");
+  others.always("findKeys", "fail");
+  const ids: string[] = [];
+  for (let i = 0; i < 2; i++) {
+    const item = await leased(w);
+    const items = Array.from({ length: 700 }, () => ({ utf8: "next" }));
+    const { body } = await complete(w, item.lease_id, { queue_name: other, items });
+    ids.push(...body.produced.map(({ id }: Json) => id));
+  }
+  const [due] = await w.produce("q", { utf8: "due", delay: "5s" });
+  for (let i = 0; i < 10; i++) await w.server.advance("2s");
+  await until(w, due!, "q waiting");
+  others.heal();
+  const taken = new Set<string>();
+  await w.server.until(async () => {
+    await w.server.advance("20s");
+    const { totals } = await w.ok("queue.stats", { queue_name: other });
+    if (totals.waiting === 0) return false;
+    const found = await w.lease(other, 1_000);
+    for (const { id } of found) taken.add(id);
+    const leases = found.map(({ lease_id }) => ({ lease_id }));
+    await w.ok("queue.complete", { queue_name: other, leases });
+    return taken.size === ids.length;
+  });
+  assert.deepEqual([...taken].toSorted(), ids.toSorted());
+});
+
+test("what is there already does not come once more, though it has stepped aside where it came from", async (t) => {
+  const { w, other, own, others } = await apart(t);
+  await w.server.advance("0s");
+  const item = await leased(w);
+  // The copies are written, and their originals stay.
+  own.next("commit", "pass", "fail");
+  const items = Array.from({ length: 600 }, () => ({ utf8: "next" }));
+  const { body } = await complete(w, item.lease_id, { queue_name: other, items });
+  const early = await w.lease(other, 10);
+  const leases = early.map(({ lease_id }) => ({ lease_id }));
+  await w.ok("queue.complete", { queue_name: other, leases });
+  others.always("findKeys", "fail");
+  const numbers = async (): Promise<Json> =>
+    (await w.server.list("q", "scheduled")).map(({ id }) => id).toSorted();
+  const before = await numbers();
+  for (let i = 0; i < 5; i++) await w.server.advance("2s");
+  await w.server.until(async () => (await numbers())[0] !== before[0]);
+  others.heal();
+  await w.server.until(async () => {
+    await w.server.advance("20s");
+    return ((await w.ok("queue.stats", { queue_name: "q" })).totals.scheduled ?? 0) === 0;
+  });
+  const left = await w.lease(other, 1_000);
+  const ids = [...early, ...left].map(({ id }) => id);
+  assert.deepEqual(ids.toSorted(), body.produced.map(({ id }: Json) => id).toSorted());
+});
+
 test("what was produced for a queue that was deleted meanwhile waits for one of its name", async (t) => {
   const { w, other, others } = await apart(t);
   const item = await leased(w);
