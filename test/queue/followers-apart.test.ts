@@ -363,6 +363,24 @@ test("what is there already does not come once more, though it has stepped aside
   assert.deepEqual(ids.toSorted(), body.produced.map(({ id }: Json) => id).toSorted());
 });
 
+test("who waits for the end of what is on its way is told of that, and not before", async (t) => {
+  const { w, other, others } = await apart(t);
+  const item = await leased(w);
+  others.always("findKeys", "fail");
+  const { body } = await complete(w, item.lease_id, { queue_name: other, items: [{}] });
+  const { id } = body.produced[0];
+  const wait = w.call("item.wait", { id, request_timeout: "10m" });
+  // Asked after it, and answered before.
+  await w.ok("item.explain", { id });
+  others.heal();
+  await until(w, id, `${other} waiting`);
+  const [there] = await w.lease(other);
+  const leases = [{ lease_id: there.lease_id, result: 7 }];
+  await w.ok("queue.complete", { queue_name: other, leases });
+  const { body: ended } = await wait;
+  assert.deepEqual([ended.id, ended.state, ended.result], [id, "completed", 7]);
+});
+
 test("what was produced for a queue that was deleted meanwhile waits for one of its name", async (t) => {
   const { w, other, others } = await apart(t);
   const item = await leased(w);
