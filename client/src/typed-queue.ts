@@ -64,8 +64,9 @@ export class TypedQueue<In, Out, ResultIn = unknown, ResultOut = ResultIn> {
     values: readonly In[],
     options: ProduceDetails & ProduceOptions = {},
   ): Promise<readonly ProducedItem[]> {
-    const { requestTimeout, mayRepeat, allOrNone, signal, onRepeat, ...details } = options;
-    const rest = { requestTimeout, mayRepeat, allOrNone, signal, onRepeat };
+    const { requestTimeout, mayRepeat, allOrNone, idempotencyKey, signal, onRepeat, ...details } =
+      options;
+    const rest = { requestTimeout, mayRepeat, allOrNone, idempotencyKey, signal, onRepeat };
     return this.#produce(async () => {
       const encoded = await Promise.all(values.map((value) => this.definition.encode(value)));
       return encoded.map((item) => ({ ...item, ...details }));

@@ -214,19 +214,26 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
         "Waits until an item has ended or is dead, and answers it then; or as it is when the time is over.",
       errors: { ...ofItem.errors, ...BAD_TIMEOUTS_V2 },
       handler: async (request, exchange) => {
-        const time = readTimeout(request.requestTimeout);
-        const found = await find(request);
-        if (isOver(found.item) || exchange.isGone()) return itemAnswer(found, request);
+        const until = clock.steady() + readTimeout(request.requestTimeout);
+        let found = await find(request);
+        let { queue } = found;
         const ticket = randomUUID();
-        exchange.onGone(() => void found.queue.unwatch(ticket).catch(() => undefined));
-        const told = await found.queue.watch(request.id, ticket, time);
-        try {
-          return itemAnswer(await find(request), request);
-        } catch (error) {
-          const last = typeof told === "string" ? undefined : lastSeen(found, told);
-          if (last === undefined) throw error;
-          return itemAnswer(last, request);
+        exchange.onGone(() => void queue.unwatch(ticket).catch(() => undefined));
+        for (let places = 1; !isOver(found.item) && !exchange.isGone(); places++) {
+          ({ queue } = found);
+          const told = await queue.watch(request.id, ticket, until - clock.steady());
+          try {
+            found = await find(request);
+          } catch (error) {
+            const last = typeof told === "string" ? undefined : lastSeen(found, told);
+            if (last === undefined) throw error;
+            return itemAnswer(last, request);
+          }
+          // What was on its way into another queue is waited for there.
+          const hasMoved = found.queue.name !== queue.name;
+          if (!hasMoved || places === PLACES_MAX || until <= clock.steady()) break;
         }
+        return itemAnswer(found, request);
       },
     }),
 

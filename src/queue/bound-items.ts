@@ -2,19 +2,23 @@
 // written to where they belong, as letters (transfers.ts): each gets there once, under the id that was answered. As long
 // as their queue is not there, as it was deleted meanwhile, they wait for one of its name.
 
-import { MINUTE } from "../clock.ts";
+import { MINUTE, SECOND } from "../clock.ts";
 import type { StoredItem } from "../storage/storage.ts";
 import type { Attributes } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
 import { boundFor } from "./condemned.ts";
-import type { QueueContext } from "./context.ts";
+import type { Intake, QueueContext } from "./context.ts";
 import { MOVED } from "./history.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
-import { DELIVERY, type Transfers } from "./transfers.ts";
+import { DELIVERY, Transfers } from "./transfers.ts";
 
 // How long one whose queue is not there waits until it is looked for again.
 const MISSING_RETRY = MINUTE;
+// What a queue has not taken twice is due all the time, before all else that is scheduled: if it is as much as this,
+// or there is more than is looked at, it steps aside for a while, so that the other has its turn.
+const CROWD = 500;
+const CROWD_RETRY = 10 * SECOND;
 
 const NOTHING: Partial<Attributes> = {};
 
@@ -22,28 +26,46 @@ export class BoundItems {
   readonly #queue: string;
   readonly #context: QueueContext;
   readonly #commits: Commits;
+  // Its own, so that what rests because of a queue that takes nothing is not the way to the dead queue.
   readonly #transfers: Transfers;
+  // Queues that have not taken what was sent last, and whose turn comes after that of the others.
+  readonly #refusing = new Set<string>();
 
-  constructor(queue: string, context: QueueContext, commits: Commits, transfers: Transfers) {
+  constructor(queue: string, context: QueueContext, commits: Commits, sender: Intake) {
     this.#queue = queue;
     this.#context = context;
     this.#commits = commits;
-    this.#transfers = transfers;
+    this.#transfers = new Transfers(context, commits, sender);
+  }
+
+  /** What it waits for. */
+  get sendsTo(): Intake | undefined {
+    return this.#transfers.sendsTo;
+  }
+
+  /** Until when, in steady time, nothing is sent; 0 if that is not so. */
+  get restsUntil(): number {
+    return this.#transfers.restsUntil;
   }
 
   /** Moves those that are due on, as many for each queue as one delivery may carry. */
   async send(partition: Partition, due: readonly StoredItem[]): Promise<void> {
-    const queues = Map.groupBy(due, (item) => boundFor(item)!.to);
-    for (const [queue, items] of queues) {
+    for (const [queue, items] of this.#inTurn(due)) {
       // The commit before this one has failed, or the others have not taken what was sent.
       if (partition.stale || this.#transfers.restsUntil > 0) return;
       const to = this.#context.findIntake(queue);
       const part = new PartitionBatch(partition, this.#context.clock.now());
+      const hasRefused = this.#refusing.delete(queue);
       if (to === undefined) {
-        await this.#putOff(part, queue, items);
+        const fields = { queue: this.#queue, to: queue, items: items.length };
+        this.#context.log.warn(
+          fields,
+          "items were produced for a queue that is not there; they wait for it",
+        );
+        await this.#putOff(part, items, MISSING_RETRY);
         continue;
       }
-      await this.#transfers.move({
+      const isTaken = await this.#transfers.move({
         items: items.toSorted((a, b) => a.seq - b.seq),
         endings: items.map(() => MOVED),
         table: "scheduled",
@@ -53,16 +75,29 @@ export class BoundItems {
         // What they are bound for they keep until they are there.
         sets: () => NOTHING,
       });
+      if (isTaken) continue;
+      this.#refusing.add(queue);
+      const isCrowd = due.length >= CROWD || !partition.scheduled.isComplete;
+      if (!hasRefused || !isCrowd || partition.stale) continue;
+      const aside = new PartitionBatch(partition, this.#context.clock.now());
+      await this.#putOff(aside, items, CROWD_RETRY);
     }
   }
 
-  async #putOff(part: PartitionBatch, to: string, items: readonly StoredItem[]): Promise<void> {
-    const fields = { queue: this.#queue, to, items: items.length };
-    this.#context.log.warn(
-      fields,
-      "items were produced for a queue that is not there; they wait for it",
-    );
-    const at = part.now + MISSING_RETRY;
+  // By their queues: of those that take nothing the one that was tried last comes last.
+  #inTurn(due: readonly StoredItem[]): ReadonlyMap<string, readonly StoredItem[]> {
+    const queues = Map.groupBy(due, (item) => boundFor(item)!.to);
+    for (const queue of this.#refusing) {
+      const items = queues.get(queue);
+      if (items === undefined) continue;
+      queues.delete(queue);
+      queues.set(queue, items);
+    }
+    return queues;
+  }
+
+  async #putOff(part: PartitionBatch, items: readonly StoredItem[], time: number): Promise<void> {
+    const at = part.now + time;
     for (const item of items) part.postpone({ at: item.dueAt, seq: item.seq, item }, at);
     await this.#commits.commit([part]);
   }

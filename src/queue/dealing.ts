@@ -156,6 +156,7 @@ export class Dealing {
         partition.hold(item, grantAdded);
       }
     }
+    partition.passWaits();
     for (const grant of this.#grants()) {
       holdNew(grant, steady);
       partition.leaseEnds.add(grant);

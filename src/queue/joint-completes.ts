@@ -51,6 +51,31 @@ interface Planned {
   readonly followers: readonly Follower[];
 }
 
+/** One that wants a key that is taken, perhaps by what another is planned to produce. */
+class Taken {
+  readonly #followers: Followers;
+  readonly #decided: Decided;
+
+  constructor(followers: Followers, decided: Decided) {
+    this.#followers = followers;
+    this.#decided = decided;
+  }
+
+  /** Once everything is planned: before, what is to be produced has no id. */
+  get error(): QueueError {
+    const { key, id, index } = firstRefused(this.#decided)!;
+    const [, own] = INDEX.exec(id) ?? [];
+    const holder = own === undefined ? id : pathOf(this.#followers, Number(own));
+    return keyTaken(key, holder, `${pathOf(this.#followers, index)}.unique_key`);
+  }
+}
+
+// How one of the same request is named that has no id.
+const INDEX = /^items\[(\d+)\]$/;
+
+/** Why a queue cannot stand still for a request. */
+type Refusal = (request: CompleteRequest) => QueueError;
+
 const PUT_OFF = Symbol("put off");
 
 export class JointCompletes {
@@ -83,7 +108,7 @@ export class JointCompletes {
           for (const request of open) this.#mailbox.defer(request);
           isDone = false;
         } else {
-          for (const request of open) this.#mailbox.answer(request, refused);
+          for (const request of open) this.#mailbox.answer(request, refused(request));
         }
       } catch (error) {
         // A defect: what was planned of the others is read anew as well.
@@ -98,7 +123,7 @@ export class JointCompletes {
     return isDone;
   }
 
-  // Has the queues of a request stand still; else answers why it cannot be.
+  // Has the queues of a request, and of those like it, stand still; else answers why it cannot be.
   async #borrow(
     { followers, partition }: CompleteRequest,
     {
@@ -106,16 +131,15 @@ export class JointCompletes {
       busy,
       lent,
     }: { readonly own: Own; readonly busy: Set<string>; readonly lent: Map<string, Lent> },
-  ): Promise<QueueError | typeof PUT_OFF | undefined> {
+  ): Promise<Refusal | typeof PUT_OFF | undefined> {
     const { storage } = own.partitions[partition]!;
-    for (const { queue, entries } of followers!) {
+    for (const { queue } of followers!) {
       if (queue === "") continue;
       const to = this.#context.findIntake(queue);
-      const field = `produce[${entries[0]!.index}].queue_name`;
-      if (to === undefined) return queueError("queue_not_found", { queue_name: queue });
+      if (to === undefined) return (request) => notFound(followersFor(queue, request));
       if (isApart(to, storage)) continue;
-      if (to.lend === undefined) return notTogether(field, queue);
-      if (busy.has(queue)) return otherIsBusy();
+      if (to.lend === undefined) return (request) => notTogether(followersFor(queue, request));
+      if (busy.has(queue)) return otherIsBusy;
       if (leadsBack(to, own.loop)) return PUT_OFF;
       this.waitsFor = to;
       try {
@@ -123,7 +147,7 @@ export class JointCompletes {
       } catch (error) {
         if (!(error instanceof NotDelivered)) throw error;
         busy.add(queue);
-        return otherIsBusy();
+        return otherIsBusy;
       } finally {
         this.waitsFor = undefined;
       }
@@ -133,15 +157,17 @@ export class JointCompletes {
 
   // Everything stands still: plans it, commits it and answers.
   async #complete(
-    requests: readonly CompleteRequest[],
+    open: readonly CompleteRequest[],
     own: Own,
     lent: ReadonlyMap<string, Lent>,
   ): Promise<void> {
+    // Whose time has passed until now asks for nothing; the others are done, also if it does from now on.
+    const requests = open.filter(({ settled }) => !settled);
     const lookUp = async (queue: string, of: Still): Promise<[Still, Duplicates | undefined]> => {
-      const wanted = requests.flatMap(({ followers, settled }) =>
+      const wanted = requests.flatMap(({ followers }) =>
         followers!
           .filter((each) => each.queue === queue && each.unique !== undefined)
-          .map((each) => ({ ...each, settled, together: "listed" as const })),
+          .map((each) => ({ ...each, settled: false, together: "listed" as const })),
       );
       if (wanted.length === 0) return [of, undefined];
       return [of, await of.keyHolders.lookUp(wanted, of.partitions)];
@@ -166,14 +192,22 @@ export class JointCompletes {
       sides.set(queue, { of, batch, duplicates });
     }
     const planned: Planned[] = [];
+    const refused = new Map<CompleteRequest, Taken>();
     const ending = new Set<string>();
     for (const request of requests) {
       const plan = this.#plan(request, sides, ending);
       if (plan instanceof QueueError) this.#mailbox.answer(request, plan);
+      else if (plan instanceof Taken) refused.set(request, plan);
       else if (plan === undefined) this.#mailbox.answer(request, undefined);
       else planned.push(plan);
     }
     write(planned);
+    for (const [request, { error }] of refused) {
+      request.error = error;
+      if (planned.length === 0) this.#mailbox.answer(request, error);
+      // The key is taken only if what takes it is committed.
+      else planned[0]!.part.requests.push(request);
+    }
     await this.#commit([...sides.values()]);
   }
 
@@ -182,7 +216,7 @@ export class JointCompletes {
     request: CompleteRequest,
     sides: ReadonlyMap<string, Side>,
     ending: Set<string>,
-  ): Planned | QueueError | undefined {
+  ): Planned | Taken | QueueError | undefined {
     const { of, batch } = sides.get("")!;
     const partition = of.partitions[request.partition]!;
     if (partition.stale) return partitionFailing(partition);
@@ -194,7 +228,7 @@ export class JointCompletes {
     const followers: Follower[] = [];
     for (const each of request.followers!) {
       const follower = this.#follow(each, { partition, sides, ending });
-      if (follower instanceof QueueError) {
+      if (follower instanceof QueueError || follower instanceof Taken) {
         for (const item of items) if (item !== undefined) part.unclaim(item);
         for (const id of ids) ending.delete(id);
         return follower;
@@ -219,7 +253,7 @@ export class JointCompletes {
       readonly sides: ReadonlyMap<string, Side>;
       readonly ending: ReadonlySet<string>;
     },
-  ): Follower | QueueError {
+  ): Follower | Taken | QueueError {
     const side = sides.get(followers.queue);
     if (side === undefined) return sendLater(sides.get("")!, partition, followers);
     const { queue } = followers;
@@ -281,17 +315,15 @@ function decide(
   home: Partition,
   followers: Followers,
   ending: ReadonlySet<string>,
-): Follower | QueueError {
+): Follower | Taken | QueueError {
   const { items, unique, queue } = followers;
   if (unique === undefined) return { side, home, items, decided: undefined, to: "" };
   const wanted = { items, unique, together: "listed" as const, settled: false };
   const joint = { home, ending: queue === "" ? ending : NONE_ENDING };
   const decided = side.duplicates!.decide(side.batch, wanted, joint);
   if (decided instanceof QueueError) return atItem(decided, followers);
-  const refused = firstRefused(decided);
-  if (refused === undefined) return { side, home, items, decided, to: "" };
-  const { key, id, index } = refused;
-  return keyTaken(key, id, `${pathOf(followers, index)}.unique_key`);
+  if (firstRefused(decided) !== undefined) return new Taken(followers, decided);
+  return { side, home, items, decided, to: "" };
 }
 
 const NONE_ENDING: ReadonlySet<string> = new Set();
@@ -319,12 +351,12 @@ function write(planned: readonly Planned[]): void {
 
 // The partition of another queue that takes what follows: of those in the storage the one with the fewest items.
 function homeIn(
-  { name, partitions }: Still,
+  { partitions }: Still,
   storage: Storage,
-  { entries }: Followers,
+  followers: Followers,
 ): Partition | QueueError {
   const near = partitions.filter((partition) => partition.storage === storage);
-  if (near.length === 0) return notTogether(`produce[${entries[0]!.index}].queue_name`, name);
+  if (near.length === 0) return notTogether(followers);
   const load = ({ unleased, counters }: Partition): number => unleased + counters.scheduled;
   let home: Partition | undefined;
   for (const partition of near) {
@@ -352,8 +384,24 @@ function atItem(error: QueueError, followers: Followers): QueueError {
   return invalidField(error.field!.replace(own, path), error.message.replace(own, path));
 }
 
-function notTogether(field: string, queue: string): QueueError {
-  const text = `'${queue}' lies in another storage, so that it cannot be one transaction`;
+function followersFor(queue: string, { followers }: CompleteRequest): Followers {
+  return followers!.find((each) => each.queue === queue)!;
+}
+
+function queueField({ entries }: Followers): string {
+  return `produce[${entries[0]!.index}].queue_name`;
+}
+
+function notFound(followers: Followers): QueueError {
+  const { kind, message, code, details } = queueError("queue_not_found", {
+    queue_name: followers.queue,
+  });
+  return new QueueError(kind, message, { code, details, field: queueField(followers) });
+}
+
+function notTogether(followers: Followers): QueueError {
+  const field = queueField(followers);
+  const text = `'${followers.queue}' lies in another storage, so that it cannot be one transaction`;
   return invalidField(field, `${field} is invalid; ${text}`);
 }
 

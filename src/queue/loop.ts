@@ -121,7 +121,7 @@ export class Loop implements TurnTaker, Intake {
     );
     this.#transfers = new Transfers(context, this.#commits, this);
     this.#deadLetters = new DeadLetters(this, this.#mailbox, this.#commits, this.#transfers);
-    this.#boundItems = new BoundItems(name, context, this.#commits, this.#transfers);
+    this.#boundItems = new BoundItems(name, context, this.#commits, this);
     this.#joint = new JointCompletes(context, this.#mailbox);
     this.#keeper = new Keeper(context, this.#commits);
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
@@ -181,7 +181,7 @@ export class Loop implements TurnTaker, Intake {
   }
 
   get sendsTo(): Intake | undefined {
-    const { sendsTo } = this.#transfers;
+    const sendsTo = this.#transfers.sendsTo ?? this.#boundItems.sendsTo;
     return this.#lentTo ?? this.#joint.waitsFor ?? sendsTo ?? this.redrives.sendsTo;
   }
 
@@ -499,7 +499,11 @@ export class Loop implements TurnTaker, Intake {
 
   // Whether time brings nothing about in a partition at present.
   #rests(partition: Partition): boolean {
-    return this.#transfers.restsUntil > 0 || this.#retriesLater(partition);
+    return this.#restsUntil > 0 || this.#retriesLater(partition);
+  }
+
+  get #restsUntil(): number {
+    return Math.max(this.#transfers.restsUntil, this.#boundItems.restsUntil);
   }
 
   // Whether time has brought something about in a partition.
@@ -537,7 +541,7 @@ export class Loop implements TurnTaker, Intake {
     let wallAt = Number.POSITIVE_INFINITY;
     if (!this.#busy && !this.#paused) {
       const { isStill } = clock;
-      const { restsUntil } = this.#transfers;
+      const restsUntil = this.#restsUntil;
       for (const partition of this.partitions) {
         const { failures, retryAt, leaseEnds } = partition;
         if (failures > 0 || restsUntil > 0) {

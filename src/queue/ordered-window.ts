@@ -22,6 +22,11 @@ export class OrderedWindow<T extends Entry> {
     return this.#limit;
   }
 
+  /** Whether the table holds nothing that is not known here. */
+  get isComplete(): boolean {
+    return this.#complete;
+  }
+
   /** The entry that is due first, of those that are known. */
   get first(): T | undefined {
     return this.#entries[0];

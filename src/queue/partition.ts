@@ -471,6 +471,10 @@ export class Partition {
     if (added > 0) wait.note(0, added, moment.steady);
     if (ready.length === 0) return;
     this.#arrivals.measure(ready, moment, wait);
+  }
+
+  /** All that a batch has leased is measured: nothing is asked any more of what lies before the head. */
+  passWaits(): void {
     this.#arrivals.forget(this.counters.head);
   }
 

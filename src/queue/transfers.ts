@@ -10,6 +10,7 @@ import { type ItemTable, type KeyEntry, NO_RECORD, type StoredItem } from "../st
 import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
 import { behindFirst } from "./behind.ts";
 import { type Commits, type Delivered, NOTHING_DELIVERED } from "./commits.ts";
+import { boundFor } from "./condemned.ts";
 import type { Intake, QueueContext } from "./context.ts";
 import type { Ending } from "./history.ts";
 import { idOf, KEY } from "./keys.ts";
@@ -154,12 +155,16 @@ export class Transfers {
     from.finish();
     const letters = moved.map((item, i) => toLetter(from.of, item, sets(item, i)));
     const isTogether = to.storage === storage;
+    let isWritten = isTogether;
     try {
       await to.deliver(letters, isTogether ? from : undefined, { patience });
+      isWritten = true;
       if (!isTogether) await this.#commits.write(storage, [from]);
     } catch (error) {
       if (error instanceof NotDelivered) this.#commits.refuse(from, retryLater(error.message));
-      else this.#commits.failed([from], error);
+      else if (isWritten) this.#commits.failed([from], error);
+      // What has failed is the other storage: in this one nothing is in doubt.
+      else this.#commits.refuse(from, plainError("storage_unavailable", error));
       this.#restsUntil = this.#context.clock.steady() + DELIVERY_RETRY;
       return false;
     }
@@ -333,7 +338,10 @@ async function hasNeverMoved(partition: Partition, seq: number): Promise<boolean
 // A copy of an item: it keeps the id of its original, and tells where that lay.
 function toLetter({ ids }: Partition, item: StoredItem, sets: Partial<Attributes>): Letter {
   const { seq, attributes, record } = item;
+  const id = idOf(ids, item);
+  // What was produced for the other queue may get other numbers on its way: it is known again by the first.
+  const source = boundFor(item) === undefined ? ids.id(seq) : id;
   // A unique key is one of its queue, and stays behind.
-  const own = { source: ids.id(seq), id: idOf(ids, item), unique: undefined };
+  const own = { source, id, unique: undefined };
   return { attributes: withAttributes(attributes, { ...sets, ...own }), record };
 }

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { type LeasedItem, QueratorError } from "@querator/client";
+import { defineQueue, type LeasedItem, QueratorError } from "@querator/client";
 import { LOSE_REPLY, PASS, proxyOf } from "./proxy.ts";
 import { clientOf, setup } from "./setup.ts";
 
@@ -33,6 +33,16 @@ test("a produce under a key of one's own is done once, and answered the same to 
   assert.deepEqual(await again.produce("jobs", many, { idempotencyKey: "many" }), made);
   assert.equal((await direct.stats("jobs")).total, 1_502);
   assert.deepEqual(keys().slice(3), ["many", "many.1", "many", "many.1"]);
+});
+
+test("a queue with types takes a key for what is produced", async (t) => {
+  const { client, again, direct, keys } = await world(t);
+  const jobs = defineQueue<string>({ name: "jobs" });
+  const options = { idempotencyKey: "order-1", reference: "r" };
+  const first = await client.queue(jobs).produce("a", options);
+  assert.deepEqual(await again.queue(jobs).produce("a", options), first);
+  assert.equal((await direct.stats("jobs")).total, 1);
+  assert.deepEqual(keys(), ["order-1", "order-1"]);
 });
 
 test("a lost reply is asked for again under the same key, and others do not travel along", async (t) => {

@@ -106,31 +106,31 @@ for (const [place, options] of [
   });
 }
 
-/** A server on one thread that has found the files of two, and a queue in the file that q is not in. */
-interface Apart {
-  readonly w: World;
-  readonly other: string;
-  readonly own: FaultyStorage;
-  readonly others: FaultyStorage;
-  readonly again: () => Promise<World>;
+/** A storage, and a queue that lies in it. */
+interface Placed {
+  readonly queue: string;
+  readonly storage: FaultyStorage;
 }
 
-async function apart(t: TestContext): Promise<Apart> {
+/** A server on one thread that has found the files of several, and for each in which q is not a queue that is. */
+async function apartOf(
+  t: TestContext,
+  threads: number,
+): Promise<{
+  readonly w: World;
+  readonly own: FaultyStorage;
+  readonly others: readonly Placed[];
+  readonly again: () => Promise<World>;
+}> {
   const dataDir = temporaryDirectory(t);
-  const before = await createAll(new World(await setup(t, { threads: 2, dataDir })));
-  let other = "";
-  for (const name of OTHERS) {
-    const item = await leased(before);
-    const { body } = await complete(before, item.lease_id, { queue_name: name, items: [{}] });
-    const { id } = body.produced[0];
-    if (isOfLease(item, id)) other = name;
-    await until(before, id, `${name} waiting`);
-    const [made] = await before.lease(name);
-    await before.end("queue.complete", name, [made.lease_id]);
+  const before = await createAll(new World(await setup(t, { threads, dataDir })));
+  // By what their ids begin with.
+  const prefixes = new Map<string, string>();
+  for (const queue of ["q", ...OTHERS]) {
+    const { id, lease_id } = await leased(before, queue);
+    prefixes.set(id.slice(0, 18), queue);
+    if (queue !== "q") await before.end("queue.complete", queue, [lease_id]);
   }
-  assert.notEqual(other, "");
-  // Which file is whose.
-  const prefix = (await leased(before)).lease_id.slice(0, 18);
   await before.server.server.stop();
   const faulty: FaultyStorage[] = [];
   const open = async (): Promise<World> => {
@@ -141,13 +141,42 @@ async function apart(t: TestContext): Promise<Apart> {
     return new World(await setup(t, { threads: 1, dataDir }, { wrapStorage }));
   };
   const w = await open();
-  const holds = async ({ storage }: FaultyStorage): Promise<boolean> =>
-    (await storage.listPartitions()).some((each) => JSON.stringify(each).includes(prefix));
-  const [first, second] = faulty;
-  const isFirst = await holds(first!);
-  assert.notEqual(isFirst, await holds(second!));
-  const [own, others] = isFirst ? [first!, second!] : [second!, first!];
-  return { w, other, own, others, again: open };
+  let own: FaultyStorage | undefined;
+  const others: Placed[] = [];
+  for (const storage of faulty) {
+    const partitions = await storage.storage.listPartitions();
+    const queues = partitions.flatMap(({ idPrefix }) => prefixes.get(idPrefix) ?? []);
+    if (queues.includes("q")) own = storage;
+    else others.push({ queue: queues[0]!, storage });
+  }
+  assert.equal(others.length, threads - 1);
+  return { w, own: own!, others, again: open };
+}
+
+/** The same with one queue and one storage beside that of q. */
+async function apart(t: TestContext): Promise<{
+  readonly w: World;
+  readonly other: string;
+  readonly own: FaultyStorage;
+  readonly others: FaultyStorage;
+  readonly again: () => Promise<World>;
+}> {
+  const { others, ...places } = await apartOf(t, 2);
+  const [{ queue: other, storage }] = others as [Placed];
+  return { ...places, other, others: storage };
+}
+
+/** A queue that lies in the same file as q. */
+async function nearOf(w: World): Promise<string> {
+  for (const name of OTHERS) {
+    const item = await leased(w);
+    const { body } = await complete(w, item.lease_id, { queue_name: name, items: [{}] });
+    const { id } = body.produced[0];
+    await until(w, id, `${name} waiting`);
+    await w.ok("item.cancel", { id });
+    if (!isOfLease(item, id)) return name;
+  }
+  throw new Error("all lie elsewhere");
 }
 
 for (const [which, faults] of [
@@ -220,6 +249,136 @@ test("what could not be delivered is on its way still after a restart, and nobod
     found.map((each) => [each.id, each.utf8]),
     [[id, "next"]],
   );
+});
+
+test("what a queue is not rid of keeps nobody from its dead queue", async (t) => {
+  const { w, other, others } = await apart(t);
+  const near = await nearOf(w);
+  await w.ok("queues.update", { queue_name: "q", dead_queue: near });
+  await w.server.advance("0s");
+  const items = [await leased(w), await leased(w)];
+  others.always("findKeys", "fail");
+  const { body } = await complete(w, items[0].lease_id, { queue_name: other, items: [{}] });
+  // Done by a turn after the one that tries to send it.
+  await w.produce("q", { utf8: "x" });
+  assert.equal(await placeOf(w, body.produced[0].id), "q scheduled");
+  assert.deepEqual(await w.end("queue.reject", "q", [items[1].lease_id]), ["ok"]);
+  await until(w, items[1].id, `${near} dead`);
+});
+
+for (const [method, fault] of [
+  ["findKeys", "fail"],
+  ["commit", "fail"],
+  ["commit", "lose-reply"],
+] as const) {
+  test(`a queue does not fail because one that it produces for does (${method}: ${fault})`, async (t) => {
+    const { w, other, own, others } = await apart(t);
+    await w.server.advance("0s");
+    const item = await leased(w);
+    others.always(method, fault);
+    // What is distrusted is read anew.
+    own.always("loadPartition", "fail");
+    await complete(w, item.lease_id, { queue_name: other, items: [{}] });
+    await w.produce("q", { utf8: "x" });
+    const [next] = await w.lease("q");
+    assert.deepEqual(await w.end("queue.complete", "q", [next.lease_id]), ["ok"]);
+  });
+}
+
+test("a queue that takes nothing keeps nothing from another", async (t) => {
+  const places = await apartOf(t, 3);
+  const { w } = places;
+  const [failing, fine] = places.others;
+  await w.server.advance("0s");
+  const item = await leased(w);
+  failing!.storage.always("findKeys", "fail");
+  await complete(
+    w,
+    item.lease_id,
+    { queue_name: failing!.queue, items: [{ utf8: "first" }] },
+    { queue_name: fine!.queue, items: [{ utf8: "second" }] },
+  );
+  await w.server.until(async () => {
+    await w.server.advance("1s");
+    const { totals } = await w.ok("queue.stats", { queue_name: fine!.queue });
+    return totals.waiting === 1;
+  });
+  const [second] = await w.lease(fine!.queue);
+  assert.equal(second.utf8, "second");
+});
+
+test("however much is on its way to a queue that takes nothing, what else is scheduled comes when it is due", async (t) => {
+  const { w, other, others } = await apart(t);
+  await w.server.advance("0s");
+  others.always("findKeys", "fail");
+  const ids: string[] = [];
+  for (let i = 0; i < 2; i++) {
+    const item = await leased(w);
+    const items = Array.from({ length: 700 }, () => ({ utf8: "next" }));
+    const { body } = await complete(w, item.lease_id, { queue_name: other, items });
+    ids.push(...body.produced.map(({ id }: Json) => id));
+  }
+  const [due] = await w.produce("q", { utf8: "due", delay: "5s" });
+  for (let i = 0; i < 10; i++) await w.server.advance("2s");
+  await until(w, due!, "q waiting");
+  others.heal();
+  const taken = new Set<string>();
+  await w.server.until(async () => {
+    await w.server.advance("20s");
+    const { totals } = await w.ok("queue.stats", { queue_name: other });
+    if (totals.waiting === 0) return false;
+    const found = await w.lease(other, 1_000);
+    for (const { id } of found) taken.add(id);
+    const leases = found.map(({ lease_id }) => ({ lease_id }));
+    await w.ok("queue.complete", { queue_name: other, leases });
+    return taken.size === ids.length;
+  });
+  assert.deepEqual([...taken].toSorted(), ids.toSorted());
+});
+
+test("what is there already does not come once more, though it has stepped aside where it came from", async (t) => {
+  const { w, other, own, others } = await apart(t);
+  await w.server.advance("0s");
+  const item = await leased(w);
+  // The copies are written, and their originals stay.
+  own.next("commit", "pass", "fail");
+  const items = Array.from({ length: 600 }, () => ({ utf8: "next" }));
+  const { body } = await complete(w, item.lease_id, { queue_name: other, items });
+  const early = await w.lease(other, 10);
+  const leases = early.map(({ lease_id }) => ({ lease_id }));
+  await w.ok("queue.complete", { queue_name: other, leases });
+  others.always("findKeys", "fail");
+  const numbers = async (): Promise<Json> =>
+    (await w.server.list("q", "scheduled")).map(({ id }) => id).toSorted();
+  const before = await numbers();
+  for (let i = 0; i < 5; i++) await w.server.advance("2s");
+  await w.server.until(async () => (await numbers())[0] !== before[0]);
+  others.heal();
+  await w.server.until(async () => {
+    await w.server.advance("20s");
+    return ((await w.ok("queue.stats", { queue_name: "q" })).totals.scheduled ?? 0) === 0;
+  });
+  const left = await w.lease(other, 1_000);
+  const ids = [...early, ...left].map(({ id }) => id);
+  assert.deepEqual(ids.toSorted(), body.produced.map(({ id }: Json) => id).toSorted());
+});
+
+test("who waits for the end of what is on its way is told of that, and not before", async (t) => {
+  const { w, other, others } = await apart(t);
+  const item = await leased(w);
+  others.always("findKeys", "fail");
+  const { body } = await complete(w, item.lease_id, { queue_name: other, items: [{}] });
+  const { id } = body.produced[0];
+  const wait = w.call("item.wait", { id, request_timeout: "10m" });
+  // Asked after it, and answered before.
+  await w.ok("item.explain", { id });
+  others.heal();
+  await until(w, id, `${other} waiting`);
+  const [there] = await w.lease(other);
+  const leases = [{ lease_id: there.lease_id, result: 7 }];
+  await w.ok("queue.complete", { queue_name: other, leases });
+  const { body: ended } = await wait;
+  assert.deepEqual([ended.id, ended.state, ended.result], [id, "completed", 7]);
 });
 
 test("what was produced for a queue that was deleted meanwhile waits for one of its name", async (t) => {

@@ -9,7 +9,13 @@ import {
   QueueStatsRequestSchema,
   QueueStatsResponseSchema,
 } from "../../src/codec/gen/querator/v2/queue_pb.ts";
-import { CompleteRequest, type Measured } from "../../src/queue/queue.ts";
+import {
+  CompleteRequest,
+  type Leased,
+  LeaseRequest,
+  type Measured,
+  RetryRequest,
+} from "../../src/queue/queue.ts";
 import { MemoryStorage } from "../../src/storage/memory.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { leaseIds, TestQueue } from "../support/queue.ts";
@@ -261,4 +267,28 @@ test("what is measured travels as Protobuf as well", async (t) => {
   const { count, p50, max } = sums!.waitTime!;
   assert.deepEqual([count, p50, max], [2n, "2s", "2s"]);
   assert.equal(sums!.runTime!.p99, "3s");
+});
+
+test("how long items have waited is told of all that one batch leases, however long their leases last", async (t) => {
+  const clock = new VirtualClock();
+  const q = await TestQueue.open(t, { clock });
+  const leases = await q.leased(4);
+  // Each comes back at another time.
+  for (const id of leases) {
+    const items = [{ id, retryAt: 0, dead: false }];
+    await q.queue.submit(new RetryRequest(0, items, q.deadline));
+    clock.advance(SECOND);
+  }
+  const before = (await q.queue.stats()).measured.wait!.count;
+  const lease = (leaseTimeout: number): Promise<Leased> =>
+    q.queue.submit(
+      new LeaseRequest("", 2, q.deadline, { isShared: true, leaseTimeout: leaseTimeout * SECOND }),
+    );
+  const leased = await Promise.all([lease(10), lease(20)]);
+  assert.deepEqual(
+    leased.map(({ items }) => items.length),
+    [2, 2],
+  );
+  const { count, max } = (await q.queue.stats()).measured.wait!;
+  assert.deepEqual([count - before, max], [4, 4 * SECOND]);
 });
