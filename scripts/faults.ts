@@ -74,6 +74,7 @@ export const CHECKS = {
   retryPolicy: ["--test", "test/queue/retry-policy.test.ts"],
   items: ["--test", "test/queue/items.test.ts"],
   steered: ["--test", "test/queue/items-steered.test.ts"],
+  moving: ["--test", "test/queue/items-moving.test.ts"],
   worked: ["--test", "test/client/steering.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
   unique: ["--test", "test/queue/unique.test.ts"],
@@ -1476,5 +1477,12 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/transfers.ts",
     from: "for (const { item, ending } of behindFirst(leaving)) from.takeOut(table, item, ending);",
     to: 'for (const { item, ending } of behindFirst(leaving)) {\n      if (ending.reason !== "" || ending.how !== "moved") from.takeOut(table, item, ending);\n    }',
+  },
+  {
+    name: "an item that moves while it is looked for is not looked for again",
+    check: "moving",
+    file: "src/api/item.ts",
+    from: "const ROUNDS = 3;",
+    to: "const ROUNDS = 1;",
   },
 ];

@@ -57,6 +57,10 @@ const NOTHING_KNOWN = new ItemRecord("", Buffer.alloc(0));
 // Queues in which one item is looked for.
 const PLACES_MAX = 1_000;
 
+// How often they are gone through: what moves from one that is yet to be looked at into one that was is seen by none
+// of the looks, and would have to do so each time again.
+const ROUNDS = 3;
+
 const queue_name = "jobs";
 
 /** The endpoints. */
@@ -110,16 +114,20 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
     service.checkRunning();
     checkId(named.id);
     const name = nameOf(named);
-    const places = new Map([[name, findQueue(service, name)]]);
-    // What is added meanwhile comes last.
-    for (const [place, queue] of places) {
-      const done = await does(queue);
-      if (done !== undefined) return { queue, done };
-      for (const next of [queues.record(place).deadQueue, ...(await queue.sentTo())]) {
-        if (next === "" || places.size === PLACES_MAX) continue;
-        const handle = ifThere(next);
-        if (handle !== undefined) places.set(next, handle);
+    for (let round = 0; round < ROUNDS; round++) {
+      const places = new Map([[name, findQueue(service, name)]]);
+      // What is added meanwhile comes last.
+      for (const [place, queue] of places) {
+        const done = await does(queue);
+        if (done !== undefined) return { queue, done };
+        for (const next of [queues.record(place).deadQueue, ...(await queue.sentTo())]) {
+          if (next === "" || places.size === PLACES_MAX) continue;
+          const handle = ifThere(next);
+          if (handle !== undefined) places.set(next, handle);
+        }
       }
+      // From a single one nothing has ever gone anywhere.
+      if (places.size === 1) break;
     }
     throw queueError("item_not_found", { id: named.id });
   }

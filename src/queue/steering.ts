@@ -91,8 +91,11 @@ export function updateItem(
     const { partition, table, item } = there;
     checkStays(there, "changed");
     // Its time is when the one has ended that has its key.
-    if (dueAt !== undefined && keyBehind(item.attributes) !== "")
-      throw notIn(state, "moved in time");
+    if (dueAt !== undefined && keyBehind(item.attributes) !== "") {
+      const detail =
+        "item cannot be moved in time; it waits for the end of the item that has its key";
+      throw queueError("precondition_failed", { detail });
+    }
     if (content !== undefined && content.ofSeq !== item.seq) return "stale";
     if (dueAt === undefined && expireAt === undefined && content === undefined) {
       return [foundIn(there)];

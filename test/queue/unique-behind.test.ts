@@ -97,6 +97,14 @@ test("what waits behind another shows no time, and explain says what it waits fo
   assert.equal(await w.state(second), "waiting");
 });
 
+test("what waits behind another cannot be moved in time, and is told why", async (t) => {
+  const { w, second } = await twoOf(await world(t));
+  const { status, body } = await w.call("item.update", { id: second, delay: "0s" });
+  assert.deepEqual([status, body.code], [409, "precondition_failed"]);
+  assert.match(body.detail, /it waits for the end of the item that has its key/);
+  assert.equal(await w.state(second), "scheduled");
+});
+
 test("an import of what was due in a time that never comes is due at once", async (t) => {
   const w = await world(t);
   await w.server.createQueue("q");
