@@ -222,6 +222,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
         "Waits until an item has ended or is dead, and answers it then; or as it is when the time is over.",
       errors: { ...ofItem.errors, ...BAD_TIMEOUTS_V2 },
       handler: async (request, exchange) => {
+        service.checkRunning();
         const until = clock.steady() + readTimeout(request.requestTimeout);
         let found = await find(request);
         let { queue } = found;
