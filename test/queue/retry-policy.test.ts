@@ -171,20 +171,20 @@ for (const [place, driver, threads] of PLACES) {
       await create(server, { ...settings, retry: { delay: "30s", jitter: 0 } });
       await produce(server, { utf8: "a" });
       // At once by default.
-      await lease(server);
+      assert.equal((await lease(server, 1, { request_timeout: "1m" })).length, 1);
       await server.advance("61s");
       await server.until(async () => (await list(server, "waiting")).length === 1);
       const update = (on_lease_end: string) =>
         server.ok("/v2/queues.update", { queue_name, on_lease_end });
       await update("retry_delayed");
-      await lease(server);
+      assert.equal((await lease(server, 1, { request_timeout: "1m" })).length, 1);
       await server.advance("61s");
       await server.until(async () => (await list(server, "scheduled")).length === 1);
       assert.equal(await waits(server), 60); // the second attempt
       await server.advance("61s");
       await server.until(async () => (await list(server, "waiting")).length === 1);
       await update("reject");
-      await lease(server);
+      assert.equal((await lease(server, 1, { request_timeout: "1m" })).length, 1);
       await server.advance("61s");
       await server.until(async () => (await list(server, "", "dead")).length === 1);
       assert.deepEqual(await list(server), []);

@@ -65,10 +65,20 @@ export class FragileStorage {
       get: (target, key) => {
         const member: unknown = Reflect.get(target, key, target);
         if (!(METHODS as readonly unknown[]).includes(key)) {
-          return typeof member === "function" ? member.bind(target) : member;
+          if (typeof member !== "function") return member;
+          return (...args: unknown[]) => this.#wait(member.apply(target, args));
         }
         return (...args: unknown[]) => this.#call(key as Method, args);
       },
+    });
+  }
+
+  // What has no faults takes its time all the same.
+  #wait(result: unknown): unknown {
+    if (!(result instanceof Promise)) return result;
+    this.#run.onDisk++;
+    return result.finally(() => {
+      this.#run.onDisk--;
     });
   }
 
