@@ -33,7 +33,7 @@ export class Names {
     const key = keyHeld(attributes, false);
     if (key !== "") this.take({ key, seq, until: 0, value: attributesOf(attributes).id });
     const behind = keyBehind(attributes);
-    if (behind !== "") this.set({ kind: KEY.behind, key: behind, seq, until: 0, value: "" });
+    if (behind !== "") this.#set({ kind: KEY.behind, key: behind, seq, until: 0, value: "" });
   }
 
   /** One that was not leased is. */
@@ -93,11 +93,10 @@ export class Names {
 
   /** A unique key is that of an item from now on. */
   take(entry: Omit<KeyEntry, "kind">): void {
-    this.set({ kind: KEY.unique, ...entry });
+    this.#set({ kind: KEY.unique, ...entry });
   }
 
-  /** Writes an entry, in the place of what was said of its name before. */
-  set(entry: KeyEntry): void {
+  #set(entry: KeyEntry): void {
     this.#unique ??= new Map();
     this.#unique.set(`${entry.kind} ${entry.key}`, entry);
   }

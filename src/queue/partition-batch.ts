@@ -474,10 +474,10 @@ export class PartitionBatch implements PartitionChanges {
 
   // --- keys that are of no item ---
 
-  /** Writes an entry that stays until it is removed; of several of one name the last. */
+  /** Writes an entry that stays until it is removed. */
   put(entry: KeyEntry): void {
     this.touched = true;
-    this.#names.set(entry);
+    this.#names.adds.push(entry);
   }
 
   /** Keeps an entry until it ends. */

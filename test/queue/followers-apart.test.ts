@@ -381,25 +381,6 @@ test("who waits for the end of what is on its way is told of that, and not befor
   assert.deepEqual([ended.id, ended.state, ended.result], [id, "completed", 7]);
 });
 
-test("a commit names no key twice, however many produce for one queue", async (t) => {
-  const { w, other, own } = await apart(t);
-  const items = [await leased(w), await leased(w)];
-  own.next("commit", "wait");
-  const busy = w.produce("q", { utf8: "busy" });
-  await own.waits();
-  const replies = items.map(({ lease_id }) =>
-    complete(w, lease_id, { queue_name: other, items: [{}, {}] }),
-  );
-  await w.server.until(async () => (await w.server.stats("q")).in_flight === 3);
-  own.release();
-  await busy;
-  for (const { status } of await Promise.all(replies)) assert.equal(status, 200);
-  for (const { addsKey } of own.commits.flat()) {
-    const names = addsKey.map(({ kind, key }) => `${kind} ${key}`);
-    assert.deepEqual(names, [...new Set(names)]);
-  }
-});
-
 test("what was produced for a queue that was deleted meanwhile waits for one of its name", async (t) => {
   const { w, other, others } = await apart(t);
   const item = await leased(w);
