@@ -323,7 +323,7 @@ export class Auditor {
       assert.equal(item.createdAt, old.item.createdAt, `${where}: created_at`);
       assert.equal(now.partition, old.partition, `${where}: partition`);
       // Its expiry may begin when it becomes leasable.
-      if (old.isScheduled || wasPutOff(n, old, effects)) return;
+      if (old.isScheduled || wasPutOff(n, old, effects, settings)) return;
       // A change may give it another time.
       if (effects.byItem.has(now.item.itemId)) return;
       assert.equal(item.expireAt, old.item.expireAt, `${where}: expire_deadline`);
@@ -338,7 +338,7 @@ export class Auditor {
     // The time of one that was scheduled beyond its expiry begins when it becomes leasable.
     const isDelayed = birth?.kind === "produce" && (birth.dueAt !== 0 || birth.isReplacing);
     const isChanged = effects.byItem.has(item.itemId);
-    const begins = isDelayed || wasPutOff(n, old, effects);
+    const begins = isDelayed || wasPutOff(n, old, effects, settings);
     const own = this.#ownOf(context);
     const fits = settings.some((each) => {
       const expireTimeout = own.expireIn ?? each.expireTimeout;

@@ -102,8 +102,15 @@ export function checkRecord(name: string, window: Window): void {
   }
 }
 
-// Whether somebody may have given an item back for later, or its policy has.
-export function wasPutOff(n: number, old: Spot | undefined, { leases, byId }: Effects): boolean {
+// Whether somebody may have given an item back for later, or its policy has, with the end of a lease too.
+export function wasPutOff(
+  n: number,
+  old: Spot | undefined,
+  { leases, byId }: Effects,
+  settings: readonly Settings[],
+): boolean {
+  const wasLeased = old?.item.isLeased === true || leases.has(n);
+  if (wasLeased && settings.some((each) => each.onLeaseEnd === "retry_delayed")) return true;
   const ids = (leases.get(n) ?? []).map(({ what }) => (what.kind === "lease" ? what.id : ""));
   return [...ids, old?.item.id ?? ""].some((id) =>
     byId.get(id)?.some(({ what }) => what.kind === "retry" && what.dueAt !== 0),
