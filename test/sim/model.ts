@@ -213,7 +213,7 @@ function applyCalls(
   const retries = calls.filter((call) => BACK.includes(call.path));
   const burying = retries.filter((call) => buries(call, queue, after.at));
   for (const call of of(...PRODUCE)) produce(queue, call, after);
-  for (const call of of("v2/item.cancel")) cancel(queue, call);
+  for (const call of of("v2/item.cancel")) cancel(call, queues);
   const clients = new Set(queue.leases.map((call) => call.request.client_id));
   for (const call of of(...LEASE)) {
     if (call.path === "queue.lease" && clients.has(call.request.client_id)) {
@@ -563,9 +563,10 @@ function refusalsOf(queue: Queue, id: string, isNew: ReadonlySet<string>): reado
   return waits || isNew.has(id) ? ["not_leased"] : ["lease_ended", "not_leased", "item_not_found"];
 }
 
-// Alone, and by the id that the item keeps.
-function cancel(queue: Queue, call: Call): void {
-  if (call.status !== 200 || call.body.queue_name !== queue.name) return;
+// Alone, by the id that the item keeps, and where it is: in the dead queue of the one that is named, perhaps.
+function cancel(call: Call, queues: ReadonlyMap<string, Queue>): void {
+  const queue = call.status === 200 ? queues.get(String(call.body.queue_name)) : undefined;
+  if (queue === undefined) return;
   const { id, state } = call.body as { id: string; state: string };
   const seen = queue.itemIds.get(id);
   if (seen === undefined) return;
