@@ -57,7 +57,7 @@ export function makeDevEndpoints(service: {
   const { queues, changeClock } = service;
   const ofQueue = {
     bodyBytesMax: SMALL,
-    permission: "manage",
+    permission: "queue.update",
     schema: NAMED,
     queueOf: queueName,
     example: { queue_name: "jobs" },
@@ -67,7 +67,7 @@ export function makeDevEndpoints(service: {
     {
       path: "/v1/dev.clock",
       bodyBytesMax: SMALL,
-      permission: "manage",
+      permission: "queue.update",
       metric: "dev.clock",
       summary: "Changes what time it is for the server.",
       schema: CLOCK,

@@ -3,10 +3,10 @@
 // they depend on nothing but the endpoints. Only the commands on the page have the address that its reader
 // came by, which is checked before it is shown (address.ts).
 
+import type { Permission } from "../auth/permissions.ts";
 import { addressOf } from "../http/address.ts";
 import type { Page, PageReply } from "../http/edge.ts";
 import { ADDRESS_MARK, DOCS_POLICY, makeDocsPage } from "./docs/page.ts";
-import type { Permission } from "./endpoint.ts";
 import { asOpenApi30, makeOpenApi, type OpenApiSource } from "./openapi/document.ts";
 
 /** Whether storage answers, and whether the server still takes work. */

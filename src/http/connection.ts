@@ -6,6 +6,7 @@
 
 import { STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
+import { ANYONE, type Principal } from "../auth/principal.ts";
 import { type CancelTimer, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
 import { Chunks } from "./chunks.ts";
 import {
@@ -169,6 +170,14 @@ class Connection implements Exchange {
   get idempotencyKey(): string {
     const head = this.#head;
     return head?.isV2 === true ? (head.idempotencyKey ?? "") : "";
+  }
+
+  get namespace(): string {
+    return this.#head?.namespace ?? "";
+  }
+
+  get principal(): Principal {
+    return ANYONE;
   }
 
   isGone(): boolean {

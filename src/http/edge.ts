@@ -3,6 +3,7 @@
 // rule of a queue.
 
 import { type IncomingMessage, STATUS_CODES } from "node:http";
+import type { Principal } from "../auth/principal.ts";
 import { SECOND } from "../clock.ts";
 import type { Answer, Format } from "../codec/answer.ts";
 import { ReplySchema } from "../codec/gen/querator/v1/reply_pb.ts";
@@ -31,6 +32,10 @@ export interface Exchange {
   readonly requestId: string;
   /** The Idempotency-Key header: 1 to 255 visible characters; "" if there is none, and always under /v1. */
   readonly idempotencyKey: string;
+  /** The X-Querator-Namespace header; "" if there is none. */
+  readonly namespace: string;
+  /** Who sends it. */
+  readonly principal: Principal;
   /** Whether the client has gone away before it was answered. */
   isGone(): boolean;
   /** Calls `gone`, once, if the client goes away before it is answered. */

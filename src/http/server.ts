@@ -6,6 +6,7 @@
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { ANYONE } from "../auth/principal.ts";
 import { MILLISECOND, MINUTE, SECOND } from "../clock.ts";
 import { invalid, QueueError, queueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -251,16 +252,19 @@ function toldOf({ url, headers }: IncomingMessage): Told {
     requestId: requestIdOf(singleOf(headers["x-request-id"])),
     idempotencyKey: singleOf(headers["idempotency-key"]),
     traceparent: singleOf(headers.traceparent),
+    namespace: singleOf(headers["x-querator-namespace"]),
   };
 }
 
 function exchangeOf(
   { socket }: IncomingMessage,
   response: ServerResponse,
-  { requestId, isV2, idempotencyKey = "" }: Told,
+  { requestId, isV2, idempotencyKey = "", namespace = "" }: Told,
 ): Exchange {
   return {
     requestId,
+    namespace,
+    principal: ANYONE,
     idempotencyKey: isV2 ? idempotencyKey : "",
     isGone: () => socket.destroyed,
     onGone(gone) {

@@ -1,9 +1,32 @@
 // The rules for names: of queues, dead queues and namespaces. Lengths are bytes of UTF-8.
 
-import { invalidField, queueError } from "../errors.ts";
+import { SYSTEM_NAMESPACE } from "../auth/permissions.ts";
+import { invalidField } from "../errors.ts";
 
-/** The namespace of everything, and the only one in this version. */
-export const SYSTEM_NAMESPACE = "_system";
+export { SYSTEM_NAMESPACE };
+
+// Stands between a namespace and a name; neither can have it.
+const BETWEEN = "~";
+
+/**
+ * What a queue is known as inside, where there is one of each: its name, with its namespace before it if that is
+ * not `_system`. Every name that comes from outside is made one of these once (api/entry.ts), and is made
+ * its name again where it is told.
+ */
+export function fullName(namespace: string, name: string): string {
+  return namespace === SYSTEM_NAMESPACE ? name : `${namespace}${BETWEEN}${name}`;
+}
+
+/** The name in a full name, as its users have it. */
+export function nameOf(full: string): string {
+  return full.slice(full.indexOf(BETWEEN) + 1);
+}
+
+/** The namespace in a full name. */
+export function namespaceOf(full: string): string {
+  const end = full.indexOf(BETWEEN);
+  return end === -1 ? SYSTEM_NAMESPACE : full.slice(0, end);
+}
 
 export const QUEUE_NAME_BYTES_MAX = 512;
 export const DEAD_QUEUE_NAME_BYTES_MAX = 500;
@@ -96,10 +119,4 @@ export function checkNamespace(name: string): void {
       );
     }
   }
-}
-
-/** The namespace of a name that has passed its checks; throws if there is none. */
-export function findNamespace(name: string): string {
-  if (name === "" || name === SYSTEM_NAMESPACE) return SYSTEM_NAMESPACE;
-  throw queueError("namespace_not_found", { namespace: name });
 }

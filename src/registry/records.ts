@@ -18,6 +18,7 @@ export interface PartitionPlace {
 
 /** A queue: its settings, and what else is known of it. Times in microseconds. */
 export interface QueueRecord extends Settings {
+  /** The full name (names.ts); its dead queue, in the same namespace, is called by its name. */
   readonly name: string;
   readonly namespace: string;
   readonly createdAt: number;

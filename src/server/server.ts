@@ -5,6 +5,7 @@
 import type { Worker } from "node:worker_threads";
 import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
+import { NO_AUTH } from "../auth/none.ts";
 import {
   type Clock,
   type ClockChange,
@@ -325,7 +326,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const { limits } = shard;
   const checkRunning = (): void => mode.checkServing();
   const { health, changeClock: change } = wholeServer(parts);
-  const service = { queues, clock, limits, checkRunning };
+  const service = { queues, auth: NO_AUTH, clock, limits, checkRunning };
   const http = makeHttp({ config, log, health, changeClock: change, ...service });
   const { host } = config;
   if (canSharePort && config.port !== 0) await checkFree(host, config.port);
@@ -413,7 +414,11 @@ function registryOf(parts: Parts): QueuesService {
     return invoke(parts.queues!, method, args);
   };
   // Every request looks its queue up, after it has checked that this server serves.
-  return elsewhere<QueuesService>(forward, { get: (name) => parts.queues!.get(name) });
+  return elsewhere<QueuesService>(forward, {
+    get: (name) => parts.queues!.get(name),
+    hasNamespaces: () => parts.shard.directory.hasNamespaces(),
+    namespaceOf: (name) => parts.shard.directory.namespaceOf(name),
+  });
 }
 
 function wholeServer(parts: Parts): WholeServer {

@@ -4,6 +4,7 @@
 
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { QueuesService } from "../api/service.ts";
+import { NO_AUTH } from "../auth/none.ts";
 import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
 import { type PackedError, plainError, unpackError } from "../errors.ts";
@@ -106,6 +107,8 @@ function makeOwnHttp() {
     get: (name) => directory.entry(name).queue,
     record: (name) => directory.entry(name).record,
     giverOf: directory.giverOf.bind(directory),
+    hasNamespaces: directory.hasNamespaces.bind(directory),
+    namespaceOf: directory.namespaceOf.bind(directory),
     list: directory.list.bind(directory),
   });
   const checkRunning = (): void => {
@@ -113,7 +116,7 @@ function makeOwnHttp() {
   };
   const whole = elsewhere<WholeServer>((method, args) => first.call("whole", method, args));
   const { health, changeClock: change } = whole;
-  const service = { queues, clock, limits, checkRunning };
+  const service = { queues, auth: NO_AUTH, clock, limits, checkRunning };
   return makeHttp({ config, log, health, changeClock: change, ...service });
 }
 

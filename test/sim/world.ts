@@ -4,6 +4,8 @@
 // commands alone.
 
 import { makeEndpoints } from "../../src/api/routes.ts";
+import { NO_AUTH } from "../../src/auth/none.ts";
+import { ANYONE } from "../../src/auth/principal.ts";
 import { type CancelTimer, type Clock, VirtualClock } from "../../src/clock.ts";
 import { QueueError } from "../../src/errors.ts";
 import type { Endpoint } from "../../src/http/edge.ts";
@@ -182,6 +184,7 @@ export class World {
     });
     const endpoints = makeEndpoints({
       queues,
+      auth: NO_AUTH,
       clock,
       limits: this.limits,
       checkRunning: () => undefined,
@@ -229,6 +232,8 @@ export class World {
     const exchange = {
       requestId: "",
       idempotencyKey: "",
+      namespace: "",
+      principal: ANYONE,
       isGone: () => call.state === "gone",
       onGone(gone: () => void) {
         call.gone = gone;
