@@ -38,7 +38,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["storage/", []],
   ["queue/", ["storage/storage.ts"]],
   ["codec/", []],
-  ["auth/", []],
+  ["auth/", ["storage/storage.ts"]],
   ["http/", ["codec/", "auth/"]],
   ["registry/", ["auth/", "queue/queue.ts", "storage/storage.ts", "storage/away.ts"]],
   ["config/", ["registry/names.ts", "registry/settings.ts"]],

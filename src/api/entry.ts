@@ -4,7 +4,8 @@
 
 import type { DescMessage } from "@bufbuild/protobuf";
 import { isRead, type Permission } from "../auth/permissions.ts";
-import { ANYONE } from "../auth/principal.ts";
+import { ANYONE, denied } from "../auth/principal.ts";
+import { refused } from "../auth/state.ts";
 import type { Decoded } from "../codec/message.ts";
 import { QueueError, queueError } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
@@ -46,6 +47,8 @@ export function enter<Request extends DescMessage>(
     checkNames(names, row);
     return row.namespaceOf?.(request) || SYSTEM_NAMESPACE;
   }
+  // It may have been taken away while the body was on its way.
+  if (principal.isEnded) throw refused("api key does not exist");
   const given = row.namespaceOf?.(request) ?? exchange.namespace;
   const namespace = given || principal.scope || homeOf(names.queueName, service);
   if (exchange.namespace !== "") checkNamespace(namespace);
@@ -65,10 +68,6 @@ export function enter<Request extends DescMessage>(
 /** Whether a call takes no notice of how often it is done. */
 export function readsOnly({ permission }: Pick<Row<DescMessage>, "permission">): boolean {
   return isRead(permission);
-}
-
-export function denied(): QueueError {
-  return new QueueError("forbidden", "access denied", { code: "permission_denied" });
 }
 
 // What is produced with a complete has to be allowed as well.

@@ -133,7 +133,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       },
       handler: async (request, _, __, namespace) => {
         const settings = settingsOf(request);
-        service.auth.checkNamespace(namespace);
+        service.auth.state.checkNamespace(namespace);
         await queues.create({ ...settings, namespace });
         return OK;
       },
@@ -238,7 +238,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       handler: async (request, _, repeat, namespace) => {
         const { queueName: name } = request;
         const settings = readNamed(namedOf(request));
-        service.auth.checkNamespace(namespace);
+        service.auth.state.checkNamespace(namespace);
         const queue = { ...settings, name, namespace };
         return reply(InfoV2, toInfoV2(await queues.create(queue, repeat)));
       },
@@ -294,7 +294,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       },
       handler: async ({ queues: list, dryRun }, _, __, namespace) => {
         const wanted = wantedOf(list);
-        service.auth.checkNamespace(namespace);
+        service.auth.state.checkNamespace(namespace);
         const diffs = await queues.apply(namespace, wanted, dryRun);
         return reply(QueuesApplyResponseSchema, { queues: diffs });
       },

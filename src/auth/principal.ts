@@ -2,6 +2,7 @@
 // authentication, anyone. A thread has one object for each key, which connections remember; when the
 // key ends, so does the object, and what waits in its name is ended with it.
 
+import { QueueError } from "../errors.ts";
 import { type Permission, SYSTEM_NAMESPACE } from "./permissions.ts";
 
 /** What the roles of a user allow, by the namespace that they are bound in. */
@@ -70,6 +71,11 @@ export class Principal implements PrincipalFacts {
     this.#waiting = undefined;
     for (const ended of waiting) ended();
   }
+}
+
+/** The error of who may not do what they ask for: the same whether what they ask for is there or not. */
+export function denied(): QueueError {
+  return new QueueError("forbidden", "access denied", { code: "permission_denied" });
 }
 
 class Anyone extends Principal {

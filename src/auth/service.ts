@@ -3,7 +3,8 @@
 // catalogue.
 
 import type { Permission } from "./permissions.ts";
-import type { Principal } from "./principal.ts";
+import { ANYONE, type Grants, type Principal, type PrincipalFacts } from "./principal.ts";
+import type { AuthState } from "./state.ts";
 
 /** What a namespace may use; 0 is no limit. */
 export interface Quotas {
@@ -86,10 +87,64 @@ export interface MadeKey {
   readonly key: string;
 }
 
-/** Who asks for a change, for the audit and for what they may give away. */
-export type By = Pick<Principal, "userId" | "keyId" | "keyTag" | "scope" | "grants">;
+/** Who asks for a change, for the audit and for what they may give away; it goes from thread to thread. */
+export interface By extends PrincipalFacts {
+  readonly grants: Grants;
+  /** Whether there is no authentication. */
+  readonly isAnyone: boolean;
+}
 
+export function byOf(principal: Principal): By {
+  const { userId, keyId, keyTag, scope, expiresAt, grants } = principal;
+  const facts = { userId, keyId, keyTag, scope, expiresAt };
+  return { ...facts, grants, isAnyone: principal === ANYONE };
+}
+
+export type NewNamespace = Omit<NamespaceRecord, "createdAt">;
+export type NamespaceChange = Partial<Pick<NamespaceRecord, "description" | "keyTag">> & {
+  readonly quotas?: Partial<Quotas>;
+};
+export type NewUser = Pick<UserRecord, "username" | "email" | "externalId">;
+export type NewKey = Pick<KeyRecord, "userId" | "name" | "namespace" | "expiresAt"> & {
+  /** "" for that of the namespace. */
+  readonly keyTag: string;
+};
+/** Those that match all that is given; at least one must be. */
+export interface WhichKeys {
+  readonly id?: string;
+  readonly userId?: string;
+  /** Made before this time. */
+  readonly before?: number;
+}
+export type NewRole = Pick<RoleRecord, "namespace" | "name" | "permissions">;
+export interface NamedBinding {
+  readonly namespace: string;
+  readonly roleName: string;
+  readonly userId: string;
+}
+
+/** What is changed on the first thread, in one order. */
+export interface AuthChanges {
+  createNamespace(by: By, given: NewNamespace): Promise<NamespaceRecord>;
+  updateNamespace(by: By, name: string, change: NamespaceChange): Promise<NamespaceRecord>;
+  deleteNamespace(by: By, name: string): Promise<void>;
+  createUser(by: By, given: NewUser): Promise<UserRecord>;
+  deleteUser(by: By, id: string): Promise<void>;
+  createKey(by: By, given: NewKey): Promise<MadeKey>;
+  rotateKey(by: By, id: string, overlap: number, inNamespace?: string): Promise<MadeKey>;
+  revokeKeys(by: By, which: WhichKeys, inNamespace?: string): Promise<number>;
+  createRole(by: By, given: NewRole): Promise<RoleRecord>;
+  updateRole(by: By, given: NewRole): Promise<RoleRecord>;
+  deleteRole(by: By, namespace: string, name: string): Promise<void>;
+  createBinding(by: By, given: NamedBinding, orStandard: boolean): Promise<BindingRecord>;
+  deleteBinding(by: By, given: NamedBinding, orStandard: boolean): Promise<void>;
+}
+
+/** What endpoints work with. */
 export interface AuthService {
-  /** Throws `namespace_not_found` unless there is one of this name. */
-  checkNamespace(name: string): void;
+  /** Whether callers have to say who they are. */
+  readonly isOn: boolean;
+  /** What this thread knows: to be looked up and listed. */
+  readonly state: AuthState;
+  readonly changes: AuthChanges;
 }

@@ -150,6 +150,10 @@ class Connection implements Exchange {
   #since: number;
   #hasServed = false;
 
+  // Who sent the last request, and how they said so; asked for anew when they say something else.
+  #principal = ANYONE;
+  #authorization: string | undefined;
+
   constructor(socket: Socket, all: Connections) {
     this.#socket = socket;
     this.#all = all;
@@ -177,7 +181,7 @@ class Connection implements Exchange {
   }
 
   get principal(): Principal {
-    return ANYONE;
+    return this.#principal;
   }
 
   isGone(): boolean {
@@ -209,13 +213,31 @@ class Connection implements Exchange {
         ? undefined
         : this.#all.heads.read(chunk.toString("latin1", 0, end));
     const bodyBytes = chunk.length - end - HEAD_END.length;
-    if (head === undefined) {
+    if (head === undefined || !this.#knows(head)) {
       this.#handOver(chunk);
       return;
     }
     this.#missing = head.contentLength;
     if (bodyBytes < this.#missing) this.#since = this.#all.steady();
     this.#add(head, chunk, bodyBytes);
+  }
+
+  // Whether it is known who sends a request; who is refused is left to node:http, which answers the error.
+  #knows({ authorization }: Head): boolean {
+    const { auth } = this.#all.edge;
+    if (auth === undefined) return true;
+    try {
+      const isSame = authorization === this.#authorization && this.#principal !== ANYONE;
+      if (isSame && !this.#principal.isEnded) {
+        auth.checkTime(this.#principal);
+        return true;
+      }
+      this.#principal = auth.principalOf(authorization);
+      this.#authorization = authorization;
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #add(head: Head, chunk: Buffer, bodyBytes: number): void {

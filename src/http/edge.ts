@@ -72,8 +72,17 @@ export interface Edge {
   gate?: Promise<void> | undefined;
   /** Decides who is let in. */
   readonly access: Access;
+  /** Knows who sends a request; undefined if nobody has to say so. */
+  readonly auth: Authority | undefined;
   /** Microseconds after which an idle connection is closed. */
   readonly keepAlive: number;
+}
+
+/** Knows who sends a request. Both throw a QueueError (401). */
+export interface Authority {
+  principalOf(authorization: string | undefined): Principal;
+  /** Checks one that a connection remembers. */
+  checkTime(principal: Principal): void;
 }
 
 /** Bytes of requests and replies that are in memory at present, over all connections. */

@@ -6,7 +6,7 @@
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { ANYONE } from "../auth/principal.ts";
+import { ANYONE, type Principal } from "../auth/principal.ts";
 import { MILLISECOND, MINUTE, SECOND } from "../clock.ts";
 import { invalid, QueueError, queueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
@@ -15,6 +15,7 @@ import { Access, type AccessRules } from "./access.ts";
 import { Body } from "./body.ts";
 import { Connections } from "./connection.ts";
 import {
+  type Authority,
   answer,
   brokenReply,
   type Edge,
@@ -38,6 +39,8 @@ import { requestIdOf } from "./request-id.ts";
 export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits" | "log"> {
   /** Microseconds after which an idle connection is closed; 75 seconds by default. */
   readonly keepAlive?: number;
+  /** Knows who sends a request; without it nobody has to say so. */
+  readonly auth?: Authority | undefined;
   /** Who is let in; by default nobody from another site. */
   readonly access?: AccessRules;
 }
@@ -74,7 +77,8 @@ export class HttpServer extends Server {
     const rules = options.access ?? { origins: [], hosts: [], listensOn: "localhost" };
     const access = new Access(rules, () => this.#boundTo());
     const held = { bytes: 0 };
-    const edge: Edge = { endpoints, pages, limits, log, held, access, keepAlive };
+    const { auth } = options;
+    const edge: Edge = { endpoints, pages, limits, log, held, access, auth, keepAlive };
     const pipelines = new Pipelines();
     super({ requireHostHeader: false }, (request, response) => {
       if (!this.#begin(request.socket, response)) return;
@@ -225,6 +229,7 @@ async function handle(
     if (told.isV2) checkMethodOfV2(method, path, { endpoint, page, edge }, response);
     else if (method !== "POST") throw queueError("method_not_allowed", { method });
     admit(told);
+    const principal = edge.auth?.principalOf(told.authorization) ?? ANYONE;
     if (endpoint === undefined) throw queueError("no_such_method", { path });
     accepted = checkAccept(headers.accept, firstCounts);
     const sent = checkContentType(headers["content-type"]);
@@ -234,7 +239,7 @@ async function handle(
     if (bytes === undefined) return; // the client has gone
     const contentLength = Number(headers["content-length"] ?? -1);
     const head = { ...told, endpoint, sent, accepted, contentLength };
-    const reply = await answer(head, bytes, exchangeOf(request, response, told), edge);
+    const reply = await answer(head, bytes, exchangeOf(request, response, told, principal), edge);
     if (reply !== undefined) send(response, reply, edge);
   } catch (error) {
     refuse(request, response, errorReply(error, told, accepted, edge), edge);
@@ -260,11 +265,12 @@ function exchangeOf(
   { socket }: IncomingMessage,
   response: ServerResponse,
   { requestId, isV2, idempotencyKey = "", namespace = "" }: Told,
+  principal: Principal,
 ): Exchange {
   return {
     requestId,
     namespace,
-    principal: ANYONE,
+    principal,
     idempotencyKey: isV2 ? idempotencyKey : "",
     isGone: () => socket.destroyed,
     onGone(gone) {

@@ -455,6 +455,11 @@ export class Queues {
     });
   }
 
+  /** Does something in order with the changes of queues, by the same rules. */
+  inOrder<T>(work: () => Promise<T>): Promise<T> {
+    return this.#change(work);
+  }
+
   // Writes the record of a name without keys that have ended.
   #forgetRepeats(name: string): void {
     this.#enqueue(() => this.#write(name, this.#stored(name))).catch(() => undefined);

@@ -3,6 +3,7 @@
 // dropped. After a failed write nobody knows which of two records storage holds, so the name is in
 // doubt, and what memory holds is written again before the next change is begun.
 
+import { isAuthRecord } from "../auth/records.ts";
 import type { Repeat } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Settings, withDefaults } from "./settings.ts";
@@ -69,7 +70,7 @@ export class QueueRecords {
 
   /** Everything that storage holds, by name. */
   async list(): Promise<ReadonlyMap<string, StoredQueue>> {
-    const stored = await this.#storage.listQueues();
+    const stored = (await this.#storage.listQueues()).filter(({ name }) => !isAuthRecord(name));
     return new Map(stored.map(({ name, record }) => [name, parse(record)]));
   }
 

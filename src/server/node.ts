@@ -5,9 +5,11 @@ import { makeDevEndpoints } from "../api/dev.ts";
 import { makePages, type PagesSource } from "../api/pages.ts";
 import { makeEndpoints } from "../api/routes.ts";
 import type { Service } from "../api/service.ts";
+import type { AuthService } from "../auth/service.ts";
 import type { ClockChange } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { formatSize } from "../http/body.ts";
+import type { Authority } from "../http/edge.ts";
 import { type HttpOptions, HttpServer } from "../http/server.ts";
 
 export interface NodeOptions
@@ -27,7 +29,7 @@ export function makeHttp({
   changeClock,
   ...service
 }: NodeOptions): HttpServer {
-  const { queues, limits } = service;
+  const { queues, limits, auth } = service;
   const endpoints = new Map([
     ...makeEndpoints(service),
     ...(config.dev ? makeDevEndpoints({ queues, changeClock }) : []),
@@ -39,6 +41,15 @@ export function makeHttp({
     limits,
     log,
     keepAlive,
+    auth: auth.isOn ? authorityOf(auth) : undefined,
     access: { origins, hosts, listensOn: host },
   });
+}
+
+// Who there is may be read anew while the server runs.
+function authorityOf(auth: AuthService): Authority {
+  return {
+    principalOf: (authorization) => auth.state.principalOf(authorization),
+    checkTime: (principal) => auth.state.checkTime(principal),
+  };
 }

@@ -5,6 +5,8 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
+import type { Change } from "../auth/records.ts";
+import type { AuthChanges } from "../auth/service.ts";
 import type { ClockChange, WallShift } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { packError, type QueueError } from "../errors.ts";
@@ -41,6 +43,7 @@ export type FirstCalls = {
   /** Calls a method of the registry, or one of `WholeServer`. */
   registry: Forward;
   whole: Forward;
+  auth: Forward;
 };
 
 export interface PoolOptions {
@@ -52,6 +55,7 @@ export interface PoolOptions {
   readonly storages: readonly WorkerData["storages"][];
   readonly registry: QueuesService;
   readonly whole: WholeServer;
+  readonly auth: AuthChanges;
   readonly onThread?: ((thread: Worker) => void) | undefined;
   readonly wallShift?: WallShift | undefined;
 }
@@ -111,6 +115,7 @@ export class Pool {
           ...makeQueueCalls(shard.home),
           registry: invoke.bind(undefined, options.registry),
           whole: invoke.bind(undefined, options.whole),
+          auth: invoke.bind(undefined, options.auth),
           opened: (from: number, facts: readonly StorageFacts[]) => {
             opened[from - 1]!.resolve(facts);
           },
@@ -144,6 +149,11 @@ export class Pool {
   /** Makes all other threads know what has become of a queue. */
   async announce(name: string, queue: AnnouncedQueue | undefined): Promise<void> {
     await this.#all((link) => link.call("announce", name, queue));
+  }
+
+  /** Makes all threads know of changes of who there is; `isAll`: in place of all that they know. */
+  async announceAuth(changes: readonly Change[], isAll: boolean): Promise<void> {
+    await this.#all((link) => link.call("announceAuth", changes, isAll));
   }
 
   async changeClock(change: ClockChange): Promise<void> {

@@ -5,7 +5,8 @@
 import type { Worker } from "node:worker_threads";
 import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
-import { NO_AUTH } from "../auth/none.ts";
+import type { AuthChanges, AuthService } from "../auth/service.ts";
+import { AuthStore } from "../auth/store.ts";
 import {
   type Clock,
   type ClockChange,
@@ -103,6 +104,7 @@ export async function startServer(
     lost: lost.promise,
     pool: undefined,
     queues: undefined,
+    auth: undefined,
     mode: new ServerMode(),
   };
   try {
@@ -160,6 +162,7 @@ interface Parts {
   /** The other threads, if there are any. */
   pool: Pool | undefined;
   queues: Queues | undefined;
+  auth: AuthStore | undefined;
 }
 
 // --- opening ---
@@ -184,6 +187,7 @@ async function open(parts: Parts): Promise<void> {
       storages: homes.slice(1).map((storages) => storages.map(withExistence)),
       registry: registryOf(parts),
       whole: wholeServer(parts),
+      auth: authChangesOf(parts),
       onThread: parts.onThread,
       wallShift: parts.wallShift,
     });
@@ -198,6 +202,15 @@ async function open(parts: Parts): Promise<void> {
     homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
+  });
+  const { queues } = parts;
+  parts.auth = await AuthStore.open({
+    clock,
+    records,
+    state: shard.auth,
+    inOrder: (work) => queues.inOrder(work),
+    queuesIn: (namespace) => shard.directory.countIn(namespace),
+    ...(pool === undefined ? {} : { tell: (changes, isAll) => pool.announceAuth(changes, isAll) }),
   });
   await createConfigured(parts.queues, config);
 }
@@ -249,6 +262,7 @@ async function renew(parts: Parts): Promise<void> {
   const lost = Promise.withResolvers<void>();
   parts.lost = lost.promise;
   parts.queues = undefined;
+  parts.auth = undefined;
   parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
 }
 
@@ -326,7 +340,15 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const { limits } = shard;
   const checkRunning = (): void => mode.checkServing();
   const { health, changeClock: change } = wholeServer(parts);
-  const service = { queues, auth: NO_AUTH, clock, limits, checkRunning };
+  const auth: AuthService = {
+    isOn: false,
+    // Another one after the data was lost and taken again.
+    get state() {
+      return parts.shard.auth;
+    },
+    changes: authChangesOf(parts),
+  };
+  const service = { queues, auth, clock, limits, checkRunning };
   const http = makeHttp({ config, log, health, changeClock: change, ...service });
   const { host } = config;
   if (canSharePort && config.port !== 0) await checkFree(host, config.port);
@@ -418,6 +440,14 @@ function registryOf(parts: Parts): QueuesService {
     get: (name) => parts.queues!.get(name),
     hasNamespaces: () => parts.shard.directory.hasNamespaces(),
     namespaceOf: (name) => parts.shard.directory.namespaceOf(name),
+  });
+}
+
+// The same of who there is.
+function authChangesOf(parts: Parts): AuthChanges {
+  return elsewhere<AuthChanges>((method, args) => {
+    parts.mode.checkServing();
+    return invoke(parts.auth!, method, args);
   });
 }
 

@@ -4,7 +4,8 @@
 
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { QueuesService } from "../api/service.ts";
-import { NO_AUTH } from "../auth/none.ts";
+import type { Change } from "../auth/records.ts";
+import type { AuthChanges, AuthService } from "../auth/service.ts";
 import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
 import { type PackedError, plainError, unpackError } from "../errors.ts";
@@ -73,6 +74,10 @@ function makeWorkerCalls() {
       if (queue === undefined) shard.directory.remove(name);
       else shard.directory.set({ record: queue.record, queue: reach(queue) });
     },
+    announceAuth(changes: readonly Change[], isAll: boolean): void {
+      if (isAll) shard.auth.load(changes);
+      else shard.auth.apply(changes);
+    },
     // What placement asks of the storages that are here.
     storage(name: string, method: string, args: readonly unknown[]): unknown {
       const storage: PlaceableStorage = shard.storages.get(name)!;
@@ -116,7 +121,12 @@ function makeOwnHttp() {
   };
   const whole = elsewhere<WholeServer>((method, args) => first.call("whole", method, args));
   const { health, changeClock: change } = whole;
-  const service = { queues, auth: NO_AUTH, clock, limits, checkRunning };
+  const auth: AuthService = {
+    isOn: false,
+    state: shard.auth,
+    changes: elsewhere<AuthChanges>((method, args) => first.call("auth", method, args)),
+  };
+  const service = { queues, auth, clock, limits, checkRunning };
   return makeHttp({ config, log, health, changeClock: change, ...service });
 }
 

@@ -4,8 +4,9 @@
 // commands alone.
 
 import { makeEndpoints } from "../../src/api/routes.ts";
-import { NO_AUTH } from "../../src/auth/none.ts";
 import { ANYONE } from "../../src/auth/principal.ts";
+import type { AuthService } from "../../src/auth/service.ts";
+import { AuthState } from "../../src/auth/state.ts";
 import { type CancelTimer, type Clock, VirtualClock } from "../../src/clock.ts";
 import { QueueError } from "../../src/errors.ts";
 import type { Endpoint } from "../../src/http/edge.ts";
@@ -184,7 +185,7 @@ export class World {
     });
     const endpoints = makeEndpoints({
       queues,
-      auth: NO_AUTH,
+      auth: { isOn: false, state: new AuthState(clock) } as AuthService,
       clock,
       limits: this.limits,
       checkRunning: () => undefined,
