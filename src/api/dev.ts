@@ -1,6 +1,8 @@
 // Endpoints for tests, there only with `--dev`: virtual time, and loops that can be held. They let
 // a user's own tests see a lease expire without waiting for it. JSON only.
 
+import { SYSTEM_NAMESPACE } from "../auth/permissions.ts";
+import { denied } from "../auth/principal.ts";
 import type { ClockChange } from "../clock.ts";
 import { OK } from "../codec/answer.ts";
 import { formatTimestamp, parseTimestamp, TIMESTAMP_PATTERN } from "../codec/timestamp.ts";
@@ -105,7 +107,10 @@ export function makeDevEndpoints(service: {
 
 function endpointOf(row: JsonRow): RowEndpoint {
   const fields = Object.keys(row.schema.properties);
-  return makeEndpoint(NOUN, row, async (body) => row.handler(parse(body, fields)));
+  return makeEndpoint(NOUN, row, async (body, _, { principal }) => {
+    if (!principal.may(row.permission, SYSTEM_NAMESPACE)) throw denied();
+    return row.handler(parse(body, fields));
+  });
 }
 
 function toChange({ advance, now, run }: Record<string, unknown>): ClockChange {

@@ -30,6 +30,8 @@ export class Principal implements PrincipalFacts {
   readonly expiresAt: number;
   /** Replaced when a role or a binding changes. */
   grants: Grants;
+  /** Whether it was used since that was last asked: set with every request, for it costs nothing. */
+  wasUsed = false;
   #isEnded = false;
   // What waits in its name. A set only once something does.
   #waiting: Set<() => void> | undefined;
@@ -57,17 +59,25 @@ export class Principal implements PrincipalFacts {
     return this.#isEnded;
   }
 
-  /** Calls `ended`, once, if the key is taken away; answers what makes it forget that. */
-  onEnd(ended: () => void): () => void {
+  /** Calls `ended`, once, if the key is taken away; at once if it has been. */
+  onEnd(ended: () => void): void {
+    if (this.#isEnded) {
+      ended();
+      return;
+    }
     this.#waiting ??= new Set();
     this.#waiting.add(ended);
-    return () => this.#waiting?.delete(ended);
+  }
+
+  /** Does not call it any more. */
+  offEnd(ended: () => void): void {
+    this.#waiting?.delete(ended);
   }
 
   /** The key has been taken away, or has expired. */
   end(): void {
     this.#isEnded = true;
-    const waiting = [...(this.#waiting ?? [])];
+    const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
     for (const ended of waiting) ended();
   }

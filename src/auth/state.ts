@@ -2,7 +2,7 @@
 // thread's store writes it (store.ts), and every thread follows what is announced, before the call that
 // changed it is answered.
 
-import type { Clock } from "../clock.ts";
+import type { CancelTimer, Clock } from "../clock.ts";
 import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Permission } from "./permissions.ts";
 import { SYSTEM_NAMESPACE } from "./permissions.ts";
@@ -29,11 +29,10 @@ export class AuthState {
   readonly #bindingsOf = new Map<string, Set<string>>();
   // By the id of the key; of anonymous requests by "".
   readonly #principals = new Map<string, Principal>();
-  // Keys that were used since it was last asked for, with the time of it.
-  #used = new Map<string, number>();
-
-  // Whether storage has been read: before, nobody can be told who they are not.
-  #isLoaded = false;
+  // Of those whose keys end by themselves.
+  readonly #timers = new Map<string, CancelTimer>();
+  // Why nobody can be told who they are, or are not, before storage has been read and after it was given up.
+  #unknown: QueueError | undefined = plainError("standby");
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -53,19 +52,34 @@ export class AuthState {
     }
     this.#byDigest.clear();
     this.#bindingsOf.clear();
-    this.#isLoaded = true;
-    this.apply(all);
+    for (const change of all) this.#applyOne(change);
+    this.#unknown = undefined;
+    this.#endAll();
   }
 
-  /** Storage is not this server's any more: what is known may be true no longer. */
-  unload(): void {
-    this.#isLoaded = false;
+  /** Storage is not this server's any more: what is known may be true no longer, so nobody is remembered. */
+  unload(reason: QueueError): void {
+    this.#unknown = reason;
+    this.#endAll();
+  }
+
+  #endAll(): void {
+    for (const keyId of [...this.#principals.keys()]) this.#end(keyId);
   }
 
   /** Follows changes, in their order: keys that are gone end, and what roles allow is worked out anew. */
   apply(changes: readonly Change[]): void {
-    for (const change of changes) this.#applyOne(change);
-    for (const [keyId, principal] of this.#principals) {
+    const isOther = new Set<string>();
+    for (const change of changes) {
+      if (change.kind === "key" && !isAsBefore(this.keys.get(change.id), change.value)) {
+        isOther.add(change.id);
+      }
+      this.#applyOne(change);
+    }
+    // All is known before anybody who waits is told, for they may ask at once.
+    for (const keyId of isOther) this.#end(keyId);
+    if (changes.every(({ kind }) => kind === "key" || kind === "namespace")) return;
+    for (const [keyId, principal] of [...this.#principals]) {
       const key = this.keys.get(keyId);
       if (keyId !== "" && (key === undefined || !this.users.has(key.userId))) this.#end(keyId);
       else principal.grants = this.grantsOf(principal.userId);
@@ -73,7 +87,7 @@ export class AuthState {
   }
 
   #applyOne({ kind, id, value }: Change): void {
-    if (kind === "key") this.#forgetDigest(id, value);
+    if (kind === "key") this.#byDigest.delete(this.keys.get(id)?.digest ?? "");
     if (kind === "binding") this.#forgetBinding(id);
     const map: Map<string, unknown> = this[`${kind}s`];
     if (value === undefined) {
@@ -87,14 +101,6 @@ export class AuthState {
     this.#bindingsOf.set(value.userId, ids.add(id));
   }
 
-  #forgetDigest(id: string, after: StoredKey | undefined): void {
-    const before = this.keys.get(id);
-    if (before === undefined) return;
-    this.#byDigest.delete(before.digest);
-    // When it was used last is all that can be another and leave it what it is.
-    if (after?.expiresAt !== before.expiresAt) this.#end(id);
-  }
-
   #forgetBinding(id: string): void {
     const before = this.bindings.get(id);
     if (before === undefined) return;
@@ -106,6 +112,8 @@ export class AuthState {
   #end(keyId: string): void {
     const principal = this.#principals.get(keyId);
     this.#principals.delete(keyId);
+    this.#timers.get(keyId)?.();
+    this.#timers.delete(keyId);
     principal?.end();
   }
 
@@ -149,7 +157,7 @@ export class AuthState {
 
   /** Who sends a request with this Authorization header; throws a QueueError (401). */
   principalOf(authorization: string | undefined): Principal {
-    if (!this.#isLoaded) throw plainError("standby");
+    if (this.#unknown !== undefined) throw this.#unknown;
     if (authorization === undefined) return this.#anonymous();
     if (!authorization.startsWith("Bearer ")) throw queueError("unauthenticated", {});
     const text = authorization.slice("Bearer ".length);
@@ -164,25 +172,36 @@ export class AuthState {
   }
 
   #principalOfKey(key: StoredKey, keyTag: string): Principal {
-    let principal = this.#principals.get(key.id);
-    if (principal === undefined) {
-      const { id: keyId, userId, namespace: scope, expiresAt } = key;
+    const { id: keyId, userId, namespace: scope, expiresAt } = key;
+    let principal = this.#principals.get(keyId);
+    if (principal === undefined && !this.#isOver(expiresAt)) {
       const facts = { userId, keyId, keyTag, scope, expiresAt };
       principal = new Principal(facts, this.grantsOf(userId));
       this.#principals.set(keyId, principal);
+      if (expiresAt !== 0) {
+        this.#timers.set(
+          keyId,
+          this.#clock.wakeAt(expiresAt, () => this.#end(keyId)),
+        );
+      }
     }
-    this.checkTime(principal);
+    if (principal === undefined || !this.isTaken(principal)) throw queueError("key_expired", {});
     return principal;
   }
 
-  /** Checks a principal that a connection remembers: throws if its key has expired; counts the key as used. */
-  checkTime({ keyId, expiresAt }: Principal): void {
-    const now = this.#clock.now();
-    if (expiresAt !== 0 && now >= expiresAt) {
-      this.#end(keyId);
-      throw queueError("key_expired", {});
+  /** Whether one that a connection remembers is still taken; counts its key as used. */
+  isTaken(principal: Principal): boolean {
+    if (principal.isEnded) return false;
+    if (this.#isOver(principal.expiresAt)) {
+      this.#end(principal.keyId); // its timer is late
+      return false;
     }
-    if (keyId !== "") this.#used.set(keyId, now);
+    principal.wasUsed = true;
+    return true;
+  }
+
+  #isOver(expiresAt: number): boolean {
+    return expiresAt !== 0 && this.#clock.now() >= expiresAt;
   }
 
   #anonymous(): Principal {
@@ -195,12 +214,21 @@ export class AuthState {
     return principal;
   }
 
-  /** The keys that were used since this was called last, with when. */
+  /** The keys that were used since this was called last, with the time of this call. */
   takeUsed(): ReadonlyMap<string, number> {
-    const used = this.#used;
-    this.#used = new Map();
+    const now = this.#clock.now();
+    const used = new Map<string, number>();
+    for (const [keyId, principal] of this.#principals) {
+      if (keyId !== "" && principal.wasUsed) used.set(keyId, now);
+      principal.wasUsed = false;
+    }
     return used;
   }
+}
+
+// When it was used last is all that can be another and leave a key what it is.
+function isAsBefore(before: StoredKey | undefined, after: StoredKey | undefined): boolean {
+  return before?.digest === after?.digest && before?.expiresAt === after?.expiresAt;
 }
 
 /** The error of a request whose key is not taken. */

@@ -35,7 +35,7 @@ import type {
   UserRecord,
   WhichKeys,
 } from "./service.ts";
-import { ANONYMOUS, type AuthState } from "./state.ts";
+import { ANONYMOUS, type AuthState, refused } from "./state.ts";
 
 /** For how long a key that was rotated is still taken, if nothing else was said. */
 export const OVERLAP_DEFAULT = HOUR;
@@ -411,9 +411,11 @@ export class AuthStore implements AuthChanges {
     return new Map([[namespace, allowed]]);
   }
 
-  // Nobody gives what they do not have.
+  // Nobody gives what they do not have: now, for the key may have been taken away while this waited for its turn.
   #checkGiver(by: By, given: ReadonlyMap<string, ReadonlySet<Permission>>): void {
-    const giver = by.isAnyone ? ANYONE : new Principal(by, by.grants);
+    const isGone = by.keyId !== "" && !this.#state.keys.has(by.keyId);
+    if (isGone) throw refused("api key does not exist");
+    const giver = by.isAnyone ? ANYONE : new Principal(by, this.#state.grantsOf(by.userId));
     for (const [namespace, permissions] of given) {
       for (const each of permissions) {
         if (!giver.may(each, namespace)) throw denied();

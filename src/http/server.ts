@@ -6,12 +6,12 @@
 import { type IncomingMessage, Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { ANYONE, type Principal } from "../auth/principal.ts";
-import { MILLISECOND, MINUTE, SECOND } from "../clock.ts";
+import { MILLISECOND, MINUTE, SECOND, SystemClock } from "../clock.ts";
 import { invalid, QueueError, queueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { printable } from "../printable.ts";
 import { Access, type AccessRules } from "./access.ts";
+import { Attempts } from "./attempts.ts";
 import { Body } from "./body.ts";
 import { Connections } from "./connection.ts";
 import {
@@ -21,7 +21,6 @@ import {
   type Edge,
   ENDING,
   type Endpoint,
-  type Exchange,
   errorReply,
   LARGE_REPLY_BYTES,
   lengthOf,
@@ -30,6 +29,7 @@ import {
   type Reply,
   STALLED_REPLY,
 } from "./edge.ts";
+import { askForKey, HttpExchange, principalOf, readerOf } from "./exchange.ts";
 import { admit, isV2, type Told } from "./head.ts";
 import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
 import { nearPath } from "./near-path.ts";
@@ -78,7 +78,9 @@ export class HttpServer extends Server {
     const access = new Access(rules, () => this.#boundTo());
     const held = { bytes: 0 };
     const { auth } = options;
-    const edge: Edge = { endpoints, pages, limits, log, held, access, auth, keepAlive };
+    const attempts = new Attempts(new SystemClock(), log);
+    const shared = { endpoints, pages, limits, log, held, access };
+    const edge: Edge = { ...shared, auth, attempts, keepAlive };
     const pipelines = new Pipelines();
     super({ requireHostHeader: false }, (request, response) => {
       if (!this.#begin(request.socket, response)) return;
@@ -223,13 +225,13 @@ async function handle(
       return;
     }
     if (page !== undefined && (method === "GET" || method === "HEAD")) {
-      sendPage(response, await page.handle(request), edge);
+      sendPage(response, await page.handle(request, readerOf(request, told, edge)), edge);
       return;
     }
     if (told.isV2) checkMethodOfV2(method, path, { endpoint, page, edge }, response);
     else if (method !== "POST") throw queueError("method_not_allowed", { method });
     admit(told);
-    const principal = edge.auth?.principalOf(told.authorization) ?? ANYONE;
+    const principal = principalOf(request, told, edge);
     if (endpoint === undefined) throw queueError("no_such_method", { path });
     accepted = checkAccept(headers.accept, firstCounts);
     const sent = checkContentType(headers["content-type"]);
@@ -239,10 +241,17 @@ async function handle(
     if (bytes === undefined) return; // the client has gone
     const contentLength = Number(headers["content-length"] ?? -1);
     const head = { ...told, endpoint, sent, accepted, contentLength };
-    const reply = await answer(head, bytes, exchangeOf(request, response, told, principal), edge);
-    if (reply !== undefined) send(response, reply, edge);
+    const exchange = new HttpExchange(response, head, principal, edge, (cut) =>
+      send(response, cut, edge),
+    );
+    const reply = await answer(head, bytes, exchange, edge);
+    if (reply === undefined) return;
+    askForKey(response, reply, told);
+    send(response, reply, edge);
   } catch (error) {
-    refuse(request, response, errorReply(error, told, accepted, edge), edge);
+    const reply = errorReply(error, told, accepted, edge);
+    askForKey(response, reply, told);
+    refuse(request, response, reply, edge);
   } finally {
     body?.release();
   }
@@ -258,26 +267,6 @@ function toldOf({ url, headers }: IncomingMessage): Told {
     idempotencyKey: singleOf(headers["idempotency-key"]),
     traceparent: singleOf(headers.traceparent),
     namespace: singleOf(headers["x-querator-namespace"]),
-  };
-}
-
-function exchangeOf(
-  { socket }: IncomingMessage,
-  response: ServerResponse,
-  { requestId, isV2, idempotencyKey = "", namespace = "" }: Told,
-  principal: Principal,
-): Exchange {
-  return {
-    requestId,
-    namespace,
-    principal,
-    idempotencyKey: isV2 ? idempotencyKey : "",
-    isGone: () => socket.destroyed,
-    onGone(gone) {
-      response.once("close", () => {
-        if (!response.writableEnded) gone();
-      });
-    },
   };
 }
 

@@ -50,6 +50,6 @@ export function makeHttp({
 function authorityOf(auth: AuthService): Authority {
   return {
     principalOf: (authorization) => auth.state.principalOf(authorization),
-    checkTime: (principal) => auth.state.checkTime(principal),
+    isTaken: (principal) => auth.state.isTaken(principal),
   };
 }

@@ -17,6 +17,7 @@ import type { Failing, Home } from "../registry/homes.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
+import type { UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke, Link } from "./link.ts";
 import { makeQueueCalls } from "./queue-calls.ts";
 import { RemoteQueue } from "./remote-queue.ts";
@@ -154,6 +155,11 @@ export class Pool {
   /** Makes all threads know of changes of who there is; `isAll`: in place of all that they know. */
   async announceAuth(changes: readonly Change[], isAll: boolean): Promise<void> {
     await this.#all((link) => link.call("announceAuth", changes, isAll));
+  }
+
+  /** The keys that were used on each of the other threads since this was asked last. */
+  takeUsedKeys(): Promise<readonly UsedKeys[]> {
+    return Promise.all(this.#links.map((link) => link.call("takeUsedKeys")));
   }
 
   async changeClock(change: ClockChange): Promise<void> {

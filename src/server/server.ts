@@ -38,6 +38,7 @@ import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
 import { checkClosed } from "./closed.ts";
 import { makeFirstKey } from "./first-key.ts";
+import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
 import { ServerMode } from "./mode.ts";
 import { makeHttp } from "./node.ts";
@@ -108,6 +109,7 @@ export async function startServer(
     pool: undefined,
     queues: undefined,
     auth: undefined,
+    keyUse: undefined,
     mode: new ServerMode(),
   };
   try {
@@ -166,6 +168,8 @@ interface Parts {
   pool: Pool | undefined;
   queues: Queues | undefined;
   auth: AuthStore | undefined;
+  /** Writes down when keys were used, on a server with authentication. */
+  keyUse: KeyUse | undefined;
 }
 
 // --- opening ---
@@ -215,8 +219,16 @@ async function open(parts: Parts): Promise<void> {
     queuesIn: (namespace) => shard.directory.countIn(namespace),
     ...(pool === undefined ? {} : { tell: (changes, isAll) => pool.announceAuth(changes, isAll) }),
   });
-  if (config.auth.isOn) await makeFirstKey(parts.auth, config, log);
+  if (config.auth.isOn) {
+    await makeFirstKey(parts.auth, config, log);
+    parts.keyUse = new KeyUse({ clock, log, store: parts.auth, takeUsed: usedKeysOf(parts) });
+  }
   await createConfigured(parts.queues, config);
+}
+
+// The keys that were used on any thread since this was asked last.
+function usedKeysOf({ shard, pool }: Parts): () => Promise<readonly UsedKeys[]> {
+  return async () => [shard.auth.takeUsed(), ...((await pool?.takeUsedKeys()) ?? [])];
 }
 
 // Takes the data whenever it can be had: at once, or when its owner is gone; and if another server
@@ -267,6 +279,7 @@ async function renew(parts: Parts): Promise<void> {
   parts.lost = lost.promise;
   parts.queues = undefined;
   parts.auth = undefined;
+  parts.keyUse = undefined;
   parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
 }
 
@@ -420,17 +433,21 @@ async function serve(parts: Parts): Promise<RunningServer> {
 
 // Ends queues, then storages, then the connections of the other threads; whatever fails, the rest is
 // ended all the same.
-async function release({ queues, pool, shard }: Parts, error?: QueueError): Promise<void> {
+async function release(parts: Parts, error?: QueueError): Promise<void> {
+  const { queues, pool, shard } = parts;
   const failures: unknown[] = [];
   shard.home.refuse(plainError("shutting_down"));
   for (const end of [
     () => pool?.refuse(),
+    () => parts.keyUse?.end(error === undefined),
     () => queues?.close(error),
     () => shard.close(),
     () => pool?.stop(),
   ]) {
     await end()?.catch((error: unknown) => failures.push(error));
   }
+  // Whom connections remember may be nobody when the data is taken again.
+  shard.auth.unload(error ?? plainError("shutting_down"));
   if (failures.length > 0) throw failures[0];
 }
 
@@ -487,7 +504,7 @@ async function checkHealth(records: Storage | undefined, parts: Parts): Promise<
   const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
   const check = { componentType: "datastore", status, time, ...(output === "" ? {} : { output }) };
   const body = JSON.stringify({ status, version: VERSION, checks: { "queues:storage": [check] } });
-  return { pass: status !== "fail", body };
+  return { pass: status !== "fail", status, body };
 }
 
 function judge(failing: Failing): ["pass" | "warn" | "fail", string] {

@@ -78,6 +78,7 @@ function makeWorkerCalls() {
       if (isAll) shard.auth.load(changes);
       else shard.auth.apply(changes);
     },
+    takeUsedKeys: () => shard.auth.takeUsed(),
     // What placement asks of the storages that are here.
     storage(name: string, method: string, args: readonly unknown[]): unknown {
       const storage: PlaceableStorage = shard.storages.get(name)!;

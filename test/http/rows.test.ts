@@ -9,6 +9,7 @@ import { makeOpenApi } from "../../src/api/openapi/document.ts";
 import { makePages } from "../../src/api/pages.ts";
 import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
+import { ANYONE } from "../../src/auth/principal.ts";
 import { decodeJson } from "../../src/codec/json.ts";
 import { formatSize } from "../../src/http/body.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
@@ -50,7 +51,7 @@ test("the pages of the document are those that are served", async () => {
   const source = {
     endpoints: new Map(),
     formatSize,
-    health: async () => ({ pass: true, body: "" }),
+    health: async () => ({ pass: true, status: "pass" as const, body: "" }),
   };
   const documented = Object.keys(makeOpenApi(source).paths as object);
   const request = { headers: {}, socket: {} } as IncomingMessage;
@@ -59,7 +60,7 @@ test("the pages of the document are those that are served", async () => {
     assert.equal(page.path, path);
     assert.equal(page.permission, "none", path);
     // What only leads elsewhere is no page.
-    if ((await page.handle(request)).status === 200) served.push(path);
+    if ((await page.handle(request, ANYONE)).status === 200) served.push(path);
   }
   assert.deepEqual(served, documented);
 });
