@@ -101,7 +101,7 @@ export const ERRORS = {
   unsupported_media_type: row("content", 415, IN_VAIN, "Content-Type header '{content_type}' is invalid format or unrecognized content type"),
   unsupported_encoding: row("encoded", 415, IN_VAIN, "{header} '{coding}' is not supported; send the body as it is, not compressed"),
   quota_exceeded: row("retry", 429, AGAIN, "namespace has reached its quota; '{namespace}' may have {max} {what}"),
-  rate_limited: row("unauthorized", 429, IN_VAIN, "api key is not taken, and too many such requests come from this address; try again in {seconds}s"),
+  rate_limited: row("unauthorized", 429, AGAIN, "api key is not taken, and too many such requests come from this address; try again in {seconds}s"),
   overloaded: row("retry", 429, AGAIN, "queue is overloaded; try again later"),
   client_gone: row("transport", 499, AGAIN, "client has gone"),
   internal: row("internal", 500, AGAIN, "Internal Error"),
