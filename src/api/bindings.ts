@@ -266,8 +266,8 @@ const NOTES_V1: Notes = {
   RoleBindingCreateResponse: { id: { text: "The id of the binding.", required: "reply" } },
   RoleBindingDeleteRequest: {
     namespace: { text: "The namespace; _system if it is empty." },
-    role_name: { text: "The name of the role." },
-    user_id: { text: "The id of the user.", request: { pattern: "^[^:]*$" } },
+    role_name: { text: "The name of the role.", required: "request" },
+    user_id: { text: "The id of the user.", required: "request", request: { pattern: "^[^:]*$" } },
   },
   RoleBindingsListRequest: {
     namespace: { text: "Whose bindings; those of _system if it is empty." },

@@ -354,7 +354,7 @@ const NOTES_V1: Notes = {
   APIKeyMetadata: { ...SHOWN, namespace_scope: { text: SCOPE } },
   APIKeysListRequest: { ...OF_USER, ...pageNotesV1("id") },
   APIKeysListResponse: { items: { text: "In order of their ids." } },
-  APIKeyDeleteRequest: { id: { text: KEY_ID } },
+  APIKeyDeleteRequest: { id: { text: KEY_ID, required: "request" } },
 };
 
 const NOTES: Notes = {

@@ -339,7 +339,7 @@ const FIELD_NOTES: Notes = {
   RolesListResponse: { items: { text: "In order of their ids." } },
   RolesDeleteRequest: {
     namespace: { text: "The namespace that it is in; _system if it is empty." },
-    name: { text: "Its name in the namespace." },
+    name: { text: "Its name in the namespace.", required: "request" },
   },
   "v2.Role": {
     ...SHOWN,

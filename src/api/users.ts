@@ -162,6 +162,7 @@ export function usersEndpoints(service: Service): readonly RowEndpoint[] {
       summary: "Deletes a user with its bindings and keys; these are taken no more.",
       example: { id: EXAMPLE_USER },
       errors: { noSuchUser, internalRetry },
+      check: ({ id }) => checkGiven("id", id),
       handler: async ({ id }, exchange) => {
         await auth.changes.deleteUser(by(exchange), id);
         return DONE;
@@ -221,7 +222,7 @@ const FIELD_NOTES: Notes = {
   UserCreateResponse: { id: { text: USER_ID, required: "reply" } },
   UsersListRequest: pageNotesV1("id"),
   UsersListResponse: { items: { text: "In order of their ids." } },
-  UsersDeleteRequest: { id: { text: USER_ID } },
+  UsersDeleteRequest: { id: { text: USER_ID, required: "request" } },
   "v2.User": SHOWN,
   "v2.UsersCreateRequest": {
     ...NEW,
@@ -235,5 +236,7 @@ const FIELD_NOTES: Notes = {
     users: { text: "In the order in which they were made." },
     next_cursor: NEXT_CURSOR,
   },
-  "v2.UsersDeleteRequest": { id: { text: USER_ID } },
+  "v2.UsersDeleteRequest": {
+    id: { text: USER_ID, required: "request", request: { minLength: 1 } },
+  },
 };
