@@ -62,6 +62,8 @@ export interface Row<Request extends DescMessage> extends Described {
   readonly isOfServer?: true;
   /** The namespace that a request names; not given if it can name none beside that of its caller. "" names none. */
   namespaceOf?(request: Decoded<Request>): string;
+  /** Checks what a request says by itself, before it is asked whether its caller may do it. */
+  check?(request: Decoded<Request>): void;
   /** The name of the queue that a request is about; not given if it is about none. */
   queueOf?(request: Decoded<Request>): string;
   /** Whether a request may name an item by its `id` alone: then its queue is the one that has given it. */

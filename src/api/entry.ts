@@ -4,7 +4,7 @@
 
 import type { DescMessage } from "@bufbuild/protobuf";
 import { isRead, type Permission } from "../auth/permissions.ts";
-import { ANYONE, denied } from "../auth/principal.ts";
+import { ANYONE, denied, type Principal } from "../auth/principal.ts";
 import { refused } from "../auth/state.ts";
 import type { Decoded } from "../codec/message.ts";
 import { QueueError, queueError } from "../errors.ts";
@@ -38,6 +38,7 @@ export function enter<Request extends DescMessage>(
   service: Service,
 ): string {
   service.checkRunning();
+  row.check?.(request);
   const { principal } = exchange;
   const names = request as Names;
   // A server without authentication and namespaces, as most are: every name is a full one already.
@@ -49,20 +50,33 @@ export function enter<Request extends DescMessage>(
   }
   // It may have been taken away while the body was on its way.
   if (principal.isEnded) throw refused("api key does not exist");
-  const given = row.namespaceOf?.(request) ?? exchange.namespace;
+  const given = row.namespaceOf?.(request) || exchange.namespace;
   const namespace = given || principal.scope || homeOf(names.queueName, service);
   if (exchange.namespace !== "") checkNamespace(namespace);
   const wanted = row.isOfServer === true ? SYSTEM_NAMESPACE : namespace;
   for (const permission of permissionsOf(row, names)) {
-    if (!principal.may(permission, wanted)) throw denied();
+    if (!mayIn(wanted, permission, principal, row)) throw denied();
   }
   checkNames(names, row);
   if (row.isOfItem === true && names.queueName === "") {
-    nameGiver(names, row.permission, namespace, exchange, service);
+    nameGiver(names, row, namespace, exchange, service);
     return namespace;
   }
   if (namespace !== SYSTEM_NAMESPACE) makeFull(names, namespace);
   return namespace;
+}
+
+// By the contract of /v1 a key of one namespace may also do what its user may do in `_system`. Under /v2 it is for its
+// namespace and for nothing else.
+function mayIn(
+  namespace: string,
+  permission: Permission,
+  principal: Principal,
+  { path }: Pick<Row<DescMessage>, "path">,
+): boolean {
+  const { scope } = principal;
+  if (scope !== "" && scope !== namespace && path.startsWith("/v2/")) return false;
+  return principal.may(permission, namespace);
 }
 
 /** Whether a call takes no notice of how often it is done. */
@@ -120,7 +134,7 @@ function checkOther(field: string, name: string): void {
 // namespace that the caller may not see is not there.
 function nameGiver(
   names: Names & { readonly id?: string },
-  permission: Permission,
+  row: Row<DescMessage>,
   namespace: string,
   { principal }: Exchange,
   { queues }: Service,
@@ -129,7 +143,7 @@ function nameGiver(
   const giver = id === "" ? undefined : queues.giverOf(id);
   if (giver === undefined) return;
   const there = namespaceOf(giver);
-  if (there !== namespace && !principal.may(permission, there)) {
+  if (there !== namespace && !mayIn(there, row.permission, principal, row)) {
     throw queueError("item_not_found", { id });
   }
   names.queueName = giver;

@@ -2,9 +2,13 @@
 // whichever thread. Times are microseconds since 1970, 0 for none. What is refused is a QueueError of the
 // catalogue.
 
+import { HOUR } from "../clock.ts";
 import type { Permission } from "./permissions.ts";
 import { ANYONE, type Grants, type Principal, type PrincipalFacts } from "./principal.ts";
 import type { AuthState } from "./state.ts";
+
+/** For how long a key that was rotated is still taken, if nothing else was said. */
+export const OVERLAP_DEFAULT = HOUR;
 
 /** What a namespace may use; 0 is no limit. */
 export interface Quotas {

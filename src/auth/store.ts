@@ -3,7 +3,7 @@
 // before it is answered. After a failed write nobody knows what storage holds; what memory holds is then
 // written again before the next change.
 
-import { type Clock, HOUR } from "../clock.ts";
+import type { Clock } from "../clock.ts";
 import { QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Permission, STANDARD_ROLES, SYSTEM_NAMESPACE } from "./permissions.ts";
@@ -36,9 +36,6 @@ import type {
   WhichKeys,
 } from "./service.ts";
 import { ANONYMOUS, type AuthState, refused } from "./state.ts";
-
-/** For how long a key that was rotated is still taken, if nothing else was said. */
-export const OVERLAP_DEFAULT = HOUR;
 
 // The first key was made: it is never made again, whatever becomes of it.
 const BOOTSTRAPPED = "bootstrapped";
@@ -212,6 +209,8 @@ export class AuthStore implements AuthChanges {
     return this.#change(async () => {
       const { userId, namespace } = given;
       if (!this.#state.users.has(userId)) throw queueError("user_not_found", { id: userId });
+      // Whose own key is for one namespace gives none that is for another, or for all.
+      if (by.scope !== "" && namespace !== by.scope) throw denied();
       this.#checkGiver(by, this.#allowedTo(userId, namespace));
       return this.#makeKey(given);
     });
@@ -387,7 +386,7 @@ export class AuthStore implements AuthChanges {
 
   #roleFor(namespace: string, name: string, orStandard: boolean): RoleRecord {
     const own = this.#state.roleNamed(namespace, name);
-    if (own !== undefined || !orStandard || !(name in STANDARD_ROLES)) {
+    if (own !== undefined || !orStandard || !Object.hasOwn(STANDARD_ROLES, name)) {
       return own ?? this.#roleIn(namespace, name);
     }
     return this.#roleIn(SYSTEM_NAMESPACE, name);
@@ -491,5 +490,5 @@ function keyNotFound(id: string): QueueError {
 }
 
 function checkNotStandard(role: string): void {
-  if (role in STANDARD_ROLES) throw queueError("role_is_standard", { role });
+  if (Object.hasOwn(STANDARD_ROLES, role)) throw queueError("role_is_standard", { role });
 }

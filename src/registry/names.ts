@@ -95,26 +95,23 @@ export function checkDeadQueueName(name: string): void {
   }
 }
 
-/** The checks of the name of a namespace; "" names the one of everything. */
-export function checkNamespace(name: string): void {
+/** The checks of the name of a namespace, in the field that has it; "" names the one of everything. */
+export function checkNamespace(name: string, field = "namespace"): void {
   if (name === "") return;
   if (Buffer.byteLength(name) > NAMESPACE_BYTES_MAX) {
     throw invalidField(
-      "namespace",
+      field,
       `namespace name is invalid; cannot be greater than '${NAMESPACE_BYTES_MAX}' characters`,
     );
   }
-  if (isBlank(name)) throw invalidField("namespace", "namespace name is invalid; cannot be empty");
+  if (isBlank(name)) throw invalidField(field, "namespace name is invalid; cannot be empty");
   if (WHITE_SPACE.test(name)) {
-    throw invalidField(
-      "namespace",
-      `namespace name is invalid; '${name}' cannot contain whitespace`,
-    );
+    throw invalidField(field, `namespace name is invalid; '${name}' cannot contain whitespace`);
   }
   for (const character of ["~", ":"]) {
     if (name.includes(character)) {
       throw invalidField(
-        "namespace",
+        field,
         `namespace name is invalid; '${name}' cannot contain '${character}' character`,
       );
     }

@@ -15,7 +15,7 @@ import {
   leasesOf,
   ON_LEASES,
   OpenApi,
-  withRedrive,
+  withNeeded,
 } from "../support/openapi.ts";
 import { setup, type TestServer } from "../support/server.ts";
 
@@ -148,12 +148,15 @@ async function prepare(server: TestServer, { path, field, value, isFine }: Sampl
 
 const ENDPOINTS = makeEndpoints({ limits: DEFAULT_LIMITS } as Service);
 
+// Calls that look up what they are given, whatever it is.
+const NO_BOUNDS = /\/(users|apikeys|roles)\.delete$|\/rolebindings\.delete$|\/keys\.revoke$/;
+
 for (const path of ENDPOINTS.keys()) {
   test(`the bounds of ${path} are those of the server`, async (t) => {
     const first = await open(t);
     const openApi = OpenApi.tolerant(LIMITS);
     const samples = [...samplesOf(openApi, path, first.ids)];
-    assert.ok(samples.length > 0);
+    assert.ok(samples.length > 0 || NO_BOUNDS.test(path));
     // What is refused changes nothing, so that one server is enough for it.
     const refusing = await open(t);
     for (const sample of samples) {
@@ -167,7 +170,7 @@ for (const path of ENDPOINTS.keys()) {
       );
       await prepare(server, sample);
       const asked = requestOf(openApi, { ...sample, value }, ids);
-      const request = sample.isFine ? await withRedrive(server, path, asked) : asked;
+      const request = sample.isFine ? await withNeeded(server, path, asked) : asked;
       const shown = `${sample.list ?? ""} ${sample.field} = ${JSON.stringify(value).slice(0, 99)}`;
       assert.equal(openApi.requestMismatch(path, request) === "", sample.isFine, shown);
       const { status, body } = await server.call(path, request);
