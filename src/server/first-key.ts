@@ -39,7 +39,10 @@ export async function makeFirstKey(store: AuthStore, config: Config, log: Logger
   const path = firstKeyFile(config);
   const isFirst = !store.isBootstrapped;
   const given = isFirst ? givenKey(config) : undefined;
-  await store.bootstrap(isFirst ? (given ?? keyIn(path) ?? writeKey(path)) : undefined);
+  const key = isFirst ? (given ?? keyIn(path) ?? writeKey(path)) : undefined;
+  await store.bootstrap(key).catch((error: Error) => {
+    throw error.cause ?? error; // what a client would be told says nothing here
+  });
   if (given !== undefined) log.info("the first key was made as it was given");
   // Also at a later start, for this line may not have been read, or not written.
   else if (holdsWorkingKey(path, store)) {
