@@ -76,7 +76,11 @@ export function absent(kind: RecordKind, id: string): Change {
 
 /** All that a storage of records holds of these. */
 export async function readAuthRecords(storage: Storage): Promise<readonly Change[]> {
-  const all = await storage.listQueues();
+  return authRecordsAmong(await storage.listQueues());
+}
+
+/** Those among stored records that are of these. */
+export function authRecordsAmong(all: readonly StoredRecord[]): readonly Change[] {
   return all.flatMap(({ name, record }) => {
     const [, kind, ...id] = isAuthRecord(name) ? name.split(SIGN) : [];
     if (kind === undefined) return [];

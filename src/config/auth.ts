@@ -2,8 +2,10 @@
 // wrong with a key is said without showing it.
 
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { tagOf } from "../auth/secrets.ts";
 import { ConfigError, type Section } from "./section.ts";
+import type { StorageConfig } from "./storages.ts";
 
 export const AUTHS = ["none", "keys"] as const;
 // As the Go server calls them.
@@ -103,6 +105,15 @@ export function checkKey(key: string, where: string): void {
   throw new ConfigError(
     `${where} does not hold a key; a key is qtr-TAG-SECRET, the tag 1 to 16 of a-z and 0-9, the secret 43 to 128 letters and digits`,
   );
+}
+
+// In the data directory, and, where there is none, in the working directory.
+const IN_DATA = "admin-key";
+const ELSEWHERE = "querator-admin-key";
+
+/** Where the first key is written if it is not given. */
+export function firstKeyFile({ dir }: Pick<StorageConfig, "dir">): string {
+  return dir === undefined ? resolve(ELSEWHERE) : resolve(dir, IN_DATA);
 }
 
 /** A secret that lies in a file, without the end of its line; throws a ConfigError. */

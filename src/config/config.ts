@@ -39,7 +39,7 @@ import {
   type SYNCS,
 } from "./storages.ts";
 
-export { AUTHS, checkKey, readSecretFile } from "./auth.ts";
+export { AUTHS, checkKey, firstKeyFile, readSecretFile } from "./auth.ts";
 export { type StorageConfig, storageOfThread } from "./storages.ts";
 
 export interface QueueConfig extends GivenSettings {

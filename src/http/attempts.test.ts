@@ -77,7 +77,7 @@ test("the log is told once a minute, how many there were and of the last", () =>
   clock.advance(MINUTE);
   attempts.note("d", "", WRONG);
   assert.deepEqual(lines, [
-    { address: "a", key_tag: "live", attempts: 1 },
-    { address: "d", attempts: 3 },
+    { from: "a", key_tag: "live", attempts: 1 },
+    { from: "d", attempts: 3 },
   ]);
 });

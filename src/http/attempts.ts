@@ -76,7 +76,7 @@ export class Attempts {
     this.#untold++;
     if (now - this.#toldAt < TELL_AGAIN) return;
     this.#log.warn(
-      { address, ...(keyTag !== "" && { key_tag: keyTag }), attempts: this.#untold },
+      { from: address, ...(keyTag !== "" && { key_tag: keyTag }), attempts: this.#untold },
       "a key was shown that is not taken",
     );
     this.#toldAt = now;

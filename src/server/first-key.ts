@@ -16,27 +16,18 @@ import {
   rmSync,
   writeSync,
 } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { dirname } from "node:path";
 import { DEFAULT_TAG, newKey } from "../auth/secrets.ts";
 import type { AuthStore } from "../auth/store.ts";
-import { type Config, checkKey, readSecretFile } from "../config/config.ts";
+import { type Config, checkKey, firstKeyFile, readSecretFile } from "../config/config.ts";
 import type { Logger } from "../log.ts";
-
-// In the data directory, and, where there is none, in the working directory.
-const IN_DATA = "admin-key";
-const ELSEWHERE = "querator-admin-key";
-
-/** Where the first key is written if it is not given. */
-export function firstKeyFile({ queueStorage }: Pick<Config, "queueStorage">): string {
-  return queueStorage.dir === undefined ? resolve(ELSEWHERE) : resolve(queueStorage.dir, IN_DATA);
-}
 
 /**
  * Makes the first key, unless that was ever done, and brings the standard roles up to this version. Rejects with an
  * error whose message is for the user.
  */
 export async function makeFirstKey(store: AuthStore, config: Config, log: Logger): Promise<void> {
-  const path = firstKeyFile(config);
+  const path = firstKeyFile(config.queueStorage);
   const isFirst = !store.isBootstrapped;
   const given = isFirst ? givenKey(config) : undefined;
   const key = isFirst ? (given ?? keyIn(path) ?? writeKey(path)) : undefined;

@@ -350,5 +350,5 @@ test("wrong keys are answered 429 after some, and right ones from the same addre
   assert.equal((await ask(connection, "queues.list", {}, UNKNOWN)).status, 401);
   assert.equal((await ask(connection, "v2/queues.list", {}, ADMIN_KEY)).status, 200);
   assert.equal((await ask(connection, "v2/queues.list", {}, undefined)).status, 401);
-  assert.deepEqual(lines, [{ address: "127.0.0.1", key_tag: "live", attempts: 1 }]);
+  assert.deepEqual(lines, [{ from: "127.0.0.1", key_tag: "live", attempts: 1 }]);
 });
