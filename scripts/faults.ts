@@ -67,6 +67,7 @@ export const CHECKS = {
   keys: ["--test", "test/auth/keys.test.ts"],
   firstKey: ["--test", "test/auth/first-key.test.ts"],
   secrets: ["--test", "test/auth/secrets.test.ts"],
+  takenOver: ["--test", "test/auth/taken-over.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -1202,9 +1203,23 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "a connection remembers a key that was taken away",
     check: "keys",
+    file: "src/auth/principal.ts",
+    from: "    this.#isEnded = true;\n",
+    to: "",
+  },
+  {
+    name: "a connection remembers what a key was before it was rotated",
+    check: "keys",
     file: "src/auth/state.ts",
     from: "    if (principal.isEnded) return false;\n",
     to: "",
+  },
+  {
+    name: "a connection remembers a key over the time of another server",
+    check: "takenOver",
+    file: "src/auth/state.ts",
+    from: "    this.#unknown = reason;\n    this.#endAll();\n",
+    to: "    this.#unknown = reason;\n",
   },
   {
     name: "a key that was taken away ends on the first thread only",

@@ -1,7 +1,6 @@
 // The options that are about who may do what: whether callers have to show a key, and the first key. What is
 // wrong with a key is said without showing it.
 
-import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { tagOf } from "../auth/secrets.ts";
 import { ConfigError, type Section } from "./section.ts";
@@ -114,17 +113,4 @@ const ELSEWHERE = "querator-admin-key";
 /** Where the first key is written if it is not given. */
 export function firstKeyFile({ dir }: Pick<StorageConfig, "dir">): string {
   return dir === undefined ? resolve(ELSEWHERE) : resolve(dir, IN_DATA);
-}
-
-/** A secret that lies in a file, without the end of its line; throws a ConfigError. */
-export function readSecretFile(path: string, shown: string): string {
-  let text: string;
-  try {
-    text = readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new ConfigError(`${shown}: cannot read the file: ${(cause as Error).message}`);
-  }
-  const secret = text.trim();
-  if (secret === "") throw new ConfigError(`${shown}: the file '${path}' is empty`);
-  return secret;
 }

@@ -196,6 +196,19 @@ test("a database is read from a file, so that nothing shows its password", (t) =
     () => load(t, { env: { ...env, QUERATOR_POSTGRES: "postgres://u:secret@host/db" } }),
     /^ConfigError: give either QUERATOR_POSTGRES or QUERATOR_POSTGRES_FILE, not both$/,
   );
+  const yaml = (keys: string) => ({
+    yaml: `partition-storage: [{driver: postgres, config: {${keys}}}]\n`,
+  });
+  const fromFile = load(t, yaml(`connection-string-file: ${path}`)).queueStorage.postgres;
+  assert.equal(fromFile?.password, "secret");
+  assert.throws(
+    () => load(t, yaml(`connection-string-file: ${path}, connection-string: x`)),
+    /connection-string-file: give either this or connection-string, not both$/,
+  );
+  assert.throws(
+    () => load(t, yaml(`connection-string-file: ${path}-gone`)),
+    /partition-storage\[0\]\.config\.connection-string-file: cannot read the file: ENOENT/,
+  );
   assert.throws(
     () => load(t, { env: { QUERATOR_POSTGRES_FILE: `${path}-gone` } }),
     /^ConfigError: QUERATOR_POSTGRES_FILE: cannot read the file: ENOENT/,

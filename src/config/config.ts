@@ -18,15 +18,9 @@ import {
   type SettingValue,
   withMarks,
 } from "../registry/settings.ts";
-import {
-  AUTH_BACKEND_KEYS,
-  type AUTHS,
-  type AuthConfig,
-  readAuth,
-  readSecretFile,
-} from "./auth.ts";
+import { AUTH_BACKEND_KEYS, type AUTHS, type AuthConfig, readAuth } from "./auth.ts";
 import { readAccess, readKeepAlive } from "./http.ts";
-import { ConfigError, Section } from "./section.ts";
+import { ConfigError, readSecretFile, Section } from "./section.ts";
 import {
   checkSync,
   checkThreads,
@@ -39,7 +33,8 @@ import {
   type SYNCS,
 } from "./storages.ts";
 
-export { AUTHS, checkKey, firstKeyFile, readSecretFile } from "./auth.ts";
+export { AUTHS, checkKey, firstKeyFile } from "./auth.ts";
+export { readSecretFile } from "./section.ts";
 export { type StorageConfig, storageOfThread } from "./storages.ts";
 
 export interface QueueConfig extends GivenSettings {

@@ -257,8 +257,11 @@ test("who waits in the name of a key that was rotated waits on until it ends", a
   const { id, key } = await newKey(server);
   for (const [, more] of READERS) {
     const connection = await connect(t, server);
+    const remembered = await connect(t, server);
+    assert.equal((await ask(remembered, "v2/queues.list", {}, key)).status, 200);
     const waiting = await startWaiting(server, connection, { key, more });
     await server.ok("/v2/keys.rotate", { id, overlap: "1h" });
+    assert.equal((await ask(remembered, "v2/queues.list", {}, key)).status, 200);
     await server.produce("jobs", "x");
     const reply = await waiting();
     assert.deepEqual([reply.status, bodyOf(reply).items.length], [200, 1]);
