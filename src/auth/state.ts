@@ -142,6 +142,11 @@ export class AuthState {
     throw queueError("namespace_not_found", { namespace });
   }
 
+  /** Whether there is a key. */
+  has(key: string): boolean {
+    return this.#byDigest.has(digestOf(key));
+  }
+
   /** Who sends a request with this Authorization header; throws a QueueError (401). */
   principalOf(authorization: string | undefined): Principal {
     if (!this.#isLoaded) throw plainError("standby");

@@ -79,6 +79,16 @@ export class AuthStore implements AuthChanges {
 
   // --- the beginning ---
 
+  /** Whether the first key was made, ever. */
+  get isBootstrapped(): boolean {
+    return this.#state.marks.has(BOOTSTRAPPED);
+  }
+
+  /** Whether a key is taken, as far as its end is not reached. */
+  has(key: string): boolean {
+    return this.#state.has(key);
+  }
+
   /**
    * Makes the standard roles as this version has them, and, unless that was ever done, the first user with the first
    * key, which may do everything: `key`, or one that is made. Answers the key if one was made.

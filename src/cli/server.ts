@@ -2,7 +2,7 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SystemClock } from "../clock.ts";
-import { LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config/config.ts";
+import { AUTHS, LOG_FORMATS, LOG_LEVELS, type ServerOptions, SYNCS } from "../config/config.ts";
 import { ConfigError } from "../config/section.ts";
 import type { RunningServer } from "../server/server.ts";
 import { keepItemsYoung } from "./heap.ts";
@@ -52,6 +52,16 @@ export function addServerCommand(program: Command): void {
       "--allowed-hosts <list>",
       "more names that it answers to while it listens on this machine only; * for any (default: none)",
     )
+    .addOption(
+      new Option(
+        "--auth <how>",
+        "keys: callers show a key; none: everybody may do everything, also beyond this machine (default: none, on this machine only)",
+      ).choices(AUTHS),
+    )
+    .option(
+      "--bootstrap-key-file <file>",
+      "what the first key is to be, with --auth keys (default: one that is made, and written to a file)",
+    )
     .option("--dev", "add endpoints for tests: virtual time, held queues; never in production")
     .addHelpText(
       "after",
@@ -59,12 +69,12 @@ export function addServerCommand(program: Command): void {
 Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_DATA_DIR,
 QUERATOR_MEMORY, QUERATOR_POSTGRES, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
 QUERATOR_THREADS, QUERATOR_KEEP_ALIVE_TIMEOUT, QUERATOR_ALLOWED_ORIGINS, QUERATOR_ALLOWED_HOSTS,
-QUERATOR_DEV.
+QUERATOR_AUTH, QUERATOR_BOOTSTRAP_KEY_FILE, QUERATOR_DEV; QUERATOR_BOOTSTRAP_KEY and QUERATOR_POSTGRES_FILE as well.
 Flags win over the environment, the environment over the file.
 
 Examples:
   querator server                                     durable, in ./querator-data
-  querator server --address :8080 --data-dir /var/lib/querator
+  querator server --address :8080 --auth keys --data-dir /var/lib/querator
   querator server --memory --dev                      for the tests of your own program
   querator server --config querator.yaml --log-format json`,
     )

@@ -18,6 +18,13 @@ import {
   type SettingValue,
   withMarks,
 } from "../registry/settings.ts";
+import {
+  AUTH_BACKEND_KEYS,
+  type AUTHS,
+  type AuthConfig,
+  readAuth,
+  readSecretFile,
+} from "./auth.ts";
 import { readAccess, readKeepAlive } from "./http.ts";
 import { ConfigError, Section } from "./section.ts";
 import {
@@ -32,6 +39,7 @@ import {
   type SYNCS,
 } from "./storages.ts";
 
+export { AUTHS, checkKey, readSecretFile } from "./auth.ts";
 export { type StorageConfig, storageOfThread } from "./storages.ts";
 
 export interface QueueConfig extends GivenSettings {
@@ -57,6 +65,7 @@ export interface Config {
   /** Origins of pages that may use the server, and more names that it answers to; `*` for any. */
   readonly allowedOrigins: readonly string[];
   readonly allowedHosts: readonly string[];
+  readonly auth: AuthConfig;
   /** Whether every thread has a storage of its own; else all are with the first. */
   readonly isSpread: boolean;
   readonly queues: readonly QueueConfig[];
@@ -95,6 +104,15 @@ export interface ServerOptions {
    * only; `*` for any. None by default.
    */
   readonly allowedHosts?: string | readonly string[];
+  /**
+   * `keys`: callers show a key, and may do what its roles allow. `none`: everybody may do everything; to listen
+   * beyond this machine like that it has to be said. Default `none`.
+   */
+  readonly auth?: (typeof AUTHS)[number];
+  /** The first key, which may do everything; used by the first start with `keys` only. By default one is made. */
+  readonly bootstrapKey?: string;
+  /** A file that has the first key. */
+  readonly bootstrapKeyFile?: string;
   /** Adds the endpoints for tests: virtual time and held queues. Never in production. */
   readonly dev?: boolean;
   readonly logLevel?: LogLevel;
@@ -123,6 +141,9 @@ export const ENVIRONMENT = {
   keepAliveTimeout: "QUERATOR_KEEP_ALIVE_TIMEOUT",
   allowedOrigins: "QUERATOR_ALLOWED_ORIGINS",
   allowedHosts: "QUERATOR_ALLOWED_HOSTS",
+  auth: "QUERATOR_AUTH",
+  bootstrapKey: "QUERATOR_BOOTSTRAP_KEY",
+  bootstrapKeyFile: "QUERATOR_BOOTSTRAP_KEY_FILE",
   logLevel: "QUERATOR_LOG_LEVEL",
   logFormat: "QUERATOR_LOG_FORMAT",
   config: "QUERATOR_CONFIG",
@@ -145,13 +166,15 @@ export const FILE_KEYS = {
     "logging",
     "queue-storage",
     "partition-storage",
+    "auth",
     "auth-backend",
+    "bootstrap-key-file",
     "queues",
     "limits",
   ],
   logging: ["level", "handler"],
   ...STORAGE_KEYS,
-  auth: ["driver"],
+  auth: AUTH_BACKEND_KEYS,
   queue: ["name", ...SETTING_ROWS.map(([key]) => kebab(key)), "partitions"],
   partition: ["partition", "read-only", "storage-name"],
   limits: Object.keys(DEFAULT_LIMITS).map(kebab),
@@ -169,7 +192,6 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
   file.only(FILE_KEYS.top);
   const logging = file.section("logging");
   logging.only(FILE_KEYS.logging);
-  checkAuth(file.section("auth-backend"));
 
   const places = [
     readPlace(given, { memory: "memory", dataDir: "dataDir", postgres: "postgres" }, FLAGS),
@@ -216,6 +238,7 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
       "color",
     keepAlive: readKeepAlive(given, fromEnv, file),
     ...readAccess(given, fromEnv, file),
+    auth: readAuth(given, fromEnv, file),
     ...storages,
     queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),
     limits: parseLimits(file.section("limits"), given.section("limits")),
@@ -253,7 +276,19 @@ function environment(env: NodeJS.ProcessEnv): Section {
       values[option] = option === "threads" && /^\d+$/.test(value) ? Number(value) : value;
     }
   }
+  readSecretFiles(env, values);
   return new Section("environment", values);
+}
+
+// Secrets that lie in files, where no list of processes and no crash report shows them.
+function readSecretFiles(env: NodeJS.ProcessEnv, values: Record<string, unknown>): void {
+  const variable = `${ENVIRONMENT.postgres}_FILE`;
+  const path = env[variable];
+  if (path === undefined || path === "") return;
+  if (values.postgres !== undefined) {
+    throw new ConfigError(`give either ${ENVIRONMENT.postgres} or ${variable}, not both`);
+  }
+  values.postgres = readSecretFile(path, variable);
 }
 
 function readFile(path: string): Section {
@@ -295,20 +330,6 @@ function parseAddress(address: string): { readonly host: string; readonly port: 
     );
   }
   return { host: match[1] ?? match[2] ?? "", port };
-}
-
-function checkAuth(section: Section): void {
-  section.only(FILE_KEYS.auth);
-  const driver = section.text("driver");
-  if (driver === "internal") {
-    throw section.error("driver", '"internal" is not available in this version; use none');
-  }
-  if (driver !== undefined && driver !== "none") {
-    throw section.error(
-      "driver",
-      `invalid auth-backend driver; '${driver}' is not one of (none, internal)`,
-    );
-  }
 }
 
 function parseQueue(section: Section, storages: readonly StorageConfig[]): QueueConfig {

@@ -121,7 +121,7 @@ function shown(value: string): string {
 }
 
 /** Whether an address, or a name for one, is this machine's for itself. */
-function isLoopback(address: string): boolean {
+export function isLoopback(address: string): boolean {
   const plain = address.toLowerCase().replace(/^::ffff:/, "");
   return (
     plain === "::1" ||

@@ -98,7 +98,7 @@ export class Pool {
       const index = i + 1;
       const workerData: WorkerData = {
         index,
-        config,
+        config: withoutFirstKey(config),
         storages: mine,
         ports: ports[index]!,
         wallShift,
@@ -201,6 +201,11 @@ class ThreadHome implements Home {
   failing(): Promise<Failing> {
     return this.#link.call("failing");
   }
+}
+
+// Only the first thread makes it.
+function withoutFirstKey(config: Config): Config {
+  return { ...config, auth: { ...config.auth, bootstrapKey: undefined } };
 }
 
 // A line between every two shards: for each shard its end of the line to every other, by index.

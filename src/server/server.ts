@@ -36,6 +36,8 @@ import { storagesInUse } from "../registry/records.ts";
 import { readSettings } from "../registry/settings.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
+import { checkClosed } from "./closed.ts";
+import { makeFirstKey } from "./first-key.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
 import { ServerMode } from "./mode.ts";
 import { makeHttp } from "./node.ts";
@@ -86,6 +88,7 @@ export async function startServer(
   hooks: ServerHooks = {},
 ): Promise<RunningServer> {
   const wanted = loadConfig(options, process.env);
+  checkClosed(wanted);
   const config = withinDescriptors(wanted);
   const log = hooks.logger ?? createLogger({ level: config.logLevel, format: config.logFormat });
   const { onThread, wrapStorage, wallShift } = hooks;
@@ -212,6 +215,7 @@ async function open(parts: Parts): Promise<void> {
     queuesIn: (namespace) => shard.directory.countIn(namespace),
     ...(pool === undefined ? {} : { tell: (changes, isAll) => pool.announceAuth(changes, isAll) }),
   });
+  if (config.auth.isOn) await makeFirstKey(parts.auth, config, log);
   await createConfigured(parts.queues, config);
 }
 
@@ -341,7 +345,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const checkRunning = (): void => mode.checkServing();
   const { health, changeClock: change } = wholeServer(parts);
   const auth: AuthService = {
-    isOn: false,
+    isOn: config.auth.isOn,
     // Another one after the data was lost and taken again.
     get state() {
       return parts.shard.auth;
@@ -371,6 +375,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
         ? { sync: "interval" }
         : {}),
       ...(parts.isBounded ? { connections: config.limits.connections } : {}),
+      ...(config.auth.isOn ? { auth: "keys" } : {}),
       ...(config.dev ? { dev: true } : {}),
     },
     mode.name === "standby" ? "querator is on standby" : "querator is ready",

@@ -122,7 +122,7 @@ function makeOwnHttp() {
   const whole = elsewhere<WholeServer>((method, args) => first.call("whole", method, args));
   const { health, changeClock: change } = whole;
   const auth: AuthService = {
-    isOn: false,
+    isOn: config.auth.isOn,
     state: shard.auth,
     changes: elsewhere<AuthChanges>((method, args) => first.call("auth", method, args)),
   };

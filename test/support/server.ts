@@ -24,11 +24,22 @@ export function temporaryDirectory(t: TestContext): string {
   return dir;
 }
 
+/** The first key of servers that `setupClosed` starts. */
+export const ADMIN_KEY = `qtr-test-${"A".repeat(43)}`;
+
 export class TestServer {
   readonly server: RunningServer;
+  /** The key that is shown with every call. */
+  readonly #key: string | undefined;
 
-  constructor(server: RunningServer) {
+  constructor(server: RunningServer, key?: string) {
     this.server = server;
+    this.#key = key;
+  }
+
+  /** The same server, asked with another key, or with none. */
+  as(key: string | undefined): TestServer {
+    return new TestServer(this.server, key);
   }
 
   /** Calls an endpoint with JSON: by its path, or by what follows /v1/. */
@@ -36,7 +47,10 @@ export class TestServer {
     const whole = path.startsWith("/") ? path : `/v1/${path}`;
     const response = await fetch(`${this.server.address}${whole}`, {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: {
+        "Content-Type": "application/json",
+        ...(this.#key === undefined ? {} : { Authorization: `Bearer ${this.#key}` }),
+      },
       body: JSON.stringify(request),
       ...(signal === undefined ? {} : { signal }),
     });
@@ -131,6 +145,16 @@ export async function setup(
   );
   t.after(() => server.stop());
   return new TestServer(server);
+}
+
+/** Starts a server on which callers have to show a key; it is asked with the first one, which may do everything. */
+export async function setupClosed(
+  t: TestContext,
+  options: ServerOptions = {},
+  hooks: ServerHooks = {},
+): Promise<TestServer> {
+  const { server } = await setup(t, { auth: "keys", bootstrapKey: ADMIN_KEY, ...options }, hooks);
+  return new TestServer(server, ADMIN_KEY);
 }
 
 export function payloads(reply: { items?: { bytes?: string; payload?: string }[] }): string[] {
