@@ -16,6 +16,11 @@ export interface ClientOptions {
   readonly urls?: readonly (string | URL)[] | undefined;
   /** Sent as `Authorization: Bearer <key>`. */
   readonly key?: string | undefined;
+  /**
+   * The namespace of all queues that are named. By default that of the key, if that is for one only, or else where a
+   * queue of the name is. A server that knows no namespaces is refused.
+   */
+  readonly namespace?: string | undefined;
   /** Sent with every request. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** For calls that do not say it themselves; 30s by default, from 10ms to below 15m. */

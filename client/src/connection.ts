@@ -9,7 +9,7 @@
 import { type Backoff, fullJitter, sleep } from "./backoff.ts";
 import { Bag, type InBag } from "./bag.ts";
 import { Dialect } from "./dialect.ts";
-import { ClosedError, type ErrorCode, errorOfReply, QueratorError } from "./errors.ts";
+import { ClosedError, type ErrorCode, errorOfReply, makeError, QueratorError } from "./errors.ts";
 import { makeTransport, type Transport } from "./transport.ts";
 
 /** How a call is repeated while its time lasts. */
@@ -27,6 +27,7 @@ export interface ConnectionOptions {
   /** One at least; the first that works is used. */
   readonly urls: readonly URL[];
   readonly key: string | undefined;
+  readonly namespace: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly fetch: typeof globalThis.fetch | undefined;
   readonly retry: RetryOptions;
@@ -122,7 +123,7 @@ export class Connection {
   readonly steady: () => number;
 
   constructor(options: ConnectionOptions) {
-    const { urls, key, headers, fetch } = options;
+    const { urls, key, namespace, headers, fetch } = options;
     this.#options = options;
     this.now = options.now ?? (() => Date.now() + this.#aheadMs);
     this.steady = options.now ?? (() => performance.now());
@@ -130,6 +131,7 @@ export class Connection {
     const all = {
       "Content-Type": "application/json",
       ...(key === undefined ? {} : { Authorization: `Bearer ${key}` }),
+      ...(namespace === undefined ? {} : { "X-Querator-Namespace": namespace }),
       ...headers,
     };
     const connectMs = urls.length > 1 ? CONNECT_MS : undefined;
@@ -177,6 +179,8 @@ export class Connection {
         if (!this.#dialect.isUnknown(error)) throw error;
       }
     }
+    // To the queues of everybody it would say what is meant for those of one namespace.
+    if (this.#options.namespace !== undefined) throw knowsNoNamespaces();
     // It has done nothing.
     return this.#dialect.translate(call, (translated) => this.#attempt(translated, open));
   }
@@ -337,6 +341,14 @@ function leftOf(until: number, timeoutMs: number): number {
 }
 
 // Another for each call, as it says whether that may have been done.
+function knowsNoNamespaces(): QueratorError {
+  return makeError(
+    "not-implemented",
+    "The server is of an older version, which knows no namespaces",
+    {},
+  );
+}
+
 function closedError(uncertain = false): ClosedError {
   return new ClosedError("closed", "The client has been closed", { uncertain });
 }

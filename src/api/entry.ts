@@ -51,7 +51,7 @@ export function enter<Request extends DescMessage>(
   // It may have been taken away while the body was on its way.
   if (principal.isEnded) throw refused("api key does not exist");
   const given = row.namespaceOf?.(request) || exchange.namespace;
-  const namespace = given || principal.scope || homeOf(names.queueName, service);
+  const namespace = given || principal.scope || homeOf(names.queueName, row, principal, service);
   if (exchange.namespace !== "") checkNamespace(namespace);
   const wanted = row.isOfServer === true ? SYSTEM_NAMESPACE : namespace;
   for (const permission of permissionsOf(row, names)) {
@@ -94,10 +94,18 @@ function* permissionsOf(
   if (produce !== undefined && produce.length > 0) yield "queue.produce";
 }
 
-// Who says no namespace means the queue of this name in `_system`, or else in the only namespace that has one:
-// clients of /v1 can say no more than a name.
-function homeOf(name: string | undefined, { queues }: Service): string {
-  return name === undefined || name === "" ? SYSTEM_NAMESPACE : queues.namespaceOf(name);
+// Who says no namespace means the queue of this name in `_system`, or else in the only namespace that has one: clients
+// of /v1 can say no more than a name. What the caller may not see counts for nothing, and so tells nothing.
+function homeOf(
+  name: string | undefined,
+  row: Row<DescMessage>,
+  principal: Principal,
+  { queues }: Service,
+): string {
+  // One that is to be made is nowhere yet.
+  const isThere = name !== undefined && name !== "" && row.permission !== "queue.create";
+  if (!isThere) return SYSTEM_NAMESPACE;
+  return queues.namespaceOf(name, (namespace) => mayIn(namespace, row.permission, principal, row));
 }
 
 function checkNames(names: Names, { isOfItem, checkName }: Row<DescMessage>): void {

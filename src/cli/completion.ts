@@ -4,6 +4,7 @@
 
 import { Argument, type Command, type Option } from "commander";
 import { printable } from "../printable.ts";
+import { callerOf } from "./caller.ts";
 import { headersOf } from "./headers.ts";
 import { connect, DEFAULT_ENDPOINT } from "./session.ts";
 
@@ -135,12 +136,16 @@ async function valuesOf(
 }
 
 async function queueNames(given: ReadonlyMap<string, string>): Promise<Candidate[]> {
-  const { QUERATOR_ENDPOINT = DEFAULT_ENDPOINT, QUERATOR_KEY } = process.env;
+  const { QUERATOR_ENDPOINT = DEFAULT_ENDPOINT } = process.env;
   const names: Candidate[] = [];
   try {
     const client = connect({
       endpoint: given.get("endpoint") ?? QUERATOR_ENDPOINT,
-      key: given.get("key") ?? QUERATOR_KEY,
+      ...callerOf({
+        key: given.get("key"),
+        keyFile: given.get("key-file"),
+        namespace: given.get("namespace"),
+      }),
       headers: headersOf(given.get("header")?.split("\n")),
       attemptsMaxAtFirst: 1,
     });

@@ -107,6 +107,11 @@ function exitCodeOf(error: unknown): number {
     case "queue-not-found":
     case "item-not-found":
     case "redrive-not-found":
+    case "namespace-not-found":
+    case "user-not-found":
+    case "key-not-found":
+    case "role-not-found":
+    case "binding-not-found":
     case "not-leased":
     case "lease-ended":
       return EXIT.notFound;
@@ -124,7 +129,7 @@ function hintOf(error: unknown): string | undefined {
     case "unauthorized":
       return error.status === 407
         ? undefined
-        : "Give a key with QUERATOR_KEY or --key, or what a proxy wants with --header";
+        : "Give a key with QUERATOR_KEY, --key-file or --key, or what a proxy wants with --header";
     case "not-leased":
     case "lease-ended":
     case "item-not-found":

@@ -3,8 +3,10 @@
 
 import { Command, Option } from "commander";
 import { VERSION } from "../version.ts";
+import { addAccessCommands } from "./access.ts";
 import { addApplyCommand } from "./apply.ts";
 import { addBenchCommand } from "./bench.ts";
+import { callerOptions } from "./caller.ts";
 import { addCompletionCommands } from "./completion.ts";
 import { addDeadCommands } from "./dead.ts";
 import { addDoctorCommand } from "./doctor.ts";
@@ -25,7 +27,7 @@ import { addWorkCommand } from "./work.ts";
 
 // They talk to no server; an option for that would be ignored.
 const LOCAL = ["version", "server", "migrate", "doctor", "completion", "__complete"];
-const SHARED = ["endpoint", "key", "header", "output"];
+const SHARED = ["endpoint", "key", "keyFile", "namespace", "header", "output"];
 
 /** Makes the tree of commands. */
 export function makeProgram(): Command {
@@ -40,7 +42,6 @@ export function makeProgram(): Command {
         .env("QUERATOR_ENDPOINT")
         .default(DEFAULT_ENDPOINT),
     )
-    .addOption(new Option("--key <key>", "the API key to send").env("QUERATOR_KEY"))
     .addOption(headerOption())
     .addOption(
       new Option("-o, --output <format>", "how to print data").choices(FORMATS).default("table"),
@@ -69,9 +70,12 @@ Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used
       if (!LOCAL.includes(command.name())) return;
       const given = SHARED.find((name) => program.getOptionValueSource(name) === "cli");
       if (given !== undefined)
-        throw usage(`'querator ${command.name()}' knows no option --${given}`);
+        throw usage(
+          `'querator ${command.name()}' knows no option --${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
+        );
     });
 
+  for (const option of callerOptions()) program.addOption(option);
   program
     .command("version")
     .description("print the version")
@@ -95,6 +99,7 @@ Example:
   addStatsCommands(program);
   addItemCommands(program);
   addDeadCommands(program);
+  addAccessCommands(program);
   addTailCommand(program);
   addTopCommand(program);
   addBenchCommand(program);

@@ -8,6 +8,7 @@ import type { Command } from "commander";
 import { distance } from "fastest-levenshtein";
 import { type Clock, MILLISECOND, SystemClock } from "../clock.ts";
 import { printable } from "../printable.ts";
+import { type CallerOptions, callerOf } from "./caller.ts";
 import { CommandError, EXIT, Interrupted, usage } from "./failure.ts";
 import { headersOf } from "./headers.ts";
 import { type Format, Output } from "./output.ts";
@@ -19,9 +20,8 @@ export const DEFAULT_ENDPOINT = "http://localhost:2319";
 const READING = ["list", "info", "stats", "export", "tail", "top", "get", "wait", "explain"];
 
 /** The options that all commands share, before or after the command's name. */
-export interface SharedOptions {
+export interface SharedOptions extends CallerOptions {
   readonly endpoint?: string;
-  readonly key?: string;
   readonly header?: readonly string[];
   readonly output: Format;
 }
@@ -42,10 +42,11 @@ export function withSession<Args extends unknown[]>(
 ): (...args: [...Args, Command]) => Promise<void> {
   return async (...all) => {
     const command = all.pop() as Command;
-    const { endpoint, key, header, output } = command.optsWithGlobals<SharedOptions>();
+    const options = command.optsWithGlobals<SharedOptions>();
+    const { endpoint, header, output } = options;
     const stop = new AbortController();
     const clock = new SystemClock();
-    const client = connect({ endpoint, key, headers: headersOf(header) });
+    const client = connect({ endpoint, ...callerOf(options), headers: headersOf(header) });
     const forgetSignals = onEndSignal(clock, {
       first: (name) => stop.abort(new Interrupted(name)),
       again: (name) => process.exit(new Interrupted(name).exitCode),
@@ -81,7 +82,8 @@ function brokenReading(error: QueratorError): CommandError {
 export interface ConnectOptions {
   /** One or several with commas between them. */
   readonly endpoint: string | undefined;
-  readonly key: string | undefined;
+  readonly key?: string | undefined;
+  readonly namespace?: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   /** Requests for one call as long as nothing has answered, so that somebody who waits is soon told; 4 by default. */
   readonly attemptsMaxAtFirst?: number;
@@ -92,7 +94,7 @@ export interface ConnectOptions {
  * one has answered, calls are repeated for as long as their time lasts.
  */
 export function connect(options: ConnectOptions): QueratorClient {
-  const { endpoint, key, headers, attemptsMaxAtFirst = 4 } = options;
+  const { endpoint, key, namespace, headers, attemptsMaxAtFirst = 4 } = options;
   const urls = (endpoint || DEFAULT_ENDPOINT).split(",").map((each) => urlOf(each.trim()));
   if (key && !/^[\x21-\x7e]+$/.test(key)) {
     throw usage("the key is invalid; it must be of printable ASCII characters, without spaces");
@@ -105,6 +107,7 @@ export function connect(options: ConnectOptions): QueratorClient {
   return new QueratorClient({
     urls,
     key: key || undefined,
+    namespace: namespace || undefined,
     headers,
     retry: { attemptsMaxAtFirst },
   });

@@ -69,13 +69,18 @@ export class Directory {
   }
 
   /**
-   * The namespace that is meant by who says only the name of a queue: `_system` if it has one, or else the only one
-   * that has; `_system` if there is none, or more than one.
+   * The namespace that is meant by who says only the name of a queue, among those that they see: `_system` if it has
+   * one, or else the only one that has; `_system` if there is none, or more than one.
    */
-  namespaceOf(name: string): string {
-    if (this.#entries.has(name)) return SYSTEM_NAMESPACE;
-    const [home, ...others] = this.#homes.get(name) ?? [];
-    return home === undefined || others.length > 0 ? SYSTEM_NAMESPACE : home;
+  namespaceOf(name: string, sees: (namespace: string) => boolean): string {
+    if (this.#entries.has(name) && sees(SYSTEM_NAMESPACE)) return SYSTEM_NAMESPACE;
+    let found: string | undefined;
+    for (const home of this.#homes.get(name) ?? []) {
+      if (!sees(home)) continue;
+      if (found !== undefined) return SYSTEM_NAMESPACE;
+      found = home;
+    }
+    return found ?? SYSTEM_NAMESPACE;
   }
 
   /** How many queues a namespace has. */

@@ -203,9 +203,9 @@ export class Queues {
     return this.#directory.hasNamespaces();
   }
 
-  /** The namespace that is meant by who says only the name of a queue. */
-  namespaceOf(name: string): string {
-    return this.#directory.namespaceOf(name);
+  /** The namespace that is meant by who says only the name of a queue, among those that they see. */
+  namespaceOf(name: string, sees: (namespace: string) => boolean): string {
+    return this.#directory.namespaceOf(name, sees);
   }
 
   /** Records of a namespace in the order of their names' bytes, from `pivot` or the next one on. */

@@ -461,7 +461,7 @@ function registryOf(parts: Parts): QueuesService {
   return elsewhere<QueuesService>(forward, {
     get: (name) => parts.queues!.get(name),
     hasNamespaces: () => parts.shard.directory.hasNamespaces(),
-    namespaceOf: (name) => parts.shard.directory.namespaceOf(name),
+    namespaceOf: (name, sees) => parts.shard.directory.namespaceOf(name, sees),
   });
 }
 
