@@ -46,7 +46,10 @@ export function enter<Request extends DescMessage>(
     principal === ANYONE && exchange.namespace === "" && !service.queues.hasNamespaces();
   if (isPlain) {
     checkNames(names, row);
-    return row.namespaceOf?.(request) || SYSTEM_NAMESPACE;
+    const meant = row.namespaceOf?.(request) || SYSTEM_NAMESPACE;
+    // The first queue of a namespace is made when none has any.
+    if (meant !== SYSTEM_NAMESPACE) makeFull(names, meant);
+    return meant;
   }
   // It may have been taken away while the body was on its way.
   if (principal.isEnded) throw refused("api key does not exist");
