@@ -194,6 +194,17 @@ test("who says no namespace means the queue of everybody, or else the only one o
   assert.deepEqual(await a.payloads("jobs"), ["x"]);
   await b.ok("/v2/queues.create", { queue_name: "jobs" });
   assert.equal((await none.call("/v1/queue.produce", request)).status, 400);
+  // What says so in a header says so for calls that could say it themselves.
+  const settings = { lease_timeout: "1m", expire_timeout: "1h", requested_partitions: 1 };
+  await b.ok("/v1/queues.create", { queue_name: "more", ...settings });
+  const { items: listed } = await b.ok("/v1/queues.list", {});
+  assert.deepEqual(
+    listed.map(({ queue_name, namespace }: Json) => [queue_name, namespace]),
+    [
+      ["jobs", "b"],
+      ["more", "b"],
+    ],
+  );
   // One that is made is made where everybody is.
   await none.ok("/v2/queues.create", { queue_name: "jobs" });
   await none.ok("/v1/queue.produce", request);
