@@ -68,6 +68,9 @@ export const CHECKS = {
   firstKey: ["--test", "test/auth/first-key.test.ts"],
   secrets: ["--test", "test/auth/secrets.test.ts"],
   takenOver: ["--test", "test/auth/taken-over.test.ts"],
+  matrix: ["--test", "test/http/matrix.test.ts"],
+  accessEndpoints: ["--test", "test/http/access-endpoints.test.ts"],
+  namespaces: ["--test", "test/queue/namespaces.test.ts"],
 } as const satisfies Record<string, readonly string[]>;
 
 export interface Fault {
@@ -1325,5 +1328,68 @@ export const FAULTS: readonly Fault[] = [
     file: "src/http/exchange.ts",
     from: 'tagOf(key) ?? ""',
     to: "key",
+  },
+  {
+    name: "a second permission is not asked for",
+    check: "matrix",
+    file: "src/api/entry.ts",
+    from: "  if (alsoNeeds !== undefined) yield alsoNeeds;\n",
+    to: "",
+  },
+  {
+    name: "a queue is looked up before it is asked who may see it",
+    check: "matrix",
+    file: "src/api/entry.ts",
+    from: "  const wanted = row.isOfServer === true",
+    to: "  if (names.queueName) service.queues.get(fullName(namespace, names.queueName));\n  const wanted = row.isOfServer === true",
+  },
+  {
+    name: "a key of one namespace is for all that its user may",
+    check: "matrix",
+    file: "src/api/entry.ts",
+    from: 'if (scope !== "" && scope !== namespace && path.startsWith("/v2/")) return false;',
+    to: "",
+  },
+  {
+    name: "a queue of the same name where nobody may see it counts",
+    check: "matrix",
+    file: "src/registry/directory.ts",
+    from: "      if (!sees(home)) continue;\n",
+    to: "",
+  },
+  {
+    name: "an item is found by its id where nobody may see it",
+    check: "matrix",
+    file: "src/api/entry.ts",
+    from: "if (there !== namespace && !mayIn(there, row.permission, principal, row)) {",
+    to: "if (false) {",
+  },
+  {
+    name: "a key of one namespace makes one for all",
+    check: "accessEndpoints",
+    file: "src/auth/store.ts",
+    from: 'if (by.scope !== "" && namespace !== by.scope) throw denied();',
+    to: "",
+  },
+  {
+    name: "who gives a role need not have what it allows",
+    check: "accessEndpoints",
+    file: "src/auth/store.ts",
+    from: "        if (!giver.may(each, namespace)) throw denied();\n",
+    to: "",
+  },
+  {
+    name: "a queue is made in a namespace that is gone",
+    check: "namespaces",
+    file: "src/registry/queues.ts",
+    from: "      this.#checkNamespace(settings.namespace);\n",
+    to: "",
+  },
+  {
+    name: "the first queue of a namespace is made in that of everybody",
+    check: "accessEndpoints",
+    file: "src/api/entry.ts",
+    from: "    if (meant !== SYSTEM_NAMESPACE) makeFull(names, meant);\n",
+    to: "",
   },
 ];

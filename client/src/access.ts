@@ -128,11 +128,15 @@ export class Namespaces {
   }
 
   /** Makes a namespace; throws an ExistsError if there is one of that name. */
-  create(given: NewNamespace, options: CallOptions = {}): Promise<Namespace> {
+  async create(given: NewNamespace, options: CallOptions = {}): Promise<Namespace> {
     return this.#nouns.one("create", encodeNamespace(given), options);
   }
 
-  update(name: string, changes: NamespaceChanges, options: CallOptions = {}): Promise<Namespace> {
+  async update(
+    name: string,
+    changes: NamespaceChanges,
+    options: CallOptions = {},
+  ): Promise<Namespace> {
     return this.#nouns.one("update", encodeNamespace({ ...changes, name }), options);
   }
 
@@ -228,7 +232,7 @@ export class Users {
   }
 
   /** Makes a user; throws an ExistsError if there is one of that name. */
-  create(given: NewUser, options: CallOptions = {}): Promise<User> {
+  async create(given: NewUser, options: CallOptions = {}): Promise<User> {
     checkNames(given, OF_USER, "a user");
     const { username, email, externalId: external_id } = given;
     return this.#nouns.one("create", { username, email, external_id }, options);
@@ -344,7 +348,7 @@ export class Keys {
   }
 
   /** Makes a key, and tells it: once. */
-  create(given: NewKey, options: CallOptions = {}): Promise<MadeKey> {
+  async create(given: NewKey, options: CallOptions = {}): Promise<MadeKey> {
     checkNames(given, OF_KEY, "a key");
     const { userId, name, namespace, expiresAt, expireIn, keyTag } = given;
     const request = {
@@ -359,7 +363,7 @@ export class Keys {
   }
 
   /** Makes another key like one, which is taken for a while longer; tells the new one: once. */
-  rotate(id: string, { overlap, ...options }: RotateKeyOptions = {}): Promise<MadeKey> {
+  async rotate(id: string, { overlap, ...options }: RotateKeyOptions = {}): Promise<MadeKey> {
     const request = { id, overlap: overlap === undefined ? undefined : toText(overlap, "overlap") };
     return this.#make("keys.rotate", request, options);
   }

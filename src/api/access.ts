@@ -4,12 +4,7 @@
 import { type By, byOf } from "../auth/service.ts";
 import { invalidField } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
-import {
-  checkNamespace,
-  NAMESPACE_BYTES_MAX,
-  NAMESPACE_PATTERN,
-  SYSTEM_NAMESPACE,
-} from "../registry/names.ts";
+import { checkNamespace, NAMESPACE_BYTES_MAX, NAMESPACE_PATTERN } from "../registry/names.ts";
 import { readCursor, toCursor } from "./cursor.ts";
 import { problem, refusal } from "./openapi/errors.ts";
 import { CURSOR, type FieldNote, NEXT_CURSOR } from "./openapi/fields.ts";
@@ -26,13 +21,8 @@ export function by({ principal }: Exchange): By {
   return byOf(principal);
 }
 
-/** The namespace that a request of /v1 names: who names none means `_system`. */
+/** The namespace that a request names, if it does. */
 export function named({ namespace }: { readonly namespace: string }): string {
-  return namespace || SYSTEM_NAMESPACE;
-}
-
-/** The namespace that a request of /v2 names, if it does. */
-export function maybeNamed({ namespace }: { readonly namespace: string }): string {
   return namespace;
 }
 

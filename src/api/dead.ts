@@ -70,7 +70,11 @@ export function deadEndpoints(
         const queue = findQueue(service, queueName);
         checkBetween("limit", limit, GROUPS_MAX);
         const found = await queue.deadGroups(limit === 0 ? GROUPS_DEFAULT : limit);
-        return reply(QueueDeadGroupsResponseSchema, found);
+        const groups = found.groups.map(({ sourceQueue, ...rest }) => ({
+          ...rest,
+          sourceQueue: nameOf(sourceQueue),
+        }));
+        return reply(QueueDeadGroupsResponseSchema, { ...found, groups });
       },
     }),
     endpoint({

@@ -46,12 +46,15 @@ export function enter<Request extends DescMessage>(
     principal === ANYONE && exchange.namespace === "" && !service.queues.hasNamespaces();
   if (isPlain) {
     checkNames(names, row);
-    return row.namespaceOf?.(request) || SYSTEM_NAMESPACE;
+    const meant = row.namespaceOf?.(request) || SYSTEM_NAMESPACE;
+    // The first queue of a namespace is made when none has any.
+    if (meant !== SYSTEM_NAMESPACE) makeFull(names, meant);
+    return meant;
   }
   // It may have been taken away while the body was on its way.
   if (principal.isEnded) throw refused("api key does not exist");
   const given = row.namespaceOf?.(request) || exchange.namespace;
-  const namespace = given || principal.scope || homeOf(names.queueName, row, principal, service);
+  const namespace = given || defaultOf(row, principal) || homeOf(names, row, principal, service);
   if (exchange.namespace !== "") checkNamespace(namespace);
   const wanted = row.isOfServer === true ? SYSTEM_NAMESPACE : namespace;
   for (const permission of permissionsOf(row, names)) {
@@ -94,10 +97,15 @@ function* permissionsOf(
   if (produce !== undefined && produce.length > 0) yield "queue.produce";
 }
 
+// A call of /v1 that could name a namespace means `_system` if it does not, whatever its key is for.
+function defaultOf({ namespaceOf, path }: Row<DescMessage>, { scope }: Principal): string {
+  return namespaceOf !== undefined && path.startsWith("/v1/") ? SYSTEM_NAMESPACE : scope;
+}
+
 // Who says no namespace means the queue of this name in `_system`, or else in the only namespace that has one: clients
 // of /v1 can say no more than a name. What the caller may not see counts for nothing, and so tells nothing.
 function homeOf(
-  name: string | undefined,
+  { queueName: name }: Names,
   row: Row<DescMessage>,
   principal: Principal,
   { queues }: Service,

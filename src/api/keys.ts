@@ -38,8 +38,8 @@ import {
   checkTag,
   EXAMPLE_USER,
   emptyText,
-  maybeNamed,
   NEXT_CURSOR,
+  named,
   namespaceNote,
   noSuchNamespace,
   noSuchUser,
@@ -151,7 +151,7 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
       request: KeysCreateRequestSchema,
       reply: MadeKeySchema,
       permission: "apikey.create",
-      namespaceOf: maybeNamed,
+      namespaceOf: named,
       metric: "keys.create",
       summary: "Makes a key of a user, and tells it once.",
       description:

@@ -365,7 +365,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
 }
 
 function named({ namespace }: { readonly namespace: string }): string {
-  return namespace || SYSTEM_NAMESPACE;
+  return namespace;
 }
 
 // The checks that queues.create and queues.update share, up to those that need the registry.

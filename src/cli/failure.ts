@@ -127,6 +127,7 @@ function hintOf(error: unknown): string | undefined {
         ? "The connection broke; what was asked for may have been done"
         : "Start a server with 'querator server', or name one with --endpoint or QUERATOR_ENDPOINT";
     case "unauthorized":
+    case "key-expired":
       return error.status === 407
         ? undefined
         : "Give a key with QUERATOR_KEY, --key-file or --key, or what a proxy wants with --header";

@@ -51,6 +51,8 @@ export interface QueuesOptions {
   readonly directory: Directory;
   /** Makes other threads know what has become of a queue, undefined if it is gone. */
   readonly tell?: (name: string, queue: AnnouncedQueue | undefined) => Promise<void>;
+  /** Throws if there is no such namespace: it may have gone since a request was let in. */
+  readonly checkNamespace?: (namespace: string) => void;
   /** Where ids take their randomness from; a simulation gives its own. */
   readonly randomBytes?: (size: number) => Buffer;
 }
@@ -70,6 +72,7 @@ export class Queues {
   readonly #homes: readonly Home[];
   readonly #directory: Directory;
   readonly #tell: NonNullable<QueuesOptions["tell"]>;
+  readonly #checkNamespace: NonNullable<QueuesOptions["checkNamespace"]>;
   readonly #timers: Timers;
   // Partitions of deleted queues that are still to be dropped, by the name of the queue.
   readonly #leftovers = new Map<string, readonly PartitionPlace[]>();
@@ -91,6 +94,7 @@ export class Queues {
     this.#homes = homes;
     this.#directory = directory;
     this.#tell = options.tell ?? (async () => undefined);
+    this.#checkNamespace = options.checkNamespace ?? (() => undefined);
     this.#timers = new Timers(clock);
     this.#records = new QueueRecords(options.records);
     this.#repeats = new IdempotencyKeys(clock, this.#timers, (name) => this.#forgetRepeats(name));
@@ -232,6 +236,7 @@ export class Queues {
    */
   create(settings: NewQueue, repeat?: Repeat): Promise<QueueRecord> {
     return this.#changeOnce(settings.name, repeat, async () => {
+      this.#checkNamespace(settings.namespace);
       if (this.#directory.find(settings.name) !== undefined) {
         throw queueError("queue_exists", { queue_name: nameOf(settings.name) });
       }
@@ -319,6 +324,7 @@ export class Queues {
     dryRun: boolean,
   ): Promise<readonly QueueDiff[]> {
     return this.#change(async () => {
+      this.#checkNamespace(namespace);
       const records = (name: string) => this.#directory.find(fullName(namespace, name))?.record;
       const plan = planOf(namespace, wanted, records, this.#deadQueues(namespace), this.#limits);
       if (!dryRun) await this.#carryOut(plan);

@@ -208,6 +208,7 @@ async function open(parts: Parts): Promise<void> {
     partitions: sites(parts, homes),
     homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
+    checkNamespace: (namespace) => shard.auth.checkNamespace(namespace),
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
   });
   const { queues } = parts;

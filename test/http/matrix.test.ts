@@ -12,7 +12,7 @@ import { type Permission, STANDARD_ROLES } from "../../src/auth/permissions.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import { type Reply, ReplyReader, requestText } from "../support/http-text.ts";
 import type { Json } from "../support/openapi.ts";
-import { setupClosed, type TestServer } from "../support/server.ts";
+import { ADMIN_KEY, setupClosed, type TestServer } from "../support/server.ts";
 
 const [OWN, OTHER, MISSING, SYSTEM] = ["own", "other", "missing", "_system"];
 
@@ -264,4 +264,42 @@ test("a wrong request of who may not send it is refused like any other, where th
   const [first, ...others] = (await send(server, asked, { key })).map(textOf);
   assert.match(first!, /^403 /);
   for (const other of others) assert.equal(other, first);
+});
+
+test("who names a queue or an item without its namespace learns nothing of others", async (t) => {
+  const { server, callers } = await open(t);
+  const settings = { lease_timeout: "1m", expire_timeout: "1h", requested_partitions: 1 };
+  await server.ok("queues.create", { queue_name: "theirs", namespace: OTHER, ...settings });
+  const [, there] = await send(
+    server,
+    [OWN, OTHER].map((name) =>
+      requestText(
+        "v2/queue.produce",
+        { queue_name: "jobs", items: [{ utf8: "x" }] },
+        `X-Querator-Namespace: ${name}\r\n`,
+      ),
+    ),
+    { key: ADMIN_KEY },
+  );
+  const { id } = JSON.parse(there!.body.toString()).results[0];
+  const isOperator = ({ role, boundIn, scope }: Caller): boolean =>
+    role === "Operator" && boundIn === OWN && scope === "";
+  const { key } = callers.find(isOperator)!;
+  const ask = async (path: string, request: object): Promise<string> =>
+    textOf(
+      (await send(server, [requestText(path, request, "X-Request-Id: same\r\n")], { key }))[0]!,
+    );
+  // There is one of this name elsewhere, which changes nothing.
+  assert.match(await ask("v2/queues.info", { queue_name: "jobs" }), /^200 /);
+  const none = await ask("v2/queues.info", { queue_name: "none" });
+  assert.match(none, /^403 /);
+  assert.equal(await ask("v2/queues.info", { queue_name: "theirs" }), none);
+  const unknown = id.replace(/.{4}$/, "zzzz");
+  for (const path of ["v2/item.get", "v2/item.explain", "v2/item.cancel"]) {
+    const header = `X-Querator-Namespace: ${OWN}\r\nX-Request-Id: same\r\n`;
+    const requests = [id, unknown].map((each) => requestText(path, { id: each }, header));
+    const [forbidden, missing] = (await send(server, requests, { key })).map(textOf);
+    assert.match(missing!, /^404 .*item_not_found/, path);
+    assert.equal(forbidden!.replaceAll(id, unknown), missing, path);
+  }
 });

@@ -2,7 +2,10 @@
 // provoked on a server, compared letter for letter, and judged by the schema of its status.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { request as httpRequest } from "node:http";
 import type { AddressInfo } from "node:net";
+import { json } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
 import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
@@ -12,7 +15,7 @@ import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import { withAccess } from "../support/access.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
 import { type Json, jsonOf, leasesOf, ON_LEASES, OpenApi, withNeeded } from "../support/openapi.ts";
-import { type Reply, SILENT, setup, TestServer } from "../support/server.ts";
+import { type Reply, SILENT, setup, setupClosed, TestServer } from "../support/server.ts";
 
 const exact = OpenApi.tolerant();
 
@@ -238,6 +241,45 @@ for (const [name, headers] of Object.entries(HEADERS)) {
   });
 }
 
+test("denied and keyExpired are what every call of the API can answer", async (t) => {
+  const server = await setupClosed(t);
+  const openApi = await OpenApi.of(server);
+  const user = await server.ok("users.create", { username: "jane" });
+  const keyOf = async (more: object): Promise<string> =>
+    (await server.ok("apikeys.create", { user_id: user.id, ...more })).key;
+  const without = server.as(await keyOf({}));
+  const expired = await keyOf({ expires_at: "2020-01-01T00:00:00Z" });
+  const paths = openApi.calls.filter((path) => !path.includes("/dev."));
+  for (const name of ["denied", "keyExpired"]) assert.deepEqual(callsWith(openApi, name), paths);
+  for (const [i, path] of paths.entries()) {
+    check({ openApi }, path, "denied", await without.call(path, openApi.example(path)));
+    // Of one address only so many wrong keys are looked at in a minute.
+    const localAddress = `127.0.2.${1 + (i >> 3)}`;
+    check(
+      { openApi },
+      path,
+      "keyExpired",
+      await post(server, path, { key: expired, localAddress }),
+    );
+  }
+});
+
+async function post(
+  { server }: TestServer,
+  path: string,
+  { key, localAddress }: { readonly key: string; readonly localAddress: string },
+): Promise<Reply> {
+  const headers = { "Content-Type": "application/json", Authorization: `Bearer ${key}` };
+  const request = httpRequest(`${server.address}${path}`, {
+    method: "POST",
+    headers,
+    localAddress,
+  });
+  request.end("{}");
+  const [response] = await once(request, "response");
+  return { status: response.statusCode, body: await json(response) };
+}
+
 // --- errors that need more than a request ---
 
 const FAILURES: Record<string, () => never> = {
@@ -377,6 +419,8 @@ test("every example of an error is provoked here", async (t) => {
   const apart: string[] = ["requestTimeout", "outcomeUnknown", "leaseTimeout", "overloaded"];
   const alone: string[] = [
     "duplicateClientId",
+    "denied",
+    "keyExpired",
     "keyOfAnother",
     "queueShutdown",
     "internalRetry",
