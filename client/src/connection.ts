@@ -10,7 +10,7 @@ import { type Backoff, fullJitter, sleep } from "./backoff.ts";
 import { Bag, type InBag } from "./bag.ts";
 import { Dialect } from "./dialect.ts";
 import { ClosedError, type ErrorCode, errorOfReply, QueratorError } from "./errors.ts";
-import { makeTransport, type Transport } from "./transport.ts";
+import { isUnix, makeTransport, type TlsOptions, type Transport } from "./transport.ts";
 
 /** How a call is repeated while its time lasts. */
 export interface RetryOptions extends Backoff {
@@ -29,6 +29,7 @@ export interface ConnectionOptions {
   readonly key: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly fetch: typeof globalThis.fetch | undefined;
+  readonly tls: TlsOptions | undefined;
   readonly retry: RetryOptions;
   /** Added to the time-out that the server is given, before the client gives up by itself. */
   readonly marginMs: number;
@@ -122,7 +123,7 @@ export class Connection {
   readonly steady: () => number;
 
   constructor(options: ConnectionOptions) {
-    const { urls, key, headers, fetch } = options;
+    const { urls, key, headers, fetch, tls } = options;
     this.#options = options;
     this.now = options.now ?? (() => Date.now() + this.#aheadMs);
     this.steady = options.now ?? (() => performance.now());
@@ -135,8 +136,8 @@ export class Connection {
     const connectMs = urls.length > 1 ? CONNECT_MS : undefined;
     this.#targets = urls.map((url) => ({
       url,
-      prefix: url.pathname.replace(/\/+$/, ""),
-      transport: makeTransport({ url, fetch, headers: all, connectMs }),
+      prefix: isUnix(url) ? "" : url.pathname.replace(/\/+$/, ""),
+      transport: makeTransport({ url, tls, fetch, headers: all, connectMs }),
     }));
     this.#target = this.#targets[0]!;
   }

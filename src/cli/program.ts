@@ -25,7 +25,11 @@ import { addWorkCommand } from "./work.ts";
 
 // They talk to no server; an option for that would be ignored.
 const LOCAL = ["version", "server", "migrate", "doctor", "completion", "__complete"];
-const SHARED = ["endpoint", "key", "header", "output"];
+const SHARED = ["endpoint", "key", "header", "caFile", "clientCert", "clientKey", "output"];
+
+function flagOf(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
 
 /** Makes the tree of commands. */
 export function makeProgram(): Command {
@@ -42,6 +46,19 @@ export function makeProgram(): Command {
     )
     .addOption(new Option("--key <key>", "the API key to send").env("QUERATOR_KEY"))
     .addOption(headerOption())
+    .addOption(
+      new Option("--ca-file <file>", "authorities to trust with https, in PEM form").env(
+        "QUERATOR_CA_FILE",
+      ),
+    )
+    .addOption(
+      new Option("--client-cert <file>", "the certificate to show with https").env(
+        "QUERATOR_CLIENT_CERT",
+      ),
+    )
+    .addOption(
+      new Option("--client-key <file>", "the key of that certificate").env("QUERATOR_CLIENT_KEY"),
+    )
     .addOption(
       new Option("-o, --output <format>", "how to print data").choices(FORMATS).default("table"),
     )
@@ -69,7 +86,7 @@ Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used
       if (!LOCAL.includes(command.name())) return;
       const given = SHARED.find((name) => program.getOptionValueSource(name) === "cli");
       if (given !== undefined)
-        throw usage(`'querator ${command.name()}' knows no option --${given}`);
+        throw usage(`'querator ${command.name()}' knows no option --${flagOf(given)}`);
     });
 
   program
