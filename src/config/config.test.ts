@@ -389,13 +389,19 @@ test("an address may be a Unix socket, by its whole path", (t) => {
     assert.deepEqual([host, port, socket, socketMode], ["localhost", 0, "/run/q.sock", 0o600]);
   }
   for (const [options, text] of [
-    [{ address: "unix:run/q.sock" }, /^address: "unix:run\/q.sock" is not allowed; use a whole path/],
+    [
+      { address: "unix:run/q.sock" },
+      /^address: "unix:run\/q.sock" is not allowed; use a whole path/,
+    ],
     [{ adminAddress: "unix:/run/" }, /^admin-address: "unix:\/run\/" is not allowed/],
     [{ address: `unix:/${"x".repeat(103)}` }, /has 103 bytes at most/],
     [{ address: "unix:/q", socketMode: "0999" }, /^socket-mode: "0999" is not allowed/],
     [{ socketMode: "0600" }, /^socket-mode is of no use without a Unix socket/],
   ] as const) {
-    assert.throws(() => load(t, { options }), (error: Error) => text.test(error.message));
+    assert.throws(
+      () => load(t, { options }),
+      (error: Error) => text.test(error.message),
+    );
   }
 });
 

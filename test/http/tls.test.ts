@@ -296,10 +296,11 @@ test(
       return (await admin.stats("jobs")).logicalQueues.some((each) => each.leaseWaiting > 0);
     };
     let isAnswered = false;
-  void answer.then(() => {
-    isAnswered = true;
-  });
-  while (!isAnswered && !(await isWaiting())) await new Promise((resolve) => setImmediate(resolve));
+    void answer.then(() => {
+      isAnswered = true;
+    });
+    while (!isAnswered && !(await isWaiting()))
+      await new Promise((resolve) => setImmediate(resolve));
     await admin.call("v2/users.delete", { id });
     assert.match(await answer, /^HTTP\/1\.1 401 /, "what waits ends with the user");
     assert.match(await ask(socket), /^HTTP\/1\.1 401 /);
@@ -377,7 +378,7 @@ test(
     assert.match(await ask(await open(t, server.port, tls)), /^HTTP\/1\.1 200 /);
     const stranger = contents(new Authority(t).sign("worker"));
     const socket = connect({ port: server.port, host: "127.0.0.1", ...tls, ...stranger });
-  assert.equal(await lost(socket), "");
+    assert.equal(await lost(socket), "");
   },
 );
 
@@ -410,33 +411,44 @@ test("a page of the server itself is one that came over TLS", options, async (t)
   assert.match(await from(`http://127.0.0.1:${server.port}`), / 403 /);
 });
 
-test("SIGHUP has the command read its files anew, and its other commands reach it", options, async (t) => {
-  const authority = new Authority(t);
-  const { cert, key } = authority.sign("server");
-  const command = fileURLToPath(new URL("../../bin/querator.js", import.meta.url));
-  const files = ["--tls-cert", cert, "--tls-key", key, "--log-format", "json"];
-  const child = spawn(process.execPath, [command, "server", "--memory", "--address", "127.0.0.1:0", ...files]);
-  t.after(() => child.kill("SIGKILL"));
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const line = async (text: string): Promise<string> => {
-    for (;;) {
-      const { value, done } = await lines.next();
-      if (done) throw new Error(`the server ended before it said: ${text}`);
-      if (value.includes(text)) return value;
-    }
-  };
-  const { address } = JSON.parse(await line("querator is ready")) as { address: string };
-  const next = authority.sign("next");
-  copyFileSync(next.cert, cert);
-  copyFileSync(next.key, key);
-  child.kill("SIGHUP");
-  await line("the files of TLS were read anew");
-  const list = ["list", "--endpoint", address, "--ca-file", authority.ca, "-o", "json"];
-  const { stdout } = await promisify(execFile)(process.execPath, [command, ...list]);
-  assert.equal((JSON.parse(stdout) as { count: number }).count, 0);
-  child.kill("SIGTERM");
-  await line("querator has stopped");
-});
+test(
+  "SIGHUP has the command read its files anew, and its other commands reach it",
+  options,
+  async (t) => {
+    const authority = new Authority(t);
+    const { cert, key } = authority.sign("server");
+    const command = fileURLToPath(new URL("../../bin/querator.js", import.meta.url));
+    const files = ["--tls-cert", cert, "--tls-key", key, "--log-format", "json"];
+    const child = spawn(process.execPath, [
+      command,
+      "server",
+      "--memory",
+      "--address",
+      "127.0.0.1:0",
+      ...files,
+    ]);
+    t.after(() => child.kill("SIGKILL"));
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const line = async (text: string): Promise<string> => {
+      for (;;) {
+        const { value, done } = await lines.next();
+        if (done) throw new Error(`the server ended before it said: ${text}`);
+        if (value.includes(text)) return value;
+      }
+    };
+    const { address } = JSON.parse(await line("querator is ready")) as { address: string };
+    const next = authority.sign("next");
+    copyFileSync(next.cert, cert);
+    copyFileSync(next.key, key);
+    child.kill("SIGHUP");
+    await line("the files of TLS were read anew");
+    const list = ["list", "--endpoint", address, "--ca-file", authority.ca, "-o", "json"];
+    const { stdout } = await promisify(execFile)(process.execPath, [command, ...list]);
+    assert.equal((JSON.parse(stdout) as { count: number }).count, 0);
+    child.kill("SIGTERM");
+    await line("querator has stopped");
+  },
+);
 
 test("a server stops although somebody has not shaken hands", options, async (t) => {
   const { server } = await secured(t);
