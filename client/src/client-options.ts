@@ -5,9 +5,10 @@ import type { RetryOptions } from "./connection.ts";
 import type { Duration } from "./duration.ts";
 import type { QueratorError } from "./errors.ts";
 import type { ProduceItem } from "./items.ts";
+import type { TlsOptions } from "./transport.ts";
 
 export interface ClientOptions {
-  /** Where the server listens: `http://localhost:2319`; a path before /v2 is kept. */
+  /** Where the server listens: `http://localhost:2319`, or `unix:/run/querator.sock`; a path before /v2 is kept. */
   readonly url?: string | URL | undefined;
   /**
    * In place of `url`: several addresses of one server, such as its owner and a standby. The first that
@@ -35,6 +36,8 @@ export interface ClientOptions {
   readonly waitingBytesMax?: number | undefined;
   /** Milliseconds since 1970, for what depends on the server's clock; that of the system by default. */
   readonly now?: (() => number) | undefined;
+  /** For `https` urls, in Node alone and without `fetch`: whom to trust, and what to show. */
+  readonly tls?: TlsOptions | undefined;
   /** Used for every request in place of what is fastest here. */
   readonly fetch?: typeof globalThis.fetch | undefined;
 }

@@ -59,6 +59,7 @@ import {
 } from "./stats.ts";
 import { StoredItems } from "./stored-items.ts";
 import { startTimer } from "./timer.ts";
+import { isUnix } from "./transport.ts";
 import { TypedQueue } from "./typed-queue.ts";
 import type { HandlerContext, WorkItem } from "./work-item.ts";
 import { Worker } from "./worker.ts";
@@ -80,6 +81,7 @@ const OPTIONS = namesOf<ClientOptions>({
   waitingItemsMax: true,
   waitingBytesMax: true,
   now: true,
+  tls: true,
   fetch: true,
 });
 
@@ -135,6 +137,7 @@ export class QueratorClient {
       namespace,
       headers,
       fetch,
+      tls: options.tls,
       marginMs: toMs(timeoutMargin, "timeoutMargin"),
       retry: { ...RETRY, ...retry },
       now: options.now,
@@ -502,9 +505,14 @@ function urlsOf({ url, urls }: ClientOptions): readonly URL[] {
 
 function parseUrl(url: string | URL | undefined, what: string): URL {
   const parsed = url !== undefined && URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed !== undefined && /^https?:$/.test(parsed.protocol)) return parsed;
+  if (parsed !== undefined && isServer(parsed)) return parsed;
   const text = `${what} is invalid; got '${url}', use a form such as 'http://localhost:2319'`;
   throw new InvalidRequestError("invalid", text);
+}
+
+function isServer(url: URL): boolean {
+  if (isUnix(url)) return url.host === "" && url.pathname.startsWith("/");
+  return /^https?:$/.test(url.protocol);
 }
 
 function producesOf(waiting: WaitingItems, isRepeatable: boolean): GatheredKind {

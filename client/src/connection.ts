@@ -10,7 +10,7 @@ import { type Backoff, fullJitter, sleep } from "./backoff.ts";
 import { Bag, type InBag } from "./bag.ts";
 import { Dialect } from "./dialect.ts";
 import { ClosedError, type ErrorCode, errorOfReply, makeError, QueratorError } from "./errors.ts";
-import { makeTransport, type Transport } from "./transport.ts";
+import { isUnix, makeTransport, type TlsOptions, type Transport } from "./transport.ts";
 
 /** How a call is repeated while its time lasts. */
 export interface RetryOptions extends Backoff {
@@ -30,6 +30,7 @@ export interface ConnectionOptions {
   readonly namespace: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly fetch: typeof globalThis.fetch | undefined;
+  readonly tls: TlsOptions | undefined;
   readonly retry: RetryOptions;
   /** Added to the time-out that the server is given, before the client gives up by itself. */
   readonly marginMs: number;
@@ -123,7 +124,7 @@ export class Connection {
   readonly steady: () => number;
 
   constructor(options: ConnectionOptions) {
-    const { urls, key, namespace, headers, fetch } = options;
+    const { urls, key, namespace, headers, fetch, tls } = options;
     this.#options = options;
     this.now = options.now ?? (() => Date.now() + this.#aheadMs);
     this.steady = options.now ?? (() => performance.now());
@@ -137,8 +138,8 @@ export class Connection {
     const connectMs = urls.length > 1 ? CONNECT_MS : undefined;
     this.#targets = urls.map((url) => ({
       url,
-      prefix: url.pathname.replace(/\/+$/, ""),
-      transport: makeTransport({ url, fetch, headers: all, connectMs }),
+      prefix: isUnix(url) ? "" : url.pathname.replace(/\/+$/, ""),
+      transport: makeTransport({ url, tls, fetch, headers: all, connectMs }),
     }));
     this.#target = this.#targets[0]!;
   }

@@ -10,6 +10,7 @@ import { startTimer } from "./timer.ts";
 import type { Transport, TransportOptions, TransportReply, TransportRequest } from "./transport.ts";
 import {
   IDLE_MS,
+  isUnix,
   networkError,
   REPLY_BYTES_MAX,
   replyTooLarge,
@@ -31,11 +32,11 @@ export function socketTransport(options: TransportOptions): Transport | undefine
   const process = (globalThis as { process?: NodeProcess }).process;
   const { node, bun, deno } = process?.versions ?? {};
   if (node === undefined || bun !== undefined || deno !== undefined) return undefined;
-  if (isProxied(options.url, process!)) return undefined;
+  if (!isUnix(options.url) && isProxied(options.url, process!)) return undefined;
   const net = process?.getBuiltinModule?.("node:net") as typeof Net | undefined;
   const tls = process?.getBuiltinModule?.("node:tls") as typeof Tls | undefined;
   if (net === undefined || tls === undefined) return undefined;
-  return new SocketTransport(options, opener(options.url, net, tls));
+  return new SocketTransport(options, opener(options, net, tls));
 }
 
 // Whether Node is told to use the proxies that its environment names: its fetch does, and looks at NO_PROXY
@@ -48,17 +49,26 @@ function isProxied({ protocol }: URL, { env = {}, execArgv = [] }: NodeProcess):
 }
 
 /** What opens connections to the server of a url. */
-function opener(url: URL, net: typeof Net, tls: typeof Tls): () => Net.Socket {
+function opener(
+  { url, tls: own }: TransportOptions,
+  net: typeof Net,
+  tls: typeof Tls,
+): () => Net.Socket {
+  if (isUnix(url)) {
+    const path = decodeURIComponent(url.pathname);
+    return () => net.connect({ path });
+  }
   const isSecure = url.protocol === "https:";
   const host = url.hostname.replace(/^\[|\]$/g, "");
   const port = url.port === "" ? (isSecure ? 443 : 80) : Number(url.port);
   if (!isSecure) return () => net.connect({ host, port, noDelay: true });
   // An address is no name that a certificate could be chosen by.
   const servername = net.isIP(host) === 0 ? host : "";
+  const given = own as Tls.ConnectionOptions | undefined;
   // Of the last connection, so that the next begins with fewer steps.
   let session: Buffer | undefined;
   return () => {
-    const options = { host, port, servername, ALPNProtocols: ["http/1.1"] };
+    const options = { ...given, host, port, servername, ALPNProtocols: ["http/1.1"] };
     const socket = tls.connect(session === undefined ? options : { ...options, session });
     socket.setNoDelay();
     socket.on("session", (next: Buffer) => {
@@ -87,7 +97,7 @@ class SocketTransport implements Transport {
     this.#open = open;
     // The last one of a name counts, however it is written.
     const fields = new Map<string, string>();
-    const own = { Host: url.host, Connection: "keep-alive" };
+    const own = { Host: isUnix(url) ? "localhost" : url.host, Connection: "keep-alive" };
     for (const [name, value] of Object.entries({ ...own, ...headers })) {
       fields.set(name.toLowerCase(), `${name}: ${value}\r\n`);
     }

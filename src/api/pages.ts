@@ -22,6 +22,8 @@ export interface PageRow extends Page {
   readonly path: string;
   /** What its reader must be allowed to do; `none` of what tells nothing of queues. */
   readonly permission: Permission | "none";
+  /** Whether it is also for those who run the server, at an address of their own. */
+  readonly isOfAdmin?: true;
 }
 
 export interface PagesSource extends OpenApiSource {
@@ -35,6 +37,7 @@ export function makePages(source: PagesSource): ReadonlyMap<string, PageRow> {
     {
       path: "/health",
       permission: "none",
+      isOfAdmin: true,
       async handle(_, reader) {
         const { pass, status, body } = await source.health();
         // What works and what does not is nobody's business who may not know of it.

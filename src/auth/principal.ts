@@ -12,13 +12,21 @@ export type Grants = ReadonlyMap<string, ReadonlySet<Permission>>;
 export interface PrincipalFacts {
   /** The user's id: `anonymous` of a request without a key. */
   readonly userId: string;
-  /** The id of the key; "" without one. */
+  /** The id of the key; `certificate:` and more of who has shown a certificate; "" without either. */
   readonly keyId: string;
   /** What may be told of the key: its tag; "" without one. */
   readonly keyTag: string;
   /** The only namespace that the key is for; "" if it is for all of which its user has a role. */
   readonly scope: string;
   /** When the key ends by itself, in microseconds since 1970; 0 for never. */
+  readonly expiresAt: number;
+}
+
+/** What a client has shown in place of a key: a certificate from one of the authorities that the server trusts. */
+export interface ClientCertificate {
+  /** The common name of its subject; "" if it has none, or several. */
+  readonly name: string;
+  /** When it ends, in microseconds since 1970. */
   readonly expiresAt: number;
 }
 

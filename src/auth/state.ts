@@ -6,13 +6,21 @@ import type { CancelTimer, Clock } from "../clock.ts";
 import { plainError, QueueError, queueError } from "../errors.ts";
 import type { Permission } from "./permissions.ts";
 import { SYSTEM_NAMESPACE } from "./permissions.ts";
-import { type Grants, Principal } from "./principal.ts";
+import {
+  type ClientCertificate,
+  type Grants,
+  Principal,
+  type PrincipalFacts,
+} from "./principal.ts";
 import type { Change, Mark, StoredKey } from "./records.ts";
 import { digestOf, tagOf } from "./secrets.ts";
 import type { BindingRecord, NamespaceRecord, RoleRecord, UserRecord } from "./service.ts";
 
 /** The user of requests without a key. It has no record: only bindings speak of it. */
 export const ANONYMOUS = "anonymous";
+
+// In place of the id of a key; no id has a colon.
+const OF_CERTIFICATE = "certificate:";
 
 const NO_GRANTS: Grants = new Map();
 
@@ -27,6 +35,8 @@ export class AuthState {
   // Ids of keys by the digests of the keys.
   readonly #byDigest = new Map<string, string>();
   readonly #bindingsOf = new Map<string, Set<string>>();
+  // Ids of users by what they are called elsewhere.
+  readonly #byExternalId = new Map<string, Set<string>>();
   // By the id of the key; of anonymous requests by "".
   readonly #principals = new Map<string, Principal>();
   // Of those whose keys end by themselves.
@@ -52,6 +62,7 @@ export class AuthState {
     }
     this.#byDigest.clear();
     this.#bindingsOf.clear();
+    this.#byExternalId.clear();
     for (const change of all) this.#applyOne(change);
     this.#unknown = undefined;
     this.#endAll();
@@ -80,8 +91,7 @@ export class AuthState {
     for (const keyId of isOther) this.#end(keyId);
     if (changes.every(({ kind }) => kind === "key" || kind === "namespace")) return;
     for (const [keyId, principal] of [...this.#principals]) {
-      const key = this.keys.get(keyId);
-      if (keyId !== "" && (key === undefined || !this.users.has(key.userId))) this.#end(keyId);
+      if (keyId !== "" && !this.isThere(principal)) this.#end(keyId);
       else principal.grants = this.grantsOf(principal.userId);
     }
   }
@@ -89,6 +99,7 @@ export class AuthState {
   #applyOne({ kind, id, value }: Change): void {
     if (kind === "key") this.#byDigest.delete(this.keys.get(id)?.digest ?? "");
     if (kind === "binding") this.#forgetBinding(id);
+    if (kind === "user") this.#nameUser(id, value);
     const map: Map<string, unknown> = this[`${kind}s`];
     if (value === undefined) {
       map.delete(id);
@@ -99,6 +110,16 @@ export class AuthState {
     if (kind !== "binding") return;
     const ids = this.#bindingsOf.get(value.userId) ?? new Set();
     this.#bindingsOf.set(value.userId, ids.add(id));
+  }
+
+  #nameUser(id: string, user: UserRecord | undefined): void {
+    const before = this.users.get(id)?.externalId ?? "";
+    const ids = this.#byExternalId.get(before);
+    ids?.delete(id);
+    if (ids?.size === 0) this.#byExternalId.delete(before);
+    const name = user?.externalId ?? "";
+    if (name === "") return;
+    this.#byExternalId.set(name, (this.#byExternalId.get(name) ?? new Set()).add(id));
   }
 
   #forgetBinding(id: string): void {
@@ -155,10 +176,21 @@ export class AuthState {
     return this.#byDigest.has(digestOf(key));
   }
 
-  /** Who sends a request with this Authorization header; throws a QueueError (401). */
-  principalOf(authorization: string | undefined): Principal {
+  /** Whether a key, or of who has shown a certificate the user, is still there. */
+  isThere({ keyId, userId }: Pick<Principal, "keyId" | "userId">): boolean {
+    if (!keyId.startsWith(OF_CERTIFICATE) && !this.keys.has(keyId)) return false;
+    return this.users.has(userId);
+  }
+
+  /**
+   * Who sends a request with this Authorization header, or without one on a connection with this certificate; throws
+   * a QueueError (401).
+   */
+  principalOf(authorization: string | undefined, certificate?: ClientCertificate): Principal {
     if (this.#unknown !== undefined) throw this.#unknown;
-    if (authorization === undefined) return this.#anonymous();
+    if (authorization === undefined) {
+      return this.#principalOfCertificate(certificate) ?? this.#anonymous();
+    }
     if (!authorization.startsWith("Bearer ")) throw queueError("unauthenticated", {});
     const text = authorization.slice("Bearer ".length);
     const keyTag = tagOf(text);
@@ -171,11 +203,24 @@ export class AuthState {
     return this.#principalOfKey(key, keyTag);
   }
 
+  // The user whose external id is the name in it. Where nobody has that, or several, it makes nobody of its sender.
+  #principalOfCertificate(certificate: ClientCertificate | undefined): Principal | undefined {
+    const [userId, ...others] = this.#byExternalId.get(certificate?.name ?? "") ?? [];
+    if (certificate === undefined || userId === undefined || others.length > 0) return undefined;
+    const { expiresAt } = certificate;
+    const keyId = `${OF_CERTIFICATE}${expiresAt}:${userId}`;
+    return this.#known({ userId, keyId, keyTag: "", scope: "", expiresAt });
+  }
+
   #principalOfKey(key: StoredKey, keyTag: string): Principal {
     const { id: keyId, userId, namespace: scope, expiresAt } = key;
+    return this.#known({ userId, keyId, keyTag, scope, expiresAt });
+  }
+
+  #known(facts: PrincipalFacts): Principal {
+    const { userId, keyId, expiresAt } = facts;
     let principal = this.#principals.get(keyId);
     if (principal === undefined && !this.#isOver(expiresAt)) {
-      const facts = { userId, keyId, keyTag, scope, expiresAt };
       principal = new Principal(facts, this.grantsOf(userId));
       this.#principals.set(keyId, principal);
       if (expiresAt !== 0) {
@@ -219,7 +264,7 @@ export class AuthState {
     const now = this.#clock.now();
     const used = new Map<string, number>();
     for (const [keyId, principal] of this.#principals) {
-      if (keyId !== "" && principal.wasUsed) used.set(keyId, now);
+      if (this.keys.has(keyId) && principal.wasUsed) used.set(keyId, now);
       principal.wasUsed = false;
     }
     return used;

@@ -412,7 +412,7 @@ export class AuthStore implements AuthChanges {
 
   // Nobody gives what they do not have: now, for the key may have been taken away while this waited for its turn.
   #checkGiver(by: By, given: ReadonlyMap<string, ReadonlySet<Permission>>): void {
-    const isGone = by.keyId !== "" && !this.#state.keys.has(by.keyId);
+    const isGone = by.keyId !== "" && !this.#state.isThere(by);
     if (isGone) throw refused("api key does not exist");
     const giver = by.isAnyone ? ANYONE : new Principal(by, this.#state.grantsOf(by.userId));
     for (const [namespace, permissions] of given) {

@@ -6,7 +6,7 @@ import { Argument, type Command, type Option } from "commander";
 import { printable } from "../printable.ts";
 import { callerOf } from "./caller.ts";
 import { headersOf } from "./headers.ts";
-import { connect, DEFAULT_ENDPOINT } from "./session.ts";
+import { connect, DEFAULT_ENDPOINT, tlsOf } from "./session.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof SHELLS)[number];
@@ -136,7 +136,12 @@ async function valuesOf(
 }
 
 async function queueNames(given: ReadonlyMap<string, string>): Promise<Candidate[]> {
-  const { QUERATOR_ENDPOINT = DEFAULT_ENDPOINT } = process.env;
+  const {
+    QUERATOR_ENDPOINT = DEFAULT_ENDPOINT,
+    QUERATOR_CA_FILE = "",
+    QUERATOR_CLIENT_CERT = "",
+    QUERATOR_CLIENT_KEY = "",
+  } = process.env;
   const names: Candidate[] = [];
   try {
     const client = connect({
@@ -147,6 +152,11 @@ async function queueNames(given: ReadonlyMap<string, string>): Promise<Candidate
         namespace: given.get("namespace"),
       }),
       headers: headersOf(given.get("header")?.split("\n")),
+      tls: tlsOf({
+        caFile: given.get("ca-file") ?? QUERATOR_CA_FILE,
+        clientCert: given.get("client-cert") ?? QUERATOR_CLIENT_CERT,
+        clientKey: given.get("client-key") ?? QUERATOR_CLIENT_KEY,
+      }),
       attemptsMaxAtFirst: 1,
     });
     const signal = AbortSignal.timeout(500);

@@ -27,7 +27,21 @@ import { addWorkCommand } from "./work.ts";
 
 // They talk to no server; an option for that would be ignored.
 const LOCAL = ["version", "server", "migrate", "doctor", "completion", "__complete"];
-const SHARED = ["endpoint", "key", "keyFile", "namespace", "header", "output"];
+const SHARED = [
+  "endpoint",
+  "key",
+  "keyFile",
+  "namespace",
+  "header",
+  "caFile",
+  "clientCert",
+  "clientKey",
+  "output",
+];
+
+function flagOf(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
 
 /** Makes the tree of commands. */
 export function makeProgram(): Command {
@@ -43,6 +57,19 @@ export function makeProgram(): Command {
         .default(DEFAULT_ENDPOINT),
     )
     .addOption(headerOption())
+    .addOption(
+      new Option("--ca-file <file>", "authorities to trust with https, in PEM form").env(
+        "QUERATOR_CA_FILE",
+      ),
+    )
+    .addOption(
+      new Option("--client-cert <file>", "the certificate to show with https").env(
+        "QUERATOR_CLIENT_CERT",
+      ),
+    )
+    .addOption(
+      new Option("--client-key <file>", "the key of that certificate").env("QUERATOR_CLIENT_KEY"),
+    )
     .addOption(
       new Option("-o, --output <format>", "how to print data").choices(FORMATS).default("table"),
     )
@@ -70,9 +97,7 @@ Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used
       if (!LOCAL.includes(command.name())) return;
       const given = SHARED.find((name) => program.getOptionValueSource(name) === "cli");
       if (given !== undefined)
-        throw usage(
-          `'querator ${command.name()}' knows no option --${given.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`,
-        );
+        throw usage(`'querator ${command.name()}' knows no option --${flagOf(given)}`);
     });
 
   for (const option of callerOptions()) program.addOption(option);

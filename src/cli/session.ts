@@ -3,7 +3,13 @@
 // it is the one place where what went wrong with a queue's name is answered with a name that is
 // meant.
 
-import { QueratorClient, QueratorError, QueueNotFoundError } from "@querator/client";
+import { readFileSync } from "node:fs";
+import {
+  type ClientOptions,
+  QueratorClient,
+  QueratorError,
+  QueueNotFoundError,
+} from "@querator/client";
 import type { Command } from "commander";
 import { distance } from "fastest-levenshtein";
 import { type Clock, MILLISECOND, SystemClock } from "../clock.ts";
@@ -23,6 +29,9 @@ const READING = ["list", "info", "stats", "export", "tail", "top", "get", "wait"
 export interface SharedOptions extends CallerOptions {
   readonly endpoint?: string;
   readonly header?: readonly string[];
+  readonly caFile?: string;
+  readonly clientCert?: string;
+  readonly clientKey?: string;
   readonly output: Format;
 }
 
@@ -46,7 +55,12 @@ export function withSession<Args extends unknown[]>(
     const { endpoint, header, output } = options;
     const stop = new AbortController();
     const clock = new SystemClock();
-    const client = connect({ endpoint, ...callerOf(options), headers: headersOf(header) });
+    const client = connect({
+      endpoint,
+      ...callerOf(options),
+      headers: headersOf(header),
+      tls: tlsOf(options),
+    });
     const forgetSignals = onEndSignal(clock, {
       first: (name) => stop.abort(new Interrupted(name)),
       again: (name) => process.exit(new Interrupted(name).exitCode),
@@ -85,6 +99,7 @@ export interface ConnectOptions {
   readonly key?: string | undefined;
   readonly namespace?: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
+  readonly tls?: ClientOptions["tls"];
   /** Requests for one call as long as nothing has answered, so that somebody who waits is soon told; 4 by default. */
   readonly attemptsMaxAtFirst?: number;
 }
@@ -109,11 +124,37 @@ export function connect(options: ConnectOptions): QueratorClient {
     key: key || undefined,
     namespace: namespace || undefined,
     headers,
+    tls: options.tls,
     retry: { attemptsMaxAtFirst },
   });
 }
 
+/** What the files of these options hold. */
+export function tlsOf({
+  caFile,
+  clientCert,
+  clientKey,
+}: Pick<SharedOptions, "caFile" | "clientCert" | "clientKey">): ClientOptions["tls"] {
+  if (!caFile && !clientCert && !clientKey) return undefined;
+  if (!clientCert !== !clientKey) throw usage("give both --client-cert and --client-key, or none");
+  return {
+    ca: readPem(caFile, "--ca-file"),
+    cert: readPem(clientCert, "--client-cert"),
+    key: readPem(clientKey, "--client-key"),
+  };
+}
+
+function readPem(path: string | undefined, option: string): Buffer | undefined {
+  if (!path) return undefined;
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw usage(`${option}: cannot read the file: ${printable((error as Error).message)}`);
+  }
+}
+
 function urlOf(text: string): string {
+  if (/^unix:(\/\/)?\/[^/]/.test(text)) return text;
   const url = text.includes("://") ? text : `http://${text}`;
   if (!URL.canParse(url) || !/^https?:/.test(url)) {
     throw usage(`endpoint '${printable(text)}' is invalid; use a URL such as ${DEFAULT_ENDPOINT}`);

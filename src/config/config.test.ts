@@ -129,6 +129,10 @@ test("without any option there are the defaults", (t) => {
   assert.deepEqual(config, {
     host: "localhost",
     port: 2319,
+    socket: undefined,
+    socketMode: 0o660,
+    admin: undefined,
+    tls: undefined,
     dev: false,
     threads: 1,
     logLevel: "info",
@@ -392,6 +396,41 @@ test("addresses may have any host, or none", (t) => {
   }
 });
 
+test("an address may be a Unix socket, by its whole path", (t) => {
+  for (const address of ["unix:/run/q.sock", "unix:///run/q.sock"]) {
+    const { host, port, socket, socketMode } = load(t, { options: { address, socketMode: "600" } });
+    assert.deepEqual([host, port, socket, socketMode], ["localhost", 0, "/run/q.sock", 0o600]);
+  }
+  for (const [options, text] of [
+    [
+      { address: "unix:run/q.sock" },
+      /^address: "unix:run\/q.sock" is not allowed; use a whole path/,
+    ],
+    [{ adminAddress: "unix:/run/" }, /^admin-address: "unix:\/run\/" is not allowed/],
+    [{ address: `unix:/${"x".repeat(103)}` }, /has 103 bytes at most/],
+    [{ address: "unix:/q", socketMode: "0999" }, /^socket-mode: "0999" is not allowed/],
+    [{ socketMode: "0600" }, /^socket-mode is of no use without a Unix socket/],
+  ] as const) {
+    assert.throws(
+      () => load(t, { options }),
+      (error: Error) => text.test(error.message),
+    );
+  }
+});
+
+test("what is about TLS is read from everywhere", (t) => {
+  const env = { QUERATOR_TLS_CERT: "/e.crt", QUERATOR_TLS_KEY: "/e.key" };
+  const yaml = 'tls-cert: /f.crt\ntls-key: /f.key\ntls-min-version: "1.3"\ntls-client-ca: /f.ca\n';
+  const options = { tlsKey: "/o.key", tlsClientAuth: "optional" } as const;
+  assert.deepEqual(load(t, { options, env, yaml }).tls, {
+    cert: "/e.crt",
+    key: "/o.key",
+    minVersion: "1.3",
+    clientCa: "/f.ca",
+    clientAuth: "optional",
+  });
+});
+
 test("the file holds storages, queues and limits", (t) => {
   const config = load(t, {
     yaml: `
@@ -477,7 +516,7 @@ limits: {queued-requests: 5, lease-reply-bytes: 1000}
 const MISTAKES: readonly [Parameters<typeof load>[1], string | RegExp][] = [
   [
     { options: { address: "localhost" } },
-    'address: "localhost" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0',
+    'address: "localhost" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0, or unix:/PATH',
   ],
   [{ env: { QUERATOR_ADDRESS: "x:70000" } }, /^address: "x:70000" is not allowed/],
   [{ options: { memory: true, dataDir: "/x" } }, "give either --memory or --data-dir, not both"],

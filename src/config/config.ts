@@ -20,6 +20,14 @@ import {
 } from "../registry/settings.ts";
 import { AUTH_BACKEND_KEYS, type AUTHS, type AuthConfig, readAuth } from "./auth.ts";
 import { readAccess, readKeepAlive } from "./http.ts";
+import {
+  type CLIENT_AUTHS,
+  LISTENING_ENVIRONMENT,
+  LISTENING_KEYS,
+  type ListeningConfig,
+  readListening,
+  type TLS_VERSIONS,
+} from "./listening.ts";
 import { ConfigError, readSecretFile, Section } from "./section.ts";
 import {
   checkSync,
@@ -34,6 +42,7 @@ import {
 } from "./storages.ts";
 
 export { AUTHS, checkKey, firstKeyFile } from "./auth.ts";
+export { type Address, CLIENT_AUTHS, TLS_VERSIONS, type TlsConfig } from "./listening.ts";
 export { readSecretFile } from "./section.ts";
 export { type StorageConfig, storageOfThread } from "./storages.ts";
 
@@ -45,10 +54,7 @@ export interface QueueConfig extends GivenSettings {
   readonly partitions: readonly { readonly partition: number; readonly storageName: string }[];
 }
 
-export interface Config {
-  /** "" means all interfaces. */
-  readonly host: string;
-  readonly port: number;
+export interface Config extends ListeningConfig {
   readonly dev: boolean;
   readonly threads: number;
   readonly logLevel: LogLevel;
@@ -69,8 +75,22 @@ export interface Config {
 
 /** What a user may say; whatever is left out has the default of docs/CONFIGURATION.md. */
 export interface ServerOptions {
-  /** `HOST:PORT`; port 0 takes a free one. Default `localhost:2319`. */
+  /** `HOST:PORT`, or `unix:/PATH`; port 0 takes a free one. Default `localhost:2319`. */
   readonly address?: string;
+  /** Who may use a Unix socket, as a file mode. Default `0660`. */
+  readonly socketMode?: string;
+  /** One more address, in the same form, at which nothing but the state of the server is told, over plain HTTP. */
+  readonly adminAddress?: string;
+  /** A file with a certificate, and those between it and its authority; with it the server speaks TLS only. */
+  readonly tlsCert?: string;
+  /** The file with its key. */
+  readonly tlsKey?: string;
+  /** The oldest TLS that is spoken. Default `1.2`. */
+  readonly tlsMinVersion?: (typeof TLS_VERSIONS)[number];
+  /** A file with the authorities whose certificates clients show. */
+  readonly tlsClientCa?: string;
+  /** Whether a client without a certificate is let in. Default `required`: it is not. */
+  readonly tlsClientAuth?: (typeof CLIENT_AUTHS)[number];
   /** Where data is kept. Default `./querator-data`. */
   readonly dataDir?: string;
   /** Keeps everything in memory, and nothing on disk. */
@@ -125,7 +145,7 @@ const FLAGS = { memory: "--memory", dataDir: "--data-dir", postgres: "--postgres
 
 /** The environment variable of each option. */
 export const ENVIRONMENT = {
-  address: "QUERATOR_ADDRESS",
+  ...LISTENING_ENVIRONMENT,
   dataDir: "QUERATOR_DATA_DIR",
   memory: "QUERATOR_MEMORY",
   postgres: "QUERATOR_POSTGRES",
@@ -147,7 +167,7 @@ export const ENVIRONMENT = {
 /** The keys of the file, as they are written at each level. */
 export const FILE_KEYS = {
   top: [
-    "address",
+    ...LISTENING_KEYS,
     "data-dir",
     "memory",
     "postgres",
@@ -212,13 +232,8 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
   checkSync(storages, syncInterval);
   checkThreads(storages, threads);
 
-  const address =
-    given.text("address") ??
-    fromEnv.text("address", ENVIRONMENT.address) ??
-    file.text("address") ??
-    "localhost:2319";
   return deepFreeze({
-    ...parseAddress(address),
+    ...readListening(given, fromEnv, file),
     dev: given.flag("dev") ?? fromEnv.flag("dev", ENVIRONMENT.dev) ?? file.flag("dev") ?? false,
     threads,
     logLevel:
@@ -315,17 +330,6 @@ function parseFile(text: string, source: string): Section {
 }
 
 // --- the parts ---
-
-function parseAddress(address: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(address);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535) {
-    throw new ConfigError(
-      `address: "${address}" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0`,
-    );
-  }
-  return { host: match[1] ?? match[2] ?? "", port };
-}
 
 function parseQueue(section: Section, storages: readonly StorageConfig[]): QueueConfig {
   section.only(FILE_KEYS.queue);

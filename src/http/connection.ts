@@ -23,6 +23,7 @@ import {
 } from "./edge.ts";
 import type { Head } from "./head.ts";
 import { PLAIN_HEAD_BYTES_MAX, PlainHeads } from "./plain-head.ts";
+import { certificateOf } from "./secure.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 
@@ -203,7 +204,10 @@ class Connection implements Exchange {
 
   // The key of a request that waits was taken away.
   #cut(head: Head): void {
-    const next = waitOn(head, head.accepted, this.#all.edge);
+    const next = waitOn(head, head.accepted, this.#all.edge, {
+      before: this.#principal,
+      socket: this.#socket,
+    });
     if (next instanceof Principal) {
       this.#principal = next;
       next.onEnd(this.#onCut!);
@@ -250,9 +254,11 @@ class Connection implements Exchange {
     const { auth } = this.#all.edge;
     if (auth === undefined) return true;
     const isSame = authorization === this.#authorization && this.#principal !== ANYONE;
-    if (isSame && auth.isTaken(this.#principal)) return true;
+    // Whom a certificate stands for is asked each time: the user may have been made meanwhile.
+    const certificate = authorization === undefined ? certificateOf(this.#socket) : undefined;
+    if (isSame && certificate === undefined && auth.isTaken(this.#principal)) return true;
     try {
-      this.#principal = auth.principalOf(authorization);
+      this.#principal = auth.principalOf(authorization, certificate);
       // A copy: a part of a head would keep all of it.
       this.#authorization =
         authorization && Buffer.from(authorization, "latin1").toString("latin1");

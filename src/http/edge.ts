@@ -3,7 +3,8 @@
 // rule of a queue.
 
 import { type IncomingMessage, STATUS_CODES } from "node:http";
-import type { Principal } from "../auth/principal.ts";
+import type { Socket } from "node:net";
+import type { ClientCertificate, Principal } from "../auth/principal.ts";
 import { ANONYMOUS, refused } from "../auth/state.ts";
 import { SECOND } from "../clock.ts";
 import type { Answer, Format } from "../codec/answer.ts";
@@ -27,6 +28,7 @@ import type { Head, Told } from "./head.ts";
 import { JSON_MEDIA, type Media } from "./media.ts";
 import { encodeProblem, PROBLEM_TYPE, RETRY_AFTER } from "./problem.ts";
 import { requestIdOf } from "./request-id.ts";
+import { certificateOf } from "./secure.ts";
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
@@ -85,8 +87,8 @@ export interface Edge {
 
 /** Knows who sends a request. */
 export interface Authority {
-  /** Throws a QueueError (401) if it is nobody that is known. */
-  principalOf(authorization: string | undefined): Principal;
+  /** `certificate` is what the connection has shown. Throws a QueueError (401) if it is nobody that is known. */
+  principalOf(authorization: string | undefined, certificate?: ClientCertificate): Principal;
   /** Whether one that a connection remembers is still taken. */
   isTaken(principal: Principal): boolean;
 }
@@ -158,9 +160,17 @@ function askForKey(error: unknown, { isV2 }: Told): unknown {
  * another, it waits on as who it then is. Else it is answered, and its connection closed: what it still waits for
  * inside may come at any time, and must find nobody.
  */
-export function waitOn(told: Told, media: Media, edge: Edge): Principal | Reply {
+export function waitOn(
+  told: Told,
+  media: Media,
+  edge: Edge,
+  { before, socket }: { readonly before: Principal; readonly socket: Socket },
+): Principal | Reply {
   try {
-    return edge.auth!.principalOf(told.authorization);
+    const next = edge.auth!.principalOf(told.authorization, certificateOf(socket));
+    // Who has shown a certificate is anybody without a key, once their user is gone.
+    if (next.userId !== before.userId) throw refused("certificate is of no user");
+    return next;
   } catch (error) {
     return { ...errorReply(error, told, media, edge), isLast: true };
   }

@@ -6,6 +6,7 @@ import { ANYONE, Principal } from "../auth/principal.ts";
 import { tagOf } from "../auth/secrets.ts";
 import { type Edge, type Exchange, type Reply, waitOn } from "./edge.ts";
 import type { Head, Told } from "./head.ts";
+import { certificateOf } from "./secure.ts";
 
 /** Who sends a request; who is nobody is counted. Throws a QueueError (401, 429). */
 export function principalOf(
@@ -15,7 +16,7 @@ export function principalOf(
 ): Principal {
   if (edge.auth === undefined) return ANYONE;
   try {
-    return edge.auth.principalOf(authorization);
+    return edge.auth.principalOf(authorization, certificateOf(socket));
   } catch (error) {
     const key = authorization?.startsWith("Bearer ") ? authorization.slice(7) : "";
     throw edge.attempts.note(socket.remoteAddress ?? "", tagOf(key) ?? "", error);
@@ -90,7 +91,10 @@ export class HttpExchange implements Exchange {
   #cut(cut: () => void, gone: () => void): void {
     const head = this.#head;
     const response = this.#response;
-    const next = waitOn(head, head.accepted, this.#edge);
+    const next = waitOn(head, head.accepted, this.#edge, {
+      before: this.#principal,
+      socket: response.req.socket,
+    });
     if (next instanceof Principal) {
       this.#principal = next;
       next.onEnd(cut);

@@ -35,6 +35,7 @@ import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
 import { nearPath } from "./near-path.ts";
 import { Pipelines } from "./pipeline.ts";
 import { requestIdOf } from "./request-id.ts";
+import { SecureDoor, type TlsMaterial } from "./secure.ts";
 
 export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits" | "log"> {
   /** Microseconds after which an idle connection is closed; 75 seconds by default. */
@@ -69,6 +70,8 @@ export class HttpServer extends Server {
   readonly #last = new Map<Socket, ServerResponse | undefined>();
   #isEnding = false;
   readonly #edge: Edge;
+  // Where connections come in that speak TLS; undefined if none does.
+  #door: SecureDoor | undefined;
   // When, in steady time, the log last said that there are too many connections.
   #toldAt = Number.NEGATIVE_INFINITY;
 
@@ -126,7 +129,15 @@ export class HttpServer extends Server {
     socket.once("close", () => {
       this.#open--;
     });
-    this.#connections.add(socket);
+    if (this.#door === undefined) this.#connections.add(socket);
+    else this.#door.accept(socket);
+  }
+
+  /** From now on connections speak TLS, with this. Throws if it cannot be used; what was before goes on then. */
+  secure(material: TlsMaterial): void {
+    if (this.#door === undefined) {
+      this.#door = new SecureDoor(material, (socket) => this.#connections.add(socket));
+    } else this.#door.replace(material);
   }
 
   #tellRefused(): void {
@@ -185,6 +196,7 @@ export class HttpServer extends Server {
   override closeAllConnections(): void {
     this.#connections.destroy();
     super.closeAllConnections();
+    this.#door?.destroy();
   }
 }
 

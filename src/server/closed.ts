@@ -6,6 +6,7 @@ import { isLoopback } from "../http/access.ts";
 
 /** Throws a ConfigError if everybody on the network could do everything, and nobody has said that they may. */
 export function checkClosed({ host, auth }: Config): void {
+  // Who may use a Unix socket is said by its mode; its host is `localhost`.
   if (auth.isOn || auth.isSaid || isLoopback(host)) return;
   const where = host === "" ? "all interfaces" : `'${host}'`;
   throw new ConfigError(

@@ -11,6 +11,7 @@ import type { ClockChange, WallShift } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { packError, type QueueError } from "../errors.ts";
 import type { Listening } from "../http/listen.ts";
+import type { TlsMaterial } from "../http/secure.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { Failing, Home } from "../registry/homes.ts";
@@ -166,8 +167,14 @@ export class Pool {
     await this.#all((link) => link.call("changeClock", change));
   }
 
-  async listen(listening: Listening): Promise<void> {
-    await this.#all((link) => link.call("listen", listening));
+  /** All other threads listen there as well, with TLS if `material` is given. */
+  async listen(listening: Listening, material: TlsMaterial | undefined): Promise<void> {
+    await this.#all((link) => link.call("listen", listening, material));
+  }
+
+  /** From now on they speak TLS with this. */
+  async secure(material: TlsMaterial): Promise<void> {
+    await this.#all((link) => link.call("secure", material));
   }
 
   /** From now on no other thread takes requests. */

@@ -12,6 +12,7 @@ import {
   type ClockChange,
   changeClock,
   makeClock,
+  SystemClock,
   sameForAll,
   type WallShift,
 } from "../clock.ts";
@@ -26,7 +27,14 @@ import {
 import { ConfigError } from "../config/section.ts";
 import { connectionsWithin, explainDescriptors, watchDescriptors } from "../descriptors.ts";
 import { ERRORS, plainError, QueueError } from "../errors.ts";
-import { canSharePort, checkFree, listen, listeningSockets, urlOf } from "../http/listen.ts";
+import {
+  canSharePort,
+  checkFree,
+  type Listener,
+  listen,
+  listeningSockets,
+  urlOf,
+} from "../http/listen.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { Failing } from "../registry/homes.ts";
 import { SYSTEM_NAMESPACE } from "../registry/names.ts";
@@ -36,12 +44,13 @@ import { storagesInUse } from "../registry/records.ts";
 import { readSettings } from "../registry/settings.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
+import { Certificates } from "./certificates.ts";
 import { checkClosed } from "./closed.ts";
 import { makeFirstKey } from "./first-key.ts";
 import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
 import { ServerMode } from "./mode.ts";
-import { makeHttp } from "./node.ts";
+import { makeAdminHttp, makeHttp, type NodeOptions } from "./node.ts";
 import { Pool, type WholeServer } from "./pool.ts";
 import { locationOf, Shard, type ShardOptions } from "./shard.ts";
 
@@ -58,10 +67,15 @@ const FEW_CONNECTIONS = 1_000;
 const OWN_RETRY_MS = 500;
 
 export interface RunningServer {
-  /** A URL by which it is reached from here: `http://host:port`. */
+  /** A URL by which it is reached from here: `http://host:port`, `https://host:port`, `unix:/path`. */
   readonly address: string;
   readonly host: string;
+  /** 0 of a Unix socket. */
   readonly port: number;
+  /** The same of the address for those who run it, if it has one. */
+  readonly adminAddress: string | undefined;
+  /** Reads the files of TLS anew; undefined if it speaks none. What cannot be used is logged, and changes nothing. */
+  readonly reload: (() => Promise<void>) | undefined;
   /** Resolves if a thread of the server ends that should not; the server then stops by itself. */
   readonly died: Promise<void>;
   /** Stops within 10 seconds; may be called more than once. The log tells the reason, if one is given. */
@@ -94,6 +108,8 @@ export async function startServer(
   const log = hooks.logger ?? createLogger({ level: config.logLevel, format: config.logFormat });
   const { onThread, wrapStorage, wallShift } = hooks;
   const clock = makeClock(config.dev, wallShift);
+  const certificates =
+    config.tls && new Certificates({ config: config.tls, clock: new SystemClock(), log });
   const lost = Promise.withResolvers<void>();
   const shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
   const parts: Parts = {
@@ -110,6 +126,7 @@ export async function startServer(
     queues: undefined,
     auth: undefined,
     keyUse: undefined,
+    certificates,
     mode: new ServerMode(),
   };
   try {
@@ -135,7 +152,7 @@ function withinDescriptors(config: Config): Config {
   const storages = [...new Set([config.queueStorage, ...config.partitionStorage])];
   const connections = connectionsWithin({
     threads: config.threads,
-    listening: listeningSockets(config.host),
+    listening: listeningSockets(config) + (config.admin === undefined ? 0 : 2),
     files: storages.filter(({ driver }) => driver === "sqlite").length,
     databases: storages.reduce((sum, { postgres }) => sum + (postgres?.maxConns ?? 0), 0),
   });
@@ -162,6 +179,8 @@ interface Parts {
   /** Resolves if another server has taken a storage of the shard over. */
   lost: Promise<void>;
   readonly mode: ServerMode;
+  /** Of a server that speaks TLS. */
+  readonly certificates: Certificates | undefined;
   /** The work that makes this server the owner again, while it is under way. */
   owning?: Promise<void>;
   /** The other threads, if there are any. */
@@ -367,20 +386,33 @@ async function serve(parts: Parts): Promise<RunningServer> {
     changes: authChangesOf(parts),
   };
   const service = { queues, auth, clock, limits, checkRunning };
-  const http = makeHttp({ config, log, health, changeClock: change, ...service });
-  const { host } = config;
+  const options = { config, log, health, changeClock: change, ...service };
+  const http = makeHttp(options);
+  const { certificates } = parts;
+  if (certificates !== undefined) http.secure(certificates.material);
+  const { host, socket, socketMode, admin } = config;
   if (canSharePort && config.port !== 0) await checkFree(host, config.port);
-  const listener = await listen(http, { host, port: config.port });
+  const listener = await listen(http, { host, port: config.port, socket, socketMode });
   const { port } = listener;
-  if (canSharePort) await pool?.listen({ host, port });
+  if (canSharePort && socket === undefined) {
+    await pool?.listen({ host, port }, certificates?.material);
+  }
+  const adminListener = admin && (await listenForAdmin(options, listener));
+  certificates?.follow(async (material) => {
+    http.secure(material);
+    await parts.pool?.secure(material);
+  });
 
-  const address = urlOf({ host, port });
+  const address = urlOf({ host, port, socket }, certificates !== undefined);
+  const adminAddress = admin && urlOf({ ...admin, port: adminListener!.port });
   // Of a server on standby none is open.
   const all = [config.queueStorage, ...config.partitionStorage];
   log.info(
     {
       address,
       listens: listener.addresses.join(","),
+      ...(adminAddress === undefined ? {} : { admin: adminAddress }),
+      ...(certificates === undefined ? {} : { tls_until: certificates.until }),
       storage: [...new Set(all.map(locationOf))].join(","),
       ...(mode.reason === undefined ? {} : { reason: mode.reason }),
       version: VERSION,
@@ -413,11 +445,13 @@ async function serve(parts: Parts): Promise<RunningServer> {
       mode.become({ name: "stopping" });
       listener.startEnding();
       forgetDescriptors();
+      certificates?.stop();
       await parts.owning?.catch(() => undefined);
       await within(RELEASE_MS, release(parts)).catch((err: unknown) => {
         log.error({ err }, "stopped before everything had ended");
       });
       await listener.drain();
+      await adminListener?.drain();
       log.info("querator has stopped");
     })();
     return stopped;
@@ -429,7 +463,18 @@ async function serve(parts: Parts): Promise<RunningServer> {
     await stop();
     died.resolve();
   });
-  return { address, host, port, died: died.promise, stop };
+  const reload = certificates && (() => certificates.reload());
+  return { address, host, port, adminAddress, reload, died: died.promise, stop };
+}
+
+async function listenForAdmin(options: NodeOptions, listener: Listener): Promise<Listener> {
+  const { admin, socketMode } = options.config;
+  try {
+    return await listen(makeAdminHttp(options), { ...admin!, socketMode, isAlone: true });
+  } catch (error) {
+    await listener.drain();
+    throw error;
+  }
 }
 
 // Ends queues, then storages, then the connections of the other threads; whatever fails, the rest is

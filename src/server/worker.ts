@@ -10,6 +10,8 @@ import { type ClockChange, changeClock, makeClock, type WallShift } from "../clo
 import type { Config, StorageConfig } from "../config/config.ts";
 import { type PackedError, plainError, unpackError } from "../errors.ts";
 import { type Listener, type Listening, listen } from "../http/listen.ts";
+import type { TlsMaterial } from "../http/secure.ts";
+import type { HttpServer } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
@@ -47,6 +49,7 @@ const shard = new Shard({ config, clock, log });
 const links = new Map<number, Link<QueueCalls>>();
 let stopping = false;
 let listener: Listener | undefined;
+let http: HttpServer | undefined;
 
 for (const { storage, mustExist } of storages) await shard.openStorageOrWait(storage, mustExist);
 Object.assign(ours, makeQueueCalls(shard.home), makeWorkerCalls());
@@ -85,9 +88,13 @@ function makeWorkerCalls() {
       return invoke(storage, method, args);
     },
     changeClock: (change: ClockChange) => changeClock(clock, change),
-    async listen(listening: Listening): Promise<void> {
-      listener = await listen(makeOwnHttp(), listening);
+    async listen(listening: Listening, material: TlsMaterial | undefined): Promise<void> {
+      const own = makeOwnHttp();
+      if (material !== undefined) own.secure(material);
+      listener = await listen(own, listening);
+      http = own;
     },
+    secure: (material: TlsMaterial) => http?.secure(material),
     refuse(): void {
       stopping = true;
       listener?.startEnding();
