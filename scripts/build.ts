@@ -1,10 +1,12 @@
 // `npm run build`: compiles the sources to dist/, which is what a published package runs. The client is
 // built first, to client/dist. A copy of it goes to dist/client, and what imports `@querator/client` imports
-// that: so the package of the server installs by itself, and its command line is always of one version.
+// that: so the package of the server installs by itself, and its command line is always of one version. What the
+// package is made of, by version and checksum, goes to dist/sbom.cdx.json.
 
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { buildClient, clientBuilt, compile } from "./build-client.ts";
+import { makeSbom } from "./sbom.ts";
 
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
 
@@ -27,3 +29,4 @@ cpSync(clientBuilt, `${dist}client`, {
   recursive: true,
   filter: (path) => !/\/(package\.json|README\.md|LICENSE)$/.test(path),
 });
+writeFileSync(`${dist}sbom.cdx.json`, makeSbom());

@@ -1,18 +1,23 @@
 // The fields of every request and reply in docs/PROTOCOL.md, made from the OpenAPI document that a
-// server with the usual limits serves, and its table of errors, made from their catalogue:
+// server with the usual limits serves, its table of errors, made from their catalogue, and those of permissions,
+// made from the rows of the endpoints:
 // `node scripts/protocol-fields.ts` writes them anew. Everything around them is written by hand.
 
 import { readFileSync, writeFileSync } from "node:fs";
+import type { DescMessage } from "@bufbuild/protobuf";
 import { bounds, resolve, type Schema } from "../src/api/docs/fields.ts";
+import type { Row } from "../src/api/endpoint.ts";
 import { makeOpenApi } from "../src/api/openapi/document.ts";
 import { makeEndpoints } from "../src/api/routes.ts";
 import type { Service } from "../src/api/service.ts";
+import { PERMISSIONS, STANDARD_ROLES } from "../src/auth/permissions.ts";
 import { detailNames, ERROR_KINDS, ERRORS } from "../src/errors.ts";
 import { formatSize } from "../src/http/body.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 
 const FILE = new URL("../docs/PROTOCOL.md", import.meta.url);
 const ERROR_BLOCK = /(<!-- errors -->\n).*(<!-- end of the errors -->)/s;
+const PERMISSION_BLOCK = /(<!-- permissions -->\n).*(<!-- end of the permissions -->)/s;
 const BLOCK = /(<!-- fields -->\n).*(<!-- end of the fields -->)/s;
 
 interface Body {
@@ -53,6 +58,41 @@ export function withErrors(document: string): string {
   return document.replace(ERROR_BLOCK, (_, start: string, end: string) =>
     [start, head, ...rows.map((row) => `\n${row}`), `\n${end}`].join(""),
   );
+}
+
+/** The same of permissions: what each call needs, and which of the standard roles allow it. */
+export function withPermissions(document: string): string {
+  const calls = [...makeEndpoints({ limits: DEFAULT_LIMITS } as Service).values()].map(
+    ({ row }) => {
+      const own = "request" in row ? (row as Row<DescMessage>) : undefined;
+      const also = own?.alsoNeeds === undefined ? "" : ` and \`${own.alsoNeeds}\``;
+      return `| \`${row.permission}\`${also} | \`${row.path}\` | ${placeOf(own)} |`;
+    },
+  );
+  const names = Object.keys(STANDARD_ROLES);
+  const roles = PERMISSIONS.map((permission) => {
+    const marks = names.map((name) => (STANDARD_ROLES[name]!.includes(permission) ? "x" : ""));
+    return `| \`${permission}\` | ${marks.join(" | ")} |`;
+  });
+  const lines = [
+    "| permission | needed by | in |",
+    "|---|---|---|",
+    ...calls,
+    "",
+    `| permission | ${names.join(" | ")} |`,
+    `|---|${names.map(() => "---").join("|")}|`,
+    ...roles,
+  ];
+  return document.replace(PERMISSION_BLOCK, (_, start: string, end: string) =>
+    [start, lines.join("\n"), `\n${end}`].join(""),
+  );
+}
+
+function placeOf(row: Row<DescMessage> | undefined): string {
+  if (row?.isOfServer === true) return "`_system`";
+  if (row?.namespaceOf !== undefined) return "the namespace that it names";
+  if (row?.isOfItem === true) return "the namespace of the item";
+  return "the namespace of the queue";
 }
 
 function sections(): string[] {
@@ -114,4 +154,5 @@ function typeOf({ $ref, type, format, items }: Schema): string {
   return type === "string" ? "text" : (type ?? "anything");
 }
 
-if (import.meta.main) writeFileSync(FILE, withErrors(withFields(readFileSync(FILE, "utf8"))));
+if (import.meta.main)
+  writeFileSync(FILE, withPermissions(withErrors(withFields(readFileSync(FILE, "utf8")))));

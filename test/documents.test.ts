@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { withReference } from "../scripts/cli-reference.ts";
-import { withErrors, withFields } from "../scripts/protocol-fields.ts";
+import { withErrors, withFields, withPermissions } from "../scripts/protocol-fields.ts";
 import { makeEndpoints } from "../src/api/routes.ts";
 import type { Service } from "../src/api/service.ts";
 import { EXIT } from "../src/cli/failure.ts";
@@ -53,6 +53,14 @@ test("PROTOCOL.md has the fields of every request and reply as the code has them
   assert.equal(text, withFields(text), "run node scripts/protocol-fields.ts");
   for (const path of makeEndpoints({ limits: DEFAULT_LIMITS } as Service).keys()) {
     assert.match(text, new RegExp(`^### .*\`${path}\``, "m"));
+  }
+});
+
+test("PROTOCOL.md says what every call needs, and what the standard roles allow", () => {
+  const text = read("docs/PROTOCOL.md");
+  assert.equal(text, withPermissions(text), "run node scripts/protocol-fields.ts");
+  for (const path of makeEndpoints({ limits: DEFAULT_LIMITS } as Service).keys()) {
+    assert.match(text, new RegExp(`^\\| \`[a-z]+\\.[a-z]+\`.* \\| \`${path}\` \\| `, "m"));
   }
 });
 

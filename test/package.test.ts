@@ -51,8 +51,10 @@ test("the packages hold what runs, and nothing else", () => {
     "dist/testing.js",
     "dist/testing.d.ts",
     "dist/client/index.js",
+    "dist/sbom.cdx.json",
     "bin/querator.js",
     "LICENSE",
+    "SECURITY.md",
   ]) {
     assert.ok(server.paths.includes(path), `${path} is missing`);
   }

@@ -5,9 +5,10 @@ import type { RetryOptions } from "./connection.ts";
 import type { Duration } from "./duration.ts";
 import type { QueratorError } from "./errors.ts";
 import type { ProduceItem } from "./items.ts";
+import type { TlsOptions } from "./transport.ts";
 
 export interface ClientOptions {
-  /** Where the server listens: `http://localhost:2319`; a path before /v2 is kept. */
+  /** Where the server listens: `http://localhost:2319`, or `unix:/run/querator.sock`; a path before /v2 is kept. */
   readonly url?: string | URL | undefined;
   /**
    * In place of `url`: several addresses of one server, such as its owner and a standby. The first that
@@ -16,6 +17,11 @@ export interface ClientOptions {
   readonly urls?: readonly (string | URL)[] | undefined;
   /** Sent as `Authorization: Bearer <key>`. */
   readonly key?: string | undefined;
+  /**
+   * The namespace of all queues that are named. By default that of the key, if that is for one only, or else where a
+   * queue of the name is. A server that knows no namespaces is refused.
+   */
+  readonly namespace?: string | undefined;
   /** Sent with every request. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** For calls that do not say it themselves; 30s by default, from 10ms to below 15m. */
@@ -30,6 +36,8 @@ export interface ClientOptions {
   readonly waitingBytesMax?: number | undefined;
   /** Milliseconds since 1970, for what depends on the server's clock; that of the system by default. */
   readonly now?: (() => number) | undefined;
+  /** For `https` urls, in Node alone and without `fetch`: whom to trust, and what to show. */
+  readonly tls?: TlsOptions | undefined;
   /** Used for every request in place of what is fastest here. */
   readonly fetch?: typeof globalThis.fetch | undefined;
 }

@@ -2,6 +2,7 @@
 // at the same time travel together, and so do leases; each caller sees only its own result. A client
 // keeps connections but no state of queues, and can be used by a whole program.
 
+import { Bindings, Keys, Namespaces, Roles, Users } from "./access.ts";
 import { utf8LengthMax } from "./bytes.ts";
 import { type CallOptions, checkForm, confirmed, once, parseReply, TIMEOUT_MS } from "./call.ts";
 import type {
@@ -67,6 +68,7 @@ import {
 } from "./stats.ts";
 import { StoredItems } from "./stored-items.ts";
 import { startTimer } from "./timer.ts";
+import { isUnix } from "./transport.ts";
 import { TypedQueue } from "./typed-queue.ts";
 import type { HandlerContext, WorkItem } from "./work-item.ts";
 import { Worker } from "./worker.ts";
@@ -80,6 +82,7 @@ const OPTIONS = namesOf<ClientOptions>({
   url: true,
   urls: true,
   key: true,
+  namespace: true,
   headers: true,
   requestTimeout: true,
   timeoutMargin: true,
@@ -87,6 +90,7 @@ const OPTIONS = namesOf<ClientOptions>({
   waitingItemsMax: true,
   waitingBytesMax: true,
   now: true,
+  tls: true,
   fetch: true,
 });
 
@@ -103,6 +107,11 @@ export class QueratorClient {
   readonly queues: Queues;
   readonly items: StoredItems;
   readonly redrives: Redrives;
+  readonly namespaces: Namespaces;
+  readonly users: Users;
+  readonly keys: Keys;
+  readonly roles: Roles;
+  readonly bindings: Bindings;
   /** What time it is for the server, in milliseconds since 1970. */
   readonly now: () => number;
   /** Milliseconds since some moment in the past, for what lasts: setting the time does not move it. */
@@ -119,18 +128,25 @@ export class QueratorClient {
   constructor(options: ClientOptions) {
     checkNames(options, OPTIONS, "a client");
     const { key, headers = {}, requestTimeout = TIMEOUT_MS, timeoutMargin = 5_000 } = options;
+    const { namespace } = options;
     const { retry, fetch, waitingItemsMax = 100_000, waitingBytesMax = 64_000_000 } = options;
     this.#requestTimeout = requestTimeout;
     toMs(requestTimeout, "requestTimeout");
-    checkHeaders({ ...headers, ...(key === undefined ? {} : { key }) });
+    const own = {
+      ...(key === undefined ? {} : { key }),
+      ...(namespace === undefined ? {} : { namespace }),
+    };
+    checkHeaders({ ...headers, ...own });
     this.#producing = new WaitingItems(waitingItemsMax, waitingBytesMax);
     this.#produces = producesOf(this.#producing, false);
     this.#repeatableProduces = producesOf(this.#producing, true);
     this.#connection = new Connection({
       urls: urlsOf(options),
       key,
+      namespace,
       headers,
       fetch,
+      tls: options.tls,
       marginMs: toMs(timeoutMargin, "timeoutMargin"),
       retry: { ...RETRY, ...retry },
       now: options.now,
@@ -143,7 +159,12 @@ export class QueratorClient {
     this.#leases = new Leases(connection, (queueName, items) => this.#giveBack(queueName, items));
     this.queues = new Queues(this.#connection);
     this.items = new StoredItems(this.#connection, requestTimeout);
-    this.redrives = new Redrives(this.#connection);
+    this.redrives = new Redrives(connection);
+    this.namespaces = new Namespaces(connection);
+    this.users = new Users(connection);
+    this.keys = new Keys(connection);
+    this.roles = new Roles(connection);
+    this.bindings = new Bindings(connection);
   }
 
   /** Where the server is; of several addresses the one in use. */
@@ -520,9 +541,14 @@ function urlsOf({ url, urls }: ClientOptions): readonly URL[] {
 
 function parseUrl(url: string | URL | undefined, what: string): URL {
   const parsed = url !== undefined && URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed !== undefined && /^https?:$/.test(parsed.protocol)) return parsed;
+  if (parsed !== undefined && isServer(parsed)) return parsed;
   const text = `${what} is invalid; got '${url}', use a form such as 'http://localhost:2319'`;
   throw new InvalidRequestError("invalid", text);
+}
+
+function isServer(url: URL): boolean {
+  if (isUnix(url)) return url.host === "" && url.pathname.startsWith("/");
+  return /^https?:$/.test(url.protocol);
 }
 
 function producesOf(waiting: WaitingItems, isRepeatable: boolean): GatheredKind {

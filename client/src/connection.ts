@@ -14,9 +14,10 @@ import {
   type ErrorCode,
   errorOfReply,
   InvalidRequestError,
+  makeError,
   QueratorError,
 } from "./errors.ts";
-import { makeTransport, type Transport } from "./transport.ts";
+import { isUnix, makeTransport, type TlsOptions, type Transport } from "./transport.ts";
 
 /** How a call is repeated while its time lasts. */
 export interface RetryOptions extends Backoff {
@@ -33,8 +34,10 @@ export interface ConnectionOptions {
   /** One at least; the first that works is used. */
   readonly urls: readonly URL[];
   readonly key: string | undefined;
+  readonly namespace: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly fetch: typeof globalThis.fetch | undefined;
+  readonly tls: TlsOptions | undefined;
   readonly retry: RetryOptions;
   /** Added to the time-out that the server is given, before the client gives up by itself. */
   readonly marginMs: number;
@@ -130,7 +133,7 @@ export class Connection {
   readonly steady: () => number;
 
   constructor(options: ConnectionOptions) {
-    const { urls, key, headers, fetch } = options;
+    const { urls, key, namespace, headers, fetch, tls } = options;
     this.#options = options;
     this.now = options.now ?? (() => Date.now() + this.#aheadMs);
     this.steady = options.now ?? (() => performance.now());
@@ -138,13 +141,14 @@ export class Connection {
     const all = {
       "Content-Type": "application/json",
       ...(key === undefined ? {} : { Authorization: `Bearer ${key}` }),
+      ...(namespace === undefined ? {} : { "X-Querator-Namespace": namespace }),
       ...headers,
     };
     const connectMs = urls.length > 1 ? CONNECT_MS : undefined;
     this.#targets = urls.map((url) => ({
       url,
-      prefix: url.pathname.replace(/\/+$/, ""),
-      transport: makeTransport({ url, fetch, headers: all, connectMs }),
+      prefix: isUnix(url) ? "" : url.pathname.replace(/\/+$/, ""),
+      transport: makeTransport({ url, tls, fetch, headers: all, connectMs }),
     }));
     this.#target = this.#targets[0]!;
   }
@@ -185,6 +189,8 @@ export class Connection {
         if (!this.#dialect.isUnknown(error)) throw error;
       }
     }
+    // To the queues of everybody it would say what is meant for those of one namespace.
+    if (this.#options.namespace !== undefined) throw knowsNoNamespaces();
     // It has done nothing.
     return this.#dialect.translate(call, (translated) => this.#attempt(translated, open));
   }
@@ -353,6 +359,14 @@ function leftOf(until: number, timeoutMs: number): number {
 }
 
 // Another for each call, as it says whether that may have been done.
+function knowsNoNamespaces(): QueratorError {
+  return makeError(
+    "not-implemented",
+    "The server is of an older version, which knows no namespaces",
+    {},
+  );
+}
+
 function closedError(uncertain = false): ClosedError {
   return new ClosedError("closed", "The client has been closed", { uncertain });
 }

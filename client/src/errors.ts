@@ -15,13 +15,28 @@ export type ErrorCode =
   | "precondition-failed"
   | "unique-key-taken"
   | "redrive-not-found"
+  | "namespace-not-found"
+  | "namespace-exists"
+  | "namespace-in-use"
+  | "user-not-found"
+  | "user-exists"
+  | "key-not-found"
+  | "role-not-found"
+  | "role-exists"
+  | "role-in-use"
+  | "role-is-standard"
+  | "binding-not-found"
+  | "binding-exists"
   | "not-leased"
   | "lease-ended"
   | "some-refused"
   | "unique-key-taken"
   | "duplicate-client"
   | "unauthorized"
+  | "key-expired"
+  | "rate-limited"
   | "forbidden"
+  | "quota-exceeded"
   | "failed"
   | "shutting-down"
   | "standby"
@@ -113,6 +128,12 @@ export class QueueNotFoundError extends InvalidRequestError {}
 /** A queue of that name exists already. */
 export class QueueExistsError extends InvalidRequestError {}
 
+/** There is no such namespace, user, key, role or binding: `code` says which. */
+export class NotFoundError extends InvalidRequestError {}
+
+/** There is a namespace, user, role or binding like that already: `code` says which. */
+export class ExistsError extends InvalidRequestError {}
+
 /** There is no such item, or nothing is kept of it any more. */
 export class ItemNotFoundError extends InvalidRequestError {}
 
@@ -133,7 +154,7 @@ export class LeaseLostError extends InvalidRequestError {
 /** The item was cancelled: nothing more is to be done with it, and nobody else gets it. */
 export class ItemCancelledError extends LeaseLostError {}
 
-/** The key is missing, wrong or expired: 401; or a proxy wants a password: 407. */
+/** The key is missing, wrong or expired: 401; or too many wrong ones came from here: 429; or a proxy wants a password: 407. */
 export class AuthenticationError extends QueratorError {}
 
 /** The key does not permit this: 403. */
@@ -192,7 +213,6 @@ const CALLED: Readonly<Record<string, ErrorCode>> = {
   unsupported_encoding: "content",
   unauthenticated: "unauthorized",
   permission_denied: "forbidden",
-  namespace_not_found: "failed",
   storage_unusable: "failed",
   no_such_method: "not-implemented",
   client_gone: "network",
@@ -213,6 +233,21 @@ const SAME: readonly ErrorCode[] = [
   "precondition-failed",
   "unique-key-taken",
   "redrive-not-found",
+  "namespace-not-found",
+  "namespace-exists",
+  "namespace-in-use",
+  "user-not-found",
+  "user-exists",
+  "key-not-found",
+  "role-not-found",
+  "role-exists",
+  "role-in-use",
+  "role-is-standard",
+  "binding-not-found",
+  "binding-exists",
+  "key-expired",
+  "rate-limited",
+  "quota-exceeded",
   "not-leased",
   "lease-ended",
   "some-refused",
@@ -344,7 +379,20 @@ export function makeError(code: ErrorCode, message: string, given: MadeFacts): Q
     case "not-leased":
     case "lease-ended":
       return new LeaseLostError(code, message, facts);
+    case "namespace-not-found":
+    case "user-not-found":
+    case "key-not-found":
+    case "role-not-found":
+    case "binding-not-found":
+      return new NotFoundError(code, message, facts);
+    case "namespace-exists":
+    case "user-exists":
+    case "role-exists":
+    case "binding-exists":
+      return new ExistsError(code, message, facts);
     case "unauthorized":
+    case "key-expired":
+    case "rate-limited":
       return new AuthenticationError(code, message, facts);
     case "forbidden":
       return new PermissionError(code, message, facts);
@@ -362,6 +410,7 @@ export function makeError(code: ErrorCode, message: string, given: MadeFacts): Q
       return new ServerError(code, message, { retryable: true, ...facts, uncertain: true });
     // What is surely not done: the server says so before it looks at the queue, or refuses to take it.
     case "overloaded":
+    case "quota-exceeded":
     case "not-executed":
     case "no-items":
     case "standby":

@@ -2,6 +2,32 @@
 
 import "./supported.ts"; // before all others
 
+export type {
+  Binding,
+  BindingChoice,
+  BindingPages,
+  Bindings,
+  Key,
+  KeyPages,
+  Keys,
+  ListPages,
+  MadeKey,
+  Namespace,
+  NamespaceChanges,
+  Namespaces,
+  NewKey,
+  NewNamespace,
+  NewUser,
+  Quotas,
+  Role,
+  RoleChoice,
+  RolePages,
+  Roles,
+  RotateKeyOptions,
+  User,
+  Users,
+  WhichKeys,
+} from "./access.ts";
 export type { CallOptions, ChangeOptions, KeyOptions } from "./call.ts";
 export { QueratorClient } from "./client.ts";
 export type * from "./client-options.ts";
@@ -20,6 +46,7 @@ export {
   AuthenticationError,
   ClosedError,
   type ErrorCode,
+  ExistsError,
   InvalidRequestError,
   type Issue,
   ItemCancelledError,
@@ -27,6 +54,7 @@ export {
   ItemNotFoundError,
   LeaseLostError,
   NetworkError,
+  NotFoundError,
   PermissionError,
   QueratorError,
   QueueExistsError,

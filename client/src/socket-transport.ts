@@ -10,6 +10,7 @@ import { startTimer } from "./timer.ts";
 import type { Transport, TransportOptions, TransportReply, TransportRequest } from "./transport.ts";
 import {
   IDLE_MS,
+  isUnix,
   networkError,
   REPLY_BYTES_MAX,
   replyTooLarge,
@@ -31,7 +32,7 @@ export function socketTransport(options: TransportOptions): Transport | undefine
   const process = (globalThis as { process?: NodeProcess }).process;
   const { node, bun, deno } = process?.versions ?? {};
   if (node === undefined || bun !== undefined || deno !== undefined) return undefined;
-  if (isProxied(options.url, process!)) return undefined;
+  if (!isUnix(options.url) && isProxied(options.url, process!)) return undefined;
   const net = process?.getBuiltinModule?.("node:net") as typeof Net | undefined;
   if (net === undefined) return undefined;
   if (options.url.protocol !== "https:")
@@ -39,7 +40,7 @@ export function socketTransport(options: TransportOptions): Transport | undefine
   // Only where it is needed, for it is a good part of what a short program loads.
   const tls = process?.getBuiltinModule?.("node:tls") as typeof Tls | undefined;
   if (tls === undefined) return undefined;
-  return new SocketTransport(options, secureOpener(options.url, net, tls));
+  return new SocketTransport(options, secureOpener(options, net, tls));
 }
 
 // Whether Node is told to use the proxies that its environment names: its fetch does, and looks at NO_PROXY
@@ -53,19 +54,28 @@ function isProxied({ protocol }: URL, { env = {}, execArgv = [] }: NodeProcess):
 
 /** What opens connections to the server of a url. */
 function opener(url: URL, net: typeof Net): () => Net.Socket {
+  if (isUnix(url)) {
+    const path = decodeURIComponent(url.pathname);
+    return () => net.connect({ path });
+  }
   const { host, port } = placeOf(url, 80);
   return () => net.connect({ host, port, noDelay: true });
 }
 
 /** The same, for https. */
-function secureOpener(url: URL, net: typeof Net, tls: typeof Tls): () => Net.Socket {
+function secureOpener(
+  { url, tls: own }: TransportOptions,
+  net: typeof Net,
+  tls: typeof Tls,
+): () => Net.Socket {
   const { host, port } = placeOf(url, 443);
   // An address is no name that a certificate could be chosen by.
   const servername = net.isIP(host) === 0 ? host : "";
+  const given = own as Tls.ConnectionOptions | undefined;
   // Of the last connection, so that the next begins with fewer steps.
   let session: Buffer | undefined;
   return () => {
-    const options = { host, port, servername, ALPNProtocols: ["http/1.1"] };
+    const options = { ...given, host, port, servername, ALPNProtocols: ["http/1.1"] };
     const socket = tls.connect(session === undefined ? options : { ...options, session });
     socket.setNoDelay();
     socket.on("session", (next: Buffer) => {
@@ -99,7 +109,7 @@ class SocketTransport implements Transport {
     this.#open = open;
     // The last one of a name counts, however it is written.
     const fields = new Map<string, string>();
-    const own = { Host: url.host, Connection: "keep-alive" };
+    const own = { Host: isUnix(url) ? "localhost" : url.host, Connection: "keep-alive" };
     for (const [name, value] of Object.entries({ ...own, ...headers })) {
       fields.set(name.toLowerCase(), `${name}: ${value}\r\n`);
     }

@@ -3,7 +3,13 @@
 // asked for, over fetch. Aborting a request closes its connection, so that the server forgets it. A
 // failure says whether the request may have reached the server. What a reply may hold is bounded.
 
-import { NetworkError, QueratorError, ServerError, TimeoutError } from "./errors.ts";
+import {
+  InvalidRequestError,
+  NetworkError,
+  QueratorError,
+  ServerError,
+  TimeoutError,
+} from "./errors.ts";
 import { socketTransport } from "./socket-transport.ts";
 import { startTimer } from "./timer.ts";
 
@@ -35,8 +41,18 @@ export interface Transport {
   close(): void;
 }
 
+/** What is needed to speak TLS with a server that not everybody trusts, or that wants to know who asks. */
+export interface TlsOptions {
+  /** Authorities to trust in place of those of the platform, in PEM form. */
+  readonly ca?: string | Uint8Array | undefined;
+  /** The certificate to show, and its key, in PEM form. */
+  readonly cert?: string | Uint8Array | undefined;
+  readonly key?: string | Uint8Array | undefined;
+}
+
 export interface TransportOptions {
   readonly url: URL;
+  readonly tls?: TlsOptions | undefined;
   readonly headers: Readonly<Record<string, string>>;
   /** Used in place of what fits the platform. */
   readonly fetch: typeof globalThis.fetch | undefined;
@@ -60,7 +76,22 @@ export function makeTransport(options: TransportOptions): Transport {
     const transport = socketTransport(options);
     if (transport !== undefined) return transport;
   }
+  const what = isUnix(options.url) ? "a Unix socket" : options.tls && "tls";
+  if (what !== undefined) {
+    const text = `${what} is for Node alone, without fetch and without a proxy`;
+    throw new InvalidRequestError("invalid", text);
+  }
   return fetchTransport(options);
+}
+
+/** Whether a url names a Unix socket: `unix:/run/querator.sock`. */
+export function isUnix({ protocol }: URL): boolean {
+  return protocol === "unix:";
+}
+
+/** A url as errors name it, without its path if that is not all of it. */
+export function shownUrl(url: URL): string {
+  return isUnix(url) ? `unix:${decodeURIComponent(url.pathname)}` : url.origin;
 }
 
 // Failures before anything was sent; the last two are Bun's names.
@@ -77,6 +108,9 @@ const UNSENT = new Set([
 
 // The server's certificate is not accepted: nothing was sent, and to try again does not help.
 const UNTRUSTED = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ALTNAME/;
+
+// The server wants to see a certificate of the client: nothing was read of what was sent.
+const ASKED_FOR = /_ALERT_CERTIFICATE_REQUIRED$/;
 
 // What answers is not TLS, but http most likely: nothing was sent, and to try again does not help.
 const NO_TLS = /wrong version number/i;
@@ -98,11 +132,15 @@ export function networkError(cause: unknown, url: URL, isConnected?: boolean): Q
   let text = (cause as Error | undefined | null)?.message || code || "no reply";
   let hint = uncertain ? "" : "; is the server running, and is the url right?";
   if (isUntrusted) hint = "; docs/CLIENT.md tells how to trust an authority of your own";
+  if (ASKED_FOR.test(code ?? "")) {
+    text = "the server asks for a certificate of its clients";
+    hint = "; give one with tls.cert and tls.key, or --client-cert and --client-key";
+  }
   if (isNoTls) {
     text = "no TLS is spoken there";
     hint = `; use http://${url.host}`;
   }
-  return new NetworkError("network", `Cannot reach ${url.origin}: ${text}${hint}`, {
+  return new NetworkError("network", `Cannot reach ${shownUrl(url)}: ${text}${hint}`, {
     retryable: !(isUntrusted || isNoTls),
     uncertain,
     cause,
@@ -118,12 +156,12 @@ function codeOf(error: unknown): string | undefined {
 
 export function timeoutError(url: URL, timeoutMs: number, isConnected = true): TimeoutError {
   const what = isConnected ? "answer from" : "connection to";
-  const text = `No ${what} ${url.origin} within ${Math.round(timeoutMs)} ms`;
+  const text = `No ${what} ${shownUrl(url)} within ${Math.round(timeoutMs)} ms`;
   return new TimeoutError("timeout", text, { retryable: true, uncertain: isConnected });
 }
 
 export function replyTooLarge(url: URL, bytesMax: number): QueratorError {
-  const text = `The answer from ${url.origin} is larger than ${bytesMax} bytes`;
+  const text = `The answer from ${shownUrl(url)} is larger than ${bytesMax} bytes`;
   return new ServerError("invalid-reply", text, { uncertain: true });
 }
 

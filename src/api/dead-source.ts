@@ -5,7 +5,7 @@ import type { DeadSourceSchema } from "../codec/gen/querator/v2/policy_pb.ts";
 import type { Decoded, Encodable } from "../codec/message.ts";
 import { invalidField } from "../errors.ts";
 import { type Attributes, fingerprintOf, ID_PATTERN, type Origin } from "../queue/queue.ts";
-import { QUEUE_NAME_BYTES_MAX } from "../registry/names.ts";
+import { fullName, nameOf, QUEUE_NAME_BYTES_MAX } from "../registry/names.ts";
 import { DROP_REASONS } from "../storage/storage.ts";
 import { count, type FieldNote, type Notes } from "./openapi/fields.ts";
 
@@ -18,22 +18,22 @@ export function deadSourceOf(
   id: string,
 ): Encodable<typeof DeadSourceSchema> | undefined {
   if (from === undefined) return undefined;
-  const { queue: queueName, attempts, createdAt, diedAt, reason, fingerprint } = from;
-  return { queueName, id, attempts, createdAt, diedAt, reason, fingerprint };
+  const { queue, attempts, createdAt, diedAt, reason, fingerprint } = from;
+  return { queueName: nameOf(queue), id, attempts, createdAt, diedAt, reason, fingerprint };
 }
 
 /** Where an item to import has died, as it was told, or now; its id is not looked at. */
 export function readDeadSource(
   { source, kind, lastError }: Pick<Decoded<typeof ItemSchema>, "source" | "kind" | "lastError">,
   path: string,
-  now: number,
+  { now, namespace }: { readonly now: number; readonly namespace: string },
 ): Origin | undefined {
   if (source === undefined) return undefined;
-  const { queueName: queue, attempts, createdAt, diedAt, fingerprint } = source;
+  const { queueName, attempts, createdAt, diedAt, fingerprint } = source;
   const reason = DROP_REASONS.find((each) => each === source.reason);
   const checks = {
     reason: reason !== undefined,
-    queue_name: queue !== "" && queue.length <= QUEUE_NAME_BYTES_MAX,
+    queue_name: isName(queueName),
     fingerprint: fingerprint.length <= FINGERPRINT_MAX,
     attempts: attempts >= 0,
   };
@@ -45,7 +45,12 @@ export function readDeadSource(
   const end = diedAt > 0 ? diedAt : now;
   const times = { createdAt: createdAt > 0 ? createdAt : end, diedAt: end };
   const known = fingerprint || fingerprintOf({ kind, error: lastError, reason: reason! });
+  const queue = fullName(namespace, queueName);
   return { queue, attempts, ...times, reason: reason!, fingerprint: known };
+}
+
+function isName(name: string): boolean {
+  return name !== "" && name.length <= QUEUE_NAME_BYTES_MAX && !name.includes("~");
 }
 
 /** Of the fields that show it. */

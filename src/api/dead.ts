@@ -22,6 +22,7 @@ import {
   type RedriveInfo,
   type RedriveOptions,
 } from "../queue/queue.ts";
+import { nameOf } from "../registry/names.ts";
 import { readDuration } from "../registry/settings.ts";
 import { DEAD_SOURCE_NOTES } from "./dead-source.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
@@ -51,7 +52,7 @@ export function deadEndpoints(
       bodyBytesMax: MEDIUM,
       request: QueueDeadGroupsRequestSchema,
       reply: QueueDeadGroupsResponseSchema,
-      permission: "read",
+      permission: "item.read",
       metric: "dead_groups",
       queueOf: byName,
       summary: "Groups what lies in a dead queue by what it died of.",
@@ -70,7 +71,11 @@ export function deadEndpoints(
         const queue = findQueue(service, queueName);
         checkBetween("limit", limit, GROUPS_MAX);
         const found = await queue.deadGroups(limit === 0 ? GROUPS_DEFAULT : limit);
-        return reply(QueueDeadGroupsResponseSchema, found);
+        const groups = found.groups.map(({ sourceQueue, ...rest }) => ({
+          ...rest,
+          sourceQueue: nameOf(sourceQueue),
+        }));
+        return reply(QueueDeadGroupsResponseSchema, { ...found, groups });
       },
     }),
     endpoint({
@@ -78,7 +83,7 @@ export function deadEndpoints(
       bodyBytesMax: MEDIUM,
       request: QueueRedriveRequestSchema,
       reply: RedriveSchema,
-      permission: "manage",
+      permission: "queue.redrive",
       metric: "redrive",
       queueOf: byName,
       summary: "Begins to move items out of a dead queue, back to where they came from.",
@@ -99,7 +104,7 @@ export function deadEndpoints(
       handler: async (request) => {
         const { queueName, to } = request;
         const queue = findQueue(service, queueName);
-        if (to === queueName) throw invalidField("to", sameQueue(to));
+        if (to === queueName) throw invalidField("to", sameQueue(nameOf(to)));
         if (to !== "") findOtherQueue(service, "to", to);
         return redriveReply(queueName, await queue.redrive(optionsOf(request)));
       },
@@ -115,7 +120,7 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
       about: "What moves items out of dead queues.",
       fields: REDRIVE_NOTES,
     },
-    (name) => findQueue(service, name),
+    service,
   );
   const noRedriveId = problem("invalid_field", NO_ID, { field: "id" });
   function find(queueName: string, id: string): QueueHandle {
@@ -139,7 +144,7 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: RedrivesListRequestSchema,
       reply: RedrivesListResponseSchema,
-      permission: "read",
+      permission: "queue.stats",
       metric: "redrives.list",
       queueOf: byName,
       summary: "Lists the redrives of a dead queue: those that run, and the last that have ended.",
@@ -155,7 +160,7 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
     endpoint({
       ...ofOne,
       path: "/v2/redrives.info",
-      permission: "read",
+      permission: "queue.stats",
       metric: "redrives.info",
       summary: "Shows how far a redrive is.",
       handler: async ({ queueName, id }) =>
@@ -164,7 +169,7 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
     endpoint({
       ...ofOne,
       path: "/v2/redrives.cancel",
-      permission: "manage",
+      permission: "queue.redrive",
       metric: "redrives.cancel",
       summary: "Ends a redrive where it is; what it has moved stays moved.",
       handler: async ({ queueName, id }) =>
@@ -174,7 +179,7 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
 }
 
 function told(queueName: string, info: RedriveInfo): Encodable<typeof RedriveSchema> {
-  return { ...info, queueName };
+  return { ...info, to: nameOf(info.to), queueName: nameOf(queueName) };
 }
 
 function redriveReply(queueName: string, info: RedriveInfo) {

@@ -1,6 +1,8 @@
 // Endpoints for tests, there only with `--dev`: virtual time, and loops that can be held. They let
 // a user's own tests see a lease expire without waiting for it. JSON only.
 
+import { SYSTEM_NAMESPACE } from "../auth/permissions.ts";
+import { denied } from "../auth/principal.ts";
 import type { ClockChange } from "../clock.ts";
 import { OK } from "../codec/answer.ts";
 import { formatTimestamp, parseTimestamp, TIMESTAMP_PATTERN } from "../codec/timestamp.ts";
@@ -57,7 +59,7 @@ export function makeDevEndpoints(service: {
   const { queues, changeClock } = service;
   const ofQueue = {
     bodyBytesMax: SMALL,
-    permission: "manage",
+    permission: "queue.update",
     schema: NAMED,
     queueOf: queueName,
     example: { queue_name: "jobs" },
@@ -67,7 +69,7 @@ export function makeDevEndpoints(service: {
     {
       path: "/v1/dev.clock",
       bodyBytesMax: SMALL,
-      permission: "manage",
+      permission: "queue.update",
       metric: "dev.clock",
       summary: "Changes what time it is for the server.",
       schema: CLOCK,
@@ -105,7 +107,10 @@ export function makeDevEndpoints(service: {
 
 function endpointOf(row: JsonRow): RowEndpoint {
   const fields = Object.keys(row.schema.properties);
-  return makeEndpoint(NOUN, row, async (body) => row.handler(parse(body, fields)));
+  return makeEndpoint(NOUN, row, async (body, _, { principal }) => {
+    if (!principal.may(row.permission, SYSTEM_NAMESPACE)) throw denied();
+    return row.handler(parse(body, fields));
+  });
 }
 
 function toChange({ advance, now, run }: Record<string, unknown>): ClockChange {

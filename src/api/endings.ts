@@ -121,7 +121,7 @@ export function endingEndpoints(
   const ofLeases = {
     bodyBytesMax: MEDIUM,
     reply: ResultsResponseSchema,
-    permission: "complete",
+    permission: "queue.complete",
     queueOf: byName,
     repeats: "itself",
     example: { queue_name, leases: [{ lease_id: EXAMPLE_ID }] },
@@ -190,7 +190,7 @@ export function endingEndpoints(
       path: "/v1/queue.complete",
       bodyBytesMax: MEDIUM,
       request: QueueCompleteRequestSchema,
-      permission: "complete",
+      permission: "queue.complete",
       metric: "complete",
       queueOf: byName,
       summary: "Ends leases: the work is done. All ids of a request, or none.",
@@ -219,7 +219,7 @@ export function endingEndpoints(
       path: "/v1/queue.retry",
       bodyBytesMax: MEDIUM,
       request: QueueRetryRequestSchema,
-      permission: "complete",
+      permission: "queue.retry",
       metric: "retry",
       queueOf: byName,
       summary: "Ends leases: the work is to be tried again, later, or never (dead).",
@@ -268,6 +268,7 @@ export function endingEndpoints(
     endpoint({
       ...ofLeases,
       path: "/v2/queue.retry",
+      permission: "queue.retry",
       bodyBytesMax: limits.produceBytes,
       request: RetryRequestV2,
       metric: "retry",
@@ -285,6 +286,7 @@ export function endingEndpoints(
     endpoint({
       ...ofLeases,
       path: "/v2/queue.release",
+      permission: "queue.retry",
       request: QueueReleaseRequestSchema,
       metric: "release",
       summary:
@@ -300,6 +302,7 @@ export function endingEndpoints(
     endpoint({
       ...ofLeases,
       path: "/v2/queue.reject",
+      permission: "queue.retry",
       bodyBytesMax: limits.produceBytes,
       request: QueueRejectRequestSchema,
       metric: "reject",

@@ -3,19 +3,19 @@
 // clients rely on, calls one method of a queue or of the registry, and answers.
 
 import type { DescMessage } from "@bufbuild/protobuf";
+import { isRead, type Permission } from "../auth/permissions.ts";
 import type { Answer, Format } from "../codec/answer.ts";
 import type { Decoded } from "../codec/message.ts";
 import { decode } from "../http/decode.ts";
 import type { Endpoint, Exchange } from "../http/edge.ts";
-import type { QueueHandle, Repeat } from "../queue/queue.ts";
+import type { Repeat } from "../queue/queue.ts";
+import { enter } from "./entry.ts";
 import { onceOf, repeatOf } from "./once.ts";
 import type { Errors } from "./openapi/errors.ts";
 import type { Notes } from "./openapi/fields.ts";
+import { findQueue, type Service } from "./service.ts";
 
 type Json = Readonly<Record<string, unknown>>;
-
-/** What a caller must be allowed to do. Nothing asks for it yet. */
-export type Permission = "produce" | "lease" | "complete" | "read" | "manage";
 
 /** What endpoints have in common that are about the same. */
 export interface Noun {
@@ -30,7 +30,7 @@ export interface Noun {
 export interface Described {
   readonly path: string;
   readonly bodyBytesMax: number;
-  /** `read` is of what changes nothing, whatever it is sent. */
+  /** What its caller must be allowed to do, in the namespace that it is about. */
   readonly permission: Permission;
   /** What it is counted as: its verb, the same under /v1 and /v2. */
   readonly metric: string;
@@ -56,8 +56,20 @@ export interface Row<Request extends DescMessage> extends Described {
   readonly ignores?: readonly string[];
   /** Fields of which one must be true. */
   readonly needsOneOf?: readonly string[];
+  /** A second permission that is needed. */
+  readonly alsoNeeds?: Permission;
+  /** Whether it is about the server as a whole, and so about `_system`. */
+  readonly isOfServer?: true;
+  /** The namespace that a request names; not given if it can name none beside that of its caller. "" names none. */
+  namespaceOf?(request: Decoded<Request>): string;
+  /** Checks what a request says by itself, before it is asked whether its caller may do it. */
+  check?(request: Decoded<Request>): void;
   /** The name of the queue that a request is about; not given if it is about none. */
   queueOf?(request: Decoded<Request>): string;
+  /** Whether a request may name an item by its `id` alone: then its queue is the one that has given it. */
+  readonly isOfItem?: true;
+  /** Checks the name of the queue; by default as one that may be there. */
+  checkName?(name: string): void;
   /**
    * How a call that changes something treats an Idempotency-Key. By default its answer is kept in the queue;
    * `itself`: the handler sees to it; `never`: a key is refused.
@@ -67,6 +79,8 @@ export interface Row<Request extends DescMessage> extends Described {
     request: Decoded<Request>,
     exchange: Exchange,
     repeat: Repeat | undefined,
+    /** The namespace that it is about. */
+    namespace: string,
   ): Promise<Answer> | Answer;
 }
 
@@ -93,21 +107,25 @@ export function byName(request: { readonly queueName: string }): string {
   return request.queueName;
 }
 
-/** What makes endpoints of the rows of a noun; `find` finds the queue that keeps what was answered. */
+/** What makes endpoints of the rows of a noun. */
 export function endpointsOf(
   noun: Noun,
-  find: (queue: string) => QueueHandle,
+  service: Service,
 ): <Request extends DescMessage>(row: Row<Request>) => RowEndpoint {
   return (row) => {
     const { request: schema, path, handler } = row;
-    const handle = onceOf(row, find);
+    const handle = onceOf(row, (queue) => findQueue(service, queue));
     return makeEndpoint(noun, row, (body, format, exchange) => {
       const { idempotencyKey: key } = exchange;
       const repeat = key === "" ? undefined : repeatOf(key, path, body);
       const does = repeat === undefined ? handler : handle;
       const request = decode(schema, body, format, exchange);
-      if (!(request instanceof Promise)) return does(request, exchange, repeat);
-      return request.then((decoded) => does(decoded, exchange, repeat));
+      if (!(request instanceof Promise)) {
+        return does(request, exchange, repeat, enter(row, request, exchange, service));
+      }
+      return request.then((decoded) =>
+        does(decoded, exchange, repeat, enter(row, decoded, exchange, service)),
+      );
     });
   };
 }
@@ -119,5 +137,5 @@ export function makeEndpoint(
   handle: (body: Buffer, format: Format, exchange: Exchange) => Promise<Answer> | Answer,
 ): RowEndpoint {
   const { bodyBytesMax, permission } = row;
-  return { bodyBytesMax, isRead: permission === "read", noun, row, handle };
+  return { bodyBytesMax, isRead: isRead(permission), noun, row, handle };
 }

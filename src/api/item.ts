@@ -24,7 +24,8 @@ import {
   stateOf,
   type Told,
 } from "../queue/queue.ts";
-import { QUEUE_NAME_BYTES_MAX, QUEUE_NAME_PATTERN } from "../registry/names.ts";
+import { fullName, nameOf, QUEUE_NAME_BYTES_MAX, QUEUE_NAME_PATTERN } from "../registry/names.ts";
+import type { QueueRecord } from "../registry/records.ts";
 import { LIFETIME_PATTERN, readDuration, readLifetime } from "../registry/settings.ts";
 import { ItemRecord } from "../storage/storage.ts";
 import { endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
@@ -68,13 +69,14 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
   const { clock, limits, queues } = service;
   const endpoint = endpointsOf(
     { name: "item", about: "Single items, by their ids.", fields: FIELDS },
-    (name) => findQueue(service, name),
+    service,
   );
 
   const ofItem = {
     bodyBytesMax: MEDIUM,
     reply: ItemSchema,
-    queueOf: nameOf,
+    queueOf,
+    isOfItem: true,
     example: { queue_name, id: EXAMPLE_ID },
     errors: {
       noSuchQueue: FOUND_V2.noSuchQueue!,
@@ -92,7 +94,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
   } as const;
 
   // The queue that is named, or else the one that has given the id.
-  function nameOf({ queueName, id }: Named): string {
+  function queueOf({ queueName, id }: Named): string {
     const name = queueName === "" ? queues.giverOf(id) : queueName;
     if (name === undefined) throw queueError("item_not_found", { id });
     return name;
@@ -113,14 +115,14 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
   ): Promise<{ readonly queue: QueueHandle; readonly done: T }> {
     service.checkRunning();
     checkId(named.id);
-    const name = nameOf(named);
+    const name = queueOf(named);
     for (let round = 0; round < ROUNDS; round++) {
       const places = new Map([[name, findQueue(service, name)]]);
       // What is added meanwhile comes last.
       for (const [place, queue] of places) {
         const done = await does(queue);
         if (done !== undefined) return { queue, done };
-        for (const next of [queues.record(place).deadQueue, ...(await queue.sentTo())]) {
+        for (const next of [deadQueueOf(queues.record(place)), ...(await queue.sentTo())]) {
           if (next === "" || places.size === PLACES_MAX) continue;
           const handle = ifThere(next);
           if (handle !== undefined) places.set(next, handle);
@@ -151,7 +153,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       ...ofItem,
       path: "/v2/item.get",
       request: ItemGetRequestSchema,
-      permission: "read",
+      permission: "item.read",
       metric: "item.get",
       summary: "Tells what an item is and what has become of it, wherever it is.",
       handler: async (request) => itemAnswer(await find(request), request),
@@ -161,7 +163,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       ...ofItem,
       path: "/v2/item.cancel",
       request: ItemCancelRequestSchema,
-      permission: "produce",
+      permission: "item.cancel",
       metric: "item.cancel",
       summary:
         "Sees to it that an item never comes back. One that waits is removed; one that is leased ends with its lease, of which its holder learns by item_cancelled.",
@@ -183,7 +185,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: limits.produceBytes,
       path: "/v2/item.update",
       request: ItemUpdateRequestSchema,
-      permission: "produce",
+      permission: "queue.produce",
       metric: "item.update",
       summary:
         "Changes an item that is not leased. It keeps its id, and goes to the end of the line.",
@@ -216,7 +218,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       ...ofItem,
       path: "/v2/item.wait",
       request: ItemWaitRequestSchema,
-      permission: "read",
+      permission: "item.read",
       metric: "item.wait",
       summary:
         "Waits until an item has ended or is dead, and answers it then; or as it is when the time is over.",
@@ -251,7 +253,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       path: "/v2/item.explain",
       request: ItemExplainRequestSchema,
       reply: ItemExplainResponseSchema,
-      permission: "read",
+      permission: "item.read",
       metric: "item.explain",
       summary: "Tells why an item is not running, and when it is likely to.",
       handler: async (request) => {
@@ -312,7 +314,12 @@ function readDelay(given: string): number {
 
 function itemAnswer({ item, queue }: Found, { payload = false } = {}): Answer {
   const shown = toItemV2(item, { partition: item.partition, payload });
-  return reply(ItemSchema, { ...shown, queueName: queue.name });
+  return reply(ItemSchema, { ...shown, queueName: nameOf(queue.name) });
+}
+
+// The full name of a queue's dead queue; "" if it has none.
+function deadQueueOf({ namespace, deadQueue }: QueueRecord): string {
+  return deadQueue === "" ? "" : fullName(namespace, deadQueue);
 }
 
 // What nobody waits for any more.

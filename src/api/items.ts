@@ -70,7 +70,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       about: "What lies in a queue, for operators.",
       fields: FIELDS,
     },
-    (name) => findQueue(service, name),
+    service,
   );
 
   return [
@@ -79,7 +79,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: ItemsListRequestSchema,
       reply: ItemsListResponseSchema,
-      permission: "read",
+      permission: "item.read",
       metric: "items.list",
       queueOf: byName,
       summary:
@@ -111,7 +111,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: IMPORT,
       request: ItemsImportRequestSchema,
       reply: ItemsImportResponseSchema,
-      permission: "manage",
+      permission: "queue.produce",
       metric: "items.import",
       queueOf: byName,
       summary:
@@ -130,7 +130,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
         partitionFailing,
         ...QUEUED,
       },
-      handler: async ({ queueName, partition, items }) => {
+      handler: async ({ queueName, partition, items }, _, __, namespace) => {
         const queue = findQueue(service, queueName);
         checkPartition(partition, queue.partitionCount);
         checkImport(items);
@@ -138,7 +138,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
         const longest = (): number => service.queues.record(queue.name).retryMaxDelay;
         const results = await queue.import(
           partition,
-          items.map((item, i) => toImport(item, i, { longest, now })),
+          items.map((item, i) => toImport(item, i, { longest, now, namespace })),
         );
         return reply(ItemsImportResponseSchema, {
           results: results.map((result) => ({ id: stableId(result), status: result.status })),
@@ -150,7 +150,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: ItemsDeleteRequestSchema,
       reply: ResultsResponseSchema,
-      permission: "manage",
+      permission: "queue.clear",
       metric: "items.delete",
       queueOf: byName,
       summary: "Deletes items, whatever their state, and tells which of them were there.",
@@ -173,7 +173,11 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
 function toImport(
   item: ImportItem,
   index: number,
-  { longest, now }: { longest(): number; readonly now: number },
+  {
+    longest,
+    now,
+    namespace,
+  }: { longest(): number; readonly now: number; readonly namespace: string },
 ): ImportedItem {
   const path = `items[${index}]`;
   // What was held or dead waits where it is imported.
@@ -199,7 +203,7 @@ function toImport(
     maxAttempts: 0,
     retry: readOwnRetry(item, path, longest),
     error: readError(item.lastError),
-    from: readDeadSource(item, path, now),
+    from: readDeadSource(item, path, { now, namespace }),
     record: toRecordV2(item, index),
   };
 }

@@ -14,7 +14,7 @@ import { invalid, invalidField, MESSAGES, QueueError } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
 import type { Limits } from "../limits.ts";
 import { EXTENSION_MAX, type Leased, LeaseRequest, type QueueHandle } from "../queue/queue.ts";
-import { isBlank, NOT_BLANK_PATTERN } from "../registry/names.ts";
+import { isBlank, NOT_BLANK_PATTERN, nameOf } from "../registry/names.ts";
 import { readDuration } from "../registry/settings.ts";
 import { SOURCE } from "./dead-source.ts";
 import { byName, type endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
@@ -78,7 +78,7 @@ export function leaseEndpoints(
       bodyBytesMax: SMALL,
       request: QueueLeaseRequestSchema,
       reply: QueueLeaseResponseSchema,
-      permission: "lease",
+      permission: "queue.lease",
       metric: "lease",
       queueOf: byName,
       summary: "Leases items to a client; waits for some until request_timeout.",
@@ -106,7 +106,7 @@ export function leaseEndpoints(
         const lease = new LeaseRequest(clientId, batchSize, clock.steady() + timeout);
         const leased = await submitFor(exchange, queue, lease);
         if (exchange.isGone()) giveBack(queue, leased);
-        return leaseAnswer(request.queueName, leased);
+        return leaseAnswer(nameOf(request.queueName), leased);
       },
     }),
     endpoint({
@@ -115,7 +115,7 @@ export function leaseEndpoints(
       bodyBytesMax: MEDIUM,
       request: LeaseRequestV2,
       reply: LeaseResponseV2,
-      permission: "lease",
+      permission: "queue.lease",
       metric: "lease",
       queueOf: byName,
       summary:

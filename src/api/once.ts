@@ -5,6 +5,7 @@
 
 import { createHash } from "node:crypto";
 import type { DescMessage } from "@bufbuild/protobuf";
+import { isRead } from "../auth/permissions.ts";
 import { type Answer, reply } from "../codec/answer.ts";
 import { decodeJson } from "../codec/json.ts";
 import { invalidField } from "../errors.ts";
@@ -22,7 +23,7 @@ export function takesKey({
   permission,
   repeats,
 }: Pick<Row<DescMessage>, "permission" | "repeats">): boolean {
-  return permission !== "read" && repeats !== "never";
+  return !isRead(permission) && repeats !== "never";
 }
 
 type Handler<Request extends DescMessage> = Row<Request>["handler"];
@@ -34,16 +35,16 @@ export function onceOf<Request extends DescMessage>(
 ): Handler<Request> {
   const { repeats, permission, queueOf, reply: schema, handler } = row;
   // To read again does no harm.
-  if (repeats === "itself" || permission === "read") return handler;
+  if (repeats === "itself" || isRead(permission)) return handler;
   if (!takesKey(row) || queueOf === undefined || schema === undefined) return refuse;
-  return async (request, exchange, repeat) => {
+  return async (request, exchange, repeat, namespace) => {
     const queue = find(queueOf(request));
     const kept = await queue.recall(repeat!);
     if (kept !== undefined) return reply(schema, decodeJson(schema, Buffer.from(kept)) as never);
     let answer: Answer;
     let text: string;
     try {
-      answer = await handler(request, exchange, repeat);
+      answer = await handler(request, exchange, repeat, namespace);
       text = answer.encode("json") as string;
     } catch (error) {
       await queue.forget(repeat!);

@@ -3,15 +3,17 @@
 // they depend on nothing but the endpoints. Only the commands on the page have the address that its reader
 // came by, which is checked before it is shown (address.ts).
 
+import { type Permission, SYSTEM_NAMESPACE } from "../auth/permissions.ts";
 import { addressOf } from "../http/address.ts";
 import type { Page, PageReply } from "../http/edge.ts";
 import { ADDRESS_MARK, DOCS_POLICY, makeDocsPage } from "./docs/page.ts";
-import type { Permission } from "./endpoint.ts";
 import { asOpenApi30, makeOpenApi, type OpenApiSource } from "./openapi/document.ts";
 
 /** Whether storage answers, and whether the server still takes work. */
 export interface Health {
   readonly pass: boolean;
+  /** All that is told to who may not know more. */
+  readonly status: "pass" | "warn" | "fail";
   readonly body: string;
 }
 
@@ -20,6 +22,8 @@ export interface PageRow extends Page {
   readonly path: string;
   /** What its reader must be allowed to do; `none` of what tells nothing of queues. */
   readonly permission: Permission | "none";
+  /** Whether it is also for those who run the server, at an address of their own. */
+  readonly isOfAdmin?: true;
 }
 
 export interface PagesSource extends OpenApiSource {
@@ -33,9 +37,13 @@ export function makePages(source: PagesSource): ReadonlyMap<string, PageRow> {
     {
       path: "/health",
       permission: "none",
-      async handle() {
-        const { pass, body } = await source.health();
-        return { status: pass ? 200 : 503, type: "application/health+json", body };
+      isOfAdmin: true,
+      async handle(_, reader) {
+        const { pass, status, body } = await source.health();
+        // What works and what does not is nobody's business who may not know of it.
+        const mayRead = reader?.may("system.health", SYSTEM_NAMESPACE) === true;
+        const told = mayRead ? body : JSON.stringify({ status });
+        return { status: pass ? 200 : 503, type: "application/health+json", body: told };
       },
     },
     {

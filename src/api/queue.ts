@@ -19,6 +19,7 @@ import { DoneResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import type { Encodable } from "../codec/message.ts";
 import { invalidField, QueueError } from "../errors.ts";
 import type { ClearOptions, QueueHandle } from "../queue/queue.ts";
+import { nameOf } from "../registry/names.ts";
 import { DEAD_NOTES, deadEndpoints } from "./dead.ts";
 import { endingEndpoints, endingNotes } from "./endings.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
@@ -50,18 +51,18 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
         ...NOTES,
       },
     },
-    (name) => findQueue(service, name),
+    service,
   );
   const find = (name: string): QueueHandle => findQueue(service, name);
 
   const stats = {
-    permission: "read",
+    permission: "queue.stats",
     metric: "stats",
     queueOf: byName,
     example: { queue_name },
   } as const;
   const clearing = {
-    permission: "manage",
+    permission: "queue.clear",
     metric: "clear",
     queueOf: byName,
     summary: "Removes the items of a queue, the scheduled ones, or both.",
@@ -69,7 +70,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
     needsOneOf: ["queue", "scheduled"],
   } as const;
   const reloading = {
-    permission: "manage",
+    permission: "queue.update",
     metric: "reload",
     queueOf: byName,
     summary: "Reads a queue from its storage again.",
@@ -85,7 +86,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
   async function statsOf(queueName: string): Promise<Encodable<typeof QueueStatsOfOneSchema>> {
     const stats = await find(queueName).stats();
     const totals = totalsOf(stats, clock.now());
-    return { queueName, logicalQueues: [logicalStatsV2(stats)], totals };
+    return { queueName: nameOf(queueName), logicalQueues: [logicalStatsV2(stats)], totals };
   }
 
   // One queue that is not there keeps nothing of the others back.
@@ -96,7 +97,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       return await statsOf(queueName);
     } catch (error) {
       if (!(error instanceof QueueError)) throw error;
-      return { queueName, code: error.code, detail: error.detail };
+      return { queueName: nameOf(queueName), code: error.code, detail: error.detail };
     }
   }
 
@@ -117,7 +118,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
       summary: "Counts what is in a queue and what waits for it.",
       handler: async ({ queueName }) => {
         const logicalQueues = [logicalStats(await find(queueName).stats())];
-        return reply(QueueStatsResponseSchema, { queueName, logicalQueues });
+        return reply(QueueStatsResponseSchema, { queueName: nameOf(queueName), logicalQueues });
       },
     }),
     endpoint({

@@ -29,9 +29,9 @@ import { type WantedQueue, within } from "../registry/apply.ts";
 import {
   checkNamespace,
   checkQueueName,
-  findNamespace,
   NAMESPACE_BYTES_MAX,
   NAMESPACE_PATTERN,
+  nameOf,
   QUEUE_NAME_PATTERN,
   SYSTEM_NAMESPACE,
 } from "../registry/names.ts";
@@ -104,16 +104,18 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       about: "Which queues there are.",
       fields: { ...fieldNotes(limits), ...POLICY_NOTES, ...DONE_NOTES },
     },
-    (name) => findQueue(service, name),
+    service,
   );
   return [
     endpoint({
       path: "/v1/queues.create",
       bodyBytesMax: MEDIUM,
       request: QueueInfoSchema,
-      permission: "manage",
+      permission: "queue.create",
       metric: "queues.create",
       queueOf: byName,
+      namespaceOf: named,
+      checkName: checkQueueName,
       summary: "Creates a queue.",
       example: SETTINGS,
       needs: ["lease_timeout", "expire_timeout", "requested_partitions"],
@@ -129,10 +131,9 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         ),
         internalRetry,
       },
-      handler: async (request) => {
+      handler: async (request, _, __, namespace) => {
         const settings = settingsOf(request);
-        const namespace = findNamespace(request.namespace);
-        service.checkRunning();
+        service.auth.state.checkNamespace(namespace);
         await queues.create({ ...settings, namespace });
         return OK;
       },
@@ -141,9 +142,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       path: "/v1/queues.update",
       bodyBytesMax: 512_000,
       request: QueueInfoSchema,
-      permission: "manage",
+      permission: "queue.update",
       metric: "queues.update",
       queueOf: byName,
+      checkName: checkQueueName,
       summary:
         "Changes the settings of a queue; max_attempts, reference and dead_queue also if they are not given.",
       example: { ...SETTINGS, lease_timeout: "2m" },
@@ -151,7 +153,6 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       errors: { ...FOUND, spaceInQueueName, noDeadQueue, longLease, internalRetry },
       handler: async (request) => {
         const settings = settingsOf(request);
-        service.checkRunning();
         await queues.update(changeOfV1(settings, request));
         return OK;
       },
@@ -161,19 +162,19 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: QueuesListRequestSchema,
       reply: QueuesListResponseSchema,
-      permission: "read",
+      permission: "queue.list",
       metric: "queues.list",
+      namespaceOf: named,
       summary: "Lists queues by name, from pivot on.",
       example: { limit: 10 },
       errors: { negativeLimit },
-      handler: (request) => {
-        service.checkRunning();
+      handler: (request, _, __, namespace) => {
         const limit = checkListLimit(request.limit, QUEUES_LIST_LIMIT_MAX);
-        const { pivot, namespace } = request;
+        const { pivot } = request;
         if (pivot.includes("~")) {
           throw invalid(`pivot is invalid; '${pivot}' cannot contain '~' character`);
         }
-        const records = queues.list({ namespace: namespace || SYSTEM_NAMESPACE, pivot, limit });
+        const records = queues.list({ namespace, pivot, limit });
         return reply(QueuesListResponseSchema, { items: records.map(toInfo) });
       },
     }),
@@ -182,7 +183,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: QueuesInfoRequestSchema,
       reply: QueueInfoSchema,
-      permission: "read",
+      permission: "queue.stats",
       metric: "queues.info",
       queueOf: byName,
       summary: "Shows the settings of a queue.",
@@ -197,9 +198,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       path: "/v1/queues.delete",
       bodyBytesMax: MEDIUM,
       request: QueuesDeleteRequestSchema,
-      permission: "manage",
+      permission: "queue.delete",
       metric: "queues.delete",
       queueOf: byName,
+      checkName: checkQueueName,
       summary: "Deletes a queue with its items.",
       example: { queue_name, force: true },
       errors: {
@@ -209,8 +211,6 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         internalRetry,
       },
       handler: async (request) => {
-        service.checkRunning();
-        checkQueueName(request.queueName);
         await queues.delete(request.queueName, request.force);
         return OK;
       },
@@ -222,9 +222,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: QueuesCreateRequestSchema,
       reply: InfoV2,
-      permission: "manage",
+      permission: "queue.create",
       metric: "queues.create",
       queueOf: byName,
+      checkName: checkQueueName,
       summary: "Creates a queue; what is not given has its default.",
       example: { queue_name },
       errors: {
@@ -234,12 +235,11 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         longLease: problem("invalid_field", longLease.message, { field: "lease_timeout" }),
         internalRetry,
       },
-      handler: async (request, _, repeat) => {
+      handler: async (request, _, repeat, namespace) => {
         const { queueName: name } = request;
-        checkQueueName(name);
         const settings = readNamed(namedOf(request));
-        service.checkRunning();
-        const queue = { ...settings, name, namespace: SYSTEM_NAMESPACE };
+        service.auth.state.checkNamespace(namespace);
+        const queue = { ...settings, name, namespace };
         return reply(InfoV2, toInfoV2(await queues.create(queue, repeat)));
       },
     }),
@@ -249,9 +249,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: QueuesUpdateRequestSchema,
       reply: InfoV2,
-      permission: "manage",
+      permission: "queue.update",
       metric: "queues.update",
       queueOf: byName,
+      checkName: checkQueueName,
       summary: "Changes the settings of a queue; what is not given stays, if partial is not false.",
       example: { queue_name, lease_timeout: "2m" },
       errors: {
@@ -263,10 +264,8 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       },
       handler: async (request, _, repeat) => {
         const { queueName: name, partial, ifVersion } = request;
-        checkQueueName(name);
         const named = namedOf(request);
         const change = partial === false ? readNamed(named) : readChange(named);
-        service.checkRunning();
         const updated = await queues.update({ ...change, name }, repeat, ifVersion);
         return reply(InfoV2, toInfoV2(updated));
       },
@@ -277,8 +276,9 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: QueuesApplyRequestSchema,
       reply: QueuesApplyResponseSchema,
-      permission: "manage",
+      permission: "queue.update",
       metric: "queues.apply",
+      alsoNeeds: "queue.create",
       summary:
         "Makes the queues of a list, and changes those that are there: all of it or nothing.",
       description:
@@ -292,10 +292,11 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         }),
         internalRetry,
       },
-      handler: async ({ queues: list, dryRun }) => {
+      handler: async ({ queues: list, dryRun }, _, __, namespace) => {
         const wanted = wantedOf(list);
-        service.checkRunning();
-        return reply(QueuesApplyResponseSchema, { queues: await queues.apply(wanted, dryRun) });
+        service.auth.state.checkNamespace(namespace);
+        const diffs = await queues.apply(namespace, wanted, dryRun);
+        return reply(QueuesApplyResponseSchema, { queues: diffs });
       },
     }),
     endpoint({
@@ -303,21 +304,19 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: ListRequestV2,
       reply: ListResponseV2,
-      permission: "read",
+      permission: "queue.list",
       metric: "queues.list",
       summary: "Lists queues by name.",
       example: { limit: 10 },
       errors: { badCursor },
-      handler: (request) => {
-        service.checkRunning();
+      handler: (request, _, __, namespace) => {
         const limit = checkListLimit(request.limit, QUEUES_LIST_LIMIT_MAX);
         const [pivot] = request.cursor === "" ? [""] : readCursor(request.cursor, 1);
-        const namespace = SYSTEM_NAMESPACE;
         const records = queues.list({ namespace, pivot: String(pivot), limit: limit + 1 });
         const next = records[limit];
         return reply(ListResponseV2, {
           queues: records.slice(0, limit).map(toInfoV2),
-          ...(next && { nextCursor: toCursor([next.name]) }),
+          ...(next && { nextCursor: toCursor([nameOf(next.name)]) }),
         });
       },
     }),
@@ -326,7 +325,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: InfoRequestV2,
       reply: InfoV2,
-      permission: "read",
+      permission: "queue.stats",
       metric: "queues.info",
       queueOf: byName,
       summary: "Shows the settings of a queue.",
@@ -343,9 +342,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: DeleteRequestV2,
       reply: DoneResponseSchema,
-      permission: "manage",
+      permission: "queue.delete",
       metric: "queues.delete",
       queueOf: byName,
+      checkName: checkQueueName,
       summary: "Deletes a queue with its items.",
       example: { queue_name, force: true },
       errors: {
@@ -357,8 +357,6 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         internalRetry,
       },
       handler: async ({ queueName, force }, _, repeat) => {
-        service.checkRunning();
-        checkQueueName(queueName);
         await queues.delete(queueName, force, repeat);
         return DONE;
       },
@@ -366,9 +364,12 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
   ];
 }
 
+function named({ namespace }: { readonly namespace: string }): string {
+  return namespace;
+}
+
 // The checks that queues.create and queues.update share, up to those that need the registry.
 function settingsOf(info: Decoded<typeof QueueInfoSchema>): QueueSettings {
-  checkQueueName(info.queueName);
   const settings = readV1(info);
   checkNamespace(info.namespace);
   return { ...settings, name: info.queueName };
@@ -394,14 +395,15 @@ function noQueues(): QueueError {
 
 function toInfo(record: QueueRecord): Encodable<typeof QueueInfoSchema> {
   const { name, createdAt, updatedAt, namespace } = record;
-  return { queueName: name, createdAt, updatedAt, namespace, ...showSettings(record) };
+  const shown = showSettings(record);
+  return { queueName: nameOf(name), createdAt, updatedAt, namespace, ...shown };
 }
 
 function toInfoV2(record: QueueRecord): Encodable<typeof InfoV2> {
   const { name, createdAt, changedAt, version, partitions } = record;
   const settings = showInWords(record);
   return {
-    queueName: name,
+    queueName: nameOf(name),
     ...settings,
     retry: shownRetry(settings),
     partitions: partitions.length,

@@ -1,21 +1,31 @@
 // What the endpoints work on, as the thread that serves them reaches it.
 
+import type { AuthService } from "../auth/service.ts";
 import type { Clock } from "../clock.ts";
 import { QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { QueueHandle } from "../queue/queue.ts";
-import { checkLookupName } from "../registry/names.ts";
 import type { Queues } from "../registry/queues.ts";
 
 /** Which queues there are, and what changes that; on one thread the registry itself. */
 export type QueuesService = Pick<
   Queues,
-  "get" | "record" | "giverOf" | "list" | "create" | "update" | "apply" | "delete"
+  | "get"
+  | "record"
+  | "giverOf"
+  | "hasNamespaces"
+  | "namespaceOf"
+  | "list"
+  | "create"
+  | "update"
+  | "apply"
+  | "delete"
 >;
 
 /** What the endpoints work on. */
 export interface Service {
   readonly queues: QueuesService;
+  readonly auth: AuthService;
   readonly clock: Clock;
   readonly limits: Limits;
   /** Throws the answer that every call gets while the server stops. */
@@ -24,7 +34,6 @@ export interface Service {
 
 /** The same of a queue that a field of a request names beside the one that it is for: errors name that field. */
 export function findOtherQueue(service: Service, field: string, name: string): QueueHandle {
-  service.checkRunning();
   try {
     return findQueue(service, name);
   } catch (error) {
@@ -34,9 +43,8 @@ export function findOtherQueue(service: Service, field: string, name: string): Q
   }
 }
 
-/** The queue of a name; throws if there is none, or if the server stops. */
+/** The queue of a full name; throws if there is none, or if the server stops. */
 export function findQueue(service: Service, name: string): QueueHandle {
   service.checkRunning();
-  checkLookupName(name);
   return service.queues.get(name);
 }

@@ -45,7 +45,7 @@ export function storageEndpoints(service: Service): readonly RowEndpoint[] {
       about: "What lies in a partition, for operators.",
       fields: FIELDS,
     },
-    (name) => findQueue(service, name),
+    service,
   );
 
   // --- lists ---
@@ -54,7 +54,7 @@ export function storageEndpoints(service: Service): readonly RowEndpoint[] {
     bodyBytesMax: MEDIUM,
     request: StorageItemsListRequestSchema,
     reply: StorageItemsListResponseSchema,
-    permission: "read",
+    permission: "queue.stats",
     queueOf: byName,
     example: { queue_name, partition: 0, limit: 10 },
     errors: { ...FOUND, noSuchPartition, negativeLimit, partitionFailing, ...QUEUED },
@@ -97,7 +97,7 @@ export function storageEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: IMPORT,
       request: StorageItemsImportRequestSchema,
       reply: StorageItemsImportResponseSchema,
-      permission: "manage",
+      permission: "queue.produce",
       metric: "items.import",
       queueOf: byName,
       summary: "Adds items to a partition as they are given.",
@@ -128,7 +128,7 @@ export function storageEndpoints(service: Service): readonly RowEndpoint[] {
       path: "/v1/storage/items.delete",
       bodyBytesMax: MEDIUM,
       request: StorageItemsDeleteRequestSchema,
-      permission: "manage",
+      permission: "queue.clear",
       metric: "items.delete",
       queueOf: byName,
       summary: "Deletes items of a partition, leased or not.",

@@ -4,9 +4,10 @@
 
 import { Argument, type Command, type Option } from "commander";
 import { printable } from "../printable.ts";
+import { callerOf } from "./caller.ts";
 import { headersOf } from "./headers.ts";
 import { DEFAULT_ENDPOINT } from "./root.ts";
-import { connect } from "./session.ts";
+import { connect, tlsOf } from "./session.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof SHELLS)[number];
@@ -136,13 +137,27 @@ async function valuesOf(
 }
 
 async function queueNames(given: ReadonlyMap<string, string>): Promise<Candidate[]> {
-  const { QUERATOR_ENDPOINT = DEFAULT_ENDPOINT, QUERATOR_KEY } = process.env;
+  const {
+    QUERATOR_ENDPOINT = DEFAULT_ENDPOINT,
+    QUERATOR_CA_FILE = "",
+    QUERATOR_CLIENT_CERT = "",
+    QUERATOR_CLIENT_KEY = "",
+  } = process.env;
   const names: Candidate[] = [];
   try {
     const client = connect({
       endpoint: given.get("endpoint") ?? QUERATOR_ENDPOINT,
-      key: given.get("key") ?? QUERATOR_KEY,
+      ...callerOf({
+        key: given.get("key"),
+        keyFile: given.get("key-file"),
+        namespace: given.get("namespace"),
+      }),
       headers: headersOf(given.get("header")?.split("\n")),
+      tls: tlsOf({
+        caFile: given.get("ca-file") ?? QUERATOR_CA_FILE,
+        clientCert: given.get("client-cert") ?? QUERATOR_CLIENT_CERT,
+        clientKey: given.get("client-key") ?? QUERATOR_CLIENT_KEY,
+      }),
       attemptsMaxAtFirst: 1,
     });
     const signal = AbortSignal.timeout(500);

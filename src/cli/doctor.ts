@@ -1,11 +1,14 @@
-// `querator doctor`: looks at the storages of a server, which may be running, and says what is wrong
-// or will be, and what to do. Exit code 1 if there is anything.
+// `querator doctor`: looks at the storages of a server, which may be running, and at who may come in, and says
+// what is wrong or will be, and what to do. Exit code 1 if there is anything.
 
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { MILLISECOND } from "../clock.ts";
+import { AUTHS } from "../config/choices.ts";
 import { DurationError, parseDuration } from "../duration.ts";
 
 interface DoctorOptions {
+  readonly address?: string;
+  readonly auth?: (typeof AUTHS)[number];
   readonly dataDir?: string;
   readonly postgres?: string;
   readonly config?: string;
@@ -16,13 +19,15 @@ interface DoctorOptions {
 export function addDoctorCommand(program: Command): void {
   program
     .command("doctor")
-    .description("look for what is wrong with the storages of a server, or will be")
+    .description("look for what is wrong with a server, or will be, and what it leaves open")
     .option("--data-dir <dir>", "the data directory of the server (default: ./querator-data)")
     .option(
       "--postgres <url>",
       "the PostgreSQL: a URL, or env for DATABASE_URL or PGHOST and the like",
     )
     .option("--config <file>", "the YAML file of the server")
+    .option("--address <host:port>", "where the server listens (default: localhost:2319)")
+    .addOption(new Option("--auth <how>", "what the server asks callers for").choices(AUTHS))
     .option(
       "--old <time>",
       "from what age on an open transaction is too old (default: 5m)",
@@ -37,8 +42,8 @@ Examples:
     )
     .action(async ({ old, ...options }: DoctorOptions) => {
       // Loaded here, for the other commands start sooner without it.
-      const { examineStorages } = await import("./examination.ts");
-      process.exitCode = (await examineStorages(options, old)) ? 0 : 1;
+      const { examineServer } = await import("./examination.ts");
+      process.exitCode = (await examineServer(options, old)) ? 0 : 1;
     });
 }
 

@@ -85,6 +85,11 @@ function exitCodeOf(error: unknown): number {
     case "queue-not-found":
     case "item-not-found":
     case "redrive-not-found":
+    case "namespace-not-found":
+    case "user-not-found":
+    case "key-not-found":
+    case "role-not-found":
+    case "binding-not-found":
     case "not-leased":
     case "lease-ended":
       return EXIT.notFound;
@@ -100,9 +105,10 @@ function hintOf(error: unknown): string | undefined {
         ? "The connection broke; what was asked for may have been done"
         : "Start a server with 'querator server', or name one with --endpoint or QUERATOR_ENDPOINT";
     case "unauthorized":
+    case "key-expired":
       return error.status === 407
         ? undefined
-        : "Give a key with QUERATOR_KEY or --key, or what a proxy wants with --header";
+        : "Give a key with QUERATOR_KEY, --key-file or --key, or what a proxy wants with --header";
     case "not-leased":
     case "lease-ended":
     case "item-not-found":

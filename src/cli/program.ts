@@ -2,6 +2,7 @@
 // is checked against.
 
 import type { Command } from "commander";
+import { addAccessCommands } from "./access.ts";
 import { addApplyCommand } from "./apply.ts";
 import { addBenchCommand } from "./bench.ts";
 import { addCompletionCommands } from "./completion.ts";
@@ -31,6 +32,7 @@ export function makeProgram(): Command {
   addStatsCommands(program);
   addItemCommands(program);
   addDeadCommands(program);
+  addAccessCommands(program);
   addTailCommand(program);
   addTopCommand(program);
   addBenchCommand(program);

@@ -3,6 +3,7 @@
 
 import { Command, Option } from "commander";
 import { VERSION } from "../version.ts";
+import { callerOptions } from "./caller.ts";
 import { usage } from "./failure.ts";
 import { headerOption } from "./headers.ts";
 import { FORMATS } from "./output.ts";
@@ -12,7 +13,21 @@ export const DEFAULT_ENDPOINT = "http://localhost:2319";
 
 /** They talk to no server; an option for that would be ignored. */
 export const LOCAL = ["version", "server", "migrate", "doctor", "completion", "__complete"];
-const SHARED = ["endpoint", "key", "header", "output"];
+const SHARED = [
+  "endpoint",
+  "key",
+  "keyFile",
+  "namespace",
+  "header",
+  "caFile",
+  "clientCert",
+  "clientKey",
+  "output",
+];
+
+function flagOf(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
 
 /** Makes the tree of commands with `version` and `server` alone. */
 export function makeRoot(): Command {
@@ -27,8 +42,20 @@ export function makeRoot(): Command {
         .env("QUERATOR_ENDPOINT")
         .default(DEFAULT_ENDPOINT),
     )
-    .addOption(new Option("--key <key>", "the API key to send").env("QUERATOR_KEY"))
     .addOption(headerOption())
+    .addOption(
+      new Option("--ca-file <file>", "authorities to trust with https, in PEM form").env(
+        "QUERATOR_CA_FILE",
+      ),
+    )
+    .addOption(
+      new Option("--client-cert <file>", "the certificate to show with https").env(
+        "QUERATOR_CLIENT_CERT",
+      ),
+    )
+    .addOption(
+      new Option("--client-key <file>", "the key of that certificate").env("QUERATOR_CLIENT_KEY"),
+    )
     .addOption(
       new Option("-o, --output <format>", "how to print data").choices(FORMATS).default("table"),
     )
@@ -56,9 +83,10 @@ Data goes to stdout, all else to stderr. Ends with 0 when done, 1 failed, 2 used
       if (!LOCAL.includes(command.name())) return;
       const given = SHARED.find((name) => program.getOptionValueSource(name) === "cli");
       if (given !== undefined)
-        throw usage(`'querator ${command.name()}' knows no option --${given}`);
+        throw usage(`'querator ${command.name()}' knows no option --${flagOf(given)}`);
     });
 
+  for (const option of callerOptions()) program.addOption(option);
   program
     .command("version")
     .description("print the version")

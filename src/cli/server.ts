@@ -2,7 +2,14 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SystemClock } from "../clock.ts";
-import { LOG_FORMATS, LOG_LEVELS, SYNCS } from "../config/choices.ts";
+import {
+  AUTHS,
+  CLIENT_AUTHS,
+  LOG_FORMATS,
+  LOG_LEVELS,
+  SYNCS,
+  TLS_VERSIONS,
+} from "../config/choices.ts";
 import type { ServerOptions } from "../config/config.ts";
 import { ConfigError } from "../config/section.ts";
 import type { RunningServer } from "../server/server.ts";
@@ -19,7 +26,26 @@ export function addServerCommand(program: Command): void {
     .description("run a server")
     .option(
       "--address <host:port>",
-      "where to listen; port 0 takes a free one (default: localhost:2319)",
+      "where to listen, or unix:/PATH; port 0 takes a free one (default: localhost:2319)",
+    )
+    .option("--socket-mode <mode>", "who may use a Unix socket (default: 0660)")
+    .option(
+      "--admin-address <host:port>",
+      "one more address, which tells the state of the server and nothing else, without TLS",
+    )
+    .option("--tls-cert <file>", "speak TLS, with this certificate and those above it")
+    .option("--tls-key <file>", "the key of the certificate")
+    .addOption(
+      new Option("--tls-min-version <version>", "the oldest TLS (default: 1.2)").choices(
+        TLS_VERSIONS,
+      ),
+    )
+    .option("--tls-client-ca <file>", "authorities whose certificates clients show")
+    .addOption(
+      new Option(
+        "--tls-client-auth <how>",
+        "whether clients must show one (default: required)",
+      ).choices(CLIENT_AUTHS),
     )
     .option("--data-dir <dir>", "where to keep data (default: ./querator-data)")
     .option("--memory", "keep everything in memory, nothing on disk")
@@ -53,19 +79,31 @@ export function addServerCommand(program: Command): void {
       "--allowed-hosts <list>",
       "more names that it answers to while it listens on this machine only; * for any (default: none)",
     )
+    .addOption(
+      new Option(
+        "--auth <how>",
+        "keys: callers show a key; none: everybody may do everything, also beyond this machine (default: none, on this machine only)",
+      ).choices(AUTHS),
+    )
+    .option(
+      "--bootstrap-key-file <file>",
+      "what the first key is to be, with --auth keys (default: one that is made, and written to a file)",
+    )
     .option("--dev", "add endpoints for tests: virtual time, held queues; never in production")
     .addHelpText(
       "after",
       `
-Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_DATA_DIR,
+Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_SOCKET_MODE,
+QUERATOR_ADMIN_ADDRESS, QUERATOR_TLS_CERT, QUERATOR_TLS_KEY, QUERATOR_TLS_MIN_VERSION,
+QUERATOR_TLS_CLIENT_CA, QUERATOR_TLS_CLIENT_AUTH, QUERATOR_DATA_DIR,
 QUERATOR_MEMORY, QUERATOR_POSTGRES, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
 QUERATOR_THREADS, QUERATOR_KEEP_ALIVE_TIMEOUT, QUERATOR_ALLOWED_ORIGINS, QUERATOR_ALLOWED_HOSTS,
-QUERATOR_DEV.
+QUERATOR_AUTH, QUERATOR_BOOTSTRAP_KEY_FILE, QUERATOR_DEV; QUERATOR_BOOTSTRAP_KEY and QUERATOR_POSTGRES_FILE as well.
 Flags win over the environment, the environment over the file.
 
 Examples:
   querator server                                     durable, in ./querator-data
-  querator server --address :8080 --data-dir /var/lib/querator
+  querator server --address :8080 --auth keys --data-dir /var/lib/querator
   querator server --memory --dev                      for the tests of your own program
   querator server --config querator.yaml --log-format json`,
     )
@@ -103,9 +141,11 @@ async function runServer(options: ServerOptions): Promise<void> {
     asked = reason;
     endInTime();
   };
+  let reload: RunningServer["reload"];
   const forgetSignals = onEndSignal(new SystemClock(), {
     first: (_, reason) => stop(reason),
     again: () => process.exit(1),
+    hangUp: () => reload?.() !== undefined,
   });
   // Loaded here, for the other commands start sooner without it.
   const { startServer } = await import("../server/server.ts");
@@ -118,6 +158,7 @@ async function runServer(options: ServerOptions): Promise<void> {
     throw error instanceof ConfigError ? new ConfigError(asFlag(error.message)) : error;
   }
   goOnWithoutOutput();
+  ({ reload } = server);
   void server.died.then(() => process.exit(1)); // it has logged why
   stop = (reason) => {
     endInTime();

@@ -3,11 +3,18 @@
 // it is the one place where what went wrong with a queue's name is answered with a name that is
 // meant.
 
-import { QueratorClient, QueratorError, QueueNotFoundError } from "@querator/client";
+import { readFileSync } from "node:fs";
+import {
+  type ClientOptions,
+  QueratorClient,
+  QueratorError,
+  QueueNotFoundError,
+} from "@querator/client";
 import type { Command } from "commander";
 import { distance } from "fastest-levenshtein";
 import { type Clock, MILLISECOND, SystemClock } from "../clock.ts";
 import { printable } from "../printable.ts";
+import { type CallerOptions, callerOf } from "./caller.ts";
 import { CommandError, EXIT, Interrupted, usage } from "./failure.ts";
 import { headersOf } from "./headers.ts";
 import { type Format, Output } from "./output.ts";
@@ -18,10 +25,12 @@ import { onEndSignal } from "./signals.ts";
 const READING = ["list", "info", "stats", "export", "tail", "top", "get", "wait", "explain"];
 
 /** The options that all commands share, before or after the command's name. */
-export interface SharedOptions {
+export interface SharedOptions extends CallerOptions {
   readonly endpoint?: string;
-  readonly key?: string;
   readonly header?: readonly string[];
+  readonly caFile?: string;
+  readonly clientCert?: string;
+  readonly clientKey?: string;
   readonly output: Format;
 }
 
@@ -41,10 +50,16 @@ export function withSession<Args extends unknown[]>(
 ): (...args: [...Args, Command]) => Promise<void> {
   return async (...all) => {
     const command = all.pop() as Command;
-    const { endpoint, key, header, output } = command.optsWithGlobals<SharedOptions>();
+    const options = command.optsWithGlobals<SharedOptions>();
+    const { endpoint, header, output } = options;
     const stop = new AbortController();
     const clock = new SystemClock();
-    const client = connect({ endpoint, key, headers: headersOf(header) });
+    const client = connect({
+      endpoint,
+      ...callerOf(options),
+      headers: headersOf(header),
+      tls: tlsOf(options),
+    });
     const forgetSignals = onEndSignal(clock, {
       first: (name) => stop.abort(new Interrupted(name)),
       again: (name) => process.exit(new Interrupted(name).exitCode),
@@ -80,8 +95,10 @@ function brokenReading(error: QueratorError): CommandError {
 export interface ConnectOptions {
   /** One or several with commas between them. */
   readonly endpoint: string | undefined;
-  readonly key: string | undefined;
+  readonly key?: string | undefined;
+  readonly namespace?: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
+  readonly tls?: ClientOptions["tls"];
   /** Requests for one call as long as nothing has answered, so that somebody who waits is soon told; 4 by default. */
   readonly attemptsMaxAtFirst?: number;
 }
@@ -91,7 +108,7 @@ export interface ConnectOptions {
  * one has answered, calls are repeated for as long as their time lasts.
  */
 export function connect(options: ConnectOptions): QueratorClient {
-  const { endpoint, key, headers, attemptsMaxAtFirst = 4 } = options;
+  const { endpoint, key, namespace, headers, attemptsMaxAtFirst = 4 } = options;
   const urls = (endpoint || DEFAULT_ENDPOINT).split(",").map((each) => urlOf(each.trim()));
   if (key && !/^[\x21-\x7e]+$/.test(key)) {
     throw usage("the key is invalid; it must be of printable ASCII characters, without spaces");
@@ -104,12 +121,39 @@ export function connect(options: ConnectOptions): QueratorClient {
   return new QueratorClient({
     urls,
     key: key || undefined,
+    namespace: namespace || undefined,
     headers,
+    tls: options.tls,
     retry: { attemptsMaxAtFirst },
   });
 }
 
+/** What the files of these options hold. */
+export function tlsOf({
+  caFile,
+  clientCert,
+  clientKey,
+}: Pick<SharedOptions, "caFile" | "clientCert" | "clientKey">): ClientOptions["tls"] {
+  if (!caFile && !clientCert && !clientKey) return undefined;
+  if (!clientCert !== !clientKey) throw usage("give both --client-cert and --client-key, or none");
+  return {
+    ca: readPem(caFile, "--ca-file"),
+    cert: readPem(clientCert, "--client-cert"),
+    key: readPem(clientKey, "--client-key"),
+  };
+}
+
+function readPem(path: string | undefined, option: string): Buffer | undefined {
+  if (!path) return undefined;
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw usage(`${option}: cannot read the file: ${printable((error as Error).message)}`);
+  }
+}
+
 function urlOf(text: string): string {
+  if (/^unix:(\/\/)?\/[^/]/.test(text)) return text;
   const url = text.includes("://") ? text : `http://${text}`;
   if (!URL.canParse(url) || !/^https?:/.test(url)) {
     throw usage(`endpoint '${printable(text)}' is invalid; use a URL such as ${DEFAULT_ENDPOINT}`);

@@ -16,12 +16,14 @@ export type EndSignal = keyof typeof END_SIGNALS;
 export interface EndListeners {
   /** At the first signal, with what there is to tell of it. */
   readonly first: (name: EndSignal, reason: string) => void;
+  /** What a hang-up is for, if it is not for ending the command; answers whether it is. */
+  readonly hangUp?: () => boolean;
   /** If somebody asks once more. */
   readonly again: (name: EndSignal) => void;
 }
 
 /** Tells when the command is to end. Answers how to stop that. */
-export function onEndSignal(clock: Clock, { first, again }: EndListeners): () => void {
+export function onEndSignal(clock: Clock, { first, again, hangUp }: EndListeners): () => void {
   let since: number | undefined;
   const end = (name: EndSignal, reason: string): void => {
     since = clock.steady();
@@ -29,10 +31,11 @@ export function onEndSignal(clock: Clock, { first, again }: EndListeners): () =>
     first(name, reason);
   };
   const listener = (name: EndSignal): void => {
+    if (name === "SIGHUP" && hangUp?.() === true) return;
     if (since === undefined) end(name, name);
     else if (clock.steady() - since >= COPY) again(name);
   };
-  const ignore = (): void => undefined;
+  const ignore = (): void => void hangUp?.();
   const names = Object.keys(END_SIGNALS) as EndSignal[];
   const listeners = names.map((name) => {
     const isIgnored = name === "SIGHUP" && isHangUpIgnored(process.env);

@@ -4,3 +4,6 @@
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export const LOG_FORMATS = ["text", "json", "color"] as const;
 export const SYNCS = ["full", "interval"] as const;
+export const AUTHS = ["none", "keys"] as const;
+export const TLS_VERSIONS = ["1.2", "1.3"] as const;
+export const CLIENT_AUTHS = ["required", "optional"] as const;

@@ -129,6 +129,10 @@ test("without any option there are the defaults", (t) => {
   assert.deepEqual(config, {
     host: "localhost",
     port: 2319,
+    socket: undefined,
+    socketMode: 0o660,
+    admin: undefined,
+    tls: undefined,
     dev: false,
     threads: 1,
     logLevel: "info",
@@ -141,8 +145,78 @@ test("without any option there are the defaults", (t) => {
     keepAlive: 75_000_000,
     allowedOrigins: [],
     allowedHosts: [],
+    auth: { isOn: false, isSaid: false, bootstrapKey: undefined, bootstrapKeyFile: undefined },
   });
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.limits));
+});
+
+test("whether callers show keys is read from everywhere, also as the Go server has it", (t) => {
+  const read = (options: ServerOptions, env: NodeJS.ProcessEnv = {}, yaml = "") => {
+    const { isOn, isSaid } = load(t, { options, env, ...(yaml === "" ? {} : { yaml }) }).auth;
+    return [isOn, isSaid];
+  };
+  const env = { QUERATOR_AUTH: "keys" };
+  assert.deepEqual(read({}), [false, false]);
+  assert.deepEqual(read({ auth: "keys" }), [true, true]);
+  assert.deepEqual(read({ auth: "none" }, env), [false, true]);
+  assert.deepEqual(read({}, env, "auth: none\n"), [true, true]);
+  assert.deepEqual(read({}, {}, "auth: keys\nauth-backend: {driver: none}\n"), [true, true]);
+  assert.deepEqual(read({}, {}, "auth-backend: {driver: internal}\n"), [true, true]);
+  assert.deepEqual(read({}, {}, "auth-backend: {driver: none}\n"), [false, true]);
+  assert.throws(
+    () => read({}, { QUERATOR_AUTH: "on" }),
+    /^ConfigError: environment: QUERATOR_AUTH: "on" is not allowed; use one of none, keys$/,
+  );
+});
+
+test("a first key that is none, or of no use, is refused without being shown", (t) => {
+  const key = `qtr-live-${"a".repeat(43)}`;
+  const file = (env: NodeJS.ProcessEnv, options: ServerOptions = {}) =>
+    load(t, { env, options }).auth;
+  const { bootstrapKey } = file({ QUERATOR_AUTH: "keys", QUERATOR_BOOTSTRAP_KEY: key });
+  assert.equal(bootstrapKey, key);
+  const shown = (text: RegExp) => (error: Error) => {
+    assert.match(error.message, text);
+    assert.ok(!error.message.includes("aaaa"), error.message);
+    return true;
+  };
+  const wrong = { QUERATOR_AUTH: "keys", QUERATOR_BOOTSTRAP_KEY: key.slice(0, -1) };
+  assert.throws(() => file(wrong), shown(/^QUERATOR_BOOTSTRAP_KEY does not hold a key/));
+  const { QUERATOR_AUTH: _, ...open } = { ...wrong, QUERATOR_BOOTSTRAP_KEY: key };
+  assert.throws(() => file(open), shown(/^QUERATOR_BOOTSTRAP_KEY is of no use without/));
+  const both = { ...open, QUERATOR_AUTH: "keys", QUERATOR_BOOTSTRAP_KEY_FILE: "/x" };
+  assert.throws(
+    () => file(both),
+    shown(/^give either QUERATOR_BOOTSTRAP_KEY or QUERATOR_BOOTSTRAP/),
+  );
+});
+
+test("a database is read from a file, so that nothing shows its password", (t) => {
+  const path = join(temporaryDirectory(t), "postgres");
+  writeFileSync(path, "postgres://u:secret@host/db\n");
+  const env = { QUERATOR_POSTGRES_FILE: path };
+  assert.equal(load(t, { env }).queueStorage.postgres?.password, "secret");
+  assert.throws(
+    () => load(t, { env: { ...env, QUERATOR_POSTGRES: "postgres://u:secret@host/db" } }),
+    /^ConfigError: give either QUERATOR_POSTGRES or QUERATOR_POSTGRES_FILE, not both$/,
+  );
+  const yaml = (keys: string) => ({
+    yaml: `partition-storage: [{driver: postgres, config: {${keys}}}]\n`,
+  });
+  const fromFile = load(t, yaml(`connection-string-file: ${path}`)).queueStorage.postgres;
+  assert.equal(fromFile?.password, "secret");
+  assert.throws(
+    () => load(t, yaml(`connection-string-file: ${path}, connection-string: x`)),
+    /connection-string-file: give either this or connection-string, not both$/,
+  );
+  assert.throws(
+    () => load(t, yaml(`connection-string-file: ${path}-gone`)),
+    /partition-storage\[0\]\.config\.connection-string-file: cannot read the file: ENOENT/,
+  );
+  assert.throws(
+    () => load(t, { env: { QUERATOR_POSTGRES_FILE: `${path}-gone` } }),
+    /^ConfigError: QUERATOR_POSTGRES_FILE: cannot read the file: ENOENT/,
+  );
 });
 
 test("what is about HTTP is read from everywhere, and checked", (t) => {
@@ -322,6 +396,41 @@ test("addresses may have any host, or none", (t) => {
   }
 });
 
+test("an address may be a Unix socket, by its whole path", (t) => {
+  for (const address of ["unix:/run/q.sock", "unix:///run/q.sock"]) {
+    const { host, port, socket, socketMode } = load(t, { options: { address, socketMode: "600" } });
+    assert.deepEqual([host, port, socket, socketMode], ["localhost", 0, "/run/q.sock", 0o600]);
+  }
+  for (const [options, text] of [
+    [
+      { address: "unix:run/q.sock" },
+      /^address: "unix:run\/q.sock" is not allowed; use a whole path/,
+    ],
+    [{ adminAddress: "unix:/run/" }, /^admin-address: "unix:\/run\/" is not allowed/],
+    [{ address: `unix:/${"x".repeat(103)}` }, /has 103 bytes at most/],
+    [{ address: "unix:/q", socketMode: "0999" }, /^socket-mode: "0999" is not allowed/],
+    [{ socketMode: "0600" }, /^socket-mode is of no use without a Unix socket/],
+  ] as const) {
+    assert.throws(
+      () => load(t, { options }),
+      (error: Error) => text.test(error.message),
+    );
+  }
+});
+
+test("what is about TLS is read from everywhere", (t) => {
+  const env = { QUERATOR_TLS_CERT: "/e.crt", QUERATOR_TLS_KEY: "/e.key" };
+  const yaml = 'tls-cert: /f.crt\ntls-key: /f.key\ntls-min-version: "1.3"\ntls-client-ca: /f.ca\n';
+  const options = { tlsKey: "/o.key", tlsClientAuth: "optional" } as const;
+  assert.deepEqual(load(t, { options, env, yaml }).tls, {
+    cert: "/e.crt",
+    key: "/o.key",
+    minVersion: "1.3",
+    clientCa: "/f.ca",
+    clientAuth: "optional",
+  });
+});
+
 test("the file holds storages, queues and limits", (t) => {
   const config = load(t, {
     yaml: `
@@ -407,7 +516,7 @@ limits: {queued-requests: 5, lease-reply-bytes: 1000}
 const MISTAKES: readonly [Parameters<typeof load>[1], string | RegExp][] = [
   [
     { options: { address: "localhost" } },
-    'address: "localhost" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0',
+    'address: "localhost" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0, or unix:/PATH',
   ],
   [{ env: { QUERATOR_ADDRESS: "x:70000" } }, /^address: "x:70000" is not allowed/],
   [{ options: { memory: true, dataDir: "/x" } }, "give either --memory or --data-dir, not both"],
@@ -478,10 +587,6 @@ const MISTAKES: readonly [Parameters<typeof load>[1], string | RegExp][] = [
       yaml: "partition-storage: [{name: a, driver: sqlite, config: {storage-dir: /x}}, {name: b, driver: sqlite, config: {storage-dir: /x}}]\n",
     },
     /^querator\.yaml: partition-storage: "a" and "b" have the same storage-dir/,
-  ],
-  [
-    { yaml: "auth-backend: {driver: internal}\n" },
-    /^querator\.yaml: auth-backend\.driver: "internal"/,
   ],
   [
     { yaml: "auth-backend: {driver: ldap}\n" },

@@ -19,9 +19,23 @@ import {
   type SettingValue,
   withMarks,
 } from "../registry/settings.ts";
-import { LOG_FORMATS, LOG_LEVELS, type SYNCS } from "./choices.ts";
+import { AUTH_BACKEND_KEYS, type AuthConfig, readAuth } from "./auth.ts";
+import {
+  type AUTHS,
+  type CLIENT_AUTHS,
+  LOG_FORMATS,
+  LOG_LEVELS,
+  type SYNCS,
+  type TLS_VERSIONS,
+} from "./choices.ts";
 import { readAccess, readKeepAlive } from "./http.ts";
-import { ConfigError, Section } from "./section.ts";
+import {
+  LISTENING_ENVIRONMENT,
+  LISTENING_KEYS,
+  type ListeningConfig,
+  readListening,
+} from "./listening.ts";
+import { ConfigError, readSecretFile, Section } from "./section.ts";
 import {
   checkSync,
   checkThreads,
@@ -33,6 +47,9 @@ import {
   type StorageConfig,
 } from "./storages.ts";
 
+export { checkKey, firstKeyFile } from "./auth.ts";
+export type { Address, TlsConfig } from "./listening.ts";
+export { readSecretFile } from "./section.ts";
 export { type StorageConfig, storageOfThread } from "./storages.ts";
 
 export interface QueueConfig extends GivenSettings {
@@ -43,10 +60,7 @@ export interface QueueConfig extends GivenSettings {
   readonly partitions: readonly { readonly partition: number; readonly storageName: string }[];
 }
 
-export interface Config {
-  /** "" means all interfaces. */
-  readonly host: string;
-  readonly port: number;
+export interface Config extends ListeningConfig {
   readonly dev: boolean;
   readonly threads: number;
   readonly logLevel: LogLevel;
@@ -58,6 +72,7 @@ export interface Config {
   /** Origins of pages that may use the server, and more names that it answers to; `*` for any. */
   readonly allowedOrigins: readonly string[];
   readonly allowedHosts: readonly string[];
+  readonly auth: AuthConfig;
   /** Whether every thread has a storage of its own; else all are with the first. */
   readonly isSpread: boolean;
   readonly queues: readonly QueueConfig[];
@@ -66,8 +81,22 @@ export interface Config {
 
 /** What a user may say; whatever is left out has the default of docs/CONFIGURATION.md. */
 export interface ServerOptions {
-  /** `HOST:PORT`; port 0 takes a free one. Default `localhost:2319`. */
+  /** `HOST:PORT`, or `unix:/PATH`; port 0 takes a free one. Default `localhost:2319`. */
   readonly address?: string;
+  /** Who may use a Unix socket, as a file mode. Default `0660`. */
+  readonly socketMode?: string;
+  /** One more address, in the same form, at which nothing but the state of the server is told, over plain HTTP. */
+  readonly adminAddress?: string;
+  /** A file with a certificate, and those between it and its authority; with it the server speaks TLS only. */
+  readonly tlsCert?: string;
+  /** The file with its key. */
+  readonly tlsKey?: string;
+  /** The oldest TLS that is spoken. Default `1.2`. */
+  readonly tlsMinVersion?: (typeof TLS_VERSIONS)[number];
+  /** A file with the authorities whose certificates clients show. */
+  readonly tlsClientCa?: string;
+  /** Whether a client without a certificate is let in. Default `required`: it is not. */
+  readonly tlsClientAuth?: (typeof CLIENT_AUTHS)[number];
   /** Where data is kept. Default `./querator-data`. */
   readonly dataDir?: string;
   /** Keeps everything in memory, and nothing on disk. */
@@ -96,6 +125,15 @@ export interface ServerOptions {
    * only; `*` for any. None by default.
    */
   readonly allowedHosts?: string | readonly string[];
+  /**
+   * `keys`: callers show a key, and may do what its roles allow. `none`: everybody may do everything; to listen
+   * beyond this machine like that it has to be said. Default `none`.
+   */
+  readonly auth?: (typeof AUTHS)[number];
+  /** The first key, which may do everything; used by the first start with `keys` only. By default one is made. */
+  readonly bootstrapKey?: string;
+  /** A file that has the first key. */
+  readonly bootstrapKeyFile?: string;
   /** Adds the endpoints for tests: virtual time and held queues. Never in production. */
   readonly dev?: boolean;
   readonly logLevel?: LogLevel;
@@ -111,7 +149,7 @@ const FLAGS = { memory: "--memory", dataDir: "--data-dir", postgres: "--postgres
 
 /** The environment variable of each option. */
 export const ENVIRONMENT = {
-  address: "QUERATOR_ADDRESS",
+  ...LISTENING_ENVIRONMENT,
   dataDir: "QUERATOR_DATA_DIR",
   memory: "QUERATOR_MEMORY",
   postgres: "QUERATOR_POSTGRES",
@@ -122,6 +160,9 @@ export const ENVIRONMENT = {
   keepAliveTimeout: "QUERATOR_KEEP_ALIVE_TIMEOUT",
   allowedOrigins: "QUERATOR_ALLOWED_ORIGINS",
   allowedHosts: "QUERATOR_ALLOWED_HOSTS",
+  auth: "QUERATOR_AUTH",
+  bootstrapKey: "QUERATOR_BOOTSTRAP_KEY",
+  bootstrapKeyFile: "QUERATOR_BOOTSTRAP_KEY_FILE",
   logLevel: "QUERATOR_LOG_LEVEL",
   logFormat: "QUERATOR_LOG_FORMAT",
   config: "QUERATOR_CONFIG",
@@ -130,7 +171,7 @@ export const ENVIRONMENT = {
 /** The keys of the file, as they are written at each level. */
 export const FILE_KEYS = {
   top: [
-    "address",
+    ...LISTENING_KEYS,
     "data-dir",
     "memory",
     "postgres",
@@ -144,13 +185,15 @@ export const FILE_KEYS = {
     "logging",
     "queue-storage",
     "partition-storage",
+    "auth",
     "auth-backend",
+    "bootstrap-key-file",
     "queues",
     "limits",
   ],
   logging: ["level", "handler"],
   ...STORAGE_KEYS,
-  auth: ["driver"],
+  auth: AUTH_BACKEND_KEYS,
   queue: ["name", ...SETTING_ROWS.map(([key]) => kebab(key)), "partitions"],
   partition: ["partition", "read-only", "storage-name"],
   limits: Object.keys(DEFAULT_LIMITS).map(kebab),
@@ -168,7 +211,6 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
   file.only(FILE_KEYS.top);
   const logging = file.section("logging");
   logging.only(FILE_KEYS.logging);
-  checkAuth(file.section("auth-backend"));
 
   const places = [
     readPlace(given, { memory: "memory", dataDir: "dataDir", postgres: "postgres" }, FLAGS),
@@ -194,13 +236,8 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
   checkSync(storages, syncInterval);
   checkThreads(storages, threads);
 
-  const address =
-    given.text("address") ??
-    fromEnv.text("address", ENVIRONMENT.address) ??
-    file.text("address") ??
-    "localhost:2319";
   return deepFreeze({
-    ...parseAddress(address),
+    ...readListening(given, fromEnv, file),
     dev: given.flag("dev") ?? fromEnv.flag("dev", ENVIRONMENT.dev) ?? file.flag("dev") ?? false,
     threads,
     logLevel:
@@ -215,6 +252,7 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
       "color",
     keepAlive: readKeepAlive(given, fromEnv, file),
     ...readAccess(given, fromEnv, file),
+    auth: readAuth(given, fromEnv, file),
     ...storages,
     queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),
     limits: parseLimits(file.section("limits"), given.section("limits")),
@@ -252,7 +290,19 @@ function environment(env: NodeJS.ProcessEnv): Section {
       values[option] = option === "threads" && /^\d+$/.test(value) ? Number(value) : value;
     }
   }
+  readSecretFiles(env, values);
   return new Section("environment", values);
+}
+
+// Secrets that lie in files, where no list of processes and no crash report shows them.
+function readSecretFiles(env: NodeJS.ProcessEnv, values: Record<string, unknown>): void {
+  const variable = `${ENVIRONMENT.postgres}_FILE`;
+  const path = env[variable];
+  if (path === undefined || path === "") return;
+  if (values.postgres !== undefined) {
+    throw new ConfigError(`give either ${ENVIRONMENT.postgres} or ${variable}, not both`);
+  }
+  values.postgres = readSecretFile(path, variable);
 }
 
 function readFile(path: string): Section {
@@ -286,31 +336,6 @@ function parseFile(text: string, source: string): Section {
 }
 
 // --- the parts ---
-
-function parseAddress(address: string): { readonly host: string; readonly port: number } {
-  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(address);
-  const port = Number(match?.[3]);
-  if (match === null || port > 65_535) {
-    throw new ConfigError(
-      `address: "${address}" is not allowed; use HOST:PORT, such as localhost:2319 or [::1]:0`,
-    );
-  }
-  return { host: match[1] ?? match[2] ?? "", port };
-}
-
-function checkAuth(section: Section): void {
-  section.only(FILE_KEYS.auth);
-  const driver = section.text("driver");
-  if (driver === "internal") {
-    throw section.error("driver", '"internal" is not available in this version; use none');
-  }
-  if (driver !== undefined && driver !== "none") {
-    throw section.error(
-      "driver",
-      `invalid auth-backend driver; '${driver}' is not one of (none, internal)`,
-    );
-  }
-}
 
 function parseQueue(section: Section, storages: readonly StorageConfig[]): QueueConfig {
   section.only(FILE_KEYS.queue);

@@ -6,11 +6,12 @@ import { readFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { MILLISECOND } from "../clock.ts";
 import { DurationError, parseDuration } from "../duration.ts";
-import type { Section } from "./section.ts";
+import { readSecretFile, type Section } from "./section.ts";
 
 const SSL_MODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const;
 export const POSTGRES_KEYS = [
   "connection-string",
+  "connection-string-file",
   "schema",
   "max-conns",
   "connect-timeout",
@@ -83,7 +84,7 @@ export function parsePostgres(
   env: NodeJS.ProcessEnv,
   url?: string,
 ): PostgresConfig {
-  const text = url ?? section.text("connection-string") ?? (env.DATABASE_URL || undefined);
+  const text = url ?? readConnectionString(section) ?? (env.DATABASE_URL || undefined);
   const { PGHOST, PGUSER, PGDATABASE } = env;
   if (text === undefined && !PGHOST && !PGUSER && !PGDATABASE) {
     throw section.error(
@@ -137,6 +138,14 @@ export function parsePostgres(
     key: read("ssl-key", section.text("ssl-key") ?? said.get("sslkey")),
     location: `postgres:${host}:${port}/${database}/${schema}`,
   };
+}
+
+function readConnectionString(section: Section): string | undefined {
+  const text = section.text("connection-string");
+  const path = section.text("connection-string-file");
+  if (path === undefined) return text;
+  if (text === undefined) return readSecretFile(path, `${section.place}.connection-string-file`);
+  throw section.error("connection-string-file", "give either this or connection-string, not both");
 }
 
 function readTimeout(section: Section, key: string, text: string): number {

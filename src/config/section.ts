@@ -1,6 +1,8 @@
 // A part of the options, wherever they come from, and how its values are read: each reader checks
 // what it finds, and a mistake is one line that says where it is, what it is, and what is allowed.
 
+import { readFileSync } from "node:fs";
+
 /** A wrong option; the message is one line for the user. */
 export class ConfigError extends Error {
   override readonly name = "ConfigError";
@@ -129,4 +131,17 @@ export class Section {
   #join(key: string): string {
     return this.#path === "" ? key : `${this.#path}.${key}`;
   }
+}
+
+/** A secret that lies in a file, without the end of its line; throws a ConfigError. */
+export function readSecretFile(path: string, shown: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new ConfigError(`${shown}: cannot read the file: ${(cause as Error).message}`);
+  }
+  const secret = text.trim();
+  if (secret === "") throw new ConfigError(`${shown}: the file '${path}' is empty`);
+  return secret;
 }

@@ -15,8 +15,10 @@ export interface AccessRules {
   readonly origins: readonly string[];
   /** Names that this server answers to beside those of its machine, in lower case; `*` for any. */
   readonly hosts: readonly string[];
-  /** As it was told where to listen. */
+  /** As it was told where to listen; "" of a Unix socket, which no name leads to. */
   readonly listensOn: string;
+  /** Whether it speaks TLS. */
+  readonly isSecure?: boolean;
 }
 
 /**
@@ -59,7 +61,8 @@ export class Access {
     this.#checkHost(source.header("host"));
     const origin = source.header("origin");
     if (origin !== undefined) {
-      if (isSameOrigin(origin, source)) return this.#checkSite(source);
+      if (isSameOrigin(origin, source, this.#rules.isSecure === true))
+        return this.#checkSite(source);
       if (this.#isAllowed(origin)) return origin;
       const what = origin === "null" ? "a page without an origin" : `a page of '${shown(origin)}'`;
       throw forbidden(`${what} may not use this server, --allowed-origins names those that may`);
@@ -121,7 +124,7 @@ function shown(value: string): string {
 }
 
 /** Whether an address, or a name for one, is this machine's for itself. */
-function isLoopback(address: string): boolean {
+export function isLoopback(address: string): boolean {
   const plain = address.toLowerCase().replace(/^::ffff:/, "");
   return (
     plain === "::1" ||
@@ -143,11 +146,12 @@ function hostOf(header: string): string | undefined {
 // Whether a page's origin is what the request was sent to. A proxy may have been sent it, which tells
 // by which name, and whether over TLS; where it does not tell the latter, the browser's word for the
 // whole counts, which no page can forge.
-function isSameOrigin(origin: string, source: Source): boolean {
+function isSameOrigin(origin: string, source: Source, isSecure: boolean): boolean {
+  const own = isSecure ? "https:" : "http:";
   const url = URL.parse(origin);
   if (url === null || !/^https?:$/.test(url.protocol)) return false;
   const told = firstOf(source.header("x-forwarded-proto"));
-  if (told !== undefined ? `${told.toLowerCase()}:` !== url.protocol : url.protocol !== "http:") {
+  if (told !== undefined ? `${told.toLowerCase()}:` !== url.protocol : url.protocol !== own) {
     if (told !== undefined || source.header("sec-fetch-site") !== "same-origin") return false;
   }
   const names = [source.header("host"), firstOf(source.header("x-forwarded-host"))];

@@ -5,6 +5,7 @@
 // socket, node:http reads them again, and refuses what has to be refused.
 
 import type { Socket } from "node:net";
+import { ANYONE, Principal } from "../auth/principal.ts";
 import { type CancelTimer, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
 import { Chunks } from "./chunks.ts";
 import {
@@ -17,10 +18,12 @@ import {
   lengthOf,
   type Reply,
   STALLED_REPLY,
+  waitOn,
 } from "./edge.ts";
 import type { Head } from "./head.ts";
 import { STATUS_CODES } from "./node-http.ts";
 import { PLAIN_HEAD_BYTES_MAX, PlainHeads } from "./plain-head.ts";
+import { certificateOf } from "./secure.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 
@@ -31,6 +34,8 @@ const PATIENCE = 10 * SECOND;
 const SWEEP = 5 * SECOND;
 
 const CLOSES = "Connection: close";
+
+const ASKS_FOR_KEY = "\r\nWWW-Authenticate: Bearer";
 
 // So much is read ahead while a request is answered; what comes after it waits in the buffers of the system.
 const AHEAD_BYTES_MAX = 65_536;
@@ -149,6 +154,13 @@ class Connection implements Exchange {
   #since: number;
   #hasServed = false;
 
+  // Who sent the last request, and how they said so; asked for anew when they say something else.
+  #principal = ANYONE;
+  #authorization: string | undefined;
+  // While a request waits on a server with authentication: what is done if its key is taken away.
+  #onCut: (() => void) | undefined;
+  #isCut = false;
+
   constructor(socket: Socket, all: Connections) {
     this.#socket = socket;
     this.#all = all;
@@ -171,12 +183,40 @@ class Connection implements Exchange {
     return head?.isV2 === true ? (head.idempotencyKey ?? "") : "";
   }
 
+  get namespace(): string {
+    return this.#head?.namespace ?? "";
+  }
+
+  get principal(): Principal {
+    return this.#principal;
+  }
+
   isGone(): boolean {
-    return this.#socket.destroyed;
+    return this.#isCut || this.#socket.destroyed;
   }
 
   onGone(gone: () => void): void {
     this.#onGone = gone;
+    if (this.#all.edge.auth === undefined) return;
+    this.#onCut = () => this.#cut(this.#head!);
+    this.#principal.onEnd(this.#onCut);
+  }
+
+  // The key of a request that waits was taken away.
+  #cut(head: Head): void {
+    const next = waitOn(head, head.accepted, this.#all.edge, {
+      before: this.#principal,
+      socket: this.#socket,
+    });
+    if (next instanceof Principal) {
+      this.#principal = next;
+      next.onEnd(this.#onCut!);
+      return;
+    }
+    const gone = this.#onGone;
+    this.#isCut = true;
+    this.#send(next);
+    gone?.();
   }
 
   // --- reading ---
@@ -200,13 +240,32 @@ class Connection implements Exchange {
         ? undefined
         : this.#all.heads.read(chunk.toString("latin1", 0, end));
     const bodyBytes = chunk.length - end - HEAD_END.length;
-    if (head === undefined) {
+    if (head === undefined || !this.#knows(head)) {
       this.#handOver(chunk);
       return;
     }
     this.#missing = head.contentLength;
     if (bodyBytes < this.#missing) this.#since = this.#all.steady();
     this.#add(head, chunk, bodyBytes);
+  }
+
+  // Whether it is known who sends a request; who is refused is left to node:http, which answers the error.
+  #knows({ authorization }: Head): boolean {
+    const { auth } = this.#all.edge;
+    if (auth === undefined) return true;
+    const isSame = authorization === this.#authorization && this.#principal !== ANYONE;
+    // Whom a certificate stands for is asked each time: the user may have been made meanwhile.
+    const certificate = authorization === undefined ? certificateOf(this.#socket) : undefined;
+    if (isSame && certificate === undefined && auth.isTaken(this.#principal)) return true;
+    try {
+      this.#principal = auth.principalOf(authorization, certificate);
+      // A copy: a part of a head would keep all of it.
+      this.#authorization =
+        authorization && Buffer.from(authorization, "latin1").toString("latin1");
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   #add(head: Head, chunk: Buffer, bodyBytes: number): void {
@@ -242,6 +301,7 @@ class Connection implements Exchange {
 
   readonly #send = (reply: Reply | undefined): void => {
     this.#onGone = undefined;
+    if (this.#onCut !== undefined) this.#forgetCut(this.#onCut);
     this.#release();
     const socket = this.#socket;
     // The client has gone, or our side has been ended: nobody can be answered any more.
@@ -252,6 +312,11 @@ class Connection implements Exchange {
     else if (isTaken) this.#next();
     if (!isTaken) this.#holdUntilTaken(reply.body.length);
   };
+
+  #forgetCut(cut: () => void): void {
+    this.#principal.offEnd(cut);
+    this.#onCut = undefined;
+  }
 
   // Ends our side, and waits for the client to end its own. What it has sent ahead is dropped; it knows that
   // from the reply, which says that it is the last.
@@ -279,10 +344,11 @@ class Connection implements Exchange {
     const socket = this.#socket;
     const { isV2, requestId } = this.#head!;
     const id = isV2 ? `\r\nX-Request-Id: ${requestId}` : "";
+    const ask = isV2 && status === 401 ? ASKS_FOR_KEY : "";
     const later = retryAfter === undefined ? "" : `\r\nRetry-After: ${retryAfter}`;
     const end = this.#all.headEnd(steady, isLast);
     const bytes = lengthOf(body);
-    const head = `${headStart(status, type)}${bytes}${id}${later}${end}`;
+    const head = `${headStart(status, type)}${bytes}${id}${ask}${later}${end}`;
     if (typeof body === "string") {
       // As many bytes as characters: the text is ASCII, as most are, and latin1 writes it without encoding.
       return socket.write(head + body, bytes === body.length ? "latin1" : "utf8");
@@ -295,6 +361,7 @@ class Connection implements Exchange {
   }
 
   readonly #fail = (error: unknown): void => {
+    if (this.#onCut !== undefined) this.#forgetCut(this.#onCut);
     this.#all.edge.log.error({ err: error }, "request failed");
     this.#socket.destroy();
   };
@@ -340,6 +407,7 @@ class Connection implements Exchange {
     this.#release();
     this.#chunks = new Chunks();
     this.#ahead = new Chunks();
+    if (this.#onCut !== undefined) this.#forgetCut(this.#onCut);
     this.#onGone?.();
   };
 

@@ -3,6 +3,9 @@
 // rule of a queue.
 
 import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
+import type { ClientCertificate, Principal } from "../auth/principal.ts";
+import { ANONYMOUS, refused } from "../auth/state.ts";
 import { SECOND } from "../clock.ts";
 import type { Answer, Format } from "../codec/answer.ts";
 import { ReplySchema } from "../codec/gen/querator/v1/reply_pb.ts";
@@ -20,11 +23,13 @@ import {
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import type { Access } from "./access.ts";
+import type { Attempts } from "./attempts.ts";
 import type { Head, Told } from "./head.ts";
 import { JSON_MEDIA, type Media } from "./media.ts";
 import { STATUS_CODES } from "./node-http.ts";
 import { encodeProblem, PROBLEM_TYPE, RETRY_AFTER } from "./problem.ts";
 import { requestIdOf } from "./request-id.ts";
+import { certificateOf } from "./secure.ts";
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
@@ -32,6 +37,10 @@ export interface Exchange {
   readonly requestId: string;
   /** The Idempotency-Key header: 1 to 255 visible characters; "" if there is none, and always under /v1. */
   readonly idempotencyKey: string;
+  /** The X-Querator-Namespace header; "" if there is none. */
+  readonly namespace: string;
+  /** Who sends it. */
+  readonly principal: Principal;
   /** Whether the client has gone away before it was answered. */
   isGone(): boolean;
   /** Calls `gone`, once, if the client goes away before it is answered. */
@@ -48,7 +57,8 @@ export interface Endpoint {
 
 /** What answers GET and HEAD at a path. */
 export interface Page {
-  handle(request: IncomingMessage): Promise<PageReply> | PageReply;
+  /** `reader` is undefined of who shows a key that is not taken. */
+  handle(request: IncomingMessage, reader: Principal | undefined): Promise<PageReply> | PageReply;
 }
 
 /** The reply of a page. */
@@ -68,8 +78,20 @@ export interface Edge {
   gate?: Promise<void> | undefined;
   /** Decides who is let in. */
   readonly access: Access;
+  /** Knows who sends a request; undefined if nobody has to say so. */
+  readonly auth: Authority | undefined;
+  /** Counts who shows keys that are not taken. */
+  readonly attempts: Attempts;
   /** Microseconds after which an idle connection is closed. */
   readonly keepAlive: number;
+}
+
+/** Knows who sends a request. */
+export interface Authority {
+  /** `certificate` is what the connection has shown. Throws a QueueError (401) if it is nobody that is known. */
+  principalOf(authorization: string | undefined, certificate?: ClientCertificate): Principal;
+  /** Whether one that a connection remembers is still taken. */
+  isTaken(principal: Principal): boolean;
 }
 
 /** Bytes of requests and replies that are in memory at present, over all connections. */
@@ -120,7 +142,38 @@ export async function answer(
     const isLong = typeof text === "string" && text.length > SHORT_REPLY_CHARS;
     return { status: 200, type: accepted.type, body: isLong ? Buffer.from(text) : text };
   } catch (error) {
-    return errorReply(error, head, accepted, edge);
+    if (exchange.isGone()) return undefined;
+    const isNobody = edge.auth !== undefined && exchange.principal.userId === ANONYMOUS;
+    return errorReply(isNobody ? askForKey(error, head) : error, head, accepted, edge);
+  }
+}
+
+// Who has shown no key may be somebody who may.
+function askForKey(error: unknown, { isV2 }: Told): unknown {
+  const isDenied = error instanceof QueueError && error.code === "permission_denied";
+  return isDenied && isV2
+    ? refused("authentication required; send Authorization: Bearer KEY")
+    : error;
+}
+
+/**
+ * What becomes of a request that waits when its principal ends. If its key is still taken, as when only its end is
+ * another, it waits on as who it then is. Else it is answered, and its connection closed: what it still waits for
+ * inside may come at any time, and must find nobody.
+ */
+export function waitOn(
+  told: Told,
+  media: Media,
+  edge: Edge,
+  { before, socket }: { readonly before: Principal; readonly socket: Socket },
+): Principal | Reply {
+  try {
+    const next = edge.auth!.principalOf(told.authorization, certificateOf(socket));
+    // Who has shown a certificate is anybody without a key, once their user is gone.
+    if (next.userId !== before.userId) throw refused("certificate is of no user");
+    return next;
+  } catch (error) {
+    return { ...errorReply(error, told, media, edge), isLast: true };
   }
 }
 
@@ -151,6 +204,9 @@ export function errorReply(error: unknown, told: Told, media: Media, edge: Edge)
     const { status } = ERRORS[known.code];
     const body = encodeProblem(known, format, requestId);
     const own = { status, type: format === "json" ? PROBLEM_TYPE : type, body, isLast };
+    if (known.code === "rate_limited") {
+      return { ...own, retryAfter: Number(known.details!.seconds) };
+    }
     return status === 429 || status === 503 ? { ...own, retryAfter: RETRY_AFTER } : own;
   }
   const { status, text } = ERROR_KINDS[known.kind];

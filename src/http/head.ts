@@ -16,6 +16,8 @@ export interface Told {
   /** As the client gave it; not used under /v1. */
   readonly idempotencyKey: string | undefined;
   readonly traceparent: string | undefined;
+  /** As the client gave it. */
+  readonly namespace: string | undefined;
 }
 
 /** A head whose endpoint is known, and whose formats are supported. */

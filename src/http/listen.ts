@@ -6,6 +6,7 @@
 import { Server as Acceptor, type AddressInfo, createServer } from "node:net";
 import { hasPlenty } from "../descriptors.ts";
 import type { HttpServer } from "./server.ts";
+import { bindSocket } from "./unix-socket.ts";
 
 // Sockets that listen for one server, on each of its addresses; one where descriptors are scarce.
 const ACCEPTORS = 16;
@@ -32,6 +33,12 @@ const FREE_TRIES = 20;
 export interface Listening {
   readonly host: string;
   readonly port: number;
+  /** The path of a Unix socket, in place of both. */
+  readonly socket?: string | undefined;
+  /** Who may use that, as a file mode. */
+  readonly socketMode?: number;
+  /** Whether one socket is enough, which shares its port with no other thread. */
+  readonly isAlone?: boolean;
 }
 
 /** Whether several sockets may listen on one port here; elsewhere one listens for all. */
@@ -49,7 +56,8 @@ export interface Listener {
 }
 
 /** How many sockets a server will listen with. */
-export function listeningSockets(host: string): number {
+export function listeningSockets({ host, socket }: Listening): number {
+  if (socket !== undefined) return 1;
   const addresses = isLocalhost(host) ? LOCAL_HOSTS.length : 1;
   return addresses * acceptorsOfEach();
 }
@@ -63,15 +71,14 @@ function isLocalhost(host: string): boolean {
 }
 
 /** Begins to listen. Rejects with an error whose message is for the user. */
-export async function listen(
-  http: HttpServer,
-  { host, port: wanted }: Listening,
-): Promise<Listener> {
+export async function listen(http: HttpServer, listening: Listening): Promise<Listener> {
+  const { host, port: wanted, socket, isAlone = false } = listening;
+  if (socket !== undefined) return listenAtSocket(http, socket, listening.socketMode);
   // Where there are several, what is tried first can be given up; `http` itself is closed once and for all.
-  const each = acceptorsOfEach();
+  const each = isAlone ? 1 : acceptorsOfEach();
   const first = each > 1 ? undefined : http;
   const { acceptors, port } = await bindFirst(
-    { host, port: wanted },
+    { host, port: wanted, isAlone },
     {
       make: () => acceptorFor(http, first),
       mayRetry: first === undefined,
@@ -99,9 +106,23 @@ export async function listen(
   };
 }
 
+async function listenAtSocket(
+  http: HttpServer,
+  path: string,
+  mode: number | undefined,
+): Promise<Listener> {
+  await bindSocket(http, path, mode);
+  return {
+    port: 0,
+    addresses: [`unix:${path}`],
+    startEnding: () => http.startEnding(),
+    drain: () => drain(http, [http]), // which removes the file
+  };
+}
+
 // Binds one acceptor for each address of a host, all to the same port.
 async function bindFirst(
-  { host, port: wanted }: Listening,
+  { host, port: wanted, isAlone = false }: Listening,
   { make, mayRetry }: { readonly make: () => Acceptor; readonly mayRetry: boolean },
 ): Promise<{ readonly acceptors: Acceptor[]; readonly port: number }> {
   for (let left = FREE_TRIES; ; left--) {
@@ -110,9 +131,9 @@ async function bindFirst(
     try {
       await onEach(host, async (address) => {
         // A server that shares ports would also share one that it does not mean to.
-        if (canSharePort && port !== wanted) await checkFree(address, port);
+        if (canSharePort && !isAlone && port !== wanted) await checkFree(address, port);
         const acceptor = make();
-        await bind(acceptor, { host: address, port });
+        await bind(acceptor, { host: address, port, exclusive: isAlone });
         acceptors.push(acceptor);
         port = (acceptor.address() as AddressInfo).port;
       });
@@ -150,9 +171,10 @@ async function onEach(host: string, work: (address: string) => Promise<void>): P
 }
 
 /** A URL by which a program on this machine reaches what listens there. */
-export function urlOf({ host, port }: Listening): string {
+export function urlOf({ host, port, socket }: Listening, isSecure = false): string {
+  if (socket !== undefined) return `unix:${socket}`;
   const usable = { "": "localhost", "0.0.0.0": "127.0.0.1", "::": "::1" }[host] ?? host;
-  return `http://${hostAndPort(usable, port)}`;
+  return `${isSecure ? "https" : "http"}://${hostAndPort(usable, port)}`;
 }
 
 function hostAndPort(host: string, port: number): string {

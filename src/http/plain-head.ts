@@ -50,6 +50,7 @@ const SINGLE = new Set([
   "traceparent",
   "x-forwarded-host",
   "x-forwarded-proto",
+  "x-querator-namespace",
   "x-request-id",
 ]);
 
@@ -61,6 +62,7 @@ const VARYING: readonly string[] = [
   "x-request-id",
   "idempotency-key",
   "traceparent",
+  "x-querator-namespace",
   "baggage",
   "cookie",
   "date",
@@ -74,7 +76,7 @@ const VARYING: readonly string[] = [
 ];
 
 const CONTENT_LENGTH = 0;
-const VALUES_READ = 5;
+const VALUES_READ = 6;
 
 /** What heads have in common that differ only in the values of the VARYING fields. */
 interface Form {
@@ -166,7 +168,7 @@ export class PlainHeads {
     if (form.last?.contentLength === contentLength) return form.last;
     const { path, isV2, endpoint, sent, accepted } = form;
     if (contentLength > endpoint.bodyBytesMax) return undefined;
-    const [, authorization, givenId, givenKey, traceparent] = this.#values;
+    const [, authorization, givenId, givenKey, traceparent, namespace] = this.#values;
     const head: Head = {
       path,
       isV2,
@@ -179,6 +181,7 @@ export class PlainHeads {
       requestId: isV2 || givenId !== undefined ? requestIdOf(givenId) : "",
       idempotencyKey: givenKey === undefined ? undefined : detached(givenKey),
       traceparent,
+      namespace,
     };
     if (!isAdmitted(head)) return undefined;
     if (form.keepsLast) form.last = head;

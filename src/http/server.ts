@@ -6,20 +6,21 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { MILLISECOND, MINUTE, SECOND } from "../clock.ts";
+import { MILLISECOND, MINUTE, SECOND, SystemClock } from "../clock.ts";
 import { invalid, QueueError, queueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { printable } from "../printable.ts";
 import { Access, type AccessRules } from "./access.ts";
+import { Attempts } from "./attempts.ts";
 import { Body } from "./body.ts";
 import { Connections } from "./connection.ts";
 import {
+  type Authority,
   answer,
   brokenReply,
   type Edge,
   ENDING,
   type Endpoint,
-  type Exchange,
   errorReply,
   LARGE_REPLY_BYTES,
   lengthOf,
@@ -28,16 +29,20 @@ import {
   type Reply,
   STALLED_REPLY,
 } from "./edge.ts";
+import { askForKey, HttpExchange, principalOf, readerOf } from "./exchange.ts";
 import { admit, isV2, type Told } from "./head.ts";
 import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
 import { nearPath } from "./near-path.ts";
 import { Server } from "./node-http.ts";
 import { Pipelines } from "./pipeline.ts";
 import { requestIdOf } from "./request-id.ts";
+import { SecureDoor, type TlsMaterial } from "./secure.ts";
 
 export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits" | "log"> {
   /** Microseconds after which an idle connection is closed; 75 seconds by default. */
   readonly keepAlive?: number;
+  /** Knows who sends a request; without it nobody has to say so. */
+  readonly auth?: Authority | undefined;
   /** Who is let in; by default nobody from another site. */
   readonly access?: AccessRules;
 }
@@ -66,6 +71,8 @@ export class HttpServer extends Server {
   readonly #last = new Map<Socket, ServerResponse | undefined>();
   #isEnding = false;
   readonly #edge: Edge;
+  // Where connections come in that speak TLS; undefined if none does.
+  #door: SecureDoor | undefined;
   // When, in steady time, the log last said that there are too many connections.
   #toldAt = Number.NEGATIVE_INFINITY;
 
@@ -74,7 +81,10 @@ export class HttpServer extends Server {
     const rules = options.access ?? { origins: [], hosts: [], listensOn: "localhost" };
     const access = new Access(rules, () => this.#boundTo());
     const held = { bytes: 0 };
-    const edge: Edge = { endpoints, pages, limits, log, held, access, keepAlive };
+    const { auth } = options;
+    const attempts = new Attempts(new SystemClock(), log);
+    const shared = { endpoints, pages, limits, log, held, access };
+    const edge: Edge = { ...shared, auth, attempts, keepAlive };
     const pipelines = new Pipelines();
     super({ requireHostHeader: false }, (request, response) => {
       if (!this.#begin(request.socket, response)) return;
@@ -120,7 +130,15 @@ export class HttpServer extends Server {
     socket.once("close", () => {
       this.#open--;
     });
-    this.#connections.add(socket);
+    if (this.#door === undefined) this.#connections.add(socket);
+    else this.#door.accept(socket);
+  }
+
+  /** From now on connections speak TLS, with this. Throws if it cannot be used; what was before goes on then. */
+  secure(material: TlsMaterial): void {
+    if (this.#door === undefined) {
+      this.#door = new SecureDoor(material, (socket) => this.#connections.add(socket));
+    } else this.#door.replace(material);
   }
 
   #tellRefused(): void {
@@ -179,6 +197,7 @@ export class HttpServer extends Server {
   override closeAllConnections(): void {
     this.#connections.destroy();
     super.closeAllConnections();
+    this.#door?.destroy();
   }
 }
 
@@ -219,12 +238,13 @@ async function handle(
       return;
     }
     if (page !== undefined && (method === "GET" || method === "HEAD")) {
-      sendPage(response, await page.handle(request), edge);
+      sendPage(response, await page.handle(request, readerOf(request, told, edge)), edge);
       return;
     }
     if (told.isV2) checkMethodOfV2(method, path, { endpoint, page, edge }, response);
     else if (method !== "POST") throw queueError("method_not_allowed", { method });
     admit(told);
+    const principal = principalOf(request, told, edge);
     if (endpoint === undefined) throw queueError("no_such_method", { path });
     accepted = checkAccept(headers.accept, firstCounts);
     const sent = checkContentType(headers["content-type"]);
@@ -234,10 +254,17 @@ async function handle(
     if (bytes === undefined) return; // the client has gone
     const contentLength = Number(headers["content-length"] ?? -1);
     const head = { ...told, endpoint, sent, accepted, contentLength };
-    const reply = await answer(head, bytes, exchangeOf(request, response, told), edge);
-    if (reply !== undefined) send(response, reply, edge);
+    const exchange = new HttpExchange(response, head, principal, edge, (cut) =>
+      send(response, cut, edge),
+    );
+    const reply = await answer(head, bytes, exchange, edge);
+    if (reply === undefined) return;
+    askForKey(response, reply, told);
+    send(response, reply, edge);
   } catch (error) {
-    refuse(request, response, errorReply(error, told, accepted, edge), edge);
+    const reply = errorReply(error, told, accepted, edge);
+    askForKey(response, reply, told);
+    refuse(request, response, reply, edge);
   } finally {
     body?.release();
   }
@@ -252,23 +279,7 @@ function toldOf({ url, headers }: IncomingMessage): Told {
     requestId: requestIdOf(singleOf(headers["x-request-id"])),
     idempotencyKey: singleOf(headers["idempotency-key"]),
     traceparent: singleOf(headers.traceparent),
-  };
-}
-
-function exchangeOf(
-  { socket }: IncomingMessage,
-  response: ServerResponse,
-  { requestId, isV2, idempotencyKey = "" }: Told,
-): Exchange {
-  return {
-    requestId,
-    idempotencyKey: isV2 ? idempotencyKey : "",
-    isGone: () => socket.destroyed,
-    onGone(gone) {
-      response.once("close", () => {
-        if (!response.writableEnded) gone();
-      });
-    },
+    namespace: singleOf(headers["x-querator-namespace"]),
   };
 }
 

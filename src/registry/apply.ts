@@ -7,7 +7,7 @@ import { isDeepStrictEqual } from "node:util";
 import { invalidField, QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import { checkDeadQueue, type DeadQueues } from "./dead-queues.ts";
-import { SYSTEM_NAMESPACE } from "./names.ts";
+import { fullName } from "./names.ts";
 import type { QueueRecord } from "./records.ts";
 import {
   checkSettings,
@@ -51,8 +51,9 @@ export interface Apply {
   readonly diffs: readonly QueueDiff[];
 }
 
-/** Works it out; throws a QueueError that names the queue by its index in the list. */
+/** Works it out for a namespace; throws a QueueError that names the queue by its index in the list. */
 export function planOf(
+  namespace: string,
   wanted: readonly WantedQueue[],
   find: (name: string) => QueueRecord | undefined,
   deadQueues: DeadQueues,
@@ -86,7 +87,8 @@ export function planOf(
       checkDeadQueue({ name, deadQueue }, afterwards);
       checkSettings(later.get(name)!, limits);
     });
-    if (old === undefined) creates.push({ ...settings, name, namespace: SYSTEM_NAMESPACE });
+    if (old === undefined)
+      creates.push({ ...settings, name: fullName(namespace, name), namespace });
     else updates.push({ old, change });
     return { queueName: name, action: old === undefined ? "created" : "updated", changes };
   });

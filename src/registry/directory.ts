@@ -4,6 +4,7 @@
 
 import { queueError } from "../errors.ts";
 import { prefixOf, type QueueHandle } from "../queue/queue.ts";
+import { fullName, nameOf, namespaceOf, SYSTEM_NAMESPACE } from "./names.ts";
 import { idPrefixesOf, type QueueRecord } from "./records.ts";
 
 export interface DirectoryEntry {
@@ -11,7 +12,7 @@ export interface DirectoryEntry {
   readonly queue: QueueHandle;
 }
 
-/** A page of records: those of one namespace, from `pivot` or the next name on. */
+/** A page of records: those of one namespace, from the name `pivot` or the next one on. */
 export interface ListOptions {
   readonly namespace: string;
   readonly pivot: string;
@@ -19,16 +20,19 @@ export interface ListOptions {
 }
 
 export class Directory {
+  // By full name.
   readonly #entries = new Map<string, DirectoryEntry>();
-  // The names in the order of their bytes.
-  readonly #names: string[] = [];
+  // The names of each namespace in the order of their bytes.
+  readonly #names = new Map<string, string[]>();
+  // Which namespaces beside `_system` have a queue of a name.
+  readonly #homes = new Map<string, Set<string>>();
   // By what ids begin with, the name of the queue that gives them.
   readonly #givers = new Map<string, string>();
 
   /** Adds a queue, or replaces what is known of it. */
   set(entry: DirectoryEntry): void {
     const { name } = entry.record;
-    if (!this.#entries.has(name)) this.#names.splice(this.#indexOf(name), 0, name);
+    if (!this.#entries.has(name)) this.#addName(name);
     this.#forgetIds(name);
     this.#entries.set(name, entry);
     for (const prefix of idPrefixesOf(entry.record)) this.#givers.set(prefix, name);
@@ -36,7 +40,52 @@ export class Directory {
 
   remove(name: string): void {
     this.#forgetIds(name);
-    if (this.#entries.delete(name)) this.#names.splice(this.#indexOf(name), 1);
+    if (this.#entries.delete(name)) this.#removeName(name);
+  }
+
+  #addName(full: string): void {
+    const [namespace, name] = [namespaceOf(full), nameOf(full)];
+    const names = this.#names.get(namespace) ?? [];
+    names.splice(indexIn(names, name), 0, name);
+    this.#names.set(namespace, names);
+    if (namespace === SYSTEM_NAMESPACE) return;
+    const homes = this.#homes.get(name) ?? new Set();
+    this.#homes.set(name, homes.add(namespace));
+  }
+
+  #removeName(full: string): void {
+    const [namespace, name] = [namespaceOf(full), nameOf(full)];
+    const names = this.#names.get(namespace)!;
+    names.splice(indexIn(names, name), 1);
+    if (names.length === 0) this.#names.delete(namespace);
+    const homes = this.#homes.get(name);
+    homes?.delete(namespace);
+    if (homes?.size === 0) this.#homes.delete(name);
+  }
+
+  /** Whether there are queues in namespaces beside `_system`. */
+  hasNamespaces(): boolean {
+    return this.#homes.size > 0;
+  }
+
+  /**
+   * The namespace that is meant by who says only the name of a queue, among those that they see: `_system` if it has
+   * one, or else the only one that has; `_system` if there is none, or more than one.
+   */
+  namespaceOf(name: string, sees: (namespace: string) => boolean): string {
+    if (this.#entries.has(name) && sees(SYSTEM_NAMESPACE)) return SYSTEM_NAMESPACE;
+    let found: string | undefined;
+    for (const home of this.#homes.get(name) ?? []) {
+      if (!sees(home)) continue;
+      if (found !== undefined) return SYSTEM_NAMESPACE;
+      found = home;
+    }
+    return found ?? SYSTEM_NAMESPACE;
+  }
+
+  /** How many queues a namespace has. */
+  countIn(namespace: string): number {
+    return this.#names.get(namespace)?.length ?? 0;
   }
 
   #forgetIds(name: string): void {
@@ -58,7 +107,7 @@ export class Directory {
   entry(name: string): DirectoryEntry {
     const entry = this.#entries.get(name);
     if (entry !== undefined) return entry;
-    throw queueError("queue_not_found", { queue_name: name });
+    throw queueError("queue_not_found", { queue_name: nameOf(name) });
   }
 
   entries(): Iterable<DirectoryEntry> {
@@ -66,24 +115,22 @@ export class Directory {
   }
 
   list({ namespace, pivot, limit }: ListOptions): readonly QueueRecord[] {
-    const records: QueueRecord[] = [];
-    for (let i = this.#indexOf(pivot); i < this.#names.length; i++) {
-      if (records.length === limit) break;
-      const { record } = this.#entries.get(this.#names[i]!)!;
-      if (record.namespace === namespace) records.push(record);
-    }
-    return records;
+    const names = this.#names.get(namespace) ?? [];
+    const from = indexIn(names, pivot);
+    return names
+      .slice(from, from + limit)
+      .map((name) => this.#entries.get(fullName(namespace, name))!.record);
   }
+}
 
-  // Where a name stands, or would stand, among all names.
-  #indexOf(name: string): number {
-    const bytes = Buffer.from(name);
-    let low = 0;
-    for (let high = this.#names.length; low < high; ) {
-      const middle = (low + high) >>> 1;
-      if (Buffer.compare(Buffer.from(this.#names[middle]!), bytes) < 0) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+// Where a name stands, or would stand, among others.
+function indexIn(names: readonly string[], name: string): number {
+  const bytes = Buffer.from(name);
+  let low = 0;
+  for (let high = names.length; low < high; ) {
+    const middle = (low + high) >>> 1;
+    if (Buffer.compare(Buffer.from(names[middle]!), bytes) < 0) low = middle + 1;
+    else high = middle;
   }
+  return low;
 }

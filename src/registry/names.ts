@@ -1,9 +1,32 @@
 // The rules for names: of queues, dead queues and namespaces. Lengths are bytes of UTF-8.
 
-import { invalidField, queueError } from "../errors.ts";
+import { SYSTEM_NAMESPACE } from "../auth/permissions.ts";
+import { invalidField } from "../errors.ts";
 
-/** The namespace of everything, and the only one in this version. */
-export const SYSTEM_NAMESPACE = "_system";
+export { SYSTEM_NAMESPACE };
+
+// Stands between a namespace and a name; neither can have it.
+const BETWEEN = "~";
+
+/**
+ * What a queue is known as inside, where there is one of each: its name, with its namespace before it if that is
+ * not `_system`. Every name that comes from outside is made one of these once (api/entry.ts), and is made
+ * its name again where it is told.
+ */
+export function fullName(namespace: string, name: string): string {
+  return namespace === SYSTEM_NAMESPACE ? name : `${namespace}${BETWEEN}${name}`;
+}
+
+/** The name in a full name, as its users have it. */
+export function nameOf(full: string): string {
+  return full.slice(full.indexOf(BETWEEN) + 1);
+}
+
+/** The namespace in a full name. */
+export function namespaceOf(full: string): string {
+  const end = full.indexOf(BETWEEN);
+  return end === -1 ? SYSTEM_NAMESPACE : full.slice(0, end);
+}
 
 export const QUEUE_NAME_BYTES_MAX = 512;
 export const DEAD_QUEUE_NAME_BYTES_MAX = 500;
@@ -72,34 +95,25 @@ export function checkDeadQueueName(name: string): void {
   }
 }
 
-/** The checks of the name of a namespace; "" names the one of everything. */
-export function checkNamespace(name: string): void {
+/** The checks of the name of a namespace, in the field that has it; "" names the one of everything. */
+export function checkNamespace(name: string, field = "namespace"): void {
   if (name === "") return;
   if (Buffer.byteLength(name) > NAMESPACE_BYTES_MAX) {
     throw invalidField(
-      "namespace",
+      field,
       `namespace name is invalid; cannot be greater than '${NAMESPACE_BYTES_MAX}' characters`,
     );
   }
-  if (isBlank(name)) throw invalidField("namespace", "namespace name is invalid; cannot be empty");
+  if (isBlank(name)) throw invalidField(field, "namespace name is invalid; cannot be empty");
   if (WHITE_SPACE.test(name)) {
-    throw invalidField(
-      "namespace",
-      `namespace name is invalid; '${name}' cannot contain whitespace`,
-    );
+    throw invalidField(field, `namespace name is invalid; '${name}' cannot contain whitespace`);
   }
   for (const character of ["~", ":"]) {
     if (name.includes(character)) {
       throw invalidField(
-        "namespace",
+        field,
         `namespace name is invalid; '${name}' cannot contain '${character}' character`,
       );
     }
   }
-}
-
-/** The namespace of a name that has passed its checks; throws if there is none. */
-export function findNamespace(name: string): string {
-  if (name === "" || name === SYSTEM_NAMESPACE) return SYSTEM_NAMESPACE;
-  throw queueError("namespace_not_found", { namespace: name });
 }

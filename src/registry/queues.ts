@@ -17,6 +17,7 @@ import { checkDeadQueue, type DeadQueues } from "./dead-queues.ts";
 import type { Directory, ListOptions } from "./directory.ts";
 import type { Failing, Home } from "./homes.ts";
 import { IdempotencyKeys } from "./idempotency-keys.ts";
+import { fullName, nameOf, namespaceOf } from "./names.ts";
 import { type PartitionSite, Placement } from "./placement.ts";
 import {
   completed,
@@ -50,6 +51,8 @@ export interface QueuesOptions {
   readonly directory: Directory;
   /** Makes other threads know what has become of a queue, undefined if it is gone. */
   readonly tell?: (name: string, queue: AnnouncedQueue | undefined) => Promise<void>;
+  /** Throws if there is no such namespace: it may have gone since a request was let in. */
+  readonly checkNamespace?: (namespace: string) => void;
   /** Where ids take their randomness from; a simulation gives its own. */
   readonly randomBytes?: (size: number) => Buffer;
 }
@@ -69,14 +72,11 @@ export class Queues {
   readonly #homes: readonly Home[];
   readonly #directory: Directory;
   readonly #tell: NonNullable<QueuesOptions["tell"]>;
+  readonly #checkNamespace: NonNullable<QueuesOptions["checkNamespace"]>;
   readonly #timers: Timers;
   // Partitions of deleted queues that are still to be dropped, by the name of the queue.
   readonly #leftovers = new Map<string, readonly PartitionPlace[]>();
   readonly #repeats: IdempotencyKeys;
-  readonly #deadQueues: DeadQueues = {
-    of: (name) => this.#directory.find(name)?.record.deadQueue,
-    userOf: (name, isMeant) => this.#userOf(name, isMeant),
-  };
   // The last change of the registry; the next one waits for it.
   #changing: Promise<unknown> = Promise.resolve();
   // Queues that wait until it is settled whether they are deleted.
@@ -94,6 +94,7 @@ export class Queues {
     this.#homes = homes;
     this.#directory = directory;
     this.#tell = options.tell ?? (async () => undefined);
+    this.#checkNamespace = options.checkNamespace ?? (() => undefined);
     this.#timers = new Timers(clock);
     this.#records = new QueueRecords(options.records);
     this.#repeats = new IdempotencyKeys(clock, this.#timers, (name) => this.#forgetRepeats(name));
@@ -201,7 +202,17 @@ export class Queues {
     return this.#directory.giverOf(id);
   }
 
-  /** Records in the order of their names' bytes, from `pivot` or the next one on. */
+  /** Whether there are queues in namespaces beside `_system`. */
+  hasNamespaces(): boolean {
+    return this.#directory.hasNamespaces();
+  }
+
+  /** The namespace that is meant by who says only the name of a queue, among those that they see. */
+  namespaceOf(name: string, sees: (namespace: string) => boolean): string {
+    return this.#directory.namespaceOf(name, sees);
+  }
+
+  /** Records of a namespace in the order of their names' bytes, from `pivot` or the next one on. */
   list(options: ListOptions): readonly QueueRecord[] {
     return this.#directory.list(options);
   }
@@ -225,10 +236,11 @@ export class Queues {
    */
   create(settings: NewQueue, repeat?: Repeat): Promise<QueueRecord> {
     return this.#changeOnce(settings.name, repeat, async () => {
+      this.#checkNamespace(settings.namespace);
       if (this.#directory.find(settings.name) !== undefined) {
-        throw queueError("queue_exists", { queue_name: settings.name });
+        throw queueError("queue_exists", { queue_name: nameOf(settings.name) });
       }
-      checkDeadQueue(settings, this.#deadQueues);
+      this.#checkDeadQueue(settings);
       checkSettings(settings, this.#limits);
       const whole = withLongest(settings, settings); // what a file says comes as it is
       await this.#placement.lookAgain(() => this.#places());
@@ -273,10 +285,10 @@ export class Queues {
     return this.#changeOnce(change.name, repeat, async () => {
       const { record: old } = this.#directory.entry(change.name);
       if (ifVersion !== 0 && ifVersion !== old.version) {
-        const detail = `queue '${old.name}' has version ${old.version}, not ${ifVersion}`;
+        const detail = `queue '${nameOf(old.name)}' has version ${old.version}, not ${ifVersion}`;
         throw queueError("precondition_failed", { detail });
       }
-      checkDeadQueue(change, this.#deadQueues);
+      this.#checkDeadQueue(change);
       const record = this.#changed(old, withLongest(change, old));
       checkOrder(record); // of several mistakes this is the one that an update tells
       checkSettings(record, this.#limits);
@@ -303,13 +315,18 @@ export class Queues {
   }
 
   /**
-   * Makes the queues of a list, and changes those that are there: all of it in one write, or nothing. Answers
-   * what that is, in the order of the list; with `dryRun` it is not done.
+   * Makes the queues of a list in a namespace, and changes those that are there: all of it in one write, or
+   * nothing. Answers what that is, in the order of the list; with `dryRun` it is not done.
    */
-  apply(wanted: readonly WantedQueue[], dryRun: boolean): Promise<readonly QueueDiff[]> {
+  apply(
+    namespace: string,
+    wanted: readonly WantedQueue[],
+    dryRun: boolean,
+  ): Promise<readonly QueueDiff[]> {
     return this.#change(async () => {
-      const records = (name: string) => this.#directory.find(name)?.record;
-      const plan = planOf(wanted, records, this.#deadQueues, this.#limits);
+      this.#checkNamespace(namespace);
+      const records = (name: string) => this.#directory.find(fullName(namespace, name))?.record;
+      const plan = planOf(namespace, wanted, records, this.#deadQueues(namespace), this.#limits);
       if (!dryRun) await this.#carryOut(plan);
       return plan.diffs;
     });
@@ -337,7 +354,7 @@ export class Queues {
   delete(name: string, force: boolean, repeat?: Repeat): Promise<undefined> {
     return this.#changeOnce<undefined>(name, repeat, async () => {
       const { record, queue } = this.#directory.entry(name);
-      const user = force ? undefined : this.#userOf(name);
+      const user = force ? undefined : this.#userOf(record.namespace, nameOf(name));
       if (user !== undefined) {
         throw queueError("queue_in_use", { used_by: user });
       }
@@ -443,6 +460,11 @@ export class Queues {
     });
   }
 
+  /** Does something in order with the changes of queues, by the same rules. */
+  inOrder<T>(work: () => Promise<T>): Promise<T> {
+    return this.#change(work);
+  }
+
   // Writes the record of a name without keys that have ended.
   #forgetRepeats(name: string): void {
     this.#enqueue(() => this.#write(name, this.#stored(name))).catch(() => undefined);
@@ -470,10 +492,25 @@ export class Queues {
     return next;
   }
 
-  // The queue that names this one as its dead queue.
-  #userOf(name: string, isMeant = (_: string) => true): string | undefined {
+  #checkDeadQueue({ name, deadQueue }: Pick<SettingsChange, "name" | "deadQueue">): void {
+    const named = { name: nameOf(name), ...(deadQueue !== undefined && { deadQueue }) };
+    checkDeadQueue(named, this.#deadQueues(namespaceOf(name)));
+  }
+
+  // Those of a namespace, by their names there.
+  #deadQueues(namespace: string): DeadQueues {
+    return {
+      of: (name) => this.#directory.find(fullName(namespace, name))?.record.deadQueue,
+      userOf: (name, isMeant) => this.#userOf(namespace, name, isMeant),
+    };
+  }
+
+  // The queue of a namespace that names this one as its dead queue.
+  #userOf(namespace: string, name: string, isMeant = (_: string) => true): string | undefined {
     for (const { record } of this.#directory.entries()) {
-      if (record.deadQueue === name && isMeant(record.name)) return record.name;
+      if (record.deadQueue !== name || record.namespace !== namespace) continue;
+      const user = nameOf(record.name);
+      if (isMeant(user)) return user;
     }
     return undefined;
   }

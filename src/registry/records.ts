@@ -3,6 +3,7 @@
 // dropped. After a failed write nobody knows which of two records storage holds, so the name is in
 // doubt, and what memory holds is written again before the next change is begun.
 
+import { isAuthRecord } from "../auth/records.ts";
 import type { Repeat } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Settings, withDefaults } from "./settings.ts";
@@ -18,6 +19,7 @@ export interface PartitionPlace {
 
 /** A queue: its settings, and what else is known of it. Times in microseconds. */
 export interface QueueRecord extends Settings {
+  /** The full name (names.ts); its dead queue, in the same namespace, is called by its name. */
   readonly name: string;
   readonly namespace: string;
   readonly createdAt: number;
@@ -72,7 +74,7 @@ export class QueueRecords {
 
   /** Everything that storage holds, by name. */
   async list(): Promise<ReadonlyMap<string, StoredQueue>> {
-    const stored = await this.#storage.listQueues();
+    const stored = (await this.#storage.listQueues()).filter(({ name }) => !isAuthRecord(name));
     return new Map(stored.map(({ name, record }) => [name, parse(record)]));
   }
 

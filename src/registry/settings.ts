@@ -7,7 +7,7 @@ import { HOUR } from "../clock.ts";
 import { DURATION_PATTERN, DurationError, formatDuration, parseDuration } from "../duration.ts";
 import { invalidField } from "../errors.ts";
 import type { Limits } from "../limits.ts";
-import { checkDeadQueueName, DEAD_QUEUE_NAME_BYTES_MAX } from "./names.ts";
+import { checkDeadQueueName, DEAD_QUEUE_NAME_BYTES_MAX, fullName } from "./names.ts";
 
 /** Characters of the duration of a queue. */
 export const QUEUE_TIMEOUT_LENGTH_MAX = 15;
@@ -318,9 +318,16 @@ function each(value: (key: Key, row: SettingRow) => SettingValue): Values {
   return Object.fromEntries(SETTING_ROWS.map(([key, row]) => [key, value(key, row)])) as Values;
 }
 
-/** The rules of a queue, as its record states them: always of one shape, for its loop reads them often. */
-export function rulesOf(record: Settings): Pick<Settings, RuleKey> {
-  return Object.fromEntries(RULES.map((key) => [key, record[key]])) as Pick<Settings, RuleKey>;
+/**
+ * The rules of a queue, as its record states them, with the full name of its dead queue: always of one shape, for its
+ * loop reads them often.
+ */
+export function rulesOf(
+  record: Settings & { readonly namespace: string },
+): Pick<Settings, RuleKey> {
+  const rules = Object.fromEntries(RULES.map((key) => [key, record[key]]));
+  if (record.deadQueue !== "") rules.deadQueue = fullName(record.namespace, record.deadQueue);
+  return rules as Pick<Settings, RuleKey>;
 }
 
 /** What was said as a record has it; checks what is needed to read durations, and nothing else. */

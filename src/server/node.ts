@@ -5,9 +5,12 @@ import { makeDevEndpoints } from "../api/dev.ts";
 import { makePages, type PagesSource } from "../api/pages.ts";
 import { makeEndpoints } from "../api/routes.ts";
 import type { Service } from "../api/service.ts";
+import type { AuthService } from "../auth/service.ts";
 import type { ClockChange } from "../clock.ts";
-import type { Config } from "../config/config.ts";
+import type { Address, Config } from "../config/config.ts";
+import type { AccessRules } from "../http/access.ts";
 import { formatSize } from "../http/body.ts";
+import type { Authority } from "../http/edge.ts";
 import { type HttpOptions, HttpServer } from "../http/server.ts";
 
 export interface NodeOptions
@@ -27,18 +30,55 @@ export function makeHttp({
   changeClock,
   ...service
 }: NodeOptions): HttpServer {
-  const { queues, limits } = service;
+  const { queues } = service;
   const endpoints = new Map([
     ...makeEndpoints(service),
     ...(config.dev ? makeDevEndpoints({ queues, changeClock }) : []),
   ]);
-  const { host, keepAlive, allowedOrigins: origins, allowedHosts: hosts } = config;
+  const { tls } = config;
   return new HttpServer({
     endpoints,
     pages: makePages({ endpoints, formatSize, health }),
-    limits,
-    log,
-    keepAlive,
-    access: { origins, hosts, listensOn: host },
+    ...commonOptions({ log, ...service }, config),
+    access: { ...accessOf(config, config), isSecure: tls !== undefined },
   });
+}
+
+/**
+ * Makes the HTTP server for those who run this one: a few pages and nothing else, without TLS, for what asks for them
+ * has no certificate, and stands beside the server.
+ */
+export function makeAdminHttp(options: NodeOptions): HttpServer {
+  const { config, health } = options;
+  const endpoints = new Map();
+  const pages = makePages({ endpoints, formatSize, health });
+  return new HttpServer({
+    endpoints,
+    pages: new Map([...pages].filter(([, { isOfAdmin }]) => isOfAdmin === true)),
+    ...commonOptions(options, config),
+    access: accessOf(config, config.admin!),
+  });
+}
+
+function commonOptions(
+  { log, limits, auth }: Pick<NodeOptions, "log" | "limits" | "auth">,
+  { keepAlive }: Config,
+): Pick<HttpOptions, "log" | "limits" | "keepAlive" | "auth"> {
+  return { log, limits, keepAlive, auth: auth.isOn ? authorityOf(auth) : undefined };
+}
+
+// No name leads to a Unix socket, so it need not be known there.
+function accessOf(
+  { allowedOrigins: origins, allowedHosts: hosts }: Config,
+  { host, socket }: Address,
+): AccessRules {
+  return { origins, hosts, listensOn: socket === undefined ? host : "" };
+}
+
+// Who there is may be read anew while the server runs.
+function authorityOf(auth: AuthService): Authority {
+  return {
+    principalOf: (authorization, certificate) => auth.state.principalOf(authorization, certificate),
+    isTaken: (principal) => auth.state.isTaken(principal),
+  };
 }

@@ -5,16 +5,20 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
+import type { Change } from "../auth/records.ts";
+import type { AuthChanges } from "../auth/service.ts";
 import type { ClockChange, WallShift } from "../clock.ts";
 import type { Config } from "../config/config.ts";
 import { packError, type QueueError } from "../errors.ts";
 import type { Listening } from "../http/listen.ts";
+import type { TlsMaterial } from "../http/secure.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { Failing, Home } from "../registry/homes.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
+import type { UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke, Link } from "./link.ts";
 import { makeQueueCalls } from "./queue-calls.ts";
 import { RemoteQueue } from "./remote-queue.ts";
@@ -41,6 +45,7 @@ export type FirstCalls = {
   /** Calls a method of the registry, or one of `WholeServer`. */
   registry: Forward;
   whole: Forward;
+  auth: Forward;
 };
 
 export interface PoolOptions {
@@ -52,6 +57,7 @@ export interface PoolOptions {
   readonly storages: readonly WorkerData["storages"][];
   readonly registry: QueuesService;
   readonly whole: WholeServer;
+  readonly auth: AuthChanges;
   readonly onThread?: ((thread: Worker) => void) | undefined;
   readonly wallShift?: WallShift | undefined;
 }
@@ -94,7 +100,7 @@ export class Pool {
       const index = i + 1;
       const workerData: WorkerData = {
         index,
-        config,
+        config: withoutFirstKey(config),
         storages: mine,
         ports: ports[index]!,
         wallShift,
@@ -111,6 +117,7 @@ export class Pool {
           ...makeQueueCalls(shard.home),
           registry: invoke.bind(undefined, options.registry),
           whole: invoke.bind(undefined, options.whole),
+          auth: invoke.bind(undefined, options.auth),
           opened: (from: number, facts: readonly StorageFacts[]) => {
             opened[from - 1]!.resolve(facts);
           },
@@ -146,12 +153,28 @@ export class Pool {
     await this.#all((link) => link.call("announce", name, queue));
   }
 
+  /** Makes all threads know of changes of who there is; `isAll`: in place of all that they know. */
+  async announceAuth(changes: readonly Change[], isAll: boolean): Promise<void> {
+    await this.#all((link) => link.call("announceAuth", changes, isAll));
+  }
+
+  /** The keys that were used on each of the other threads since this was asked last. */
+  takeUsedKeys(): Promise<readonly UsedKeys[]> {
+    return Promise.all(this.#links.map((link) => link.call("takeUsedKeys")));
+  }
+
   async changeClock(change: ClockChange): Promise<void> {
     await this.#all((link) => link.call("changeClock", change));
   }
 
-  async listen(listening: Listening): Promise<void> {
-    await this.#all((link) => link.call("listen", listening));
+  /** All other threads listen there as well, with TLS if `material` is given. */
+  async listen(listening: Listening, material: TlsMaterial | undefined): Promise<void> {
+    await this.#all((link) => link.call("listen", listening, material));
+  }
+
+  /** From now on they speak TLS with this. */
+  async secure(material: TlsMaterial): Promise<void> {
+    await this.#all((link) => link.call("secure", material));
   }
 
   /** From now on no other thread takes requests. */
@@ -191,6 +214,11 @@ class ThreadHome implements Home {
   failing(): Promise<Failing> {
     return this.#link.call("failing");
   }
+}
+
+// Only the first thread makes it.
+function withoutFirstKey(config: Config): Config {
+  return { ...config, auth: { ...config.auth, bootstrapKey: undefined } };
 }
 
 // A line between every two shards: for each shard its end of the line to every other, by index.

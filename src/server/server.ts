@@ -5,11 +5,14 @@
 import type { Worker } from "node:worker_threads";
 import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
+import type { AuthChanges, AuthService } from "../auth/service.ts";
+import { AuthStore } from "../auth/store.ts";
 import {
   type Clock,
   type ClockChange,
   changeClock,
   makeClock,
+  SystemClock,
   sameForAll,
   type WallShift,
 } from "../clock.ts";
@@ -24,7 +27,14 @@ import {
 import { ConfigError } from "../config/section.ts";
 import { connectionsWithin, explainDescriptors, watchDescriptors } from "../descriptors.ts";
 import { ERRORS, plainError, QueueError } from "../errors.ts";
-import { canSharePort, checkFree, listen, listeningSockets, urlOf } from "../http/listen.ts";
+import {
+  canSharePort,
+  checkFree,
+  type Listener,
+  listen,
+  listeningSockets,
+  urlOf,
+} from "../http/listen.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { Failing } from "../registry/homes.ts";
 import { SYSTEM_NAMESPACE } from "../registry/names.ts";
@@ -34,9 +44,13 @@ import { storagesInUse } from "../registry/records.ts";
 import { readSettings } from "../registry/settings.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
+import { Certificates } from "./certificates.ts";
+import { checkClosed } from "./closed.ts";
+import { makeFirstKey } from "./first-key.ts";
+import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
 import { ServerMode } from "./mode.ts";
-import { makeHttp } from "./node.ts";
+import { makeAdminHttp, makeHttp, type NodeOptions } from "./node.ts";
 import { Pool, type WholeServer } from "./pool.ts";
 import { locationOf, Shard, type ShardOptions } from "./shard.ts";
 
@@ -53,10 +67,15 @@ const FEW_CONNECTIONS = 1_000;
 const OWN_RETRY_MS = 500;
 
 export interface RunningServer {
-  /** A URL by which it is reached from here: `http://host:port`. */
+  /** A URL by which it is reached from here: `http://host:port`, `https://host:port`, `unix:/path`. */
   readonly address: string;
   readonly host: string;
+  /** 0 of a Unix socket. */
   readonly port: number;
+  /** The same of the address for those who run it, if it has one. */
+  readonly adminAddress: string | undefined;
+  /** Reads the files of TLS anew; undefined if it speaks none. What cannot be used is logged, and changes nothing. */
+  readonly reload: (() => Promise<void>) | undefined;
   /** Resolves if a thread of the server ends that should not; the server then stops by itself. */
   readonly died: Promise<void>;
   /** Stops within 10 seconds; may be called more than once. The log tells the reason, if one is given. */
@@ -84,10 +103,13 @@ export async function startServer(
   hooks: ServerHooks = {},
 ): Promise<RunningServer> {
   const wanted = loadConfig(options, process.env);
+  checkClosed(wanted);
   const config = withinDescriptors(wanted);
   const log = hooks.logger ?? createLogger({ level: config.logLevel, format: config.logFormat });
   const { onThread, wrapStorage, wallShift } = hooks;
   const clock = makeClock(config.dev, wallShift);
+  const certificates =
+    config.tls && new Certificates({ config: config.tls, clock: new SystemClock(), log });
   const lost = Promise.withResolvers<void>();
   const shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
   const parts: Parts = {
@@ -102,6 +124,9 @@ export async function startServer(
     lost: lost.promise,
     pool: undefined,
     queues: undefined,
+    auth: undefined,
+    keyUse: undefined,
+    certificates,
     mode: new ServerMode(),
   };
   try {
@@ -127,7 +152,7 @@ function withinDescriptors(config: Config): Config {
   const storages = [...new Set([config.queueStorage, ...config.partitionStorage])];
   const connections = connectionsWithin({
     threads: config.threads,
-    listening: listeningSockets(config.host),
+    listening: listeningSockets(config) + (config.admin === undefined ? 0 : 2),
     files: storages.filter(({ driver }) => driver === "sqlite").length,
     databases: storages.reduce((sum, { postgres }) => sum + (postgres?.maxConns ?? 0), 0),
   });
@@ -154,11 +179,16 @@ interface Parts {
   /** Resolves if another server has taken a storage of the shard over. */
   lost: Promise<void>;
   readonly mode: ServerMode;
+  /** Of a server that speaks TLS. */
+  readonly certificates: Certificates | undefined;
   /** The work that makes this server the owner again, while it is under way. */
   owning?: Promise<void>;
   /** The other threads, if there are any. */
   pool: Pool | undefined;
   queues: Queues | undefined;
+  auth: AuthStore | undefined;
+  /** Writes down when keys were used, on a server with authentication. */
+  keyUse: KeyUse | undefined;
 }
 
 // --- opening ---
@@ -183,6 +213,7 @@ async function open(parts: Parts): Promise<void> {
       storages: homes.slice(1).map((storages) => storages.map(withExistence)),
       registry: registryOf(parts),
       whole: wholeServer(parts),
+      auth: authChangesOf(parts),
       onThread: parts.onThread,
       wallShift: parts.wallShift,
     });
@@ -196,9 +227,28 @@ async function open(parts: Parts): Promise<void> {
     partitions: sites(parts, homes),
     homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
+    checkNamespace: (namespace) => shard.auth.checkNamespace(namespace),
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
   });
+  const { queues } = parts;
+  parts.auth = await AuthStore.open({
+    clock,
+    records,
+    state: shard.auth,
+    inOrder: (work) => queues.inOrder(work),
+    queuesIn: (namespace) => shard.directory.countIn(namespace),
+    ...(pool === undefined ? {} : { tell: (changes, isAll) => pool.announceAuth(changes, isAll) }),
+  });
+  if (config.auth.isOn) {
+    await makeFirstKey(parts.auth, config, log);
+    parts.keyUse = new KeyUse({ clock, log, store: parts.auth, takeUsed: usedKeysOf(parts) });
+  }
   await createConfigured(parts.queues, config);
+}
+
+// The keys that were used on any thread since this was asked last.
+function usedKeysOf({ shard, pool }: Parts): () => Promise<readonly UsedKeys[]> {
+  return async () => [shard.auth.takeUsed(), ...((await pool?.takeUsedKeys()) ?? [])];
 }
 
 // Takes the data whenever it can be had: at once, or when its owner is gone; and if another server
@@ -248,6 +298,8 @@ async function renew(parts: Parts): Promise<void> {
   const lost = Promise.withResolvers<void>();
   parts.lost = lost.promise;
   parts.queues = undefined;
+  parts.auth = undefined;
+  parts.keyUse = undefined;
   parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
 }
 
@@ -325,21 +377,42 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const { limits } = shard;
   const checkRunning = (): void => mode.checkServing();
   const { health, changeClock: change } = wholeServer(parts);
-  const service = { queues, clock, limits, checkRunning };
-  const http = makeHttp({ config, log, health, changeClock: change, ...service });
-  const { host } = config;
+  const auth: AuthService = {
+    isOn: config.auth.isOn,
+    // Another one after the data was lost and taken again.
+    get state() {
+      return parts.shard.auth;
+    },
+    changes: authChangesOf(parts),
+  };
+  const service = { queues, auth, clock, limits, checkRunning };
+  const options = { config, log, health, changeClock: change, ...service };
+  const http = makeHttp(options);
+  const { certificates } = parts;
+  if (certificates !== undefined) http.secure(certificates.material);
+  const { host, socket, socketMode, admin } = config;
   if (canSharePort && config.port !== 0) await checkFree(host, config.port);
-  const listener = await listen(http, { host, port: config.port });
+  const listener = await listen(http, { host, port: config.port, socket, socketMode });
   const { port } = listener;
-  if (canSharePort) await pool?.listen({ host, port });
+  if (canSharePort && socket === undefined) {
+    await pool?.listen({ host, port }, certificates?.material);
+  }
+  const adminListener = admin && (await listenForAdmin(options, listener));
+  certificates?.follow(async (material) => {
+    http.secure(material);
+    await parts.pool?.secure(material);
+  });
 
-  const address = urlOf({ host, port });
+  const address = urlOf({ host, port, socket }, certificates !== undefined);
+  const adminAddress = admin && urlOf({ ...admin, port: adminListener!.port });
   // Of a server on standby none is open.
   const all = [config.queueStorage, ...config.partitionStorage];
   log.info(
     {
       address,
       listens: listener.addresses.join(","),
+      ...(adminAddress === undefined ? {} : { admin: adminAddress }),
+      ...(certificates === undefined ? {} : { tls_until: certificates.until }),
       storage: [...new Set(all.map(locationOf))].join(","),
       ...(mode.reason === undefined ? {} : { reason: mode.reason }),
       version: VERSION,
@@ -348,6 +421,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
         ? { sync: "interval" }
         : {}),
       ...(parts.isBounded ? { connections: config.limits.connections } : {}),
+      ...(config.auth.isOn ? { auth: "keys" } : {}),
       ...(config.dev ? { dev: true } : {}),
     },
     mode.name === "standby" ? "querator is on standby" : "querator is ready",
@@ -371,11 +445,13 @@ async function serve(parts: Parts): Promise<RunningServer> {
       mode.become({ name: "stopping" });
       listener.startEnding();
       forgetDescriptors();
+      certificates?.stop();
       await parts.owning?.catch(() => undefined);
       await within(RELEASE_MS, release(parts)).catch((err: unknown) => {
         log.error({ err }, "stopped before everything had ended");
       });
       await listener.drain();
+      await adminListener?.drain();
       log.info("querator has stopped");
     })();
     return stopped;
@@ -387,22 +463,37 @@ async function serve(parts: Parts): Promise<RunningServer> {
     await stop();
     died.resolve();
   });
-  return { address, host, port, died: died.promise, stop };
+  const reload = certificates && (() => certificates.reload());
+  return { address, host, port, adminAddress, reload, died: died.promise, stop };
+}
+
+async function listenForAdmin(options: NodeOptions, listener: Listener): Promise<Listener> {
+  const { admin, socketMode } = options.config;
+  try {
+    return await listen(makeAdminHttp(options), { ...admin!, socketMode, isAlone: true });
+  } catch (error) {
+    await listener.drain();
+    throw error;
+  }
 }
 
 // Ends queues, then storages, then the connections of the other threads; whatever fails, the rest is
 // ended all the same.
-async function release({ queues, pool, shard }: Parts, error?: QueueError): Promise<void> {
+async function release(parts: Parts, error?: QueueError): Promise<void> {
+  const { queues, pool, shard } = parts;
   const failures: unknown[] = [];
   shard.home.refuse(plainError("shutting_down"));
   for (const end of [
     () => pool?.refuse(),
+    () => parts.keyUse?.end(error === undefined),
     () => queues?.close(error),
     () => shard.close(),
     () => pool?.stop(),
   ]) {
     await end()?.catch((error: unknown) => failures.push(error));
   }
+  // Whom connections remember may be nobody when the data is taken again.
+  shard.auth.unload(error ?? plainError("shutting_down"));
   if (failures.length > 0) throw failures[0];
 }
 
@@ -413,7 +504,19 @@ function registryOf(parts: Parts): QueuesService {
     return invoke(parts.queues!, method, args);
   };
   // Every request looks its queue up, after it has checked that this server serves.
-  return elsewhere<QueuesService>(forward, { get: (name) => parts.queues!.get(name) });
+  return elsewhere<QueuesService>(forward, {
+    get: (name) => parts.queues!.get(name),
+    hasNamespaces: () => parts.shard.directory.hasNamespaces(),
+    namespaceOf: (name, sees) => parts.shard.directory.namespaceOf(name, sees),
+  });
+}
+
+// The same of who there is.
+function authChangesOf(parts: Parts): AuthChanges {
+  return elsewhere<AuthChanges>((method, args) => {
+    parts.mode.checkServing();
+    return invoke(parts.auth!, method, args);
+  });
 }
 
 function wholeServer(parts: Parts): WholeServer {
@@ -447,7 +550,7 @@ async function checkHealth(records: Storage | undefined, parts: Parts): Promise<
   const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
   const check = { componentType: "datastore", status, time, ...(output === "" ? {} : { output }) };
   const body = JSON.stringify({ status, version: VERSION, checks: { "queues:storage": [check] } });
-  return { pass: status !== "fail", body };
+  return { pass: status !== "fail", status, body };
 }
 
 function judge(failing: Failing): ["pass" | "warn" | "fail", string] {

@@ -1,6 +1,7 @@
 // One thread of the server: the storages that it owns, the queues at home on it, and what it knows
 // of all others. A server on one thread is one shard.
 
+import { AuthState } from "../auth/state.ts";
 import { type Clock, SECOND, SystemClock } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
 import type { Limits } from "../limits.ts";
@@ -31,6 +32,8 @@ export class Shard {
   /** By name. */
   readonly storages = new Map<string, Storage>();
   readonly directory = new Directory();
+  /** Who there is, and what they may do, as this thread knows it. */
+  readonly auth: AuthState;
   readonly home: LocalHome;
   /** This thread's share of the limits. */
   readonly limits: Limits;
@@ -39,6 +42,7 @@ export class Shard {
   constructor(options: ShardOptions) {
     const { config, clock, log } = options;
     this.#options = options;
+    this.auth = new AuthState(clock);
     this.limits = shareOf(config.limits, config.threads);
     this.home = new LocalHome({
       context: {

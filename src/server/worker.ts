@@ -4,10 +4,14 @@
 
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { QueuesService } from "../api/service.ts";
+import type { Change } from "../auth/records.ts";
+import type { AuthChanges, AuthService } from "../auth/service.ts";
 import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
 import { type PackedError, plainError, unpackError } from "../errors.ts";
 import { type Listener, type Listening, listen } from "../http/listen.ts";
+import type { TlsMaterial } from "../http/secure.ts";
+import type { HttpServer } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
@@ -45,6 +49,7 @@ const shard = new Shard({ config, clock, log });
 const links = new Map<number, Link<QueueCalls>>();
 let stopping = false;
 let listener: Listener | undefined;
+let http: HttpServer | undefined;
 
 for (const { storage, mustExist } of storages) await shard.openStorageOrWait(storage, mustExist);
 Object.assign(ours, makeQueueCalls(shard.home), makeWorkerCalls());
@@ -72,15 +77,24 @@ function makeWorkerCalls() {
       if (queue === undefined) shard.directory.remove(name);
       else shard.directory.set({ record: queue.record, queue: reach(queue) });
     },
+    announceAuth(changes: readonly Change[], isAll: boolean): void {
+      if (isAll) shard.auth.load(changes);
+      else shard.auth.apply(changes);
+    },
+    takeUsedKeys: () => shard.auth.takeUsed(),
     // What placement asks of the storages that are here.
     storage(name: string, method: string, args: readonly unknown[]): unknown {
       const storage: PlaceableStorage = shard.storages.get(name)!;
       return invoke(storage, method, args);
     },
     changeClock: (change: ClockChange) => changeClock(clock, change),
-    async listen(listening: Listening): Promise<void> {
-      listener = await listen(makeOwnHttp(), listening);
+    async listen(listening: Listening, material: TlsMaterial | undefined): Promise<void> {
+      const own = makeOwnHttp();
+      if (material !== undefined) own.secure(material);
+      listener = await listen(own, listening);
+      http = own;
     },
+    secure: (material: TlsMaterial) => http?.secure(material),
     refuse(): void {
       stopping = true;
       listener?.startEnding();
@@ -106,6 +120,8 @@ function makeOwnHttp() {
     get: (name) => directory.entry(name).queue,
     record: (name) => directory.entry(name).record,
     giverOf: directory.giverOf.bind(directory),
+    hasNamespaces: directory.hasNamespaces.bind(directory),
+    namespaceOf: directory.namespaceOf.bind(directory),
     list: directory.list.bind(directory),
   });
   const checkRunning = (): void => {
@@ -113,7 +129,12 @@ function makeOwnHttp() {
   };
   const whole = elsewhere<WholeServer>((method, args) => first.call("whole", method, args));
   const { health, changeClock: change } = whole;
-  const service = { queues, clock, limits, checkRunning };
+  const auth: AuthService = {
+    isOn: config.auth.isOn,
+    state: shard.auth,
+    changes: elsewhere<AuthChanges>((method, args) => first.call("auth", method, args)),
+  };
+  const service = { queues, auth, clock, limits, checkRunning };
   return makeHttp({ config, log, health, changeClock: change, ...service });
 }
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { isEmpty, lockOf } from "./sqlite/file.ts";
 import { holders, nameAll } from "./sqlite/locks.ts";
+import type { StoredRecord } from "./storage.ts";
 
 /** One thing that was looked at. */
 export interface Finding {
@@ -59,15 +60,15 @@ export function examineSqlite(options: SqliteDoctorOptions): Finding[] {
   ];
 }
 
-/** The records of queues in a file; none if they cannot be read, which `examineSqlite` tells. */
-export function sqliteRecords({ dir, file }: SqliteDoctorOptions): unknown[] {
+/** The records in a file; none if they cannot be read, which `examineSqlite` tells. */
+export function sqliteRecords({ dir, file }: SqliteDoctorOptions): StoredRecord[] {
   const path = join(dir, file);
   if (isEmpty(path)) return [];
   let db: DatabaseSync | undefined;
   try {
     db = new DatabaseSync(path, { readOnly: true });
-    const rows = db.prepare("SELECT record FROM queues").all() as { record: string }[];
-    return rows.map(({ record }) => JSON.parse(record));
+    const rows = db.prepare("SELECT name, record FROM queues").all() as unknown as StoredRecord[];
+    return rows.map(({ name, record }) => ({ name, record }));
   } catch {
     return [];
   } finally {

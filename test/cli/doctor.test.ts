@@ -1,10 +1,10 @@
 // What `doctor` says of data directories, beside a server that runs or without one.
 
 import assert from "node:assert/strict";
-import { rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { temporaryDirectory } from "../support/server.ts";
+import { setup as setupServer, temporaryDirectory } from "../support/server.ts";
 import { type Cli, setup } from "./setup.ts";
 
 /** A directory that a server with two threads has used, and that lies still. */
@@ -54,4 +54,40 @@ test("doctor tells a file that is gone from one that never was", async (t) => {
   const never = await cli.run(["doctor", "--data-dir", join(dir, "never")]);
   assert.equal(never.code, 1);
   assert.match(never.stdout, /warning +file: '.*querator\.db' is not there: no server has used it/);
+});
+
+test("doctor names what is open", async (t) => {
+  const dir = temporaryDirectory(t);
+  const cli = await setup(t);
+  const closed = await setupServer(t, { dataDir: dir, auth: "keys" });
+  const key = readFileSync(join(dir, "admin-key"), "utf8").trim();
+  const server = closed.as(key);
+  const doctor = async (...options: string[]) => {
+    const { code, stdout, stderr } = await cli.run(["doctor", "--data-dir", dir, ...options]);
+    assert.ok(!(stdout + stderr).includes(key.slice(-20)));
+    return { code, access: stdout.slice(stdout.indexOf("\naccess\n")) };
+  };
+  const started = ["--auth", "keys", "--address", ":2319"];
+  const fresh = await doctor(...started);
+  assert.equal(fresh.code, 1);
+  assert.match(fresh.access, /ok +auth: callers show a key, on all interfaces, port 2319\n/);
+  assert.match(fresh.access, /ok +anonymous: who shows no key may do nothing\n/);
+  assert.match(fresh.access, /ok +keys: 1, of which 1 never end by themselves: 'first'/);
+  assert.match(fresh.access, /warning +first key: '.*admin-key' still holds the first key/);
+  rmSync(join(dir, "admin-key"));
+  assert.equal((await doctor(...started)).code, 0);
+  const binding = { namespace: "_system", role_name: "PublicViewer", user_id: "anonymous" };
+  await server.ok("/v2/bindings.create", binding);
+  const open = await doctor(...started);
+  assert.equal(open.code, 1);
+  assert.match(
+    open.access,
+    /warning +anonymous: who shows no key has the role PublicViewer in _system: delete/,
+  );
+  await server.ok("/v2/bindings.delete", binding);
+  const unsaid = await doctor("--address", ":2319");
+  assert.match(unsaid.access, /warning +auth: nobody is asked for a key on all interfaces, port/);
+  const said = await doctor("--address", "0.0.0.0:1", "--auth", "none");
+  assert.match(said.access, /warning +auth: everybody who reaches 0\.0\.0\.0, port 1 may do every/);
+  assert.equal((await doctor()).code, 0);
 });

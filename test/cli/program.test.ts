@@ -83,7 +83,7 @@ test("a key is sent, and what is said about it names the option", async (t) => {
     [code, stderr],
     [
       1,
-      "Error: api key has expired\nGive a key with QUERATOR_KEY or --key, or what a proxy wants with --header\n",
+      "Error: api key has expired\nGive a key with QUERATOR_KEY, --key-file or --key, or what a proxy wants with --header\n",
     ],
   );
 });

@@ -9,6 +9,7 @@ import {
   InvalidRequestError,
   ItemCancelledError,
   LeaseLostError,
+  NotFoundError,
   PermissionError,
   ServerError,
   TryAgainError,
@@ -25,7 +26,6 @@ const CALLED: Partial<Record<ErrorCode, string>> = {
   storage_unavailable: "try-again",
   partition_failing: "try-again",
   storage_unusable: "failed",
-  namespace_not_found: "failed",
   client_gone: "network",
   unauthenticated: "unauthorized",
   permission_denied: "forbidden",
@@ -49,6 +49,7 @@ const OF_V2_ONLY: Readonly<Record<string, new (...args: never[]) => Error>> = {
   precondition_failed: InvalidRequestError,
   unique_key_taken: UniqueKeyTakenError,
   redrive_not_found: InvalidRequestError,
+  key_not_found: NotFoundError,
 };
 
 test("the client knows every error of the catalogue by its text", () => {

@@ -5,6 +5,7 @@
 import { type DescField, type DescMessage, getOption } from "@bufbuild/protobuf";
 import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
+import { isRead } from "../../src/auth/permissions.ts";
 import { ReplySchema } from "../../src/codec/gen/querator/v1/reply_pb.ts";
 import { raw_json } from "../../src/codec/gen/querator/v2/options_pb.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
@@ -24,7 +25,7 @@ export async function allEndpoints(): Promise<readonly Endpoint[]> {
   const service = { limits: DEFAULT_LIMITS } as Service; // nothing gets as far as to use the rest
   return [...makeEndpoints(service)].map(([path, { row }]) => {
     const { bodyBytesMax, request, reply: response = ReplySchema, permission } = row;
-    return { path, bodyBytesMax, request: request!, response, reads: permission === "read" };
+    return { path, bodyBytesMax, request: request!, response, reads: isRead(permission) };
   });
 }
 

@@ -301,7 +301,7 @@ test("more names can be given, or any", async (t) => {
 });
 
 test("a server that listens for others does not look at its name, but at where pages come from", async (t) => {
-  const [ask] = await open(t, { address: "0.0.0.0:0" });
+  const [ask] = await open(t, { address: "0.0.0.0:0", auth: "none" });
   assert.equal((await ask({ headers: ["Host: jobs.example.com"] })).status, 200);
   assert.equal(
     (await ask({ headers: ["Host: a.example", "Origin: http://a.example"] })).status,

@@ -26,7 +26,7 @@ async function start(t: TestContext, address: string, threads = 1): Promise<Star
     listens = fields.listens ?? listens;
   };
   const logger = { ...SILENT, info } as unknown as typeof SILENT;
-  const server = await startServer({ address, memory: true, threads }, { logger });
+  const server = await startServer({ address, memory: true, threads, auth: "none" }, { logger });
   t.after(() => server.stop());
   return { server, listens };
 }

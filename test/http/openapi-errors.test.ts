@@ -2,23 +2,20 @@
 // provoked on a server, compared letter for letter, and judged by the schema of its status.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { request as httpRequest } from "node:http";
 import type { AddressInfo } from "node:net";
+import { json } from "node:stream/consumers";
 import { type TestContext, test } from "node:test";
 import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
 import { MESSAGES, QueueError, retryLater } from "../../src/errors.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
+import { withAccess } from "../support/access.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
-import {
-  type Json,
-  jsonOf,
-  leasesOf,
-  ON_LEASES,
-  OpenApi,
-  withRedrive,
-} from "../support/openapi.ts";
-import { type Reply, SILENT, setup, TestServer } from "../support/server.ts";
+import { type Json, jsonOf, leasesOf, ON_LEASES, OpenApi, withNeeded } from "../support/openapi.ts";
+import { type Reply, SILENT, setup, setupClosed, TestServer } from "../support/server.ts";
 
 const exact = OpenApi.tolerant();
 
@@ -26,7 +23,9 @@ interface World {
   readonly server: TestServer;
   readonly openApi: OpenApi;
   readonly storage: FaultyStorage;
-  /** Calls with the documented example, changed. */
+  /** The documented example, of what there is. */
+  readonly request: (path: string) => Promise<Json>;
+  /** Calls with it, changed. */
   readonly call: (path: string, change?: object) => Promise<Reply>;
 }
 
@@ -41,9 +40,10 @@ async function open(t: TestContext, limits: Partial<Limits> = {}): Promise<World
   await server.createQueue("jobs");
   await server.createQueue("letters", { dead_queue: "jobs" });
   const openApi = await OpenApi.of(server);
-  const call = (path: string, change: object = {}): Promise<Reply> =>
-    server.call(path, { ...openApi.example(path), ...change });
-  return { server, openApi, storage: storage!, call };
+  const request = (path: string): Promise<Json> => withAccess(server, path, openApi.example(path));
+  const call = async (path: string, change: object = {}): Promise<Reply> =>
+    server.call(path, { ...(await request(path)), ...change });
+  return { server, openApi, storage: storage!, request, call };
 }
 
 // An error under /v2 has another form, and so an example of its own.
@@ -96,6 +96,30 @@ const CHANGES: Record<string, (path: string) => object> = {
   noQueues: () => ({ queues: [] }),
   otherVersion: () => ({ if_version: 3 }),
   noNamespace: () => ({ namespace: "other" }),
+  noSuchNamespace: (path) => ({ [path.includes("/namespaces.") ? "name" : "namespace"]: "other" }),
+  noNamespaceName: () => ({ name: "" }),
+  reserved: () => ({ name: "_own" }),
+  namespaceExists: () => ({}),
+  noUsername: () => ({ username: "" }),
+  usernameTaken: () => ({}),
+  noSuchUser: (path) => ({ [path.includes("/users.") ? "id" : "user_id"]: "nobody" }),
+  noUserId: () => ({ user_id: "" }),
+  noKeyId: () => ({ id: "" }),
+  noKeyChosen: () => ({ id: "" }),
+  noSuchKey: () => ({ id: "abc" }),
+  noSuchApiKey: () => ({ id: "abc" }),
+  badExpiry: () => ({ expires_at: "2100-01-01T00:00:00Z", expire_in: "1h" }),
+  longOverlap: () => ({ overlap: "721h" }),
+  noRoleNamespace: () => ({ namespace: "" }),
+  noRoleName: () => ({ name: "" }),
+  badPermission: () => ({ permissions: ["queue.all"] }),
+  standardRole: () => ({ name: "Admin" }),
+  roleExists: () => ({}),
+  noSuchRole: () => ({ namespace: "other" }),
+  noBindingNamespace: () => ({ namespace: "" }),
+  noRoleToBind: () => ({ role_name: "" }),
+  noRoleOfName: () => ({ role_name: "other" }),
+  colonInUser: () => ({ user_id: "a:b" }),
   noTimeout: () => ({ request_timeout: "" }),
   badTimeout: () => ({ request_timeout: "5" }),
   longTimeout: () => ({ request_timeout: "16m" }),
@@ -140,6 +164,9 @@ const CHANGES: Record<string, (path: string) => object> = {
   twoTimes: () => ({ now: "2030-01-01T00:00:00Z" }),
 };
 
+// What is done a second time.
+const TWICE = ["namespaceExists", "usernameTaken", "roleExists"];
+
 test("keyOfAnother is what each call that documents it answers", async (t) => {
   const { openApi } = await open(t);
   const paths = callsWith(openApi, "keyOfAnother");
@@ -155,7 +182,7 @@ test("keyOfAnother is what each call that documents it answers", async (t) => {
       return { status: response.status, body: await response.json() };
     };
     const change = path.endsWith("queues.create") ? { queue_name: "other" } : {};
-    const example = await withRedrive(world.server, path, openApi.example(path));
+    const example = await withNeeded(world.server, path, openApi.example(path));
     const body = JSON.stringify({ ...example, ...change });
     assert.equal((await send(body)).status, 200, path);
     check(world, path, "keyOfAnother", await send(`${body} `));
@@ -172,6 +199,12 @@ for (const [name, change] of Object.entries(CHANGES)) {
       const queue = isUpdate && "queue_name" in change(path) ? { queue_name: "jobs" } : {};
       const isByName = name === "noDeadQueue" || name === "longLease";
       const request = { ...change(path), ...(isByName ? queue : {}) };
+      if (TWICE.includes(name)) {
+        const example = await world.request(path);
+        await world.server.ok(path, example);
+        check(world, path, name, await world.server.call(path, example));
+        continue;
+      }
       let reply = await world.call(path, request);
       if (request === undefined || !("items" in request) || request.items !== KEYED.items) {
         check(world, path, name, reply);
@@ -234,6 +267,45 @@ test("emptyBody is what every call of /v2 answers", async (t) => {
     check({ openApi }, path, "emptyBody", reply);
   }
 });
+
+test("denied and keyExpired are what every call of the API can answer", async (t) => {
+  const server = await setupClosed(t);
+  const openApi = await OpenApi.of(server);
+  const user = await server.ok("users.create", { username: "jane" });
+  const keyOf = async (more: object): Promise<string> =>
+    (await server.ok("apikeys.create", { user_id: user.id, ...more })).key;
+  const without = server.as(await keyOf({}));
+  const expired = await keyOf({ expires_at: "2020-01-01T00:00:00Z" });
+  const paths = openApi.calls.filter((path) => !path.includes("/dev."));
+  for (const name of ["denied", "keyExpired"]) assert.deepEqual(callsWith(openApi, name), paths);
+  for (const [i, path] of paths.entries()) {
+    check({ openApi }, path, "denied", await without.call(path, openApi.example(path)));
+    // Of one address only so many wrong keys are looked at in a minute.
+    const localAddress = `127.0.2.${1 + (i >> 3)}`;
+    check(
+      { openApi },
+      path,
+      "keyExpired",
+      await post(server, path, { key: expired, localAddress }),
+    );
+  }
+});
+
+async function post(
+  { server }: TestServer,
+  path: string,
+  { key, localAddress }: { readonly key: string; readonly localAddress: string },
+): Promise<Reply> {
+  const headers = { "Content-Type": "application/json", Authorization: `Bearer ${key}` };
+  const request = httpRequest(`${server.address}${path}`, {
+    method: "POST",
+    headers,
+    localAddress,
+  });
+  request.end("{}");
+  const [response] = await once(request, "response");
+  return { status: response.statusCode, body: await json(response) };
+}
 
 // --- errors that need more than a request ---
 
@@ -362,6 +434,7 @@ const FAILING = [
   "createPartitions",
   "loadPartition",
   "putQueues",
+  "deleteQueue",
   "readItems",
   "findKeys",
   "listKeys",
@@ -373,11 +446,13 @@ test("calls whose storage fails are answered as documented", async (t) => {
     await world.server.produce("jobs", "one", "two");
     const leased = (await world.server.lease("jobs")).items[0].id;
     const isEnding = ON_LEASES.test(path);
+    const example = await world.request(path);
     for (const method of FAILING) world.storage.always(method, "fail");
     const other = path.endsWith("/queues.create") ? { queue_name: "other" } : {};
     const isDelete = path.endsWith("/items.delete");
     const change = isEnding || isDelete ? ids(path, leased) : other;
-    check(world, path, "internalRetry", await world.call(path, change));
+    const reply = await world.server.call(path, { ...example, ...change });
+    check(world, path, "internalRetry", reply);
     if (callsWith(world.openApi, "partitionFailing").includes(path)) {
       world.storage.always("commit", "fail");
       await world.call("/v1/queue.produce");
@@ -392,9 +467,11 @@ test("every example of an error is provoked here", async (t) => {
   const apart: string[] = ["requestTimeout", "outcomeUnknown", "leaseTimeout", "overloaded"];
   const alone: string[] = [
     "duplicateClientId",
+    "denied",
     "emptyBody",
     "itemEnded",
     "itemLeased",
+    "keyExpired",
     "keyOfAnother",
     "nextKeyTaken",
     "queueShutdown",

@@ -41,7 +41,7 @@ const REFUSALS = [
 for (const [what, url, message] of REFUSALS) {
   test(`${what} is one line at the start`, async () => {
     await assert.rejects(
-      startServer({ postgres: url, address: ":0" }, { logger: SILENT }),
+      startServer({ postgres: url, address: "127.0.0.1:0" }, { logger: SILENT }),
       (error) => {
         const text = (error as Error).message;
         assert.match(text, message);

@@ -4,6 +4,9 @@
 // commands alone.
 
 import { makeEndpoints } from "../../src/api/routes.ts";
+import { ANYONE } from "../../src/auth/principal.ts";
+import type { AuthService } from "../../src/auth/service.ts";
+import { AuthState } from "../../src/auth/state.ts";
 import { type CancelTimer, type Clock, VirtualClock } from "../../src/clock.ts";
 import { QueueError, type Refusal, SomeRefusedError } from "../../src/errors.ts";
 import type { Endpoint } from "../../src/http/edge.ts";
@@ -189,6 +192,7 @@ export class World {
     });
     const endpoints = makeEndpoints({
       queues,
+      auth: { isOn: false, state: new AuthState(clock) } as AuthService,
       clock,
       limits: this.limits,
       checkRunning: () => undefined,
@@ -237,6 +241,8 @@ export class World {
     const exchange = {
       requestId: "",
       idempotencyKey: "",
+      namespace: "",
+      principal: ANYONE,
       isGone: () => call.state === "gone",
       onGone(gone: () => void) {
         call.gone = gone;

@@ -12,6 +12,7 @@ import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
 import { formatSize } from "../../src/http/body.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
+import { withAccess } from "./access.ts";
 import type { TestServer } from "./server.ts";
 
 // biome-ignore lint/suspicious/noExplicitAny: the document is looked into as a reader would
@@ -95,9 +96,9 @@ export class OpenApi {
   }
 }
 
-/** A request of a call on a redrive, of one that there is. */
-export async function withRedrive(server: TestServer, path: string, request: Json): Promise<Json> {
-  if (!/\/redrives\.(info|cancel)$/.test(path)) return request;
+/** A request of a call on something that must be there, of one that is. */
+export async function withNeeded(server: TestServer, path: string, request: Json): Promise<Json> {
+  if (!/\/redrives\.(info|cancel)$/.test(path)) return withAccess(server, path, request);
   const { queue_name } = request;
   return { ...request, id: (await server.ok("/v2/queue.redrive", { queue_name })).id };
 }

@@ -31,6 +31,7 @@ const SOURCES = [
   "src",
   "CHANGELOG.md",
   "LICENSE",
+  "SECURITY.md",
   "README.md",
   "package.json",
   "package-lock.json",

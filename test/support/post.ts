@@ -13,12 +13,24 @@ export interface PostReply {
   readonly text: string;
 }
 
-/** Sends JSON; rejects if no whole reply comes, or if the signal is aborted, which breaks the connection. */
-export function post(url: string, json: string, signal?: AbortSignal): Promise<PostReply> {
+export interface PostOptions {
+  /** Breaks the connection when it is aborted. */
+  readonly signal?: AbortSignal | undefined;
+  /** The key that is shown. */
+  readonly key?: string | undefined;
+}
+
+/** Sends JSON; rejects if no whole reply comes, or if the signal is aborted. */
+export function post(
+  url: string,
+  json: string,
+  { signal, key }: PostOptions = {},
+): Promise<PostReply> {
   return new Promise((resolve, reject) => {
     const headers = {
       "Content-Type": "application/json",
       "Content-Length": Buffer.byteLength(json),
+      ...(key === undefined ? {} : { Authorization: `Bearer ${key}` }),
     };
     const how = { method: "POST", agent, headers, ...(signal && { signal }) };
     const sent = request(url, how, (response) => {

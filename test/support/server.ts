@@ -25,18 +25,29 @@ export function temporaryDirectory(t: TestContext): string {
   return dir;
 }
 
+/** The first key of servers that `setupClosed` starts. */
+export const ADMIN_KEY = `qtr-test-${"A".repeat(43)}`;
+
 export class TestServer {
   readonly server: RunningServer;
+  /** The key that is shown with every call. */
+  readonly #key: string | undefined;
 
-  constructor(server: RunningServer) {
+  constructor(server: RunningServer, key?: string) {
     this.server = server;
+    this.#key = key;
+  }
+
+  /** The same server, asked with another key, or with none. */
+  as(key: string | undefined): TestServer {
+    return new TestServer(this.server, key);
   }
 
   /** Calls an endpoint with JSON: by its path, or by what follows /v1/. */
   async call(path: string, request: object, signal?: AbortSignal): Promise<Reply> {
     const whole = path.startsWith("/") ? path : `/v1/${path}`;
     const url = `${this.server.address}${whole}`;
-    const { status, text } = await post(url, JSON.stringify(request), signal);
+    const { status, text } = await post(url, JSON.stringify(request), { signal, key: this.#key });
     return { status, body: JSON.parse(text) };
   }
 
@@ -128,6 +139,16 @@ export async function setup(
   );
   t.after(() => server.stop());
   return new TestServer(server);
+}
+
+/** Starts a server on which callers have to show a key; it is asked with the first one, which may do everything. */
+export async function setupClosed(
+  t: TestContext,
+  options: ServerOptions = {},
+  hooks: ServerHooks = {},
+): Promise<TestServer> {
+  const { server } = await setup(t, { auth: "keys", bootstrapKey: ADMIN_KEY, ...options }, hooks);
+  return new TestServer(server, ADMIN_KEY);
 }
 
 export function payloads(reply: { items?: { bytes?: string; payload?: string }[] }): string[] {

@@ -9,6 +9,7 @@ import { ReplySchema } from "../../codec/gen/querator/v1/reply_pb.ts";
 import { ProblemSchema } from "../../codec/gen/querator/v2/problem_pb.ts";
 import { type Field, tableOf } from "../../codec/message.ts";
 import { TIMESTAMP_PATTERN } from "../../codec/timestamp.ts";
+import { NAMESPACE_BYTES_MAX } from "../../registry/names.ts";
 import { VERSION } from "../../version.ts";
 import type { Described, JsonRow, Row, RowEndpoint } from "../endpoint.ts";
 import { takesKey } from "../once.ts";
@@ -72,7 +73,7 @@ export function makeOpenApi(
         tags: [noun.name],
         summary: row.summary,
         description: descriptionOf(row, formatSize),
-        ...(hasKey && { parameters: [IDEMPOTENCY_KEY] }),
+        ...parametersOf(isDev ? undefined : row, hasKey),
         requestBody: {
           required: true,
           content: contentOf(request, row.request, { example: row.example }),
@@ -118,7 +119,7 @@ export function makeOpenApi(
           type: "http",
           scheme: "bearer",
           description:
-            "This version knows no keys: a call without the header is served, and so is one with any token. Under `/v1` a header that is not `Bearer <token>` is refused with 401.",
+            "An API key, as `keys.create` tells it. Without it a call is that of the user `anonymous`, who may do nothing unless a binding says so. A server without authentication (`--auth none`) lets any token pass; under `/v1` a header that is not `Bearer <token>` is refused with 401.",
         },
       },
     },
@@ -163,6 +164,23 @@ Under \`/v2\` an error is a problem (RFC 9457, \`application/problem+json\`; in 
 Under \`/v1\` an error has the HTTP status also as \`code\`. Statuses that a call does not list, it does not answer; \`501\` is the answer to a path that does not exist, \`403\` and \`512\` are reserved. A method other than POST is \`400\`. What is no HTTP, is too large for it or comes too slowly is answered in JSON with \`400\`, \`408\`, \`413\` or \`431\`, and cut off.
 
 ${errorList()}`;
+
+// Those that are about the server have no use for a namespace.
+function parametersOf(row: Row<DescMessage> | undefined, hasKey: boolean): Json {
+  const parameters = [
+    ...(hasKey ? [IDEMPOTENCY_KEY] : []),
+    ...(row === undefined || row.isOfServer === true ? [] : [NAMESPACE]),
+  ];
+  return parameters.length === 0 ? {} : { parameters };
+}
+
+const NAMESPACE = {
+  name: "X-Querator-Namespace",
+  in: "header",
+  description:
+    "The namespace that the call is about, if it does not say it itself; by default that of the key, or the one in which a queue of the name is.",
+  schema: { type: "string", maxLength: NAMESPACE_BYTES_MAX, pattern: "^[^~:\\s]*$" },
+};
 
 const IDEMPOTENCY_KEY = {
   name: "Idempotency-Key",

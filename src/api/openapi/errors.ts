@@ -146,6 +146,8 @@ const internal: ErrorExample = { kind: "internal", message: MESSAGES.internal };
 
 /** What every call of the API can be answered with beyond that. */
 const OF_API: Errors = {
+  denied: { kind: "forbidden", message: "access denied" },
+  keyExpired: problem("key_expired", ERRORS.key_expired.text),
   serviceShutdown: { kind: "failed", message: MESSAGES.serviceShutdown },
   overloaded: retry(MESSAGES.overloaded),
   standby: retry(MESSAGES.standby),

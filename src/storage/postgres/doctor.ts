@@ -3,6 +3,7 @@
 // every role may read; what this one may not see it says. Changes nothing.
 
 import type { Finding } from "../doctor.ts";
+import type { StoredRecord } from "../storage.ts";
 import {
   Connection,
   DEFAULT_TIMEOUTS,
@@ -59,6 +60,21 @@ export async function examinePostgres(options: PostgresDoctorOptions): Promise<F
   try {
     const findings = judge(await readFacts(connection, options));
     return [...findings, await examineTables(connection, schema)];
+  } finally {
+    await connection.close();
+  }
+}
+
+/** The records in a schema. Rejects if they cannot be read. */
+export async function postgresRecords(options: PostgresDoctorOptions): Promise<StoredRecord[]> {
+  const { target, schema, timeouts = DEFAULT_TIMEOUTS } = options;
+  const applicationName = "querator doctor";
+  const connection = new Connection({ target, schema, applicationName, timeouts });
+  try {
+    const [rows] = await connection.run([
+      { text: "SELECT convert_from(name, 'UTF8'), convert_from(record, 'UTF8') FROM queues" },
+    ]);
+    return rows!.map(([name, record]) => ({ name: name!, record: record! }));
   } finally {
     await connection.close();
   }

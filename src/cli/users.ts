@@ -1,0 +1,19 @@
+// Users as people name them on the command line: by id, or by the name that only one of them has.
+
+import { CommandError, EXIT } from "./failure.ts";
+import type { Session } from "./session.ts";
+
+const ID = /^[0-9A-Za-z]{27}$/;
+
+/** The id of a user that is named by it, or by name. */
+export async function userIdOf({ client, signal }: Session, user: string): Promise<string> {
+  if (ID.test(user) || user === "anonymous") return user;
+  for await (const { id, username } of client.users.list({ signal })) {
+    if (username === user) return id;
+  }
+  throw new CommandError(
+    `no such user '${user}'`,
+    EXIT.notFound,
+    "'querator user list' shows those that there are",
+  );
+}

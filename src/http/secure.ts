@@ -1,0 +1,104 @@
+// TLS in front of both readers: a connection is taken in once its client has shaken hands, and is then read like any
+// other. What the files hold may be replaced while the server runs: connections that are there keep
+// what they began with, new ones get the new.
+
+import type { Socket } from "node:net";
+import { createServer, type SecureContextOptions, type TLSSocket } from "node:tls";
+import type { ClientCertificate } from "../auth/principal.ts";
+import { MILLISECOND } from "../clock.ts";
+
+/** What TLS is spoken with; it goes from thread to thread as it is. */
+export interface TlsMaterial {
+  readonly cert: Uint8Array;
+  readonly key: Uint8Array;
+  readonly minVersion: "1.2" | "1.3";
+  /** Authorities whose certificates clients show, if they show any. */
+  readonly clientCa: Uint8Array | undefined;
+  /** Whether a client without a certificate is let in. */
+  readonly clientAuth: "required" | "optional";
+  /**
+   * With which sessions are sealed that clients may go on with: the same on all threads, and others when anything of
+   * this is, so that no session outlives the authority that its client was let in by.
+   */
+  readonly ticketKeys: Uint8Array;
+}
+
+// A client that does not shake hands is cut off, as one that does not send its request is.
+const HANDSHAKE_MS = 10_000;
+
+/** Takes connections in that speak TLS. */
+export class SecureDoor {
+  readonly #server: ReturnType<typeof createServer>;
+  // All connections below those that are taken in, and those that shake hands.
+  readonly #open = new Set<Socket>();
+
+  /** `take` is given each connection that may come in. */
+  constructor(material: TlsMaterial, take: (socket: TLSSocket) => void) {
+    const { clientCa, clientAuth } = material;
+    this.#server = createServer({
+      ...contextOf(material),
+      // Who offers nothing else than HTTP/2 is told, before it sends any (docs/decisions/0062).
+      ALPNProtocols: ["http/1.1"],
+      handshakeTimeout: HANDSHAKE_MS,
+      requestCert: clientCa !== undefined,
+      rejectUnauthorized: clientAuth === "required",
+    });
+    this.#server.on("secureConnection", (socket) => {
+      // One that is shown must hold, also where none need be.
+      if (clientCa !== undefined && !socket.authorized && isShown(socket)) socket.destroy();
+      else take(socket);
+    });
+    // The client has gone, or speaks something else: node has closed the connection.
+    this.#server.on("tlsClientError", () => undefined);
+  }
+
+  /** Speaks with something else from now on. Throws if that cannot be used. */
+  replace(material: TlsMaterial): void {
+    this.#server.setSecureContext(contextOf(material));
+  }
+
+  accept(socket: Socket): void {
+    this.#open.add(socket);
+    socket.once("close", () => this.#open.delete(socket));
+    this.#server.emit("connection", socket);
+  }
+
+  /** Closes all connections at once, also those that have not shaken hands. */
+  destroy(): void {
+    for (const socket of this.#open) socket.destroy();
+  }
+}
+
+function contextOf(material: TlsMaterial): SecureContextOptions & { ticketKeys: Buffer } {
+  const { cert, key, minVersion, clientCa, ticketKeys } = material;
+  return {
+    cert: Buffer.from(cert),
+    key: Buffer.from(key),
+    minVersion: `TLSv${minVersion}`,
+    ...(clientCa === undefined ? {} : { ca: Buffer.from(clientCa) }),
+    ticketKeys: Buffer.from(ticketKeys),
+  };
+}
+
+function isShown(socket: TLSSocket): boolean {
+  return Object.keys(socket.getPeerCertificate()).length > 0;
+}
+
+const certificates = new WeakMap<Socket, ClientCertificate>();
+
+/** The certificate that the client of a connection has shown, if it is from one of the authorities. */
+export function certificateOf(socket: Socket): ClientCertificate | undefined {
+  // Of a connection without TLS this is undefined, which costs nothing.
+  if ((socket as Partial<TLSSocket>).authorized !== true) return undefined;
+  const known = certificates.get(socket);
+  if (known !== undefined) return known;
+  const { subject, valid_to } = (socket as TLSSocket).getPeerCertificate();
+  const name: unknown = subject?.CN;
+  const certificate: ClientCertificate = {
+    // Of several it is not known which one is meant.
+    name: typeof name === "string" ? name : "",
+    expiresAt: Date.parse(valid_to) * MILLISECOND,
+  };
+  certificates.set(socket, certificate);
+  return certificate;
+}
