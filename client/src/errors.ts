@@ -392,8 +392,9 @@ export function makeError(code: ErrorCode, message: string, given: MadeFacts): Q
       return new ExistsError(code, message, facts);
     case "unauthorized":
     case "key-expired":
-    case "rate-limited":
       return new AuthenticationError(code, message, facts);
+    case "rate-limited":
+      return new AuthenticationError(code, message, { retryable: true, ...facts });
     case "forbidden":
       return new PermissionError(code, message, facts);
     case "shutting-down":

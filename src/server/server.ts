@@ -260,6 +260,8 @@ async function keepOwning(parts: Parts, address: string): Promise<void> {
       await parts.lost;
       if (mode.name !== "serving") return;
       mode.become({ name: "standby", reason: ERRORS.standby.text });
+      // Before what is open has ended, which may take long: the other server may have taken keys away.
+      parts.shard.auth.unload(plainError("standby"));
       log.error({ address }, "another server has taken over; this one serves no queues now");
       await renew(parts);
     }
