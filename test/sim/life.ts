@@ -4,7 +4,7 @@
 
 import type { ItemEvent, Told } from "./effects.ts";
 import type { SeenItem, Settings } from "./observe.ts";
-import type { Own } from "./produced.ts";
+import { NOTHING_OWN, type Own } from "./produced.ts";
 
 /** How an item has left a queue; "" if it has not. `redriven`: alive, into another queue. */
 export type Way =
@@ -41,6 +41,8 @@ export interface Place {
   /** Whether it came from another queue on the way, and whether out of a dead queue. */
   readonly hasCome: boolean;
   readonly isRedriven: boolean;
+  /** Whether it lies in a dead queue because it has died: there it says nothing of its own. */
+  readonly isDead: boolean;
   /** The results that it may have been completed with. */
   readonly result: string;
 }
@@ -53,6 +55,7 @@ export interface LifeOptions {
   readonly steady: number;
   /** The settings that were in force at one time or another. */
   readonly settings: readonly Settings[];
+  /** What it says unless it is dead. */
   readonly own: Own;
   /** Whether an id was never seen before. */
   readonly isNew: (id: string) => boolean;
@@ -76,6 +79,7 @@ const UNBORN: Place = {
   isFresh: true,
   hasCome: false,
   isRedriven: false,
+  isDead: false,
   result: "",
 };
 
@@ -86,7 +90,7 @@ export const SOME_TIME = Number.MAX_SAFE_INTEGER;
 export function placeOf(
   seen: SeenItem | undefined,
   isScheduled: boolean,
-  { heldUntil, isFresh }: Pick<Place, "heldUntil" | "isFresh">,
+  { heldUntil, isFresh, isDead }: Pick<Place, "heldUntil" | "isFresh" | "isDead">,
 ): Place {
   if (seen === undefined) return UNBORN;
   const { id, attempts, deadline, expireAt, isLeased, isCancelled: cancelled } = seen;
@@ -106,6 +110,7 @@ export function placeOf(
       expireAt,
       cancelled,
       isFresh,
+      isDead,
     },
   };
 }
@@ -141,7 +146,8 @@ const DEATHS: readonly Way[] = ["attempts", "expired", "rejected"];
 
 function gone(place: Place, way: Way, result = ""): Place {
   const { hasCome, isRedriven, isFresh } = place;
-  const diedAs = DEATHS.includes(way) ? place.id : undefined;
+  // What has died, and come back, and ended here, has died.
+  const diedAs = DEATHS.includes(way) ? place.id : place.diedAs;
   return { ...UNBORN, at: "gone", way, diedAs, hasCome, isRedriven, isFresh, result };
 }
 
@@ -188,7 +194,7 @@ function endOfLeaseByTime(place: Place, options: LifeOptions): readonly Place[] 
 function byPolicy(place: Place, back: Place, options: LifeOptions): readonly Place[] {
   const { settings, own, until, since } = options;
   return settings.map((each) => {
-    const wait = waitOf(each, own, place.attempts);
+    const wait = waitOf(each, ownOf(place, own), place.attempts);
     if (wait === 0) return back;
     const from = Math.max(since, place.deadline < until ? place.deadline : 0);
     const later = { dueAt: from + wait, dueMost: until + wait };
@@ -210,12 +216,17 @@ function fired(place: Place, options: LifeOptions): readonly Place[] {
   const { until } = options;
   const kept: Place = { ...place, at: "waiting", id: "", dueAt: 0, dueMost: 0 };
   if (place.expireAt === 0 || place.expireAt >= until) return [kept];
-  const begun = { ...kept, expireAt: place.dueAt + lifeOf(options) };
+  const begun = { ...kept, expireAt: place.dueAt + lifeOf(place, options) };
   return place.expireAt <= place.dueAt ? [begun] : [begun, kept];
 }
 
-function lifeOf({ own, settings }: LifeOptions): number {
-  return own.expireIn ?? Math.min(...settings.map((each) => each.expireTimeout));
+function lifeOf(place: Place, { own, settings }: LifeOptions): number {
+  return ownOf(place, own).expireIn ?? Math.min(...settings.map((each) => each.expireTimeout));
+}
+
+/** What an item says in place of its queue, where it is. */
+export function ownOf({ isDead }: Place, own: Own): Own {
+  return isDead ? NOTHING_OWN : own;
 }
 
 function isOld({ expireAt }: Place, { until }: LifeOptions): boolean {
@@ -232,7 +243,7 @@ function endOfLease(
 ): readonly Place[] {
   const { own, settings } = options;
   const isLast = settings.map((s) => {
-    const max = own.maxAttempts ?? s.maxAttempts;
+    const max = ownOf(place, own).maxAttempts ?? s.maxAttempts;
     return !isRelease && max !== 0 && place.attempts >= max;
   });
   if (isLast.every((each) => each)) return [gone(place, "attempts")];
@@ -253,7 +264,7 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
   const { what, call, isCertain } = event;
   // Of a new item: the earliest that it can be.
   const begun = Math.max(call.startedAt, options.since);
-  const expireAt = begun + lifeOf(options);
+  const expireAt = begun + lifeOf(place, options);
   switch (what.kind) {
     case "produce": {
       if (place.at !== "unborn") return [];
@@ -272,12 +283,15 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
           ...{ at: what.isLeased ? "leased" : "waiting", attempts: what.attempts, expireAt },
         },
       ];
-    case "arrive":
+    case "arrive": {
       // A second time if the removal of the original had failed, and the copy has gone meanwhile.
-      return place.at === "unborn" ||
-        (place.at === "gone" && (!isCertain || place.way === "redriven"))
-        ? [{ ...UNBORN, at: "waiting", expireAt, hasCome: true, isRedriven: what.byRedrive }]
-        : [];
+      const isIn = place.at === "gone" && (!isCertain || place.way === "redriven");
+      if (place.at !== "unborn" && !isIn) return [];
+      const { byRedrive: isRedriven } = what;
+      const { diedAs } = place; // what comes back from the dead has been there
+      const come: Place = { ...UNBORN, hasCome: true, isRedriven, isDead: !isRedriven, diedAs };
+      return [{ ...come, at: "waiting", expireAt: begun + lifeOf(come, options) }];
+    }
     case "lease": {
       const isIt = place.id === what.id || (place.id === "" && options.isNew(what.id));
       if (place.at !== "waiting" || !isIt || place.attempts + 1 !== what.attempts) return [];

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import type { SeenCounts, SeenDrops, SeenItem, SeenQueue, Settings } from "./observe.ts";
-import type { Own } from "./produced.ts";
+import { NOTHING_OWN, type Own } from "./produced.ts";
 import type { Call } from "./world.ts";
 
 /** An item as the model holds it; "" is an id that the model does not know. */
@@ -117,7 +117,7 @@ export function die(
     expireAt: now + target.settings.expireTimeout,
     sourceId: item.id,
     isCancelled: false,
-    own: target.ownOf(item.n),
+    own: NOTHING_OWN,
   });
 }
 

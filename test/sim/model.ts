@@ -18,8 +18,8 @@ import {
   type Reason,
   toQueue,
 } from "./model-queue.ts";
-import { numberLeased, parseTime, type SeenItem } from "./observe.ts";
-import type { Own } from "./produced.ts";
+import { numberLeased, parseTime, type SeenItem, type SeenPartition } from "./observe.ts";
+import { NOTHING_OWN, type Own } from "./produced.ts";
 import { type Call, isLease } from "./world.ts";
 
 const BACK = ["queue.retry", "v2/queue.release", "v2/queue.retry", "v2/queue.reject"];
@@ -37,13 +37,20 @@ export function checkCalm(
   window: Window,
   hasAdvanced: boolean,
   holdsBefore: ReadonlyMap<string, Hold>,
-  ownOf: (queue: string, n: number) => Own,
+  ownOf: (queue: string, n: number) => Own | undefined,
 ): boolean {
   const { before, after, calls, fresh } = window;
   if (hasAdvanced ? fresh.length > 0 : before.at !== after.at) return false;
   if (!isExact(window)) return false;
+  for (const { name, partitions } of before.queues.values()) {
+    const isKnown = ({ n }: SeenItem): boolean => ownOf(name, n) !== undefined;
+    if (!partitions.flatMap(itemsOf).every(isKnown)) return false;
+  }
   const queues = new Map(
-    [...before.queues].map(([name, seen]) => [name, toQueue(seen, (n) => ownOf(name, n))]),
+    [...before.queues].map(([name, seen]) => [
+      name,
+      toQueue(seen, (n) => ownOf(name, n) ?? NOTHING_OWN),
+    ]),
   );
   for (const call of calls) {
     if (!isLease(call) || fresh.includes(call)) continue;
@@ -98,9 +105,11 @@ function isExact({ before, calls, fresh }: Window): boolean {
 }
 
 function allItems({ queues }: Window["before"]): readonly SeenItem[] {
-  return [...queues.values()].flatMap(({ partitions }) =>
-    partitions.flatMap(({ items, scheduled }) => [...items, ...scheduled]),
-  );
+  return [...queues.values()].flatMap(({ partitions }) => partitions.flatMap(itemsOf));
+}
+
+function itemsOf({ items, scheduled }: SeenPartition): readonly SeenItem[] {
+  return [...items, ...scheduled];
 }
 
 // Whether a retry sends something to a dead queue.
