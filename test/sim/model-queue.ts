@@ -10,6 +10,8 @@ import type { Call } from "./world.ts";
 export interface Item {
   readonly n: number;
   id: string;
+  /** The id that it had first. */
+  readonly itemId: string;
   attempts: number;
   deadline: number;
   readonly kind: string;
@@ -111,6 +113,7 @@ export function die(
     n: item.n,
     kind: item.kind,
     id: "",
+    itemId: item.itemId,
     attempts: 0,
     deadline: 0,
     createdAt: now,
