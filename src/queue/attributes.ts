@@ -39,6 +39,10 @@ export interface Unique {
   readonly while: "waiting" | "pending" | "period" | "behind";
   /** Of one that waits behind: when it is to become leasable, if that is after its turn has come. */
   readonly at?: number;
+  /** Of one that waits behind: until when it has the name once its turn has come; not given for its end. */
+  readonly then?: "waiting" | "period";
+  /** When that period is over, in microseconds since 1970. */
+  readonly until?: number;
 }
 
 /** The queue that an item was produced for, and when it is to become leasable there; 0 for at once. */
