@@ -30,6 +30,8 @@ export interface Place {
   /** Of one that is scheduled: when it becomes leasable, at the earliest and at the latest. */
   readonly dueAt: number;
   readonly dueMost: number;
+  /** Of one that waits behind another: when it becomes leasable if its turn has come by then; 0 for with that. */
+  readonly turnAt: number;
   readonly expireAt: number;
   /** Whether it died on the way: then it has gone to the dead queue, if there is one. */
   readonly diedAs: string | undefined;
@@ -72,6 +74,7 @@ const UNBORN: Place = {
   heldUntil: NOT_HELD,
   dueAt: 0,
   dueMost: 0,
+  turnAt: 0,
   expireAt: 0,
   diedAs: undefined,
   way: "",
@@ -94,8 +97,9 @@ export function placeOf(
 ): Place {
   if (seen === undefined) return UNBORN;
   const { id, attempts, deadline, expireAt, isLeased, isCancelled: cancelled } = seen;
-  // What waits behind another has no time.
+  // What waits behind another has no time before its turn.
   const dueAt = seen.isBehind ? SOME_TIME : seen.dueAt;
+  const turnAt = seen.isBehind ? seen.dueAt : 0;
   const at = isScheduled ? "scheduled" : isLeased ? "leased" : "waiting";
   return {
     ...UNBORN,
@@ -107,6 +111,7 @@ export function placeOf(
       heldUntil,
       dueAt,
       dueMost: dueAt,
+      turnAt,
       expireAt,
       cancelled,
       isFresh,
@@ -345,7 +350,7 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
       return place.at === "waiting" || place.at === "scheduled" ? [gone(place, "redriven")] : [];
     case "turn":
       if (place.at !== "scheduled" || place.dueMost !== SOME_TIME) return [];
-      return fired({ ...place, dueAt: begun }, options);
+      return inTurn(place, begun, options);
     case "clear": {
       const hit =
         (what.items && place.at === "waiting") ||
@@ -360,6 +365,15 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
     case "delete-queue":
       return place.at === "unborn" || call.state === "pending" ? [] : [gone(place, "deleted")];
   }
+}
+
+// Its life begins with its turn. If its own time comes later it goes on waiting, under another number.
+function inTurn(place: Place, begun: number, options: LifeOptions): readonly Place[] {
+  const { turnAt } = place;
+  const now = fired({ ...place, turnAt: 0, dueAt: begun }, options);
+  const expireAt = begun + lifeOf(place, options);
+  const then: Place = { ...place, id: "", dueAt: turnAt, dueMost: turnAt, turnAt: 0, expireAt };
+  return [...(turnAt > begun ? [then] : []), ...(turnAt < options.until + 100_000 ? now : [])];
 }
 
 // It goes to the end of the line under another number; what is scheduled stays so unless it is given a time.
@@ -413,7 +427,8 @@ export function matches(
   return end.at === at && sameId && sameDeadline && same && isDue;
 }
 
-// What waits behind another shows no time, and that of one that takes another's place is not known.
-function fitsDue({ dueAt, dueMost }: Place, { dueAt: seen }: SeenItem): boolean {
-  return (dueAt <= seen && seen <= dueMost) || (seen === 0 && dueMost === SOME_TIME);
+// What waits behind another shows its own time; that of one that takes another's place is not known.
+function fitsDue({ dueAt, dueMost, turnAt }: Place, { dueAt: seen, isBehind }: SeenItem): boolean {
+  if (!isBehind) return dueAt <= seen && seen <= dueMost;
+  return dueMost === SOME_TIME && (dueAt !== SOME_TIME || turnAt === seen);
 }
