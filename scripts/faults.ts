@@ -430,6 +430,13 @@ export const FAULTS: readonly Fault[] = [
     to: "entry?.until;",
   },
   {
+    name: "a dead letter from another storage leaves no trail when it goes",
+    check: "redriveFaults",
+    file: "src/queue/names.ts",
+    from: "if (trail !== undefined) this.keep(trail);",
+    to: "trail?.until;",
+  },
+  {
     name: "how far a redrive is, is not written with what it moves",
     check: "redriveFaults",
     file: "src/queue/redrives.ts",

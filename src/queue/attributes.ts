@@ -24,6 +24,8 @@ export interface Attributes {
   readonly error: ItemError | undefined;
   /** Where it died, if it is in a dead queue. */
   readonly from: Origin | undefined;
+  /** Whether it is in a dead queue whose storage is another than that where it died. */
+  readonly isApart: boolean;
   /** The redrive that has put it where it is; "" for none. */
   readonly redrive: string;
   /** Where it is to be, if it is still on its way there. */
@@ -84,6 +86,7 @@ export const NO_ATTRIBUTES: Attributes = Object.freeze({
   id: "",
   died: "",
   unique: undefined,
+  isApart: false,
   retry: undefined,
   expireIn: 0,
   error: undefined,

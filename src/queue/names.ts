@@ -8,6 +8,7 @@ import { inFront, keyBehind, keyUntil } from "./behind.ts";
 import type { Item } from "./item.ts";
 import { entriesOf, KEY, namesOf } from "./keys.ts";
 import type { Due } from "./partition.ts";
+import { trailLeftBy } from "./trails.ts";
 import { keyHeld } from "./unique.ts";
 
 export class Names {
@@ -41,6 +42,14 @@ export class Names {
     if (attributes === "") return;
     const key = keyHeld(attributes, false);
     if (key !== keyHeld(attributes, true)) this.#letGo(KEY.unique, key);
+  }
+
+  /** One has left the partition. */
+  leave(item: Pick<StoredItem, "attributes" | "createdAt">, isLeased: boolean, now: number): void {
+    if (item.attributes === "") return;
+    this.drop(item.attributes, isLeased);
+    const trail = trailLeftBy(item, now);
+    if (trail !== undefined) this.keep(trail);
   }
 
   /** One is there no more. */

@@ -301,7 +301,7 @@ export class PartitionBatch implements PartitionChanges {
       this.keep(entry);
       this.tally(COUNT.kept);
     }
-    this.#names.drop(item.attributes, isLeased);
+    this.#names.leave(item, isLeased, this.now);
     const key = keyHeld(item.attributes, isLeased);
     if (key !== "") this.#promote(key);
     if (how !== "dropped") this.tally(COUNT[how]);
