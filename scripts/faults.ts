@@ -80,6 +80,7 @@ export const CHECKS = {
   worked: ["--test", "test/client/steering.test.ts"],
   idempotency: ["--test", "test/queue/idempotency.test.ts"],
   unique: ["--test", "test/queue/unique.test.ts"],
+  uniqueBehind: ["--test", "test/queue/unique-behind.test.ts"],
   redrive: ["--test", "test/queue/redrive.test.ts"],
   redriveFaults: ["--test", "test/queue/redrive-faults.test.ts"],
   deadLetters: ["--test", "test/queue/dead-letters.test.ts"],
@@ -436,6 +437,13 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/transfers.ts",
     from: "if (entry !== undefined && entry.until > now) letters.delete(source);",
     to: "entry?.until;",
+  },
+  {
+    name: "a dead letter from another storage leaves no trail when it goes",
+    check: "redriveFaults",
+    file: "src/queue/names.ts",
+    from: "if (trail !== undefined) this.keep(trail);",
+    to: "trail?.until;",
   },
   {
     name: "how far a redrive is, is not written with what it moves",
@@ -1332,6 +1340,13 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/partition-batch.ts",
     from: "      this.of.removeReady(seq);\n",
     to: "",
+  },
+  {
+    name: "what takes the place of one that waits behind another does not free its key in time",
+    check: "uniqueBehind",
+    file: "src/queue/duplicates.ts",
+    from: 'if (then === "period") return { then, until: now + period };',
+    to: 'if (then === "period") return {};',
   },
   {
     name: "a unique key is looked up in one partition only",

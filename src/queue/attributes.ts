@@ -24,6 +24,8 @@ export interface Attributes {
   readonly error: ItemError | undefined;
   /** Where it died, if it is in a dead queue. */
   readonly from: Origin | undefined;
+  /** Whether it is in a dead queue whose storage is another than that where it died. */
+  readonly isApart: boolean;
   /** The redrive that has put it where it is; "" for none. */
   readonly redrive: string;
   /** Where it is to be, if it is still on its way there. */
@@ -39,6 +41,10 @@ export interface Unique {
   readonly while: "waiting" | "pending" | "period" | "behind";
   /** Of one that waits behind: when it is to become leasable, if that is after its turn has come. */
   readonly at?: number;
+  /** Of one that waits behind: until when it has the name once its turn has come; not given for its end. */
+  readonly then?: "waiting" | "period";
+  /** When that period is over, in microseconds since 1970. */
+  readonly until?: number;
 }
 
 /** The queue that an item was produced for, and when it is to become leasable there; 0 for at once. */
@@ -80,6 +86,7 @@ export const NO_ATTRIBUTES: Attributes = Object.freeze({
   id: "",
   died: "",
   unique: undefined,
+  isApart: false,
   retry: undefined,
   expireIn: 0,
   error: undefined,

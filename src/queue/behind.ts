@@ -29,10 +29,18 @@ export function earliestOf(attributes: string): number {
 
 /** The attributes of an item that has got the key for which it waited; others are left as they are. */
 export function inFront(attributes: string): string {
-  const key = keyBehind(attributes);
-  return key === ""
-    ? attributes
-    : withAttributes(attributes, { unique: { key, while: "pending" } });
+  const { unique } = attributesOf(attributes);
+  if (unique?.while !== "behind") return attributes;
+  const { key, then = "pending" } = unique;
+  return withAttributes(attributes, { unique: { key, while: then } });
+}
+
+/**
+ * When an item that waits behind another has the key no more, whatever becomes of it: what takes the place of such an
+ * item says that for itself. 0 if its key ends with it.
+ */
+export function keyUntil(attributes: string): number {
+  return attributesOf(attributes).unique?.until ?? 0;
 }
 
 /**

@@ -412,7 +412,9 @@ function place(batch: Batch, arrival: Arrival): void {
     const { key } = wish;
     const at = item.dueAt === 0 ? undefined : { at: item.dueAt };
     const unique: Unique =
-      behind === undefined ? { key, while: wish.while } : { key, while: "behind", ...at };
+      behind === undefined
+        ? { key, while: wish.while }
+        : { key, while: "behind", ...at, ...thenOf(wish, batch.now) };
     item.attributes = withAttributes(item.attributes, { unique, id: replaced?.id ?? "" });
   }
   if (behind !== undefined) item.dueAt = BEHIND_AT;
@@ -428,6 +430,13 @@ function place(batch: Batch, arrival: Arrival): void {
   if (wish?.while !== "period" || behind !== undefined) return;
   const { key, for: period } = wish;
   part.takeKey({ key, seq: item.seq, until: batch.now + period, value: replaced?.id ?? "" });
+}
+
+// Until when an item has the key that waits behind another, if that is not its end: it has taken the place of one
+// of `keep_latest`, which never says so, and what it says holds from its own produce on.
+function thenOf({ while: then, for: period }: UniqueWish, now: number): Partial<Unique> {
+  if (then === "period") return { then, until: now + period };
+  return then === "waiting" ? { then } : {};
 }
 
 /** Why an item is refused whose key is that of another. */

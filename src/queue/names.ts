@@ -4,10 +4,11 @@
 
 import type { KeyEntry, KeyName, StoredItem } from "../storage/storage.ts";
 import { attributesOf } from "./attributes.ts";
-import { inFront, keyBehind } from "./behind.ts";
+import { inFront, keyBehind, keyUntil } from "./behind.ts";
 import type { Item } from "./item.ts";
 import { entriesOf, KEY, namesOf } from "./keys.ts";
 import type { Due } from "./partition.ts";
+import { trailLeftBy } from "./trails.ts";
 import { keyHeld } from "./unique.ts";
 
 export class Names {
@@ -43,6 +44,14 @@ export class Names {
     if (key !== keyHeld(attributes, true)) this.#letGo(KEY.unique, key);
   }
 
+  /** One has left the partition. */
+  leave(item: Pick<StoredItem, "attributes" | "createdAt">, isLeased: boolean, now: number): void {
+    if (item.attributes === "") return;
+    this.drop(item.attributes, isLeased);
+    const trail = trailLeftBy(item, now);
+    if (trail !== undefined) this.keep(trail);
+  }
+
   /** One is there no more. */
   drop(attributes: string, isLeased: boolean): void {
     if (attributes === "") return;
@@ -71,12 +80,23 @@ export class Names {
   }
 
   /** One that this batch adds, and that can move only once it is there, is behind no other, and due at this time. */
-  putInFront(item: Item, at: number): void {
-    this.passBehind(item.attributes);
-    item.attributes = inFront(item.attributes);
+  putInFront(item: Item, at: number, now: number): void {
+    const before = item.attributes;
+    this.passBehind(before);
+    item.attributes = inFront(before);
     item.dueAt = at;
-    const { unique, id } = attributesOf(item.attributes);
-    this.take({ key: unique!.key, seq: item.seq, until: 0, value: id });
+    const { unique, id: value } = attributesOf(item.attributes);
+    const { seq } = item;
+    if (unique!.while === "period") this.takeAfter(before, item, now);
+    else this.take({ key: unique!.key, seq, until: 0, value });
+  }
+
+  /** An item that waited behind another, and has moved, may have the key for what is left of a time. */
+  takeAfter(before: string, moved: Pick<StoredItem, "seq" | "attributes">, now: number): void {
+    const key = keyBehind(before);
+    const until = key === "" ? 0 : keyUntil(before);
+    const { seq, attributes } = moved;
+    if (until > now) this.take({ key, seq, until, value: attributesOf(attributes).id });
   }
 
   #noteBehind(key: string, item: StoredItem | undefined): void {

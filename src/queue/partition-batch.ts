@@ -301,7 +301,7 @@ export class PartitionBatch implements PartitionChanges {
       this.keep(entry);
       this.tally(COUNT.kept);
     }
-    this.#names.drop(item.attributes, isLeased);
+    this.#names.leave(item, isLeased, this.now);
     const key = keyHeld(item.attributes, isLeased);
     if (key !== "") this.#promote(key);
     if (how !== "dropped") this.tally(COUNT[how]);
@@ -322,7 +322,7 @@ export class PartitionBatch implements PartitionChanges {
     const expiresAt = this.now + expireAt - createdAt;
     // With its turn, or later if it says so.
     const at = Math.max(earliestOf(attributes), this.now);
-    if (next.isNew) this.#names.putInFront(next.item as Item, at);
+    if (next.isNew) this.#names.putInFront(next.item as Item, at, this.now);
     else if (isLater(at, this.now)) this.postpone(due, at, expiresAt);
     else this.fire(due, expiresAt);
   }
@@ -400,7 +400,9 @@ export class PartitionBatch implements PartitionChanges {
     this.#fired.push(due);
     const to = times.dueAt === 0 ? "items" : "scheduled";
     const attributes = inFront(before);
-    return this.#moveOn({ from: "scheduled", seq, to }, { attempts, attributes, ...times });
+    const moved = this.#moveOn({ from: "scheduled", seq, to }, { attempts, attributes, ...times });
+    this.#names.takeAfter(before, moved, this.now);
+    return moved;
   }
 
   /** Removes an item that waits. The window is read anew afterwards. */

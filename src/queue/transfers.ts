@@ -4,7 +4,7 @@
 // is recognised. No loop waits for another for longer than a delivery may take. Why items move, and whether
 // they should, is none of its business.
 
-import { HOUR, MILLISECOND, SECOND } from "../clock.ts";
+import { MILLISECOND, SECOND } from "../clock.ts";
 import { plainError, retryLater } from "../errors.ts";
 import { type ItemTable, type KeyEntry, NO_RECORD, type StoredItem } from "../storage/storage.ts";
 import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
@@ -17,6 +17,7 @@ import { idOf, KEY } from "./keys.ts";
 import { type Delivery, type Letter, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
+import { trailFrom, trailOf } from "./trails.ts";
 
 /** How long letters wait for the loop of the other queue before the sender goes on with other work. */
 export const DELIVERY_TIMEOUT = 500 * MILLISECOND;
@@ -81,9 +82,6 @@ export class NotTaken extends NotDelivered {
 }
 
 const NOTHING_ACCEPTED: Accepted = { ...NOTHING_DELIVERED, letters: [], entries: [] };
-
-// For how long it is known of an item that it came from a dead queue in another storage, after it has ended.
-const TRAIL_KEPT = 24 * HOUR;
 
 export class Transfers {
   readonly #context: QueueContext;
@@ -183,13 +181,14 @@ export class Transfers {
   ): Promise<Accepted> {
     if (deliveries.length === 0) return NOTHING_ACCEPTED;
     const letters = new Map<string, Letter>();
-    const apart: string[] = [];
+    // Of those from another storage: whether it is alive.
+    const apart = new Map<string, boolean>();
     for (const { letters: some, companion } of deliveries) {
       for (const letter of some) {
         const { source, redrive, from, bound } = attributesOf(letter.attributes);
         letters.set(source, letter);
         const isAlive = bound !== undefined || (redrive !== "" && from === undefined);
-        if (companion === undefined && isAlive) apart.push(source);
+        if (companion === undefined) apart.set(source, isAlive);
       }
     }
     const entries: KeyEntry[] = [];
@@ -198,7 +197,7 @@ export class Transfers {
       const sources = [...letters.keys()];
       const known = await partition.storage.findKeys(partition.key, KEY.source, sources);
       for (const source of known.keys()) letters.delete(source);
-      if (apart.length > 0) entries.push(...(await this.#follow(partition, letters, apart)));
+      if (apart.size > 0) entries.push(...(await this.#follow(partition, letters, apart)));
       if (letters.size > 0) entries.push(...(await noticing.notice(letters)));
       await nameApart(partition, letters);
     } catch (error) {
@@ -214,24 +213,25 @@ export class Transfers {
     return { deliveries, companions, letters: [...letters.values()], entries };
   }
 
-  // What comes alive from another storage may be leased and completed before its original is removed there.
+  // What comes from another storage may be leased and completed, or redriven, before its original is removed there.
   // If the server ends in between, it comes again, and its source is not here any more: so it leaves a
-  // trail for a while. Passes over those that have left one; answers the trails of the others.
+  // trail for a while. Passes over those that have left one; answers the trails of those that leave it at once.
   async #follow(
     { storage, key }: Partition,
     letters: Map<string, Letter>,
-    apart: readonly string[],
+    apart: ReadonlyMap<string, boolean>,
   ): Promise<readonly KeyEntry[]> {
     const now = this.#context.clock.now();
-    const known = await storage.findKeys(key, KEY.idempotency, apart.map(trailOf));
+    const known = await storage.findKeys(key, KEY.idempotency, Array.from(apart.keys(), trailOf));
     const entries: KeyEntry[] = [];
-    for (const source of apart) {
-      const name = trailOf(source);
-      const entry = known.get(name);
+    for (const [source, isAlive] of apart) {
+      const entry = known.get(trailOf(source));
       if (entry !== undefined && entry.until > now) letters.delete(source);
-      if (!letters.has(source)) continue;
-      const until = now + TRAIL_KEPT;
-      entries.push({ kind: KEY.idempotency, key: name, seq: 0, until, value: "" });
+      const letter = letters.get(source);
+      if (letter === undefined) continue;
+      const attributes = withAttributes(letter.attributes, { isApart: !isAlive });
+      letters.set(source, { ...letter, attributes });
+      if (isAlive) entries.push(trailFrom(source, now));
     }
     return entries;
   }
@@ -293,11 +293,6 @@ export function leadsBack(to: Intake, sender: Intake): boolean {
   return false;
 }
 
-// No Idempotency-Key has such a letter.
-function trailOf(source: string): string {
-  return `\tredriven ${source}`;
-}
-
 // An id names one item. A copy whose id is that of another which is here, as its original was imported with it
 // meanwhile, or comes beside it, gets an id of its own.
 async function nameApart(partition: Partition, letters: Map<string, Letter>): Promise<void> {
@@ -342,6 +337,6 @@ function toLetter({ ids }: Partition, item: StoredItem, sets: Partial<Attributes
   // What was produced for the other queue may get other numbers on its way: it is known again by the first.
   const source = boundFor(item) === undefined ? ids.id(seq) : id;
   // A unique key is one of its queue, and stays behind.
-  const own = { source, id, unique: undefined };
+  const own = { source, id, unique: undefined, isApart: false };
   return { attributes: withAttributes(attributes, { ...sets, ...own }), record };
 }

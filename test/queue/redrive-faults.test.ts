@@ -84,6 +84,35 @@ async function list(server: TestServer): Promise<any[]> {
   return status === 200 ? (body.redrives ?? []) : [{ state: "running" }];
 }
 
+test("what is redriven, or done, before its original could be removed does not die once more", async (t) => {
+  const { server, storages } = await start(t, PLACES["two storages"]);
+  const [, other] = storages;
+  await server.createQueue("dead");
+  await server.createQueue("jobs", { dead_queue: "dead", lease_timeout: "1s", max_attempts: 1 });
+  await server.createQueue("again");
+  const items = [{ utf8: "redriven" }, { utf8: "done" }];
+  await server.ok("/v2/queue.produce", { queue_name: "jobs", items });
+  await server.ok("/v2/queue.lease", { queue_name: "jobs", batch_size: 2 });
+  other!.always("commit", "fail");
+  await server.advance("2s");
+  const dead = await server.until(async () => {
+    const { items: found = [] } = await server.ok("/v2/items.list", { queue_name: "dead" });
+    return found.length === 2 && found;
+  });
+  const ids = [dead[0].id];
+  await server.ok("/v2/queue.redrive", { queue_name: "dead", to: "again", ids });
+  await server.until(async () => (await list(server))[0].state === "done");
+  const { items: rest } = await server.ok("/v2/queue.lease", { queue_name: "dead" });
+  const leases = [{ lease_id: rest[0].lease_id }];
+  await server.ok("/v2/queue.complete", { queue_name: "dead", leases });
+  assert.equal((await server.stats("jobs")).total, 2);
+  other!.heal();
+  await server.advance("10s");
+  await server.until(async () => ((await server.stats("jobs")).total ?? 0) === 0);
+  assert.equal((await server.list("dead")).length, 0);
+  assert.equal((await server.list("again")).length, 1);
+});
+
 for (const [name, storages] of Object.entries(PLACES)) {
   for (const fault of ["fail", "lose-reply"] as const) {
     test(`each item is done once, whichever commit fails (${fault}, ${name})`, async (t) => {

@@ -81,6 +81,56 @@ for (const [place, driver, threads] of PLACES) {
   });
 }
 
+describe("what takes the place of one that waits behind another has the key as it says itself", () => {
+  const replace = { utf8: "c", unique_key: "k", on_duplicate: "replace" };
+
+  /** Whether the key is taken, which changes nothing. */
+  async function isTaken(w: World): Promise<boolean> {
+    const item = { unique_key: "k", on_duplicate: "reject" };
+    const request = { queue_name: "q", items: [item, item], all_or_none: true };
+    const { body } = await w.server.call("/v2/queue.produce", request);
+    return body.results[0].code === "unique_key_taken";
+  }
+
+  for (const [place, driver, threads] of PLACES) {
+    const start = async (t: TestContext): Promise<Two> =>
+      twoOf(await world(t, { threads, ...(await freshPlace(t, driver)) }));
+
+    test(`for a time from its produce on, whatever becomes of it, on ${place}`, async (t) => {
+      const { w, lease, second } = await start(t);
+      const [id] = await w.produce("q", { ...replace, unique_for: "60s" });
+      assert.equal(id, second);
+      await w.server.advance("9s");
+      await w.end("queue.complete", "q", [lease]);
+      const [{ lease_id: next, utf8 }] = await w.lease("q");
+      assert.equal(utf8, "c");
+      await w.end("queue.complete", "q", [next]);
+      assert.equal(await isTaken(w), true);
+      await w.server.advance("52s");
+      assert.equal(await isTaken(w), false);
+    });
+
+    test(`not at all, if its time is over before its turn, on ${place}`, async (t) => {
+      const { w, lease } = await start(t);
+      await w.produce("q", { ...replace, unique_for: "5s" });
+      await w.server.advance("9s");
+      assert.equal(await isTaken(w), true);
+      await w.end("queue.complete", "q", [lease]);
+      assert.equal(await isTaken(w), false);
+      assert.deepEqual(await rest(w, "q"), [1, 0, ["c"]]);
+    });
+
+    test(`until it is leased for the first time, on ${place}`, async (t) => {
+      const { w, lease } = await start(t);
+      await w.produce("q", { ...replace, unique_while: "waiting" });
+      await w.end("queue.complete", "q", [lease]);
+      assert.equal(await isTaken(w), true);
+      await w.lease("q");
+      assert.equal(await isTaken(w), false);
+    });
+  }
+});
+
 test("what waits behind another shows no time, and explain says what it waits for", async (t) => {
   const { w, lease, second } = await twoOf(await world(t));
   const item = await w.get(second);

@@ -22,7 +22,7 @@ import {
 } from "./checks.ts";
 import { certaintyOf, type Effects, effectsOn, type ItemEvent } from "./effects.ts";
 import { HistoryAuditor } from "./history.ts";
-import { endsOf, type LifeOptions, matches, NOT_HELD, type Place, placeOf } from "./life.ts";
+import { endsOf, type LifeOptions, matches, NOT_HELD, ownOf, type Place, placeOf } from "./life.ts";
 import {
   numberLeased,
   type SeenItem,
@@ -30,7 +30,7 @@ import {
   type Settings,
   type View,
 } from "./observe.ts";
-import { type AllProduced, type Own, ownIn } from "./produced.ts";
+import { type AllProduced, NOTHING_OWN, type Own } from "./produced.ts";
 import { KeyAuditor } from "./unique.ts";
 import type { Call } from "./world.ts";
 
@@ -78,6 +78,8 @@ export class Auditor {
   readonly #fresh = new Map<number, boolean | undefined>();
   /** What was ever in the dead queue of its own, or may have been. */
   readonly #wasDead = new Set<number>();
+  /** Of items that are in the dead queue: whether they have died, if that is known. */
+  readonly #isDead = new Map<number, boolean | undefined>();
   /** By id: until when a lease holds. */
   #holds: ReadonlyMap<string, Hold> = new Map();
   readonly #produced: AllProduced;
@@ -115,9 +117,13 @@ export class Auditor {
     return this.#holds;
   }
 
-  /** What an item says that is in a queue in the last view. */
-  ownOf(queue: string, n: number): Own {
-    return ownIn(queue, this.#produced.get(n), this.#wasDead.has(n));
+  /** What an item says that is in a queue in the last view; undefined if that is not known. */
+  ownOf(queue: string, n: number): Own | undefined {
+    const own = this.#ownOf(n);
+    if (queue !== "dead" || own === NOTHING_OWN) return own;
+    // What was never seen there is produced there now.
+    const isDead = this.#isDead.has(n) ? this.#isDead.get(n) : false;
+    return isDead === true ? NOTHING_OWN : isDead === false ? own : undefined;
   }
 
   // A lease that began, or was extended, in this window holds for its whole time; the wall clock has not
@@ -172,9 +178,9 @@ export class Auditor {
     for (const [name, mine] of ends) {
       for (const [n, places] of mine) {
         const isThere = view.queues.has(name) && places.some(({ at }) => !NOWHERE.includes(at));
-        if (isThere) {
-          const [first, ...others] = new Set(places.map(({ isFresh }) => isFresh));
-          this.#fresh.set(n, others.length === 0 ? first : undefined);
+        if (isThere) this.#fresh.set(n, only(places.map(({ isFresh }) => isFresh)));
+        if (isThere && name === "dead") {
+          this.#isDead.set(n, only(places.map(({ isDead }) => isDead)));
         }
         // What has come from another queue was dead before, or is.
         if (isThere && places.some(({ hasCome }) => hasCome)) this.#wasDead.add(n);
@@ -233,21 +239,26 @@ export class Auditor {
     const { name, n, settings, window } = context;
     const isNew = (id: string): boolean =>
       this.#ids.get(id) === undefined || !this.#idsOf.get(n)?.includes(id);
-    const start = placeOf(old?.item, old?.isScheduled ?? false, {
+    const known = {
       isFresh: this.#fresh.get(n),
       // What starts again does not know it.
       heldUntil: (!window.hasTrouble && this.#holds.get(old?.item.id ?? "")?.least) || NOT_HELD,
-    });
+    };
     const options: LifeOptions = {
       events: this.#eventsOf(n, old, context),
       since: Math.min(window.before.at, window.after.at),
       until: window.after.at,
       steady: window.after.steady,
       settings,
-      own: this.#ownOf(context),
+      own: this.#ownOf(n),
       isNew,
     };
-    const ends = endsOf(start, options);
+    const isDead = old !== undefined && name === "dead" ? this.#isDead.get(n) : false;
+    const starts = isDead === undefined ? [false, true] : [isDead];
+    const ends = starts.flatMap((each) => {
+      const start = placeOf(old?.item, old?.isScheduled ?? false, { ...known, isDead: each });
+      return endsOf(start, options);
+    });
     const found = ends.filter((end) => matches(end, now?.item, now?.isScheduled ?? false, isNew));
     if (found.length === 0) {
       throw new Error(
@@ -263,16 +274,16 @@ export class Auditor {
       );
     }
     // Where it may have gone away and come back, either is right.
-    const [hasCome, ...others] = new Set(found.map((end) => end.hasCome));
-    if (now !== undefined && others.length === 0) {
-      const isRedriven = found.every((end) => end.isRedriven);
-      this.#checkFields(hasCome === true ? undefined : old, now, context, isRedriven);
+    const hasCome = only(found.map((end) => end.hasCome));
+    if (now !== undefined && hasCome !== undefined) {
+      this.#checkFields(hasCome ? undefined : old, now, context, found);
     }
     return found;
   }
 
-  #ownOf({ name, n, arrival }: ItemContext): Own {
-    return ownIn(name, this.#produced.get(n), this.#wasDead.has(n) || arrival !== undefined);
+  // What an item says unless it is dead.
+  #ownOf(n: number): Own {
+    return this.#produced.get(n)?.own ?? NOTHING_OWN;
   }
 
   #eventsOf(
@@ -315,7 +326,12 @@ export class Auditor {
   }
 
   // What never changes, and what may only be what the settings say.
-  #checkFields(old: Spot | undefined, now: Spot, context: ItemContext, isRedriven: boolean): void {
+  #checkFields(
+    old: Spot | undefined,
+    now: Spot,
+    context: ItemContext,
+    ends: readonly Place[],
+  ): void {
     const { name, n, effects, settings, window, arrival } = context;
     const where = `${name}: item ${n}`;
     const { item } = now;
@@ -339,13 +355,15 @@ export class Auditor {
     const isDelayed = birth?.kind === "produce" && (birth.dueAt !== 0 || birth.isReplacing);
     const isChanged = effects.byItem.has(item.itemId);
     const begins = isDelayed || wasPutOff(n, old, effects, settings);
-    const own = this.#ownOf(context);
-    const fits = settings.some((each) => {
-      const expireTimeout = own.expireIn ?? each.expireTimeout;
-      return isChanged || (begins ? expireTimeout <= life : expireTimeout === life);
-    });
+    const owns = ends.map((end) => ownOf(end, this.#ownOf(n)));
+    const fits = settings.some((each) =>
+      owns.some(({ expireIn = each.expireTimeout }) => {
+        return isChanged || (begins ? expireIn <= life : expireIn === life);
+      }),
+    );
     assert.ok(fits, `${where}: expire_deadline`);
-    if (isRedriven) assert.equal(now.partition, 0, `${where}: partition of what was redriven`);
+    if (ends.every(({ isRedriven }) => isRedriven))
+      assert.equal(now.partition, 0, `${where}: partition of what was redriven`);
     else if (arrival !== undefined && birth === undefined) {
       const { sourceIds } = arrival;
       const { sourceId } = item;
@@ -396,6 +414,12 @@ export class Auditor {
 const MAY_WAIT: readonly string[] = ["keep_latest", "replace", "extend"];
 
 const NOWHERE: readonly Place["at"][] = ["unborn", "gone"];
+
+// What all of them are; undefined if they differ.
+function only<T>(all: readonly T[]): T | undefined {
+  const [first, ...others] = new Set(all);
+  return others.length === 0 ? first : undefined;
+}
 
 // What may happen though no call that is known asks for it now.
 function byItself(what: ItemEvent["what"], { before }: Window): ItemEvent {

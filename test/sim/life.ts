@@ -4,7 +4,7 @@
 
 import type { ItemEvent, Told } from "./effects.ts";
 import type { SeenItem, Settings } from "./observe.ts";
-import type { Own } from "./produced.ts";
+import { NOTHING_OWN, type Own } from "./produced.ts";
 
 /** How an item has left a queue; "" if it has not. `redriven`: alive, into another queue. */
 export type Way =
@@ -30,6 +30,8 @@ export interface Place {
   /** Of one that is scheduled: when it becomes leasable, at the earliest and at the latest. */
   readonly dueAt: number;
   readonly dueMost: number;
+  /** Of one that waits behind another: when it becomes leasable if its turn has come by then; 0 for with that. */
+  readonly turnAt: number;
   readonly expireAt: number;
   /** Whether it died on the way: then it has gone to the dead queue, if there is one. */
   readonly diedAs: string | undefined;
@@ -41,6 +43,8 @@ export interface Place {
   /** Whether it came from another queue on the way, and whether out of a dead queue. */
   readonly hasCome: boolean;
   readonly isRedriven: boolean;
+  /** Whether it lies in a dead queue because it has died: there it says nothing of its own. */
+  readonly isDead: boolean;
   /** The results that it may have been completed with. */
   readonly result: string;
 }
@@ -53,6 +57,7 @@ export interface LifeOptions {
   readonly steady: number;
   /** The settings that were in force at one time or another. */
   readonly settings: readonly Settings[];
+  /** What it says unless it is dead. */
   readonly own: Own;
   /** Whether an id was never seen before. */
   readonly isNew: (id: string) => boolean;
@@ -69,6 +74,7 @@ const UNBORN: Place = {
   heldUntil: NOT_HELD,
   dueAt: 0,
   dueMost: 0,
+  turnAt: 0,
   expireAt: 0,
   diedAs: undefined,
   way: "",
@@ -76,6 +82,7 @@ const UNBORN: Place = {
   isFresh: true,
   hasCome: false,
   isRedriven: false,
+  isDead: false,
   result: "",
 };
 
@@ -86,12 +93,13 @@ export const SOME_TIME = Number.MAX_SAFE_INTEGER;
 export function placeOf(
   seen: SeenItem | undefined,
   isScheduled: boolean,
-  { heldUntil, isFresh }: Pick<Place, "heldUntil" | "isFresh">,
+  { heldUntil, isFresh, isDead }: Pick<Place, "heldUntil" | "isFresh" | "isDead">,
 ): Place {
   if (seen === undefined) return UNBORN;
   const { id, attempts, deadline, expireAt, isLeased, isCancelled: cancelled } = seen;
-  // What waits behind another has no time.
+  // What waits behind another has no time before its turn.
   const dueAt = seen.isBehind ? SOME_TIME : seen.dueAt;
+  const turnAt = seen.isBehind ? seen.dueAt : 0;
   const at = isScheduled ? "scheduled" : isLeased ? "leased" : "waiting";
   return {
     ...UNBORN,
@@ -103,9 +111,11 @@ export function placeOf(
       heldUntil,
       dueAt,
       dueMost: dueAt,
+      turnAt,
       expireAt,
       cancelled,
       isFresh,
+      isDead,
     },
   };
 }
@@ -141,7 +151,8 @@ const DEATHS: readonly Way[] = ["attempts", "expired", "rejected"];
 
 function gone(place: Place, way: Way, result = ""): Place {
   const { hasCome, isRedriven, isFresh } = place;
-  const diedAs = DEATHS.includes(way) ? place.id : undefined;
+  // What has died, and come back, and ended here, has died.
+  const diedAs = DEATHS.includes(way) ? place.id : place.diedAs;
   return { ...UNBORN, at: "gone", way, diedAs, hasCome, isRedriven, isFresh, result };
 }
 
@@ -188,7 +199,7 @@ function endOfLeaseByTime(place: Place, options: LifeOptions): readonly Place[] 
 function byPolicy(place: Place, back: Place, options: LifeOptions): readonly Place[] {
   const { settings, own, until, since } = options;
   return settings.map((each) => {
-    const wait = waitOf(each, own, place.attempts);
+    const wait = waitOf(each, ownOf(place, own), place.attempts);
     if (wait === 0) return back;
     const from = Math.max(since, place.deadline < until ? place.deadline : 0);
     const later = { dueAt: from + wait, dueMost: until + wait };
@@ -210,12 +221,17 @@ function fired(place: Place, options: LifeOptions): readonly Place[] {
   const { until } = options;
   const kept: Place = { ...place, at: "waiting", id: "", dueAt: 0, dueMost: 0 };
   if (place.expireAt === 0 || place.expireAt >= until) return [kept];
-  const begun = { ...kept, expireAt: place.dueAt + lifeOf(options) };
+  const begun = { ...kept, expireAt: place.dueAt + lifeOf(place, options) };
   return place.expireAt <= place.dueAt ? [begun] : [begun, kept];
 }
 
-function lifeOf({ own, settings }: LifeOptions): number {
-  return own.expireIn ?? Math.min(...settings.map((each) => each.expireTimeout));
+function lifeOf(place: Place, { own, settings }: LifeOptions): number {
+  return ownOf(place, own).expireIn ?? Math.min(...settings.map((each) => each.expireTimeout));
+}
+
+/** What an item says in place of its queue, where it is. */
+export function ownOf({ isDead }: Place, own: Own): Own {
+  return isDead ? NOTHING_OWN : own;
 }
 
 function isOld({ expireAt }: Place, { until }: LifeOptions): boolean {
@@ -232,7 +248,7 @@ function endOfLease(
 ): readonly Place[] {
   const { own, settings } = options;
   const isLast = settings.map((s) => {
-    const max = own.maxAttempts ?? s.maxAttempts;
+    const max = ownOf(place, own).maxAttempts ?? s.maxAttempts;
     return !isRelease && max !== 0 && place.attempts >= max;
   });
   if (isLast.every((each) => each)) return [gone(place, "attempts")];
@@ -253,7 +269,7 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
   const { what, call, isCertain } = event;
   // Of a new item: the earliest that it can be.
   const begun = Math.max(call.startedAt, options.since);
-  const expireAt = begun + lifeOf(options);
+  const expireAt = begun + lifeOf(place, options);
   switch (what.kind) {
     case "produce": {
       if (place.at !== "unborn") return [];
@@ -272,12 +288,15 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
           ...{ at: what.isLeased ? "leased" : "waiting", attempts: what.attempts, expireAt },
         },
       ];
-    case "arrive":
+    case "arrive": {
       // A second time if the removal of the original had failed, and the copy has gone meanwhile.
-      return place.at === "unborn" ||
-        (place.at === "gone" && (!isCertain || place.way === "redriven"))
-        ? [{ ...UNBORN, at: "waiting", expireAt, hasCome: true, isRedriven: what.byRedrive }]
-        : [];
+      const isIn = place.at === "gone" && (!isCertain || place.way === "redriven");
+      if (place.at !== "unborn" && !isIn) return [];
+      const { byRedrive: isRedriven } = what;
+      const { diedAs } = place; // what comes back from the dead has been there
+      const come: Place = { ...UNBORN, hasCome: true, isRedriven, isDead: !isRedriven, diedAs };
+      return [{ ...come, at: "waiting", expireAt: begun + lifeOf(come, options) }];
+    }
     case "lease": {
       const isIt = place.id === what.id || (place.id === "" && options.isNew(what.id));
       if (place.at !== "waiting" || !isIt || place.attempts + 1 !== what.attempts) return [];
@@ -331,7 +350,7 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
       return place.at === "waiting" || place.at === "scheduled" ? [gone(place, "redriven")] : [];
     case "turn":
       if (place.at !== "scheduled" || place.dueMost !== SOME_TIME) return [];
-      return fired({ ...place, dueAt: begun }, options);
+      return inTurn(place, begun, options);
     case "clear": {
       const hit =
         (what.items && place.at === "waiting") ||
@@ -346,6 +365,15 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
     case "delete-queue":
       return place.at === "unborn" || call.state === "pending" ? [] : [gone(place, "deleted")];
   }
+}
+
+// Its life begins with its turn. If its own time comes later it goes on waiting, under another number.
+function inTurn(place: Place, begun: number, options: LifeOptions): readonly Place[] {
+  const { turnAt } = place;
+  const now = fired({ ...place, turnAt: 0, dueAt: begun }, options);
+  const expireAt = begun + lifeOf(place, options);
+  const then: Place = { ...place, id: "", dueAt: turnAt, dueMost: turnAt, turnAt: 0, expireAt };
+  return [...(turnAt > begun ? [then] : []), ...(turnAt < options.until + 100_000 ? now : [])];
 }
 
 // It goes to the end of the line under another number; what is scheduled stays so unless it is given a time.
@@ -399,7 +427,8 @@ export function matches(
   return end.at === at && sameId && sameDeadline && same && isDue;
 }
 
-// What waits behind another shows no time, and that of one that takes another's place is not known.
-function fitsDue({ dueAt, dueMost }: Place, { dueAt: seen }: SeenItem): boolean {
-  return (dueAt <= seen && seen <= dueMost) || (seen === 0 && dueMost === SOME_TIME);
+// What waits behind another shows its own time; that of one that takes another's place is not known.
+function fitsDue({ dueAt, dueMost, turnAt }: Place, { dueAt: seen, isBehind }: SeenItem): boolean {
+  if (!isBehind) return dueAt <= seen && seen <= dueMost;
+  return dueMost === SOME_TIME && (dueAt !== SOME_TIME || turnAt === seen);
 }

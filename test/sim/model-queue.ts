@@ -3,13 +3,15 @@
 
 import assert from "node:assert/strict";
 import type { SeenCounts, SeenDrops, SeenItem, SeenQueue, Settings } from "./observe.ts";
-import type { Own } from "./produced.ts";
+import { NOTHING_OWN, type Own } from "./produced.ts";
 import type { Call } from "./world.ts";
 
 /** An item as the model holds it; "" is an id that the model does not know. */
 export interface Item {
   readonly n: number;
   id: string;
+  /** The id that it had first. */
+  readonly itemId: string;
   attempts: number;
   deadline: number;
   readonly kind: string;
@@ -111,13 +113,14 @@ export function die(
     n: item.n,
     kind: item.kind,
     id: "",
+    itemId: item.itemId,
     attempts: 0,
     deadline: 0,
     createdAt: now,
     expireAt: now + target.settings.expireTimeout,
     sourceId: item.id,
     isCancelled: false,
-    own: target.ownOf(item.n),
+    own: NOTHING_OWN,
   });
 }
 

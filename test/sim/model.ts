@@ -18,8 +18,8 @@ import {
   type Reason,
   toQueue,
 } from "./model-queue.ts";
-import { numberLeased, parseTime, type SeenItem } from "./observe.ts";
-import type { Own } from "./produced.ts";
+import { numberLeased, parseTime, type SeenItem, type SeenPartition } from "./observe.ts";
+import { NOTHING_OWN, type Own } from "./produced.ts";
 import { type Call, isLease } from "./world.ts";
 
 const BACK = ["queue.retry", "v2/queue.release", "v2/queue.retry", "v2/queue.reject"];
@@ -37,13 +37,20 @@ export function checkCalm(
   window: Window,
   hasAdvanced: boolean,
   holdsBefore: ReadonlyMap<string, Hold>,
-  ownOf: (queue: string, n: number) => Own,
+  ownOf: (queue: string, n: number) => Own | undefined,
 ): boolean {
   const { before, after, calls, fresh } = window;
   if (hasAdvanced ? fresh.length > 0 : before.at !== after.at) return false;
   if (!isExact(window)) return false;
+  for (const { name, partitions } of before.queues.values()) {
+    const isKnown = ({ n }: SeenItem): boolean => ownOf(name, n) !== undefined;
+    if (!partitions.flatMap(itemsOf).every(isKnown)) return false;
+  }
   const queues = new Map(
-    [...before.queues].map(([name, seen]) => [name, toQueue(seen, (n) => ownOf(name, n))]),
+    [...before.queues].map(([name, seen]) => [
+      name,
+      toQueue(seen, (n) => ownOf(name, n) ?? NOTHING_OWN),
+    ]),
   );
   for (const call of calls) {
     if (!isLease(call) || fresh.includes(call)) continue;
@@ -98,9 +105,11 @@ function isExact({ before, calls, fresh }: Window): boolean {
 }
 
 function allItems({ queues }: Window["before"]): readonly SeenItem[] {
-  return [...queues.values()].flatMap(({ partitions }) =>
-    partitions.flatMap(({ items, scheduled }) => [...items, ...scheduled]),
-  );
+  return [...queues.values()].flatMap(({ partitions }) => partitions.flatMap(itemsOf));
+}
+
+function itemsOf({ items, scheduled }: SeenPartition): readonly SeenItem[] {
+  return [...items, ...scheduled];
 }
 
 // Whether a retry sends something to a dead queue.
@@ -270,6 +279,7 @@ function produce(queue: Queue, call: Call, after: Window["after"]): void {
       n: numbers[i]!,
       kind,
       id: "",
+      itemId: "",
       attempts: 0,
       deadline: 0,
       createdAt: now,
@@ -293,7 +303,7 @@ function whereIs(n: number, queue: Queue, after: Window["after"]): number {
   return index;
 }
 
-// Deals what waits, one item at a time over the leases that were given something of a partition.
+// Deals what waits over the leases that were given something of a partition.
 function lease(queue: Queue, now: number): void {
   for (const [index, partition] of queue.partitions.entries()) {
     const available = new Set(partition.waiting.map((item) => item.n));
@@ -306,16 +316,14 @@ function lease(queue: Queue, now: number): void {
     });
     const dealt = new Map<Call, Item[]>(mine.map((call) => [call, []]));
     pick(queue, partition, dealt);
-    for (let round = 0; partition.waiting.length > 0; round++) {
-      const hungry = mine.filter(
-        (call) => kindsOf(call) === undefined && Number(call.request.batch_size) > round,
-      );
-      if (hungry.length === 0) break;
-      for (const call of hungry) {
-        const item = partition.waiting.shift();
-        if (item !== undefined) dealt.get(call)!.push(item);
-      }
+    const shares = sharesOf(
+      mine.filter((call) => kindsOf(call) === undefined),
+      partition.waiting.length,
+    );
+    for (const [call, share] of shares) {
+      dealt.get(call)!.push(...share.map((place) => partition.waiting[place]!));
     }
+    partition.waiting.splice(0, [...shares.values()].flat().length);
     pick(queue, partition, dealt);
     for (const [call, items] of dealt) give(queue, { call, items, partition, now });
   }
@@ -328,6 +336,23 @@ function lease(queue: Queue, now: number): void {
   const later = queue.leases.slice(waits).find((call) => call.state === "answered");
   const isThere = queue.partitions[0]!.waiting.length > 0;
   assert.ok(later === undefined || isThere, `call ${later?.number} was served out of turn`);
+}
+
+// The places in the line of what each gets. How much that is comes of one item at a time, in turn, and which of
+// them as well; but what is leased for the same time lies together (decision 52).
+function sharesOf(calls: readonly Call[], count: number): ReadonlyMap<Call, readonly number[]> {
+  const inTurn: Call[] = [];
+  for (let round = 0; inTurn.length < count; round++) {
+    const hungry = calls.filter(({ request }) => Number(request.batch_size) > round);
+    if (hungry.length === 0) break;
+    inTurn.push(...hungry.slice(0, count - inTurn.length));
+  }
+  const timeouts = calls.map(({ request }) => request.lease_timeout);
+  const timeoutOf = ({ request }: Call): number => timeouts.indexOf(request.lease_timeout);
+  inTurn.sort((a, b) => timeoutOf(a) - timeoutOf(b));
+  const shares = new Map(calls.map((call): [Call, number[]] => [call, []]));
+  for (const [place, call] of inTurn.entries()) shares.get(call)!.push(place);
+  return shares;
 }
 
 function kindsOf({ request }: Call): readonly string[] | undefined {
@@ -349,8 +374,12 @@ function pick(queue: Queue, partition: Partition, dealt: ReadonlyMap<Call, Item[
     const isFirst = first === undefined || first.number > call.number;
     const areServed = others.every((each) => dealt.get(each)!.length > 0);
     if (!isFirst && !areServed) continue;
-    const wanted = partition.waiting.filter(({ kind }) => kinds.includes(kind));
-    items.push(...wanted.slice(0, Number(call.request.batch_size)));
+    const fitting = partition.waiting.filter(({ kind }) => kinds.includes(kind));
+    const wanted = fitting.slice(0, Number(call.request.batch_size));
+    // Behind what has come back there may be more than a call finds: PROTOCOL.md says so.
+    const missing = partition.waiting.indexOf(wanted[call.body.items.length]!);
+    const mayMiss = partition.waiting.slice(0, missing + 1).some(({ id, itemId }) => id !== itemId);
+    items.push(...(mayMiss ? wanted.slice(0, call.body.items.length) : wanted));
     partition.waiting = partition.waiting.filter((item) => !items.includes(item));
   }
 }

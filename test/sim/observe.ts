@@ -21,7 +21,7 @@ export interface SeenItem {
   /** What it is, wherever it lies. */
   readonly itemId: string;
   readonly isCancelled: boolean;
-  /** Of one that is scheduled; 0 if it waits behind another. */
+  /** Of one that is scheduled; of one that waits behind another its own time, or 0. */
   readonly dueAt: number;
   readonly isBehind: boolean;
   /** "" for none, as of the next. */
@@ -196,9 +196,20 @@ async function listV2(world: World, queue: string): Promise<Known> {
   const known = new Map<number, Reply>();
   for (const state of [undefined, "scheduled"]) {
     const request = { queue_name: queue, ...(state !== undefined && { state }), payload: true };
-    for (const item of await pages(world, request)) known.set(numberLeased(item), item);
+    for (const item of await pages(world, request)) {
+      const isBehind = state !== undefined && (await waitsBehind(world, queue, item));
+      known.set(numberLeased(item), { ...item, isBehind });
+    }
   }
   return known;
+}
+
+// One that has a time of its own for after its turn looks like any other that is scheduled, until it is explained.
+async function waitsBehind(world: World, queue: string, item: Reply): Promise<boolean> {
+  const { id, unique_key, enqueue_at } = item;
+  if (unique_key === undefined || enqueue_at === undefined) return enqueue_at === undefined;
+  const { reasons } = await ask(world, "v2/item.explain", { queue_name: queue, id });
+  return reasons.some(({ code }: { code: string }) => code === "behind");
 }
 
 async function pages(world: World, request: Record<string, unknown>): Promise<readonly Reply[]> {
@@ -264,7 +275,6 @@ async function list(
       const n = Number(Buffer.from(item.payload, "base64").toString());
       const more = known.get(n);
       assert.ok(more !== undefined, `${name}: item ${n} is not in the list of /v2`);
-      const isScheduled = table === "scheduled";
       return {
         n,
         id: item.id,
@@ -277,7 +287,7 @@ async function list(
         itemId: more.id,
         isCancelled: more.cancelled ?? false,
         dueAt: parseTime(more.enqueue_at),
-        isBehind: isScheduled && more.enqueue_at === undefined,
+        isBehind: more.isBehind,
         uniqueKey: more.unique_key ?? "",
         kind: more.kind ?? "",
       };

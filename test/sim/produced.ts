@@ -27,12 +27,4 @@ export interface Produced {
 
 export type AllProduced = ReadonlyMap<number, Produced>;
 
-const NOTHING: Own = {};
-
-/** What an item says that is in a queue: in a dead queue, what has died says nothing. */
-export function ownIn(queue: string, produced: Produced | undefined, wasDead: boolean): Own {
-  if (produced === undefined || (queue === "dead" && (produced.queue !== "dead" || wasDead))) {
-    return NOTHING;
-  }
-  return produced.own;
-}
+export const NOTHING_OWN: Own = {};

@@ -1,7 +1,7 @@
 // Histories that once broke the server, each as small as it could be made: what the simulation has
 // found stays found.
 
-import type { Action, Command } from "./commands.ts";
+import type { Action, Command, KeyChoice } from "./commands.ts";
 
 const together = (action: Action): Command => ({ ...action, together: true });
 const then = (action: Action): Command => ({ ...action, together: false });
@@ -15,6 +15,12 @@ const produce = (queue: number, ...delays: number[]): Action => ({
   kind: "produce",
   queue,
   delays,
+});
+const produce2 = (queue: number, unique: KeyChoice): Action => ({
+  kind: "produce2",
+  queue,
+  items: [{ delay: 0, unique, maxAttempts: 0, expireIn: 0, retryDelay: 0 }],
+  allOrNone: false,
 });
 const advance = (seconds: number): Action => ({ kind: "advance", seconds });
 const lease = (queue: number, client = 0, batch = 1): Action => ({
@@ -153,6 +159,14 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
     then(advance(61)),
     then(lease(alpha)),
     then({ kind: "complete", queue: alpha, picks: [leased(0)] }),
+  ],
+  "a key was taken beyond its time by what had taken the place of one that waited behind another": [
+    then(produce2(alpha, { key: 0, until: "pending", period: 1, onDuplicate: "return" })),
+    then(lease(alpha)),
+    then(produce2(alpha, { key: 0, until: "pending", period: 1, onDuplicate: "keep_latest" })),
+    then(produce2(alpha, { key: 0, until: "period", period: 1, onDuplicate: "extend" })),
+    then({ kind: "complete", queue: alpha, picks: [leased(0)] }),
+    then(advance(2)),
   ],
   "the mark of a lease stayed if the server started again while it held only what was added with it":
     [
