@@ -261,6 +261,7 @@ const REDRIVE_NOTES: Notes = {
       "Passed over: leased, or there is nowhere to go for them, as it is not known where they came from, or that queue is not there any more.",
     ),
     failed: count("Moved, and dead again."),
+    not_found: count("Of the `ids` that were asked for: those of which nothing lies in the queue."),
     started_at: { text: "When it began.", required: "reply" },
     ended_at: { text: "When it ended, if it has." },
   },

@@ -87,6 +87,36 @@ test("of what is leased and what waits each state has its own", async (t) => {
   }
 });
 
+test("a list goes on only as it began", async (t) => {
+  const w = await world(t);
+  for (const name of ["q", "other"]) {
+    await w.server.createQueue(name, { requested_partitions: 2 });
+    for (let i = 0; i < 4; i++) await w.produce(name, { kind: "mail" }, { delay: "1h" });
+  }
+  const asked = { queue_name: "q", limit: 1, kind: "mail" };
+  const { next_cursor: cursor } = await w.ok("items.list", asked);
+  for (const other of [
+    { queue_name: "other" },
+    { order: "newest" },
+    { state: "waiting" },
+    { state: "completed" },
+    { partition: 0 },
+    { kind: "sms" },
+    { kind: "" },
+    { reference: "x" },
+    { error_type: "x" },
+    { older_than: "1m" },
+    { newer_than: "1m" },
+  ]) {
+    const { status, body } = await w.call("items.list", { ...asked, ...other, cursor });
+    const seen = [status, body.code, body.field];
+    assert.deepEqual(seen, [400, "invalid_field", "cursor"], JSON.stringify(other));
+  }
+  // How much of it is told, and that it begins with the oldest, is the same list.
+  const same = { ...asked, limit: 9, payload: true, order: "oldest", cursor };
+  assert.equal((await w.ok("items.list", same)).items.length, 3);
+});
+
 test("a list refuses what it cannot be asked", async (t) => {
   const w = await world(t);
   await w.server.createQueue("q");

@@ -240,7 +240,8 @@ class Schemas {
     const { request: desc, needs = [], ignores = [], needsOneOf } = row;
     // A message that is not the same in every call has the name of its call.
     const isOwn = needs.length + ignores.length === 0 && desc.name.endsWith("Request");
-    const name = isOwn ? this.#nameOf(desc, "request") : `${capital(operationId)}Request`;
+    const [, call = "", version = ""] = /^(.*?)(V\d+)?$/.exec(operationId) ?? [];
+    const name = isOwn ? this.#nameOf(desc, "request") : `${capital(call)}Request${version}`;
     const reference = this.#add(desc, "request", { name, needs, ignores });
     if (needsOneOf !== undefined && this.#isTolerant) {
       const anyOf = needsOneOf.map((field) => ({
