@@ -241,7 +241,7 @@ const AGE = {
 
 const REDRIVE_NOTES: Notes = {
   RedrivesListRequest: { queue_name: { ...QUEUE_NAME, text: "The dead queue." } },
-  RedrivesListResponse: { redrives: { text: "The newest first." } },
+  RedrivesListResponse: { redrives: { text: "The newest first.", required: "reply" } },
   RedriveRequest: { queue_name: { ...QUEUE_NAME, text: "The dead queue." }, id: ID_OF_REDRIVE },
   Redrive: {
     id: { text: "The redrive; of a dry run there is none." },
@@ -278,7 +278,7 @@ export const DEAD_NOTES: Notes = {
     },
   },
   QueueDeadGroupsResponse: {
-    groups: { text: "Those with the most items first." },
+    groups: { text: "Those with the most items first.", required: "reply" },
     complete: {
       text: `Whether all that lies there was counted: one call looks at ${DEAD_LOOKED_AT_MAX} items.`,
     },

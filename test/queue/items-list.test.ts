@@ -132,3 +132,32 @@ test("a list refuses what it cannot be asked", async (t) => {
     assert.deepEqual([status, body.code, body.field], [400, "invalid_field", field]);
   }
 });
+
+test("a list in which nothing is is there all the same under /v2, and left out under /v1", async (t) => {
+  const w = await world(t);
+  assert.deepEqual(await w.ok("queues.list", {}), { queues: [] });
+  await w.server.createQueue("q");
+  const queue_name = "q";
+  for (const state of ["", "leased", "scheduled", "held", "completed"]) {
+    assert.deepEqual(await w.ok("items.list", { queue_name, state }), { items: [] });
+  }
+  await w.produce("q", { kind: "mail" });
+  assert.deepEqual(await w.ok("items.list", { queue_name, kind: "sms" }), { items: [] });
+  assert.deepEqual(await w.ok("redrives.list", { queue_name }), { redrives: [] });
+  const none = { queue_name: "empty", lease_timeout: "1m" };
+  const { queues } = await w.ok("queues.apply", { queues: [none] });
+  assert.equal(queues[0].action, "created");
+  assert.deepEqual((await w.ok("queues.apply", { queues: [none] })).queues[0].changes, []);
+  const groups = await w.ok("queue.dead_groups", { queue_name: "empty" });
+  assert.deepEqual(groups, { groups: [], complete: true });
+  // An error has no list but of what was refused, and an ending none of what it does not produce.
+  const { body } = await w.call("items.list", { queue_name: "nowhere" });
+  assert.equal("results" in body, false);
+  const [{ lease_id }] = await w.lease("q");
+  const leases = [{ lease_id }, { lease_id }];
+  const ended = await w.ok("queue.complete", { queue_name, leases });
+  assert.deepEqual(Object.keys(ended), ["results", "failed"]);
+  const ofV1 = { queue_name, partition: 0 };
+  assert.deepEqual(await w.server.ok("storage/items.list", ofV1), {});
+  assert.deepEqual(await w.server.ok("storage/scheduled.list", ofV1), {});
+});

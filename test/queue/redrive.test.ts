@@ -343,7 +343,7 @@ test("what cannot be meant is refused, and nothing moves", async (t) => {
   assert.equal(none.body.detail, "ids[0] is invalid; 'x' is no id of an item");
   const { body } = await server.call("/v2/queue.clear", { queue_name: "dead" });
   assert.deepEqual([body.code, body.field], ["invalid_field", "queue"]);
-  assert.deepEqual(await server.ok("/v2/redrives.list", { queue_name: "dead" }), {});
+  assert.deepEqual(await server.ok("/v2/redrives.list", { queue_name: "dead" }), { redrives: [] });
   assert.equal((await listed(server, "dead")).length, 1);
 });
 
