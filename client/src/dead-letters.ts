@@ -79,6 +79,8 @@ export interface Redrive {
   readonly skipped: number;
   /** Moved, and dead again. */
   readonly failed: number;
+  /** Of the ids that were asked for: those of which nothing lies in the queue. */
+  readonly notFound: number;
   readonly startedAt: Date | undefined;
   readonly endedAt: Date | undefined;
 }
@@ -112,6 +114,7 @@ interface WireRedrive {
   readonly total?: number;
   readonly skipped?: number;
   readonly failed?: number;
+  readonly not_found?: number;
   readonly started_at?: string;
   readonly ended_at?: string;
 }
@@ -238,6 +241,7 @@ function decodeRedrive(wire: WireRedrive): Redrive {
     total: Number(wire.total ?? 0),
     skipped: Number(wire.skipped ?? 0),
     failed: Number(wire.failed ?? 0),
+    notFound: Number(wire.not_found ?? 0),
     startedAt: decodeDate(wire.started_at),
     endedAt: decodeDate(wire.ended_at),
   };

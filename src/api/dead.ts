@@ -246,7 +246,7 @@ const AGE = {
 
 const REDRIVE_NOTES: Notes = {
   RedrivesListRequest: { queue_name: { ...QUEUE_NAME, text: "The dead queue." } },
-  RedrivesListResponse: { redrives: { text: "The newest first." } },
+  RedrivesListResponse: { redrives: { text: "The newest first.", required: "reply" } },
   RedriveRequest: { queue_name: { ...QUEUE_NAME, text: "The dead queue." }, id: ID_OF_REDRIVE },
   Redrive: {
     id: { text: "The redrive; of a dry run there is none." },
@@ -266,6 +266,7 @@ const REDRIVE_NOTES: Notes = {
       "Passed over: leased, or there is nowhere to go for them, as it is not known where they came from, or that queue is not there any more.",
     ),
     failed: count("Moved, and dead again."),
+    not_found: count("Of the `ids` that were asked for: those of which nothing lies in the queue."),
     started_at: { text: "When it began.", required: "reply" },
     ended_at: { text: "When it ended, if it has." },
   },
@@ -282,7 +283,7 @@ export const DEAD_NOTES: Notes = {
     },
   },
   QueueDeadGroupsResponse: {
-    groups: { text: "Those with the most items first." },
+    groups: { text: "Those with the most items first.", required: "reply" },
     complete: {
       text: `Whether all that lies there was counted: one call looks at ${DEAD_LOOKED_AT_MAX} items.`,
     },

@@ -17,7 +17,7 @@ import {
   stateOf,
 } from "../queue/queue.ts";
 import { readDuration } from "../registry/settings.ts";
-import { readCursor, toCursor } from "./cursor.ts";
+import { listPrint, readCursor, toCursor } from "./cursor.ts";
 import { kindAndReference, stableId, toItemV2 } from "./item-records.ts";
 
 /** The states by which items may be listed. */
@@ -30,6 +30,8 @@ export const LOOKED_AT_MAX = 10_000;
 const PAGE_BYTES = 16 * 1024 * 1024;
 // Of what is looked at and is mostly not wanted, so many are read at a time.
 const SIFTED = 500;
+
+const OTHER_LIST = "it was made for another queue, partition, state, order or filter";
 
 type ListRequest = Decoded<typeof ItemsListRequestSchema>;
 type Order = (typeof ORDERS)[number];
@@ -103,12 +105,13 @@ export async function pageOf(
 ) {
   const { limit, payload, partition: only } = request;
   const isWanted = filterOf(wanted);
-  let { partition, pivot } = startOf(queue, request);
+  const print = printOf(request);
+  let { partition, pivot } = startOf(queue, request, print);
   const items: ReturnType<typeof toItemV2>[] = [];
   const end = only === undefined ? queue.partitionCount : only + 1;
   for (let lookedAt = 0, bytes = 0; partition < end; ) {
     if (items.length === limit || lookedAt >= LOOKED_AT_MAX || bytes >= PAGE_BYTES) {
-      return { items, nextCursor: toCursor([partition, pivot]) };
+      return { items, nextCursor: toCursor([partition, pivot, print]) };
     }
     const left = limit - items.length;
     const page = await readPage(queue, partition, {
@@ -183,12 +186,23 @@ function behind(
   return queue.ids(partition).id(order === "newest" ? item.seq : item.seq + 1);
 }
 
+// All that says which items the list has, and in which order.
+function printOf(request: ListRequest): string {
+  const { queueName, partition, state, kind, reference, errorType } = request;
+  const { olderThan, newerThan } = request;
+  const order = request.order === "newest" ? 1 : 0;
+  const filters = [state, kind, reference, errorType, olderThan, newerThan];
+  return listPrint([queueName, partition, order, ...filters]);
+}
+
 function startOf(
   queue: QueueHandle,
   { cursor, partition: only }: ListRequest,
+  print: string,
 ): { partition: number; pivot: string } {
   if (cursor === "") return { partition: only ?? 0, pivot: "" };
-  const [partition, pivot] = readCursor(cursor, 2);
+  const [partition, pivot, madeFor] = readCursor(cursor, 3);
+  if (madeFor !== print) throw invalidField("cursor", `cursor is invalid; ${OTHER_LIST}`);
   const isOurs =
     Number.isInteger(partition) &&
     (only === undefined ? Number(partition) < queue.partitionCount : partition === only) &&

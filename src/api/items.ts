@@ -322,6 +322,7 @@ const FIELDS: Notes = {
   ItemsListResponse: {
     items: {
       text: `By partition, and in each in the order in which they are leased. A page may hold fewer than were asked for, or none, and yet not be the last: one call looks at ${LOOKED_AT_MAX} items at most.`,
+      required: "reply",
     },
     next_cursor: NEXT_CURSOR,
   },

@@ -6,8 +6,9 @@
 import { createHash } from "node:crypto";
 import type { DescMessage } from "@bufbuild/protobuf";
 import { isRead } from "../auth/permissions.ts";
-import { type Answer, reply } from "../codec/answer.ts";
+import type { Answer } from "../codec/answer.ts";
 import { decodeJson } from "../codec/json.ts";
+import { encodeProtobuf } from "../codec/protobuf.ts";
 import { invalidField } from "../errors.ts";
 import type { QueueHandle, Repeat } from "../queue/queue.ts";
 import type { Row } from "./endpoint.ts";
@@ -40,7 +41,7 @@ export function onceOf<Request extends DescMessage>(
   return async (request, exchange, repeat, namespace) => {
     const queue = find(queueOf(request));
     const kept = await queue.recall(repeat!);
-    if (kept !== undefined) return reply(schema, decodeJson(schema, Buffer.from(kept)) as never);
+    if (kept !== undefined) return keptAnswer(schema, kept);
     let answer: Answer;
     let text: string;
     try {
@@ -52,6 +53,16 @@ export function onceOf<Request extends DescMessage>(
     }
     await queue.remember(repeat!, text);
     return answer;
+  };
+}
+
+// What is kept is the answer in JSON, to the letter.
+function keptAnswer(schema: DescMessage, kept: string): Answer {
+  return {
+    encode: (format) =>
+      format === "json"
+        ? kept
+        : encodeProtobuf(schema, decodeJson(schema, Buffer.from(kept)) as never),
   };
 }
 

@@ -446,13 +446,17 @@ function fieldNotes(limits: Limits): Notes {
       dry_run: { text: "Only answers what would be done." },
     },
     "v2.QueuesApplyResponse": {
-      queues: { text: "What was done, or would be, in the order of the request." },
+      queues: {
+        text: "What was done, or would be, in the order of the request.",
+        required: "reply",
+      },
     },
     "v2.QueueDiff": {
       queue_name: QUEUE_NAME,
       action: { text: "created, updated or unchanged.", required: "reply" },
       changes: {
         text: "The settings that get another value; of a new queue those that are given.",
+        required: "reply",
       },
     },
     "v2.SettingDiff": {
@@ -480,7 +484,7 @@ function fieldNotes(limits: Limits): Notes {
       cursor: CURSOR,
     },
     "v2.QueuesListResponse": {
-      queues: { text: "In order of their names." },
+      queues: { text: "In order of their names.", required: "reply" },
       next_cursor: NEXT_CURSOR,
     },
     QueueInfo: {

@@ -36,7 +36,8 @@ export function resultsAnswer(count: number, told: Told): Answer {
       }
       for (const index of dead) results[index] = DEAD;
       for (const { index, error } of refused) results[index] = resultOf(error);
-      const message = { results, failed: refused.length, produced: made };
+      const produced = made.length === 0 ? undefined : made;
+      const message = { results, failed: refused.length, produced };
       return format === "json"
         ? encodeJson(ResultsResponseSchema, message)
         : encodeProtobuf(ResultsResponseSchema, message);

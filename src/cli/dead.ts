@@ -40,6 +40,7 @@ interface Redrive {
   readonly total?: number;
   readonly skipped?: number;
   readonly failed?: number;
+  readonly not_found?: number;
   readonly started_at: string;
   readonly ended_at?: string;
 }
@@ -116,26 +117,21 @@ Example:
   querator redrives list dead`,
     )
     .action(withSession(list));
-  redrives
-    .command("info <queue> <id>")
-    .description("show how far a redrive is")
-    .addHelpText(
-      "after",
-      `
+  for (const [verb, about, action] of [
+    ["info", "show how far a redrive is", info],
+    ["cancel", "end a redrive where it is; what it has moved stays moved", cancel],
+  ] as const) {
+    redrives
+      .command(`${verb} <queue> <id>`)
+      .description(about)
+      .addHelpText(
+        "after",
+        `
 Example:
-  querator redrives info dead 0hp0d4yqpl4-5f1c9a02`,
-    )
-    .action(withSession(info));
-  redrives
-    .command("cancel <queue> <id>")
-    .description("end a redrive where it is; what it has moved stays moved")
-    .addHelpText(
-      "after",
-      `
-Example:
-  querator redrives cancel dead 0hp0d4yqpl4-5f1c9a02`,
-    )
-    .action(withSession(cancel));
+  querator redrives ${verb} dead 0hp0d4yqpl4-5f1c9a02`,
+      )
+      .action(withSession(action));
+  }
 }
 
 function ratio(text: string): number {
@@ -239,12 +235,16 @@ const DID = {
 } as const;
 
 function summary(
-  { id, state, moved = 0, skipped = 0, failed = 0, looked_at: lookedAt = 0, total = 0 }: Redrive,
+  seen: Redrive,
   how: { readonly queue: string; readonly where: string; readonly dryRun: boolean },
 ): string {
   const { queue, where, dryRun } = how;
+  const { id, state, moved = 0, skipped = 0, failed = 0, not_found: notFound = 0 } = seen;
+  const { looked_at: lookedAt = 0, total = 0 } = seen;
   const items = `${plural(moved, "item")} of queue '${queue}' ${where}`;
-  const passed = skipped === 0 ? "" : `; ${count(skipped)} passed over`;
+  const passed =
+    (skipped === 0 ? "" : `; ${count(skipped)} passed over`) +
+    (notFound === 0 ? "" : `; ${count(notFound)} not found`);
   if (dryRun) {
     const more = lookedAt < total ? `; looked at ${count(lookedAt)} of ${count(total)} only` : "";
     return `Would move ${items}${passed}${more}`;
@@ -262,6 +262,7 @@ const REDRIVES: Listing<Redrive> = {
     { title: "MOVED", value: ({ moved = 0 }) => count(moved), isRight: true },
     { title: "PASSED OVER", value: ({ skipped = 0 }) => count(skipped), isRight: true },
     { title: "DIED AGAIN", value: ({ failed = 0 }) => count(failed), isRight: true },
+    { title: "NOT FOUND", value: ({ not_found = 0 }) => count(not_found), isRight: true },
     { title: "LOOKED AT", value: ({ looked_at = 0 }) => count(looked_at), isRight: true },
     { title: "OF", value: ({ total = 0 }) => count(total), isRight: true },
     { title: "TO", value: ({ to = "" }) => to, widest: 24 },

@@ -180,7 +180,10 @@ function endOfEscaped(body: Buffer, from: number): number {
   return Math.min(i, body.length);
 }
 
-/** Encodes a message: fields in order of their numbers, defaults left out. */
+/**
+ * Encodes a message: fields in order of their numbers, defaults left out. Of /v2 a list that is given is there also
+ * if it is empty, so that clients find it in every reply that has one.
+ */
 export function encodeJson<Desc extends DescMessage>(
   schema: Desc,
   message: Encodable<Desc>,
@@ -202,7 +205,7 @@ function encodeMessage(table: Table, message: Record<string, unknown>): string {
 }
 
 function encodeList(field: Field, list: readonly unknown[]): string {
-  if (list.length === 0) return "";
+  if (list.length === 0) return field.saysEmpty ? "[]" : "";
   if (field.type !== "message") return JSON.stringify(list);
   return `[${list.map((each) => encodeMessage(field.table!, each as Record<string, unknown>)).join(",")}]`;
 }

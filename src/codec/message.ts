@@ -75,6 +75,8 @@ export interface Field {
   readonly jsonName: string;
   readonly type: FieldType;
   readonly repeated: boolean;
+  /** Of a list: whether JSON says that it is empty, as under /v2; else it is left out then. */
+  readonly saysEmpty: boolean;
   /** Whether "not given" is something else than its default. */
   readonly isOptional: boolean;
   /** Of the type `message`. */
@@ -135,8 +137,9 @@ function makeField(field: DescField, index: number): Field {
   const repeated = field.fieldKind === "list";
   const type = typeOf(field);
   const table = type === "message" ? tableOf(field.message!) : undefined;
+  const saysEmpty = repeated && field.parent.typeName.startsWith("querator.v2.");
   const isOptional = field.proto.proto3Optional;
-  return { index, number, name, jsonName, type, repeated, isOptional, table };
+  return { index, number, name, jsonName, type, repeated, saysEmpty, isOptional, table };
 }
 
 // The numbers are those of the descriptor format.

@@ -22,6 +22,8 @@ const LOOK_MS = 5;
 // one that was made and not taken in is reset, and its client never knows what became of its request.
 const QUIET_MS = 20;
 const QUIET_MAX_MS = 300;
+// So many more looks are taken before each of them is closed, if every look brings a connection.
+const LOOKS_MAX = 100;
 
 // `localhost` is both of these, as far as the machine has them: what a program makes of the name, and which
 // of them it tries first or only, differs.
@@ -192,7 +194,13 @@ async function drain(http: HttpServer, acceptors: readonly Acceptor[]): Promise<
   // A client that is refused comes again at once, and would be in the moment of the close. So they wait for it.
   const letGo = http.hold();
   await quiet(http);
-  const ended = acceptors.map(closed);
+  // One after the other, right after a look that has brought nothing: what comes meanwhile comes to those that
+  // listen yet, but for what comes to this one in between, which is far less than would come while all are closed.
+  const ended: Promise<void>[] = [];
+  for (const acceptor of acceptors) {
+    await allTakenIn(http);
+    ended.push(closed(acceptor));
+  }
   letGo();
   for (let ms = 0; ms < LINGER_MS && http.open > 0; ms += LOOK_MS) await pause(LOOK_MS);
   http.closeIdleConnections();
@@ -213,8 +221,20 @@ async function quiet(http: HttpServer): Promise<void> {
     quietMs += LOOK_MS;
   }
   http.off("connection", onConnection);
-  // Right after all that has come by now was taken in.
-  await new Promise((resolve) => setImmediate(resolve));
+}
+
+// Returns right after a round of the event loop in which no connection was taken in.
+async function allTakenIn(http: HttpServer): Promise<void> {
+  let isNew = true;
+  const onConnection = (): void => {
+    isNew = true;
+  };
+  http.on("connection", onConnection);
+  for (let looks = 0; isNew && looks < LOOKS_MAX; looks++) {
+    isNew = false;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  http.off("connection", onConnection);
 }
 
 function pause(ms: number): Promise<void> {

@@ -36,7 +36,7 @@ export function encodeProblem(
     retryable,
     requestId,
     details: textsOf(details),
-    results: error instanceof SomeRefusedError ? error.results : [],
+    results: error instanceof SomeRefusedError ? error.results : undefined,
   };
   return format === "json"
     ? encodeJson(ProblemSchema, problem)

@@ -6,6 +6,7 @@ import { formatDuration } from "../duration.ts";
 import { attributesOf } from "./attributes.ts";
 import { keyBehind } from "./behind.ts";
 import { boundFor } from "./condemned.ts";
+import { kindOf } from "./fingerprint.ts";
 import { foundIn, type ItemState, type Located, locate, stateOf } from "./lookup.ts";
 import type { Loop } from "./loop.ts";
 import { run } from "./operations.ts";
@@ -46,7 +47,7 @@ export async function explain(loop: Loop, id: string): Promise<Explanation | und
     if ("ended" in there) return { explanation: ofEnded(there.ended) };
     const state = stateOf(foundIn(there));
     const waits = there.table === "items" && there.leased === undefined;
-    if (!waits) return { explanation: ofHeld(there, state) };
+    if (!waits) return { explanation: ofHeld(loop, there, state) };
     // It may have moved between two steps.
     if (counting?.seq !== there.item.seq) counting = new Counting(there);
     if (!(await counting.step())) return undefined;
@@ -108,7 +109,7 @@ function only(state: ItemState, reason: Reason): Explanation {
 }
 
 // Of what is leased, scheduled, or on its way into the dead queue.
-function ofHeld({ leased, item }: Located, state: ItemState): Explanation {
+function ofHeld(loop: Loop, { leased, item }: Located, state: ItemState): Explanation {
   if (leased !== undefined) {
     const cancelled =
       leased.note?.cancelled === true ? "; it is cancelled, which its holder is yet to learn" : "";
@@ -126,7 +127,10 @@ function ofHeld({ leased, item }: Located, state: ItemState): Explanation {
     return only(state, { code: "scheduled", detail, until: 0 });
   }
   const reason: Reason = { code: "scheduled", detail: "its time has not come", until: item.dueAt };
-  return { ...only(state, reason), expectedAt: item.dueAt };
+  const consumer = noConsumer(loop, item.record.text, loop.context.clock.now());
+  if (consumer === undefined) return { ...only(state, reason), expectedAt: item.dueAt };
+  // Then it is due, and nobody is there who would take it.
+  return { state, reasons: [reason, consumer], position: undefined, expectedAt: 0 };
 }
 
 function deadReason(attributes: string): Reason {
@@ -178,7 +182,12 @@ function noConsumer(loop: Loop, text: string, now: number): Reason | undefined {
     lastAt === 0
       ? "since the server has started"
       : `for ${formatDuration(Math.floor(age / SECOND) * SECOND)}`;
-  const detail = `nobody has asked for it ${time}${others}`;
+  const kind = kindOf(text);
+  const what =
+    kind === ""
+      ? "nobody has asked for it"
+      : `no consumer that asks for its kind '${kind}' was seen`;
+  const detail = `${what} ${time}${others}`;
   return { code: "no_consumer", detail, until: 0, since };
 }
 

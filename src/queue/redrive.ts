@@ -44,6 +44,8 @@ export interface RedriveInfo {
   readonly total: number;
   readonly skipped: number;
   readonly failed: number;
+  /** Ids that were asked for and are not in the queue. */
+  readonly notFound: number;
   readonly startedAt: number;
   readonly endedAt: number;
 }
@@ -126,8 +128,14 @@ export function afterStep(
   const counts = { ...redrive, moved: redrive.moved + moved.size };
   if (typeof page.next === "number") {
     const ids = [...left.map(({ id }) => id), ...redrive.ids!.slice(page.next)];
-    const lookedAt = redrive.total - ids.length;
-    return { ...counts, ids, lookedAt, skipped: redrive.skipped + skipped.length };
+    const found = new Set(page.seen.map(({ id }) => id));
+    return {
+      ...counts,
+      ids,
+      lookedAt: redrive.total - ids.length,
+      skipped: redrive.skipped + skipped.length,
+      notFound: redrive.notFound + page.next - found.size,
+    };
   }
   const rest = left[0]?.item.seq ?? Number.POSITIVE_INFINITY;
   const isPast = ({ item }: Candidate): boolean => item.seq < rest;
@@ -159,11 +167,13 @@ export function entryOfRedrive(redrive: Redrive): KeyEntry {
 }
 
 export function redriveOf({ key, value }: KeyEntry): Redrive {
-  return { ...(JSON.parse(value) as Omit<Redrive, "id">), id: key };
+  // Older ones know of nothing that they did not find.
+  return { notFound: 0, ...(JSON.parse(value) as Omit<Redrive, "id" | "notFound">), id: key };
 }
 
 /** What is told of it. */
 export function infoOf(redrive: Redrive): RedriveInfo {
-  const { id, to, state, moved, lookedAt, total, skipped, failed, startedAt, endedAt } = redrive;
-  return { id, to, state, moved, lookedAt, total, skipped, failed, startedAt, endedAt };
+  const { id, to, state, moved, lookedAt, total, skipped, failed, notFound } = redrive;
+  const { startedAt, endedAt } = redrive;
+  return { id, to, state, moved, lookedAt, total, skipped, failed, notFound, startedAt, endedAt };
 }

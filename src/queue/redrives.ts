@@ -51,6 +51,9 @@ const IDS_STEP = 200;
 const PAGE_BYTES = 16 * 1024 * 1024;
 // With a rate, so many times a second.
 const RATE_STEPS = 10;
+// A step that comes late is made up for, so that as many move in a second as were asked for; but no more than this, or a
+// redrive that could do nothing for a long time would then be as fast as it goes.
+const LAG_MAX = 500 * MILLISECOND;
 // What has failed is tried again after this time, doubled each time.
 const BACKOFF_MIN = 50 * MILLISECOND;
 const BACKOFF_MAX = 5 * SECOND;
@@ -218,13 +221,20 @@ export class Redrives {
 
   async #goOn(id: string): Promise<void> {
     let failures = 0;
+    // Since when, in steady time, so many have moved.
+    let since = this.#loop.context.clock.steady();
+    let count = 0;
     while (!this.#isClosed) {
       let rest = 0;
       try {
         const { moved, redrive } = await this.#step(id, failures);
         if (redrive?.state !== "running") return;
         failures = moved === undefined ? failures + 1 : 0;
-        if (redrive.rate > 0) rest = ((moved ?? 0) / redrive.rate) * SECOND;
+        if (redrive.rate > 0) {
+          count += moved ?? 0;
+          rest = since + (count / redrive.rate) * SECOND - this.#loop.context.clock.steady();
+          if (rest < -LAG_MAX) since -= rest + LAG_MAX;
+        }
       } catch {
         failures++; // what it needs does not work at present, which is in the log
       }
@@ -434,6 +444,7 @@ export class Redrives {
       total: names?.length ?? waiting,
       skipped: 0,
       failed: 0,
+      notFound: 0,
       startedAt: now,
       endedAt: 0,
       ids: names,

@@ -43,14 +43,17 @@ test("dead groups shows what died alike, and redrive moves a group back", async 
   assert.equal((await cli.server.list("mails")).length, 3);
   const rest = await cli.run(["redrive", "dead", "--yes"]);
   assert.match(rest.stderr, /^Successfully moved 0 items .*; 1 passed over\n$/);
+  const gone = await cli.run(["redrive", "dead", "--id", ids[0]!, "--yes"]);
+  assert.match(gone.stderr, /^Successfully moved 0 items .*; 1 not found\n$/);
   const other = await cli.json("redrive", "dead", "--to", "jobs", "--yes");
   assert.deepEqual([other.state, other.moved, other.to], ["done", 1, "jobs"]);
 
   const { redrives } = await cli.json("redrives", "list", "dead");
   assert.deepEqual(
     redrives.map(({ moved = 0 }) => moved),
-    [1, 0, 3],
+    [1, 0, 0, 3],
   );
+  assert.equal(redrives[1].not_found, 1);
 });
 
 test("a redrive that is stopped, as what it moves dies again, has failed", async (t) => {

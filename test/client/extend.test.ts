@@ -249,7 +249,7 @@ test("a handler may make its lease shorter, and the worker keeps it all the same
   await using worker = client.worker("jobs", async (item, { signal }) => {
     attempts.push(item.attempts);
     assert.equal(signal.aborted, false);
-    await item.extend("500ms");
+    await item.extend("2s");
     await moved(item, 1);
     assert.ok(item.leaseDeadlineMs > Date.now() + 3_000_000);
   });
@@ -349,13 +349,16 @@ test("with a server that knows /v1 only nothing is extended, and the worker says
   const client: QueratorClient = clientOf(t, await startOldServer(t, server.server.address));
   await direct.produce("jobs", many(3));
   const errors: unknown[] = [];
+  const seen = new Set<string>();
   await using worker = client.worker("jobs", async (item, { signal }) => {
-    if (item.attempts > 1) return;
+    // By its text: on a busy machine a lease may end before its handler begins, or before it is completed.
+    if (seen.has(item.text)) return;
+    seen.add(item.text);
     await whenAborted(signal);
     await over(direct, item);
   });
   worker.on("error", ({ error }) => errors.push(error));
-  await until(() => worker.counters.completed === 3 && worker.counters.lost === 3);
+  await until(() => worker.counters.completed === 3 && worker.counters.lost >= 3);
   assert.equal(errors.length, 1);
   const [error] = errors;
   assert.ok(error instanceof ServerError && error.code === "not-implemented");

@@ -338,7 +338,14 @@ test("dead letters are grouped and redriven", async (t) => {
   const [group] = grouped.result.groups;
   assert.deepEqual([group!.errorType, group!.count, grouped.result.isComplete], ["T", 2, true]);
 
-  const redrive = { id: "r", queue_name: "dead", state: "running", moved: 1, total: 9 };
+  const redrive = {
+    id: "r",
+    queue_name: "dead",
+    state: "running",
+    moved: 1,
+    total: 9,
+    not_found: 2,
+  };
   const begun = await told(redrive, (c) =>
     c.redrive("dead", {
       to: "jobs",
@@ -365,8 +372,8 @@ test("dead letters are grouped and redriven", async (t) => {
     stop_at_failure_ratio: 0.5,
   });
   assert.deepEqual(
-    [begun.result.state, begun.result.moved, begun.result.skipped],
-    ["running", 1, 0],
+    [begun.result.state, begun.result.moved, begun.result.skipped, begun.result.notFound],
+    ["running", 1, 0, 2],
   );
   const paths = [
     await told(redrive, (c) => c.redrives.info("dead", "r")),

@@ -68,8 +68,8 @@ for (const [place, driver, threads] of PLACES) {
       assert.deepEqual((await apply(server, list)).body, { queues: expected });
       const again = (await apply(server, list)).body.queues;
       assert.deepEqual(
-        again.map(({ action, changes }: { action: string; changes?: object }) => [action, changes]),
-        Array(3).fill(["unchanged", undefined]),
+        again.map(({ action, changes }: { action: string; changes: object }) => [action, changes]),
+        Array(3).fill(["unchanged", []]),
       );
       const { reference, max_attempts } = await server.ok("/v2/queues.info", { queue_name: "q" });
       assert.deepEqual([reference, max_attempts, await version(server)], ["r", 3, 2]);

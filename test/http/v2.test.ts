@@ -191,7 +191,7 @@ test("an item keeps its id, through retries and the dead queue, and is deleted b
   ]);
   const { results: gone } = await server.ok("/v2/items.delete", { queue_name: "dead", ids: [id] });
   assert.deepEqual(gone, [{ ok: true }]);
-  assert.deepEqual(await server.ok("/v2/items.list", { queue_name: "dead" }), {});
+  assert.deepEqual(await server.ok("/v2/items.list", { queue_name: "dead" }), { items: [] });
 });
 
 test("an item that is deleted by both of its ids at once is gone once", async (t) => {

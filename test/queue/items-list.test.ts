@@ -87,6 +87,36 @@ test("of what is leased and what waits each state has its own", async (t) => {
   }
 });
 
+test("a list goes on only as it began", async (t) => {
+  const w = await world(t);
+  for (const name of ["q", "other"]) {
+    await w.server.createQueue(name, { requested_partitions: 2 });
+    for (let i = 0; i < 4; i++) await w.produce(name, { kind: "mail" }, { delay: "1h" });
+  }
+  const asked = { queue_name: "q", limit: 1, kind: "mail" };
+  const { next_cursor: cursor } = await w.ok("items.list", asked);
+  for (const other of [
+    { queue_name: "other" },
+    { order: "newest" },
+    { state: "waiting" },
+    { state: "completed" },
+    { partition: 0 },
+    { kind: "sms" },
+    { kind: "" },
+    { reference: "x" },
+    { error_type: "x" },
+    { older_than: "1m" },
+    { newer_than: "1m" },
+  ]) {
+    const { status, body } = await w.call("items.list", { ...asked, ...other, cursor });
+    const seen = [status, body.code, body.field];
+    assert.deepEqual(seen, [400, "invalid_field", "cursor"], JSON.stringify(other));
+  }
+  // How much of it is told, and that it begins with the oldest, is the same list.
+  const same = { ...asked, limit: 9, payload: true, order: "oldest", cursor };
+  assert.equal((await w.ok("items.list", same)).items.length, 3);
+});
+
 test("a list refuses what it cannot be asked", async (t) => {
   const w = await world(t);
   await w.server.createQueue("q");
@@ -101,4 +131,33 @@ test("a list refuses what it cannot be asked", async (t) => {
     const { status, body } = await w.call("items.list", { queue_name: "q", ...request });
     assert.deepEqual([status, body.code, body.field], [400, "invalid_field", field]);
   }
+});
+
+test("a list in which nothing is is there all the same under /v2, and left out under /v1", async (t) => {
+  const w = await world(t);
+  assert.deepEqual(await w.ok("queues.list", {}), { queues: [] });
+  await w.server.createQueue("q");
+  const queue_name = "q";
+  for (const state of ["", "leased", "scheduled", "held", "completed"]) {
+    assert.deepEqual(await w.ok("items.list", { queue_name, state }), { items: [] });
+  }
+  await w.produce("q", { kind: "mail" });
+  assert.deepEqual(await w.ok("items.list", { queue_name, kind: "sms" }), { items: [] });
+  assert.deepEqual(await w.ok("redrives.list", { queue_name }), { redrives: [] });
+  const none = { queue_name: "empty", lease_timeout: "1m" };
+  const { queues } = await w.ok("queues.apply", { queues: [none] });
+  assert.equal(queues[0].action, "created");
+  assert.deepEqual((await w.ok("queues.apply", { queues: [none] })).queues[0].changes, []);
+  const groups = await w.ok("queue.dead_groups", { queue_name: "empty" });
+  assert.deepEqual(groups, { groups: [], complete: true });
+  // An error has no list but of what was refused, and an ending none of what it does not produce.
+  const { body } = await w.call("items.list", { queue_name: "nowhere" });
+  assert.equal("results" in body, false);
+  const [{ lease_id }] = await w.lease("q");
+  const leases = [{ lease_id }, { lease_id }];
+  const ended = await w.ok("queue.complete", { queue_name, leases });
+  assert.deepEqual(Object.keys(ended), ["results", "failed"]);
+  const ofV1 = { queue_name, partition: 0 };
+  assert.deepEqual(await w.server.ok("storage/items.list", ofV1), {});
+  assert.deepEqual(await w.server.ok("storage/scheduled.list", ofV1), {});
 });

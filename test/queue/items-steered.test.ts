@@ -252,6 +252,10 @@ test("of an item that is not kept those are told who wait, by the commit that en
   await refused;
 });
 
+function codes({ reasons }: Json): string[] {
+  return reasons.map(({ code }: Json) => code);
+}
+
 test("item.explain says why an item is not running", async (t) => {
   const w = await world(t);
   await w.server.createQueue("q");
@@ -264,7 +268,6 @@ test("item.explain says why an item is not running", async (t) => {
     { utf8: "d", delay: "5m" },
   );
   const [first, second, third, fourth] = ids as [string, string, string, string];
-  const codes = ({ reasons }: Json) => reasons.map(({ code }: Json) => code);
   const idle = await explained(w, third);
   assert.deepEqual([idle.id, idle.state, idle.position], [third, "waiting", 2]);
   assert.deepEqual(codes(idle), ["no_consumer", "in_line"]);
@@ -316,7 +319,7 @@ test("item.explain tells since when nobody is there who would take an item, and 
   await w.server.advance("5m");
   assert.deepEqual(await why(fax), {
     since: leasedAt,
-    detail: "nobody has asked for it for 5m0s",
+    detail: "no consumer that asks for its kind 'fax' was seen for 5m0s",
     expected_at: undefined,
   });
   assert.deepEqual((await wanting(["fax"])).items[0].id, fax);
@@ -334,6 +337,32 @@ test("item.explain tells since when nobody is there who would take an item, and 
   assert.equal(detail, "nobody has asked for it for 5m0s; who waits wants other kinds");
   await w.produce("q", { utf8: "e", kind: "pigeon" });
   assert.equal((await waits).items.length, 1);
+});
+
+test("item.explain says that nobody asks for a kind, and promises no time, though others are leased", async (t) => {
+  const w = await world(t);
+  await w.server.createQueue("q");
+  await w.server.advance("0s");
+  const items = Array.from({ length: 20 }, () => ({ kind: "mail" }));
+  const [fax] = (await w.produce("q", { kind: "fax" }, ...items)) as [string];
+  const [later] = (await w.produce("q", { kind: "fax", delay: "1h" })) as [string];
+  const lease = { queue_name: "q", batch_size: 10, kinds: ["mail"] };
+  for (let i = 0; i < 2; i++) {
+    assert.equal((await w.ok("queue.lease", lease)).items.length, 10);
+    await w.server.advance("1s");
+  }
+  const never = "no consumer that asks for its kind 'fax' was seen since the server has started";
+  const first = await explained(w, fax);
+  assert.deepEqual([codes(first), first.expected_at], [["no_consumer", "in_line"], undefined]);
+  assert.equal(first.reasons[0].detail, never);
+  const second = await explained(w, later);
+  assert.deepEqual([codes(second), second.expected_at], [["scheduled", "no_consumer"], undefined]);
+  assert.equal(second.reasons[1].detail, never);
+  assert.ok(second.reasons[0].until);
+  // Once there is one, the time is told.
+  assert.equal((await w.ok("queue.lease", { ...lease, kinds: ["fax"] })).items[0].id, fax);
+  const third = await explained(w, later);
+  assert.deepEqual([codes(third), third.expected_at], [["scheduled"], third.reasons[0].until]);
 });
 
 test("what could not be committed has not happened, and may be asked for again", async (t) => {

@@ -116,11 +116,24 @@ test("only what is asked for moves", async (t) => {
   assert.equal(await dry({ newer_than: "30m" }), 2);
   assert.equal(await dry({ kind: "mail", newer_than: "30m" }), 2);
   assert.equal(await dry({ limit: 3 }), 3);
-  assert.equal(await dry({ ids: [a, d, "000000000000000000000000000"] }), 2);
+  const unknown = "000000000000000000000000000";
+  assert.equal(await dry({ ids: [a, d, unknown] }), 2);
+  const { not_found } = await redrive(server, { ids: [unknown, d], dry_run: true });
+  assert.equal(not_found, 1);
   assert.equal((await listed(server, "dead")).length, 4);
 
   const some = await ended(server, await redrive(server, { ids: [d, a, a], kind: "mail" }));
   assert.deepEqual([some.moved, some.looked_at, some.total], [2, 2, 2]);
+  assert.equal("not_found" in some, false);
+  // Those that have moved are there no more, and what is of another kind is.
+  const late = await ended(
+    server,
+    await redrive(server, { ids: [d, b, unknown, a], kind: "mail" }),
+  );
+  assert.deepEqual(
+    [late.moved, late.looked_at, late.skipped, late.not_found],
+    [undefined, 4, undefined, 3],
+  );
   assert.deepEqual(await idsIn(server, "jobs"), [a, d]);
   const one = await ended(server, await redrive(server, { kind: "mail", limit: 1, to: "other" }));
   assert.deepEqual([one.moved, one.to], [1, "other"]);
@@ -183,6 +196,26 @@ test("at a rate it takes its time, and can be ended", async (t) => {
   assert.equal((await listed(server, "jobs")).length, moved);
   const again = await server.ok("/v2/redrives.cancel", { queue_name: "dead", id: begun.id });
   assert.deepEqual(again, await info(server, begun.id));
+});
+
+test("at a rate as many move in a second as were asked for, however late each step comes", async (t) => {
+  const server = await start(t);
+  await kill(server, "jobs", ...Array.from({ length: 300 }, () => ({})));
+  await server.advance("1ms");
+  const { id } = await redrive(server, { rate: 50 });
+  const moved = (count: number) =>
+    server.until(async () => (await info(server, id)).moved === count);
+  // Each tenth of a second has its own five, of which the first come at once.
+  await moved(5);
+  for (let ms = 130; ms <= 3_900; ms += 130) {
+    await server.advance("130ms");
+    await moved(5 * (1 + Math.floor(ms / 100)));
+  }
+  // After a long time in which it could do nothing it makes up for half a second of it, and not for all.
+  await server.advance("1500ms");
+  await moved(200 + 5 + 30);
+  await server.advance("100ms");
+  await moved(200 + 5 + 30 + 5);
 });
 
 test("it stops when too many of those that it has moved die again", async (t) => {
@@ -310,7 +343,7 @@ test("what cannot be meant is refused, and nothing moves", async (t) => {
   assert.equal(none.body.detail, "ids[0] is invalid; 'x' is no id of an item");
   const { body } = await server.call("/v2/queue.clear", { queue_name: "dead" });
   assert.deepEqual([body.code, body.field], ["invalid_field", "queue"]);
-  assert.deepEqual(await server.ok("/v2/redrives.list", { queue_name: "dead" }), {});
+  assert.deepEqual(await server.ok("/v2/redrives.list", { queue_name: "dead" }), { redrives: [] });
   assert.equal((await listed(server, "dead")).length, 1);
 });
 

@@ -10,6 +10,11 @@ import type { Logger } from "../../src/log.ts";
 import { type RunningServer, type ServerHooks, startServer } from "../../src/server/server.ts";
 import { post } from "./post.ts";
 
+// What never happens fails its test. A machine that is fast has looked often when little time has passed, and one
+// that is slow seldom when much has: both are waited for.
+const LOOKS = 2_000;
+const PATIENCE_MS = 10_000;
+
 export const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 export interface Reply {
@@ -114,9 +119,10 @@ export class TestServer {
     return this.ok("dev.clock", { advance: duration });
   }
 
-  /** Waits until `look` answers something truthy. */
+  /** Waits until `look` answers something truthy, for as many looks and as long as a test has patience. */
   async until<T>(look: () => Promise<T>): Promise<Exclude<T, false | undefined>> {
-    for (let i = 0; i < 2_000; i++) {
+    const from = performance.now();
+    for (let i = 0; i < LOOKS || performance.now() - from < PATIENCE_MS; i++) {
       const seen = await look();
       if (seen) return seen as Exclude<T, false | undefined>;
       await new Promise((resolve) => setImmediate(resolve));

@@ -155,7 +155,7 @@ const DESCRIPTION = `Durable queues over HTTP: produce items, lease them, and co
 
 Every call is a POST. \`Content-Type\` says what is sent and \`Accept\` what is answered, \`application/json\` (also if it is missing) or \`application/protobuf\`; the messages are the same, and defined in \`proto/\`.
 
-In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339, with a \`T\`, \`Z\` or an offset, and at most 9 digits of a fraction, from year 1 to year 9999 in UTC.
+In JSON, fields have the names below. Requests may also use those of \`proto/\`, such as \`queueName\` in place of \`queue_name\`. A field that is not known is an error; one that is \`null\` counts as not given. A whole number may be written as a text. Replies leave out fields that are 0, false or empty, but for lists under \`/v2\`. Durations are written as \`30s\`, \`5m\` or \`1h30m\`, times as in RFC 3339, with a \`T\`, \`Z\` or an offset, and at most 9 digits of a fraction, from year 1 to year 9999 in UTC.
 
 Under \`/v2\`, which new programs speak, \`request_timeout\` may always be left out, and calls on several things answer each of them in \`results\`. A \`json\` payload is any value, kept as it is written; in Protobuf it is a text.
 
@@ -258,7 +258,8 @@ class Schemas {
     const { request: desc, needs = [], ignores = [], needsOneOf } = row;
     // A message that is not the same in every call has the name of its call.
     const isOwn = needs.length + ignores.length === 0 && desc.name.endsWith("Request");
-    const name = isOwn ? this.#nameOf(desc, "request") : `${capital(operationId)}Request`;
+    const [, call = "", version = ""] = /^(.*?)(V\d+)?$/.exec(operationId) ?? [];
+    const name = isOwn ? this.#nameOf(desc, "request") : `${capital(call)}Request${version}`;
     const reference = this.#add(desc, "request", { name, needs, ignores });
     if (needsOneOf !== undefined && this.#isTolerant) {
       const anyOf = needsOneOf.map((field) => ({
