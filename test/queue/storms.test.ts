@@ -23,7 +23,9 @@ async function storm(
   for (const name of names) await w.server.createQueue(name);
   const dead_queue = names.at(-1)!;
   for (const queue_name of names) {
-    if (queue_name !== dead_queue) await w.ok("queues.update", { queue_name, dead_queue });
+    if (queue_name !== dead_queue) {
+      await w.ok("queues.update", { queue_name, dead_queue, max_attempts: 1 });
+    }
     const items = Array.from({ length: ITEMS }, (_, n) => ({ utf8: `${queue_name}${n}` }));
     await w.ok("queue.produce", { queue_name, items });
   }
@@ -58,7 +60,15 @@ async function storm(
       if (random.next() < 0.3) await note("queue.redrive", { queue_name: dead_queue });
     }
   };
-  await Promise.all(Array.from({ length: CLIENTS }, (_, seed) => client(seed)));
+  // Leases some, and never comes back: they die of that.
+  const forgetful = async (): Promise<void> => {
+    const request = { batch_size: 3, request_timeout: "5ms", lease_timeout: "10ms" };
+    for (let round = 0; round < ROUNDS; round++) {
+      await w.call("queue.lease", { queue_name: names[0], ...request });
+    }
+  };
+  const clients = Array.from({ length: CLIENTS }, (_, seed) => client(seed));
+  await Promise.all([...clients, forgetful()]);
   return { w, statuses };
 }
 
