@@ -48,6 +48,11 @@ export interface DeliveryOptions {
   readonly patience?: number | undefined;
 }
 
+export interface LendOptions {
+  /** Whether the other takes no turn until then; it waits as long as for a delivery. */
+  readonly isWaiting: boolean;
+}
+
 /** A queue whose loop stands still, so that its changes can be planned and committed with those of another. */
 export interface Still {
   readonly name: string;
@@ -78,9 +83,11 @@ export interface Intake {
   ): Promise<void>;
   /**
    * Has its loop stand still, with nothing under way, until it is given back; undefined if another thread owns it.
-   * Rejects with NotDelivered if it was too busy.
+   * Rejects with NotDelivered if it is closed, or was too busy for one that waits.
    */
-  readonly lend?: ((to: Intake) => Promise<Lent>) | undefined;
+  readonly lend?: ((to: Intake, how: LendOptions) => Promise<Lent>) | undefined;
+  /** Whether it has nothing to do, so that it can take what it is sent at once. */
+  readonly isIdle?: boolean | undefined;
   /** The queue that it waits for; of another thread it is not known. */
   readonly sendsTo?: Intake | undefined;
 }

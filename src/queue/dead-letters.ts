@@ -2,7 +2,7 @@
 // move into the dead queue, or are gone for good if there is none, and are counted then by why. How they
 // move is in transfers.ts.
 
-import { plainError, retryLater } from "../errors.ts";
+import { plainError } from "../errors.ts";
 import {
   EXPIRY_SPAN,
   type ItemRecord,
@@ -12,13 +12,14 @@ import {
 } from "../storage/storage.ts";
 import { type Attributes, attributesOf, type Origin } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
-import type { QueueContext, QueueRules } from "./context.ts";
+import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { retryItems } from "./endings.ts";
+import type { Errands } from "./errands.ts";
 import { fingerprintOf, kindOf } from "./fingerprint.ts";
 import { BURIED, DROPPED } from "./history.ts";
 import { type Records, readRecords } from "./keeper.ts";
 import { type Dead, splitExpired } from "./lifecycle.ts";
-import { type Mailbox, NotDelivered } from "./mailbox.ts";
+import type { Mailbox } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import type { RetryRequest } from "./requests.ts";
@@ -40,18 +41,28 @@ export class DeadLetters {
   readonly #mailbox: Mailbox;
   readonly #commits: Commits;
   readonly #transfers: Transfers;
+  readonly #errands: Errands;
 
   constructor(
     { name, context }: { readonly name: string; readonly context: QueueContext },
-    mailbox: Mailbox,
-    commits: Commits,
-    transfers: Transfers,
+    {
+      mailbox,
+      commits,
+      transfers,
+      errands,
+    }: {
+      readonly mailbox: Mailbox;
+      readonly commits: Commits;
+      readonly transfers: Transfers;
+      readonly errands: Errands;
+    },
   ) {
     this.#queue = name;
     this.#context = context;
     this.#mailbox = mailbox;
     this.#commits = commits;
     this.#transfers = transfers;
+    this.#errands = errands;
   }
 
   /** Moves what time has killed, as many as one delivery may carry. */
@@ -67,39 +78,62 @@ export class DeadLetters {
   /**
    * Moves what consumers gave up, and does what else their retries ask. Into another storage in two
    * steps: once an item is condemned it goes there some day, also after a crash, when nobody knows of
-   * the request any more. So the request has succeeded then, whatever becomes of the second step. `records` are
-   * those that were read for the turn: what was cancelled beside them ends here as well. False if they wait for the
-   * next turn, as the dead queue waits for this one.
+   * the request any more. So the request has succeeded then, whatever becomes of the second step. If the dead queue
+   * is busy they are put off until it stands still for them. `records` are those that were read for the turn: what
+   * was cancelled beside them ends here as well.
    */
   async buryRetried(
+    burials: ReadonlyMap<Partition, readonly RetryRequest[]>,
+    rules: QueueRules,
+    records: ReadonlyMap<Partition, Records> | undefined,
+  ): Promise<void> {
+    const to = this.#context.findIntake(rules.deadQueue);
+    // Once it has taken something it is at that: it is waited for again all the same.
+    const isReady = to === undefined || this.#errands.isReady(to);
+    // It takes what it is sent with its next turn.
+    if (to !== undefined) this.#errands.dismiss(to);
+    for (const [partition, requests] of burials) {
+      if (isReady || isApart(to, partition) || partition.stale) {
+        await this.#buryRetried(partition, requests, { to, rules, records });
+      } else {
+        this.#putOff(to!, requests);
+      }
+    }
+  }
+
+  async #buryRetried(
     partition: Partition,
     requests: readonly RetryRequest[],
-    rules: QueueRules,
-    records: Records | undefined,
-  ): Promise<boolean> {
-    const target = this.#context.findIntake(rules.deadQueue);
-    const isApart = target !== undefined && target.storage !== partition.storage;
-    if (target !== undefined && !isApart && this.#transfers.isWaitedForBy(target)) {
-      for (const request of requests) this.#mailbox.defer(request);
-      return false;
-    }
-    if (partition.stale || (this.#transfers.restsUntil > 0 && !isApart)) {
-      const { message } = partition.stale ? plainError("storage_unavailable") : new NotDelivered();
-      for (const request of requests) this.#mailbox.answer(request, retryLater(message));
-      return true;
+    {
+      to,
+      rules,
+      records,
+    }: {
+      readonly to: Intake | undefined;
+      readonly rules: QueueRules;
+      readonly records: ReadonlyMap<Partition, Records> | undefined;
+    },
+  ): Promise<void> {
+    if (partition.stale) {
+      const error = plainError("storage_unavailable");
+      for (const request of requests) this.#mailbox.answer(request, error);
+      return;
     }
     const part = new PartitionBatch(partition, this.#context.clock.now());
-    part.records = records;
+    part.records = records?.get(partition);
     for (const request of requests) part.requests.push(request);
     const how = { ...rules, random: this.#context.random };
     const died = requests.flatMap((request) => retryItems(part, request, how));
-    if (!isApart) {
+    if (!isApart(to, partition)) {
       const dead = died.map(({ item, reason, attributes }) => ({
         item: { ...item, attributes },
         reason,
       }));
-      await this.#bury(part, "items", dead, rules, WHOLE);
-      return true;
+      await this.#bury(part, "items", dead, rules, WHOLE, () => {
+        for (const { item } of died) part.unclaim(item);
+        this.#putOff(to!, requests);
+      });
+      return;
     }
     const dead = died.map(({ item, reason, attributes }) => ({
       item: part.condemn(item, reason, attributes).item,
@@ -111,13 +145,20 @@ export class DeadLetters {
         await this.#commits.write(part.of.storage, [part]);
       } catch (error) {
         this.#commits.failed([part], error);
-        return true;
+        return;
       }
       this.#commits.follow([part]);
       await this.bury({ partition, table: "scheduled", dead }, rules);
     }
     await this.#commits.serve(part);
-    return true;
+  }
+
+  #putOff(to: Intake, requests: readonly RetryRequest[]): void {
+    for (const request of requests) {
+      request.unplan();
+      this.#mailbox.putOff(request);
+    }
+    this.#errands.ask(to);
   }
 
   /** Moves what has expired under the expiry that is due first; false if it could not be read. */
@@ -161,6 +202,7 @@ export class DeadLetters {
     dead: readonly Dead[],
     rules: QueueRules,
     load: Load,
+    onBusy?: () => void,
   ): Promise<void> {
     const to = dead.length === 0 ? undefined : this.#context.findIntake(rules.deadQueue);
     if (to !== undefined) {
@@ -171,6 +213,7 @@ export class DeadLetters {
         from: part,
         to,
         load,
+        ...(onBusy !== undefined && { onBusy }),
         sets: ({ record }, i) => ({
           ...BEYOND_DEATH,
           from: this.#originOf(dead[i]!, record, part.now),
@@ -200,4 +243,9 @@ export class DeadLetters {
     const fingerprint = fingerprintOf({ kind: kindOf(text), error, reason });
     return { queue: this.#queue, attempts, createdAt, diedAt, reason, fingerprint };
   }
+}
+
+// Whether a dead queue lies in another storage, so that what goes there is condemned first.
+function isApart(to: Intake | undefined, { storage }: Partition): boolean {
+  return to !== undefined && to.storage !== storage;
 }

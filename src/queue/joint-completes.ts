@@ -1,15 +1,16 @@
 // Completes that produce items for other queues in the same transaction, or items with unique keys. The loops of
 // those queues are asked to stand still, each at the end of a turn of its own; then all is planned at one moment and
-// committed as one, so everything must lie in one storage. While a loop waits for another it does not stand still
-// for the first: what would wait for itself is put off to the next turn. What is for a queue that another thread
+// committed as one, so everything must lie in one storage. If one of them is busy they are put off until it stands
+// still for them (errands.ts); what is for several waits for the others then, unless it would wait for itself. What is for a queue that another thread
 // serves is written down here, in the same transaction, and goes there from here; see bound-items.ts.
 
-import { invalidField, QueueError, queueError, retryLater } from "../errors.ts";
+import { invalidField, QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import type { Intake, Lent, QueueContext, Still } from "./context.ts";
 import { type Decided, type Duplicates, firstRefused, keyTaken } from "./duplicates.ts";
 import { claimCompleted, removeCompleted } from "./endings.ts";
+import type { Errands } from "./errands.ts";
 import type { Item } from "./item.ts";
 import type { Records } from "./keeper.ts";
 import { idOf } from "./keys.ts";
@@ -76,37 +77,46 @@ const INDEX = /^items\[(\d+)\]$/;
 /** Why a queue cannot stand still for a request. */
 type Refusal = (request: CompleteRequest) => QueueError;
 
-const PUT_OFF = Symbol("put off");
+/** What is put off, until a queue stands still. */
+class PutOff {
+  readonly to: Intake;
+
+  constructor(to: Intake) {
+    this.to = to;
+  }
+}
 
 export class JointCompletes {
   readonly #context: QueueContext;
   readonly #mailbox: Mailbox;
+  readonly #errands: Errands;
   /** The queue that it waits for. */
   waitsFor: Intake | undefined;
 
-  constructor(context: QueueContext, mailbox: Mailbox) {
+  constructor(context: QueueContext, mailbox: Mailbox, errands: Errands) {
     this.#context = context;
     this.#mailbox = mailbox;
+    this.#errands = errands;
   }
 
   /**
-   * Does what requests ask, together those for the same queues; false if some wait for the next turn. A queue that was
-   * too busy for some is not waited for again: the others for it are refused as well.
+   * Does what requests ask, together those for the same queues. A queue that was too busy for some is not waited for
+   * again: the others for it are put off as well.
    */
-  async completeAll(requests: readonly CompleteRequest[], own: Own): Promise<boolean> {
-    const busy = new Set<string>();
-    let isDone = true;
+  async completeAll(requests: readonly CompleteRequest[], own: Own): Promise<void> {
+    const busy = new Set<Intake>();
     for (const group of Map.groupBy(requests, (request) => togetherOf(request, own)).values()) {
       const open = group.filter(({ settled }) => !settled);
       if (open.length === 0) continue;
       const lent = new Map<string, Lent>();
+      const borrowed: Lent[] = [];
       try {
-        const refused = await this.#borrow(open[0]!, { own, busy, lent });
+        const refused = await this.#borrow(open[0]!, { own, busy, lent, borrowed });
         if (refused === undefined) {
           await this.#complete(open, own, lent);
-        } else if (refused === PUT_OFF) {
-          for (const request of open) this.#mailbox.defer(request);
-          isDone = false;
+        } else if (refused instanceof PutOff) {
+          for (const request of open) this.#mailbox.putOff(request);
+          this.#errands.ask(refused.to);
         } else {
           for (const request of open) this.#mailbox.answer(request, refused(request));
         }
@@ -117,10 +127,9 @@ export class JointCompletes {
         }
         throw error;
       } finally {
-        for (const each of lent.values()) each.giveBack();
+        for (const each of borrowed) each.giveBack();
       }
     }
-    return isDone;
   }
 
   // Has the queues of a request, and of those like it, stand still; else answers why it cannot be.
@@ -130,24 +139,42 @@ export class JointCompletes {
       own,
       busy,
       lent,
-    }: { readonly own: Own; readonly busy: Set<string>; readonly lent: Map<string, Lent> },
-  ): Promise<Refusal | typeof PUT_OFF | undefined> {
+      borrowed,
+    }: {
+      readonly own: Own;
+      readonly busy: Set<Intake>;
+      readonly lent: Map<string, Lent>;
+      readonly borrowed: Lent[];
+    },
+  ): Promise<Refusal | PutOff | undefined> {
     const { storage } = own.partitions[partition]!;
+    const missing = new Map<string, Intake>();
     for (const { queue } of followers!) {
       if (queue === "") continue;
       const to = this.#context.findIntake(queue);
       if (to === undefined) return (request) => notFound(followersFor(queue, request));
       if (isApart(to, storage)) continue;
       if (to.lend === undefined) return (request) => notTogether(followersFor(queue, request));
-      if (busy.has(queue)) return otherIsBusy;
-      if (leadsBack(to, own.loop)) return PUT_OFF;
+      const here = this.#errands.here(to);
+      if (here === undefined) missing.set(queue, to);
+      else lent.set(queue, here);
+    }
+    // Once the one that was too busy has come, the others are waited for: or they would miss each other for ever.
+    const mayWait = lent.size > 0;
+    for (const to of missing.values()) {
+      if (busy.has(to) || !(mayWait || to.isIdle === true)) return new PutOff(to);
+    }
+    for (const [queue, to] of missing) {
+      if (leadsBack(to, own.loop)) return new PutOff(to);
       this.waitsFor = to;
       try {
-        lent.set(queue, await to.lend(own.loop));
+        const each = await to.lend!(own.loop, { isWaiting: true });
+        borrowed.push(each);
+        lent.set(queue, each);
       } catch (error) {
         if (!(error instanceof NotDelivered)) throw error;
-        busy.add(queue);
-        return otherIsBusy;
+        busy.add(to);
+        return new PutOff(to);
       } finally {
         this.waitsFor = undefined;
       }
@@ -403,8 +430,4 @@ function notTogether(followers: Followers): QueueError {
   const field = queueField(followers);
   const text = `'${followers.queue}' lies in another storage, so that it cannot be one transaction`;
   return invalidField(field, `${field} is invalid; ${text}`);
-}
-
-function otherIsBusy(): QueueError {
-  return retryLater("the other queue is busy, try again");
 }

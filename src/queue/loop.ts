@@ -14,15 +14,25 @@ import { Batch, partitionFailing } from "./batch.ts";
 import { BoundItems } from "./bound-items.ts";
 import { Commits } from "./commits.ts";
 import { Consumers } from "./consumers.ts";
-import type { DeliveryOptions, Intake, Lent, QueueContext, QueueRules, Still } from "./context.ts";
+import type {
+  DeliveryOptions,
+  Intake,
+  LendOptions,
+  Lent,
+  QueueContext,
+  QueueRules,
+  Still,
+} from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
 import { KeyHolders } from "./duplicates.ts";
+import { type Errand, Errands } from "./errands.ts";
 import { buries, keepingOf } from "./history.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
 import type { Item } from "./item.ts";
 import { JointCompletes } from "./joint-completes.ts";
 import { Keeper, keepsAny } from "./keeper.ts";
 import { momentOf } from "./lease-ends.ts";
+import { Lending } from "./lending.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import { Measures } from "./measures.ts";
@@ -40,7 +50,7 @@ const SWEEP_INTERVAL = 5 * MILLISECOND;
 
 const GIVE_BACK_TIMEOUT = MINUTE;
 
-export class Loop implements TurnTaker, Intake {
+export class Loop implements TurnTaker, Errand {
   readonly name: string;
   readonly partitions: readonly Partition[];
   readonly context: QueueContext;
@@ -77,8 +87,8 @@ export class Loop implements TurnTaker, Intake {
   readonly #keeper: Keeper;
   readonly #boundItems: BoundItems;
   readonly #joint: JointCompletes;
-  // The queue for which this one stands still.
-  #lentTo: Intake | undefined;
+  readonly #errands: Errands;
+  readonly #lending: Lending;
 
   #busy = false;
   #awake = false;
@@ -120,9 +130,16 @@ export class Loop implements TurnTaker, Intake {
       ),
     );
     this.#transfers = new Transfers(context, this.#commits, this);
-    this.#deadLetters = new DeadLetters(this, this.#mailbox, this.#commits, this.#transfers);
+    this.#errands = new Errands(this);
+    this.#lending = new Lending(this, this.#mailbox);
+    this.#deadLetters = new DeadLetters(this, {
+      mailbox: this.#mailbox,
+      commits: this.#commits,
+      transfers: this.#transfers,
+      errands: this.#errands,
+    });
     this.#boundItems = new BoundItems(name, context, this.#commits, this);
-    this.#joint = new JointCompletes(context, this.#mailbox);
+    this.#joint = new JointCompletes(context, this.#mailbox, this.#errands);
     this.#keeper = new Keeper(context, this.#commits);
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
     this.watchers = new Watchers(context.clock, context.waiting);
@@ -182,7 +199,7 @@ export class Loop implements TurnTaker, Intake {
 
   get sendsTo(): Intake | undefined {
     const sendsTo = this.#transfers.sendsTo ?? this.#boundItems.sendsTo;
-    return this.#lentTo ?? this.#joint.waitsFor ?? sendsTo ?? this.redrives.sendsTo;
+    return this.#lending.to ?? this.#joint.waitsFor ?? sendsTo ?? this.redrives.sendsTo;
   }
 
   deliver(
@@ -196,31 +213,21 @@ export class Loop implements TurnTaker, Intake {
     return promise;
   }
 
-  async lend(to: Intake): Promise<Lent> {
-    const entered = Promise.withResolvers<void>();
-    const left = Promise.withResolvers<void>();
-    const deadline = this.context.clock.steady() + DELIVERY_TIMEOUT;
-    if (this.#mailbox.addVisit({ by: to, deadline, ...entered, left: left.promise })) this.wake();
-    await entered.promise;
-    return { ...this.#still, giveBack: left.resolve };
+  lend(by: Intake, how: LendOptions): Promise<Lent> {
+    return this.#lending.lend(by, how);
   }
 
-  get #still(): Still {
+  get isIdle(): boolean {
+    return !this.#busy && !this.#awake && !this.#paused;
+  }
+
+  get isHalted(): boolean {
+    return this.#paused || this.#closed;
+  }
+
+  get still(): Still {
     const { name, partitions, rules } = this;
     return { name, partitions, rules, commits: this.#commits, keyHolders: this.#keyHolders };
-  }
-
-  // Stands still for each of those that wait for it now, one after the other. True: something was done.
-  async #standStill(): Promise<boolean> {
-    for (let left = this.#mailbox.visitors; left > 0; left--) {
-      const visit = this.#mailbox.nextVisit();
-      if (visit === undefined) break; // their time has passed meanwhile
-      this.#lentTo = visit.by;
-      visit.resolve();
-      await visit.left;
-      this.#lentTo = undefined;
-    }
-    return true;
   }
 
   /** What waits, for statistics. */
@@ -240,6 +247,7 @@ export class Loop implements TurnTaker, Intake {
     this.#paused = true;
     this.#arm();
     await this.#idle();
+    this.#errands.halt();
   }
 
   resume(): void {
@@ -256,6 +264,7 @@ export class Loop implements TurnTaker, Intake {
     this.#mailbox.close(error);
     this.watchers.close(error);
     await this.#idle();
+    this.#errands.halt();
     this.#commits.close();
     for (const partition of this.partitions) partition.release();
   }
@@ -301,9 +310,11 @@ export class Loop implements TurnTaker, Intake {
   #endTurn(progress: boolean, error: QueueError | undefined): void {
     this.#busy = false;
     this.#mailbox.endTurn(error);
+    this.#errands.dismissAll();
     for (const resolve of this.#onIdle.splice(0)) resolve();
     if (this.#closed) return;
-    const more = this.#again || this.#mailbox.operations.length > 0;
+    const { operations, visitors } = this.#mailbox;
+    const more = this.#again || operations.length > 0 || visitors > 0;
     if (more || (progress && this.#hasMore())) this.wake();
     this.#arm();
   }
@@ -333,7 +344,10 @@ export class Loop implements TurnTaker, Intake {
     const usable = await this.#prepare();
     if (this.redrives.mustLook) await this.redrives.look();
     let progress = await this.#serve(usable);
-    if (this.#mailbox.visitors > 0) progress = (await this.#standStill()) || progress;
+    if (this.#mailbox.visitors > 0) {
+      await this.#lending.standStill();
+      progress = true;
+    }
     const now = this.context.clock.now();
     for (const partition of usable) {
       if (partition.stale) continue;
@@ -413,7 +427,9 @@ export class Loop implements TurnTaker, Intake {
 
   // Serves everything in the mailbox, and what time has brought about, in one batch.
   async #serve(usable: readonly Partition[]): Promise<boolean> {
-    const { requests, deliveries, count, named, unique } = this.#mailbox.take();
+    const { requests, deliveries, count, named, unique } = this.#mailbox.take(
+      this.#errands.begin(),
+    );
     if (named > 0 && (await this.repeats.answer(requests, this.partitions))) this.wake();
     const duplicates =
       unique === 0
@@ -457,19 +473,11 @@ export class Loop implements TurnTaker, Intake {
     const progress = await this.#commits.commit(batch.parts, accepted);
     if (batch.wantsMore) this.wake();
 
-    for (const [partition, retries] of batch.burials) {
-      const isDone = await this.#deadLetters.buryRetried(
-        partition,
-        retries,
-        rules,
-        records?.get(partition),
-      );
-      if (!isDone) this.wake();
-    }
     if (batch.joint.length > 0) {
-      const own = { ...this.#still, loop: this, records };
-      if (!(await this.#joint.completeAll(batch.joint, own))) this.wake();
+      await this.#joint.completeAll(batch.joint, { ...this.still, loop: this, records });
     }
+    if (batch.burials.size > 0) await this.#deadLetters.buryRetried(batch.burials, rules, records);
+    this.#errands.dismissAll();
     for (const burial of burials) await this.#deadLetters.bury(burial, rules);
     for (const { partition, bound } of departures) await this.#boundItems.send(partition, bound);
     return progress || count > 0 || burials.length > 0;

@@ -3,7 +3,7 @@
 // only place where a hot request is answered. Except for leases it makes no difference between the kinds
 // of requests. Synchronous; changed only by the loop of its queue.
 
-import { plainError, type QueueError } from "../errors.ts";
+import { plainError, type QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import type { Intake } from "./context.ts";
@@ -40,6 +40,8 @@ export interface Delivery {
 /** Another queue that waits for this one to stand still. */
 export interface Visit {
   readonly by: Intake;
+  /** Whether it does nothing else until then. */
+  readonly isWaiting: boolean;
   /** The steady time at which it is refused if no turn has let it in. */
   readonly deadline: number;
   /** Lets it in. */
@@ -90,6 +92,8 @@ export class Mailbox {
   // What the next turn takes; leases are in `waiting`.
   #requests = emptyLists();
   #deliveries: Delivery[] = [];
+  // In order, what waits for another queue to stand still: more than one turn, mostly.
+  #putOff: AnyHotRequest[] = [];
   #visits: Visit[] = [];
   #named = 0;
   #unique = 0;
@@ -195,9 +199,10 @@ export class Mailbox {
     return this.#visits.length;
   }
 
-  /** The one that has waited longest, and waits no more. */
-  nextVisit(): Visit | undefined {
-    return this.#visits.shift();
+  /** The one that has waited longest of those that can be let in; it waits no more. */
+  nextVisit(canEnter: (visit: Visit) => boolean): Visit | undefined {
+    const index = this.#visits.findIndex(canEnter);
+    return index === -1 ? undefined : this.#visits.splice(index, 1)[0];
   }
 
   get #isFull(): boolean {
@@ -207,7 +212,7 @@ export class Mailbox {
   }
 
   get #queued(): number {
-    let count = 0;
+    let count = this.#putOff.length;
     for (const list of this.#requests) count += list.length;
     return count;
   }
@@ -239,6 +244,13 @@ export class Mailbox {
     this.#push(request);
   }
 
+  /** Has a request that a turn has taken wait for a turn that takes what was put off, unless its time has passed. */
+  putOff(request: AnyHotRequest): void {
+    if (request.settled) return;
+    if (this.#closed === undefined) this.#putOff.push(request);
+    else this.answer(request, this.#closed);
+  }
+
   #push(request: AnyHotRequest): void {
     const list: AnyHotRequest[] = this.#requests[request.kind];
     list.push(request);
@@ -246,8 +258,21 @@ export class Mailbox {
     if (request.kind === Kind.produce && request.unique !== undefined) this.#unique++;
   }
 
-  /** Hands everything but leases and operations to a turn. */
-  take(): Taken {
+  /** Hands everything but leases and operations to a turn; what was put off, before all others, if that is asked. */
+  take(withPutOff: boolean): Taken {
+    if (withPutOff && this.#putOff.length > 0) {
+      const later = this.#requests;
+      this.#requests = emptyLists();
+      for (const request of this.#putOff.splice(0)) {
+        if (request.repeat !== undefined) this.#named++;
+        const list: AnyHotRequest[] = this.#requests[request.kind];
+        list.push(request);
+      }
+      for (const [kind, list] of later.entries()) {
+        const all: AnyHotRequest[] = this.#requests[kind]!;
+        for (const request of list) all.push(request);
+      }
+    }
     // What arrives from now on goes into new lists, so that no request is in two turns.
     this.#taken = {
       requests: this.#requests,
@@ -305,7 +330,9 @@ export class Mailbox {
       if (!over(request)) continue;
       this.answer(request, overdue(request));
     }
+    for (const request of this.#putOff) if (over(request)) this.answer(request, busyFor(request));
     const waits = ({ settled }: AnyHotRequest): boolean => !settled;
+    this.#putOff = this.#putOff.filter(waits);
     this.#requests = this.#requests.map((list) => list.filter(waits)) as ByKind;
     const stays = (each: Delivery | Visit): boolean => {
       if (!over(each)) return true;
@@ -322,6 +349,7 @@ export class Mailbox {
     for (const request of [...this.#waitingRequests()]) {
       if (!(request instanceof LeaseRequest && request.isDealt)) this.answer(request, error);
     }
+    for (const request of this.#putOff.splice(0)) this.answer(request, error);
     // A turn that is still under way must not execute what has just been refused.
     this.#requests = emptyLists();
     for (const delivery of this.#deliveries.splice(0)) delivery.reject(new NotDelivered());
@@ -352,6 +380,12 @@ function emptyLists(): ByKind {
 // The error for an operation, of which a part may have been done already: `standby` says that nothing was.
 function midway(error: QueueError): QueueError {
   return error.code === "standby" ? plainError("taken_over") : error;
+}
+
+// What has waited in vain for another queue: the dead queue, or those that a complete produces for.
+function busyFor({ kind }: AnyHotRequest): QueueError {
+  if (kind === Kind.retry) return retryLater(new NotDelivered().message);
+  return retryLater("the other queue is busy, try again");
 }
 
 // A lease to which the turn under way has dealt items may still get them.

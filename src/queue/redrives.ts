@@ -294,12 +294,15 @@ export class Redrives {
     const { now } = this.#moment();
     const from = new PartitionBatch(partition, now);
     let after = redrive;
+    const to = this.#loop.context.findIntake(destination)!;
+    // It waits for this one, whose next turn takes what it has sent.
+    if (this.#transfers.isWaitedForBy(to)) return { moved: 0, redrive };
     const isDone = await this.#transfers.move({
       items,
       endings: items.map(() => MOVED),
       table,
       from,
-      to: this.#loop.context.findIntake(destination)!,
+      to,
       load: DELIVERY,
       sets: () => ({ ...ALIVE, redrive: redrive.id }),
       patience: Math.min(PATIENCE_MIN * 2 ** failures, PATIENCE_MAX),

@@ -72,6 +72,12 @@ export abstract class HotRequest<T> {
     return this.error !== undefined;
   }
 
+  /** Forgets what a plan decided that has come to nothing. */
+  unplan(): void {
+    this.error = undefined;
+    this.doubt = undefined;
+  }
+
   /** Answers what the plan decided. */
   settle(): void {
     if (this.settled) return;
@@ -346,6 +352,11 @@ export class RetryRequest extends HotRequest<Outcomes> {
 
   override get isRefused(): boolean {
     return this.error !== undefined || isNothingDone(this);
+  }
+
+  override unplan(): void {
+    super.unplan();
+    this.result = NO_OUTCOMES;
   }
 
   constructor(

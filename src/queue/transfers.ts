@@ -25,8 +25,9 @@ export const DELIVERY_TIMEOUT = 500 * MILLISECOND;
 const DELIVERY_RETRY = SECOND;
 // The same if the other queue waits for this one, which takes what it is sent with its next turn.
 const RING_RETRY = 10 * MILLISECOND;
-// So many loops that wait for one another are looked along, to see whether they wait for the sender.
-const STEPS_MAX = 32;
+// So many loops that wait for one another are looked along, to see whether they wait for the sender; behind them it
+// may be, and then it does not wait.
+const STEPS_MAX = 10_000;
 
 /** How much may move at once: what comes after the item that reaches it stays. */
 export interface Load {
@@ -54,6 +55,11 @@ export interface Transfer {
   readonly sets: (item: StoredItem, index: number) => Partial<Attributes>;
   /** How long it may wait for the other queue, in microseconds; DELIVERY_TIMEOUT by default. */
   readonly patience?: number;
+  /**
+   * Told that nothing was moved, as the other queue was too busy: the part is taken back, and what becomes of its
+   * requests is left to whoever it tells. Without it they are refused.
+   */
+  readonly onBusy?: () => void;
   /** Told which of them move, so that more can be written in the same commit. */
   readonly onTaken?: (moved: readonly StoredItem[]) => void;
 }
@@ -122,6 +128,11 @@ export class Transfers {
   async move(transfer: Transfer): Promise<boolean> {
     const { from, to } = transfer;
     if (this.isWaitedForBy(to)) {
+      if (transfer.onBusy !== undefined) {
+        from.discard();
+        transfer.onBusy();
+        return false;
+      }
       this.#commits.refuse(from, retryLater(new NotDelivered().message));
       this.#restsUntil = this.#context.clock.steady() + RING_RETRY;
       return false;
@@ -159,6 +170,11 @@ export class Transfers {
       isWritten = true;
       if (!isTogether) await this.#commits.write(storage, [from]);
     } catch (error) {
+      if (transfer.onBusy !== undefined && isBusy(error)) {
+        from.discard();
+        transfer.onBusy();
+        return false;
+      }
       if (error instanceof NotDelivered) this.#commits.refuse(from, retryLater(error.message));
       else if (isWritten) this.#commits.failed([from], error);
       // What has failed is the other storage: in this one nothing is in doubt.
@@ -286,11 +302,16 @@ export class Transfers {
 /** Whether a queue waits for the sender, or for one that does, and so on: it would wait for itself. */
 export function leadsBack(to: Intake, sender: Intake): boolean {
   let next = to.sendsTo;
-  for (let step = 0; next !== undefined && step < STEPS_MAX; step++) {
-    if (next === sender) return true;
+  for (let step = 0; next !== undefined; step++) {
+    if (next === sender || step === STEPS_MAX) return true;
     next = next.sendsTo;
   }
   return false;
+}
+
+// The other queue works, but has not come to take anything.
+function isBusy(error: unknown): boolean {
+  return error instanceof NotDelivered && !(error instanceof NotTaken);
 }
 
 // An id names one item. A copy whose id is that of another which is here, as its original was imported with it

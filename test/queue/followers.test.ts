@@ -222,7 +222,7 @@ test("queues that complete into each other in a ring do not wait for one another
   for (const name of names) assert.equal((await there(server, name)).length, 20);
 });
 
-test("a queue that was too busy for one is not waited for again in the same turn", async (t) => {
+test("what another queue is too busy for waits for it, and keeps its own queue from nothing", async (t) => {
   let own: FaultyStorage | undefined;
   let other: FaultyStorage | undefined;
   const wrapStorage = (storage: Storage): Storage => {
@@ -231,39 +231,83 @@ test("a queue that was too busy for one is not waited for again in the same turn
     return other.storage;
   };
   const server = await start(await setup(t, {}, { wrapStorage }));
-  const items = await leased(server, 3);
-  // The other queue is at something that takes long, and its own until all have arrived.
+  await server.ok("/v2/queues.update", { queue_name, dead_queue: "next" });
+  const items = await leased(server, 4);
+  await server.advance("0s");
+  // The other queue is at something that takes long.
   other!.next("findKeys", "wait");
   const long = server.call("/v2/queue.produce", {
     queue_name: "next",
     items: [{ utf8: "long", unique_key: "k" }],
   });
   await other!.waits();
-  own!.next("commit", "wait");
-  const before = server.ok("/v2/queue.produce", { queue_name, items: [{ utf8: "before" }] });
-  await own!.waits();
-  const replies = items.map((item) =>
-    complete(server, [item], [{ queue_name: "next", items: [{ utf8: "1" }] }]),
-  );
+  const replies = items
+    .slice(1)
+    .map((item) => complete(server, [item], [{ queue_name: "next", items: [{ utf8: "1" }] }]));
+  const leases = [{ lease_id: items[0]!.lease_id }];
+  replies.push(server.call("/v2/queue.reject", { queue_name, leases }));
   await server.until(async () => {
     const { logical_queues } = await server.ok("/v2/queue.stats", { queue_name });
-    return logical_queues[0].complete_waiting === 3;
+    return logical_queues[0].complete_waiting === replies.length;
   });
-  own!.release();
-  await before;
-  await Promise.race(replies);
+  // Time stands still: who waited for the other within a turn would wait for ever.
+  await leased(server, 1);
   other!.release();
-  const refused = await Promise.all(replies);
-  assert.deepEqual(
-    refused.map(({ status }) => status),
-    [503, 503, 503],
-  );
-  for (const { body } of refused) assert.equal(body.detail, "the other queue is busy, try again");
-  assert.equal((await long).status, 200);
-  for (const item of items) {
-    const produce = [{ queue_name: "next", items: [{ utf8: "1" }] }];
-    assert.equal((await complete(server, [item], produce)).status, 200);
+  for (const { status, body } of await Promise.all(replies)) {
+    assert.equal(status, 200, JSON.stringify(body));
   }
+  assert.equal((await long).status, 200);
+  assert.equal((await there(server, "next")).length, 5);
+});
+
+test("what another queue is too busy for is refused once its time has passed, and not done later", async (t) => {
+  let other: FaultyStorage | undefined;
+  const wrapStorage = (storage: Storage): Storage => {
+    other = new FaultyStorage(storage);
+    return other.storage;
+  };
+  const server = await start(await setup(t, {}, { wrapStorage }));
+  await server.ok("/v2/queues.update", { queue_name, dead_queue: "next" });
+  const [a, b] = await leased(server, 2);
+  await server.advance("0s");
+  other!.next("findKeys", "wait");
+  const long = server.call("/v2/queue.produce", {
+    queue_name: "next",
+    items: [{ utf8: "long", unique_key: "k" }],
+  });
+  await other!.waits();
+  const replies = [
+    server.call("/v2/queue.complete", {
+      queue_name,
+      leases: [{ lease_id: a!.lease_id }],
+      produce: [{ queue_name: "next", items: [{ utf8: "1" }] }],
+      request_timeout: "1s",
+    }),
+    server.call("/v2/queue.reject", {
+      queue_name,
+      leases: [{ lease_id: b!.lease_id }],
+      request_timeout: "1s",
+    }),
+  ];
+  await server.until(async () => {
+    const { logical_queues } = await server.ok("/v2/queue.stats", { queue_name });
+    return logical_queues[0].complete_waiting === 2;
+  });
+  await server.advance("2s");
+  assert.deepEqual(
+    (await Promise.all(replies)).map(({ status, body }) => [status, body.detail]),
+    [
+      [503, "the other queue is busy, try again"],
+      [503, "dead queue is busy, try again"],
+    ],
+  );
+  other!.release();
+  await long;
+  // Both queues go on, and both items are leased still.
+  await leased(server, 1);
+  await leased(server, 1, "next");
+  const { totals } = await server.ok("/v2/queue.stats", { queue_name });
+  assert.equal(totals.leased, 3);
 });
 
 test("what the other queue could not look up is refused, and the own partition is trusted as before", async (t) => {
