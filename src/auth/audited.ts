@@ -66,3 +66,8 @@ export function lossesOf(
     return { ...deedIn(by, namespace), target, changes: differences({ ...from, ...keys }, {}) };
   });
 }
+
+/** A note of what was changed; none if that is nothing. */
+export function ifAny<N extends Note>(note: N): readonly N[] {
+  return note.changes === undefined || note.changes.length === 0 ? [] : [note];
+}

@@ -8,7 +8,7 @@ import { QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { AuditLog, Note } from "./audit.ts";
 import { SERVER_DEED } from "./audit.ts";
-import { deedIn, differences, endOf, lossesOf, server } from "./audited.ts";
+import { deedIn, differences, endOf, ifAny, lossesOf, server } from "./audited.ts";
 import { type Permission, STANDARD_ROLES, SYSTEM_NAMESPACE } from "./permissions.ts";
 import { ANYONE, denied, Principal } from "./principal.ts";
 import {
@@ -161,7 +161,7 @@ export class AuthStore implements AuthChanges {
       const quotas = { ...before.quotas, ...change.quotas };
       const record = { ...before, ...change, quotas };
       const note = { ...server(by), target: name, changes: differences(before, record) };
-      await this.#write([present("namespace", record)], note);
+      await this.#write([present("namespace", record)], ...ifAny(note));
       return record;
     });
   }
@@ -363,11 +363,8 @@ export class AuthStore implements AuthChanges {
       this.#checkGiver(by, new Map([[namespace, new Set(permissions)]]));
       const role = { ...before, permissions };
       const changes = differences(before, role);
-      await this.#write([present("role", role)], {
-        ...deedIn(by, namespace),
-        target: name,
-        changes,
-      });
+      const note = { ...deedIn(by, namespace), target: name, changes };
+      await this.#write([present("role", role)], ...ifAny(note));
       return role;
     });
   }
