@@ -1269,8 +1269,8 @@ export const FAULTS: readonly Fault[] = [
     name: "records of a list are written one by one",
     check: "apply",
     file: "src/registry/records.ts",
-    from: "    await this.#storage.putQueues(\n      all.map(([name, stored]) => ({ name, record: JSON.stringify(packed(stored)) })),\n    );\n",
-    to: "    for (const [name, stored] of all)\n      await this.#storage.putQueues([{ name, record: JSON.stringify(packed(stored)) }]);\n",
+    from: "    await this.#storage.putQueues([...records, ...also.puts], also.gone);\n",
+    to: "    for (const record of [...records, ...also.puts]) await this.#storage.putQueues([record]);\n",
   },
   {
     name: "a version is looked at when the change has been made",

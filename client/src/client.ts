@@ -3,6 +3,7 @@
 // keeps connections but no state of queues, and can be used by a whole program.
 
 import { Bindings, Keys, Namespaces, Roles, Users } from "./access.ts";
+import { Audit } from "./audit.ts";
 import { utf8LengthMax } from "./bytes.ts";
 import { type CallOptions, checkForm, confirmed, once, parseReply, TIMEOUT_MS } from "./call.ts";
 import type {
@@ -112,6 +113,7 @@ export class QueratorClient {
   readonly keys: Keys;
   readonly roles: Roles;
   readonly bindings: Bindings;
+  readonly audit: Audit;
   /** What time it is for the server, in milliseconds since 1970. */
   readonly now: () => number;
   /** Milliseconds since some moment in the past, for what lasts: setting the time does not move it. */
@@ -165,6 +167,7 @@ export class QueratorClient {
     this.keys = new Keys(connection);
     this.roles = new Roles(connection);
     this.bindings = new Bindings(connection);
+    this.audit = new Audit(connection);
   }
 
   /** Where the server is; of several addresses the one in use. */

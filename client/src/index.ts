@@ -28,6 +28,7 @@ export type {
   Users,
   WhichKeys,
 } from "./access.ts";
+export type { Audit, AuditChange, AuditEntry, AuditPages } from "./audit.ts";
 export type { CallOptions, ChangeOptions, KeyOptions } from "./call.ts";
 export { QueratorClient } from "./client.ts";
 export type * from "./client-options.ts";

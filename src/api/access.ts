@@ -1,6 +1,7 @@
 // What the endpoints of namespaces, users, keys, roles and bindings have in common: the checks of their texts, pages
 // of lists that lie in memory, and what the documents say of fields that several of them have.
 
+import type { Deed } from "../auth/audit.ts";
 import { type By, byOf } from "../auth/service.ts";
 import { invalidField } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
@@ -17,8 +18,8 @@ const TAG_PATTERN = "^[0-9a-z]*$";
 const TAG = new RegExp(TAG_PATTERN);
 
 /** Who asks for a change. */
-export function by({ principal }: Exchange): By {
-  return byOf(principal);
+export function by({ principal }: Exchange, deed: Deed): By {
+  return byOf(principal, deed);
 }
 
 /** The namespace that a request names, if it does. */

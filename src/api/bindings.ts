@@ -81,6 +81,7 @@ export function bindingsEndpoints(service: Service): readonly RowEndpoint[] {
       reply: RoleBindingCreateResponseSchema,
       permission: "rolebinding.create",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ userId }) => userId },
       metric: "rolebindings.create",
       summary: "Gives a user a role of the same namespace.",
       example: EXAMPLE_V1,
@@ -97,8 +98,12 @@ export function bindingsEndpoints(service: Service): readonly RowEndpoint[] {
         checkGiven("namespace", request.namespace);
         checkBinding(request);
       },
-      handler: async (request, exchange) => {
-        const { id } = await auth.changes.createBinding(by(exchange), givenIn(request), false);
+      handler: async (request, exchange, _, __, deed) => {
+        const { id } = await auth.changes.createBinding(
+          by(exchange, deed),
+          givenIn(request),
+          false,
+        );
         return reply(RoleBindingCreateResponseSchema, { id });
       },
     }),
@@ -124,13 +129,18 @@ export function bindingsEndpoints(service: Service): readonly RowEndpoint[] {
       request: RoleBindingDeleteRequestSchema,
       permission: "rolebinding.delete",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ userId }) => userId },
       metric: "rolebindings.delete",
       summary: "Takes a role from a user.",
       example: EXAMPLE_V1,
       errors: { colonInUser, noRoleOfName, internalRetry },
       check: ({ userId }) => checkNoColon("user_id", userId),
-      handler: async (request, exchange, _, namespace) => {
-        await auth.changes.deleteBinding(by(exchange), givenIn({ ...request, namespace }), false);
+      handler: async (request, exchange, _, namespace, deed) => {
+        await auth.changes.deleteBinding(
+          by(exchange, deed),
+          givenIn({ ...request, namespace }),
+          false,
+        );
         return OK;
       },
     }),
@@ -143,6 +153,7 @@ export function bindingsEndpoints(service: Service): readonly RowEndpoint[] {
       reply: BindingSchema,
       permission: "rolebinding.create",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ userId }) => userId },
       metric: "bindings.create",
       summary: "Gives a user a role in a namespace.",
       description:
@@ -153,9 +164,9 @@ export function bindingsEndpoints(service: Service): readonly RowEndpoint[] {
         checkNamed(request);
         checkBinding(request);
       },
-      handler: async (request, exchange, _, namespace) => {
+      handler: async (request, exchange, _, namespace, deed) => {
         const given = givenIn({ ...request, namespace });
-        const binding = await auth.changes.createBinding(by(exchange), given, true);
+        const binding = await auth.changes.createBinding(by(exchange, deed), given, true);
         return reply(BindingSchema, toBinding(service, binding));
       },
     }),
@@ -188,6 +199,7 @@ export function bindingsEndpoints(service: Service): readonly RowEndpoint[] {
       reply: DoneResponseSchema,
       permission: "rolebinding.delete",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ userId }) => userId },
       metric: "bindings.delete",
       summary: "Takes a role from a user in a namespace, at once.",
       example: EXAMPLE,
@@ -196,8 +208,12 @@ export function bindingsEndpoints(service: Service): readonly RowEndpoint[] {
         checkNamed(request);
         checkBinding(request);
       },
-      handler: async (request, exchange, _, namespace) => {
-        await auth.changes.deleteBinding(by(exchange), givenIn({ ...request, namespace }), true);
+      handler: async (request, exchange, _, namespace, deed) => {
+        await auth.changes.deleteBinding(
+          by(exchange, deed),
+          givenIn({ ...request, namespace }),
+          true,
+        );
         return DONE;
       },
     }),

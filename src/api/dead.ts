@@ -24,6 +24,7 @@ import {
 } from "../queue/queue.ts";
 import { nameOf } from "../registry/names.ts";
 import { readDuration } from "../registry/settings.ts";
+import { given, ofQueue, someOf } from "./audited.ts";
 import { DEAD_SOURCE_NOTES } from "./dead-source.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { checkAges } from "./items-list.ts";
@@ -84,6 +85,12 @@ export function deadEndpoints(
       request: QueueRedriveRequestSchema,
       reply: RedriveSchema,
       permission: "queue.redrive",
+      audit: {
+        target: ofQueue,
+        changes: ({ to, ids, queueName: _, dryRun: __, ...rest }) =>
+          given({ to: nameOf(to), ids: ids.length === 0 ? "" : someOf(ids), ...rest }),
+        isTrial: ({ dryRun }) => dryRun,
+      },
       metric: "redrive",
       queueOf: byName,
       summary: "Begins to move items out of a dead queue, back to where they came from.",
@@ -170,6 +177,7 @@ export function redrivesEndpoints(service: Service): readonly RowEndpoint[] {
       ...ofOne,
       path: "/v2/redrives.cancel",
       permission: "queue.redrive",
+      audit: { target: ofQueue, changes: ({ id }) => [{ field: "redrive", from: id }] },
       metric: "redrives.cancel",
       summary: "Ends a redrive where it is; what it has moved stays moved.",
       handler: async ({ queueName, id }) =>

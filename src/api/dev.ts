@@ -60,6 +60,7 @@ export function makeDevEndpoints(service: {
   const ofQueue = {
     bodyBytesMax: SMALL,
     permission: "queue.update",
+    audit: "never",
     schema: NAMED,
     queueOf: queueName,
     example: { queue_name: "jobs" },
@@ -70,6 +71,7 @@ export function makeDevEndpoints(service: {
       path: "/v1/dev.clock",
       bodyBytesMax: SMALL,
       permission: "queue.update",
+      audit: "never",
       metric: "dev.clock",
       summary: "Changes what time it is for the server.",
       schema: CLOCK,

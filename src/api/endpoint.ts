@@ -3,12 +3,14 @@
 // clients rely on, calls one method of a queue or of the registry, and answers.
 
 import type { DescMessage } from "@bufbuild/protobuf";
+import { type AuditChange, type Deed, SERVER_DEED } from "../auth/audit.ts";
 import { isRead, type Permission } from "../auth/permissions.ts";
 import type { Answer, Format } from "../codec/answer.ts";
 import type { Decoded } from "../codec/message.ts";
 import { decode } from "../http/decode.ts";
 import type { Endpoint, Exchange } from "../http/edge.ts";
 import type { Repeat } from "../queue/queue.ts";
+import { auditedOf } from "./audited.ts";
 import { enter } from "./entry.ts";
 import { onceOf, repeatOf } from "./once.ts";
 import type { Errors } from "./openapi/errors.ts";
@@ -32,6 +34,11 @@ export interface Described {
   readonly bodyBytesMax: number;
   /** What its caller must be allowed to do, in the namespace that it is about. */
   readonly permission: Permission;
+  /**
+   * What the audit says of it; `never` of what changes nothing, or is the work that queues are for. Not given of what
+   * only reads.
+   */
+  readonly audit?: Audited<never> | "never";
   /** What it is counted as: its verb, the same under /v1 and /v2. */
   readonly metric: string;
   readonly summary: string;
@@ -45,6 +52,18 @@ export interface Described {
   readonly request?: DescMessage;
   /** The message that it answers; only `{"code":200}` if it is not given. */
   readonly reply?: DescMessage;
+}
+
+/** What the audit says of an endpoint. */
+export interface Audited<Request> {
+  /** What a request is about: a queue, a role, a key. */
+  target(request: Request): string;
+  /** Whether the entry is in the same write as the change, by what the handler calls; else it is written before the answer. */
+  readonly isWithin?: true;
+  /** What a request changes, of those that are not `isWithin`; nothing secret, and nothing of an item but its id. */
+  changes?(request: Request): readonly AuditChange[];
+  /** Whether a request only tries what would be done. */
+  isTrial?(request: Request): boolean;
 }
 
 /** An endpoint as it is written down. */
@@ -75,12 +94,15 @@ export interface Row<Request extends DescMessage> extends Described {
    * `itself`: the handler sees to it; `never`: a key is refused.
    */
   readonly repeats?: "itself" | "never";
+  readonly audit?: Audited<Decoded<Request>> | "never";
   handler(
     request: Decoded<Request>,
     exchange: Exchange,
     repeat: Repeat | undefined,
     /** The namespace that it is about. */
     namespace: string,
+    /** How it was asked for, if the audit tells of it. */
+    deed: Deed,
   ): Promise<Answer> | Answer;
 }
 
@@ -113,18 +135,19 @@ export function endpointsOf(
   service: Service,
 ): <Request extends DescMessage>(row: Row<Request>) => RowEndpoint {
   return (row) => {
-    const { request: schema, path, handler } = row;
-    const handle = onceOf(row, (queue) => findQueue(service, queue));
+    const { request: schema, path } = row;
+    const handler = auditedOf(row, service);
+    const handle = onceOf({ ...row, handler }, (queue) => findQueue(service, queue));
     return makeEndpoint(noun, row, (body, format, exchange) => {
       const { idempotencyKey: key } = exchange;
       const repeat = key === "" ? undefined : repeatOf(key, path, body);
       const does = repeat === undefined ? handler : handle;
       const request = decode(schema, body, format, exchange);
       if (!(request instanceof Promise)) {
-        return does(request, exchange, repeat, enter(row, request, exchange, service));
+        return does(request, exchange, repeat, enter(row, request, exchange, service), SERVER_DEED);
       }
       return request.then((decoded) =>
-        does(decoded, exchange, repeat, enter(row, decoded, exchange, service)),
+        does(decoded, exchange, repeat, enter(row, decoded, exchange, service), SERVER_DEED),
       );
     });
   };

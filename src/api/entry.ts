@@ -16,6 +16,7 @@ import {
   namespaceOf,
   SYSTEM_NAMESPACE,
 } from "../registry/names.ts";
+import { deedOf, noteDenied } from "./audited.ts";
 import type { Row } from "./endpoint.ts";
 import type { Service } from "./service.ts";
 
@@ -58,7 +59,9 @@ export function enter<Request extends DescMessage>(
   if (exchange.namespace !== "") checkNamespace(namespace);
   const wanted = row.isOfServer === true ? SYSTEM_NAMESPACE : namespace;
   for (const permission of permissionsOf(row, names)) {
-    if (!mayIn(wanted, permission, principal, row)) throw denied();
+    if (mayIn(wanted, permission, principal, row)) continue;
+    noteDenied(row, request, deedOf(row, exchange, wanted), service);
+    throw denied();
   }
   checkNames(names, row);
   if (row.isOfItem === true && names.queueName === "") {

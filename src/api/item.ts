@@ -164,6 +164,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       path: "/v2/item.cancel",
       request: ItemCancelRequestSchema,
       permission: "item.cancel",
+      audit: "never",
       metric: "item.cancel",
       summary:
         "Sees to it that an item never comes back. One that waits is removed; one that is leased ends with its lease, of which its holder learns by item_cancelled.",
@@ -186,6 +187,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
       path: "/v2/item.update",
       request: ItemUpdateRequestSchema,
       permission: "queue.produce",
+      audit: "never",
       metric: "item.update",
       summary:
         "Changes an item that is not leased. It keeps its id, and goes to the end of the line.",

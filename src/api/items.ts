@@ -22,6 +22,7 @@ import {
   LIVE_STATES,
   type QueueHandle,
 } from "../queue/queue.ts";
+import { ofQueue, someOf } from "./audited.ts";
 import { DEAD_SOURCE_NOTES, readDeadSource, SOURCE } from "./dead-source.ts";
 import { byName, endpointsOf, IMPORT, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { stableId, toRecordV2 } from "./item-records.ts";
@@ -112,6 +113,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       request: ItemsImportRequestSchema,
       reply: ItemsImportResponseSchema,
       permission: "queue.produce",
+      audit: "never",
       metric: "items.import",
       queueOf: byName,
       summary:
@@ -151,6 +153,7 @@ export function itemsEndpoints(service: Service): readonly RowEndpoint[] {
       request: ItemsDeleteRequestSchema,
       reply: ResultsResponseSchema,
       permission: "queue.clear",
+      audit: { target: ofQueue, changes: ({ ids }) => [{ field: "items", from: someOf(ids) }] },
       metric: "items.delete",
       queueOf: byName,
       summary: "Deletes items, whatever their state, and tells which of them were there.",

@@ -93,6 +93,7 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
       reply: APIKeyCreateResponseSchema,
       permission: "apikey.create",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ userId }) => userId },
       metric: "apikeys.create",
       summary: "Makes a key of a user, and tells it once.",
       example: { user_id, name: "worker" },
@@ -103,10 +104,10 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
         checkTag("key_tag", keyTag);
         checkLength("namespace_scope", namespaceScope, NAMESPACE_BYTES_MAX);
       },
-      handler: async (request, exchange) => {
+      handler: async (request, exchange, _, __, deed) => {
         const { userId, name, namespaceScope: namespace, expiresAt, keyTag } = request;
         const given = { userId, name, namespace, expiresAt, keyTag };
-        const { record, key } = await auth.changes.createKey(by(exchange), given);
+        const { record, key } = await auth.changes.createKey(by(exchange, deed), given);
         const { id, prefix } = record;
         return reply(APIKeyCreateResponseSchema, { id, key, prefix });
       },
@@ -134,12 +135,13 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
       request: APIKeyDeleteRequestSchema,
       permission: "apikey.delete",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ id }) => id },
       metric: "apikeys.delete",
       summary: "Takes a key away: it is taken no more.",
       example: { id: EXAMPLE_KEY },
       errors: { noSuchApiKey: problem("key_not_found", "api key does not exist"), internalRetry },
-      handler: async ({ id }, exchange) => {
-        await auth.changes.revokeKeys(by(exchange), { id }, undefined);
+      handler: async ({ id }, exchange, _, __, deed) => {
+        await auth.changes.revokeKeys(by(exchange, deed), { id }, undefined);
         return OK;
       },
     }),
@@ -152,6 +154,7 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
       reply: MadeKeySchema,
       permission: "apikey.create",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ userId }) => userId },
       metric: "keys.create",
       summary: "Makes a key of a user, and tells it once.",
       description:
@@ -174,14 +177,14 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
         checkNamed(request);
         checkTag("key_tag", keyTag);
       },
-      handler: async (request, exchange, _, about) => {
+      handler: async (request, exchange, _, about, deed) => {
         const { userId, name, keyTag } = request;
         const expiresAt = expiryOf(request, clock);
         // Who names none makes one for its own namespace, if it is not that of everything.
         const namespace = request.namespace || scopeOf(about);
         auth.state.checkNamespace(namespace || SYSTEM_NAMESPACE);
         const given = { userId, name, namespace, expiresAt, keyTag };
-        return made(await auth.changes.createKey(by(exchange), given));
+        return made(await auth.changes.createKey(by(exchange, deed), given));
       },
     }),
     endpoint({
@@ -192,6 +195,7 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
       reply: MadeKeySchema,
       permission: "apikey.create",
       alsoNeeds: "apikey.delete",
+      audit: { isWithin: true, target: ({ id }) => id },
       metric: "keys.rotate",
       summary: "Makes another key like one, which is taken for a while longer.",
       description:
@@ -207,9 +211,9 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
         internalRetry,
       },
       check: ({ id }) => checkGiven("id", id),
-      handler: async ({ id, overlap }, exchange, _, about) => {
+      handler: async ({ id, overlap }, exchange, _, about, deed) => {
         const kept = overlapOf(overlap);
-        return made(await auth.changes.rotateKey(by(exchange), id, kept, onlyIn(about)));
+        return made(await auth.changes.rotateKey(by(exchange, deed), id, kept, onlyIn(about)));
       },
     }),
     endpoint({
@@ -234,6 +238,7 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
       request: KeysRevokeRequestSchema,
       reply: KeysRevokeResponseSchema,
       permission: "apikey.delete",
+      audit: { isWithin: true, target: ({ id, userId }) => id || userId },
       metric: "keys.revoke",
       summary: "Takes keys away: one, those of a user, or all that were made before a time.",
       description:
@@ -245,13 +250,13 @@ export function keysEndpoints(service: Service): readonly RowEndpoint[] {
         if (id === "" && !isMany) throw invalidField("id", NONE_CHOSEN);
         if (id !== "" && isMany) throw invalidField("id", TOO_MANY_CHOSEN);
       },
-      handler: async ({ id, userId, before }, exchange, _, about) => {
+      handler: async ({ id, userId, before }, exchange, _, about, deed) => {
         const which = {
           ...(id !== "" && { id }),
           ...(userId !== "" && { userId }),
           ...(before !== 0 && { before }),
         };
-        const revoked = await auth.changes.revokeKeys(by(exchange), which, onlyIn(about));
+        const revoked = await auth.changes.revokeKeys(by(exchange, deed), which, onlyIn(about));
         return reply(KeysRevokeResponseSchema, { revoked });
       },
     }),

@@ -79,6 +79,7 @@ export function leaseEndpoints(
       request: QueueLeaseRequestSchema,
       reply: QueueLeaseResponseSchema,
       permission: "queue.lease",
+      audit: "never",
       metric: "lease",
       queueOf: byName,
       summary: "Leases items to a client; waits for some until request_timeout.",
@@ -116,6 +117,7 @@ export function leaseEndpoints(
       request: LeaseRequestV2,
       reply: LeaseResponseV2,
       permission: "queue.lease",
+      audit: "never",
       metric: "lease",
       queueOf: byName,
       summary:

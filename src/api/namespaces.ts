@@ -76,15 +76,16 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
       request: NamespaceInfoSchema,
       permission: "namespace.create",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "namespaces.create",
       summary: "Makes a namespace.",
       example: { name, description: "Queues of Acme" },
       errors: { noNamespaceName, reserved, namespaceExists, internalRetry },
       check: checkInfo,
-      handler: async ({ name, description, apiKeyTag: keyTag }, exchange) => {
+      handler: async ({ name, description, apiKeyTag: keyTag }, exchange, _, __, deed) => {
         checkNotReserved(name);
         const given = { name, description, keyTag, quotas: NO_QUOTAS };
-        await auth.changes.createNamespace(by(exchange), given);
+        await auth.changes.createNamespace(by(exchange, deed), given);
         return OK;
       },
     }),
@@ -94,14 +95,15 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
       request: NamespaceInfoSchema,
       permission: "namespace.update",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "namespaces.update",
       summary: "Changes a namespace; what is not given becomes empty.",
       example: { name, description: "All queues of Acme" },
       errors: { noNamespaceName, reserved, noSuchNamespace, internalRetry },
       check: checkInfo,
-      handler: async ({ name, description, apiKeyTag: keyTag }, exchange) => {
+      handler: async ({ name, description, apiKeyTag: keyTag }, exchange, _, __, deed) => {
         checkNotReserved(name);
-        await auth.changes.updateNamespace(by(exchange), name, { description, keyTag });
+        await auth.changes.updateNamespace(by(exchange, deed), name, { description, keyTag });
         return OK;
       },
     }),
@@ -127,14 +129,15 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
       request: NamespacesDeleteRequestSchema,
       permission: "namespace.delete",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "namespaces.delete",
       summary: "Deletes a namespace that has no bindings, roles and queues any more.",
       example: { name },
       errors: { noNamespaceName, reserved, noSuchNamespace, internalRetry },
       check: ({ name }) => checkName(name),
-      handler: async ({ name }, exchange) => {
+      handler: async ({ name }, exchange, _, __, deed) => {
         checkNotReserved(name);
-        await auth.changes.deleteNamespace(by(exchange), name);
+        await auth.changes.deleteNamespace(by(exchange, deed), name);
         return OK;
       },
     }),
@@ -147,6 +150,7 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
       reply: NamespaceSchema,
       permission: "namespace.create",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "namespaces.create",
       summary: "Makes a namespace.",
       example: { name, description: "Queues of Acme" },
@@ -162,10 +166,10 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
         checkTag("key_tag", keyTag);
         checkQuotas(quotas);
       },
-      handler: async ({ name, description, keyTag, quotas }, exchange) => {
+      handler: async ({ name, description, keyTag, quotas }, exchange, _, __, deed) => {
         checkNotReserved(name);
         const given = { name, description, keyTag, quotas: { ...NO_QUOTAS, ...quotas } };
-        const made = await auth.changes.createNamespace(by(exchange), given);
+        const made = await auth.changes.createNamespace(by(exchange, deed), given);
         return reply(NamespaceSchema, toNamespace(made));
       },
     }),
@@ -177,6 +181,7 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
       reply: NamespaceSchema,
       permission: "namespace.update",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "namespaces.update",
       summary: "Changes a namespace; what is not given stays as it is.",
       example: { name, description: "All queues of Acme" },
@@ -192,9 +197,9 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
         checkTag("key_tag", keyTag ?? "");
         checkQuotas(quotas);
       },
-      handler: async ({ name, description, keyTag, quotas }, exchange) => {
+      handler: async ({ name, description, keyTag, quotas }, exchange, _, __, deed) => {
         checkNotReserved(name);
-        const changed = await auth.changes.updateNamespace(by(exchange), name, {
+        const changed = await auth.changes.updateNamespace(by(exchange, deed), name, {
           ...(description !== undefined && { description }),
           ...(keyTag !== undefined && { keyTag }),
           ...(quotas !== undefined && { quotas }),
@@ -245,6 +250,7 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
       reply: DoneResponseSchema,
       permission: "namespace.delete",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "namespaces.delete",
       summary: "Deletes a namespace that has no bindings, roles and queues any more.",
       example: { name },
@@ -255,9 +261,9 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
         internalRetry,
       },
       check: ({ name }) => checkName(name),
-      handler: async ({ name }, exchange) => {
+      handler: async ({ name }, exchange, _, __, deed) => {
         checkNotReserved(name);
-        await auth.changes.deleteNamespace(by(exchange), name);
+        await auth.changes.deleteNamespace(by(exchange, deed), name);
         return DONE;
       },
     }),

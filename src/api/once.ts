@@ -38,14 +38,14 @@ export function onceOf<Request extends DescMessage>(
   // To read again does no harm.
   if (repeats === "itself" || isRead(permission)) return handler;
   if (!takesKey(row) || queueOf === undefined || schema === undefined) return refuse;
-  return async (request, exchange, repeat, namespace) => {
+  return async (request, exchange, repeat, namespace, deed) => {
     const queue = find(queueOf(request));
     const kept = await queue.recall(repeat!);
     if (kept !== undefined) return keptAnswer(schema, kept);
     let answer: Answer;
     let text: string;
     try {
-      answer = await handler(request, exchange, repeat, namespace);
+      answer = await handler(request, exchange, repeat, namespace, deed);
       text = answer.encode("json") as string;
     } catch (error) {
       await queue.forget(repeat!);

@@ -20,6 +20,7 @@ import type { Encodable } from "../codec/message.ts";
 import { invalidField, QueueError } from "../errors.ts";
 import type { ClearOptions, QueueHandle } from "../queue/queue.ts";
 import { nameOf } from "../registry/names.ts";
+import { given, ofQueue } from "./audited.ts";
 import { DEAD_NOTES, deadEndpoints } from "./dead.ts";
 import { endingEndpoints, endingNotes } from "./endings.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint, SMALL } from "./endpoint.ts";
@@ -64,6 +65,11 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
   const clearing = {
     permission: "queue.clear",
     metric: "clear",
+    audit: {
+      target: ofQueue,
+      changes: ({ queue, scheduled, destructive }: ClearOptions) =>
+        given({ queue, scheduled, destructive }),
+    },
     queueOf: byName,
     summary: "Removes the items of a queue, the scheduled ones, or both.",
     example: { queue_name, queue: true },
@@ -71,6 +77,7 @@ export function queueEndpoints(service: Service): readonly RowEndpoint[] {
   } as const;
   const reloading = {
     permission: "queue.update",
+    audit: "never", // nothing is another afterwards
     metric: "reload",
     queueOf: byName,
     summary: "Reads a queue from its storage again.",

@@ -52,6 +52,7 @@ import {
   showSettings,
   withMarks,
 } from "../registry/settings.ts";
+import { WITH_QUEUE } from "./audited.ts";
 import { readCursor, toCursor } from "./cursor.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import {
@@ -112,6 +113,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: QueueInfoSchema,
       permission: "queue.create",
+      audit: WITH_QUEUE,
       metric: "queues.create",
       queueOf: byName,
       namespaceOf: named,
@@ -131,10 +133,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         ),
         internalRetry,
       },
-      handler: async (request, _, __, namespace) => {
+      handler: async (request, _, __, namespace, deed) => {
         const settings = settingsOf(request);
         service.auth.state.checkNamespace(namespace);
-        await queues.create({ ...settings, namespace });
+        await queues.create({ ...settings, namespace }, undefined, deed);
         return OK;
       },
     }),
@@ -143,6 +145,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: 512_000,
       request: QueueInfoSchema,
       permission: "queue.update",
+      audit: WITH_QUEUE,
       metric: "queues.update",
       queueOf: byName,
       checkName: checkQueueName,
@@ -151,9 +154,9 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       example: { ...SETTINGS, lease_timeout: "2m" },
       ignores: ["namespace"],
       errors: { ...FOUND, spaceInQueueName, noDeadQueue, longLease, internalRetry },
-      handler: async (request) => {
+      handler: async (request, _, __, ___, deed) => {
         const settings = settingsOf(request);
-        await queues.update(changeOfV1(settings, request));
+        await queues.update(changeOfV1(settings, request), undefined, 0, deed);
         return OK;
       },
     }),
@@ -199,6 +202,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: QueuesDeleteRequestSchema,
       permission: "queue.delete",
+      audit: WITH_QUEUE,
       metric: "queues.delete",
       queueOf: byName,
       checkName: checkQueueName,
@@ -210,8 +214,8 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         queueServes: refusal("queue is a dead queue; 'letters' uses it as its dead_queue"),
         internalRetry,
       },
-      handler: async (request) => {
-        await queues.delete(request.queueName, request.force);
+      handler: async ({ queueName, force }, _, __, ___, deed) => {
+        await queues.delete(queueName, force, undefined, deed);
         return OK;
       },
     }),
@@ -223,6 +227,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       request: QueuesCreateRequestSchema,
       reply: InfoV2,
       permission: "queue.create",
+      audit: WITH_QUEUE,
       metric: "queues.create",
       queueOf: byName,
       checkName: checkQueueName,
@@ -235,12 +240,12 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         longLease: problem("invalid_field", longLease.message, { field: "lease_timeout" }),
         internalRetry,
       },
-      handler: async (request, _, repeat, namespace) => {
+      handler: async (request, _, repeat, namespace, deed) => {
         const { queueName: name } = request;
         const settings = readNamed(namedOf(request));
         service.auth.state.checkNamespace(namespace);
         const queue = { ...settings, name, namespace };
-        return reply(InfoV2, toInfoV2(await queues.create(queue, repeat)));
+        return reply(InfoV2, toInfoV2(await queues.create(queue, repeat, deed)));
       },
     }),
     endpoint({
@@ -250,6 +255,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       request: QueuesUpdateRequestSchema,
       reply: InfoV2,
       permission: "queue.update",
+      audit: WITH_QUEUE,
       metric: "queues.update",
       queueOf: byName,
       checkName: checkQueueName,
@@ -262,11 +268,11 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         otherVersion: problem("precondition_failed", "queue 'jobs' has version 1, not 3"),
         internalRetry,
       },
-      handler: async (request, _, repeat) => {
+      handler: async (request, _, repeat, __, deed) => {
         const { queueName: name, partial, ifVersion } = request;
         const named = namedOf(request);
         const change = partial === false ? readNamed(named) : readChange(named);
-        const updated = await queues.update({ ...change, name }, repeat, ifVersion);
+        const updated = await queues.update({ ...change, name }, repeat, ifVersion, deed);
         return reply(InfoV2, toInfoV2(updated));
       },
     }),
@@ -277,6 +283,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       request: QueuesApplyRequestSchema,
       reply: QueuesApplyResponseSchema,
       permission: "queue.update",
+      audit: {
+        isWithin: true,
+        target: ({ queues: list }) => list.map(({ queueName }) => queueName).join(" "),
+      },
       metric: "queues.apply",
       alsoNeeds: "queue.create",
       summary:
@@ -292,10 +302,10 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         }),
         internalRetry,
       },
-      handler: async ({ queues: list, dryRun }, _, __, namespace) => {
+      handler: async ({ queues: list, dryRun }, _, __, namespace, deed) => {
         const wanted = wantedOf(list);
         service.auth.state.checkNamespace(namespace);
-        const diffs = await queues.apply(namespace, wanted, dryRun);
+        const diffs = await queues.apply(namespace, wanted, dryRun, deed);
         return reply(QueuesApplyResponseSchema, { queues: diffs });
       },
     }),
@@ -343,6 +353,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       request: DeleteRequestV2,
       reply: DoneResponseSchema,
       permission: "queue.delete",
+      audit: WITH_QUEUE,
       metric: "queues.delete",
       queueOf: byName,
       checkName: checkQueueName,
@@ -356,8 +367,8 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
         ),
         internalRetry,
       },
-      handler: async ({ queueName, force }, _, repeat) => {
-        await queues.delete(queueName, force, repeat);
+      handler: async ({ queueName, force }, _, repeat, __, deed) => {
+        await queues.delete(queueName, force, repeat, deed);
         return DONE;
       },
     }),

@@ -93,6 +93,7 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
       reply: RoleCreateResponseSchema,
       permission: "role.create",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "roles.create",
       summary: "Makes a role.",
       example: EXAMPLE_V1,
@@ -110,9 +111,9 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
         checkRoleName(name);
         checkPermissions(permissions);
       },
-      handler: async ({ namespace, name, permissions }, exchange) => {
+      handler: async ({ namespace, name, permissions }, exchange, _, __, deed) => {
         const given = { namespace, name, permissions: checkPermissions(permissions) };
-        const { id } = await auth.changes.createRole(by(exchange), given);
+        const { id } = await auth.changes.createRole(by(exchange, deed), given);
         return reply(RoleCreateResponseSchema, { id });
       },
     }),
@@ -140,6 +141,7 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
       request: RoleUpdateRequestSchema,
       permission: "role.update",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "roles.update",
       summary: "Gives a role other permissions, in place of those it has.",
       example: { ...EXAMPLE_V1, permissions: ["queue.lease"] },
@@ -149,9 +151,9 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
         checkGiven("name", name);
         checkPermissions(permissions);
       },
-      handler: async ({ namespace, name, permissions }, exchange) => {
+      handler: async ({ namespace, name, permissions }, exchange, _, __, deed) => {
         const given = { namespace, name, permissions: checkPermissions(permissions) };
-        await auth.changes.updateRole(by(exchange), given);
+        await auth.changes.updateRole(by(exchange, deed), given);
         return OK;
       },
     }),
@@ -161,12 +163,13 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
       request: RolesDeleteRequestSchema,
       permission: "role.delete",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "roles.delete",
       summary: "Deletes a role that is bound to nobody.",
       example: { namespace: EXAMPLE_NAMESPACE, name },
       errors: { noSuchRole, internalRetry },
-      handler: async ({ name }, exchange, _, namespace) => {
-        await auth.changes.deleteRole(by(exchange), namespace, name);
+      handler: async ({ name }, exchange, _, namespace, deed) => {
+        await auth.changes.deleteRole(by(exchange, deed), namespace, name);
         return OK;
       },
     }),
@@ -179,6 +182,7 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
       reply: RoleV2,
       permission: "role.create",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "roles.create",
       summary: "Makes a role.",
       description: "Nobody can make a role that may do more than they may themselves.",
@@ -196,10 +200,10 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
         checkRoleName(request.name);
         checkPermissions(request.permissions);
       },
-      handler: async (request, exchange, _, namespace) => {
+      handler: async (request, exchange, _, namespace, deed) => {
         const { name } = request;
         const given = { namespace, name, permissions: checkPermissions(request.permissions) };
-        return reply(RoleV2, toRole(await auth.changes.createRole(by(exchange), given)));
+        return reply(RoleV2, toRole(await auth.changes.createRole(by(exchange, deed), given)));
       },
     }),
     endpoint({
@@ -210,6 +214,7 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
       reply: RoleV2,
       permission: "role.update",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "roles.update",
       summary: "Gives a role other permissions, in place of those it has.",
       description: "It counts at once, for all to whom the role is bound.",
@@ -225,10 +230,10 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
         checkRoleName(request.name);
         checkPermissions(request.permissions);
       },
-      handler: async (request, exchange, _, namespace) => {
+      handler: async (request, exchange, _, namespace, deed) => {
         const { name } = request;
         const given = { namespace, name, permissions: checkPermissions(request.permissions) };
-        return reply(RoleV2, toRole(await auth.changes.updateRole(by(exchange), given)));
+        return reply(RoleV2, toRole(await auth.changes.updateRole(by(exchange, deed), given)));
       },
     }),
     endpoint({
@@ -256,6 +261,7 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
       reply: DoneResponseSchema,
       permission: "role.delete",
       namespaceOf: named,
+      audit: { isWithin: true, target: ({ name }) => name },
       metric: "roles.delete",
       summary: "Deletes a role that is bound to nobody.",
       example: { name },
@@ -264,8 +270,8 @@ export function rolesEndpoints(service: Service): readonly RowEndpoint[] {
         checkNamed(request);
         checkGiven("name", request.name);
       },
-      handler: async ({ name }, exchange, _, namespace) => {
-        await auth.changes.deleteRole(by(exchange), namespace, name);
+      handler: async ({ name }, exchange, _, namespace, deed) => {
+        await auth.changes.deleteRole(by(exchange, deed), namespace, name);
         return DONE;
       },
     }),

@@ -1,6 +1,7 @@
 // All endpoints. What each of them does is in the file of its noun; to find what the server does for a
 // path, begin there.
 
+import { auditEndpoints } from "./audit.ts";
 import { bindingsEndpoints } from "./bindings.ts";
 import { redrivesEndpoints } from "./dead.ts";
 import type { RowEndpoint } from "./endpoint.ts";
@@ -29,6 +30,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, RowEndpoint
     ...keysEndpoints(service),
     ...rolesEndpoints(service),
     ...bindingsEndpoints(service),
+    ...auditEndpoints(service),
   ];
   const isV2 = ({ row }: RowEndpoint): boolean => row.path.startsWith("/v2/");
   const ordered = [...all.filter(isV2), ...all.filter((each) => !isV2(each))];

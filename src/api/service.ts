@@ -1,5 +1,6 @@
 // What the endpoints work on, as the thread that serves them reaches it.
 
+import type { Audit } from "../auth/audit.ts";
 import type { AuthService } from "../auth/service.ts";
 import type { Clock } from "../clock.ts";
 import { QueueError } from "../errors.ts";
@@ -26,6 +27,7 @@ export type QueuesService = Pick<
 export interface Service {
   readonly queues: QueuesService;
   readonly auth: AuthService;
+  readonly audit: Audit;
   readonly clock: Clock;
   readonly limits: Limits;
   /** Throws the answer that every call gets while the server stops. */

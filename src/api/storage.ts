@@ -12,6 +12,7 @@ import {
 import { type Decoded, ENTRIES_MAX } from "../codec/message.ts";
 import type { Exchange } from "../http/edge.ts";
 import { ID_PATTERN, idError } from "../queue/queue.ts";
+import { ofQueue, someOf } from "./audited.ts";
 import { byName, endpointsOf, IMPORT, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { toRecord, toStorageItem } from "./item-records.ts";
 import {
@@ -98,6 +99,7 @@ export function storageEndpoints(service: Service): readonly RowEndpoint[] {
       request: StorageItemsImportRequestSchema,
       reply: StorageItemsImportResponseSchema,
       permission: "queue.produce",
+      audit: "never",
       metric: "items.import",
       queueOf: byName,
       summary: "Adds items to a partition as they are given.",
@@ -129,6 +131,7 @@ export function storageEndpoints(service: Service): readonly RowEndpoint[] {
       bodyBytesMax: MEDIUM,
       request: StorageItemsDeleteRequestSchema,
       permission: "queue.clear",
+      audit: { target: ofQueue, changes: ({ ids }) => [{ field: "items", from: someOf(ids) }] },
       metric: "items.delete",
       queueOf: byName,
       summary: "Deletes items of a partition, leased or not.",

@@ -72,14 +72,15 @@ export function usersEndpoints(service: Service): readonly RowEndpoint[] {
       reply: UserCreateResponseSchema,
       permission: "user.create",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ username }) => username },
       metric: "users.create",
       summary: "Makes a user.",
       example: { username },
       errors: { noUsername: refusal(NO_USERNAME), usernameTaken, internalRetry },
       check: checkNewUser,
-      handler: async (request, exchange) => {
+      handler: async (request, exchange, _, __, deed) => {
         checkNotBlank(request.username);
-        const { id } = await auth.changes.createUser(by(exchange), newUserOf(request));
+        const { id } = await auth.changes.createUser(by(exchange, deed), newUserOf(request));
         return reply(UserCreateResponseSchema, { id });
       },
     }),
@@ -105,12 +106,13 @@ export function usersEndpoints(service: Service): readonly RowEndpoint[] {
       request: UsersDeleteRequestSchema,
       permission: "user.delete",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ id }) => id },
       metric: "users.delete",
       summary: "Deletes a user with its bindings and keys.",
       example: { id: EXAMPLE_USER },
       errors: { noSuchUser, internalRetry },
-      handler: async ({ id }, exchange) => {
-        await auth.changes.deleteUser(by(exchange), id);
+      handler: async ({ id }, exchange, _, __, deed) => {
+        await auth.changes.deleteUser(by(exchange, deed), id);
         return OK;
       },
     }),
@@ -123,6 +125,7 @@ export function usersEndpoints(service: Service): readonly RowEndpoint[] {
       reply: UserV2,
       permission: "user.create",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ username }) => username },
       metric: "users.create",
       summary: "Makes a user.",
       example: { username },
@@ -131,8 +134,11 @@ export function usersEndpoints(service: Service): readonly RowEndpoint[] {
         checkNewUser(request);
         checkNotBlank(request.username);
       },
-      handler: async (request, exchange) =>
-        reply(UserV2, toUser(await auth.changes.createUser(by(exchange), newUserOf(request)))),
+      handler: async (request, exchange, _, __, deed) =>
+        reply(
+          UserV2,
+          toUser(await auth.changes.createUser(by(exchange, deed), newUserOf(request))),
+        ),
     }),
     endpoint({
       path: "/v2/users.list",
@@ -158,13 +164,14 @@ export function usersEndpoints(service: Service): readonly RowEndpoint[] {
       reply: DoneResponseSchema,
       permission: "user.delete",
       isOfServer: true,
+      audit: { isWithin: true, target: ({ id }) => id },
       metric: "users.delete",
       summary: "Deletes a user with its bindings and keys; these are taken no more.",
       example: { id: EXAMPLE_USER },
       errors: { noSuchUser, internalRetry },
       check: ({ id }) => checkGiven("id", id),
-      handler: async ({ id }, exchange) => {
-        await auth.changes.deleteUser(by(exchange), id);
+      handler: async ({ id }, exchange, _, __, deed) => {
+        await auth.changes.deleteUser(by(exchange, deed), id);
         return DONE;
       },
     }),

@@ -59,8 +59,19 @@ export function isAuthRecord(name: string): boolean {
   return name.startsWith(SIGN);
 }
 
+function isKind(kind: string | undefined): kind is RecordKind {
+  return RECORD_KINDS.some((each) => each === kind);
+}
+
 function storedName({ kind, id }: Pick<Change, "kind" | "id">): string {
   return `${SIGN}${kind}${SIGN}${id}`;
+}
+
+/** Other records that are written and removed in the same write. */
+export interface AlsoWritten {
+  readonly puts: readonly StoredRecord[];
+  /** Their names. */
+  readonly gone: readonly string[];
 }
 
 /** A record that is there. */
@@ -83,26 +94,22 @@ export async function readAuthRecords(storage: Storage): Promise<readonly Change
 export function authRecordsAmong(all: readonly StoredRecord[]): readonly Change[] {
   return all.flatMap(({ name, record }) => {
     const [, kind, ...id] = isAuthRecord(name) ? name.split(SIGN) : [];
-    if (kind === undefined) return [];
+    if (!isKind(kind)) return [];
     return [{ kind, id: id.join(SIGN), value: JSON.parse(record) } as Change];
   });
 }
 
-/**
- * Writes records: those that are there in one write, and then, one by one, takes away those that are gone. The order
- * of the latter counts: what others hang on comes first, and what hangs on nothing is passed over when read.
- */
+/** Writes records, and takes away those that are gone, with what else is to be written: all of it, or nothing. */
 export async function writeAuthRecords(
   storage: Storage,
   changes: readonly Change[],
+  also: AlsoWritten,
 ): Promise<void> {
   const puts = changes.flatMap((change): StoredRecord[] =>
     change.value === undefined
       ? []
       : [{ name: storedName(change), record: JSON.stringify(change.value) }],
   );
-  if (puts.length > 0) await storage.putQueues(puts);
-  for (const change of changes) {
-    if (change.value === undefined) await storage.deleteQueue(storedName(change));
-  }
+  const gone = changes.filter(({ value }) => value === undefined).map(storedName);
+  await storage.putQueues([...puts, ...also.puts], [...gone, ...also.gone]);
 }

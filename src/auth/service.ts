@@ -3,6 +3,7 @@
 // catalogue.
 
 import { HOUR } from "../clock.ts";
+import type { Deed } from "./audit.ts";
 import type { Permission } from "./permissions.ts";
 import { ANYONE, type Grants, type Principal, type PrincipalFacts } from "./principal.ts";
 import type { AuthState } from "./state.ts";
@@ -96,12 +97,13 @@ export interface By extends PrincipalFacts {
   readonly grants: Grants;
   /** Whether there is no authentication. */
   readonly isAnyone: boolean;
+  readonly deed: Deed;
 }
 
-export function byOf(principal: Principal): By {
+export function byOf(principal: Principal, deed: Deed): By {
   const { userId, keyId, keyTag, scope, expiresAt, grants } = principal;
   const facts = { userId, keyId, keyTag, scope, expiresAt };
-  return { ...facts, grants, isAnyone: principal === ANYONE };
+  return { ...facts, grants, isAnyone: principal === ANYONE, deed };
 }
 
 export type NewNamespace = Omit<NamespaceRecord, "createdAt">;

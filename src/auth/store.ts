@@ -6,6 +6,9 @@
 import type { Clock } from "../clock.ts";
 import { QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
+import type { AuditLog, Note } from "./audit.ts";
+import { SERVER_DEED } from "./audit.ts";
+import { deedIn, differences, endOf, ifAny, lossesOf, server } from "./audited.ts";
 import { type Permission, STANDARD_ROLES, SYSTEM_NAMESPACE } from "./permissions.ts";
 import { ANYONE, denied, Principal } from "./principal.ts";
 import {
@@ -44,6 +47,8 @@ export interface AuthStoreOptions {
   readonly clock: Clock;
   /** Where records lie. */
   readonly records: Storage;
+  /** Where changes are noted, in the same write. */
+  readonly audit: AuditLog;
   /** What the first thread knows. */
   readonly state: AuthState;
   /** Makes the other threads know of changes; resolves when they do. */
@@ -113,7 +118,12 @@ export class AuthStore implements AuthChanges {
           present("mark", { id: BOOTSTRAPPED, at: now }),
         );
       }
-      await this.#write(changes);
+      const first = {
+        deed: SERVER_DEED,
+        target: "admin",
+        changes: [{ field: "key", to: "first" }],
+      };
+      await this.#write(changes, ...(made === undefined ? [] : [first]));
       return made;
     });
   }
@@ -130,30 +140,33 @@ export class AuthStore implements AuthChanges {
 
   // --- namespaces ---
 
-  createNamespace(_by: By, given: NewNamespace): Promise<NamespaceRecord> {
+  createNamespace(by: By, given: NewNamespace): Promise<NamespaceRecord> {
     return this.#change(async () => {
       const { name } = given;
       if (name === SYSTEM_NAMESPACE || this.#state.namespaces.has(name)) {
         throw queueError("namespace_exists", { namespace: name });
       }
       const record = { ...given, createdAt: this.#options.clock.now() };
-      await this.#write([present("namespace", record)]);
+      const { name: _, createdAt: __, ...settings } = record;
+      const changes = differences({}, settings);
+      await this.#write([present("namespace", record)], { ...server(by), target: name, changes });
       return record;
     });
   }
 
-  updateNamespace(_by: By, name: string, change: NamespaceChange): Promise<NamespaceRecord> {
+  updateNamespace(by: By, name: string, change: NamespaceChange): Promise<NamespaceRecord> {
     return this.#change(async () => {
       const before = this.#state.namespaces.get(name);
       if (before === undefined) throw queueError("namespace_not_found", { namespace: name });
       const quotas = { ...before.quotas, ...change.quotas };
       const record = { ...before, ...change, quotas };
-      await this.#write([present("namespace", record)]);
+      const note = { ...server(by), target: name, changes: differences(before, record) };
+      await this.#write([present("namespace", record)], ...ifAny(note));
       return record;
     });
   }
 
-  deleteNamespace(_by: By, name: string): Promise<void> {
+  deleteNamespace(by: By, name: string): Promise<void> {
     return this.#change(async () => {
       if (!this.#state.namespaces.has(name)) {
         throw queueError("namespace_not_found", { namespace: name });
@@ -168,13 +181,13 @@ export class AuthStore implements AuthChanges {
             ? "queues"
             : undefined;
       if (what !== undefined) throw queueError("namespace_in_use", { namespace: name, what });
-      await this.#write([absent("namespace", name)]);
+      await this.#write([absent("namespace", name)], { ...server(by), target: name });
     });
   }
 
   // --- users ---
 
-  createUser(_by: By, given: NewUser): Promise<UserRecord> {
+  createUser(by: By, given: NewUser): Promise<UserRecord> {
     return this.#change(async () => {
       const { username } = given;
       const isTaken =
@@ -183,23 +196,29 @@ export class AuthStore implements AuthChanges {
       if (isTaken) throw queueError("user_exists", { username });
       const now = this.#options.clock.now();
       const user = { ...given, id: newId(now), createdAt: now, updatedAt: now };
-      await this.#write([present("user", user)]);
+      const changes = differences({}, given);
+      await this.#write([present("user", user)], { ...server(by), target: user.id, changes });
       return user;
     });
   }
 
   /** Its keys and bindings go with it. */
-  deleteUser(_by: By, id: string): Promise<void> {
+  deleteUser(by: By, id: string): Promise<void> {
     return this.#change(async () => {
       if (!this.#state.users.has(id)) throw queueError("user_not_found", { id });
       const { keys } = this.#state;
       const ofUser = [...keys.values()].filter(({ userId }) => userId === id);
-      // Without their user keys are not taken: it goes first.
-      await this.#write([
-        absent("user", id),
-        ...ofUser.map((key) => absent("key", key.id)),
-        ...Array.from(this.#state.bindingsOf(id), (binding) => absent("binding", binding.id)),
-      ]);
+      const bindings = [...this.#state.bindingsOf(id)];
+      const { username } = this.#state.users.get(id)!;
+      const what = { target: id, from: { username } };
+      await this.#write(
+        [
+          absent("user", id),
+          ...ofUser.map((key) => absent("key", key.id)),
+          ...bindings.map((binding) => absent("binding", binding.id)),
+        ],
+        ...lossesOf(by, what, [{ namespace: SYSTEM_NAMESPACE }, ...ofUser, ...bindings]),
+      );
     });
   }
 
@@ -212,15 +231,27 @@ export class AuthStore implements AuthChanges {
       // Whose own key is for one namespace gives none that is for another, or for all.
       if (by.scope !== "" && namespace !== by.scope) throw denied();
       this.#checkGiver(by, this.#allowedTo(userId, namespace));
-      return this.#makeKey(given);
+      return this.#makeKey(by, given);
     });
   }
 
-  async #makeKey(given: NewKey, also: readonly Change[] = []): Promise<MadeKey> {
+  async #makeKey(by: By, given: NewKey, old?: StoredKey): Promise<MadeKey> {
     const tag = given.keyTag || this.#state.namespaces.get(given.namespace)?.keyTag || DEFAULT_TAG;
     const key = newKey(tag);
     const stored = this.#storedKey(key, given);
-    await this.#write([present("key", stored), ...also]);
+    const { userId, name, namespace, expiresAt, id } = stored;
+    await this.#write(
+      [present("key", stored), ...(old === undefined ? [] : [present("key", old)])],
+      {
+        ...deedIn(by, namespace),
+        target: old?.id ?? id,
+        changes: [
+          ...(old === undefined ? [] : [{ field: "key", to: id }, endOf(old.expiresAt)]),
+          ...differences({}, { userId, name, namespace }),
+          ...(old === undefined && expiresAt !== 0 ? [endOf(expiresAt)] : []),
+        ],
+      },
+    );
     return { record: withoutDigest(stored), key };
   }
 
@@ -267,12 +298,12 @@ export class AuthStore implements AuthChanges {
         expiresAt: old.expiresAt,
         keyTag: tagOf(old.prefix),
       };
-      return this.#makeKey(given, [present("key", { ...old, expiresAt })]);
+      return this.#makeKey(by, given, { ...old, expiresAt });
     });
   }
 
   /** Takes keys away; answers how many. One that is named must be there. */
-  revokeKeys(_by: By, which: WhichKeys, inNamespace: string | undefined): Promise<number> {
+  revokeKeys(by: By, which: WhichKeys, inNamespace: string | undefined): Promise<number> {
     return this.#change(async () => {
       const { id, userId, before } = which;
       const keys =
@@ -284,7 +315,11 @@ export class AuthStore implements AuthChanges {
                 (userId === undefined || key.userId === userId) &&
                 (before === undefined || key.createdAt < before),
             );
-      await this.#write(keys.map((key) => absent("key", key.id)));
+      const target = id ?? userId ?? "";
+      await this.#write(
+        keys.map((key) => absent("key", key.id)),
+        ...lossesOf(by, { target, from: {} }, keys),
+      );
       return keys.length;
     });
   }
@@ -310,7 +345,12 @@ export class AuthStore implements AuthChanges {
       }
       const now = this.#options.clock.now();
       const role = { id: newId(now), namespace, name, permissions, createdAt: now };
-      await this.#write([present("role", role)]);
+      const changes = differences({}, { permissions });
+      await this.#write([present("role", role)], {
+        ...deedIn(by, namespace),
+        target: name,
+        changes,
+      });
       return role;
     });
   }
@@ -322,19 +362,26 @@ export class AuthStore implements AuthChanges {
       checkNotStandard(name);
       this.#checkGiver(by, new Map([[namespace, new Set(permissions)]]));
       const role = { ...before, permissions };
-      await this.#write([present("role", role)]);
+      const changes = differences(before, role);
+      const note = { ...deedIn(by, namespace), target: name, changes };
+      await this.#write([present("role", role)], ...ifAny(note));
       return role;
     });
   }
 
-  deleteRole(_by: By, namespace: string, name: string): Promise<void> {
+  deleteRole(by: By, namespace: string, name: string): Promise<void> {
     return this.#change(async () => {
       const role = this.#roleIn(namespace, name);
       checkNotStandard(name);
       if ([...this.#state.bindings.values()].some(({ roleId }) => roleId === role.id)) {
         throw queueError("role_in_use", { role: name });
       }
-      await this.#write([absent("role", role.id)]);
+      const changes = differences({ permissions: role.permissions }, {});
+      await this.#write([absent("role", role.id)], {
+        ...deedIn(by, namespace),
+        target: name,
+        changes,
+      });
     });
   }
 
@@ -364,13 +411,15 @@ export class AuthStore implements AuthChanges {
       }
       const now = this.#options.clock.now();
       const binding = { id: newId(now), namespace, userId, roleId: role.id, createdAt: now };
-      await this.#write([present("binding", binding)]);
+      const note = { ...deedIn(by, namespace), target: userId };
+      const changes = [{ field: "role", to: roleName }];
+      await this.#write([present("binding", binding)], { ...note, changes });
       return binding;
     });
   }
 
   deleteBinding(
-    _by: By,
+    by: By,
     { namespace, roleName, userId }: Named,
     orStandard: boolean,
   ): Promise<void> {
@@ -380,7 +429,9 @@ export class AuthStore implements AuthChanges {
       if (binding === undefined) {
         throw queueError("binding_not_found", { binding: `${namespace}:${userId}:${role.id}` });
       }
-      await this.#write([absent("binding", binding.id)]);
+      const note = { ...deedIn(by, namespace), target: userId };
+      const changes = [{ field: "role", from: roleName }];
+      await this.#write([absent("binding", binding.id)], { ...note, changes });
     });
   }
 
@@ -431,15 +482,16 @@ export class AuthStore implements AuthChanges {
     });
   }
 
-  async #write(changes: readonly Change[]): Promise<void> {
+  async #write(changes: readonly Change[], ...notes: readonly Note[]): Promise<void> {
     if (changes.length === 0) return;
-    await this.#put(changes);
+    await this.#put(changes, notes);
     await this.#announce(changes);
   }
 
-  async #put(changes: readonly Change[]): Promise<void> {
+  async #put(changes: readonly Change[], notes: readonly Note[]): Promise<void> {
     for (const { kind, id } of changes) this.#doubtful.set(`${kind} ${id}`, { kind, id });
-    await writeAuthRecords(this.#options.records, changes);
+    const { audit, records } = this.#options;
+    await audit.along(notes, (also) => writeAuthRecords(records, changes, also));
     for (const { kind, id } of changes) this.#doubtful.delete(`${kind} ${id}`);
   }
 
@@ -450,7 +502,7 @@ export class AuthStore implements AuthChanges {
       const map: ReadonlyMap<string, unknown> = this.#state[`${kind}s`];
       return { kind, id, value: map.get(id) } as Change;
     });
-    await this.#put(changes);
+    await this.#put(changes, []);
   }
 
   async #announce(changes: readonly Change[]): Promise<void> {

@@ -4,6 +4,7 @@
 import type { Command } from "commander";
 import { addAccessCommands } from "./access.ts";
 import { addApplyCommand } from "./apply.ts";
+import { addAuditCommand } from "./audit.ts";
 import { addBenchCommand } from "./bench.ts";
 import { addCompletionCommands } from "./completion.ts";
 import { addDeadCommands } from "./dead.ts";
@@ -33,6 +34,7 @@ export function makeProgram(): Command {
   addItemCommands(program);
   addDeadCommands(program);
   addAccessCommands(program);
+  addAuditCommand(program);
   addTailCommand(program);
   addTopCommand(program);
   addBenchCommand(program);

@@ -16,6 +16,7 @@ import {
   type Exchange,
   FREE_BYTES,
   lengthOf,
+  peerOf,
   type Reply,
   STALLED_REPLY,
   waitOn,
@@ -189,6 +190,10 @@ class Connection implements Exchange {
 
   get principal(): Principal {
     return this.#principal;
+  }
+
+  get address(): string {
+    return peerOf(this.#socket);
   }
 
   isGone(): boolean {

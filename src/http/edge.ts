@@ -41,10 +41,17 @@ export interface Exchange {
   readonly namespace: string;
   /** Who sends it. */
   readonly principal: Principal;
+  /** The address that its connection comes from; `unix` of a Unix socket. */
+  readonly address: string;
   /** Whether the client has gone away before it was answered. */
   isGone(): boolean;
   /** Calls `gone`, once, if the client goes away before it is answered. */
   onGone(gone: () => void): void;
+}
+
+/** The address that a connection comes from. */
+export function peerOf({ remoteAddress = "unix" }: Socket): string {
+  return remoteAddress.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
 /** One endpoint: how large its body may be, and what it does. */

@@ -4,7 +4,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ANYONE, Principal } from "../auth/principal.ts";
 import { tagOf } from "../auth/secrets.ts";
-import { type Edge, type Exchange, type Reply, waitOn } from "./edge.ts";
+import { type Edge, type Exchange, peerOf, type Reply, waitOn } from "./edge.ts";
 import type { Head, Told } from "./head.ts";
 import { certificateOf } from "./secure.ts";
 
@@ -71,6 +71,10 @@ export class HttpExchange implements Exchange {
 
   get principal(): Principal {
     return this.#principal;
+  }
+
+  get address(): string {
+    return peerOf(this.#response.req.socket);
   }
 
   isGone(): boolean {

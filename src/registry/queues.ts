@@ -5,6 +5,8 @@
 
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import type { AuditLog, Deed, Note } from "../auth/audit.ts";
+import type { AlsoWritten } from "../auth/records.ts";
 import { type Clock, SECOND } from "../clock.ts";
 import { plainError, QueueError, queueDeleted, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
@@ -13,6 +15,7 @@ import type { QueueHandle, Repeat } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
 import { type Apply, planOf, type QueueDiff, type WantedQueue } from "./apply.ts";
+import { notesOf } from "./audited.ts";
 import { checkDeadQueue, type DeadQueues } from "./dead-queues.ts";
 import type { Directory, ListOptions } from "./directory.ts";
 import type { Failing, Home } from "./homes.ts";
@@ -53,6 +56,8 @@ export interface QueuesOptions {
   readonly tell?: (name: string, queue: AnnouncedQueue | undefined) => Promise<void>;
   /** Throws if there is no such namespace: it may have gone since a request was let in. */
   readonly checkNamespace?: (namespace: string) => void;
+  /** Where changes are noted that come with a deed. */
+  readonly audit?: AuditLog;
   /** Where ids take their randomness from; a simulation gives its own. */
   readonly randomBytes?: (size: number) => Buffer;
 }
@@ -73,6 +78,7 @@ export class Queues {
   readonly #directory: Directory;
   readonly #tell: NonNullable<QueuesOptions["tell"]>;
   readonly #checkNamespace: NonNullable<QueuesOptions["checkNamespace"]>;
+  readonly #audit: AuditLog | undefined;
   readonly #timers: Timers;
   // Partitions of deleted queues that are still to be dropped, by the name of the queue.
   readonly #leftovers = new Map<string, readonly PartitionPlace[]>();
@@ -95,6 +101,7 @@ export class Queues {
     this.#directory = directory;
     this.#tell = options.tell ?? (async () => undefined);
     this.#checkNamespace = options.checkNamespace ?? (() => undefined);
+    this.#audit = options.audit;
     this.#timers = new Timers(clock);
     this.#records = new QueueRecords(options.records);
     this.#repeats = new IdempotencyKeys(clock, this.#timers, (name) => this.#forgetRepeats(name));
@@ -234,7 +241,7 @@ export class Queues {
    * Makes a queue; resolves when it is durable. With a `repeat` that was done before nothing is done, and the
    * answer is that of then.
    */
-  create(settings: NewQueue, repeat?: Repeat): Promise<QueueRecord> {
+  create(settings: NewQueue, repeat?: Repeat, deed?: Deed): Promise<QueueRecord> {
     return this.#changeOnce(settings.name, repeat, async () => {
       this.#checkNamespace(settings.namespace);
       if (this.#directory.find(settings.name) !== undefined) {
@@ -246,7 +253,7 @@ export class Queues {
       await this.#placement.lookAgain(() => this.#places());
       const record = await this.#making(async () => {
         const made = await this.#makePartitions(whole);
-        await this.#write(made.name, { queue: made });
+        await this.#write(made.name, { queue: made }, notesOf(deed, { made }));
         return made;
       });
       await this.#open(record);
@@ -281,7 +288,12 @@ export class Queues {
    * Changes the settings of a queue that are named; `repeat` as with `create`. With `ifVersion` only if that is
    * the version of the queue.
    */
-  update(change: SettingsChange, repeat?: Repeat, ifVersion = 0): Promise<QueueRecord> {
+  update(
+    change: SettingsChange,
+    repeat?: Repeat,
+    ifVersion = 0,
+    deed?: Deed,
+  ): Promise<QueueRecord> {
     return this.#changeOnce(change.name, repeat, async () => {
       const { record: old } = this.#directory.entry(change.name);
       if (ifVersion !== 0 && ifVersion !== old.version) {
@@ -292,7 +304,7 @@ export class Queues {
       const record = this.#changed(old, withLongest(change, old));
       checkOrder(record); // of several mistakes this is the one that an update tells
       checkSettings(record, this.#limits);
-      await this.#write(record.name, { queue: record });
+      await this.#write(record.name, { queue: record }, notesOf(deed, { old, made: record }));
       await this.#follow(record);
       return record;
     });
@@ -322,24 +334,29 @@ export class Queues {
     namespace: string,
     wanted: readonly WantedQueue[],
     dryRun: boolean,
+    deed?: Deed,
   ): Promise<readonly QueueDiff[]> {
     return this.#change(async () => {
       this.#checkNamespace(namespace);
       const records = (name: string) => this.#directory.find(fullName(namespace, name))?.record;
       const plan = planOf(namespace, wanted, records, this.#deadQueues(namespace), this.#limits);
-      if (!dryRun) await this.#carryOut(plan);
+      if (!dryRun) await this.#carryOut(plan, deed);
       return plan.diffs;
     });
   }
 
-  async #carryOut({ creates, updates }: Apply): Promise<void> {
+  async #carryOut({ creates, updates }: Apply, deed: Deed | undefined): Promise<void> {
     if (creates.length + updates.length === 0) return;
     const changed = updates.map(({ old, change }) => this.#changed(old, change));
+    const notes = changed.flatMap((record, i) =>
+      notesOf(deed, { old: updates[i]!.old, made: record }),
+    );
     const made: QueueRecord[] = [];
     if (creates.length > 0) await this.#placement.lookAgain(() => this.#places());
     await this.#making(async () => {
       for (const settings of creates) made.push(await this.#makePartitions(settings));
-      await this.#writeAll([...made, ...changed]);
+      const ofMade = made.flatMap((record) => notesOf(deed, { made: record }));
+      await this.#writeAll([...made, ...changed], [...ofMade, ...notes]);
     });
     // All must be known before one of them works: what dies in it would find its dead queue missing.
     for (const record of made) await this.#open(record);
@@ -351,7 +368,7 @@ export class Queues {
    * Deletes a queue with all its items. With `force` also one that another names as its dead queue; `repeat`
    * as with `create`.
    */
-  delete(name: string, force: boolean, repeat?: Repeat): Promise<undefined> {
+  delete(name: string, force: boolean, repeat?: Repeat, deed?: Deed): Promise<undefined> {
     return this.#changeOnce<undefined>(name, repeat, async () => {
       const { record, queue } = this.#directory.entry(name);
       const user = force ? undefined : this.#userOf(record.namespace, nameOf(name));
@@ -360,7 +377,7 @@ export class Queues {
       }
       const leftovers = [...(this.#leftovers.get(name) ?? []), ...record.partitions];
       try {
-        await this.#write(name, { queue: undefined, leftovers });
+        await this.#write(name, { queue: undefined, leftovers }, notesOf(deed, { old: record }));
       } catch (error) {
         // Perhaps the queue is gone at the next start: it must not take anything before that is settled.
         await queue.pause();
@@ -403,10 +420,11 @@ export class Queues {
     };
   }
 
-  async #write(name: string, stored: StoredQueue): Promise<void> {
+  async #write(name: string, stored: StoredQueue, notes: readonly Note[] = []): Promise<void> {
     this.#repeats.note(name, stored.queue);
+    const whole = { ...this.#stored(name), ...stored };
     try {
-      await this.#records.write(name, { ...this.#stored(name), ...stored });
+      await this.#along(notes, (also) => this.#records.write(name, whole, also));
     } catch (error) {
       this.#retryLater();
       throw error;
@@ -414,19 +432,29 @@ export class Queues {
   }
 
   // All records in one write, or none of them.
-  async #writeAll(records: readonly QueueRecord[]): Promise<void> {
+  async #writeAll(records: readonly QueueRecord[], notes: readonly Note[]): Promise<void> {
+    const all = records.map(
+      (queue) => [queue.name, { ...this.#stored(queue.name), queue }] as const,
+    );
     try {
-      await this.#records.writeAll(
-        records.map((queue) => [queue.name, { ...this.#stored(queue.name), queue }] as const),
-      );
+      await this.#along(notes, (also) => this.#records.writeAll(all, also));
     } catch (error) {
       this.#retryLater();
       throw error;
     }
   }
 
+  async #along(
+    notes: readonly Note[],
+    write: (also?: AlsoWritten) => Promise<void>,
+  ): Promise<void> {
+    if (this.#audit === undefined || notes.length === 0) await write();
+    else await this.#audit.along(notes, write);
+  }
+
   async #settle(): Promise<void> {
     await this.#records.settle((name) => this.#stored(name));
+    await this.#audit?.settle();
     for (const queue of this.#held) await queue.resume();
     this.#held.clear();
   }

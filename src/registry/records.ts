@@ -3,7 +3,7 @@
 // dropped. After a failed write nobody knows which of two records storage holds, so the name is in
 // doubt, and what memory holds is written again before the next change is begun.
 
-import { isAuthRecord } from "../auth/records.ts";
+import { type AlsoWritten, isAuthRecord } from "../auth/records.ts";
 import type { Repeat } from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { type Settings, withDefaults } from "./settings.ts";
@@ -59,6 +59,8 @@ export interface StoredQueue {
   readonly repeats?: readonly KeptRepeat[] | undefined;
 }
 
+const NOTHING_ELSE: AlsoWritten = { puts: [], gone: [] };
+
 export class QueueRecords {
   readonly #storage: Storage;
   readonly #doubtful = new Set<string>();
@@ -79,10 +81,10 @@ export class QueueRecords {
   }
 
   /** Makes this what storage holds under a name. After a failure the name is in doubt. */
-  async write(name: string, stored: StoredQueue): Promise<void> {
+  async write(name: string, stored: StoredQueue, also = NOTHING_ELSE): Promise<void> {
     const { queue, leftovers = [], repeats = [] } = stored;
     if (queue !== undefined || leftovers.length + repeats.length > 0) {
-      await this.writeAll([[name, stored]]);
+      await this.writeAll([[name, stored]], also);
       return;
     }
     this.#doubtful.add(name);
@@ -90,12 +92,17 @@ export class QueueRecords {
     this.#doubtful.delete(name);
   }
 
-  /** The same of several names, none of which is to hold nothing: all of it is written, or nothing. */
-  async writeAll(all: readonly (readonly [name: string, StoredQueue])[]): Promise<void> {
+  /**
+   * The same of several names, none of which is to hold nothing, with what else is to be written: all of it is
+   * written, or nothing.
+   */
+  async writeAll(
+    all: readonly (readonly [name: string, StoredQueue])[],
+    also = NOTHING_ELSE,
+  ): Promise<void> {
     for (const [name] of all) this.#doubtful.add(name);
-    await this.#storage.putQueues(
-      all.map(([name, stored]) => ({ name, record: JSON.stringify(packed(stored)) })),
-    );
+    const records = all.map(([name, stored]) => ({ name, record: JSON.stringify(packed(stored)) }));
+    await this.#storage.putQueues([...records, ...also.puts], also.gone);
     for (const [name] of all) this.#doubtful.delete(name);
   }
 

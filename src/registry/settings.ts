@@ -441,6 +441,9 @@ export function withDefaults<R extends Settings>(record: R): R {
 const GIVEN_DEFAULTS = each((_, row) => row.default) as GivenSettings;
 const DEFAULTS = each((key, row) => readValue(key, row, row.default));
 
+/** What a queue has of which nothing is said. */
+export const DEFAULT_SETTINGS = DEFAULTS as unknown as Settings;
+
 /** Refuses one value that stands in the file, as far as it can be told there. */
 export function checkGiven(key: string, row: SettingRow, given: SettingValue): void {
   checkLength(key, row, given);

@@ -5,6 +5,7 @@
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
+import type { Audit } from "../auth/audit.ts";
 import type { Change } from "../auth/records.ts";
 import type { AuthChanges } from "../auth/service.ts";
 import type { ClockChange, WallShift } from "../clock.ts";
@@ -46,6 +47,7 @@ export type FirstCalls = {
   registry: Forward;
   whole: Forward;
   auth: Forward;
+  audit: Forward;
 };
 
 export interface PoolOptions {
@@ -58,6 +60,7 @@ export interface PoolOptions {
   readonly registry: QueuesService;
   readonly whole: WholeServer;
   readonly auth: AuthChanges;
+  readonly audit: Audit;
   readonly onThread?: ((thread: Worker) => void) | undefined;
   readonly wallShift?: WallShift | undefined;
 }
@@ -118,6 +121,7 @@ export class Pool {
           registry: invoke.bind(undefined, options.registry),
           whole: invoke.bind(undefined, options.whole),
           auth: invoke.bind(undefined, options.auth),
+          audit: invoke.bind(undefined, options.audit),
           opened: (from: number, facts: readonly StorageFacts[]) => {
             opened[from - 1]!.resolve(facts);
           },

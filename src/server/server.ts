@@ -5,6 +5,7 @@
 import type { Worker } from "node:worker_threads";
 import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
+import { type Audit, AuditLog } from "../auth/audit.ts";
 import type { AuthChanges, AuthService } from "../auth/service.ts";
 import { AuthStore } from "../auth/store.ts";
 import {
@@ -19,14 +20,12 @@ import {
 import {
   type Config,
   loadConfig,
-  type QueueConfig,
   type ServerOptions,
   type StorageConfig,
   storageOfThread,
 } from "../config/config.ts";
-import { ConfigError } from "../config/section.ts";
 import { connectionsWithin, explainDescriptors, watchDescriptors } from "../descriptors.ts";
-import { ERRORS, plainError, QueueError } from "../errors.ts";
+import { ERRORS, plainError, type QueueError } from "../errors.ts";
 import {
   canSharePort,
   checkFree,
@@ -37,15 +36,14 @@ import {
 } from "../http/listen.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { Failing } from "../registry/homes.ts";
-import { SYSTEM_NAMESPACE } from "../registry/names.ts";
 import type { PartitionSite } from "../registry/placement.ts";
 import { Queues } from "../registry/queues.ts";
 import { storagesInUse } from "../registry/records.ts";
-import { readSettings } from "../registry/settings.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
 import { Certificates } from "./certificates.ts";
 import { checkClosed } from "./closed.ts";
+import { createConfigured } from "./configured-queues.ts";
 import { makeFirstKey } from "./first-key.ts";
 import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
@@ -124,6 +122,7 @@ export async function startServer(
     lost: lost.promise,
     pool: undefined,
     queues: undefined,
+    audit: undefined,
     auth: undefined,
     keyUse: undefined,
     certificates,
@@ -186,6 +185,7 @@ interface Parts {
   /** The other threads, if there are any. */
   pool: Pool | undefined;
   queues: Queues | undefined;
+  audit: AuditLog | undefined;
   auth: AuthStore | undefined;
   /** Writes down when keys were used, on a server with authentication. */
   keyUse: KeyUse | undefined;
@@ -214,11 +214,15 @@ async function open(parts: Parts): Promise<void> {
       registry: registryOf(parts),
       whole: wholeServer(parts),
       auth: authChangesOf(parts),
+      audit: auditOf(parts),
       onThread: parts.onThread,
       wallShift: parts.wallShift,
     });
   }
   const { pool } = parts;
+  const usernameOf = (id: string): string => shard.auth.users.get(id)?.username ?? "";
+  const audit = await AuditLog.open({ clock, log, records, usernameOf });
+  parts.audit = audit;
   parts.queues = await Queues.open({
     clock,
     log,
@@ -227,13 +231,16 @@ async function open(parts: Parts): Promise<void> {
     partitions: sites(parts, homes),
     homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
+    audit,
     checkNamespace: (namespace) => shard.auth.checkNamespace(namespace),
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
   });
   const { queues } = parts;
+  audit.start((work) => queues.inOrder(work));
   parts.auth = await AuthStore.open({
     clock,
     records,
+    audit,
     state: shard.auth,
     inOrder: (work) => queues.inOrder(work),
     queuesIn: (namespace) => shard.directory.countIn(namespace),
@@ -301,6 +308,7 @@ async function renew(parts: Parts): Promise<void> {
   parts.lost = lost.promise;
   parts.queues = undefined;
   parts.auth = undefined;
+  parts.audit = undefined;
   parts.keyUse = undefined;
   parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
 }
@@ -334,43 +342,6 @@ function sites({ shard, pool }: Parts, homes: readonly StorageConfig[][]): Parti
   );
 }
 
-// The queues that the configuration names are made like any other; those that exist are left alone.
-async function createConfigured(queues: Queues, config: Config): Promise<void> {
-  const known = new Set(
-    queues
-      .list({ namespace: SYSTEM_NAMESPACE, pivot: "", limit: Number.POSITIVE_INFINITY })
-      .map((record) => record.name),
-  );
-  for (const queue of deadQueuesFirst(config.queues)) {
-    if (known.has(queue.name)) continue;
-    const storages = queue.partitions.map((partition) => partition.storageName);
-    try {
-      await queues.create({
-        ...readSettings(queue),
-        name: queue.name,
-        namespace: SYSTEM_NAMESPACE,
-        ...(storages.length > 0 ? { storages, requestedPartitions: storages.length } : {}),
-      });
-    } catch (error) {
-      if (!(error instanceof QueueError)) throw error;
-      const text = `${queue.place}: ${error.message}`;
-      throw error.kind === "invalid"
-        ? new ConfigError(text)
-        : new QueueError(error.kind, text, { cause: error, code: error.code });
-    }
-  }
-}
-
-// A dead queue must be there before the queue that names it, wherever it stands in the file.
-function deadQueuesFirst(queues: readonly QueueConfig[]): readonly QueueConfig[] {
-  const named = new Set(queues.map(({ deadQueue }) => deadQueue));
-  const rank = ({ name, deadQueue }: QueueConfig): number => {
-    if (deadQueue === "") return 0;
-    return named.has(name) ? 1 : 2; // one that is both will be refused, by its right reason
-  };
-  return queues.toSorted((a, b) => rank(a) - rank(b));
-}
-
 // --- serving ---
 
 async function serve(parts: Parts): Promise<RunningServer> {
@@ -387,7 +358,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
     },
     changes: authChangesOf(parts),
   };
-  const service = { queues, auth, clock, limits, checkRunning };
+  const service = { queues, auth, audit: auditOf(parts), clock, limits, checkRunning };
   const options = { config, log, health, changeClock: change, ...service };
   const http = makeHttp(options);
   const { certificates } = parts;
@@ -488,6 +459,7 @@ async function release(parts: Parts, error?: QueueError): Promise<void> {
   for (const end of [
     () => pool?.refuse(),
     () => parts.keyUse?.end(error === undefined),
+    async () => parts.audit?.close(),
     () => queues?.close(error),
     () => shard.close(),
     () => pool?.stop(),
@@ -518,6 +490,14 @@ function authChangesOf(parts: Parts): AuthChanges {
   return elsewhere<AuthChanges>((method, args) => {
     parts.mode.checkServing();
     return invoke(parts.auth!, method, args);
+  });
+}
+
+// And of what they have done.
+function auditOf(parts: Parts): Audit {
+  return elsewhere<Audit>((method, args) => {
+    parts.mode.checkServing();
+    return invoke(parts.audit!, method, args);
   });
 }
 

@@ -4,6 +4,7 @@
 
 import { type MessagePort, workerData } from "node:worker_threads";
 import type { QueuesService } from "../api/service.ts";
+import type { Audit } from "../auth/audit.ts";
 import type { Change } from "../auth/records.ts";
 import type { AuthChanges, AuthService } from "../auth/service.ts";
 import { type ClockChange, changeClock, makeClock, type WallShift } from "../clock.ts";
@@ -134,7 +135,8 @@ function makeOwnHttp() {
     state: shard.auth,
     changes: elsewhere<AuthChanges>((method, args) => first.call("auth", method, args)),
   };
-  const service = { queues, auth, clock, limits, checkRunning };
+  const audit = elsewhere<Audit>((method, args) => first.call("audit", method, args));
+  const service = { queues, auth, audit, clock, limits, checkRunning };
   return makeHttp({ config, log, health, changeClock: change, ...service });
 }
 

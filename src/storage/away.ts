@@ -61,7 +61,7 @@ export function awayStorage(options: AwayOptions): Storage {
     findKeys: async (key, kind, keys) => (await tryOpen()).findKeys(key, kind, keys),
     listKeys: async (key, kind, options) => (await tryOpen()).listKeys(key, kind, options),
     readKeysDue: async (key, limit) => (await tryOpen()).readKeysDue(key, limit),
-    putQueues: async (records) => (await tryOpen()).putQueues(records),
+    putQueues: async (records, gone) => (await tryOpen()).putQueues(records, gone),
     deleteQueue: async (queue) => (await tryOpen()).deleteQueue(queue),
     listQueues: async () => (await tryOpen()).listQueues(),
     check: async () => (await tryOpen()).check(),

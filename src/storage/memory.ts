@@ -415,7 +415,8 @@ export class MemoryStorage implements Storage {
     return this.#partition(key).endingKeys.first(limit);
   }
 
-  async putQueues(records: readonly StoredRecord[]): Promise<void> {
+  async putQueues(records: readonly StoredRecord[], gone: readonly string[] = []): Promise<void> {
+    for (const name of gone) this.#queues.delete(name);
     for (const { name, record } of records) this.#queues.set(name, record);
   }
 

@@ -133,3 +133,32 @@ test("what is there no more, or twice, is said", async (t) => {
   assert.equal((await cli.run(["list"])).code, 1);
   await admin("namespace", "delete", "acme", "-y");
 });
+
+test("the audit shows who has changed what", async (t) => {
+  const { cli, admin } = await open(t);
+  await admin("create", "jobs", "--max-attempts", "3");
+  await admin("update", "jobs", "--max-attempts", "5");
+  await admin("namespace", "create", "acme");
+  await admin("role", "create", "r", "queue.list", "--namespace", "acme");
+  const shown = await admin("audit");
+  assert.match(
+    shown.stdout,
+    /TIME +USER[\s\S]*admin +127\.0\.0\.1 +_system +queues\.update +jobs +done +max_attempts 3 -> 5\n/,
+  );
+  assert.match(shown.stderr, /^Found \d+ entries\n$/);
+  const json = await admin("audit", "--user", "admin", "--call", "queues.create", "-o", "json");
+  const { entries, count } = JSON.parse(json.stdout);
+  assert.deepEqual([count, entries[0].target, entries[0].changes[0].to], [1, "jobs", "3"]);
+  const inAcme = await admin("audit", "--namespace", "acme", "-o", "ndjson");
+  assert.deepEqual(
+    inAcme.stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line).call),
+    ["roles.create"],
+  );
+  const all = await admin("audit", "--all-namespaces", "--limit", "2", "-o", "ndjson");
+  assert.equal(all.stdout.trim().split("\n").length, 2);
+  const refused = await cli.run(["audit"]);
+  assert.equal(refused.code, 1, refused.stdout);
+});

@@ -134,3 +134,30 @@ test("a server that knows no namespaces is not asked for the queues of everybody
   assert.ok(asked.length > 0);
   for (const path of asked) assert.match(path, /^\/v2\//);
 });
+
+test("a client lists who has changed what, page by page", async (t) => {
+  const { address } = (await setupClosed(t)).server;
+  const admin = clientOf(t, address, { key: ADMIN_KEY });
+  await admin.queues.create({ queueName: "jobs", maxAttempts: 3 });
+  await admin.queues.update("jobs", { maxAttempts: 5 });
+  await admin.queues.delete("jobs");
+  await admin.namespaces.create({ name: "acme" });
+  await admin.queues.create({ queueName: "theirs" }, { signal: AbortSignal.timeout(10_000) });
+  const entries = await Array.fromAsync(admin.audit.list({ target: "jobs", pageSize: 1 }));
+  assert.deepEqual(
+    entries.map(({ call, outcome, changes }) => [call, outcome, changes]),
+    [
+      ["queues.delete", "done", []],
+      ["queues.update", "done", [{ field: "max_attempts", from: "3", to: "5" }]],
+      ["queues.create", "done", [{ field: "max_attempts", from: undefined, to: "3" }]],
+    ],
+  );
+  const [first] = entries;
+  assert.ok(first!.at instanceof Date);
+  assert.deepEqual([first!.username, first!.namespace], ["admin", "_system"]);
+  const since = entries[1]!.at!;
+  const later = admin.audit.list({ allNamespaces: true, since, call: "queues.delete" });
+  assert.equal((await Array.fromAsync(later)).length, 1);
+  const before = admin.audit.list({ until: since, userId: first!.userId });
+  assert.deepEqual(await Array.fromAsync(before, ({ call }) => call), ["queues.create"]);
+});

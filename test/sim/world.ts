@@ -193,6 +193,7 @@ export class World {
     const endpoints = makeEndpoints({
       queues,
       auth: { isOn: false, state: new AuthState(clock) } as AuthService,
+      audit: { record: async () => undefined, deny: () => undefined, list: async () => [] },
       clock,
       limits: this.limits,
       checkRunning: () => undefined,
@@ -243,6 +244,7 @@ export class World {
       idempotencyKey: "",
       namespace: "",
       principal: ANYONE,
+      address: "",
       isGone: () => call.state === "gone",
       onGone(gone: () => void) {
         call.gone = gone;

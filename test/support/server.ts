@@ -36,11 +36,11 @@ export const ADMIN_KEY = `qtr-test-${"A".repeat(43)}`;
 export class TestServer {
   readonly server: RunningServer;
   /** The key that is shown with every call. */
-  readonly #key: string | undefined;
+  readonly key: string | undefined;
 
   constructor(server: RunningServer, key?: string) {
     this.server = server;
-    this.#key = key;
+    this.key = key;
   }
 
   /** The same server, asked with another key, or with none. */
@@ -52,7 +52,7 @@ export class TestServer {
   async call(path: string, request: object, signal?: AbortSignal): Promise<Reply> {
     const whole = path.startsWith("/") ? path : `/v1/${path}`;
     const url = `${this.server.address}${whole}`;
-    const { status, text } = await post(url, JSON.stringify(request), { signal, key: this.#key });
+    const { status, text } = await post(url, JSON.stringify(request), { signal, key: this.key });
     return { status, body: JSON.parse(text) };
   }
 

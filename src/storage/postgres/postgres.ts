@@ -298,16 +298,17 @@ class PostgresStorage implements Storage {
     return this.#sweeper.sweep(limit);
   }
 
-  async putQueues(records: readonly StoredRecord[]): Promise<void> {
+  async putQueues(records: readonly StoredRecord[], gone: readonly string[] = []): Promise<void> {
+    const removes = { text: "DELETE FROM queues WHERE name = ANY($1)", values: [byteas(gone)] };
     await this.#change(() =>
-      this.#fenced(
-        this.#connections.control,
-        records.map(({ name, record }) => ({
+      this.#fenced(this.#connections.control, [
+        ...(gone.length === 0 ? [] : [removes]),
+        ...records.map(({ name, record }) => ({
           text: `INSERT INTO queues (name, record) VALUES ($1, $2)
             ON CONFLICT (name) DO UPDATE SET record = excluded.record`,
           values: [bytea(name), bytea(record)],
         })),
-      ),
+      ]),
     );
   }
 

@@ -261,8 +261,10 @@ class SqliteStorage implements Storage {
     return this.#reading(key, () => this.#reader.keysDue(key, limit));
   }
 
-  async putQueues(records: readonly StoredRecord[]): Promise<void> {
+  async putQueues(records: readonly StoredRecord[], gone: readonly string[] = []): Promise<void> {
     await this.#durably(() => {
+      const remove = this.#statements.prepare("DELETE FROM queues WHERE name = ?");
+      for (const name of gone) remove.run(name);
       const put = this.#statements.prepare(
         "INSERT OR REPLACE INTO queues (name, record, sum) VALUES (?, ?, ?)",
       );
