@@ -266,6 +266,8 @@ class AccessLoad {
 
   /** Compares what is listed with what is known, once nobody changes anything. */
   async compare(): Promise<void> {
+    // PostgreSQL has to notice first that the server before is gone.
+    while ((await this.#ask("v2/queues.list", {})).status === 503) await sleep(20);
     const keys = this.#users.flatMap((user) => user.keys);
     for (const key of keys) await this.look(key);
     type Listed = { readonly keys: readonly { readonly id: string; readonly name?: string }[] };
