@@ -2,6 +2,7 @@
 // with none, with wrong ones, and with one that is taken away meanwhile. Nothing that comes back is broken or tells
 // of another tenant, what belongs to others stays as it is, and who shows no key that counts is never answered 200.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { Api } from "../support/api.ts";
 import type { ProofResult } from "../support/program.ts";
 import type { Random } from "../support/random.ts";
@@ -150,8 +151,10 @@ class TenantsRun {
     const before = await this.#stateOfOthers();
     const half = BATCH / 2;
     const inputs = Array.from({ length: BATCH }, () => this.#makeInput());
+    const sending = this.#send(inputs.slice(0, half), made.key, false);
+    await sleep(this.#random.below(10));
     const revoked = this.#admin().ok("v2/keys.revoke", { id: made.info.id });
-    await this.#send(inputs.slice(0, half), made.key, false);
+    await sending;
     await revoked.catch((error: Error) => {
       // The tenant may take away what is its own.
       if (!error.message.includes("key_not_found")) throw error;
