@@ -22,6 +22,10 @@ interface Check {
 // processor; then those that need two, beside each other.
 const CHECKS: readonly Check[] = [
   { name: "hostile", command: "test/fuzz/hostile.ts --seconds 3 --seed SEED" },
+  {
+    name: "hostile, keys",
+    command: "test/fuzz/hostile.ts --keys --attack keys,storm,flood,leases --seconds 3 --seed SEED",
+  },
   { name: "sim", command: "test/sim/sim.ts --seconds 90 --seed SEED" },
   { name: "sim, sqlite", command: "test/sim/sim.ts --seconds 40 --seed SEED --storage sqlite" },
   { name: "torn", command: "test/crash/torn.ts --seconds 40 --seed SEED" },
@@ -31,6 +35,12 @@ const CHECKS: readonly Check[] = [
   { name: "churn, 2 threads", command: "test/soak/churn.ts --seed SEED", threads: 2 },
   { name: "fuzz", command: "test/fuzz/fuzz.ts --seconds 40 --seed SEED" },
   { name: "fuzz, 2 threads", command: "test/fuzz/fuzz.ts --seconds 20 --seed SEED", threads: 2 },
+  { name: "tenants", command: "test/fuzz/tenants.ts --seconds 30 --seed SEED" },
+  {
+    name: "tenants, 2 threads",
+    command: "test/fuzz/tenants.ts --seconds 20 --seed SEED",
+    threads: 2,
+  },
   { name: "crash", command: "test/crash/crash.ts --mode all --kills 20 --seed SEED" },
   {
     name: "crash, 2 threads",

@@ -12,3 +12,11 @@ export function printable(text: string): string {
     (letter) => NAMED[letter] ?? `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }
+
+// Of a key, with the first two parts in a group.
+const KEYS = /\b(qtr-[0-9a-z]{1,16}-)[0-9A-Za-z]{20,}/g;
+
+/** A text in which API keys are not shown: somebody may have given one where something else is asked for. */
+export function withoutKeys(text: string): string {
+  return text.replace(KEYS, "$1...");
+}

@@ -1,6 +1,6 @@
-// The configurations in docs/PROXIES.md, as they stand there: each is run on this machine with nothing
-// but its ports, names and files changed, and a client works through it. Skipped where nginx or Caddy is
-// not installed.
+// The configurations in docs/PROXIES.md and docs/SECURITY.md, as they stand there: each is run on this machine with
+// nothing but its ports, names and files changed, and a client works through it. Skipped where nginx or Caddy
+// is not installed.
 
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -16,15 +16,20 @@ import { QueratorClient } from "@querator/client";
 import type { ServerOptions } from "../src/config/config.ts";
 import { isThere } from "./support/commands.ts";
 import { Relay } from "./support/relay.ts";
-import { setup, type TestServer, temporaryDirectory } from "./support/server.ts";
+import {
+  ADMIN_KEY,
+  setup,
+  setupClosed,
+  type TestServer,
+  temporaryDirectory,
+} from "./support/server.ts";
 
 const page = readFileSync(new URL("../docs/PROXIES.md", import.meta.url), "utf8");
+const guide = readFileSync(new URL("../docs/SECURITY.md", import.meta.url), "utf8");
 
-/** The blocks of one kind on the page, in order. */
-function blocks(kind: "nginx" | "caddyfile"): string[] {
-  return [...page.matchAll(new RegExp(`\`\`\`${kind}\\n(.*?)\`\`\``, "gs"))].map(
-    ([, text]) => text!,
-  );
+/** The blocks of one kind on a page, in order. */
+function blocks(kind: "nginx" | "caddyfile", on = page): string[] {
+  return [...on.matchAll(new RegExp(`\`\`\`${kind}\\n(.*?)\`\`\``, "gs"))].map(([, text]) => text!);
 }
 
 const [nginxNamed, nginxUnderPath, nginxPasswords] = blocks("nginx") as [string, string, string];
@@ -33,6 +38,9 @@ const [caddyNamed, caddyUnderPath, caddyPasswords] = blocks("caddyfile") as [
   string,
   string,
 ];
+const [nginxSocket] = blocks("nginx", guide) as [string];
+const [caddySocket] = blocks("caddyfile", guide) as [string];
+const SOCKET = "/run/querator/querator.sock";
 
 // Changes a text that must be there.
 function change(text: string, from: string, to: string): string {
@@ -71,7 +79,7 @@ async function prepare(t: TestContext): Promise<World> {
 }
 
 /** Runs a proxy until the test ends; resolves when it listens. */
-async function run(t: TestContext, { port, dir }: World, command: string, ...args: string[]) {
+async function run(t: TestContext, { port, dir }: Place, command: string, ...args: string[]) {
   const env = { ...process.env, HOME: dir, XDG_DATA_HOME: dir, XDG_CONFIG_HOME: dir };
   const child = spawn(command, args, { cwd: dir, env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
@@ -102,7 +110,10 @@ async function run(t: TestContext, { port, dir }: World, command: string, ...arg
   }
 }
 
-async function runNginx(t: TestContext, world: World, block: string): Promise<void> {
+/** Where a proxy runs and listens. */
+type Place = Pick<World, "dir" | "port">;
+
+async function runNginx(t: TestContext, world: Place, block: string): Promise<void> {
   const { dir } = world;
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
     (name) => `${name}_temp_path ${dir}/${name};`,
@@ -112,14 +123,14 @@ async function runNginx(t: TestContext, world: World, block: string): Promise<vo
   // Who starts it as root has its workers run as nobody, who cannot read here.
   const user = process.getuid?.() === 0 ? "user root;" : "";
   const text = `${user} worker_processes 1; daemon off; pid ${dir}/pid; error_log stderr;
-events {} http { access_log off; ${temporary.join(" ")}\n${change(block, "127.0.0.1:2319", world.upstream)}\n}`;
+events {} http { access_log off; ${temporary.join(" ")}\n${block}\n}`;
   writeFileSync(join(dir, "nginx.conf"), text);
   await run(t, world, "nginx", "-p", dir, "-c", join(dir, "nginx.conf"), "-e", "stderr");
 }
 
-async function runCaddy(t: TestContext, world: World, block: string): Promise<void> {
-  const { dir, upstream } = world;
-  const text = `{\n  admin off\n}\n${change(block, "127.0.0.1:2319", upstream)}`;
+async function runCaddy(t: TestContext, world: Place, block: string): Promise<void> {
+  const { dir } = world;
+  const text = `{\n  admin off\n}\n${block}`;
   writeFileSync(join(dir, "Caddyfile"), text);
   await run(t, world, "caddy", "run", "--config", join(dir, "Caddyfile"), "--adapter", "caddyfile");
 }
@@ -194,9 +205,8 @@ const noNginx = isThere("command -v nginx") ? false : "nginx is not installed";
 const noCaddy = isThere("command -v caddy") ? false : "Caddy is not installed";
 const noOpenssl = isThere("command -v openssl") ? false : "there is no openssl here";
 
-test("nginx, with a name of its own", { skip: noNginx || noOpenssl }, async (t) => {
-  const world = await prepare(t);
-  const { dir, port } = world;
+/** A certificate in a directory, trusted until the test ends. */
+function makeTrusted(t: TestContext, dir: string): { readonly pem: string; readonly key: string } {
   const files = { pem: join(dir, "cert.pem"), key: join(dir, "key.pem") };
   const names = "subjectAltName=DNS:queues.example.com,IP:127.0.0.1";
   const how = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"];
@@ -205,10 +215,17 @@ test("nginx, with a name of its own", { skip: noNginx || noOpenssl }, async (t) 
   const before = getCACertificates();
   setDefaultCACertificates([...before, readFileSync(files.pem, "utf8")]);
   t.after(() => setDefaultCACertificates(before));
+  return files;
+}
+
+test("nginx, with a name of its own", { skip: noNginx || noOpenssl }, async (t) => {
+  const world = await prepare(t);
+  const { dir, port } = world;
+  const files = makeTrusted(t, dir);
   let block = change(nginxNamed, "listen 443 ssl;", `listen 127.0.0.1:${port} ssl;`);
   block = change(block, "/etc/ssl/certs/queues.example.com.pem", files.pem);
   block = change(block, "/etc/ssl/private/queues.example.com.key", files.key);
-  await runNginx(t, world, block);
+  await runNginx(t, world, change(block, "127.0.0.1:2319", world.upstream));
   await workThrough(world, `https://127.0.0.1:${port}`);
   await checkPages(`https://127.0.0.1:${port}`, { Host: "queues.example.com" });
 });
@@ -223,7 +240,7 @@ test("nginx, under a path, with and without passwords", { skip: noNginx }, async
       const passwords = change(nginxPasswords, "/etc/nginx/queues.htpasswd", join(dir, "htpasswd"));
       block = change(block, "client_max_body_size 64m;", `client_max_body_size 64m;\n${passwords}`);
     }
-    await runNginx(t, world, block);
+    await runNginx(t, world, change(block, "127.0.0.1:2319", world.upstream));
     await workWithPasswords(world, `http://127.0.0.1:${port}/queues`, isOpen);
   }
 });
@@ -241,7 +258,8 @@ async function workWithPasswords(world: World, url: string, isOpen: boolean): Pr
 test("Caddy, with a name of its own", { skip: noCaddy }, async (t) => {
   const world = await prepare(t);
   // Over HTTP, for nobody gives certificates here.
-  await runCaddy(t, world, change(caddyNamed, "queues.example.com {", `http://:${world.port} {`));
+  const block = change(caddyNamed, "queues.example.com {", `http://:${world.port} {`);
+  await runCaddy(t, world, change(block, "127.0.0.1:2319", world.upstream));
   await workThrough(world, `http://127.0.0.1:${world.port}`);
   await checkPages(`http://127.0.0.1:${world.port}`, { Host: "queues.example.com" });
 });
@@ -257,7 +275,73 @@ test("Caddy, under a path, with and without passwords", { skip: noCaddy }, async
       const passwords = caddyPasswords.replace(/worker \S+/, () => `worker ${hash}`);
       block = change(block, "handle_path", `${passwords}\n  handle_path`);
     }
-    await runCaddy(t, world, block);
+    await runCaddy(t, world, change(block, "127.0.0.1:2319", world.upstream));
     await workWithPasswords(world, `http://127.0.0.1:${world.port}/queues`, isOpen);
   }
+});
+
+/** A server that asks for keys, with a tenant who has one for a namespace, and where a proxy is to be. */
+async function prepareClosed(t: TestContext) {
+  const dir = temporaryDirectory(t);
+  const server = await setupClosed(t, { address: `unix:${join(dir, "socket")}` });
+  const url = server.server.address;
+  await using admin = new QueratorClient({ url, key: ADMIN_KEY });
+  await admin.call("namespaces.create", { name: "acme" });
+  const { id: user_id } = await admin.call<{ id: string }>("users.create", { username: "acme" });
+  const binding = { namespace: "acme", role_name: "NamespaceOwner", user_id };
+  await admin.call("bindings.create", binding);
+  const made = { user_id, namespace: "acme" };
+  const { key } = await admin.call<{ key: string }>("keys.create", made);
+  await admin.call("queues.create", { queue_name: "of-system" });
+  return { dir, port: await freePort(), socket: join(dir, "socket"), key };
+}
+
+/** Keys, namespaces, waiting leases and pages of other sites, through a proxy. */
+async function workWithKeys(url: string, key: string): Promise<void> {
+  const body = { queue_name: "jobs" };
+  const ask = async (path: string, headers: Record<string, string>) => {
+    const json = { "Content-Type": "application/json", ...headers };
+    const init = { method: "POST", headers: json, body: JSON.stringify(body) };
+    return (await fetch(`${url}/v2/${path}`, init)).status;
+  };
+  const shown = { Authorization: `Bearer ${key}` };
+  assert.equal(await ask("queues.create", {}), 401);
+  assert.equal(await ask("queues.create", shown), 200);
+  const both = async (namespace: string) =>
+    ask("queues.info", {
+      Authorization: `Bearer ${ADMIN_KEY}`,
+      "X-Querator-Namespace": namespace,
+    });
+  assert.deepEqual([await both("acme"), await both("_system")], [200, 404]);
+  assert.equal(await ask("queues.info", { ...shown, Origin: url }), 200);
+  assert.equal(await ask("queues.info", { ...shown, Origin: "https://other.example" }), 403);
+  assert.equal(await ask("queues.info", { ...shown, "Sec-Fetch-Site": "cross-site" }), 403);
+  const health = await fetch(`${url}/health`);
+  assert.deepEqual(await health.json(), { status: "pass" });
+  await using client = new QueratorClient({ url, key });
+  const request = { ...body, request_timeout: "14m59s" };
+  const options = { timeout: "15m" };
+  const waiting = client.call<{ items: { utf8: string }[] }>("queue.lease", request, options);
+  while ((await client.stats("jobs")).logicalQueues[0]!.leaseWaiting === 0);
+  await client.produce("jobs", { payload: "late" });
+  assert.equal((await waiting).items[0]!.utf8, "late");
+}
+
+test("nginx, before a Unix socket, with keys", { skip: noNginx || noOpenssl }, async (t) => {
+  const place = await prepareClosed(t);
+  const files = makeTrusted(t, place.dir);
+  let block = change(nginxSocket, "listen 443 ssl;", `listen 127.0.0.1:${place.port} ssl;`);
+  block = change(block, "/etc/ssl/certs/queues.example.com.pem", files.pem);
+  block = change(block, "/etc/ssl/private/queues.example.com.key", files.key);
+  // The page has it listen on 443, whose number no Host has.
+  block = change(block, "proxy_set_header Host $host;", "proxy_set_header Host $http_host;");
+  await runNginx(t, place, change(block, SOCKET, place.socket));
+  await workWithKeys(`https://127.0.0.1:${place.port}`, place.key);
+});
+
+test("Caddy, before a Unix socket, with keys", { skip: noCaddy }, async (t) => {
+  const place = await prepareClosed(t);
+  const block = change(caddySocket, "queues.example.com {", `http://:${place.port} {`);
+  await runCaddy(t, place, change(block, SOCKET, place.socket));
+  await workWithKeys(`http://127.0.0.1:${place.port}`, place.key);
 });

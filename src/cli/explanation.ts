@@ -5,7 +5,7 @@
 import { ItemNotFoundError, QueratorError, TooLargeError } from "@querator/client";
 import { CommanderError, InvalidArgumentError } from "commander";
 import { ConfigError } from "../config/section.ts";
-import { printable } from "../printable.ts";
+import { printable, withoutKeys } from "../printable.ts";
 import { CommandError, EXIT, Interrupted } from "./failure.ts";
 
 export interface Explanation {
@@ -19,7 +19,7 @@ export function explain(error: unknown): Explanation {
   if (error instanceof CommanderError && !(error instanceof InvalidArgumentError)) {
     return { text: "", exitCode: error.exitCode === 0 ? 0 : EXIT.usage }; // it has said why itself
   }
-  const text = said(error);
+  const text = withoutKeys(said(error));
   if (error instanceof CommandError) return { text, exitCode: error.exitCode };
   return { text, exitCode: exitCodeOf(error) };
 }

@@ -2,6 +2,7 @@
 // server` is started from here, without what talks to a server.
 
 import { Command, Option } from "commander";
+import { withoutKeys } from "../printable.ts";
 import { VERSION } from "../version.ts";
 import { callerOptions } from "./caller.ts";
 import { usage } from "./failure.ts";
@@ -61,7 +62,7 @@ export function makeRoot(): Command {
     )
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({
-      outputError: (text, write) => write(text.replace(/^error: /, "Error: ")),
+      outputError: (text, write) => write(withoutKeys(text.replace(/^error: /, "Error: "))),
     })
     .showHelpAfterError("run with --help for what there is")
     .addHelpText(

@@ -86,7 +86,7 @@ async function askWrongly(t: TestContext, server: ServerProcess, said: Said, key
       });
     }
   }
-  for (const page of ["/docs", "/openapi.json", "/health", "/none"]) {
+  for (const page of ["/docs", "/openapi.json", "/openapi-3.0.json", "/health", "/none"]) {
     await ask(page, { headers: { Authorization: `Bearer ${key}` } });
   }
   const connection = await RawConnection.open(server.port);
@@ -137,6 +137,70 @@ for (const from of ["made", "variable", "file"] as const) {
     said.check();
   });
 }
+
+test("no command shows a key that it was given, wherever it was given", async (t) => {
+  const said = new Said();
+  const server = await ServerProcess.start({ storage: "memory" });
+  t.after(() => server.dispose());
+  const key = said.hide(`qtr-test-${"S3cr3t".repeat(8)}`);
+  const nowhere = ["--endpoint", "http://127.0.0.1:1"];
+  const there = ["--endpoint", server.address];
+  for (const args of [
+    ["--key", key, "nosuch"],
+    ["--key", key, "list", "too", "many"],
+    ["--key", key, ...nowhere, "list"],
+    ["--key", `${key}!`, ...nowhere, "list"],
+    ["--key", key, ...there, "queues", "info", "none"],
+    ["--kye", key, "list"],
+    ["--key-file", key, ...nowhere, "list"],
+    ["--header", key, ...nowhere, "list"],
+    ["--header", `Authorization: Basic ${key}`, ...there, "list"],
+    ["--endpoint", `http://u:${key}@127.0.0.1:1`, "list"],
+    ["--endpoint", `${key}:x`, "list"],
+    ["--output", key, "list"],
+    [key],
+    ["server", "--auth", key],
+    ["server", "--memory", "--auth", "keys", "--bootstrap-key-file", key],
+    ["server", "--memory", "--bootstrap-key", key],
+    ["server", "--config", key],
+    [...there, "key", "create", key],
+    [...there, "key", "revoke", key, "--yes"],
+    [...there, "binding", "create", key, key],
+  ]) {
+    await run(said, args);
+  }
+  await server.terminate();
+  said.add(JSON.stringify(server.log) + server.stderr);
+  said.check();
+});
+
+test("a server that ends by an error that nobody expected shows no key", async (t) => {
+  const said = new Said();
+  const key = said.hide(`qtr-test-${"S3cr3t".repeat(8)}`);
+  const dir = temporaryDirectory(t);
+  const fall = join(dir, "fall.mjs");
+  const onUsr2 = 'process.on("SIGUSR2", () => { throw new Error("nobody expected this"); });';
+  writeFileSync(
+    fall,
+    `import { isMainThread } from "node:worker_threads";if (isMainThread) ${onUsr2}`,
+  );
+  const server = await ServerProcess.start({
+    storage: "memory",
+    env: {
+      QUERATOR_AUTH: "keys",
+      QUERATOR_BOOTSTRAP_KEY: key,
+      NODE_OPTIONS: `--import ${fall}`,
+    },
+  });
+  t.after(() => server.dispose());
+  await askWrongly(t, server, said, key);
+  process.kill(server.pid, "SIGUSR2");
+  const { code } = await server.exited;
+  assert.notEqual(code, 0);
+  assert.match(said.add(server.stderr), /nobody expected this/);
+  said.add(JSON.stringify(server.log));
+  said.check();
+});
 
 test("nothing shows the password of a database", async (t) => {
   const said = new Said();

@@ -29,15 +29,16 @@ export class Client {
     this.#host = host;
   }
 
-  /** Sends a request as soon as the server is up; rejects if it has ended by itself. */
-  async post(path: string, request: object): Promise<Answer> {
+  /** Sends a request as soon as the server is up, with a key if one is given; rejects if it has ended by itself. */
+  async post(path: string, request: object, key?: string): Promise<Answer> {
     const port = await this.#host.up();
     const sentAt = Date.now();
     const connection = await this.#connect(port);
     if (connection === undefined) return { status: 0, text: "", sentAt, at: Date.now() };
     const body = JSON.stringify(request);
     const waitMs = SILENCE_MS;
-    const outcome = await connection.send(requestText(path, body), { waitMs });
+    const headers = key === undefined ? "" : `Authorization: Bearer ${key}\r\n`;
+    const outcome = await connection.send(requestText(path, body, headers), { waitMs });
     if (outcome.kind === "silent") this.silent.push(`${path} ${body.slice(0, 200)}`);
     if (connection.isOpen) this.#idle.push(connection);
     else this.#open.delete(connection);
@@ -47,9 +48,9 @@ export class Client {
   }
 
   /** Sends a request that must succeed, again if the connection breaks; answers the body. */
-  async ok<T>(path: string, request: object): Promise<T> {
+  async ok<T>(path: string, request: object, key?: string): Promise<T> {
     for (;;) {
-      const { status, text } = await this.post(path, request);
+      const { status, text } = await this.post(path, request, key);
       if (status === 0) continue;
       if (status !== 200) throw new Error(`${path}: ${status} ${text}`);
       return JSON.parse(text) as T;

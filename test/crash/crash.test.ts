@@ -7,6 +7,7 @@ import { Api } from "../support/api.ts";
 import { freshSeed, Random } from "../support/random.ts";
 import { makeScratch, removeScratch } from "../support/scratch.ts";
 import { ServerProcess } from "../support/server-process.ts";
+import { accessMode } from "./access-mode.ts";
 import { databaseMode, failOver, killOverPostgres } from "./database-modes.ts";
 import type { DiskFault } from "./disk-faults.ts";
 import { failingDisk } from "./disk-mode.ts";
@@ -56,6 +57,11 @@ describe("a real server under load", { concurrency: true }, () => {
   test("keeps unique keys, cancels, results and what follows a complete when it is killed", async () => {
     const { violations } = await keysMode({ ...common, kills: 1 });
     assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode keys --seed ${seed}`);
+  });
+
+  test("lets nobody in again whose key is gone, and everybody whose key was made, when it is killed", async () => {
+    const { violations } = await accessMode({ ...common, kills: 2 });
+    assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode access --seed ${seed}`);
   });
 
   test("answers or closes everything when it is stopped, and loses nothing", async () => {

@@ -3,14 +3,17 @@
 // modes: kill (SIGKILL at random moments), term (SIGTERM under load),
 // full (the file system runs full), power (a power cut: what was not synced is gone), disk (calls that
 // sync, write, truncate or read fail, with every way to sync), redrive (SIGKILL while items go to a dead queue
-// and back), keys (all of it under a load of unique keys, cancels, results and what follows a complete). Over PostgreSQL:
-// kill, term, database (the database is killed and starts again), failover (its standby takes over), keys.
+// and back), keys (all of it under a load of unique keys, cancels, results and what follows a complete), access (SIGKILL while
+// API keys and roles change). Over PostgreSQL: kill, term, database (the database is killed and starts again), failover (its
+// standby takes over), keys, access.
 
 import { Command, Option } from "commander";
 import { count, seedOption } from "../support/options.ts";
 import { conclude, endOnSignals, progress } from "../support/program.ts";
+import { accessMode } from "./access-mode.ts";
 import type { ModeOptions, ModeResult } from "./crash-run.ts";
 import {
+  accessOverPostgres,
   databaseMode,
   failoverMode,
   killOverPostgres,
@@ -35,6 +38,7 @@ const MODES: Readonly<Record<string, Modes>> = {
     disk: diskMode,
     redrive: redriveMode,
     keys: keysMode,
+    access: accessMode,
   },
   postgres: {
     kill: killOverPostgres,
@@ -42,6 +46,7 @@ const MODES: Readonly<Record<string, Modes>> = {
     database: databaseMode,
     failover: failoverMode,
     keys: keysOverPostgres,
+    access: accessOverPostgres,
   },
 };
 

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { createDatabase, type Postgres, startPostgres } from "../support/postgres.ts";
 import { Relay } from "../support/relay.ts";
+import { accessMode } from "./access-mode.ts";
 import { CrashRun, figuresOf, type ModeOptions, type ModeResult } from "./crash-run.ts";
 import { killMode } from "./kill-mode.ts";
 import { termMode } from "./term-mode.ts";
@@ -23,6 +24,9 @@ export const killOverPostgres: Mode = (options) => overPostgres(options, killMod
 
 /** Stops the server, as over any storage. */
 export const termOverPostgres: Mode = (options) => overPostgres(options, termMode);
+
+/** Changes who may do what, as over any storage. */
+export const accessOverPostgres: Mode = (options) => overPostgres(options, accessMode);
 
 async function overPostgres(options: ModeOptions, mode: Mode): Promise<ModeResult> {
   const database = await startPostgres({ fsync: true });

@@ -3,6 +3,7 @@
 // function in one of the files it imports.
 
 import type { Attack } from "./attack.ts";
+import { wrongKeys } from "./attacks-keys.ts";
 import {
   itemFlood,
   largeBodies,
@@ -22,6 +23,8 @@ export interface AttackRow {
   readonly holdSeconds?: number;
   /** 99 of 100 requests of the good client must be answered within so many milliseconds meanwhile. */
   readonly p99MsMax?: number;
+  /** Whether it means something only on a server that asks for keys. */
+  readonly needsKeys?: boolean;
 }
 
 /** By the names that the programs print. */
@@ -44,4 +47,5 @@ export const ATTACKS: Readonly<Record<string, AttackRow>> = {
   "item floods": { attack: itemFlood },
   "bodies that cost much": { attack: costlyBodies, p99MsMax: 250 },
   "bodies in crumbs": { attack: crumbs, p99MsMax: 250 },
+  "wrong keys": { attack: wrongKeys, p99MsMax: 250, needsKeys: true },
 };

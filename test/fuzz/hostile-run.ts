@@ -23,6 +23,8 @@ export interface HostileOptions {
   /** Parts of the names of the only attacks to make. */
   readonly only?: readonly string[];
   readonly storage: StorageKind;
+  /** Whether the server asks for keys: the good client has one, attackers have none and may do as much all the same. */
+  readonly asksForKeys?: boolean;
   readonly progress: (text: string) => void;
 }
 
@@ -31,6 +33,8 @@ const GONE_MS = 15_000;
 // The quick form runs beside other tests.
 const QUICK_LATENCY_FACTOR = 4;
 const GOOD = "good";
+const ADMIN = `qtr-test-${"A".repeat(43)}`;
+const SHOWN = `Authorization: Bearer ${ADMIN}\r\n`;
 
 // In the quick form limits are small, so that little is needed to reach them.
 const QUICK_LIMITS = {
@@ -51,7 +55,10 @@ const SLACK = { bytes: 30_000_000, timers: 5, sockets: 1 } as const;
 /** Makes the attacks one after the other; answers what is wrong. */
 export async function hostile(options: HostileOptions): Promise<ProofResult> {
   const { only = [""] } = options;
-  const names = Object.keys(ATTACKS).filter((name) => only.some((part) => name.includes(part)));
+  const names = Object.keys(ATTACKS).filter((name) => {
+    const isPossible = options.asksForKeys === true || ATTACKS[name]!.needsKeys !== true;
+    return isPossible && only.some((part) => name.includes(part));
+  });
   if (names.length === 0) throw new Error(`there is no attack called ${only.join()}`);
   const failures: string[] = [];
   const rows: { name: string; latency: Latency; peak: number }[] = [];
@@ -109,6 +116,7 @@ class Siege {
   readonly #server: ServerProcess;
   readonly #attackers: ChildProcess;
   readonly #api: Api;
+  readonly #headers: string;
   // Made once its queue is there.
   #good!: GoodClient;
   #before!: Holdings;
@@ -120,7 +128,8 @@ class Siege {
     this.#failures = failures;
     this.#server = server;
     this.#attackers = fork(fileURLToPath(new URL("./attackers.ts", import.meta.url)));
-    this.#api = new Api(server.port);
+    this.#headers = options.asksForKeys === true ? SHOWN : "";
+    this.#api = new Api(server.port, { headers: this.#headers });
   }
 
   static async begin(options: HostileOptions, failures: string[]): Promise<Siege> {
@@ -129,6 +138,9 @@ class Siege {
       storage: options.storage,
       limits,
       isObserved: true,
+      ...(options.asksForKeys === true && {
+        env: { QUERATOR_AUTH: "keys", QUERATOR_BOOTSTRAP_KEY: ADMIN },
+      }),
     });
     const siege = new Siege(options, failures, server);
     try {
@@ -150,9 +162,18 @@ class Siege {
   }
 
   async #calmDown(): Promise<void> {
+    if (this.#options.asksForKeys === true) {
+      const binding = { namespace: "_system", role_name: "Admin", user_id: "anonymous" };
+      await this.#api.ok("v2/bindings.create", binding);
+    }
     await createQueue(this.#api, GOOD);
     const { port } = this.#server;
-    this.#good = new GoodClient({ port, queue: GOOD, boundMs: BOUND_MS });
+    this.#good = new GoodClient({
+      port,
+      queue: GOOD,
+      boundMs: BOUND_MS,
+      headers: this.#headers,
+    });
     this.#good.enter("warm-up");
     await sleep(this.#options.quick ? 150 : 3_000);
     this.#good.enter("calm");

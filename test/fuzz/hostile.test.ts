@@ -11,6 +11,7 @@ test("clients that do not behave neither stop the others nor leave anything behi
     seed,
     quick: true,
     secondsEach: 0.06,
+    asksForKeys: seed % 2 === 0,
     storage: "memory",
     progress: () => undefined,
   });

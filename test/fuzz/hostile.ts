@@ -18,6 +18,7 @@ const options = new Command("hostile")
     `only those with one of these in their names: ${Object.keys(ATTACKS).join("; ")}`,
   )
   .option("--quick", "the quick form: small numbers and small limits", false)
+  .option("--keys", "a server that asks for keys", false)
   .addOption(storageOption("memory"))
   .addHelpText(
     "after",
@@ -32,12 +33,19 @@ Examples:
     seed: number;
     attack?: string;
     quick: boolean;
+    keys: boolean;
     storage: StorageKind;
   }>();
 
 await runProgram("hostile", async () => {
-  const { seconds: secondsEach, attack, ...rest } = options;
+  const { seconds: secondsEach, attack, keys: asksForKeys, ...rest } = options;
   const only = attack === undefined ? {} : { only: attack.split(",") };
-  const { failures, figures } = await hostile({ ...rest, ...only, secondsEach, progress });
+  const { failures, figures } = await hostile({
+    ...rest,
+    ...only,
+    secondsEach,
+    asksForKeys,
+    progress,
+  });
   return { failures, figures: `seed ${options.seed}, ${figures}` };
 });

@@ -247,6 +247,8 @@ test("no queue is made in a namespace that is being deleted", async (t) => {
     expire_timeout: "1h",
     requested_partitions: 1,
   });
+  // They have been let in, and wait for their turn, when others that were sent after them have been answered.
+  for (let i = 0; i < 20; i++) await a.ok("/v2/queues.list", {});
   storage!.release();
   await deleted;
   for (const reply of [await made, await applied, await old]) {

@@ -16,6 +16,8 @@ export interface ApiOptions {
   readonly waitMs?: number;
   /** This machine unless it is said. */
   readonly host?: string;
+  /** More headers of every request, each with its line end. */
+  readonly headers?: string;
 }
 
 /** A client of the API, one call at a time. */
@@ -23,12 +25,14 @@ export class Api {
   readonly #port: number;
   readonly #host: string | undefined;
   readonly #waitMs: number;
+  readonly #headers: string;
   #connection: RawConnection | undefined;
 
-  constructor(port: number, { waitMs = 30_000, host }: ApiOptions = {}) {
+  constructor(port: number, { waitMs = 30_000, host, headers = "" }: ApiOptions = {}) {
     this.#port = port;
     this.#host = host;
     this.#waitMs = waitMs;
+    this.#headers = headers;
   }
 
   /** Calls an endpoint, with JSON or with text as it is; rejects if no whole reply comes. */
@@ -37,7 +41,8 @@ export class Api {
       this.#connection = await RawConnection.open(this.#port, this.#host);
     }
     const waitMs = this.#waitMs;
-    const outcome = await this.#connection.send(requestText(path, request), { waitMs });
+    const text = requestText(path, request, this.#headers);
+    const outcome = await this.#connection.send(text, { waitMs });
     if (outcome.kind !== "reply") throw new Error(`${path}: no reply, ${outcome.kind}`);
     const { status, body } = outcome.reply;
     return { status, body: JSON.parse(body.toString()) };

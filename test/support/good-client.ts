@@ -16,6 +16,8 @@ export interface GoodClientOptions {
   readonly queue: string;
   /** Within what time every request must be answered. */
   readonly boundMs: number;
+  /** More headers of every request, each with its line end. */
+  readonly headers?: string;
 }
 
 // Cycles on one connection.
@@ -54,7 +56,8 @@ export class GoodClient {
 
   async #run(): Promise<void> {
     while (this.#going) {
-      const api = new Api(this.#options.port, { waitMs: this.#options.boundMs });
+      const { port, boundMs, headers = "" } = this.#options;
+      const api = new Api(port, { waitMs: boundMs, headers });
       for (let i = 0; i < CYCLES && this.#going; i++) {
         const phase = this.#phase;
         try {
