@@ -557,8 +557,8 @@ export const FAULTS: readonly Fault[] = [
     name: "the source of a completed item stays taken",
     check: "sim",
     file: "src/queue/partition-batch.ts",
-    from: "this.#names.drop(item.attributes, isLeased);",
-    to: 'if (how !== "completed") this.#names.drop(attributes, leased);',
+    from: "this.#names.leave(item, isLeased, this.now);",
+    to: 'if (how !== "completed") this.#names.leave(item, isLeased, this.now);',
   },
   {
     name: "a clear removes what is on its way to the dead queue",
@@ -1467,8 +1467,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a unique key is not given back with a cancel",
     check: "sim",
     file: "src/queue/partition-batch.ts",
-    from: "    this.#names.drop(item.attributes, isLeased);\n    const key",
-    to: '    if (how !== "cancelled") this.#names.drop(item.attributes, isLeased);\n    const key',
+    from: "    this.#names.leave(item, isLeased, this.now);\n    const key",
+    to: '    if (how !== "cancelled") this.#names.leave(item, isLeased, this.now);\n    const key',
   },
   {
     name: "a unique key is given back before its time is over",

@@ -275,8 +275,7 @@ export class Simulation {
     // Work that waits for a partition to recover waits for time.
     if (this.#hasTrouble) await this.#act({ kind: "heal", together: false });
     // A redrive waits a moment for another queue that waits for its own, and so may whoever asks either.
-    const redrives = this.#calls.some(({ path }) => path === "v2/queue.redrive");
-    if (redrives || this.#view.queues.get("dead")?.isRedriven === true) {
+    if (this.#calls.some(reachesOut) || this.#view.queues.get("dead")?.isRedriven === true) {
       this.#isExact = false;
       for (let i = 0; i < 3; i++) {
         world.clock.advance(0.6 * SECOND);
@@ -348,6 +347,14 @@ export class Simulation {
     }
     await checkNothingLeft(world, this.#view);
   }
+}
+
+// Whether the dead queue waits for others, which may wait for it to take what dies (decision 59): with a redrive,
+// or with a complete that produces for them.
+function reachesOut({ path, request }: Call): boolean {
+  if (path === "v2/queue.redrive") return true;
+  const isFromDead = request.queue_name === QUEUES[DEAD_QUEUE];
+  return path === "v2/queue.complete" && isFromDead && request.produce !== undefined;
 }
 
 // When everything is done, storage holds no more than the empty queues.
