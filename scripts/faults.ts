@@ -498,6 +498,20 @@ export const FAULTS: readonly Fault[] = [
     to: "id;",
   },
   {
+    name: "a redrive never makes up for a step that came late",
+    check: "redrive",
+    file: "src/queue/redrives.ts",
+    from: "if (rest < -LAG_MAX) since -= rest + LAG_MAX;",
+    to: "if (rest < 0) since -= rest;",
+  },
+  {
+    name: "a redrive makes up for all the time in which it could do nothing",
+    check: "redrive",
+    file: "src/queue/redrives.ts",
+    from: "if (rest < -LAG_MAX) since -= rest + LAG_MAX;",
+    to: "",
+  },
+  {
     name: "what dies again after a redrive is not counted",
     check: "redrive",
     file: "src/queue/transfers.ts",
