@@ -206,7 +206,7 @@ export class DeadLetters {
   ): Promise<void> {
     const to = dead.length === 0 ? undefined : this.#context.findIntake(rules.deadQueue);
     if (to !== undefined) {
-      await this.#transfers.move({
+      const transfer = {
         items: dead.map(({ item }) => item),
         endings: dead.map(({ reason }) => BURIED[reason]),
         table,
@@ -214,11 +214,12 @@ export class DeadLetters {
         to,
         load,
         ...(onBusy !== undefined && { onBusy }),
-        sets: ({ record }, i) => ({
+        sets: ({ record }: StoredItem, i: number) => ({
           ...BEYOND_DEATH,
           from: this.#originOf(dead[i]!, record, part.now),
         }),
-      });
+      };
+      await this.#errands.around(to, () => this.#transfers.move(transfer));
       return;
     }
     if (part.of.keeping !== undefined) {
