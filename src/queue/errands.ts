@@ -77,12 +77,12 @@ export class Errands {
   }
 
   /** What is to be sent to a queue now, which takes nothing while it stands still: if it has come it comes again. */
-  async around(to: Intake, send: () => Promise<unknown>): Promise<void> {
+  async around<T>(to: Intake, send: () => Promise<T>): Promise<T> {
     const lent = this.#come.get(to);
     this.#come.delete(to);
     lent?.giveBack();
     try {
-      await send();
+      return await send();
     } finally {
       if (lent !== undefined) this.ask(to);
     }
