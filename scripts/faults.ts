@@ -60,6 +60,13 @@ export const CHECKS = {
   oldStorages: ["--test", "test/old-storages.test.ts"],
   history: ["--test", "test/queue/history.test.ts"],
   followers: ["--test", "test/queue/followers.test.ts"],
+  condemnedApart: [
+    "--test",
+    "--test-name-pattern",
+    "dead queue",
+    "test/queue/followers-apart.test.ts",
+  ],
+  jointRaces: ["--test", "test/queue/joint-races.test.ts"],
   storms: ["--test", "--test-name-pattern", "on memory", "test/queue/storms.test.ts"],
   followersUnique: [
     "--test",
@@ -195,6 +202,27 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/mailbox.ts",
     from: "for (const request of this.#putOff.splice(0)) {",
     to: "for (const request of this.#putOff) {",
+  },
+  {
+    name: "what cannot get to its dead queue keeps what else is scheduled from its turn",
+    check: "condemnedApart",
+    file: "src/queue/dead-letters.ts",
+    from: "partition.stale || !isCrowd(dead.length, partition)) return;",
+    to: "partition.stale || dead.length > 0) return;",
+  },
+  {
+    name: "what has stepped aside on its way to its dead queue comes there twice",
+    check: "condemnedApart",
+    file: "src/queue/transfers.ts",
+    from: "sentAs || ids.id(seq)",
+    to: "ids.id(seq) || sentAs",
+  },
+  {
+    name: "of what ends after its queue was told to keep it nothing is kept but that it ended",
+    check: "jointRaces",
+    file: "src/queue/keeper.ts",
+    from: "return records === undefined && isKept ? readRecords() : records;",
+    to: "return records === undefined && isKept ? records : records;",
   },
   {
     name: "two queues stand still for one another",

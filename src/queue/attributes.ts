@@ -14,6 +14,8 @@ export interface Attributes {
   readonly id: string;
   /** Why it is to go to the dead queue, and not to be leased any more; "" if it is not. */
   readonly died: DropReason | "";
+  /** By what its copy in the dead queue is known, if it has moved to another number on its way there; "" if not. */
+  readonly sentAs: string;
   /** The name that only one item of its queue has at a time; see unique.ts. */
   readonly unique: Unique | undefined;
   /** What it says of its retries, in place of its queue. */
@@ -85,6 +87,7 @@ export const NO_ATTRIBUTES: Attributes = Object.freeze({
   max: 0,
   id: "",
   died: "",
+  sentAs: "",
   unique: undefined,
   isApart: false,
   retry: undefined,

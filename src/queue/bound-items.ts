@@ -2,11 +2,11 @@
 // written to where they belong, as letters (transfers.ts): each gets there once, under the id that was answered. As long
 // as their queue is not there, as it was deleted meanwhile, they wait for one of its name.
 
-import { MINUTE, SECOND } from "../clock.ts";
+import { MINUTE } from "../clock.ts";
 import type { StoredItem } from "../storage/storage.ts";
 import type { Attributes } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
-import { boundFor } from "./condemned.ts";
+import { boundFor, CROWD_RETRY, isCrowd } from "./condemned.ts";
 import type { Intake, QueueContext } from "./context.ts";
 import { MOVED } from "./history.ts";
 import type { Partition } from "./partition.ts";
@@ -15,10 +15,6 @@ import { DELIVERY, Transfers } from "./transfers.ts";
 
 // How long one whose queue is not there waits until it is looked for again.
 const MISSING_RETRY = MINUTE;
-// What a queue has not taken twice is due all the time, before all else that is scheduled: if it is as much as this,
-// or there is more than is looked at, it steps aside for a while, so that the other has its turn.
-const CROWD = 500;
-const CROWD_RETRY = 10 * SECOND;
 
 const NOTHING: Partial<Attributes> = {};
 
@@ -77,8 +73,8 @@ export class BoundItems {
       });
       if (isTaken) continue;
       this.#refusing.add(queue);
-      const isCrowd = due.length >= CROWD || !partition.scheduled.isComplete;
-      if (!hasRefused || !isCrowd || partition.stale) continue;
+      // What a queue has not taken twice steps aside.
+      if (!hasRefused || !isCrowd(due.length, partition) || partition.stale) continue;
       const aside = new PartitionBatch(partition, this.#context.clock.now());
       await this.#putOff(aside, items, CROWD_RETRY);
     }

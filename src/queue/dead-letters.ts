@@ -12,12 +12,13 @@ import {
 } from "../storage/storage.ts";
 import { type Attributes, attributesOf, type Origin } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
+import { CROWD_RETRY, isCrowd, putOffCondemned } from "./condemned.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { retryItems } from "./endings.ts";
 import type { Errands } from "./errands.ts";
 import { fingerprintOf, kindOf } from "./fingerprint.ts";
 import { BURIED, DROPPED } from "./history.ts";
-import { type Records, readRecords } from "./keeper.ts";
+import { type EndedRecords, readRecords, recordsOf } from "./keeper.ts";
 import { type Dead, splitExpired } from "./lifecycle.ts";
 import type { Mailbox } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -42,6 +43,8 @@ export class DeadLetters {
   readonly #commits: Commits;
   readonly #transfers: Transfers;
   readonly #errands: Errands;
+  // Whether the dead queue has not taken what was condemned before.
+  #hasRefused = false;
 
   constructor(
     { name, context }: { readonly name: string; readonly context: QueueContext },
@@ -72,7 +75,23 @@ export class DeadLetters {
     // Some may have been retried since in the same turn.
     const isDead = ({ item }: Dead): boolean =>
       table === "scheduled" || partition.leased.get(item.seq) === item;
-    await this.#bury(part, table, dead.filter(isDead), rules, DELIVERY);
+    const isTaken = await this.#bury(part, table, dead.filter(isDead), rules, DELIVERY);
+    if (table !== "scheduled") return;
+    await this.#stepAside(partition, dead, isTaken);
+  }
+
+  // What the dead queue has not taken twice steps aside, if it is much.
+  async #stepAside(partition: Partition, dead: readonly Dead[], isTaken: boolean): Promise<void> {
+    const hasRefused = this.#hasRefused;
+    this.#hasRefused = !isTaken;
+    if (isTaken || !hasRefused || partition.stale || !isCrowd(dead.length, partition)) return;
+    const aside = new PartitionBatch(partition, this.#context.clock.now());
+    putOffCondemned(
+      aside,
+      dead.map(({ item }) => item),
+      CROWD_RETRY,
+    );
+    await this.#commits.commit([aside]);
   }
 
   /**
@@ -85,7 +104,7 @@ export class DeadLetters {
   async buryRetried(
     burials: ReadonlyMap<Partition, readonly RetryRequest[]>,
     rules: QueueRules,
-    records: ReadonlyMap<Partition, Records> | undefined,
+    records: EndedRecords,
   ): Promise<void> {
     const to = this.#context.findIntake(rules.deadQueue);
     // Once it has taken something it is at that: it is waited for again all the same.
@@ -111,16 +130,17 @@ export class DeadLetters {
     }: {
       readonly to: Intake | undefined;
       readonly rules: QueueRules;
-      readonly records: ReadonlyMap<Partition, Records> | undefined;
+      readonly records: EndedRecords;
     },
   ): Promise<void> {
+    const read = await recordsOf(records, [partition]);
     if (partition.stale) {
       const error = plainError("storage_unavailable");
       for (const request of requests) this.#mailbox.answer(request, error);
       return;
     }
     const part = new PartitionBatch(partition, this.#context.clock.now());
-    part.records = records?.get(partition);
+    part.records = read?.get(partition);
     for (const request of requests) part.requests.push(request);
     const how = { ...rules, random: this.#context.random };
     const died = requests.flatMap((request) => retryItems(part, request, how));
@@ -203,10 +223,10 @@ export class DeadLetters {
     rules: QueueRules,
     load: Load,
     onBusy?: () => void,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const to = dead.length === 0 ? undefined : this.#context.findIntake(rules.deadQueue);
     if (to !== undefined) {
-      await this.#transfers.move({
+      const transfer = {
         items: dead.map(({ item }) => item),
         endings: dead.map(({ reason }) => BURIED[reason]),
         table,
@@ -214,12 +234,12 @@ export class DeadLetters {
         to,
         load,
         ...(onBusy !== undefined && { onBusy }),
-        sets: ({ record }, i) => ({
+        sets: ({ record }: StoredItem, i: number) => ({
           ...BEYOND_DEATH,
           from: this.#originOf(dead[i]!, record, part.now),
         }),
-      });
-      return;
+      };
+      return this.#errands.around(to, () => this.#transfers.move(transfer));
     }
     if (part.of.keeping !== undefined) {
       const seqs = dead.flatMap(({ item }) => (item.record === NO_RECORD ? item.seq : []));
@@ -229,11 +249,12 @@ export class DeadLetters {
       } catch (error) {
         this.#commits.distrust(part.of, error);
         this.#commits.refuse(part, plainError("storage_unavailable"));
-        return;
+        return false;
       }
     }
     for (const { item, reason } of dead) part.takeOut(table, item, DROPPED[reason]);
     await this.#commits.commit([part]);
+    return true;
   }
 
   // Where and of what an item has died, as its copy will tell.

@@ -76,6 +76,18 @@ export class Errands {
     this.#here.delete(to);
   }
 
+  /** What is to be sent to a queue now, which takes nothing while it stands still: if it has come it comes again. */
+  async around<T>(to: Intake, send: () => Promise<T>): Promise<T> {
+    const lent = this.#come.get(to);
+    this.#come.delete(to);
+    lent?.giveBack();
+    try {
+      return await send();
+    } finally {
+      if (lent !== undefined) this.ask(to);
+    }
+  }
+
   dismissAll(): void {
     for (const lent of this.#here.values()) lent.giveBack();
     this.#here.clear();

@@ -12,7 +12,7 @@ import { type Decided, type Duplicates, firstRefused, keyTaken } from "./duplica
 import { claimCompleted, removeCompleted } from "./endings.ts";
 import type { Errands } from "./errands.ts";
 import type { Item } from "./item.ts";
-import type { Records } from "./keeper.ts";
+import { type EndedRecords, recordsOf } from "./keeper.ts";
 import { idOf } from "./keys.ts";
 import { type Mailbox, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
@@ -22,9 +22,8 @@ import type { CompleteRequest, Followers, Produced } from "./requests.ts";
 import { leadsBack } from "./transfers.ts";
 
 /** The queue whose items are completed. */
-interface Own extends Still {
+interface Own extends Still, EndedRecords {
   readonly loop: Intake;
-  readonly records: ReadonlyMap<Partition, Records> | undefined;
 }
 
 /** What is planned for one of the queues. */
@@ -203,6 +202,7 @@ export class JointCompletes {
     for (const [queue, of] of [["", own] as const, ...lent]) {
       found.set(queue, await lookUp(queue, of));
     }
+    const records = await recordsOf(own, own.partitions);
     // From here to the commit nothing waits.
     const now = this.#context.clock.now();
     const sides = new Map<string, Side>();
@@ -214,7 +214,7 @@ export class JointCompletes {
         order: [],
         rules: { ...of.rules, leaseReplyBytes, random },
         now,
-        records: queue === "" ? own.records : undefined,
+        records: queue === "" ? records : undefined,
       });
       sides.set(queue, { of, batch, duplicates });
     }

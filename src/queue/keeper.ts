@@ -20,6 +20,21 @@ const PAGE_BYTES = 16 * 1024 * 1024;
 // Leases that end by themselves in one turn, and entries that one step takes away.
 const STEP = 1_000;
 
+/** Those of what may end in a turn, as far as they were read, and how they are read. */
+export interface EndedRecords {
+  readonly records: ReadonlyMap<Partition, Records> | undefined;
+  readonly readRecords: () => Promise<ReadonlyMap<Partition, Records>>;
+}
+
+/** They are needed if the queue keeps what has ended, which it may have been told only since the turn began. */
+export async function recordsOf(
+  { records, readRecords }: EndedRecords,
+  partitions: readonly Partition[],
+): Promise<ReadonlyMap<Partition, Records> | undefined> {
+  const isKept = partitions.some(({ keeping }) => keeping !== undefined);
+  return records === undefined && isKept ? readRecords() : records;
+}
+
 /** Records of items by their numbers; those that are not there are missing. */
 export async function readRecords(
   { storage, key }: Partition,

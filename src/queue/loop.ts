@@ -435,11 +435,11 @@ export class Loop implements TurnTaker, Errand {
       unique === 0
         ? undefined
         : await this.#keyHolders.lookUp(requests[Kind.produce], this.partitions);
-    const records =
-      this.rules.keepCompleted === 0
-        ? undefined
-        : await this.#keeper.read(requests, this.partitions);
+    const readRecords = () => this.#keeper.read(requests, this.partitions);
+    let records = this.rules.keepCompleted === 0 ? undefined : await readRecords();
     const accepted = await this.#transfers.accept(this.partitions[0]!, deliveries, this.redrives);
+    // What ends is kept by what the queue says when that is planned: it may have been told otherwise meanwhile.
+    if (records === undefined && this.rules.keepCompleted > 0) records = await readRecords();
     // From here to the commit nothing waits: the whole batch is planned at one moment.
     const now = this.context.clock.now();
     const { rules, partitions } = this;
@@ -474,9 +474,12 @@ export class Loop implements TurnTaker, Errand {
     if (batch.wantsMore) this.wake();
 
     if (batch.joint.length > 0) {
-      await this.#joint.completeAll(batch.joint, { ...this.still, loop: this, records });
+      const own = { ...this.still, loop: this, records, readRecords };
+      await this.#joint.completeAll(batch.joint, own);
     }
-    if (batch.burials.size > 0) await this.#deadLetters.buryRetried(batch.burials, rules, records);
+    if (batch.burials.size > 0) {
+      await this.#deadLetters.buryRetried(batch.burials, rules, { records, readRecords });
+    }
     this.#errands.dismissAll();
     for (const burial of burials) await this.#deadLetters.bury(burial, rules);
     for (const { partition, bound } of departures) await this.#boundItems.send(partition, bound);

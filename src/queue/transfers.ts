@@ -356,8 +356,10 @@ function toLetter({ ids }: Partition, item: StoredItem, sets: Partial<Attributes
   const { seq, attributes, record } = item;
   const id = idOf(ids, item);
   // What was produced for the other queue may get other numbers on its way: it is known again by the first.
-  const source = boundFor(item) === undefined ? ids.id(seq) : id;
+  // The same for what could not get to the dead queue for long.
+  const { sentAs } = attributesOf(attributes);
+  const source = boundFor(item) === undefined ? sentAs || ids.id(seq) : id;
   // A unique key is one of its queue, and stays behind.
-  const own = { source, id, unique: undefined, isApart: false };
+  const own = { source, id, unique: undefined, isApart: false, sentAs: "" };
   return { attributes: withAttributes(attributes, { ...sets, ...own }), record };
 }

@@ -1,5 +1,6 @@
 // A complete that produces for a queue that another thread serves, or that lies in the file of a thread that is no more:
-// what is produced is written with the complete, and gets there once, whatever happens in between.
+// what is produced is written with the complete, and gets there once, whatever happens in between. So does what died for
+// a dead queue that lies there.
 
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
@@ -369,6 +370,65 @@ test("what is there already does not come once more, though it has stepped aside
   const left = await w.lease(other, 1_000);
   const ids = [...early, ...left].map(({ id }) => id);
   assert.deepEqual(ids.toSorted(), body.produced.map(({ id }: Json) => id).toSorted());
+});
+
+test("however much cannot get to its dead queue, what else is scheduled comes when it is due", async (t) => {
+  const { w, other, others } = await apart(t);
+  await w.ok("queues.update", { queue_name: "q", dead_queue: other });
+  await w.server.advance("0s");
+  const ids: string[] = [];
+  for (let i = 0; i < 2; i++) {
+    ids.push(...(await w.produce("q", ...Array.from({ length: 700 }, () => ({ utf8: "x" })))));
+  }
+  others.always("findKeys", "fail");
+  for (let i = 0; i < 2; i++) {
+    const found = await w.lease("q", 700);
+    const ended = await w.end(
+      "queue.reject",
+      "q",
+      found.map(({ lease_id }) => lease_id),
+    );
+    assert.ok(ended.every((each) => each === "ok"));
+  }
+  const [due] = await w.produce("q", { utf8: "due", delay: "5s" });
+  for (let i = 0; i < 10; i++) await w.server.advance("2s");
+  await until(w, due!, "q waiting");
+  others.heal();
+  await w.server.until(async () => {
+    await w.server.advance("20s");
+    return (await w.ok("queue.stats", { queue_name: other })).totals.waiting === ids.length;
+  });
+  const dead = [];
+  for (let i = 0; i < 2; i++) dead.push(...(await w.lease(other, 700)));
+  assert.deepEqual(dead.map(({ id }) => id).toSorted(), ids.toSorted());
+});
+
+test("what is in its dead queue already does not come there once more, though it has stepped aside", async (t) => {
+  const { w, other, own, others } = await apart(t);
+  await w.ok("queues.update", { queue_name: "q", dead_queue: other });
+  await w.server.advance("0s");
+  const ids = await w.produce("q", ...Array.from({ length: 600 }, () => ({ utf8: "x" })));
+  const found = await w.lease("q", 600);
+  // They are condemned, copies are written, and their originals stay.
+  own.next("commit", "pass", "fail");
+  await w.end(
+    "queue.reject",
+    "q",
+    found.map(({ lease_id }) => lease_id),
+  );
+  others.always("findKeys", "fail");
+  const numbers = async (): Promise<Json> =>
+    (await w.server.list("q", "scheduled")).map(({ id }) => id).toSorted();
+  const before = await numbers();
+  for (let i = 0; i < 5; i++) await w.server.advance("2s");
+  await w.server.until(async () => (await numbers())[0] !== before[0]);
+  others.heal();
+  await w.server.until(async () => {
+    await w.server.advance("20s");
+    return ((await w.ok("queue.stats", { queue_name: "q" })).totals.scheduled ?? 0) === 0;
+  });
+  const dead = await w.lease(other, 1_000);
+  assert.deepEqual(dead.map(({ id }) => id).toSorted(), ids.toSorted());
 });
 
 test("who waits for the end of what is on its way is told of that, and not before", async (t) => {

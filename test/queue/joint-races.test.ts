@@ -152,3 +152,41 @@ test("a queue that is deleted before its turn comes is not found, by the field o
     ],
   );
 });
+
+const TEXTS = ["one", "two"];
+
+for (const isOn of [true, false]) {
+  test(`a complete that waits is kept by what its queue says when it is done (switched ${isOn ? "on" : "off"})`, async (t) => {
+    const { w, storage } = await start(t);
+    const keep = (time: string): Promise<Json> =>
+      w.ok("queues.update", { queue_name: "q", keep_completed: time, keep_payload: true });
+    await keep(isOn ? "0s" : "1h");
+    const ids = await w.produce("q", ...TEXTS.map((utf8) => ({ utf8, kind: "k" })));
+    const leases = (await w.lease("q", 2)).map(({ lease_id }: Json) => lease_id);
+    const check = async (i: number): Promise<void> => {
+      const { status, body } = await w.call("item.get", { id: ids[i], payload: true });
+      if (!isOn) assert.equal(status, 404);
+      else assert.deepEqual([body.state, body.kind, body.utf8], ["completed", "k", TEXTS[i]]);
+    };
+    // The first waits for the other queue, the second for what it asks of it.
+    storage.next("findKeys", "wait");
+    const long = w.produce("r", { utf8: "long", ...KEY });
+    await storage.waits();
+    const produce = [{ queue_name: "r", items: [{ utf8: "next" }] }];
+    const first = complete(w, leases[0]!, produce);
+    await inFlight(w, "q", 1);
+    await keep(isOn ? "1h" : "0s");
+    storage.release();
+    await long;
+    assert.equal((await first).status, 200);
+    await check(0);
+    await keep(isOn ? "0s" : "1h");
+    storage.next("findKeys", "wait");
+    const second = complete(w, leases[1]!, [{ queue_name: "r", items: [{ unique_key: "l" }] }]);
+    await storage.waits();
+    await keep(isOn ? "1h" : "0s");
+    storage.release();
+    assert.equal((await second).status, 200);
+    await check(1);
+  });
+}
