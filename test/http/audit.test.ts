@@ -351,6 +351,45 @@ test("an entry is kept for 30 days, and then storage holds it no more", async (t
   await server.until(async () => (await stored()) === 1);
 });
 
+test("no more than 20,000 entries are kept, and who has changed little loses nothing to who changes much", async (t) => {
+  const started = await setup(t);
+  const { now } = await started.advance("0s");
+  const storedAs = (i: number, namespace: string) => ({
+    name: `~audit~3${String(i).padStart(26, "0")}`,
+    record: JSON.stringify({
+      ...{ userId: "u", keyId: "", keyTag: "", address: "", requestId: "", username: "" },
+      ...{ namespace, call: "roles.create", target: `t${i}`, changes: [], outcome: "done" },
+      at: Date.parse(now) * 1_000,
+    }),
+  });
+  const old = Array.from({ length: 20_000 }, (_, i) =>
+    storedAs(i, i < 10 ? "quiet" : i % 2 === 0 ? "busy" : "busier"),
+  );
+  old[10] = storedAs(10, "busier");
+  let storage: Storage | undefined;
+  const wrapStorage = (inner: Storage): Storage => {
+    if (storage === undefined) void inner.putQueues(old); // memory takes it at once
+    storage ??= inner;
+    return inner;
+  };
+  const server = await setup(t, {}, { wrapStorage });
+  const stored = async (): Promise<Set<string>> =>
+    new Set((await storage!.listQueues()).map(({ name }) => name));
+  assert.equal((await stored()).size, 20_000);
+  await server.ok("/v2/roles.create", { name: "r" });
+  const after = await stored();
+  assert.equal([...after].filter((name) => name.startsWith("~audit~")).length, 20_000);
+  assert.deepEqual(
+    old.filter(({ name }) => !after.has(name)),
+    [old[10]],
+  );
+  assert.equal((await list(server, { namespace: "quiet" })).length, 10);
+  assert.deepEqual(
+    (await list(server)).map(({ target }) => target),
+    ["r"],
+  );
+});
+
 describe("a change whose write fails has no entry, and one that is answered has", () => {
   for (const driver of ["sqlite", "postgres"] as const) {
     for (const fault of ["fail", "lose-reply"] as const) {
