@@ -3,10 +3,15 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { makeDevEndpoints } from "../../src/api/dev.ts";
 import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
 import { isRead } from "../../src/auth/permissions.ts";
+import {
+  AuditListRequestSchema,
+  AuditListResponseSchema,
+} from "../../src/codec/gen/querator/v2/access_pb.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { withAccess } from "../support/access.ts";
@@ -297,6 +302,44 @@ test("an attempt at what is not allowed is told where it was made, once a minute
   });
   assert.deepEqual(inOwn.map(told), [["roles.create", "strong", "denied"]]);
   assert.equal((await denied()).length, 2);
+});
+
+test("what is sent again with its Idempotency-Key is one entry", async (t) => {
+  const server = await setup(t);
+  const send = async (path: string, request: object, key: string): Promise<void> => {
+    const response = await fetch(`${server.server.address}${path}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "Idempotency-Key": key },
+      body: JSON.stringify(request),
+    });
+    assert.equal(response.status, 200, await response.text());
+  };
+  for (let i = 0; i < 2; i++) {
+    await send("/v2/queues.create", { queue_name: "jobs" }, "a");
+    await send("/v2/queue.clear", { queue_name: "jobs", queue: true }, "b");
+  }
+  assert.deepEqual(
+    (await list(server)).map(({ call }) => call),
+    ["queue.clear", "queues.create"],
+  );
+});
+
+test("in Protobuf it is the same", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name: "jobs", max_attempts: 3 });
+  const request = create(AuditListRequestSchema, { call: "queues.create" });
+  const response = await fetch(`${server.server.address}/v2/audit.list`, {
+    method: "POST",
+    headers: { "Content-Type": "application/protobuf", Accept: "application/protobuf" },
+    body: toBinary(AuditListRequestSchema, request),
+  });
+  const reply = fromBinary(AuditListResponseSchema, new Uint8Array(await response.arrayBuffer()));
+  const [entry] = reply.entries;
+  const [change] = entry!.changes;
+  assert.deepEqual(
+    [entry!.target, change!.field, change!.from, change!.to, typeof entry!.at?.seconds],
+    ["jobs", "max_attempts", undefined, "3", "bigint"],
+  );
 });
 
 test("pages and filters lead through all entries, newest first", async (t) => {
