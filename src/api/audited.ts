@@ -3,7 +3,7 @@
 // change is made and before it is answered. Rows that say nothing of it pay nothing.
 
 import type { DescMessage } from "@bufbuild/protobuf";
-import type { AuditChange, Deed } from "../auth/audit.ts";
+import type { AuditChange, Deed, Note } from "../auth/audit.ts";
 import type { Decoded } from "../codec/message.ts";
 import { ERRORS, QueueError } from "../errors.ts";
 import type { Exchange } from "../http/edge.ts";
@@ -41,7 +41,16 @@ export function noteDenied<Request extends DescMessage>(
   service: Service,
 ): void {
   if (audit === undefined || audit === "never") return;
-  void service.audit.deny({ deed, target: audit.target(request) });
+  void deny({ deed, target: audit.target(request) }, service);
+}
+
+// Nobody waits for it, and nobody is to hear that it has failed.
+async function deny(note: Note, { audit }: Service): Promise<void> {
+  try {
+    await audit.deny(note);
+  } catch {
+    // The server stops, or its first thread is gone.
+  }
 }
 
 /** The handler of a row, with what the audit takes. */

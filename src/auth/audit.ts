@@ -156,12 +156,16 @@ export class AuditLog implements Audit {
   /** Reads what storage holds. */
   static async open(options: AuditOptions): Promise<AuditLog> {
     const audit = new AuditLog(options);
+    let count = 0;
     for (const { name, record } of await options.records.listQueues()) {
       if (!name.startsWith(PREFIX)) continue;
       const entry = { ...JSON.parse(record), id: name.slice(PREFIX.length) } as AuditEntry;
       audit.#kept.add(entry, record.length);
       audit.#lastAt = Math.max(audit.#lastAt, entry.at);
+      count++;
     }
+    // While the clock was set back each id was a microsecond after the one before.
+    audit.#lastAt += count;
     return audit;
   }
 
@@ -216,12 +220,15 @@ export class AuditLog implements Audit {
   #make({ deed, target, namespace, changes = [], outcome = "done" }: Note): AuditEntry {
     const at = this.#options.clock.now();
     this.#lastAt = Math.max(at, this.#lastAt + 1);
+    const about = namespace ?? deed.namespace;
     return {
       ...deed,
+      requestId: shown(deed.requestId),
       id: newId(this.#lastAt),
       at,
       username: this.#options.usernameOf(deed.userId),
-      namespace: namespace ?? deed.namespace,
+      // Who was denied may have named any.
+      namespace: outcome === "denied" ? shown(about) : about,
       target: shown(target, TARGET_LENGTH_MAX),
       changes: bounded(changes),
       outcome,

@@ -321,7 +321,7 @@ export interface Storage {
   /** The entries that end first, of those that end by themselves, by until. */
   readKeysDue(key: number, limit: number): Promise<readonly KeyEntry[]>;
 
-  /** Writes records of queues, made or replaced, and removes those of these names: all or, if it rejects, perhaps nothing. */
+  /** Removes records of queues, then writes others, made or replaced: all of it or, if it rejects, perhaps nothing. */
   putQueues(records: readonly StoredRecord[], gone?: readonly string[]): Promise<void>;
   deleteQueue(name: string): Promise<void>;
   /** All queue records, ascending by the bytes of their names. */

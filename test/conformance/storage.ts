@@ -830,6 +830,17 @@ export function testStorage(
       assert.equal(listed[1]!.record, "replaced");
     });
 
+    test("queue records are written and removed in one write", async (t) => {
+      const { storage } = await setup(t);
+      const records = ["a", "b", "c"].map((name) => ({ name, record: name }));
+      await storage.putQueues(records);
+      await storage.putQueues([{ name: "d", record: "d" }], ["a", "nope", "c"]);
+      await storage.putQueues([], ["b"]);
+      // What is both is there afterwards.
+      await storage.putQueues([{ name: "d", record: "again" }], ["d"]);
+      assert.deepEqual(await storage.listQueues(), [{ name: "d", record: "again" }]);
+    });
+
     test("check() succeeds while storage works", async (t) => {
       const { storage } = await setup(t);
       await storage.check();

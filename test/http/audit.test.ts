@@ -3,10 +3,15 @@
 
 import assert from "node:assert/strict";
 import { describe, type TestContext, test } from "node:test";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { makeDevEndpoints } from "../../src/api/dev.ts";
 import { makeEndpoints } from "../../src/api/routes.ts";
 import type { Service } from "../../src/api/service.ts";
 import { isRead } from "../../src/auth/permissions.ts";
+import {
+  AuditListRequestSchema,
+  AuditListResponseSchema,
+} from "../../src/codec/gen/querator/v2/access_pb.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { withAccess } from "../support/access.ts";
@@ -299,6 +304,44 @@ test("an attempt at what is not allowed is told where it was made, once a minute
   assert.equal((await denied()).length, 2);
 });
 
+test("what is sent again with its Idempotency-Key is one entry", async (t) => {
+  const server = await setup(t);
+  const send = async (path: string, request: object, key: string): Promise<void> => {
+    const response = await fetch(`${server.server.address}${path}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "Idempotency-Key": key },
+      body: JSON.stringify(request),
+    });
+    assert.equal(response.status, 200, await response.text());
+  };
+  for (let i = 0; i < 2; i++) {
+    await send("/v2/queues.create", { queue_name: "jobs" }, "a");
+    await send("/v2/queue.clear", { queue_name: "jobs", queue: true }, "b");
+  }
+  assert.deepEqual(
+    (await list(server)).map(({ call }) => call),
+    ["queue.clear", "queues.create"],
+  );
+});
+
+test("in Protobuf it is the same", async (t) => {
+  const server = await setup(t);
+  await server.ok("/v2/queues.create", { queue_name: "jobs", max_attempts: 3 });
+  const request = create(AuditListRequestSchema, { call: "queues.create" });
+  const response = await fetch(`${server.server.address}/v2/audit.list`, {
+    method: "POST",
+    headers: { "Content-Type": "application/protobuf", Accept: "application/protobuf" },
+    body: toBinary(AuditListRequestSchema, request),
+  });
+  const reply = fromBinary(AuditListResponseSchema, new Uint8Array(await response.arrayBuffer()));
+  const [entry] = reply.entries;
+  const [change] = entry!.changes;
+  assert.deepEqual(
+    [entry!.target, change!.field, change!.from, change!.to, typeof entry!.at?.seconds],
+    ["jobs", "max_attempts", undefined, "3", "bigint"],
+  );
+});
+
 test("pages and filters lead through all entries, newest first", async (t) => {
   const server = await setup(t);
   const names = Array.from({ length: 7 }, (_, i) => `q${i}`);
@@ -349,6 +392,63 @@ test("an entry is kept for 30 days, and then storage holds it no more", async (t
   );
   await server.advance("2h");
   await server.until(async () => (await stored()) === 1);
+});
+
+test("what was done later comes first, also if the clock is set back, and after a restart", async (t) => {
+  const where = { dev: false, ...(await freshPlace(t, "sqlite")) };
+  const wallShift = new Float64Array(new SharedArrayBuffer(8));
+  const server = await setup(t, where, { wallShift });
+  for (const name of ["a", "b"]) await server.createQueue(name);
+  wallShift[0]! -= 3_600_000;
+  for (const name of ["c", "d"]) await server.createQueue(name);
+  await server.server.stop();
+  const restarted = await setup(t, where, { wallShift });
+  await restarted.createQueue("e");
+  const entries = await list(restarted);
+  assert.deepEqual(
+    entries.map(({ target }) => target),
+    ["e", "d", "c", "b", "a"],
+  );
+  assert.ok(entries[2]!.at < entries[3]!.at, "when it was is told by the clock of then");
+});
+
+test("no more than 20,000 entries are kept, and who has changed little loses nothing to who changes much", async (t) => {
+  const started = await setup(t);
+  const { now } = await started.advance("0s");
+  const storedAs = (i: number, namespace: string) => ({
+    name: `~audit~3${String(i).padStart(26, "0")}`,
+    record: JSON.stringify({
+      ...{ userId: "u", keyId: "", keyTag: "", address: "", requestId: "", username: "" },
+      ...{ namespace, call: "roles.create", target: `t${i}`, changes: [], outcome: "done" },
+      at: Date.parse(now) * 1_000,
+    }),
+  });
+  const old = Array.from({ length: 20_000 }, (_, i) =>
+    storedAs(i, i < 10 ? "quiet" : i % 2 === 0 ? "busy" : "busier"),
+  );
+  old[10] = storedAs(10, "busier");
+  let storage: Storage | undefined;
+  const wrapStorage = (inner: Storage): Storage => {
+    if (storage === undefined) void inner.putQueues(old); // memory takes it at once
+    storage ??= inner;
+    return inner;
+  };
+  const server = await setup(t, {}, { wrapStorage });
+  const stored = async (): Promise<Set<string>> =>
+    new Set((await storage!.listQueues()).map(({ name }) => name));
+  assert.equal((await stored()).size, 20_000);
+  await server.ok("/v2/roles.create", { name: "r" });
+  const after = await stored();
+  assert.equal([...after].filter((name) => name.startsWith("~audit~")).length, 20_000);
+  assert.deepEqual(
+    old.filter(({ name }) => !after.has(name)),
+    [old[10]],
+  );
+  assert.equal((await list(server, { namespace: "quiet" })).length, 10);
+  assert.deepEqual(
+    (await list(server)).map(({ target }) => target),
+    ["r"],
+  );
 });
 
 describe("a change whose write fails has no entry, and one that is answered has", () => {
@@ -408,7 +508,19 @@ test("no entry and no line of the log has a key or what items hold", async (t) =
   await server.call("/v2/keys.revoke", { id: key });
   await server.ok("/v2/queues.create", { queue_name: key });
   await server.as(undefined).call("/v2/queues.delete", { queue_name: next.key });
-  await server.until(async () => (await list(server)).some(({ outcome }) => outcome === "denied"));
+  await fetch(`${server.server.address}/v2/queues.create`, {
+    method: "POST",
+    headers: {
+      "Content-Type": "application/json",
+      "X-Querator-Namespace": next.key,
+      "X-Request-Id": next.key,
+    },
+    body: JSON.stringify({ queue_name: "jobs" }),
+  });
+  await server.until(async () => {
+    const all = await list(server, { all_namespaces: true, user_id: "anonymous" });
+    return all.length === 2;
+  });
   const text = JSON.stringify([await list(server, { all_namespaces: true }), lines]);
   for (const secret of [key, next.key, ADMIN_KEY, "hidden-payload", "hidden-header"]) {
     const entropy = secret.replace(/^qtr-\w+-/, "");

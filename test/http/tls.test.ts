@@ -288,6 +288,9 @@ test(
     // What the user of a certificate changes, it changes as itself.
     const created = await ask(socket, '{"username":"made"}', "/v2/users.create");
     assert.match(created, /^HTTP\/1\.1 200 /);
+    const [entry] = await Array.fromAsync(admin.audit.list({ userId: id }));
+    assert.deepEqual([entry!.call, entry!.keyId], ["users.create", "certificate"]);
+    assert.match(entry!.username, /worker/);
     await admin.queues.create({ queueName: "jobs" });
     const waiting = await open(t, server.port, tls);
     const lease = '{"queue_name":"jobs","batch_size":1,"request_timeout":"1m","client":"a"}';

@@ -234,7 +234,7 @@ test("no queue is made in a namespace that is being deleted", async (t) => {
   const server = await setup(t, {}, { wrapStorage });
   const a = new In(server, "a");
   await a.ok("/v2/namespaces.create", { name: "a" });
-  storage!.next("deleteQueue", "wait");
+  storage!.next("putQueues", "wait");
   const deleted = a.ok("/v2/namespaces.delete", { name: "a" });
   await storage!.waits();
   // It is there still, and will not be when it is their turn.
