@@ -1898,4 +1898,11 @@ export const FAULTS: readonly Fault[] = [
     from: "    if (isElsewhere && namespace !== SYSTEM_NAMESPACE) return false;\n",
     to: "    if (isElsewhere && namespace !== SYSTEM_NAMESPACE) return true;\n",
   },
+  {
+    name: "a tenant makes a key of who has a role everywhere",
+    check: "accessEndpoints",
+    file: "src/auth/store.ts",
+    from: "      [SYSTEM_NAMESPACE, everywhere],\n",
+    to: "",
+  },
 ];

@@ -100,7 +100,7 @@ test("the guide from open to closed does what it says", { skip: NO_OPENSSL }, as
   for (const given of commands()) {
     const isDenied = DENIED.test(given);
     let command = given.replace(DENIED, "").replaceAll(":2319", `:${port}`);
-    for (const [written, what, name] of command.matchAll(/<(key|id) of (\w+)>/g)) {
+    for (const [written, what, name] of command.matchAll(/<(key|id) of ([\w-]+)>/g)) {
       command = command.replace(written, await terminal.idOf(what!, name!));
     }
     if (command.startsWith("querator server")) {

@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { judgeAudit } from "../scripts/audit.ts";
 import { makeSbom, partsOfServer } from "../scripts/sbom.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -64,5 +65,20 @@ test("the list of parts that a build adds names all of them, and is the same eac
   for (const { purl, hashes } of sbom.components) {
     assert.match(purl, /^pkg:npm\/[\w%./-]+@\d/);
     assert.match(hashes[0]!.content, /^[0-9a-f]{128}$/, purl);
+  }
+});
+
+test("an audit fails for what is known, and not for a registry that cannot be asked", () => {
+  const answer = (total: number, vulnerabilities: object) =>
+    JSON.stringify({ vulnerabilities, metadata: { vulnerabilities: { total } } });
+  assert.equal(judgeAudit(answer(0, {})).isOk, true);
+  assert.deepEqual(judgeAudit(answer(1, { pg: { severity: "high" } })), {
+    text: "pg, high",
+    isOk: false,
+  });
+  for (const refused of ["", "no JSON", '{"message":"405 Method Not Allowed"}']) {
+    const { text, isOk } = judgeAudit(refused);
+    assert.match(text, /was not asked/);
+    assert.ok(isOk);
   }
 });

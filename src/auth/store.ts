@@ -452,13 +452,15 @@ export class AuthStore implements AuthChanges {
 
   // --- who may give what ---
 
-  // What a key of a user allows: in its namespace only, if it has one.
+  // What a key of a user allows: in its namespace, if it has one, and under /v1 in `_system` as well.
   #allowedTo(userId: string, namespace: string): ReadonlyMap<string, ReadonlySet<Permission>> {
     const grants = this.#state.grantsOf(userId);
     if (namespace === "") return grants;
-    const allowed = new Set(grants.get(namespace));
-    for (const each of grants.get(SYSTEM_NAMESPACE) ?? []) allowed.add(each);
-    return new Map([[namespace, allowed]]);
+    const everywhere = grants.get(SYSTEM_NAMESPACE) ?? new Set<Permission>();
+    return new Map([
+      [namespace, new Set([...(grants.get(namespace) ?? []), ...everywhere])],
+      [SYSTEM_NAMESPACE, everywhere],
+    ]);
   }
 
   // Nobody gives what they do not have: now, for the key may have been taken away while this waited for its turn.

@@ -51,6 +51,10 @@ test("a tenant is made with a few commands, and its key is shown once, alone", a
   assert.equal(elsewhere.code, 3, elsewhere.stderr);
   const refused = await cli.run(["list", "--key-file", file]);
   assert.deepEqual([refused.code, refused.stderr], [1, "Error: access denied\n"]);
+  // Users are the server's.
+  const unknown = await cli.run(["key", "create", "mailer", "--key-file", file]);
+  const hint = "the key may not list users, so name 'mailer' by its id";
+  assert.deepEqual([unknown.code, unknown.stderr], [1, `Error: access denied\n${hint}\n`]);
 
   const keys = await admin("key", "list", "--namespace", "acme", "-o", "json");
   const { keys: listed, count } = JSON.parse(keys.stdout);

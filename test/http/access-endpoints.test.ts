@@ -357,6 +357,24 @@ test("nobody gives what they do not have", async (t) => {
   await scoped.ok("apikeys.create", { user_id: first, namespace_scope: "acme" });
 });
 
+test("nobody gets into the namespace of everybody with a key of somebody who has a role there", async (t) => {
+  const { admin, tenant } = await withTenant(t);
+  const { id: user_id } = await admin.ok("/v2/users.create", { username: "operator" });
+  // It allows no more than the owner of a namespace may there, but everywhere.
+  const binding = { namespace: "_system", role_name: "Operator", user_id };
+  await admin.ok("/v2/bindings.create", binding);
+  const { info } = await admin.ok("/v2/keys.create", { user_id, namespace: "acme" });
+  for (const [path, request] of [
+    ["/v2/keys.create", { user_id }],
+    ["/v1/apikeys.create", { user_id, namespace_scope: "acme" }],
+    ["/v2/keys.rotate", { id: info.id }],
+  ] as const) {
+    assert.equal((await tenant.call(path, request)).status, 403, path);
+  }
+  await admin.ok("/v2/bindings.delete", binding);
+  await tenant.ok("/v2/keys.create", { user_id });
+});
+
 test("a key is told once, and no Idempotency-Key has it told again", async (t) => {
   const server = await setupClosed(t);
   const { id: user_id } = await server.ok("/v2/users.create", { username: "jane" });
