@@ -18,7 +18,7 @@ import { encodeProblem, PROBLEM_TYPE } from "../../http/problem.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
-interface ErrorExample {
+export interface ErrorExample {
   readonly kind: ErrorKind;
   readonly message: string;
   /** Under /v2, where the message does not tell it. */
