@@ -264,7 +264,13 @@ test("a dead queue is asked again although the wall clock was set back", async (
   const { items } = await server.lease("q");
   const bury = (): Promise<Reply> => server.retry("q", [{ id: items[0].id, dead: true }]);
   await server.ok("dev.pause", { queue_name: "dead" });
-  assert.equal((await bury()).status, 454);
+  const refused = bury();
+  let isOver = false;
+  void refused.finally(() => {
+    isOver = true;
+  });
+  while (!isOver) await server.advance("10s");
+  assert.equal((await refused).status, 454);
   await server.ok("dev.resume", { queue_name: "dead" });
   server.step(-HOUR_MS);
   const until = performance.now() + PATIENCE_MS;

@@ -99,7 +99,7 @@ const FIELD_NOTES: Notes = {
     ...PAGE_NOTES,
   },
   "v2.AuditListResponse": {
-    entries: { text: "The newest first." },
+    entries: { text: "The newest first.", required: "reply" },
     next_cursor: NEXT_CURSOR,
   },
   "v2.AuditEntry": {

@@ -304,7 +304,7 @@ const NOTES: Notes = {
     ...PAGE_NOTES,
   },
   "v2.BindingsListResponse": {
-    bindings: { text: "In the order in which they were made." },
+    bindings: { text: "In the order in which they were made.", required: "reply" },
     next_cursor: NEXT_CURSOR,
   },
 };

@@ -392,7 +392,7 @@ const NOTES: Notes = {
   },
   "v2.KeysListRequest": { ...OF_USER, ...PAGE_NOTES },
   "v2.KeysListResponse": {
-    keys: { text: "In the order in which they were made." },
+    keys: { text: "In the order in which they were made.", required: "reply" },
     next_cursor: NEXT_CURSOR,
   },
   "v2.KeysRevokeRequest": {

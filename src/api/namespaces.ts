@@ -379,7 +379,7 @@ const FIELD_NOTES: Notes = {
   "v2.NamespaceRequest": { name: NAME },
   "v2.NamespacesListRequest": PAGE_NOTES,
   "v2.NamespacesListResponse": {
-    namespaces: { text: "In order of their names." },
+    namespaces: { text: "In order of their names.", required: "reply" },
     next_cursor: NEXT_CURSOR,
   },
   ...DONE_NOTES,

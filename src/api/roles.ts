@@ -353,7 +353,7 @@ const FIELD_NOTES: Notes = {
   "v2.RolesCreateRequest": { namespace: MAYBE_IN, name: NAME, permissions: PERMISSIONS },
   "v2.RolesListRequest": { namespace: MAYBE_IN, ...PAGE_NOTES },
   "v2.RolesListResponse": {
-    roles: { text: "In the order in which they were made." },
+    roles: { text: "In the order in which they were made.", required: "reply" },
     next_cursor: NEXT_CURSOR,
   },
   "v2.RolesDeleteRequest": {

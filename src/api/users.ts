@@ -240,7 +240,7 @@ const FIELD_NOTES: Notes = {
   },
   "v2.UsersListRequest": PAGE_NOTES,
   "v2.UsersListResponse": {
-    users: { text: "In the order in which they were made." },
+    users: { text: "In the order in which they were made.", required: "reply" },
     next_cursor: NEXT_CURSOR,
   },
   "v2.UsersDeleteRequest": {

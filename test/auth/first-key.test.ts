@@ -220,7 +220,7 @@ test("without authentication nothing is made, and it can be switched on later", 
   const dataDir = temporaryDirectory(t);
   const open = await setup(t, { dataDir });
   await open.createQueue("jobs");
-  assert.deepEqual(await open.ok("/v2/users.list", {}), {});
+  assert.deepEqual(await open.ok("/v2/users.list", {}), { users: [] });
   await open.server.stop();
   assert.equal(existsSync(join(dataDir, "admin-key")), false);
   const { server } = await start(t, { dataDir });

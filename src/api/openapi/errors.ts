@@ -18,6 +18,7 @@ import { encodeProblem, PROBLEM_TYPE } from "../../http/problem.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
+/** An error that a call may answer with, for the documents. */
 export interface ErrorExample {
   readonly kind: ErrorKind;
   readonly message: string;
