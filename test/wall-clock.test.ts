@@ -259,7 +259,7 @@ test("a partition that fails is tried again although the wall clock was set back
 test("a dead queue is asked again although the wall clock was set back", async (t) => {
   const server = await stepping(t, { dev: true });
   await server.createQueue("dead");
-  await server.createQueue("q", { dead_queue: "dead" });
+  await server.createQueue("q", { dead_queue: "dead", lease_timeout: "12h" });
   await server.produce("q", "a");
   const { items } = await server.lease("q");
   const bury = (): Promise<Reply> => server.retry("q", [{ id: items[0].id, dead: true }]);

@@ -348,6 +348,7 @@ const FIELD_NOTES: Notes = {
   },
   "v2.Role": {
     ...SHOWN,
+    permissions: { ...PERMISSIONS, required: "reply" },
     is_standard: { text: "Whether every server has it, so that it cannot be changed." },
   },
   "v2.RolesCreateRequest": { namespace: MAYBE_IN, name: NAME, permissions: PERMISSIONS },

@@ -6,6 +6,7 @@
 import { type Clock, HOUR, MINUTE, SECOND } from "../clock.ts";
 import type { QueueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
+import { printable, withoutKeys } from "../printable.ts";
 import type { Storage, StoredRecord } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
 import { KeptEntries } from "./kept-entries.ts";
@@ -34,8 +35,6 @@ const SWEEP_EVERY = HOUR;
 const WRITTEN_AT_ONCE = 100;
 
 const PREFIX = "~audit~";
-// Whatever its place, for people put keys where ids belong.
-const KEY = /qtr-([0-9a-z]{1,16})-[0-9A-Za-z]{8,}/g;
 
 /** How a change was asked for, and by whom; it goes from thread to thread. */
 export interface Deed {
@@ -366,6 +365,6 @@ function bounded(changes: readonly AuditChange[]): readonly AuditChange[] {
 
 // A text as it may be told: cut, and of a key no more than its tag.
 function shown(text: string, max = VALUE_LENGTH_MAX): string {
-  const safe = text.replace(KEY, "qtr-$1-...");
+  const safe = printable(withoutKeys(text));
   return safe.length <= max ? safe : `${safe.slice(0, max)}...`.toWellFormed();
 }

@@ -153,9 +153,10 @@ function decode(schema: DescMessage, body: Buffer, format: Format): JsonValue {
 
 // A reply may say that a list is empty, which the library leaves out.
 function withoutNothing(value: JsonValue): JsonValue {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  if (Array.isArray(value)) return value.map(withoutNothing);
+  if (typeof value !== "object" || value === null) return value;
   const members = Object.entries(value).filter(([, each]) => !isDeepStrictEqual(each, []));
-  return Object.fromEntries(members);
+  return Object.fromEntries(members.map(([name, each]) => [name, withoutNothing(each)]));
 }
 
 // The entries of a map may be written in any order, which the library makes its own.

@@ -106,7 +106,10 @@ function rowsOf(server: ServerProcess): readonly string[] {
       .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
       .all() as { name: string }[];
     return tables.flatMap(({ name }) => {
-      const { n } = db.prepare(`SELECT count(*) AS n FROM "${name}"`).get() as { n: number };
+      // What has been done is kept for a time of its own (auth/audit.ts).
+      const ofQueues = name === "queues" ? " WHERE name NOT LIKE '~%'" : "";
+      const counted = db.prepare(`SELECT count(*) AS n FROM "${name}"${ofQueues}`).get();
+      const { n } = counted as { n: number };
       return n === 0 ? [] : [`table ${name} holds ${n} rows`];
     });
   } finally {
