@@ -15,6 +15,7 @@ export type QueuesService = Pick<
   | "giverOf"
   | "hasNamespaces"
   | "namespaceOf"
+  | "countIn"
   | "list"
   | "create"
   | "update"

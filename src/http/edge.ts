@@ -204,10 +204,8 @@ export function errorReply(error: unknown, told: Told, media: Media, edge: Edge)
     const { status } = ERRORS[known.code];
     const body = encodeProblem(known, format, requestId);
     const own = { status, type: format === "json" ? PROBLEM_TYPE : type, body, isLast };
-    if (known.code === "rate_limited") {
-      return { ...own, retryAfter: Number(known.details!.seconds) };
-    }
-    return status === 429 || status === 503 ? { ...own, retryAfter: RETRY_AFTER } : own;
+    const { seconds = RETRY_AFTER } = known.details ?? {};
+    return status === 429 || status === 503 ? { ...own, retryAfter: Number(seconds) } : own;
   }
   const { status, text } = ERROR_KINDS[known.kind];
   const reply = { code: status, codeText: text, message: known.message, details: {} };

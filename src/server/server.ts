@@ -227,7 +227,11 @@ async function open(parts: Parts): Promise<void> {
     partitions: sites(parts, homes),
     homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
-    checkNamespace: (namespace) => shard.auth.checkNamespace(namespace),
+    checkNamespace: (namespace, more) => {
+      shard.auth.checkNamespace(namespace);
+      const there = shard.directory.countIn(namespace);
+      shard.accounts.limited(namespace)?.checkQueues(there, more);
+    },
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
   });
   const { queues } = parts;
@@ -383,6 +387,9 @@ async function serve(parts: Parts): Promise<RunningServer> {
     get state() {
       return parts.shard.auth;
     },
+    get accounts() {
+      return parts.shard.accounts;
+    },
     changes: authChangesOf(parts),
   };
   const service = { queues, auth, clock, limits, checkRunning };
@@ -508,6 +515,7 @@ function registryOf(parts: Parts): QueuesService {
     get: (name) => parts.queues!.get(name),
     hasNamespaces: () => parts.shard.directory.hasNamespaces(),
     namespaceOf: (name, sees) => parts.shard.directory.namespaceOf(name, sees),
+    countIn: (namespace) => parts.shard.directory.countIn(namespace),
   });
 }
 
