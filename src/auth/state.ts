@@ -4,7 +4,7 @@
 
 import type { CancelTimer, Clock } from "../clock.ts";
 import { plainError, QueueError, queueError } from "../errors.ts";
-import { Accounts } from "../quotas.ts";
+import { type Account, Accounts } from "../quotas.ts";
 import type { Permission } from "./permissions.ts";
 import { SYSTEM_NAMESPACE } from "./permissions.ts";
 import {
@@ -263,6 +263,11 @@ export class AuthState {
       this.#principals.set("", principal);
     }
     return principal;
+  }
+
+  /** What a namespace uses. */
+  accountOf(namespace: string): Account {
+    return this.#accounts.of(namespace);
   }
 
   /** The keys that were used since this was called last, with the time of this call. */

@@ -1,6 +1,7 @@
 // What a namespace may use: exact under many at once, on all threads, after a restart, and live. Others notice nothing.
 
 import assert from "node:assert/strict";
+import { Agent, request } from "node:http";
 import { type TestContext, test } from "node:test";
 import { ADMIN_KEY, setupClosed, type TestServer } from "../support/server.ts";
 import { freshPlace } from "../support/storages.ts";
@@ -236,4 +237,53 @@ for (const threads of [1, 2]) {
     const short = { queue_name: "jobs", request_timeout: "20ms" };
     assert.equal((await call(server, "queue.lease", short)).status, 200);
   });
+}
+
+for (const threads of [1, 2]) {
+  test(`so many connections show a key of a namespace as may, with ${threads} thread(s)`, async (t) => {
+    const server = await made(t, { connections: 3 }, { threads });
+    const user = await ok(server, "users.create", { username: "u" }, { namespace: "" });
+    const bind = { user_id: user.id, role_name: "Operator", namespace: "acme" };
+    await ok(server, "bindings.create", bind, { namespace: "" });
+    const { key } = await ok(
+      server,
+      "keys.create",
+      { user_id: user.id, name: "k", namespace: "acme" },
+      { namespace: "" },
+    );
+    const agents = Array.from({ length: 8 }, () => new Agent({ keepAlive: true, maxSockets: 1 }));
+    t.after(() => {
+      for (const agent of agents) agent.destroy();
+    });
+    const list = (agent: Agent) => post(server, agent, key);
+    const statuses = await Promise.all(agents.map(list));
+    assert.deepEqual(statuses.toSorted(), [
+      "200 keep-alive",
+      "200 keep-alive",
+      "200 keep-alive",
+      ...Array.from({ length: 5 }, () => "429 close"),
+    ]);
+    assert.equal((await used(server)).connections, 3);
+    for (const agent of agents) agent.destroy();
+    await server.until(async () => (await used(server)).connections === undefined);
+    const other = new Agent({ keepAlive: true, maxSockets: 1 });
+    t.after(() => other.destroy());
+    assert.equal(await list(other), "200 keep-alive");
+    // With another key it is no connection of the namespace any more.
+    assert.equal(await post(server, other, ADMIN_KEY), "200 keep-alive");
+    assert.equal((await used(server)).connections, undefined);
+  });
+}
+
+function post(server: TestServer, agent: Agent, key: string): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
+  const headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json" };
+  const url = `${server.server.address}/v2/queues.list`;
+  const sent = request(url, { method: "POST", agent, headers }, (response) => {
+    response.resume();
+    response.once("end", () => resolve(`${response.statusCode} ${response.headers.connection}`));
+  });
+  sent.once("error", reject);
+  sent.end("{}");
+  return promise;
 }
