@@ -27,6 +27,7 @@ const EVERYBODY = [
   "limits.ts",
   "log.ts",
   "printable.ts",
+  "quotas.ts",
   "timers.ts",
   "version.ts",
 ];

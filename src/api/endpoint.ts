@@ -11,7 +11,7 @@ import { decode } from "../http/decode.ts";
 import type { Endpoint, Exchange } from "../http/edge.ts";
 import type { Repeat } from "../queue/queue.ts";
 import { auditedOf } from "./audited.ts";
-import { enter } from "./entry.ts";
+import { enter, spendCall } from "./entry.ts";
 import { onceOf, repeatOf } from "./once.ts";
 import type { Errors } from "./openapi/errors.ts";
 import type { Notes } from "./openapi/fields.ts";
@@ -77,6 +77,8 @@ export interface Row<Request extends DescMessage> extends Described {
   readonly needsOneOf?: readonly string[];
   /** A second permission that is needed. */
   readonly alsoNeeds?: Permission;
+  /** Whether it is no call of those that a namespace may make in a second. */
+  readonly isFree?: true;
   /** Whether it is about the server as a whole, and so about `_system`. */
   readonly isOfServer?: true;
   /** The namespace that a request names; not given if it can name none beside that of its caller. "" names none. */
@@ -139,6 +141,7 @@ export function endpointsOf(
     const handler = auditedOf(row, service);
     const handle = onceOf({ ...row, handler }, (queue) => findQueue(service, queue));
     return makeEndpoint(noun, row, (body, format, exchange) => {
+      if (service.auth.accounts.isAnyLimited) spendCall(row, exchange, service);
       const { idempotencyKey: key } = exchange;
       const repeat = key === "" ? undefined : repeatOf(key, path, body);
       const does = repeat === undefined ? handler : handle;

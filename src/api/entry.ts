@@ -25,7 +25,8 @@ interface Names {
   queueName?: string;
   queueNames?: string[];
   to?: string;
-  produce?: { queueName: string; items?: unknown }[];
+  produce?: { queueName: string; items?: readonly unknown[] }[];
+  readonly items?: readonly unknown[];
 }
 
 /**
@@ -48,6 +49,9 @@ export function enter<Request extends DescMessage>(
   if (isPlain) {
     checkNames(names, row);
     const meant = row.namespaceOf?.(request) || SYSTEM_NAMESPACE;
+    if (service.auth.accounts.isAnyLimited) {
+      spend(row, names, { namespace: meant, principal }, service);
+    }
     // The first queue of a namespace is made when none has any.
     if (meant !== SYSTEM_NAMESPACE) makeFull(names, meant);
     return meant;
@@ -63,6 +67,7 @@ export function enter<Request extends DescMessage>(
     noteDenied(row, request, deedOf(row, exchange, wanted), service);
     throw denied();
   }
+  if (service.auth.accounts.isAnyLimited) spend(row, names, { namespace, principal }, service);
   checkNames(names, row);
   if (row.isOfItem === true && names.queueName === "") {
     nameGiver(names, row, namespace, exchange, service);
@@ -70,6 +75,40 @@ export function enter<Request extends DescMessage>(
   }
   if (namespace !== SYSTEM_NAMESPACE) makeFull(names, namespace);
   return namespace;
+}
+
+// Counts a call, and the items that it brings, among what its namespace may do in a second: that of its key, which was
+// counted before its body was read, or else the one that it is about.
+function spend(
+  row: Row<DescMessage>,
+  { items = [], produce = [] }: Names,
+  { namespace, principal }: { readonly namespace: string; readonly principal: Principal },
+  { auth, clock }: Service,
+): void {
+  const account = auth.accounts.limited(namespace);
+  if (account === undefined) return;
+  const steady = clock.steady();
+  if (principal.scope !== namespace && row.isFree !== true) {
+    throwIf(account.takeRate("requestsPerSecond", 1, steady));
+  }
+  if (row.permission === "queue.lease") throwIf(account.checkRate("itemsPerSecond", steady));
+  const followers = produce.reduce((sum, each) => sum + (each.items?.length ?? 0), 0);
+  const count = (row.permission === "queue.produce" ? items.length : 0) + followers;
+  throwIf(account.takeRate("itemsPerSecond", count, steady));
+}
+
+/** Counts a call of a key that is for one namespace, before anything is done for it. */
+export function spendCall(
+  { isFree }: Pick<Row<DescMessage>, "isFree">,
+  { principal: { scope } }: Exchange,
+  { auth, clock }: Service,
+): void {
+  if (scope === "" || isFree === true) return;
+  throwIf(auth.accounts.limited(scope)?.takeRate("requestsPerSecond", 1, clock.steady()));
+}
+
+function throwIf(error: QueueError | undefined): void {
+  if (error !== undefined) throw error;
 }
 
 // By the contract of /v1 a key of one namespace may also do what its user may do in `_system`. Under /v2 it is for its

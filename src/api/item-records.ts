@@ -29,6 +29,7 @@ import {
   type FoundItem,
   Item,
   idOf,
+  isPlain,
   type Leased,
   type ListedItem,
   stateOf,
@@ -371,11 +372,11 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
       lastCreated = createdAt;
     }
     const leaseId = ids.id(seq);
-    const id = item.attributes === "" ? leaseId : idOf(ids, item);
+    const id = isPlain(item.attributes) ? leaseId : idOf(ids, item);
     if (i > 0) reply += ",";
     reply += `${before}${id}","lease_id":"${leaseId}","fence":${seq}${after}`;
     if (start !== end) reply += payloadJson(form, bytes, start, end);
-    reply += item.attributes === "" ? "}" : `${pastJson(item.attributes, id)}}`;
+    reply += isPlain(item.attributes) ? "}" : `${pastJson(item.attributes, id)}}`;
   }
   return `${reply}]}`;
 }

@@ -72,6 +72,13 @@ export function leaseEndpoints(
     );
   }
 
+  // How many they are is known only now: those who come later wait for what is too many.
+  function charge(namespace: string, { items }: Leased): void {
+    const { accounts } = service.auth;
+    if (!accounts.isAnyLimited) return;
+    accounts.limited(namespace)?.charge("itemsPerSecond", items.length, clock.steady());
+  }
+
   return [
     endpoint({
       path: "/v1/queue.lease",
@@ -95,7 +102,7 @@ export function leaseEndpoints(
         outcomeUnknown,
         ...QUEUED,
       },
-      handler: async (request, exchange) => {
+      handler: async (request, exchange, _, namespace) => {
         const queue = findQueue(service, request.queueName);
         const timeout = parseRequestTimeout(request.requestTimeout);
         const { clientId, batchSize } = request;
@@ -107,6 +114,7 @@ export function leaseEndpoints(
         const lease = new LeaseRequest(clientId, batchSize, clock.steady() + timeout);
         const leased = await submitFor(exchange, queue, lease);
         if (exchange.isGone()) giveBack(queue, leased);
+        charge(namespace, leased);
         return leaseAnswer(nameOf(request.queueName), leased);
       },
     }),
@@ -144,7 +152,7 @@ export function leaseEndpoints(
         ),
         ...QUEUED,
       },
-      handler: async (request, exchange) => {
+      handler: async (request, exchange, _, namespace) => {
         const queue = findQueue(service, request.queueName);
         const timeout = readTimeout(request.requestTimeout);
         const batchSize = request.batchSize === 0 ? 1 : request.batchSize;
@@ -164,6 +172,7 @@ export function leaseEndpoints(
         try {
           const leased = await submitFor(exchange, queue, lease);
           if (exchange.isGone()) giveBack(queue, leased);
+          charge(namespace, leased);
           return leaseAnswerV2(leased);
         } catch (error) {
           if (error instanceof QueueError && error.code === "no_items") return NO_ITEMS;

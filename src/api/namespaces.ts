@@ -1,7 +1,7 @@
 // Which namespaces there are: the endpoints of namespaces.*. A namespace is there before its queues, roles and
 // bindings, and goes after them; `_system` is always there, and nobody changes it.
 
-import { type NamespaceRecord, NO_QUOTAS, type Quotas } from "../auth/service.ts";
+import type { NamespaceRecord } from "../auth/service.ts";
 import { DONE, OK, reply } from "../codec/answer.ts";
 import {
   NamespaceInfoSchema,
@@ -20,6 +20,7 @@ import {
 import { DoneResponseSchema } from "../codec/gen/querator/v2/result_pb.ts";
 import type { Decoded, Encodable } from "../codec/message.ts";
 import { invalidField, queueError } from "../errors.ts";
+import { NO_QUOTAS, type Quotas } from "../quotas.ts";
 import { checkNamespace, NAMESPACE_BYTES_MAX, SYSTEM_NAMESPACE } from "../registry/names.ts";
 import {
   by,
@@ -215,6 +216,7 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
       // Who may see the counts of its queues, may see what it may use.
       permission: "queue.stats",
       namespaceOf: ({ name }) => name,
+      isFree: true,
       metric: "namespaces.info",
       summary: "Shows a namespace.",
       example: { name },
@@ -223,7 +225,8 @@ export function namespacesEndpoints(service: Service): readonly RowEndpoint[] {
       handler: ({ name }) => {
         const record = name === SYSTEM_NAMESPACE ? SYSTEM : auth.state.namespaces.get(name);
         if (record === undefined) throw queueError("namespace_not_found", { namespace: name });
-        return reply(NamespaceSchema, toNamespace(record));
+        const used = name === SYSTEM_NAMESPACE ? undefined : usedOf(service, name);
+        return reply(NamespaceSchema, { ...toNamespace(record), ...(used && { used }) });
       },
     }),
     endpoint({
@@ -319,6 +322,20 @@ function toNamespace(record: NamespaceRecord): Encodable<typeof NamespaceSchema>
   const { name, description, keyTag, createdAt, quotas } = record;
   const hasSome = Object.values(quotas).some((each) => each !== 0);
   return { name, description, keyTag, createdAt, ...(hasSome && { quotas }) };
+}
+
+function usedOf({ auth, queues, clock }: Service, namespace: string): Quotas {
+  const account = auth.accounts.of(namespace);
+  const steady = clock.steady();
+  return {
+    queues: queues.countIn(namespace),
+    items: account.used("items"),
+    bytes: account.used("bytes"),
+    requestsPerSecond: account.usedRate("requestsPerSecond", steady),
+    itemsPerSecond: account.usedRate("itemsPerSecond", steady),
+    waitingLeases: account.used("waitingLeases"),
+    connections: account.used("connections"),
+  };
 }
 
 // --- documents ---

@@ -16,6 +16,7 @@ export type QueuesService = Pick<
   | "giverOf"
   | "hasNamespaces"
   | "namespaceOf"
+  | "countIn"
   | "list"
   | "create"
   | "update"

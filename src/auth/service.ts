@@ -3,6 +3,7 @@
 // catalogue.
 
 import { HOUR } from "../clock.ts";
+import type { Accounts, Quotas } from "../quotas.ts";
 import type { Deed } from "./audit.ts";
 import type { Permission } from "./permissions.ts";
 import { ANYONE, type Grants, type Principal, type PrincipalFacts } from "./principal.ts";
@@ -10,27 +11,6 @@ import type { AuthState } from "./state.ts";
 
 /** For how long a key that was rotated is still taken, if nothing else was said. */
 export const OVERLAP_DEFAULT = HOUR;
-
-/** What a namespace may use; 0 is no limit. */
-export interface Quotas {
-  readonly queues: number;
-  readonly items: number;
-  readonly bytes: number;
-  readonly requestsPerSecond: number;
-  readonly itemsPerSecond: number;
-  readonly waitingLeases: number;
-  readonly connections: number;
-}
-
-export const NO_QUOTAS: Quotas = {
-  queues: 0,
-  items: 0,
-  bytes: 0,
-  requestsPerSecond: 0,
-  itemsPerSecond: 0,
-  waitingLeases: 0,
-  connections: 0,
-};
 
 export interface NamespaceRecord {
   readonly name: string;
@@ -152,5 +132,7 @@ export interface AuthService {
   readonly isOn: boolean;
   /** What this thread knows: to be looked up and listed. */
   readonly state: AuthState;
+  /** What namespaces use of their quotas. */
+  readonly accounts: Accounts;
   readonly changes: AuthChanges;
 }

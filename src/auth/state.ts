@@ -4,6 +4,7 @@
 
 import type { CancelTimer, Clock } from "../clock.ts";
 import { plainError, QueueError, queueError } from "../errors.ts";
+import { type Account, Accounts } from "../quotas.ts";
 import type { Permission } from "./permissions.ts";
 import { SYSTEM_NAMESPACE } from "./permissions.ts";
 import {
@@ -32,6 +33,7 @@ export class AuthState {
   readonly bindings = new Map<string, BindingRecord>();
   readonly marks = new Map<string, Mark>();
   readonly #clock: Clock;
+  readonly #accounts: Accounts;
   // Ids of keys by the digests of the keys.
   readonly #byDigest = new Map<string, string>();
   readonly #bindingsOf = new Map<string, Set<string>>();
@@ -44,8 +46,10 @@ export class AuthState {
   // Why nobody can be told who they are, or are not, before storage has been read and after it was given up.
   #unknown: QueueError | undefined = plainError("standby");
 
-  constructor(clock: Clock) {
+  /** `accounts` are told of the quotas of namespaces. */
+  constructor(clock: Clock, accounts = new Accounts()) {
     this.#clock = clock;
+    this.#accounts = accounts;
   }
 
   /** Begins with what storage holds; what was known before is given up. */
@@ -60,6 +64,7 @@ export class AuthState {
     ]) {
       map.clear();
     }
+    this.#accounts.forgetQuotas();
     this.#byDigest.clear();
     this.#bindingsOf.clear();
     this.#byExternalId.clear();
@@ -100,6 +105,7 @@ export class AuthState {
     if (kind === "key") this.#byDigest.delete(this.keys.get(id)?.digest ?? "");
     if (kind === "binding") this.#forgetBinding(id);
     if (kind === "user") this.#nameUser(id, value);
+    if (kind === "namespace") this.#accounts.setQuotas(id, value?.quotas);
     const map: Map<string, unknown> = this[`${kind}s`];
     if (value === undefined) {
       map.delete(id);
@@ -257,6 +263,11 @@ export class AuthState {
       this.#principals.set("", principal);
     }
     return principal;
+  }
+
+  /** What a namespace uses. */
+  accountOf(namespace: string): Account {
+    return this.#accounts.of(namespace);
   }
 
   /** The keys that were used since this was called last, with the time of this call. */

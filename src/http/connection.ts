@@ -25,6 +25,7 @@ import type { Head } from "./head.ts";
 import { STATUS_CODES } from "./node-http.ts";
 import { PLAIN_HEAD_BYTES_MAX, PlainHeads } from "./plain-head.ts";
 import { certificateOf } from "./secure.ts";
+import { belong } from "./tenants.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 
@@ -263,7 +264,9 @@ class Connection implements Exchange {
     const certificate = authorization === undefined ? certificateOf(this.#socket) : undefined;
     if (isSame && certificate === undefined && auth.isTaken(this.#principal)) return true;
     try {
-      this.#principal = auth.principalOf(authorization, certificate);
+      const principal = auth.principalOf(authorization, certificate);
+      if (belong(this.#socket, principal, auth) !== undefined) return false;
+      this.#principal = principal;
       // A copy: a part of a head would keep all of it.
       this.#authorization =
         authorization && Buffer.from(authorization, "latin1").toString("latin1");

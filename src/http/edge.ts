@@ -22,6 +22,7 @@ import {
 } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
+import { type Account, isOfConnections } from "../quotas.ts";
 import type { Access } from "./access.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Head, Told } from "./head.ts";
@@ -99,6 +100,8 @@ export interface Authority {
   principalOf(authorization: string | undefined, certificate?: ClientCertificate): Principal;
   /** Whether one that a connection remembers is still taken. */
   isTaken(principal: Principal): boolean;
+  /** What a namespace uses. */
+  accountOf(namespace: string): Account;
 }
 
 /** Bytes of requests and replies that are in memory at present, over all connections. */
@@ -206,15 +209,13 @@ export function errorReply(error: unknown, told: Told, media: Media, edge: Edge)
     known = queueError("internal", {});
   }
   const { format, type } = media;
-  const isLast = LAST.includes(known.code);
+  const isLast = LAST.includes(known.code) || isOfConnections(known);
   if (told.isV2) {
     const { status } = ERRORS[known.code];
     const body = encodeProblem(known, format, requestId);
     const own = { status, type: format === "json" ? PROBLEM_TYPE : type, body, isLast };
-    if (known.code === "rate_limited") {
-      return { ...own, retryAfter: Number(known.details!.seconds) };
-    }
-    return status === 429 || status === 503 ? { ...own, retryAfter: RETRY_AFTER } : own;
+    const { seconds = RETRY_AFTER } = known.details ?? {};
+    return status === 429 || status === 503 ? { ...own, retryAfter: Number(seconds) } : own;
   }
   const { status, text } = ERROR_KINDS[known.kind];
   const reply = { code: status, codeText: text, message: known.message, details: {} };

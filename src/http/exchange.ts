@@ -7,6 +7,7 @@ import { tagOf } from "../auth/secrets.ts";
 import { type Edge, type Exchange, peerOf, type Reply, waitOn } from "./edge.ts";
 import type { Head, Told } from "./head.ts";
 import { certificateOf } from "./secure.ts";
+import { belong } from "./tenants.ts";
 
 /** Who sends a request; who is nobody is counted. Throws a QueueError (401, 429). */
 export function principalOf(
@@ -15,12 +16,16 @@ export function principalOf(
   edge: Edge,
 ): Principal {
   if (edge.auth === undefined) return ANYONE;
+  let principal: Principal;
   try {
-    return edge.auth.principalOf(authorization, certificateOf(socket));
+    principal = edge.auth.principalOf(authorization, certificateOf(socket));
   } catch (error) {
     const key = authorization?.startsWith("Bearer ") ? authorization.slice(7) : "";
     throw edge.attempts.note(socket.remoteAddress ?? "", tagOf(key) ?? "", error);
   }
+  const refused = belong(socket, principal, edge.auth);
+  if (refused !== undefined) throw refused;
+  return principal;
 }
 
 /** Who reads a page, which needs no key: with one that is not taken they are nobody. */

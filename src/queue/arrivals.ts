@@ -5,6 +5,7 @@
 // a thirty-second longer than it has: so 24 KiB are enough for any line. Known to memory only: of what lay in
 // storage before, an item that has never moved tells when it was produced, and one that has is not measured.
 
+import { isPlain } from "./attributes.ts";
 import type { Item } from "./item.ts";
 import type { Moment } from "./lease-ends.ts";
 import type { TimeHistogram } from "./time-histogram.ts";
@@ -47,7 +48,7 @@ export class Arrivals {
     let i = 0;
     for (; i < items.length && items[i]!.seq < known; i++) {
       const { attributes, createdAt } = items[i]!;
-      if (attributes === "") into.note(Math.max(now - createdAt, 0), 1, steady);
+      if (isPlain(attributes)) into.note(Math.max(now - createdAt, 0), 1, steady);
     }
     if (i === items.length) return;
     for (let entry = this.#entryOf(items[i]!.seq); i < items.length; entry++) {

@@ -32,6 +32,8 @@ export interface Attributes {
   readonly redrive: string;
   /** Where it is to be, if it is still on its way there. */
   readonly bound: Bound | undefined;
+  /** How many bytes it counts for in the account of its namespace; 0 where none are counted. */
+  readonly size: number;
 }
 
 /**
@@ -96,11 +98,30 @@ export const NO_ATTRIBUTES: Attributes = Object.freeze({
   from: undefined,
   redrive: "",
   bound: undefined,
+  size: 0,
 });
 
 // Items that are looked at together mostly have the same, and one is mostly looked at several times.
 let lastText = "";
 let lastAttributes = NO_ATTRIBUTES;
+
+const SIZED = '{"size":';
+
+/** Whether an item has none, or its size and no other. */
+export function isPlain(text: string): boolean {
+  return text === "" || (text.startsWith(SIZED) && !text.includes(","));
+}
+
+/** The size that a text says. */
+export function sizeIn(text: string): number {
+  if (text === "") return 0;
+  return isPlain(text) ? Number(text.slice(SIZED.length, -1)) : attributesOf(text).size;
+}
+
+/** A text with this size. */
+export function withSize(text: string, size: number): string {
+  return isPlain(text) && size > 0 ? `${SIZED}${size}}` : withAttributes(text, { size });
+}
 
 /** What a text says. */
 export function attributesOf(text: string): Attributes {

@@ -30,6 +30,7 @@ import {
   type ProduceRequest,
   type RetryRequest,
 } from "./requests.ts";
+import { roomFor } from "./room.ts";
 import type { Accepted } from "./transfers.ts";
 
 /** What the plan goes by. */
@@ -162,6 +163,11 @@ export class Batch {
         const planned = duplicates!.plan(this, request);
         if (planned instanceof QueueError) this.#refuse(request, planned);
         else if (planned === this.#order[0]) this.#settleFirst(loads, request.items.length);
+        continue;
+      }
+      const full = roomFor(this.#order[0]!, request.items);
+      if (full !== undefined) {
+        this.#refuse(request, full);
         continue;
       }
       const part = this.part(this.#order[0]!);

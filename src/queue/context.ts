@@ -4,6 +4,7 @@
 import type { Clock } from "../clock.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
+import type { Accounts } from "../quotas.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Commits } from "./commits.ts";
 import type { KeyHolders } from "./duplicates.ts";
@@ -30,6 +31,8 @@ export interface QueueRules extends RetryRules {
 
 /** What all queues of a server share. */
 export interface QueueContext {
+  /** What namespaces use; undefined where there are none. */
+  readonly accounts?: Accounts;
   readonly clock: Clock;
   readonly limits: Limits;
   readonly turns: Turns;

@@ -6,6 +6,8 @@
 // So who puts one item in the place of another counts neither the one that comes nor the one that goes.
 
 import type { Counters, DropReason } from "../storage/storage.ts";
+import { sizeIn, withSize } from "./attributes.ts";
+import type { Item } from "./item.ts";
 
 /** Places in `Counters.counts`. They lie in storage: a place is never given to anything else. */
 export const COUNT = {
@@ -35,6 +37,8 @@ export const COUNT = {
   deadRejected: 14,
   /** Ended ones of which is kept what became of them: these are there now. */
   kept: 15,
+  /** Bytes of what is there now: only in a namespace that has an account. */
+  bytes: 16,
 } as const;
 
 type Name = keyof typeof COUNT;
@@ -84,11 +88,27 @@ export function sumOfCounts(all: readonly (readonly number[])[]): Counts {
 /** What a batch counts in one partition: kept if it is committed, and only then. */
 export class PlannedCounts {
   readonly #counters: Pick<Counters, "counts">;
+  readonly #weighs: boolean;
   // What replaces the counts with the first thing that is counted.
   #counts: number[] | undefined;
 
-  constructor(counters: Pick<Counters, "counts">) {
+  /** `weighs`: whether bytes are counted. */
+  constructor(counters: Pick<Counters, "counts">, weighs = false) {
     this.#counters = counters;
+    this.#weighs = weighs;
+  }
+
+  /** Counts the bytes of an item that comes; it says from now on how many they are. */
+  weigh(item: Item): void {
+    if (!this.#weighs) return;
+    const { size } = item.record;
+    item.attributes = withSize(item.attributes, size);
+    this.add(COUNT.bytes, size);
+  }
+
+  /** The bytes of one that goes count no more. */
+  unweigh({ attributes }: Pick<Item, "attributes">): void {
+    if (this.#weighs) this.add(COUNT.bytes, -sizeIn(attributes));
   }
 
   add(what: Counted, n: number): void {

@@ -5,7 +5,7 @@
 
 import { invalidField, plainError, QueueError, queueError, retryLater } from "../errors.ts";
 import type { ItemTable, KeyEntry, Storage, StoredItem } from "../storage/storage.ts";
-import { type Unique, withAttributes } from "./attributes.ts";
+import { sizeIn, type Unique, withAttributes } from "./attributes.ts";
 import { type Batch, partitionFailing } from "./batch.ts";
 import { BEHIND_AT, BEHIND_MAX, earliestOf, keyBehind } from "./behind.ts";
 import type { Commits } from "./commits.ts";
@@ -18,6 +18,7 @@ import { isLater } from "./later.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import type { Produced, ProducedItem, ProduceRequest, Refused } from "./requests.ts";
+import { roomForAll, type Some } from "./room.ts";
 import type { OnDuplicate, UniqueWish } from "./unique.ts";
 
 /** The item that has a key, as it lies in storage. */
@@ -219,6 +220,8 @@ export class Duplicates {
   plan(batch: Batch, request: ProduceRequest): Partition | QueueError {
     const decided = this.decide(batch, request);
     if (decided instanceof QueueError) return decided;
+    const full = roomForAll(comingOf(decided));
+    if (full !== undefined) return full;
     this.#planned.push(decided);
     if (!decided.isNothingDone) this.take(decided, batch.now);
     return decided.partition;
@@ -349,6 +352,20 @@ export class Duplicates {
     }
     return { partition: partition.number, first: 0, scheduled: [], each, refused };
   }
+}
+
+/** What a decision adds to partitions. */
+export function comingOf({ request, fates, partition, isNothingDone }: Decided): readonly Some[] {
+  if (isNothingDone || partition.share === undefined) return [];
+  return fates.flatMap(({ status, of }, index): Some[] => {
+    if (!(of instanceof Arrival) || status === "duplicate" || status === "refused") return [];
+    const { size } = request.items[index]!.record;
+    const home = of.home ?? partition;
+    if (status !== "replaced") return [{ of: home, items: 1, bytes: size }];
+    const before = of.replaced?.place?.item;
+    const gone = before === undefined ? of.item.record.size : sizeIn(before.attributes);
+    return [{ of: home, items: 0, bytes: Math.max(size - gone, 0) }];
+  });
 }
 
 /** The first of those of a decision that are refused, and the key and the id for which it is. */

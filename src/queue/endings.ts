@@ -28,6 +28,7 @@ import {
   type RetryItem,
   type RetryRequest,
 } from "./requests.ts";
+import { endingIn, newIn, roomForAll } from "./room.ts";
 
 /** What the queue says of retries, and what is left to chance. */
 export interface EndingRules extends RetryRules {
@@ -50,11 +51,26 @@ export function completeItems(
   rules: Pick<QueueRules, "expireTimeout">,
 ): void {
   const items = claimCompleted(part, request);
-  removeCompleted(part, request, items);
   const { followers } = request;
+  if (followers !== undefined && !hasRoom(part, request, items)) return;
+  removeCompleted(part, request, items);
   if (followers === undefined || items.length === 0) return;
   const produced = followers.map((each) => produce(part, each.items, rules));
   request.result = { ...request.result, produced };
+}
+
+// Whether there is room for what follows; else nothing is done, and the request says why.
+function hasRoom(
+  part: PartitionBatch,
+  request: CompleteRequest,
+  ending: readonly (Item | undefined)[],
+): boolean {
+  if (ending.length === 0) return true;
+  const coming = request.followers!.map(({ items }) => newIn(part.of, items));
+  request.error = roomForAll(coming, endingIn(part.of, ending));
+  if (request.error === undefined) return true;
+  for (const item of ending) if (item !== undefined) part.unclaim(item);
+  return false;
 }
 
 /**

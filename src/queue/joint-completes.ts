@@ -8,7 +8,7 @@ import { invalidField, QueueError, queueError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import type { Intake, Lent, QueueContext, Still } from "./context.ts";
-import { type Decided, type Duplicates, firstRefused, keyTaken } from "./duplicates.ts";
+import { comingOf, type Decided, type Duplicates, firstRefused, keyTaken } from "./duplicates.ts";
 import { claimCompleted, removeCompleted } from "./endings.ts";
 import type { Errands } from "./errands.ts";
 import type { Item } from "./item.ts";
@@ -19,6 +19,7 @@ import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import { produce, produceFor } from "./produced-items.ts";
 import type { CompleteRequest, Followers, Produced } from "./requests.ts";
+import { endingIn, newIn, roomForAll } from "./room.ts";
 import { leadsBack } from "./transfers.ts";
 
 /** The queue whose items are completed. */
@@ -261,6 +262,15 @@ export class JointCompletes {
         return follower;
       }
       followers.push(follower);
+    }
+    const coming = followers.flatMap(({ home, items: own, decided }) =>
+      decided === undefined ? newIn(home, own) : comingOf(decided),
+    );
+    const full = roomForAll(coming, endingIn(partition, items));
+    if (full !== undefined) {
+      for (const item of items) if (item !== undefined) part.unclaim(item);
+      for (const id of ids) ending.delete(id);
+      return full;
     }
     for (const { side, decided } of followers) {
       if (decided !== undefined) side.duplicates!.take(decided, batch.now);

@@ -3,7 +3,7 @@
 // without attributes has none.
 
 import type { KeyEntry, KeyName, StoredItem } from "../storage/storage.ts";
-import { attributesOf, withAttributes } from "./attributes.ts";
+import { attributesOf, isPlain, withAttributes } from "./attributes.ts";
 import type { IdSpace } from "./ids.ts";
 
 /** Kinds of names. They lie in storage: a number is never given to another kind. */
@@ -32,7 +32,7 @@ export const KEY = {
 
 /** The names of an item with such attributes. */
 export function namesOf(attributes: string): readonly KeyName[] {
-  if (attributes === "") return [];
+  if (isPlain(attributes)) return [];
   const { source, id } = attributesOf(attributes);
   const names: KeyName[] = [];
   if (source !== "") names.push({ kind: KEY.source, key: source });

@@ -9,6 +9,7 @@
 
 import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
 import { plainError, QueueError } from "../errors.ts";
+import type { Account } from "../quotas.ts";
 import type { Storage, StoredItem } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import { BoundItems } from "./bound-items.ts";
@@ -112,6 +113,7 @@ export class Loop implements TurnTaker, Errand {
     rules: QueueRules,
     partitions: readonly Partition[],
     context: QueueContext,
+    account?: Account,
   ) {
     this.name = name;
     this.partitions = partitions;
@@ -120,9 +122,9 @@ export class Loop implements TurnTaker, Errand {
     this.context = context;
     this.committer = context.turns.committer(partitions[0]!.storage);
     this.consumers = new Consumers(context.clock.now());
-    this.#mailbox = new Mailbox(context.limits, context.waiting, (lease) =>
-      this.consumers.note(lease, context.clock.now()),
-    );
+    const { limits, waiting, clock } = context;
+    const onLeft = (lease: LeaseRequest) => this.consumers.note(lease, clock.now());
+    this.#mailbox = new Mailbox(limits, waiting, onLeft, account);
     this.#commits = new Commits(name, this.#mailbox, context, ({ partition, ids, items }) =>
       this.giveBack(
         partition,

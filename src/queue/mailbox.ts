@@ -5,6 +5,7 @@
 
 import { plainError, type QueueError, retryLater } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import type { Account } from "../quotas.ts";
 import type { ItemRecord } from "../storage/storage.ts";
 import type { Intake } from "./context.ts";
 import { ForgetfulMap } from "./forgetful-map.ts";
@@ -111,15 +112,19 @@ export class Mailbox {
   readonly #allWaiting: { leases: number };
   // Told of each lease that waits no more.
   readonly #onLeft: (lease: LeaseRequest) => void;
+  // Counts the leases that wait in all queues of the namespace.
+  readonly #account: Account | undefined;
 
   constructor(
     limits: Limits,
     allWaiting: { leases: number },
     onLeft: (lease: LeaseRequest) => void = () => undefined,
+    account?: Account,
   ) {
     this.#limits = limits;
     this.#allWaiting = allWaiting;
     this.#onLeft = onLeft;
+    this.#account = account;
   }
 
   /** Takes a request in; one that it refuses is answered at once, and false is returned. */
@@ -151,7 +156,7 @@ export class Mailbox {
       return plainError("duplicate_client");
     }
     const full = this.#allWaiting.leases >= this.#limits.waitingLeases;
-    return full ? plainError("overloaded") : undefined;
+    return full ? plainError("overloaded") : this.#account?.take("waitingLeases", 1);
   }
 
   addOperation(operation: Operation): boolean {
@@ -305,6 +310,7 @@ export class Mailbox {
       this.demand -= request.batchSize;
       if (request.kinds !== undefined) this.picky--;
       this.#allWaiting.leases--;
+      this.#account?.add("waitingLeases", -1);
       this.#onLeft(request);
     }
     if (error === undefined) request.settle();

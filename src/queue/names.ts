@@ -3,7 +3,7 @@
 // of another: of all that is said of one, the last counts.
 
 import type { KeyEntry, KeyName, StoredItem } from "../storage/storage.ts";
-import { attributesOf } from "./attributes.ts";
+import { attributesOf, isPlain } from "./attributes.ts";
 import { inFront, keyBehind, keyUntil } from "./behind.ts";
 import type { Item } from "./item.ts";
 import { entriesOf, KEY, namesOf } from "./keys.ts";
@@ -29,7 +29,7 @@ export class Names {
 
   /** An item with such attributes lies under a number now, and is not leased. */
   put(attributes: string, seq: number): void {
-    if (attributes === "") return;
+    if (isPlain(attributes)) return;
     this.adds.push(...entriesOf(attributes, seq));
     const key = keyHeld(attributes, false);
     if (key !== "") this.take({ key, seq, until: 0, value: attributesOf(attributes).id });
@@ -39,7 +39,7 @@ export class Names {
 
   /** One that was not leased is. */
   lease(attributes: string): void {
-    if (attributes === "") return;
+    if (isPlain(attributes)) return;
     const key = keyHeld(attributes, false);
     if (key !== keyHeld(attributes, true)) this.#letGo(KEY.unique, key);
   }
@@ -54,7 +54,7 @@ export class Names {
 
   /** One is there no more. */
   drop(attributes: string, isLeased: boolean): void {
-    if (attributes === "") return;
+    if (isPlain(attributes)) return;
     this.removes.push(...namesOf(attributes));
     const key = keyHeld(attributes, isLeased);
     if (key !== "") this.#letGo(KEY.unique, key);

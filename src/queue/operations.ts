@@ -26,6 +26,7 @@ import type { Operation } from "./mailbox.ts";
 import type { Note } from "./notes.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
+import { roomFor } from "./room.ts";
 
 // Items that one step reads or removes.
 const STEP = 2_000;
@@ -309,6 +310,11 @@ export function importItems(
       item.expireAt = each.expireAt || now + loop.rules.expireTimeout;
       item.attempts = each.attempts;
       item.attributes = attributes[i]!;
+      const full = roomFor(partition, [item]);
+      if (full !== undefined) {
+        part.discard();
+        throw full;
+      }
       if (each.isLeased) {
         item.leaseDeadline = each.leaseDeadline || now + loop.rules.leaseTimeout;
         part.addLeased(item);

@@ -51,7 +51,6 @@ type Lifetimes = Pick<QueueRules, "expireTimeout">;
 
 /** What an item has once it is given back. */
 export type GivenBack = Pick<StoredItem, "attempts" | "attributes">;
-
 // What an item has once it lies elsewhere.
 type Becomes = Pick<StoredItem, "dueAt" | "attempts" | "expireAt" | "attributes">;
 
@@ -104,7 +103,7 @@ export class PartitionBatch implements PartitionChanges {
     this.of = partition;
     this.now = now;
     this.counters = { ...partition.counters };
-    this.#counts = new PlannedCounts(this.counters);
+    this.#counts = new PlannedCounts(this.counters, partition.share !== undefined);
     this.#tailBefore = this.counters.tail;
     this.#tailAdded = this.counters.tail;
     this.#names = new Names(partition.behind);
@@ -168,6 +167,7 @@ export class PartitionBatch implements PartitionChanges {
 
   #put(item: Item): void {
     this.touched = true;
+    this.#counts.weigh(item);
     item.seq = this.counters.tail++;
     this.#tailAdded = this.counters.tail;
     this.#names.put(item.attributes, item.seq);
@@ -295,6 +295,7 @@ export class PartitionBatch implements PartitionChanges {
 
   // All that is to be done for an item that leaves, wherever it lay and whatever has become of it.
   #leave(item: Left, ending: Ending, result = "", isLeased = false): void {
+    this.#counts.unweigh(item);
     const { how, reason } = ending;
     const entry = this.#departures.note(item, ending, result, this.records);
     if (entry !== undefined) {
@@ -419,6 +420,7 @@ export class PartitionBatch implements PartitionChanges {
     const { seq, createdAt, dueAt, attributes } = item;
     // Memory lets go of it at once, so that this batch does nothing else to it.
     this.#names.drop(attributes, false);
+    this.#counts.unweigh(item);
     if (table === "items") {
       this.#count(createdAt, -1);
       this.#removed.push(seq);
@@ -531,8 +533,7 @@ export class PartitionBatch implements PartitionChanges {
   /** The commit has succeeded, at this steady time: memory follows. */
   apply(steady: number): void {
     const partition = this.of;
-    partition.measure(this.counters, this.ran, steady);
-    partition.counters = this.counters;
+    partition.follow(this.counters, this.ran, steady);
     partition.openExpiry = this.#expiries.open;
     partition.keysEndAt = Math.min(partition.keysEndAt, this.#names.endAt);
     if (this.#dealing !== undefined) partition.pace.note(this.#dealing.count, this.now);
@@ -572,6 +573,7 @@ export class PartitionBatch implements PartitionChanges {
     for (const item of this.#extensions?.items ?? []) takeBack(item);
     if (this.#replacesReady) this.of.dropReady();
     if (this.#replacedScheduled > 0) this.of.scheduled.invalidate();
+    this.of.settle();
   }
 
   #end(item: Item): void {

@@ -5,6 +5,7 @@
 
 import { MILLISECOND, SECOND } from "../clock.ts";
 import type { Limits } from "../limits.ts";
+import { type Account, Share } from "../quotas.ts";
 import {
   type Counters,
   type Expiry,
@@ -15,7 +16,7 @@ import {
 } from "../storage/storage.ts";
 import { Arrivals } from "./arrivals.ts";
 import { readBehind } from "./behind.ts";
-import { countsOf } from "./counts.ts";
+import { COUNT, countsOf } from "./counts.ts";
 import type { Keeping } from "./history.ts";
 import { REPEAT_KEPT } from "./idempotency.ts";
 import { IdSpace } from "./ids.ts";
@@ -74,6 +75,9 @@ export class Partition {
   readonly #limits: Limits;
   readonly #budget: ReadyBudget;
 
+  /** What it has in the account of its namespace; undefined if that has none. */
+  readonly share: Share | undefined;
+
   /** As durable as the last commit. */
   counters: Counters = { ...NEW_COUNTERS };
   /** Leased items by their number. */
@@ -125,13 +129,19 @@ export class Partition {
 
   constructor(
     stored: Pick<StoredPartition, "key" | "number" | "idPrefix" | "createdAt">,
-    context: { storage: Storage; limits: Limits; budget: ReadyBudget },
+    context: {
+      storage: Storage;
+      limits: Limits;
+      budget: ReadyBudget;
+      account?: Account | undefined;
+    },
   ) {
     this.key = stored.key;
     this.number = stored.number;
     this.createdAt = stored.createdAt;
     this.ids = new IdSpace(stored.idPrefix);
     this.storage = context.storage;
+    if (context.account !== undefined) this.share = new Share(context.account);
     this.#limits = context.limits;
     this.#budget = context.budget;
   }
@@ -194,6 +204,7 @@ export class Partition {
     for (const [key, due] of behind) this.behind.set(key, due);
     this.dropReady();
     this.stale = false;
+    this.settle();
     this.loads++;
   }
 
@@ -451,14 +462,25 @@ export class Partition {
     if (grant.remaining === 0) this.leaseEnds.noteEmpty();
   }
 
+  // --- what is counted ---
+
+  /** Has its namespace count what is there, and nothing more; not while nobody knows what that is. */
+  settle(): void {
+    if (this.share === undefined || this.stale) return;
+    const { total, scheduled, held, counts } = this.counters;
+    this.share.settle(total + scheduled + held, counts[COUNT.bytes] ?? 0);
+  }
+
   // --- what is measured ---
 
   /**
-   * Notes what a commit has brought about, before memory follows: the counters that it has written, and the items
+   * Follows the counters that a commit has written, and measures what it has brought about; `ran` are the items
    * whose leases their consumers have ended.
    */
-  measure(written: Counters, ran: readonly Item[], steady: number): void {
+  follow(written: Counters, ran: readonly Item[], steady: number): void {
     const { counts, tail } = this.counters;
+    this.counters = written;
+    this.settle();
     this.measures?.count(counts, written.counts, steady);
     if (ran.length > 0) this.measures?.ended(ran, steady);
     if (written.tail > tail) this.#arrivals.note(tail, steady);
@@ -504,6 +526,7 @@ export class Partition {
     this.dropReady();
     this.leased.clear();
     this.leaseEnds.clear();
+    this.share?.settle(0, 0);
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { randomInt } from "node:crypto";
 import type { StoredItem } from "../storage/storage.ts";
-import { type Attributes, attributesOf } from "./attributes.ts";
+import { type Attributes, attributesOf, isPlain } from "./attributes.ts";
 
 /** What a queue says of it. Times in microseconds. */
 export interface RetryRules {
@@ -35,7 +35,7 @@ const NOTHING_OWN: Own = { retry: undefined, expireIn: 0 };
 
 // What an item says is meant for the queue that it was produced for: in a dead queue it is as the others.
 function own(attributes: string): Own {
-  if (attributes === "") return NOTHING_OWN;
+  if (isPlain(attributes)) return NOTHING_OWN;
   const all = attributesOf(attributes);
   const isDead = all.from !== undefined && all.redrive === "";
   return isDead ? NOTHING_OWN : all;

@@ -3,6 +3,7 @@
 // has a method each. Nothing is done here: every call goes to the queue's loop.
 
 import type { QueueError } from "../errors.ts";
+import type { Account } from "../quotas.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type DeadGroups, deadGroups } from "./dead-groups.ts";
@@ -37,6 +38,7 @@ export {
   type Attributes,
   attributesOf,
   type ItemError,
+  isPlain,
   type Origin,
   type RetryOverrides,
   withAttributes,
@@ -207,6 +209,8 @@ export interface Place {
 export interface OpenOptions {
   readonly places: readonly Place[];
   readonly context: QueueContext;
+  /** That of its namespace, if that has one. */
+  readonly account?: Account | undefined;
   /** Told of a partition that could not be read. */
   readonly onFailing: (partition: number, error: unknown) => void;
 }
@@ -221,9 +225,10 @@ export class Queue implements QueueHandle {
     rules: QueueRules,
     partitions: readonly Partition[],
     context: QueueContext,
+    account?: Account,
   ) {
     this.name = name;
-    this.loop = new Loop(name, rules, partitions, context);
+    this.loop = new Loop(name, rules, partitions, context, account);
     this.#ids = new IdSpaces(partitions.map(({ ids }) => ids));
   }
 
@@ -231,12 +236,12 @@ export class Queue implements QueueHandle {
   static async open(
     name: string,
     rules: QueueRules,
-    { places, context, onFailing }: OpenOptions,
+    { places, context, account, onFailing }: OpenOptions,
   ): Promise<Queue> {
     const { limits, budget, clock } = context;
     const partitions: Partition[] = [];
     for (const [number, { storage, ...place }] of places.entries()) {
-      const partition = new Partition({ ...place, number }, { storage, limits, budget });
+      const partition = new Partition({ ...place, number }, { storage, limits, budget, account });
       try {
         await partition.load(() => momentOf(clock));
       } catch (error) {
@@ -245,7 +250,7 @@ export class Queue implements QueueHandle {
       }
       partitions.push(partition);
     }
-    return new Queue(name, rules, partitions, context);
+    return new Queue(name, rules, partitions, context, account);
   }
 
   get partitionCount(): number {

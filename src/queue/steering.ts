@@ -4,6 +4,7 @@
 
 import { type QueueError, queueError } from "../errors.ts";
 import type { ItemRecord } from "../storage/storage.ts";
+import { sizeIn } from "./attributes.ts";
 import { keyBehind } from "./behind.ts";
 import { boundFor, isOnItsWay } from "./condemned.ts";
 import { CANCELLED } from "./history.ts";
@@ -22,6 +23,7 @@ import type { Loop } from "./loop.ts";
 import { run } from "./operations.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { lifetimeOf } from "./policy.ts";
+import { roomForAll } from "./room.ts";
 import type { Told } from "./watchers.ts";
 
 /** What is to become of an item; what is undefined stays. Times in microseconds. */
@@ -111,6 +113,9 @@ export function updateItem(
     next.expireAt = expireAt ?? kept;
     next.attempts = item.attempts;
     next.attributes = attributesAfterMove(partition.ids, item);
+    const more = Math.max(record.size - sizeIn(item.attributes), 0);
+    const full = roomForAll([{ of: partition, items: 0, bytes: more }]);
+    if (full !== undefined) throw full;
     const part = new PartitionBatch(partition, now);
     part.replace(table, item, next);
     await loop.commitAlone(part);

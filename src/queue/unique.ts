@@ -5,7 +5,7 @@
 // duplicates.ts.
 
 import { HOUR, MILLISECOND } from "../clock.ts";
-import { attributesOf, type Unique, withAttributes } from "./attributes.ts";
+import { attributesOf, isPlain, type Unique, withAttributes } from "./attributes.ts";
 
 /** How long a key may be, and how long it may be taken beyond its item, in microseconds. */
 export const UNIQUE_KEY_BYTES_MAX = 255;
@@ -25,6 +25,7 @@ export interface UniqueWish extends Unique {
 
 /** The key that an item has, by its attributes and whether it is leased; "" if it has none that ends with it. */
 export function keyHeld(attributes: string, isLeased: boolean): string {
+  if (isPlain(attributes)) return "";
   const { unique } = attributesOf(attributes);
   if (unique === undefined || unique.while === "period" || unique.while === "behind") return "";
   return isLeased && unique.while === "waiting" ? "" : unique.key;
@@ -32,6 +33,7 @@ export function keyHeld(attributes: string, isLeased: boolean): string {
 
 /** The attributes of an item that was leased and comes back: without a key that ended with its lease. */
 export function attributesAfterLease(attributes: string): string {
-  if (attributes === "" || attributesOf(attributes).unique?.while !== "waiting") return attributes;
+  if (isPlain(attributes) || attributesOf(attributes).unique?.while !== "waiting")
+    return attributes;
   return withAttributes(attributes, { unique: undefined });
 }

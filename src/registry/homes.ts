@@ -3,9 +3,11 @@
 
 import { type QueueError, queueError } from "../errors.ts";
 import { Queue, type QueueContext, type QueueHandle } from "../queue/queue.ts";
+import type { Account } from "../quotas.ts";
 import { StorageAway } from "../storage/away.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Directory } from "./directory.ts";
+import { SYSTEM_NAMESPACE } from "./names.ts";
 import type { QueueRecord } from "./records.ts";
 import { rulesOf } from "./settings.ts";
 
@@ -63,6 +65,7 @@ export class LocalHome implements Home {
     const queue = await Queue.open(record.name, rulesOf(record), {
       places,
       context: this.#context,
+      account: this.#accountOf(record),
       onFailing: (partition, err) => {
         const fields = { err, queue: record.name, partition };
         if (!(err instanceof StorageAway)) this.#context.log.warn(fields, "partition is failing");
@@ -71,6 +74,10 @@ export class LocalHome implements Home {
     await queue.pause();
     this.#queues.set(record.name, queue);
     return queue;
+  }
+
+  #accountOf({ namespace }: QueueRecord): Account | undefined {
+    return namespace === SYSTEM_NAMESPACE ? undefined : this.#context.accounts?.of(namespace);
   }
 
   /** The queue of this name that is at home here; a QueueError if there is none. */

@@ -54,8 +54,11 @@ export interface QueuesOptions {
   readonly directory: Directory;
   /** Makes other threads know what has become of a queue, undefined if it is gone. */
   readonly tell?: (name: string, queue: AnnouncedQueue | undefined) => Promise<void>;
-  /** Throws if there is no such namespace: it may have gone since a request was let in. */
-  readonly checkNamespace?: (namespace: string) => void;
+  /**
+   * Throws if there is no such namespace, for it may have gone since a request was let in, or if it may not have so
+   * many more queues.
+   */
+  readonly checkNamespace?: (namespace: string, more: number) => void;
   /** Where changes are noted that come with a deed. */
   readonly audit?: AuditLog;
   /** Where ids take their randomness from; a simulation gives its own. */
@@ -219,6 +222,11 @@ export class Queues {
     return this.#directory.namespaceOf(name, sees);
   }
 
+  /** How many queues a namespace has. */
+  countIn(namespace: string): number {
+    return this.#directory.countIn(namespace);
+  }
+
   /** Records of a namespace in the order of their names' bytes, from `pivot` or the next one on. */
   list(options: ListOptions): readonly QueueRecord[] {
     return this.#directory.list(options);
@@ -243,10 +251,11 @@ export class Queues {
    */
   create(settings: NewQueue, repeat?: Repeat, deed?: Deed): Promise<QueueRecord> {
     return this.#changeOnce(settings.name, repeat, async () => {
-      this.#checkNamespace(settings.namespace);
+      this.#checkNamespace(settings.namespace, 0);
       if (this.#directory.find(settings.name) !== undefined) {
         throw queueError("queue_exists", { queue_name: nameOf(settings.name) });
       }
+      this.#checkNamespace(settings.namespace, 1);
       this.#checkDeadQueue(settings);
       checkSettings(settings, this.#limits);
       const whole = withLongest(settings, settings); // what a file says comes as it is
@@ -337,9 +346,10 @@ export class Queues {
     deed?: Deed,
   ): Promise<readonly QueueDiff[]> {
     return this.#change(async () => {
-      this.#checkNamespace(namespace);
+      this.#checkNamespace(namespace, 0);
       const records = (name: string) => this.#directory.find(fullName(namespace, name))?.record;
       const plan = planOf(namespace, wanted, records, this.#deadQueues(namespace), this.#limits);
+      this.#checkNamespace(namespace, plan.creates.length);
       if (!dryRun) await this.#carryOut(plan, deed);
       return plan.diffs;
     });

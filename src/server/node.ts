@@ -80,5 +80,6 @@ function authorityOf(auth: AuthService): Authority {
   return {
     principalOf: (authorization, certificate) => auth.state.principalOf(authorization, certificate),
     isTaken: (principal) => auth.state.isTaken(principal),
+    accountOf: (namespace) => auth.state.accountOf(namespace),
   };
 }

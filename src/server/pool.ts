@@ -107,6 +107,7 @@ export class Pool {
         storages: mine,
         ports: ports[index]!,
         wallShift,
+        accounts: shard.accounts.memory,
       };
       const worker = new Worker(workerFile(), {
         workerData,

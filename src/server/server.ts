@@ -232,7 +232,11 @@ async function open(parts: Parts): Promise<void> {
     homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
     audit,
-    checkNamespace: (namespace) => shard.auth.checkNamespace(namespace),
+    checkNamespace: (namespace, more) => {
+      shard.auth.checkNamespace(namespace);
+      const there = shard.directory.countIn(namespace);
+      shard.accounts.limited(namespace)?.checkQueues(there, more);
+    },
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
   });
   const { queues } = parts;
@@ -355,6 +359,9 @@ async function serve(parts: Parts): Promise<RunningServer> {
     // Another one after the data was lost and taken again.
     get state() {
       return parts.shard.auth;
+    },
+    get accounts() {
+      return parts.shard.accounts;
     },
     changes: authChangesOf(parts),
   };
@@ -482,6 +489,7 @@ function registryOf(parts: Parts): QueuesService {
     get: (name) => parts.queues!.get(name),
     hasNamespaces: () => parts.shard.directory.hasNamespaces(),
     namespaceOf: (name, sees) => parts.shard.directory.namespaceOf(name, sees),
+    countIn: (namespace) => parts.shard.directory.countIn(namespace),
   });
 }
 

@@ -7,6 +7,7 @@ import type { Config, StorageConfig } from "../config/config.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { draw, Turns } from "../queue/queue.ts";
+import { Accounts } from "../quotas.ts";
 import { Directory } from "../registry/directory.ts";
 import { LocalHome } from "../registry/homes.ts";
 import { awayStorage } from "../storage/away.ts";
@@ -22,6 +23,8 @@ export interface ShardOptions {
   readonly config: Config;
   readonly clock: Clock;
   readonly log: Logger;
+  /** What the first thread shares of what namespaces use; not given to that one. */
+  readonly accounts?: SharedArrayBuffer;
   /** Wraps each storage as it is opened: for tests that make storage fail. */
   readonly wrapStorage?: ((storage: Storage) => Storage) | undefined;
   /** Told if another server has taken a storage over: nothing of it is to be used any more. */
@@ -34,6 +37,8 @@ export class Shard {
   readonly directory = new Directory();
   /** Who there is, and what they may do, as this thread knows it. */
   readonly auth: AuthState;
+  /** What namespaces use. */
+  readonly accounts: Accounts;
   readonly home: LocalHome;
   /** This thread's share of the limits. */
   readonly limits: Limits;
@@ -42,10 +47,12 @@ export class Shard {
   constructor(options: ShardOptions) {
     const { config, clock, log } = options;
     this.#options = options;
-    this.auth = new AuthState(clock);
+    this.accounts = new Accounts(options.accounts);
+    this.auth = new AuthState(clock, this.accounts);
     this.limits = shareOf(config.limits, config.threads);
     this.home = new LocalHome({
       context: {
+        accounts: this.accounts,
         clock,
         limits: this.limits,
         log,

@@ -34,19 +34,21 @@ export interface WorkerData {
   /** A line to every other shard, by its index. */
   readonly ports: ReadonlyMap<number, MessagePort>;
   readonly wallShift: WallShift | undefined;
+  /** What all threads count in of what namespaces use. */
+  readonly accounts: SharedArrayBuffer;
 }
 
 /** What a worker thread lets the first shard do with it. */
 export type WorkerCalls = QueueCalls & ReturnType<typeof makeWorkerCalls>;
 
-const { index, config, storages, ports, wallShift } = workerData as WorkerData;
+const { index, config, storages, ports, wallShift, accounts } = workerData as WorkerData;
 
 // The first shard is called before it may call, so that it hears of trouble.
 const ours: Record<string, (...args: never[]) => unknown> = {};
 const first = new Link<FirstCalls & QueueCalls>(ports.get(0)!, ours);
 const log = remoteLogger();
 const clock = makeClock(config.dev, wallShift);
-const shard = new Shard({ config, clock, log });
+const shard = new Shard({ config, clock, log, accounts });
 const links = new Map<number, Link<QueueCalls>>();
 let stopping = false;
 let listener: Listener | undefined;
@@ -123,6 +125,7 @@ function makeOwnHttp() {
     giverOf: directory.giverOf.bind(directory),
     hasNamespaces: directory.hasNamespaces.bind(directory),
     namespaceOf: directory.namespaceOf.bind(directory),
+    countIn: directory.countIn.bind(directory),
     list: directory.list.bind(directory),
   });
   const checkRunning = (): void => {
@@ -133,6 +136,7 @@ function makeOwnHttp() {
   const auth: AuthService = {
     isOn: config.auth.isOn,
     state: shard.auth,
+    accounts: shard.accounts,
     changes: elsewhere<AuthChanges>((method, args) => first.call("auth", method, args)),
   };
   const audit = elsewhere<Audit>((method, args) => first.call("audit", method, args));

@@ -12,6 +12,7 @@ import { QueueError, type Refusal, SomeRefusedError } from "../../src/errors.ts"
 import type { Endpoint } from "../../src/http/edge.ts";
 import { DEFAULT_LIMITS, type Limits } from "../../src/limits.ts";
 import { Turns } from "../../src/queue/queue.ts";
+import { Accounts } from "../../src/quotas.ts";
 import { Directory } from "../../src/registry/directory.ts";
 import { LocalHome } from "../../src/registry/homes.ts";
 import { Queues } from "../../src/registry/queues.ts";
@@ -192,7 +193,7 @@ export class World {
     });
     const endpoints = makeEndpoints({
       queues,
-      auth: { isOn: false, state: new AuthState(clock) } as AuthService,
+      auth: { isOn: false, state: new AuthState(clock), accounts: new Accounts() } as AuthService,
       audit: { record: async () => undefined, deny: () => undefined, list: async () => [] },
       clock,
       limits: this.limits,
