@@ -57,6 +57,7 @@ export const CHECKS = {
   leaseMarks: ["--test", "src/queue/lease-marks.test.ts"],
   oldStorages: ["--test", "test/old-storages.test.ts"],
   history: ["--test", "test/queue/history.test.ts"],
+  quotas: ["--test", "test/queue/quotas.test.ts"],
   followers: ["--test", "test/queue/followers.test.ts"],
   followersUnique: [
     "--test",
@@ -1710,5 +1711,26 @@ export const FAULTS: readonly Fault[] = [
     file: "src/http/unix-socket.ts",
     from: "  if (await isListening(path)) throw new Error(inUse(path));\n",
     to: "",
+  },
+  {
+    name: "a quota of items is looked at and not reserved",
+    check: "quotas",
+    file: "src/quotas.ts",
+    from: "Atomics.compareExchange(cells, at, now, now + more)",
+    to: "Atomics.compareExchange(cells, at, now, now)",
+  },
+  {
+    name: "a connection that is closed goes on counting",
+    check: "quotas",
+    file: "src/http/tenants.ts",
+    from: '  homes.get(this)?.add("connections", -1);\n',
+    to: "",
+  },
+  {
+    name: "what is used is not counted at a start",
+    check: "quotas",
+    file: "src/queue/partition.ts",
+    from: "    this.stale = false;\n    this.settle();\n",
+    to: "    this.stale = false;\n",
   },
 ];
