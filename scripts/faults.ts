@@ -59,6 +59,7 @@ export const CHECKS = {
   leaseMarks: ["--test", "src/queue/lease-marks.test.ts"],
   oldStorages: ["--test", "test/old-storages.test.ts"],
   history: ["--test", "test/queue/history.test.ts"],
+  quotas: ["--test", "test/queue/quotas.test.ts"],
   followers: ["--test", "test/queue/followers.test.ts"],
   condemnedApart: [
     "--test",
@@ -1904,5 +1905,26 @@ export const FAULTS: readonly Fault[] = [
     file: "src/auth/store.ts",
     from: "      [SYSTEM_NAMESPACE, everywhere],\n",
     to: "",
+  },
+  {
+    name: "a quota of items is looked at and not reserved",
+    check: "quotas",
+    file: "src/quotas.ts",
+    from: "Atomics.compareExchange(cells, at, now, now + more)",
+    to: "Atomics.compareExchange(cells, at, now, now)",
+  },
+  {
+    name: "a connection that is closed goes on counting",
+    check: "quotas",
+    file: "src/http/tenants.ts",
+    from: '  homes.get(this)?.add("connections", -1);\n',
+    to: "",
+  },
+  {
+    name: "what is used is not counted at a start",
+    check: "quotas",
+    file: "src/queue/partition.ts",
+    from: "    this.stale = false;\n    this.settle();\n",
+    to: "    this.stale = false;\n",
   },
 ];
