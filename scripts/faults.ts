@@ -1769,8 +1769,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "a queue is made in a namespace that is gone",
     check: "namespaces",
-    file: "src/registry/queues.ts",
-    from: "      this.#checkNamespace(settings.namespace);\n",
+    file: "src/server/server.ts",
+    from: "      shard.auth.checkNamespace(namespace);\n",
     to: "",
   },
   {

@@ -253,25 +253,22 @@ export class JointCompletes {
     if (items.length === 0) return request.error;
     const ids = items.flatMap((item) => (item === undefined ? [] : idOf(partition.ids, item)));
     for (const id of ids) ending.add(id);
+    const refuse = <T>(why: T): T => {
+      for (const item of items) if (item !== undefined) part.unclaim(item);
+      for (const id of ids) ending.delete(id);
+      return why;
+    };
     const followers: Follower[] = [];
     for (const each of request.followers!) {
       const follower = this.#follow(each, { partition, sides, ending });
-      if (follower instanceof QueueError || follower instanceof Taken) {
-        for (const item of items) if (item !== undefined) part.unclaim(item);
-        for (const id of ids) ending.delete(id);
-        return follower;
-      }
+      if (follower instanceof QueueError || follower instanceof Taken) return refuse(follower);
       followers.push(follower);
     }
     const coming = followers.flatMap(({ home, items: own, decided }) =>
       decided === undefined ? newIn(home, own) : comingOf(decided),
     );
     const full = roomForAll(coming, endingIn(partition, items));
-    if (full !== undefined) {
-      for (const item of items) if (item !== undefined) part.unclaim(item);
-      for (const id of ids) ending.delete(id);
-      return full;
-    }
+    if (full !== undefined) return refuse(full);
     for (const { side, decided } of followers) {
       if (decided !== undefined) side.duplicates!.take(decided, batch.now);
     }
