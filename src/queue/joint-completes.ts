@@ -9,7 +9,7 @@ import type { Storage } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import type { Intake, Lent, QueueContext, Still } from "./context.ts";
 import { comingOf, type Decided, type Duplicates, firstRefused, keyTaken } from "./duplicates.ts";
-import { claimCompleted, removeCompleted } from "./endings.ts";
+import { claimCompleted, removeCompleted, unclaimAll } from "./endings.ts";
 import type { Item } from "./item.ts";
 import type { Records } from "./keeper.ts";
 import { idOf } from "./keys.ts";
@@ -241,7 +241,7 @@ export class JointCompletes {
     );
     const full = roomForAll(coming, endingIn(partition, items));
     if (full !== undefined) {
-      for (const item of items) if (item !== undefined) part.unclaim(item);
+      unclaimAll(part, items);
       for (const id of ids) ending.delete(id);
       return full;
     }
