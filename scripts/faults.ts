@@ -1674,7 +1674,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a queue is made in a namespace that is gone",
     check: "namespaces",
     file: "src/registry/queues.ts",
-    from: "      this.#checkNamespace(settings.namespace, 0);\n",
+    from: "      this.#checkNamespace(settings.namespace, 1);\n",
     to: "",
   },
   {
