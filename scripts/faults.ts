@@ -181,7 +181,7 @@ export const FAULTS: readonly Fault[] = [
     name: "what is refused with what follows it is claimed for good",
     check: "followersUnique",
     file: "src/queue/joint-completes.ts",
-    from: "for (const item of items) if (item !== undefined) part.unclaim(item);",
+    from: "      unclaimAll(part, items);\n",
     to: "",
   },
   {
@@ -1637,7 +1637,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a lease waits on without its key",
     check: "apiKeys",
     file: "src/http/connection.ts",
-    from: "    this.#principal.onEnd(this.#onCut);\n",
+    from: "    principal.onEnd(this.#onCut);\n",
     to: "",
   },
   {
@@ -1651,7 +1651,7 @@ export const FAULTS: readonly Fault[] = [
     name: "who waits in the name of a key that ended gets items",
     check: "apiKeys",
     file: "src/http/connection.ts",
-    from: "    this.#send(next);\n    gone?.();\n",
+    from: "    this.#send(next);\n    gone();\n",
     to: "    this.#send(next);\n",
   },
   {

@@ -154,7 +154,7 @@ function homeOf(
 ): string {
   // One that is to be made is nowhere yet.
   const isThere = name !== undefined && name !== "" && row.permission !== "queue.create";
-  if (!isThere) return SYSTEM_NAMESPACE;
+  if (!isThere || !queues.hasNamespaces()) return SYSTEM_NAMESPACE;
   return queues.namespaceOf(name, (namespace) => mayIn(namespace, row.permission, principal, row));
 }
 

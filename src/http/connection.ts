@@ -159,8 +159,6 @@ class Connection implements Exchange {
   // Who sent the last request, and how they said so; asked for anew when they say something else.
   #principal = ANYONE;
   #authorization: string | undefined;
-  // While a request waits on a server with authentication: what is done if its key is taken away.
-  #onCut: (() => void) | undefined;
   #isCut = false;
 
   constructor(socket: Socket, all: Connections) {
@@ -203,27 +201,33 @@ class Connection implements Exchange {
 
   onGone(gone: () => void): void {
     this.#onGone = gone;
-    if (this.#all.edge.auth === undefined) return;
-    this.#onCut = () => this.#cut(this.#head!);
-    this.#principal.onEnd(this.#onCut);
   }
 
-  // The key of a request that waits was taken away.
-  #cut(head: Head): void {
+  // Followed from one request to the next, for that costs nothing while they come from the same.
+  #follow(principal: Principal): void {
+    if (principal === this.#principal) return;
+    this.#principal.offEnd(this.#onCut);
+    this.#principal = principal;
+    principal.onEnd(this.#onCut);
+  }
+
+  // The key was taken away: a request that waits in its name does so no more.
+  readonly #onCut = (): void => {
+    const gone = this.#onGone;
+    const head = this.#head;
+    if (gone === undefined || head === undefined) return;
     const next = waitOn(head, head.accepted, this.#all.edge, {
       before: this.#principal,
       socket: this.#socket,
     });
     if (next instanceof Principal) {
-      this.#principal = next;
-      next.onEnd(this.#onCut!);
+      this.#follow(next);
       return;
     }
-    const gone = this.#onGone;
     this.#isCut = true;
     this.#send(next);
-    gone?.();
-  }
+    gone();
+  };
 
   // --- reading ---
 
@@ -266,7 +270,7 @@ class Connection implements Exchange {
     try {
       const principal = auth.principalOf(authorization, certificate);
       if (belong(this.#socket, principal, auth) !== undefined) return false;
-      this.#principal = principal;
+      this.#follow(principal);
       // A copy: a part of a head would keep all of it.
       this.#authorization =
         authorization && Buffer.from(authorization, "latin1").toString("latin1");
@@ -295,6 +299,7 @@ class Connection implements Exchange {
     socket.off("error", this.#onError);
     socket.off("timeout", this.#onTimeout);
     socket.off("close", this.#onClose);
+    this.#principal.offEnd(this.#onCut);
     this.#all.handOver(this, socket, bytes);
   }
 
@@ -309,7 +314,6 @@ class Connection implements Exchange {
 
   readonly #send = (reply: Reply | undefined): void => {
     this.#onGone = undefined;
-    if (this.#onCut !== undefined) this.#forgetCut(this.#onCut);
     this.#release();
     const socket = this.#socket;
     // The client has gone, or our side has been ended: nobody can be answered any more.
@@ -320,11 +324,6 @@ class Connection implements Exchange {
     else if (isTaken) this.#next();
     if (!isTaken) this.#holdUntilTaken(reply.body.length);
   };
-
-  #forgetCut(cut: () => void): void {
-    this.#principal.offEnd(cut);
-    this.#onCut = undefined;
-  }
 
   // Ends our side, and waits for the client to end its own. What it has sent ahead is dropped; it knows that
   // from the reply, which says that it is the last.
@@ -369,7 +368,6 @@ class Connection implements Exchange {
   }
 
   readonly #fail = (error: unknown): void => {
-    if (this.#onCut !== undefined) this.#forgetCut(this.#onCut);
     this.#all.edge.log.error({ err: error }, "request failed");
     this.#socket.destroy();
   };
@@ -415,7 +413,7 @@ class Connection implements Exchange {
     this.#release();
     this.#chunks = new Chunks();
     this.#ahead = new Chunks();
-    if (this.#onCut !== undefined) this.#forgetCut(this.#onCut);
+    this.#principal.offEnd(this.#onCut);
     this.#onGone?.();
   };
 

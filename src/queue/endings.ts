@@ -69,8 +69,13 @@ function hasRoom(
   const coming = request.followers!.map(({ items }) => newIn(part.of, items));
   request.error = roomForAll(coming, endingIn(part.of, ending));
   if (request.error === undefined) return true;
-  for (const item of ending) if (item !== undefined) part.unclaim(item);
+  unclaimAll(part, ending);
   return false;
+}
+
+/** Nothing becomes of claimed items after all. */
+export function unclaimAll(part: PartitionBatch, items: readonly (Item | undefined)[]): void {
+  for (const each of items) if (each !== undefined) part.unclaim(each);
 }
 
 /**

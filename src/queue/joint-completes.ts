@@ -9,7 +9,7 @@ import type { Storage } from "../storage/storage.ts";
 import { Batch, partitionFailing } from "./batch.ts";
 import type { Intake, Lent, QueueContext, Still } from "./context.ts";
 import { comingOf, type Decided, type Duplicates, firstRefused, keyTaken } from "./duplicates.ts";
-import { claimCompleted, removeCompleted } from "./endings.ts";
+import { claimCompleted, removeCompleted, unclaimAll } from "./endings.ts";
 import type { Errands } from "./errands.ts";
 import type { Item } from "./item.ts";
 import { type EndedRecords, recordsOf } from "./keeper.ts";
@@ -254,7 +254,7 @@ export class JointCompletes {
     const ids = items.flatMap((item) => (item === undefined ? [] : idOf(partition.ids, item)));
     for (const id of ids) ending.add(id);
     const refuse = <T>(why: T): T => {
-      for (const item of items) if (item !== undefined) part.unclaim(item);
+      unclaimAll(part, items);
       for (const id of ids) ending.delete(id);
       return why;
     };

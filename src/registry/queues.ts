@@ -251,7 +251,6 @@ export class Queues {
    */
   create(settings: NewQueue, repeat?: Repeat, deed?: Deed): Promise<QueueRecord> {
     return this.#changeOnce(settings.name, repeat, async () => {
-      this.#checkNamespace(settings.namespace, 0);
       if (this.#directory.find(settings.name) !== undefined) {
         throw queueError("queue_exists", { queue_name: nameOf(settings.name) });
       }
