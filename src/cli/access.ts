@@ -86,7 +86,9 @@ Example:
       withSession(async ({ client, out, signal }, name: string) => {
         const seen = await client.namespaces.info(name, { signal });
         const quotas = Object.entries(QUOTAS).flatMap(([shown, key]): [string, string][] =>
-          seen.quotas[key] ? [[shown.replaceAll("-", " "), String(seen.quotas[key])]] : [],
+          seen.quotas[key]
+            ? [[shown.replaceAll("-", " "), `${seen.used[key] ?? 0} of ${seen.quotas[key]}`]]
+            : [],
         );
         await out.record(snakeCase(seen), [
           ["name", seen.name],

@@ -68,7 +68,7 @@ test("a tenant is made with a few commands, and its key is shown once, alone", a
   ] as const) {
     assert.match((await admin(noun, "list")).stdout, pattern);
   }
-  assert.match((await admin("namespace", "info", "acme")).stdout, /queues +3\n/);
+  assert.match((await admin("namespace", "info", "acme")).stdout, /queues +1 of 3\n/);
 });
 
 test("a key is rotated and revoked", async (t) => {
