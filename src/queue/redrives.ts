@@ -14,7 +14,7 @@ import { boundFor } from "./condemned.ts";
 import type { Intake } from "./context.ts";
 import { LOOKED_AT_MAX } from "./dead-groups.ts";
 import { MOVED } from "./history.ts";
-import { KEY } from "./keys.ts";
+import { idOf, KEY } from "./keys.ts";
 import type { Loop } from "./loop.ts";
 import type { Letter } from "./mailbox.ts";
 import { rangesOf, run } from "./operations.ts";
@@ -37,6 +37,9 @@ import {
   type RedriveOptions,
   redriveOf,
   type Sorted,
+  sendingTo,
+  sentTo,
+  underWay,
 } from "./redrive.ts";
 import { DELIVERY, Transfers } from "./transfers.ts";
 
@@ -116,7 +119,11 @@ export class Redrives {
       part.put(entryOfRedrive(redrive));
       const { to } = redrive;
       if (to !== "") part.put({ kind: KEY.sentTo, key: to, seq: 0, until: 0, value: "" });
-      const old = known.filter(({ state }) => state !== "running").slice(ENDED_MAX);
+      // What some of them were sending is to be known for longer than what has become of them.
+      const old = known
+        .filter(({ state }) => state !== "running")
+        .slice(ENDED_MAX)
+        .filter(({ sending }, i) => i >= ENDED_MAX || Object.keys(sending).length === 0);
       part.forget(old.map(({ id }) => ({ kind: KEY.redrive, key: id })));
       await this.#loop.commitAlone(part);
       this.#begin(redrive.id);
@@ -264,7 +271,7 @@ export class Redrives {
         await this.#write(done);
         return { moved: 0, redrive: done };
       }
-      const sorted = this.#sort(redrive, page);
+      const sorted = this.#sort(redrive, page, underWay(await this.#all()));
       const first = sorted.movable[0];
       if (first === undefined) {
         const after = afterStep(redrive, page, sorted, new Set());
@@ -282,8 +289,10 @@ export class Redrives {
     readonly first: Candidate;
     readonly failures: number;
   }): Promise<Stepped> {
-    const { redrive, page, sorted, first, failures } = step;
+    const { page, sorted, first, failures } = step;
+    let { redrive } = step;
     const { partition, table, item } = first;
+    const idIn = (each: StoredItem): string => idOf(partition.ids, each);
     const destination = destinationOf(redrive, item);
     const items = sorted.movable
       .filter((each) => each.partition === partition && each.table === table)
@@ -293,10 +302,14 @@ export class Redrives {
       .sort((a, b) => a.seq - b.seq);
     const { now } = this.#moment();
     const from = new PartitionBatch(partition, now);
-    let after = redrive;
     const to = this.#loop.context.findIntake(destination)!;
     // It waits for this one, whose next turn takes what it has sent.
     if (this.#transfers.isWaitedForBy(to)) return { moved: 0, redrive };
+    if (to.storage !== partition.storage) {
+      redrive = sendingTo(redrive, destination, items.map(idIn));
+      await this.#write(redrive);
+    }
+    let after = redrive;
     const isDone = await this.#transfers.move({
       items,
       endings: items.map(() => MOVED),
@@ -307,7 +320,8 @@ export class Redrives {
       sets: () => ({ ...ALIVE, redrive: redrive.id }),
       patience: Math.min(PATIENCE_MIN * 2 ** failures, PATIENCE_MAX),
       onTaken: (taken) => {
-        after = afterStep(redrive, page, sorted, new Set(taken.map(({ seq }) => seq)));
+        const arrived = sentTo(redrive, destination, taken.map(idIn));
+        after = afterStep(arrived, page, sorted, new Set(taken.map(({ seq }) => seq)));
         if (redrive.limit > 0 && after.moved >= redrive.limit) after = ended(after, "done", now);
         // What is next to be leased is then found at once.
         if (isAtHead(page, partition, taken)) from.passHead(taken);
@@ -320,7 +334,7 @@ export class Redrives {
     return { moved: after.moved - redrive.moved, redrive: after };
   }
 
-  #sort(redrive: Redrive, { seen }: Page): Sorted {
+  #sort(redrive: Redrive, { seen }: Page, elsewhere: ReadonlyMap<string, string>): Sorted {
     const movable: Candidate[] = [];
     const skipped: Candidate[] = [];
     for (const each of seen) {
@@ -328,7 +342,8 @@ export class Redrives {
       const to = destinationOf(redrive, each.item);
       const isLeased = each.partition.leased.has(each.item.seq);
       const isBound = boundFor(each.item) !== undefined;
-      const hasPlace = to !== "" && to !== this.#loop.name && !isBound;
+      const isThere = (elsewhere.get(idOf(each.partition.ids, each.item)) ?? to) !== to;
+      const hasPlace = to !== "" && to !== this.#loop.name && !isBound && !isThere;
       const canMove = !isLeased && hasPlace && this.#loop.context.findIntake(to) !== undefined;
       (canMove ? movable : skipped).push(each);
     }
@@ -419,7 +434,7 @@ export class Redrives {
       redrive ??= this.#make(options, "", now);
       const page = redrive.lookedAt < LOOKED_AT_MAX ? await this.#page(redrive) : undefined;
       if (page === undefined) return infoOf(ended(redrive, "done", now));
-      const sorted = this.#sort(redrive, page);
+      const sorted = this.#sort(redrive, page, underWay(await this.#all()));
       const room = redrive.limit > 0 ? redrive.limit - redrive.moved : sorted.movable.length;
       const taken = sorted.movable.slice(0, room).map(({ item }) => item.seq);
       redrive = afterStep(redrive, page, sorted, new Set(taken));
@@ -458,6 +473,7 @@ export class Redrives {
       limit,
       rate,
       stopAt,
+      sending: {},
       at: { partition: 0, table: "items", seq: 0 },
       ends: partitions.map(({ counters }) => counters.tail),
     };

@@ -91,6 +91,15 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
     together(produce(alpha, 60_000, 0)),
     then(advance(61)),
   ],
+  "an item came to two queues if a redrive whose answer was lost was followed by one to elsewhere":
+    [
+      together(produce(dead, 0)),
+      together(produce(dead, 5_000)),
+      together({ kind: "redrive", to: gamma, limit: 0 }),
+      together({ kind: "redrive", to: alpha, limit: 0 }),
+      together({ kind: "fault", storage: 1, method: "commit", fault: "lose" }),
+      then({ kind: "lease2", queue: alpha, batch: 2, timeout: 5, kinds: [0], seconds: 30 }),
+    ],
   "an item that was given up in the turn in which its last lease ended made the partition fail": [
     together(produce(beta, 0, 0)),
     together(lease(beta, 0)),
