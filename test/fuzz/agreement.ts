@@ -15,7 +15,7 @@ import { readState, somethingWasDue } from "./visible-state.ts";
 
 // Once accepted, accepted again: sending them twice is no error.
 const REPEATABLE = /\.(produce|clear|reload|update|import|delete)$/;
-const NAMED_ONCE = /queues\.delete$/;
+const NAMED_ONCE = /(queues|namespaces|users|roles|bindings)\.delete$/;
 
 const LARGE = 400_000;
 
