@@ -153,12 +153,13 @@ class TenantsRun {
     const inputs = Array.from({ length: BATCH }, () => this.#makeInput());
     const sending = this.#send(inputs.slice(0, half), made.key, false);
     await sleep(this.#random.below(10));
-    const revoked = this.#admin().ok("v2/keys.revoke", { id: made.info.id });
-    await sending;
-    await revoked.catch((error: Error) => {
-      // The tenant may take away what is its own.
-      if (!error.message.includes("key_not_found")) throw error;
-    });
+    const revoked = this.#admin()
+      .ok("v2/keys.revoke", { id: made.info.id })
+      .catch((error: Error) => {
+        // The tenant may take away what is its own.
+        if (!error.message.includes("key_not_found")) throw error;
+      });
+    await Promise.all([sending, revoked]);
     await this.#send(inputs.slice(half), made.key, true);
     const after = await this.#stateOfOthers();
     if (after !== before) {
