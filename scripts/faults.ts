@@ -1927,4 +1927,18 @@ export const FAULTS: readonly Fault[] = [
     from: "    this.stale = false;\n    this.settle();\n",
     to: "    this.stale = false;\n",
   },
+  {
+    name: "what is added passes what has moved before it",
+    check: "uniqueBehind",
+    file: "src/queue/partition-batch.ts",
+    from: "    if (this.moves.length > 0) this.dropReady();\n",
+    to: "",
+  },
+  {
+    name: "a redrive sends what another may have brought elsewhere",
+    check: "regressions",
+    file: "src/queue/redrives.ts",
+    from: " && !isBound && !isThere;",
+    to: " && !isBound;",
+  },
 ];

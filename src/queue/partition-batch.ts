@@ -180,6 +180,8 @@ export class PartitionBatch implements PartitionChanges {
     }
     this.#count(item.createdAt, 1);
     this.adds.push(item);
+    // What has moved before it in this commit lies before it, and the window must not begin behind that.
+    if (this.moves.length > 0) this.dropReady();
   }
 
   /** Adds an item that is leased already, by a lease of its own. Nothing is ready until it was read anew. */

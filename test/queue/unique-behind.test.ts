@@ -56,6 +56,24 @@ for (const [place, driver, threads] of PLACES) {
       }
     });
 
+    test("what gets its turn by a complete is leased beside what that complete produces", async (t) => {
+      const { w, lease, second } = await start(t);
+      const produce = [{ items: [{ utf8: "next", unique_key: "n" }, { utf8: "more" }] }];
+      await w.ok("queue.complete", { queue_name: "q", leases: [{ lease_id: lease }], produce });
+      assert.deepEqual(await rest(w, "q"), [3, 0, ["b", "next", "more"]]);
+      assert.equal(await w.state(second), "leased");
+    });
+
+    test("what gets its turn by a complete is not passed by leases of what that complete produces", async (t) => {
+      const { w, lease } = await start(t);
+      const produce = [{ items: [{ utf8: "next", unique_key: "n" }] }];
+      await w.ok("queue.complete", { queue_name: "q", leases: [{ lease_id: lease }], produce });
+      const one = { queue_name: "q", batch_size: 1, request_timeout: "10s" };
+      const leased = [];
+      for (let i = 0; i < 2; i++) leased.push((await w.ok("queue.lease", one)).items[0].utf8);
+      assert.deepEqual(leased, ["b", "next"]);
+    });
+
     test("both are cleared, if the first waits for another attempt", async (t) => {
       const { w, lease } = await start(t);
       await w.end("queue.retry", "q", [lease], { delay: "1h" });
