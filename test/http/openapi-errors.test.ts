@@ -350,6 +350,7 @@ for (const [name, fail] of Object.entries(FAILURES)) {
     const service = {
       limits: DEFAULT_LIMITS,
       queues: {},
+      auth: { accounts: { isAnyLimited: false } },
       checkRunning: fail,
     } as unknown as Service;
     const endpoints = makeEndpoints(service);
