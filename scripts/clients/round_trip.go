@@ -16,7 +16,7 @@ func main() {
 	check(err)
 	queue := "oapi-codegen"
 
-	created, err := client.QueuesCreateWithResponse(ctx, QueuesCreateRequest{
+	created, err := client.QueuesCreateWithResponse(ctx, nil, QueuesCreateRequest{
 		QueueName: queue, LeaseTimeout: "1m", ExpireTimeout: "24h", RequestedPartitions: 1,
 	})
 	check(err)
@@ -24,14 +24,14 @@ func main() {
 
 	payload := []byte("hello")
 	kind := "mail"
-	produced, err := client.QueueProduceWithResponse(ctx, QueueProduceRequest{
+	produced, err := client.QueueProduceWithResponse(ctx, nil, QueueProduceRequest{
 		QueueName: queue, RequestTimeout: "10s",
 		Items: []QueueProduceItem{{Bytes: &payload, Kind: &kind}},
 	})
 	check(err)
 	must(produced.JSON200 != nil, produced.Body)
 
-	leased, err := client.QueueLeaseWithResponse(ctx, QueueLeaseRequest{
+	leased, err := client.QueueLeaseWithResponse(ctx, nil, QueueLeaseRequest{
 		QueueName: queue, RequestTimeout: "10s", ClientId: "round trip", BatchSize: 1,
 	})
 	check(err)
@@ -39,14 +39,14 @@ func main() {
 	item := leased.JSON200.Items[0]
 	must(string(*item.Bytes) == "hello" && *item.Kind == "mail", leased.Body)
 
-	completed, err := client.QueueCompleteWithResponse(ctx, QueueCompleteRequest{
+	completed, err := client.QueueCompleteWithResponse(ctx, nil, QueueCompleteRequest{
 		QueueName: queue, RequestTimeout: "10s", Partition: leased.JSON200.Partition,
 		Ids: []string{item.Id},
 	})
 	check(err)
 	must(completed.JSON200 != nil, completed.Body)
 
-	refused, err := client.QueueStatsWithResponse(ctx, QueueStatsRequest{QueueName: "nowhere"})
+	refused, err := client.QueueStatsWithResponse(ctx, nil, QueueStatsRequest{QueueName: "nowhere"})
 	check(err)
 	must(refused.JSON400 != nil && strings.Contains(refused.JSON400.Message, "'nowhere'"), refused.Body)
 	goRoundUnderV2(ctx, client, queue+"-jobs")
@@ -66,7 +66,7 @@ func goRoundUnderV2(ctx context.Context, client *ClientWithResponses, queue stri
 	check(err)
 	must(produced.JSON200 != nil && *produced.JSON200.Results[0].Status == "created", produced.Body)
 
-	leased, err := client.QueueLeaseV2WithResponse(ctx, QueueLeaseRequestV2{QueueName: queue})
+	leased, err := client.QueueLeaseV2WithResponse(ctx, nil, QueueLeaseRequestV2{QueueName: queue})
 	check(err)
 	must(leased.JSON200 != nil && len(leased.JSON200.Items) == 1, leased.Body)
 	item := leased.JSON200.Items[0]
@@ -85,11 +85,11 @@ func goRoundUnderV2(ctx context.Context, client *ClientWithResponses, queue stri
 	check(err)
 	must(completed.JSON200 != nil && *completed.JSON200.Results[0].Ok, completed.Body)
 
-	ended, err := client.ItemWaitV2WithResponse(ctx, ItemWaitRequestV2{QueueName: &queue, Id: item.Id})
+	ended, err := client.ItemWaitV2WithResponse(ctx, nil, ItemWaitRequestV2{QueueName: &queue, Id: item.Id})
 	check(err)
 	must(ended.JSON200 != nil && ended.JSON200.State == "completed", ended.Body)
 
-	nobody, err := client.ItemGetV2WithResponse(ctx, ItemGetRequestV2{
+	nobody, err := client.ItemGetV2WithResponse(ctx, nil, ItemGetRequestV2{
 		QueueName: &queue, Id: strings.Repeat("0", 27),
 	})
 	check(err)
