@@ -5,7 +5,7 @@
 import { createHash, randomBytes, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
-import { type CancelTimer, type Clock, HOUR, MILLISECOND, SECOND } from "../clock.ts";
+import { type CancelTimer, type Clock, HOUR, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
 import type { TlsConfig } from "../config/config.ts";
 import type { TlsMaterial } from "../http/secure.ts";
 import type { Logger } from "../log.ts";
@@ -125,6 +125,17 @@ export class Certificates {
     const text = left > 0 ? "the certificate ends soon" : "the certificate has ended";
     log.warn({ until: validToDate.toISOString() }, text);
   }
+}
+
+/** What there is to know of files of TLS that no server reads yet. Throws as a start with them would. */
+export function readCertificate(config: TlsConfig): {
+  /** The day on which the certificate ends. */
+  readonly until: string;
+  readonly endsSoon: boolean;
+} {
+  const { validToDate } = new X509Certificate(materialOf(readFiles(config), config).cert);
+  const left = validToDate.getTime() * MILLISECOND - new SystemClock().now();
+  return { until: validToDate.toISOString().slice(0, 10), endsSoon: left <= SOON };
 }
 
 function readFiles({ cert, key, clientCa }: TlsConfig): Files {

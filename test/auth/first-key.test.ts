@@ -229,6 +229,21 @@ test("without authentication nothing is made, and it can be switched on later", 
   assert.equal(queues[0].queue_name, "jobs");
 });
 
+test("a start says that everybody may do everything, where that may not be meant", async (t) => {
+  const dataDir = temporaryDirectory(t);
+  const told = async (options: ServerOptions) => {
+    const { server, log } = await start(t, { dataDir, ...options });
+    await server.server.stop();
+    return log.filter((line) => /without a key|has to show a key/.test(line));
+  };
+  assert.deepEqual(await told({ auth: "none" }), []);
+  assert.deepEqual(await told({ auth: "keys" }), []);
+  assert.match((await told({ auth: "none" })).join(), /nobody has to show a key, as an earlier/);
+  const reached = await told({ auth: "none", address: "0.0.0.0:0" });
+  assert.match(reached.join(), /everybody who reaches this server may do everything/);
+  assert.deepEqual(await told({ auth: "keys" }), []);
+});
+
 test("a server that others can reach asks who they are, or was told not to", async () => {
   for (const address of [":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0", "somewhere.example:0"]) {
     await assert.rejects(
