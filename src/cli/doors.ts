@@ -3,9 +3,10 @@
 import { existsSync } from "node:fs";
 import type { Change, RecordKind, RecordKinds } from "../auth/records.ts";
 import { ANONYMOUS } from "../auth/state.ts";
+import { SystemClock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
+import { checkTlsFiles, endOf, endsSoon, readTlsFiles } from "../config/tls-files.ts";
 import { isLoopback } from "../http/access.ts";
-import { readCertificate } from "../server/certificates.ts";
 import type { Finding } from "../storage/doctor.ts";
 
 const SHOWN_MAX = 5;
@@ -61,10 +62,15 @@ function examineTls({ host, tls }: Pick<Config, "host" | "tls">): Finding {
     return { check, status: "ok", text };
   }
   try {
-    const { until, endsSoon } = readCertificate(tls);
+    const files = readTlsFiles(tls);
+    checkTlsFiles(files, tls);
+    const end = endOf(files.cert);
+    const until = `the certificate ends at ${end.toISOString().slice(0, 10)}`;
+    if (endsSoon(end, new SystemClock())) {
+      return { check, status: "warning", text: `${until}: renew it` };
+    }
     const clients = tls.clientCa === undefined ? "" : ", and clients show one as well";
-    const text = `the certificate ends at ${until}${endsSoon ? ": renew it" : clients}`;
-    return { check, status: endsSoon ? "warning" : "ok", text };
+    return { check, status: "ok", text: until + clients };
   } catch (error) {
     return { check, status: "failed", text: (error as Error).message };
   }

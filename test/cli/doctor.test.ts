@@ -115,6 +115,10 @@ test("doctor takes the options of a server with TLS, and looks at its files", {
   assert.match(mutual!, /, and clients show one as well$/);
   assert.match((await doctor("--address", ":2319"))[1]!, /none, so keys can be read on their way/);
   assert.match((await doctor())[1]!, /none, and keys do not leave this machine/);
+  const old = authority.sign("old", "/CN=old", "5");
+  const [ending, soon] = await doctor("--tls-cert", old.cert, "--tls-key", old.key);
+  assert.equal(ending, 1);
+  assert.match(soon!, /^warning +the certificate ends at .*: renew it$/);
   writeFileSync(cert, "no certificate");
   const [code, text] = await doctor(...tls);
   assert.equal(code, 1);
