@@ -336,7 +336,9 @@ const SHOWN = {
   name: { text: NAME },
   prefix: { text: PREFIX, required: "reply" },
   expires_at: { text: "When it ends by itself; never if it is not set." },
-  last_used_at: { text: "When it was used last, give or take a minute; never if it is not set." },
+  last_used_at: {
+    text: "When it was used last, as of five minutes ago at most; not set if it never was.",
+  },
   created_at: CREATED,
 } as const;
 const SCOPE =

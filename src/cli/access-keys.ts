@@ -64,7 +64,10 @@ Examples:
       "list keys in the order in which they were made; nothing shows the keys themselves",
     )
     .option("--user <user>", "only those of this user, by name or id")
-    .addHelpText("after", "\nExample:\n  querator key list --namespace acme")
+    .addHelpText(
+      "after",
+      "\nWhen a key was used last is told up to 5 minutes late.\n\nExample:\n  querator key list --namespace acme",
+    )
     .action(withSession(list));
   group
     .command("rotate <id>")

@@ -179,6 +179,9 @@ test("a file with the first key is needed by the first start only", async (t) =>
       return true;
     });
   await refused(/^bootstrap-key-file: cannot read the file: ENOENT/);
+  await assert.rejects(start(t, { ...place, auth: "none", bootstrapKeyFile }), {
+    message: "bootstrap-key-file is of no use without authentication; add --auth keys",
+  });
   writeFileSync(bootstrapKeyFile, "\n");
   await refused(/^bootstrap-key-file: the file '.*' is empty$/);
   writeFileSync(bootstrapKeyFile, ADMIN_KEY.slice(0, -1));
