@@ -337,7 +337,7 @@ const SHOWN = {
   prefix: { text: PREFIX, required: "reply" },
   expires_at: { text: "When it ends by itself; never if it is not set." },
   last_used_at: {
-    text: "When it was used last, as of five minutes ago at most; not set if it never was.",
+    text: "When it was used last, or up to five minutes later; not set if it never was.",
   },
   created_at: CREATED,
 } as const;

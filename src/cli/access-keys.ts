@@ -66,7 +66,7 @@ Examples:
     .option("--user <user>", "only those of this user, by name or id")
     .addHelpText(
       "after",
-      "\nWhen a key was used last is told up to 5 minutes late.\n\nExample:\n  querator key list --namespace acme",
+      "\nWhen a key was used last is known to 5 minutes.\n\nExample:\n  querator key list --namespace acme",
     )
     .action(withSession(list));
   group
