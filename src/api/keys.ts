@@ -336,7 +336,9 @@ const SHOWN = {
   name: { text: NAME },
   prefix: { text: PREFIX, required: "reply" },
   expires_at: { text: "When it ends by itself; never if it is not set." },
-  last_used_at: { text: "When it was used last, give or take a minute; never if it is not set." },
+  last_used_at: {
+    text: "When it was used last, or up to five minutes later; not set if it never was.",
+  },
   created_at: CREATED,
 } as const;
 const SCOPE =

@@ -9,7 +9,7 @@ import { usage } from "./failure.ts";
 import { type Listing, snakeCase } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { plural, time } from "./text.ts";
-import { userIdOf } from "./users.ts";
+import { userIdOf, userNames } from "./users.ts";
 
 interface CreateOptions {
   readonly name?: string;
@@ -24,20 +24,20 @@ interface RevokeOptions {
   readonly yes?: boolean;
 }
 
-const KEYS: Listing<Key> = {
+const keysOf = (userName: (id: string) => string): Listing<Key> => ({
   name: "keys",
   json: snakeCase,
   columns: [
     { title: "ID", value: ({ id }) => id },
     { title: "NAME", value: ({ name }) => name, widest: 30 },
-    { title: "USER", value: ({ userId }) => userId },
+    { title: "USER", value: ({ userId }) => userName(userId), widest: 30 },
     { title: "NAMESPACE", value: ({ namespace }) => namespace || "all" },
     { title: "PREFIX", value: ({ prefix }) => prefix },
     { title: "EXPIRES", value: ({ expiresAt }) => time(expiresAt) || "never" },
     { title: "LAST USED", value: ({ lastUsedAt }) => time(lastUsedAt) || "never" },
     { title: "CREATED", value: ({ createdAt }) => time(createdAt) },
   ],
-};
+});
 
 export function addKeyCommands(program: Command): void {
   const group = program.command("key").description("make, see and take away API keys");
@@ -64,7 +64,10 @@ Examples:
       "list keys in the order in which they were made; nothing shows the keys themselves",
     )
     .option("--user <user>", "only those of this user, by name or id")
-    .addHelpText("after", "\nExample:\n  querator key list --namespace acme")
+    .addHelpText(
+      "after",
+      "\nWhen a key was used last is known to 5 minutes.\n\nExample:\n  querator key list --namespace acme",
+    )
     .action(withSession(list));
   group
     .command("rotate <id>")
@@ -117,7 +120,8 @@ async function show({ out }: Session, made: MadeKey): Promise<void> {
 async function list(session: Session, { user }: { readonly user?: string }): Promise<void> {
   const { client, out, signal } = session;
   const userId = user === undefined ? undefined : await userIdOf(session, user);
-  const count = await out.list(client.keys.list({ userId, signal }), KEYS);
+  const keys = client.keys.list({ userId, signal });
+  const count = await out.list(keys, keysOf(await userNames(session)));
   out.message(`Found ${plural(count, "key")}`);
 }
 

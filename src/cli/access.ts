@@ -9,7 +9,7 @@ import { usage } from "./failure.ts";
 import { type Listing, snakeCase } from "./output.ts";
 import { type Session, withSession } from "./session.ts";
 import { plural, time } from "./text.ts";
-import { userIdOf } from "./users.ts";
+import { userIdOf, userNames } from "./users.ts";
 
 interface Yes {
   readonly yes?: boolean;
@@ -221,6 +221,10 @@ Example:
 
 // --- roles ---
 
+// Those are listed in _system alone, which a tenant does not see.
+const STANDARD_AS_WELL =
+  " of its own; the standard ones may be given as well: see 'querator binding create --help'";
+
 const ROLES: Listing<Role> = {
   name: "roles",
   json: snakeCase,
@@ -265,7 +269,7 @@ function addRoleCommands(program: Command): void {
     .action(
       withSession(async ({ client, out, signal }) => {
         const count = await out.list(client.roles.list({ signal }), ROLES);
-        out.message(`Found ${plural(count, "role")}`);
+        out.message(`Found ${plural(count, "role")}${count === 0 ? STANDARD_AS_WELL : ""}`);
       }),
     );
   group
@@ -284,17 +288,17 @@ function addRoleCommands(program: Command): void {
 
 // --- bindings ---
 
-const BINDINGS: Listing<Binding> = {
+const bindingsOf = (userName: (id: string) => string): Listing<Binding> => ({
   name: "bindings",
   json: snakeCase,
   columns: [
     { title: "NAMESPACE", value: ({ namespace }) => namespace },
     { title: "ROLE", value: ({ roleName }) => roleName },
-    { title: "USER", value: ({ userId }) => userId },
+    { title: "USER", value: ({ userId }) => userName(userId), widest: 30 },
     { title: "CREATED", value: ({ createdAt }) => time(createdAt) },
     { title: "ID", value: ({ id }) => id },
   ],
-};
+});
 
 function addBindingCommands(program: Command): void {
   const group = program
@@ -330,7 +334,8 @@ Example:
       withSession(async (session: Session, { user }: { readonly user?: string }) => {
         const { client, out, signal } = session;
         const userId = user === undefined ? undefined : await userIdOf(session, user);
-        const count = await out.list(client.bindings.list({ userId, signal }), BINDINGS);
+        const bindings = client.bindings.list({ userId, signal });
+        const count = await out.list(bindings, bindingsOf(await userNames(session)));
         out.message(`Found ${plural(count, "binding")}`);
       }),
     );

@@ -12,6 +12,9 @@ interface DoctorOptions {
   readonly dataDir?: string;
   readonly postgres?: string;
   readonly config?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly tlsClientCa?: string;
   /** Milliseconds. */
   readonly old?: number;
 }
@@ -28,6 +31,9 @@ export function addDoctorCommand(program: Command): void {
     .option("--config <file>", "the YAML file of the server")
     .option("--address <host:port>", "where the server listens (default: localhost:2319)")
     .addOption(new Option("--auth <how>", "what the server asks callers for").choices(AUTHS))
+    .option("--tls-cert <file>", "the certificate of the server")
+    .option("--tls-key <file>", "the key of the certificate")
+    .option("--tls-client-ca <file>", "the authorities of its clients")
     .option(
       "--old <time>",
       "from what age on an open transaction is too old (default: 5m)",
@@ -38,6 +44,7 @@ export function addDoctorCommand(program: Command): void {
       `
 Examples:
   querator doctor --data-dir /var/lib/querator
+  querator doctor --address :2319 --auth keys --tls-cert tls.crt --tls-key tls.key
   querator doctor --postgres env --old 1m`,
     )
     .action(async ({ old, ...options }: DoctorOptions) => {

@@ -3,7 +3,9 @@
 import { existsSync } from "node:fs";
 import type { Change, RecordKind, RecordKinds } from "../auth/records.ts";
 import { ANONYMOUS } from "../auth/state.ts";
+import { SystemClock } from "../clock.ts";
 import type { Config } from "../config/config.ts";
+import { checkTlsFiles, endOf, endsSoon, readTlsFiles } from "../config/tls-files.ts";
 import { isLoopback } from "../http/access.ts";
 import type { Finding } from "../storage/doctor.ts";
 
@@ -11,11 +13,12 @@ const SHOWN_MAX = 5;
 
 /** Examines a server by how it is started and by what its storage holds; `firstKeyFile` is where its first key was written. */
 export function examineDoors(
-  config: Pick<Config, "host" | "port" | "auth">,
+  config: Pick<Config, "host" | "port" | "socket" | "auth" | "tls">,
   records: readonly Change[],
   firstKeyFile: string,
 ): Finding[] {
   const findings = [examineAuth(config, records)];
+  if (config.tls !== undefined || config.auth.isOn) findings.push(examineTls(config));
   // What is bound and given counts only where keys are asked for.
   if (config.auth.isOn || all(records, "mark").length > 0) {
     findings.push(examineAnonymous(records), examineKeys(records));
@@ -28,11 +31,12 @@ export function examineDoors(
 }
 
 function examineAuth(
-  { host, port, auth }: Pick<Config, "host" | "port" | "auth">,
+  { host, port, socket, auth }: Pick<Config, "host" | "port" | "socket" | "auth">,
   records: readonly Change[],
 ): Finding {
   const check = "auth";
-  const where = `${host === "" ? "all interfaces" : host}, port ${port}`;
+  const listens = `${host === "" ? "all interfaces" : host}, port ${port}`;
+  const where = socket === undefined ? listens : `unix:${socket}`;
   if (auth.isOn) return { check, status: "ok", text: `callers show a key, on ${where}` };
   if (!isLoopback(host)) {
     const text = auth.isSaid
@@ -46,6 +50,30 @@ function examineAuth(
     return { check, status: "ok", text };
   }
   return { check, status: "ok", text: `none, and only this machine reaches ${where}` };
+}
+
+// Not a warning without TLS: it may end at a proxy, of which nothing is known here.
+function examineTls({ host, tls }: Pick<Config, "host" | "tls">): Finding {
+  const check = "tls";
+  if (tls === undefined) {
+    const text = isLoopback(host)
+      ? "none, and keys do not leave this machine"
+      : "none, so keys can be read on their way: use --tls-cert and --tls-key, or a proxy that speaks TLS";
+    return { check, status: "ok", text };
+  }
+  try {
+    const files = readTlsFiles(tls);
+    checkTlsFiles(files, tls);
+    const end = endOf(files.cert);
+    const until = `the certificate ends at ${end.toISOString().slice(0, 10)}`;
+    if (endsSoon(end, new SystemClock())) {
+      return { check, status: "warning", text: `${until}: renew it` };
+    }
+    const clients = tls.clientCa === undefined ? "" : ", and clients show one as well";
+    return { check, status: "ok", text: until + clients };
+  } catch (error) {
+    return { check, status: "failed", text: (error as Error).message };
+  }
 }
 
 function examineAnonymous(records: readonly Change[]): Finding {

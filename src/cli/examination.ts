@@ -18,7 +18,10 @@ import { examineDoors } from "./doors.ts";
 
 /** Examines the storages, and who may come in; true if all is well. */
 export async function examineServer(
-  options: Pick<ServerOptions, "address" | "auth" | "dataDir" | "postgres" | "config">,
+  options: Pick<
+    ServerOptions,
+    "address" | "auth" | "dataDir" | "postgres" | "config" | "tlsCert" | "tlsKey" | "tlsClientCa"
+  >,
   oldMs: number = OLD_MS,
 ): Promise<boolean> {
   const config = loadConfig(options, process.env);

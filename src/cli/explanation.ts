@@ -97,13 +97,33 @@ function exitCodeOf(error: unknown): number {
   return error.code === "invalid" && error.status === undefined ? EXIT.usage : EXIT.failed;
 }
 
+const NO_ROLE =
+  "Who asks has no role that allows this here; who may give roles does so with 'querator binding create'";
+
+// Where nothing answers a server may be missing; where TLS fails there is one.
+function hintOnNetwork({ message, uncertain }: QueratorError): string | undefined {
+  if (uncertain) return "The connection broke; what was asked for may have been done";
+  if (message.includes("to trust an authority")) {
+    return "Name the authority of its certificate with --ca-file or QUERATOR_CA_FILE";
+  }
+  if (message.includes("no TLS is spoken") || message.includes("certificate")) return undefined;
+  return "Start a server with 'querator server', or name one with --endpoint or QUERATOR_ENDPOINT";
+}
+
 function hintOf(error: unknown): string | undefined {
   if (!(error instanceof QueratorError)) return undefined;
   switch (error.code) {
     case "network":
-      return error.uncertain
-        ? "The connection broke; what was asked for may have been done"
-        : "Start a server with 'querator server', or name one with --endpoint or QUERATOR_ENDPOINT";
+      return hintOnNetwork(error);
+    case "forbidden":
+      // A proxy has reasons of its own.
+      return error.message === "access denied" ? NO_ROLE : undefined;
+    case "role-not-found":
+      return "'querator role list' shows those that there are, with --namespace those of one";
+    case "key-not-found":
+      return "'querator key list' shows their ids";
+    case "namespace-not-found":
+      return "'querator namespace list' shows those that there are";
     case "unauthorized":
     case "key-expired":
       return error.status === 407

@@ -39,7 +39,11 @@ export function readAuth(given: Section, env: Section, file: Section): AuthConfi
     readDriver(file);
   const isOn = said === "keys";
   const first =
-    readFirst(given, { key: "bootstrapKey", file: "bootstrapKeyFile" }) ??
+    readFirst(
+      given,
+      { key: "bootstrapKey", file: "bootstrapKeyFile" },
+      { key: "bootstrapKey", file: "bootstrap-key-file" },
+    ) ??
     readFirst(
       env,
       { key: "bootstrapKey", file: "bootstrapKeyFile" },

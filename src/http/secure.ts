@@ -48,8 +48,10 @@ export class SecureDoor {
       if (clientCa !== undefined && !socket.authorized && isShown(socket)) socket.destroy();
       else take(socket);
     });
-    // The client has gone, or speaks something else: node has closed the connection.
-    this.#server.on("tlsClientError", () => undefined);
+    // The client has gone, or speaks something else: node closes the connection.
+    this.#server.on("tlsClientError", (error: NodeJS.ErrnoException, socket) => {
+      if (error.code === "ERR_SSL_HTTP_REQUEST") sayHttps(socket);
+    });
   }
 
   /** Speaks with something else from now on. Throws if that cannot be used. */
@@ -78,6 +80,28 @@ function contextOf(material: TlsMaterial): SecureContextOptions & { ticketKeys: 
     ...(clientCa === undefined ? {} : { ca: Buffer.from(clientCa) }),
     ticketKeys: Buffer.from(ticketKeys),
   };
+}
+
+const USE_HTTPS = JSON.stringify({
+  type: "/docs#invalid_request",
+  title: "Invalid request",
+  status: 400,
+  code: "invalid_request",
+  detail: "TLS is spoken here; use https:// in place of http://",
+});
+
+const TO_HTTPS =
+  "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n" +
+  `Connection: close\r\nContent-Length: ${USE_HTTPS.length}\r\n\r\n${USE_HTTPS}`;
+
+// Who has come with plain HTTP sees why nothing is answered. What they sent has been read by nobody. Node does not
+// promise to name the connection below; without it, it is closed without a word.
+function sayHttps(socket: TLSSocket): void {
+  const below = (socket as { readonly _parent?: Socket })._parent;
+  if (below?.writable !== true) return;
+  below.write(TO_HTTPS);
+  // Also if the client never closes its side.
+  below.destroySoon();
 }
 
 function isShown(socket: TLSSocket): boolean {

@@ -2,17 +2,20 @@
 // They are looked at, and not watched: what replaces them may rename, link or write, on any file system. What
 // cannot be used is told, and what was read before goes on.
 
-import { createHash, randomBytes, X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { createSecureContext } from "node:tls";
-import { type CancelTimer, type Clock, HOUR, MILLISECOND, SECOND } from "../clock.ts";
+import { createHash, randomBytes } from "node:crypto";
+import { type CancelTimer, type Clock, MILLISECOND, SECOND } from "../clock.ts";
 import type { TlsConfig } from "../config/config.ts";
+import {
+  checkTlsFiles,
+  endOf,
+  endsSoon,
+  readTlsFiles,
+  type TlsFiles,
+} from "../config/tls-files.ts";
 import type { TlsMaterial } from "../http/secure.ts";
 import type { Logger } from "../log.ts";
 
 const LOOK = 5 * SECOND;
-// Somebody still has time to do something about a certificate that ends.
-const SOON = 14 * 24 * HOUR;
 const TICKET_KEY_BYTES = 48;
 
 export interface CertificatesOptions {
@@ -20,13 +23,6 @@ export interface CertificatesOptions {
   /** Has real time, for certificates live in it. */
   readonly clock: Clock;
   readonly log: Logger;
-}
-
-/** What the files hold: no more and no less than what TLS is spoken with. */
-interface Files {
-  readonly cert: Buffer;
-  readonly key: Buffer;
-  readonly clientCa: Buffer | undefined;
 }
 
 export class Certificates {
@@ -44,7 +40,7 @@ export class Certificates {
   /** Reads them. Throws an error whose message is for the user. */
   constructor(options: CertificatesOptions) {
     this.#options = options;
-    const files = readFiles(options.config);
+    const files = readTlsFiles(options.config);
     this.#material = materialOf(files, options.config);
     this.#inUse = digestOf(files);
     this.#tellEnd();
@@ -56,7 +52,7 @@ export class Certificates {
 
   /** When the certificate ends, as people read it. */
   get until(): string {
-    return new X509Certificate(this.#material.cert).validToDate.toISOString().slice(0, 10);
+    return endOf(this.#material.cert).toISOString().slice(0, 10);
   }
 
   /** Looks at them from now on; `use` is given what they hold when that is something else. */
@@ -91,7 +87,7 @@ export class Certificates {
   async #look(isAsked: boolean): Promise<void> {
     const { config, log } = this.#options;
     try {
-      const files = readFiles(config);
+      const files = readTlsFiles(config);
       const digest = digestOf(files);
       if (digest !== this.#inUse) {
         const material = materialOf(files, config);
@@ -119,31 +115,15 @@ export class Certificates {
 
   #tellEnd(): void {
     const { clock, log } = this.#options;
-    const { validToDate } = new X509Certificate(this.#material.cert);
-    const left = validToDate.getTime() * MILLISECOND - clock.now();
-    if (left > SOON) return;
-    const text = left > 0 ? "the certificate ends soon" : "the certificate has ended";
-    log.warn({ until: validToDate.toISOString() }, text);
+    const end = endOf(this.#material.cert);
+    if (!endsSoon(end, clock)) return;
+    const hasEnded = end.getTime() * MILLISECOND <= clock.now();
+    const text = hasEnded ? "the certificate has ended" : "the certificate ends soon";
+    log.warn({ until: end.toISOString() }, text);
   }
 }
 
-function readFiles({ cert, key, clientCa }: TlsConfig): Files {
-  return {
-    cert: readFile(cert, "tls-cert"),
-    key: readFile(key, "tls-key"),
-    clientCa: clientCa === undefined ? undefined : readFile(clientCa, "tls-client-ca"),
-  };
-}
-
-function readFile(path: string, option: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new Error(`${option}: cannot read the file: ${(cause as Error).message}`, { cause });
-  }
-}
-
-function digestOf({ cert, key, clientCa }: Files): string {
+function digestOf({ cert, key, clientCa }: TlsFiles): string {
   const hash = createHash("sha256");
   for (const each of [cert, key, clientCa ?? Buffer.alloc(0)]) {
     hash.update(`${each.length}:`).update(each);
@@ -151,27 +131,8 @@ function digestOf({ cert, key, clientCa }: Files): string {
   return hash.digest("base64");
 }
 
-// Each file is tried by itself first, so that the error names the one that is wrong.
-function materialOf(files: Files, config: TlsConfig): TlsMaterial {
-  const { cert, key, clientCa } = files;
+function materialOf(files: TlsFiles, config: TlsConfig): TlsMaterial {
+  checkTlsFiles(files, config);
   const { minVersion, clientAuth } = config;
-  tryOut({ cert }, `tls-cert: '${config.cert}' holds no certificate in PEM form`);
-  tryOut({ key }, `tls-key: '${config.key}' holds no key in PEM form without a passphrase`);
-  tryOut({ cert, key }, `tls-key: '${config.key}' is not the key of '${config.cert}'`);
-  if (clientCa !== undefined) {
-    const text = `tls-client-ca: '${config.clientCa}' holds no certificates in PEM form`;
-    // Of none at all the system's own authorities would be taken, and none be let in.
-    if (!clientCa.includes("-----BEGIN ")) throw new Error(text);
-    tryOut({ ca: clientCa }, text);
-  }
-  return { cert, key, minVersion, clientCa, clientAuth, ticketKeys: randomBytes(TICKET_KEY_BYTES) };
-}
-
-function tryOut(part: { cert?: Buffer; key?: Buffer; ca?: Buffer }, text: string): void {
-  try {
-    createSecureContext(part);
-    if (part.ca !== undefined) new X509Certificate(part.ca);
-  } catch (cause) {
-    throw new Error(text, { cause });
-  }
+  return { ...files, minVersion, clientAuth, ticketKeys: randomBytes(TICKET_KEY_BYTES) };
 }

@@ -3,6 +3,7 @@
 import type { Config } from "../config/config.ts";
 import { ConfigError } from "../config/section.ts";
 import { isLoopback } from "../http/access.ts";
+import type { Logger } from "../log.ts";
 
 /** Throws a ConfigError if everybody on the network could do everything, and nobody has said that they may. */
 export function checkClosed({ host, auth }: Config): void {
@@ -12,4 +13,16 @@ export function checkClosed({ host, auth }: Config): void {
   throw new ConfigError(
     `address: ${where} can be reached from other machines, and nobody has to show a key; use --auth keys, or --auth none if everybody may do everything`,
   );
+}
+
+/** Says that everybody may do everything, where that may not be meant; `wasClosed` if the data is of a server with keys. */
+export function tellOpen({ host, auth }: Config, wasClosed: boolean, log: Logger): void {
+  if (auth.isOn) return;
+  if (!isLoopback(host)) {
+    log.warn("everybody who reaches this server may do everything, without a key");
+  } else if (wasClosed) {
+    log.warn(
+      "nobody has to show a key, as an earlier start had it; --auth keys asks for one again",
+    );
+  }
 }

@@ -42,7 +42,7 @@ import { storagesInUse } from "../registry/records.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
 import { Certificates } from "./certificates.ts";
-import { checkClosed } from "./closed.ts";
+import { checkClosed, tellOpen } from "./closed.ts";
 import { createConfigured } from "./configured-queues.ts";
 import { makeFirstKey } from "./first-key.ts";
 import { KeyUse, type UsedKeys } from "./key-use.ts";
@@ -254,6 +254,7 @@ async function open(parts: Parts): Promise<void> {
     await makeFirstKey(parts.auth, config, log);
     parts.keyUse = new KeyUse({ clock, log, store: parts.auth, takeUsed: usedKeysOf(parts) });
   }
+  tellOpen(config, parts.auth.isBootstrapped, log);
   await createConfigured(parts.queues, config);
 }
 

@@ -179,6 +179,9 @@ test("a file with the first key is needed by the first start only", async (t) =>
       return true;
     });
   await refused(/^bootstrap-key-file: cannot read the file: ENOENT/);
+  await assert.rejects(start(t, { ...place, auth: "none", bootstrapKeyFile }), {
+    message: "bootstrap-key-file is of no use without authentication; add --auth keys",
+  });
   writeFileSync(bootstrapKeyFile, "\n");
   await refused(/^bootstrap-key-file: the file '.*' is empty$/);
   writeFileSync(bootstrapKeyFile, ADMIN_KEY.slice(0, -1));
@@ -227,6 +230,21 @@ test("without authentication nothing is made, and it can be switched on later", 
   const key = readFileSync(join(dataDir, "admin-key"), "utf8").trim();
   const { queues } = await server.as(key).ok("/v2/queues.list", {});
   assert.equal(queues[0].queue_name, "jobs");
+});
+
+test("a start says that everybody may do everything, where that may not be meant", async (t) => {
+  const dataDir = temporaryDirectory(t);
+  const told = async (options: ServerOptions) => {
+    const { server, log } = await start(t, { dataDir, ...options });
+    await server.server.stop();
+    return log.filter((line) => /without a key|has to show a key/.test(line));
+  };
+  assert.deepEqual(await told({ auth: "none" }), []);
+  assert.deepEqual(await told({ auth: "keys" }), []);
+  assert.match((await told({ auth: "none" })).join(), /nobody has to show a key, as an earlier/);
+  const reached = await told({ auth: "none", address: "0.0.0.0:0" });
+  assert.match(reached.join(), /everybody who reaches this server may do everything/);
+  assert.deepEqual(await told({ auth: "keys" }), []);
 });
 
 test("a server that others can reach asks who they are, or was told not to", async () => {

@@ -4,7 +4,13 @@ import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { ADMIN_KEY, setupClosed, temporaryDirectory } from "../support/server.ts";
+import { Authority, NO_OPENSSL } from "../support/certificates.ts";
+import {
+  ADMIN_KEY,
+  setupClosed,
+  setup as setupServer,
+  temporaryDirectory,
+} from "../support/server.ts";
 import { Cli, type Result } from "./setup.ts";
 
 interface Closed {
@@ -50,7 +56,14 @@ test("a tenant is made with a few commands, and its key is shown once, alone", a
   });
   assert.equal(elsewhere.code, 3, elsewhere.stderr);
   const refused = await cli.run(["list", "--key-file", file]);
-  assert.deepEqual([refused.code, refused.stderr], [1, "Error: access denied\n"]);
+  assert.deepEqual(
+    [refused.code, refused.stderr],
+    [
+      1,
+      "Error: access denied\nWho asks has no role that allows this here; " +
+        "who may give roles does so with 'querator binding create'\n",
+    ],
+  );
   // Users are the server's.
   const unknown = await cli.run(["key", "create", "mailer", "--key-file", file]);
   const hint = "the key may not list users, so name 'mailer' by its id";
@@ -59,16 +72,35 @@ test("a tenant is made with a few commands, and its key is shown once, alone", a
   const keys = await admin("key", "list", "--namespace", "acme", "-o", "json");
   const { keys: listed, count } = JSON.parse(keys.stdout);
   assert.deepEqual([count, listed[0].name, listed[0].namespace], [1, "first", "acme"]);
-  assert.match((await admin("key", "list")).stdout, /NAME +USER .*\n.*first +\w{27} +all/);
+  assert.match((await admin("key", "list")).stdout, /NAME +USER .*\n.*first +admin +all/);
   for (const [noun, pattern] of [
     ["namespace", /NAME +KEY TAG[\s\S]*\nacme +ac/],
     ["user", /ID +NAME[\s\S]*mailer/],
     ["role", /_system +Admin +yes/],
-    ["binding", /_system +Admin/],
+    ["binding", /_system +Admin +admin /],
   ] as const) {
     assert.match((await admin(noun, "list")).stdout, pattern);
   }
   assert.match((await admin("namespace", "info", "acme")).stdout, /queues +1 of 3\n/);
+});
+
+test("a tenant sees users by their ids, and is told of roles that are not its own", async (t) => {
+  const { cli, admin } = await open(t);
+  await admin("namespace", "create", "acme");
+  const { id } = JSON.parse((await admin("user", "create", "acme", "-o", "json")).stdout);
+  await admin("binding", "create", "NamespaceOwner", "acme", "--namespace", "acme");
+  const key = (await admin("key", "create", "acme", "--namespace", "acme")).stdout.trim();
+  const tenant = (...args: string[]) => cli.run(args, { env: { QUERATOR_KEY: key } });
+  for (const noun of ["key", "binding"]) {
+    const { code, stdout, stderr } = await tenant(noun, "list");
+    assert.equal(code, 0, stderr);
+    assert.ok(stdout.includes(id), stdout);
+    assert.match((await admin(noun, "list", "--namespace", "acme")).stdout, / acme +/);
+    const json = await admin(noun, "list", "--namespace", "acme", "-o", "json");
+    assert.ok(json.stdout.includes(`"user_id": "${id}"`), json.stdout);
+  }
+  const roles = await tenant("role", "list");
+  assert.match(roles.stderr, /^Found 0 roles of its own; the standard ones may be given as well/);
 });
 
 test("a key is rotated and revoked", async (t) => {
@@ -109,9 +141,22 @@ test("what is there no more, or twice, is said", async (t) => {
   await admin("namespace", "create", "acme");
   const cases: [args: string[], code: number, text: RegExp][] = [
     [["namespace", "create", "acme"], 1, /namespace already exists; 'acme' already exists/],
-    [["namespace", "info", "other"], 3, /namespace does not exist; 'other' was not found/],
+    [
+      ["namespace", "info", "other"],
+      3,
+      /namespace does not exist; 'other' was not found\n'querator namespace list' shows/,
+    ],
     [["key", "create", "nobody"], 3, /no such user 'nobody'/],
-    [["key", "revoke", "abc", "-y"], 3, /key does not exist; 'abc' was not found/],
+    [
+      ["key", "revoke", "abc", "-y"],
+      3,
+      /key does not exist; 'abc' was not found\n'querator key list' shows/,
+    ],
+    [
+      ["binding", "create", "Boss", "anonymous"],
+      3,
+      /'_system:Boss' was not found\n'querator role list' shows/,
+    ],
     [["key", "revoke", "abc", "--before", "2100-01-01T00:00:00Z"], 2, /give either the id/],
     [["role", "create", "r", "queue.all"], 1, /'queue.all' is not a recognized permission/],
     [["role", "delete", "Admin", "-y"], 1, /'Admin' is a standard role/],
@@ -165,4 +210,24 @@ test("the audit shows who has changed what", async (t) => {
   assert.equal(all.stdout.trim().split("\n").length, 2);
   const refused = await cli.run(["audit"]);
   assert.equal(refused.code, 1, refused.stdout);
+});
+
+test("who does not come in by TLS is told what to give", { skip: NO_OPENSSL }, async (t) => {
+  const authority = new Authority(t);
+  const { cert, key } = authority.sign("server");
+  const cli = new Cli(
+    t,
+    await setupServer(t, { tlsCert: cert, tlsKey: key, tlsClientCa: authority.ca }),
+  );
+  const said = async (...args: string[]) => (await cli.run(["list", ...args])).stderr;
+  const untrusted = await said();
+  assert.match(untrusted, /\nName the authority of its certificate with --ca-file or /);
+  assert.doesNotMatch(untrusted, /Start a server/);
+  const unknown = await said("--ca-file", authority.ca);
+  assert.match(
+    unknown,
+    /asks for a certificate of its clients; .*--client-cert and --client-key\n$/,
+  );
+  const plain = await said("--endpoint", cli.endpoint.replace("https", "http"));
+  assert.equal(plain, "Error: TLS is spoken here; use https:// in place of http://\n");
 });

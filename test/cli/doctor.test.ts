@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { setup as setupServer, temporaryDirectory } from "../support/server.ts";
+import { Authority, NO_OPENSSL } from "../support/certificates.ts";
+import { ADMIN_KEY, setup as setupServer, temporaryDirectory } from "../support/server.ts";
 import { type Cli, setup } from "./setup.ts";
 
 /** A directory that a server with two threads has used, and that lies still. */
@@ -90,4 +91,36 @@ test("doctor names what is open", async (t) => {
   const said = await doctor("--address", "0.0.0.0:1", "--auth", "none");
   assert.match(said.access, /warning +auth: everybody who reaches 0\.0\.0\.0, port 1 may do every/);
   assert.equal((await doctor()).code, 0);
+});
+
+test("doctor takes the options of a server with TLS, and looks at its files", {
+  skip: NO_OPENSSL,
+}, async (t) => {
+  const cli = await setup(t);
+  const dir = temporaryDirectory(t);
+  const server = await setupServer(t, { dataDir: dir, auth: "keys", bootstrapKey: ADMIN_KEY });
+  await server.server.stop();
+  const authority = new Authority(t);
+  const { cert, key } = authority.sign("server");
+  const doctor = async (...options: string[]) => {
+    const given = ["--data-dir", dir, "--auth", "keys", ...options];
+    const { code, stdout } = await cli.run(["doctor", ...given]);
+    return [code, /^ +(.*) tls: (.*)$/m.exec(stdout)?.slice(1, 3).join(" ")] as const;
+  };
+  const tls = ["--tls-cert", cert, "--tls-key", key];
+  const [well, said] = await doctor("--address", ":2319", ...tls);
+  assert.equal(well, 0);
+  assert.match(said!, /^ok +the certificate ends at \d{4}-\d\d-\d\d$/);
+  const [, mutual] = await doctor(...tls, "--tls-client-ca", authority.ca);
+  assert.match(mutual!, /, and clients show one as well$/);
+  assert.match((await doctor("--address", ":2319"))[1]!, /none, so keys can be read on their way/);
+  assert.match((await doctor())[1]!, /none, and keys do not leave this machine/);
+  const old = authority.sign("old", "/CN=old", "5");
+  const [ending, soon] = await doctor("--tls-cert", old.cert, "--tls-key", old.key);
+  assert.equal(ending, 1);
+  assert.match(soon!, /^warning +the certificate ends at .*: renew it$/);
+  writeFileSync(cert, "no certificate");
+  const [code, text] = await doctor(...tls);
+  assert.equal(code, 1);
+  assert.match(text!, /^failed +tls-cert: .* holds no certificate/);
 });

@@ -129,7 +129,17 @@ test("who speaks no TLS, an old one, or HTTP/2 alone is sent away", options, asy
   const { server, authority } = await secured(t, { tlsMinVersion: "1.3" });
   const ca = readFileSync(authority.ca);
   const plain = connectTcp(server.port, "127.0.0.1");
-  assert.doesNotMatch(await lost(plain), /HTTP/);
+  assert.match(
+    await lost(plain),
+    /^HTTP\/1\.1 400 [\s\S]*\r\n\r\n\{.*TLS is spoken here; use https/,
+  );
+  const mistaken = new QueratorClient({ url: server.address.replace("https", "http") });
+  t.after(() => mistaken.close());
+  await assert.rejects(mistaken.queues.info("any"), {
+    message: /TLS is spoken here; use https:\/\/ in place of http:\/\//,
+    retryable: false,
+    uncertain: false,
+  });
   await assert.rejects(open(t, server.port, { ca, maxVersion: "TLSv1.2" }), /protocol version/);
   await assert.rejects(
     open(t, server.port, { ca, ALPNProtocols: ["h2"] }),
