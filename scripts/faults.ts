@@ -89,7 +89,12 @@ export const CHECKS = {
     "on memory|wall clock|commit",
     "test/queue/measured.test.ts",
   ],
-  metrics: ["--test", "--test-name-pattern", "memory|sqlite$|may not|requests", "test/http/metrics.test.ts"],
+  metrics: [
+    "--test",
+    "--test-name-pattern",
+    "memory|sqlite$|may not|requests",
+    "test/http/metrics.test.ts",
+  ],
   apiKeys: ["--test", "test/auth/keys.test.ts"],
   firstKey: ["--test", "test/auth/first-key.test.ts"],
   secrets: ["--test", "test/auth/secrets.test.ts"],
