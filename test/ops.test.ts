@@ -54,6 +54,16 @@ test("alerts and boards use metrics and labels that there are", async (t) => {
     assert.ok(alert && annotations.summary);
     check(expr, known);
   }
+  // promtool runs these; none of them may be forgotten.
+  const { tests } = parseYaml(read("prometheus/tests.yaml"));
+  const fired = new Set<string>();
+  for (const { alert_rule_test } of tests) {
+    for (const { alertname, exp_alerts } of alert_rule_test) {
+      if (exp_alerts.length > 0) fired.add(alertname);
+    }
+  }
+  const named = new Set(rules.map(({ alert }: { alert: string }) => alert));
+  assert.deepEqual([...fired].sort(), [...named].sort());
   const { panels } = JSON.parse(read("grafana/querator.json"));
   assert.ok(panels.length > 10);
   for (const { targets } of panels) for (const { expr } of targets) check(expr, known);

@@ -55,6 +55,7 @@ export class LocalHome implements Home {
   readonly #gone = new Totals();
   // Queues that are being closed, which still count.
   readonly #closing = new Set<Queue>();
+  #isLookingUp = false;
   readonly #troubles = new Map<string, string>();
   #refusal: QueueError | undefined;
 
@@ -109,14 +110,8 @@ export class LocalHome implements Home {
   }
 
   /** All queues in numbers, and those by themselves that are asked for. Nothing is counted for it. */
-  async figures(wanted: WantedFigures): Promise<HomeFigures> {
-    let left = LOOKED_UP_MAX;
-    for (const queue of this.#queues.values()) {
-      if (left > 0 && queue.hasUnknownOldest) {
-        left--;
-        await queue.lookUpOldest();
-      }
-    }
+  figures(wanted: WantedFigures): HomeFigures {
+    void this.#lookUp();
     const { turns, budget, clock } = this.#context;
     const totals = new Totals();
     totals.add(this.#gone);
@@ -142,6 +137,22 @@ export class LocalHome implements Home {
         ...queue.detail(),
       })),
     };
+  }
+
+  // Nobody waits for it, for a storage may hang: what it finds is told the next time.
+  async #lookUp(): Promise<void> {
+    if (this.#isLookingUp) return;
+    this.#isLookingUp = true;
+    try {
+      let left = LOOKED_UP_MAX;
+      for (const queue of [...this.#queues.values()]) {
+        if (!queue.hasUnknownOldest) continue;
+        if (left-- === 0) break;
+        await queue.lookUpOldest();
+      }
+    } finally {
+      this.#isLookingUp = false;
+    }
   }
 
   // The full names of those to which others send what is dead.

@@ -30,7 +30,7 @@ export async function threadFigures(
   }));
   return {
     thread,
-    home: await shard.home.figures(wanted),
+    home: shard.home.figures(wanted),
     http: meters.figures(),
     storages: await Promise.all(storages),
     ...watch.state(),
