@@ -537,12 +537,11 @@ function wholeServer(parts: Parts): WholeServer {
   return {
     health: () => checkHealth(parts.shard.storages.get(config.queueStorage.name), parts),
     async metrics(request) {
-      const { pool, mode } = parts;
       const wanted = wantedBy(request, config.metricsQueues);
-      const isServing = mode.name === "serving";
+      const isServing = parts.mode.name === "serving";
       // A sum without one of them would go back.
-      const others = isServing ? await pool?.figures(wanted) : undefined;
-      const threads = [await threadFigures(0, parts, wanted), ...(others ?? [])];
+      const others = (isServing && (await parts.pool?.figures(wanted))) || [];
+      const threads = [await threadFigures(0, parts, wanted), ...others];
       return render(request, threads, { clock, isServing });
     },
     async changeClock(wanted: ClockChange) {
