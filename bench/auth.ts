@@ -11,6 +11,7 @@ import { Access } from "../src/http/access.ts";
 import { Attempts } from "../src/http/attempts.ts";
 import { Connections } from "../src/http/connection.ts";
 import type { Edge, Endpoint } from "../src/http/edge.ts";
+import { HttpMeters, RequestMeter } from "../src/http/meters.ts";
 import { DEFAULT_LIMITS } from "../src/limits.ts";
 import type { Logger } from "../src/log.ts";
 
@@ -49,6 +50,7 @@ async function measure(state: AuthState | undefined, showsKey: boolean): Promise
   const encoded = { encode: () => "{}" };
   const endpoint: Endpoint = {
     bodyBytesMax: 512,
+    meter: new RequestMeter("queue.produce"),
     handle: (_body, _format, { principal }) => {
       if (!principal.may("queue.produce", "_system")) throw new Error("not allowed");
       return encoded;
@@ -65,6 +67,8 @@ async function measure(state: AuthState | undefined, showsKey: boolean): Promise
     auth: state,
     attempts: new Attempts(clock, QUIET),
     keepAlive: 75_000_000,
+    meters: new HttpMeters(),
+    steady: () => clock.steady(),
   };
   const connections = new Connections(edge, () => {
     throw new Error("handed over");

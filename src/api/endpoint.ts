@@ -9,6 +9,7 @@ import type { Answer, Format } from "../codec/answer.ts";
 import type { Decoded } from "../codec/message.ts";
 import { decode } from "../http/decode.ts";
 import type { Endpoint, Exchange } from "../http/edge.ts";
+import { RequestMeter } from "../http/meters.ts";
 import type { Repeat } from "../queue/queue.ts";
 import { auditedOf } from "./audited.ts";
 import { enter, spendCall } from "./entry.ts";
@@ -162,6 +163,7 @@ export function makeEndpoint(
   row: Row<DescMessage> | JsonRow,
   handle: (body: Buffer, format: Format, exchange: Exchange) => Promise<Answer> | Answer,
 ): RowEndpoint {
-  const { bodyBytesMax, permission } = row;
-  return { bodyBytesMax, isRead: isRead(permission), noun, row, handle };
+  const { bodyBytesMax, permission, metric } = row;
+  const meter = new RequestMeter(metric);
+  return { bodyBytesMax, meter, isRead: isRead(permission), noun, row, handle };
 }

@@ -7,6 +7,7 @@ import { type Permission, SYSTEM_NAMESPACE } from "../auth/permissions.ts";
 import { addressOf } from "../http/address.ts";
 import type { Page, PageReply } from "../http/edge.ts";
 import { ADDRESS_MARK, DOCS_POLICY, makeDocsPage } from "./docs/page.ts";
+import { type MetricsSource, metricsPages } from "./metrics.ts";
 import { asOpenApi30, makeOpenApi, type OpenApiSource } from "./openapi/document.ts";
 
 /** Whether storage answers, and whether the server still takes work. */
@@ -27,6 +28,7 @@ export interface PageRow extends Page {
 }
 
 export interface PagesSource extends OpenApiSource {
+  readonly metrics: MetricsSource;
   readonly health: () => Promise<Health>;
 }
 
@@ -46,6 +48,7 @@ export function makePages(source: PagesSource): ReadonlyMap<string, PageRow> {
         return { status: pass ? 200 : 503, type: "application/health+json", body: told };
       },
     },
+    ...metricsPages(source.metrics),
     {
       path: "/openapi.json",
       permission: "none",

@@ -31,7 +31,7 @@ export function addServerCommand(program: Command): void {
     .option("--socket-mode <mode>", "who may use a Unix socket (default: 0660)")
     .option(
       "--admin-address <host:port>",
-      "one more address, which tells the state of the server and nothing else, without TLS",
+      "one more address, which has the state of the server and its metrics and nothing else, without TLS",
     )
     .option("--tls-cert <file>", "speak TLS, with this certificate and those above it")
     .option("--tls-key <file>", "the key of the certificate")
@@ -74,6 +74,10 @@ export function addServerCommand(program: Command): void {
     .option(
       "--allowed-origins <list>",
       "origins whose pages may use the server from a browser, with commas; * for all (default: none)",
+    )
+    .option(
+      "--metrics-queues <list>",
+      "queues of which GET /metrics tells by themselves, with commas between them",
     )
     .option(
       "--allowed-hosts <list>",

@@ -145,6 +145,7 @@ test("without any option there are the defaults", (t) => {
     keepAlive: 75_000_000,
     allowedOrigins: [],
     allowedHosts: [],
+    metricsQueues: [],
     auth: { isOn: false, isSaid: false, bootstrapKey: undefined, bootstrapKeyFile: undefined },
   });
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.limits));

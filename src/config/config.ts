@@ -28,7 +28,7 @@ import {
   type SYNCS,
   type TLS_VERSIONS,
 } from "./choices.ts";
-import { readAccess, readKeepAlive } from "./http.ts";
+import { readAccess, readKeepAlive, readMetricsQueues } from "./http.ts";
 import {
   LISTENING_ENVIRONMENT,
   LISTENING_KEYS,
@@ -72,6 +72,8 @@ export interface Config extends ListeningConfig {
   /** Origins of pages that may use the server, and more names that it answers to; `*` for any. */
   readonly allowedOrigins: readonly string[];
   readonly allowedHosts: readonly string[];
+  /** Queues of which /metrics tells by themselves, by their full names. */
+  readonly metricsQueues: readonly string[];
   readonly auth: AuthConfig;
   /** Whether every thread has a storage of its own; else all are with the first. */
   readonly isSpread: boolean;
@@ -85,7 +87,7 @@ export interface ServerOptions {
   readonly address?: string;
   /** Who may use a Unix socket, as a file mode. Default `0660`. */
   readonly socketMode?: string;
-  /** One more address, in the same form, at which nothing but the state of the server is told, over plain HTTP. */
+  /** One more address, in the same form, at which nothing but the state of the server and its metrics is told, over plain HTTP. */
   readonly adminAddress?: string;
   /** A file with a certificate, and those between it and its authority; with it the server speaks TLS only. */
   readonly tlsCert?: string;
@@ -126,6 +128,11 @@ export interface ServerOptions {
    */
   readonly allowedHosts?: string | readonly string[];
   /**
+   * Queues of which `/metrics` tells by themselves, at most 100, in a list or with commas between them; one of a
+   * namespace as `NAMESPACE~QUEUE`. None by default.
+   */
+  readonly metricsQueues?: string | readonly string[];
+  /**
    * `keys`: callers show a key, and may do what its roles allow. `none`: everybody may do everything; to listen
    * beyond this machine like that it has to be said. Default `none`.
    */
@@ -160,6 +167,7 @@ export const ENVIRONMENT = {
   keepAliveTimeout: "QUERATOR_KEEP_ALIVE_TIMEOUT",
   allowedOrigins: "QUERATOR_ALLOWED_ORIGINS",
   allowedHosts: "QUERATOR_ALLOWED_HOSTS",
+  metricsQueues: "QUERATOR_METRICS_QUEUES",
   auth: "QUERATOR_AUTH",
   bootstrapKey: "QUERATOR_BOOTSTRAP_KEY",
   bootstrapKeyFile: "QUERATOR_BOOTSTRAP_KEY_FILE",
@@ -182,6 +190,7 @@ export const FILE_KEYS = {
     "keep-alive-timeout",
     "allowed-origins",
     "allowed-hosts",
+    "metrics-queues",
     "logging",
     "queue-storage",
     "partition-storage",
@@ -252,6 +261,7 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
       "color",
     keepAlive: readKeepAlive(given, fromEnv, file),
     ...readAccess(given, fromEnv, file),
+    metricsQueues: readMetricsQueues(given, fromEnv, file),
     auth: readAuth(given, fromEnv, file),
     ...storages,
     queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),

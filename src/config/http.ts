@@ -9,6 +9,7 @@ import type { Section } from "./section.ts";
 const KEEP_ALIVE_MIN = SECOND;
 const KEEP_ALIVE_MAX = 24 * HOUR;
 const KEEP_ALIVE_DEFAULT = "75s";
+const METRICS_QUEUES_MAX = 100;
 
 /** How long an idle connection is kept, in microseconds. */
 export function readKeepAlive(given: Section, env: Section, file: Section): number {
@@ -57,6 +58,17 @@ export function readAccess(given: Section, env: Section, file: Section): Allowed
   };
 }
 
+/** The queues that are told by themselves of what is measured, by their full names. */
+export function readMetricsQueues(given: Section, env: Section, file: Section): readonly string[] {
+  for (const [section, key, shown] of sources(given, env, file, METRICS_QUEUES)) {
+    const names = section.texts(key, shown);
+    if (names === undefined) continue;
+    if (names.length <= METRICS_QUEUES_MAX) return names;
+    throw section.error(shown, `has ${names.length} queues; ${METRICS_QUEUES_MAX} are allowed`);
+  }
+  return [];
+}
+
 // An origin as browsers write it. Those of extensions and the like have schemes of their own.
 function originOf(text: string): string | undefined {
   const url = URL.parse(text);
@@ -93,6 +105,12 @@ const HOSTS: Option = {
   name: "allowedHosts",
   variable: "QUERATOR_ALLOWED_HOSTS",
   key: "allowed-hosts",
+};
+
+const METRICS_QUEUES: Option = {
+  name: "metricsQueues",
+  variable: "QUERATOR_METRICS_QUEUES",
+  key: "metrics-queues",
 };
 
 // Where an option may be said, the first that counts first.

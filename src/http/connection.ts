@@ -154,6 +154,8 @@ class Connection implements Exchange {
   #onGone: (() => void) | undefined;
   /** When, in steady time, it was opened, was answered last, or sent the first part of an incomplete request. */
   #since: number;
+  /** When the request at hand was there. */
+  #servedAt = 0;
   #hasServed = false;
 
   // Who sent the last request, and how they said so; asked for anew when they say something else.
@@ -309,6 +311,7 @@ class Connection implements Exchange {
     const whole = this.#chunks.take();
     this.#isAnswering = true;
     const body = whole.subarray(whole.length - head.contentLength);
+    this.#servedAt = this.#all.steady();
     answer(head, body, this, this.#all.edge).then(this.#send, this.#fail);
   }
 
@@ -319,6 +322,7 @@ class Connection implements Exchange {
     // The client has gone, or our side has been ended: nobody can be answered any more.
     if (reply === undefined || socket.destroyed || socket.writableEnded) return;
     this.#since = this.#all.steady();
+    this.#head!.endpoint.meter.note(reply.status, this.#since - this.#servedAt);
     const isTaken = this.#write(reply, this.#since);
     if (this.#all.isEnding || reply.isLast === true) this.#endOurs();
     else if (isTaken) this.#next();

@@ -27,6 +27,7 @@ import type { Access } from "./access.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Head, Told } from "./head.ts";
 import { JSON_MEDIA, type Media } from "./media.ts";
+import type { HttpMeters, RequestMeter } from "./meters.ts";
 import { STATUS_CODES } from "./node-http.ts";
 import { encodeProblem, PROBLEM_TYPE, RETRY_AFTER } from "./problem.ts";
 import { requestIdOf } from "./request-id.ts";
@@ -58,6 +59,8 @@ export function peerOf({ remoteAddress = "unix" }: Socket): string {
 /** One endpoint: how large its body may be, and what it does. */
 export interface Endpoint {
   readonly bodyBytesMax: number;
+  /** Counts its requests. */
+  readonly meter: RequestMeter;
   /** Whether it changes nothing, so that a large reply may be refused when memory is short. */
   readonly isRead?: boolean;
   handle(body: Buffer, format: Format, exchange: Exchange): Promise<Answer> | Answer;
@@ -92,6 +95,10 @@ export interface Edge {
   readonly attempts: Attempts;
   /** Microseconds after which an idle connection is closed. */
   readonly keepAlive: number;
+  /** What is counted of requests. */
+  readonly meters: HttpMeters;
+  /** The steady time, of the system. */
+  readonly steady: () => number;
 }
 
 /** Knows who sends a request. */
@@ -208,6 +215,7 @@ export function errorReply(error: unknown, told: Told, media: Media, edge: Edge)
     edge.log.error({ err: error, path, request_id: id }, "request failed");
     known = queueError("internal", {});
   }
+  edge.meters.noteError(known.code);
   const { format, type } = media;
   const isLast = LAST.includes(known.code) || isOfConnections(known);
   if (told.isV2) {

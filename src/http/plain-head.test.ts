@@ -5,10 +5,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Access } from "./access.ts";
 import type { Endpoint } from "./edge.ts";
+import { RequestMeter } from "./meters.ts";
 import { PlainHeads } from "./plain-head.ts";
 
 const endpoint: Endpoint = {
   bodyBytesMax: 1_000,
+  meter: new RequestMeter("call"),
   handle: () => {
     throw new Error("only heads are read here");
   },

@@ -32,6 +32,7 @@ import {
 import { askForKey, HttpExchange, principalOf, readerOf } from "./exchange.ts";
 import { admit, isV2, type Told } from "./head.ts";
 import { acceptedMedia, JSON_MEDIA, type Media, sentMedia } from "./media.ts";
+import { HttpMeters } from "./meters.ts";
 import { nearPath } from "./near-path.ts";
 import { Server } from "./node-http.ts";
 import { Pipelines } from "./pipeline.ts";
@@ -45,6 +46,8 @@ export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits"
   readonly auth?: Authority | undefined;
   /** Who is let in; by default nobody from another site. */
   readonly access?: AccessRules;
+  /** What is counted of requests, with those of other servers of the thread. */
+  readonly meters?: HttpMeters | undefined;
 }
 
 /** How long an idle connection is kept by default. */
@@ -82,9 +85,19 @@ export class HttpServer extends Server {
     const access = new Access(rules, () => this.#boundTo());
     const held = { bytes: 0 };
     const { auth } = options;
-    const attempts = new Attempts(new SystemClock(), log);
+    const clock = new SystemClock();
+    const attempts = new Attempts(clock, log);
+    const { meters = new HttpMeters() } = options;
+    for (const { meter } of endpoints.values()) meters.add(meter);
     const shared = { endpoints, pages, limits, log, held, access };
-    const edge: Edge = { ...shared, auth, attempts, keepAlive };
+    const edge: Edge = {
+      ...shared,
+      auth,
+      attempts,
+      keepAlive,
+      meters,
+      steady: () => clock.steady(),
+    };
     const pipelines = new Pipelines();
     super({ requireHostHeader: false }, (request, response) => {
       if (!this.#begin(request.socket, response)) return;
@@ -126,9 +139,12 @@ export class HttpServer extends Server {
       this.#tellRefused();
       return;
     }
+    const { meters } = this.#edge;
     this.#open++;
+    meters.connections++;
     socket.once("close", () => {
       this.#open--;
+      meters.connections--;
     });
     if (this.#door === undefined) this.#connections.add(socket);
     else this.#door.accept(socket);
@@ -225,6 +241,9 @@ async function handle(
   const firstCounts = !told.isV2;
   let accepted = acceptedMedia(headers.accept, { firstCounts }) ?? JSON_MEDIA; // errors come in it too
   let body: Body | undefined;
+  const servedAt = edge.steady();
+  let meter = edge.meters.other;
+  const note = ({ status }: Reply): void => meter.note(status, edge.steady() - servedAt);
   if (told.isV2) response.setHeader("X-Request-Id", told.requestId);
   try {
     checkHost(request, response);
@@ -238,9 +257,13 @@ async function handle(
       return;
     }
     if (page !== undefined && (method === "GET" || method === "HEAD")) {
-      sendPage(response, await page.handle(request, readerOf(request, told, edge)), edge);
+      meter = edge.meters.pages;
+      const shown = await page.handle(request, readerOf(request, told, edge));
+      note(shown);
+      sendPage(response, shown, edge);
       return;
     }
+    if (endpoint !== undefined) meter = endpoint.meter;
     if (told.isV2) checkMethodOfV2(method, path, { endpoint, page, edge }, response);
     else if (method !== "POST") throw queueError("method_not_allowed", { method });
     admit(told);
@@ -259,10 +282,12 @@ async function handle(
     );
     const reply = await answer(head, bytes, exchange, edge);
     if (reply === undefined) return;
+    note(reply);
     askForKey(response, reply, told);
     send(response, reply, edge);
   } catch (error) {
     const reply = errorReply(error, told, accepted, edge);
+    note(reply);
     askForKey(response, reply, told);
     refuse(request, response, reply, edge);
   } finally {

@@ -55,6 +55,9 @@ export const DEAD: Readonly<Record<DropReason, Counted>> = {
 
 const NAMES = Object.keys(COUNT) as Name[];
 
+/** How many places there are. */
+export const COUNTS = NAMES.length;
+
 /** The same numbers to be written to, with a place for all there is. What this version does not know stays. */
 export function copyOfCounts(counts: readonly number[]): number[] {
   const copy = counts.slice();
@@ -74,6 +77,22 @@ export function countsOf({ counts, total, scheduled, held, dropped }: Counters):
   first[COUNT.deadExpired] = expired;
   first[COUNT.deadRejected] = rejected;
   return first;
+}
+
+/**
+ * From which numbers on it is counted, now that a partition was read again: what storage has lost of what was
+ * told, as a power cut may take it, must not show as less.
+ */
+export function goneBack(
+  from: readonly number[],
+  known: readonly number[],
+  read: readonly number[],
+): readonly number[] {
+  const base = copyOfCounts(from);
+  for (let what = 0; what < base.length; what++) {
+    base[what]! -= Math.max((known[what] ?? 0) - (read[what] ?? 0), 0);
+  }
+  return base;
 }
 
 /** By what they count. */

@@ -97,6 +97,8 @@ export class Loop implements TurnTaker, Errand {
   #again = false;
   #paused = false;
   #closed = false;
+  // When the turn under way has begun.
+  #begunAt = 0;
   // Who waits for the turn under way to end.
   readonly #onIdle: (() => void)[] = [];
 
@@ -145,7 +147,7 @@ export class Loop implements TurnTaker, Errand {
     this.#keeper = new Keeper(context, this.#commits);
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
     this.watchers = new Watchers(context.clock, context.waiting);
-    this.measures = new Measures(context.clock.steady());
+    this.measures = new Measures(context.clock.steady(), context.turns.times);
     for (const partition of partitions) {
       partition.watchers = this.watchers;
       partition.measures = this.measures;
@@ -302,6 +304,7 @@ export class Loop implements TurnTaker, Errand {
     if (this.#closed || this.#paused) return;
     this.#busy = true;
     this.#again = false;
+    this.#begunAt = this.context.turns.steady();
     void this.#turn().then(
       (progress) => this.#endTurn(progress, undefined),
       (error) => this.#fault(error),
@@ -311,6 +314,8 @@ export class Loop implements TurnTaker, Errand {
 
   #endTurn(progress: boolean, error: QueueError | undefined): void {
     this.#busy = false;
+    const { turns } = this.context;
+    turns.times.turn.note(turns.steady() - this.#begunAt);
     this.#mailbox.endTurn(error);
     this.#errands.dismissAll();
     for (const resolve of this.#onIdle.splice(0)) resolve();

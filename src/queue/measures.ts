@@ -4,6 +4,7 @@
 // nothing happens has nothing but these few fields; one that is used has 18 KiB at most, whatever it does.
 
 import { MINUTE, SECOND } from "../clock.ts";
+import type { Octaves } from "../octaves.ts";
 import { COUNT } from "./counts.ts";
 import type { Grant, Item } from "./item.ts";
 import { TimeHistogram, type Times } from "./time-histogram.ts";
@@ -43,17 +44,19 @@ export interface Measured {
 }
 
 export class Measures {
-  readonly wait = new TimeHistogram();
-  readonly run = new TimeHistogram();
+  readonly wait: TimeHistogram;
+  readonly run: TimeHistogram;
   readonly #begunAt: number;
   // What was counted in each slot, one behind the other; the slot of a time has its place by its number.
   #slots: Uint32Array | undefined;
   // The number of the last one that was written to.
   #slot = 0;
 
-  /** From this steady time on. */
-  constructor(steady: number) {
+  /** From this steady time on. `all` is of all queues of the thread. */
+  constructor(steady: number, all?: { readonly wait: Octaves; readonly run: Octaves }) {
     this.#begunAt = steady;
+    this.wait = new TimeHistogram(all?.wait);
+    this.run = new TimeHistogram(all?.run);
   }
 
   /** A commit has brought the counts of a partition from one state to the next. */

@@ -16,7 +16,7 @@ import {
 } from "../storage/storage.ts";
 import { Arrivals } from "./arrivals.ts";
 import { readBehind } from "./behind.ts";
-import { COUNT, countsOf } from "./counts.ts";
+import { COUNT, countsOf, goneBack } from "./counts.ts";
 import type { Keeping } from "./history.ts";
 import { REPEAT_KEPT } from "./idempotency.ts";
 import { IdSpace } from "./ids.ts";
@@ -126,6 +126,10 @@ export class Partition {
   stale = true;
   /** How often it was read. */
   loads = 0;
+  // What had been counted when it was read first.
+  #countedFrom: readonly number[] = [];
+  // When the item was produced that is leased next, where the window does not have it, and the head for which that is so.
+  #nextRead = { head: 0, at: 0 };
 
   constructor(
     stored: Pick<StoredPartition, "key" | "number" | "idPrefix" | "createdAt">,
@@ -182,7 +186,10 @@ export class Partition {
     // A storage that has lost commits has forgotten numbers as well: none may be given again.
     const tail = Math.max(state.counters.tail, this.counters.tail);
     this.#arrivals.note(this.loads === 0 ? tail : this.counters.tail, at.steady);
-    this.counters = { ...state.counters, tail, counts: countsOf(state.counters) };
+    const counts = countsOf(state.counters);
+    this.#countedFrom =
+      this.loads === 0 ? counts : goneBack(this.#countedFrom, this.counters.counts, counts);
+    this.counters = { ...state.counters, tail, counts };
 
     this.extendedAt = 0;
     for (const mark of state.leases) this.extendedAt = Math.max(this.extendedAt, mark.extendedAt);
@@ -268,6 +275,17 @@ export class Partition {
     this.#ready.splice(index, 1);
   }
 
+  /** The same as far as memory knows it; 0 if it does not. */
+  get knownNextAt(): number {
+    if (this.readyCount > 0) return this.readyAt(0).createdAt;
+    return this.#nextRead.head === this.counters.head && this.unleased > 0 ? this.#nextRead.at : 0;
+  }
+
+  /** Whether an item waits of which memory does not know it. */
+  get hasUnknownNext(): boolean {
+    return !this.stale && this.unleased > 0 && this.knownNextAt === 0;
+  }
+
   /** When the item was produced that is leased next; 0 if none waits, or storage cannot tell. */
   async nextCreatedAt(): Promise<number> {
     if (this.readyCount > 0) return this.readyAt(0).createdAt;
@@ -277,7 +295,9 @@ export class Partition {
     try {
       const read = { from, before, ...limits, records: false };
       const items = await this.storage.readItems(this.key, "items", read);
-      return items.find(({ seq }) => !this.leased.has(seq))?.createdAt ?? 0;
+      const at = items.find(({ seq }) => !this.leased.has(seq))?.createdAt ?? 0;
+      this.#nextRead = { head: from, at };
+      return at;
     } catch {
       return 0; // whoever needs it will find out what is wrong
     }
@@ -472,6 +492,14 @@ export class Partition {
   }
 
   // --- what is measured ---
+
+  /** Adds what was counted here since the server has started, by its place. It never goes back. */
+  addCountsTo(sums: number[]): void {
+    const { counts } = this.counters;
+    for (let what = 0; what < counts.length && what < sums.length; what++) {
+      sums[what]! += counts[what]! - (this.#countedFrom[what] ?? 0);
+    }
+  }
 
   /**
    * Follows the counters that a commit has written, and measures what it has brought about; `ran` are the items

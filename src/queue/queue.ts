@@ -8,6 +8,7 @@ import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type DeadGroups, deadGroups } from "./dead-groups.ts";
 import { type Explanation, explain } from "./explain.ts";
+import { detailOf, figuresOf, type QueueDetail, type QueueFigures } from "./figures.ts";
 import type { Repeat } from "./idempotency.ts";
 import { type IdSpace, IdSpaces } from "./ids.ts";
 import { momentOf } from "./lease-ends.ts";
@@ -52,6 +53,13 @@ export {
 } from "./dead-groups.ts";
 export { unknownLease } from "./endings.ts";
 export type { Explanation, Reason } from "./explain.ts";
+export {
+  type Gauges,
+  namedCounts,
+  type QueueDetail,
+  type QueueFigures,
+  type TimesEver,
+} from "./figures.ts";
 export { fingerprintOf } from "./fingerprint.ts";
 export { REPEAT_KEPT, type Repeat } from "./idempotency.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix, prefixOf } from "./ids.ts";
@@ -300,6 +308,28 @@ export class Queue implements QueueHandle {
       partitions: parts.map((part, i) => ({ ...part, nextCreatedAt: nexts[i]! })),
       measured,
     };
+  }
+
+  /** The same at once, for what collects numbers; see figures.ts. */
+  figures(): QueueFigures {
+    return figuresOf(this.loop);
+  }
+
+  /** What is told beside that of a queue by itself. */
+  detail(): QueueDetail {
+    return detailOf(this.loop, this.loop.context.clock.steady());
+  }
+
+  /** Asks storage, at most for one item of each partition, what `figures` would not know. */
+  async lookUpOldest(): Promise<void> {
+    for (const partition of this.loop.partitions) {
+      if (partition.hasUnknownNext) await partition.nextCreatedAt();
+    }
+  }
+
+  /** Whether `figures` does not know how old the oldest is. */
+  get hasUnknownOldest(): boolean {
+    return this.loop.partitions.some(({ hasUnknownNext }) => hasUnknownNext);
   }
 
   clear(options: ClearOptions): Promise<void> {

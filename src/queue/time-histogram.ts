@@ -5,6 +5,7 @@
 // integers; nothing is allocated for it but a window of 1.1 KiB, with the first time of a minute. All of it: 8 KiB.
 
 import { MICROSECOND, MINUTE } from "../clock.ts";
+import type { Octaves } from "../octaves.ts";
 
 const WINDOW = MINUTE;
 const WINDOWS = 5;
@@ -49,6 +50,14 @@ export class TimeHistogram {
   // What was in windows that are gone.
   #before: Float64Array | undefined;
   #sum = 0;
+  #count = 0;
+  // Of all queues of the thread.
+  readonly #all: Octaves | undefined;
+
+  /** What is noted is noted in `all` as well. */
+  constructor(all?: Octaves) {
+    this.#all = all;
+  }
 
   /** So many took so long, and ended now, in steady time. */
   note(time: number, count: number, steady: number): void {
@@ -57,6 +66,29 @@ export class TimeHistogram {
     window.counts[bucketOf(time)]! += count;
     if (time > window.max) window.max = time;
     this.#sum += time * count;
+    this.#count += count;
+    this.#all?.note(time, count);
+  }
+
+  /** How many there ever were, and how long all of them took. */
+  get ever(): { readonly count: number; readonly sum: number } {
+    return { count: this.#count, sum: this.#sum };
+  }
+
+  /** The mean of the last five minutes, to a sixteenth; undefined if there were none. */
+  mean(steady: number): number | undefined {
+    this.#leave(steady);
+    let count = 0;
+    let sum = 0;
+    for (const { counts, max } of this.#windows) {
+      for (let bucket = 0; bucket < BUCKETS; bucket++) {
+        if (counts[bucket] === 0) continue;
+        const middle = ((bucket === 0 ? 0 : endOf(bucket - 1)) + Math.min(endOf(bucket), max)) / 2;
+        count += counts[bucket]!;
+        sum += counts[bucket]! * middle;
+      }
+    }
+    return count === 0 ? undefined : sum / count;
   }
 
   /** Of the last five minutes; undefined if there were none. */

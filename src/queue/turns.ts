@@ -5,6 +5,7 @@
 // commit has answered, so that the next one carries their requests too.
 
 import { type CancelTimer, type Clock, MILLISECOND } from "../clock.ts";
+import { Octaves } from "../octaves.ts";
 import type { PartitionChanges, Storage } from "../storage/storage.ts";
 
 /** What takes turns: the loop of a queue. */
@@ -41,6 +42,10 @@ export class Committer {
   readonly #returns: Returns;
   #offers: Offer[] = [];
   #committing = false;
+  /** How many changes commits have had: items added or moved, leases, and ranges removed. */
+  readonly sizes = new Octaves();
+  /** Commits that have failed. */
+  failures = 0;
 
   constructor(storage: Storage, requestFlush: () => void, returns: Returns) {
     this.storage = storage;
@@ -64,14 +69,22 @@ export class Committer {
     this.#committing = true;
     this.#returns.begin();
     try {
-      await this.storage.commit(offers.flatMap((offer) => offer.changes));
+      const changes = offers.flatMap((offer) => offer.changes);
+      this.sizes.note(sizeOf(changes));
+      await this.storage.commit(changes);
       for (const offer of offers) offer.resolve();
     } catch (error) {
+      this.failures++;
       for (const offer of offers) offer.reject(error);
     }
     this.#returns.end();
     this.#committing = false;
     if (this.#offers.length > 0) this.#requestFlush();
+  }
+
+  /** How long commits have taken. */
+  get times(): Octaves {
+    return this.#returns.times;
   }
 
   /** Says that a request has arrived for a queue in this storage. */
@@ -107,6 +120,7 @@ class Returns {
   #arrived = 0;
   #endedAt = 0;
   #beganAt = 0;
+  readonly times = new Octaves();
 
   constructor(clock: Clock | undefined, onReturned: () => void) {
     this.#clock = clock;
@@ -123,7 +137,9 @@ class Returns {
   end(): void {
     if (this.#clock === undefined) return;
     this.#endedAt = this.#clock.steady();
-    this.#commitTime += WEIGHT * (this.#endedAt - this.#beganAt - this.#commitTime);
+    const time = this.#endedAt - this.#beganAt;
+    this.times.note(time);
+    this.#commitTime += WEIGHT * (time - this.#commitTime);
     this.#answered = 0;
     this.#arrived = 0;
   }
@@ -147,8 +163,20 @@ class Returns {
   }
 }
 
+// A number for each list, so that a large batch costs no more than a small one.
+function sizeOf(changes: readonly PartitionChanges[]): number {
+  let size = 0;
+  for (const { adds, addsScheduled, addsHeld, moves, leases, removes } of changes) {
+    size += adds.length + addsScheduled.length + addsHeld.length;
+    size += moves.length + leases.length + removes.length;
+  }
+  return size;
+}
+
 export class Turns {
   readonly #clock: Clock | undefined;
+  /** How long turns have taken, with their commits; how long items have waited, and run. Of all queues of the thread. */
+  readonly times = { turn: new Octaves(), wait: new Octaves(), run: new Octaves() };
   #takers: TurnTaker[] = [];
   readonly #committers = new Map<Storage, Committer>();
   #isLooking = false;
@@ -165,6 +193,16 @@ export class Turns {
   noteArrival(taker: TurnTaker): void {
     this.#arrivals++;
     taker.committer.noteArrival();
+  }
+
+  /** The time by which turns are timed; 0 if none is. */
+  steady(): number {
+    return this.#clock?.steady() ?? 0;
+  }
+
+  /** All that is committed through. */
+  get committers(): Iterable<Committer> {
+    return this.#committers.values();
   }
 
   /** Gives a turn soon: once everything that is ready to be read has been read. */

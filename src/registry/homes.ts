@@ -7,7 +7,8 @@ import type { Account } from "../quotas.ts";
 import { StorageAway } from "../storage/away.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Directory } from "./directory.ts";
-import { SYSTEM_NAMESPACE } from "./names.ts";
+import { type HomeFigures, pick, Totals, type WantedFigures } from "./figures.ts";
+import { fullName, SYSTEM_NAMESPACE } from "./names.ts";
 import type { QueueRecord } from "./records.ts";
 import { rulesOf } from "./settings.ts";
 
@@ -42,10 +43,20 @@ export interface LocalHomeOptions {
   readonly directory: Directory;
 }
 
+// For so many queues storage is asked, whenever numbers are collected, how old what waits is that memory does not hold:
+// after a start, for queues of which nobody leases. The others follow the next time.
+const LOOKED_UP_MAX = 64;
+
 export class LocalHome implements Home {
   readonly #context: QueueContext;
   readonly #storages: ReadonlyMap<string, Storage>;
+  readonly #directory: Directory;
   readonly #queues = new Map<string, Queue>();
+  // What queues have counted that are gone: what a sum has told once it never takes back.
+  readonly #gone = new Totals();
+  // Queues that are being closed, which still count.
+  readonly #closing = new Set<Queue>();
+  #isLookingUp = false;
   readonly #troubles = new Map<string, string>();
   #refusal: QueueError | undefined;
 
@@ -55,6 +66,7 @@ export class LocalHome implements Home {
       findIntake: (name) => directory.find(name)?.queue.intake,
     };
     this.#storages = storages;
+    this.#directory = directory;
   }
 
   async open(record: QueueRecord): Promise<Queue> {
@@ -95,7 +107,67 @@ export class LocalHome implements Home {
   async close(name: string, error: QueueError): Promise<void> {
     const queue = this.#queues.get(name);
     this.#queues.delete(name);
-    await queue?.close(error);
+    if (queue === undefined) return;
+    this.#closing.add(queue);
+    await queue.close(error).finally(() => {
+      this.#closing.delete(queue);
+      this.#gone.addCounts(queue.figures().counts);
+    });
+  }
+
+  /** All queues in numbers, and those by themselves that are asked for. Nothing is counted for it. */
+  figures(wanted: WantedFigures): HomeFigures {
+    void this.#lookUp();
+    const { turns, budget, clock } = this.#context;
+    const totals = new Totals();
+    totals.add(this.#gone);
+    for (const queue of this.#closing) totals.addCounts(queue.figures().counts);
+    const own = totals.addQueues(this.#queues.values(), this.#deadQueues());
+    return {
+      totals: totals.told(clock.now()),
+      readyBytes: budget.bytes,
+      times: {
+        turn: turns.times.turn.totals(),
+        wait: turns.times.wait.totals(),
+        run: turns.times.run.totals(),
+      },
+      commits: Array.from(turns.committers, ({ storage, times, sizes, failures }) => ({
+        storage: storage.name,
+        times: times.totals(),
+        sizes: sizes.totals(),
+        failures,
+      })),
+      queues: pick(own, wanted).map(({ queue, figures }) => ({
+        name: queue.name,
+        ...figures,
+        ...queue.detail(),
+      })),
+    };
+  }
+
+  // Nobody waits for it, for a storage may hang: what it finds is told the next time.
+  async #lookUp(): Promise<void> {
+    if (this.#isLookingUp) return;
+    this.#isLookingUp = true;
+    try {
+      let left = LOOKED_UP_MAX;
+      for (const queue of [...this.#queues.values()]) {
+        if (!queue.hasUnknownOldest) continue;
+        if (left-- === 0) break;
+        await queue.lookUpOldest();
+      }
+    } finally {
+      this.#isLookingUp = false;
+    }
+  }
+
+  // The full names of those to which others send what is dead.
+  #deadQueues(): ReadonlySet<string> {
+    const names = new Set<string>();
+    for (const { record } of this.#directory.entries()) {
+      if (record.deadQueue !== "") names.add(fullName(record.namespace, record.deadQueue));
+    }
+    return names;
   }
 
   /** Notes that something is wrong with a storage, or is not any more; answers what was known of it before. */

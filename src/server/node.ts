@@ -15,8 +15,8 @@ import { type HttpOptions, HttpServer } from "../http/server.ts";
 
 export interface NodeOptions
   extends Service,
-    Pick<HttpOptions, "log">,
-    Pick<PagesSource, "health"> {
+    Pick<HttpOptions, "log" | "meters">,
+    Pick<PagesSource, "health" | "metrics"> {
   readonly config: Config;
   /** Changes the clock of every thread; answers what time it is then. Only asked with `--dev`. */
   readonly changeClock: (change: ClockChange) => Promise<number>;
@@ -27,6 +27,7 @@ export function makeHttp({
   config,
   log,
   health,
+  metrics,
   changeClock,
   ...service
 }: NodeOptions): HttpServer {
@@ -38,7 +39,7 @@ export function makeHttp({
   const { tls } = config;
   return new HttpServer({
     endpoints,
-    pages: makePages({ endpoints, formatSize, health }),
+    pages: makePages({ endpoints, formatSize, health, metrics }),
     ...commonOptions({ log, ...service }, config),
     access: { ...accessOf(config, config), isSecure: tls !== undefined },
   });
@@ -49,9 +50,9 @@ export function makeHttp({
  * has no certificate, and stands beside the server.
  */
 export function makeAdminHttp(options: NodeOptions): HttpServer {
-  const { config, health } = options;
+  const { config, health, metrics } = options;
   const endpoints = new Map();
-  const pages = makePages({ endpoints, formatSize, health });
+  const pages = makePages({ endpoints, formatSize, health, metrics });
   return new HttpServer({
     endpoints,
     pages: new Map([...pages].filter(([, { isOfAdmin }]) => isOfAdmin === true)),
@@ -61,10 +62,10 @@ export function makeAdminHttp(options: NodeOptions): HttpServer {
 }
 
 function commonOptions(
-  { log, limits, auth }: Pick<NodeOptions, "log" | "limits" | "auth">,
+  { log, limits, auth, meters }: Pick<NodeOptions, "log" | "limits" | "auth" | "meters">,
   { keepAlive }: Config,
-): Pick<HttpOptions, "log" | "limits" | "keepAlive" | "auth"> {
-  return { log, limits, keepAlive, auth: auth.isOn ? authorityOf(auth) : undefined };
+): Pick<HttpOptions, "log" | "limits" | "keepAlive" | "auth" | "meters"> {
+  return { log, limits, meters, keepAlive, auth: auth.isOn ? authorityOf(auth) : undefined };
 }
 
 // No name leads to a Unix socket, so it need not be known there.

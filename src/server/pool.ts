@@ -3,6 +3,7 @@
 // die unnoticed.
 
 import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
+import type { MetricsRequest } from "../api/metrics.ts";
 import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
 import type { Audit } from "../auth/audit.ts";
@@ -14,7 +15,9 @@ import { packError, type QueueError } from "../errors.ts";
 import type { Listening } from "../http/listen.ts";
 import type { TlsMaterial } from "../http/secure.ts";
 import type { Logger, LogLevel } from "../log.ts";
+import type { ThreadFigures } from "../observe/render.ts";
 import type { QueueHandle } from "../queue/queue.ts";
+import type { WantedFigures } from "../registry/figures.ts";
 import type { Failing, Home } from "../registry/homes.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
@@ -36,6 +39,7 @@ export interface StorageFacts {
 /** What concerns the server as a whole: done by the first thread, for itself and all others. */
 export interface WholeServer {
   health(): Promise<Health>;
+  metrics(request: MetricsRequest): Promise<string>;
   changeClock(change: ClockChange): Promise<number>;
 }
 
@@ -166,6 +170,11 @@ export class Pool {
   /** The keys that were used on each of the other threads since this was asked last. */
   takeUsedKeys(): Promise<readonly UsedKeys[]> {
     return Promise.all(this.#links.map((link) => link.call("takeUsedKeys")));
+  }
+
+  /** What each of the other threads tells in numbers. */
+  figures(wanted: WantedFigures): Promise<readonly ThreadFigures[]> {
+    return Promise.all(this.#links.map((link) => link.call("figures", wanted)));
   }
 
   async changeClock(change: ClockChange): Promise<void> {

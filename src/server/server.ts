@@ -34,6 +34,7 @@ import {
   listeningSockets,
   urlOf,
 } from "../http/listen.ts";
+import { HttpMeters } from "../http/meters.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { Failing } from "../registry/homes.ts";
 import type { PartitionSite } from "../registry/placement.ts";
@@ -47,10 +48,12 @@ import { createConfigured } from "./configured-queues.ts";
 import { makeFirstKey } from "./first-key.ts";
 import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
+import { render, threadFigures, wantedBy } from "./metrics.ts";
 import { ServerMode } from "./mode.ts";
 import { makeAdminHttp, makeHttp, type NodeOptions } from "./node.ts";
 import { Pool, type WholeServer } from "./pool.ts";
 import { locationOf, Shard, type ShardOptions } from "./shard.ts";
+import { ThreadWatch } from "./thread-watch.ts";
 
 // A stop ends within this time and the one that clients have to fetch their last answers, whatever
 // hangs: what queues and storages need to end what they are doing.
@@ -127,6 +130,8 @@ export async function startServer(
     keyUse: undefined,
     certificates,
     mode: new ServerMode(),
+    meters: new HttpMeters(),
+    watch: new ThreadWatch(),
   };
   try {
     try {
@@ -141,6 +146,7 @@ export async function startServer(
     return server;
   } catch (error) {
     const reason = explainDescriptors(error); // before any of them is given back
+    parts.watch.stop();
     await release(parts).catch(() => undefined); // what went wrong first counts
     throw reason;
   }
@@ -178,6 +184,9 @@ interface Parts {
   /** Resolves if another server has taken a storage of the shard over. */
   lost: Promise<void>;
   readonly mode: ServerMode;
+  /** Of the first thread: what is counted of requests, and how it is doing. */
+  readonly meters: HttpMeters;
+  readonly watch: ThreadWatch;
   /** Of a server that speaks TLS. */
   readonly certificates: Certificates | undefined;
   /** The work that makes this server the owner again, while it is under way. */
@@ -354,7 +363,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const queues = registryOf(parts);
   const { limits } = shard;
   const checkRunning = (): void => mode.checkServing();
-  const { health, changeClock: change } = wholeServer(parts);
+  const { health, metrics, changeClock: change } = wholeServer(parts);
   const auth: AuthService = {
     isOn: config.auth.isOn,
     // Another one after the data was lost and taken again.
@@ -367,7 +376,8 @@ async function serve(parts: Parts): Promise<RunningServer> {
     changes: authChangesOf(parts),
   };
   const service = { queues, auth, audit: auditOf(parts), clock, limits, checkRunning };
-  const options = { config, log, health, changeClock: change, ...service };
+  const { meters } = parts;
+  const options = { config, log, meters, health, metrics, changeClock: change, ...service };
   const http = makeHttp(options);
   const { certificates } = parts;
   if (certificates !== undefined) http.secure(certificates.material);
@@ -427,6 +437,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
       listener.startEnding();
       forgetDescriptors();
       certificates?.stop();
+      parts.watch.stop();
       await parts.owning?.catch(() => undefined);
       await within(RELEASE_MS, release(parts)).catch((err: unknown) => {
         log.error({ err }, "stopped before everything had ended");
@@ -514,6 +525,14 @@ function wholeServer(parts: Parts): WholeServer {
   const { clock, config } = parts;
   return {
     health: () => checkHealth(parts.shard.storages.get(config.queueStorage.name), parts),
+    async metrics(request) {
+      const wanted = wantedBy(request, config.metricsQueues);
+      const isServing = parts.mode.name === "serving";
+      // A sum without one of them would go back.
+      const others = (isServing && (await parts.pool?.figures(wanted))) || [];
+      const threads = [await threadFigures(0, parts, wanted), ...others];
+      return render(request, threads, { clock, isServing });
+    },
     async changeClock(wanted: ClockChange) {
       const change = sameForAll(clock, wanted);
       const now = changeClock(clock, change);

@@ -11,19 +11,23 @@ import { type ClockChange, changeClock, makeClock, type WallShift } from "../clo
 import type { Config, StorageConfig } from "../config/config.ts";
 import { type PackedError, plainError, unpackError } from "../errors.ts";
 import { type Listener, type Listening, listen } from "../http/listen.ts";
+import { HttpMeters } from "../http/meters.ts";
 import type { TlsMaterial } from "../http/secure.ts";
 import type { HttpServer } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { QueueHandle } from "../queue/queue.ts";
+import type { WantedFigures } from "../registry/figures.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
 import { elsewhere, invoke, Link } from "./link.ts";
+import { threadFigures } from "./metrics.ts";
 import { makeHttp } from "./node.ts";
 import type { FirstCalls, WholeServer } from "./pool.ts";
 import { makeQueueCalls, type QueueCalls } from "./queue-calls.ts";
 import { RemoteQueue } from "./remote-queue.ts";
 import { Shard } from "./shard.ts";
+import { ThreadWatch } from "./thread-watch.ts";
 
 /** What a worker thread is started with. */
 export interface WorkerData {
@@ -49,6 +53,8 @@ const first = new Link<FirstCalls & QueueCalls>(ports.get(0)!, ours);
 const log = remoteLogger();
 const clock = makeClock(config.dev, wallShift);
 const shard = new Shard({ config, clock, log, accounts });
+const meters = new HttpMeters();
+const watch = new ThreadWatch();
 const links = new Map<number, Link<QueueCalls>>();
 let stopping = false;
 let listener: Listener | undefined;
@@ -84,6 +90,7 @@ function makeWorkerCalls() {
       if (isAll) shard.auth.load(changes);
       else shard.auth.apply(changes);
     },
+    figures: (wanted: WantedFigures) => threadFigures(index, { shard, meters, watch }, wanted),
     takeUsedKeys: () => shard.auth.takeUsed(),
     // What placement asks of the storages that are here.
     storage(name: string, method: string, args: readonly unknown[]): unknown {
@@ -104,6 +111,7 @@ function makeWorkerCalls() {
       shard.home.refuse(plainError("shutting_down"));
     },
     async stop(): Promise<void> {
+      watch.stop();
       await shard.close();
       await listener?.drain();
     },
@@ -132,7 +140,7 @@ function makeOwnHttp() {
     if (stopping) throw plainError("shutting_down");
   };
   const whole = elsewhere<WholeServer>((method, args) => first.call("whole", method, args));
-  const { health, changeClock: change } = whole;
+  const { health, metrics, changeClock: change } = whole;
   const auth: AuthService = {
     isOn: config.auth.isOn,
     state: shard.auth,
@@ -141,7 +149,7 @@ function makeOwnHttp() {
   };
   const audit = elsewhere<Audit>((method, args) => first.call("audit", method, args));
   const service = { queues, auth, audit, clock, limits, checkRunning };
-  return makeHttp({ config, log, health, changeClock: change, ...service });
+  return makeHttp({ config, log, meters, health, metrics, changeClock: change, ...service });
 }
 
 // Log lines of all threads are written by the first.

@@ -64,6 +64,7 @@ export function awayStorage(options: AwayOptions): Storage {
     putQueues: async (records, gone) => (await tryOpen()).putQueues(records, gone),
     deleteQueue: async (queue) => (await tryOpen()).deleteQueue(queue),
     listQueues: async () => (await tryOpen()).listQueues(),
+    figures: async () => (await opened?.figures?.()) ?? {},
     check: async () => (await tryOpen()).check(),
     close: async () => opened?.close(),
   };

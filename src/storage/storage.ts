@@ -279,6 +279,17 @@ export interface ListKeysOptions {
   readonly bytesMax?: number;
 }
 
+/** What is told of a storage to who runs it; what it does not have is left out. */
+export interface StorageFigures {
+  readonly dataBytes?: number;
+  readonly walBytes?: number;
+  /** Where it lies. */
+  readonly freeBytes?: number;
+  /** Batches of statements that were sent to a database. */
+  readonly roundTrips?: number;
+  readonly epoch?: number;
+}
+
 /** What opening a storage rejects with while another server owns what lies there. */
 export class StorageTaken extends Error {}
 
@@ -327,6 +338,8 @@ export interface Storage {
   /** All queue records, ascending by the bytes of their names. */
   listQueues(): Promise<readonly StoredRecord[]>;
 
+  /** What may be told of it without looking into what it holds. */
+  figures?(): Promise<StorageFigures>;
   /** Rejects if storage can not be used at present. */
   check(): Promise<void>;
   /** Frees everything; nothing may be called afterwards. */

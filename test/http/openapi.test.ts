@@ -62,7 +62,14 @@ test("the documents lint clean, with --dev and without", async (t) => {
 
 test("the document has every route of the server, and no other", async (t) => {
   const { document } = await open(t);
-  const pages = ["/health", "/openapi.json", "/openapi-3.0.json", "/docs"];
+  const pages = [
+    "/health",
+    "/metrics",
+    "/metrics/queues",
+    "/openapi.json",
+    "/openapi-3.0.json",
+    "/docs",
+  ];
   assert.deepEqual(Object.keys(document.paths).sort(), [...routes, ...DEV, ...pages].sort());
 });
 

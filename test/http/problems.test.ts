@@ -10,6 +10,7 @@ import { OK } from "../../src/codec/answer.ts";
 import { ProblemSchema } from "../../src/codec/gen/querator/v2/problem_pb.ts";
 import { invalidField, type QueueError, queueError } from "../../src/errors.ts";
 import type { Endpoint, Exchange, Page } from "../../src/http/edge.ts";
+import { RequestMeter } from "../../src/http/meters.ts";
 import { HttpServer } from "../../src/http/server.ts";
 import { DEFAULT_LIMITS } from "../../src/limits.ts";
 import type { Logger } from "../../src/log.ts";
@@ -36,6 +37,7 @@ async function open(
 ): Promise<(sent: Sent, reader?: (typeof READERS)[number]) => Promise<Reply>> {
   const endpoint: Endpoint = {
     bodyBytesMax: 64,
+    meter: new RequestMeter("call"),
     handle: (_body, _format, exchange) => {
       handle(exchange);
       return OK;

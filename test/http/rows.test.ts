@@ -52,13 +52,18 @@ test("the pages of the document are those that are served", async () => {
     endpoints: new Map(),
     formatSize,
     health: async () => ({ pass: true, status: "pass" as const, body: "" }),
+    metrics: async () => "",
   };
   const documented = Object.keys(makeOpenApi(source).paths as object);
   const request = { headers: {}, socket: {} } as IncomingMessage;
   const served: string[] = [];
   for (const [path, page] of makePages(source)) {
     assert.equal(page.path, path);
-    assert.equal(page.permission, "none", path);
+    const permissions: Record<string, string> = {
+      "/metrics": "system.metrics",
+      "/metrics/queues": "metrics.read",
+    };
+    assert.equal(page.permission, permissions[path] ?? "none", path);
     // What only leads elsewhere is no page.
     if ((await page.handle(request, ANYONE)).status === 200) served.push(path);
   }

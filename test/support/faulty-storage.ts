@@ -11,7 +11,7 @@ import type { PartitionChanges, Storage } from "../../src/storage/storage.ts";
 export type Fault = "fail" | "lose-reply" | "half-way" | "wait" | "pass";
 
 type Method = {
-  [K in keyof Storage]: Storage[K] extends (...args: never[]) => Promise<unknown> ? K : never;
+  [K in keyof Storage]-?: Storage[K] extends (...args: never[]) => Promise<unknown> ? K : never;
 }[keyof Storage];
 
 export class FaultyStorage {

@@ -52,6 +52,11 @@ const HEALTH_CONTENT = {
   "application/health+json": { schema: { $ref: "#/components/schemas/Health" } },
 };
 
+const METRICS_CONTENT = {
+  "text/plain": { schema: { type: "string" } },
+  "application/openmetrics-text": { schema: { type: "string" } },
+};
+
 /** Pages by path, and the schemas that they refer to. None of them asks for authentication. */
 export function pagesOf({ isTolerant }: { readonly isTolerant: boolean }): {
   readonly paths: Json;
@@ -87,6 +92,48 @@ const PAGES: Readonly<Record<string, Page>> = {
         content: HEALTH_CONTENT,
       },
       503: { description: "They do not.", content: HEALTH_CONTENT },
+    },
+  }),
+  "/metrics": page({
+    operationId: "getMetrics",
+    summary: "Tells the server in numbers, for Prometheus.",
+    security: [{}, { bearer: [] }],
+    responses: {
+      200: {
+        description:
+          "Sums over all queues, and queues that the configuration names by themselves. With Accept: application/openmetrics-text it is OpenMetrics.",
+        content: METRICS_CONTENT,
+      },
+      401: { description: "The key is not taken, or one is needed." },
+      403: { description: "The key may neither system.metrics nor metrics.read." },
+    },
+  }),
+  "/metrics/queues": page({
+    operationId: "getQueueMetrics",
+    summary: "Tells queues by themselves in numbers, for Prometheus.",
+    security: [{}, { bearer: [] }],
+    parameters: [
+      {
+        name: "namespace",
+        in: "query",
+        description: "Only queues of this namespace; by default of all of which the key may know.",
+        schema: { type: "string" },
+      },
+      {
+        name: "top",
+        in: "query",
+        description: "At most so many queues: those in which most waits and is leased.",
+        schema: { type: "integer", minimum: 1, maximum: 1000, default: 100 },
+      },
+    ],
+    responses: {
+      200: {
+        description: "Queues by themselves, as many as find room in two million bytes.",
+        content: METRICS_CONTENT,
+      },
+      400: { description: "A parameter is not allowed." },
+      401: { description: "The key is not taken, or one is needed." },
+      403: { description: "The key may not metrics.read there." },
     },
   }),
   "/openapi.json": page({

@@ -87,6 +87,8 @@ export class Connection {
   // The client that works, or is on its way; undefined after it was lost.
   #session: Promise<Session> | undefined;
   #isClosed = false;
+  /** How often statements were sent. */
+  roundTrips = 0;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
@@ -96,6 +98,7 @@ export class Connection {
   /** Runs statements in one transaction; answers the rows of each. */
   async run(statements: readonly Statement[]): Promise<readonly (readonly Row[])[]> {
     const session = await this.#connected();
+    this.roundTrips++;
     try {
       return await session.run(statements);
     } catch (error) {

@@ -26,6 +26,7 @@ import {
   type PartitionState,
   type ReadOptions,
   type Storage,
+  type StorageFigures,
   StorageTaken,
   type StoredItem,
   type StoredPartition,
@@ -449,6 +450,16 @@ class PostgresStorage implements Storage {
   async listQueues(): Promise<readonly StoredRecord[]> {
     const rows = await this.#read({ text: "SELECT name, record FROM queues ORDER BY name" });
     return rows.map(([name, record]) => ({ name: textOf(name), record: textOf(record) }));
+  }
+
+  async figures(): Promise<StorageFigures> {
+    const { control, commits, reads } = this.#connections;
+    const all = [control, commits, ...reads];
+    const epoch = this.#ownership?.epoch;
+    return {
+      roundTrips: all.reduce((sum, each) => sum + each.roundTrips, 0),
+      ...(epoch === undefined ? {} : { epoch }),
+    };
   }
 
   async check(): Promise<void> {

@@ -5,6 +5,7 @@
 // sockets and make the next batch bigger. Rows carry checksums; one that is not what was written is
 // never served.
 
+import { stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
 import { sumOfRow } from "../rows/checksum.ts";
 import { TABLES_OF_A_PARTITION } from "../rows/item-rows.ts";
@@ -18,6 +19,7 @@ import type {
   PartitionState,
   ReadOptions,
   Storage,
+  StorageFigures,
   StoredItem,
   StoredPartition,
   StoredRecord,
@@ -291,6 +293,17 @@ class SqliteStorage implements Storage {
       this.#statements.check(sumOfRow(name, record) === sum, `record of queue '${name}'`);
       return { name, record };
     });
+  }
+
+  async figures(): Promise<StorageFigures> {
+    const { path } = this.#file;
+    const sizeOf = async (file: string): Promise<number> => {
+      const found = await stat(file).catch(() => undefined);
+      return found?.size ?? 0;
+    };
+    const [dataBytes, walBytes] = [await sizeOf(path), await sizeOf(`${path}-wal`)];
+    const { bavail, bsize } = await statfs(dirname(path));
+    return { dataBytes, walBytes, freeBytes: bavail * bsize };
   }
 
   async check(): Promise<void> {
