@@ -41,9 +41,16 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["auth/", ["storage/storage.ts"]],
   ["http/", ["codec/", "auth/"]],
   ["registry/", ["auth/", "queue/queue.ts", "storage/storage.ts", "storage/away.ts"]],
+  ["observe/", ["codec/timestamp.ts", "queue/queue.ts", "registry/names.ts"]],
   ["config/", ["auth/secrets.ts", "registry/names.ts", "registry/settings.ts"]],
-  ["api/", ["auth/", "codec/", "http/", "queue/queue.ts", "registry/", "storage/storage.ts"]],
-  ["server/", ["api/", "auth/", "config/", "http/", "queue/queue.ts", "registry/", "storage/"]],
+  [
+    "api/",
+    ["auth/", "codec/", "http/", "observe/", "queue/queue.ts", "registry/", "storage/storage.ts"],
+  ],
+  [
+    "server/",
+    ["api/", "auth/", "config/", "http/", "observe/", "queue/queue.ts", "registry/", "storage/"],
+  ],
   ["supported.ts", []],
   ["index.ts", ["supported.ts", "server/server.ts", "config/"]],
   ["testing.ts", ["index.ts"]],

@@ -17,6 +17,7 @@ import { Consumers } from "./consumers.ts";
 import type { DeliveryOptions, Intake, Lent, QueueContext, QueueRules, Still } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
 import { KeyHolders } from "./duplicates.ts";
+import type { QueueEars } from "./heard.ts";
 import { buries, keepingOf } from "./history.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
 import type { Item } from "./item.ts";
@@ -62,6 +63,8 @@ export class Loop implements TurnTaker, Intake {
   readonly measures: Measures;
   /** Who waits for items to end. */
   readonly watchers: Watchers;
+  /** Who listens to what happens in it. */
+  readonly ears: QueueEars | undefined;
   readonly redrives: Redrives;
   /** Who has asked for items, and when last. */
   readonly consumers: Consumers;
@@ -127,9 +130,11 @@ export class Loop implements TurnTaker, Intake {
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
     this.watchers = new Watchers(context.clock, context.waiting);
     this.measures = new Measures(context.clock.steady());
+    this.ears = context.ears?.of(name);
     for (const partition of partitions) {
       partition.watchers = this.watchers;
       partition.measures = this.measures;
+      partition.ears = this.ears;
     }
     this.redrives = new Redrives(this, this.#commits);
     this.#keyHolders = new KeyHolders(context, this.#commits);

@@ -16,6 +16,7 @@ import {
 import { Arrivals } from "./arrivals.ts";
 import { readBehind } from "./behind.ts";
 import { countsOf } from "./counts.ts";
+import type { QueueEars } from "./heard.ts";
 import type { Keeping } from "./history.ts";
 import { REPEAT_KEPT } from "./idempotency.ts";
 import { IdSpace } from "./ids.ts";
@@ -95,6 +96,8 @@ export class Partition {
   measures: Measures | undefined;
   /** Since when what waits can be leased. */
   readonly #arrivals = new Arrivals();
+  /** Who listens to the queue; set by its loop. */
+  ears: QueueEars | undefined;
   /** Who waits for the end of an item of the queue; set by its loop. */
   watchers: Watchers | undefined;
   /** The expiry that new items may still join. */

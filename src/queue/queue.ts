@@ -51,6 +51,14 @@ export {
 export { unknownLease } from "./endings.ts";
 export type { Explanation, Reason } from "./explain.ts";
 export { fingerprintOf } from "./fingerprint.ts";
+export {
+  type Ears,
+  HAPPENINGS,
+  type Happened,
+  type Happening,
+  happenedTo,
+  type QueueEars,
+} from "./heard.ts";
 export { REPEAT_KEPT, type Repeat } from "./idempotency.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix, prefixOf } from "./ids.ts";
 export { Item } from "./item.ts";

@@ -17,6 +17,7 @@ import { idOf, KEY } from "./keys.ts";
 import { type Delivery, type Letter, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
+import { takeOut } from "./take-out.ts";
 
 /** How long letters wait for the loop of the other queue before the sender goes on with other work. */
 export const DELIVERY_TIMEOUT = 500 * MILLISECOND;
@@ -150,7 +151,7 @@ export class Transfers {
       ending: endings[i]!,
       attributes: item.attributes,
     }));
-    for (const { item, ending } of behindFirst(leaving)) from.takeOut(table, item, ending);
+    for (const { item, ending } of behindFirst(leaving)) takeOut(from, table, item, ending);
     transfer.onTaken?.(moved);
     from.finish();
     const letters = moved.map((item, i) => toLetter(from.of, item, sets(item, i)));

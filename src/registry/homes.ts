@@ -89,6 +89,7 @@ export class LocalHome implements Home {
     const queue = this.#queues.get(name);
     this.#queues.delete(name);
     await queue?.close(error);
+    this.#context.ears?.forget(name);
   }
 
   /** Notes that something is wrong with a storage, or is not any more; answers what was known of it before. */

@@ -46,6 +46,7 @@ import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
 import { Certificates } from "./certificates.ts";
 import { checkClosed } from "./closed.ts";
+import { ServerEvents } from "./events.ts";
 import { makeFirstKey } from "./first-key.ts";
 import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
@@ -126,6 +127,7 @@ export async function startServer(
     queues: undefined,
     auth: undefined,
     keyUse: undefined,
+    events: undefined,
     certificates,
     mode: new ServerMode(),
   };
@@ -189,6 +191,7 @@ interface Parts {
   auth: AuthStore | undefined;
   /** Writes down when keys were used, on a server with authentication. */
   keyUse: KeyUse | undefined;
+  events: ServerEvents | undefined;
 }
 
 // --- opening ---
@@ -205,8 +208,11 @@ async function open(parts: Parts): Promise<void> {
     mustExist: inUse.has(each.name),
   });
   for (const each of homes[0]!) await shard.openStorageOrWait(each, inUse.has(each.name));
+  const events = new ServerEvents(shard.events, () => parts.pool);
+  parts.events = events;
   if (config.threads > 1) {
     parts.pool = await Pool.start({
+      events,
       config,
       log,
       shard,
@@ -227,6 +233,7 @@ async function open(parts: Parts): Promise<void> {
     partitions: sites(parts, homes),
     homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
+    happened: (happened) => shard.events.publish(happened),
     checkNamespace: (namespace) => shard.auth.checkNamespace(namespace),
     ...(pool === undefined ? {} : { tell: (name, queue) => pool.announce(name, queue) }),
   });
@@ -302,6 +309,7 @@ async function renew(parts: Parts): Promise<void> {
   parts.queues = undefined;
   parts.auth = undefined;
   parts.keyUse = undefined;
+  parts.events = undefined;
   parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
 }
 
@@ -388,7 +396,8 @@ async function serve(parts: Parts): Promise<RunningServer> {
     changes: authChangesOf(parts),
   };
   const service = { queues, auth, clock, limits, checkRunning };
-  const options = { config, log, health, changeClock: change, ...service };
+  const listeners = () => parts.events!.listeners;
+  const options = { config, log, health, changeClock: change, listeners, ...service };
   const http = makeHttp(options);
   const { certificates } = parts;
   if (certificates !== undefined) http.secure(certificates.material);
@@ -485,6 +494,7 @@ async function release(parts: Parts, error?: QueueError): Promise<void> {
   const { queues, pool, shard } = parts;
   const failures: unknown[] = [];
   shard.home.refuse(plainError("shutting_down"));
+  parts.events?.close(error ?? plainError("shutting_down"));
   for (const end of [
     () => pool?.refuse(),
     () => parts.keyUse?.end(error === undefined),

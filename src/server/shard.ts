@@ -6,6 +6,7 @@ import { type Clock, SECOND, SystemClock } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
+import { EventHub } from "../observe/hub.ts";
 import { draw, Turns } from "../queue/queue.ts";
 import { Directory } from "../registry/directory.ts";
 import { LocalHome } from "../registry/homes.ts";
@@ -34,6 +35,8 @@ export class Shard {
   readonly directory = new Directory();
   /** Who there is, and what they may do, as this thread knows it. */
   readonly auth: AuthState;
+  /** Where what happens here is published. */
+  readonly events = new EventHub();
   readonly home: LocalHome;
   /** This thread's share of the limits. */
   readonly limits: Limits;
@@ -54,6 +57,7 @@ export class Shard {
         budget: { bytes: 0 },
         waiting: { leases: 0, items: 0 },
         random: draw,
+        ears: this.events,
       },
       storages: this.storages,
       directory: this.directory,

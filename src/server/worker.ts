@@ -13,10 +13,13 @@ import { type Listener, type Listening, listen } from "../http/listen.ts";
 import type { TlsMaterial } from "../http/secure.ts";
 import type { HttpServer } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
+import type { Page } from "../observe/center.ts";
+import type { Interest } from "../observe/hub.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
+import { ThreadEvents } from "./events.ts";
 import { elsewhere, invoke, Link } from "./link.ts";
 import { makeHttp } from "./node.ts";
 import type { FirstCalls, WholeServer } from "./pool.ts";
@@ -47,6 +50,11 @@ const log = remoteLogger();
 const clock = makeClock(config.dev, wallShift);
 const shard = new Shard({ config, clock, log });
 const links = new Map<number, Link<QueueCalls>>();
+const events = new ThreadEvents(
+  index,
+  shard.events,
+  elsewhere((method, args) => first.call("events", method, args)),
+);
 let stopping = false;
 let listener: Listener | undefined;
 let http: HttpServer | undefined;
@@ -81,6 +89,8 @@ function makeWorkerCalls() {
       if (isAll) shard.auth.load(changes);
       else shard.auth.apply(changes);
     },
+    listenTo: (interests: readonly Interest[]) => shard.events.listenTo(interests),
+    tellEvents: (page: Page) => events.tell(page),
     takeUsedKeys: () => shard.auth.takeUsed(),
     // What placement asks of the storages that are here.
     storage(name: string, method: string, args: readonly unknown[]): unknown {
@@ -98,6 +108,7 @@ function makeWorkerCalls() {
     refuse(): void {
       stopping = true;
       listener?.startEnding();
+      events.listeners.close(plainError("shutting_down"));
       shard.home.refuse(plainError("shutting_down"));
     },
     async stop(): Promise<void> {
@@ -135,7 +146,8 @@ function makeOwnHttp() {
     changes: elsewhere<AuthChanges>((method, args) => first.call("auth", method, args)),
   };
   const service = { queues, auth, clock, limits, checkRunning };
-  return makeHttp({ config, log, health, changeClock: change, ...service });
+  const listeners = () => events.listeners;
+  return makeHttp({ config, log, health, changeClock: change, listeners, ...service });
 }
 
 // Log lines of all threads are written by the first.
