@@ -155,6 +155,21 @@ test("what was not committed is not told", async (t) => {
   assert.deepEqual(idsOf(await reader.take(2)), [id, other]);
 });
 
+test("a cursor from before what nobody has listened to is answered with a gap", async (t) => {
+  const server = await setup(t);
+  for (const queue_name of ["a", "b"]) await server.ok("/v2/queues.create", { queue_name });
+  let reader = await listen(t, server, "?queues=a");
+  await produce(server, "a", 1);
+  const { cursor } = (await reader.take(1))[0]!;
+  reader.leave();
+  await produce(server, "b", 1);
+  reader = await listen(t, server, `?queues=a,b&after=${cursor}`);
+  assert.deepEqual(
+    (await reader.take(1)).map(({ data }) => data),
+    [{ type: "gap", reason: "not_kept" }],
+  );
+});
+
 test("a listener is told of the queues, the types and the item that they ask for, and of nothing else", async (t) => {
   const server = await setup(t);
   for (const queue_name of ["a", "b"]) await server.ok("/v2/queues.create", { queue_name });
