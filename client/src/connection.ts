@@ -350,6 +350,11 @@ export class Connection {
     signal?.addEventListener("abort", abort, { once: true });
     const open: OpenCall = { isWait: true, controller, mayBeDone: false, slot: -1 };
     this.#open.add(open);
+    // Who reads it may not be reading at present: then nothing of it is waited for.
+    controller.signal.addEventListener("abort", () => {
+      this.#open.delete(open);
+      if (this.#open.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    });
     try {
       const response = await fetch(new URL(`${prefix}/${path}`, url), {
         headers: { ...this.#headers, Accept: "text/event-stream" },
@@ -374,8 +379,6 @@ export class Connection {
     } finally {
       signal?.removeEventListener("abort", abort);
       controller.abort();
-      this.#open.delete(open);
-      if (this.#open.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
     }
   }
 
