@@ -308,8 +308,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "what dies by the end of its lease is moved uncounted",
     check: "sim",
-    file: "src/queue/partition-batch.ts",
-    from: "if (!leased.ending) this.tally(COUNT.leaseEnds);",
+    file: "src/queue/take-out.ts",
+    from: "if (!leased.ending) part.tally(COUNT.leaseEnds);",
     to: "",
   },
   {

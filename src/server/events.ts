@@ -103,12 +103,9 @@ type Calls = {
 export class ThreadEvents {
   readonly listeners: Listeners;
   readonly #ring = new Ring(MIRROR_EVENTS);
-  readonly #first: Calls;
-  #out: Happened[] = [];
 
   constructor(thread: number, hub: EventHub, first: Calls) {
-    this.#first = first;
-    hub.connect((happened) => this.#publish(happened));
+    hub.connect((happened) => ignored(first.take([happened]))); // all of a tick travel together
     const ring = this.#ring;
     const source: Source = {
       ring,
@@ -129,16 +126,6 @@ export class ThreadEvents {
     if (this.#ring.end !== first) this.#ring.reset(first);
     for (const { first: at, happened } of entries) this.#ring.append(happened, at);
     this.listeners.wake();
-  }
-
-  // All of a turn in one call.
-  #publish(happened: Happened): void {
-    if (this.#out.push(happened) > 1) return;
-    setImmediate(() => {
-      const out = this.#out;
-      this.#out = [];
-      ignored(this.#first.take(out));
-    });
   }
 }
 
