@@ -1485,8 +1485,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a redrive copies what it moves",
     check: "sim",
     file: "src/queue/transfers.ts",
-    from: "for (const { item, ending } of behindFirst(leaving)) from.takeOut(table, item, ending);",
-    to: 'for (const { item, ending } of behindFirst(leaving)) {\n      if (ending.reason !== "" || ending.how !== "moved") from.takeOut(table, item, ending);\n    }',
+    from: "for (const { item, ending } of behindFirst(leaving)) takeOut(from, table, item, ending);",
+    to: 'for (const { item, ending } of behindFirst(leaving)) {\n      if (ending.reason !== "" || ending.how !== "moved") takeOut(from, table, item, ending);\n    }',
   },
   {
     name: "an item that moves while it is looked for is not looked for again",

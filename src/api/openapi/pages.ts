@@ -122,6 +122,16 @@ const PAGES: Readonly<Record<string, Page>> = {
       },
     },
   }),
+  "/docs": page({
+    operationId: "getDocs",
+    summary: "This document as a page to read.",
+    responses: {
+      200: {
+        description: "A page that needs nothing else.",
+        content: { "text/html": { schema: { type: "string" } } },
+      },
+    },
+  }),
   "/v2/events": page({
     operationId: "getEventsV2",
     summary: "Tells what happens, as it happens, until the connection ends.",
@@ -132,16 +142,6 @@ const PAGES: Readonly<Record<string, Page>> = {
         description:
           "Server-sent events, with a JSON object as the data of each: see docs/PROTOCOL.md.",
         content: { "text/event-stream": { schema: { type: "string" } } },
-      },
-    },
-  }),
-  "/docs": page({
-    operationId: "getDocs",
-    summary: "This document as a page to read.",
-    responses: {
-      200: {
-        description: "A page that needs nothing else.",
-        content: { "text/html": { schema: { type: "string" } } },
       },
     },
   }),
