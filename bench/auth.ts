@@ -60,6 +60,7 @@ async function measure(state: AuthState | undefined, showsKey: boolean): Promise
   const edge: Edge = {
     endpoints: new Map([["/v2/queue.produce", endpoint]]),
     pages: new Map(),
+    streams: new Map(),
     limits: DEFAULT_LIMITS,
     log: QUIET,
     held: { bytes: 0 },

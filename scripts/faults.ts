@@ -23,6 +23,7 @@ export const CHECKS = {
   hostile: ["test/fuzz/hostile.ts", "--quick", "--seconds", "1", "--seed", "1"],
   overload: ["test/soak/overload.ts", "--seconds", "20", "--seed", "1"],
   churn: ["test/soak/churn.ts", "--seed", "1"],
+  events: ["--test", "test/http/events.test.ts"],
   threads: ["--test", "test/threads.test.ts"],
   restart: ["--test", "test/restart.test.ts"],
   limits: ["--test", "test/queue/limits.test.ts"],
@@ -410,8 +411,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "what dies by the end of its lease is moved uncounted",
     check: "sim",
-    file: "src/queue/partition-batch.ts",
-    from: "if (!leased.ending) this.tally(COUNT.leaseEnds);",
+    file: "src/queue/take-out.ts",
+    from: "if (!leased.ending) part.tally(COUNT.leaseEnds);",
     to: "",
   },
   {
@@ -1615,8 +1616,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a redrive copies what it moves",
     check: "sim",
     file: "src/queue/transfers.ts",
-    from: "for (const { item, ending } of behindFirst(leaving)) from.takeOut(table, item, ending);",
-    to: 'for (const { item, ending } of behindFirst(leaving)) {\n      if (ending.reason !== "" || ending.how !== "moved") from.takeOut(table, item, ending);\n    }',
+    from: "for (const { item, ending } of behindFirst(leaving)) takeOut(from, table, item, ending);",
+    to: 'for (const { item, ending } of behindFirst(leaving)) {\n      if (ending.reason !== "" || ending.how !== "moved") takeOut(from, table, item, ending);\n    }',
   },
   {
     name: "an item that moves while it is looked for is not looked for again",
@@ -1974,5 +1975,33 @@ export const FAULTS: readonly Fault[] = [
     file: "src/queue/redrives.ts",
     from: " && !isBound && !isThere;",
     to: " && !isBound;",
+  },
+  {
+    name: "what was not committed is told",
+    check: "events",
+    file: "src/queue/partition-batch.ts",
+    from: "  finish(): void {\n",
+    to: "  finish(): void {\n    this.heard?.publish(this.of, this.now);\n",
+  },
+  {
+    name: "who comes back misses an event",
+    check: "events",
+    file: "src/observe/text.ts",
+    from: "Math.max(from - first, 0)",
+    to: "Math.max(from - first + (from > first ? 1 : 0), 0)",
+  },
+  {
+    name: "who listens to one namespace is told of others",
+    check: "events",
+    file: "src/observe/hub.ts",
+    from: '  if (namespace !== "" && namespaceOf(queue) !== namespace) return false;\n',
+    to: "",
+  },
+  {
+    name: "an old cursor passes for one of what is listened to now",
+    check: "events",
+    file: "src/observe/center.ts",
+    from: "      this.ring.skip();\n",
+    to: "",
   },
 ];

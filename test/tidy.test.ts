@@ -46,6 +46,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   [
     "observe/",
     [
+      "codec/timestamp.ts",
       "http/meters.ts",
       "queue/queue.ts",
       "registry/figures.ts",
@@ -56,15 +57,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ["config/", ["auth/secrets.ts", "registry/names.ts", "registry/settings.ts"]],
   [
     "api/",
-    [
-      "auth/",
-      "codec/",
-      "http/",
-      "observe/exposition.ts",
-      "queue/queue.ts",
-      "registry/",
-      "storage/storage.ts",
-    ],
+    ["auth/", "codec/", "http/", "observe/", "queue/queue.ts", "registry/", "storage/storage.ts"],
   ],
   [
     "server/",

@@ -60,6 +60,7 @@ import {
 import { produceWhole } from "./produce-whole.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { Queues } from "./queues.ts";
+import { type EventOptions, type ServerEvent, serverEvents } from "./server-events.ts";
 import {
   decodeStats,
   decodeStatsOfSeveral,
@@ -168,6 +169,14 @@ export class QueratorClient {
     this.roles = new Roles(connection);
     this.bindings = new Bindings(connection);
     this.audit = new Audit(connection);
+  }
+
+  /**
+   * What happens on the server, as it happens, for as long as one reads on: also over a restart of it. What cannot be
+   * told any more is told as an event of type `gap`.
+   */
+  events(options: EventOptions = {}): AsyncGenerator<ServerEvent, void, undefined> {
+    return serverEvents(this.#connection, options);
   }
 
   /** Where the server is; of several addresses the one in use. */

@@ -15,6 +15,7 @@ import {
   errorOfReply,
   InvalidRequestError,
   makeError,
+  NetworkError,
   QueratorError,
 } from "./errors.ts";
 import { isUnix, makeTransport, type TlsOptions, type Transport } from "./transport.ts";
@@ -111,6 +112,7 @@ interface OpenCall extends InBag {
 
 export class Connection {
   readonly #options: ConnectionOptions;
+  readonly #headers: Readonly<Record<string, string>>;
   readonly #targets: readonly Target[];
   // The one in use; changed when it fails.
   #target: Target;
@@ -145,6 +147,7 @@ export class Connection {
       ...headers,
     };
     const connectMs = urls.length > 1 ? CONNECT_MS : undefined;
+    this.#headers = all;
     this.#targets = urls.map((url) => ({
       url,
       prefix: isUnix(url) ? "" : url.pathname.replace(/\/+$/, ""),
@@ -323,6 +326,60 @@ export class Connection {
         signal: controller.signal,
       });
     return (await this.#during(send, signal)).body;
+  }
+
+  /**
+   * The text of a reply that goes on, as it comes, until it ends or nobody wants more. Over fetch, which speaks
+   * neither through Unix sockets nor with a `tls` of one's own.
+   */
+  async *stream(
+    path: string,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<string, void, undefined> {
+    const { url, prefix } = this.#target;
+    const { fetch = globalThis.fetch, tls } = this.#options;
+    if (isUnix(url) || tls !== undefined) {
+      throw new InvalidRequestError(
+        "invalid",
+        "What goes on is read with fetch, which knows no Unix sockets, and no `tls` of a client",
+      );
+    }
+    const controller = new AbortController();
+    const abort = (): void => controller.abort(signal!.reason);
+    signal?.throwIfAborted();
+    signal?.addEventListener("abort", abort, { once: true });
+    const open: OpenCall = { isWait: true, controller, mayBeDone: false, slot: -1 };
+    this.#open.add(open);
+    // Who reads it may not be reading at present: then nothing of it is waited for.
+    controller.signal.addEventListener("abort", () => {
+      this.#open.delete(open);
+      if (this.#open.size === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    });
+    try {
+      const response = await fetch(new URL(`${prefix}/${path}`, url), {
+        headers: { ...this.#headers, Accept: "text/event-stream" },
+        signal: controller.signal,
+      });
+      if (response.status !== 200) {
+        throw errorOfReply(response.status, await response.text(), path);
+      }
+      const decoder = new TextDecoder();
+      for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+        yield decoder.decode(chunk, { stream: true });
+      }
+    } catch (error) {
+      controller.signal.throwIfAborted();
+      if (error instanceof QueratorError) throw error;
+      const ended = new NetworkError("network", "The connection has ended", {
+        retryable: true,
+        cause: error,
+      });
+      this.#moveFrom(this.#target, ended);
+      throw ended;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      controller.abort();
+    }
   }
 
   /** From now on `checkOpen` throws, and calls that wait for something are ended. */

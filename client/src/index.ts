@@ -121,6 +121,7 @@ export {
   type RetryPolicy,
 } from "./retry-policy.ts";
 export type { RetrySettings } from "./retry-settings.ts";
+export type { EventOptions, ServerEvent } from "./server-events.ts";
 export type {
   DroppedItems,
   LogicalQueueStats,

@@ -9,6 +9,7 @@ import { addBenchCommand } from "./bench.ts";
 import { addCompletionCommands } from "./completion.ts";
 import { addDeadCommands } from "./dead.ts";
 import { addDoctorCommand } from "./doctor.ts";
+import { addEventsCommand } from "./events.ts";
 import { addItemCommands } from "./items.ts";
 import { addLeaseCommands } from "./leases.ts";
 import { addMigrateCommand } from "./migrate.ts";
@@ -36,6 +37,7 @@ export function makeProgram(): Command {
   addAccessCommands(program);
   addAuditCommand(program);
   addTailCommand(program);
+  addEventsCommand(program);
   addTopCommand(program);
   addBenchCommand(program);
   addCompletionCommands(program);

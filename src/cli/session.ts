@@ -22,7 +22,18 @@ import { DEFAULT_ENDPOINT } from "./root.ts";
 import { onEndSignal } from "./signals.ts";
 
 // They change nothing, so it does not matter whether a request was done whose answer is lost.
-const READING = ["list", "info", "stats", "export", "tail", "top", "get", "wait", "explain"];
+const READING = [
+  "list",
+  "info",
+  "stats",
+  "export",
+  "tail",
+  "top",
+  "events",
+  "get",
+  "wait",
+  "explain",
+];
 
 /** The options that all commands share, before or after the command's name. */
 export interface SharedOptions extends CallerOptions {

@@ -32,6 +32,7 @@ import { STATUS_CODES } from "./node-http.ts";
 import { encodeProblem, PROBLEM_TYPE, RETRY_AFTER } from "./problem.ts";
 import { requestIdOf } from "./request-id.ts";
 import { certificateOf } from "./secure.ts";
+import type { Stream } from "./streams.ts";
 
 /** What a handler may know of the request beside its body. */
 export interface Exchange {
@@ -82,6 +83,7 @@ export interface PageReply extends Reply {
 export interface Edge {
   readonly endpoints: ReadonlyMap<string, Endpoint>;
   readonly pages: ReadonlyMap<string, Page>;
+  readonly streams: ReadonlyMap<string, Stream>;
   readonly limits: Limits;
   readonly log: Logger;
   readonly held: Held;
@@ -160,9 +162,14 @@ export async function answer(
     return { status: 200, type: accepted.type, body: isLong ? Buffer.from(text) : text };
   } catch (error) {
     if (exchange.isGone()) return undefined;
-    const isNobody = edge.auth !== undefined && exchange.principal.userId === ANONYMOUS;
-    return errorReply(isNobody ? askForKey(error, head) : error, head, accepted, edge);
+    return errorReply(errorFor(error, exchange.principal, head, edge), head, accepted, edge);
   }
+}
+
+/** What somebody is told of an error: who has shown no key is asked for one, if they may not do what they ask. */
+export function errorFor(error: unknown, by: Principal, told: Told, edge: Edge): unknown {
+  const isNobody = edge.auth !== undefined && by.userId === ANONYMOUS;
+  return isNobody ? askForKey(error, told) : error;
 }
 
 // Who has shown no key may be somebody who may.

@@ -38,8 +38,11 @@ import { Server } from "./node-http.ts";
 import { Pipelines } from "./pipeline.ts";
 import { requestIdOf } from "./request-id.ts";
 import { SecureDoor, type TlsMaterial } from "./secure.ts";
+import { type Stream, serveStream } from "./streams.ts";
 
 export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits" | "log"> {
+  /** What answers GET and goes on; nothing by default. */
+  readonly streams?: Edge["streams"];
   /** Microseconds after which an idle connection is closed; 75 seconds by default. */
   readonly keepAlive?: number;
   /** Knows who sends a request; without it nobody has to say so. */
@@ -84,12 +87,11 @@ export class HttpServer extends Server {
     const rules = options.access ?? { origins: [], hosts: [], listensOn: "localhost" };
     const access = new Access(rules, () => this.#boundTo());
     const held = { bytes: 0 };
-    const { auth } = options;
+    const { auth, meters = new HttpMeters(), streams = new Map() } = options;
     const clock = new SystemClock();
     const attempts = new Attempts(clock, log);
-    const { meters = new HttpMeters() } = options;
     for (const { meter } of endpoints.values()) meters.add(meter);
-    const shared = { endpoints, pages, limits, log, held, access };
+    const shared = { endpoints, pages, streams, limits, log, held, access };
     const edge: Edge = {
       ...shared,
       auth,
@@ -263,8 +265,13 @@ async function handle(
       sendPage(response, shown, edge);
       return;
     }
+    const stream = edge.streams.get(path);
+    if (stream !== undefined && method === "GET") {
+      await serveStream(request, response, { told, stream, edge });
+      return;
+    }
     if (endpoint !== undefined) meter = endpoint.meter;
-    if (told.isV2) checkMethodOfV2(method, path, { endpoint, page, edge }, response);
+    if (told.isV2) checkMethodOfV2(method, path, { endpoint, page, stream, edge }, response);
     else if (method !== "POST") throw queueError("method_not_allowed", { method });
     admit(told);
     const principal = principalOf(request, told, edge);
@@ -322,15 +329,21 @@ function checkMethodOfV2(
   {
     endpoint,
     page,
+    stream,
     edge,
   }: {
     readonly endpoint: Endpoint | undefined;
     readonly page: Page | undefined;
+    readonly stream: Stream | undefined;
     readonly edge: Edge;
   },
   response: ServerResponse,
 ): void {
-  const allowed = [...(endpoint ? ["POST"] : []), ...(page ? ["GET", "HEAD"] : [])];
+  const allowed = [
+    ...(endpoint ? ["POST"] : []),
+    ...(page ? ["GET", "HEAD"] : []),
+    ...(stream ? ["GET"] : []),
+  ];
   if (allowed.length === 0) throw noSuchMethod(path, edge);
   if (allowed.includes(method)) return;
   response.setHeader("Allow", allowed.join(", "));

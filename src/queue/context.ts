@@ -8,6 +8,7 @@ import type { Accounts } from "../quotas.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { Commits } from "./commits.ts";
 import type { KeyHolders } from "./duplicates.ts";
+import type { Ears } from "./heard.ts";
 import type { Letter } from "./mailbox.ts";
 import type { Partition, ReadyBudget } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
@@ -42,6 +43,8 @@ export interface QueueContext {
   readonly log: Logger;
   /** What is left to chance. */
   readonly random: Random;
+  /** Takes what happens, if somebody listens. */
+  readonly ears?: Ears;
   readonly findIntake: (queue: string) => Intake | undefined;
 }
 

@@ -24,6 +24,7 @@ import type { Mailbox } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import type { RetryRequest } from "./requests.ts";
+import { takeOut } from "./take-out.ts";
 import { DELIVERY, type Load, type Transfers, WHOLE } from "./transfers.ts";
 
 /** Items of one table of a partition that have died. */
@@ -252,7 +253,7 @@ export class DeadLetters {
         return false;
       }
     }
-    for (const { item, reason } of dead) part.takeOut(table, item, DROPPED[reason]);
+    for (const { item, reason } of dead) takeOut(part, table, item, DROPPED[reason]);
     await this.#commits.commit([part]);
     return true;
   }

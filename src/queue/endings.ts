@@ -7,6 +7,7 @@ import type { DropReason } from "../storage/storage.ts";
 import { type ItemError, withAttributes } from "./attributes.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
+import { HEARD } from "./heard.ts";
 import { CANCELLED, COMPLETED } from "./history.ts";
 import { idError } from "./ids.ts";
 import type { Item } from "./item.ts";
@@ -142,6 +143,11 @@ export function retryItems(
         : each.retryAt;
     if (isLater(retryAt, part.now)) part.schedule(item, retryAt, { attempts, attributes });
     else part.requeue(item, { attempts, attributes });
+    part.heard?.note(request.verb === "released" ? HEARD.released : HEARD.retried, {
+      seq: item.seq,
+      attempts,
+      attributes,
+    });
   }
   if (dead.length > 0) request.result = { dead, refused: request.result.refused };
   return died;

@@ -6,6 +6,7 @@ import type { DropReason, StoredItem } from "../storage/storage.ts";
 import { boundFor, condemnedFor } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
 import { COUNT } from "./counts.ts";
+import { HEARD } from "./heard.ts";
 import { CANCELLED, DROPPED } from "./history.ts";
 import type { Item } from "./item.ts";
 import { isLater } from "./later.ts";
@@ -13,6 +14,7 @@ import type { Moment } from "./lease-ends.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
 import { lifetimeOf, maxAttemptsOf, type Random, type RetryRules, retryDelayOf } from "./policy.ts";
+import { takeOut } from "./take-out.ts";
 
 // How many items of a partition one batch moves; what is left over follows in the next.
 const STEP = 1_000;
@@ -71,7 +73,7 @@ export function endLeases(
     if (item.note?.cancelled === true) {
       // Its lease has ended since this turn has read what is kept of what ends: the next turn reads it.
       if (part.of.keeping !== undefined && part.records?.has(item.seq) !== true) continue;
-      part.takeOut("items", item, CANCELLED);
+      takeOut(part, "items", item, CANCELLED);
       continue;
     }
     const reason = diesOfLeaseEnd(item, rules, part.now);
@@ -83,6 +85,7 @@ export function endLeases(
     part.tally(COUNT.leaseEnds);
     if (reason === undefined) {
       comeBack(part, item, rules);
+      part.heard?.note(HEARD.leaseEnded, item);
     } else {
       part.remove(item, DROPPED[reason]);
     }

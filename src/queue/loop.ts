@@ -27,6 +27,7 @@ import type {
 import { type Burial, DeadLetters } from "./dead-letters.ts";
 import { KeyHolders } from "./duplicates.ts";
 import { type Errand, Errands } from "./errands.ts";
+import type { QueueEars } from "./heard.ts";
 import { buries, keepingOf } from "./history.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
 import type { Item } from "./item.ts";
@@ -73,6 +74,8 @@ export class Loop implements TurnTaker, Errand {
   readonly measures: Measures;
   /** Who waits for items to end. */
   readonly watchers: Watchers;
+  /** Who listens to what happens in it. */
+  readonly ears: QueueEars | undefined;
   readonly redrives: Redrives;
   /** Who has asked for items, and when last. */
   readonly consumers: Consumers;
@@ -148,9 +151,11 @@ export class Loop implements TurnTaker, Errand {
     this.repeats = new IdempotentRequests(context, this.#mailbox, this.#commits);
     this.watchers = new Watchers(context.clock, context.waiting);
     this.measures = new Measures(context.clock.steady(), context.turns.times);
+    this.ears = context.ears?.of(name);
     for (const partition of partitions) {
       partition.watchers = this.watchers;
       partition.measures = this.measures;
+      partition.ears = this.ears;
     }
     this.redrives = new Redrives(this, this.#commits);
     this.#keyHolders = new KeyHolders(context, this.#commits);

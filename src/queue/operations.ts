@@ -15,6 +15,7 @@ import { type ItemError, type Origin, type RetryOverrides, withAttributes } from
 import { partitionFailing } from "./batch.ts";
 import { BEHIND_AT, behindFirst } from "./behind.ts";
 import { isOnItsWay } from "./condemned.ts";
+import { happenedTo } from "./heard.ts";
 import { DELETED, keptUntil } from "./history.ts";
 import type { Repeat } from "./idempotency.ts";
 import { Item } from "./item.ts";
@@ -165,6 +166,10 @@ export async function clear(loop: Loop, options: ClearOptions): Promise<void> {
         return step();
       });
     }
+  }
+  const { ears, name, context } = loop;
+  if (ears?.isHeard === true) {
+    ears.publish(happenedTo(name, "queue_cleared", context.clock.now()));
   }
 }
 

@@ -29,6 +29,7 @@ import { COUNT, type Counted, DEAD, PlannedCounts } from "./counts.ts";
 import { Dealing } from "./dealing.ts";
 import { Departures, type Left } from "./departures.ts";
 import { Extensions } from "./extensions.ts";
+import { HEARD, Heard } from "./heard.ts";
 import { type Ending, plusOne } from "./history.ts";
 import { entryOfRepeat } from "./idempotency.ts";
 import { type Grant, type Item, takeBack } from "./item.ts";
@@ -77,6 +78,8 @@ export class PartitionBatch implements PartitionChanges {
   readonly releases: number[] = [];
   /** Items of which what it plans ends leases because their consumers say so, however. */
   readonly ran: Item[] = [];
+  /** What it tells those who listen; undefined if nobody does. */
+  readonly heard: Heard | undefined;
 
   readonly #tailBefore: number;
   // The tail after the last add. Items that move to the tail come behind it; they are in storage only, so
@@ -108,6 +111,7 @@ export class PartitionBatch implements PartitionChanges {
     this.#tailAdded = this.counters.tail;
     this.#names = new Names(partition.behind);
     this.#expiries = new PlannedExpiries(partition.openExpiry);
+    this.heard = partition.ears?.isHeard === true ? new Heard() : undefined;
     this.#departures = new Departures(partition, now);
   }
 
@@ -163,6 +167,7 @@ export class PartitionBatch implements PartitionChanges {
   add(item: Item, as: Counted = COUNT.produced): void {
     this.tally(as);
     this.#put(item);
+    this.heard?.note(as === COUNT.produced ? HEARD.produced : HEARD.received, item);
   }
 
   #put(item: Item): void {
@@ -208,6 +213,7 @@ export class PartitionBatch implements PartitionChanges {
   take(deadline: number): Item {
     this.touched = true;
     const item = this.#leases.take(deadline);
+    this.heard?.note(HEARD.leased, item);
     this.#names.lease(item.attributes);
     return item;
   }
@@ -226,6 +232,7 @@ export class PartitionBatch implements PartitionChanges {
   pick(item: Item, deadline: number): void {
     this.touched = true;
     this.#leases.pick(item, deadline);
+    this.heard?.note(HEARD.leased, item);
     this.#names.lease(item.attributes);
   }
 
@@ -250,6 +257,7 @@ export class PartitionBatch implements PartitionChanges {
   extend(item: Item, deadline: number): void {
     this.touched = true;
     this.tally(COUNT.extended);
+    this.heard?.note(HEARD.extended, item);
     this.#extensions ??= new Extensions();
     if (!item.ending) {
       item.ending = true;
@@ -268,12 +276,15 @@ export class PartitionBatch implements PartitionChanges {
     this.touched = true;
     this.#notes ??= new PlannedNotes();
     this.#notes.cancel(item, this.now);
+    this.heard?.note(HEARD.cancelRequested, item);
   }
 
   /** Notes how far a leased item is: for good, unless that was done just before. */
   noteProgress(item: Item, progress: string): void {
     this.#notes ??= new PlannedNotes();
-    if (this.#notes.progress(item, progress, this.now)) this.touched = true;
+    if (!this.#notes.progress(item, progress, this.now)) return;
+    this.touched = true;
+    this.heard?.note(HEARD.progress, item);
   }
 
   // --- what leaves ---
@@ -299,6 +310,7 @@ export class PartitionBatch implements PartitionChanges {
   #leave(item: Left, ending: Ending, result = "", isLeased = false): void {
     this.#counts.unweigh(item);
     const { how, reason } = ending;
+    this.heard?.noteEnd(item, ending);
     const entry = this.#departures.note(item, ending, result, this.records);
     if (entry !== undefined) {
       this.keep(entry);
@@ -435,6 +447,7 @@ export class PartitionBatch implements PartitionChanges {
       this.#replacedScheduled++;
     }
     this.#put(by);
+    this.heard?.note(HEARD.updated, by);
   }
 
   /** Gives a unique key to an item for a time, whatever becomes of it. */
@@ -446,21 +459,6 @@ export class PartitionBatch implements PartitionChanges {
   passHead(removed: readonly { readonly seq: number }[]): void {
     const last = removed.at(-1);
     if (last !== undefined && this.touched) this.counters.head = last.seq + 1;
-  }
-
-  /** Removes an item whether it waits, is leased or is scheduled. */
-  takeOut(table: ItemTable, item: StoredItem, how: Ending): void {
-    const leased = table === "items" ? this.of.leased.get(item.seq) : undefined;
-    if (leased !== undefined) {
-      // Whatever ends a lease has claimed its item; this one's has ended by itself.
-      if (!leased.ending) this.tally(COUNT.leaseEnds);
-      this.claim(leased);
-      this.remove(leased, how, "", item);
-    } else if (table === "items") {
-      this.removeWaiting(item, how);
-    } else {
-      this.removeScheduled(item, how);
-    }
   }
 
   /** Removes a scheduled item. */
@@ -556,6 +554,7 @@ export class PartitionBatch implements PartitionChanges {
     for (const expiry of this.removesExpiry) partition.expiries.remove(expiryEntry(expiry));
     if (this.#dropsReady) partition.holdImported(this.adds, { now: this.now, steady });
     else partition.appendReady(this.adds, addedLeased, this.#tailBefore, this.#tailAdded);
+    this.heard?.publish(partition, this.now);
   }
 
   /** Whether it grants or extends any lease. */

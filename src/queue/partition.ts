@@ -17,6 +17,7 @@ import {
 import { Arrivals } from "./arrivals.ts";
 import { readBehind } from "./behind.ts";
 import { COUNT, countsOf, goneBack } from "./counts.ts";
+import type { QueueEars } from "./heard.ts";
 import type { Keeping } from "./history.ts";
 import { REPEAT_KEPT } from "./idempotency.ts";
 import { IdSpace } from "./ids.ts";
@@ -99,6 +100,8 @@ export class Partition {
   measures: Measures | undefined;
   /** Since when what waits can be leased. */
   readonly #arrivals = new Arrivals();
+  /** Who listens to the queue; set by its loop. */
+  ears: QueueEars | undefined;
   /** Who waits for the end of an item of the queue; set by its loop. */
   watchers: Watchers | undefined;
   /** The expiry that new items may still join. */

@@ -61,6 +61,14 @@ export {
   type TimesEver,
 } from "./figures.ts";
 export { fingerprintOf } from "./fingerprint.ts";
+export {
+  type Ears,
+  HAPPENINGS,
+  type Happened,
+  type Happening,
+  happenedTo,
+  type QueueEars,
+} from "./heard.ts";
 export { REPEAT_KEPT, type Repeat } from "./idempotency.ts";
 export { ID_PATTERN, IdSpace, IdSpaces, idError, newIdPrefix, prefixOf } from "./ids.ts";
 export { Item } from "./item.ts";

@@ -13,6 +13,7 @@ import type { Commits } from "./commits.ts";
 import { boundFor } from "./condemned.ts";
 import type { Intake } from "./context.ts";
 import { LOOKED_AT_MAX } from "./dead-groups.ts";
+import { type Happening, happenedTo } from "./heard.ts";
 import { MOVED } from "./history.ts";
 import { idOf, KEY } from "./keys.ts";
 import type { Loop } from "./loop.ts";
@@ -126,6 +127,7 @@ export class Redrives {
         .filter(({ sending }, i) => i >= ENDED_MAX || Object.keys(sending).length === 0);
       part.forget(old.map(({ id }) => ({ kind: KEY.redrive, key: id })));
       await this.#loop.commitAlone(part);
+      this.#tell("redrive_started", redrive, now);
       this.#begin(redrive.id);
       return infoOf(redrive);
     });
@@ -213,6 +215,12 @@ export class Redrives {
     });
   }
 
+  #tell(what: Happening, { id, state, moved }: Redrive, at: number): void {
+    const { ears, name } = this.#loop;
+    if (ears?.isHeard !== true) return;
+    ears.publish(happenedTo(name, what, at, { redrive: id, state, moved }));
+  }
+
   close(): void {
     this.#isClosed = true;
     for (const wake of this.#running.values()) wake();
@@ -235,7 +243,10 @@ export class Redrives {
       let rest = 0;
       try {
         const { moved, redrive } = await this.#step(id, failures);
-        if (redrive?.state !== "running") return;
+        if (redrive?.state !== "running") {
+          if (redrive !== undefined) this.#tell("redrive_ended", redrive, redrive.endedAt);
+          return;
+        }
         failures = moved === undefined ? failures + 1 : 0;
         if (redrive.rate > 0) {
           count += moved ?? 0;

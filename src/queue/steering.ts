@@ -24,6 +24,7 @@ import { run } from "./operations.ts";
 import { PartitionBatch } from "./partition-batch.ts";
 import { lifetimeOf } from "./policy.ts";
 import { roomForAll } from "./room.ts";
+import { takeOut } from "./take-out.ts";
 import type { Told } from "./watchers.ts";
 
 /** What is to become of an item; what is undefined stays. Times in microseconds. */
@@ -64,7 +65,7 @@ export function cancelItem(loop: Loop, id: string): Promise<readonly FoundItem[]
       }
       return [foundIn(there)];
     }
-    part.takeOut(table, item, CANCELLED);
+    takeOut(part, table, item, CANCELLED);
     await loop.commitAlone(part);
     return [endedNow(there, part.now)];
   });

@@ -17,6 +17,7 @@ import { idOf, KEY } from "./keys.ts";
 import { type Delivery, type Letter, NotDelivered } from "./mailbox.ts";
 import type { Partition } from "./partition.ts";
 import type { PartitionBatch } from "./partition-batch.ts";
+import { takeOut } from "./take-out.ts";
 import { trailFrom, trailOf } from "./trails.ts";
 
 /** How long letters wait for the loop of the other queue before the sender goes on with other work. */
@@ -159,7 +160,7 @@ export class Transfers {
       ending: endings[i]!,
       attributes: item.attributes,
     }));
-    for (const { item, ending } of behindFirst(leaving)) from.takeOut(table, item, ending);
+    for (const { item, ending } of behindFirst(leaving)) takeOut(from, table, item, ending);
     transfer.onTaken?.(moved);
     from.finish();
     const letters = moved.map((item, i) => toLetter(from.of, item, sets(item, i)));

@@ -113,6 +113,7 @@ export class LocalHome implements Home {
       this.#closing.delete(queue);
       this.#gone.addCounts(queue.figures().counts);
     });
+    this.#context.ears?.forget(name);
   }
 
   /** All queues in numbers, and those by themselves that are asked for. Nothing is counted for it. */

@@ -11,7 +11,13 @@ import { type Clock, SECOND } from "../clock.ts";
 import { plainError, QueueError, queueDeleted, queueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
-import type { QueueHandle, Repeat } from "../queue/queue.ts";
+import {
+  type Happened,
+  type Happening,
+  happenedTo,
+  type QueueHandle,
+  type Repeat,
+} from "../queue/queue.ts";
 import type { Storage } from "../storage/storage.ts";
 import { Timers } from "../timers.ts";
 import { type Apply, planOf, type QueueDiff, type WantedQueue } from "./apply.ts";
@@ -52,6 +58,8 @@ export interface QueuesOptions {
   readonly homes: readonly Home[];
   /** Written here, and read for this thread's requests. */
   readonly directory: Directory;
+  /** Told of what has become of a queue as a whole, once that is durable. */
+  readonly happened?: (happened: Happened) => void;
   /** Makes other threads know what has become of a queue, undefined if it is gone. */
   readonly tell?: (name: string, queue: AnnouncedQueue | undefined) => Promise<void>;
   /**
@@ -79,6 +87,7 @@ export class Queues {
   readonly #placement: Placement;
   readonly #homes: readonly Home[];
   readonly #directory: Directory;
+  readonly #happened: NonNullable<QueuesOptions["happened"]>;
   readonly #tell: NonNullable<QueuesOptions["tell"]>;
   readonly #checkNamespace: NonNullable<QueuesOptions["checkNamespace"]>;
   readonly #audit: AuditLog | undefined;
@@ -102,6 +111,7 @@ export class Queues {
     this.#log = log;
     this.#homes = homes;
     this.#directory = directory;
+    this.#happened = options.happened ?? (() => undefined);
     this.#tell = options.tell ?? (async () => undefined);
     this.#checkNamespace = options.checkNamespace ?? (() => undefined);
     this.#audit = options.audit;
@@ -265,6 +275,7 @@ export class Queues {
         return made;
       });
       await this.#open(record);
+      this.#note(record.name, "queue_created");
       await this.get(record.name).resume();
       return record;
     });
@@ -332,6 +343,7 @@ export class Queues {
     this.#directory.set({ record, queue });
     await queue.configure(rulesOf(record));
     await this.#announce(record.name);
+    this.#note(record.name, "queue_updated");
   }
 
   /**
@@ -370,6 +382,7 @@ export class Queues {
     // All must be known before one of them works: what dies in it would find its dead queue missing.
     for (const record of made) await this.#open(record);
     for (const record of changed) await this.#follow(record);
+    for (const { name } of made) this.#note(name, "queue_created");
     for (const { name } of made) await this.get(name).resume();
   }
 
@@ -397,9 +410,14 @@ export class Queues {
       this.#directory.remove(name);
       await this.#announce(name);
       await this.#homes[this.#homeOf(record)]!.close(name, queueDeleted(name));
+      this.#note(name, "queue_deleted");
       await this.#dropLeftovers();
       return undefined;
     });
+  }
+
+  #note(name: string, what: Happening): void {
+    this.#happened(happenedTo(name, what, this.#clock.now()));
   }
 
   // Drops the partitions of deleted queues, as far as their storages are there; the rest later. A

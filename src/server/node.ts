@@ -2,6 +2,7 @@
 // server that answers both. The first thread and all others are put together here.
 
 import { makeDevEndpoints } from "../api/dev.ts";
+import { makeStreams } from "../api/events.ts";
 import { makePages, type PagesSource } from "../api/pages.ts";
 import { makeEndpoints } from "../api/routes.ts";
 import type { Service } from "../api/service.ts";
@@ -12,6 +13,7 @@ import type { AccessRules } from "../http/access.ts";
 import { formatSize } from "../http/body.ts";
 import type { Authority } from "../http/edge.ts";
 import { type HttpOptions, HttpServer } from "../http/server.ts";
+import type { Listeners } from "../observe/listeners.ts";
 
 export interface NodeOptions
   extends Service,
@@ -20,6 +22,8 @@ export interface NodeOptions
   readonly config: Config;
   /** Changes the clock of every thread; answers what time it is then. Only asked with `--dev`. */
   readonly changeClock: (change: ClockChange) => Promise<number>;
+  /** Those who listen to events through this thread. */
+  readonly listeners: () => Listeners;
 }
 
 /** Makes the HTTP server of a thread; it does not listen yet. */
@@ -29,6 +33,7 @@ export function makeHttp({
   health,
   metrics,
   changeClock,
+  listeners,
   ...service
 }: NodeOptions): HttpServer {
   const { queues } = service;
@@ -40,6 +45,7 @@ export function makeHttp({
   return new HttpServer({
     endpoints,
     pages: makePages({ endpoints, formatSize, health, metrics }),
+    streams: makeStreams({ listeners, checkRunning: service.checkRunning }),
     ...commonOptions({ log, ...service }, config),
     access: { ...accessOf(config, config), isSecure: tls !== undefined },
   });

@@ -15,6 +15,8 @@ import { packError, type QueueError } from "../errors.ts";
 import type { Listening } from "../http/listen.ts";
 import type { TlsMaterial } from "../http/secure.ts";
 import type { Logger, LogLevel } from "../log.ts";
+import type { Page } from "../observe/center.ts";
+import type { Interest } from "../observe/hub.ts";
 import type { ThreadFigures } from "../observe/render.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { WantedFigures } from "../registry/figures.ts";
@@ -22,6 +24,7 @@ import type { Failing, Home } from "../registry/homes.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
+import type { EventCalls, OtherThreads } from "./events.ts";
 import type { UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke, Link } from "./link.ts";
 import { makeQueueCalls } from "./queue-calls.ts";
@@ -52,6 +55,7 @@ export type FirstCalls = {
   whole: Forward;
   auth: Forward;
   audit: Forward;
+  events: Forward;
 };
 
 export interface PoolOptions {
@@ -65,11 +69,12 @@ export interface PoolOptions {
   readonly whole: WholeServer;
   readonly auth: AuthChanges;
   readonly audit: Audit;
+  readonly events: EventCalls;
   readonly onThread?: ((thread: Worker) => void) | undefined;
   readonly wallShift?: WallShift | undefined;
 }
 
-export class Pool {
+export class Pool implements OtherThreads {
   readonly #workers: readonly Worker[];
   readonly #links: readonly Link<WorkerCalls>[];
   /** The storages of each of the other threads. */
@@ -127,6 +132,7 @@ export class Pool {
           whole: invoke.bind(undefined, options.whole),
           auth: invoke.bind(undefined, options.auth),
           audit: invoke.bind(undefined, options.audit),
+          events: invoke.bind(undefined, options.events),
           opened: (from: number, facts: readonly StorageFacts[]) => {
             opened[from - 1]!.resolve(facts);
           },
@@ -165,6 +171,16 @@ export class Pool {
   /** Makes all threads know of changes of who there is; `isAll`: in place of all that they know. */
   async announceAuth(changes: readonly Change[], isAll: boolean): Promise<void> {
     await this.#all((link) => link.call("announceAuth", changes, isAll));
+  }
+
+  /** Has all other threads publish what is of these interests, and nothing else. */
+  async listenTo(interests: readonly Interest[]): Promise<void> {
+    await this.#all((link) => link.call("listenTo", interests));
+  }
+
+  /** Gives events to a thread on which somebody listens. */
+  tellEvents(thread: number, page: Page): Promise<void> {
+    return this.#links[thread - 1]!.call("tellEvents", page);
   }
 
   /** The keys that were used on each of the other threads since this was asked last. */

@@ -45,6 +45,7 @@ import { VERSION } from "../version.ts";
 import { Certificates } from "./certificates.ts";
 import { checkClosed, tellOpen } from "./closed.ts";
 import { createConfigured } from "./configured-queues.ts";
+import { ServerEvents } from "./events.ts";
 import { makeFirstKey } from "./first-key.ts";
 import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
@@ -128,6 +129,7 @@ export async function startServer(
     audit: undefined,
     auth: undefined,
     keyUse: undefined,
+    events: undefined,
     certificates,
     mode: new ServerMode(),
     meters: new HttpMeters(),
@@ -198,6 +200,7 @@ interface Parts {
   auth: AuthStore | undefined;
   /** Writes down when keys were used, on a server with authentication. */
   keyUse: KeyUse | undefined;
+  events: ServerEvents | undefined;
 }
 
 // --- opening ---
@@ -214,8 +217,11 @@ async function open(parts: Parts): Promise<void> {
     mustExist: inUse.has(each.name),
   });
   for (const each of homes[0]!) await shard.openStorageOrWait(each, inUse.has(each.name));
+  const events = new ServerEvents(shard.events, () => parts.pool);
+  parts.events = events;
   if (config.threads > 1) {
     parts.pool = await Pool.start({
+      events,
       config,
       log,
       shard,
@@ -241,6 +247,7 @@ async function open(parts: Parts): Promise<void> {
     homes: [shard.home, ...(pool?.homes ?? [])],
     directory: shard.directory,
     audit,
+    happened: (happened) => shard.events.publish(happened),
     checkNamespace: (namespace, more) => {
       shard.auth.checkNamespace(namespace);
       const there = shard.directory.countIn(namespace);
@@ -324,6 +331,7 @@ async function renew(parts: Parts): Promise<void> {
   parts.auth = undefined;
   parts.audit = undefined;
   parts.keyUse = undefined;
+  parts.events = undefined;
   parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
 }
 
@@ -377,7 +385,9 @@ async function serve(parts: Parts): Promise<RunningServer> {
   };
   const service = { queues, auth, audit: auditOf(parts), clock, limits, checkRunning };
   const { meters } = parts;
-  const options = { config, log, meters, health, metrics, changeClock: change, ...service };
+  const listeners = () => parts.events!.listeners;
+  const observed = { meters, health, metrics, listeners };
+  const options = { config, log, ...observed, changeClock: change, ...service };
   const http = makeHttp(options);
   const { certificates } = parts;
   if (certificates !== undefined) http.secure(certificates.material);
@@ -475,6 +485,7 @@ async function release(parts: Parts, error?: QueueError): Promise<void> {
   const { queues, pool, shard } = parts;
   const failures: unknown[] = [];
   shard.home.refuse(plainError("shutting_down"));
+  parts.events?.close(error ?? plainError("shutting_down"));
   for (const end of [
     () => pool?.refuse(),
     () => parts.keyUse?.end(error === undefined),

@@ -6,6 +6,7 @@ import { type Clock, SECOND, SystemClock } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
+import { EventHub } from "../observe/hub.ts";
 import { draw, Turns } from "../queue/queue.ts";
 import { Accounts } from "../quotas.ts";
 import { Directory } from "../registry/directory.ts";
@@ -39,6 +40,8 @@ export class Shard {
   readonly auth: AuthState;
   /** What namespaces use. */
   readonly accounts: Accounts;
+  /** Where what happens here is published. */
+  readonly events = new EventHub();
   readonly home: LocalHome;
   /** This thread's share of the limits. */
   readonly limits: Limits;
@@ -61,6 +64,7 @@ export class Shard {
         budget: { bytes: 0 },
         waiting: { leases: 0, items: 0 },
         random: draw,
+        ears: this.events,
       },
       storages: this.storages,
       directory: this.directory,

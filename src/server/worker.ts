@@ -15,11 +15,14 @@ import { HttpMeters } from "../http/meters.ts";
 import type { TlsMaterial } from "../http/secure.ts";
 import type { HttpServer } from "../http/server.ts";
 import type { Logger, LogLevel } from "../log.ts";
+import type { Page } from "../observe/center.ts";
+import type { Interest } from "../observe/hub.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { WantedFigures } from "../registry/figures.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
+import { ThreadEvents } from "./events.ts";
 import { elsewhere, invoke, Link } from "./link.ts";
 import { threadFigures } from "./metrics.ts";
 import { makeHttp } from "./node.ts";
@@ -56,6 +59,11 @@ const shard = new Shard({ config, clock, log, accounts });
 const meters = new HttpMeters();
 const watch = new ThreadWatch();
 const links = new Map<number, Link<QueueCalls>>();
+const events = new ThreadEvents(
+  index,
+  shard.events,
+  elsewhere((method, args) => first.call("events", method, args)),
+);
 let stopping = false;
 let listener: Listener | undefined;
 let http: HttpServer | undefined;
@@ -91,6 +99,8 @@ function makeWorkerCalls() {
       else shard.auth.apply(changes);
     },
     figures: (wanted: WantedFigures) => threadFigures(index, { shard, meters, watch }, wanted),
+    listenTo: (interests: readonly Interest[]) => shard.events.listenTo(interests),
+    tellEvents: (page: Page) => events.tell(page),
     takeUsedKeys: () => shard.auth.takeUsed(),
     // What placement asks of the storages that are here.
     storage(name: string, method: string, args: readonly unknown[]): unknown {
@@ -108,6 +118,7 @@ function makeWorkerCalls() {
     refuse(): void {
       stopping = true;
       listener?.startEnding();
+      events.listeners.close(plainError("shutting_down"));
       shard.home.refuse(plainError("shutting_down"));
     },
     async stop(): Promise<void> {
@@ -149,7 +160,9 @@ function makeOwnHttp() {
   };
   const audit = elsewhere<Audit>((method, args) => first.call("audit", method, args));
   const service = { queues, auth, audit, clock, limits, checkRunning };
-  return makeHttp({ config, log, meters, health, metrics, changeClock: change, ...service });
+  const listeners = () => events.listeners;
+  const observed = { meters, health, metrics, listeners };
+  return makeHttp({ config, log, ...observed, changeClock: change, ...service });
 }
 
 // Log lines of all threads are written by the first.

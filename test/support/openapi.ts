@@ -66,7 +66,8 @@ export class OpenApi {
 
   /** The paths of all calls; those of `--dev` come last. */
   get calls(): string[] {
-    return Object.keys(this.document.paths).filter((path) => /^\/v\d\//.test(path));
+    const { paths } = this.document;
+    return Object.keys(paths).filter((path) => /^\/v\d\//.test(path) && "post" in paths[path]);
   }
 
   example(path: string): Json {

@@ -81,6 +81,19 @@ interface Page {
   };
 }
 
+const EVENT_PARAMETERS = [
+  ["queues", "Names of queues, with commas in between; all by default."],
+  ["types", "Types of events, with commas in between; all by default."],
+  ["item", "The id of an item: only what becomes of it."],
+  ["namespace", "Only queues of this one; by default that of the key, or all."],
+  ["after", "The cursor of the last event that is known; by default it begins now."],
+].map(([name, description]) => ({
+  name,
+  in: "query",
+  description,
+  schema: { type: "string" },
+}));
+
 const PAGES: Readonly<Record<string, Page>> = {
   "/health": page({
     operationId: "getHealth",
@@ -163,6 +176,19 @@ const PAGES: Readonly<Record<string, Page>> = {
       200: {
         description: "A page that needs nothing else.",
         content: { "text/html": { schema: { type: "string" } } },
+      },
+    },
+  }),
+  "/v2/events": page({
+    operationId: "getEventsV2",
+    summary: "Tells what happens, as it happens, until the connection ends.",
+    security: [{}, { bearer: [] }],
+    parameters: EVENT_PARAMETERS,
+    responses: {
+      200: {
+        description:
+          "Server-sent events, with a JSON object as the data of each: see docs/PROTOCOL.md.",
+        content: { "text/event-stream": { schema: { type: "string" } } },
       },
     },
   }),
