@@ -1941,4 +1941,11 @@ export const FAULTS: readonly Fault[] = [
     from: " && !isBound && !isThere;",
     to: " && !isBound;",
   },
+  {
+    name: "who begins to wait after its key was taken away waits on",
+    check: "apiKeys",
+    file: "src/http/connection.ts",
+    from: "    if (this.#principal.isEnded) this.#onCut();\n",
+    to: "",
+  },
 ];
