@@ -1948,4 +1948,11 @@ export const FAULTS: readonly Fault[] = [
     from: "    if (this.#principal.isEnded) this.#onCut();\n",
     to: "",
   },
+  {
+    name: "what was too much for a rate is owed at another",
+    check: "quotas",
+    file: "src/quotas.ts",
+    from: "before !== 0 && before !== quotas[what]",
+    to: "before < 0",
+  },
 ];
