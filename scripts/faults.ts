@@ -1955,4 +1955,18 @@ export const FAULTS: readonly Fault[] = [
     from: "before !== 0 && before !== quotas[what]",
     to: "before < 0",
   },
+  {
+    name: "who never shakes hands keeps a connection for ever",
+    check: "tls",
+    file: "src/http/secure.ts",
+    from: '      else if (error.code === "ERR_TLS_HANDSHAKE_TIMEOUT") socket.destroy();\n',
+    to: "",
+  },
+  {
+    name: "the log says nothing of certificates that do not hold",
+    check: "tls",
+    file: "src/http/secure.ts",
+    from: "else if (reasonOf(socket) !== undefined) this.#tellRefused(socket);",
+    to: "",
+  },
 ];
