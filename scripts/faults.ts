@@ -2004,4 +2004,32 @@ export const FAULTS: readonly Fault[] = [
     from: "      this.ring.skip();\n",
     to: "",
   },
+  {
+    name: "who begins to wait after its key was taken away waits on",
+    check: "apiKeys",
+    file: "src/http/connection.ts",
+    from: "    if (this.#principal.isEnded) this.#onCut();\n",
+    to: "",
+  },
+  {
+    name: "what was too much for a rate is owed at another",
+    check: "quotas",
+    file: "src/quotas.ts",
+    from: "before !== 0 && before !== quotas[what]",
+    to: "before < 0",
+  },
+  {
+    name: "who never shakes hands keeps a connection for ever",
+    check: "tls",
+    file: "src/http/secure.ts",
+    from: '      else if (error.code === "ERR_TLS_HANDSHAKE_TIMEOUT") socket.destroy();\n',
+    to: "",
+  },
+  {
+    name: "the log says nothing of certificates that do not hold",
+    check: "tls",
+    file: "src/http/secure.ts",
+    from: "else if (reasonOf(socket) !== undefined) this.#tellRefused(socket);",
+    to: "",
+  },
 ];

@@ -83,7 +83,7 @@ export function isOfConnections({ code, details }: QueueError): boolean {
 /** What one namespace uses. Its quotas are those that this thread knows. */
 export class Account {
   readonly namespace: string;
-  quotas: Quotas = NO_QUOTAS;
+  #quotas: Quotas = NO_QUOTAS;
   readonly #cells: BigInt64Array<SharedArrayBuffer>;
   readonly #at: number;
 
@@ -91,6 +91,20 @@ export class Account {
     this.namespace = namespace;
     this.#cells = cells;
     this.#at = at;
+  }
+
+  get quotas(): Quotas {
+    return this.#quotas;
+  }
+
+  set quotas(quotas: Quotas) {
+    for (const what of ["requestsPerSecond", "itemsPerSecond"] as const) {
+      const before = this.#quotas[what];
+      // What was too much at another rate is owed no more: at that one it may be hours.
+      const isOther = before !== 0 && before !== quotas[what];
+      if (isOther) Atomics.store(this.#cells, this.#at + CELL[what], 0n);
+    }
+    this.#quotas = quotas;
   }
 
   // --- what there is at a time ---

@@ -203,6 +203,8 @@ class Connection implements Exchange {
 
   onGone(gone: () => void): void {
     this.#onGone = gone;
+    // Nothing waited when that was said.
+    if (this.#principal.isEnded) this.#onCut();
   }
 
   // Followed from one request to the next, for that costs nothing while they come from the same.

@@ -155,7 +155,8 @@ export class HttpServer extends Server {
   /** From now on connections speak TLS, with this. Throws if it cannot be used; what was before goes on then. */
   secure(material: TlsMaterial): void {
     if (this.#door === undefined) {
-      this.#door = new SecureDoor(material, (socket) => this.#connections.add(socket));
+      const take = (socket: Socket): void => this.#connections.add(socket);
+      this.#door = new SecureDoor(material, take, { log: this.#log });
     } else this.#door.replace(material);
   }
 

@@ -226,6 +226,32 @@ test("who waits for an item is told no more of it when the key is taken away", a
   for (const replyOf of replies) assert.equal((await replyOf()).status, 401);
 });
 
+for (const [reader, more] of READERS) {
+  test(`${reader} that is yet to begin to wait when its key is taken away does not wait`, async (t) => {
+    const server = await setupClosed(t);
+    await server.createQueue("jobs");
+    await server.produce("jobs", "x");
+    const [item] = await server.list("jobs");
+    const { id, key } = await newKey(server);
+    // The item is looked for before anybody waits for its end; here that takes until the loop goes on.
+    await server.ok("dev.pause", { queue_name: "jobs" });
+    const connection = await connect(t, server);
+    const body = { id: item.id };
+    const waiting = await startWaiting(server, connection, {
+      key,
+      more,
+      path: "v2/item.wait",
+      body,
+    });
+    for (let i = 0; i < 5; i++) await server.ok("/v2/queues.list", {});
+    await server.ok("/v2/keys.revoke", { id });
+    await server.ok("dev.resume", { queue_name: "jobs" });
+    const reply = await waiting();
+    assert.deepEqual([reply.status, bodyOf(reply).code], [401, "unauthenticated"]);
+    assert.equal(reply.headers.get("connection"), "close");
+  });
+}
+
 test("a key that ends by itself ends what waits in its name, and is refused from then on", async (t) => {
   const server = await setupClosed(t, { threads: 2 });
   await server.createQueue("jobs");

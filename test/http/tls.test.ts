@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
-import { connect as connectTcp, type Socket } from "node:net";
+import { type AddressInfo, connect as connectTcp, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
@@ -16,6 +16,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { QueratorClient } from "@querator/client";
 import type { ServerOptions } from "../../src/config/config.ts";
+import { SecureDoor } from "../../src/http/secure.ts";
 import { type RunningServer, startServer } from "../../src/server/server.ts";
 import { Authority, contents, NO_OPENSSL, type Pair } from "../support/certificates.ts";
 import { ADMIN_KEY, SILENT } from "../support/server.ts";
@@ -472,4 +473,45 @@ test("a server stops although somebody has not shaken hands", options, async (t)
   const ended = once(silent.resume(), "close");
   await server.stop();
   await ended;
+});
+
+test("who does not shake hands is cut off", options, async (t) => {
+  const { cert, key } = contents(new Authority(t).sign("server"));
+  const rest = { minVersion: "1.2", clientCa: undefined, clientAuth: "required" } as const;
+  const material = { ...rest, cert, key, ticketKeys: Buffer.alloc(48) };
+  const door = new SecureDoor(material, () => assert.fail("taken in"), {
+    log: SILENT,
+    handshakeMs: 20,
+  });
+  const listener = createServer((socket) => door.accept(socket)).listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  t.after(() => {
+    door.destroy();
+    listener.close();
+  });
+  const { port } = listener.address() as AddressInfo;
+  // Nothing, and the beginning of a hello.
+  for (const sent of [[], [22, 3, 1]]) {
+    const socket = connectTcp(port, "127.0.0.1");
+    t.after(() => socket.destroy());
+    socket.write(Buffer.from(sent));
+    await once(socket.resume(), "close", { signal: AbortSignal.timeout(10_000) });
+  }
+});
+
+test("the log says why a certificate was not let in, and of many once", options, async (t) => {
+  for (const clientAuth of ["required", "optional"] as const) {
+    const { server, tls, lines } = await closed(t, clientAuth);
+    const stranger = contents(new Authority(t).sign("worker"));
+    for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
+      const given = { ...tls, ...stranger, maxVersion };
+      assert.equal(await lost(connect({ port: server.port, host: "127.0.0.1", ...given })), "");
+    }
+    await server.stop(); // all that was refused has been told
+    const told = lines.filter(({ text }) => text.startsWith("a client has shown a certificate"));
+    assert.deepEqual(
+      told.map(({ level, fields }) => [level, fields]),
+      [["warn", { from: "127.0.0.1", reason: "UNABLE_TO_VERIFY_LEAF_SIGNATURE", certificates: 1 }]],
+    );
+  }
 });

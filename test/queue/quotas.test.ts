@@ -220,6 +220,22 @@ test("as many calls and items pass in a second as the quota says, and are told w
   assert.deepEqual([lease.status, lease.body.code], [429, "quota_exceeded"]);
 });
 
+test("a rate that is set anew counts at once, whatever was too much for the one before", async (t) => {
+  const server = await made(t, { items_per_second: 1 }, { threads: 2 });
+  await server.advance("0s");
+  const produce = (n: number) =>
+    call(server, "queue.produce", { queue_name: "jobs", items: items(n) });
+  assert.equal((await produce(1_000)).status, 200);
+  const { status, retryAfter } = await produce(1);
+  assert.ok(status === 429 && Number(retryAfter) >= 1_000, `${status} ${retryAfter}`);
+  await setQuotas(server, { items_per_second: 100 });
+  assert.equal((await produce(100)).status, 200);
+  assert.equal((await produce(1)).status, 429);
+  // What is set to what it was is as it was.
+  await setQuotas(server, { items_per_second: 100 });
+  assert.equal((await produce(1)).status, 429);
+});
+
 for (const threads of [1, 2]) {
   test(`so many leases wait as may, and those whose clients go make room, with ${threads} thread(s)`, async (t) => {
     const server = await made(t, { waiting_leases: 2 }, { threads });
