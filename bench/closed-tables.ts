@@ -24,7 +24,6 @@ const NEIGHBOURS = [
   ["the same, batches of 100", { ...full(1_000), requests_per_second: 100 }, 100],
   ["1,000 items, 1 MB", full(1_000), 1],
   ["the same, batches of 100", full(1_000), 100],
-  ["anything", {}, 1],
 ] as const;
 
 function full(items: number): object {
