@@ -1,8 +1,9 @@
-// The lightest HTTP/1.1 client that a load generator can use: one socket, kept alive; requests that
-// are sent before the last answer has come are pipelined. It knows only what our servers answer: a
-// status and a body with Content-Length.
+// The lightest HTTP/1.1 client that a load generator can use: one socket, kept alive, over TLS if its address says
+// https; requests that are sent before the last answer has come are pipelined. It knows only what our servers
+// answer: a status and a body with Content-Length.
 
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 
 export interface Response {
   readonly status: number;
@@ -16,25 +17,33 @@ interface Waiting {
 
 export class HttpClient {
   readonly #socket: Socket;
-  readonly #host: string;
+  /** What follows the path in every request. */
+  readonly #headers: string;
   #buffer: Buffer = Buffer.alloc(0);
   /** Whoever waits for an answer, in the order of requests. */
   #waiting: Waiting[] = [];
 
-  private constructor(socket: Socket, host: string) {
+  private constructor(socket: Socket, headers: string) {
     this.#socket = socket;
-    this.#host = host;
+    this.#headers = headers;
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.on("error", (error) => this.#fail(error));
     socket.on("close", () => this.#fail(new Error("connection closed")));
   }
 
-  static open(url: URL): Promise<HttpClient> {
+  /** Connects; every request shows the key, if there is one. */
+  static open(url: URL, key?: string): Promise<HttpClient> {
     const { promise, resolve, reject } = Promise.withResolvers<HttpClient>();
-    const socket = connect(Number(url.port), url.hostname, () =>
-      resolve(new HttpClient(socket, url.host)),
-    );
+    const shown = key === undefined ? "" : `\r\nAuthorization: Bearer ${key}`;
+    const headers = `HTTP/1.1\r\nHost: ${url.host}${shown}`;
+    const where = { port: Number(url.port), host: url.hostname };
+    const opened = (): void => resolve(new HttpClient(socket, headers));
+    // Whose certificate it is does not matter here.
+    const socket: Socket =
+      url.protocol === "https:"
+        ? connectTls({ ...where, rejectUnauthorized: false }, opened)
+        : connect(where, opened);
     socket.once("error", reject);
     return promise;
   }
@@ -43,7 +52,7 @@ export class HttpClient {
   post(path: string, body: string | Uint8Array): Promise<Response> {
     const { promise, resolve, reject } = Promise.withResolvers<Response>();
     this.#waiting.push({ resolve, reject });
-    const head = `POST ${path} HTTP/1.1\r\nHost: ${this.#host}\r\nContent-Length: ${Buffer.byteLength(body)}`;
+    const head = `POST ${path} ${this.#headers}\r\nContent-Length: ${Buffer.byteLength(body)}`;
     if (typeof body === "string") {
       this.#socket.write(`${head}\r\nContent-Type: application/json\r\n\r\n${body}`);
     } else {

@@ -31,6 +31,8 @@ export interface LoadOptions {
   readonly format?: keyof typeof WIRE_FORMATS;
   /** Requests that a producer sends at once, without waiting for the answers between; 1 by default. */
   readonly pipelined?: number;
+  /** The key that every request shows. */
+  readonly key?: string;
 }
 
 export interface Quantiles {
@@ -54,8 +56,8 @@ const options = JSON.parse(process.argv[2]!) as LoadOptions;
 const { queues: queueCount = 1, pipelined = 1 } = options;
 
 async function openTarget(): Promise<Target> {
-  const { url, batch, rival, format = "json" } = options;
-  if (rival === undefined) return openHttp(url, batch, format);
+  const { url, batch, rival, format = "json", key } = options;
+  if (rival === undefined) return openHttp(url, batch, format, key);
   if (rival === "redis-list") {
     const { redisList } = await import("./redis-list.ts");
     return redisList(url, batch);

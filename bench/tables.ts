@@ -1,6 +1,6 @@
 // `npm run bench:tables`: how the server behaves as something grows - clients, queues, what waits,
-// payloads, the time of a commit, threads - and what each feature costs beside the plain queue, each a table of
-// docs/PERFORMANCE.md. What is compared is measured in turn on the same machine, and medians of several runs
+// payloads, the time of a commit, threads - what each feature and TLS cost beside the plain queue, and what one
+// tenant does to another, each a table of docs/PERFORMANCE.md. What is compared is measured in turn on the same machine, and medians of several runs
 // are printed.
 
 import { execFileSync } from "node:child_process";
@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { backlog, lists } from "./backlog-tables.ts";
+import { tenants, tls } from "./closed-tables.ts";
 import { dead, features, keys, unique, writes } from "./feature-tables.ts";
 import { HttpClient } from "./http-client.ts";
 import { BATCH, measure, positive, SINGLE, wrongs } from "./measure.ts";
@@ -38,6 +39,8 @@ const TABLES = {
   keys,
   lists,
   dead,
+  tenants,
+  tls,
   sync,
   redis,
   commits,

@@ -33,18 +33,19 @@ export interface Target {
   close(): Promise<void>;
 }
 
-/** A server that speaks our protocol. */
+/** A server that speaks our protocol; every request shows the key, if there is one. */
 export function openHttp(
   address: string,
   batch: number,
   format: keyof typeof WIRE_FORMATS = "json",
+  key?: string,
 ): Target {
   const url = new URL(address);
   const wire = WIRE_FORMATS[format];
   return {
     completesLate: false,
     async createQueue(name) {
-      const client = await HttpClient.open(url);
+      const client = await HttpClient.open(url, key);
       const settings = `"lease_timeout":"5m","expire_timeout":"24h","requested_partitions":1${wire.settings}`;
       for (const each of wire.hasNext ? [name, nextOf(name)] : [name]) {
         const body = `{"queue_name":"${each}",${settings}}`;
@@ -54,7 +55,7 @@ export function openHttp(
       client.close();
     },
     async producer() {
-      const client = await HttpClient.open(url);
+      const client = await HttpClient.open(url, key);
       return {
         async produce(queue, payloads) {
           const body = wire.produce(queue, payloads);
@@ -64,7 +65,7 @@ export function openHttp(
       };
     },
     async consumer(queue, index) {
-      const client = await HttpClient.open(url);
+      const client = await HttpClient.open(url, key);
       const ask = wire.lease(queue, `c${index}`, batch);
       return {
         async lease() {

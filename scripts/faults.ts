@@ -61,6 +61,7 @@ export const CHECKS = {
   oldStorages: ["--test", "test/old-storages.test.ts"],
   history: ["--test", "test/queue/history.test.ts"],
   quotas: ["--test", "test/queue/quotas.test.ts"],
+  quotasTold: ["--test", "test/http/quotas.test.ts"],
   followers: ["--test", "test/queue/followers.test.ts"],
   condemnedApart: [
     "--test",
@@ -1947,6 +1948,20 @@ export const FAULTS: readonly Fault[] = [
     file: "src/quotas.ts",
     from: "Atomics.compareExchange(cells, at, now, now + more)",
     to: "Atomics.compareExchange(cells, at, now, now)",
+  },
+  {
+    name: "who would use too much is told to come again too early",
+    check: "quotasTold",
+    file: "src/http/edge.ts",
+    from: "    const { seconds = RETRY_AFTER } = known.details ?? {};\n",
+    to: "    const seconds = RETRY_AFTER;\n",
+  },
+  {
+    name: "who waits over TLS waits on without a key",
+    check: "tls",
+    file: "src/http/connection.ts",
+    from: "    principal.onEnd(this.#onCut);\n",
+    to: '    if (!("encrypted" in this.#socket)) principal.onEnd(this.#onCut);\n',
   },
   {
     name: "a connection that is closed goes on counting",

@@ -64,9 +64,14 @@ async function open(t: TestContext, port: number, given: ConnectionOptions): Pro
   return socket;
 }
 
-async function ask(socket: TLSSocket, body = "{}", path = "/v2/queues.list"): Promise<string> {
+async function ask(
+  socket: TLSSocket,
+  body = "{}",
+  path = "/v2/queues.list",
+  headers = "",
+): Promise<string> {
   socket.write(
-    `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n` +
+    `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers}` +
       `Content-Length: ${body.length}\r\n\r\n${body}`,
   );
   const [data] = (await once(socket, "data")) as [Buffer];
@@ -281,6 +286,60 @@ async function makeUser(admin: QueratorClient, externalId: string): Promise<stri
     namespace: "_system",
   });
   return user.id;
+}
+
+for (const threads of [1, 2]) {
+  test(
+    `a key is shown over TLS, and what waits in its name ends with it, on ${threads} thread(s)`,
+    options,
+    async (t) => {
+      const given = { auth: "keys", bootstrapKey: ADMIN_KEY, threads } as const;
+      const { server, authority } = await secured(t, given);
+      const ca = readFileSync(authority.ca);
+      const admin = new QueratorClient({ url: server.address, key: ADMIN_KEY, tls: { ca } });
+      t.after(() => admin.close());
+      const user_id = await makeUser(admin, "worker");
+      const { key, info } = (await admin.call("v2/keys.create", { user_id })) as {
+        key: string;
+        info: { id: string };
+      };
+      await admin.queues.create({ queueName: "jobs" });
+      const asked = async (shown: string): Promise<string> => {
+        const socket = await open(t, server.port, { ca });
+        return body(await ask(socket, "{}", "/v2/queues.list", shown));
+      };
+      const shown = `Authorization: Bearer ${key}\r\n`;
+      assert.match(await asked(""), / 401 /);
+      assert.match(await asked(shown.replace(/.\r/, "~\r")), / 401 /);
+      assert.match(await asked(shown), / 200 /);
+      const lease = '{"queue_name":"jobs","request_timeout":"1m"}';
+      const waiting: Promise<string>[] = [];
+      for (let i = 0; i < 8; i++) {
+        // Every other one is read by node:http.
+        const more = i % 2 === 0 ? "" : "Connection: keep-alive, x\r\n";
+        const socket = await open(t, server.port, { ca });
+        waiting.push(ask(socket, lease, "/v2/queue.lease", shown + more));
+      }
+      const count = async (): Promise<number> => {
+        const { logicalQueues } = await admin.stats("jobs");
+        return logicalQueues.reduce((sum, { leaseWaiting }) => sum + leaseWaiting, 0);
+      };
+      let isAnswered = false;
+      void Promise.race(waiting).then(() => {
+        isAnswered = true;
+      });
+      while (!isAnswered && (await count()) < waiting.length)
+        await new Promise((resolve) => setImmediate(resolve));
+      await admin.call("v2/keys.revoke", { id: info.id });
+      for (const reply of await Promise.all(waiting)) {
+        assert.match(reply, /^HTTP\/1\.1 401 [\s\S]*\r\nConnection: close\r\n/i);
+      }
+      assert.match(await asked(shown), / 401 /);
+      // What is produced now is not for who waited.
+      await admin.produce("jobs", { payload: "x" });
+      assert.equal((await admin.lease("jobs")).length, 1);
+    },
+  );
 }
 
 test(

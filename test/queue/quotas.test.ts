@@ -11,6 +11,7 @@ const PLACES = [
   ["memory", 2],
   ["sqlite", 1],
   ["sqlite", 2],
+  ["postgres", 1],
 ] as const;
 
 interface Called {
@@ -149,9 +150,9 @@ for (const [driver, threads] of PLACES) {
   });
 }
 
-for (const threads of [1, 2]) {
-  test(`what is used is known after a restart, with ${threads} thread(s)`, async (t) => {
-    const options = { ...(await freshPlace(t, "sqlite")), threads };
+for (const [driver, threads] of PLACES.filter(([driver]) => driver !== "memory")) {
+  test(`what is used is known after a restart, ${driver}, ${threads} thread(s)`, async (t) => {
+    const options = { ...(await freshPlace(t, driver)), threads };
     const server = await setupClosed(t, options);
     await ok(
       server,
