@@ -150,7 +150,7 @@ export class Loop implements TurnTaker, Errand {
       partition.watchers = this.watchers;
       partition.measures = this.measures;
     }
-    this.redrives = new Redrives(this, this.#commits);
+    this.redrives = new Redrives(this, this.#commits, this.#boundItems);
     this.#keyHolders = new KeyHolders(context, this.#commits);
     this.#order = [...partitions];
     this.wake();
