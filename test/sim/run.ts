@@ -323,7 +323,7 @@ export class Simulation {
     // What is on its way to a queue that is not there any more waits for one of its name.
     for (const { boundTo } of boundIn(this.#view)) {
       if (this.#view.queues.has(boundTo)) continue;
-      const queue = QUEUES.findIndex((name) => name === boundTo);
+      const queue = (QUEUES as readonly string[]).indexOf(boundTo);
       await this.#do({ kind: "create", queue, settings: LASTING, together: false });
     }
     await this.#do({ kind: "advance", seconds: 130, together: false });
