@@ -14,7 +14,7 @@ export interface Attributes {
   readonly id: string;
   /** Why it is to go to the dead queue, and not to be leased any more; "" if it is not. */
   readonly died: DropReason | "";
-  /** By what its copy in the dead queue is known, if it has moved to another number on its way there; "" if not. */
+  /** By what its copy is known where it is on its way to, if not by its number or, once it was produced for that, by its id; "" if so. */
   readonly sentAs: string;
   /** The name that only one item of its queue has at a time; see unique.ts. */
   readonly unique: Unique | undefined;
@@ -51,7 +51,7 @@ export interface Unique {
   readonly until?: number;
 }
 
-/** The queue that an item was produced for, and when it is to become leasable there; 0 for at once. */
+/** The queue that an item is on its way to, and when it is to become leasable there; 0 for at once. */
 export interface Bound {
   readonly to: string;
   readonly at: number;

@@ -1,5 +1,5 @@
 // What waits among the scheduled items only to go to another queue, and not to be leased here: to the dead queue, how
-// that is written down, now and by earlier versions; or to the one that it was produced for.
+// that is written down, now and by earlier versions; or to the one that it was produced for, or that a redrive sends it to.
 
 // What cannot get there is due all the time, before all else that is scheduled, and must not keep that from its turn.
 
@@ -45,7 +45,7 @@ export function condemnedFor({ at, item }: Due): DropReason | undefined {
   return attributesOf(item.attributes).died || condemnedBefore(at, item);
 }
 
-/** Where a scheduled item is to go that was produced for another queue; undefined if it was not. */
+/** Where a scheduled item is to go that was produced for another queue, or is redriven; undefined for nowhere. */
 export function boundFor({ attributes }: Pick<StoredItem, "attributes">): Bound | undefined {
   return attributesOf(attributes).bound;
 }

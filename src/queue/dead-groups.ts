@@ -3,6 +3,7 @@
 
 import type { ItemTable, StoredItem } from "../storage/storage.ts";
 import { attributesOf } from "./attributes.ts";
+import { boundFor } from "./condemned.ts";
 import { fingerprintOf, kindOf } from "./fingerprint.ts";
 import { idOf } from "./keys.ts";
 import type { Loop } from "./loop.ts";
@@ -75,6 +76,8 @@ export async function deadGroups(loop: Loop, limit: number): Promise<DeadGroups>
 
   function look(place: Place): void {
     lookedAt++;
+    // It is on its way out.
+    if (boundFor(place.item) !== undefined) return;
     const at = diedAt(place.item);
     const fingerprint = fingerprintIn(place.item.attributes);
     const group = groups.get(fingerprint);

@@ -9,7 +9,7 @@ import { sizeIn, type Unique, withAttributes } from "./attributes.ts";
 import { type Batch, partitionFailing } from "./batch.ts";
 import { BEHIND_AT, BEHIND_MAX, earliestOf, keyBehind } from "./behind.ts";
 import type { Commits } from "./commits.ts";
-import { condemnedFor } from "./condemned.ts";
+import { isOnItsWay } from "./condemned.ts";
 import type { QueueContext } from "./context.ts";
 import { COUNT } from "./counts.ts";
 import type { Item } from "./item.ts";
@@ -190,11 +190,9 @@ async function readPlaces(
         records: false,
       });
       for (const item of items) {
-        const { seq, dueAt } = item;
-        // What is on its way to the dead queue is as good as gone.
-        const isDead =
-          table === "scheduled" && condemnedFor({ at: dueAt, seq, item }) !== undefined;
-        if (!isDead) places.set(seq, { table, item });
+        // What is on its way to another queue is as good as gone.
+        const isLeaving = table === "scheduled" && isOnItsWay(item);
+        if (!isLeaving) places.set(item.seq, { table, item });
       }
     }
   }

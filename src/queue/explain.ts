@@ -123,7 +123,11 @@ function ofHeld(loop: Loop, { leased, item }: Located, state: ItemState): Explan
   }
   const bound = boundFor(item);
   if (bound !== undefined) {
-    const detail = `it is on its way to the queue '${bound.to}', for which it was produced`;
+    const why =
+      attributesOf(item.attributes).redrive === ""
+        ? "for which it was produced"
+        : "to which a redrive sends it";
+    const detail = `it is on its way to the queue '${bound.to}', ${why}`;
     return only(state, { code: "scheduled", detail, until: 0 });
   }
   const reason: Reason = { code: "scheduled", detail: "its time has not come", until: item.dueAt };

@@ -109,7 +109,7 @@ function comeBack(part: PartitionBatch, item: Item, rules: LifecycleRules): void
 export interface Leaving {
   /** To the dead queue. */
   readonly dead: readonly Dead[];
-  /** To the one that it was produced for. */
+  /** To the one that it was produced for, or is redriven to. */
   readonly bound: readonly StoredItem[];
 }
 

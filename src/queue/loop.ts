@@ -157,7 +157,7 @@ export class Loop implements TurnTaker, Errand {
       partition.measures = this.measures;
       partition.ears = this.ears;
     }
-    this.redrives = new Redrives(this, this.#commits);
+    this.redrives = new Redrives(this, this.#commits, this.#boundItems);
     this.#keyHolders = new KeyHolders(context, this.#commits);
     this.#order = [...partitions];
     this.wake();

@@ -65,6 +65,13 @@ export class Names {
     this.passBehind(attributes);
   }
 
+  /** One that is not leased has its unique key no more, and waits behind no other. */
+  giveUp(attributes: string): void {
+    const key = keyHeld(attributes, false);
+    if (key !== "") this.#letGo(KEY.unique, key);
+    this.passBehind(attributes);
+  }
+
   /** An item that this batch adds may wait behind another. */
   noteBehind(item: StoredItem): void {
     const key = keyBehind(item.attributes);

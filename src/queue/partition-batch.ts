@@ -16,12 +16,13 @@ import {
   type KeyName,
   type LeaseMark,
   type Move,
+  NO_RECORD,
   NONE_DROPPED,
   type PartitionChanges,
   type SeqRange,
   type StoredItem,
 } from "../storage/storage.ts";
-import { withAttributes } from "./attributes.ts";
+import { type Attributes, withAttributes } from "./attributes.ts";
 import { BEHIND_AT, earliestOf, inFront } from "./behind.ts";
 import { expiryOf, LONG_AGO } from "./condemned.ts";
 import type { QueueRules } from "./context.ts";
@@ -369,6 +370,7 @@ export class PartitionBatch implements PartitionChanges {
 
   /** Puts a leased item that was claimed among the scheduled ones; it keeps its number. */
   schedule(item: Item, dueAt: number, { attempts, attributes: stays }: GivenBack = item): void {
+    this.#end(item);
     const attributes = attributesAfterLease(stays);
     this.#setAside(item, { dueAt, attempts, expireAt: expiryOf(item, dueAt), attributes });
   }
@@ -378,13 +380,33 @@ export class PartitionBatch implements PartitionChanges {
    * queue, whatever happens in between: among the scheduled ones, with the reason as an attribute.
    */
   condemn(item: Item, reason: DropReason, given = item.attributes): Due {
+    this.#end(item);
     const { attempts, expireAt } = item;
     const attributes = withAttributes(attributesAfterLease(given), { died: reason });
     return this.#setAside(item, { dueAt: LONG_AGO, attempts, expireAt, attributes });
   }
 
-  #setAside(item: Item, to: Becomes): Due {
-    this.#end(item);
+  /**
+   * Puts an item that is not leased there, whence it goes to another queue. Its unique key is one of this queue, and
+   * has no item any more.
+   */
+  bind(table: ItemTable, item: StoredItem, sets: Partial<Attributes>): void {
+    this.touched = true;
+    const { seq, dueAt, attempts, expireAt, attributes: before } = item;
+    const key = keyHeld(before, false);
+    this.#names.giveUp(before);
+    if (key !== "") this.#promote(key);
+    const attributes = withAttributes(before, { ...sets, unique: undefined });
+    const bound = { ...item, attributes, record: NO_RECORD };
+    if (table === "scheduled") {
+      this.postpone({ at: dueAt, seq, item: bound }, LONG_AGO);
+      return;
+    }
+    this.#setAside(bound, { dueAt: LONG_AGO, attempts, expireAt, attributes });
+    this.dropReady();
+  }
+
+  #setAside(item: StoredItem, to: Becomes): Due {
     this.#count(item.createdAt, -1);
     this.counters.scheduled++;
     const { seq } = item;

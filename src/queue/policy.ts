@@ -67,7 +67,8 @@ export function retryDelayOf(
   const delay = retry?.delay ?? rules.retryDelay;
   if (delay === 0) return 0;
   const factor = retry?.factor ?? rules.retryFactor;
-  const longest = retry?.maxDelay ?? rules.retryMaxDelay;
+  // Its own is not cut by what its queue said later.
+  const longest = retry?.maxDelay ?? Math.max(rules.retryMaxDelay, retry?.delay ?? 0);
   const wait = Math.min(delay * factor ** Math.max(attempts - 1, 0), longest);
   const jitter = retry?.jitter ?? rules.retryJitter;
   return Math.round(wait * (1 - jitter * random()));

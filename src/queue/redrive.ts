@@ -1,7 +1,7 @@
 // A redrive as it is written down: what is to be moved out of a dead queue, how far that is, and what has
 // become of it. It is an entry of partition 0 of the dead queue, written anew with every step, in the commit
-// that does the step where both queues share a storage. So nothing of it is in memory alone, and it goes
-// on after a restart where it was. Pure; what does the steps is in redrives.ts.
+// that does the step. So nothing of it is in memory alone, and it goes on after a restart where it was. Pure;
+// what does the steps is in redrives.ts.
 
 import type { ItemTable, KeyEntry, StoredItem } from "../storage/storage.ts";
 import { attributesOf } from "./attributes.ts";
@@ -62,11 +62,6 @@ export interface Redrive extends RedriveInfo {
   readonly limit: number;
   readonly rate: number;
   readonly stopAt: number;
-  /**
-   * Ids of items of which copies may be in a queue of that name already, which lies in another storage. They go nowhere
-   * else, also when it has ended: until their originals are gone nobody knows whether they have come there.
-   */
-  readonly sending: Readonly<Record<string, readonly string[]>>;
   /** Where it goes on. */
   readonly at: Position;
   /** The tails of the partitions when it began: what came later is not for it. */
@@ -153,25 +148,6 @@ export function afterStep(
   };
 }
 
-/** A redrive that is about to send items to a queue in another storage. */
-export function sendingTo(redrive: Redrive, queue: string, ids: readonly string[]): Redrive {
-  const all = [...new Set([...(redrive.sending[queue] ?? []), ...ids])];
-  return { ...redrive, sending: { ...redrive.sending, [queue]: all } };
-}
-
-/** The same once they have come there, and their originals are gone. */
-export function sentTo(redrive: Redrive, queue: string, ids: readonly string[]): Redrive {
-  const { [queue]: before = [], ...others } = redrive.sending;
-  const left = before.filter((id) => !ids.includes(id));
-  return { ...redrive, sending: left.length === 0 ? others : { ...others, [queue]: left } };
-}
-
-/** Which items may have come to another queue by these redrives, and to which. */
-export function underWay(redrives: readonly Redrive[]): ReadonlyMap<string, string> {
-  const places = redrives.flatMap(({ sending }) => Object.entries(sending));
-  return new Map(places.flatMap(([queue, ids]) => ids.map((id) => [id, queue])));
-}
-
 /** A redrive of whose items so many have died again. */
 export function afterDeaths(redrive: Redrive, count: number, now: number): Redrive {
   const failed = redrive.failed + count;
@@ -191,9 +167,8 @@ export function entryOfRedrive(redrive: Redrive): KeyEntry {
 }
 
 export function redriveOf({ key, value }: KeyEntry): Redrive {
-  // Older ones know neither what they did not find nor what they were sending.
-  const known = JSON.parse(value) as Omit<Redrive, "id" | "notFound" | "sending">;
-  return { notFound: 0, sending: {}, ...known, id: key };
+  // Older ones do not know what they did not find.
+  return { notFound: 0, ...(JSON.parse(value) as Omit<Redrive, "id" | "notFound">), id: key };
 }
 
 /** What is told of it. */

@@ -9,13 +9,15 @@ import { plainError, queueError } from "../errors.ts";
 import type { ItemTable, KeyEntry, StoredItem } from "../storage/storage.ts";
 import { type Attributes, attributesOf, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
+import { behindFirst } from "./behind.ts";
+import type { BoundItems } from "./bound-items.ts";
 import type { Commits } from "./commits.ts";
-import { boundFor } from "./condemned.ts";
+import { isOnItsWay } from "./condemned.ts";
 import type { Intake } from "./context.ts";
 import { LOOKED_AT_MAX } from "./dead-groups.ts";
 import { type Happening, happenedTo } from "./heard.ts";
 import { MOVED } from "./history.ts";
-import { idOf, KEY } from "./keys.ts";
+import { KEY } from "./keys.ts";
 import type { Loop } from "./loop.ts";
 import type { Letter } from "./mailbox.ts";
 import { rangesOf, run } from "./operations.ts";
@@ -38,9 +40,6 @@ import {
   type RedriveOptions,
   redriveOf,
   type Sorted,
-  sendingTo,
-  sentTo,
-  underWay,
 } from "./redrive.ts";
 import { DELIVERY, Transfers } from "./transfers.ts";
 
@@ -82,14 +81,16 @@ export class Redrives {
   readonly #loop: Loop;
   readonly #commits: Commits;
   readonly #transfers: Transfers;
+  readonly #boundItems: BoundItems;
   // Those that run, by id, with what wakes each of them from its rest.
   readonly #running = new Map<string, () => void>();
   // Which reading of partition 0 was looked through for those that run.
   #lookedAt = 0;
   #isClosed = false;
 
-  constructor(loop: Loop, commits: Commits) {
+  constructor(loop: Loop, commits: Commits, boundItems: BoundItems) {
     this.#loop = loop;
+    this.#boundItems = boundItems;
     this.#commits = commits;
     // Its own, so that what rests because of a redrive is nothing but redrives.
     this.#transfers = new Transfers(loop.context, commits, loop);
@@ -120,11 +121,7 @@ export class Redrives {
       part.put(entryOfRedrive(redrive));
       const { to } = redrive;
       if (to !== "") part.put({ kind: KEY.sentTo, key: to, seq: 0, until: 0, value: "" });
-      // What some of them were sending is to be known for longer than what has become of them.
-      const old = known
-        .filter(({ state }) => state !== "running")
-        .slice(ENDED_MAX)
-        .filter(({ sending }, i) => i >= ENDED_MAX || Object.keys(sending).length === 0);
+      const old = known.filter(({ state }) => state !== "running").slice(ENDED_MAX);
       part.forget(old.map(({ id }) => ({ kind: KEY.redrive, key: id })));
       await this.#loop.commitAlone(part);
       this.#tell("redrive_started", redrive, now);
@@ -282,7 +279,7 @@ export class Redrives {
         await this.#write(done);
         return { moved: 0, redrive: done };
       }
-      const sorted = this.#sort(redrive, page, underWay(await this.#all()));
+      const sorted = this.#sort(redrive, page);
       const first = sorted.movable[0];
       if (first === undefined) {
         const after = afterStep(redrive, page, sorted, new Set());
@@ -300,10 +297,8 @@ export class Redrives {
     readonly first: Candidate;
     readonly failures: number;
   }): Promise<Stepped> {
-    const { page, sorted, first, failures } = step;
-    let { redrive } = step;
+    const { redrive, page, sorted, first, failures } = step;
     const { partition, table, item } = first;
-    const idIn = (each: StoredItem): string => idOf(partition.ids, each);
     const destination = destinationOf(redrive, item);
     const items = sorted.movable
       .filter((each) => each.partition === partition && each.table === table)
@@ -314,47 +309,59 @@ export class Redrives {
     const { now } = this.#moment();
     const from = new PartitionBatch(partition, now);
     const to = this.#loop.context.findIntake(destination)!;
-    // It waits for this one, whose next turn takes what it has sent.
-    if (this.#transfers.isWaitedForBy(to)) return { moved: 0, redrive };
-    if (to.storage !== partition.storage) {
-      redrive = sendingTo(redrive, destination, items.map(idIn));
-      await this.#write(redrive);
-    }
     let after = redrive;
-    const isDone = await this.#transfers.move({
-      items,
-      endings: items.map(() => MOVED),
-      table,
-      from,
-      to,
-      load: DELIVERY,
-      sets: () => ({ ...ALIVE, redrive: redrive.id }),
-      patience: Math.min(PATIENCE_MIN * 2 ** failures, PATIENCE_MAX),
-      onTaken: (taken) => {
-        const arrived = sentTo(redrive, destination, taken.map(idIn));
-        after = afterStep(arrived, page, sorted, new Set(taken.map(({ seq }) => seq)));
-        if (redrive.limit > 0 && after.moved >= redrive.limit) after = ended(after, "done", now);
-        // What is next to be leased is then found at once.
-        if (isAtHead(page, partition, taken)) from.passHead(taken);
-        if (partition === this.#home) from.put(entryOfRedrive(after));
-      },
-    });
-    if (!isDone) return { moved: undefined, redrive };
+    const note = (taken: readonly StoredItem[]): void => {
+      after = afterStep(redrive, page, sorted, new Set(taken.map(({ seq }) => seq)));
+      if (redrive.limit > 0 && after.moved >= redrive.limit) after = ended(after, "done", now);
+      // What is next to be leased is then found at once.
+      if (isAtHead(page, partition, taken)) from.passHead(taken);
+      if (partition === this.#home) from.put(entryOfRedrive(after));
+    };
+    if (to.storage === partition.storage) {
+      // It waits for this one, whose next turn takes what it has sent.
+      if (this.#transfers.isWaitedForBy(to)) return { moved: 0, redrive };
+      const isDone = await this.#transfers.move({
+        items,
+        endings: items.map(() => MOVED),
+        table,
+        from,
+        to,
+        load: DELIVERY,
+        sets: () => ({ ...ALIVE, redrive: redrive.id }),
+        patience: Math.min(PATIENCE_MIN * 2 ** failures, PATIENCE_MAX),
+        onTaken: note,
+      });
+      if (!isDone) return { moved: undefined, redrive };
+    } else {
+      // Until it has taken what is on its way there, more would only be beyond recall.
+      if (this.#boundItems.isHeldUp(destination)) return { moved: undefined, redrive };
+      for (const each of behindFirst(items)) {
+        const sentAs = partition.ids.id(each.seq);
+        from.bind(table, each, {
+          ...ALIVE,
+          redrive: redrive.id,
+          bound: { to: destination, at: 0 },
+          sentAs,
+        });
+      }
+      note(items);
+      await this.#loop.commitAlone(from);
+    }
     // Dead letters come into partition 0; of what a producer has put into another, moved and noted are two commits.
     if (partition !== this.#home) await this.#write(after);
     return { moved: after.moved - redrive.moved, redrive: after };
   }
 
-  #sort(redrive: Redrive, { seen }: Page, elsewhere: ReadonlyMap<string, string>): Sorted {
+  #sort(redrive: Redrive, { seen }: Page): Sorted {
     const movable: Candidate[] = [];
     const skipped: Candidate[] = [];
     for (const each of seen) {
       if (!isWanted(redrive, each.item)) continue;
       const to = destinationOf(redrive, each.item);
       const isLeased = each.partition.leased.has(each.item.seq);
-      const isBound = boundFor(each.item) !== undefined;
-      const isThere = (elsewhere.get(idOf(each.partition.ids, each.item)) ?? to) !== to;
-      const hasPlace = to !== "" && to !== this.#loop.name && !isBound && !isThere;
+      // A copy of it may be elsewhere already.
+      const isLeaving = each.table === "scheduled" && isOnItsWay(each.item);
+      const hasPlace = to !== "" && to !== this.#loop.name && !isLeaving;
       const canMove = !isLeased && hasPlace && this.#loop.context.findIntake(to) !== undefined;
       (canMove ? movable : skipped).push(each);
     }
@@ -379,7 +386,9 @@ export class Redrives {
       });
       const last = items.at(-1);
       if (last !== undefined) {
-        const seen = items.map((item) => ({ partition, table, item, id: "" }));
+        const seen = items
+          .filter((item) => !isSentBy(redrive, item))
+          .map((item) => ({ partition, table, item, id: "" }));
         return { seen, from, next: { ...at, seq: last.seq + 1 } };
       }
       at = this.#positionAfter(at);
@@ -414,7 +423,8 @@ export class Redrives {
           const read = { from: first, before: last + 1, limit, records: redrive.kind !== "" };
           for (const item of await this.#readItems(partition, table, read)) {
             const id = idsBySeq.get(item.seq);
-            if (id !== undefined) seen.push({ partition, table, item, id });
+            if (id !== undefined && !isSentBy(redrive, item))
+              seen.push({ partition, table, item, id });
           }
         }
       }
@@ -445,7 +455,7 @@ export class Redrives {
       redrive ??= this.#make(options, "", now);
       const page = redrive.lookedAt < LOOKED_AT_MAX ? await this.#page(redrive) : undefined;
       if (page === undefined) return infoOf(ended(redrive, "done", now));
-      const sorted = this.#sort(redrive, page, underWay(await this.#all()));
+      const sorted = this.#sort(redrive, page);
       const room = redrive.limit > 0 ? redrive.limit - redrive.moved : sorted.movable.length;
       const taken = sorted.movable.slice(0, room).map(({ item }) => item.seq);
       redrive = afterStep(redrive, page, sorted, new Set(taken));
@@ -484,7 +494,6 @@ export class Redrives {
       limit,
       rate,
       stopAt,
-      sending: {},
       at: { partition: 0, table: "items", seq: 0 },
       ends: partitions.map(({ counters }) => counters.tail),
     };
@@ -523,6 +532,12 @@ export class Redrives {
   #moment(): { readonly now: number } {
     return { now: this.#loop.context.clock.now() };
   }
+}
+
+// Whether it has moved an item already, which is on its way.
+function isSentBy({ id }: Redrive, { attributes }: StoredItem): boolean {
+  const { bound, redrive } = attributesOf(attributes);
+  return bound !== undefined && redrive !== "" && redrive === id;
 }
 
 // As many as the next step may move.

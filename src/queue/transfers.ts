@@ -56,6 +56,8 @@ export interface Transfer {
   readonly sets: (item: StoredItem, index: number) => Partial<Attributes>;
   /** How long it may wait for the other queue, in microseconds; DELIVERY_TIMEOUT by default. */
   readonly patience?: number;
+  /** How long nothing is sent if it has not been taken, in microseconds; DELIVERY_RETRY by default. */
+  readonly retry?: number;
   /**
    * Told that nothing was moved, as the other queue was too busy: the part is taken back, and what becomes of its
    * requests is left to whoever it tells. Without it they are refused.
@@ -148,7 +150,17 @@ export class Transfers {
   }
 
   async #moveTo(transfer: Transfer): Promise<boolean> {
-    const { items, endings, table, from, to, load, sets, patience } = transfer;
+    const {
+      items,
+      endings,
+      table,
+      from,
+      to,
+      load,
+      sets,
+      patience,
+      retry = DELIVERY_RETRY,
+    } = transfer;
     const { storage } = from.of;
     const moved = await this.#read(from.of, table, items, load);
     if (moved === undefined) {
@@ -180,7 +192,7 @@ export class Transfers {
       else if (isWritten) this.#commits.failed([from], error);
       // What has failed is the other storage: in this one nothing is in doubt.
       else this.#commits.refuse(from, plainError("storage_unavailable", error));
-      this.#restsUntil = this.#context.clock.steady() + DELIVERY_RETRY;
+      this.#restsUntil = this.#context.clock.steady() + retry;
       return false;
     }
     await this.#commits.succeeded([from]);
@@ -356,10 +368,10 @@ async function hasNeverMoved(partition: Partition, seq: number): Promise<boolean
 function toLetter({ ids }: Partition, item: StoredItem, sets: Partial<Attributes>): Letter {
   const { seq, attributes, record } = item;
   const id = idOf(ids, item);
-  // What was produced for the other queue may get other numbers on its way: it is known again by the first.
-  // The same for what could not get to the dead queue for long.
+  // What waits long on its way may get other numbers: it is known again by the first. That of what was produced for
+  // the other queue is its id; an id that comes there for the second time is to be told from the first.
   const { sentAs } = attributesOf(attributes);
-  const source = boundFor(item) === undefined ? sentAs || ids.id(seq) : id;
+  const source = sentAs || (boundFor(item) === undefined ? ids.id(seq) : id);
   // A unique key is one of its queue, and stays behind.
   const own = { source, id, unique: undefined, isApart: false, sentAs: "" };
   return { attributes: withAttributes(attributes, { ...sets, ...own }), record };

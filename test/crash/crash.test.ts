@@ -15,7 +15,7 @@ import { keysMode } from "./keys-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { BLIND_CUTS, cutUnderLoad } from "./power-mode.ts";
 import { NoCompiler, PowerCut } from "./powercut.ts";
-import { redriveMode } from "./redrive-mode.ts";
+import { redriveApartMode, redriveMode } from "./redrive-mode.ts";
 import { termMode } from "./term-mode.ts";
 
 const seed = freshSeed();
@@ -52,6 +52,11 @@ describe("a real server under load", { concurrency: true }, () => {
   test("loses and doubles nothing that is redriven when it is killed", async () => {
     const { violations } = await redriveMode({ ...common, kills: 3 });
     assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode redrive --seed ${seed}`);
+  });
+
+  test("loses and doubles nothing that is redriven to another storage when it is killed", async () => {
+    const { violations } = await redriveApartMode({ ...common, kills: 3 });
+    assert.deepEqual(violations.slice(0, 5), [], `crash.ts --mode redrive-apart --seed ${seed}`);
   });
 
   test("keeps unique keys, cancels, results and what follows a complete when it is killed", async () => {

@@ -3,7 +3,7 @@
 // modes: kill (SIGKILL at random moments), term (SIGTERM under load),
 // full (the file system runs full), power (a power cut: what was not synced is gone), disk (calls that
 // sync, write, truncate or read fail, with every way to sync), redrive (SIGKILL while items go to a dead queue
-// and back), keys (all of it under a load of unique keys, cancels, results and what follows a complete), access (SIGKILL while
+// and back), redrive-apart (the same, and each has a storage of its own), keys (all of it under a load of unique keys, cancels, results and what follows a complete), access (SIGKILL while
 // API keys and roles change). Over PostgreSQL: kill, term, database (the database is killed and starts again), failover (its
 // standby takes over), keys, access.
 
@@ -24,7 +24,7 @@ import { fullMode } from "./full-mode.ts";
 import { keysMode, keysOverPostgres } from "./keys-mode.ts";
 import { killMode } from "./kill-mode.ts";
 import { powerMode } from "./power-mode.ts";
-import { redriveMode } from "./redrive-mode.ts";
+import { redriveApartMode, redriveMode } from "./redrive-mode.ts";
 import { termMode } from "./term-mode.ts";
 
 type Modes = Readonly<Record<string, (options: ModeOptions) => Promise<ModeResult>>>;
@@ -37,6 +37,7 @@ const MODES: Readonly<Record<string, Modes>> = {
     power: powerMode,
     disk: diskMode,
     redrive: redriveMode,
+    "redrive-apart": redriveApartMode,
     keys: keysMode,
     access: accessMode,
   },

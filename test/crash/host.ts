@@ -12,6 +12,8 @@ export interface HostOptions {
   /** The database that the data is in, in place of the directory. */
   readonly postgres?: string | undefined;
   readonly env?: Readonly<Record<string, string>>;
+  /** Over how many storages partitions are spread. */
+  readonly places?: number;
 }
 
 interface Waiter {
@@ -22,6 +24,7 @@ interface Waiter {
 export class Host {
   readonly dataDir: string;
   readonly #postgres: string | undefined;
+  readonly #places: number;
   env: Readonly<Record<string, string>>;
   /** Lines of the log that tell of a failure, over all starts. */
   readonly failures: string[] = [];
@@ -36,7 +39,8 @@ export class Host {
   // Set when the server has ended and nobody asked it to.
   #ended: Error | undefined;
 
-  constructor({ dataDir, postgres, env = {} }: HostOptions) {
+  constructor({ dataDir, postgres, env = {}, places = 1 }: HostOptions) {
+    this.#places = places;
     this.dataDir = dataDir;
     this.#postgres = postgres;
     this.env = env;
@@ -77,8 +81,9 @@ export class Host {
   /** Starts a process without waiting for it. */
   spawn(): ServerProcess {
     const { dataDir, env } = this;
+    const places = this.#places;
     const postgres = this.#postgres === undefined ? {} : { postgres: this.#postgres };
-    this.#server = new ServerProcess({ dataDir, env, port: this.#port, ...postgres });
+    this.#server = new ServerProcess({ dataDir, env, port: this.#port, places, ...postgres });
     return this.#server;
   }
 

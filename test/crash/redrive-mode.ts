@@ -1,5 +1,6 @@
 // SIGKILL while items are moved back and forth between a queue and its dead queue: some are completed when
-// they come back, some die again, and what died is redriven, until all are done. Each item is done once.
+// they come back, some die again, and what died is redriven, until all are done. Each item is done once. Both queues
+// share a storage, or each has one of its own.
 
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -121,11 +122,23 @@ class Churn {
 }
 
 /** Kills the server again and again while it redrives. */
-export async function redriveMode(options: ModeOptions): Promise<ModeResult> {
+export function redriveMode(options: ModeOptions): Promise<ModeResult> {
+  return play(options, { mode: "redrive", places: 1 });
+}
+
+/** The same between two storages. */
+export function redriveApartMode(options: ModeOptions): Promise<ModeResult> {
+  return play(options, { mode: "redrive-apart", places: 2 });
+}
+
+async function play(
+  options: ModeOptions,
+  { mode, places }: { readonly mode: string; readonly places: number },
+): Promise<ModeResult> {
   const { seed, kills, lifeMs, progress, postgres } = options;
   const directory = makeScratch();
   const random = new Random(seed);
-  const host = new Host({ dataDir: join(directory, "data"), postgres });
+  const host = new Host({ dataDir: join(directory, "data"), postgres, places });
   const client = new Client(host);
   const churn = new Churn(client, random);
   const { violations } = churn;
@@ -138,7 +151,7 @@ export async function redriveMode(options: ModeOptions): Promise<ModeResult> {
       await sleep(random.below(lifeMs));
       await host.kill();
       await host.start();
-      progress(`redrive: kill ${kill} of ${kills}, ${churn.deaths} deaths`);
+      progress(`${mode}: kill ${kill} of ${kills}, ${churn.deaths} deaths`);
     }
     churn.killing = false;
     const end = Date.now() + DRAIN_MS;
@@ -162,7 +175,7 @@ export async function redriveMode(options: ModeOptions): Promise<ModeResult> {
     isOk = violations.length === 0;
     const done = [...churn.fates.values()].filter((fate) => fate === "done").length;
     const figures = `${kills} kills survived, ${ITEMS} items redriven, ${churn.deaths} of them again, ${done} surely completed`;
-    return { mode: "redrive", figures, violations };
+    return { mode, figures, violations };
   } finally {
     churn.stop();
     client.close();

@@ -220,6 +220,18 @@ for (const [place, driver, threads] of PLACES) {
   });
 }
 
+test("an item's own wait is not cut by what its queue says later", async (t) => {
+  const server = await setup(t);
+  await server.advance("0s");
+  const retries = { delay: "1s", max_delay: "1h", jitter: 0 };
+  await create(server, { retry: retries });
+  await produce(server, { utf8: "a", retry: { delay: "7s" } });
+  await server.ok("/v2/queues.update", { queue_name, retry: { max_delay: "5s" } });
+  const [leased] = await lease(server);
+  await retry(server, { lease_id: leased!.lease_id });
+  assert.equal(await waits(server), 7);
+});
+
 test("what is wrong with a policy is told by its field", async (t) => {
   const server = await setup(t);
   await create(server);

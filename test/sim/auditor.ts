@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import {
+  boundIn,
   checkBatches,
   checkCounts,
   checkDrops,
@@ -104,6 +105,7 @@ export class Auditor {
     checkFollowers(window, ends, (id) => this.#ids.get(id));
     this.#noteHolds(window);
     for (const queue of window.after.queues.values()) this.#checkOverdue(queue, window.after);
+    checkBound(window);
     this.#note(window.after, ends);
     this.#keys.check(window, {
       isFresh: (n) => this.#fresh.get(n),
@@ -400,7 +402,8 @@ export class Auditor {
     for (const { item, isScheduled } of spots(queue).values()) {
       const where = `${queue.name}: item ${item.n}`;
       if (isScheduled) {
-        assert.ok(item.isBehind || item.dueAt >= at, `${where} is scheduled for the past`);
+        const hasNoTime = item.isBehind || item.boundTo !== "";
+        assert.ok(hasNoTime || item.dueAt >= at, `${where} is scheduled for the past`);
       } else if (item.isLeased) {
         const holds = this.#holds.get(item.id)!.most >= steady;
         assert.ok(item.deadline >= at || holds, `${where}: its lease has ended`);
@@ -451,6 +454,20 @@ function checkMoves(window: Window, ends: Ends): void {
     assert.ok(isArrived, `item ${n} has left the dead queue, and has come nowhere`);
   }
 }
+
+// What is on its way gets to where it goes at once, if that is there; to a queue that has come since, in a minute.
+function checkBound(window: Window): void {
+  const { before, after } = window;
+  const known = new Map(boundIn(before).map(({ n, boundTo }) => [n, boundTo]));
+  const isLong = after.steady - before.steady > BOUND_RETRY;
+  for (const { n, boundTo } of boundIn(after)) {
+    if (!isSame(boundTo, window) || (known.get(n) === boundTo && !isLong)) continue;
+    assert.fail(`item ${n} is on its way to ${boundTo}, and does not get there`);
+  }
+}
+
+// A little more than a minute.
+const BOUND_RETRY = 62_000_000;
 
 function numbersIn({ before, calls }: Window): readonly number[] {
   const born = [...before.queues.keys()].flatMap((name) => [

@@ -48,16 +48,23 @@ export function spots(queue: SeenQueue | undefined): ReadonlyMap<number, Spot> {
   return found;
 }
 
+/** What is on its way out of the dead queue. */
+export function boundIn({ queues }: View): readonly SeenItem[] {
+  const { partitions = [] } = queues.get("dead") ?? {};
+  return partitions.flatMap(({ scheduled }) => scheduled).filter(({ boundTo }) => boundTo !== "");
+}
+
 /** Whether something may move out of the dead queue. */
-export function mayRedrive(window: Window): boolean {
+export function mayRedrive(window: Pick<Window, "before" | "calls">): boolean {
   return (
     window.before.queues.get("dead")?.isRedriven === true ||
+    boundIn(window.before).length > 0 ||
     mayHave("v2/queue.redrive", "dead", window)
   );
 }
 
 /** Whether somebody has asked for this, or may have. */
-export function mayHave(path: string, name: string, { calls }: Window): boolean {
+export function mayHave(path: string, name: string, { calls }: Pick<Window, "calls">): boolean {
   return calls.some(
     (call) => isTo(call, path) && call.request.queue_name === name && certaintyOf(call) !== "none",
   );

@@ -20,7 +20,8 @@ export type Way =
 
 /** Where an item can be. `id` is "" while it has a new one that nobody has seen. */
 export interface Place {
-  readonly at: "unborn" | "waiting" | "leased" | "scheduled" | "gone";
+  /** `bound`: on its way out of the dead queue, where nobody can do anything to it. */
+  readonly at: "unborn" | "waiting" | "leased" | "scheduled" | "bound" | "gone";
   readonly id: string;
   readonly attempts: number;
   /** Of the lease; 0 if it is not known. */
@@ -96,11 +97,11 @@ export function placeOf(
   { heldUntil, isFresh, isDead }: Pick<Place, "heldUntil" | "isFresh" | "isDead">,
 ): Place {
   if (seen === undefined) return UNBORN;
-  const { id, attempts, deadline, expireAt, isLeased, isCancelled: cancelled } = seen;
+  const { id, attempts, deadline, expireAt, isCancelled: cancelled } = seen;
   // What waits behind another has no time before its turn.
   const dueAt = seen.isBehind ? SOME_TIME : seen.dueAt;
   const turnAt = seen.isBehind ? seen.dueAt : 0;
-  const at = isScheduled ? "scheduled" : isLeased ? "leased" : "waiting";
+  const at = whereIs(seen, isScheduled);
   return {
     ...UNBORN,
     ...{
@@ -118,6 +119,11 @@ export function placeOf(
       isDead,
     },
   };
+}
+
+function whereIs({ boundTo, isLeased }: SeenItem, isScheduled: boolean): Place["at"] {
+  if (boundTo !== "") return "bound";
+  return isScheduled ? "scheduled" : isLeased ? "leased" : "waiting";
 }
 
 /** All places in which the item can be at the end, after everything that is certain has happened. */
@@ -168,6 +174,9 @@ function throughTime(place: Place, options: LifeOptions): readonly Place[] {
       if (place.heldUntil >= steady) return [];
       return endOfLeaseByTime(place, options);
     }
+    case "bound":
+      // It gets another number if it waits for long.
+      return [gone(place, "redriven"), { ...place, id: "" }];
     default:
       return [];
   }
@@ -346,8 +355,13 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
       return changed(place, event, { ...options, since: begun });
     case "replaced":
       return place.at === "waiting" || place.at === "scheduled" ? [gone(place, "replaced")] : [];
-    case "redrive":
-      return place.at === "waiting" || place.at === "scheduled" ? [gone(place, "redriven")] : [];
+    case "redrive": {
+      if (place.at !== "waiting" && place.at !== "scheduled") return [];
+      // Into another storage in two steps; what was scheduled gets another number with the first.
+      const id = place.at === "scheduled" ? "" : place.id;
+      const bound: Place = { ...place, at: "bound", id, dueAt: 0, dueMost: 0, turnAt: 0 };
+      return [gone(place, "redriven"), bound];
+    }
     case "turn":
       if (place.at !== "scheduled" || place.dueMost !== SOME_TIME) return [];
       return inTurn(place, begun, options);
@@ -359,7 +373,7 @@ function after(place: Place, event: ItemEvent, options: LifeOptions): readonly P
       return hit ? [gone(place, "deleted")] : [];
     }
     case "delete-item": {
-      const isThere = place.at !== "unborn" && place.at !== "gone";
+      const isThere = ["waiting", "leased", "scheduled"].includes(place.at);
       return isThere && (place.id === what.id || place.id === "") ? [gone(place, "deleted")] : [];
     }
     case "delete-queue":
@@ -419,10 +433,10 @@ export function matches(
   isNew: (id: string) => boolean,
 ): boolean {
   if (seen === undefined) return end.at === "gone" || end.at === "unborn";
-  const at = isScheduled ? "scheduled" : seen.isLeased ? "leased" : "waiting";
+  const at = whereIs(seen, isScheduled);
   const sameId = end.id === "" ? isNew(seen.id) : end.id === seen.id;
   const sameDeadline = end.deadline === 0 || end.deadline === seen.deadline;
-  const isDue = !isScheduled || fitsDue(end, seen);
+  const isDue = at !== "scheduled" || fitsDue(end, seen);
   const same = end.attempts === seen.attempts && end.cancelled === seen.isCancelled;
   return end.at === at && sameId && sameDeadline && same && isDue;
 }

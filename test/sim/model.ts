@@ -89,8 +89,9 @@ export function checkCalm(
 // Whether all of it is known exactly: what is asked by the id of an item comes alone, for it is done between two
 // turns; and of unique keys, and what waits behind others, only the auditor knows.
 function isExact({ before, calls, fresh }: Window): boolean {
-  const hasBehind = allItems(before).some(({ isBehind }) => isBehind);
-  if (hasBehind || before.queues.get("dead")?.isRedriven === true) return false;
+  const isSpecial = ({ isBehind, boundTo }: SeenItem): boolean => isBehind || boundTo !== "";
+  if (allItems(before).some(isSpecial) || before.queues.get("dead")?.isRedriven === true)
+    return false;
   if (fresh.length === 1 && fresh[0]!.path === "v2/item.cancel") return true;
   // One for some kinds looks at what was there before; two of them may share it in more than one way.
   const [picky, ...others] = calls.filter(({ request }) => request.kinds !== undefined);

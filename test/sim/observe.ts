@@ -24,6 +24,8 @@ export interface SeenItem {
   /** Of one that is scheduled; of one that waits behind another its own time, or 0. */
   readonly dueAt: number;
   readonly isBehind: boolean;
+  /** The queue that a redrive has sent it to, as long as it is on its way there; "" for none. */
+  readonly boundTo: string;
   /** "" for none, as of the next. */
   readonly uniqueKey: string;
   readonly kind: string;
@@ -197,8 +199,10 @@ async function listV2(world: World, queue: string): Promise<Known> {
   for (const state of [undefined, "scheduled"]) {
     const request = { queue_name: queue, ...(state !== undefined && { state }), payload: true };
     for (const item of await pages(world, request)) {
-      const isBehind = state !== undefined && (await waitsBehind(world, queue, item));
-      known.set(numberLeased(item), { ...item, isBehind });
+      const boundTo = state === undefined ? "" : await whereTo(world, queue, item);
+      const mayWait = state !== undefined && boundTo === "";
+      const isBehind = mayWait && (await waitsBehind(world, queue, item));
+      known.set(numberLeased(item), { ...item, isBehind, boundTo });
     }
   }
   return known;
@@ -210,6 +214,21 @@ async function waitsBehind(world: World, queue: string, item: Reply): Promise<bo
   if (unique_key === undefined || enqueue_at === undefined) return enqueue_at === undefined;
   const { reasons } = await ask(world, "v2/item.explain", { queue_name: queue, id });
   return reasons.some(({ code }: { code: string }) => code === "behind");
+}
+
+// What is on its way to another queue has no time, as what waits behind another, and no key.
+async function whereTo(world: World, queue: string, item: Reply): Promise<string> {
+  const { id, unique_key, enqueue_at } = item;
+  if (unique_key !== undefined || enqueue_at !== undefined) return "";
+  const { reasons } = await ask(world, "v2/item.explain", { queue_name: queue, id });
+  const [, to] =
+    /^it is on its way to the queue '(.*)', to which a redrive sends it$/.exec(reasons[0].detail) ??
+    [];
+  assert.ok(
+    to !== undefined,
+    `${queue}: item ${id} is scheduled for no time: ${reasons[0].detail}`,
+  );
+  return to;
 }
 
 async function pages(world: World, request: Record<string, unknown>): Promise<readonly Reply[]> {
@@ -288,6 +307,7 @@ async function list(
         isCancelled: more.cancelled ?? false,
         dueAt: parseTime(more.enqueue_at),
         isBehind: more.isBehind,
+        boundTo: more.boundTo,
         uniqueKey: more.unique_key ?? "",
         kind: more.kind ?? "",
       };

@@ -100,6 +100,14 @@ export const REGRESSIONS: Readonly<Record<string, readonly Command[]>> = {
       together({ kind: "fault", storage: 1, method: "commit", fault: "lose" }),
       then({ kind: "lease2", queue: alpha, batch: 2, timeout: 5, kinds: [0], seconds: 30 }),
     ],
+  "an item was in two queues if its time came while a redrive whose answer was lost was to send it again":
+    [
+      together(produce(dead, 1_000, 0)),
+      together({ kind: "redrive", to: gamma, limit: 0 }),
+      together({ kind: "redrive", to: alpha, limit: 0 }),
+      together({ kind: "fault", storage: 1, method: "commit", fault: "lose" }),
+      then({ kind: "lease2", queue: alpha, batch: 1, timeout: 1, kinds: [], seconds: 0 }),
+    ],
   "an item that was given up in the turn in which its last lease ended made the partition fail": [
     together(produce(beta, 0, 0)),
     together(lease(beta, 0)),

@@ -6,6 +6,7 @@ import { IdSpace } from "../../src/queue/ids.ts";
 import { KEY } from "../../src/queue/keys.ts";
 import type { KeyEntry } from "../../src/storage/storage.ts";
 import { Auditor } from "./auditor.ts";
+import { boundIn, mayRedrive } from "./checks.ts";
 import { Clients, type SentCommand } from "./clients.ts";
 import { type Command, DEAD_QUEUE, QUEUES, type SettingsChoice, UNIQUE_KEYS } from "./commands.ts";
 import { checkCalm } from "./model.ts";
@@ -275,7 +276,8 @@ export class Simulation {
     // Work that waits for a partition to recover waits for time.
     if (this.#hasTrouble) await this.#act({ kind: "heal", together: false });
     // A redrive waits a moment for another queue that waits for its own, and so may whoever asks either.
-    if (this.#calls.some(reachesOut) || this.#view.queues.get("dead")?.isRedriven === true) {
+    const isRedriving = mayRedrive({ before: this.#view, calls: this.#calls });
+    if (this.#calls.some(reachesOut) || isRedriving) {
       this.#isExact = false;
       for (let i = 0; i < 3; i++) {
         world.clock.advance(0.6 * SECOND);
@@ -318,6 +320,12 @@ export class Simulation {
   // At the end everything that was ever accepted can still be leased and completed.
   async #drain(): Promise<void> {
     const world = this.#world;
+    // What is on its way to a queue that is not there any more waits for one of its name.
+    for (const { boundTo } of boundIn(this.#view)) {
+      if (this.#view.queues.has(boundTo)) continue;
+      const queue = (QUEUES as readonly string[]).indexOf(boundTo);
+      await this.#do({ kind: "create", queue, settings: LASTING, together: false });
+    }
     await this.#do({ kind: "advance", seconds: 130, together: false });
     for (const queue of [0, 1, 2, DEAD_QUEUE]) {
       const name = QUEUES[queue]!;
@@ -349,6 +357,14 @@ export class Simulation {
   }
 }
 
+const LASTING: SettingsChoice = {
+  lease: 10,
+  expire: 86_400,
+  maxAttempts: 0,
+  partitions: 1,
+  hasDeadQueue: false,
+};
+
 // Whether the dead queue waits for others, which may wait for it to take what dies (decision 59): with a redrive,
 // or with a complete that produces for them.
 function reachesOut({ path, request }: Call): boolean {
@@ -374,7 +390,8 @@ async function checkNothingLeft(world: World, view: View): Promise<void> {
       const moved = await disk.findKeys(key, KEY.id, ids);
       const taken = await disk.findKeys(key, KEY.unique, UNIQUE_KEYS);
       // What has ended by itself is swept now and then.
-      const isOver = ({ until }: KeyEntry): boolean => until !== 0 && until <= world.clock.now();
+      const latest = world.clock.now() + world.setBack;
+      const isOver = ({ until }: KeyEntry): boolean => until !== 0 && until <= latest;
       const unique = new Map([...taken].filter(([, entry]) => !isOver(entry)));
       const rest = leases.length + leased.length + sources.size + moved.size + unique.size;
       if (rest > 0) {

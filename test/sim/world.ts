@@ -118,6 +118,8 @@ export class World {
   readonly clock = new VirtualClock();
   readonly calls: Call[] = [];
   readonly limits: Limits;
+  /** By how much the wall clock was set back in all: what is taken for a time is taken for so much longer. */
+  setBack = 0;
   readonly #options: WorldOptions;
   #server: Server | undefined;
   #random = 0;
@@ -321,6 +323,7 @@ export class World {
 
   /** Somebody sets the wall clock; no time passes. */
   step(by: number): void {
+    if (by < 0) this.setBack -= by;
     for (const call of this.pending) call.startedAt += by;
     this.clock.step(by);
   }

@@ -39,6 +39,8 @@ export interface ServerProcessOptions {
   readonly postgres?: string;
   /** Where SQLite keeps the data; a directory made for this server if it is left out. */
   readonly dataDir?: string;
+  /** Over how many storages partitions are spread, of SQLite, in directories of their own; one unless it is said. */
+  readonly places?: number;
   /** 0, the default, for a free one. */
   readonly port?: number;
   /** More of the environment. */
@@ -100,6 +102,13 @@ const CHOSEN = Object.fromEntries(
   ),
 );
 
+// Lines of a configuration.
+function placesIn(dataDir: string, places: number): readonly string[] {
+  const place = (_: unknown, i: number): string =>
+    `  - {name: place-${i}, driver: sqlite, config: {storage-dir: ${join(dataDir, String(i))}}}`;
+  return ["partition-storage:", ...Array.from({ length: places }, place)];
+}
+
 /** One server process. */
 export class ServerProcess {
   readonly spawnedAt = performance.now();
@@ -128,18 +137,23 @@ export class ServerProcess {
       postgres !== undefined,
       "a database, and only for postgres",
     );
+    const { places = 1 } = options;
     const limitLines = Object.entries(limits).map(([key, value]) => `  ${key}: ${value}`);
-    const needsScratch = options.dataDir === undefined || limitLines.length > 0;
+    const needsScratch = options.dataDir === undefined || limitLines.length > 0 || places > 1;
     this.#scratch = needsScratch ? makeScratch() : undefined;
     this.dataDir = options.dataDir ?? join(this.#scratch!, "data");
     const args = ["server", "--address", `127.0.0.1:${port}`, "--log-format", "json"];
     if (storage === "memory") args.push("--memory");
-    if (storage === "sqlite") args.push("--data-dir", this.dataDir);
+    if (storage === "sqlite" && places === 1) args.push("--data-dir", this.dataDir);
     // Not as a flag: the list of processes would show the password.
     const database = postgres === undefined ? {} : { QUERATOR_POSTGRES: postgres };
-    if (limitLines.length > 0) {
+    const lines = [
+      ...(limitLines.length > 0 ? ["limits:", ...limitLines] : []),
+      ...(places > 1 ? placesIn(this.dataDir, places) : []),
+    ];
+    if (lines.length > 0) {
       const config = join(this.#scratch!, "querator.yaml");
-      writeFileSync(config, `limits:\n${limitLines.join("\n")}\n`);
+      writeFileSync(config, `${lines.join("\n")}\n`);
       args.push("--config", config);
     }
     const isObserved = options.isObserved === true;
