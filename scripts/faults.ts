@@ -2103,4 +2103,11 @@ export const FAULTS: readonly Fault[] = [
     from: "else if (reasonOf(socket) !== undefined) this.#tellRefused(socket);",
     to: "",
   },
+  {
+    name: "when a key was used is forgotten when it gets another end",
+    check: "apiKeys",
+    file: "src/auth/state.ts",
+    from: "    if (isUsed) this.#usedBefore.set(keyId, this.#clock.now());\n",
+    to: "",
+  },
 ];

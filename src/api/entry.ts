@@ -65,7 +65,7 @@ export function enter<Request extends DescMessage>(
   for (const permission of permissionsOf(row, names)) {
     if (mayIn(wanted, permission, principal, row)) continue;
     noteDenied(row, request, deedOf(row, exchange, wanted), service);
-    throw denied();
+    throw denied([...permissionsOf(row, names)]);
   }
   if (service.auth.accounts.isAnyLimited) spend(row, names, { namespace, principal }, service);
   checkNames(names, row);

@@ -320,6 +320,7 @@ export function queuesEndpoints(service: Service): readonly RowEndpoint[] {
       example: { limit: 10 },
       errors: { badCursor },
       handler: (request, _, __, namespace) => {
+        service.auth.state.checkNamespace(namespace);
         const limit = checkListLimit(request.limit, QUEUES_LIST_LIMIT_MAX);
         const [pivot] = request.cursor === "" ? [""] : readCursor(request.cursor, 1);
         const records = queues.list({ namespace, pivot: String(pivot), limit: limit + 1 });

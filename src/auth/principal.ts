@@ -91,9 +91,14 @@ export class Principal implements PrincipalFacts {
   }
 }
 
-/** The error of who may not do what they ask for: the same whether what they ask for is there or not. */
-export function denied(): QueueError {
-  return new QueueError("forbidden", "access denied", { code: "permission_denied" });
+/**
+ * The error of who may not do what they ask for: the same whether what they ask for is there or not. Under /v2 it says
+ * what the call needs, which the documents tell anybody; not what of it is missing, or where.
+ */
+export function denied(needs: readonly Permission[] = []): QueueError {
+  const message = "access denied";
+  const detail = needs.length === 0 ? message : `${message}; this needs ${needs.join(" and ")}`;
+  return new QueueError("forbidden", message, { code: "permission_denied", detail });
 }
 
 class Anyone extends Principal {

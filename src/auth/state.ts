@@ -41,6 +41,8 @@ export class AuthState {
   readonly #byExternalId = new Map<string, Set<string>>();
   // By the id of the key; of anonymous requests by "".
   readonly #principals = new Map<string, Principal>();
+  // When keys were used last whose principals have ended since, of those that are still there.
+  readonly #usedBefore = new Map<string, number>();
   // Of those whose keys end by themselves.
   readonly #timers = new Map<string, CancelTimer>();
   // Why nobody can be told who they are, or are not, before storage has been read and after it was given up.
@@ -141,6 +143,9 @@ export class AuthState {
     this.#principals.delete(keyId);
     this.#timers.get(keyId)?.();
     this.#timers.delete(keyId);
+    // As when it was rotated: its end is another, and its next use makes another principal of it.
+    const isUsed = principal?.wasUsed === true && this.keys.has(keyId);
+    if (isUsed) this.#usedBefore.set(keyId, this.#clock.now());
     principal?.end();
   }
 
@@ -274,6 +279,8 @@ export class AuthState {
   takeUsed(): ReadonlyMap<string, number> {
     const now = this.#clock.now();
     const used = new Map<string, number>();
+    for (const [keyId, at] of this.#usedBefore) if (this.keys.has(keyId)) used.set(keyId, at);
+    this.#usedBefore.clear();
     for (const [keyId, principal] of this.#principals) {
       if (this.keys.has(keyId) && principal.wasUsed) used.set(keyId, now);
       principal.wasUsed = false;

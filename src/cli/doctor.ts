@@ -3,18 +3,22 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { MILLISECOND } from "../clock.ts";
-import { AUTHS } from "../config/choices.ts";
+import { AUTHS, CLIENT_AUTHS, TLS_VERSIONS } from "../config/choices.ts";
 import { DurationError, parseDuration } from "../duration.ts";
 
 interface DoctorOptions {
   readonly address?: string;
+  readonly socketMode?: string;
+  readonly adminAddress?: string;
   readonly auth?: (typeof AUTHS)[number];
   readonly dataDir?: string;
   readonly postgres?: string;
   readonly config?: string;
   readonly tlsCert?: string;
   readonly tlsKey?: string;
+  readonly tlsMinVersion?: (typeof TLS_VERSIONS)[number];
   readonly tlsClientCa?: string;
+  readonly tlsClientAuth?: (typeof CLIENT_AUTHS)[number];
   /** Milliseconds. */
   readonly old?: number;
 }
@@ -30,10 +34,22 @@ export function addDoctorCommand(program: Command): void {
     )
     .option("--config <file>", "the YAML file of the server")
     .option("--address <host:port>", "where the server listens (default: localhost:2319)")
+    .option("--socket-mode <mode>", "who may use its Unix socket")
+    .option("--admin-address <host:port>", "where else it tells its state")
     .addOption(new Option("--auth <how>", "what the server asks callers for").choices(AUTHS))
     .option("--tls-cert <file>", "the certificate of the server")
     .option("--tls-key <file>", "the key of the certificate")
+    .addOption(
+      new Option("--tls-min-version <version>", "the oldest TLS that it speaks").choices(
+        TLS_VERSIONS,
+      ),
+    )
     .option("--tls-client-ca <file>", "the authorities of its clients")
+    .addOption(
+      new Option("--tls-client-auth <how>", "whether they must show a certificate").choices(
+        CLIENT_AUTHS,
+      ),
+    )
     .option(
       "--old <time>",
       "from what age on an open transaction is too old (default: 5m)",

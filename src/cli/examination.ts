@@ -20,7 +20,18 @@ import { examineDoors } from "./doors.ts";
 export async function examineServer(
   options: Pick<
     ServerOptions,
-    "address" | "auth" | "dataDir" | "postgres" | "config" | "tlsCert" | "tlsKey" | "tlsClientCa"
+    | "address"
+    | "socketMode"
+    | "adminAddress"
+    | "auth"
+    | "dataDir"
+    | "postgres"
+    | "config"
+    | "tlsCert"
+    | "tlsKey"
+    | "tlsMinVersion"
+    | "tlsClientCa"
+    | "tlsClientAuth"
   >,
   oldMs: number = OLD_MS,
 ): Promise<boolean> {

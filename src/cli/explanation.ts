@@ -117,7 +117,7 @@ function hintOf(error: unknown): string | undefined {
       return hintOnNetwork(error);
     case "forbidden":
       // A proxy has reasons of its own.
-      return error.message === "access denied" ? NO_ROLE : undefined;
+      return /^access denied\b/.test(error.message) ? NO_ROLE : undefined;
     case "role-not-found":
       return "'querator role list' shows those that there are, with --namespace those of one";
     case "key-not-found":

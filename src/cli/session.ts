@@ -165,6 +165,12 @@ function readPem(path: string | undefined, option: string): Buffer | undefined {
 
 function urlOf(text: string): string {
   if (/^unix:(\/\/)?\/[^/]/.test(text)) return text;
+  // Else the first name in it would be taken for that of a machine.
+  if (text.startsWith("/")) {
+    throw usage(
+      `endpoint '${printable(text)}' is a path; of a Unix socket use unix:${printable(text)}`,
+    );
+  }
   const url = text.includes("://") ? text : `http://${text}`;
   if (!URL.canParse(url) || !/^https?:/.test(url)) {
     throw usage(`endpoint '${printable(text)}' is invalid; use a URL such as ${DEFAULT_ENDPOINT}`);

@@ -353,6 +353,20 @@ test("when a key was used is known after a stop, and costs no request a write", 
   assert.equal((await again.as(key).call("/v2/queues.list", {})).status, 200);
 });
 
+test("when a key was used is known also if it got another end since", async (t) => {
+  const server = await setupClosed(t, { threads: 2 });
+  const { id, key } = await newKey(server);
+  for (const each of await connectAll(t, server, 2)) {
+    await ask(each, "v2/queues.list", {}, key);
+  }
+  await server.ok("/v2/keys.rotate", { id, overlap: "1h" });
+  await server.advance("6m");
+  await server.until(async () => {
+    const { keys } = await server.ok("/v2/keys.list", {});
+    return keys.find((each: { id: string }) => each.id === id).last_used_at !== undefined;
+  });
+});
+
 test("when a key was used is written down now and then", async (t) => {
   const server = await setupClosed(t, { threads: 2 });
   const { id, key } = await newKey(server);

@@ -60,14 +60,17 @@ test("a tenant is made with a few commands, and its key is shown once, alone", a
     [refused.code, refused.stderr],
     [
       1,
-      "Error: access denied\nWho asks has no role that allows this here; " +
+      "Error: access denied; this needs queue.list\nWho asks has no role that allows this here; " +
         "who may give roles does so with 'querator binding create'\n",
     ],
   );
   // Users are the server's.
   const unknown = await cli.run(["key", "create", "mailer", "--key-file", file]);
   const hint = "the key may not list users, so name 'mailer' by its id";
-  assert.deepEqual([unknown.code, unknown.stderr], [1, `Error: access denied\n${hint}\n`]);
+  assert.deepEqual(
+    [unknown.code, unknown.stderr],
+    [1, `Error: access denied; this needs user.list\n${hint}\n`],
+  );
 
   const keys = await admin("key", "list", "--namespace", "acme", "-o", "json");
   const { keys: listed, count } = JSON.parse(keys.stdout);

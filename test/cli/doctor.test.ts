@@ -113,6 +113,20 @@ test("doctor takes the options of a server with TLS, and looks at its files", {
   assert.match(said!, /^ok +the certificate ends at \d{4}-\d\d-\d\d$/);
   const [, mutual] = await doctor(...tls, "--tls-client-ca", authority.ca);
   assert.match(mutual!, /, and clients show one as well$/);
+  // Whatever else the server was told of where it listens.
+  const more = [
+    "--tls-client-auth",
+    "optional",
+    "--tls-min-version",
+    "1.3",
+    "--admin-address",
+    ":0",
+  ];
+  const all = [...tls, "--tls-client-ca", authority.ca, ...more];
+  assert.equal(
+    (await doctor("--address", "unix:/run/q.sock", "--socket-mode", "600", ...all))[0],
+    0,
+  );
   assert.match((await doctor("--address", ":2319"))[1]!, /none, so keys can be read on their way/);
   assert.match((await doctor())[1]!, /none, and keys do not leave this machine/);
   const old = authority.sign("old", "/CN=old", "5");

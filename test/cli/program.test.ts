@@ -142,6 +142,10 @@ test("what is used wrongly ends with 2 and says what is wrong", async (t) => {
     ],
     [["list", "--key", "a\nb"], /^Error: the key is invalid; it must be of printable ASCII/],
     [["list", "--key", "ключ"], /^Error: the key is invalid/],
+    [
+      ["list", "--endpoint", "/run/q.sock"],
+      /endpoint '\/run\/q\.sock' is a path; .*unix:\/run\/q\.sock/,
+    ],
     [["list", "--endpoint", "ftp://x"], /endpoint 'ftp:\/\/x' is invalid; use a URL such as/],
     [["list", "--endpoint", "http://me:secret@x"], /^Error: the endpoint must not hold a name or/],
     [["tail", "jobs", "-o", "json"], /tail writes a table or NDJSON/],

@@ -330,6 +330,26 @@ test("a key of one namespace has to do with keys, roles and bindings of that nam
   assert.deepEqual(left.sort(), [elsewhere.id, forAll.id].sort());
 });
 
+test("who is denied is told what the call needs, and under /v1 what the contract says", async (t) => {
+  const server = await setupClosed(t);
+  const { id: user_id } = await server.ok("/v2/users.create", { username: "jane" });
+  const { key } = await server.ok("/v2/keys.create", { user_id });
+  const jane = server.as(key);
+  const produce = [{ queue_name: "b", items: [{ utf8: "x" }] }];
+  const leases = [{ lease_id: "x" }];
+  for (const [path, request, needs] of [
+    ["queues.list", {}, "queue.list"],
+    ["queues.apply", { queues: [{ queue_name: "a" }] }, "queue.update and queue.create"],
+    ["queue.complete", { queue_name: "a", leases }, "queue.complete"],
+    ["queue.complete", { queue_name: "a", leases, produce }, "queue.complete and queue.produce"],
+  ] as const) {
+    const { status, body } = await jane.call(`/v2/${path}`, request);
+    assert.deepEqual([status, body.detail], [403, `access denied; this needs ${needs}`]);
+  }
+  const { body } = await jane.call("queues.list", {});
+  assert.deepEqual(body, { code: 403, code_text: "Forbidden", message: "access denied" });
+});
+
 test("nobody gives what they do not have", async (t) => {
   const { admin, user_id, tenant } = await withTenant(t);
   const { keys } = await admin.ok("/v2/keys.list", {});

@@ -217,6 +217,8 @@ test("a namespace must be there before its queues, and goes after them", async (
   const a = new In(server, "a");
   const made = await a.call("/v2/queues.create", { queue_name: "jobs" });
   assert.deepEqual([made.status, made.body.code], [404, "namespace_not_found"]);
+  const listed = await a.call("/v2/queues.list", {});
+  assert.deepEqual([listed.status, listed.body.code], [404, "namespace_not_found"]);
   await a.ok("/v2/namespaces.create", { name: "a" });
   await a.ok("/v2/queues.create", { queue_name: "jobs" });
   await a.ok("/v2/queues.delete", { queue_name: "jobs" });

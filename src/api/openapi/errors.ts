@@ -147,7 +147,6 @@ const internal: ErrorExample = { kind: "internal", message: MESSAGES.internal };
 
 /** What every call of the API can be answered with beyond that. */
 const OF_API: Errors = {
-  denied: { kind: "forbidden", message: "access denied" },
   keyExpired: problem("key_expired", ERRORS.key_expired.text),
   serviceShutdown: { kind: "failed", message: MESSAGES.serviceShutdown },
   overloaded: retry(MESSAGES.overloaded),
@@ -160,6 +159,9 @@ const OF_API: Errors = {
 const OF_V2: Errors = {
   emptyBody: problem("invalid_request", "the body is empty"),
 };
+
+const denied: ErrorExample = { kind: "forbidden", message: "access denied" };
+const deniedV2 = problem("permission_denied", "access denied; this needs queue.list");
 
 const unknownField: ErrorExample = { kind: "content", message: "proto: unknown field colour" };
 const unknownFieldV2 = problem("unknown_field", "unknown field 'colour'", { field: "colour" });
@@ -182,7 +184,10 @@ export function errorsOf(
     ? { ...OF_ALL, ...OF_V2, ...(takesKey && { keyOfAnother }) }
     : { ...OF_V1, ...OF_ALL };
   if (isDev) return { ...own, ...all, internal };
-  return { ...own, ...all, unknownField: isV2 ? unknownFieldV2 : unknownField, ...OF_API };
+  const ofVersion = isV2
+    ? { unknownField: unknownFieldV2, denied: deniedV2 }
+    : { unknownField, denied };
+  return { ...own, ...all, ...ofVersion, ...OF_API };
 }
 
 interface ResponseOptions {
