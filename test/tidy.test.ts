@@ -142,7 +142,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
     /\bclock\.now\(\) [+-]|\.wakeAt\(/,
     "the wall clock may be set meanwhile: use clock.steady or clock.wakeAfter",
     // When a key ends is a wall time that people have chosen.
-    ["clock.ts", "queue/loop.ts", "auth/state.ts"],
+    ["clock.ts", "queue/loop-timers.ts", "auth/state.ts"],
   ],
   [
     /\bsetImmediate\b/,

@@ -21,7 +21,7 @@ import {
 } from "../observe/dump.ts";
 import { nameOf, namespaceOf, SYSTEM_NAMESPACE } from "../registry/names.ts";
 import { ofField } from "./access.ts";
-import { endpointsOf, type RowEndpoint, SMALL } from "./endpoint.ts";
+import { endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { count, type FieldNote, type Notes, PARTITION, QUEUE_NAME } from "./openapi/fields.ts";
 import type { Service } from "./service.ts";
 
@@ -40,7 +40,7 @@ export function debugEndpoints(service: Service): readonly RowEndpoint[] {
   return [
     endpoint({
       path: "/v2/debug.dump",
-      bodyBytesMax: SMALL,
+      bodyBytesMax: MEDIUM,
       request: DebugDumpRequestSchema,
       reply: DebugDumpResponseSchema,
       permission: "system.debug",
@@ -157,7 +157,7 @@ const FIELD_NOTES: Notes = {
     resident_bytes: count("The memory of the process."),
   },
   DebugThread: {
-    thread: count("Its number; the first is 0, and has the registry."),
+    thread: { ...count("Its number; the first is 0, and has the registry."), required: "reply" },
     silent: { text: "It has not answered in time; nothing else is told of it." },
     latest: { text: "How late its timers came at worst in the last minute, a duration." },
     busy: {
@@ -182,7 +182,7 @@ const FIELD_NOTES: Notes = {
   DebugQueue: {
     queue_name: QUEUE_NAME,
     namespace: { text: "Left out of the default one." },
-    thread: count("Where it is at home."),
+    thread: { ...count("Where it is at home."), required: "reply" },
     state: {
       text: "idle, or awake until its turn begins; in a turn reading, planning, committing, or following what came of it; paused, closed.",
       required: "reply",
@@ -212,7 +212,7 @@ const FIELD_NOTES: Notes = {
     partitions_left_out: count("Partitions beside those."),
   },
   DebugPartition: {
-    partition: PARTITION,
+    partition: { ...PARTITION, required: "reply" },
     storage: { text: "The name of its storage.", required: "reply" },
     waiting: count("Items that wait to be leased."),
     leased: count("Leased items."),

@@ -43,7 +43,9 @@ async function showDump({ client, out, signal }: Session, { limit }: DumpOptions
     ...queues.flatMap((queue) => block("queue", queue, ["partitions"])),
   ];
   await out.write(`${lines.join("\n")}\n`);
-  if (queuesLeftOut > 0) out.message(`There are ${queuesLeftOut} more queues`);
+  if (queuesLeftOut === 0) return;
+  const [are, queue] = queuesLeftOut === 1 ? ["is", "queue"] : ["are", "queues"];
+  out.message(`There ${are} ${queuesLeftOut} more ${queue}`);
 }
 
 // A line, and one below it for each of what it has several of.

@@ -31,7 +31,6 @@ import { type Errand, Errands } from "./errands.ts";
 import type { QueueEars } from "./heard.ts";
 import { buries, keepingOf } from "./history.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
-import type { Item } from "./item.ts";
 import { JointCompletes } from "./joint-completes.ts";
 import { Keeper, keepsAny } from "./keeper.ts";
 import { momentOf } from "./lease-ends.ts";
