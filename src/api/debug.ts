@@ -143,7 +143,10 @@ const FIELD_NOTES: Notes = {
   DebugDumpResponse: {
     server: { text: "The process.", required: "reply" },
     threads: { text: "Each thread, in order of their numbers.", required: "reply" },
-    queues: { text: "Queues: those that something is wrong with first, then by what they hold." },
+    queues: {
+      text: "Those that something is wrong with first, then those that hold most.",
+      required: "reply",
+    },
     queues_left_out: count("Queues beside those."),
   },
   DebugServer: {
