@@ -12,6 +12,8 @@ const { bun, deno, node } = process.versions;
 
 // Node would open a debugger to whoever is on this machine.
 process.on("SIGUSR1", () => undefined);
+// Only a server that runs does something with it; whoever gets it too soon goes on.
+process.on("SIGUSR2", () => undefined);
 
 if (bun || deno) {
   const name = bun ? `Bun ${bun}` : `Deno ${deno}`;
@@ -38,6 +40,7 @@ if (bun || deno) {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.on(signal, () => child.kill(signal));
   }
+  process.on("SIGUSR2", () => child.kill("SIGUSR2"));
   child.on("error", (error) => {
     console.error(`Error: cannot start ${own}: ${error.message}`);
     process.exit(1);

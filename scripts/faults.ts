@@ -1057,7 +1057,7 @@ export const FAULTS: readonly Fault[] = [
     name: "a deleted queue keeps its timer",
     check: "churn",
     file: "src/queue/loop.ts",
-    from: "    this.#cancelSteady?.();\n    this.#cancelWall?.();\n    this.#mailbox",
+    from: "    this.#timers.cancel();\n    this.#mailbox",
     to: "    this.#mailbox",
   },
   {

@@ -223,6 +223,35 @@ test("SIGUSR1 opens no debugger, and ends nothing", async (t) => {
   assert.equal(server.stderr, "");
 });
 
+test("SIGUSR2 writes what the server holds to its log, of all threads, and ends nothing", async (t) => {
+  const server = await serve(t, { storage: "memory", env: { QUERATOR_THREADS: "2" } });
+  const headers = { "Content-Type": "application/json" };
+  const body = '{"queue_name":"jobs"}';
+  await fetch(`${server.address}/v2/queues.create`, { method: "POST", headers, body });
+  process.kill(server.pid, "SIGUSR2");
+  const isLast = ({ msg }: { msg: string }): boolean => msg === "dump: queue";
+  for (let looks = 0; looks < 2_000 && !server.log.some(isLast); looks++) {
+    assert.equal((await fetch(`${server.address}/health`)).status, 200);
+  }
+  assert.deepEqual(
+    server.log.filter(({ msg }) => msg.startsWith("dump: ")).map(({ msg }) => msg),
+    ["dump: server", "dump: thread", "dump: thread", "dump: queue"],
+  );
+  assert.equal((await server.terminate()).code, 0);
+  assert.equal(server.stderr, "");
+});
+
+test("SIGUSR2 ends nothing while the server starts", async (t) => {
+  const child = run(t, ["server", "--memory", "--address", "127.0.0.1:0"], {
+    NODE_OPTIONS: `--import ${new URL("support/slow-start.ts", import.meta.url).href}`,
+  });
+  await once(child.stderr!, "data"); // it is about to start
+  const ended = finish(child);
+  child.kill("SIGUSR2");
+  child.kill("SIGTERM");
+  assert.equal((await ended).code, 0);
+});
+
 test("under nohup a hang-up of the terminal is survived", async (t) => {
   const command = [process.execPath, COMMAND, "server", "--memory", "--address", "127.0.0.1:0"];
   // Each shell leaves traces of its own.

@@ -29,6 +29,7 @@ const EVERYBODY = [
   "octaves.ts",
   "printable.ts",
   "quotas.ts",
+  "slow.ts",
   "timers.ts",
   "version.ts",
 ];
@@ -50,6 +51,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
       "http/meters.ts",
       "queue/queue.ts",
       "registry/figures.ts",
+      "registry/homes.ts",
       "registry/names.ts",
       "storage/storage.ts",
     ],
@@ -126,7 +128,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
       "clock.ts",
       "descriptors.ts",
       "http/listen.ts",
-      "server/server.ts",
+      "server/patience.ts",
       "storage/sqlite/locks.ts",
       "storage/sqlite/log.ts",
       "storage/postgres/connection.ts",
@@ -140,7 +142,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
     /\bclock\.now\(\) [+-]|\.wakeAt\(/,
     "the wall clock may be set meanwhile: use clock.steady or clock.wakeAfter",
     // When a key ends is a wall time that people have chosen.
-    ["clock.ts", "queue/loop.ts", "auth/state.ts"],
+    ["clock.ts", "queue/loop-timers.ts", "auth/state.ts"],
   ],
   [
     /\bsetImmediate\b/,

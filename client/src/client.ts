@@ -30,6 +30,7 @@ import {
   type RedriveOptions,
   Redrives,
 } from "./dead-letters.ts";
+import { type DumpOptions, dump, type ServerDump } from "./dump.ts";
 import { type Duration, toMs } from "./duration.ts";
 import { failureOf, InvalidRequestError, isNotImplemented, QueueNotFoundError } from "./errors.ts";
 import { type Part, WaitingItems } from "./gatherer.ts";
@@ -366,6 +367,11 @@ export class QueratorClient {
     );
     checkForm(Array.isArray(reply.queues), reply);
     return decodeStatsOfSeveral(reply);
+  }
+
+  /** What the server holds and does at this moment: for who looks for what is wrong. */
+  dump(options: DumpOptions = {}): Promise<ServerDump> {
+    return dump(this.#connection, options);
   }
 
   /** Removes items: what waits (`queue`), what is `scheduled`, with `destructive` what is leased too. */

@@ -42,6 +42,7 @@ export type {
   RedriveOptions,
   Redrives,
 } from "./dead-letters.ts";
+export type { DumpOptions, ServerDump } from "./dump.ts";
 export type { Duration } from "./duration.ts";
 export {
   AuthenticationError,

@@ -54,6 +54,7 @@ export function enter<Request extends DescMessage>(
     }
     // The first queue of a namespace is made when none has any.
     if (meant !== SYSTEM_NAMESPACE) makeFull(names, meant);
+    exchange.queue = names.queueName ?? "";
     return meant;
   }
   // It may have been taken away while the body was on its way.
@@ -71,9 +72,10 @@ export function enter<Request extends DescMessage>(
   checkNames(names, row);
   if (row.isOfItem === true && names.queueName === "") {
     nameGiver(names, row, namespace, exchange, service);
-    return namespace;
+  } else if (namespace !== SYSTEM_NAMESPACE) {
+    makeFull(names, namespace);
   }
-  if (namespace !== SYSTEM_NAMESPACE) makeFull(names, namespace);
+  exchange.queue = names.queueName ?? "";
   return namespace;
 }
 

@@ -234,6 +234,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
         exchange.onGone(() => void queue.unwatch(ticket).catch(() => undefined));
         for (let places = 1; !isOver(found.item) && !exchange.isGone(); places++) {
           ({ queue } = found);
+          exchange.waitedUntil = Number.POSITIVE_INFINITY;
           const told = await queue.watch(request.id, ticket, until - clock.steady());
           try {
             found = await find(request);

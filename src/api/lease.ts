@@ -113,7 +113,7 @@ export function leaseEndpoints(
         checkTimeoutMin(timeout);
         const lease = new LeaseRequest(clientId, batchSize, clock.steady() + timeout);
         const leased = await submitFor(exchange, queue, lease);
-        if (exchange.isGone()) giveBack(queue, leased);
+        got(exchange, queue, leased);
         charge(namespace, leased);
         return leaseAnswer(nameOf(request.queueName), leased);
       },
@@ -171,7 +171,7 @@ export function leaseEndpoints(
         });
         try {
           const leased = await submitFor(exchange, queue, lease);
-          if (exchange.isGone()) giveBack(queue, leased);
+          got(exchange, queue, leased);
           charge(namespace, leased);
           return leaseAnswerV2(leased);
         } catch (error) {
@@ -219,8 +219,16 @@ const NO_ITEMS = leaseAnswerV2(undefined);
 // Waits for items as long as the client does.
 function submitFor(exchange: Exchange, queue: QueueHandle, lease: LeaseRequest): Promise<Leased> {
   const leased = queue.submit(lease);
+  // As long as it gets none.
+  exchange.waitedUntil = Number.POSITIVE_INFINITY;
   exchange.onGone(() => queue.cancel(lease));
   return leased;
+}
+
+// It has got some, if its client is still there.
+function got(exchange: Exchange, queue: QueueHandle, leased: Leased): void {
+  exchange.waitedUntil = leased.waitedUntil;
+  if (exchange.isGone()) giveBack(queue, leased);
 }
 
 // Takes back what was leased for a client that did not wait for it.

@@ -4,6 +4,7 @@
 import { auditEndpoints } from "./audit.ts";
 import { bindingsEndpoints } from "./bindings.ts";
 import { redrivesEndpoints } from "./dead.ts";
+import { debugEndpoints } from "./debug.ts";
 import type { RowEndpoint } from "./endpoint.ts";
 import { itemEndpoints } from "./item.ts";
 import { itemsEndpoints } from "./items.ts";
@@ -31,6 +32,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, RowEndpoint
     ...rolesEndpoints(service),
     ...bindingsEndpoints(service),
     ...auditEndpoints(service),
+    ...debugEndpoints(service),
   ];
   const isV2 = ({ row }: RowEndpoint): boolean => row.path.startsWith("/v2/");
   const ordered = [...all.filter(isV2), ...all.filter((each) => !isV2(each))];

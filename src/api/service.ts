@@ -5,6 +5,7 @@ import type { AuthService } from "../auth/service.ts";
 import type { Clock } from "../clock.ts";
 import { QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
+import type { ServerDump } from "../observe/dump.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { Queues } from "../registry/queues.ts";
 
@@ -31,6 +32,8 @@ export interface Service {
   readonly audit: Audit;
   readonly clock: Clock;
   readonly limits: Limits;
+  /** What the server holds and does at this moment, of so many queues. */
+  dump(limit: number): Promise<ServerDump>;
   /** Throws the answer that every call gets while the server stops. */
   checkRunning(): void;
 }

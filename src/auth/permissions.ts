@@ -42,6 +42,7 @@ export const PERMISSIONS = [
   "audit.read",
   "system.health",
   "system.metrics",
+  "system.debug",
   "metrics.read",
 ] as const;
 
@@ -57,7 +58,7 @@ export function isPermission(name: string): name is Permission {
 }
 
 const READS: ReadonlySet<Permission> = new Set(
-  PERMISSIONS.filter((name) => /\.(list|read|stats|health|metrics)$/.test(name)),
+  PERMISSIONS.filter((name) => /\.(list|read|stats|health|metrics|debug)$/.test(name)),
 );
 
 /** Whether what it allows changes nothing. */
@@ -90,6 +91,7 @@ const OPERATES: readonly Permission[] = [
   "queue.clear",
   "queue.update",
   "schedule.update",
+  "system.debug",
 ];
 
 const startsWith =

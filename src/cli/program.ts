@@ -9,6 +9,7 @@ import { addBenchCommand } from "./bench.ts";
 import { addCompletionCommands } from "./completion.ts";
 import { addDeadCommands } from "./dead.ts";
 import { addDoctorCommand } from "./doctor.ts";
+import { addDumpCommand } from "./dump.ts";
 import { addEventsCommand } from "./events.ts";
 import { addItemCommands } from "./items.ts";
 import { addLeaseCommands } from "./leases.ts";
@@ -39,6 +40,7 @@ export function makeProgram(): Command {
   addTailCommand(program);
   addEventsCommand(program);
   addTopCommand(program);
+  addDumpCommand(program);
   addBenchCommand(program);
   addCompletionCommands(program);
   for (const command of program.commands) {

@@ -15,7 +15,7 @@ import { ConfigError } from "../config/section.ts";
 import type { RunningServer } from "../server/server.ts";
 import { keepItemsYoung } from "./heap.ts";
 import { goOnWithoutOutput } from "./output.ts";
-import { onEndSignal } from "./signals.ts";
+import { onDumpSignal, onEndSignal } from "./signals.ts";
 
 /** How long a stop may take before the process ends all the same. */
 const STOP_MS_MAX = 9_500;
@@ -58,6 +58,12 @@ export function addServerCommand(program: Command): void {
     .addOption(
       new Option("--log-format <format>", "how to log (default: color)").choices(LOG_FORMATS),
     )
+    .option(
+      "--slow-request <time>",
+      "log requests that take as long, without what they wait for; 0 for none (default: 1s)",
+    )
+    .option("--slow-turn <time>", "the same of turns of a queue's loop (default: 1s)")
+    .option("--slow-commit <time>", "the same of commits to a storage (default: 1s)")
     .addOption(
       new Option(
         "--sync <when>",
@@ -100,7 +106,8 @@ export function addServerCommand(program: Command): void {
 Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_SOCKET_MODE,
 QUERATOR_ADMIN_ADDRESS, QUERATOR_TLS_CERT, QUERATOR_TLS_KEY, QUERATOR_TLS_MIN_VERSION,
 QUERATOR_TLS_CLIENT_CA, QUERATOR_TLS_CLIENT_AUTH, QUERATOR_DATA_DIR,
-QUERATOR_MEMORY, QUERATOR_POSTGRES, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
+QUERATOR_MEMORY, QUERATOR_POSTGRES, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SLOW_REQUEST,
+QUERATOR_SLOW_TURN, QUERATOR_SLOW_COMMIT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
 QUERATOR_THREADS, QUERATOR_KEEP_ALIVE_TIMEOUT, QUERATOR_ALLOWED_ORIGINS, QUERATOR_ALLOWED_HOSTS,
 QUERATOR_AUTH, QUERATOR_BOOTSTRAP_KEY_FILE, QUERATOR_DEV; QUERATOR_BOOTSTRAP_KEY and QUERATOR_POSTGRES_FILE as well.
 Flags win over the environment, the environment over the file.
@@ -146,6 +153,8 @@ async function runServer(options: ServerOptions): Promise<void> {
     endInTime();
   };
   let reload: RunningServer["reload"];
+  let dump: (() => Promise<void>) | undefined;
+  onDumpSignal(() => dump?.());
   const forgetSignals = onEndSignal(new SystemClock(), {
     first: (_, reason) => stop(reason),
     again: () => process.exit(1),
@@ -162,7 +171,7 @@ async function runServer(options: ServerOptions): Promise<void> {
     throw error instanceof ConfigError ? new ConfigError(asFlag(error.message)) : error;
   }
   goOnWithoutOutput();
-  ({ reload } = server);
+  ({ reload, dump } = server);
   void server.died.then(() => process.exit(1)); // it has logged why
   stop = (reason) => {
     endInTime();

@@ -33,6 +33,7 @@ const READING = [
   "get",
   "wait",
   "explain",
+  "dump",
 ];
 
 /** The options that all commands share, before or after the command's name. */

@@ -48,3 +48,15 @@ export function onEndSignal(clock: Clock, { first, again, hangUp }: EndListeners
     for (const [name, each] of listeners) process.off(name, each);
   };
 }
+
+/** Calls `dump` at SIGUSR2, which ends nothing; one that comes while the last is under way is passed over. */
+export function onDumpSignal(dump: () => Promise<void> | undefined): void {
+  let isUnderWay = false;
+  process.on("SIGUSR2", async () => {
+    if (isUnderWay) return;
+    isUnderWay = true;
+    // A server that is about to end tells what it can.
+    await dump()?.catch(() => undefined);
+    isUnderWay = false;
+  });
+}

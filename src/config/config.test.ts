@@ -137,6 +137,7 @@ test("without any option there are the defaults", (t) => {
     threads: 1,
     logLevel: "info",
     logFormat: "color",
+    slow: { request: 1_000_000, turn: 1_000_000, commit: 1_000_000 },
     queueStorage: storage,
     partitionStorage: [storage],
     isSpread: true,
@@ -149,6 +150,28 @@ test("without any option there are the defaults", (t) => {
     auth: { isOn: false, isSaid: false, bootstrapKey: undefined, bootstrapKeyFile: undefined },
   });
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.limits));
+});
+
+test("from when on something is slow is read from everywhere", (t) => {
+  const read = (options: ServerOptions, env: NodeJS.ProcessEnv = {}, yaml = "") =>
+    load(t, { options, env, ...(yaml === "" ? {} : { yaml }) }).slow;
+  const env = { QUERATOR_SLOW_REQUEST: "2s", QUERATOR_SLOW_TURN: "0" };
+  const yaml = "logging: {slow-request: 3s, slow-turn: 3s, slow-commit: 0}\n";
+  const options = { slowRequest: "1ms" };
+  assert.deepEqual(read(options, env, yaml), { request: 1_000, turn: 0, commit: 0 });
+  assert.deepEqual(read({ slowCommit: "1h" }, env), {
+    request: 2_000_000,
+    turn: 0,
+    commit: 3_600_000_000,
+  });
+  for (const slowTurn of ["999us", "1h1s", "5", "-1s", "fast"]) {
+    assert.throws(
+      () => read({ slowTurn }),
+      /^ConfigError: options: slowTurn: ".*" is not allowed; use a time from 1ms to 1h, or 0$/,
+    );
+  }
+  assert.throws(() => read({}, { QUERATOR_SLOW_COMMIT: "x" }), /environment: QUERATOR_SLOW_COMMIT/);
+  assert.throws(() => read({}, {}, "logging: {slow-commit: 5}\n"), /logging.slow-commit/);
 });
 
 test("whether callers show keys is read from everywhere, also as the Go server has it", (t) => {

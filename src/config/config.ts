@@ -19,15 +19,9 @@ import {
   type SettingValue,
   withMarks,
 } from "../registry/settings.ts";
+import type { SlowTimes } from "../slow.ts";
 import { AUTH_BACKEND_KEYS, type AuthConfig, readAuth } from "./auth.ts";
-import {
-  type AUTHS,
-  type CLIENT_AUTHS,
-  LOG_FORMATS,
-  LOG_LEVELS,
-  type SYNCS,
-  type TLS_VERSIONS,
-} from "./choices.ts";
+import type { AUTHS, CLIENT_AUTHS, SYNCS, TLS_VERSIONS } from "./choices.ts";
 import { readAccess, readKeepAlive, readMetricsQueues } from "./http.ts";
 import {
   LISTENING_ENVIRONMENT,
@@ -35,6 +29,7 @@ import {
   type ListeningConfig,
   readListening,
 } from "./listening.ts";
+import { LOGGING_KEYS, readLogging } from "./logging.ts";
 import { ConfigError, readSecretFile, Section } from "./section.ts";
 import {
   checkSync,
@@ -65,6 +60,8 @@ export interface Config extends ListeningConfig {
   readonly threads: number;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
+  /** From when on the log tells that something is slow. */
+  readonly slow: SlowTimes;
   readonly queueStorage: StorageConfig;
   readonly partitionStorage: readonly StorageConfig[];
   /** Microseconds after which an idle connection is closed. */
@@ -145,6 +142,10 @@ export interface ServerOptions {
   readonly dev?: boolean;
   readonly logLevel?: LogLevel;
   readonly logFormat?: LogFormat;
+  /** What takes longer is told in the log, such as `500ms`; from 1ms to 1h, `0` for never. Default `1s` each. */
+  readonly slowRequest?: string;
+  readonly slowTurn?: string;
+  readonly slowCommit?: string;
   /** A YAML file. */
   readonly config?: string;
   readonly limits?: Partial<Limits>;
@@ -173,6 +174,9 @@ export const ENVIRONMENT = {
   bootstrapKeyFile: "QUERATOR_BOOTSTRAP_KEY_FILE",
   logLevel: "QUERATOR_LOG_LEVEL",
   logFormat: "QUERATOR_LOG_FORMAT",
+  slowRequest: "QUERATOR_SLOW_REQUEST",
+  slowTurn: "QUERATOR_SLOW_TURN",
+  slowCommit: "QUERATOR_SLOW_COMMIT",
   config: "QUERATOR_CONFIG",
 } as const satisfies Record<Exclude<keyof ServerOptions, "limits">, string>;
 
@@ -200,7 +204,7 @@ export const FILE_KEYS = {
     "queues",
     "limits",
   ],
-  logging: ["level", "handler"],
+  logging: LOGGING_KEYS,
   ...STORAGE_KEYS,
   auth: AUTH_BACKEND_KEYS,
   queue: ["name", ...SETTING_ROWS.map(([key]) => kebab(key)), "partitions"],
@@ -218,8 +222,6 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
   const path = given.text("config") ?? fromEnv.text("config", ENVIRONMENT.config);
   const file = path === undefined ? new Section("", {}) : readFile(path);
   file.only(FILE_KEYS.top);
-  const logging = file.section("logging");
-  logging.only(FILE_KEYS.logging);
 
   const places = [
     readPlace(given, { memory: "memory", dataDir: "dataDir", postgres: "postgres" }, FLAGS),
@@ -249,16 +251,7 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
     ...readListening(given, fromEnv, file),
     dev: given.flag("dev") ?? fromEnv.flag("dev", ENVIRONMENT.dev) ?? file.flag("dev") ?? false,
     threads,
-    logLevel:
-      given.oneOf("logLevel", LOG_LEVELS) ??
-      fromEnv.oneOf("logLevel", LOG_LEVELS, ENVIRONMENT.logLevel) ??
-      logging.oneOf("level", LOG_LEVELS) ??
-      "info",
-    logFormat:
-      given.oneOf("logFormat", LOG_FORMATS) ??
-      fromEnv.oneOf("logFormat", LOG_FORMATS, ENVIRONMENT.logFormat) ??
-      logging.oneOf("handler", LOG_FORMATS) ??
-      "color",
+    ...readLogging(given, fromEnv, file),
     keepAlive: readKeepAlive(given, fromEnv, file),
     ...readAccess(given, fromEnv, file),
     metricsQueues: readMetricsQueues(given, fromEnv, file),

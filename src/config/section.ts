@@ -115,6 +115,11 @@ export class Section {
     return this.#values[key] === "";
   }
 
+  /** Whether it is the number 0, as a file has it of a time that is none. */
+  isZero(key: string): boolean {
+    return this.#values[key] === 0;
+  }
+
   has(key: string): boolean {
     return this.#values[key] !== undefined && this.#values[key] !== null;
   }

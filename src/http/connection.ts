@@ -7,6 +7,7 @@
 import type { Socket } from "node:net";
 import { ANYONE, Principal } from "../auth/principal.ts";
 import { type CancelTimer, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
+import type { SlowLog } from "../slow.ts";
 import { Chunks } from "./chunks.ts";
 import {
   answer,
@@ -25,6 +26,7 @@ import type { Head } from "./head.ts";
 import { STATUS_CODES } from "./node-http.ts";
 import { PLAIN_HEAD_BYTES_MAX, PlainHeads } from "./plain-head.ts";
 import { certificateOf } from "./secure.ts";
+import { noteSlow } from "./slow-requests.ts";
 import { belong } from "./tenants.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");
@@ -107,6 +109,13 @@ export class Connections {
     for (const connection of this.#open) connection.destroy();
   }
 
+  /** How many requests are not answered yet. */
+  get answering(): number {
+    let count = 0;
+    for (const connection of this.#open) if (connection.isAnswering) count++;
+    return count;
+  }
+
   get isEnding(): boolean {
     return this.#isEnding;
   }
@@ -156,6 +165,8 @@ class Connection implements Exchange {
   #since: number;
   /** When the request at hand was there. */
   #servedAt = 0;
+  queue = "";
+  waitedUntil = 0;
   #hasServed = false;
 
   // Who sent the last request, and how they said so; asked for anew when they say something else.
@@ -195,6 +206,10 @@ class Connection implements Exchange {
 
   get address(): string {
     return peerOf(this.#socket);
+  }
+
+  get isAnswering(): boolean {
+    return this.#isAnswering;
   }
 
   isGone(): boolean {
@@ -324,12 +339,24 @@ class Connection implements Exchange {
     // The client has gone, or our side has been ended: nobody can be answered any more.
     if (reply === undefined || socket.destroyed || socket.writableEnded) return;
     this.#since = this.#all.steady();
-    this.#head!.endpoint.meter.note(reply.status, this.#since - this.#servedAt);
+    const time = this.#since - this.#servedAt;
+    this.#head!.endpoint.meter.note(reply.status, time);
+    const { slow } = this.#all.edge;
+    if (slow !== undefined && time >= slow.limit) this.#noteSlow(slow, reply.status);
     const isTaken = this.#write(reply, this.#since);
     if (this.#all.isEnding || reply.isLast === true) this.#endOurs();
     else if (isTaken) this.#next();
     if (!isTaken) this.#holdUntilTaken(reply.body.length);
   };
+
+  #noteSlow(slow: SlowLog, status: number): void {
+    const told = this.#head!;
+    const { queue, waitedUntil } = this;
+    const [headAt, readAt, answeredAt] = [this.#servedAt, this.#servedAt, this.#since];
+    const bodyBytes = told.contentLength;
+    const times = { headAt, readAt, waitedUntil, answeredAt };
+    noteSlow(slow, { told, status, queue, bodyBytes, ...times });
+  }
 
   // Ends our side, and waits for the client to end its own. What it has sent ahead is dropped; it knows that
   // from the reply, which says that it is the last.
@@ -374,12 +401,15 @@ class Connection implements Exchange {
   }
 
   readonly #fail = (error: unknown): void => {
-    this.#all.edge.log.error({ err: error }, "request failed");
+    const { path, requestId: request_id } = this.#head!;
+    this.#all.edge.log.error({ err: error, path, request_id }, "request failed");
     this.#socket.destroy();
   };
 
   #next(): void {
     this.#head = undefined;
+    this.queue = "";
+    this.waitedUntil = 0;
     this.#isAnswering = false;
     this.#hasServed = true;
     if (this.#aheadBytes === 0) return;

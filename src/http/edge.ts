@@ -23,6 +23,7 @@ import {
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { type Account, isOfConnections } from "../quotas.ts";
+import type { SlowLog } from "../slow.ts";
 import type { Access } from "./access.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Head, Told } from "./head.ts";
@@ -50,6 +51,10 @@ export interface Exchange {
   isGone(): boolean;
   /** Calls `gone`, once, if the client goes away before it is answered. */
   onGone(gone: () => void): void;
+  /** The queue that it is about, for the log; set once that is known. */
+  queue: string;
+  /** Until when, in steady time, it has waited for what others do: that is not time in which it was slow. */
+  waitedUntil: number;
 }
 
 /** The address that a connection comes from. */
@@ -99,6 +104,8 @@ export interface Edge {
   readonly keepAlive: number;
   /** What is counted of requests. */
   readonly meters: HttpMeters;
+  /** Tells in the log of requests that are slow. */
+  readonly slow?: SlowLog | undefined;
   /** The steady time, of the system. */
   readonly steady: () => number;
 }

@@ -43,6 +43,8 @@ export class HttpExchange implements Exchange {
   readonly #head: Head;
   readonly #edge: Edge;
   readonly #send: (reply: Reply) => void;
+  queue = "";
+  waitedUntil = 0;
   #principal: Principal;
   #isCut = false;
 

@@ -59,6 +59,8 @@ export class HttpMeters {
   readonly pages = new RequestMeter("page");
   /** Connections that are open. */
   connections = 0;
+  /** Tells how many requests are not answered yet: of each server of the thread. */
+  readonly answering: (() => number)[] = [];
 
   constructor() {
     this.add(this.other);

@@ -10,6 +10,7 @@ import { MILLISECOND, MINUTE, SECOND, SystemClock } from "../clock.ts";
 import { invalid, QueueError, queueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { printable } from "../printable.ts";
+import type { SlowLog } from "../slow.ts";
 import { Access, type AccessRules } from "./access.ts";
 import { Attempts } from "./attempts.ts";
 import { Body } from "./body.ts";
@@ -38,6 +39,7 @@ import { Server } from "./node-http.ts";
 import { Pipelines } from "./pipeline.ts";
 import { requestIdOf } from "./request-id.ts";
 import { SecureDoor, type TlsMaterial } from "./secure.ts";
+import { noteSlow } from "./slow-requests.ts";
 import { type Stream, serveStream } from "./streams.ts";
 
 export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits" | "log"> {
@@ -51,6 +53,8 @@ export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits"
   readonly access?: AccessRules;
   /** What is counted of requests, with those of other servers of the thread. */
   readonly meters?: HttpMeters | undefined;
+  /** Tells in the log of requests that are slow; without it none is. */
+  readonly slow?: SlowLog | undefined;
 }
 
 /** How long an idle connection is kept by default. */
@@ -87,7 +91,8 @@ export class HttpServer extends Server {
     const rules = options.access ?? { origins: [], hosts: [], listensOn: "localhost" };
     const access = new Access(rules, () => this.#boundTo());
     const held = { bytes: 0 };
-    const { auth, meters = new HttpMeters(), streams = new Map() } = options;
+    const { auth, meters = new HttpMeters(), streams = new Map(), slow } = options;
+    meters.answering.push(() => this.#answering);
     const clock = new SystemClock();
     const attempts = new Attempts(clock, log);
     for (const { meter } of endpoints.values()) meters.add(meter);
@@ -98,6 +103,7 @@ export class HttpServer extends Server {
       attempts,
       keepAlive,
       meters,
+      slow,
       steady: () => clock.steady(),
     };
     const pipelines = new Pipelines();
@@ -107,7 +113,8 @@ export class HttpServer extends Server {
         try {
           await handle(request, response, edge);
         } catch (error) {
-          log.error({ err: error }, "request failed");
+          const { path, requestId: request_id } = toldOf(request);
+          log.error({ err: error, path, request_id }, "request failed");
           response.destroy();
         }
       });
@@ -168,6 +175,13 @@ export class HttpServer extends Server {
       { connections: this.#limit },
       "there are as many connections as may be; more are closed",
     );
+  }
+
+  // How many requests are not answered yet.
+  get #answering(): number {
+    let count = this.#connections.answering;
+    for (const response of this.#last.values()) if (response?.writableEnded === false) count++;
+    return count;
   }
 
   /** How many connections are open. */
@@ -245,8 +259,19 @@ async function handle(
   let accepted = acceptedMedia(headers.accept, { firstCounts }) ?? JSON_MEDIA; // errors come in it too
   let body: Body | undefined;
   const servedAt = edge.steady();
+  let readAt = servedAt;
   let meter = edge.meters.other;
-  const note = ({ status }: Reply): void => meter.note(status, edge.steady() - servedAt);
+  let exchange: HttpExchange | undefined;
+  const note = ({ status }: Reply): void => {
+    const answeredAt = edge.steady();
+    meter.note(status, answeredAt - servedAt);
+    // A path that leads nowhere is what a client has made up.
+    if (edge.slow === undefined || meter === edge.meters.other) return;
+    const { queue = "", waitedUntil = 0 } = exchange ?? {};
+    const times = { headAt: servedAt, readAt, waitedUntil, answeredAt };
+    const bodyBytes = Number(headers["content-length"] ?? 0);
+    noteSlow(edge.slow, { told, status, queue, bodyBytes, ...times });
+  };
   if (told.isV2) response.setHeader("X-Request-Id", told.requestId);
   try {
     checkHost(request, response);
@@ -283,9 +308,10 @@ async function handle(
     body = new Body(request, endpoint.bodyBytesMax, edge);
     const bytes = await body.read();
     if (bytes === undefined) return; // the client has gone
+    readAt = edge.steady();
     const contentLength = Number(headers["content-length"] ?? -1);
     const head = { ...told, endpoint, sent, accepted, contentLength };
-    const exchange = new HttpExchange(response, head, principal, edge, (cut) =>
+    exchange = new HttpExchange(response, head, principal, edge, (cut) =>
       send(response, cut, edge),
     );
     const reply = await answer(head, bytes, exchange, edge);

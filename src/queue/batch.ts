@@ -26,6 +26,7 @@ import {
   type ExtendRequest,
   KINDS,
   Kind,
+  type Leased,
   type LeaseRequest,
   type ProduceRequest,
   type RetryRequest,
@@ -47,6 +48,7 @@ interface Waiting {
 
 export class Batch {
   readonly now: number;
+  readonly #begunAt: number;
   readonly #rules: BatchRules;
   readonly #partitions: readonly Partition[];
   // Those that can be used, in the order in which they are chosen: produce takes the first, lease the last
@@ -68,12 +70,15 @@ export class Batch {
     order,
     rules,
     now,
+    begunAt = 0,
     records,
   }: {
     readonly partitions: readonly Partition[];
     readonly order: Partition[];
     readonly rules: BatchRules;
     readonly now: number;
+    /** When the turn has begun, in steady time. */
+    readonly begunAt?: number;
     /** Of what may end, where it is kept how that ends. */
     readonly records: ReadonlyMap<Partition, Records> | undefined;
   }) {
@@ -81,6 +86,7 @@ export class Batch {
     this.#order = order;
     this.#rules = rules;
     this.now = now;
+    this.#begunAt = begunAt;
     this.#records = records;
   }
 
@@ -246,7 +252,7 @@ export class Batch {
       request.deal(item, record);
       if (request.items.length === request.batchSize) break;
     }
-    if (request.items.length > 0) serve(part, request, deadline);
+    if (request.items.length > 0) serve(part, request, { deadline, waitedUntil: this.#begunAt });
     else if (part.available > 0) {
       // What was dealt to others comes back if the commit fails, but in a window that is begun anew.
       request.lookedTo ??= new Map();
@@ -328,7 +334,8 @@ export class Batch {
       }
       active = hungry;
     }
-    for (const request of requests) if (request.items.length > 0) serve(part, request, deadline);
+    for (const request of requests)
+      if (request.items.length > 0) serve(part, request, { deadline, waitedUntil: this.#begunAt });
   }
 
   #complete(request: CompleteRequest): void {
@@ -430,10 +437,14 @@ export class Batch {
   }
 }
 
-function serve(part: PartitionBatch, request: LeaseRequest, deadline: number): void {
+function serve(
+  part: PartitionBatch,
+  request: LeaseRequest,
+  { deadline, waitedUntil }: Pick<Leased, "deadline" | "waitedUntil">,
+): void {
   const { items, records } = request;
   const { number: partition, ids } = part.of;
-  request.result = { partition, ids, deadline, items, records };
+  request.result = { partition, ids, deadline, items, records, waitedUntil };
   part.requests.push(request);
 }
 

@@ -75,6 +75,8 @@ export interface Lent extends Still {
 
 /** A queue as another one sees it whose items it takes in. */
 export interface Intake {
+  /** Its full name. */
+  readonly name: string;
   /** Where they go: the storage of partition 0; undefined if another thread owns it. */
   readonly storage: Storage | undefined;
   /**

@@ -46,6 +46,11 @@ export class Errands {
     );
   }
 
+  /** How many were asked to stand still, and how many do, for who asks what the queue is doing. */
+  get counts(): { readonly asked: number; readonly come: number } {
+    return { asked: this.#asked.size, come: this.#come.size + this.#here.size };
+  }
+
   #tell(): void {
     this.hasNews = true;
     this.#own.wake();

@@ -143,6 +143,11 @@ export class IdempotentRequests {
     await this.#commits.commitAlone(part);
   }
 
+  /** How many are under way that are done in several steps. */
+  get underWay(): number {
+    return this.#underWay.size;
+  }
+
   /** It is under way no more. */
   forget({ key }: Repeat): void {
     this.#underWay.delete(key);

@@ -7,7 +7,7 @@
 // Modes: idle -> busy (a turn is under way) -> idle; paused (requests are accepted, none is
 // processed); closed (every request is refused). Deadlines of requests are kept in every mode.
 
-import { type CancelTimer, MILLISECOND, MINUTE } from "../clock.ts";
+import { MILLISECOND, MINUTE } from "../clock.ts";
 import { plainError, QueueError } from "../errors.ts";
 import type { Account } from "../quotas.ts";
 import type { Storage, StoredItem } from "../storage/storage.ts";
@@ -25,25 +25,27 @@ import type {
   Still,
 } from "./context.ts";
 import { type Burial, DeadLetters } from "./dead-letters.ts";
+import type { Doing } from "./dump.ts";
 import { KeyHolders } from "./duplicates.ts";
 import { type Errand, Errands } from "./errands.ts";
 import type { QueueEars } from "./heard.ts";
 import { buries, keepingOf } from "./history.ts";
 import { IdempotentRequests } from "./idempotent-requests.ts";
-import type { Item } from "./item.ts";
 import { JointCompletes } from "./joint-completes.ts";
 import { Keeper, keepsAny } from "./keeper.ts";
 import { momentOf } from "./lease-ends.ts";
 import { Lending } from "./lending.ts";
 import { endLeases, fireScheduled, nextDue } from "./lifecycle.ts";
+import { LoopTimers } from "./loop-timers.ts";
 import { type Letter, Mailbox, type Operation } from "./mailbox.ts";
 import { Measures } from "./measures.ts";
 import type { Partition } from "./partition.ts";
 import { PartitionBatch } from "./partition-batch.ts";
-import { maxAttemptsOf } from "./policy.ts";
+import { countsAttempts } from "./policy.ts";
 import { Redrives } from "./redrives.ts";
 import { type AnyHotRequest, Kind, type LeaseRequest, RetryRequest } from "./requests.ts";
 import { DELIVERY_TIMEOUT, Transfers } from "./transfers.ts";
+import { TurnWatch } from "./turn-watch.ts";
 import type { Committer, TurnTaker } from "./turns.ts";
 import { Watchers } from "./watchers.ts";
 
@@ -100,18 +102,12 @@ export class Loop implements TurnTaker, Errand {
   #again = false;
   #paused = false;
   #closed = false;
-  // When the turn under way has begun.
-  #begunAt = 0;
   // Who waits for the turn under way to end.
   readonly #onIdle: (() => void)[] = [];
 
   #sweptAt = 0;
-  // Two timers: one in steady time, for deadlines of requests, rests and leases that hold on, and one
-  // in wall time, for what is stored.
-  #steadyAt = Number.POSITIVE_INFINITY;
-  #cancelSteady: CancelTimer | undefined;
-  #wallAt = Number.POSITIVE_INFINITY;
-  #cancelWall: CancelTimer | undefined;
+  readonly #timers: LoopTimers;
+  readonly #watch: TurnWatch;
 
   constructor(
     name: string,
@@ -160,6 +156,8 @@ export class Loop implements TurnTaker, Errand {
     this.redrives = new Redrives(this, this.#commits, this.#boundItems);
     this.#keyHolders = new KeyHolders(context, this.#commits);
     this.#order = [...partitions];
+    this.#timers = new LoopTimers(context.clock, () => this.#ring());
+    this.#watch = new TurnWatch(name, context.turns);
     this.wake();
   }
 
@@ -182,19 +180,13 @@ export class Loop implements TurnTaker, Errand {
    * not be what they die of. Where leases are not counted they come back when their lease ends.
    */
   giveBack(partition: number, ids: readonly string[]): void {
-    if (!this.#countsAttempts(partition, ids)) return;
+    const { leased, ids: own } = this.partitions[partition]!;
+    const held = ids.map((id) => leased.get(own.seq(id)));
+    if (!countsAttempts(held, this.rules)) return;
     const items = ids.map((id) => ({ id, retryAt: 0, dead: false }));
     const deadline = this.context.clock.steady() + GIVE_BACK_TIMEOUT;
     const request = new RetryRequest(partition, items, deadline, { verb: "released" });
     this.submit(request).catch(() => undefined); // they come back when their lease ends
-  }
-
-  #countsAttempts(partition: number, ids: readonly string[]): boolean {
-    if (this.rules.maxAttempts !== 0) return true;
-    const { leased, ids: own } = this.partitions[partition]!;
-    const isCounted = (item: Item | undefined): boolean =>
-      item !== undefined && maxAttemptsOf(item, this.rules) !== 0;
-    return ids.some((id) => isCounted(leased.get(own.seq(id))));
   }
 
   /** Runs an operator's work in the loop, in steps. */
@@ -249,6 +241,21 @@ export class Loop implements TurnTaker, Errand {
     return { isWanted: this.#mailbox.isWanted(text), isPicky: this.#mailbox.picky > 0 };
   }
 
+  /** What it holds and does, for who asks; see dump.ts. */
+  get doing(): Doing {
+    return {
+      isClosed: this.#closed,
+      isPaused: this.#paused,
+      isAwake: this.#awake,
+      turn: this.#watch,
+      mailbox: this.#mailbox,
+      errands: this.#errands,
+      lentTo: this.#lending.to,
+      restsUntil: this.#restsUntil,
+      nextAt: this.#timers.nextAt,
+    };
+  }
+
   // --- modes ---
 
   /** From now on no turn begins; resolves when the one under way has ended. */
@@ -268,8 +275,7 @@ export class Loop implements TurnTaker, Errand {
   async close(error: QueueError): Promise<void> {
     this.#closed = true;
     this.redrives.close();
-    this.#cancelSteady?.();
-    this.#cancelWall?.();
+    this.#timers.cancel();
     this.#mailbox.close(error);
     this.watchers.close(error);
     await this.#idle();
@@ -309,7 +315,7 @@ export class Loop implements TurnTaker, Errand {
     if (this.#closed || this.#paused) return;
     this.#busy = true;
     this.#again = false;
-    this.#begunAt = this.context.turns.steady();
+    this.#watch.begin();
     void this.#turn().then(
       (progress) => this.#endTurn(progress, undefined),
       (error) => this.#fault(error),
@@ -319,8 +325,7 @@ export class Loop implements TurnTaker, Errand {
 
   #endTurn(progress: boolean, error: QueueError | undefined): void {
     this.#busy = false;
-    const { turns } = this.context;
-    turns.times.turn.note(turns.steady() - this.#begunAt);
+    this.#watch.end();
     this.#mailbox.endTurn(error);
     this.#errands.dismissAll();
     for (const resolve of this.#onIdle.splice(0)) resolve();
@@ -453,6 +458,7 @@ export class Loop implements TurnTaker, Errand {
     // What ends is kept by what the queue says when that is planned: it may have been told otherwise meanwhile.
     if (records === undefined && this.rules.keepCompleted > 0) records = await readRecords();
     // From here to the commit nothing waits: the whole batch is planned at one moment.
+    this.#watch.read(count);
     const now = this.context.clock.now();
     const { rules, partitions } = this;
     const { random } = this.context;
@@ -463,6 +469,7 @@ export class Loop implements TurnTaker, Errand {
       order,
       rules: { ...rules, leaseReplyBytes, random },
       now,
+      begunAt: this.#watch.begunAt,
       records,
     });
     if (accepted.deliveries.length > 0) batch.takeIn(partitions[0]!, accepted);
@@ -482,7 +489,9 @@ export class Loop implements TurnTaker, Errand {
       burials.push({ partition, table: "scheduled", dead });
       if (bound.length > 0) departures.push({ partition, bound });
     }
+    this.#watch.planned();
     const progress = await this.#commits.commit(batch.parts, accepted);
+    this.#watch.written();
     if (batch.wantsMore) this.wake();
 
     if (batch.joint.length > 0) {
@@ -555,8 +564,7 @@ export class Loop implements TurnTaker, Errand {
     );
   }
 
-  // Sets the timers of the loop. One that fires too early finds nothing to do and is set anew, which
-  // is cheaper than moving it with every request.
+  // Sets the timers of the loop.
   #arm(): void {
     if (this.#closed) return;
     const { clock } = this.context;
@@ -575,24 +583,7 @@ export class Loop implements TurnTaker, Errand {
         }
       }
     }
-    if (steadyAt < this.#steadyAt) {
-      this.#cancelSteady?.();
-      this.#steadyAt = steadyAt;
-      this.#cancelSteady = clock.wakeAfter(steadyAt - clock.steady(), () => {
-        this.#steadyAt = Number.POSITIVE_INFINITY;
-        this.#cancelSteady = undefined;
-        this.#ring();
-      });
-    }
-    if (wallAt < this.#wallAt) {
-      this.#cancelWall?.();
-      this.#wallAt = wallAt;
-      this.#cancelWall = clock.wakeAt(wallAt, () => {
-        this.#wallAt = Number.POSITIVE_INFINITY;
-        this.#cancelWall = undefined;
-        this.#ring();
-      });
-    }
+    this.#timers.arm(steadyAt, wallAt);
   }
 
   #ring(): void {

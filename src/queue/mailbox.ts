@@ -80,6 +80,21 @@ export interface Taken {
   readonly count: number;
 }
 
+/** How much of what waits here, and how much the turn under way has taken. */
+export interface Holds {
+  readonly produce: number;
+  readonly lease: number;
+  readonly complete: number;
+  readonly retry: number;
+  readonly extend: number;
+  readonly putOff: number;
+  readonly deliveries: number;
+  readonly visits: number;
+  readonly operations: number;
+  readonly inTurn: number;
+  readonly unanswered: number;
+}
+
 export class Mailbox {
   /** Leases that wait, in order of arrival: by client id, shared ones by a number. */
   readonly waiting = new ForgetfulMap<string | number, LeaseRequest>();
@@ -237,6 +252,24 @@ export class Mailbox {
       lease: this.waiting.size,
       complete: this.#queued - produce,
       inFlight: this.#unanswered,
+    };
+  }
+
+  /** The same in full, for who asks what the queue is doing. */
+  get holds(): Holds {
+    const [produce, , complete, retry, extend] = this.#requests;
+    return {
+      produce: produce!.length,
+      lease: this.waiting.size,
+      complete: complete!.length,
+      retry: retry!.length,
+      extend: extend!.length,
+      putOff: this.#putOff.length,
+      deliveries: this.#deliveries.length,
+      visits: this.#visits.length,
+      operations: this.operations.length,
+      inTurn: this.#taken?.count ?? 0,
+      unanswered: this.#unanswered,
     };
   }
 

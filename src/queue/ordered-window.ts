@@ -17,6 +17,11 @@ export class OrderedWindow<T extends Entry> {
     this.#limit = limit;
   }
 
+  /** How many entries it has. */
+  get size(): number {
+    return this.#entries.length;
+  }
+
   /** How many entries to read in order to fill it. */
   get limit(): number {
     return this.#limit;

@@ -241,6 +241,11 @@ export class Partition {
     return this.#ready.length - this.#readyStart;
   }
 
+  /** What is in the window, in bytes. */
+  get readyBytes(): number {
+    return this.#readyBytes;
+  }
+
   /** Whether everything that waits is in the window. */
   get readyComplete(): boolean {
     return this.#readyEnd === this.counters.tail;

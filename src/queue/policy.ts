@@ -49,6 +49,16 @@ export function maxAttemptsOf(
   return own(attributes).retry?.maxAttempts ?? rules.maxAttempts;
 }
 
+/** Whether leases of some of these items count; of those that are not there they do not. */
+export function countsAttempts(
+  items: Iterable<Pick<StoredItem, "attributes"> | undefined>,
+  rules: Pick<RetryRules, "maxAttempts">,
+): boolean {
+  if (rules.maxAttempts !== 0) return true;
+  for (const item of items) if (item !== undefined && maxAttemptsOf(item, rules) !== 0) return true;
+  return false;
+}
+
 /** How long an item with such attributes may live. */
 export function lifetimeOf(
   attributes: string,

@@ -7,6 +7,7 @@ import type { Account } from "../quotas.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type DeadGroups, deadGroups } from "./dead-groups.ts";
+import { dumpOf, type QueueDump, type Weight, weightOf } from "./dump.ts";
 import { type Explanation, explain } from "./explain.ts";
 import { detailOf, figuresOf, type QueueDetail, type QueueFigures } from "./figures.ts";
 import type { Repeat } from "./idempotency.ts";
@@ -51,6 +52,7 @@ export {
   type DeadGroups,
   LOOKED_AT_MAX as DEAD_LOOKED_AT_MAX,
 } from "./dead-groups.ts";
+export { compareWeights, type PartitionDump, type QueueDump, type Weight } from "./dump.ts";
 export { unknownLease } from "./endings.ts";
 export type { Explanation, Reason } from "./explain.ts";
 export {
@@ -82,7 +84,7 @@ export type { RedriveInfo, RedriveOptions, RedriveState } from "./redrive.ts";
 export * from "./requests.ts";
 export type { ItemChange } from "./steering.ts";
 export type { Times } from "./time-histogram.ts";
-export { Turns } from "./turns.ts";
+export { type CommitState, Turns } from "./turns.ts";
 export {
   ON_DUPLICATE,
   UNIQUE_FOR_MAX,
@@ -321,6 +323,16 @@ export class Queue implements QueueHandle {
   /** The same at once, for what collects numbers; see figures.ts. */
   figures(): QueueFigures {
     return figuresOf(this.loop);
+  }
+
+  /** What it holds and does at this moment; see dump.ts. */
+  dump(): QueueDump {
+    return dumpOf(this.loop);
+  }
+
+  /** By what it is sorted where not all can be told of. */
+  get weight(): Weight {
+    return weightOf(this.loop);
   }
 
   /** What is told beside that of a queue by itself. */

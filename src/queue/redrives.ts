@@ -101,6 +101,11 @@ export class Redrives {
     return this.#transfers.sendsTo;
   }
 
+  /** How many run, as far as partition 0 was looked through for them. */
+  get running(): number {
+    return this.#running.size;
+  }
+
   get #home(): Partition {
     return this.#loop.partitions[0]!;
   }

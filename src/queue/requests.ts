@@ -150,6 +150,8 @@ export interface Leased {
   readonly items: readonly Item[];
   /** The records of the items; the items themselves no longer have them. */
   readonly records: readonly ItemRecord[];
+  /** Until when it has waited for them at most, in steady time: when the turn began that has leased them. */
+  readonly waitedUntil: number;
 }
 
 interface LeaseOptions {

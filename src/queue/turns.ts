@@ -6,6 +6,7 @@
 
 import { type CancelTimer, type Clock, MILLISECOND } from "../clock.ts";
 import { Octaves } from "../octaves.ts";
+import type { SlowLog, SlowLogs } from "../slow.ts";
 import type { PartitionChanges, Storage } from "../storage/storage.ts";
 
 /** What takes turns: the loop of a queue. */
@@ -35,11 +36,23 @@ interface Offer {
   readonly reject: (error: unknown) => void;
 }
 
+/** What a committer is doing. */
+export interface CommitState {
+  readonly storage: string;
+  readonly isCommitting: boolean;
+  /** How long the transaction under way has taken so far, in microseconds. */
+  readonly time: number;
+  /** Batches of partitions that wait for the next one. */
+  readonly waiting: number;
+  readonly failures: number;
+}
+
 /** Commits for one storage: one transaction at a time, while the next one gathers. */
 export class Committer {
   readonly storage: Storage;
   readonly #requestFlush: () => void;
   readonly #returns: Returns;
+  readonly #slow: SlowLog | undefined;
   #offers: Offer[] = [];
   #committing = false;
   /** How many changes commits have had: items added or moved, leases, and ranges removed. */
@@ -47,10 +60,11 @@ export class Committer {
   /** Commits that have failed. */
   failures = 0;
 
-  constructor(storage: Storage, requestFlush: () => void, returns: Returns) {
+  constructor(storage: Storage, requestFlush: () => void, returns: Returns, slow?: SlowLog) {
     this.storage = storage;
     this.#requestFlush = requestFlush;
     this.#returns = returns;
+    this.#slow = slow;
   }
 
   /** Resolves when the changes are durable; rejects if they may not be. */
@@ -68,18 +82,43 @@ export class Committer {
     this.#offers = [];
     this.#committing = true;
     this.#returns.begin();
+    const { failures } = this;
+    const changes = offers.flatMap((offer) => offer.changes);
+    const size = sizeOf(changes);
+    this.sizes.note(size);
     try {
-      const changes = offers.flatMap((offer) => offer.changes);
-      this.sizes.note(sizeOf(changes));
       await this.storage.commit(changes);
       for (const offer of offers) offer.resolve();
     } catch (error) {
       this.failures++;
       for (const offer of offers) offer.reject(error);
     }
-    this.#returns.end();
+    const time = this.#returns.end();
     this.#committing = false;
+    const slow = this.#slow;
+    if (slow !== undefined && time >= slow.limit) {
+      slow.note(this.storage.name, time, () => ({
+        partitions: changes.length,
+        changes: size,
+        // What could not be written meanwhile.
+        waiting: this.state.waiting,
+        ...(this.failures > failures && { failed: true }),
+      }));
+    }
     if (this.#offers.length > 0) this.#requestFlush();
+  }
+
+  /** What is under way, and what waits for that. */
+  get state(): CommitState {
+    const time = this.#committing ? this.#returns.sinceBegin : 0;
+    const waiting = this.#offers.reduce((sum, { changes }) => sum + changes.length, 0);
+    return {
+      storage: this.storage.name,
+      isCommitting: this.#committing,
+      time,
+      waiting,
+      failures: this.failures,
+    };
   }
 
   /** How long commits have taken. */
@@ -134,14 +173,21 @@ class Returns {
     this.#share += WEIGHT * (Math.min(this.#arrived / this.#answered, 1) - this.#share);
   }
 
-  end(): void {
-    if (this.#clock === undefined) return;
+  /** Answers how long it has taken. */
+  end(): number {
+    if (this.#clock === undefined) return 0;
     this.#endedAt = this.#clock.steady();
     const time = this.#endedAt - this.#beganAt;
     this.times.note(time);
     this.#commitTime += WEIGHT * (time - this.#commitTime);
     this.#answered = 0;
     this.#arrived = 0;
+    return time;
+  }
+
+  /** How long the commit under way has taken so far. */
+  get sinceBegin(): number {
+    return this.#clock === undefined ? 0 : Math.max(this.#clock.steady() - this.#beganAt, 0);
   }
 
   noteAnswers(count: number): void {
@@ -184,9 +230,16 @@ export class Turns {
   #flushRequested = false;
   #arrivals = 0;
 
-  /** `pace` is the clock by which commits are timed; without it no turn waits for clients. */
-  constructor({ pace }: { readonly pace?: Clock } = {}) {
+  /** What is told of turns and commits that are slow. */
+  readonly slow: SlowLogs | undefined;
+
+  /** `pace` is the clock by which commits are timed; without it no turn waits for clients, and none is slow. */
+  constructor({
+    pace,
+    slow,
+  }: { readonly pace?: Clock; readonly slow?: SlowLogs | undefined } = {}) {
     this.#clock = pace;
+    this.slow = slow;
   }
 
   /** Says that a request has arrived for a queue. */
@@ -266,7 +319,8 @@ export class Turns {
     let committer = this.#committers.get(storage);
     if (committer === undefined) {
       const returns = new Returns(this.#clock, () => this.#startLooking());
-      committer = new Committer(storage, () => this.#requestFlush(), returns);
+      const slow = this.slow?.commits;
+      committer = new Committer(storage, () => this.#requestFlush(), returns, slow);
       this.#committers.set(storage, committer);
     }
     return committer;

@@ -2,7 +2,15 @@
 // registry says which of them open and close there; nothing else does.
 
 import { type QueueError, queueError } from "../errors.ts";
-import { Queue, type QueueContext, type QueueHandle } from "../queue/queue.ts";
+import {
+  type CommitState,
+  compareWeights,
+  Queue,
+  type QueueContext,
+  type QueueDump,
+  type QueueHandle,
+  type Weight,
+} from "../queue/queue.ts";
 import type { Account } from "../quotas.ts";
 import { StorageAway } from "../storage/away.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -46,6 +54,17 @@ export interface LocalHomeOptions {
 // For so many queues storage is asked, whenever numbers are collected, how old what waits is that memory does not hold:
 // after a start, for queues of which nobody leases. The others follow the next time.
 const LOOKED_UP_MAX = 64;
+
+/** What a thread holds, as far as queues go. */
+export interface HomeDump {
+  readonly queues: number;
+  readonly waitingLeases: number;
+  readonly watchedItems: number;
+  readonly readyBytes: number;
+  readonly commits: readonly CommitState[];
+  /** Some of the queues. */
+  readonly told: readonly (QueueDump & Weight)[];
+}
 
 export class LocalHome implements Home {
   readonly #context: QueueContext;
@@ -143,6 +162,23 @@ export class LocalHome implements Home {
         ...figures,
         ...queue.detail(),
       })),
+    };
+  }
+
+  /** What is held here at this moment: of at most so many queues, those that something is wrong with first. */
+  dump(limit: number): HomeDump {
+    const { turns, budget, waiting } = this.#context;
+    const weighed = Array.from(this.#queues.values(), (queue) => ({ queue, ...queue.weight }));
+    return {
+      queues: weighed.length,
+      waitingLeases: waiting.leases,
+      watchedItems: waiting.items,
+      readyBytes: budget.bytes,
+      commits: Array.from(turns.committers, ({ state }) => state),
+      told: weighed
+        .sort(compareWeights)
+        .slice(0, limit)
+        .map(({ queue, ...weight }) => ({ ...weight, ...queue.dump() })),
     };
   }
 

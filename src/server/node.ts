@@ -17,7 +17,7 @@ import type { Listeners } from "../observe/listeners.ts";
 
 export interface NodeOptions
   extends Service,
-    Pick<HttpOptions, "log" | "meters">,
+    Pick<HttpOptions, "log" | "meters" | "slow">,
     Pick<PagesSource, "health" | "metrics"> {
   readonly config: Config;
   /** Changes the clock of every thread; answers what time it is then. Only asked with `--dev`. */
@@ -68,10 +68,16 @@ export function makeAdminHttp(options: NodeOptions): HttpServer {
 }
 
 function commonOptions(
-  { log, limits, auth, meters }: Pick<NodeOptions, "log" | "limits" | "auth" | "meters">,
+  {
+    log,
+    limits,
+    auth,
+    meters,
+    slow,
+  }: Pick<NodeOptions, "log" | "limits" | "auth" | "meters" | "slow">,
   { keepAlive }: Config,
-): Pick<HttpOptions, "log" | "limits" | "keepAlive" | "auth" | "meters"> {
-  return { log, limits, meters, keepAlive, auth: auth.isOn ? authorityOf(auth) : undefined };
+): Pick<HttpOptions, "log" | "limits" | "keepAlive" | "auth" | "meters" | "slow"> {
+  return { log, limits, meters, slow, keepAlive, auth: auth.isOn ? authorityOf(auth) : undefined };
 }
 
 // No name leads to a Unix socket, so it need not be known there.

@@ -63,17 +63,18 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
       },
     ],
     unpack: (...packed) => new LeaseRequest(...packed),
-    packAnswer: ({ partition, ids, deadline, items, records }: Leased) => ({
+    packAnswer: ({ partition, ids, deadline, items, records, waitedUntil }: Leased) => ({
       partition,
       idPrefix: ids.prefix,
       deadline,
+      waitedUntil,
       seqs: Float64Array.from(items, ({ seq }) => seq),
       attempts: Int32Array.from(items, ({ attempts }) => attempts),
       createdAts: Float64Array.from(items, ({ createdAt }) => createdAt),
       attributes: packAttributes(items),
       records: packRecords(records),
     }),
-    unpackAnswer({ partition, idPrefix, deadline, ...packed }) {
+    unpackAnswer({ partition, idPrefix, deadline, waitedUntil, ...packed }) {
       const { seqs, attempts, createdAts, attributes } = packed;
       const records = unpackRecords(packed.records);
       const items = records.map((record, i) => {
@@ -84,7 +85,7 @@ const PACKINGS: Readonly<Record<Kind, AnyPacking>> = {
         if (attributes !== undefined) item.attributes = attributes[i]!;
         return item;
       });
-      return { partition, ids: new IdSpace(idPrefix), deadline, items, records };
+      return { partition, ids: new IdSpace(idPrefix), deadline, items, records, waitedUntil };
     },
   }),
 

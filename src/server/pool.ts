@@ -16,6 +16,7 @@ import type { Listening } from "../http/listen.ts";
 import type { TlsMaterial } from "../http/secure.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { Page } from "../observe/center.ts";
+import type { ServerDump, ThreadDump } from "../observe/dump.ts";
 import type { Interest } from "../observe/hub.ts";
 import type { ThreadFigures } from "../observe/render.ts";
 import type { QueueHandle } from "../queue/queue.ts";
@@ -27,10 +28,14 @@ import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
 import type { EventCalls, OtherThreads } from "./events.ts";
 import type { UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke, Link } from "./link.ts";
+import { within } from "./patience.ts";
 import { makeQueueCalls } from "./queue-calls.ts";
 import { RemoteQueue } from "./remote-queue.ts";
 import type { Shard } from "./shard.ts";
 import type { WorkerCalls, WorkerData } from "./worker.ts";
+
+// How long a thread has to say what it holds.
+const DUMP_MS = 2_000;
 
 /** A storage of another thread, as the start line and placement know it. */
 export interface StorageFacts {
@@ -43,6 +48,7 @@ export interface StorageFacts {
 export interface WholeServer {
   health(): Promise<Health>;
   metrics(request: MetricsRequest): Promise<string>;
+  dump(limit?: number): Promise<ServerDump>;
   changeClock(change: ClockChange): Promise<number>;
 }
 
@@ -191,6 +197,13 @@ export class Pool implements OtherThreads {
   /** What each of the other threads tells in numbers. */
   figures(wanted: WantedFigures): Promise<readonly ThreadFigures[]> {
     return Promise.all(this.#links.map((link) => link.call("figures", wanted)));
+  }
+
+  /** What each of the other threads holds; undefined of one that hangs. */
+  dump(limit: number): Promise<readonly (ThreadDump | undefined)[]> {
+    return Promise.all(
+      this.#links.map((link) => within(DUMP_MS, link.call("dump", limit)).catch(() => undefined)),
+    );
   }
 
   async changeClock(change: ClockChange): Promise<void> {

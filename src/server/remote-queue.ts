@@ -93,6 +93,7 @@ export class RemoteQueue extends Forwarded implements QueueHandle {
 
   get intake(): Intake {
     return {
+      name: this.name,
       storage: undefined,
       deliver: (letters, _, how) =>
         this.#link.call("deliver", this.name, packItems(letters), how?.patience),

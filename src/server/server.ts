@@ -3,7 +3,6 @@
 // the same way.
 
 import type { Worker } from "node:worker_threads";
-import type { Health } from "../api/pages.ts";
 import type { QueuesService } from "../api/service.ts";
 import { type Audit, AuditLog } from "../auth/audit.ts";
 import type { AuthChanges, AuthService } from "../auth/service.ts";
@@ -36,22 +35,25 @@ import {
 } from "../http/listen.ts";
 import { HttpMeters } from "../http/meters.ts";
 import { createLogger, type Logger } from "../log.ts";
-import type { Failing } from "../registry/homes.ts";
 import type { PartitionSite } from "../registry/placement.ts";
 import { Queues } from "../registry/queues.ts";
 import { storagesInUse } from "../registry/records.ts";
+import { SlowLogs } from "../slow.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
 import { Certificates } from "./certificates.ts";
 import { checkClosed, tellOpen } from "./closed.ts";
 import { createConfigured } from "./configured-queues.ts";
+import { serverDump, writeDump } from "./dump.ts";
 import { ServerEvents } from "./events.ts";
 import { makeFirstKey } from "./first-key.ts";
+import { checkHealth } from "./health.ts";
 import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
 import { render, threadFigures, wantedBy } from "./metrics.ts";
 import { ServerMode } from "./mode.ts";
 import { makeAdminHttp, makeHttp, type NodeOptions } from "./node.ts";
+import { pause, within } from "./patience.ts";
 import { Pool, type WholeServer } from "./pool.ts";
 import { locationOf, Shard, type ShardOptions } from "./shard.ts";
 import { ThreadWatch } from "./thread-watch.ts";
@@ -59,8 +61,6 @@ import { ThreadWatch } from "./thread-watch.ts";
 // A stop ends within this time and the one that clients have to fetch their last answers, whatever
 // hangs: what queues and storages need to end what they are doing.
 const RELEASE_MS = 5_000;
-
-const HEALTH_MS = 5_000;
 
 // A server for fewer connections says so: somebody may have meant more.
 const FEW_CONNECTIONS = 1_000;
@@ -78,6 +78,8 @@ export interface RunningServer {
   readonly adminAddress: string | undefined;
   /** Reads the files of TLS anew; undefined if it speaks none. What cannot be used is logged, and changes nothing. */
   readonly reload: (() => Promise<void>) | undefined;
+  /** Writes what it holds and does to the log, whatever that logs else: counts, a line each thread and queue. */
+  dump(): Promise<void>;
   /** Resolves if a thread of the server ends that should not; the server then stops by itself. */
   readonly died: Promise<void>;
   /** Stops within 10 seconds; may be called more than once. The log tells the reason, if one is given. */
@@ -113,11 +115,14 @@ export async function startServer(
   const certificates =
     config.tls && new Certificates({ config: config.tls, clock: new SystemClock(), log });
   const lost = Promise.withResolvers<void>();
-  const shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
+  const watch = new ThreadWatch(new SlowLogs(config.slow, log));
+  const { slow } = watch;
+  const shard = newShard({ config, clock, log, slow, wrapStorage }, lost.resolve);
   const parts: Parts = {
     config,
     isBounded: config !== wanted,
     log,
+    givenLog: hooks.logger,
     clock,
     shard,
     onThread,
@@ -133,7 +138,7 @@ export async function startServer(
     certificates,
     mode: new ServerMode(),
     meters: new HttpMeters(),
-    watch: new ThreadWatch(),
+    watch,
   };
   try {
     try {
@@ -177,6 +182,8 @@ interface Parts {
   /** Whether fewer connections are taken than the configuration says. */
   readonly isBounded: boolean;
   readonly log: Logger;
+  /** If it was given one. */
+  readonly givenLog: Logger | undefined;
   readonly clock: Clock;
   /** Of the first thread, which also holds the registry. */
   shard: Shard;
@@ -322,6 +329,7 @@ async function tryOwning(parts: Parts): Promise<void> {
 // Ends what is open, and begins with nothing.
 async function renew(parts: Parts): Promise<void> {
   const { config, clock, log, wrapStorage } = parts;
+  const { slow } = parts.watch;
   await release(parts, plainError("standby")).catch((err: unknown) => {
     log.warn({ err }, "not everything could be closed");
   });
@@ -332,7 +340,7 @@ async function renew(parts: Parts): Promise<void> {
   parts.audit = undefined;
   parts.keyUse = undefined;
   parts.events = undefined;
-  parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
+  parts.shard = newShard({ config, clock, log, slow, wrapStorage }, lost.resolve);
 }
 
 // Which storages belong to which thread. Those that more threads have left behind are shared out
@@ -371,7 +379,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const queues = registryOf(parts);
   const { limits } = shard;
   const checkRunning = (): void => mode.checkServing();
-  const { health, metrics, changeClock: change } = wholeServer(parts);
+  const { health, metrics, dump, changeClock: change } = wholeServer(parts);
   const auth: AuthService = {
     isOn: config.auth.isOn,
     // Another one after the data was lost and taken again.
@@ -383,11 +391,12 @@ async function serve(parts: Parts): Promise<RunningServer> {
     },
     changes: authChangesOf(parts),
   };
-  const service = { queues, auth, audit: auditOf(parts), clock, limits, checkRunning };
+  const service = { queues, auth, audit: auditOf(parts), clock, limits, dump, checkRunning };
   const { meters } = parts;
   const listeners = () => parts.events!.listeners;
   const observed = { meters, health, metrics, listeners };
-  const options = { config, log, ...observed, changeClock: change, ...service };
+  const slow = parts.watch.slow.requests;
+  const options = { config, log, slow, ...observed, changeClock: change, ...service };
   const http = makeHttp(options);
   const { certificates } = parts;
   if (certificates !== undefined) http.secure(certificates.material);
@@ -466,7 +475,8 @@ async function serve(parts: Parts): Promise<RunningServer> {
     died.resolve();
   });
   const reload = certificates && (() => certificates.reload());
-  return { address, host, port, adminAddress, reload, died: died.promise, stop };
+  const dumpToLog = async (): Promise<void> => writeDump(await dump(), parts.givenLog ?? config);
+  return { address, host, port, adminAddress, reload, dump: dumpToLog, died: died.promise, stop };
 }
 
 async function listenForAdmin(options: NodeOptions, listener: Listener): Promise<Listener> {
@@ -544,6 +554,7 @@ function wholeServer(parts: Parts): WholeServer {
       const threads = [await threadFigures(0, parts, wanted), ...others];
       return render(request, threads, { clock, isServing });
     },
+    dump: (limit) => serverDump(parts, limit),
     async changeClock(wanted: ClockChange) {
       const change = sameForAll(clock, wanted);
       const now = changeClock(clock, change);
@@ -551,50 +562,4 @@ function wholeServer(parts: Parts): WholeServer {
       return now;
     },
   };
-}
-
-// Fails if records cannot be read or no partition works; warns if some partitions do not.
-async function checkHealth(records: Storage | undefined, parts: Parts): Promise<Health> {
-  const { queues, mode } = parts;
-  let status: "pass" | "warn" | "fail";
-  let output: string;
-  try {
-    if (mode.name === "stopping") throw plainError("shutting_down");
-    if (mode.reason !== undefined) throw new Error(`on standby: ${mode.reason}`);
-    [status, output] = judge(await within(HEALTH_MS, queues!.failing()));
-    await within(HEALTH_MS, records!.check()).catch((cause: unknown) => {
-      throw new Error("storage check failed", { cause });
-    });
-  } catch (error) {
-    [status, output] = ["fail", (error as Error).message];
-  }
-  const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
-  const check = { componentType: "datastore", status, time, ...(output === "" ? {} : { output }) };
-  const body = JSON.stringify({ status, version: VERSION, checks: { "queues:storage": [check] } });
-  return { pass: status !== "fail", status, body };
-}
-
-function judge(failing: Failing): ["pass" | "warn" | "fail", string] {
-  const { partitions, total, storages, troubles } = failing;
-  if (partitions === 0) return [troubles.length === 0 ? "pass" : "warn", troubles.join("; ")];
-  const output = `${partitions} of ${total} partitions are failing, in ${storages.join(", ")}`;
-  return [partitions === total ? "fail" : "warn", [output, ...troubles].join("; ")];
-}
-
-// Rejects if the work takes longer.
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`no end after ${ms} ms`)), ms);
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-// Keeps no process alive.
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms).unref();
-  });
 }

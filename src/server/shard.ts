@@ -11,6 +11,7 @@ import { draw, Turns } from "../queue/queue.ts";
 import { Accounts } from "../quotas.ts";
 import { Directory } from "../registry/directory.ts";
 import { LocalHome } from "../registry/homes.ts";
+import type { SlowLogs } from "../slow.ts";
 import { awayStorage } from "../storage/away.ts";
 import { MemoryStorage } from "../storage/memory.ts";
 import type { StorageWatch } from "../storage/sqlite/log.ts";
@@ -24,6 +25,8 @@ export interface ShardOptions {
   readonly config: Config;
   readonly clock: Clock;
   readonly log: Logger;
+  /** What is told of what is slow; without it nothing is. */
+  readonly slow?: SlowLogs;
   /** What the first thread shares of what namespaces use; not given to that one. */
   readonly accounts?: SharedArrayBuffer;
   /** Wraps each storage as it is opened: for tests that make storage fail. */
@@ -60,7 +63,7 @@ export class Shard {
         limits: this.limits,
         log,
         // Commits take their time whatever a virtual clock says.
-        turns: new Turns({ pace: config.dev ? new SystemClock() : clock }),
+        turns: new Turns({ pace: config.dev ? new SystemClock() : clock, slow: options.slow }),
         budget: { bytes: 0 },
         waiting: { leases: 0, items: 0 },
         random: draw,

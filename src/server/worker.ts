@@ -22,6 +22,8 @@ import type { WantedFigures } from "../registry/figures.ts";
 import type { PlaceableStorage } from "../registry/placement.ts";
 import type { AnnouncedQueue } from "../registry/queues.ts";
 import { idPrefixesOf, type QueueRecord } from "../registry/records.ts";
+import { SlowLogs } from "../slow.ts";
+import { threadDump } from "./dump.ts";
 import { ThreadEvents } from "./events.ts";
 import { elsewhere, invoke, Link } from "./link.ts";
 import { threadFigures } from "./metrics.ts";
@@ -55,9 +57,9 @@ const ours: Record<string, (...args: never[]) => unknown> = {};
 const first = new Link<FirstCalls & QueueCalls>(ports.get(0)!, ours);
 const log = remoteLogger();
 const clock = makeClock(config.dev, wallShift);
-const shard = new Shard({ config, clock, log, accounts });
+const watch = new ThreadWatch(new SlowLogs(config.slow, log));
+const shard = new Shard({ config, clock, log, slow: watch.slow, accounts });
 const meters = new HttpMeters();
-const watch = new ThreadWatch();
 const links = new Map<number, Link<QueueCalls>>();
 const events = new ThreadEvents(
   index,
@@ -99,6 +101,7 @@ function makeWorkerCalls() {
       else shard.auth.apply(changes);
     },
     figures: (wanted: WantedFigures) => threadFigures(index, { shard, meters, watch }, wanted),
+    dump: (limit: number) => threadDump(index, { shard, meters, watch }, limit),
     listenTo: (interests: readonly Interest[]) => shard.events.listenTo(interests),
     tellEvents: (page: Page) => events.tell(page),
     takeUsedKeys: () => shard.auth.takeUsed(),
@@ -152,6 +155,7 @@ function makeOwnHttp() {
   };
   const whole = elsewhere<WholeServer>((method, args) => first.call("whole", method, args));
   const { health, metrics, changeClock: change } = whole;
+  const dump = (limit: number) => whole.dump(limit);
   const auth: AuthService = {
     isOn: config.auth.isOn,
     state: shard.auth,
@@ -159,10 +163,11 @@ function makeOwnHttp() {
     changes: elsewhere<AuthChanges>((method, args) => first.call("auth", method, args)),
   };
   const audit = elsewhere<Audit>((method, args) => first.call("audit", method, args));
-  const service = { queues, auth, audit, clock, limits, checkRunning };
+  const service = { queues, auth, audit, clock, limits, dump, checkRunning };
   const listeners = () => events.listeners;
   const observed = { meters, health, metrics, listeners };
-  return makeHttp({ config, log, ...observed, changeClock: change, ...service });
+  const slow = watch.slow.requests;
+  return makeHttp({ config, log, slow, ...observed, changeClock: change, ...service });
 }
 
 // Log lines of all threads are written by the first.

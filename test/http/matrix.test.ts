@@ -18,7 +18,7 @@ const [OWN, OTHER, MISSING, SYSTEM] = ["own", "other", "missing", "_system"];
 
 // The contract of /v1 says where a permission is looked for; names of permissions, here once more, are those of
 // wire.md 5.4 and of issue 25.
-const OF_SERVER = /^\/v\d\/(users\.|apikeys\.|namespaces\.(create|update|list|delete)$)/;
+const OF_SERVER = /^\/v\d\/(users\.|apikeys\.|debug\.|namespaces\.(create|update|list|delete)$)/;
 const NAMES_ITSELF = /^\/v2\/namespaces\.info$/;
 
 /** One endpoint, as far as it counts who may call it. */

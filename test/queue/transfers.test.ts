@@ -55,6 +55,7 @@ class Pair {
     this.arrival = promise;
     const { intake } = to.queue;
     this.intake = {
+      name: intake.name,
       storage: intake.storage,
       deliver: (letters, companion) => {
         resolve();

@@ -199,6 +199,7 @@ export class World {
       audit: { record: async () => undefined, deny: () => undefined, list: async () => [] },
       clock,
       limits: this.limits,
+      dump: () => Promise.reject(new Error("is not asked for")),
       checkRunning: () => undefined,
     });
     this.#server = { run, clock, disks, storages, queues, endpoints, waiting, budget };
@@ -248,6 +249,8 @@ export class World {
       namespace: "",
       principal: ANYONE,
       address: "",
+      queue: "",
+      waitedUntil: 0,
       isGone: () => call.state === "gone",
       onGone(gone: () => void) {
         call.gone = gone;

@@ -68,9 +68,10 @@ export interface LogLine {
   readonly partition?: number;
 }
 
-/** Whether a line tells of trouble. That items which clients gave up were deleted is none. */
+/** Whether a line tells of trouble. That items which clients gave up were deleted is none, nor that something was slow. */
 export function isTrouble({ level, msg }: LogLine): boolean {
-  const isExpected = level === "warn" && msg.startsWith("items were deleted: ");
+  const isExpected =
+    level === "warn" && (msg.startsWith("items were deleted: ") || /^(a|more) .* slow$/.test(msg));
   return (level === "warn" || level === "error") && !isExpected;
 }
 
