@@ -115,12 +115,15 @@ function itemsOf({ items, scheduled }: SeenPartition): readonly SeenItem[] {
 
 // Whether a retry sends something to a dead queue.
 function buries(call: Call, queue: Queue | undefined, now: number): boolean {
-  if (!BACK.includes(call.path) || (queue?.settings.deadQueue ?? "") === "") return false;
-  const { leased } = queue!.partitions[partitionOf(call, queue!)]!;
+  if (!BACK.includes(call.path) || queue === undefined) return false;
+  // Of what dies is seen to what becomes of it: where it goes, or what is kept.
+  const { deadQueue, keep } = queue.settings;
+  if (deadQueue === "" && keep === 0) return false;
+  const { leased } = queue.partitions[partitionOf(call, queue)]!;
   return backOf(call).some((each) => {
     const item = leased.get(each.id);
     if (item?.isCancelled === true) return false;
-    return each.dead || (item !== undefined && diesOfBack(item, each, queue!, now) !== undefined);
+    return each.dead || (item !== undefined && diesOfBack(item, each, queue, now) !== undefined);
   });
 }
 
