@@ -54,6 +54,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
       "storage/storage.ts",
     ],
   ],
+  ["ui/", []],
   ["config/", ["auth/secrets.ts", "registry/names.ts", "registry/settings.ts"]],
   [
     "api/",
@@ -129,7 +130,11 @@ test("in the server's sources only the command line and the test helper import t
 });
 
 const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]][] = [
-  [/\bDate\.now\b|\bperformance\.now\b/, "ask the clock that you were given", ["clock.ts"]],
+  [
+    /\bDate\.now\b|\bperformance\.now\b/,
+    "ask the clock that you were given",
+    ["clock.ts", "ui/app/time.ts"],
+  ],
   [
     /(?<!\.)\bsetTimeout\b|\bsetInterval\b/,
     "use clock.wakeAfter",
@@ -146,6 +151,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
       "storage/postgres/pooling.ts",
       "cli/server.ts",
       "cli/starter.ts",
+      "ui/app/time.ts",
     ],
   ],
   [
