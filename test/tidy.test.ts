@@ -56,6 +56,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
       "storage/storage.ts",
     ],
   ],
+  ["ui/", []],
   ["config/", ["auth/secrets.ts", "registry/names.ts", "registry/settings.ts"]],
   [
     "api/",
@@ -63,8 +64,19 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
   ],
   [
     "server/",
-    ["api/", "auth/", "config/", "http/", "observe/", "queue/queue.ts", "registry/", "storage/"],
+    [
+      "api/",
+      "auth/",
+      "config/",
+      "http/",
+      "observe/",
+      "queue/queue.ts",
+      "registry/",
+      "storage/",
+      "ui/assets.ts",
+    ],
   ],
+  ["ui/", []],
   ["supported.ts", []],
   ["index.ts", ["supported.ts", "server/server.ts", "config/"]],
   ["testing.ts", ["index.ts"]],
@@ -120,7 +132,11 @@ test("in the server's sources only the command line and the test helper import t
 });
 
 const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]][] = [
-  [/\bDate\.now\b|\bperformance\.now\b/, "ask the clock that you were given", ["clock.ts"]],
+  [
+    /\bDate\.now\b|\bperformance\.now\b/,
+    "ask the clock that you were given",
+    ["clock.ts", "ui/app/time.ts"],
+  ],
   [
     /(?<!\.)\bsetTimeout\b|\bsetInterval\b/,
     "use clock.wakeAfter",
@@ -136,6 +152,7 @@ const BANS: readonly [pattern: RegExp, instead: string, where: readonly string[]
       "storage/postgres/pooling.ts",
       "cli/server.ts",
       "cli/starter.ts",
+      "ui/app/time.ts",
     ],
   ],
   [

@@ -8,6 +8,7 @@ import type { Limits } from "../limits.ts";
 import type { ServerDump } from "../observe/dump.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { Queues } from "../registry/queues.ts";
+import type { OverviewService } from "./overview.ts";
 
 /** Which queues there are, and what changes that; on one thread the registry itself. */
 export type QueuesService = Pick<
@@ -30,6 +31,7 @@ export interface Service {
   readonly queues: QueuesService;
   readonly auth: AuthService;
   readonly audit: Audit;
+  readonly overview: OverviewService;
   readonly clock: Clock;
   readonly limits: Limits;
   /** What the server holds and does at this moment, of so many queues. */

@@ -50,6 +50,7 @@ export interface WholeServer {
   metrics(request: MetricsRequest): Promise<string>;
   dump(limit?: number): Promise<ServerDump>;
   changeClock(change: ClockChange): Promise<number>;
+  overview: Forward;
 }
 
 /** What the first thread lets every other one do with it. */

@@ -3,6 +3,7 @@
 // the same way.
 
 import type { Worker } from "node:worker_threads";
+import type { OverviewService } from "../api/overview.ts";
 import type { QueuesService } from "../api/service.ts";
 import { type Audit, AuditLog } from "../auth/audit.ts";
 import type { AuthChanges, AuthService } from "../auth/service.ts";
@@ -35,6 +36,9 @@ import {
 } from "../http/listen.ts";
 import { HttpMeters } from "../http/meters.ts";
 import { createLogger, type Logger } from "../log.ts";
+import type { Overview } from "../observe/overview.ts";
+import type { ThreadFigures } from "../observe/render.ts";
+import type { WantedFigures } from "../registry/figures.ts";
 import type { PartitionSite } from "../registry/placement.ts";
 import { Queues } from "../registry/queues.ts";
 import { storagesInUse } from "../registry/records.ts";
@@ -53,6 +57,7 @@ import { elsewhere, type Forward, invoke } from "./link.ts";
 import { render, threadFigures, wantedBy } from "./metrics.ts";
 import { ServerMode } from "./mode.ts";
 import { makeAdminHttp, makeHttp, type NodeOptions } from "./node.ts";
+import { openOverview } from "./overview.ts";
 import { pause, within } from "./patience.ts";
 import { Pool, type WholeServer } from "./pool.ts";
 import { locationOf, Shard, type ShardOptions } from "./shard.ts";
@@ -135,6 +140,7 @@ export async function startServer(
     auth: undefined,
     keyUse: undefined,
     events: undefined,
+    overview: undefined,
     certificates,
     mode: new ServerMode(),
     meters: new HttpMeters(),
@@ -208,6 +214,7 @@ interface Parts {
   /** Writes down when keys were used, on a server with authentication. */
   keyUse: KeyUse | undefined;
   events: ServerEvents | undefined;
+  overview: Overview | undefined;
 }
 
 // --- opening ---
@@ -279,6 +286,12 @@ async function open(parts: Parts): Promise<void> {
   }
   tellOpen(config, parts.auth.isBootstrapped, log);
   await createConfigured(parts.queues, config);
+  parts.overview = openOverview({
+    ...parts,
+    queues,
+    storages: [config.queueStorage, ...homes.flat()],
+    collect: (wanted) => collect(parts, wanted),
+  });
 }
 
 // The keys that were used on any thread since this was asked last.
@@ -340,6 +353,7 @@ async function renew(parts: Parts): Promise<void> {
   parts.audit = undefined;
   parts.keyUse = undefined;
   parts.events = undefined;
+  parts.overview = undefined;
   parts.shard = newShard({ config, clock, log, slow, wrapStorage }, lost.resolve);
 }
 
@@ -391,7 +405,9 @@ async function serve(parts: Parts): Promise<RunningServer> {
     },
     changes: authChangesOf(parts),
   };
-  const service = { queues, auth, audit: auditOf(parts), clock, limits, dump, checkRunning };
+  const overview = elsewhere<OverviewService>(wholeServer(parts).overview);
+  const audit = auditOf(parts);
+  const service = { queues, auth, audit, overview, clock, limits, dump, checkRunning };
   const { meters } = parts;
   const listeners = () => parts.events!.listeners;
   const observed = { meters, health, metrics, listeners };
@@ -495,6 +511,7 @@ async function release(parts: Parts, error?: QueueError): Promise<void> {
   const { queues, pool, shard } = parts;
   const failures: unknown[] = [];
   shard.home.refuse(plainError("shutting_down"));
+  parts.overview?.end();
   parts.events?.close(error ?? plainError("shutting_down"));
   for (const end of [
     () => pool?.refuse(),
@@ -542,6 +559,12 @@ function auditOf(parts: Parts): Audit {
   });
 }
 
+// What all threads tell.
+async function collect(parts: Parts, wanted: WantedFigures): Promise<readonly ThreadFigures[]> {
+  const others = (await parts.pool?.figures(wanted)) ?? [];
+  return [await threadFigures(0, parts, wanted), ...others];
+}
+
 function wholeServer(parts: Parts): WholeServer {
   const { clock, config } = parts;
   return {
@@ -550,11 +573,16 @@ function wholeServer(parts: Parts): WholeServer {
       const wanted = wantedBy(request, config.metricsQueues);
       const isServing = parts.mode.name === "serving";
       // A sum without one of them would go back.
-      const others = (isServing && (await parts.pool?.figures(wanted))) || [];
-      const threads = [await threadFigures(0, parts, wanted), ...others];
+      const threads = isServing
+        ? await collect(parts, wanted)
+        : [await threadFigures(0, parts, wanted)];
       return render(request, threads, { clock, isServing });
     },
     dump: (limit) => serverDump(parts, limit),
+    overview: (method, args) => {
+      parts.mode.checkServing();
+      return invoke(parts.overview!, method, args);
+    },
     async changeClock(wanted: ClockChange) {
       const change = sameForAll(clock, wanted);
       const now = changeClock(clock, change);
