@@ -36,17 +36,18 @@ import {
 } from "../http/listen.ts";
 import { HttpMeters } from "../http/meters.ts";
 import { createLogger, type Logger } from "../log.ts";
-import type { Failing } from "../registry/homes.ts";
 import type { PartitionSite } from "../registry/placement.ts";
 import { Queues } from "../registry/queues.ts";
 import { storagesInUse } from "../registry/records.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
+import { heardOf } from "./audited.ts";
 import { Certificates } from "./certificates.ts";
 import { checkClosed, tellOpen } from "./closed.ts";
 import { createConfigured } from "./configured-queues.ts";
 import { ServerEvents } from "./events.ts";
 import { makeFirstKey } from "./first-key.ts";
+import { judge } from "./health.ts";
 import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
 import { render, threadFigures, wantedBy } from "./metrics.ts";
@@ -238,6 +239,7 @@ async function open(parts: Parts): Promise<void> {
   const usernameOf = (id: string): string => shard.auth.users.get(id)?.username ?? "";
   const audit = await AuditLog.open({ clock, log, records, usernameOf });
   parts.audit = audit;
+  audit.onEntry((entry) => shard.events.publish(heardOf(entry)));
   parts.queues = await Queues.open({
     clock,
     log,
@@ -572,13 +574,6 @@ async function checkHealth(records: Storage | undefined, parts: Parts): Promise<
   const check = { componentType: "datastore", status, time, ...(output === "" ? {} : { output }) };
   const body = JSON.stringify({ status, version: VERSION, checks: { "queues:storage": [check] } });
   return { pass: status !== "fail", status, body };
-}
-
-function judge(failing: Failing): ["pass" | "warn" | "fail", string] {
-  const { partitions, total, storages, troubles } = failing;
-  if (partitions === 0) return [troubles.length === 0 ? "pass" : "warn", troubles.join("; ")];
-  const output = `${partitions} of ${total} partitions are failing, in ${storages.join(", ")}`;
-  return [partitions === total ? "fail" : "warn", [output, ...troubles].join("; ")];
 }
 
 // Rejects if the work takes longer.
