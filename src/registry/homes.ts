@@ -141,7 +141,7 @@ export class LocalHome implements Home {
       queues: pick(own, wanted).map(({ queue, figures }) => ({
         name: queue.name,
         ...figures,
-        ...queue.detail(),
+        ...queue.detail(figures),
       })),
     };
   }
