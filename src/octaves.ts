@@ -21,6 +21,11 @@ export class Octaves implements OctaveTotals {
     this.sum += value * count;
   }
 
+  /** How many values there were. */
+  get count(): number {
+    return this.counts.reduce((all, each) => all + each, 0);
+  }
+
   add({ counts, sum }: OctaveTotals): void {
     for (let i = 0; i <= OCTAVES; i++) this.counts[i]! += counts[i]!;
     this.sum += sum;

@@ -1,14 +1,26 @@
 // What is shipped for Prometheus and Grafana speaks of nothing that a server does not tell.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { parse as parseYaml } from "yaml";
+import { isThere } from "./support/commands.ts";
 import { parse } from "./support/exposition.ts";
 import { setup, temporaryDirectory } from "./support/server.ts";
 
 function read(path: string): string {
   return readFileSync(new URL(`../ops/${path}`, import.meta.url), "utf8");
+}
+
+const PROMTOOL = process.env.QUERATOR_TEST_PROMTOOL ?? "promtool";
+const needsPromtool = isThere(`${PROMTOOL} --version`)
+  ? {}
+  : { skip: "needs promtool, in the path or as QUERATOR_TEST_PROMTOOL" };
+
+function promtool(args: readonly string[], input = ""): string {
+  const cwd = new URL("../ops/prometheus/", import.meta.url);
+  return execFileSync(PROMTOOL, args, { cwd, input, encoding: "utf8", stdio: "pipe" });
 }
 
 /** The names of all series, with the labels of each, that a server tells on which a bit of everything was done. */
@@ -67,4 +79,32 @@ test("alerts and boards use metrics and labels that there are", async (t) => {
   const { panels } = JSON.parse(read("grafana/querator.json"));
   assert.ok(panels.length > 10);
   for (const { targets } of panels) for (const { expr } of targets) check(expr, known);
+});
+
+test(
+  "promtool has each alert fire when it should, and finds nothing wrong with them",
+  needsPromtool,
+  () => {
+    assert.match(promtool(["test", "rules", "tests.yaml"]), /SUCCESS/);
+    assert.match(promtool(["check", "rules", "--lint-fatal", "querator.rules.yaml"]), /SUCCESS/);
+  },
+);
+
+test("promtool finds nothing wrong with what a server tells", needsPromtool, async (t) => {
+  for (const threads of [1, 2]) {
+    const server = await setup(t, { threads, dataDir: temporaryDirectory(t) });
+    await server.createQueue("dead");
+    await server.createQueue("q", { dead_queue: "dead" });
+    await server.produce("q", "a", "b", "c");
+    const { items } = await server.lease("q", 2);
+    await server.complete("q", [items[0].id]);
+    await server.call("/v2/queue.stats", { queue_name: "none" });
+    await server.ok("/v2/queue.clear", { queue_name: "q", queue: true });
+    for (const path of ["/metrics", "/metrics/queues"]) {
+      const text = await (await fetch(`${server.server.address}${path}`)).text();
+      assert.ok(text.includes("querator_"));
+      // It says what it finds, and fails if there is anything.
+      assert.equal(promtool(["check", "metrics"], text), "");
+    }
+  }
 });

@@ -5,6 +5,7 @@ import { SYSTEM_NAMESPACE } from "../auth/permissions.ts";
 import { denied, type Principal } from "../auth/principal.ts";
 import { invalidField } from "../errors.ts";
 import type { Stream } from "../http/streams.ts";
+import type { Interest } from "../observe/hub.ts";
 import type { Listeners } from "../observe/listeners.ts";
 import { CURSOR_PATTERN, type Wish } from "../observe/text.ts";
 import { HAPPENINGS, ID_PATTERN } from "../queue/queue.ts";
@@ -15,6 +16,9 @@ export const EVENT_QUEUES_MAX = 100;
 
 /** The types of events, and what is told beside them. */
 export const EVENT_TYPES: readonly string[] = [...new Set(HAPPENINGS.map(({ type }) => type))];
+
+/** What only those are told who ask for it by name, and may read the audit. */
+const AUDITED = "audited";
 
 const PARAMETERS = ["queues", "types", "item", "namespace", "after"];
 
@@ -37,14 +41,16 @@ export function makeStreams({
       const asked = query.get("namespace") || reader.namespace;
       checkNamespace(asked);
       const namespace = asked || reader.principal.scope;
-      if (!mayRead(reader.principal, namespace)) throw denied();
+      const wish = wishOf(query, namespace);
+      const { interest } = wish;
+      if (!mayRead(reader.principal, interest)) throw denied();
       const after = lastEventId || (query.get("after") ?? "");
       checkCursor(after, lastEventId === "" ? "after" : "Last-Event-ID");
       const listening = await listeners().add(
         {
-          wish: wishOf(query, namespace),
+          wish,
           after,
-          mayListen: () => mayRead(reader.principal, namespace),
+          mayListen: () => mayRead(reader.principal, interest),
         },
         (begin) => reader.start(begin),
       );
@@ -57,11 +63,13 @@ export function makeStreams({
 }
 
 // Who names no namespace means all of them, and must be allowed to read in all.
-function mayRead(principal: Principal, namespace: string): boolean {
+function mayRead(principal: Principal, { namespace, audit }: Interest): boolean {
   if (principal.isEnded) return false;
   const { scope } = principal;
   if (scope !== "" && scope !== namespace) return false;
-  return principal.may("events.read", namespace || SYSTEM_NAMESPACE);
+  const where = namespace || SYSTEM_NAMESPACE;
+  if (audit !== "" && !principal.may("audit.read", where)) return false;
+  return principal.may("events.read", where);
 }
 
 function wishOf(query: URLSearchParams, namespace: string): Wish {
@@ -87,8 +95,10 @@ function wishOf(query: URLSearchParams, namespace: string): Wish {
     throw invalidField("item", `item is invalid; '${item}' is no id`);
   }
   const codes = HAPPENINGS.flatMap(({ type }, code) => (types.includes(type) ? [code] : []));
+  const isAudited = types.includes(AUDITED);
+  const audit = isAudited ? (types.every((type) => type === AUDITED) ? "only" : "also") : "";
   return {
-    interest: { namespace, queues: [...new Set(queues)].sort() },
+    interest: { namespace, queues: [...new Set(queues)].sort(), audit },
     what: types.length === 0 ? undefined : new Set(codes),
     item,
   };

@@ -1,5 +1,5 @@
-// What is counted of requests, for each endpoint: how long they took, and with which status they ended. A request costs
-// two additions; what it needs to be found by is looked up only where it failed. By thread.
+// What is counted of requests, for each endpoint: how long they took, by the status with which they ended. A request costs
+// two additions; where it is counted is looked up only if it failed. By thread.
 
 import type { ErrorCode } from "../errors.ts";
 import { Octaves, type OctaveTotals } from "../octaves.ts";
@@ -8,10 +8,9 @@ import { Octaves, type OctaveTotals } from "../octaves.ts";
 export class RequestMeter {
   /** What it is counted as; the endpoints of /v1 and /v2 that do the same share a name. */
   readonly method: string;
-  /** Until the reply was given to the socket, in microseconds. */
-  readonly times = new Octaves();
-  #ok = 0;
-  #failed: Map<number, number> | undefined;
+  // Until the reply was given to the socket, in microseconds.
+  readonly #ok = new Octaves();
+  #failed: Map<number, Octaves> | undefined;
 
   constructor(method: string) {
     this.method = method;
@@ -19,28 +18,35 @@ export class RequestMeter {
 
   /** A request was answered. */
   note(status: number, time: number): void {
-    this.times.note(time);
-    if (status === 200) this.#ok++;
-    else this.#noteFailed(status);
+    if (status === 200) this.#ok.note(time);
+    else this.#noteFailed(status, time);
   }
 
-  #noteFailed(status: number): void {
+  #noteFailed(status: number, time: number): void {
     this.#failed ??= new Map();
-    this.#failed.set(status, (this.#failed.get(status) ?? 0) + 1);
+    let times = this.#failed.get(status);
+    if (times === undefined) {
+      times = new Octaves();
+      this.#failed.set(status, times);
+    }
+    times.note(time);
   }
 
-  /** How many there were, by status. */
-  get statuses(): readonly (readonly [status: number, count: number])[] {
-    return [...(this.#ok === 0 ? [] : [[200, this.#ok] as const]), ...(this.#failed ?? [])];
+  /** How long they took, by status; as they are now. */
+  figures(): readonly StatusFigures[] {
+    const all = [[200, this.#ok] as const, ...(this.#failed ?? [])];
+    return all.flatMap(([status, times]) => (times.count === 0 ? [] : [[status, times.totals()]]));
   }
 }
 
 /** The requests of a method, as they travel between threads. */
 export interface MethodFigures {
   readonly method: string;
-  readonly times: OctaveTotals;
-  readonly statuses: readonly (readonly [status: number, count: number])[];
+  readonly statuses: readonly StatusFigures[];
 }
+
+/** How long requests took that ended with a status. */
+export type StatusFigures = readonly [status: number, times: OctaveTotals];
 
 /** What a thread has counted. */
 export interface HttpFigures {
@@ -77,10 +83,9 @@ export class HttpMeters {
 
   /** As they are now. Methods that nobody has called are left out. */
   figures(): HttpFigures {
-    const methods = Array.from(this.#meters, ({ method, times, statuses }) => ({
-      method,
-      times: times.totals(),
-      statuses,
+    const methods = Array.from(this.#meters, (meter) => ({
+      method: meter.method,
+      statuses: meter.figures(),
     }));
     const used = methods.filter(({ statuses }) => statuses.length > 0);
     return { connections: this.connections, methods: used, errors: this.#errors };

@@ -12,6 +12,15 @@ export const CONTENT_TYPES: Readonly<Record<Form, string>> = {
   openmetrics: "application/openmetrics-text; version=1.0.0; charset=utf-8",
 };
 
+/** Labels that many series have, made a text once. */
+export class LabelText {
+  readonly text: string;
+
+  constructor(labels: Readonly<Record<string, string>>) {
+    this.text = pairsOf(labels);
+  }
+}
+
 type Labels = Readonly<Record<string, string>>;
 
 /** Which buckets of a histogram are told, by exponents of two, and what a value of 1 is in the unit of the metric. */
@@ -42,8 +51,8 @@ export class Exposition {
   }
 
   /** A counter or a gauge. */
-  add(family: string, value: number, labels: Labels = {}): void {
-    this.#line(family, family, value, labels);
+  add(family: string, value: number, labels: Labels = NONE, shared?: LabelText): void {
+    this.#line(family, family, value, bracesOf(labels, shared));
   }
 
   /** Times or numbers. */
@@ -53,15 +62,13 @@ export class Exposition {
     let octave = 0;
     for (let next = from; next <= to; next += step) {
       for (; octave <= next; octave++) below += totals.counts[octave]!;
-      this.#line(family, `${family}_bucket`, below, {
-        ...labels,
-        le: this.#bound(2 ** next * unit),
-      });
+      const le = this.#bound(2 ** next * unit);
+      this.#line(family, `${family}_bucket`, below, bracesOf({ ...labels, le }));
     }
     for (; octave <= OCTAVES; octave++) below += totals.counts[octave]!;
-    this.#line(family, `${family}_bucket`, below, { ...labels, le: "+Inf" });
-    this.#line(family, `${family}_sum`, totals.sum * unit, labels);
-    this.#line(family, `${family}_count`, below, labels);
+    this.#line(family, `${family}_bucket`, below, bracesOf({ ...labels, le: "+Inf" }));
+    this.#line(family, `${family}_sum`, totals.sum * unit, bracesOf(labels));
+    this.#line(family, `${family}_count`, below, bracesOf(labels));
   }
 
   /** Quantiles, if there are any, and their sum and count. */
@@ -69,11 +76,12 @@ export class Exposition {
     family: string,
     quantiles: Readonly<Record<string, number>>,
     { count, sum }: { readonly count: number; readonly sum: number },
-    labels: Labels,
+    shared: LabelText,
   ): void {
     for (const [quantile, value] of Object.entries(quantiles)) {
-      this.#line(family, family, value * MICROSECONDS, { ...labels, quantile });
+      this.#line(family, family, value * MICROSECONDS, bracesOf({ quantile }, shared));
     }
+    const labels = bracesOf(NONE, shared);
     this.#line(family, `${family}_sum`, sum * MICROSECONDS, labels);
     this.#line(family, `${family}_count`, count, labels);
   }
@@ -85,8 +93,8 @@ export class Exposition {
 
   #bytes = 0;
 
-  #line(family: string, name: string, value: number, labels: Labels): void {
-    const line = `${name}${labelsOf(labels)} ${numberOf(value)}\n`;
+  #line(family: string, name: string, value: number, labels: string): void {
+    const line = `${name}${labels} ${numberOf(value)}\n`;
     this.#bytes += Buffer.byteLength(line);
     const lines = this.#series.get(family);
     if (lines === undefined) this.#series.set(family, [line]);
@@ -117,10 +125,18 @@ export class Exposition {
   }
 }
 
-function labelsOf(labels: Labels): string {
-  const pairs = Object.entries(labels);
-  if (pairs.length === 0) return "";
-  return `{${pairs.map(([name, value]) => `${name}="${escaped(value)}"`).join(",")}}`;
+const NONE: Labels = {};
+
+function bracesOf(labels: Labels, shared?: LabelText): string {
+  const own = labels === NONE ? "" : pairsOf(labels);
+  if (shared === undefined) return own === "" ? "" : `{${own}}`;
+  return own === "" ? `{${shared.text}}` : `{${shared.text},${own}}`;
+}
+
+function pairsOf(labels: Labels): string {
+  return Object.entries(labels)
+    .map(([name, value]) => `${name}="${escaped(value)}"`)
+    .join(",");
 }
 
 function escaped(value: string): string {

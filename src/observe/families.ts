@@ -87,6 +87,10 @@ export const SERVER_FAMILIES: Readonly<Record<string, Family>> = {
     "storage",
   ),
   querator_commit_failures_total: counter("Commits that failed.", "storage"),
+  querator_sync_seconds: histogram(
+    "How long the disk of a SQLite storage took to have what was committed: commits that sync (fsync), or syncs now and then.",
+    "storage",
+  ),
   querator_storage_bytes: gauge(
     "Size of the files of a SQLite storage: data, and wal, its write-ahead log.",
     "storage",
@@ -113,6 +117,7 @@ export const SERVER_FAMILIES: Readonly<Record<string, Family>> = {
   querator_http_request_seconds: histogram(
     "How long requests took until they were answered; those that wait for items or for an end as long as they waited.",
     "method",
+    "code",
   ),
   querator_errors_total: counter(
     "Requests that were refused or failed, by the code of the error.",

@@ -10,12 +10,16 @@ export interface Interest {
   readonly namespace: string;
   /** Queues by their names, whatever their namespace; none: all. */
   readonly queues: readonly string[];
+  /** Whether what the audit notes is of it, which not all may know who may know the rest: "" for not. */
+  readonly audit: "" | "also" | "only";
 }
 
-/** Whether what happens in a queue is of an interest. */
-export function concerns({ namespace, queues }: Interest, queue: string): boolean {
+/** Whether what happens in a queue is of an interest; what the audit notes is of none, and has a namespace alone. */
+export function concerns({ namespace, queues, audit }: Interest, queue: string): boolean {
   if (namespace !== "" && namespaceOf(queue) !== namespace) return false;
-  return queues.length === 0 || queues.includes(nameOf(queue));
+  const name = nameOf(queue);
+  if (name === "") return audit !== "" && queues.length === 0;
+  return audit !== "only" && (queues.length === 0 || queues.includes(name));
 }
 
 class OneQueue implements QueueEars {

@@ -6,7 +6,7 @@ import { Listeners, type Outlet } from "./listeners.ts";
 import { Ring } from "./ring.ts";
 
 const RUN = "0123abcd";
-const INTEREST = { namespace: "", queues: [] };
+const INTEREST = { namespace: "", queues: [], audit: "" } as const;
 
 /** Where a listener of a test is sent to: takes what it is given as long as it is told to. */
 class Sent implements Outlet {

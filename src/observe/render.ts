@@ -10,6 +10,7 @@ import type { StorageFigures } from "../storage/storage.ts";
 import {
   Exposition,
   type Form,
+  LabelText,
   LONG_TIMES,
   NUMBERS,
   REQUEST_TIMES,
@@ -164,7 +165,7 @@ function addTotals(out: Exposition, threads: readonly ThreadFigures[]): void {
   );
   const places = Math.max(...all.map(({ counts }) => counts.length));
   const counts = Array.from({ length: places }, (_, what) => sum((each) => each.counts[what] ?? 0));
-  addCounts(out, "querator_items_", counts, {});
+  addCounts(out, "querator_items_", counts);
   const times = (which: keyof HomeFigures["times"]): OctaveTotals =>
     sumOf(homes.map((home) => home.times[which]));
   out.histogram("querator_item_wait_seconds", times("wait"), LONG_TIMES);
@@ -191,14 +192,15 @@ function addCounts(
   out: Exposition,
   start: string,
   counts: readonly number[],
-  labels: Readonly<Record<string, string>>,
+  labels?: LabelText,
 ): void {
   const named = namedCounts(counts);
-  for (const name of COUNTED_NAMES) out.add(`${start}${name}_total`, named[PLACES[name]], labels);
-  const dead = `${start}dead_total`;
-  out.add(dead, named.deadAttempts, { ...labels, reason: "attempts" });
-  out.add(dead, named.deadExpired, { ...labels, reason: "expired" });
-  out.add(dead, named.deadRejected, { ...labels, reason: "rejected" });
+  const add = (name: string, value: number, own?: Readonly<Record<string, string>>): void =>
+    out.add(`${start}${name}_total`, value, own, labels);
+  for (const name of COUNTED_NAMES) add(name, named[PLACES[name]]);
+  add("dead", named.deadAttempts, { reason: "attempts" });
+  add("dead", named.deadExpired, { reason: "expired" });
+  add("dead", named.deadRejected, { reason: "rejected" });
 }
 
 function addStorages(out: Exposition, threads: readonly ThreadFigures[]): void {
@@ -208,10 +210,13 @@ function addStorages(out: Exposition, threads: readonly ThreadFigures[]): void {
     out.add("querator_commit_failures_total", failures, { storage });
   }
   for (const each of threads.flatMap(({ storages }) => storages)) {
-    const { storage, dataBytes, walBytes, freeBytes, roundTrips, epoch } = each;
+    const { storage, dataBytes, walBytes, freeBytes, syncs, roundTrips, epoch } = each;
     if (dataBytes !== undefined) {
       out.add("querator_storage_bytes", dataBytes, { storage, file: "data" });
       out.add("querator_storage_bytes", walBytes ?? 0, { storage, file: "wal" });
+    }
+    if (syncs !== undefined) {
+      out.histogram("querator_sync_seconds", syncs, SHORT_TIMES, { storage });
     }
     if (freeBytes !== undefined)
       out.add("querator_storage_disk_free_bytes", freeBytes, { storage });
@@ -224,24 +229,28 @@ function addStorages(out: Exposition, threads: readonly ThreadFigures[]): void {
 
 function addHttp(out: Exposition, threads: readonly ThreadFigures[]): void {
   let connections = 0;
-  const methods = new Map<string, { times: Octaves; codes: Map<number, number> }>();
+  const methods = new Map<string, Map<number, Octaves>>();
   const errors = new Map<string, number>();
   for (const { http } of threads) {
     connections += http.connections;
-    for (const { method, times, statuses } of http.methods) {
-      const sum = methods.get(method) ?? { times: new Octaves(), codes: new Map() };
-      methods.set(method, sum);
-      sum.times.add(times);
-      for (const [code, count] of statuses) sum.codes.set(code, (sum.codes.get(code) ?? 0) + count);
+    for (const { method, statuses } of http.methods) {
+      const codes = methods.get(method) ?? new Map<number, Octaves>();
+      methods.set(method, codes);
+      for (const [code, times] of statuses) {
+        const sum = codes.get(code) ?? new Octaves();
+        codes.set(code, sum);
+        sum.add(times);
+      }
     }
     for (const [code, count] of http.errors) errors.set(code, (errors.get(code) ?? 0) + count);
   }
   out.add("querator_http_connections", connections);
-  for (const [method, { times, codes }] of methods) {
-    for (const [code, count] of codes) {
-      out.add("querator_http_requests_total", count, { method, code: String(code) });
+  for (const [method, codes] of methods) {
+    for (const [code, times] of codes) {
+      const labels = { method, code: String(code) };
+      out.add("querator_http_requests_total", times.count, labels);
+      out.histogram("querator_http_request_seconds", times, REQUEST_TIMES, labels);
     }
-    out.histogram("querator_http_request_seconds", times, REQUEST_TIMES, { method });
   }
   for (const [code, count] of errors) out.add("querator_errors_total", count, { code });
 }
@@ -270,10 +279,10 @@ function bytesOf({ name }: NamedFigures): number {
 }
 
 function addQueue(out: Exposition, of: NamedFigures, now: number): void {
-  const labels = { namespace: namespaceOf(of.name), queue: nameOf(of.name) };
+  const labels = new LabelText({ namespace: namespaceOf(of.name), queue: nameOf(of.name) });
   const { gauges, oldestAt, counts, wait, run, consumersNeeded } = of;
   const add = (name: string, value: number): void =>
-    out.add(`querator_queue_${name}`, value, labels);
+    out.add(`querator_queue_${name}`, value, undefined, labels);
   add("items_waiting", gauges.waiting);
   add("items_leased", gauges.leased);
   add("items_scheduled", gauges.scheduled);

@@ -70,7 +70,7 @@ function headOf({ at, queue, partition, prefix }: Entry["happened"], code: numbe
   const data = JSON.stringify({
     type,
     time: formatTimestamp(at),
-    queue_name: nameOf(queue),
+    ...(nameOf(queue) !== "" && { queue_name: nameOf(queue) }),
     ...(namespace !== SYSTEM_NAMESPACE && { namespace }),
     ...(prefix !== "" && { partition }),
     ...(reason !== "" && { reason }),

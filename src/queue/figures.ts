@@ -4,7 +4,6 @@
 import { MINUTE, SECOND } from "../clock.ts";
 import { COUNT, COUNTS, type Counts, sumOfCounts } from "./counts.ts";
 import type { Loop } from "./loop.ts";
-import type { Rates } from "./measures.ts";
 import type { Times } from "./time-histogram.ts";
 
 // What waits should be gone after this time, with as many consumers as are told to be needed.
@@ -92,14 +91,19 @@ export function figuresOf({
 }
 
 /** What is told of a single queue. */
-export function detailOf(loop: Loop, steady: number): QueueDetail {
+export function detailOf(loop: Loop, { gauges }: QueueFigures, steady: number): QueueDetail {
   const { wait, run } = loop.measures;
-  const { rates } = loop.measures.tell(steady);
-  const { waiting, leased } = figuresOf(loop).gauges;
+  const comingPerSecond = loop.measures.comingPerSecond(steady);
+  const { waiting, leased } = gauges;
   return {
     wait: { recent: wait.times(steady), ...wait.ever },
     run: { recent: run.times(steady), ...run.ever },
-    consumersNeeded: consumersNeeded({ waiting, leased, rates, runTime: run.mean(steady) }),
+    consumersNeeded: consumersNeeded({
+      waiting,
+      leased,
+      comingPerSecond,
+      runTime: run.mean(steady),
+    }),
   };
 }
 
@@ -110,13 +114,13 @@ export function detailOf(loop: Loop, steady: number): QueueDetail {
 export function consumersNeeded(of: {
   readonly waiting: number;
   readonly leased: number;
-  readonly rates: Pick<Rates, "produced" | "received">;
+  readonly comingPerSecond: number;
   readonly runTime: number | undefined;
 }): number {
-  const { waiting, leased, rates, runTime } = of;
+  const { waiting, leased, comingPerSecond, runTime } = of;
   const least = waiting + leased > 0 ? 1 : 0;
   if (runTime === undefined) return least;
-  const perSecond = rates.produced + rates.received + waiting / (CATCH_UP / SECOND);
+  const perSecond = comingPerSecond + waiting / (CATCH_UP / SECOND);
   return Math.max(least, Math.ceil((perSecond * runTime) / SECOND));
 }
 

@@ -31,6 +31,7 @@ export const HAPPENINGS = [
   { type: "queue_cleared", reason: "" },
   { type: "redrive_started", reason: "" },
   { type: "redrive_ended", reason: "" },
+  { type: "audited", reason: "" },
 ] as const;
 
 export type Happening = (typeof HAPPENINGS)[number]["type"];
@@ -80,7 +81,7 @@ export interface Happened {
   readonly ids: readonly (number | string)[];
   readonly attempts: readonly number[];
   /** What else there is to say of what has happened to a queue. */
-  readonly more?: Readonly<Record<string, string | number>>;
+  readonly more?: Readonly<Record<string, string | number | readonly object[]>>;
 }
 
 /** Who takes what happens in one queue. */

@@ -93,13 +93,18 @@ export class Measures {
     };
   }
 
-  #rates(steady: number): Rates {
+  /** How many items came in a second, wherever from; the same as in what `tell` tells. */
+  comingPerSecond(steady: number): number {
+    return this.#rateOf(steady)(COUNT.produced, COUNT.received);
+  }
+
+  #rateOf(steady: number): (...counted: readonly number[]) => number {
     const now = Math.floor(steady / SLOT);
     if (this.#slots !== undefined) this.#turn(now);
     // The oldest slot counts as far as it lies within the minute.
     const oldest = 1 - (steady - now * SLOT) / SLOT;
     const seconds = Math.min(Math.max(steady - this.#begunAt, SECOND), MINUTE) / SECOND;
-    const rate = (...counted: readonly number[]): number => {
+    return (...counted) => {
       let sum = 0;
       for (let slot = now - SLOTS + 1; slot <= now; slot++) {
         const at = (((slot % SLOTS) + SLOTS) % SLOTS) * COUNTS;
@@ -108,6 +113,10 @@ export class Measures {
       }
       return sum / seconds;
     };
+  }
+
+  #rates(steady: number): Rates {
+    const rate = this.#rateOf(steady);
     return {
       produced: rate(COUNT.produced),
       received: rate(COUNT.received),

@@ -193,6 +193,7 @@ export class PartitionBatch implements PartitionChanges {
   /** Adds an item that is leased already, by a lease of its own. Nothing is ready until it was read anew. */
   addLeased(item: Item): void {
     this.add(item);
+    this.heard?.note(HEARD.leased, item);
     const { seq, leaseDeadline: deadline } = item;
     this.leases.push({ first: seq, last: seq, deadline, leasedAt: this.now, extendedAt: 0 });
     this.dropReady();

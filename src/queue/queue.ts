@@ -336,8 +336,8 @@ export class Queue implements QueueHandle {
   }
 
   /** What is told beside that of a queue by itself. */
-  detail(): QueueDetail {
-    return detailOf(this.loop, this.loop.context.clock.steady());
+  detail(figures: QueueFigures): QueueDetail {
+    return detailOf(this.loop, figures, this.loop.context.clock.steady());
   }
 
   /** Asks storage, at most for one item of each partition, what `figures` would not know. */

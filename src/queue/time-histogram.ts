@@ -77,45 +77,53 @@ export class TimeHistogram {
 
   /** The mean of the last five minutes, to a sixteenth; undefined if there were none. */
   mean(steady: number): number | undefined {
-    this.#leave(steady);
-    let count = 0;
+    const { count, max } = this.#recent(steady);
+    if (count === 0) return undefined;
     let sum = 0;
-    for (const { counts, max } of this.#windows) {
-      for (let bucket = 0; bucket < BUCKETS; bucket++) {
-        if (counts[bucket] === 0) continue;
-        const middle = ((bucket === 0 ? 0 : endOf(bucket - 1)) + Math.min(endOf(bucket), max)) / 2;
-        count += counts[bucket]!;
-        sum += counts[bucket]! * middle;
-      }
+    for (let bucket = 0, seen = 0; seen < count; bucket++) {
+      const here = RECENT[bucket]!;
+      if (here === 0) continue;
+      seen += here;
+      sum += here * (((bucket === 0 ? 0 : ENDS[bucket - 1]!) + Math.min(ENDS[bucket]!, max)) / 2);
     }
-    return count === 0 ? undefined : sum / count;
+    return sum / count;
   }
 
   /** Of the last five minutes; undefined if there were none. */
   times(steady: number): Times | undefined {
-    this.#leave(steady);
-    const counts = new Float64Array(BUCKETS);
-    let max = 0;
-    for (const window of this.#windows) {
-      addTo(counts, window.counts);
-      max = Math.max(max, window.max);
-    }
-    const count = counts.reduce((sum, each) => sum + each, 0);
+    const { count, max } = this.#recent(steady);
     if (count === 0) return undefined;
+    let bucket = 0;
+    let seen = RECENT[0]!;
+    // To be asked for the lower ones first.
     const percentile = (percent: number): number => {
       // In whole numbers: 0.95 * 20 is more than 19.
       const rank = Math.ceil((count * percent) / 100);
-      let bucket = 0;
-      for (let seen = counts[0]!; seen < rank; seen += counts[bucket]!) bucket++;
-      return Math.min(endOf(bucket), max);
+      while (seen < rank) seen += RECENT[++bucket]!;
+      return Math.min(ENDS[bucket]!, max);
     };
-    const [p50, p90, p95, p99] = [50, 90, 95, 99].map(percentile) as [
-      number,
-      number,
-      number,
-      number,
-    ];
-    return { count, p50, p90, p95, p99, max };
+    const p50 = percentile(50);
+    const p90 = percentile(90);
+    const p95 = percentile(95);
+    return { count, p50, p90, p95, p99: percentile(99), max };
+  }
+
+  // Puts what the last five minutes have counted into `RECENT`, where it is until this is called again.
+  #recent(steady: number): { readonly count: number; readonly max: number } {
+    this.#leave(steady);
+    let count = 0;
+    let max = 0;
+    if (this.#windows.length > 0) RECENT.fill(0);
+    for (const window of this.#windows) {
+      for (let bucket = 0; bucket < BUCKETS; bucket++) {
+        const here = window.counts[bucket]!;
+        if (here === 0) continue;
+        RECENT[bucket]! += here;
+        count += here;
+      }
+      if (window.max > max) max = window.max;
+    }
+    return { count, max };
   }
 
   /** All there ever were. What is asked for is exact where a bucket ends: at powers of two, and eighths between them. */
@@ -168,6 +176,11 @@ function bucketOf(time: number): number {
 }
 
 // The first time that is longer than those of a bucket.
+const ENDS = Float64Array.from({ length: BUCKETS }, (_, bucket) => endOf(bucket));
+
+// A scrape asks thousands of them in a row: they share this.
+const RECENT = new Float64Array(BUCKETS);
+
 function endOf(bucket: number): number {
   if (bucket === 0) return 2 ** LOW * MICROSECOND;
   if (bucket === BUCKETS - 1) return Number.POSITIVE_INFINITY;

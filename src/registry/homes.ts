@@ -171,7 +171,7 @@ export class LocalHome implements Home {
       queues: pick(own, wanted).map(({ queue, figures }) => ({
         name: queue.name,
         ...figures,
-        ...queue.detail(),
+        ...queue.detail(figures),
       })),
       ...(wanted.isTable === true && {
         table: tellTable(own.map(({ queue, figures }) => ({ name: queue.name, figures }))),

@@ -45,6 +45,7 @@ import { storagesInUse } from "../registry/records.ts";
 import { SlowLogs } from "../slow.ts";
 import { type Storage, StorageTaken } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
+import { heardOf } from "./audited.ts";
 import { Certificates } from "./certificates.ts";
 import { checkClosed, tellOpen } from "./closed.ts";
 import { createConfigured } from "./configured-queues.ts";
@@ -252,6 +253,7 @@ async function open(parts: Parts): Promise<void> {
   const usernameOf = (id: string): string => shard.auth.users.get(id)?.username ?? "";
   const audit = await AuditLog.open({ clock, log, records, usernameOf });
   parts.audit = audit;
+  audit.onEntry((entry) => shard.events.publish(heardOf(entry)));
   parts.queues = await Queues.open({
     clock,
     log,

@@ -15,6 +15,8 @@
 // is one text, its attributes, which storage keeps and does not read. What is to be found by another name
 // than its number has an entry in `keys`, written and removed in the commit of the item.
 
+import type { OctaveTotals } from "../octaves.ts";
+
 /** What a producer put in, opaque to everything behind HTTP. */
 export class ItemRecord {
   /** What is known of it beside its payload, as its producer's dialect has written it down. */
@@ -285,6 +287,8 @@ export interface StorageFigures {
   readonly walBytes?: number;
   /** Where it lies. */
   readonly freeBytes?: number;
+  /** How long its disk took to have commits; in microseconds. */
+  readonly syncs?: OctaveTotals;
   /** Batches of statements that were sent to a database. */
   readonly roundTrips?: number;
   readonly epoch?: number;

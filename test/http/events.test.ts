@@ -354,3 +354,124 @@ test("there may be so many listeners, and no more", async (t) => {
     return again.statusCode === 200;
   });
 });
+
+// --- the audit ---
+
+for (const threads of [1, 3]) {
+  test(`what the audit notes is told to who asks for it, on ${threads} threads`, async (t) => {
+    const server = await setup(t, { threads });
+    const readers: EventReader[] = [];
+    for (let i = 0; i < threads * 2; i++) readers.push(await listen(t, server, "?types=audited"));
+    const both = await listen(t, server, "?types=audited,queue_created,queue_deleted");
+    const ofQueue = await listen(t, server, "?types=audited,queue_deleted&queues=jobs");
+    const all = await listen(t, server);
+    await server.ok("/v2/queues.create", { queue_name: "jobs", lease_timeout: "3m" });
+    await produce(server, "jobs", 1);
+    await server.ok("/v2/queues.delete", { queue_name: "jobs", force: true });
+    const { entries } = await server.ok("/v2/audit.list", {});
+    for (const reader of readers) {
+      const told = await reader.take(2);
+      assert.deepEqual(
+        told.map(({ type, data }) => [type, data.call, data.target]),
+        [
+          ["audited", "queues.create", "jobs"],
+          ["audited", "queues.delete", "jobs"],
+        ],
+      );
+      assert.deepEqual(
+        told.map(({ data }) => data.entry),
+        entries.map(({ id }: Json) => id).toReversed(),
+      );
+      const [{ time, entry: _, address: __, request_id: ___, ...rest }] = [told[0]!.data];
+      assert.equal(time, entries[1].at);
+      assert.deepEqual(rest, {
+        type: "audited",
+        call: "queues.create",
+        target: "jobs",
+        outcome: "done",
+        user_id: "anonymous",
+        changes: entries[1].changes,
+      });
+    }
+    const types = ["audited", "queue_created", "audited", "queue_deleted"];
+    assert.deepEqual(typesOf(await both.take(4)).sort(), types.sort());
+    assert.deepEqual(typesOf(await ofQueue.take(1)), ["queue_deleted"]);
+    const rest = ["queue_created", "produced", "queue_deleted"];
+    assert.deepEqual(typesOf(await all.until("queue_deleted")), rest);
+  });
+}
+
+test("what the audit notes is told to nobody who may not read it, and of their namespace alone", async (t) => {
+  const server = await setupClosed(t);
+  const as = (key: string) => ({ Authorization: `Bearer ${key}` });
+  for (const name of ["a", "b"]) await server.ok("/v2/namespaces.create", { name });
+  await server.ok("/v2/roles.create", { name: "listener", permissions: ["events.read"] });
+  const made = async (username: string, grant: object, scope = {}): Promise<string> => {
+    const { id: user_id } = await server.ok("/v2/users.create", { username });
+    await server.ok("/v2/bindings.create", { ...grant, user_id });
+    return (await server.ok("/v2/keys.create", { user_id, ...scope })).key;
+  };
+  const deaf = await made("deaf", { namespace: "_system", role_name: "listener" });
+  assert.equal((await refusal(server, "?types=audited", as(deaf))).code, "permission_denied");
+  const hears = await listen(t, server, "", as(deaf));
+  const owner = { namespace: "a", role_name: "NamespaceOwner" };
+  const ofA = await made("owner", owner, { namespace: "a" });
+  const readers = [
+    await listen(t, server, "?types=audited", as(ofA)),
+    await listen(t, server, "?types=audited&namespace=a", as(ADMIN_KEY)),
+  ];
+  const all = await listen(t, server, "?types=audited", as(ADMIN_KEY));
+  for (const namespace of ["b", "_system", "a"]) {
+    const reply = await fetch(`${server.server.address}/v2/queues.create`, {
+      method: "POST",
+      headers: {
+        ...as(ADMIN_KEY),
+        "Content-Type": "application/json",
+        "X-Querator-Namespace": namespace,
+      },
+      body: JSON.stringify({ queue_name: `of${namespace}` }),
+    });
+    assert.equal(reply.status, 200);
+  }
+  for (const reader of readers) {
+    const [told] = await reader.take(1);
+    assert.deepEqual([told!.data.namespace, told!.data.target], ["a", "ofa"]);
+  }
+  const told = await all.take(3);
+  assert.deepEqual(
+    told.map(({ data }) => [data.namespace, data.target]),
+    [
+      ["b", "ofb"],
+      [undefined, "of_system"],
+      ["a", "ofa"],
+    ],
+  );
+  assert.ok(typesOf(await hears.take(3)).every((type) => type === "queue_created"));
+});
+
+test("who may read the audit no more is told no more of it", async (t) => {
+  const server = await setupClosed(t);
+  const { id: user_id } = await server.ok("/v2/users.create", { username: "jane" });
+  await server.ok("/v2/roles.create", { name: "listener", permissions: ["events.read"] });
+  await server.ok("/v2/bindings.create", { namespace: "_system", role_name: "listener", user_id });
+  await server.ok("/v2/roles.create", { name: "auditor", permissions: ["audit.read"] });
+  const audits = { namespace: "_system", role_name: "auditor", user_id };
+  await server.ok("/v2/bindings.create", audits);
+  const { key } = await server.ok("/v2/keys.create", { user_id });
+  const reader = await listen(t, server, "?types=audited", { Authorization: `Bearer ${key}` });
+  await server.ok("/v2/bindings.delete", audits);
+  const told = await reader.rest();
+  assert.deepEqual(
+    told.map(({ type, data }) => [type, data.code]),
+    [["end", "permission_denied"]],
+  );
+});
+
+test("an item that is imported with a lease is told to be leased", async (t) => {
+  const server = await setup(t);
+  await server.createQueue("jobs");
+  const reader = await listen(t, server, "?queues=jobs");
+  const leased = { payload: "eA==", is_leased: true };
+  await server.ok("storage/items.import", { queue_name: "jobs", partition: 0, items: [leased] });
+  assert.deepEqual(typesOf(await reader.take(2)), ["produced", "leased"]);
+});

@@ -19,8 +19,13 @@ import {
   writeSync,
 } from "node:fs";
 import type { DatabaseSync } from "node:sqlite";
+import { SystemClock } from "../../clock.ts";
+import { Octaves } from "../../octaves.ts";
 import { isFailedSync } from "./errors.ts";
 import { holders, nameAll } from "./locks.ts";
+
+// Disks take their time whatever a virtual clock says.
+const CLOCK = new SystemClock();
 
 // The log is taken over when it has grown by so many frames, as with SQLite by default.
 const TAKEOVER_FRAMES = 1_000;
@@ -69,6 +74,8 @@ export interface SqliteLogOptions {
 }
 
 export class SqliteLog {
+  /** How long the disk took to have what was committed: commits that sync, and syncs by themselves. */
+  readonly syncs = new Octaves();
   readonly #path: string;
   readonly #db: DatabaseSync;
   readonly #watch: StorageWatch;
@@ -204,6 +211,7 @@ export class SqliteLog {
     if (this.#unsynced === 0 || this.#syncing !== undefined || this.#failure !== undefined) return;
     const before = this.#unsynced;
     const at = new Date();
+    const began = CLOCK.steady();
     this.#syncing = new Promise((resolve) => {
       fdatasync(this.#log, (error) => {
         this.#syncing = undefined;
@@ -213,6 +221,7 @@ export class SqliteLog {
           this.#fail("sync", error);
           return;
         }
+        this.syncs.note(CLOCK.steady() - began);
         this.#unsynced = Math.max(this.#unsynced - before, 0);
         this.#syncedAt = at;
         if (this.#takesOverAfterSync) this.#takeOver();

@@ -7,6 +7,7 @@
 
 import { stat, statfs } from "node:fs/promises";
 import { dirname } from "node:path";
+import { SystemClock } from "../../clock.ts";
 import { sumOfRow } from "../rows/checksum.ts";
 import { TABLES_OF_A_PARTITION } from "../rows/item-rows.ts";
 import type {
@@ -40,6 +41,9 @@ import type { StorageWatch } from "./log.ts";
 import { Reader } from "./reader.ts";
 import { Statements } from "./statements.ts";
 import { Writer } from "./writer.ts";
+
+// Disks take their time whatever a virtual clock says.
+const CLOCK = new SystemClock();
 
 // More than one partition can give within an interval, and few beside all that there are.
 const NUMBERS_PASSED = 2 ** 24;
@@ -303,7 +307,8 @@ class SqliteStorage implements Storage {
     };
     const [dataBytes, walBytes] = [await sizeOf(path), await sizeOf(`${path}-wal`)];
     const { bavail, bsize } = await statfs(dirname(path));
-    return { dataBytes, walBytes, freeBytes: bavail * bsize };
+    const syncs = this.#file.log.syncs.totals();
+    return { dataBytes, walBytes, freeBytes: bavail * bsize, syncs };
   }
 
   async check(): Promise<void> {
@@ -349,7 +354,9 @@ class SqliteStorage implements Storage {
       this.#statements.prepare("BEGIN IMMEDIATE").run();
       this.#noteLock(undefined);
       const result = work();
+      const began = CLOCK.steady();
       this.#statements.prepare("COMMIT").run();
+      if (isLifted || !this.#isLazy) log.syncs.note(CLOCK.steady() - began);
       this.#reader.removed.commit();
       log.wrote(this.#writer.bytes, isLifted);
       return result;
