@@ -7,7 +7,6 @@
 import type { Socket } from "node:net";
 import { ANYONE, Principal } from "../auth/principal.ts";
 import { type CancelTimer, MILLISECOND, SECOND, SystemClock } from "../clock.ts";
-import type { SlowLog } from "../slow.ts";
 import { Chunks } from "./chunks.ts";
 import {
   answer,
@@ -341,21 +340,20 @@ class Connection implements Exchange {
     this.#since = this.#all.steady();
     const time = this.#since - this.#servedAt;
     this.#head!.endpoint.meter.note(reply.status, time);
-    const { slow } = this.#all.edge;
-    if (slow !== undefined && time >= slow.limit) this.#noteSlow(slow, reply.status);
+    if (time >= this.#all.edge.slowAfter) this.#noteSlow(reply);
     const isTaken = this.#write(reply, this.#since);
     if (this.#all.isEnding || reply.isLast === true) this.#endOurs();
     else if (isTaken) this.#next();
     if (!isTaken) this.#holdUntilTaken(reply.body.length);
   };
 
-  #noteSlow(slow: SlowLog, status: number): void {
+  #noteSlow(reply: Reply): void {
     const told = this.#head!;
     const { queue, waitedUntil } = this;
     const [headAt, readAt, answeredAt] = [this.#servedAt, this.#servedAt, this.#since];
     const bodyBytes = told.contentLength;
     const times = { headAt, readAt, waitedUntil, answeredAt };
-    noteSlow(slow, { told, status, queue, bodyBytes, ...times });
+    noteSlow(this.#all.edge, reply, { told, method: "POST", queue, bodyBytes, ...times });
   }
 
   // Ends our side, and waits for the client to end its own. What it has sent ahead is dropped; it knows that

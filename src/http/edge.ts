@@ -23,7 +23,6 @@ import {
 import type { Limits } from "../limits.ts";
 import type { Logger } from "../log.ts";
 import { type Account, isOfConnections } from "../quotas.ts";
-import type { SlowLog } from "../slow.ts";
 import type { Access } from "./access.ts";
 import type { Attempts } from "./attempts.ts";
 import type { Head, Told } from "./head.ts";
@@ -33,6 +32,7 @@ import { STATUS_CODES } from "./node-http.ts";
 import { encodeProblem, PROBLEM_TYPE, RETRY_AFTER } from "./problem.ts";
 import { requestIdOf } from "./request-id.ts";
 import { certificateOf } from "./secure.ts";
+import type { SlowRequests } from "./slow-requests.ts";
 import type { Stream } from "./streams.ts";
 
 /** What a handler may know of the request beside its body. */
@@ -107,8 +107,10 @@ export interface Edge {
   readonly keepAlive: number;
   /** What is counted of requests. */
   readonly meters: HttpMeters;
-  /** Tells in the log of requests that are slow. */
-  readonly slow?: SlowLog | undefined;
+  /** Who hears of requests that are slow. */
+  readonly slow: readonly SlowRequests[];
+  /** How long none of them takes, in microseconds. */
+  readonly slowAfter: number;
   /** The steady time, of the system. */
   readonly steady: () => number;
 }

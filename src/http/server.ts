@@ -10,7 +10,6 @@ import { MILLISECOND, MINUTE, SECOND, SystemClock } from "../clock.ts";
 import { invalid, QueueError, queueError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { printable } from "../printable.ts";
-import type { SlowLog } from "../slow.ts";
 import { Access, type AccessRules } from "./access.ts";
 import { Attempts } from "./attempts.ts";
 import { Body } from "./body.ts";
@@ -39,7 +38,7 @@ import { Server } from "./node-http.ts";
 import { Pipelines } from "./pipeline.ts";
 import { requestIdOf } from "./request-id.ts";
 import { SecureDoor, type TlsMaterial } from "./secure.ts";
-import { noteSlow } from "./slow-requests.ts";
+import { noteSlow, type SlowRequests, slowAfter } from "./slow-requests.ts";
 import { type Stream, serveStream } from "./streams.ts";
 
 export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits" | "log"> {
@@ -53,8 +52,8 @@ export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits"
   readonly access?: AccessRules;
   /** What is counted of requests, with those of other servers of the thread. */
   readonly meters?: HttpMeters | undefined;
-  /** Tells in the log of requests that are slow; without it none is. */
-  readonly slow?: SlowLog | undefined;
+  /** Who hears of requests that are slow; by default nobody. */
+  readonly slow?: readonly SlowRequests[] | undefined;
 }
 
 /** How long an idle connection is kept by default. */
@@ -91,7 +90,7 @@ export class HttpServer extends Server {
     const rules = options.access ?? { origins: [], hosts: [], listensOn: "localhost" };
     const access = new Access(rules, () => this.#boundTo());
     const held = { bytes: 0 };
-    const { auth, meters = new HttpMeters(), streams = new Map(), slow } = options;
+    const { auth, meters = new HttpMeters(), streams = new Map(), slow = [] } = options;
     meters.answering.push(() => this.#answering);
     const clock = new SystemClock();
     const attempts = new Attempts(clock, log);
@@ -104,6 +103,7 @@ export class HttpServer extends Server {
       keepAlive,
       meters,
       slow,
+      slowAfter: slowAfter(slow),
       steady: () => clock.steady(),
     };
     const pipelines = new Pipelines();
@@ -262,15 +262,16 @@ async function handle(
   let readAt = servedAt;
   let meter = edge.meters.other;
   let exchange: HttpExchange | undefined;
-  const note = ({ status }: Reply): void => {
+  const note = (reply: Reply): void => {
     const answeredAt = edge.steady();
-    meter.note(status, answeredAt - servedAt);
+    const time = answeredAt - servedAt;
+    meter.note(reply.status, time);
     // A path that leads nowhere is what a client has made up.
-    if (edge.slow === undefined || meter === edge.meters.other) return;
+    if (time < edge.slowAfter || meter === edge.meters.other) return;
     const { queue = "", waitedUntil = 0 } = exchange ?? {};
     const times = { headAt: servedAt, readAt, waitedUntil, answeredAt };
     const bodyBytes = Number(headers["content-length"] ?? 0);
-    noteSlow(edge.slow, { told, status, queue, bodyBytes, ...times });
+    noteSlow(edge, reply, { told, method, queue, bodyBytes, ...times });
   };
   if (told.isV2) response.setHeader("X-Request-Id", told.requestId);
   try {

@@ -35,6 +35,7 @@ import {
   urlOf,
 } from "../http/listen.ts";
 import { HttpMeters } from "../http/meters.ts";
+import { SlowRequestLog } from "../http/slow-requests.ts";
 import { createLogger, type Logger } from "../log.ts";
 import type { Overview } from "../observe/overview.ts";
 import type { ThreadFigures } from "../observe/render.ts";
@@ -413,7 +414,7 @@ async function serve(parts: Parts): Promise<RunningServer> {
   const { meters } = parts;
   const listeners = () => parts.events!.listeners;
   const observed = { meters, health, metrics, listeners };
-  const slow = parts.watch.slow.requests;
+  const slow = [new SlowRequestLog(parts.watch.slow.requests)];
   const options = { config, log, slow, ...observed, changeClock: change, ...service };
   const http = makeHttp(options);
   const { certificates } = parts;

@@ -15,6 +15,7 @@ import { type Listener, type Listening, listen } from "../http/listen.ts";
 import { HttpMeters } from "../http/meters.ts";
 import type { TlsMaterial } from "../http/secure.ts";
 import type { HttpServer } from "../http/server.ts";
+import { SlowRequestLog } from "../http/slow-requests.ts";
 import type { Logger, LogLevel } from "../log.ts";
 import type { Page } from "../observe/center.ts";
 import type { Interest } from "../observe/hub.ts";
@@ -168,7 +169,7 @@ function makeOwnHttp() {
   const service = { queues, auth, audit, overview, clock, limits, dump, checkRunning };
   const listeners = () => events.listeners;
   const observed = { meters, health, metrics, listeners };
-  const slow = watch.slow.requests;
+  const slow = [new SlowRequestLog(watch.slow.requests)];
   return makeHttp({ config, log, slow, ...observed, changeClock: change, ...service });
 }
 
