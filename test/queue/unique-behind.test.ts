@@ -99,7 +99,7 @@ for (const [place, driver, threads] of PLACES) {
       );
       assert.deepEqual(await rest(w, "q"), [0, 0, []]);
       const [waiting, scheduled, texts] = await rest(w, "r");
-      assert.deepEqual([waiting, scheduled, texts.toSorted()], [2, 0, ["a", "b"]]);
+      assert.deepEqual([waiting, scheduled, (texts as string[]).toSorted()], [2, 0, ["a", "b"]]);
     });
   });
 }
