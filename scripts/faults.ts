@@ -245,8 +245,8 @@ export const FAULTS: readonly Fault[] = [
     name: "what cannot get to its dead queue keeps what else is scheduled from its turn",
     check: "condemnedApart",
     file: "src/queue/dead-letters.ts",
-    from: "partition.stale || !isCrowd(dead.length, partition)) return;",
-    to: "partition.stale || dead.length > 0) return;",
+    from: "isCrowd(dead.length, partition) :",
+    to: "isCrowd(0, partition) && false :",
   },
   {
     name: "what has stepped aside on its way to its dead queue comes there twice",
@@ -2038,6 +2038,20 @@ export const FAULTS: readonly Fault[] = [
     check: "redriveApart",
     file: "src/queue/redrives.ts",
     from: "      if (this.#boundItems.isHeldUp(destination)) return { moved: undefined, redrive };\n",
+    to: "",
+  },
+  {
+    name: "what has died with its lease, and is much, keeps other leases from their end",
+    check: "condemnedApart",
+    file: "src/queue/dead-letters.ts",
+    from: ": dead.length >= CROWD;",
+    to: ": false;",
+  },
+  {
+    name: "the end of a lease is not counted of what steps aside",
+    check: "condemnedApart",
+    file: "src/queue/dead-letters.ts",
+    from: "        aside.tally(COUNT.leaseEnds);\n",
     to: "",
   },
   {

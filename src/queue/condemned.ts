@@ -13,7 +13,7 @@ import type { PartitionBatch } from "./partition-batch.ts";
 export const LONG_AGO = SECOND;
 
 // If it is as much as this, or there is more than is looked at, it steps aside for a while.
-const CROWD = 500;
+export const CROWD = 500;
 export const CROWD_RETRY = 10 * SECOND;
 
 /** Whether so many that are due and cannot go on keep others from their turn. */

@@ -12,8 +12,9 @@ import {
 } from "../storage/storage.ts";
 import { type Attributes, attributesOf, type Origin } from "./attributes.ts";
 import type { Commits } from "./commits.ts";
-import { CROWD_RETRY, isCrowd, putOffCondemned } from "./condemned.ts";
+import { CROWD, CROWD_RETRY, isCrowd, putOffCondemned } from "./condemned.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
+import { COUNT } from "./counts.ts";
 import { retryItems } from "./endings.ts";
 import type { Errands } from "./errands.ts";
 import { fingerprintOf, kindOf } from "./fingerprint.ts";
@@ -44,8 +45,8 @@ export class DeadLetters {
   readonly #commits: Commits;
   readonly #transfers: Transfers;
   readonly #errands: Errands;
-  // Whether the dead queue has not taken what was condemned before.
-  #hasRefused = false;
+  // Of which tables the dead queue has not taken before what was dead.
+  readonly #refused = new Set<ItemTable>();
 
   constructor(
     { name, context }: { readonly name: string; readonly context: QueueContext },
@@ -77,21 +78,34 @@ export class DeadLetters {
     const isDead = ({ item }: Dead): boolean =>
       table === "scheduled" || partition.leased.get(item.seq) === item;
     const isTaken = await this.#bury(part, table, dead.filter(isDead), rules, DELIVERY);
-    if (table !== "scheduled") return;
-    await this.#stepAside(partition, dead, isTaken);
+    await this.#stepAside({ partition, table, dead: dead.filter(isDead) }, isTaken);
   }
 
-  // What the dead queue has not taken twice steps aside, if it is much.
-  async #stepAside(partition: Partition, dead: readonly Dead[], isTaken: boolean): Promise<void> {
-    const hasRefused = this.#hasRefused;
-    this.#hasRefused = !isTaken;
-    if (isTaken || !hasRefused || partition.stale || !isCrowd(dead.length, partition)) return;
+  // What the dead queue has not taken twice steps aside, if it is much: or it would keep all else that is scheduled from
+  // its turn, and all other leases from their end.
+  async #stepAside({ partition, table, dead }: Burial, isTaken: boolean): Promise<void> {
+    const hasRefused = this.#refused.delete(table);
+    if (isTaken) return;
+    this.#refused.add(table);
+    if (!hasRefused || partition.stale) return;
+    const isMuch = table === "scheduled" ? isCrowd(dead.length, partition) : dead.length >= CROWD;
+    if (!isMuch) return;
     const aside = new PartitionBatch(partition, this.#context.clock.now());
-    putOffCondemned(
-      aside,
-      dead.map(({ item }) => item),
-      CROWD_RETRY,
-    );
+    if (table === "scheduled") {
+      putOffCondemned(
+        aside,
+        dead.map(({ item }) => item),
+        CROWD_RETRY,
+      );
+    } else {
+      // Its lease has ended, and its way to the dead queue begins among the scheduled ones.
+      for (const { item, reason } of dead) {
+        const leased = partition.leased.get(item.seq)!;
+        aside.claim(leased);
+        aside.tally(COUNT.leaseEnds);
+        aside.condemn(leased, reason);
+      }
+    }
     await this.#commits.commit([aside]);
   }
 

@@ -5,6 +5,9 @@
 
 import type { Intake, Lent } from "./context.ts";
 
+// So many microtasks after a queue has come that is known.
+const KNOWN_IN = 8;
+
 /** The queue whose errands they are. */
 export interface Errand extends Intake {
   /** Whether it takes no turn until it is told to: nobody is to stand still for it meanwhile. */
@@ -83,6 +86,8 @@ export class Errands {
 
   /** What is to be sent to a queue now, which takes nothing while it stands still: if it has come it comes again. */
   async around<T>(to: Intake, send: () => Promise<T>): Promise<T> {
+    // It may have come without being known to have, and would seem to wait for this one.
+    for (let i = 0; i < KNOWN_IN && this.#asked.has(to); i++) await undefined;
     const lent = this.#come.get(to);
     this.#come.delete(to);
     lent?.giveBack();

@@ -26,9 +26,6 @@ export const DELIVERY_TIMEOUT = 500 * MILLISECOND;
 const DELIVERY_RETRY = SECOND;
 // The same if the other queue waits for this one, which takes what it is sent with its next turn.
 const RING_RETRY = 10 * MILLISECOND;
-// So many loops that wait for one another are looked along, to see whether they wait for the sender; behind them it
-// may be, and then it does not wait.
-const STEPS_MAX = 10_000;
 
 /** How much may move at once: what comes after the item that reaches it stays. */
 export interface Load {
@@ -315,8 +312,12 @@ export class Transfers {
 /** Whether a queue waits for the sender, or for one that does, and so on: it would wait for itself. */
 export function leadsBack(to: Intake, sender: Intake): boolean {
   let next = to.sendsTo;
-  for (let step = 0; next !== undefined; step++) {
-    if (next === sender || step === STEPS_MAX) return true;
+  let known: Intake | undefined;
+  for (let step = 1; next !== undefined; step++) {
+    if (next === sender) return true;
+    // A ring of others, as one stands still for another that sends to it: the sender is not in it.
+    if (next === known) return false;
+    if ((step & (step - 1)) === 0) known = next;
     next = next.sendsTo;
   }
   return false;

@@ -405,6 +405,39 @@ test("however much cannot get to its dead queue, what else is scheduled comes wh
   assert.deepEqual(dead.map(({ id }) => id).toSorted(), ids.toSorted());
 });
 
+test("however many have died with their leases and cannot get to their dead queue, other leases end", async (t) => {
+  const { w, other, others } = await apart(t);
+  const rules = { dead_queue: other, max_attempts: 1, lease_timeout: "10s" };
+  await w.ok("queues.update", { queue_name: "q", ...rules });
+  await w.server.advance("0s");
+  const ids: string[] = [];
+  for (let i = 0; i < 2; i++) {
+    ids.push(...(await w.produce("q", ...Array.from({ length: 700 }, () => ({ utf8: "x" })))));
+    await w.lease("q", 700);
+  }
+  await w.server.advance("1s");
+  const [late] = await w.produce("q", { utf8: "late", max_attempts: 5 });
+  await w.lease("q");
+  others.always("findKeys", "fail");
+  for (let i = 0; i < 12; i++) await w.server.advance("2s");
+  await until(w, late!, "q waiting");
+  // They have died, whatever the queue says from now on.
+  await w.ok("queues.update", { queue_name: "q", max_attempts: 9 });
+  others.heal();
+  await w.server.until(async () => {
+    await w.server.advance("20s");
+    return (await w.ok("queue.stats", { queue_name: other })).totals.waiting === ids.length;
+  });
+  const dead = [];
+  for (let i = 0; i < 2; i++) dead.push(...(await w.lease(other, 700)));
+  assert.deepEqual(dead.map(({ id }) => id).toSorted(), ids.toSorted());
+  const { counts } = (await w.ok("queue.stats", { queue_name: "q" })).totals;
+  assert.equal(Number(counts.dead.attempts), 1_400);
+  // Each once; the one that was there before may have ended as well.
+  const ended = Number(counts.lease_ends) - 1_401;
+  assert.ok(ended === 0 || ended === 1, `${ended}`);
+});
+
 test("what is in its dead queue already does not come there once more, though it has stepped aside", async (t) => {
   const { w, other, own, others } = await apart(t);
   await w.ok("queues.update", { queue_name: "q", dead_queue: other });

@@ -15,7 +15,13 @@ import {
   type ListedItem,
   NO_OUTCOMES,
 } from "../../src/queue/queue.ts";
-import { DELIVERY, DELIVERY_TIMEOUT, type Load, Transfers } from "../../src/queue/transfers.ts";
+import {
+  DELIVERY,
+  DELIVERY_TIMEOUT,
+  type Load,
+  leadsBack,
+  Transfers,
+} from "../../src/queue/transfers.ts";
 import { MemoryStorage } from "../../src/storage/memory.ts";
 import type { ItemTable, StoredItem } from "../../src/storage/storage.ts";
 import { FaultyStorage } from "../support/faulty-storage.ts";
@@ -213,3 +219,18 @@ for (const isTogether of [true, false]) {
     });
   });
 }
+
+test("who waits for a ring of others does not wait for itself", () => {
+  const chain = Array.from({ length: 9 }, (): { sendsTo?: Intake } => ({})) as Intake[];
+  const link = (i: number, to: number): void => {
+    (chain[i] as { sendsTo?: Intake }).sendsTo = chain[to]!;
+  };
+  for (let i = 0; i < 7; i++) link(i, i + 1);
+  assert.equal(leadsBack(chain[0]!, chain[7]!), true);
+  assert.equal(leadsBack(chain[0]!, chain[8]!), false);
+  for (let back = 0; back < 8; back++) {
+    link(7, back);
+    assert.equal(leadsBack(chain[0]!, chain[8]!), false, `back to ${back}`);
+    assert.equal(leadsBack(chain[0]!, chain[7]!), true);
+  }
+});
