@@ -1735,8 +1735,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a server may be open to all without a word",
     check: "firstKey",
     file: "src/server/closed.ts",
-    from: "if (auth.isOn || auth.isSaid || isLoopback(host)) return;",
-    to: 'if (auth.isOn || auth.isSaid || host !== "") return;',
+    from: "].find(([, each]) => !isLoopback(each!));",
+    to: '].find(([, each]) => each === "");',
   },
   {
     name: "an error shows the first key",

@@ -83,6 +83,23 @@ export class Tracks {
     for (const [name, sum] of sums) this.#trackOf(name)?.add(second, { ...sum, ...NO_TIMES });
   }
 
+  /** What is to be kept over a restart, by name: the server's, and with `isAll` those of namespaces. */
+  dump(isAll: boolean): ReadonlyMap<string, string> {
+    const kept = new Map([[SERVER, this.#server.dump()]]);
+    if (isAll) for (const [name, track] of this.#namespaces) kept.set(name, track.dump());
+    return kept;
+  }
+
+  /** Puts back what was kept. */
+  load(kept: ReadonlyMap<string, string>): void {
+    for (const [name, text] of kept) this.#trackOf(name)?.load(text);
+  }
+
+  /** Forgets namespaces that are no more. */
+  keepOnly(isThere: (namespace: string) => boolean): void {
+    for (const name of this.#namespaces.keys()) if (!isThere(name)) this.#namespaces.delete(name);
+  }
+
   #trackOf(name: string): Track | undefined {
     if (name === SERVER) return this.#server;
     let track = this.#namespaces.get(name);
