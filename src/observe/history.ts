@@ -102,7 +102,7 @@ class Tier {
     }
     const at = this.#placeOf(last);
     const known = (i: number): number => (at === undefined ? UNKNOWN : this.#values[at + i]!);
-    series.at.push(Math.floor(second));
+    series.at.push(Math.ceil(second));
     for (const [i, name] of COLUMNS.entries()) {
       const isSum = i < SUMS.length;
       const isTime = i >= SUMS.length + LEVELS.length;

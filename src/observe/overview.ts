@@ -154,15 +154,17 @@ export class Overview {
     this.#tracks.load(kept);
     for (const name of kept.keys()) this.#written.add(name);
     this.#savedAt = this.#source.clock.steady();
-    this.#start();
+    this.#sampleLater(0);
   }
 
-  #start(): void {
+  // At the next whole half a minute of wall time that is at least so far.
+  #sampleLater(least: number): void {
     const { clock } = this.#source;
-    const wait = SAMPLE_EVERY - (clock.now() % SAMPLE_EVERY);
-    this.#cancel = clock.wakeAfter(wait, () => {
+    const left = SAMPLE_EVERY - (clock.now() % SAMPLE_EVERY);
+    this.#cancel = clock.wakeAfter(left < least ? left + SAMPLE_EVERY : left, () => {
       void this.#sample().finally(() => {
-        if (!this.#isEnded) this.#start();
+        // Timers may be a little early.
+        if (!this.#isEnded) this.#sampleLater(SAMPLE_EVERY / 2);
       });
     });
   }

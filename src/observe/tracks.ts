@@ -190,7 +190,7 @@ function newSeries(span: Span, second: number, present: Sample): Series {
   const columns = Object.entries(present).map(([name, value]) => [name, [value]]);
   return {
     step: SPANS[span].step,
-    at: [Math.floor(second)],
+    at: [Math.ceil(second)],
     ...Object.fromEntries(columns),
   } as Series;
 }
