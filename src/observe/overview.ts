@@ -270,8 +270,7 @@ export class Overview {
     const { table, takesDead, now, steady, threads } = known;
     const { version, startedAt, threads: count } = this.#source;
     const rows = rowsOf(table, seen);
-    const sum = (column: Column, of = rows): number =>
-      of.reduce((total, row) => total + table.get(row, column), 0);
+    const sum = (column: Column, of = rows): number => table.sum(of, column);
     const dead = rows.filter((row) => takesDead.has(table.names[row]!));
     const oldest = Math.min(...rows.map((row) => table.get(row, "oldestAt") || Infinity));
     const before = this.#before(steady);
@@ -456,16 +455,14 @@ function sortBy(
 }
 
 function sumsSince(before: QueueTable, table: QueueTable, rows: readonly number[]) {
-  const sum = (column: Column): number =>
-    rows.reduce((total, row) => total + table.since(before, row, column), 0);
+  const sum = (column: Column): number => table.sumSince(before, rows, column);
   const dead = DEAD_COLUMNS.reduce((total, column) => total + sum(column), 0);
   return { in: sum("produced"), out: sum("ended"), dead, retried: sum("retried") };
 }
 
 /** What has happened in several queues together between two tables, and what there is in the later one. */
 function sampleOf(before: QueueTable, table: QueueTable, rows: readonly number[]): Sample {
-  const sum = (column: Column): number =>
-    rows.reduce((total, row) => total + table.get(row, column), 0);
+  const sum = (column: Column): number => table.sum(rows, column);
   const levels = { waiting: sum("waiting"), leased: sum("leased"), scheduled: sum("scheduled") };
   return { ...sumsSince(before, table, rows), ...levels, ...NO_TIMES };
 }
