@@ -1737,8 +1737,8 @@ export const FAULTS: readonly Fault[] = [
     name: "a server may be open to all without a word",
     check: "firstKey",
     file: "src/server/closed.ts",
-    from: "].find(([, each]) => !isLoopback(each!));",
-    to: '].find(([, each]) => each === "");',
+    from: "find(([, host]) => !isLoopback(host));",
+    to: 'find(([, host]) => host === "");',
   },
   {
     name: "an error shows the first key",

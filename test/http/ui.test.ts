@@ -144,6 +144,11 @@ test("with --ui off there is no dashboard", async (t) => {
       assert.ok((await ask(`${address}/${path}`)).status >= 400, path);
     }
   }
+  // Then the admin address is for probes.
+  assert.ok((await post(`${server.adminAddress}/v2/queues.list`, {})).status >= 400);
+  assert.ok((await ask(`${server.adminAddress}/v2/events`)).status >= 400);
+  assert.equal((await ask(`${server.adminAddress}/health`)).status, 200);
+  await setup(t, { ui: "off", adminAddress: "0.0.0.0:0" });
 });
 
 test("at the admin address, if there is one, is the dashboard, with all calls of /v2 and the same keys", async (t) => {
