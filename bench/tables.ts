@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { backlog, lists } from "./backlog-tables.ts";
+import { events } from "./event-tables.ts";
 import { dead, features, keys, unique, writes } from "./feature-tables.ts";
 import { HttpClient } from "./http-client.ts";
 import { BATCH, measure, positive, SINGLE, wrongs } from "./measure.ts";
@@ -38,6 +39,7 @@ const TABLES = {
   keys,
   lists,
   dead,
+  events,
   sync,
   redis,
   commits,

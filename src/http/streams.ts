@@ -108,7 +108,12 @@ class Reader implements StreamReader {
     ]);
     response.write(text);
     return {
-      write: (bytes) => response.write(bytes),
+      write: (bytes) => {
+        const isMore = response.write(bytes);
+        // At once, and not after what is running: who writes to many counts the time that it takes.
+        response.socket?.uncork();
+        return isMore;
+      },
       onDrain: (drained) => response.on("drain", drained),
       end: () => response.end(),
       destroy: () => response.destroy(),
