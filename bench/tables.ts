@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { backlog, lists } from "./backlog-tables.ts";
 import { tenants, tls } from "./closed-tables.ts";
+import { events } from "./event-tables.ts";
 import { dead, features, keys, unique, writes } from "./feature-tables.ts";
 import { HttpClient } from "./http-client.ts";
 import { BATCH, measure, positive, SINGLE, wrongs } from "./measure.ts";
@@ -41,6 +42,7 @@ const TABLES = {
   dead,
   tenants,
   tls,
+  events,
   sync,
   redis,
   commits,

@@ -2,7 +2,7 @@
 // it was; elsewhere each look is a table, or JSON. A server that cannot be reached for a while is
 // waited for.
 
-import { QueratorError, type QueueStats } from "@querator/client";
+import { type DroppedItems, QueratorError, type QueueStats } from "@querator/client";
 import type { Command } from "commander";
 import { SECOND } from "../clock.ts";
 import { printable } from "../printable.ts";
@@ -39,6 +39,8 @@ interface Row {
   readonly leases_waiting: number;
   readonly requests_in_flight: number;
   readonly failing_partitions: number;
+  /** Wherever they went, by why, ever since the queue was made; none with a server that does not count. */
+  readonly dead: DroppedItems | undefined;
   /** Deleted although nobody had completed them, ever since the queue was made. */
   readonly dropped: number;
 }
@@ -61,9 +63,28 @@ const FIGURES: readonly Column<Row>[] = [
   { title: "IN FLIGHT", value: (row) => count(row.requests_in_flight), isRight: true },
   { title: "FAILING", value: (row) => count(row.failing_partitions), isRight: true },
 ];
-// Those that a narrow terminal has no room for.
-const LEFT_OUT = ["IN/S", "DONE/S", "WAIT", "RUN"];
-// Shown only where there is something to see.
+// In this order they go where a terminal has no room for them; what waits, is leased and fails is always there.
+const LEFT_OUT = [
+  "LEASED FOR",
+  "IN FLIGHT",
+  "AGE",
+  "CHANGE/S",
+  "CONSUMERS",
+  "SCHEDULED",
+  "DELETED",
+  "RUN",
+  "WAIT",
+  "IN/S",
+  "DONE/S",
+  "DEAD A/E/R",
+];
+// These are shown only where there is something to see.
+const DEAD: Column<Row> = {
+  title: "DEAD A/E/R",
+  value: ({ dead }) =>
+    dead === undefined ? "-" : [dead.attempts, dead.expired, dead.rejected].map(count).join("/"),
+  isRight: true,
+};
 const DROPPED: Column<Row> = {
   title: "DELETED",
   value: ({ dropped }) => count(dropped),
@@ -72,14 +93,21 @@ const DROPPED: Column<Row> = {
 
 /** All columns; on a terminal names are cut so that the figures have room. */
 function columnsOf({ out }: Session, rows: readonly Row[]): readonly Column<Row>[] {
-  let columns = rows.some(({ dropped }) => dropped > 0) ? [...FIGURES, DROPPED] : FIGURES;
+  const hasDied = rows.some(({ dead }) => dead !== undefined && sumOf(dead) > 0);
+  const hasDropped = rows.some(({ dropped }) => dropped > 0);
+  let columns = [...FIGURES, ...(hasDied ? [DEAD] : []), ...(hasDropped ? [DROPPED] : [])];
   let figures = width(out.lines(rows, columns)[0]!);
-  if (out.isTerminal && figures + 2 + NAME_COLUMNS_MIN > terminalColumns()) {
-    columns = columns.filter(({ title }) => !LEFT_OUT.includes(title));
+  for (const least of out.isTerminal ? LEFT_OUT : []) {
+    if (figures + 2 + NAME_COLUMNS_MIN <= terminalColumns()) break;
+    columns = columns.filter(({ title }) => title !== least);
     figures = width(out.lines(rows, columns)[0]!);
   }
   const widest = Math.max(NAME_COLUMNS_MIN, terminalColumns() - figures - 2);
   return [{ title: "QUEUE", value: ({ queue_name }) => queue_name, widest }, ...columns];
+}
+
+function sumOf({ attempts, expired, rejected }: DroppedItems): number {
+  return attempts + expired + rejected;
 }
 
 function terminalColumns(): number {
@@ -95,7 +123,7 @@ interface TopOptions {
 export function addTopCommand(program: Command): void {
   program
     .command("top [queues...]")
-    .description("watch queues, all unless some are named: depth, leases, change, ages")
+    .description("watch queues, all unless some are named: depth, rates, times, what died")
     .addOption(durationOption("--interval <time>", "how often to look", "2s"))
     .option("-n, --count <n>", "end after so many looks", whole(1))
     .option("--once", "look once")
@@ -105,8 +133,9 @@ export function addTopCommand(program: Command): void {
 CHANGE/S is how fast a queue grows or shrinks, all items counted; IN/S and DONE/S are items that
 were produced and completed, of the last minute; WAIT and RUN are what 95 out of a hundred items
 took at most to be leased, and then to be ended, of the last five; AGE and LEASED FOR are means;
-CONSUMERS are leases that wait for items; FAILING are partitions whose storage fails; DELETED are
-items that nobody had completed, shown once there are some. On a terminal q ends it, as Ctrl-C does.
+CONSUMERS are leases that wait for items; FAILING are partitions whose storage fails. Shown once there
+are some: DEAD A/E/R are items that died by their attempts, expired, and were rejected; DELETED are those
+of them that went nowhere. A narrow terminal shows fewer columns. On a terminal q ends it, as Ctrl-C does.
 
 Examples:
   querator top
@@ -214,7 +243,8 @@ function rowOf(stats: QueueStats, sizeBefore: number | undefined, seconds: numbe
     leases_waiting: sum(logicalQueues.map(({ leaseWaiting }) => leaseWaiting)),
     requests_in_flight: sum(logicalQueues.map(({ inFlight }) => inFlight)),
     failing_partitions: partitions.filter(({ failures }) => failures > 0).length,
-    dropped: stats.dropped.attempts + stats.dropped.expired + stats.dropped.rejected,
+    dead: totals.counts?.dead,
+    dropped: sumOf(stats.dropped),
   };
 }
 

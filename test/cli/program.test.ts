@@ -405,16 +405,23 @@ test(
   },
 );
 
-test("on a narrow terminal top shortens names before figures", needsTerminal, async (t) => {
-  const cli = await setup(t);
-  await cli.server.createQueue("漢字".repeat(15));
-  await cli.server.produce("jobs", "one");
-  const args = ["top", "-n", "2", "--interval", "1ms", "--endpoint", cli.endpoint];
-  const { stdout } = await onTerminal(t, args, { columns: 40, env: { NO_COLOR: "1" } });
-  assert.match(stdout, /QUEUE +WAITING +LEASED +SCHEDULED +…/);
-  assert.match(stdout, /jobs +1 +0 +0 +…/);
-  assert.match(stdout, /漢字…漢字 +0 +0 +0 +…/);
-});
+test(
+  "on a narrow terminal top leaves out what matters least, and shortens names",
+  needsTerminal,
+  async (t) => {
+    const cli = await setup(t);
+    await cli.server.createQueue("漢字".repeat(15));
+    await cli.server.produce("jobs", "one");
+    const args = ["top", "-n", "2", "--interval", "1ms", "--endpoint", cli.endpoint];
+    const env = { NO_COLOR: "1" };
+    const { stdout } = await onTerminal(t, args, { columns: 40, env });
+    assert.match(stdout, /QUEUE +WAITING +LEASED +FAILING[^ …]/);
+    assert.match(stdout, /jobs +1 +0 +0[^ …]/);
+    assert.match(stdout, /漢字漢…字漢字 +0 +0 +0[^ …]/);
+    const { stdout: usual } = await onTerminal(t, args, { columns: 80, env });
+    assert.match(usual, /LEASED +SCHEDULED +IN\/S +DONE\/S +WAIT +RUN +FAILING[^ …]/);
+  },
+);
 
 test("keys end top, and the terminal is as it was", needsTerminal, async (t) => {
   const cli = await setup(t);
