@@ -246,6 +246,8 @@ export class World {
       namespace: "",
       principal: ANYONE,
       address: "",
+      traceparent: undefined,
+      tracestate: undefined,
       isGone: () => call.state === "gone",
       onGone(gone: () => void) {
         call.gone = gone;
