@@ -30,6 +30,7 @@ const EVERYBODY = [
   "printable.ts",
   "quotas.ts",
   "timers.ts",
+  "trace-context.ts",
   "version.ts",
 ];
 
