@@ -69,6 +69,8 @@ async function measure(state: AuthState | undefined, showsKey: boolean): Promise
     attempts: new Attempts(clock, QUIET),
     keepAlive: 75_000_000,
     meters: new HttpMeters(),
+    slow: undefined,
+    slowAfter: Number.POSITIVE_INFINITY,
     steady: () => clock.steady(),
   };
   const connections = new Connections(edge, () => {

@@ -49,6 +49,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
     [
       "codec/timestamp.ts",
       "http/meters.ts",
+      "http/slow.ts",
       "queue/queue.ts",
       "registry/figures.ts",
       "registry/names.ts",

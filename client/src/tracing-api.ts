@@ -1,7 +1,7 @@
 // What is used of `@opentelemetry/api`, as types of its form: whoever does not trace needs nothing of it, not even for
 // their compiler.
 
-/** What is used of `@opentelemetry/api`; the whole of it fits: `import * as api from "@opentelemetry/api"`. */
+/** What is used of `@opentelemetry/api`; the module as a whole fits. */
 export interface TracingApi {
   readonly trace: {
     getTracerProvider(): {

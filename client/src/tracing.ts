@@ -20,7 +20,7 @@ import type {
 } from "./tracing-api.ts";
 
 export interface TracingOptions {
-  /** What makes the spans: `import * as api from "@opentelemetry/api"`. */
+  /** What makes the spans: the module `@opentelemetry/api` as a whole. */
   readonly api: TracingApi;
   /**
    * Whether the span of a handler belongs to the trace that its item was produced in, as a child; no by default: then

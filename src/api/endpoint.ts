@@ -40,6 +40,8 @@ export interface Described {
    * only reads.
    */
   readonly audit?: Audited<never> | "never";
+  /** Whether it waits until something is there: of these no span tells how long they took. */
+  readonly waits?: true;
   /** What it is counted as: its verb, the same under /v1 and /v2. */
   readonly metric: string;
   readonly summary: string;
@@ -165,5 +167,6 @@ export function makeEndpoint(
 ): RowEndpoint {
   const { bodyBytesMax, permission, metric } = row;
   const meter = new RequestMeter(metric);
-  return { bodyBytesMax, meter, isRead: isRead(permission), noun, row, handle };
+  const isWait = row.waits === true;
+  return { bodyBytesMax, meter, isWait, isRead: isRead(permission), noun, row, handle };
 }

@@ -43,6 +43,7 @@ export function enter<Request extends DescMessage>(
   row.check?.(request);
   const { principal } = exchange;
   const names = request as Names;
+  exchange.about = names.queueName ?? "";
   // A server without authentication and namespaces, as most are: every name is a full one already.
   const isPlain =
     principal === ANYONE && exchange.namespace === "" && !service.queues.hasNamespaces();

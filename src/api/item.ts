@@ -219,6 +219,7 @@ export function itemEndpoints(service: Service): readonly RowEndpoint[] {
     endpoint({
       ...ofItem,
       path: "/v2/item.wait",
+      waits: true,
       request: ItemWaitRequestSchema,
       permission: "item.read",
       metric: "item.wait",

@@ -83,6 +83,7 @@ export function leaseEndpoints(
   return [
     endpoint({
       path: "/v1/queue.lease",
+      waits: true,
       bodyBytesMax: SMALL,
       request: QueueLeaseRequestSchema,
       reply: QueueLeaseResponseSchema,
@@ -121,6 +122,7 @@ export function leaseEndpoints(
     }),
     endpoint({
       path: "/v2/queue.lease",
+      waits: true,
       repeats: "never",
       bodyBytesMax: MEDIUM,
       request: LeaseRequestV2,

@@ -35,6 +35,7 @@ import {
   type ListeningConfig,
   readListening,
 } from "./listening.ts";
+import { OTLP_ENVIRONMENT, OTLP_KEYS, type OtlpConfig, readOtlp } from "./otlp.ts";
 import { ConfigError, readSecretFile, Section } from "./section.ts";
 import {
   checkSync,
@@ -72,6 +73,8 @@ export interface Config extends ListeningConfig {
   /** Origins of pages that may use the server, and more names that it answers to; `*` for any. */
   readonly allowedOrigins: readonly string[];
   readonly allowedHosts: readonly string[];
+  /** Where spans of slow requests are sent; undefined if nowhere. */
+  readonly otlp: OtlpConfig | undefined;
   /** Queues of which /metrics tells by themselves, by their full names. */
   readonly metricsQueues: readonly string[];
   readonly auth: AuthConfig;
@@ -133,6 +136,17 @@ export interface ServerOptions {
    */
   readonly metricsQueues?: string | readonly string[];
   /**
+   * Where spans of slow requests are sent as OTLP over HTTP, such as `http://localhost:4318`; by default where
+   * OTEL_EXPORTER_OTLP_ENDPOINT says, or nowhere.
+   */
+  readonly otlpEndpoint?: string;
+  /** Headers that are sent with them, as `name=value,name=value`. */
+  readonly otlpHeaders?: string;
+  /** A file that has those headers. */
+  readonly otlpHeadersFile?: string;
+  /** How long a request takes that is told, such as `2s`, from 0s to 1h. Default `500ms`. */
+  readonly otlpSlow?: string;
+  /**
    * `keys`: callers show a key, and may do what its roles allow. `none`: everybody may do everything; to listen
    * beyond this machine like that it has to be said. Default `none`.
    */
@@ -168,6 +182,7 @@ export const ENVIRONMENT = {
   allowedOrigins: "QUERATOR_ALLOWED_ORIGINS",
   allowedHosts: "QUERATOR_ALLOWED_HOSTS",
   metricsQueues: "QUERATOR_METRICS_QUEUES",
+  ...OTLP_ENVIRONMENT,
   auth: "QUERATOR_AUTH",
   bootstrapKey: "QUERATOR_BOOTSTRAP_KEY",
   bootstrapKeyFile: "QUERATOR_BOOTSTRAP_KEY_FILE",
@@ -191,6 +206,7 @@ export const FILE_KEYS = {
     "allowed-origins",
     "allowed-hosts",
     "metrics-queues",
+    ...OTLP_KEYS,
     "logging",
     "queue-storage",
     "partition-storage",
@@ -262,6 +278,7 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
     keepAlive: readKeepAlive(given, fromEnv, file),
     ...readAccess(given, fromEnv, file),
     metricsQueues: readMetricsQueues(given, fromEnv, file),
+    otlp: readOtlp(given, fromEnv, file, env),
     auth: readAuth(given, fromEnv, file),
     ...storages,
     queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),

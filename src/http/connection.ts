@@ -25,6 +25,7 @@ import type { Head } from "./head.ts";
 import { STATUS_CODES } from "./node-http.ts";
 import { PLAIN_HEAD_BYTES_MAX, PlainHeads } from "./plain-head.ts";
 import { certificateOf } from "./secure.ts";
+import { noteSlow } from "./slow.ts";
 import { belong } from "./tenants.ts";
 
 const HEAD_END = Buffer.from("\r\n\r\n");
@@ -138,6 +139,7 @@ export class Connections {
 
 /** One connection: it waits for a request, reads one, or answers one. */
 class Connection implements Exchange {
+  about = "";
   readonly #socket: Socket;
   readonly #all: Connections;
   /** The head of the request that is being read or answered. */
@@ -331,12 +333,19 @@ class Connection implements Exchange {
     // The client has gone, or our side has been ended: nobody can be answered any more.
     if (reply === undefined || socket.destroyed || socket.writableEnded) return;
     this.#since = this.#all.steady();
-    this.#head!.endpoint.meter.note(reply.status, this.#since - this.#servedAt);
+    const took = this.#since - this.#servedAt;
+    this.#head!.endpoint.meter.note(reply.status, took);
+    if (took >= this.#all.edge.slowAfter) this.#noteSlow(this.#head!, reply, took);
     const isTaken = this.#write(reply, this.#since);
     if (this.#all.isEnding || reply.isLast === true) this.#endOurs();
     else if (isTaken) this.#next();
     if (!isTaken) this.#holdUntilTaken(reply.body.length);
   };
+
+  #noteSlow(head: Head, reply: Reply, took: number): void {
+    if (head.endpoint.isWait === true) return;
+    noteSlow(this.#all.edge, head, reply, { method: "POST", about: this.about, took });
+  }
 
   // Ends our side, and waits for the client to end its own. What it has sent ahead is dropped; it knows that
   // from the reply, which says that it is the last.
@@ -387,6 +396,7 @@ class Connection implements Exchange {
 
   #next(): void {
     this.#head = undefined;
+    this.about = "";
     this.#isAnswering = false;
     this.#hasServed = true;
     if (this.#aheadBytes === 0) return;

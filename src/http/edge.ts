@@ -32,6 +32,7 @@ import { STATUS_CODES } from "./node-http.ts";
 import { encodeProblem, PROBLEM_TYPE, RETRY_AFTER } from "./problem.ts";
 import { requestIdOf } from "./request-id.ts";
 import { certificateOf } from "./secure.ts";
+import type { SlowRequests } from "./slow.ts";
 import type { Stream } from "./streams.ts";
 
 /** What a handler may know of the request beside its body. */
@@ -45,6 +46,8 @@ export interface Exchange {
   /** The headers of the trace that it belongs to, as given; undefined under /v1. */
   readonly traceparent: string | undefined;
   readonly tracestate: string | undefined;
+  /** The queue that it is about, as it is named, once that is known; "" if it is about none. */
+  about: string;
   /** Who sends it. */
   readonly principal: Principal;
   /** The address that its connection comes from; `unix` of a Unix socket. */
@@ -65,6 +68,8 @@ export interface Endpoint {
   readonly bodyBytesMax: number;
   /** Counts its requests. */
   readonly meter: RequestMeter;
+  /** Whether it waits until something is there, so that it says nothing that it takes long. */
+  readonly isWait?: boolean;
   /** Whether it changes nothing, so that a large reply may be refused when memory is short. */
   readonly isRead?: boolean;
   handle(body: Buffer, format: Format, exchange: Exchange): Promise<Answer> | Answer;
@@ -102,6 +107,9 @@ export interface Edge {
   readonly keepAlive: number;
   /** What is counted of requests. */
   readonly meters: HttpMeters;
+  /** How long requests take that `slow` is told of, in microseconds; infinity without it. */
+  readonly slowAfter: number;
+  readonly slow: SlowRequests | undefined;
   /** The steady time, of the system. */
   readonly steady: () => number;
 }

@@ -39,6 +39,7 @@ export function readerOf(request: IncomingMessage, told: Told, edge: Edge): Prin
 
 /** The exchange. */
 export class HttpExchange implements Exchange {
+  about = "";
   readonly #response: ServerResponse;
   readonly #head: Head;
   readonly #edge: Edge;

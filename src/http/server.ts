@@ -38,6 +38,7 @@ import { Server } from "./node-http.ts";
 import { Pipelines } from "./pipeline.ts";
 import { requestIdOf } from "./request-id.ts";
 import { SecureDoor, type TlsMaterial } from "./secure.ts";
+import { noteSlow, type SlowRequests } from "./slow.ts";
 import { type Stream, serveStream } from "./streams.ts";
 
 export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits" | "log"> {
@@ -51,6 +52,8 @@ export interface HttpOptions extends Pick<Edge, "endpoints" | "pages" | "limits"
   readonly access?: AccessRules;
   /** What is counted of requests, with those of other servers of the thread. */
   readonly meters?: HttpMeters | undefined;
+  /** Hears of requests that take long. */
+  readonly slow?: SlowRequests | undefined;
 }
 
 /** How long an idle connection is kept by default. */
@@ -87,7 +90,7 @@ export class HttpServer extends Server {
     const rules = options.access ?? { origins: [], hosts: [], listensOn: "localhost" };
     const access = new Access(rules, () => this.#boundTo());
     const held = { bytes: 0 };
-    const { auth, meters = new HttpMeters(), streams = new Map() } = options;
+    const { auth, meters = new HttpMeters(), streams = new Map(), slow } = options;
     const clock = new SystemClock();
     const attempts = new Attempts(clock, log);
     for (const { meter } of endpoints.values()) meters.add(meter);
@@ -98,6 +101,8 @@ export class HttpServer extends Server {
       attempts,
       keepAlive,
       meters,
+      slow,
+      slowAfter: slow?.after ?? Number.POSITIVE_INFINITY,
       steady: () => clock.steady(),
     };
     const pipelines = new Pipelines();
@@ -245,7 +250,14 @@ async function handle(
   let body: Body | undefined;
   const servedAt = edge.steady();
   let meter = edge.meters.other;
-  const note = ({ status }: Reply): void => meter.note(status, edge.steady() - servedAt);
+  let exchange: HttpExchange | undefined;
+  let isWait = false;
+  const note = (reply: Reply): void => {
+    const took = edge.steady() - servedAt;
+    meter.note(reply.status, took);
+    if (took < edge.slowAfter || isWait) return;
+    noteSlow(edge, told, reply, { method, about: exchange?.about ?? "", took });
+  };
   if (told.isV2) response.setHeader("X-Request-Id", told.requestId);
   try {
     checkHost(request, response);
@@ -270,7 +282,7 @@ async function handle(
       await serveStream(request, response, { told, stream, edge });
       return;
     }
-    if (endpoint !== undefined) meter = endpoint.meter;
+    if (endpoint !== undefined) ({ meter, isWait = false } = endpoint);
     if (told.isV2) checkMethodOfV2(method, path, { endpoint, page, stream, edge }, response);
     else if (method !== "POST") throw queueError("method_not_allowed", { method });
     admit(told);
@@ -284,7 +296,7 @@ async function handle(
     if (bytes === undefined) return; // the client has gone
     const contentLength = Number(headers["content-length"] ?? -1);
     const head = { ...told, endpoint, sent, accepted, contentLength };
-    const exchange = new HttpExchange(response, head, principal, edge, (cut) =>
+    exchange = new HttpExchange(response, head, principal, edge, (cut) =>
       send(response, cut, edge),
     );
     const reply = await answer(head, bytes, exchange, edge);

@@ -7,13 +7,14 @@ import { makePages, type PagesSource } from "../api/pages.ts";
 import { makeEndpoints } from "../api/routes.ts";
 import type { Service } from "../api/service.ts";
 import type { AuthService } from "../auth/service.ts";
-import type { ClockChange } from "../clock.ts";
+import { type ClockChange, SystemClock } from "../clock.ts";
 import type { Address, Config } from "../config/config.ts";
 import type { AccessRules } from "../http/access.ts";
 import { formatSize } from "../http/body.ts";
 import type { Authority } from "../http/edge.ts";
 import { type HttpOptions, HttpServer } from "../http/server.ts";
 import type { Listeners } from "../observe/listeners.ts";
+import { SpanSender } from "../observe/spans.ts";
 
 export interface NodeOptions
   extends Service,
@@ -42,13 +43,18 @@ export function makeHttp({
     ...(config.dev ? makeDevEndpoints({ queues, changeClock }) : []),
   ]);
   const { tls } = config;
-  return new HttpServer({
+  // What is told takes the time that it takes, whatever a virtual clock says.
+  const slow = config.otlp && new SpanSender(config.otlp, new SystemClock(), log);
+  const http = new HttpServer({
     endpoints,
+    slow,
     pages: makePages({ endpoints, formatSize, health, metrics }),
     streams: makeStreams({ listeners, checkRunning: service.checkRunning }),
     ...commonOptions({ log, ...service }, config),
     access: { ...accessOf(config, config), isSecure: tls !== undefined },
   });
+  if (slow !== undefined) http.once("close", () => void slow.close());
+  return http;
 }
 
 /**

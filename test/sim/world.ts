@@ -246,6 +246,7 @@ export class World {
       namespace: "",
       principal: ANYONE,
       address: "",
+      about: "",
       traceparent: undefined,
       tracestate: undefined,
       isGone: () => call.state === "gone",
