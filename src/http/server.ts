@@ -282,7 +282,8 @@ async function handle(
       await serveStream(request, response, { told, stream, edge });
       return;
     }
-    if (endpoint !== undefined) ({ meter, isWait = false } = endpoint);
+    if (endpoint !== undefined) meter = endpoint.meter;
+    isWait = endpoint?.isWait === true;
     if (told.isV2) checkMethodOfV2(method, path, { endpoint, page, stream, edge }, response);
     else if (method !== "POST") throw queueError("method_not_allowed", { method });
     admit(told);

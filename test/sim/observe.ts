@@ -27,6 +27,7 @@ export interface SeenItem {
   /** "" for none, as of the next. */
   readonly uniqueKey: string;
   readonly kind: string;
+  readonly traceparent: string;
 }
 
 /** How an item has ended, as its queue keeps it. */
@@ -289,6 +290,7 @@ async function list(
         dueAt: parseTime(more.enqueue_at),
         isBehind: more.isBehind,
         uniqueKey: more.unique_key ?? "",
+        traceparent: more.traceparent ?? "",
         kind: more.kind ?? "",
       };
     });
