@@ -31,6 +31,7 @@ const EVERYBODY = [
   "quotas.ts",
   "slow.ts",
   "timers.ts",
+  "trace-context.ts",
   "version.ts",
 ];
 
@@ -49,6 +50,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
     [
       "codec/timestamp.ts",
       "http/meters.ts",
+      "http/slow.ts",
       "queue/queue.ts",
       "registry/figures.ts",
       "registry/homes.ts",

@@ -5,6 +5,7 @@ import type { RetryOptions } from "./connection.ts";
 import type { Duration } from "./duration.ts";
 import type { QueratorError } from "./errors.ts";
 import type { ProduceItem } from "./items.ts";
+import type { TracingOptions } from "./tracing.ts";
 import type { TlsOptions } from "./transport.ts";
 
 export interface ClientOptions {
@@ -38,6 +39,8 @@ export interface ClientOptions {
   readonly now?: (() => number) | undefined;
   /** For `https` urls, in Node alone and without `fetch`: whom to trust, and what to show. */
   readonly tls?: TlsOptions | undefined;
+  /** Makes spans of what the client and its workers do, with the OpenTelemetry that the program has set up. */
+  readonly tracing?: TracingOptions | undefined;
   /** Used for every request in place of what is fastest here. */
   readonly fetch?: typeof globalThis.fetch | undefined;
 }
@@ -82,6 +85,8 @@ export interface LeaseOptions extends HotOptions {
    * request of its own. No by default.
    */
   readonly keepsLate?: boolean | undefined;
+  /** Whether a client with `tracing` makes a span of it; yes by default. */
+  readonly isTraced?: boolean | undefined;
 }
 
 export interface EndOptions extends HotOptions, KeyOptions {

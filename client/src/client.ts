@@ -3,6 +3,7 @@
 // keeps connections but no state of queues, and can be used by a whole program.
 
 import { Bindings, Keys, Namespaces, Roles, Users } from "./access.ts";
+import { checkHeaders, urlsOf } from "./addresses.ts";
 import { Audit } from "./audit.ts";
 import { utf8LengthMax } from "./bytes.ts";
 import { type CallOptions, checkForm, confirmed, once, parseReply, TIMEOUT_MS } from "./call.ts";
@@ -17,6 +18,7 @@ import type {
   GiveBackOptions,
   Health,
   LeaseOptions,
+  NextItems,
   ProduceOptions,
   RawCallOptions,
 } from "./client-options.ts";
@@ -39,6 +41,7 @@ import {
   type DoneItem,
   type ExtendItem,
   encodeItem,
+  type ItemRef,
   type LeasedItem,
   NOT_TOLD,
   type ProducedItem,
@@ -47,7 +50,7 @@ import {
   type ReleaseItem,
   type RetryItem,
 } from "./items.ts";
-import { type Extension, LeaseEnds } from "./lease-ends.ts";
+import { type EndKind, type Extension, LeaseEnds } from "./lease-ends.ts";
 import { Leases } from "./leases.ts";
 import { checkNames, namesOf } from "./names.ts";
 import {
@@ -71,7 +74,7 @@ import {
 } from "./stats.ts";
 import { StoredItems } from "./stored-items.ts";
 import { startTimer } from "./timer.ts";
-import { isUnix } from "./transport.ts";
+import { Tracing } from "./tracing.ts";
 import { TypedQueue } from "./typed-queue.ts";
 import type { HandlerContext, WorkItem } from "./work-item.ts";
 import { Worker } from "./worker.ts";
@@ -94,6 +97,7 @@ const OPTIONS = namesOf<ClientOptions>({
   waitingBytesMax: true,
   now: true,
   tls: true,
+  tracing: true,
   fetch: true,
 });
 
@@ -128,6 +132,8 @@ export class QueratorClient {
   readonly #gatherers: Gatherers;
   readonly #ends: LeaseEnds;
   readonly #leases: Leases;
+  /** For workers; not there if nothing is traced. */
+  readonly tracing: Tracing | undefined;
 
   constructor(options: ClientOptions) {
     checkNames(options, OPTIONS, "a client");
@@ -156,6 +162,7 @@ export class QueratorClient {
       now: options.now,
     });
     const connection = this.#connection;
+    this.tracing = options.tracing && new Tracing(options.tracing, () => this.#connection.url);
     this.now = connection.now;
     this.steady = connection.steady;
     this.#gatherers = new Gatherers(connection);
@@ -215,7 +222,11 @@ export class QueratorClient {
     const { requestTimeout = this.#requestTimeout } = options;
     this.#connection.checkOpen();
     checkNames(options, OF_LEASE, "lease");
-    return this.#leases.lease(queueName, toMs(requestTimeout, "requestTimeout"), options);
+    const { isTraced = true, signal } = options;
+    const timeoutMs = toMs(requestTimeout, "requestTimeout");
+    const leasing = this.#leases.lease(queueName, timeoutMs, options);
+    if (this.tracing === undefined) return leasing;
+    return this.tracing.receiving(queueName, leasing, { isHidden: !isTraced, signal });
   }
 
   /**
@@ -244,9 +255,10 @@ export class QueratorClient {
     checkNames(options, OF_COMPLETE, "complete");
     const refs = resultsOf(listOf(items), options);
     if ("produce" in options && options.produce !== undefined) {
-      return this.#ends.completeAndProduce(queueName, refs, listOf(options.produce), options);
+      return this.#completeAndProduce(queueName, refs, listOf(options.produce), options);
     }
-    return this.#ends.end(this.#ends.complete, queueName, refs, options);
+    await this.#end(this.#ends.complete, queueName, refs, options);
+    return undefined;
   }
 
   /**
@@ -261,7 +273,7 @@ export class QueratorClient {
   ): Promise<void> {
     this.#connection.checkOpen();
     checkNames(options, OF_GIVE_BACK, "retry");
-    await this.#ends.end(this.#ends.retry, queueName, listOf(items), options);
+    await this.#end(this.#ends.retry, queueName, listOf(items), options);
   }
 
   /**
@@ -275,7 +287,7 @@ export class QueratorClient {
   ): Promise<void> {
     this.#connection.checkOpen();
     checkNames(options, OF_END, "reject");
-    await this.#ends.end(this.#ends.reject, queueName, listOf(items), options);
+    await this.#end(this.#ends.reject, queueName, listOf(items), options);
   }
 
   /**
@@ -290,7 +302,7 @@ export class QueratorClient {
   ): Promise<void> {
     this.#connection.checkOpen();
     checkNames(options, OF_END, "release");
-    await this.#ends.end(this.#ends.release, queueName, listOf(items), options);
+    await this.#end(this.#ends.release, queueName, listOf(items), options);
   }
 
   /**
@@ -504,8 +516,45 @@ export class QueratorClient {
     await Promise.all([this.#producing.whenEmpty(), this.#ends.whenIdle()]);
   }
 
+  #end<T extends string | ItemRef>(
+    kind: EndKind<T>,
+    queueName: string,
+    refs: readonly T[],
+    options: GiveBackOptions,
+  ): Promise<void> {
+    const { tracing } = this;
+    const end = (): Promise<void> => this.#ends.end(kind, queueName, refs, options);
+    if (tracing === undefined || refs.length === 0) return end();
+    return tracing.settling(kind.verb, queueName, refs, end);
+  }
+
+  #completeAndProduce(
+    queueName: string,
+    refs: readonly (string | DoneItem)[],
+    given: readonly NextItems[],
+    options: CompleteOptions,
+  ): Promise<readonly ProducedItem[]> {
+    const { tracing } = this;
+    const complete = (next: readonly NextItems[]): Promise<readonly ProducedItem[]> =>
+      this.#ends.completeAndProduce(queueName, refs, next, options);
+    if (tracing === undefined) return complete(given);
+    return tracing.settling("complete", queueName, refs, () =>
+      tracing.sendingNext(queueName, given, complete),
+    );
+  }
+
+  #produce(
+    queueName: string,
+    items: readonly ProduceItem[],
+    options: ProduceOptions,
+  ): Promise<readonly ProducedItem[]> {
+    const { tracing } = this;
+    if (tracing === undefined || items.length === 0) return this.#send(queueName, items, options);
+    return tracing.sending(queueName, items, (traced) => this.#send(queueName, traced, options));
+  }
+
   // Also for a client that is closing, if it was begun before.
-  async #produce(
+  async #send(
     queueName: string,
     items: readonly ProduceItem[],
     options: ProduceOptions,
@@ -548,27 +597,6 @@ export class QueratorClient {
   }
 }
 
-function urlsOf({ url, urls }: ClientOptions): readonly URL[] {
-  if (urls === undefined) return [parseUrl(url, "url")];
-  if (url !== undefined) throw new InvalidRequestError("invalid", "give either url or urls");
-  if (!Array.isArray(urls) || urls.length === 0) {
-    throw new InvalidRequestError("invalid", "urls is invalid; it must be a list of one or more");
-  }
-  return urls.map((each: string | URL, i) => parseUrl(each, `urls[${i}]`));
-}
-
-function parseUrl(url: string | URL | undefined, what: string): URL {
-  const parsed = url !== undefined && URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed !== undefined && isServer(parsed)) return parsed;
-  const text = `${what} is invalid; got '${url}', use a form such as 'http://localhost:2319'`;
-  throw new InvalidRequestError("invalid", text);
-}
-
-function isServer(url: URL): boolean {
-  if (isUnix(url)) return url.host === "" && url.pathname.startsWith("/");
-  return /^https?:$/.test(url.protocol);
-}
-
 function producesOf(waiting: WaitingItems, isRepeatable: boolean): GatheredKind {
   return {
     path: "queue.produce",
@@ -596,26 +624,4 @@ function resultsOf(
 
 function listOf<T extends object | string>(items: T | readonly T[]): readonly T[] {
   return Array.isArray(items) ? (items as readonly T[]) : [items as T];
-}
-
-// They would say where a request ends, or what becomes of its connection.
-const OF_A_CONNECTION =
-  /^(connection|content-length|expect|keep-alive|proxy-connection|te|trailer|transfer-encoding|upgrade)$/i;
-
-// Found out now, and not with every call.
-function checkHeaders(headers: Readonly<Record<string, string>>): void {
-  for (const [name, value] of Object.entries(headers)) {
-    if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name)) {
-      const text = `headers is invalid; '${name}' cannot be the name of a header`;
-      throw new InvalidRequestError("invalid", text);
-    }
-    if (OF_A_CONNECTION.test(name)) {
-      const text = `headers is invalid; '${name}' is about the connection, which is the client's own`;
-      throw new InvalidRequestError("invalid", text);
-    }
-    if (/^[\t\x20-\x7e\x80-\xff]*$/.test(value)) continue;
-    const what = name === "key" ? "key" : `headers['${name}']`;
-    const text = `${what} is invalid; it holds characters that a header cannot carry`;
-    throw new InvalidRequestError("invalid", text);
-  }
 }

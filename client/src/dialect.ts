@@ -284,11 +284,15 @@ const ITEM = ["utf8", "bytes", "encoding", "kind", "reference", "enqueue_at", "d
 
 interface WireItem {
   readonly delay?: string;
+  readonly traceparent?: string;
+  readonly tracestate?: string;
 }
 
 const produce: Translation = async (request, old) => {
   checkNames(request, ["queue_name", "items", "request_timeout"]);
-  const items = (request.items as readonly WireItem[]).map((item) => {
+  const items = (request.items as readonly WireItem[]).map((given) => {
+    // A trace that ends here is no reason not to do the work.
+    const { traceparent: _, tracestate: __, ...item } = given;
     checkNames(item, ITEM);
     const { delay, ...rest } = item;
     return delay === undefined ? rest : { ...rest, enqueue_at: laterAt(delay, old) };

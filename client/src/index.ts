@@ -145,6 +145,8 @@ export type {
   UpdateItemOptions,
   WaitForItemOptions,
 } from "./stored-items.ts";
+export type { TracingOptions } from "./tracing.ts";
+export type { TracingApi } from "./tracing-api.ts";
 export type { EndedItem, ProduceDetails, TypedQueue } from "./typed-queue.ts";
 export { HandlerAborted, type HandlerContext, type RetryWhen, type WorkItem } from "./work-item.ts";
 export type { Worker } from "./worker.ts";

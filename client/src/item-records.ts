@@ -79,6 +79,9 @@ export interface StorageItem extends Required<ItemTexts> {
   readonly retry: RetrySettings | undefined;
   /** Of one that is leased: it was cancelled, and its holder is yet to learn it. */
   readonly isCancelled: boolean;
+  /** The trace that it was produced in, as W3C Trace Context writes it; "" without one. */
+  readonly traceparent: string;
+  readonly tracestate: string;
 }
 
 /** What an import came to. */
@@ -104,6 +107,8 @@ export type ImportItem = Partial<
     | "encoding"
     | "kind"
     | "reference"
+    | "traceparent"
+    | "tracestate"
   >
 > & { readonly payload?: string | Uint8Array | undefined };
 
@@ -143,6 +148,8 @@ export interface WireStorageItem extends WirePayload {
   readonly max_attempts?: number;
   readonly retry?: WireRetrySettings;
   readonly cancelled?: boolean;
+  readonly traceparent?: string;
+  readonly tracestate?: string;
 }
 
 /** An item to import, as JSON. */
@@ -161,6 +168,8 @@ export function encodeImport(item: ImportItem): string {
     reference: item.reference || undefined,
     encoding: item.encoding || undefined,
     kind: item.kind || undefined,
+    traceparent: item.traceparent || undefined,
+    tracestate: item.tracestate || undefined,
     lease_deadline: leaseDeadline && encodeDate(leaseDeadline, "leaseDeadline"),
     expire_at: expireAt && encodeDate(expireAt, "expireAt"),
     enqueue_at: enqueueAt && encodeDate(enqueueAt, "enqueueAt"),
@@ -235,5 +244,7 @@ export function decodeStorageItem(wire: WireStorageItem, queueName = ""): Storag
     maxAttempts: wire.max_attempts,
     retry: decodeRetrySettings(wire.retry),
     isCancelled: wire.cancelled ?? false,
+    traceparent: wire.traceparent ?? "",
+    tracestate: wire.tracestate ?? "",
   };
 }

@@ -55,6 +55,12 @@ export interface ProduceItem extends ItemTexts {
   readonly expireIn?: Duration | "never" | undefined;
   /** When it is tried again, in place of what its queue says. */
   readonly retry?: RetrySettings | undefined;
+  /**
+   * The trace that it belongs to, as W3C Trace Context writes it, and what tracing systems add to that. A client with
+   * `tracing` sees to it. Lost with a server that knows /v1 only.
+   */
+  readonly traceparent?: string | undefined;
+  readonly tracestate?: string | undefined;
 }
 
 export type Headers = Readonly<Record<string, string>>;
@@ -128,6 +134,8 @@ export interface WireLeasedItem {
   readonly created_at?: string;
   readonly last_error?: Partial<ItemError>;
   readonly source?: WireDeadSource;
+  readonly traceparent?: string;
+  readonly tracestate?: string;
 }
 
 /** Where an item of a dead queue comes from. */
@@ -233,6 +241,16 @@ export class LeasedItem implements ItemRef {
     return decodeSource(this.#wire.source);
   }
 
+  /** The trace that it was produced in, as W3C Trace Context writes it. */
+  get traceparent(): string | undefined {
+    return this.#wire.traceparent;
+  }
+
+  /** What tracing systems have added to that. */
+  get tracestate(): string | undefined {
+    return this.#wire.tracestate;
+  }
+
   /** When the lease ends, by the clock of the server. */
   get leaseDeadline(): Date {
     return new Date(this.leaseDeadlineMs);
@@ -291,6 +309,8 @@ const OF_AN_ITEM = namesOf<ProduceItem>({
   maxAttempts: true,
   expireIn: true,
   retry: true,
+  traceparent: true,
+  tracestate: true,
 });
 
 /** An item to produce, as JSON. */
@@ -313,6 +333,9 @@ export function encodeItem(item: ProduceItem): string {
   if (maxAttempts !== undefined) text += `,"max_attempts":${encodeWhole(maxAttempts)}`;
   if (expireIn !== undefined) text += `,"expire_in":"${lifetimeText(expireIn, "expireIn")}"`;
   if (retry !== undefined) text += `,"retry":${JSON.stringify(encodeRetrySettings(retry))}`;
+  const { traceparent, tracestate } = item;
+  if (traceparent !== undefined) text += `,"traceparent":${JSON.stringify(traceparent)}`;
+  if (tracestate !== undefined) text += `,"tracestate":${JSON.stringify(tracestate)}`;
   return `${text}}`;
 }
 

@@ -51,8 +51,11 @@ const TRIES = 3;
 const TRY_MS_MAX = 30_000;
 const TRY_MS_MIN = 500;
 
+export type EndVerb = "complete" | "retry" | "release" | "reject";
+
 /** A kind of call that ends leases. */
 export interface EndKind<T> extends GatheredKind {
+  readonly verb: EndVerb;
   readonly encode: (ref: T) => string;
 }
 
@@ -74,8 +77,9 @@ export class LeaseEnds {
     this.#requestTimeout = requestTimeout;
   }
 
-  #kindOf<T extends string | ItemRef>(verb: string, encode: (ref: T) => string): EndKind<T> {
+  #kindOf<T extends string | ItemRef>(verb: EndVerb, encode: (ref: T) => string): EndKind<T> {
     return {
+      verb,
       path: `queue.${verb}`,
       list: "leases",
       bytesMax: BYTES_MAX,

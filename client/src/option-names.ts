@@ -38,6 +38,7 @@ export const OF_LEASE = namesOf<LeaseOptions>({
   kinds: true,
   isShared: true,
   keepsLate: true,
+  isTraced: true,
 });
 export const OF_COMPLETE = namesOf<CompleteOptions & CompleteAndProduceOptions & FromWorker>({
   ...END,

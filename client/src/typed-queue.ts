@@ -25,6 +25,8 @@ export type ProduceDetails = Pick<
   | "maxAttempts"
   | "expireIn"
   | "retry"
+  | "traceparent"
+  | "tracestate"
 >;
 
 /** An item with a result of its type: nothing as long as it has not ended, or if its handler has returned none. */

@@ -18,6 +18,7 @@ import { checkNames, namesOf } from "./names.ts";
 import { type QueueDefinition, untyped } from "./queue-definition.ts";
 import { FactsOfQueue, INVALID_AFTER_MS, noDeadQueue } from "./queue-facts.ts";
 import { startTimer, type Timer } from "./timer.ts";
+import type { Processing } from "./tracing.ts";
 import {
   HandlerAborted,
   HandlerContext,
@@ -68,6 +69,8 @@ interface Run<T> extends HeldRun {
   readonly items: readonly WorkItem<T>[];
   /** When it began, by performance.now(). */
   readonly from: number;
+  /** Its span, if there is one. */
+  readonly processing: Processing | undefined;
   /** Its items have been given back; what it does then counts no more. */
   isAbandoned: boolean;
 }
@@ -171,11 +174,14 @@ export class Worker<T = undefined> {
     });
     this.#extender = this.#extenderOf(options);
     if (handleSignals) this.#stopSignals = onEndSignal(() => void this.close());
-    queueMicrotask(async () => {
-      await this.#lease();
-      this.#isLeasing = false;
-      this.#wake();
-    });
+    const start = (): void =>
+      queueMicrotask(async () => {
+        await this.#lease();
+        this.#isLeasing = false;
+        this.#wake();
+      });
+    if (client.tracing === undefined) start();
+    else client.tracing.detached(start);
   }
 
   #extenderOf({ extend = true, extendFor, extendMax = EXTEND_MS_MAX }: WorkerOptions) {
@@ -275,6 +281,7 @@ export class Worker<T = undefined> {
           signal,
           onRepeat: this.#endings.onRepeat,
           keepsLate: true,
+          isTraced: false,
         });
         failures = 0;
         this.#endings.works();
@@ -419,6 +426,7 @@ export class Worker<T = undefined> {
       context,
       from: performance.now(),
       extendAtMs: Number.POSITIVE_INFINITY,
+      processing: this.#client.tracing?.processing(this.queueName, items, this.#isOfBatches),
       isAbandoned: false,
       slot: -1,
     };
@@ -433,10 +441,13 @@ export class Worker<T = undefined> {
     );
   }
 
-  #handle({ items, context }: Run<T>): Promise<unknown> {
+  #handle({ items, context, processing }: Run<T>): Promise<unknown> {
     try {
       const { result: ofResult } = this.#definition;
-      const returned = this.#handler(items, context);
+      const returned =
+        processing === undefined
+          ? this.#handler(items, context)
+          : processing.within(() => this.#handler(items, context));
       const handling =
         ofResult === undefined || this.#isOfBatches
           ? returned
@@ -450,16 +461,28 @@ export class Worker<T = undefined> {
   }
 
   #finish(run: Run<T>, failure: { readonly error: unknown } | undefined, returned: unknown): void {
-    const { items, context, from, isAbandoned } = run;
+    const { items, context, from, processing, isAbandoned } = run;
     context.end();
+    processing?.end(failure);
     const took = performance.now() - from;
     this.#handlerMs = this.#handlerMs === undefined ? took : this.#handlerMs * 0.9 + took * 0.1;
     this.#runs.delete(run);
     this.#running -= items.length;
     const isResult = this.#definition.result !== undefined && !this.#isOfBatches;
     const result = isResult ? returned : undefined;
-    if (!isAbandoned) for (const item of items) this.#settle(item, failure, result);
+    if (!isAbandoned) {
+      if (processing === undefined) this.#settleAll(items, failure, result);
+      else processing.within(() => this.#settleAll(items, failure, result));
+    }
     this.#begin();
+  }
+
+  #settleAll(
+    items: readonly WorkItem<T>[],
+    failure: { readonly error: unknown } | undefined,
+    result: unknown,
+  ): void {
+    for (const item of items) this.#settle(item, failure, result);
   }
 
   // What a handler has decided about an item counts also if it failed afterwards.

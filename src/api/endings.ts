@@ -68,6 +68,7 @@ import {
 import { readError } from "./policy.ts";
 import { type Refused, resultsAnswer, type Told } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
+import { traceOf } from "./trace.ts";
 import {
   checkEndings,
   checkPartition,
@@ -252,7 +253,7 @@ export function endingEndpoints(
           { field: "produce[0].items[0].unique_key" },
         ),
       },
-      handler: (request, _, repeat) => {
+      handler: (request, exchange, repeat) => {
         const leaseIds = request.leases.map(({ leaseId }) => leaseId);
         const results = readResults(request.leases);
         const make = (followers?: readonly Followers[]) => (part: Part) =>
@@ -263,7 +264,7 @@ export function endingEndpoints(
           });
         if (request.produce.length === 0) return end(request, repeat, make());
         const queue = findQueue(service, request.queueName);
-        const call = new FollowersOfCall(service, queue, request.produce);
+        const call = new FollowersOfCall(service, queue, request.produce, traceOf(exchange));
         const whole = { ...request, allOrNone: true };
         return end(whole, repeat, make(call.followers), (outcomes) => call.results(outcomes));
       },

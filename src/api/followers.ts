@@ -14,6 +14,7 @@ import type {
   QueueHandle,
   UniqueWish,
 } from "../queue/queue.ts";
+import type { TraceContext } from "../trace-context.ts";
 import { newItemsReader } from "./produce.ts";
 import { findOtherQueue, type Service } from "./service.ts";
 import { readUniqueKeys } from "./unique-keys.ts";
@@ -49,7 +50,8 @@ export class FollowersOfCall {
   // By entry of the call.
   readonly #queueOf: readonly OfQueue[];
 
-  constructor(service: Service, queue: QueueHandle, given: Given) {
+  /** Items that say nothing of a trace belong to this one. */
+  constructor(service: Service, queue: QueueHandle, given: Given, trace?: TraceContext) {
     const queues = new Map<string, OfQueue>();
     const readItems = newItemsReader(service);
     let count = 0;
@@ -65,7 +67,7 @@ export class FollowersOfCall {
       checkCount(`${path}.items`, items.length, service.limits, count);
       count += items.length;
       within(path, () => {
-        of.add(index, readItems(items, queueName || queue.name), readUniqueKeys(items));
+        of.add(index, readItems(items, queueName || queue.name, trace), readUniqueKeys(items));
       });
       return of;
     });

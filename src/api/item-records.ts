@@ -32,6 +32,7 @@ import {
   isPlain,
   type Leased,
   type ListedItem,
+  plainTraceparent,
   stateOf,
 } from "../queue/queue.ts";
 import { ItemRecord } from "../storage/storage.ts";
@@ -372,11 +373,14 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
       lastCreated = createdAt;
     }
     const leaseId = ids.id(seq);
-    const id = isPlain(item.attributes) ? leaseId : idOf(ids, item);
+    const hasLittle = isPlain(item.attributes);
+    const id = hasLittle ? leaseId : idOf(ids, item);
     if (i > 0) reply += ",";
     reply += `${before}${id}","lease_id":"${leaseId}","fence":${seq}${after}`;
     if (start !== end) reply += payloadJson(form, bytes, start, end);
-    reply += isPlain(item.attributes) ? "}" : `${pastJson(item.attributes, id)}}`;
+    if (!hasLittle) reply += pastJson(item.attributes, id);
+    else if (item.attributes !== "") reply += traceJson(plainTraceparent(item.attributes), "");
+    reply += "}";
   }
   return `${reply}]}`;
 }
@@ -384,11 +388,18 @@ function leaseJsonV2({ ids, deadline, items, records }: Leased): string {
 // What has become of an item before, as members of its JSON.
 function pastJson(text: string, id: string): string {
   const attributes = attributesOf(text);
-  const { error } = attributes;
+  const { error, traceparent, tracestate } = attributes;
   const source = deadSourceOf(attributes, id);
-  const last = error === undefined ? "" : `,"last_error":${encodeJson(ItemErrorSchema, error)}`;
-  if (source === undefined) return last;
-  return `${last},"source":${encodeJson(DeadSourceSchema, source)}`;
+  let past = traceJson(traceparent, tracestate);
+  if (error !== undefined) past += `,"last_error":${encodeJson(ItemErrorSchema, error)}`;
+  if (source !== undefined) past += `,"source":${encodeJson(DeadSourceSchema, source)}`;
+  return past;
+}
+
+function traceJson(traceparent: string, tracestate: string): string {
+  if (traceparent === "") return "";
+  const state = tracestate === "" ? "" : `,"tracestate":${JSON.stringify(tracestate)}`;
+  return `,"traceparent":"${traceparent}"${state}`;
 }
 
 function payloadJson(form: Form, bytes: Buffer, start: number, end: number): string {
@@ -404,6 +415,7 @@ function leaseProtobufV2(leased: Leased | undefined): Uint8Array {
     items: items.map((item, i) => {
       const { seq, attempts, createdAt } = item;
       const id = idOf(ids, item);
+      const { error, traceparent, tracestate } = attributesOf(item.attributes);
       return {
         ...contentOf(records[i]!),
         id,
@@ -412,7 +424,9 @@ function leaseProtobufV2(leased: Leased | undefined): Uint8Array {
         leaseDeadline: deadline,
         attempts,
         createdAt,
-        lastError: attributesOf(item.attributes).error,
+        lastError: error,
+        traceparent,
+        tracestate,
         source: deadSourceOf(attributesOf(item.attributes), id),
       };
     }),
@@ -444,6 +458,7 @@ export function toItemV2(
   const { isLeased, leaseDeadline, expireAt, createdAt, attempts, dueAt, note, end } = item;
   const attributes = attributesOf(item.attributes);
   const { source: sourceId, error: lastError, retry, unique, bound } = attributes;
+  const { traceparent, tracestate } = attributes;
   const id = stableId(item);
   const { json, utf8, bytes, ...texts } = contentOf(item.record);
   return {
@@ -462,6 +477,8 @@ export function toItemV2(
     source: deadSourceOf(attributes, id),
     lastError,
     uniqueKey: unique?.key,
+    traceparent,
+    tracestate,
     maxAttempts: retry?.maxAttempts,
     retry: shownOwnRetry(retry),
     ...(note !== undefined && { cancelled: note.cancelled, progress: note.progress }),

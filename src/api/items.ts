@@ -48,6 +48,7 @@ import {
 import { OWN_RETRY, readError, readOwnRetry } from "./policy.ts";
 import { type Refused, resultsAnswer } from "./results.ts";
 import { findQueue, type Service } from "./service.ts";
+import { readTrace, TRACE } from "./trace.ts";
 import {
   checkIdCount,
   checkImport,
@@ -207,6 +208,7 @@ function toImport(
     retry: readOwnRetry(item, path, longest),
     error: readError(item.lastError),
     from: readDeadSource(item, path, { now, namespace }),
+    trace: readTrace(item, path),
     record: toRecordV2(item, index),
   };
 }
@@ -296,6 +298,7 @@ const FIELDS: Notes = {
       ignored: true,
     },
     ...OWN_RETRY,
+    ...TRACE,
   },
   ItemsListRequest: {
     queue_name: QUEUE_NAME,

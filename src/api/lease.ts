@@ -41,6 +41,7 @@ import {
   TIMEOUT,
 } from "./openapi/fields.ts";
 import { findQueue, type Service } from "./service.ts";
+import { TRACE } from "./trace.ts";
 import {
   checkTimeoutGiven,
   checkTimeoutMax,
@@ -327,6 +328,7 @@ export function leaseNotes({ leaseBatch, readyItems }: Limits): Notes {
       created_at: { text: "When it was produced.", required: "reply" },
       source: SOURCE,
       last_error: { text: "Why its last attempt failed, if its consumer has said so." },
+      ...TRACE,
     },
   };
 }

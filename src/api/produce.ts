@@ -18,9 +18,11 @@ import {
   type Produced,
   type ProducedItem,
   ProduceRequest,
+  tracedText,
   withAttributes,
 } from "../queue/queue.ts";
 import { LIFETIME_PATTERN } from "../registry/settings.ts";
+import type { TraceContext } from "../trace-context.ts";
 import { byName, type endpointsOf, type RowEndpoint } from "./endpoint.ts";
 import { HEADERS_BYTES_MAX, HEADERS_MAX, readingV2, toItems, toItemsV2 } from "./item-records.ts";
 import {
@@ -46,6 +48,7 @@ import {
 } from "./openapi/fields.ts";
 import { OWN_RETRY, readExpireIn, readOwnRetry } from "./policy.ts";
 import { findQueue, type Service } from "./service.ts";
+import { OWN_TRACE, readTrace, traceOf } from "./trace.ts";
 import { readUniqueKeys, UNIQUE_NOTES } from "./unique-keys.ts";
 import {
   checkTimeoutGiven,
@@ -143,11 +146,11 @@ export function produceEndpoints(
         ...QUEUED,
       },
       repeats: "itself",
-      handler: async (request, _, repeat) => {
+      handler: async (request, exchange, repeat) => {
         const queue = findQueue(service, request.queueName);
         const timeout = readTimeout(request.requestTimeout);
         checkCount(request.items.length);
-        const items = readItems(request.items, request.queueName);
+        const items = readItems(request.items, request.queueName, traceOf(exchange));
         const unique = readUniqueKeys(request.items);
         const together = request.allOrNone ? "listed" : "each";
         const produce = new ProduceRequest(items, clock.steady() + timeout, unique, together);
@@ -162,16 +165,26 @@ export function produceEndpoints(
 
 type New = Decoded<typeof ProduceItemV2>;
 
-/** Makes what reads the items that are produced under /v2 into a queue. */
+/**
+ * Makes what reads the items that are produced under /v2 into a queue. Those that say nothing of a trace belong to
+ * that of their request.
+ */
 export function newItemsReader(
   service: Service,
-): (given: readonly New[], queueName: string) => Item[] {
+): (given: readonly New[], queueName: string, trace?: TraceContext) => Item[] {
   const dueAt = dueAtOf(service.clock);
   // For most of them, one that is made once.
   const plain = readingV2(dueAt);
-  return (given, queueName) => {
-    if (!given.some(hasAttributes)) return toItemsV2(given, plain);
-    return toItemsV2(given, readingV2(dueAt, attributesOfNew(service, queueName)));
+  return (given, queueName, trace) => {
+    if (!given.some(hasAttributes)) {
+      if (trace === undefined) return toItemsV2(given, plain);
+      const all = tracedText(trace);
+      return toItemsV2(
+        given,
+        readingV2(dueAt, () => all),
+      );
+    }
+    return toItemsV2(given, readingV2(dueAt, attributesOfNew(service, queueName, trace)));
   };
 }
 
@@ -183,17 +196,23 @@ function dueAtOf(clock: Clock) {
 }
 
 // Whether an item says something of itself beside its payload and its time, which for most is nothing.
-function hasAttributes({ maxAttempts, expireIn, retry }: New): boolean {
+function hasAttributes(item: New): boolean {
+  return hasPolicy(item) || item.traceparent !== "" || item.tracestate !== "";
+}
+
+function hasPolicy({ maxAttempts, expireIn, retry }: New): boolean {
   return maxAttempts !== undefined || expireIn !== "" || retry !== undefined;
 }
 
-function attributesOfNew({ queues }: Service, queueName: string) {
+function attributesOfNew({ queues }: Service, queueName: string, ofRequest?: TraceContext) {
   const longest = (): number => queues.record(queueName).retryMaxDelay;
   return (item: New, index: number): string => {
-    if (!hasAttributes(item)) return "";
-    const { maxAttempts, expireIn, retry } = item;
     const at = `items[${index}]`;
-    return withAttributes("", {
+    const trace = readTrace(item, at) ?? ofRequest;
+    const text = trace === undefined ? "" : tracedText(trace);
+    if (!hasPolicy(item)) return text;
+    const { maxAttempts, expireIn, retry } = item;
+    return withAttributes(text, {
       retry: readOwnRetry({ retry, maxAttempts }, at, longest),
       expireIn: readExpireIn(expireIn, at),
     });
@@ -283,6 +302,7 @@ export function produceNotes({ produceBatch }: Limits): Notes {
         accepted: { pattern: `^$|${LIFETIME_PATTERN}` },
       },
       ...UNIQUE_NOTES,
+      ...OWN_TRACE,
     },
     QueueProduceResponse: {
       results: { text: "In the order of the items.", required: "reply", reply: { minItems: 1 } },

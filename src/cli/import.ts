@@ -44,6 +44,8 @@ const SENT: Readonly<Record<string, "string" | "number" | "object" | "any">> = {
   headers: "object",
   last_error: "object",
   source: "object",
+  traceparent: "string",
+  tracestate: "string",
   json: "any",
   utf8: "string",
   bytes: "string",

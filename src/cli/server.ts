@@ -93,6 +93,12 @@ export function addServerCommand(program: Command): void {
       ).choices(UIS),
     )
     .option(
+      "--otlp-endpoint <url>",
+      "where spans of slow requests are sent as OTLP over HTTP, such as http://localhost:4318 (default: nowhere)",
+    )
+    .option("--otlp-headers-file <file>", "headers that are sent with them, as name=value")
+    .option("--otlp-slow <time>", "how long a request takes that is told (default: 500ms)")
+    .option(
       "--allowed-hosts <list>",
       "more names that it answers to while it listens on this machine only; * for any (default: none)",
     )
@@ -116,7 +122,8 @@ QUERATOR_TLS_CLIENT_CA, QUERATOR_TLS_CLIENT_AUTH, QUERATOR_DATA_DIR,
 QUERATOR_MEMORY, QUERATOR_POSTGRES, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SLOW_REQUEST,
 QUERATOR_SLOW_TURN, QUERATOR_SLOW_COMMIT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
 QUERATOR_THREADS, QUERATOR_KEEP_ALIVE_TIMEOUT, QUERATOR_ALLOWED_ORIGINS, QUERATOR_ALLOWED_HOSTS, QUERATOR_UI,
-QUERATOR_AUTH, QUERATOR_BOOTSTRAP_KEY_FILE, QUERATOR_DEV; QUERATOR_BOOTSTRAP_KEY and QUERATOR_POSTGRES_FILE as well.
+QUERATOR_AUTH, QUERATOR_BOOTSTRAP_KEY_FILE, QUERATOR_OTLP_ENDPOINT, QUERATOR_OTLP_HEADERS_FILE, QUERATOR_OTLP_SLOW,
+QUERATOR_DEV; QUERATOR_BOOTSTRAP_KEY, QUERATOR_OTLP_HEADERS and QUERATOR_POSTGRES_FILE as well.
 Flags win over the environment, the environment over the file.
 
 Examples:

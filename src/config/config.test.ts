@@ -148,6 +148,7 @@ test("without any option there are the defaults", (t) => {
     allowedHosts: [],
     metricsQueues: [],
     ui: "on",
+    otlp: undefined,
     auth: { isOn: false, isSaid: false, bootstrapKey: undefined, bootstrapKeyFile: undefined },
   });
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.limits));

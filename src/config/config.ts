@@ -30,6 +30,7 @@ import {
   readListening,
 } from "./listening.ts";
 import { LOGGING_KEYS, readLogging } from "./logging.ts";
+import { OTLP_ENVIRONMENT, OTLP_KEYS, type OtlpConfig, readOtlp } from "./otlp.ts";
 import { ConfigError, readSecretFile, Section } from "./section.ts";
 import {
   checkSync,
@@ -69,6 +70,8 @@ export interface Config extends ListeningConfig {
   /** Origins of pages that may use the server, and more names that it answers to; `*` for any. */
   readonly allowedOrigins: readonly string[];
   readonly allowedHosts: readonly string[];
+  /** Where spans of slow requests are sent; undefined if nowhere. */
+  readonly otlp: OtlpConfig | undefined;
   /** Queues of which /metrics tells by themselves, by their full names. */
   readonly metricsQueues: readonly string[];
   /** Whether there is a dashboard, and whether it may change anything. */
@@ -137,6 +140,17 @@ export interface ServerOptions {
    */
   readonly ui?: (typeof UIS)[number];
   /**
+   * Where spans of slow requests are sent as OTLP over HTTP, such as `http://localhost:4318`; by default where
+   * OTEL_EXPORTER_OTLP_ENDPOINT says, or nowhere.
+   */
+  readonly otlpEndpoint?: string;
+  /** Headers that are sent with them, as `name=value,name=value`. */
+  readonly otlpHeaders?: string;
+  /** A file that has those headers. */
+  readonly otlpHeadersFile?: string;
+  /** How long a request takes that is told, such as `2s`, from 0s to 1h. Default `500ms`. */
+  readonly otlpSlow?: string;
+  /**
    * `keys`: callers show a key, and may do what its roles allow. `none`: everybody may do everything; to listen
    * beyond this machine like that it has to be said. Default `none`.
    */
@@ -177,6 +191,7 @@ export const ENVIRONMENT = {
   allowedHosts: "QUERATOR_ALLOWED_HOSTS",
   metricsQueues: "QUERATOR_METRICS_QUEUES",
   ui: "QUERATOR_UI",
+  ...OTLP_ENVIRONMENT,
   auth: "QUERATOR_AUTH",
   bootstrapKey: "QUERATOR_BOOTSTRAP_KEY",
   bootstrapKeyFile: "QUERATOR_BOOTSTRAP_KEY_FILE",
@@ -204,6 +219,7 @@ export const FILE_KEYS = {
     "allowed-hosts",
     "metrics-queues",
     "ui",
+    ...OTLP_KEYS,
     "logging",
     "queue-storage",
     "partition-storage",
@@ -265,6 +281,7 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
     ...readAccess(given, fromEnv, file),
     metricsQueues: readMetricsQueues(given, fromEnv, file),
     ui: readUi(given, fromEnv, file),
+    otlp: readOtlp(given, fromEnv, file, env),
     auth: readAuth(given, fromEnv, file),
     ...storages,
     queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),

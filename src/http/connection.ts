@@ -199,6 +199,15 @@ class Connection implements Exchange {
     return this.#head?.namespace ?? "";
   }
 
+  get traceparent(): string | undefined {
+    const head = this.#head;
+    return head?.isV2 === true ? head.traceparent : undefined;
+  }
+
+  get tracestate(): string | undefined {
+    return this.#head?.tracestate;
+  }
+
   get principal(): Principal {
     return this.#principal;
   }

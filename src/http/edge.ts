@@ -43,6 +43,9 @@ export interface Exchange {
   readonly idempotencyKey: string;
   /** The X-Querator-Namespace header; "" if there is none. */
   readonly namespace: string;
+  /** The headers of the trace that it belongs to, as given; undefined under /v1. */
+  readonly traceparent: string | undefined;
+  readonly tracestate: string | undefined;
   /** Who sends it. */
   readonly principal: Principal;
   /** The address that its connection comes from; `unix` of a Unix socket. */

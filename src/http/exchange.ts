@@ -76,6 +76,15 @@ export class HttpExchange implements Exchange {
     return this.#head.namespace ?? "";
   }
 
+  get traceparent(): string | undefined {
+    const head = this.#head;
+    return head.isV2 ? head.traceparent : undefined;
+  }
+
+  get tracestate(): string | undefined {
+    return this.#head.tracestate;
+  }
+
   get principal(): Principal {
     return this.#principal;
   }

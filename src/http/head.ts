@@ -16,6 +16,7 @@ export interface Told {
   /** As the client gave it; not used under /v1. */
   readonly idempotencyKey: string | undefined;
   readonly traceparent: string | undefined;
+  readonly tracestate: string | undefined;
   /** As the client gave it. */
   readonly namespace: string | undefined;
 }

@@ -48,6 +48,7 @@ const SINGLE = new Set([
   "origin",
   "sec-fetch-site",
   "traceparent",
+  "tracestate",
   "x-forwarded-host",
   "x-forwarded-proto",
   "x-querator-namespace",
@@ -63,11 +64,11 @@ const VARYING: readonly string[] = [
   "idempotency-key",
   "traceparent",
   "x-querator-namespace",
+  "tracestate",
   "baggage",
   "cookie",
   "date",
   "forwarded",
-  "tracestate",
   "user-agent",
   "via",
   "x-forwarded-for",
@@ -76,7 +77,7 @@ const VARYING: readonly string[] = [
 ];
 
 const CONTENT_LENGTH = 0;
-const VALUES_READ = 6;
+const VALUES_READ = 7;
 
 /** What heads have in common that differ only in the values of the VARYING fields. */
 interface Form {
@@ -168,7 +169,7 @@ export class PlainHeads {
     if (form.last?.contentLength === contentLength) return form.last;
     const { path, isV2, endpoint, sent, accepted } = form;
     if (contentLength > endpoint.bodyBytesMax) return undefined;
-    const [, authorization, givenId, givenKey, traceparent, namespace] = this.#values;
+    const [, authorization, givenId, givenKey, traceparent, namespace, tracestate] = this.#values;
     const head: Head = {
       path,
       isV2,
@@ -181,6 +182,7 @@ export class PlainHeads {
       requestId: isV2 || givenId !== undefined ? requestIdOf(givenId) : "",
       idempotencyKey: givenKey === undefined ? undefined : detached(givenKey),
       traceparent,
+      tracestate,
       namespace,
     };
     if (!isAdmitted(head)) return undefined;

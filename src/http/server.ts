@@ -340,6 +340,7 @@ function toldOf({ url, headers }: IncomingMessage): Told {
     requestId: requestIdOf(singleOf(headers["x-request-id"])),
     idempotencyKey: singleOf(headers["idempotency-key"]),
     traceparent: singleOf(headers.traceparent),
+    tracestate: singleOf(headers.tracestate),
     namespace: singleOf(headers["x-querator-namespace"]),
   };
 }

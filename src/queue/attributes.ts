@@ -4,8 +4,10 @@
 // are kept.
 
 import type { DropReason } from "../storage/storage.ts";
+import { TRACEPARENT_LENGTH, type TraceContext } from "../trace-context.ts";
 
-export interface Attributes {
+/** The trace that an item belongs to is among them. */
+export interface Attributes extends TraceContext {
   /** What it was copied from, unique within its partition; "" for none. */
   readonly source: string;
   /** How often it may be leased, as imported; 0 for none. Told to those who ask, and nothing else. */
@@ -85,6 +87,9 @@ export interface Origin {
 }
 
 export const NO_ATTRIBUTES: Attributes = Object.freeze({
+  // First, for `isPlain`.
+  traceparent: "",
+  tracestate: "",
   source: "",
   max: 0,
   id: "",
@@ -106,21 +111,47 @@ let lastText = "";
 let lastAttributes = NO_ATTRIBUTES;
 
 const SIZED = '{"size":';
+const TRACED = '{"traceparent":"';
+const TRACE_END = TRACED.length + TRACEPARENT_LENGTH;
 
-/** Whether an item has none, or its size and no other. */
+/** Whether an item has none, or no other than its traceparent and its size, which nothing here goes by. */
 export function isPlain(text: string): boolean {
-  return text === "" || (text.startsWith(SIZED) && !text.includes(","));
+  return text === "" || isSized(text) || isTraced(text);
+}
+
+function isSized(text: string): boolean {
+  return text.startsWith(SIZED) && !text.includes(",");
+}
+
+function isTraced(text: string): boolean {
+  if (!text.startsWith(TRACED)) return false;
+  const next = TRACE_END + 1;
+  return (
+    text.length === next + 1 || (text.startsWith(',"size":', next) && !text.includes(",", next + 1))
+  );
+}
+
+/** The traceparent that a text says which is plain; "" for none. */
+export function plainTraceparent(text: string): string {
+  return text.startsWith(TRACED) ? text.slice(TRACED.length, TRACE_END) : "";
+}
+
+/** The text of an item that has this trace, and nothing else. */
+export function tracedText({ traceparent, tracestate }: TraceContext): string {
+  if (tracestate === "") return `${TRACED}${traceparent}"}`;
+  return withAttributes("", { traceparent, tracestate });
 }
 
 /** The size that a text says. */
 export function sizeIn(text: string): number {
   if (text === "") return 0;
-  return isPlain(text) ? Number(text.slice(SIZED.length, -1)) : attributesOf(text).size;
+  return isSized(text) ? Number(text.slice(SIZED.length, -1)) : attributesOf(text).size;
 }
 
 /** A text with this size. */
 export function withSize(text: string, size: number): string {
-  return isPlain(text) && size > 0 ? `${SIZED}${size}}` : withAttributes(text, { size });
+  const isAlone = text === "" || isSized(text);
+  return isAlone && size > 0 ? `${SIZED}${size}}` : withAttributes(text, { size });
 }
 
 /** What a text says. */

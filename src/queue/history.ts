@@ -85,6 +85,9 @@ export interface Kept {
   /** That of its record. */
   readonly text: string;
   readonly error?: ItemError;
+  /** As its attributes have it; not given if there is none. */
+  readonly traceparent?: string;
+  readonly tracestate?: string;
   /** JSON, as its consumer has written it. */
   readonly result?: string;
   /** In base64. */
@@ -114,7 +117,7 @@ export function entryOfEnded(
 ): KeyEntry | undefined {
   const { how, reason } = ending;
   if (how === "moved" || how === "deleted") return undefined;
-  const { error } = attributesOf(item.attributes);
+  const { error, traceparent, tracestate } = attributesOf(item.attributes);
   const { start, end, bytes, text } = record;
   const hasPayload = keeping.payload && end > start && end - start <= KEPT_PAYLOAD_MAX;
   const kept: Kept = {
@@ -125,6 +128,8 @@ export function entryOfEnded(
     attempts: item.attempts,
     text,
     ...(error !== undefined && { error }),
+    ...(traceparent !== "" && { traceparent }),
+    ...(tracestate !== "" && { tracestate }),
     ...(result !== "" && { result }),
     ...(hasPayload && { payload: bytes.toString("base64", start, end) }),
   };

@@ -161,6 +161,7 @@ async function readAt(partition: Partition, seq: number): Promise<Located | unde
 function endedItem({ number }: Partition, { key: id, value }: KeyEntry): FoundItem {
   const kept = JSON.parse(value) as Kept;
   const { createdAt, attempts, text, error, payload = "", state, endedAt, result = "" } = kept;
+  const { traceparent = "", tracestate = "" } = kept;
   return {
     seq: 0,
     id,
@@ -170,7 +171,7 @@ function endedItem({ number }: Partition, { key: id, value }: KeyEntry): FoundIt
     attempts,
     leaseDeadline: 0,
     dueAt: 0,
-    attributes: withAttributes("", { error }),
+    attributes: withAttributes("", { error, traceparent, tracestate }),
     record: new ItemRecord(text, Buffer.from(payload, "base64")),
     isLeased: false,
     note: undefined,

@@ -11,6 +11,7 @@ import type {
   SeqRange,
   StoredItem,
 } from "../storage/storage.ts";
+import type { TraceContext } from "../trace-context.ts";
 import { type ItemError, type Origin, type RetryOverrides, withAttributes } from "./attributes.ts";
 import { partitionFailing } from "./batch.ts";
 import { BEHIND_AT, behindFirst } from "./behind.ts";
@@ -67,6 +68,7 @@ export interface ImportedItem {
   readonly error?: ItemError | undefined;
   /** Where it died, of one that lay in a dead queue. */
   readonly from?: Origin | undefined;
+  readonly trace?: TraceContext | undefined;
   readonly record: ItemRecord;
 }
 
@@ -283,8 +285,8 @@ export function importItems(
   imports: readonly ImportedItem[],
 ): Promise<readonly ImportResult[]> {
   const attributes = imports.map((each) => {
-    const { sourceId: source, maxAttempts: max, id = "", retry, error, from } = each;
-    return withAttributes("", { source, max, id, retry, error, from });
+    const { sourceId: source, maxAttempts: max, id = "", retry, error, from, trace } = each;
+    return withAttributes("", { source, max, id, retry, error, from, ...trace });
   });
   const names = [
     ...new Map(attributes.flatMap(namesOf).map((name) => [textOf(name), name])).values(),

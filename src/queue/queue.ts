@@ -42,7 +42,9 @@ export {
   type ItemError,
   isPlain,
   type Origin,
+  plainTraceparent,
   type RetryOverrides,
+  tracedText,
   withAttributes,
 } from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";

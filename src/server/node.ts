@@ -7,13 +7,14 @@ import { makePages, type PagesSource } from "../api/pages.ts";
 import { makeEndpoints } from "../api/routes.ts";
 import type { Service } from "../api/service.ts";
 import type { AuthService } from "../auth/service.ts";
-import type { ClockChange } from "../clock.ts";
+import { type ClockChange, SystemClock } from "../clock.ts";
 import type { Address, Config } from "../config/config.ts";
 import type { AccessRules } from "../http/access.ts";
 import { formatSize } from "../http/body.ts";
 import type { Authority, Pages } from "../http/edge.ts";
 import { type HttpOptions, HttpServer } from "../http/server.ts";
 import type { Listeners } from "../observe/listeners.ts";
+import { SpanSender } from "../observe/spans.ts";
 import { UiPages } from "./ui.ts";
 
 export interface NodeOptions
@@ -44,17 +45,24 @@ export function makeHttp({
   ]);
   const { tls } = config;
   const pages = makePages({ endpoints, formatSize, health, metrics });
-  return new HttpServer({
+  // What is told takes the time that it takes, whatever a virtual clock says.
+  const spans = config.otlp && new SpanSender(config.otlp, new SystemClock(), log);
+  const http = new HttpServer({
     endpoints,
     pages: config.admin === undefined ? withUi(pages, config) : pages,
     streams: makeStreams({ listeners, checkRunning: service.checkRunning }),
-    ...commonOptions({ log, ...service }, config),
+    ...commonOptions(
+      { log, ...service, slow: [...(service.slow ?? []), ...(spans ? [spans] : [])] },
+      config,
+    ),
     access: {
       ...accessOf(config, config),
       isSecure: tls !== undefined,
       readOnly: config.ui === "read-only" ? "pages" : undefined,
     },
   });
+  if (spans !== undefined) http.once("close", () => void spans.close());
+  return http;
 }
 
 /**

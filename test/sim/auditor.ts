@@ -149,7 +149,11 @@ export class Auditor {
   }
 
   #noteItemIds({ after, calls }: Window): void {
-    for (const { n, itemId } of itemsIn(after)) this.#itemIds.set(n, itemId);
+    for (const { n, itemId, traceparent } of itemsIn(after)) {
+      this.#itemIds.set(n, itemId);
+      // Whatever has become of it since.
+      assert.equal(traceparent, this.#produced.get(n)?.traceparent ?? "", `trace of item ${n}`);
+    }
     // Of what is there no more, or not by this view, the answer tells.
     for (const call of calls) {
       if (certaintyOf(call) !== "done") continue;

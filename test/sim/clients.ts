@@ -4,7 +4,7 @@
 import type { Command, IdPick, ItemChoice } from "./commands.ts";
 import { KINDS, QUEUES, UNIQUE_KEYS } from "./commands.ts";
 import { formatTime, type View } from "./observe.ts";
-import type { Own, Produced, Wish } from "./produced.ts";
+import { type Own, type Produced, traceOf, type Wish } from "./produced.ts";
 
 const SECOND = 1_000_000;
 
@@ -48,7 +48,7 @@ export class Clients {
     switch (command.kind) {
       case "produce": {
         const items = command.delays.map((delay) => ({
-          ...this.#newItem(queue, {}, undefined),
+          ...this.#oldItem(queue),
           ...(delay === 0 ? {} : { enqueue_at: this.#in(delay) }),
         }));
         return { path: "queue.produce", request: { ...request, request_timeout: "30s", items } };
@@ -168,11 +168,24 @@ export class Clients {
     }
   }
 
-  #newItem(queue: string, own: Own, wish: Wish | undefined): { utf8: string; kind: string } {
+  #newItem(
+    queue: string,
+    own: Own,
+    wish: Wish | undefined,
+  ): { utf8: string; kind: string; traceparent?: string } {
     const n = ++this.items;
     const kind = KINDS[n % KINDS.length]!;
-    this.produced.set(n, { queue, kind, wish, own });
-    return { utf8: String(n), kind };
+    const traceparent = traceOf(n);
+    this.produced.set(n, { queue, kind, wish, own, traceparent });
+    return { utf8: String(n), kind, ...(traceparent !== "" && { traceparent }) };
+  }
+
+  // /v1 knows nothing of traces.
+  #oldItem(queue: string): { utf8: string; kind: string } {
+    const { utf8, kind } = this.#newItem(queue, {}, undefined);
+    const n = Number(utf8);
+    this.produced.set(n, { ...this.produced.get(n)!, traceparent: "" });
+    return { utf8, kind };
   }
 
   #item(queue: string, choice: ItemChoice): Record<string, unknown> {

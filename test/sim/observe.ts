@@ -29,6 +29,7 @@ export interface SeenItem {
   /** "" for none, as of the next. */
   readonly uniqueKey: string;
   readonly kind: string;
+  readonly traceparent: string;
 }
 
 /** How an item has ended, as its queue keeps it. */
@@ -309,6 +310,7 @@ async function list(
         isBehind: more.isBehind,
         boundTo: more.boundTo,
         uniqueKey: more.unique_key ?? "",
+        traceparent: more.traceparent ?? "",
         kind: more.kind ?? "",
       };
     });

@@ -23,8 +23,16 @@ export interface Produced {
   readonly kind: string;
   readonly wish: Wish | undefined;
   readonly own: Own;
+  /** The trace that it belongs to; "" for none. */
+  readonly traceparent: string;
 }
 
 export type AllProduced = ReadonlyMap<number, Produced>;
 
 export const NOTHING_OWN: Own = {};
+
+/** One item in four belongs to a trace, each to its own. */
+export function traceOf(n: number): string {
+  if (n % 4 !== 1) return "";
+  return `00-${n.toString(16).padStart(32, "a")}-${n.toString(16).padStart(16, "b")}-01`;
+}

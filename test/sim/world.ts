@@ -252,6 +252,8 @@ export class World {
       address: "",
       queue: "",
       waitedUntil: 0,
+      traceparent: undefined,
+      tracestate: undefined,
       isGone: () => call.state === "gone",
       onGone(gone: () => void) {
         call.gone = gone;

@@ -18,19 +18,22 @@ export interface PostOptions {
   readonly signal?: AbortSignal | undefined;
   /** The key that is shown. */
   readonly key?: string | undefined;
+  /** More headers. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 /** Sends JSON; rejects if no whole reply comes, or if the signal is aborted. */
 export function post(
   url: string,
   json: string,
-  { signal, key }: PostOptions = {},
+  { signal, key, headers: more }: PostOptions = {},
 ): Promise<PostReply> {
   return new Promise((resolve, reject) => {
     const headers = {
       "Content-Type": "application/json",
       "Content-Length": Buffer.byteLength(json),
       ...(key === undefined ? {} : { Authorization: `Bearer ${key}` }),
+      ...more,
     };
     const how = { method: "POST", agent, headers, ...(signal && { signal }) };
     const sent = request(url, how, (response) => {
