@@ -2216,8 +2216,8 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "leases that wait are told as slow",
     check: "spans",
-    file: "src/http/connection.ts",
-    from: "    if (head.endpoint.isWait === true) return;\n",
-    to: "",
+    file: "src/http/slow-requests.ts",
+    from: "Math.max(readAt, waitedUntil)",
+    to: "readAt",
   },
 ];

@@ -50,7 +50,7 @@ const LAYERS: readonly [prefix: string, mayImport: readonly string[]][] = [
     [
       "codec/timestamp.ts",
       "http/meters.ts",
-      "http/slow.ts",
+      "http/slow-requests.ts",
       "queue/queue.ts",
       "registry/figures.ts",
       "registry/homes.ts",
