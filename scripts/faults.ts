@@ -2067,6 +2067,13 @@ export const FAULTS: readonly Fault[] = [
     to: "?? rules.retryMaxDelay;",
   },
   {
+    name: "the audit is told to who may not read it",
+    check: "events",
+    file: "src/api/events.ts",
+    from: '  if (audit !== "" && !principal.may("audit.read", where)) return false;\n',
+    to: "",
+  },
+  {
     name: "what was not committed is told",
     check: "events",
     file: "src/queue/partition-batch.ts",
