@@ -68,6 +68,7 @@ export const ERRORS = {
   unauthenticated: row("unauthorized", 401, IN_VAIN, "invalid authorization header format"),
   key_expired: row("unauthorized", 401, IN_VAIN, "api key has expired"),
   permission_denied: row("forbidden", 403, IN_VAIN, "access denied; {detail}"),
+  read_only: row("forbidden", 403, IN_VAIN, "nothing can be changed from here; the server was started with --ui read-only"),
   no_such_method: row("not-implemented", 404, IN_VAIN, "no such method; {path}"),
   queue_not_found: row("invalid", 404, IN_VAIN, "queue does not exist; no such queue named '{queue_name}'"),
   item_not_found: row("invalid", 404, IN_VAIN, "invalid storage id; '{id}' does not exist", "item does not exist; '{id}' is the id of none, or of one that has ended and is not kept"),

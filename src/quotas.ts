@@ -261,6 +261,11 @@ export class Accounts {
     return this.#limited.get(namespace);
   }
 
+  /** Those of all namespaces that have quotas. */
+  allLimited(): Iterable<Account> {
+    return this.#limited.values();
+  }
+
   /** The account of a namespace. */
   of(namespace: string): Account {
     let account = this.#known.get(namespace);

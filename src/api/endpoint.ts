@@ -82,6 +82,8 @@ export interface Row<Request extends DescMessage> extends Described {
   readonly isFree?: true;
   /** Whether it is about the server as a whole, and so about `_system`. */
   readonly isOfServer?: true;
+  /** Whether it is about all namespaces that its caller may see, if none is named: the handler is then given "". */
+  readonly isOfAll?: true;
   /** The namespace that a request names; not given if it can name none beside that of its caller. "" names none. */
   namespaceOf?(request: Decoded<Request>): string;
   /** Checks what a request says by itself, before it is asked whether its caller may do it. */

@@ -54,10 +54,14 @@ export function enter<Request extends DescMessage>(
     }
     // The first queue of a namespace is made when none has any.
     if (meant !== SYSTEM_NAMESPACE) makeFull(names, meant);
-    return meant;
+    return isOfAll(row, request, exchange) ? "" : meant;
   }
   // It may have been taken away while the body was on its way.
   if (principal.isEnded) throw refused("api key does not exist");
+  if (isOfAll(row, request, exchange)) {
+    if (namespacesSeen([...permissionsOf(row, names)], principal)?.length === 0) throw denied();
+    return "";
+  }
   const given = row.namespaceOf?.(request) || exchange.namespace;
   const namespace = given || defaultOf(row, principal) || homeOf(names, row, principal, service);
   if (exchange.namespace !== "") checkNamespace(namespace);
@@ -75,6 +79,26 @@ export function enter<Request extends DescMessage>(
   }
   if (namespace !== SYSTEM_NAMESPACE) makeFull(names, namespace);
   return namespace;
+}
+
+// Whether a request is about whatever its caller may see.
+function isOfAll<Request extends DescMessage>(
+  row: Row<Request>,
+  request: Decoded<Request>,
+  { namespace, principal }: Exchange,
+): boolean {
+  if (row.isOfAll !== true || principal.scope !== "") return false;
+  return namespace === "" && (row.namespaceOf?.(request) ?? "") === "";
+}
+
+/** The namespaces in which somebody may do all of this; undefined if that are all there are. */
+export function namespacesSeen(
+  needs: readonly Permission[],
+  principal: Principal,
+): readonly string[] | undefined {
+  const may = (namespace: string): boolean => needs.every((each) => principal.may(each, namespace));
+  if (may(SYSTEM_NAMESPACE)) return undefined;
+  return [...principal.grants.keys()].filter(may);
 }
 
 // Counts a call, and the items that it brings, among what its namespace may do in a second: that of its key, which was

@@ -9,6 +9,7 @@ import { itemEndpoints } from "./item.ts";
 import { itemsEndpoints } from "./items.ts";
 import { keysEndpoints } from "./keys.ts";
 import { namespacesEndpoints } from "./namespaces.ts";
+import { overviewEndpoints } from "./overview.ts";
 import { queueEndpoints } from "./queue.ts";
 import { queuesEndpoints } from "./queues.ts";
 import { rolesEndpoints } from "./roles.ts";
@@ -24,6 +25,7 @@ export function makeEndpoints(service: Service): ReadonlyMap<string, RowEndpoint
     ...itemEndpoints(service),
     ...itemsEndpoints(service),
     ...redrivesEndpoints(service),
+    ...overviewEndpoints(service),
     ...storageEndpoints(service),
     ...namespacesEndpoints(service),
     ...usersEndpoints(service),

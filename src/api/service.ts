@@ -7,6 +7,7 @@ import { QueueError } from "../errors.ts";
 import type { Limits } from "../limits.ts";
 import type { QueueHandle } from "../queue/queue.ts";
 import type { Queues } from "../registry/queues.ts";
+import type { OverviewService } from "./overview.ts";
 
 /** Which queues there are, and what changes that; on one thread the registry itself. */
 export type QueuesService = Pick<
@@ -29,6 +30,7 @@ export interface Service {
   readonly queues: QueuesService;
   readonly auth: AuthService;
   readonly audit: Audit;
+  readonly overview: OverviewService;
   readonly clock: Clock;
   readonly limits: Limits;
   /** Throws the answer that every call gets while the server stops. */

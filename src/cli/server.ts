@@ -9,6 +9,7 @@ import {
   LOG_LEVELS,
   SYNCS,
   TLS_VERSIONS,
+  UIS,
 } from "../config/choices.ts";
 import type { ServerOptions } from "../config/config.ts";
 import { ConfigError } from "../config/section.ts";
@@ -79,6 +80,12 @@ export function addServerCommand(program: Command): void {
       "--metrics-queues <list>",
       "queues of which GET /metrics tells by themselves, with commas between them",
     )
+    .addOption(
+      new Option(
+        "--ui <how>",
+        "the dashboard at /ui; read-only: nothing can be changed from there (default: on)",
+      ).choices(UIS),
+    )
     .option(
       "--allowed-hosts <list>",
       "more names that it answers to while it listens on this machine only; * for any (default: none)",
@@ -101,7 +108,7 @@ Each option is also read from the environment: QUERATOR_ADDRESS, QUERATOR_SOCKET
 QUERATOR_ADMIN_ADDRESS, QUERATOR_TLS_CERT, QUERATOR_TLS_KEY, QUERATOR_TLS_MIN_VERSION,
 QUERATOR_TLS_CLIENT_CA, QUERATOR_TLS_CLIENT_AUTH, QUERATOR_DATA_DIR,
 QUERATOR_MEMORY, QUERATOR_POSTGRES, QUERATOR_CONFIG, QUERATOR_LOG_LEVEL, QUERATOR_LOG_FORMAT, QUERATOR_SYNC, QUERATOR_SYNC_INTERVAL,
-QUERATOR_THREADS, QUERATOR_KEEP_ALIVE_TIMEOUT, QUERATOR_ALLOWED_ORIGINS, QUERATOR_ALLOWED_HOSTS,
+QUERATOR_THREADS, QUERATOR_KEEP_ALIVE_TIMEOUT, QUERATOR_ALLOWED_ORIGINS, QUERATOR_ALLOWED_HOSTS, QUERATOR_UI,
 QUERATOR_AUTH, QUERATOR_BOOTSTRAP_KEY_FILE, QUERATOR_DEV; QUERATOR_BOOTSTRAP_KEY and QUERATOR_POSTGRES_FILE as well.
 Flags win over the environment, the environment over the file.
 

@@ -6,4 +6,6 @@ export const LOG_FORMATS = ["text", "json", "color"] as const;
 export const SYNCS = ["full", "interval"] as const;
 export const AUTHS = ["none", "keys"] as const;
 export const TLS_VERSIONS = ["1.2", "1.3"] as const;
+/** Whether there is a dashboard, and whether it may change anything. */
+export const UIS = ["on", "read-only", "off"] as const;
 export const CLIENT_AUTHS = ["required", "optional"] as const;

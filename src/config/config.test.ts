@@ -146,6 +146,7 @@ test("without any option there are the defaults", (t) => {
     allowedOrigins: [],
     allowedHosts: [],
     metricsQueues: [],
+    ui: "on",
     auth: { isOn: false, isSaid: false, bootstrapKey: undefined, bootstrapKeyFile: undefined },
   });
   assert.ok(Object.isFrozen(config) && Object.isFrozen(config.limits));

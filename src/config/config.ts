@@ -27,8 +27,9 @@ import {
   LOG_LEVELS,
   type SYNCS,
   type TLS_VERSIONS,
+  type UIS,
 } from "./choices.ts";
-import { readAccess, readKeepAlive, readMetricsQueues } from "./http.ts";
+import { readAccess, readKeepAlive, readMetricsQueues, readUi } from "./http.ts";
 import {
   LISTENING_ENVIRONMENT,
   LISTENING_KEYS,
@@ -74,6 +75,8 @@ export interface Config extends ListeningConfig {
   readonly allowedHosts: readonly string[];
   /** Queues of which /metrics tells by themselves, by their full names. */
   readonly metricsQueues: readonly string[];
+  /** Whether there is a dashboard, and whether it may change anything. */
+  readonly ui: (typeof UIS)[number];
   readonly auth: AuthConfig;
   /** Whether every thread has a storage of its own; else all are with the first. */
   readonly isSpread: boolean;
@@ -87,7 +90,7 @@ export interface ServerOptions {
   readonly address?: string;
   /** Who may use a Unix socket, as a file mode. Default `0660`. */
   readonly socketMode?: string;
-  /** One more address, in the same form, at which nothing but the state of the server and its metrics is told, over plain HTTP. */
+  /** One more address, in the same form, for those who run the server: its state, its metrics, the dashboard and all of /v2, over plain HTTP. */
   readonly adminAddress?: string;
   /** A file with a certificate, and those between it and its authority; with it the server speaks TLS only. */
   readonly tlsCert?: string;
@@ -133,6 +136,11 @@ export interface ServerOptions {
    */
   readonly metricsQueues?: string | readonly string[];
   /**
+   * The dashboard at `/ui`: at the admin address, if there is one. With `read-only` whatever changes anything is refused to
+   * pages of this server, and at the admin address to everybody. Default `on`.
+   */
+  readonly ui?: (typeof UIS)[number];
+  /**
    * `keys`: callers show a key, and may do what its roles allow. `none`: everybody may do everything; to listen
    * beyond this machine like that it has to be said. Default `none`.
    */
@@ -168,6 +176,7 @@ export const ENVIRONMENT = {
   allowedOrigins: "QUERATOR_ALLOWED_ORIGINS",
   allowedHosts: "QUERATOR_ALLOWED_HOSTS",
   metricsQueues: "QUERATOR_METRICS_QUEUES",
+  ui: "QUERATOR_UI",
   auth: "QUERATOR_AUTH",
   bootstrapKey: "QUERATOR_BOOTSTRAP_KEY",
   bootstrapKeyFile: "QUERATOR_BOOTSTRAP_KEY_FILE",
@@ -191,6 +200,7 @@ export const FILE_KEYS = {
     "allowed-origins",
     "allowed-hosts",
     "metrics-queues",
+    "ui",
     "logging",
     "queue-storage",
     "partition-storage",
@@ -262,6 +272,7 @@ export function loadConfig(options: ServerOptions, env: NodeJS.ProcessEnv): Conf
     keepAlive: readKeepAlive(given, fromEnv, file),
     ...readAccess(given, fromEnv, file),
     metricsQueues: readMetricsQueues(given, fromEnv, file),
+    ui: readUi(given, fromEnv, file),
     auth: readAuth(given, fromEnv, file),
     ...storages,
     queues: file.list("queues").map((queue) => parseQueue(queue, storages.partitionStorage)),

@@ -4,6 +4,7 @@
 import { isIP } from "node:net";
 import { HOUR, SECOND } from "../clock.ts";
 import { DurationError, parseDuration } from "../duration.ts";
+import { UIS } from "./choices.ts";
 import type { Section } from "./section.ts";
 
 const KEEP_ALIVE_MIN = SECOND;
@@ -67,6 +68,13 @@ export function readMetricsQueues(given: Section, env: Section, file: Section): 
     throw section.error(shown, `has ${names.length} queues; ${METRICS_QUEUES_MAX} are allowed`);
   }
   return [];
+}
+
+/** Whether there is a dashboard, and whether it may change anything. */
+export function readUi(given: Section, env: Section, file: Section): (typeof UIS)[number] {
+  return (
+    given.oneOf("ui", UIS) ?? env.oneOf("ui", UIS, "QUERATOR_UI") ?? file.oneOf("ui", UIS) ?? "on"
+  );
 }
 
 // An origin as browsers write it. Those of extensions and the like have schemes of their own.

@@ -7,7 +7,7 @@
 
 import { isIP } from "node:net";
 import { hostname } from "node:os";
-import { type QueueError, queueError } from "../errors.ts";
+import { plainError, type QueueError, queueError } from "../errors.ts";
 import { printable } from "../printable.ts";
 
 export interface AccessRules {
@@ -17,6 +17,8 @@ export interface AccessRules {
   readonly hosts: readonly string[];
   /** As it was told where to listen; "" of a Unix socket, which no name leads to. */
   readonly listensOn: string;
+  /** Who may change nothing: pages of this server, or all who come here; nobody by default. */
+  readonly readOnly?: "pages" | "all" | undefined;
   /** Whether it speaks TLS. */
   readonly isSecure?: boolean;
 }
@@ -68,6 +70,20 @@ export class Access {
       throw forbidden(`${what} may not use this server, --allowed-origins names those that may`);
     }
     return this.#checkSite(source);
+  }
+
+  /** Checks a request that was let in and would change something; throws a QueueError (403). */
+  checkChange(source: Source): void {
+    const { readOnly } = this.#rules;
+    if (readOnly === undefined) return;
+    if (readOnly === "all" || this.#isOwnPage(source)) throw plainError("read_only");
+  }
+
+  // Pages of other sites that are allowed are none of this server.
+  #isOwnPage(source: Source): boolean {
+    if (source.header("sec-fetch-site") === "same-origin") return true;
+    const origin = source.header("origin");
+    return origin !== undefined && isSameOrigin(origin, source, this.#rules.isSecure === true);
   }
 
   #isAllowed(origin: string): boolean {

@@ -73,6 +73,9 @@ export interface Page {
   handle(request: IncomingMessage, reader: Principal | undefined): Promise<PageReply> | PageReply;
 }
 
+/** Pages by their paths. */
+export type Pages = Pick<ReadonlyMap<string, Page>, "get">;
+
 /** The reply of a page. */
 export interface PageReply extends Reply {
   /** In addition to those that every reply has. */
@@ -82,7 +85,7 @@ export interface PageReply extends Reply {
 /** What all connections of a server have in common. */
 export interface Edge {
   readonly endpoints: ReadonlyMap<string, Endpoint>;
-  readonly pages: ReadonlyMap<string, Page>;
+  readonly pages: Pages;
   readonly streams: ReadonlyMap<string, Stream>;
   readonly limits: Limits;
   readonly log: Logger;

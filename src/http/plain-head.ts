@@ -197,7 +197,7 @@ export class PlainHeads {
     if (!fields.has("host") || !fields.has("content-length")) return undefined;
     const connection = fields.get("connection") ?? "keep-alive";
     if (connection.toLowerCase() !== "keep-alive") return undefined;
-    if (!this.#letsIn(fields)) return undefined;
+    if (!this.#letsIn(fields, endpoint)) return undefined;
     const sent = sentMedia(fields.get("content-type"));
     const ofV2 = isV2(path!);
     const accepted = acceptedMedia(fields.get("accept"), { firstCounts: !ofV2 });
@@ -211,10 +211,12 @@ export class PlainHeads {
   }
 
   // Whether the access rules let the request in, with nothing to be said about it in the reply.
-  #letsIn(fields: ReadonlyMap<string, string>): boolean {
+  #letsIn(fields: ReadonlyMap<string, string>, { isRead }: Endpoint): boolean {
     try {
       const source = { method: "POST", header: (name: string) => fields.get(name) };
-      return this.#access.check(source) === undefined;
+      if (this.#access.check(source) !== undefined) return false;
+      if (isRead !== true) this.#access.checkChange(source);
+      return true;
     } catch {
       return false;
     }

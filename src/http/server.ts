@@ -276,6 +276,7 @@ async function handle(
     admit(told);
     const principal = principalOf(request, told, edge);
     if (endpoint === undefined) throw queueError("no_such_method", { path });
+    if (endpoint.isRead !== true) edge.access.checkChange({ method, header });
     accepted = checkAccept(headers.accept, firstCounts);
     const sent = checkContentType(headers["content-type"]);
     checkEncoding(request, response);
@@ -453,6 +454,11 @@ function writeHead(
   length: number,
 ): void {
   if (retryAfter !== undefined) response.setHeader("Retry-After", retryAfter);
+  // It has no body, and its type and length would be those of the one that is known already.
+  if (status === 304) {
+    response.writeHead(status);
+    return;
+  }
   response.writeHead(status, [
     "Content-Type",
     type,

@@ -31,6 +31,11 @@ export class Consumers {
     return this.#pickedAt;
   }
 
+  /** When anybody asked last; 0 for never. */
+  get lastAt(): number {
+    return Math.max(this.#anyAt, this.#pickedAt);
+  }
+
   /** This request waited until now. */
   note({ kinds }: Pick<LeaseRequest, "kinds">, now: number): void {
     if (kinds === undefined) {

@@ -10,6 +10,8 @@ import type { Times } from "./time-histogram.ts";
 // What waits should be gone after this time, with as many consumers as are told to be needed.
 const CATCH_UP = MINUTE;
 
+const DEAD = [COUNT.deadAttempts, COUNT.deadExpired, COUNT.deadRejected] as const;
+
 /** What there is now, in items unless it says otherwise. */
 export interface Gauges {
   readonly waiting: number;
@@ -32,6 +34,11 @@ export interface QueueFigures {
   readonly gauges: Gauges;
   /** Since when the item is there that is leased next, in wall time; 0 if none waits or it is not known. */
   readonly oldestAt: number;
+  /** When anybody asked last for its items, in wall time; 0 for never since `knownSince`. */
+  readonly askedAt: number;
+  readonly knownSince: number;
+  /** How many of its items have died ever since it was made. */
+  readonly deadEver: number;
   /** By their places; see counts.ts. */
   readonly counts: readonly number[];
 }
@@ -51,9 +58,14 @@ export interface TimesEver {
 }
 
 /** The numbers of a queue. Asked of thousands of queues in a row: one pass, and few objects. */
-export function figuresOf({ partitions, counts: { lease, inFlight } }: Loop): QueueFigures {
+export function figuresOf({
+  partitions,
+  consumers,
+  counts: { lease, inFlight },
+}: Loop): QueueFigures {
   const counts = new Array<number>(COUNTS).fill(0);
   let [waiting, leased, scheduled, held, kept, ready, failing, oldestAt] = [0, 0, 0, 0, 0, 0, 0, 0];
+  let deadEver = 0;
   for (const partition of partitions) {
     const { counters, knownNextAt } = partition;
     waiting += partition.unleased;
@@ -64,6 +76,7 @@ export function figuresOf({ partitions, counts: { lease, inFlight } }: Loop): Qu
     ready += partition.readyCount;
     if (partition.failures > 0) failing++;
     if (knownNextAt !== 0 && (oldestAt === 0 || knownNextAt < oldestAt)) oldestAt = knownNextAt;
+    for (const what of DEAD) deadEver += counters.counts[what] ?? 0;
     partition.addCountsTo(counts);
   }
   const now = { waiting, leased, scheduled, held, kept, ready };
@@ -74,7 +87,8 @@ export function figuresOf({ partitions, counts: { lease, inFlight } }: Loop): Qu
     partitions: partitions.length,
     failing,
   };
-  return { gauges, oldestAt, counts };
+  const { lastAt: askedAt, since: knownSince } = consumers;
+  return { gauges, oldestAt, askedAt, knownSince, deadEver, counts };
 }
 
 /** What is told of a single queue. */

@@ -45,7 +45,7 @@ export {
   withAttributes,
 } from "./attributes.ts";
 export type { Intake, QueueContext, QueueRules } from "./context.ts";
-export { type Counts, sumOfCounts } from "./counts.ts";
+export { COUNT, type Counts, sumOfCounts } from "./counts.ts";
 export {
   type DeadGroup,
   type DeadGroups,

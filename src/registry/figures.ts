@@ -3,6 +3,7 @@
 import type { OctaveTotals } from "../octaves.ts";
 import type { Gauges, Queue, QueueDetail, QueueFigures } from "../queue/queue.ts";
 import { namespaceOf } from "./names.ts";
+import type { ToldTable } from "./queue-table.ts";
 
 /** Which queues are told by themselves. */
 export interface WantedFigures {
@@ -12,6 +13,8 @@ export interface WantedFigures {
   readonly namespaces: readonly string[] | undefined;
   /** These whatever they have, by their full names, as far as they are of those namespaces. */
   readonly names: readonly string[];
+  /** Whether all are told in a table as well. */
+  readonly isTable?: boolean;
 }
 
 /** Sums over queues, as they travel. */
@@ -38,6 +41,8 @@ export interface HomeFigures {
   readonly times: Readonly<Record<"turn" | "wait" | "run", OctaveTotals>>;
   readonly commits: readonly CommitFigures[];
   readonly queues: readonly NamedFigures[];
+  /** Of all queues, if it was asked for. */
+  readonly table?: ToldTable;
 }
 
 /** What was committed to a storage. */

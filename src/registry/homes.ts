@@ -9,6 +9,7 @@ import type { Storage } from "../storage/storage.ts";
 import type { Directory } from "./directory.ts";
 import { type HomeFigures, pick, Totals, type WantedFigures } from "./figures.ts";
 import { fullName, SYSTEM_NAMESPACE } from "./names.ts";
+import { tellTable } from "./queue-table.ts";
 import type { QueueRecord } from "./records.ts";
 import { rulesOf } from "./settings.ts";
 
@@ -20,6 +21,16 @@ export interface Failing {
   /** The names of the storages in which they lie. */
   readonly storages: readonly string[];
   /** What is wrong with storages, whether partitions fail for it or not. */
+  readonly troubles: readonly string[];
+  /** The same storage by storage, of those in which partitions lie or with which something is wrong. */
+  readonly byStorage: readonly StorageHealth[];
+}
+
+/** How a storage is doing. */
+export interface StorageHealth {
+  readonly name: string;
+  readonly failing: number;
+  readonly partitions: number;
   readonly troubles: readonly string[];
 }
 
@@ -143,6 +154,9 @@ export class LocalHome implements Home {
         ...figures,
         ...queue.detail(),
       })),
+      ...(wanted.isTable === true && {
+        table: tellTable(own.map(({ queue, figures }) => ({ name: queue.name, figures }))),
+      }),
     };
   }
 
@@ -185,22 +199,29 @@ export class LocalHome implements Home {
   }
 
   async failing(): Promise<Failing> {
-    const storages = new Set<string>();
-    let partitions = 0;
-    let total = 0;
+    const found = new Map<string, { failing: number; partitions: number; troubles: string[] }>();
+    const of = (name: string) => {
+      const known = found.get(name) ?? { failing: 0, partitions: 0, troubles: [] };
+      found.set(name, known);
+      return known;
+    };
     for (const queue of this.#queues.values()) {
-      for (const partition of queue.loop.partitions) {
-        total++;
-        if (partition.failures === 0) continue;
-        partitions++;
-        storages.add(partition.storage.name);
+      for (const { storage, failures } of queue.loop.partitions) {
+        const health = of(storage.name);
+        health.partitions++;
+        if (failures > 0) health.failing++;
       }
     }
+    for (const [what, text] of this.#troubles) {
+      of(what.slice(0, what.lastIndexOf(" "))).troubles.push(text);
+    }
+    const byStorage = Array.from(found, ([name, health]) => ({ name, ...health }));
     return {
-      partitions,
-      total,
-      storages: [...storages],
+      partitions: byStorage.reduce((sum, { failing }) => sum + failing, 0),
+      total: byStorage.reduce((sum, { partitions }) => sum + partitions, 0),
+      storages: byStorage.filter(({ failing }) => failing > 0).map(({ name }) => name),
       troubles: [...this.#troubles.values()],
+      byStorage,
     };
   }
 }

@@ -250,6 +250,7 @@ export class Queues {
       total: all.reduce((sum, { total }) => sum + total, 0),
       storages: [...new Set(all.flatMap(({ storages }) => storages))],
       troubles: all.flatMap(({ troubles }) => troubles),
+      byStorage: all.flatMap(({ byStorage }) => byStorage),
     };
   }
 

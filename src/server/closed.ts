@@ -6,19 +6,24 @@ import { isLoopback } from "../http/access.ts";
 import type { Logger } from "../log.ts";
 
 /** Throws a ConfigError if everybody on the network could do everything, and nobody has said that they may. */
-export function checkClosed({ host, auth }: Config): void {
+export function checkClosed({ host, admin, auth }: Config): void {
   // Who may use a Unix socket is said by its mode; its host is `localhost`.
-  if (auth.isOn || auth.isSaid || isLoopback(host)) return;
-  const where = host === "" ? "all interfaces" : `'${host}'`;
+  if (auth.isOn || auth.isSaid) return;
+  const open = [
+    ["address", host],
+    ["admin-address", admin?.host ?? "localhost"],
+  ].find(([, each]) => !isLoopback(each!));
+  if (open === undefined) return;
+  const where = open[1] === "" ? "all interfaces" : `'${open[1]}'`;
   throw new ConfigError(
-    `address: ${where} can be reached from other machines, and nobody has to show a key; use --auth keys, or --auth none if everybody may do everything`,
+    `${open[0]}: ${where} can be reached from other machines, and nobody has to show a key; use --auth keys, or --auth none if everybody may do everything`,
   );
 }
 
 /** Says that everybody may do everything, where that may not be meant; `wasClosed` if the data is of a server with keys. */
-export function tellOpen({ host, auth }: Config, wasClosed: boolean, log: Logger): void {
+export function tellOpen({ host, admin, auth }: Config, wasClosed: boolean, log: Logger): void {
   if (auth.isOn) return;
-  if (!isLoopback(host)) {
+  if (!isLoopback(host) || (admin !== undefined && !isLoopback(admin.host))) {
     log.warn("everybody who reaches this server may do everything, without a key");
   } else if (wasClosed) {
     log.warn(

@@ -11,9 +11,10 @@ import type { ClockChange } from "../clock.ts";
 import type { Address, Config } from "../config/config.ts";
 import type { AccessRules } from "../http/access.ts";
 import { formatSize } from "../http/body.ts";
-import type { Authority } from "../http/edge.ts";
+import type { Authority, Pages } from "../http/edge.ts";
 import { type HttpOptions, HttpServer } from "../http/server.ts";
 import type { Listeners } from "../observe/listeners.ts";
+import { UiPages } from "./ui.ts";
 
 export interface NodeOptions
   extends Service,
@@ -42,29 +43,47 @@ export function makeHttp({
     ...(config.dev ? makeDevEndpoints({ queues, changeClock }) : []),
   ]);
   const { tls } = config;
+  const pages = makePages({ endpoints, formatSize, health, metrics });
   return new HttpServer({
     endpoints,
-    pages: makePages({ endpoints, formatSize, health, metrics }),
+    pages: config.admin === undefined ? withUi(pages, config) : pages,
     streams: makeStreams({ listeners, checkRunning: service.checkRunning }),
     ...commonOptions({ log, ...service }, config),
-    access: { ...accessOf(config, config), isSecure: tls !== undefined },
+    access: {
+      ...accessOf(config, config),
+      isSecure: tls !== undefined,
+      readOnly: config.ui === "read-only" ? "pages" : undefined,
+    },
   });
 }
 
 /**
- * Makes the HTTP server for those who run this one: a few pages and nothing else, without TLS, for what asks for them
- * has no certificate, and stands beside the server.
+ * Makes the HTTP server for those who run this one: the pages for them, the dashboard and all of /v2, without TLS, for
+ * what asks for some of it has no certificate, and stands beside the server.
  */
 export function makeAdminHttp(options: NodeOptions): HttpServer {
-  const { config, health, metrics } = options;
-  const endpoints = new Map();
+  const { config, log, health, metrics, listeners, changeClock: _, ...service } = options;
+  const isV2 = ([path]: readonly [string, unknown]): boolean => path.startsWith("/v2/");
+  const endpoints = new Map([...makeEndpoints(service)].filter(isV2));
   const pages = makePages({ endpoints, formatSize, health, metrics });
+  const ofAdmin = new Map([...pages].filter(([, { isOfAdmin }]) => isOfAdmin === true));
   return new HttpServer({
     endpoints,
-    pages: new Map([...pages].filter(([, { isOfAdmin }]) => isOfAdmin === true)),
-    ...commonOptions(options, config),
-    access: accessOf(config, config.admin!),
+    pages: withUi(ofAdmin, config),
+    streams: makeStreams({ listeners, checkRunning: service.checkRunning }),
+    ...commonOptions({ log, ...service }, config),
+    access: {
+      ...accessOf(config, config.admin!),
+      readOnly: config.ui === "read-only" ? "all" : undefined,
+    },
   });
+}
+
+// The dashboard is at one address only.
+function withUi(pages: Pages, { ui, auth }: Config): Pages {
+  if (ui === "off") return pages;
+  const own = new UiPages({ isReadOnly: ui === "read-only", hasKeys: auth.isOn });
+  return { get: (path) => own.get(path) ?? pages.get(path) };
 }
 
 function commonOptions(

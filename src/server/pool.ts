@@ -44,6 +44,7 @@ export interface WholeServer {
   health(): Promise<Health>;
   metrics(request: MetricsRequest): Promise<string>;
   changeClock(change: ClockChange): Promise<number>;
+  overview: Forward;
 }
 
 /** What the first thread lets every other one do with it. */

@@ -3,7 +3,7 @@
 // the same way.
 
 import type { Worker } from "node:worker_threads";
-import type { Health } from "../api/pages.ts";
+import type { OverviewService } from "../api/overview.ts";
 import type { QueuesService } from "../api/service.ts";
 import { type Audit, AuditLog } from "../auth/audit.ts";
 import type { AuthChanges, AuthService } from "../auth/service.ts";
@@ -36,7 +36,9 @@ import {
 } from "../http/listen.ts";
 import { HttpMeters } from "../http/meters.ts";
 import { createLogger, type Logger } from "../log.ts";
-import type { Failing } from "../registry/homes.ts";
+import type { Overview } from "../observe/overview.ts";
+import type { ThreadFigures } from "../observe/render.ts";
+import type { WantedFigures } from "../registry/figures.ts";
 import type { PartitionSite } from "../registry/placement.ts";
 import { Queues } from "../registry/queues.ts";
 import { storagesInUse } from "../registry/records.ts";
@@ -47,11 +49,13 @@ import { checkClosed, tellOpen } from "./closed.ts";
 import { createConfigured } from "./configured-queues.ts";
 import { ServerEvents } from "./events.ts";
 import { makeFirstKey } from "./first-key.ts";
+import { checkHealth, within } from "./health.ts";
 import { KeyUse, type UsedKeys } from "./key-use.ts";
 import { elsewhere, type Forward, invoke } from "./link.ts";
 import { render, threadFigures, wantedBy } from "./metrics.ts";
 import { ServerMode } from "./mode.ts";
 import { makeAdminHttp, makeHttp, type NodeOptions } from "./node.ts";
+import { openOverview } from "./overview.ts";
 import { Pool, type WholeServer } from "./pool.ts";
 import { locationOf, Shard, type ShardOptions } from "./shard.ts";
 import { ThreadWatch } from "./thread-watch.ts";
@@ -59,8 +63,6 @@ import { ThreadWatch } from "./thread-watch.ts";
 // A stop ends within this time and the one that clients have to fetch their last answers, whatever
 // hangs: what queues and storages need to end what they are doing.
 const RELEASE_MS = 5_000;
-
-const HEALTH_MS = 5_000;
 
 // A server for fewer connections says so: somebody may have meant more.
 const FEW_CONNECTIONS = 1_000;
@@ -130,6 +132,7 @@ export async function startServer(
     auth: undefined,
     keyUse: undefined,
     events: undefined,
+    overview: undefined,
     certificates,
     mode: new ServerMode(),
     meters: new HttpMeters(),
@@ -201,6 +204,7 @@ interface Parts {
   /** Writes down when keys were used, on a server with authentication. */
   keyUse: KeyUse | undefined;
   events: ServerEvents | undefined;
+  overview: Overview | undefined;
 }
 
 // --- opening ---
@@ -272,6 +276,12 @@ async function open(parts: Parts): Promise<void> {
   }
   tellOpen(config, parts.auth.isBootstrapped, log);
   await createConfigured(parts.queues, config);
+  parts.overview = openOverview({
+    ...parts,
+    queues,
+    storages: [config.queueStorage, ...homes.flat()],
+    collect: (wanted) => collect(parts, wanted),
+  });
 }
 
 // The keys that were used on any thread since this was asked last.
@@ -332,6 +342,7 @@ async function renew(parts: Parts): Promise<void> {
   parts.audit = undefined;
   parts.keyUse = undefined;
   parts.events = undefined;
+  parts.overview = undefined;
   parts.shard = newShard({ config, clock, log, wrapStorage }, lost.resolve);
 }
 
@@ -383,7 +394,8 @@ async function serve(parts: Parts): Promise<RunningServer> {
     },
     changes: authChangesOf(parts),
   };
-  const service = { queues, auth, audit: auditOf(parts), clock, limits, checkRunning };
+  const overview = elsewhere<OverviewService>(wholeServer(parts).overview);
+  const service = { queues, auth, audit: auditOf(parts), overview, clock, limits, checkRunning };
   const { meters } = parts;
   const listeners = () => parts.events!.listeners;
   const observed = { meters, health, metrics, listeners };
@@ -485,6 +497,7 @@ async function release(parts: Parts, error?: QueueError): Promise<void> {
   const { queues, pool, shard } = parts;
   const failures: unknown[] = [];
   shard.home.refuse(plainError("shutting_down"));
+  parts.overview?.end();
   parts.events?.close(error ?? plainError("shutting_down"));
   for (const end of [
     () => pool?.refuse(),
@@ -532,6 +545,12 @@ function auditOf(parts: Parts): Audit {
   });
 }
 
+// What all threads tell.
+async function collect(parts: Parts, wanted: WantedFigures): Promise<readonly ThreadFigures[]> {
+  const others = (await parts.pool?.figures(wanted)) ?? [];
+  return [await threadFigures(0, parts, wanted), ...others];
+}
+
 function wholeServer(parts: Parts): WholeServer {
   const { clock, config } = parts;
   return {
@@ -540,9 +559,14 @@ function wholeServer(parts: Parts): WholeServer {
       const wanted = wantedBy(request, config.metricsQueues);
       const isServing = parts.mode.name === "serving";
       // A sum without one of them would go back.
-      const others = (isServing && (await parts.pool?.figures(wanted))) || [];
-      const threads = [await threadFigures(0, parts, wanted), ...others];
+      const threads = isServing
+        ? await collect(parts, wanted)
+        : [await threadFigures(0, parts, wanted)];
       return render(request, threads, { clock, isServing });
+    },
+    overview: (method, args) => {
+      parts.mode.checkServing();
+      return invoke(parts.overview!, method, args);
     },
     async changeClock(wanted: ClockChange) {
       const change = sameForAll(clock, wanted);
@@ -551,45 +575,6 @@ function wholeServer(parts: Parts): WholeServer {
       return now;
     },
   };
-}
-
-// Fails if records cannot be read or no partition works; warns if some partitions do not.
-async function checkHealth(records: Storage | undefined, parts: Parts): Promise<Health> {
-  const { queues, mode } = parts;
-  let status: "pass" | "warn" | "fail";
-  let output: string;
-  try {
-    if (mode.name === "stopping") throw plainError("shutting_down");
-    if (mode.reason !== undefined) throw new Error(`on standby: ${mode.reason}`);
-    [status, output] = judge(await within(HEALTH_MS, queues!.failing()));
-    await within(HEALTH_MS, records!.check()).catch((cause: unknown) => {
-      throw new Error("storage check failed", { cause });
-    });
-  } catch (error) {
-    [status, output] = ["fail", (error as Error).message];
-  }
-  const time = new Date().toISOString().replace(/\.\d+Z$/, "Z");
-  const check = { componentType: "datastore", status, time, ...(output === "" ? {} : { output }) };
-  const body = JSON.stringify({ status, version: VERSION, checks: { "queues:storage": [check] } });
-  return { pass: status !== "fail", status, body };
-}
-
-function judge(failing: Failing): ["pass" | "warn" | "fail", string] {
-  const { partitions, total, storages, troubles } = failing;
-  if (partitions === 0) return [troubles.length === 0 ? "pass" : "warn", troubles.join("; ")];
-  const output = `${partitions} of ${total} partitions are failing, in ${storages.join(", ")}`;
-  return [partitions === total ? "fail" : "warn", [output, ...troubles].join("; ")];
-}
-
-// Rejects if the work takes longer.
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`no end after ${ms} ms`)), ms);
-  try {
-    return await Promise.race([work, promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 // Keeps no process alive.

@@ -3,6 +3,7 @@
 // listen, stop. Requests for queues that are at home elsewhere go there directly.
 
 import { type MessagePort, workerData } from "node:worker_threads";
+import type { OverviewService } from "../api/overview.ts";
 import type { QueuesService } from "../api/service.ts";
 import type { Audit } from "../auth/audit.ts";
 import type { Change } from "../auth/records.ts";
@@ -159,7 +160,8 @@ function makeOwnHttp() {
     changes: elsewhere<AuthChanges>((method, args) => first.call("auth", method, args)),
   };
   const audit = elsewhere<Audit>((method, args) => first.call("audit", method, args));
-  const service = { queues, auth, audit, clock, limits, checkRunning };
+  const overview = elsewhere<OverviewService>(whole.overview);
+  const service = { queues, auth, audit, overview, clock, limits, checkRunning };
   const listeners = () => events.listeners;
   const observed = { meters, health, metrics, listeners };
   return makeHttp({ config, log, ...observed, changeClock: change, ...service });

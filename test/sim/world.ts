@@ -195,6 +195,7 @@ export class World {
       queues,
       auth: { isOn: false, state: new AuthState(clock), accounts: new Accounts() } as AuthService,
       audit: { record: async () => undefined, deny: () => undefined, list: async () => [] },
+      overview: undefined as never,
       clock,
       limits: this.limits,
       checkRunning: () => undefined,

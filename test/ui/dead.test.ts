@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { Page } from "playwright-core";
+import type { ServerOptions } from "../../src/config/config.ts";
 import { assertAccessible, assertFits } from "../support/accessible.ts";
 import { BROWSER, openPage, type PageOptions, serveDashboard } from "../support/browser.ts";
 import { World } from "../support/items.ts";
@@ -16,14 +17,14 @@ interface Opened {
 }
 
 /** A queue "orders" whose items die with their first failed attempt, and go to "orders-dead". */
-async function dashboard(t: TestContext, options: { readOnly?: boolean } = {}): Promise<Opened> {
-  const server = await setup(t);
+async function dashboard(t: TestContext, options: ServerOptions = {}): Promise<Opened> {
+  const server = await setup(t, options);
   const world = new World(server);
   await world.ok("queues.create", { queue_name: "orders-dead" });
   const settings = { dead_queue: "orders-dead", max_attempts: 1 };
   await world.ok("queues.create", { queue_name: "orders", ...settings });
   const stubs = { "v2/queue.history": () => HISTORY };
-  const { url } = await serveDashboard(t, server, { ...options, stubs });
+  const { url } = await serveDashboard(t, server, { stubs });
   return { world, open: (hash, more) => openPage(t, `${url}#/${hash}`, more) };
 }
 
@@ -144,7 +145,7 @@ test("single items, and all that match, are put back", BROWSER, async (t) => {
 });
 
 test("nothing is put back where the server is read-only", BROWSER, async (t) => {
-  const { world, open } = await dashboard(t, { readOnly: true });
+  const { world, open } = await dashboard(t, { ui: "read-only" });
   await die(world, 1, "SmtpError");
   const page = await open("queues/orders/dead");
   const button = group(page, "SmtpError").getByRole("button", { name: "Put back" });

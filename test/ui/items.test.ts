@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { Page } from "playwright-core";
+import type { ServerOptions } from "../../src/config/config.ts";
 import { assertAccessible, assertFits } from "../support/accessible.ts";
 import { BROWSER, openPage, type PageOptions, serveDashboard } from "../support/browser.ts";
 import { type Json, World } from "../support/items.ts";
@@ -17,13 +18,13 @@ interface Opened {
 }
 
 /** A queue "orders" that keeps what has ended, with "orders-dead", and the dashboard of its server. */
-async function dashboard(t: TestContext, options: { readOnly?: boolean } = {}): Promise<Opened> {
-  const server = await setup(t);
+async function dashboard(t: TestContext, options: ServerOptions = {}): Promise<Opened> {
+  const server = await setup(t, options);
   const world = new World(server);
   await world.ok("queues.create", { queue_name: "orders-dead" });
   const settings = { dead_queue: "orders-dead", keep_completed: "1h", keep_payload: true };
   await world.ok("queues.create", { queue_name: "orders", ...settings });
-  const { url } = await serveDashboard(t, server, options);
+  const { url } = await serveDashboard(t, server);
   return { world, open: (hash, more) => openPage(t, `${url}#/${hash}`, more) };
 }
 
@@ -313,7 +314,7 @@ test("an item is cancelled, and one that is not there is said not to be", BROWSE
 });
 
 test("nothing can be changed where the server is read-only", BROWSER, async (t) => {
-  const { world, open } = await dashboard(t, { readOnly: true });
+  const { world, open } = await dashboard(t, { ui: "read-only" });
   const [id] = await world.produce("orders", { json: 1 });
   const page = await open("queues/orders/items");
   await row(page, id!).getByRole("checkbox").check();

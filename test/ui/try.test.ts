@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { Page } from "playwright-core";
+import type { ServerOptions } from "../../src/config/config.ts";
 import { assertAccessible, assertFits } from "../support/accessible.ts";
 import { BROWSER, openPage, type PageOptions, serveDashboard } from "../support/browser.ts";
 import { World } from "../support/items.ts";
@@ -13,11 +14,11 @@ interface Opened {
   open(hash: string, options?: PageOptions): Promise<Page>;
 }
 
-async function dashboard(t: TestContext, options: { readOnly?: boolean } = {}): Promise<Opened> {
-  const server = await setup(t);
+async function dashboard(t: TestContext, options: ServerOptions = {}): Promise<Opened> {
+  const server = await setup(t, options);
   const world = new World(server);
   await world.ok("queues.create", { queue_name: "orders" });
-  const { url } = await serveDashboard(t, server, options);
+  const { url } = await serveDashboard(t, server);
   return { world, open: (hash, more) => openPage(t, `${url}#/${hash}`, more) };
 }
 
@@ -101,7 +102,7 @@ test("a method is called with the key at hand", BROWSER, async (t) => {
 });
 
 test("what changes nothing is called where the server is read-only", BROWSER, async (t) => {
-  const { open } = await dashboard(t, { readOnly: true });
+  const { open } = await dashboard(t, { ui: "read-only" });
   const page = await open("try?queue=orders&method=queue.clear");
   await page.getByRole("button", { name: "Call queue.clear" }).waitFor();
   for (const name of ["Send", "Call queue.clear"]) {

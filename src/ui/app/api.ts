@@ -2,6 +2,7 @@
 // What the server refuses is thrown with the problem that it told; what cannot be reached, as `Away`.
 
 import { signal } from "@preact/signals";
+import { NAMESPACE, route } from "./router.ts";
 import { later } from "./time.ts";
 
 /** A refusal of the server, in its words. */
@@ -72,8 +73,13 @@ export function address(path: string): string {
   return new URL(`../${path}`, document.baseURI.split("#")[0]).href;
 }
 
+/** What every request shows: the key, and the namespace that the address of the page names. */
 export function headers(): Record<string, string> {
-  return key.value === undefined ? {} : { authorization: `Bearer ${key.value}` };
+  const namespace = route.peek().query[NAMESPACE];
+  return {
+    ...(key.peek() === undefined ? {} : { authorization: `Bearer ${key.peek()}` }),
+    ...(namespace ? { "x-querator-namespace": namespace } : {}),
+  };
 }
 
 /** Calls a method of /v2, such as "queues.list", and answers what it answers. */

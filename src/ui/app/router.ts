@@ -15,6 +15,9 @@ export type Params = Readonly<Record<string, string>>;
 /** What may be given as a query; what is undefined or "" is left out. */
 export type Query = Readonly<Record<string, string | number | undefined>>;
 
+/** The name in a query of the namespace that a page is about. */
+export const NAMESPACE = "ns";
+
 export const route = signal(read());
 
 addEventListener("hashchange", () => {
@@ -37,9 +40,15 @@ function decode(text: string): string {
   }
 }
 
-/** The link to a page: `href(["queues", name], { tab: "settings" })`. */
+/**
+ * The link to a page: `href(["queues", name], { tab: "settings" })`. What is about one thing stays in the namespace
+ * of the page that leads there, unless it names another.
+ */
 export function href(path: readonly string[], query: Query = {}): string {
-  const pairs = Object.entries(query).filter(([, value]) => value !== undefined && value !== "");
+  const here = path.length > 1 ? { [NAMESPACE]: route.peek().query[NAMESPACE] } : {};
+  const pairs = Object.entries({ ...here, ...query }).filter(
+    ([, value]) => value !== undefined && value !== "",
+  );
   const search = new URLSearchParams(pairs.map(([name, value]) => [name, String(value)]));
   return `#/${path.map(encodeURIComponent).join("/")}${pairs.length === 0 ? "" : `?${search}`}`;
 }

@@ -22,6 +22,8 @@ export function Shell(): VNode {
   const [help, setHelp] = useState(false);
   useKeys([
     { keys: "?", text: text.shell.keys, run: () => setHelp(true) },
+    { keys: "/", text: text.shell.search, run: () => focusOn("main input[type=search]") },
+    { keys: "t", text: text.shell.toTable, run: () => focusOn("main tbody tr") },
     ...pages
       .filter((page) => page.shortcut !== undefined)
       .map((page) => ({
@@ -70,6 +72,10 @@ function titleOf({ title }: Page, params: Params = {}): string {
 }
 
 const linkTo = (page: Page): string => href(page.path.split("/"));
+
+function focusOn(selector: string): void {
+  document.querySelector<HTMLElement>(selector)?.focus();
+}
 
 function focusContent(event: Event): void {
   event.preventDefault();

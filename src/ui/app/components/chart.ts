@@ -3,10 +3,11 @@
 
 import { signal } from "@preact/signals";
 import type { VNode } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
-import { count, utc } from "../format.ts";
+import { count, time, utc } from "../format.ts";
 import { html } from "../html.ts";
+import { text } from "../text.ts";
 
 export interface Series {
   readonly label: string;
@@ -17,9 +18,15 @@ export interface Series {
   readonly fill?: boolean;
 }
 
-const HEIGHT = 160;
+const HEIGHT = 150;
+const SHORTEST_S = 300;
+const HOUR_S = 3_600;
+const DAY_S = 86_400;
+
 /** Counts up when the colours have changed. */
 export const themes = signal(0);
+
+type Format = (value: number | null | undefined) => string;
 
 /** A chart over time; `at` is in milliseconds. */
 export function Chart(props: {
@@ -27,20 +34,21 @@ export function Chart(props: {
   readonly at: readonly number[];
   readonly series: readonly Series[];
   /** How a value is written; a grouped number otherwise. */
-  readonly format?: (value: number | null | undefined) => string;
+  readonly format?: Format;
 }): VNode {
+  const { label, at, series, format = count } = props;
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot>(undefined);
+  const [pointed, setPointed] = useState<number | null>();
   const data = [
-    props.at.map((ms) => ms / 1_000),
-    ...props.series.map(({ values }) => values.map((value) => value ?? null)),
+    at.map((ms) => ms / 1_000),
+    ...series.map(({ values }) => values.map((value) => value ?? null)),
   ] as uPlot.AlignedData;
-  const format = props.format ?? count;
-  const shape = props.series.map(({ label, color }) => `${label}${color}`).join();
+  const shape = series.map((each) => `${each.label}${each.color}`).join();
 
   useEffect(() => {
     const element = place.current!;
-    const made = new uPlot(optionsOf(element, props.series, format), data, element);
+    const made = new uPlot(optionsOf(element, series, format, setPointed), data, element);
     chart.current = made;
     const observer = new ResizeObserver(() =>
       made.setSize({ width: element.clientWidth, height: HEIGHT }),
@@ -52,24 +60,28 @@ export function Chart(props: {
       chart.current = undefined;
     };
   }, [shape, utc.value, themes.value]);
-  useEffect(() => chart.current?.setData(data), [props.at, props.series]);
+  useEffect(() => chart.current?.setData(data), [at, series]);
 
-  return html`<figure class="chart"><div ref=${place} role="img" aria-label=${said(props.label, props.series, format)}></div></figure>`;
+  const shownAt = pointed ?? at.length - 1;
+  const shown = (values: Series["values"]): string =>
+    format(pointed === undefined || pointed === null ? lastOf(values) : values[pointed]);
+  const said = series.map((each) => `${each.label} ${format(lastOf(each.values))}`).join(", ");
+  return html`<figure class="chart"><div ref=${place} role="img" aria-label=${`${label}: ${said}`}></div>
+    <figcaption>${series.map(
+      (each) =>
+        html`<span><i class=${`swatch series-${each.color}`}></i>${each.label} <b>${shown(each.values)}</b></span>`,
+    )}<span class="dim">${at.length === 0 ? text.table.nothing : time(at[shownAt])}</span></figcaption></figure>`;
 }
 
-/** The chart in words: what each series has come to. */
-function said(
-  label: string,
-  series: readonly Series[],
-  format: NonNullable<Parameters<typeof Chart>[0]["format"]>,
-): string {
-  return `${label}: ${series.map((each) => `${each.label} ${format(each.values.at(-1))}`).join(", ")}`;
+function lastOf(values: Series["values"]): number | null | undefined {
+  return values.findLast((value) => value !== null && value !== undefined);
 }
 
 function optionsOf(
   element: HTMLElement,
   series: readonly Series[],
-  format: (value: number | null | undefined) => string,
+  format: Format,
+  onPoint: (place: number | null | undefined) => void,
 ): uPlot.Options {
   const style = getComputedStyle(element);
   const color = (name: string): string => style.getPropertyValue(name).trim();
@@ -82,18 +94,32 @@ function optionsOf(
   return {
     width: element.clientWidth || 400,
     height: HEIGHT,
+    padding: [6, 6, 0, 0],
     ...(utc.peek()
       ? { tzDate: (at: number) => uPlot.tzDate(new Date(at * 1_000), "Etc/UTC") }
       : {}),
-    cursor: { points: { size: 6 }, drag: { x: false, y: false } },
-    legend: { live: true },
-    scales: { y: { range: (_chart, _low, high) => [0, Math.max(high * 1.1, 1)] } },
+    cursor: { points: { size: 6 }, drag: { x: false, y: false }, y: false },
+    legend: { show: false },
+    hooks: { setCursor: [({ cursor }) => onPoint(cursor.idx)] },
+    scales: {
+      x: {
+        range: (_chart, low, high) =>
+          low === null ? [0, 1] : [Math.min(low, high - SHORTEST_S), high],
+      },
+      y: { range: (_chart, _low, high) => [0, Math.max((high ?? 0) * 1.1, 1)] },
+    },
     axes: [
-      { ...axis, space: 80 },
       {
         ...axis,
-        size: 64,
-        space: 32,
+        space: 70,
+        size: 26,
+        values: (chart, ticks, _axis, _space, step) =>
+          chart.data[0]!.length === 0 ? [] : ticks.map((at) => tick(at, step)),
+      },
+      {
+        ...axis,
+        size: 56,
+        space: 34,
         values: (_chart, values) => values.map((value) => format(value)),
       },
     ],
@@ -102,16 +128,22 @@ function optionsOf(
       ...series.map((each): uPlot.Series => {
         const stroke = color(`--series-${each.color}`);
         return {
-          label: each.label,
           stroke,
           width: 1.5,
-          points: { show: false },
+          points: { show: each.values.length < 2 },
           ...(each.fill ? { fill: `${stroke}22` } : {}),
-          value: (_chart: uPlot, value: number | null) => format(value),
         };
       }),
     ],
   };
+}
+
+/** What stands below a line of the grid: as much of the time as tells it from the next one. */
+function tick(at: number, step: number): string {
+  const shown = time(at * 1_000);
+  if (step >= DAY_S) return shown.slice(5, 10);
+  if (step >= HOUR_S && shown.slice(11, 16) === "00:00") return shown.slice(5, 10);
+  return step < 60 ? shown.slice(11, 19) : shown.slice(11, 16);
 }
 
 const SPARK_WIDTH = 80;

@@ -1,6 +1,7 @@
 // The small parts: buttons, fields, marks, what is shown when there is nothing, and what went wrong.
 
 import type { VNode } from "preact";
+import { useId } from "preact/hooks";
 import { Away, CallError, config } from "../api.ts";
 import { ago, time } from "../format.ts";
 import { type Children, html } from "../html.ts";
@@ -42,6 +43,7 @@ export function Field(props: {
   readonly mono?: boolean;
 }): VNode {
   const { value, disabled = false } = props;
+  const id = useId();
   const onInput = (event: { currentTarget: { value: string } }): void =>
     props.onInput(event.currentTarget.value);
   const focus = (element: HTMLElement | null): void => {
@@ -51,11 +53,13 @@ export function Field(props: {
     }
   };
   const shared = {
+    id,
     value,
     onInput,
     disabled,
     ref: focus,
     "aria-invalid": props.error !== undefined,
+    "aria-describedby": props.error || props.hint ? `${id}-note` : undefined,
   };
   const control =
     props.choices !== undefined
@@ -68,9 +72,9 @@ export function Field(props: {
         : html`<input ...${shared} type=${props.kind ?? "text"} class=${props.mono ? "mono" : ""}
             placeholder=${props.placeholder} autocomplete="off" spellcheck=${false} />`;
   const note = props.error ?? props.hint;
-  return html`<label class="field"><span class="label">${props.label}</span>${control}
-    ${note === undefined ? null : html`<span class=${props.error ? "note bad" : "note"}>${note}</span>`}
-  </label>`;
+  return html`<div class="field"><label for=${id}>${props.label}</label>${control}
+    ${note && html`<span id=${`${id}-note`} class=${props.error ? "note bad" : "note"}>${note}</span>`}
+  </div>`;
 }
 
 /** A box to tick. */

@@ -74,13 +74,14 @@ export function ConfirmTyped(props: {
   /** What has to be typed. */
   readonly name: string;
   readonly needs?: string;
+  readonly disabled?: boolean;
   readonly onSubmit: () => Promise<unknown>;
   readonly onClose: () => void;
   /** What will happen, in words. */
   readonly children?: Children;
 }): VNode {
   const [typed, setTyped] = useState("");
-  return html`<${FormDialog} ...${props} danger disabled=${typed !== props.name}>
+  return html`<${FormDialog} ...${props} danger disabled=${props.disabled === true || typed !== props.name}>
     ${props.children}
     <${Field} label=${text.dialog.typeName(props.name)} value=${typed} onInput=${setTyped} autofocus mono />
   </${FormDialog}>`;

@@ -13,7 +13,7 @@ import { exactly, type Item, isLive } from "../items.ts";
 import { useKeys } from "../keys.ts";
 import { useLive } from "../live.ts";
 import type { Page, PageProps } from "../page.ts";
-import { href, setQuery } from "../router.ts";
+import { href, NAMESPACE, setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import { ActionDialog } from "./item-actions-dialog.ts";
 import { EditItem } from "./item-edit.ts";
@@ -77,7 +77,7 @@ function ItemView({ params, query }: PageProps): VNode {
           html`<${Button} key=${action} changes kind=${action === "delete" ? "danger" : undefined} onClick=${() => setDoing(action)}>${text.items.actions[action].name}</${Button}>`,
       )}
       <${Button} changes disabled=${!mayEdit} title=${mayEdit ? undefined : text.items.editNot} onClick=${() => setEdits(true)}>${text.items.edit}</${Button}>
-      <a href=${href(["try"], { queue: lies, like: id })}>${text.items.again}</a></div>
+      <a href=${href(["try"], { queue: lies, like: id, [NAMESPACE]: query[NAMESPACE] })}>${text.items.again}</a></div>
     <${Trouble} error=${error} needs="item.read" />
     <div class="grid">
       <div class="stack"><${Explain} explained=${data?.explained} />

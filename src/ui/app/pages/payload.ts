@@ -84,7 +84,7 @@ export function LoadedPayload({
 }): VNode {
   const { data, error } = useLive((signal) => readWithPayload(queue, id, signal), [queue, id]);
   return html`<${Trouble} error=${error} needs="item.read" />
-    ${data === undefined ? (error ? null : html`<p class="dim">${text.shell.loading}</p>`) : html`<${Payload} item=${data} />`}`;
+    ${data === undefined ? (error ? null : html`<p class="dim">${text.items.loading}</p>`) : html`<${Payload} item=${data} />`}`;
 }
 
 /** The same before the page. */

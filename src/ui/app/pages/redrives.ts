@@ -152,7 +152,7 @@ export function BeginRedrive(props: {
   };
   const size =
     data === undefined
-      ? text.shell.loading
+      ? text.items.loading
       : data.looked_at < data.total
         ? text.redrive.wouldMoveMore(data.moved)
         : text.redrive.wouldMove(data.moved);
