@@ -321,9 +321,11 @@ test("nothing can be changed where the server is read-only", BROWSER, async (t) 
   for (const name of ["Cancel", "Delete"]) {
     assert.equal(await page.getByRole("button", { name, exact: true }).isDisabled(), true, name);
   }
-  await page.keyboard.press("c");
-  await page.getByText("It would be done to 1.").waitFor();
-  assert.equal(await page.getByRole("button", { name: "Cancel 1" }).isDisabled(), true);
+  for (const key of ["c", "?"]) await page.keyboard.press(key);
+  const help = page.getByRole("dialog", { name: "Keyboard shortcuts" });
+  await help.getByText("Choose all of this page, or none").waitFor();
+  assert.equal(await page.getByRole("dialog").count(), 1);
+  assert.equal(await help.getByText("Cancel what is chosen").count(), 0);
 });
 
 test("the pages of items can be used by everybody, and on a phone", BROWSER, async (t) => {

@@ -1,7 +1,7 @@
 // What may be done to items, one or many: in steps that the server takes whole, with how far it is, and an end
 // to it at any time. What is refused is counted by why; the rest is done all the same.
 
-import { CallError, call } from "./api.ts";
+import { CallError, call, config } from "./api.ts";
 import { type Filter, type Item, isLive, listItems } from "./items.ts";
 import { later } from "./time.ts";
 
@@ -16,6 +16,11 @@ export const NEEDS: Readonly<Record<Action, string>> = {
   cancel: "item.cancel",
   delete: "queue.clear",
 };
+
+/** Whether keys may begin what changes something; buttons know it by themselves. */
+export function mayChange(): boolean {
+  return config.value?.readOnly !== true;
+}
 
 /** Whether it makes sense for an item; the server decides. */
 export function fits(action: Action, item: Item): boolean {

@@ -9,6 +9,7 @@ import { Button, Empty, Panel, Time, Trouble } from "../components/controls.ts";
 import { type Column, Table } from "../components/table.ts";
 import { count } from "../format.ts";
 import { html } from "../html.ts";
+import { mayChange } from "../item-actions.ts";
 import { useKeys } from "../keys.ts";
 import { useLive } from "../live.ts";
 import type { Page, PageProps } from "../page.ts";
@@ -58,7 +59,7 @@ function DeadLetters({ params }: PageProps): VNode {
   }
   const all: Group = { title: text.dead.allGroups };
   useKeys([
-    { keys: "r", text: text.dead.redriveAll, run: () => setGroup(all) },
+    { keys: "r", text: text.dead.redriveAll, run: () => mayChange() && setGroup(all) },
     { keys: "u", text: text.dead.refresh, run: refresh },
   ]);
   const queue = data?.queue ?? asked;

@@ -8,7 +8,7 @@ import { FormDialog } from "../components/dialog.ts";
 import { Tree } from "../components/tree.ts";
 import { ago, count } from "../format.ts";
 import { type Children, html } from "../html.ts";
-import { type Action, fits } from "../item-actions.ts";
+import { ACTIONS, type Action, fits, mayChange } from "../item-actions.ts";
 import { exactly, type Item, isLive } from "../items.ts";
 import { useKeys } from "../keys.ts";
 import { useLive } from "../live.ts";
@@ -49,15 +49,13 @@ function ItemView({ params, query }: PageProps): VNode {
   const item = data?.item;
   const lies = item?.queue_name ?? queue;
   const mayEdit = item !== undefined && isLive(item) && item.state !== "leased";
-  const actions = (["retry", "put_back", "cancel", "delete"] as const).filter(
-    (action) => item !== undefined && fits(action, item),
-  );
+  const actions = ACTIONS.filter((action) => item !== undefined && fits(action, item));
   const payload = query.payload === "shown";
   const togglePayload = (): void => setQuery({ payload: payload ? "" : "shown" });
   useKeys([
     { keys: "p", text: text.items.togglePayload, run: togglePayload },
-    { keys: "e", text: text.items.edit, run: () => mayEdit && setEdits(true) },
-    ...actions.map((action) => ({
+    { keys: "e", text: text.items.edit, run: () => mayEdit && mayChange() && setEdits(true) },
+    ...(mayChange() ? actions : []).map((action) => ({
       keys: text.items.actions[action].key,
       text: text.items.actions[action].name,
       run: () => setDoing(action),

@@ -7,7 +7,7 @@ import { Button, Chip, Empty, Field, Status, Time, Trouble } from "../components
 import { type Column, Table } from "../components/table.ts";
 import { count } from "../format.ts";
 import { html } from "../html.ts";
-import { ACTIONS, type Action, fits } from "../item-actions.ts";
+import { ACTIONS, type Action, fits, mayChange } from "../item-actions.ts";
 import {
   FILTERS,
   filterOf,
@@ -58,7 +58,7 @@ function Items({ params, query }: PageProps): VNode {
   useKeys([
     { keys: "n", text: text.table.next, run: onward },
     { keys: "a", text: text.items.chooseAll, run: () => setChosen(toggleAll(chosen, rows)) },
-    ...ACTIONS.map((action) => ({
+    ...(mayChange() ? ACTIONS : []).map((action) => ({
       keys: text.items.actions[action].key,
       text: text.items.actions[action].ofChosen,
       run: () => begin(action),
