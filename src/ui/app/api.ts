@@ -86,7 +86,7 @@ export function headers(): Record<string, string> {
 export async function call<T>(
   method: string,
   body: object = {},
-  { signal }: { signal?: AbortSignal } = {},
+  { signal, reviver }: { signal?: AbortSignal; reviver?: Parameters<typeof JSON.parse>[1] } = {},
 ): Promise<T> {
   const reply = await reach(address(`v2/${method}`), {
     method: "POST",
@@ -95,7 +95,7 @@ export async function call<T>(
     ...(signal === undefined ? {} : { signal }),
   });
   const text = await reply.text();
-  if (reply.ok) return (text === "" ? {} : JSON.parse(text)) as T;
+  if (reply.ok) return (text === "" ? {} : JSON.parse(text, reviver)) as T;
   const problem = problemOf(text, reply.status);
   if (reply.status === 401) signIn.value = key.value === undefined ? "needed" : "refused";
   throw new CallError(problem);
