@@ -9,7 +9,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { brotliCompress, constants, gzip } from "node:zlib";
-import { importsOf, LIBRARIES, toLibrary, toScript } from "./code.ts";
+import { importsOf, LIBRARIES, toLibrary, toScript, toStyle } from "./code.ts";
 
 /** A file as it is sent. */
 export interface Asset {
@@ -66,7 +66,11 @@ export function loadAssets(): Assets {
   }
   const fixed = fileURLToPath(new URL("./static/", import.meta.url));
   for (const file of readdirSync(fixed)) {
-    sources.set(file, () => readFile(`${fixed}${file}`, "utf8"));
+    const isStyle = file.endsWith(".css");
+    sources.set(file, async () => {
+      const text = await readFile(`${fixed}${file}`, "utf8");
+      return isStyle ? toStyle(text) : text;
+    });
   }
   const page = sources.get(PAGE)!;
   sources.set(PAGE, async () => (await page()).replace(PRELOADS, await preloads(sources)));

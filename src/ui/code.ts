@@ -13,19 +13,34 @@ export const LIBRARIES: Readonly<Record<string, string>> = {
   uplot: "lib/uplot.js",
 };
 
-const IMPORT = /\b(from|import) ?"([^"\n]+)"/g;
+// What a module imports at once, and with a parenthesis what it may come to import.
+const IMPORT = /\b(from|import) ?(\(?)"([^"\n]+)"/g;
+const STYLE_COMMENT = /\/\*[\s\S]*?\*\//g;
+const STYLE_SPACES = /\s*([{};,])\s*|;(?=\s*\})/g;
+const SPACES = / {2,}/g;
 const MAP = /^\/\/# sourceMappingURL=.*$/gm;
 const LINE_COMMENT = /^[ \t]*\/\/.*\n/gm;
 const BLOCK_COMMENT = /^[ \t]*\/\*\*[\s\S]*?\*\/[ \t]*\n/gm;
 const INDENT = /^[ \t]+|[ \t]+$/gm;
 const EMPTY_LINES = /\n{2,}/g;
 
-/** The JavaScript of a module of the app. No line of a text in it may begin with a comment's mark. */
+/**
+ * The JavaScript of a module of the app. No line of a text in it may begin with a comment's mark, and no text may hold
+ * two spaces in a row.
+ */
 export function toScript(source: string, path: string): string {
   const stripped = stripTypeScriptTypes(
     source.replace(BLOCK_COMMENT, "").replace(LINE_COMMENT, ""),
   );
-  return rewriteImports(stripped.replace(INDENT, "").replace(EMPTY_LINES, "\n"), path);
+  return rewriteImports(
+    stripped.replace(INDENT, "").replace(SPACES, " ").replace(EMPTY_LINES, "\n"),
+    path,
+  );
+}
+
+/** A style sheet without what only people read. */
+export function toStyle(source: string): string {
+  return source.replace(STYLE_COMMENT, "").replace(STYLE_SPACES, "$1").replace(/\s+/g, " ");
 }
 
 /** A library's module as it is served at `path`. */
@@ -39,18 +54,19 @@ export function toLibrary(source: string, path: string): string {
 /** Makes bare imports relative to where the module is served, and those of sources those of scripts. */
 function rewriteImports(text: string, path: string): string {
   const up = "../".repeat(path.split("/").length - 1);
-  return text.replace(IMPORT, (whole, word: string, specifier: string) => {
+  return text.replace(IMPORT, (whole, word: string, opened: string, specifier: string) => {
     const library = LIBRARIES[specifier];
-    if (library !== undefined) return `${word} "${up}${library}"`;
-    if (specifier.startsWith(".")) return `${word} "${specifier.replace(/\.ts$/, ".js")}"`;
+    if (library !== undefined) return `${word}${opened || " "}"${up}${library}"`;
+    if (specifier.startsWith("."))
+      return `${word}${opened || " "}"${specifier.replace(/\.ts$/, ".js")}"`;
     return whole;
   });
 }
 
-/** The paths that a script imports, as they are served. */
+/** The paths that a script imports when it is loaded, as they are served. */
 export function importsOf(script: string, path: string): string[] {
   return [...script.matchAll(IMPORT)]
-    .map(([, , specifier]) => specifier!)
+    .flatMap(([, , opened, specifier]) => (opened === "" ? [specifier!] : []))
     .filter((specifier) => specifier.startsWith("."))
     .map((specifier) => new URL(specifier, `http://ui/${path}`).pathname.slice(1));
 }

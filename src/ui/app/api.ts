@@ -125,7 +125,8 @@ function problemOf(text: string, status: number): Problem {
   return { status, code: `http_${status}`, detail: text.slice(0, 300) };
 }
 
-function wentAway(): void {
+/** Tells that the server does not answer; asks until it does. */
+export function wentAway(): void {
   if (away.value) return;
   away.value = true;
   const look = (): void => {

@@ -3,7 +3,7 @@
 import { render } from "preact";
 import { Away, loadConfig } from "./api.ts";
 import { html } from "./html.ts";
-import { Shell } from "./shell.ts";
+import { loadPage, Shell } from "./shell.ts";
 import { text } from "./text.ts";
 import { later } from "./time.ts";
 import "./theme.ts";
@@ -25,4 +25,5 @@ function begin(): void {
   );
 }
 
+loadPage();
 begin();

@@ -1,4 +1,5 @@
-// What a page is: a row of `pages/`. The shell shows the one whose path is that of the address.
+// What a page is: a row of `pages/index.ts`, and a module that is loaded when somebody goes there. So nobody loads
+// more than they look at.
 
 import type { VNode } from "preact";
 import type { Params, Route } from "./router.ts";
@@ -9,16 +10,17 @@ export interface PageProps {
   readonly query: Route["query"];
 }
 
+export type View = (props: PageProps) => VNode;
+
 export interface Page {
   /** Such as "queues/:queue"; no page has the path of another. */
   readonly path: string;
-  /** The title of the window, and the heading if the page has no better one. */
+  /** The title of the window, and what the navigation calls it. */
   readonly title: string | ((params: Params) => string);
   /** The group of the navigation that it stands in, in the order of pages; left out: not there. */
   readonly nav?: "work" | "access" | "server";
   /** The key after `g` that leads there, if its path has no names. */
   readonly shortcut?: string;
-  /** The permission without which the page is empty: named to who lacks it. */
-  readonly needs: string;
-  readonly view: (props: PageProps) => VNode;
+  /** Loads its module: `() => import("./queues.ts")`, which has a `View`. */
+  readonly load: () => Promise<{ readonly View: View }>;
 }

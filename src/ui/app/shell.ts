@@ -1,14 +1,15 @@
 // What stands around every page: the navigation, what the server is, what keys do, and whether it answers.
 
+import { signal } from "@preact/signals";
 import type { VNode } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { away, config, key, signIn, signOut } from "./api.ts";
+import { away, config, key, returns, signIn, signOut, wentAway } from "./api.ts";
 import { Empty } from "./components/controls.ts";
 import { Dialog, Toasts } from "./components/dialog.ts";
 import { setUtc, utc } from "./format.ts";
 import { html } from "./html.ts";
 import { shortcuts, useKeys } from "./keys.ts";
-import type { Page } from "./page.ts";
+import type { Page, View } from "./page.ts";
 import { pages } from "./pages/index.ts";
 import { href, match, type Params, route } from "./router.ts";
 import { SignIn } from "./sign-in.ts";
@@ -45,7 +46,7 @@ export function Shell(): VNode {
     <${Toasts} />`;
 }
 
-function Current(): VNode {
+function Current(): VNode | null {
   const { path, query } = route.value;
   const [page, params] = find(path);
   const title = page === undefined ? text.shell.notFound : titleOf(page, params);
@@ -56,7 +57,37 @@ function Current(): VNode {
     scrollTo(0, 0);
   }, [path.join("/")]);
   if (page === undefined) return html`<${Empty} title=${text.shell.notFound} />`;
-  return html`<${page.view} key=${path.join("/")} params=${params} query=${query} />`;
+  const View = viewOf(page);
+  if (View === undefined) return null;
+  return html`<${View} key=${path.join("/")} params=${params} query=${query} />`;
+}
+
+const views = signal<ReadonlyMap<string, View>>(new Map());
+const loading = new Set<string>();
+
+/** The view of a page once it is loaded. When that fails, the server is away: all is loaded again once it is back. */
+function viewOf(page: Page): View | undefined {
+  const view = views.value.get(page.path);
+  if (view === undefined && !loading.has(page.path)) {
+    loading.add(page.path);
+    page.load().then(
+      (loaded) => {
+        views.value = new Map([...views.peek(), [page.path, loaded.View]]);
+      },
+      () => {
+        wentAway();
+        const before = returns.peek();
+        returns.subscribe((times) => times > before && location.reload());
+      },
+    );
+  }
+  return view;
+}
+
+/** Loads the page of the address, while it is asked what kind of server this is. */
+export function loadPage(): void {
+  const [page] = find(route.peek().path);
+  if (page !== undefined) viewOf(page);
 }
 
 function find(path: readonly string[]): [Page | undefined, Params] {
@@ -101,7 +132,7 @@ function Navigation({ onHelp }: { readonly onHelp: () => void }): VNode {
         return html`<h2>${text.shell.groups[group]}</h2><ul>${listed.map(link)}</ul>`;
       },
     )}</nav>
-    <footer>
+    <div class="foot">
       <label class="check"><input type="checkbox" checked=${utc.value}
         onChange=${(event: { currentTarget: HTMLInputElement }) => setUtc(event.currentTarget.checked)} /><span>${text.shell.utc}</span></label>
       <label class="field"><span class="label">${text.shell.theme}</span><select
@@ -112,7 +143,7 @@ function Navigation({ onHelp }: { readonly onHelp: () => void }): VNode {
       <button type="button" class="button quiet" onClick=${onHelp}>${text.shell.keys} <kbd>?</kbd></button>
       ${key.value === undefined ? null : html`<button type="button" class="button quiet" onClick=${signOut}>${text.shell.signOut}</button>`}
       <span class="dim">${config.value?.version}</span>
-    </footer></div></header>`;
+    </div></div></header>`;
 }
 
 function Help({ onClose }: { readonly onClose: () => void }): VNode {

@@ -1,12 +1,13 @@
 // Dark or light: as the system says, unless somebody has chosen.
 
 import { signal } from "@preact/signals";
-import { themes } from "./components/chart.ts";
 
 export type Theme = "auto" | "light" | "dark";
 
 const THEME = "querator.theme";
 
+/** Counts up when the colours have changed, for what is drawn in them. */
+export const themes = signal(0);
 export const theme = signal<Theme>((localStorage.getItem(THEME) as Theme | null) ?? "auto");
 
 export function setTheme(next: Theme): void {

@@ -1,13 +1,13 @@
-// Charts of what changes over time, drawn by uPlot in the colours of the style sheet; a spark for a table's
-// row, drawn without it. What a chart shows is said in a table as well, for who cannot see it.
+// Charts of what changes over time, drawn by uPlot in the colours of the style sheet. What each series has come to is
+// said in words as well, for who cannot see it.
 
-import { signal } from "@preact/signals";
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { count, time, utc } from "../format.ts";
 import { html } from "../html.ts";
 import { text } from "../text.ts";
+import { themes } from "../theme.ts";
 
 export interface Series {
   readonly label: string;
@@ -22,9 +22,6 @@ const HEIGHT = 150;
 const SHORTEST_S = 300;
 const HOUR_S = 3_600;
 const DAY_S = 86_400;
-
-/** Counts up when the colours have changed. */
-export const themes = signal(0);
 
 type Format = (value: number | null | undefined) => string;
 
@@ -144,25 +141,4 @@ function tick(at: number, step: number): string {
   if (step >= DAY_S) return shown.slice(5, 10);
   if (step >= HOUR_S && shown.slice(11, 16) === "00:00") return shown.slice(5, 10);
   return step < 60 ? shown.slice(11, 19) : shown.slice(11, 16);
-}
-
-const SPARK_WIDTH = 80;
-const SPARK_HEIGHT = 20;
-
-/** The way of a number in a row of a table. */
-export function Spark({
-  values,
-  label,
-}: {
-  readonly values: readonly number[];
-  readonly label: string;
-}): VNode {
-  const max = Math.max(...values, 1);
-  const step = SPARK_WIDTH / Math.max(values.length - 1, 1);
-  const points = values.map(
-    (value, i) =>
-      `${(i * step).toFixed(1)},${(SPARK_HEIGHT - 1 - (value / max) * (SPARK_HEIGHT - 2)).toFixed(1)}`,
-  );
-  return html`<svg class="spark" width=${SPARK_WIDTH} height=${SPARK_HEIGHT} viewBox=${`0 0 ${SPARK_WIDTH} ${SPARK_HEIGHT}`}
-    role="img" aria-label=${label}><polyline points=${points.join(" ")} /></svg>`;
 }

@@ -7,7 +7,6 @@ import { type Column, Table } from "../components/table.ts";
 import { bytes, count, rate, span } from "../format.ts";
 import { html } from "../html.ts";
 import { useCall } from "../live.ts";
-import type { Page } from "../page.ts";
 import { href } from "../router.ts";
 import { text } from "../text.ts";
 import { inNamespace, perSecond, toMillis } from "./shared.ts";
@@ -135,7 +134,8 @@ function size(value: number | undefined): VNode {
   return html`<span title=${value === undefined ? "" : text.shell.exactBytes(count(value))}>${bytes(value)}</span>`;
 }
 
-function View(): VNode {
+/** The page. */
+export function View(): VNode {
   const { data, error } = useCall<Overview>("server.overview", {}, EVERY_MS);
   return html`<div class="head"><h1>${words.title}</h1>${data && html`<${Health} data=${data} />`}</div>
     <${Trouble} error=${error} needs="queue.stats" />
@@ -203,12 +203,3 @@ function Content({ data }: { readonly data: Overview }): VNode {
     </${Panel}>`
     }`;
 }
-
-export const page: Page = {
-  path: "overview",
-  title: words.title,
-  nav: "work",
-  shortcut: "o",
-  needs: "queue.stats",
-  view: View,
-};

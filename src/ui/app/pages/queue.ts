@@ -13,12 +13,12 @@ import { count, span } from "../format.ts";
 import { html } from "../html.ts";
 import { useKeys } from "../keys.ts";
 import { useCall } from "../live.ts";
-import type { Page, PageProps } from "../page.ts";
+import type { PageProps } from "../page.ts";
 import { go, href } from "../router.ts";
 import { text } from "../text.ts";
 import { ActivityTab } from "./queue-activity.ts";
 import { type QueueInfo, SettingsTab } from "./queue-settings.ts";
-import { QueueState } from "./queues.ts";
+import { QueueState } from "./queue-state.ts";
 
 /** The numbers of a queue, as `queue.stats` tells them; what is 0 may be left out in partitions. */
 export interface Stats {
@@ -55,7 +55,8 @@ const EVERY_MS = 5_000;
 const TABS = ["activity", "settings", "partitions"] as const;
 const words = text.queue;
 
-function View({ params, query }: PageProps): VNode {
+/** The page. */
+export function View({ params, query }: PageProps): VNode {
   const name = params.queue!;
   const tab = TABS.find((each) => each === query.tab) ?? "activity";
   const info = useCall<QueueInfo>("queues.info", { queue_name: name });
@@ -203,10 +204,3 @@ function Delete({ name, onClose }: { readonly name: string; readonly onClose: ()
     <${Check} label=${words.deleteForce} checked=${force} onChange=${setForce} />
   </${ConfirmTyped}>`;
 }
-
-export const page: Page = {
-  path: "queues/:queue",
-  title: (params) => params.queue!,
-  needs: "queue.stats",
-  view: View,
-};

@@ -2,17 +2,18 @@
 
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
-import { Spark } from "../components/chart.ts";
-import { Button, Chip, Empty, Field, Status, type Tone, Trouble } from "../components/controls.ts";
+import { Button, Chip, Empty, Field, Trouble } from "../components/controls.ts";
+import { Spark } from "../components/spark.ts";
 import { type Column, Table } from "../components/table.ts";
 import { count, rate, span } from "../format.ts";
 import { html } from "../html.ts";
 import { useKeys } from "../keys.ts";
 import { useCall } from "../live.ts";
-import type { Page, PageProps } from "../page.ts";
+import type { PageProps } from "../page.ts";
 import { href, NAMESPACE, setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import { CreateQueue } from "./queue-settings.ts";
+import { QueueState } from "./queue-state.ts";
 import { inNamespace } from "./shared.ts";
 
 /** A queue in numbers, as `queues.overview` tells it. */
@@ -44,18 +45,6 @@ const LIMIT = 50;
 const EVERY_MS = 3_000;
 const DEFAULT_NAMESPACE = "_system";
 const words = text.queues;
-
-const TONES: Readonly<Record<string, Tone>> = {
-  ok: "ok",
-  idle: "idle",
-  stuck: "warn",
-  failing: "bad",
-};
-
-/** The state of a queue, by shape and word. */
-export function QueueState({ state }: { readonly state: string }): VNode {
-  return html`<${Status} tone=${TONES[state] ?? "info"}>${words.states[state] ?? state}</${Status}>`;
-}
 
 const rowHref = (row: QueueRow): string =>
   href(["queues", row.queue_name], inNamespace(row.namespace));
@@ -113,7 +102,8 @@ const columns: readonly Column<QueueRow>[] = [
   },
 ];
 
-function View({ query }: PageProps): VNode {
+/** The page. */
+export function View({ query }: PageProps): VNode {
   const { search = "", sort = "name", order, cursor = "" } = query;
   const namespace = query[NAMESPACE];
   const [creating, setCreating] = useState(false);
@@ -152,12 +142,3 @@ function View({ query }: PageProps): VNode {
       }} />`
     }`;
 }
-
-export const page: Page = {
-  path: "queues",
-  title: words.title,
-  nav: "work",
-  shortcut: "q",
-  needs: "queue.list",
-  view: View,
-};

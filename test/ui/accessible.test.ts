@@ -1,0 +1,139 @@
+// Whether everybody can use the dashboard: what axe-core finds in each page, dark and light, wide and narrow; by keys alone;
+// and what it weighs.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Page } from "playwright-core";
+import { faultsIn } from "../support/axe.ts";
+import { BROWSER, openPage, serveDashboard } from "../support/browser.ts";
+import { setup, type TestServer } from "../support/server.ts";
+
+const BYTES_MAX = 60_000;
+const PHONE = { width: 360, height: 740 };
+const SCHEMES = ["light", "dark"] as const;
+
+/** What there is to see of each page. */
+const PAGES: readonly (readonly [hash: string, shown: (page: Page) => Promise<unknown>])[] = [
+  ["overview", (page) => page.locator("canvas").nth(1).waitFor()],
+  ["queues", (page) => page.getByRole("link", { name: "orders", exact: true }).waitFor()],
+  ["queues/orders", (page) => page.locator("canvas").nth(3).waitFor()],
+  ["queues/orders?tab=settings", (page) => page.getByText("Lease timeout").waitFor()],
+  ["queues/orders?tab=partitions", (page) => page.getByText("Failures").waitFor()],
+];
+
+async function busyServer(t: Parameters<typeof setup>[0]): Promise<TestServer> {
+  const server = await setup(t);
+  await server.createQueue("dead-orders");
+  await server.createQueue("orders", { dead_queue: "dead-orders", max_attempts: 1 });
+  await server.produce("orders", "a", "b");
+  await server.lease("orders");
+  return server;
+}
+
+for (const scheme of SCHEMES) {
+  test(`axe finds nothing in ${scheme} colours`, BROWSER, async (t) => {
+    const { url } = await serveDashboard(t, await busyServer(t));
+    const page = await openPage(t, url, { colorScheme: scheme });
+    for (const [hash, shown] of PAGES) {
+      await page.goto(`${url}#/${hash}`);
+      await shown(page);
+      assert.deepEqual(await faultsIn(page), [], hash);
+    }
+  });
+
+  test(`axe finds nothing in the dialogs in ${scheme} colours`, BROWSER, async (t) => {
+    const { url } = await serveDashboard(t, await busyServer(t));
+    const page = await openPage(t, `${url}#/queues`, { colorScheme: scheme });
+    await page.getByRole("button", { name: "Create a queue" }).click();
+    await page.getByText("Settings: what is left").click();
+    assert.deepEqual(await faultsIn(page), []);
+    await page.keyboard.press("Escape");
+    await page.goto(`${url}#/queues/orders?tab=settings`);
+    await page.getByRole("button", { name: "Edit" }).click();
+    await page.getByLabel("Max attempts").fill("3");
+    assert.deepEqual(await faultsIn(page), []);
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Clear …" }).click();
+    assert.deepEqual(await faultsIn(page), []);
+  });
+}
+
+test("a phone shows every page without scrolling sideways", BROWSER, async (t) => {
+  const { url } = await serveDashboard(t, await busyServer(t));
+  const page = await openPage(t, url, { viewport: PHONE, hasTouch: true });
+  for (const [hash, shown] of PAGES) {
+    await page.goto(`${url}#/${hash}`);
+    await shown(page);
+    assert.equal(await page.evaluate("document.documentElement.scrollWidth"), PHONE.width, hash);
+    assert.deepEqual(await faultsIn(page), [], hash);
+  }
+  await page.getByRole("button", { name: "Menu" }).click();
+  await page.getByRole("link", { name: "Overview" }).click();
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+});
+
+test("everything is reached by keys, and ? says by which", BROWSER, async (t) => {
+  const { url } = await serveDashboard(t, await busyServer(t));
+  const page = await openPage(t, url);
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  await page.keyboard.press("?");
+  const help = page.getByRole("dialog", { name: "Keyboard shortcuts" });
+  await help.getByText("Go to Queues").waitFor();
+  assert.deepEqual(await faultsIn(page), []);
+  await page.keyboard.press("Escape");
+  await help.waitFor({ state: "detached" });
+
+  await page.keyboard.press("g");
+  await page.keyboard.press("q");
+  await page.getByRole("link", { name: "orders", exact: true }).waitFor();
+  await page.keyboard.press("t");
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "orders", exact: true, level: 1 }).waitFor();
+  await page.keyboard.press("2");
+  await page.getByRole("button", { name: "Edit" }).waitFor();
+});
+
+test("what is typed into a field is no shortcut", BROWSER, async (t) => {
+  const { url } = await serveDashboard(t, await busyServer(t));
+  const page = await openPage(t, `${url}#/queues`);
+  await page.getByRole("link", { name: "orders", exact: true }).waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type("c?go");
+  await page.getByText("No queue has “c?go” in its name").waitFor();
+});
+
+test("colours and the zone of times are as somebody has chosen, also later", BROWSER, async (t) => {
+  const { url } = await serveDashboard(t, await busyServer(t));
+  const page = await openPage(t, `${url}#/queues/orders?tab=settings`, {
+    timezoneId: "Asia/Kolkata",
+  });
+  const created = page.locator("dl.pairs time").last();
+  const shown = async (): Promise<string> => (await created.allInnerTexts()).join();
+  assert.match(await shown(), /Z$/);
+  const utc = new Date(await shown());
+  await page.getByLabel("Colours").selectOption("dark");
+  await page.getByLabel("Times in UTC").uncheck();
+  await page.reload();
+  await page.locator("html[data-theme=dark]").waitFor();
+  const local = new Date(`${(await shown()).replace(" ", "T")}+05:30`);
+  assert.equal(local.getTime(), utc.getTime());
+});
+
+test("a browser loads no more than 60 kB for any page", BROWSER, async (t) => {
+  const { url } = await serveDashboard(t, await busyServer(t));
+  for (const [hash, shown] of PAGES) {
+    const page = await openPage(t, "about:blank");
+    const loaded: Promise<readonly [path: string, bytes: number]>[] = [];
+    page.on("requestfinished", (request) => {
+      if (!/\.(js|css|svg|html)$|\/ui\/$/.test(request.url())) return;
+      loaded.push(request.sizes().then((sizes) => [request.url(), sizes.responseBodySize]));
+    });
+    await page.goto(`${url}#/${hash}`);
+    await shown(page);
+    const files = await Promise.all(loaded);
+    const all = files.reduce((sum, [, bytes]) => sum + bytes, 0);
+    t.diagnostic(`${hash}: ${all} bytes in ${files.length} files`);
+    assert.ok(all > 10_000 && all <= BYTES_MAX, `${hash}: ${all} bytes, ${files.join("; ")}`);
+  }
+});
