@@ -194,6 +194,5 @@ function titleOf({ error_type: type, message, reason = "" }: DeadGroup): string 
 export const page: Page = {
   path: "queues/:queue/dead",
   title: ({ queue }) => text.dead.of(queue ?? ""),
-  needs: "item.read",
   view: DeadLetters,
 };

@@ -203,6 +203,5 @@ function Trace({ traceparent }: { readonly traceparent: string }): VNode {
 export const page: Page = {
   path: "queues/:queue/items/:id",
   title: ({ id }) => text.items.one(id ?? ""),
-  needs: "item.read",
   view: ItemView,
 };

@@ -313,6 +313,5 @@ function Bulk(props: {
 export const page: Page = {
   path: "queues/:queue/items",
   title: ({ queue }) => text.items.of(queue ?? ""),
-  needs: "item.read",
   view: Items,
 };
