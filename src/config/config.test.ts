@@ -683,3 +683,61 @@ for (const [given, message] of MISTAKES) {
     );
   });
 }
+
+test("where spans go is read from everywhere, last from what OpenTelemetry has its own variables for", (t) => {
+  const read = (options: ServerOptions, env: NodeJS.ProcessEnv = {}, yaml = "") =>
+    load(t, { options, env, ...(yaml === "" ? {} : { yaml }) }).otlp;
+  const theirs = {
+    OTEL_EXPORTER_OTLP_ENDPOINT: "http://c:1/",
+    OTEL_EXPORTER_OTLP_HEADERS: "a=1, b=x%20y",
+    OTEL_SERVICE_NAME: "jobs",
+  };
+  const env = { ...theirs, QUERATOR_OTLP_ENDPOINT: "http://b:1/in", QUERATOR_OTLP_SLOW: "2s" };
+  const yaml = "otlp-endpoint: http://y:1\notlp-slow: 3s\n";
+  assert.equal(read({}), undefined);
+  const headers = { a: "1", b: "x y" };
+  assert.deepEqual(read({}, theirs), {
+    url: "http://c:1/v1/traces",
+    headers,
+    slow: 500_000,
+    serviceName: "jobs",
+  });
+  assert.deepEqual(
+    [
+      read({ otlpEndpoint: "https://a/v1/traces", otlpSlow: "0s" }, env, yaml),
+      read({}, env, yaml),
+    ].map((otlp) => [otlp?.url, otlp?.slow]),
+    [
+      ["https://a/v1/traces", 0],
+      ["http://b:1/in/v1/traces", 2_000_000],
+    ],
+  );
+  assert.deepEqual(read({}, {}, yaml)?.url, "http://y:1/v1/traces");
+  const own = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+  assert.equal(read({}, { ...theirs, [own]: "http://t:1/as-it-is" })?.url, "http://t:1/as-it-is");
+  for (const off of [
+    { OTEL_EXPORTER_OTLP_PROTOCOL: "grpc" },
+    { OTEL_SDK_DISABLED: "true" },
+    { OTEL_TRACES_EXPORTER: "none" },
+  ]) {
+    assert.equal(read({}, { ...theirs, ...off }), undefined);
+  }
+  const file = join(temporaryDirectory(t), "headers");
+  writeFileSync(file, "api-key=secret\nother=1\n");
+  const said = { otlpEndpoint: "http://a:1" };
+  const ofFile = { "api-key": "secret", other: "1" };
+  assert.deepEqual(read({ ...said, otlpHeadersFile: file }, theirs)?.headers, ofFile);
+  assert.deepEqual(read(said, { QUERATOR_OTLP_HEADERS_FILE: file })?.headers, ofFile);
+  assert.deepEqual(read(said, {}, `otlp-headers-file: ${file}`)?.headers, ofFile);
+  const wrong: [ServerOptions, NodeJS.ProcessEnv, RegExp][] = [
+    [{ otlpEndpoint: "collector:4317" }, {}, /otlpEndpoint: "collector:4317" is not allowed/],
+    [{ ...said, otlpSlow: "2h" }, {}, /otlpSlow: "2h" is not allowed; use a time from 0s to 1h/],
+    [{ ...said, otlpSlow: "x" }, {}, /otlpSlow/],
+    [{ ...said, otlpHeaders: "secret" }, {}, /^ConfigError: otlpHeaders does not hold headers/],
+    [{ ...said, otlpHeaders: "a=b", otlpHeadersFile: file }, {}, /give either otlpHeaders or/],
+    [said, { OTEL_EXPORTER_OTLP_HEADERS: "%%" }, /OTEL_EXPORTER_OTLP_HEADERS does not hold/],
+  ];
+  for (const [options, variables, message] of wrong) {
+    assert.throws(() => read(options, variables), message);
+  }
+});

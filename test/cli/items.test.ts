@@ -44,6 +44,8 @@ test("items export and import carry every field from one storage to another", as
       lease_deadline: "2099-01-02T03:04:05.678901Z",
       expire_at: "2100-01-02T03:04:05.000001Z",
       utf8: "text",
+      traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
+      tracestate: "v=1",
     },
     {},
   ];

@@ -12,7 +12,8 @@ import {
 } from "@opentelemetry/sdk-trace";
 import * as names from "@opentelemetry/semantic-conventions/incubating";
 import { type TracingOptions, UniqueKeyTakenError } from "@querator/client";
-import { setup as setupWorld, type World } from "./setup.ts";
+import { startOldServer } from "../support/old-server.ts";
+import { clientOf, setup as setupWorld, type World } from "./setup.ts";
 
 const exporter = new InMemorySpanExporter();
 const provider = new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter })] });
@@ -283,4 +284,15 @@ test("a client that traces makes nothing of it without an SDK", async (t) => {
   await worker.events.once("completed");
   await worker.close();
   assert.deepEqual(exporter.getFinishedSpans(), []);
+});
+
+test("with a server that knows /v1 only a trace ends with its spans, and the work is done", async (t) => {
+  const { server } = await setup(t);
+  const url = await startOldServer(t, server.server.address);
+  const client = clientOf(t, url, { tracing: { api } });
+  await client.produce("jobs", { payload: "a" });
+  const [item] = await client.lease("jobs");
+  assert.deepEqual([item!.text, item!.traceparent], ["a", undefined]);
+  await client.complete("jobs", item!);
+  assert.deepEqual(["send jobs", "receive jobs", "complete jobs"].map(spanOf).flatMap(linked), []);
 });
