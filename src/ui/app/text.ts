@@ -432,7 +432,7 @@ export const text = {
     noneWhy: "What has died and was not deleted is shown here, by what it died of.",
     notAll: (items: number | string) =>
       `Counted were the first ${count(items)} items; there are more.`,
-    died: "Died in the last 24 hours",
+    died: (items: number) => `${count(items)} died in the last 24 hours`,
     count: "Items",
     trend: "Since you look",
     what: "What they died of",

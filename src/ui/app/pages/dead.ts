@@ -4,15 +4,15 @@
 import type { VNode } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { CallError, call } from "../api.ts";
-import { Chart } from "../components/chart.ts";
 import { Button, Empty, Panel, Time, Trouble } from "../components/controls.ts";
+import { Spark } from "../components/spark.ts";
 import { type Column, Table } from "../components/table.ts";
 import { count } from "../format.ts";
 import { html } from "../html.ts";
 import { mayChange } from "../item-actions.ts";
 import { useKeys } from "../keys.ts";
 import { useLive } from "../live.ts";
-import type { Page, PageProps } from "../page.ts";
+import type { PageProps } from "../page.ts";
 import { href } from "../router.ts";
 import { reasonOf, text } from "../text.ts";
 import { BeginRedrive, type Group, Redrives } from "./redrives.ts";
@@ -42,11 +42,10 @@ interface Dead {
 }
 
 interface History {
-  readonly at: readonly number[];
   readonly dead: readonly number[];
 }
 
-function DeadLetters({ params }: PageProps): VNode {
+export function View({ params }: PageProps): VNode {
   const asked = params.queue!;
   const { data, error, refresh } = useLive((signal) => read(asked, signal), [asked], POLL_MS);
   const history = useLive((signal) => readHistory(asked, signal), [asked], POLL_MS).data;
@@ -74,6 +73,7 @@ function DeadLetters({ params }: PageProps): VNode {
       <a href=${href(["queues", queue, "items"], { state: "dead" })}>${text.dead.allItems}</a></div>
     <div class="toolbar"><${Button} changes onClick=${() => setGroup(all)} disabled=${(data?.groups.length ?? 0) === 0}>${text.dead.redriveAll}</${Button}>
       <${Button} onClick=${refresh}>${text.dead.refresh}</${Button}>
+      ${history === undefined ? null : html`<${Died} dead=${history.dead} />`}
       ${queue === asked ? null : html`<span class="dim">${text.dead.liesIn} <a href=${href(["queues", queue])}>${queue}</a></span>`}</div>
     <${Trouble} error=${error} needs="item.read" />
     ${
@@ -82,12 +82,6 @@ function DeadLetters({ params }: PageProps): VNode {
       rowKey=${(each: DeadGroup) => each.fingerprint} href=${(each: DeadGroup) => href(["queues", queue, "items", each.sample])}
       empty=${html`<${Empty} title=${text.dead.none}><p>${text.dead.noneWhy}</p></${Empty}>`} />
       ${data.complete ? null : html`<p class="note">${text.dead.notAll(data.lookedAt)}</p>`}`
-    }
-    ${
-      history === undefined || !history.dead.some((each) => each > 0)
-        ? null
-        : html`<${Panel} title=${text.dead.died}><${Chart} label=${text.dead.died} at=${history.at.map((at) => at * 1_000)}
-          series=${[{ label: text.dead.title, values: history.dead, color: 5, fill: true }]} /></${Panel}>`
     }
     <${Panel} title=${text.redrive.title}><${Redrives} queue=${queue} begun=${begun} /></${Panel}>
     ${
@@ -100,6 +94,14 @@ function DeadLetters({ params }: PageProps): VNode {
             refresh();
           }} />`
     }`;
+}
+
+/** How many died in each part of the last day. */
+function Died({ dead }: { readonly dead: readonly number[] }): VNode | null {
+  const sum = dead.reduce((all, each) => all + each, 0);
+  if (sum === 0) return null;
+  const said = text.dead.died(sum);
+  return html`<${Spark} values=${dead} label=${said} /><span class="dim">${said}</span>`;
 }
 
 async function read(asked: string, signal: AbortSignal): Promise<Dead> {
@@ -190,9 +192,3 @@ function titleOf({ error_type: type, message, reason = "" }: DeadGroup): string 
   const told = [type, message].filter(Boolean).join(": ");
   return told === "" ? reasonOf(reason) : told;
 }
-
-export const page: Page = {
-  path: "queues/:queue/dead",
-  title: ({ queue }) => text.dead.of(queue ?? ""),
-  view: DeadLetters,
-};

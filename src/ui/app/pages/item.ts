@@ -12,13 +12,13 @@ import { ACTIONS, type Action, fits, mayChange } from "../item-actions.ts";
 import { exactly, type Item, isLive } from "../items.ts";
 import { useKeys } from "../keys.ts";
 import { useLive } from "../live.ts";
-import type { Page, PageProps } from "../page.ts";
+import type { PageProps } from "../page.ts";
 import { href, NAMESPACE, setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import { ActionDialog } from "./item-actions-dialog.ts";
 import { EditItem } from "./item-edit.ts";
+import { stateCell } from "./item-state.ts";
 import { Timeline } from "./item-timeline.ts";
-import { stateCell } from "./items.ts";
 import { LoadedPayload } from "./payload.ts";
 
 const POLL_MS = 3_000;
@@ -36,7 +36,7 @@ interface Explained {
   readonly expected_at?: string;
 }
 
-function ItemView({ params, query }: PageProps): VNode {
+export function View({ params, query }: PageProps): VNode {
   const queue = params.queue!;
   const id = params.id!;
   const { data, error, refresh } = useLive(
@@ -199,9 +199,3 @@ function Trace({ traceparent }: { readonly traceparent: string }): VNode {
         : null
     }</dd>`;
 }
-
-export const page: Page = {
-  path: "queues/:queue/items/:id",
-  title: ({ id }) => text.items.one(id ?? ""),
-  view: ItemView,
-};

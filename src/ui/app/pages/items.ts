@@ -3,7 +3,7 @@
 
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
-import { Button, Chip, Empty, Field, Status, Time, Trouble } from "../components/controls.ts";
+import { Button, Chip, Empty, Field, Time, Trouble } from "../components/controls.ts";
 import { type Column, Table } from "../components/table.ts";
 import { count } from "../format.ts";
 import { html } from "../html.ts";
@@ -16,15 +16,15 @@ import {
   listItems,
   NO_FILTER,
   STATES,
-  TONES,
   valueAt,
 } from "../items.ts";
 import { useKeys } from "../keys.ts";
 import { useLive } from "../live.ts";
-import type { Page, PageProps } from "../page.ts";
+import type { PageProps } from "../page.ts";
 import { href, setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import { ActionDialog, type Target } from "./item-actions-dialog.ts";
+import { stateCell } from "./item-state.ts";
 import { PayloadDialog } from "./payload.ts";
 
 const LIMIT = 50;
@@ -33,7 +33,7 @@ const COLUMNS_MAX = 10;
 /** A value is shown in part: a cell is no place for a document. */
 const CELL_MAX = 120;
 
-function Items({ params, query }: PageProps): VNode {
+export function View({ params, query }: PageProps): VNode {
   const queue = params.queue!;
   const filter = filterOf(query);
   const paths = pathsOf(query.columns);
@@ -189,11 +189,6 @@ function columnsOf(
   ];
 }
 
-/** An item's state, and whether it is to end. */
-export function stateCell({ state, cancelled }: Item): VNode {
-  return html`<${Status} tone=${TONES[state] ?? "idle"}>${state}${cancelled ? `, ${text.items.beingCancelled}` : ""}</${Status}>`;
-}
-
 // The time that matters of an item in its state.
 function whenCell({ state, enqueue_at, lease_deadline, ended_at, source }: Item): VNode | string {
   const [at, word] =
@@ -309,9 +304,3 @@ function Bulk(props: {
     )}
     <${Button} kind="quiet" onClick=${props.onClear}>${text.items.chooseNone}</${Button}></div>`;
 }
-
-export const page: Page = {
-  path: "queues/:queue/items",
-  title: ({ queue }) => text.items.of(queue ?? ""),
-  view: Items,
-};

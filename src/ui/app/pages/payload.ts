@@ -63,7 +63,7 @@ function hexOf(bytes: Uint8Array): string {
     const letters = row
       .map((each) => (each >= 32 && each < 127 ? String.fromCharCode(each) : "."))
       .join("");
-    rows.push(`${at.toString(16).padStart(8, "0")}  ${hex.padEnd(HEX_ROW * 3)} ${letters}`);
+    rows.push(`${at.toString(16).padStart(8, "0")} ${hex.padEnd(HEX_ROW * 3)} ${letters}`);
   }
   return rows.join("\n");
 }

@@ -10,8 +10,6 @@ import { count } from "../format.ts";
 import { html } from "../html.ts";
 import type { Redrive } from "../item-actions.ts";
 import { useCall } from "../live.ts";
-import type { Page, PageProps } from "../page.ts";
-import { href } from "../router.ts";
 import { text } from "../text.ts";
 
 const RUNNING_MS = 1_000;
@@ -170,16 +168,3 @@ export function BeginRedrive(props: {
     <${Field} label=${text.redrive.toOther} value=${to} onInput=${setTo} placeholder=${text.redrive.back} />
   </${FormDialog}>`;
 }
-
-function RedrivesPage({ params }: PageProps): VNode {
-  const queue = params.queue!;
-  return html`<div class="head"><h1>${text.redrive.of(queue)}</h1><a href=${href(["queues", queue, "dead"])}>${text.dead.title}</a></div>
-    <${Redrives} queue=${queue} />`;
-}
-
-export const page: Page = {
-  path: "queues/:queue/redrives",
-  title: ({ queue }) => text.redrive.of(queue ?? ""),
-  needs: "queue.stats",
-  view: RedrivesPage,
-};

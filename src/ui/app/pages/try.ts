@@ -9,7 +9,7 @@ import { count } from "../format.ts";
 import { html } from "../html.ts";
 import { jsonOf, textOf } from "../items.ts";
 import { useLive } from "../live.ts";
-import type { Page, PageProps } from "../page.ts";
+import type { PageProps } from "../page.ts";
 import { href, setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import { now } from "../time.ts";
@@ -34,7 +34,7 @@ const READS =
   /\.(get|explain|wait|list|info|stats|overview|history|dead_groups|whoami|check|usage)$/;
 const ANSWER_MAX = 200_000;
 
-function Try({ query }: PageProps): VNode {
+export function View({ query }: PageProps): VNode {
   const queue = query.queue ?? "";
   return html`<h1>${text.tryIt.title}</h1>
     <${Field} label=${text.tryIt.queue} value=${queue} onInput=${(value: string) => setQuery({ queue: value })} mono />
@@ -227,12 +227,3 @@ async function askMethods(): Promise<readonly Method[]> {
 function filled(example: Method["example"], queue: string): Method["example"] {
   return queue !== "" && "queue_name" in example ? { ...example, queue_name: queue } : example;
 }
-
-export const page: Page = {
-  path: "try",
-  title: text.tryIt.title,
-  nav: "work",
-  shortcut: "t",
-  needs: "queue.produce",
-  view: Try,
-};
