@@ -26,7 +26,7 @@ const ids = new IdSpace("p".repeat(18));
 const held = records.map((record, i) => {
   return Object.assign(new Item(record, 0), { seq: i + 1, attempts: i + 2 });
 });
-const lease = { partition: 3, ids, deadline: 1e15, items: held, records };
+const lease = { partition: 3, ids, deadline: 1e15, items: held, records, waitedUntil: 7 };
 
 const extended = [
   { id: "a", for: 1e6 },
