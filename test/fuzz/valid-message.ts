@@ -271,6 +271,10 @@ function textFor(name: string, context: Context): string {
       return random.pick(["1h", "8760h"]);
     case "on_duplicate":
       return random.pick(["", "return", "reject", "replace", "extend", "keep_latest"]);
+    case "traceparent":
+      return random.pick(["", `00-${"a".repeat(32)}-${"b".repeat(16)}-01`]);
+    case "tracestate": // there may be no trace
+      return "";
     case "pivot":
       return focus.ids.length > 0 && random.oneIn(2) ? random.pick(focus.ids) : "";
     case "source_id":

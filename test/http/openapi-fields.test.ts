@@ -135,9 +135,15 @@ function requestOf(openApi: OpenApi, sample: Sample, ids: readonly string[]): Js
   const first = request[list]?.[0] ?? (list === "produce" ? { items: [{ utf8: "next" }] } : {});
   // What is said of a unique key needs one.
   const isOfKey = /^unique_(while|for)$|^on_duplicate$/.test(field);
+  // And a state of a trace needs a trace.
+  const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
+  const needed = {
+    ...(isOfKey && { unique_key: "k" }),
+    ...(field === "tracestate" && { traceparent }),
+  };
   return {
     ...request,
-    [list]: [{ ...first, ...(isOfKey && { unique_key: "k" }), [field]: value }],
+    [list]: [{ ...first, ...needed, [field]: value }],
   };
 }
 
