@@ -108,6 +108,7 @@ const CHANGES: Record<string, (path: string) => object> = {
   noKeyChosen: () => ({ id: "" }),
   noSuchKey: () => ({ id: "abc" }),
   noSuchApiKey: () => ({ id: "abc" }),
+  badLimit: () => ({ limit: 1_001 }),
   oneOrAll: () => ({ namespace: "acme", all_namespaces: true }),
   badExpiry: () => ({ expires_at: "2100-01-01T00:00:00Z", expire_in: "1h" }),
   longOverlap: () => ({ overlap: "721h" }),

@@ -63,8 +63,10 @@ function shown({ status, headers, body }: Reply): unknown {
   return { status, headers: told, text };
 }
 
-const PATHS = [...makeEndpoints({ limits: DEFAULT_LIMITS } as Service).keys()].filter((path) =>
-  path.startsWith("/v2/"),
+// They tell of the moment at which they are asked.
+const OF_NOW = ["/v2/debug.dump", "/v2/server.overview", "/v2/queue.history"];
+const PATHS = [...makeEndpoints({ limits: DEFAULT_LIMITS } as Service).keys()].filter(
+  (path) => path.startsWith("/v2/") && !OF_NOW.includes(path),
 );
 const CREATE = {
   path: "/v1/queues.create",
