@@ -109,7 +109,10 @@ test("colours and the zone of times are as somebody has chosen, also later", BRO
     timezoneId: "Asia/Kolkata",
   });
   const created = page.locator("dl.pairs time").last();
-  const shown = async (): Promise<string> => (await created.allInnerTexts()).join();
+  const shown = async (): Promise<string> => {
+    await created.waitFor();
+    return (await created.allInnerTexts()).join();
+  };
   assert.match(await shown(), /Z$/);
   const utc = new Date(await shown());
   await page.getByLabel("Colours").selectOption("dark");
