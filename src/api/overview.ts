@@ -118,7 +118,7 @@ export function overviewEndpoints(service: Service): readonly RowEndpoint[] {
       reply: QueueHistoryResponseSchema,
       permission: "queue.stats",
       queueOf: byName,
-      metric: "queue.history",
+      metric: "history",
       summary: "Shows what has become of a queue in the last hour, or of late up to seven days.",
       description:
         "Known to memory: it begins with the start of the server, or with the first thing that happened in the queue. The thousand queues that are used have one.",
@@ -356,8 +356,8 @@ const FIELDS: Notes = {
     queue_name: QUEUE_NAME,
     span: {
       text: "How far back: 1h, 6h, 24h or 7d; 1h if it is not given.",
-      request: { enum: SPAN_NAMES },
-      accepted: { enum: ["", ...SPAN_NAMES] },
+      request: { pattern: `^(${SPAN_NAMES.join("|")})$` },
+      accepted: { pattern: `^(${SPAN_NAMES.join("|")}|)$` },
     },
   },
   QueueHistoryResponse: {

@@ -32,7 +32,7 @@ export function addServerCommand(program: Command): void {
     .option("--socket-mode <mode>", "who may use a Unix socket (default: 0660)")
     .option(
       "--admin-address <host:port>",
-      "one more address, which has the state of the server and its metrics and nothing else, without TLS",
+      "one more address, without TLS: the state of the server, its metrics, and with the dashboard all of /v2",
     )
     .option("--tls-cert <file>", "speak TLS, with this certificate and those above it")
     .option("--tls-key <file>", "the key of the certificate")

@@ -90,7 +90,7 @@ export interface ServerOptions {
   readonly address?: string;
   /** Who may use a Unix socket, as a file mode. Default `0660`. */
   readonly socketMode?: string;
-  /** One more address, in the same form, for those who run the server: its state, its metrics, the dashboard and all of /v2, over plain HTTP. */
+  /** One more address, in the same form, for those who run the server, over plain HTTP: its state, its metrics, and unless `ui` is `off` the dashboard and all of /v2. */
   readonly adminAddress?: string;
   /** A file with a certificate, and those between it and its authority; with it the server speaks TLS only. */
   readonly tlsCert?: string;

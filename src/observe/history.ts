@@ -38,6 +38,8 @@ export type Series = Readonly<Record<HistoryColumn, number[]>> & {
 };
 
 const UNKNOWN = -1;
+// So many columns, the first ones, are kept over a restart.
+const KEPT = SUMS.length + LEVELS.length;
 
 /** Nothing has happened, and nothing is known. */
 export const NO_TIMES: Readonly<Record<(typeof TIMES)[number], number>> = {
@@ -100,7 +102,7 @@ class Tier {
     }
     const at = this.#placeOf(last);
     const known = (i: number): number => (at === undefined ? UNKNOWN : this.#values[at + i]!);
-    series.at.push(Math.floor(second));
+    series.at.push(Math.ceil(second));
     for (const [i, name] of COLUMNS.entries()) {
       const isSum = i < SUMS.length;
       const isTime = i >= SUMS.length + LEVELS.length;
@@ -125,6 +127,29 @@ class Tier {
       if (at !== undefined) found.push(this.#values[at + i]!);
     }
     return found;
+  }
+
+  /** Its points as rows of numbers, the oldest first; times are not kept. */
+  dump(): number[][] {
+    const rows: number[][] = [];
+    for (const number of this.#numbers.slice().sort()) {
+      const at = this.#placeOf(number);
+      if (number === 0 || at === undefined) continue;
+      rows.push([number, ...this.#values.subarray(at, at + KEPT)]);
+    }
+    return rows;
+  }
+
+  /** Puts back what was dumped. */
+  load(rows: readonly (readonly number[])[]): void {
+    for (const [number = 0, ...values] of rows) {
+      const place = number % this.points;
+      if (number < this.#numbers[place]!) continue;
+      this.#numbers[place] = number;
+      const at = place * COLUMNS.length;
+      this.#values.fill(UNKNOWN, at, at + COLUMNS.length);
+      this.#values.set(values, at);
+    }
   }
 
   /** The sum of a column over the span. */
@@ -169,5 +194,34 @@ export class Track {
 
   sum(span: Span, column: (typeof SUMS)[number], second: number): number {
     return this.#tiers[span].sum(column, second);
+  }
+
+  /** What is to be kept of it, as a text. */
+  dump(): string {
+    return JSON.stringify(
+      Object.fromEntries(SPAN_NAMES.map((span) => [span, this.#tiers[span].dump()])),
+    );
+  }
+
+  /** Puts back what was dumped. What cannot be read as that changes nothing: it is a history, and no more. */
+  load(text: string): void {
+    const kept = readDump(text);
+    if (kept === undefined) return;
+    for (const span of SPAN_NAMES) this.#tiers[span].load(kept[span] ?? []);
+  }
+}
+
+function readDump(text: string): Partial<Record<Span, number[][]>> | undefined {
+  try {
+    const dump = JSON.parse(text) as Partial<Record<Span, number[][]>>;
+    const isRow = (row: unknown): boolean =>
+      Array.isArray(row) &&
+      row.length === KEPT + 1 &&
+      row.every((each) => typeof each === "number") &&
+      Number.isSafeInteger(row[0]);
+    const isDump = SPAN_NAMES.every((span) => dump[span]?.every(isRow) ?? true);
+    return isDump ? dump : undefined;
+  } catch {
+    return undefined;
   }
 }

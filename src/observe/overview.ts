@@ -15,13 +15,7 @@ import type { Logger } from "../log.ts";
 import type { WantedFigures } from "../registry/figures.ts";
 import { nameOf, namespaceOf } from "../registry/names.ts";
 import { type Column, DEAD_COLUMNS, QueueTable } from "../registry/queue-table.ts";
-import {
-  NO_TIMES,
-  SAMPLE_EVERY,
-  type Sample,
-  SPAN_NAMES,
-  type Span,
-} from "./history.ts";
+import { NO_TIMES, SAMPLE_EVERY, type Sample, SPAN_NAMES, type Span } from "./history.ts";
 import type { ThreadFigures } from "./render.ts";
 import { Tracks } from "./tracks.ts";
 import {
@@ -42,6 +36,11 @@ const REST_MAX = SECOND;
 const NOW_MIN = 10 * SECOND;
 // And what has been happening of late, since one that is at least so old.
 const LATE_MIN = 5 * MINUTE;
+
+// What is counted is written down so often, and of namespaces with every so manieth time. A stop waits no longer for it.
+const SAVE_EVERY = MINUTE;
+const SAVES_OF_NAMESPACES = 10;
+const LAST_SAVE = SECOND;
 
 const WORST_MAX = 20;
 const WARNINGS_MAX = 50;
@@ -65,6 +64,16 @@ export interface OverviewSource {
   /** The time for which items of a queue are leased, as it is written; "" if there is no such queue. */
   leaseTimeoutOf(name: string): string;
   quotas(): readonly QuotaUse[];
+  isNamespace(name: string): boolean;
+  /** Where the history is kept; undefined of a server that keeps nothing. */
+  readonly kept: HistoryStore | undefined;
+}
+
+/** Keeps texts by names. */
+export interface HistoryStore {
+  read(): Promise<ReadonlyMap<string, string>>;
+  /** Writes some of them, and takes away those that are gone. */
+  write(texts: ReadonlyMap<string, string>, gone: readonly string[]): Promise<void>;
 }
 
 /** Whose queues are shown; undefined for those of all namespaces. */
@@ -124,6 +133,10 @@ export class Overview {
   readonly #real = new SystemClock();
   #cancel: CancelTimer = () => undefined;
   #isEnded = false;
+  #savedAt = 0;
+  #saves = 0;
+  // Names of what is kept.
+  readonly #written = new Set<string>();
   // Since when, in wall time, each thing is wrong.
   #since = new Map<string, number>();
 
@@ -135,21 +148,59 @@ export class Overview {
     this.#late = [first];
   }
 
-  /** Begins to take samples. */
-  start(): void {
+  /** Reads what was kept, and begins to take samples. */
+  async open(): Promise<void> {
+    const kept = (await this.#source.kept?.read()) ?? new Map<string, string>();
+    this.#tracks.load(kept);
+    for (const name of kept.keys()) this.#written.add(name);
+    this.#savedAt = this.#source.clock.steady();
+    this.#sampleLater(0);
+  }
+
+  // At the next whole half a minute of wall time that is at least so far.
+  #sampleLater(least: number): void {
     const { clock } = this.#source;
-    const wait = SAMPLE_EVERY - (clock.now() % SAMPLE_EVERY);
-    this.#cancel = clock.wakeAfter(wait, () => {
+    const left = SAMPLE_EVERY - (clock.now() % SAMPLE_EVERY);
+    this.#cancel = clock.wakeAfter(left < least ? left + SAMPLE_EVERY : left, () => {
       void this.#sample().finally(() => {
-        if (!this.#isEnded) this.start();
+        // Timers may be a little early.
+        if (!this.#isEnded) this.#sampleLater(SAMPLE_EVERY / 2);
       });
     });
   }
 
-  /** Takes no more samples. */
-  end(): void {
+  /** Takes no more samples; with `isOurs` what was counted is written down, unless that takes long. Never rejects. */
+  async end(isOurs: boolean): Promise<void> {
     this.#isEnded = true;
     this.#cancel();
+    if (!isOurs || this.#source.kept === undefined) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const giveUp = this.#real.wakeAfter(LAST_SAVE, resolve);
+    await Promise.race([this.#sample().then(() => this.#save(true)), promise]);
+    giveUp();
+  }
+
+  async #saveIfDue(): Promise<void> {
+    const steady = this.#source.clock.steady();
+    // Half a sample earlier or later is the same.
+    if (this.#isEnded || steady - this.#savedAt < SAVE_EVERY - SAMPLE_EVERY / 2) return;
+    this.#savedAt = steady;
+    await this.#save(this.#saves++ % SAVES_OF_NAMESPACES === 0);
+  }
+
+  async #save(isAll: boolean): Promise<void> {
+    const { kept, log, isNamespace } = this.#source;
+    if (kept === undefined) return;
+    this.#tracks.keepOnly(isNamespace);
+    const texts = this.#tracks.dump(isAll);
+    const gone = [...this.#written].filter((name) => name !== "" && !isNamespace(name));
+    try {
+      await kept.write(texts, gone);
+      for (const name of texts.keys()) this.#written.add(name);
+      for (const name of gone) this.#written.delete(name);
+    } catch (err) {
+      log.debug({ err }, "the history could not be written down"); // it will be, the next time
+    }
   }
 
   // --- collecting ---
@@ -196,6 +247,7 @@ export class Overview {
       const snapshot = { at: steady, table, threads };
       this.#recent = [this.#recent.at(-1)!, snapshot];
       if (steady - this.#late.at(-1)!.at >= LATE_MIN) this.#late = [this.#late.at(-1)!, snapshot];
+      await this.#saveIfDue();
     } catch (err) {
       this.#source.log.debug({ err }, "no sample could be taken"); // it stops, or serves no queues
     }
@@ -218,8 +270,7 @@ export class Overview {
     const { table, takesDead, now, steady, threads } = known;
     const { version, startedAt, threads: count } = this.#source;
     const rows = rowsOf(table, seen);
-    const sum = (column: Column, of = rows): number =>
-      of.reduce((total, row) => total + table.get(row, column), 0);
+    const sum = (column: Column, of = rows): number => table.sum(of, column);
     const dead = rows.filter((row) => takesDead.has(table.names[row]!));
     const oldest = Math.min(...rows.map((row) => table.get(row, "oldestAt") || Infinity));
     const before = this.#before(steady);
@@ -404,16 +455,14 @@ function sortBy(
 }
 
 function sumsSince(before: QueueTable, table: QueueTable, rows: readonly number[]) {
-  const sum = (column: Column): number =>
-    rows.reduce((total, row) => total + table.since(before, row, column), 0);
+  const sum = (column: Column): number => table.sumSince(before, rows, column);
   const dead = DEAD_COLUMNS.reduce((total, column) => total + sum(column), 0);
   return { in: sum("produced"), out: sum("ended"), dead, retried: sum("retried") };
 }
 
 /** What has happened in several queues together between two tables, and what there is in the later one. */
 function sampleOf(before: QueueTable, table: QueueTable, rows: readonly number[]): Sample {
-  const sum = (column: Column): number =>
-    rows.reduce((total, row) => total + table.get(row, column), 0);
+  const sum = (column: Column): number => table.sum(rows, column);
   const levels = { waiting: sum("waiting"), leased: sum("leased"), scheduled: sum("scheduled") };
   return { ...sumsSince(before, table, rows), ...levels, ...NO_TIMES };
 }

@@ -1,6 +1,6 @@
 // Of what there is a history: the server, namespaces and queues, each in a room of its own, and only so many of them. A
-// queue gets one with the first thing that happens in it; when there are as many as may be, in the place of one in
-// which nothing has happened for long.
+// queue gets one when something happens in it; when there are as many as may be, in the place of one in which nothing
+// has happened for long.
 
 import { SECOND } from "../clock.ts";
 import { namespaceOf } from "../registry/names.ts";
@@ -12,6 +12,9 @@ import type { ThreadFigures } from "./render.ts";
 export const TRACKED_QUEUES_MAX = 1_000;
 /** And so many namespaces, with 55 KiB each. */
 export const TRACKED_NAMESPACES_MAX = 100;
+
+// So many get their place at once, those in which most happens first: others wait for the next sample.
+const MADE_AT_ONCE = 100;
 
 // In seconds. In a queue that gives up its place nothing has happened for so long.
 const IDLE_MIN = 3_600;
@@ -57,6 +60,7 @@ export class Tracks {
     const sums = new Map<string, Sums>([[SERVER, newSums()]]);
     const times = timesOf(threads);
     const active: string[] = [];
+    const wanting: { readonly name: string; readonly sample: Sample; readonly load: number }[] = [];
     for (const [row, name] of table.names.entries()) {
       const namespace = namespaceOf(name);
       const counted = this.countsOf(table, before, row);
@@ -70,17 +74,59 @@ export class Tracks {
       sums.set(namespace, own);
       addTo(own, ofServer, levels);
       addTo(sums.get(SERVER)!, ofServer, levels);
-      const isActive =
-        SUMS.some((what) => counted[what] > 0) || table.since(before, row, "leases") > 0;
-      if (isActive) active.push(name);
-      const track = this.#queues.get(name) ?? (isActive ? this.#make(name, second) : undefined);
-      if (track === undefined) continue;
-      if (isActive) track.activeAt = second;
-      track.add(second, { ...counted, ...levels, ...(times.get(name) ?? NO_TIMES) });
+      const load = counted.in + counted.out + counted.retried + table.since(before, row, "leases");
+      const track = this.#queues.get(name);
+      if (track === undefined && load === 0) continue;
+      const sample = { ...counted, ...levels, ...(times.get(name) ?? NO_TIMES) };
+      if (track === undefined) {
+        wanting.push({ name, sample, load });
+        continue;
+      }
+      if (load > 0) {
+        active.push(name);
+        track.activeAt = second;
+      }
+      track.add(second, sample);
     }
     for (const name of this.#queues.keys()) if (table.rowOf(name) === -1) this.#queues.delete(name);
-    this.#activeNames = active.filter((name) => this.#queues.has(name));
+    const places = this.#free(Math.min(wanting.length, MADE_AT_ONCE), second);
+    for (const { name, sample } of wanting.sort((a, b) => b.load - a.load).slice(0, places)) {
+      const track = new Track(false);
+      track.activeAt = second;
+      track.add(second, sample);
+      this.#queues.set(name, track);
+      active.push(name);
+    }
+    this.#activeNames = active;
     for (const [name, sum] of sums) this.#trackOf(name)?.add(second, { ...sum, ...NO_TIMES });
+  }
+
+  // Makes room for so many more, as far as nothing happens in others; answers for how many there is.
+  #free(wanted: number, second: number): number {
+    const missing = this.#queues.size + wanted - TRACKED_QUEUES_MAX;
+    if (missing <= 0) return wanted;
+    const idle = [...this.#queues]
+      .filter(([, { activeAt }]) => second - activeAt >= IDLE_MIN)
+      .sort(([, a], [, b]) => a.activeAt - b.activeAt);
+    for (const [name] of idle.slice(0, missing)) this.#queues.delete(name);
+    return Math.min(TRACKED_QUEUES_MAX - this.#queues.size, wanted);
+  }
+
+  /** What is to be kept over a restart, by name: the server's, and with `isAll` those of namespaces. */
+  dump(isAll: boolean): ReadonlyMap<string, string> {
+    const kept = new Map([[SERVER, this.#server.dump()]]);
+    if (isAll) for (const [name, track] of this.#namespaces) kept.set(name, track.dump());
+    return kept;
+  }
+
+  /** Puts back what was kept. */
+  load(kept: ReadonlyMap<string, string>): void {
+    for (const [name, text] of kept) this.#trackOf(name)?.load(text);
+  }
+
+  /** Forgets namespaces that are no more. */
+  keepOnly(isThere: (namespace: string) => boolean): void {
+    for (const name of this.#namespaces.keys()) if (!isThere(name)) this.#namespaces.delete(name);
   }
 
   #trackOf(name: string): Track | undefined {
@@ -90,21 +136,6 @@ export class Tracks {
       track = new Track(true);
       this.#namespaces.set(name, track);
     }
-    return track;
-  }
-
-  // None if there are as many as may be, and something happens in all of them.
-  #make(name: string, second: number): Track | undefined {
-    if (this.#queues.size >= TRACKED_QUEUES_MAX) {
-      let idlest: [name: string, at: number] | undefined;
-      for (const [each, { activeAt }] of this.#queues) {
-        if (idlest === undefined || activeAt < idlest[1]) idlest = [each, activeAt];
-      }
-      if (idlest === undefined || second - idlest[1] < IDLE_MIN) return undefined;
-      this.#queues.delete(idlest[0]);
-    }
-    const track = new Track(false);
-    this.#queues.set(name, track);
     return track;
   }
 
@@ -173,7 +204,7 @@ function newSeries(span: Span, second: number, present: Sample): Series {
   const columns = Object.entries(present).map(([name, value]) => [name, [value]]);
   return {
     step: SPANS[span].step,
-    at: [Math.floor(second)],
+    at: [Math.ceil(second)],
     ...Object.fromEntries(columns),
   } as Series;
 }

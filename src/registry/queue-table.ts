@@ -111,11 +111,25 @@ export class QueueTable {
 
   /** How much a row has counted that another table had not: of a queue that was not in it, all. */
   since(before: QueueTable, row: number, column: Column): number {
-    const then = before.rowOf(this.names[row]!);
+    const name = this.names[row]!;
+    // Mostly it stands where it stood.
+    const then = before.names[row] === name ? row : before.rowOf(name);
     const now = this.get(row, column);
     // One of this name may have been deleted, and made anew.
     const known = then === -1 ? 0 : before.get(then, column);
     return now >= known ? now - known : now;
+  }
+
+  sum(rows: readonly number[], column: Column): number {
+    let sum = 0;
+    for (const row of rows) sum += this.get(row, column);
+    return sum;
+  }
+
+  sumSince(before: QueueTable, rows: readonly number[], column: Column): number {
+    let sum = 0;
+    for (const row of rows) sum += this.since(before, row, column);
+    return sum;
   }
 }
 

@@ -6,13 +6,10 @@ import { isLoopback } from "../http/access.ts";
 import type { Logger } from "../log.ts";
 
 /** Throws a ConfigError if everybody on the network could do everything, and nobody has said that they may. */
-export function checkClosed({ host, admin, auth }: Config): void {
+export function checkClosed({ auth, ...config }: Config): void {
   // Who may use a Unix socket is said by its mode; its host is `localhost`.
   if (auth.isOn || auth.isSaid) return;
-  const open = [
-    ["address", host],
-    ["admin-address", admin?.host ?? "localhost"],
-  ].find(([, each]) => !isLoopback(each!));
+  const open = doorsOf(config).find(([, host]) => !isLoopback(host));
   if (open === undefined) return;
   const where = open[1] === "" ? "all interfaces" : `'${open[1]}'`;
   throw new ConfigError(
@@ -21,13 +18,23 @@ export function checkClosed({ host, admin, auth }: Config): void {
 }
 
 /** Says that everybody may do everything, where that may not be meant; `wasClosed` if the data is of a server with keys. */
-export function tellOpen({ host, admin, auth }: Config, wasClosed: boolean, log: Logger): void {
+export function tellOpen({ auth, ...config }: Config, wasClosed: boolean, log: Logger): void {
   if (auth.isOn) return;
-  if (!isLoopback(host) || (admin !== undefined && !isLoopback(admin.host))) {
+  if (doorsOf(config).some(([, host]) => !isLoopback(host))) {
     log.warn("everybody who reaches this server may do everything, without a key");
   } else if (wasClosed) {
     log.warn(
       "nobody has to show a key, as an earlier start had it; --auth keys asks for one again",
     );
   }
+}
+
+// Where something can be changed, by the option that says so.
+function doorsOf({
+  host,
+  admin,
+  ui,
+}: Pick<Config, "host" | "admin" | "ui">): readonly (readonly [option: string, host: string])[] {
+  const hasCalls = admin !== undefined && ui !== "off";
+  return [["address", host], ...(hasCalls ? [["admin-address", admin.host] as const] : [])];
 }

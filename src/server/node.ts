@@ -58,19 +58,21 @@ export function makeHttp({
 }
 
 /**
- * Makes the HTTP server for those who run this one: the pages for them, the dashboard and all of /v2, without TLS, for
- * what asks for some of it has no certificate, and stands beside the server.
+ * Makes the HTTP server for those who run this one: the pages for them, and with the dashboard that and all of /v2. Without
+ * TLS, for what asks for some of it has no certificate, and stands beside the server.
  */
 export function makeAdminHttp(options: NodeOptions): HttpServer {
   const { config, log, health, metrics, listeners, changeClock: _, ...service } = options;
-  const isV2 = ([path]: readonly [string, unknown]): boolean => path.startsWith("/v2/");
-  const endpoints = new Map([...makeEndpoints(service)].filter(isV2));
+  const isThere = ([path]: readonly [string, unknown]): boolean =>
+    config.ui !== "off" && path.startsWith("/v2/");
+  const endpoints = new Map([...makeEndpoints(service)].filter(isThere));
+  const streams = makeStreams({ listeners, checkRunning: service.checkRunning });
   const pages = makePages({ endpoints, formatSize, health, metrics });
   const ofAdmin = new Map([...pages].filter(([, { isOfAdmin }]) => isOfAdmin === true));
   return new HttpServer({
     endpoints,
     pages: withUi(ofAdmin, config),
-    streams: makeStreams({ listeners, checkRunning: service.checkRunning }),
+    streams: new Map([...streams].filter(isThere)),
     ...commonOptions({ log, ...service }, config),
     access: {
       ...accessOf(config, config.admin!),

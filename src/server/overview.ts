@@ -5,12 +5,13 @@ import type { Clock } from "../clock.ts";
 import type { Config, StorageConfig } from "../config/config.ts";
 import { formatDuration } from "../duration.ts";
 import type { Logger } from "../log.ts";
-import { Overview } from "../observe/overview.ts";
+import { type HistoryStore, Overview } from "../observe/overview.ts";
 import type { ThreadFigures } from "../observe/render.ts";
 import type { QuotaUse, StorageFacts } from "../observe/warnings.ts";
 import type { WantedFigures } from "../registry/figures.ts";
-import { fullName } from "../registry/names.ts";
+import { fullName, SYSTEM_NAMESPACE } from "../registry/names.ts";
 import type { Queues } from "../registry/queues.ts";
+import type { Storage } from "../storage/storage.ts";
 import { VERSION } from "../version.ts";
 import type { Shard } from "./shard.ts";
 
@@ -21,10 +22,14 @@ export interface OverviewParts {
   readonly log: Logger;
   readonly shard: Shard;
   readonly queues: Queues;
+  /** Where the records of queues lie. */
+  readonly records: Storage;
   /** Of all threads; some may be there twice. */
   readonly storages: readonly StorageConfig[];
   readonly collect: (wanted: WantedFigures) => Promise<readonly ThreadFigures[]>;
 }
+
+const PREFIX = "~history~";
 
 // What is limited and counted at a time, as people call it.
 const LEVELS = {
@@ -35,8 +40,8 @@ const LEVELS = {
 } as const;
 
 /** Opens it; it takes samples from now on. */
-export function openOverview(parts: OverviewParts): Overview {
-  const { config, clock, log, shard, queues, collect } = parts;
+export async function openOverview(parts: OverviewParts): Promise<Overview> {
+  const { config, clock, log, shard, queues, records, collect } = parts;
   const kinds = new Map(parts.storages.map(({ name, driver }) => [name, driver]));
   const overview = new Overview({
     clock,
@@ -69,9 +74,27 @@ export function openOverview(parts: OverviewParts): Overview {
       return record === undefined ? "" : formatDuration(record.leaseTimeout);
     },
     quotas: () => quotasOf(shard),
+    isNamespace: (name) => name === SYSTEM_NAMESPACE || shard.auth.namespaces.has(name),
+    kept: records.isDurable ? storeIn(records, queues) : undefined,
   });
-  overview.start();
+  await overview.open();
   return overview;
+}
+
+// Among the records of queues, under names that no other record has.
+function storeIn(records: Storage, queues: Queues): HistoryStore {
+  return {
+    async read() {
+      const all = await records.listQueues();
+      const own = all.filter(({ name }) => name.startsWith(PREFIX));
+      return new Map(own.map(({ name, record }) => [name.slice(PREFIX.length), record]));
+    },
+    write(texts, gone) {
+      const puts = Array.from(texts, ([name, record]) => ({ name: `${PREFIX}${name}`, record }));
+      const names = gone.map((name) => `${PREFIX}${name}`);
+      return queues.inOrder(() => records.putQueues(puts, names));
+    },
+  };
 }
 
 function quotasOf({ accounts, directory }: Shard): readonly QuotaUse[] {

@@ -276,9 +276,10 @@ async function open(parts: Parts): Promise<void> {
   }
   tellOpen(config, parts.auth.isBootstrapped, log);
   await createConfigured(parts.queues, config);
-  parts.overview = openOverview({
+  parts.overview = await openOverview({
     ...parts,
     queues,
+    records,
     storages: [config.queueStorage, ...homes.flat()],
     collect: (wanted) => collect(parts, wanted),
   });
@@ -497,9 +498,9 @@ async function release(parts: Parts, error?: QueueError): Promise<void> {
   const { queues, pool, shard } = parts;
   const failures: unknown[] = [];
   shard.home.refuse(plainError("shutting_down"));
-  parts.overview?.end();
   parts.events?.close(error ?? plainError("shutting_down"));
   for (const end of [
+    () => parts.overview?.end(error === undefined),
     () => pool?.refuse(),
     () => parts.keyUse?.end(error === undefined),
     async () => parts.audit?.close(),
