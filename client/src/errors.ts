@@ -213,6 +213,7 @@ const CALLED: Readonly<Record<string, ErrorCode>> = {
   unsupported_encoding: "content",
   unauthenticated: "unauthorized",
   permission_denied: "forbidden",
+  read_only: "forbidden",
   storage_unusable: "failed",
   no_such_method: "not-implemented",
   client_gone: "network",

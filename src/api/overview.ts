@@ -5,6 +5,8 @@ import type { Permission } from "../auth/permissions.ts";
 import type { Principal } from "../auth/principal.ts";
 import { reply } from "../codec/answer.ts";
 import {
+  QueueConsumersRequestSchema,
+  QueueConsumersResponseSchema,
   QueueHistoryRequestSchema,
   QueueHistoryResponseSchema,
   QueuesOverviewRequestSchema,
@@ -137,6 +139,33 @@ export function overviewEndpoints(service: Service): readonly RowEndpoint[] {
         return reply(QueueHistoryResponseSchema, shown);
       },
     }),
+    endpoint({
+      path: "/v2/queue.consumers",
+      bodyBytesMax: MEDIUM,
+      request: QueueConsumersRequestSchema,
+      reply: QueueConsumersResponseSchema,
+      permission: "queue.stats",
+      queueOf: byName,
+      metric: "consumers",
+      summary: "Shows who has leased from a queue, by the names that they gave, and when last.",
+      example: { queue_name: "jobs", limit: 10 },
+      errors: FOUND_V2,
+      handler: async (request) => {
+        const limit = checkListLimit(request.limit, LIMIT_MAX);
+        const queue = findQueue(service, request.queueName);
+        const { since, total, consumers } = await queue.consumers(limit);
+        return reply(QueueConsumersResponseSchema, {
+          since,
+          total,
+          consumers: consumers.map(({ name, at, waiting, leased }) => ({
+            client: name,
+            lastSeenAt: at,
+            waiting,
+            leased,
+          })),
+        });
+      },
+    }),
   ];
 }
 
@@ -212,6 +241,11 @@ const LEVELS = {
   held: told("Items that their group holds back: none in this version."),
   consumers_waiting: told("Lease requests that wait for items."),
 } as const;
+
+const LIMIT: FieldNote = {
+  text: `How many at most, up to ${LIMIT_MAX}; 0 means ${LIST_LIMIT_DEFAULT}.`,
+  request: { minimum: 0, maximum: LIMIT_MAX },
+};
 
 const FIELDS: Notes = {
   ServerOverviewRequest: { namespace: IN },
@@ -319,10 +353,7 @@ const FIELDS: Notes = {
     descending: { text: "Whether the largest come first." },
     namespace: IN,
     cursor: CURSOR,
-    limit: {
-      text: `How many at most, up to ${LIMIT_MAX}; 0 means ${LIST_LIMIT_DEFAULT}.`,
-      request: { minimum: 0, maximum: LIMIT_MAX },
-    },
+    limit: LIMIT,
   },
   QueuesOverviewResponse: {
     total: told("How many queues there are in the whole list."),
@@ -351,6 +382,27 @@ const FIELDS: Notes = {
       text: "Whether it takes what is dead in other queues.",
       required: "reply",
     },
+  },
+  QueueConsumersRequest: {
+    queue_name: QUEUE_NAME,
+    limit: LIMIT,
+  },
+  QueueConsumersResponse: {
+    since: {
+      text: "Since when they are known: the start of the server, or when the queue was made.",
+      required: "reply",
+    },
+    total: told("How many are known, of at most 1000."),
+    consumers: {
+      text: "Those whose requests wait first, then those that have asked last. Who gives no name is not among them.",
+      required: "reply",
+    },
+  },
+  QueueConsumer: {
+    client: { text: "The name that was given; client_id under /v1.", required: "reply" },
+    last_seen_at: { text: "When a request of theirs was answered last; left out before that." },
+    waiting: told("How many of their requests wait for items."),
+    leased: told("How many items they were given."),
   },
   QueueHistoryRequest: {
     queue_name: QUEUE_NAME,

@@ -128,7 +128,9 @@ export class Loop implements TurnTaker, Errand {
     this.committer = context.turns.committer(partitions[0]!.storage);
     this.consumers = new Consumers(context.clock.now());
     const { limits, waiting, clock } = context;
-    const onLeft = (lease: LeaseRequest) => this.consumers.note(lease, clock.now());
+    const onLeft = (lease: LeaseRequest, given: number): void => {
+      this.consumers.note(lease, clock.now(), given);
+    };
     this.#mailbox = new Mailbox(limits, waiting, onLeft, account);
     this.#commits = new Commits(name, this.#mailbox, context, ({ partition, ids, items }) =>
       this.giveBack(
@@ -237,6 +239,11 @@ export class Loop implements TurnTaker, Errand {
   get still(): Still {
     const { name, partitions, rules } = this;
     return { name, partitions, rules, commits: this.#commits, keyHolders: this.#keyHolders };
+  }
+
+  /** Lease requests that wait for items. */
+  get waitingLeases(): Iterable<LeaseRequest> {
+    return this.#mailbox.waiting.values();
   }
 
   /** What waits, for statistics. */

@@ -111,14 +111,14 @@ export class Mailbox {
   // Counts the leases that wait in all queues of the server.
   readonly #allWaiting: { leases: number };
   // Told of each lease that waits no more.
-  readonly #onLeft: (lease: LeaseRequest) => void;
+  readonly #onLeft: (lease: LeaseRequest, given: number) => void;
   // Counts the leases that wait in all queues of the namespace.
   readonly #account: Account | undefined;
 
   constructor(
     limits: Limits,
     allWaiting: { leases: number },
-    onLeft: (lease: LeaseRequest) => void = () => undefined,
+    onLeft: (lease: LeaseRequest, given: number) => void = () => undefined,
     account?: Account,
   ) {
     this.#limits = limits;
@@ -311,7 +311,7 @@ export class Mailbox {
       if (request.kinds !== undefined) this.picky--;
       this.#allWaiting.leases--;
       this.#account?.add("waitingLeases", -1);
-      this.#onLeft(request);
+      this.#onLeft(request, error === undefined ? request.items.length : 0);
     }
     if (error === undefined) request.settle();
     else request.fail(error);

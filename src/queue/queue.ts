@@ -5,6 +5,7 @@
 import type { QueueError } from "../errors.ts";
 import type { Account } from "../quotas.ts";
 import type { Dropped, ItemTable, Storage } from "../storage/storage.ts";
+import type { ConsumersSeen } from "./consumers.ts";
 import type { Intake, QueueContext, QueueRules } from "./context.ts";
 import { type DeadGroups, deadGroups } from "./dead-groups.ts";
 import { type Explanation, explain } from "./explain.ts";
@@ -122,6 +123,8 @@ export interface QueueStats {
 /** What operators ask of a queue: of plain data and lists of items, so that all of it travels between threads alike. */
 export interface QueueOperations {
   stats(): Promise<QueueStats>;
+  /** Who has asked for items, the last ones first. */
+  consumers(limit: number): Promise<ConsumersSeen>;
   clear(options: ClearOptions): Promise<void>;
   reload(): Promise<void>;
   /** A page of a partition, from the item with this id, or the next one, on. */
@@ -316,6 +319,11 @@ export class Queue implements QueueHandle {
       partitions: parts.map((part, i) => ({ ...part, nextCreatedAt: nexts[i]! })),
       measured,
     };
+  }
+
+  async consumers(limit: number): Promise<ConsumersSeen> {
+    const names = Array.from(this.loop.waitingLeases, ({ clientId }) => clientId);
+    return this.loop.consumers.seen(names, limit);
   }
 
   /** The same at once, for what collects numbers; see figures.ts. */

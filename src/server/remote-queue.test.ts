@@ -37,6 +37,7 @@ const stats = {
 // What is asked for, and what the queue answers.
 const CALLS: { readonly [K in keyof QueueOperations]: readonly [unknown[], unknown] } = {
   stats: [[], stats],
+  consumers: [[10], { since: 1, total: 0, consumers: [] }],
   clear: [[{ queue: true, destructive: false, scheduled: true }], undefined],
   reload: [[], undefined],
   list: [

@@ -19,6 +19,7 @@ import type { QueueCalls } from "./queue-calls.ts";
 
 const Forwarded = forwarding<QueueOperations>({
   stats: true,
+  consumers: true,
   clear: true,
   reload: true,
   list: true,

@@ -29,6 +29,7 @@ const CALLED: Partial<Record<ErrorCode, string>> = {
   client_gone: "network",
   unauthenticated: "unauthorized",
   permission_denied: "forbidden",
+  read_only: "forbidden",
   no_such_method: "not-implemented",
   unsupported_encoding: "content",
   unsupported_media_type: "content",

@@ -145,6 +145,47 @@ for (const [place, driver, threads] of PLACES) {
   });
 }
 
+for (const threads of [1, 3]) {
+  test(`consumers are known by the names that they give, on ${threads} thread(s)`, async (t) => {
+    const server = await setup(t, { threads });
+    await server.advance("0s");
+    await server.createQueue("jobs");
+    const seen = (more: object = {}): Promise<Json> =>
+      server.ok("/v2/queue.consumers", { queue_name: "jobs", ...more });
+    const { since, ...none } = await seen();
+    assert.ok(Date.parse(since) > 0);
+    assert.deepEqual(none, { total: 0, consumers: [] });
+    await produce(server, "jobs", 3);
+    const lease = (client: string, batch_size: number): Promise<Json> =>
+      server.ok("/v2/queue.lease", { queue_name: "jobs", client, batch_size });
+    await lease("first", 1);
+    const { now } = await server.advance("1m");
+    await lease("second", 2);
+    const waits = lease("first", 1);
+    await server.until(async () => (await seen()).consumers[0].waiting === 1);
+    const { consumers } = await seen();
+    const [first, second] = consumers;
+    assert.deepEqual(
+      consumers.map((each: Json) => [each.client, each.waiting, each.leased]),
+      [
+        ["first", 1, 1],
+        ["second", 0, 2],
+      ],
+    );
+    assert.equal(Date.parse(second.last_seen_at), Date.parse(now));
+    assert.equal(Date.parse(now) - Date.parse(first.last_seen_at), 60_000);
+    assert.equal((await seen({ limit: 1 })).consumers.length, 1);
+    await produce(server, "jobs", 1);
+    await waits;
+    assert.deepEqual((await seen()).consumers[0], {
+      client: first.client,
+      last_seen_at: second.last_seen_at,
+      waiting: 0,
+      leased: 2,
+    });
+  });
+}
+
 for (const driver of ["sqlite", "postgres"] as const) {
   test(`what has happened is known after a restart, on ${driver}`, async (t) => {
     const where = await freshPlace(t, driver);
