@@ -322,10 +322,37 @@ function encodeMessage(table: Table, writer: BinaryWriter, message: Record<strin
   for (const field of table.fields) {
     const value = message[field.name];
     if (value === undefined) continue;
-    if (field.repeated)
-      for (const each of value as unknown[]) encodeValue(field, writer, each, true);
+    if (field.repeated) encodeList(field, writer, value as unknown[]);
     else if (field.type === "map") encodeEntries(field, writer, value as Record<string, string>);
     else encodeValue(field, writer, value, field.isOptional);
+  }
+}
+
+// Numbers stand behind each other, with one tag for all, as proto3 has it.
+function encodeList(field: Field, writer: BinaryWriter, list: readonly unknown[]): void {
+  if (wireTypeOf(field) === WireType.LengthDelimited) {
+    for (const each of list) encodeValue(field, writer, each, true);
+    return;
+  }
+  if (list.length === 0) return;
+  writer.tag(field.number, WireType.LengthDelimited).fork();
+  for (const each of list) encodeScalar(field, writer, each);
+  writer.join();
+}
+
+function encodeScalar({ type }: Field, writer: BinaryWriter, value: unknown): void {
+  switch (type) {
+    case "int32":
+      writer.int32(value as number);
+      break;
+    case "int64":
+      writer.int64(value as number);
+      break;
+    case "double":
+      writer.double(value as number);
+      break;
+    default:
+      writer.bool(value as boolean);
   }
 }
 
@@ -338,16 +365,10 @@ function encodeValue(field: Field, writer: BinaryWriter, value: unknown, always:
       writer.string(value as string);
       break;
     case "int32":
-      writer.int32(value as number);
-      break;
     case "int64":
-      writer.int64(value as number);
-      break;
     case "double":
-      writer.double(value as number);
-      break;
     case "bool":
-      writer.bool(value as boolean);
+      encodeScalar(field, writer, value);
       break;
     case "bytes":
       writer.bytes(value as Uint8Array);

@@ -217,15 +217,15 @@ export class Overview {
     else await undefined; // so that all who ask at this moment share it
     this.#next = undefined;
     const begun = this.#real.steady();
-    const known = await this.#ask([]);
+    const known = await this.#ask({});
     const took = this.#real.steady() - begun;
     if (took > MILLISECOND) this.#freeAt = this.#real.steady() + took * SHARE;
     return known;
   }
 
-  async #ask(names: readonly string[]): Promise<Known> {
+  async #ask(more: Partial<WantedFigures>): Promise<Known> {
     const { clock } = this.#source;
-    const threads = await this.#source.collect({ ...NO_FIGURES, names, isTable: true });
+    const threads = await this.#source.collect({ ...NO_FIGURES, ...more, isTable: true });
     const table = new QueueTable(threads.flatMap(({ home }) => home.table ?? []));
     const takesDead = new Set<string>();
     for (const name of table.names) {
@@ -237,14 +237,14 @@ export class Overview {
 
   async #sample(): Promise<void> {
     try {
-      const known = await this.#ask(this.#tracks.activeNames);
+      const known = await this.#ask({ names: this.#tracks.activeNames, isQuiet: true });
       const { now, steady, table, threads } = known;
       const every = SAMPLE_EVERY / SECOND;
       const second = Math.round(now / SAMPLE_EVERY) * every;
       const before = this.#recent.at(-1)!.table;
       this.#tracks.add(second, { table, before, threads });
       this.#noteProblems(known, await this.#source.storages());
-      const snapshot = { at: steady, table, threads };
+      const snapshot = { at: steady, table, threads: threads.map(withoutQueues) };
       this.#recent = [this.#recent.at(-1)!, snapshot];
       if (steady - this.#late.at(-1)!.at >= LATE_MIN) this.#late = [this.#late.at(-1)!, snapshot];
       await this.#saveIfDue();
@@ -309,7 +309,7 @@ export class Overview {
       },
       windows,
       series,
-      worst: problems.flatMap(toWorst).slice(0, WORST_MAX),
+      worst: worstOf(problems),
       warnings: problems.slice(0, WARNINGS_MAX).map(toWarning),
     };
   }
@@ -474,6 +474,12 @@ function stateOf({ table, takesDead, now }: Known, row: number, isUsed: boolean)
   return isThere || isUsed ? "ok" : "idle";
 }
 
+// What is kept of a thread to be compared with later.
+function withoutQueues({ home, ...thread }: ThreadFigures): ThreadFigures {
+  const { table: _, ...rest } = home;
+  return { ...thread, home: { ...rest, queues: [] } };
+}
+
 // What is of no namespace is of the whole server.
 function isSeen(seen: Seen): (problem: Problem) => boolean {
   const those = seen && new Set(seen);
@@ -481,9 +487,21 @@ function isSeen(seen: Seen): (problem: Problem) => boolean {
     those === undefined || (namespace !== undefined && those.has(namespace));
 }
 
-function toWorst({ worst, queue, namespace, value, text }: Problem) {
-  if (worst === undefined || queue === undefined) return [];
-  return [{ queueName: queue, namespace: namespace!, what: worst, value, text }];
+// Each queue once, by what is worst of it.
+function worstOf(problems: readonly Problem[]) {
+  const queues = new Map<string, ReturnType<typeof toWorst>>();
+  for (const problem of problems) {
+    const { worst, queue, namespace } = problem;
+    const name = `${namespace} ${queue}`;
+    if (worst === undefined || queues.has(name)) continue;
+    queues.set(name, toWorst(problem));
+    if (queues.size === WORST_MAX) break;
+  }
+  return [...queues.values()];
+}
+
+function toWorst({ worst, queue = "", namespace = "", value, text }: Problem) {
+  return { queueName: queue, namespace, what: worst, value: rounded(value), text };
 }
 
 function toWarning({ code, severity, text, queue, namespace }: Problem) {

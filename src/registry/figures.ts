@@ -13,6 +13,8 @@ export interface WantedFigures {
   readonly namespaces: readonly string[] | undefined;
   /** These whatever they have, by their full names, as far as they are of those namespaces. */
   readonly names: readonly string[];
+  /** Whether storage is not asked for anything, not even for what is to be told the next time. */
+  readonly isQuiet?: boolean;
   /** Whether all are told in a table as well. */
   readonly isTable?: boolean;
 }

@@ -129,7 +129,7 @@ export class LocalHome implements Home {
 
   /** All queues in numbers, and those by themselves that are asked for. Nothing is counted for it. */
   figures(wanted: WantedFigures): HomeFigures {
-    void this.#lookUp();
+    if (wanted.isQuiet !== true) void this.#lookUp();
     const { turns, budget, clock } = this.#context;
     const totals = new Totals();
     totals.add(this.#gone);

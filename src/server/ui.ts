@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Page, PageReply } from "../http/edge.ts";
 import { SYSTEM_NAMESPACE } from "../registry/names.ts";
-import { type Asset, type Assets, loadAssets } from "../ui/assets.ts";
+import type { Asset, Assets } from "../ui/assets.ts";
 import { VERSION } from "../version.ts";
 
 // Nothing but what this server has, and in no frame. What scripts and styles do is said by files, never inline.
@@ -46,8 +46,8 @@ export interface UiFacts {
 /** The pages below /ui. */
 export class UiPages {
   readonly #facts: UiFacts;
-  // Read when somebody comes, for most servers are never looked at.
-  #assets: Assets | undefined;
+  // Loaded and read when somebody comes, for most servers are never looked at.
+  #assets: Promise<Assets> | undefined;
   #mark: Promise<string> | undefined;
 
   constructor(facts: UiFacts) {
@@ -63,15 +63,20 @@ export class UiPages {
 
   async #reply(path: string, request: IncomingMessage): Promise<PageReply> {
     if (path === "config.json") return this.#config();
-    this.#assets ??= loadAssets();
+    const assets = await this.#load();
     const [, mark, rest] = /^~([\w-]+)\/(.+)$/.exec(path) ?? [];
-    const asset = await this.#assets.find(rest ?? path);
+    const asset = await assets.find(rest ?? path);
     if (asset === undefined) {
       return { status: 404, type: TEXT, body: "There is no such file.\n", headers: HEADERS };
     }
-    if (asset.type.startsWith("text/html")) return this.#page(asset, this.#assets);
-    const isKept = mark !== undefined && mark === (await this.#markOf(this.#assets));
+    if (asset.type.startsWith("text/html")) return this.#page(asset, assets);
+    const isKept = mark !== undefined && mark === (await this.#markOf(assets));
     return send(asset, request, isKept ? FOR_EVER : "no-cache");
+  }
+
+  #load(): Promise<Assets> {
+    this.#assets ??= import("../ui/assets.ts").then(({ loadAssets }) => loadAssets());
+    return this.#assets;
   }
 
   // Asked for anew each time; it is small.

@@ -176,7 +176,8 @@ function asProtojson(
     const field = schema.fields.find(({ jsonName }) => jsonName === name);
     if (field === undefined) return [name, given];
     if (isRawJson(field)) return [name, textOf(given)];
-    if (field.scalar === INT64) return [name, String(given)];
+    if (field.scalar === INT64)
+      return [name, Array.isArray(given) ? given.map(String) : String(given)];
     const inner = innerMessage(field);
     if (inner === undefined) return [name, given];
     if (!Array.isArray(given)) return [name, asProtojson(inner, given, textOf)];
