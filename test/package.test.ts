@@ -9,6 +9,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { checkPackage, createPackageFromTarballData, type Problem } from "@arethetypeswrong/core";
 import { publint } from "publint";
+import { LIBRARIES } from "../src/ui/code.ts";
 import { install, type Packages, pack, packAll } from "./support/packed.ts";
 import {
   clientProgram,
@@ -52,6 +53,9 @@ test("the packages hold what runs, and nothing else", () => {
     "dist/testing.d.ts",
     "dist/client/index.js",
     "dist/sbom.cdx.json",
+    "dist/ui/static/index.html",
+    "dist/ui/app/main.js",
+    "dist/ui/app/pages/overview.js",
     "bin/querator.js",
     "LICENSE",
     "SECURITY.md",
@@ -118,6 +122,29 @@ test("the server installs by itself, and runs by its command and inside a progra
   const required = `const {${start}} = require("${name}"); const {${startTest}} = require("${testing}");`;
   await prints(THIS_NODE, there, ["own.mjs", own(imported)], "packed\n200\n");
   await prints(THIS_NODE, there, ["own.cjs", own(required)], "packed\n200\n");
+});
+
+test("the installed server has all files of its dashboard, as scripts", async (t) => {
+  const server = await serve(project("server"), THIS_NODE);
+  t.after(() => server.dispose());
+  const open = [`${server.address}/ui/`];
+  const seen = new Set<string>();
+  for (let url = open.pop(); url !== undefined; url = open.pop()) {
+    if (seen.has(url)) continue;
+    seen.add(url);
+    const reply = await fetch(url);
+    assert.equal(reply.status, 200, url);
+    const text = await reply.text();
+    assert.doesNotMatch(text, /^(import type|interface) /m, url);
+    const links = /\b(?:href|src)="([^"#]+)"|(?:from|import) ?\(?"([^"]+)"/g;
+    const pages = url.endsWith("/ui/") || url.endsWith(".js");
+    for (const [, link, imported] of pages ? text.matchAll(links) : []) {
+      if (url.endsWith(".js") && imported === undefined) continue;
+      open.push(new URL((link ?? imported)!, url).href);
+    }
+  }
+  const lib = [...seen].filter((url) => url.includes("/lib/"));
+  assert.equal(lib.length, Object.keys(LIBRARIES).length, lib.join());
 });
 
 test("the client installs by itself, and works imported and required", async (t) => {

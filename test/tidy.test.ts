@@ -6,6 +6,7 @@ import { dirname, relative, resolve } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { FAULTS } from "../scripts/faults.ts";
+import { LIBRARIES } from "../src/ui/code.ts";
 
 const src = fileURLToPath(new URL("../src", import.meta.url));
 const clientSrc = fileURLToPath(new URL("../client/src", import.meta.url));
@@ -121,6 +122,18 @@ test("the client imports nothing but itself, and of Node only types", () => {
       const isOwn = specifier!.startsWith("./");
       const isType = specifier!.startsWith("node:") && statement.startsWith("import type");
       assert.ok(isOwn || isType, `client/src/${file} must not import ${specifier}`);
+    }
+  }
+});
+
+// It has no types of Node, and what it imports is sent to a browser.
+test("the dashboard's app imports nothing but itself and its libraries", () => {
+  for (const { file, text } of files) {
+    if (!file.startsWith("ui/app/")) continue;
+    for (const [, specifier] of text.matchAll(/(?:from|import) ?\(?"([^"]+)"/g)) {
+      const isOwn = resolve(src, dirname(file), specifier!).startsWith(`${src}/ui/app/`);
+      const isFine = specifier!.startsWith(".") ? isOwn : specifier! in LIBRARIES;
+      assert.ok(isFine, `${file} must not import ${specifier}`);
     }
   }
 });

@@ -18,7 +18,7 @@ export const BROWSER = {
 
 // A server may stop before the page that asks it.
 const GONE = /net::ERR_(CONNECTION|EMPTY_RESPONSE|INCOMPLETE)|status of 503/;
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 let started: Promise<Browser> | undefined;
 after(async () => (await started)?.close());
@@ -62,22 +62,31 @@ export async function openPage(
 /** What answers in place of the server. */
 export type Stub = (body: unknown) => object;
 
+/** What lies between a page and its server. */
+export interface Between {
+  /** By the path of a call, such as "v2/queues.list". */
+  readonly stubs?: Readonly<Record<string, Stub>>;
+  /** Where the proxy has the server, such as "/tools/queues". */
+  readonly prefix?: string;
+  /** Whether it answers nothing now. */
+  readonly isAway?: () => boolean;
+}
+
 export interface Dashboard {
   /** Where the page is. */
   readonly url: string;
 }
 
-/**
- * The dashboard of a server. With stubs, by the path of a call such as "v2/queues.list", it is reached through a proxy that
- * answers those in place of the server; under a prefix, if one is wanted.
- */
+/** The dashboard of a server, through a proxy if something is to lie between. */
 export async function serveDashboard(
   t: TestContext,
   { server }: TestServer,
-  { stubs, prefix = "" }: { stubs?: Record<string, Stub>; prefix?: string } = {},
+  { stubs, prefix = "", isAway }: Between = {},
 ): Promise<Dashboard> {
-  if (stubs === undefined && prefix === "") return { url: `${server.address}/ui/` };
+  if (stubs === undefined && prefix === "" && isAway === undefined)
+    return { url: `${server.address}/ui/` };
   const serve = async (incoming: IncomingMessage, reply: ServerResponse): Promise<void> => {
+    if (isAway?.()) return void incoming.destroy();
     const url = incoming.url!.slice(prefix.length + 1);
     const stub = stubs?.[url.split("?")[0]!];
     if (stub !== undefined) {

@@ -17,6 +17,7 @@ const PAGES: readonly (readonly [hash: string, shown: (page: Page) => Promise<un
   ["overview", (page) => page.locator("canvas").nth(1).waitFor()],
   ["queues", (page) => page.getByRole("link", { name: "orders", exact: true }).waitFor()],
   ["queues/orders", (page) => page.locator("canvas").nth(3).waitFor()],
+  ["queues/orders?tab=consumers", (page) => page.getByText("client-").first().waitFor()],
   ["queues/orders?tab=settings", (page) => page.getByText("Lease timeout").waitFor()],
   ["queues/orders?tab=partitions", (page) => page.getByText("Failures").waitFor()],
 ];
@@ -90,7 +91,7 @@ test("everything is reached by keys, and ? says by which", BROWSER, async (t) =>
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "orders", exact: true, level: 1 }).waitFor();
-  await page.keyboard.press("2");
+  await page.keyboard.press("3");
   await page.getByRole("button", { name: "Edit" }).waitFor();
 });
 
@@ -109,7 +110,10 @@ test("colours and the zone of times are as somebody has chosen, also later", BRO
     timezoneId: "Asia/Kolkata",
   });
   const created = page.locator("dl.pairs time").last();
-  const shown = async (): Promise<string> => (await created.allInnerTexts()).join();
+  const shown = async (): Promise<string> => {
+    await created.waitFor();
+    return (await created.allInnerTexts()).join();
+  };
   assert.match(await shown(), /Z$/);
   const utc = new Date(await shown());
   await page.getByLabel("Colours").selectOption("dark");

@@ -1,15 +1,15 @@
 // What stands around every page: the navigation, what the server is, what keys do, and whether it answers.
 
-import { signal } from "@preact/signals";
 import type { VNode } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { away, config, key, returns, signIn, signOut, wentAway } from "./api.ts";
+import { away, config, key, signIn, signOut } from "./api.ts";
 import { Empty } from "./components/controls.ts";
 import { Dialog, Toasts } from "./components/dialog.ts";
 import { setUtc, utc } from "./format.ts";
 import { html } from "./html.ts";
 import { shortcuts, useKeys } from "./keys.ts";
-import type { Page, View } from "./page.ts";
+import { lazy } from "./lazy.ts";
+import type { Page, PageProps } from "./page.ts";
 import { pages } from "./pages/index.ts";
 import { href, match, type Params, route } from "./router.ts";
 import { SignIn } from "./sign-in.ts";
@@ -57,37 +57,17 @@ function Current(): VNode | null {
     scrollTo(0, 0);
   }, [path.join("/")]);
   if (page === undefined) return html`<${Empty} title=${text.shell.notFound} />`;
-  const View = viewOf(page);
-  if (View === undefined) return null;
-  return html`<${View} key=${path.join("/")} params=${params} query=${query} />`;
+  return html`<${views.get(page)} key=${path.join("/")} params=${params} query=${query} />`;
 }
 
-const views = signal<ReadonlyMap<string, View>>(new Map());
-const loading = new Set<string>();
-
-/** The view of a page once it is loaded. When that fails, the server is away: all is loaded again once it is back. */
-function viewOf(page: Page): View | undefined {
-  const view = views.value.get(page.path);
-  if (view === undefined && !loading.has(page.path)) {
-    loading.add(page.path);
-    page.load().then(
-      (loaded) => {
-        views.value = new Map([...views.peek(), [page.path, loaded.View]]);
-      },
-      () => {
-        wentAway();
-        const before = returns.peek();
-        returns.subscribe((times) => times > before && location.reload());
-      },
-    );
-  }
-  return view;
-}
+const views = new Map(
+  pages.map((page) => [page, lazy<PageProps>(async () => (await page.load()).View)]),
+);
 
 /** Loads the page of the address, while it is asked what kind of server this is. */
 export function loadPage(): void {
   const [page] = find(route.peek().path);
-  if (page !== undefined) viewOf(page);
+  if (page !== undefined) views.get(page)?.begin();
 }
 
 function find(path: readonly string[]): [Page | undefined, Params] {

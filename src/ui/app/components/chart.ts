@@ -22,6 +22,8 @@ const HEIGHT = 150;
 const SHORTEST_S = 300;
 const HOUR_S = 3_600;
 const DAY_S = 86_400;
+// Nobody counts halves.
+const WHOLE = Array.from({ length: 36 }, (_, i) => [1, 2, 5][i % 3]! * 10 ** Math.floor(i / 3));
 
 type Format = (value: number | null | undefined) => string;
 
@@ -117,6 +119,7 @@ function optionsOf(
         ...axis,
         size: 56,
         space: 34,
+        ...(format === count ? { incrs: WHOLE } : {}),
         values: (_chart, values) => values.map((value) => format(value)),
       },
     ],

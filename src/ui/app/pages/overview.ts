@@ -197,8 +197,7 @@ function Content({ data }: { readonly data: Overview }): VNode {
     </div>
     ${
       data.whole &&
-      html`<${Panel} title=${words.server} aside=${html`<span class="dim">${words.runs(data.version)}
-        · ${words.threads(data.threads ?? 1)} · ${words.since} <${Time} at=${data.started_at} relative /></span>`}>
+      html`<${Panel} title=${words.server} aside=${html`<span class="dim">${words.runs(data.version, data.threads ?? 1)}<${Time} at=${data.started_at} relative /></span>`}>
       <${Table} label=${words.storages} columns=${storageColumns} rows=${storages} rowKey=${(row: Storage) => row.name} />
     </${Panel}>`
     }`;

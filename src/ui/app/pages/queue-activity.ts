@@ -9,7 +9,7 @@ import { html } from "../html.ts";
 import { useCall } from "../live.ts";
 import { href, NAMESPACE, route, setQuery } from "../router.ts";
 import { text } from "../text.ts";
-import type { Stats } from "./queue.ts";
+import type { Stats } from "./queue-parts.ts";
 import type { QueueInfo } from "./queue-settings.ts";
 import { perSecond, toMillis, withGaps } from "./shared.ts";
 
@@ -63,9 +63,9 @@ export function ActivityTab(props: {
   ${data?.kept === false && html`<p class="dim">${words.noHistory}</p>`}
   ${data && html`<${Charts} data=${data} />`}
   <div class="grid">
-    ${info?.dead_queue && html`<${Groups} name=${name} dead=${info.dead_queue} />`}
+    <div class="column">${info?.dead_queue && html`<${Groups} dead=${info.dead_queue} />`}
+      <${Limits} stats=${stats} info=${info} /></div>
     <${Counts} stats=${stats} />
-    <${Limits} stats=${stats} info=${info} />
   </div>`;
 }
 
@@ -116,19 +116,18 @@ const groupColumns: readonly Column<Group>[] = [
   },
 ];
 
-// A group of a dead queue may come from another queue that has the same one.
-function Groups({ name, dead }: { readonly name: string; readonly dead: string }): VNode {
-  const { data, error } = useCall<{ groups?: readonly Group[] }>("queue.dead_groups", {
-    queue_name: dead,
-  });
-  const mine = (data?.groups ?? [])
-    .filter((each) => each.source_queue === name)
-    .slice(0, GROUPS_MAX);
-  return html`<${Panel} title=${words.errors} aside=${html`<a href=${href(["queues", dead])}>${words.inDead(dead)}</a>`}>
+// Other queues may have the same dead queue: what died alike is one group, whichever it came from.
+function Groups({ dead }: { readonly dead: string }): VNode {
+  const { data, error } = useCall<{ groups?: readonly Group[] }>(
+    "queue.dead_groups",
+    { queue_name: dead, limit: GROUPS_MAX },
+    EVERY_MS,
+  );
+  return html`<${Panel} title=${words.errorsIn(dead)} aside=${html`<a href=${href(["queues", dead, "dead"])}>${words.allErrors}</a>`}>
     <${Trouble} error=${error} needs="item.read" />
     ${
       data &&
-      html`<${Table} label=${words.errors} columns=${groupColumns} rows=${mine}
+      html`<${Table} label=${words.errors} columns=${groupColumns} rows=${data.groups ?? []}
       rowKey=${(row: Group) => row.fingerprint} empty=${html`<${Empty} title=${words.noErrors} />`} />`
     }</${Panel}>`;
 }

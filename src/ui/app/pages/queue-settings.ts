@@ -39,8 +39,8 @@ const SETTINGS: readonly (readonly [field: string, kind: Kind])[] = [
   ["retry.jitter", "factor"],
   ["keep_completed", "duration"],
   ["keep_max", "count"],
-  ["keep_payload", "flag"],
   ["reference", "text"],
+  ["keep_payload", "flag"],
 ];
 
 const CHOICES = ["retry_now", "retry_delayed", "reject"];

@@ -6,54 +6,29 @@ import { useState } from "preact/hooks";
 import { call } from "../api.ts";
 import { Button, Check, Figure, Trouble } from "../components/controls.ts";
 import { ConfirmTyped, toast } from "../components/dialog.ts";
-import { type Column, Table } from "../components/table.ts";
 import { Tabs } from "../components/tabs.ts";
 import { useNudge } from "../events.ts";
 import { count, span } from "../format.ts";
 import { html } from "../html.ts";
 import { useKeys } from "../keys.ts";
+import { lazy } from "../lazy.ts";
 import { useCall } from "../live.ts";
 import type { PageProps } from "../page.ts";
-import { go, href } from "../router.ts";
+import { go, href, type Query } from "../router.ts";
 import { text } from "../text.ts";
-import { ActivityTab } from "./queue-activity.ts";
-import { type QueueInfo, SettingsTab } from "./queue-settings.ts";
+import type { Stats } from "./queue-parts.ts";
+import type { QueueInfo } from "./queue-settings.ts";
 import { QueueState } from "./queue-state.ts";
 
-/** The numbers of a queue, as `queue.stats` tells them; what is 0 may be left out in partitions. */
-export interface Stats {
-  readonly logical_queues: readonly {
-    readonly produce_waiting?: number;
-    readonly lease_waiting?: number;
-    readonly complete_waiting?: number;
-    readonly in_flight?: number;
-    readonly partitions: readonly PartitionStats[];
-  }[];
-  readonly totals: {
-    readonly waiting: number;
-    readonly leased: number;
-    readonly scheduled: number;
-    readonly held: number;
-    readonly kept: number;
-    readonly oldest_age?: string;
-    readonly counts: Readonly<Record<string, number | undefined>>;
-    readonly rates: Readonly<Record<string, number | undefined>>;
-  };
-}
-
-interface PartitionStats {
-  readonly partition?: number;
-  readonly total?: number;
-  readonly total_leased?: number;
-  readonly scheduled?: number;
-  readonly failures?: number;
-  readonly average_age?: string;
-  readonly average_leased_age?: string;
-}
-
 const EVERY_MS = 5_000;
-const TABS = ["activity", "settings", "partitions"] as const;
+const TABS = ["activity", "consumers", "settings", "partitions"] as const;
 const words = text.queue;
+
+// One looks at one of them at a time.
+const ActivityTab = lazy(async () => (await import("./queue-activity.ts")).ActivityTab);
+const Consumers = lazy(async () => (await import("./queue-parts.ts")).Consumers);
+const Partitions = lazy(async () => (await import("./queue-parts.ts")).Partitions);
+const SettingsTab = lazy(async () => (await import("./queue-settings.ts")).SettingsTab);
 
 /** The page. */
 export function View({ params, query }: PageProps): VNode {
@@ -63,14 +38,13 @@ export function View({ params, query }: PageProps): VNode {
   const stats = useCall<Stats>("queue.stats", { queue_name: name }, EVERY_MS);
   const [asking, setAsking] = useState<"" | "clear" | "delete">("");
   useNudge({ queue: name }, stats.refresh);
+  const toTab = (key: string): Query => ({ tab: key === TABS[0] ? "" : key });
   useKeys([
-    { keys: "1", text: words.tabs.activity, run: () => go(["queues", name]) },
-    { keys: "2", text: words.tabs.settings, run: () => go(["queues", name], { tab: "settings" }) },
-    {
-      keys: "3",
-      text: words.tabs.partitions,
-      run: () => go(["queues", name], { tab: "partitions" }),
-    },
+    ...TABS.map((key, i) => ({
+      keys: String(i + 1),
+      text: words.tabs[key],
+      run: () => go(["queues", name], toTab(key)),
+    })),
     { keys: "i", text: words.items, run: () => go(["queues", name, "items"]) },
   ]);
   const data = stats.data;
@@ -85,11 +59,12 @@ export function View({ params, query }: PageProps): VNode {
     <${Tabs} label=${words.parts} current=${tab} tabs=${TABS.map((key) => ({
       key,
       title: words.tabs[key],
-      href: href(["queues", name], { tab: key === "activity" ? "" : key }),
+      href: href(["queues", name], toTab(key)),
     }))} />
     <${Trouble} error=${info.error ?? stats.error} needs="queue.stats" />
     ${data && html`<dl class="figures panel"><${Figures} data=${data} name=${name} /></dl>`}
     ${tab === "activity" && data && html`<${ActivityTab} name=${name} stats=${data} info=${info.data} />`}
+    ${tab === "consumers" && html`<${Consumers} name=${name} />`}
     ${tab === "settings" && info.data && html`<${SettingsTab} info=${info.data} onChanged=${info.refresh} />`}
     ${tab === "partitions" && data && html`<${Partitions} data=${data} />`}
     ${
@@ -129,44 +104,6 @@ function Figures({
     <${Figure} label=${text.queues.held} value=${count(totals.held)} href=${items("held")} note=${words.heldNote} />
     <${Figure} label=${words.kept} value=${count(totals.kept)} href=${items("completed")} />
     <${Figure} label=${words.consumers} value=${count(queue?.lease_waiting ?? 0)} note=${words.consumersNote} />`;
-}
-
-const partitionColumns: readonly Column<PartitionStats>[] = [
-  { key: "partition", title: words.partition, cell: (row) => count(row.partition ?? 0) },
-  { key: "total", title: words.total, number: true, cell: (row) => count(row.total ?? 0) },
-  {
-    key: "leased",
-    title: text.queues.leased,
-    number: true,
-    cell: (row) => count(row.total_leased ?? 0),
-  },
-  {
-    key: "scheduled",
-    title: text.queues.scheduled,
-    number: true,
-    cell: (row) => count(row.scheduled ?? 0),
-  },
-  {
-    key: "age",
-    title: words.averageAge,
-    number: true,
-    wide: true,
-    cell: (row) => span(row.average_age),
-  },
-  {
-    key: "leasedAge",
-    title: words.averageLeasedAge,
-    number: true,
-    wide: true,
-    cell: (row) => span(row.average_leased_age),
-  },
-  { key: "failures", title: words.failures, number: true, cell: (row) => count(row.failures ?? 0) },
-];
-
-function Partitions({ data }: { readonly data: Stats }): VNode {
-  return html`<${Table} label=${words.tabs.partitions} columns=${partitionColumns}
-    rows=${data.logical_queues.flatMap(({ partitions }) => partitions)}
-    rowKey=${(row: PartitionStats) => String(row.partition ?? 0)} />`;
 }
 
 function Clear({ name, onClose }: { readonly name: string; readonly onClose: () => void }): VNode {

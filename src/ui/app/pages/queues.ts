@@ -8,11 +8,11 @@ import { type Column, Table } from "../components/table.ts";
 import { count, rate, span } from "../format.ts";
 import { html } from "../html.ts";
 import { useKeys } from "../keys.ts";
+import { lazy } from "../lazy.ts";
 import { useCall } from "../live.ts";
 import type { PageProps } from "../page.ts";
 import { href, NAMESPACE, setQuery } from "../router.ts";
 import { text } from "../text.ts";
-import { CreateQueue } from "./queue-settings.ts";
 import { QueueState } from "./queue-state.ts";
 import { inNamespace } from "./shared.ts";
 
@@ -45,6 +45,8 @@ const LIMIT = 50;
 const EVERY_MS = 3_000;
 const DEFAULT_NAMESPACE = "_system";
 const words = text.queues;
+
+const CreateQueue = lazy(async () => (await import("./queue-settings.ts")).CreateQueue);
 
 const rowHref = (row: QueueRow): string =>
   href(["queues", row.queue_name], inNamespace(row.namespace));
