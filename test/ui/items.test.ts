@@ -278,6 +278,21 @@ test(
   },
 );
 
+test("what happens to an item is told while somebody looks", BROWSER, async (t) => {
+  const { world, open } = await dashboard(t);
+  const [id] = await world.produce("orders", { json: 1 });
+  const page = await open(`queues/orders/items/${id}`);
+  await stateOf(page, "waiting").waitFor();
+  const updated = page.getByText("Updated", { exact: true });
+  await world.server.until(async () => {
+    await world.ok("item.update", { id, delay: "0s" });
+    return (await updated.count()) > 0;
+  });
+  await world.lease("orders");
+  await page.getByText("Leased", { exact: true }).waitFor();
+  await stateOf(page, "leased").waitFor();
+});
+
 test("an item is edited: its time, its life and what it holds", BROWSER, async (t) => {
   const { world, open } = await dashboard(t);
   const [id] = await world.produce("orders", { json: { name: "Ada" } });

@@ -5,6 +5,7 @@ import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { Button, Chip, Empty, Field, Time, Trouble } from "../components/controls.ts";
 import { type Column, Table } from "../components/table.ts";
+import { useNudge } from "../events.ts";
 import { count } from "../format.ts";
 import { html } from "../html.ts";
 import { ACTIONS, type Action, fits, mayChange } from "../item-actions.ts";
@@ -47,6 +48,10 @@ export function View({ params, query }: PageProps): VNode {
     [queue, JSON.stringify(filter), cursor, payload],
     cursor === "" ? POLL_MS : 0,
   );
+  // With payloads a list may be large: then it is asked for less often.
+  useNudge({ queue }, () => {
+    if (cursor === "" && !payload) refresh();
+  });
   const rows = data?.items ?? [];
   const next = data?.next;
   const begin = (action: Action): void => {
