@@ -22,7 +22,7 @@ import {
 import { useKeys } from "../keys.ts";
 import { useLive } from "../live.ts";
 import type { PageProps } from "../page.ts";
-import { href, setQuery } from "../router.ts";
+import { href, NAMESPACE, setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import { ActionDialog, type Target } from "./item-actions-dialog.ts";
 import { stateCell } from "./item-state.ts";
@@ -82,7 +82,8 @@ export function View({ params, query }: PageProps): VNode {
 
   return html`<div class="head"><h1>${text.items.of(queue)}</h1>
       <a href=${href(["queues", queue])}>${text.items.toQueue}</a>
-      <a href=${href(["queues", queue, "dead"])}>${text.dead.title}</a></div>
+      <a href=${href(["queues", queue, "dead"])}>${text.dead.title}</a>
+      <a href=${href(["try"], { queue, [NAMESPACE]: query[NAMESPACE] })}>${text.tryIt.send}</a></div>
     <${Filters} query=${query} onChange=${changeFilter} />
     <${Columns} paths=${paths} />
     <${Trouble} error=${error} needs="item.read" />
