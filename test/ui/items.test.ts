@@ -74,7 +74,7 @@ test("columns are paths into payloads and fields, kept in the address", BROWSER,
   await world.produce(
     "orders",
     { json: { order: { id: 42, lines: [{ sku: "tea" }] } }, headers: { tenant: "acme" } },
-    { utf8: '{"order":{"id":43}}' },
+    { utf8: '{"order":{"id":12345678901234567890}}' },
   );
   const page = await open("queues/orders/items");
   for (const path of ["$.order.id", "$.order.lines[0].sku", "headers.tenant"]) {
@@ -82,7 +82,7 @@ test("columns are paths into payloads and fields, kept in the address", BROWSER,
     await page.getByRole("button", { name: "Add column" }).click();
     await page.getByRole("columnheader", { name: path }).waitFor();
   }
-  for (const value of ["42", "43", "tea", "acme"]) {
+  for (const value of ["42", "12345678901234567890", "tea", "acme"]) {
     await page.getByRole("cell", { name: value, exact: true }).waitFor();
   }
   await page.reload();
@@ -277,6 +277,21 @@ test(
     await page.getByText("sent:").waitFor();
   },
 );
+
+test("what happens to an item is told while somebody looks", BROWSER, async (t) => {
+  const { world, open } = await dashboard(t);
+  const [id] = await world.produce("orders", { json: 1 });
+  const page = await open(`queues/orders/items/${id}`);
+  await stateOf(page, "waiting").waitFor();
+  const updated = page.getByText("Updated", { exact: true });
+  await world.server.until(async () => {
+    await world.ok("item.update", { id, delay: "0s" });
+    return (await updated.count()) > 0;
+  });
+  await world.lease("orders");
+  await page.getByText("Leased", { exact: true }).waitFor();
+  await stateOf(page, "leased").waitFor();
+});
 
 test("an item is edited: its time, its life and what it holds", BROWSER, async (t) => {
   const { world, open } = await dashboard(t);

@@ -105,8 +105,9 @@ export async function call<T>(
 export async function reach(url: string, init: RequestInit): Promise<Response> {
   try {
     const reply = await fetch(url, { ...init, cache: "no-store" });
-    // What a proxy says when there is nobody behind it.
-    if (reply.status === 502 || reply.status === 504) throw new Away(reply.statusText);
+    // What a proxy says when there is nobody behind it; the server itself says 504 with a problem.
+    const isOurs = reply.headers.get("content-type")?.includes("problem") === true;
+    if (!isOurs && (reply.status === 502 || reply.status === 504)) throw new Away(reply.statusText);
     return reply;
   } catch (error) {
     if (error instanceof Error && error.name === "AbortError") throw error;

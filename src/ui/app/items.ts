@@ -132,7 +132,7 @@ export async function listItems(
     const page: { items?: Item[]; next_cursor?: string } = await call(
       "items.list",
       { queue_name: queue, ...filter, limit: limit - items.length, cursor: next, payload },
-      signal === undefined ? {} : { signal },
+      { ...(signal && { signal }), ...(payload && { reviver: exactly }) },
     );
     items.push(...(page.items ?? []));
     next = page.next_cursor;

@@ -429,6 +429,7 @@ export const text = {
       ended: (state: string) => `Ended: ${state}`,
       now: (state: string) => `Now ${state}`,
       expires: "Expires",
+      event: (type: string) => type[0]!.toUpperCase() + type.slice(1).replaceAll("_", " "),
     },
   },
   dead: {

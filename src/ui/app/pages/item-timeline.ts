@@ -1,22 +1,42 @@
 // What has become of an item, in order: what the server keeps of it, and what happens while somebody looks.
 
 import type { VNode } from "preact";
+import { useState } from "preact/hooks";
 import { Time } from "../components/controls.ts";
+import { type Happening, useEvents } from "../events.ts";
 import { ago } from "../format.ts";
 import { html } from "../html.ts";
 import type { Item } from "../items.ts";
 import { reasonOf, text } from "../text.ts";
 import { now } from "../time.ts";
 
-interface Happening {
+interface Entry {
   readonly at: string;
   readonly title: string;
   readonly note?: string | undefined;
   readonly bad?: boolean;
 }
 
-export function Timeline({ item }: { readonly item: Item }): VNode {
-  const happenings = happeningsOf(item).sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
+/** Events that are kept of those that came while somebody looks. */
+const SEEN_MAX = 200;
+
+/** Says with `onEvent` that something has just happened to the item. */
+export function Timeline(props: {
+  readonly queue: string;
+  readonly item: Item;
+  readonly onEvent: () => void;
+}): VNode {
+  const { queue, item, onEvent } = props;
+  const [seen, setSeen] = useState<readonly Happening[]>([]);
+  useEvents({ queue, item: item.id }, (event) => {
+    setSeen((all) => [...all, event].slice(-SEEN_MAX));
+    onEvent();
+  });
+  // How it has ended is told by the item itself.
+  const events = seen.filter(({ type }) => item.ended_at === undefined || type !== item.state);
+  const happenings = [...happeningsOf(item), ...events.map(entryOf)].sort((a, b) =>
+    a.at < b.at ? -1 : a.at > b.at ? 1 : 0,
+  );
   return html`<ol class="timeline">${happenings.map(
     ({ at, title, note, bad }) =>
       html`<li class=${`${bad ? "bad" : ""} ${new Date(at).getTime() > now() ? "future" : ""}`}>
@@ -25,11 +45,19 @@ export function Timeline({ item }: { readonly item: Item }): VNode {
   )}</ol>`;
 }
 
+function entryOf({ type, time, attempts, reason }: Happening): Entry {
+  const tries = Number(attempts ?? 0);
+  const note = tries > 0 ? text.items.happened.attempts(tries) : undefined;
+  const why = typeof reason === "string" ? ` (${reasonOf(reason)})` : "";
+  const bad = ["dead", "expired", "lease_ended", "retried"].includes(type);
+  return { at: time, title: text.items.happened.event(type) + why, note, bad };
+}
+
 /** All times that an item tells of itself; of its attempts it is known how many there were, and how the last has failed. */
-function happeningsOf(item: Item): Happening[] {
+function happeningsOf(item: Item): Entry[] {
   const { source, state, last_error: error } = item;
   const why = [error?.type, error?.message].filter(Boolean).join(": ");
-  const all: Happening[] = [];
+  const all: Entry[] = [];
   const add = (at: string | undefined, title: string, note?: string, bad = false): void => {
     if (at !== undefined) all.push({ at, title, note, bad });
   };

@@ -79,7 +79,7 @@ export function View({ params, query }: PageProps): VNode {
     <${Trouble} error=${error} needs="item.read" />
     <div class="grid">
       <div class="stack"><${Explain} explained=${data?.explained} />
-        <${Panel} title=${text.items.timeline}><${Timeline} item=${item} /></${Panel}></div>
+        <${Panel} title=${text.items.timeline}><${Timeline} queue=${lies} item=${item} onEvent=${refresh} /></${Panel}></div>
       <${Panel} title=${text.items.attributes}><${Attributes} item=${item} queue=${lies} /></${Panel}>
     </div>
     ${item.last_error === undefined ? null : html`<${LastError} error=${item.last_error} />`}

@@ -5,6 +5,7 @@ import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { Button, Chip, Empty, Field, Time, Trouble } from "../components/controls.ts";
 import { type Column, Table } from "../components/table.ts";
+import { useNudge } from "../events.ts";
 import { count } from "../format.ts";
 import { html } from "../html.ts";
 import { ACTIONS, type Action, fits, mayChange } from "../item-actions.ts";
@@ -21,7 +22,7 @@ import {
 import { useKeys } from "../keys.ts";
 import { useLive } from "../live.ts";
 import type { PageProps } from "../page.ts";
-import { href, setQuery } from "../router.ts";
+import { href, NAMESPACE, setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import { ActionDialog, type Target } from "./item-actions-dialog.ts";
 import { stateCell } from "./item-state.ts";
@@ -47,6 +48,10 @@ export function View({ params, query }: PageProps): VNode {
     [queue, JSON.stringify(filter), cursor, payload],
     cursor === "" ? POLL_MS : 0,
   );
+  // With payloads a list may be large: then it is asked for less often.
+  useNudge({ queue }, () => {
+    if (cursor === "" && !payload) refresh();
+  });
   const rows = data?.items ?? [];
   const next = data?.next;
   const begin = (action: Action): void => {
@@ -77,7 +82,8 @@ export function View({ params, query }: PageProps): VNode {
 
   return html`<div class="head"><h1>${text.items.of(queue)}</h1>
       <a href=${href(["queues", queue])}>${text.items.toQueue}</a>
-      <a href=${href(["queues", queue, "dead"])}>${text.dead.title}</a></div>
+      <a href=${href(["queues", queue, "dead"])}>${text.dead.title}</a>
+      <a href=${href(["try"], { queue, [NAMESPACE]: query[NAMESPACE] })}>${text.tryIt.send}</a></div>
     <${Filters} query=${query} onChange=${changeFilter} />
     <${Columns} paths=${paths} />
     <${Trouble} error=${error} needs="item.read" />

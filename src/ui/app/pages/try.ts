@@ -30,8 +30,7 @@ interface Operation {
 }
 
 const FIRST = "queue.stats";
-const READS =
-  /\.(get|explain|wait|list|info|stats|overview|history|dead_groups|whoami|check|usage)$/;
+const READS = /\.(get|explain|wait|list|info|stats|overview|history|dead_groups)$/;
 const ANSWER_MAX = 200_000;
 
 export function View({ query }: PageProps): VNode {
