@@ -44,6 +44,9 @@ const SENT: Readonly<Record<string, "string" | "number" | "object" | "any">> = {
   headers: "object",
   last_error: "object",
   source: "object",
+  unique_key: "string",
+  max_attempts: "number",
+  retry: "object",
   traceparent: "string",
   tracestate: "string",
   json: "any",
@@ -51,7 +54,7 @@ const SENT: Readonly<Record<string, "string" | "number" | "object" | "any">> = {
   bytes: "string",
 };
 // What an export holds and the API gives anew.
-const NOT_SENT = ["partition", "created_at", "lease_id"];
+const NOT_SENT = ["partition", "created_at", "lease_id", "progress", "cancelled"];
 
 /** What goes to one partition. */
 interface Part {

@@ -75,6 +75,8 @@ const leased = fc.record(
     kind: text,
     reference: text,
     encoding: text,
+    traceparent: text,
+    tracestate: text,
     createdAt: fc.constant(0),
     lastError: fc.option(fc.record({ type: text, message: text, stack: text }, plain), {
       nil: undefined,

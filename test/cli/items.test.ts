@@ -69,6 +69,27 @@ test("items export and import carry every field from one storage to another", as
   assert.deepEqual(new Set(before.map(({ partition = 0 }) => partition)), new Set([0, 1]));
 });
 
+test("what is exported with rules of its own is imported with them", async (t) => {
+  const cli = await setup(t);
+  await cli.server.createQueue("copy");
+  const own = { max_attempts: 3, retry: { delay: "1m" }, headers: { a: "b" } };
+  await cli.server.ok("/v2/queue.produce", {
+    queue_name: "jobs",
+    items: [{ utf8: "x", unique_key: "once", ...own }],
+  });
+  const { items } = await cli.server.ok("/v2/queue.lease", { queue_name: "jobs" });
+  await cli.server.ok("/v2/queue.extend", {
+    queue_name: "jobs",
+    leases: [{ lease_id: items[0].lease_id, progress: 7 }],
+  });
+  const { stdout } = await cli.run(["items", "export", "jobs"]);
+  await cli.run(["items", "import", "copy"], { input: stdout });
+  const [copied] = ndjson(await cli.ok(["items", "export", "copy"]));
+  assert.equal(copied.max_attempts, 3);
+  assert.equal(copied.retry.delay, ndjson(stdout)[0].retry.delay);
+  assert.deepEqual(copied.headers, { a: "b" });
+});
+
 test("a list that nobody reads to its end ends quietly, and one that is read slowly has all of it", async (t) => {
   const cli = await setup(t);
   const text = "x".repeat(2_000);
