@@ -136,7 +136,7 @@ test("the installed server has all files of its dashboard, as scripts", async (t
     assert.equal(reply.status, 200, url);
     const text = await reply.text();
     assert.doesNotMatch(text, /^(import type|interface) /m, url);
-    const links = /\b(?:href|src)="([^"#]+)"|(?:from|import) ?\(?"([^"]+)"/g;
+    const links = /\b(?:href|src)="([^"#]+)"|(?:from|import) ?\(?"([^"\s,]+)"/g;
     const pages = url.endsWith("/ui/") || url.endsWith(".js");
     for (const [, link, imported] of pages ? text.matchAll(links) : []) {
       if (url.endsWith(".js") && imported === undefined) continue;

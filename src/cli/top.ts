@@ -45,8 +45,11 @@ interface Row {
   readonly dropped: number;
 }
 
-// A name is never cut to less, however narrow the terminal.
+// A name is never cut to less, however narrow the terminal; and not to less than this for columns that can be done without
+// on one that is as wide as most.
 const NAME_COLUMNS_MIN = 10;
+const NAME_COLUMNS = 16;
+const COMMON_COLUMNS = 80;
 
 const FIGURES: readonly Column<Row>[] = [
   { title: "WAITING", value: ({ waiting }) => count(waiting), isRight: true },
@@ -96,9 +99,10 @@ function columnsOf({ out }: Session, rows: readonly Row[]): readonly Column<Row>
   const hasDied = rows.some(({ dead }) => dead !== undefined && sumOf(dead) > 0);
   const hasDropped = rows.some(({ dropped }) => dropped > 0);
   let columns = [...FIGURES, ...(hasDied ? [DEAD] : []), ...(hasDropped ? [DROPPED] : [])];
+  const name = terminalColumns() < COMMON_COLUMNS ? NAME_COLUMNS_MIN : NAME_COLUMNS;
   let figures = width(out.lines(rows, columns)[0]!);
   for (const least of out.isTerminal ? LEFT_OUT : []) {
-    if (figures + 2 + NAME_COLUMNS_MIN <= terminalColumns()) break;
+    if (figures + 2 + name <= terminalColumns()) break;
     columns = columns.filter(({ title }) => title !== least);
     figures = width(out.lines(rows, columns)[0]!);
   }
