@@ -20,6 +20,11 @@ const PAGES: readonly (readonly [hash: string, shown: (page: Page) => Promise<un
   ["queues/orders?tab=consumers", (page) => page.getByText("client-").first().waitFor()],
   ["queues/orders?tab=settings", (page) => page.getByText("Lease timeout").waitFor()],
   ["queues/orders?tab=partitions", (page) => page.getByText("Failures").waitFor()],
+  ["queues/orders/items", (page) => page.getByRole("cell", { name: "waiting" }).waitFor()],
+  ["queues/orders/items?state=dead", (page) => page.getByText("No item fits").waitFor()],
+  ["queues/orders/dead", (page) => page.getByText("Nothing is dead here").waitFor()],
+  ["queues/dead-orders/redrives", (page) => page.getByText("Nothing was put back").waitFor()],
+  ["try?queue=orders", (page) => page.getByText("Counts what is in a queue").waitFor()],
 ];
 
 async function busyServer(t: Parameters<typeof setup>[0]): Promise<TestServer> {

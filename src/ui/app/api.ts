@@ -86,7 +86,7 @@ export function headers(): Record<string, string> {
 export async function call<T>(
   method: string,
   body: object = {},
-  { signal }: { signal?: AbortSignal } = {},
+  { signal, reviver }: { signal?: AbortSignal; reviver?: Parameters<typeof JSON.parse>[1] } = {},
 ): Promise<T> {
   const reply = await reach(address(`v2/${method}`), {
     method: "POST",
@@ -95,7 +95,7 @@ export async function call<T>(
     ...(signal === undefined ? {} : { signal }),
   });
   const text = await reply.text();
-  if (reply.ok) return (text === "" ? {} : JSON.parse(text)) as T;
+  if (reply.ok) return (text === "" ? {} : JSON.parse(text, reviver)) as T;
   const problem = problemOf(text, reply.status);
   if (reply.status === 401) signIn.value = key.value === undefined ? "needed" : "refused";
   throw new CallError(problem);
@@ -105,8 +105,9 @@ export async function call<T>(
 export async function reach(url: string, init: RequestInit): Promise<Response> {
   try {
     const reply = await fetch(url, { ...init, cache: "no-store" });
-    // What a proxy says when there is nobody behind it.
-    if (reply.status === 502 || reply.status === 504) throw new Away(reply.statusText);
+    // What a proxy says when there is nobody behind it; the server itself says 504 with a problem.
+    const isOurs = reply.headers.get("content-type")?.includes("problem") === true;
+    if (!isOurs && (reply.status === 502 || reply.status === 504)) throw new Away(reply.statusText);
     return reply;
   } catch (error) {
     if (error instanceof Error && error.name === "AbortError") throw error;

@@ -39,7 +39,7 @@ addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
   if (
     event.target instanceof Element &&
-    event.target.closest("input,textarea,select,[contenteditable]")
+    event.target.closest("input:not([type=checkbox]),textarea,select,[contenteditable]")
   )
     return;
   if (document.querySelector("dialog[open]") !== null) return;

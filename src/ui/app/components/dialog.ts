@@ -42,6 +42,8 @@ export function FormDialog(props: {
   readonly disabled?: boolean;
   readonly wide?: boolean;
   readonly needs?: string;
+  /** It changes something of this browser only. */
+  readonly own?: boolean;
   readonly onSubmit: () => Promise<unknown>;
   readonly onClose: () => void;
   readonly children?: Children;
@@ -61,7 +63,7 @@ export function FormDialog(props: {
     <form class="stack" onSubmit=${submit}>${props.children}
       <${Trouble} error=${error} needs=${props.needs} />
       <footer><${Button} onClick=${props.onClose}>${text.dialog.cancel}</${Button}>
-        <${Button} submit changes kind=${props.danger ? "danger" : "primary"} disabled=${props.disabled || busy}>${props.submit}</${Button}>
+        <${Button} submit changes=${!props.own} kind=${props.danger ? "danger" : "primary"} disabled=${props.disabled || busy}>${props.submit}</${Button}>
       </footer></form></${Dialog}>`;
 }
 
