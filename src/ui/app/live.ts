@@ -1,9 +1,24 @@
 // What is asked again and again: while the page can be seen, and at once when it can be seen again or the
 // server is back. The last answer stays while the next one is on its way.
 
+import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { call, returns } from "./api.ts";
+import { NAMESPACE, route } from "./router.ts";
 import { later } from "./time.ts";
+
+/** How often it is asked again: as pages wish, seldom, or not at all. */
+export type Pace = "live" | "slow" | "off";
+
+const PACE = "querator.pace";
+const SLOWER = 10;
+
+export const pace = signal<Pace>((localStorage.getItem(PACE) as Pace | null) ?? "live");
+
+export function setPace(next: Pace): void {
+  localStorage.setItem(PACE, next);
+  pace.value = next;
+}
 
 export interface Live<T> {
   /** The last answer. */
@@ -14,12 +29,13 @@ export interface Live<T> {
   readonly refresh: () => void;
 }
 
-/** Asks with `ask` now, whenever one of `on` changes, and every `everyMs` (0: not again). */
+/** Asks with `ask` now, whenever one of `on` changes, and every `wishedMs` (0: not again) at the pace that was chosen. */
 export function useLive<T>(
   ask: (signal: AbortSignal) => Promise<T>,
   on: readonly unknown[],
-  everyMs = 0,
+  wishedMs = 0,
 ): Live<T> {
+  const everyMs = pace.value === "off" ? 0 : wishedMs * (pace.value === "slow" ? SLOWER : 1);
   const [state, setState] = useState<{ data?: T | undefined; error?: Error | undefined }>({});
   const refresh = useRef<() => void>(() => {});
   const latest = useRef(ask);
@@ -71,7 +87,7 @@ export function useLive<T>(
 export function useCall<T>(method: string, body: object, everyMs = 0): Live<T> {
   return useLive<T>(
     (signal) => call<T>(method, body, { signal }),
-    [method, JSON.stringify(body)],
+    [method, JSON.stringify(body), route.value.query[NAMESPACE]],
     everyMs,
   );
 }

@@ -1,4 +1,5 @@
-// All that the dashboard says, by page: the only file with English in it. A text with something in it is a function.
+// All that the dashboard says, by page: with text-access.ts the only file with English in it. A text with something in it
+// is a function.
 
 import { count } from "./format.ts";
 
@@ -524,8 +525,17 @@ export const text = {
     submitCall: (method: string) => `Call ${method}`,
     took: (ms: string, bytes: string) => `${ms} ms · ${bytes} bytes`,
   },
-  // Pages about access and the server: texts stand below, by page.
-  access: {},
+  // Pages about access and the server; what else they say is in text-access.ts, for it is loaded with them only.
+  access: {
+    namespaces: "Namespaces",
+    users: "Users",
+    roles: "Roles",
+    bindings: "Bindings",
+    keys: "Keys",
+    audit: "Audit",
+    cluster: "Cluster and storage",
+    settings: "Settings",
+  },
 };
 
 /** Why something died, in words; what is not known stays as the server says it. */
