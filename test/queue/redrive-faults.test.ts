@@ -72,8 +72,12 @@ async function redriven({ server, storages }: World, faults: readonly Fault[]): 
       }
     }
     const states = (await list(server)).map(({ state }) => state);
-    const { total = 0 } = await server.stats("jobs");
-    isEnded = states.length > 0 && !states.includes("running") && total === 0;
+    // What goes to another storage is on its way for a while after it has moved.
+    const [{ total = 0 }, { total: onTheirWay = 0 }] = [
+      await server.stats("jobs"),
+      await server.stats("dead"),
+    ];
+    isEnded = states.length > 0 && !states.includes("running") && total + onTheirWay === 0;
   }
   return done;
 }

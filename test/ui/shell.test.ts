@@ -54,7 +54,7 @@ test("what a key may not see is named", BROWSER, async (t) => {
   const { key } = await server.ok("/v2/keys.create", { user_id: id });
   const { url } = await serveDashboard(t, server);
   const page = await openPage(t, `${url}#/queues`, { key, mayFail: /403/ });
-  await page.getByRole("alert").getByText("queue.list").waitFor();
+  await page.getByRole("alert").getByText("It takes the permission queue.list").waitFor();
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByLabel("API key").waitFor();
   assert.equal(await page.evaluate("sessionStorage.length"), 0);
