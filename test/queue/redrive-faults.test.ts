@@ -73,10 +73,8 @@ async function redriven({ server, storages }: World, faults: readonly Fault[]): 
     }
     const states = (await list(server)).map(({ state }) => state);
     // What goes to another storage is on its way for a while after it has moved.
-    const [{ total = 0 }, { total: onTheirWay = 0 }] = [
-      await server.stats("jobs"),
-      await server.stats("dead"),
-    ];
+    const { total: onTheirWay = 0 } = await server.stats("dead");
+    const { total = 0 } = await server.stats("jobs");
     isEnded = states.length > 0 && !states.includes("running") && total + onTheirWay === 0;
   }
   return done;
