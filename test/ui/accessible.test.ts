@@ -24,8 +24,29 @@ const PAGES: readonly (readonly [hash: string, shown: (page: Page) => Promise<un
   ["queues/orders/items?state=dead", (page) => page.getByText("No item fits").waitFor()],
   ["queues/orders/dead", (page) => page.getByText("Nothing is dead here").waitFor()],
   ["queues/dead-orders/redrives", (page) => page.getByText("Nothing was put back").waitFor()],
+  ["namespaces", (page) => page.getByRole("link", { name: "billing" }).waitFor()],
+  ["namespaces/billing", (page) => page.getByText("0 of 1,000").waitFor()],
+  ["users", (page) => page.getByRole("cell", { name: "jane" }).first().waitFor()],
+  ["roles", (page) => page.getByRole("cell", { name: "Viewer standard" }).waitFor()],
+  ["bindings", (page) => page.getByRole("cell", { name: "Operator" }).first().waitFor()],
+  ["keys", (page) => page.getByRole("cell", { name: "worker" }).first().waitFor()],
+  ["audit", (page) => page.getByRole("cell", { name: "keys.create" }).waitFor()],
+  ["cluster", (page) => page.getByRole("cell", { name: "memory" }).first().waitFor()],
+  ["settings", (page) => page.getByRole("row", { name: "Audit Yes" }).waitFor()],
   ["try?queue=orders", (page) => page.getByText("Counts what is in a queue").waitFor()],
 ];
+
+/** What is asked on the pages about access; the last one is answered with a key. */
+const DIALOGS = [
+  ["namespaces", "Create a namespace"],
+  ["users", "Delete … jane"],
+  ["roles", "Create a role"],
+  ["roles", "Look at Viewer"],
+  ["bindings", "Give a role"],
+  ["keys", "Create a key"],
+  ["keys", "Revoke … worker"],
+  ["keys", "Rotate … worker"],
+] as const;
 
 async function busyServer(t: Parameters<typeof setup>[0]): Promise<TestServer> {
   const server = await setup(t);
@@ -33,6 +54,10 @@ async function busyServer(t: Parameters<typeof setup>[0]): Promise<TestServer> {
   await server.createQueue("orders", { dead_queue: "dead-orders", max_attempts: 1 });
   await server.produce("orders", "a", "b");
   await server.lease("orders");
+  await server.ok("/v2/namespaces.create", { name: "billing", quotas: { items: 1_000 } });
+  const { id: user_id } = await server.ok("/v2/users.create", { username: "jane" });
+  await server.ok("/v2/bindings.create", { user_id, role_name: "Operator" });
+  await server.ok("/v2/keys.create", { user_id, name: "worker" });
   return server;
 }
 
@@ -60,6 +85,16 @@ for (const scheme of SCHEMES) {
     assert.deepEqual(await faultsIn(page), []);
     await page.keyboard.press("Escape");
     await page.getByRole("button", { name: "Clear …" }).click();
+    assert.deepEqual(await faultsIn(page), []);
+    for (const [hash, name] of DIALOGS) {
+      await page.keyboard.press("Escape");
+      await page.goto(`${url}#/${hash}`);
+      await page.getByRole("button", { name }).first().click();
+      await page.getByRole("dialog").waitFor();
+      assert.deepEqual(await faultsIn(page), [], name);
+    }
+    await page.getByRole("button", { name: "Make the new key" }).click();
+    await page.getByRole("button", { name: "Copy" }).waitFor();
     assert.deepEqual(await faultsIn(page), []);
   });
 }
