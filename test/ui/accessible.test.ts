@@ -6,7 +6,7 @@ import { test } from "node:test";
 import type { Page } from "playwright-core";
 import { faultsIn } from "../support/axe.ts";
 import { BROWSER, openPage, serveDashboard } from "../support/browser.ts";
-import { setup, type TestServer } from "../support/server.ts";
+import { ADMIN_KEY, setupClosed, type TestServer } from "../support/server.ts";
 
 const BYTES_MAX = 60_000;
 const PHONE = { width: 360, height: 740 };
@@ -27,7 +27,7 @@ const PAGES: readonly (readonly [hash: string, shown: (page: Page) => Promise<un
   ["namespaces", (page) => page.getByRole("link", { name: "billing" }).waitFor()],
   ["namespaces/billing", (page) => page.getByText("0 of 1,000").waitFor()],
   ["users", (page) => page.getByRole("cell", { name: "jane" }).first().waitFor()],
-  ["roles", (page) => page.getByRole("cell", { name: "Viewer standard" }).waitFor()],
+  ["roles", (page) => page.getByRole("cell", { name: "Viewer standard", exact: true }).waitFor()],
   ["bindings", (page) => page.getByRole("cell", { name: "Operator" }).first().waitFor()],
   ["keys", (page) => page.getByRole("cell", { name: "worker" }).first().waitFor()],
   ["audit", (page) => page.getByRole("cell", { name: "keys.create" }).waitFor()],
@@ -48,8 +48,12 @@ const DIALOGS = [
   ["keys", "Rotate … worker"],
 ] as const;
 
-async function busyServer(t: Parameters<typeof setup>[0]): Promise<TestServer> {
-  const server = await setup(t);
+function opened(...[t, url, options]: Parameters<typeof openPage>): Promise<Page> {
+  return openPage(t, url, { key: ADMIN_KEY, ...options });
+}
+
+async function busyServer(t: Parameters<typeof setupClosed>[0]): Promise<TestServer> {
+  const server = await setupClosed(t);
   await server.createQueue("dead-orders");
   await server.createQueue("orders", { dead_queue: "dead-orders", max_attempts: 1 });
   await server.produce("orders", "a", "b");
@@ -64,7 +68,7 @@ async function busyServer(t: Parameters<typeof setup>[0]): Promise<TestServer> {
 for (const scheme of SCHEMES) {
   test(`axe finds nothing in ${scheme} colours`, BROWSER, async (t) => {
     const { url } = await serveDashboard(t, await busyServer(t));
-    const page = await openPage(t, url, { colorScheme: scheme });
+    const page = await opened(t, url, { colorScheme: scheme });
     for (const [hash, shown] of PAGES) {
       await page.goto(`${url}#/${hash}`);
       await shown(page);
@@ -74,7 +78,7 @@ for (const scheme of SCHEMES) {
 
   test(`axe finds nothing in the dialogs in ${scheme} colours`, BROWSER, async (t) => {
     const { url } = await serveDashboard(t, await busyServer(t));
-    const page = await openPage(t, `${url}#/queues`, { colorScheme: scheme });
+    const page = await opened(t, `${url}#/queues`, { colorScheme: scheme });
     await page.getByRole("button", { name: "Create a queue" }).click();
     await page.getByText("Settings: what is left").click();
     assert.deepEqual(await faultsIn(page), []);
@@ -101,7 +105,7 @@ for (const scheme of SCHEMES) {
 
 test("a phone shows every page without scrolling sideways", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
-  const page = await openPage(t, url, { viewport: PHONE, hasTouch: true });
+  const page = await opened(t, url, { viewport: PHONE, hasTouch: true });
   for (const [hash, shown] of PAGES) {
     await page.goto(`${url}#/${hash}`);
     await shown(page);
@@ -115,7 +119,7 @@ test("a phone shows every page without scrolling sideways", BROWSER, async (t) =
 
 test("everything is reached by keys, and ? says by which", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
-  const page = await openPage(t, url);
+  const page = await opened(t, url);
   await page.getByRole("heading", { name: "Overview" }).waitFor();
   await page.keyboard.press("?");
   const help = page.getByRole("dialog", { name: "Keyboard shortcuts" });
@@ -137,7 +141,7 @@ test("everything is reached by keys, and ? says by which", BROWSER, async (t) =>
 
 test("what is typed into a field is no shortcut", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
-  const page = await openPage(t, `${url}#/queues`);
+  const page = await opened(t, `${url}#/queues`);
   await page.getByRole("link", { name: "orders", exact: true }).waitFor();
   await page.keyboard.press("/");
   await page.keyboard.type("c?go");
@@ -146,7 +150,7 @@ test("what is typed into a field is no shortcut", BROWSER, async (t) => {
 
 test("colours and the zone of times are as somebody has chosen, also later", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
-  const page = await openPage(t, `${url}#/queues/orders?tab=settings`, {
+  const page = await opened(t, `${url}#/queues/orders?tab=settings`, {
     timezoneId: "Asia/Kolkata",
   });
   const created = page.locator("dl.pairs time").last();
@@ -167,7 +171,7 @@ test("colours and the zone of times are as somebody has chosen, also later", BRO
 test("a browser loads no more than 60 kB for any page", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
   for (const [hash, shown] of PAGES) {
-    const page = await openPage(t, "about:blank");
+    const page = await opened(t, "about:blank");
     const loaded: Promise<readonly [path: string, bytes: number]>[] = [];
     page.on("requestfinished", (request) => {
       if (!/\.(js|css|svg|html)$|\/ui\/$/.test(request.url())) return;
