@@ -53,7 +53,10 @@ export async function openPage(
     );
   });
   if (key !== undefined) {
-    await context.addInitScript(`sessionStorage.setItem("querator.key", ${JSON.stringify(key)})`);
+    // An empty page has no storage.
+    await context.addInitScript(
+      `if (location.origin !== "null") sessionStorage.setItem("querator.key", ${JSON.stringify(key)})`,
+    );
   }
   await page.goto(url);
   return page;

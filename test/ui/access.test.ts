@@ -222,7 +222,7 @@ test("the audit tells who has changed what, is filtered, and read on", BROWSER, 
   await cell(page, "queues.update").waitFor();
   await page.getByLabel("Call", { exact: true }).fill("queues.update");
   await cell(page, "users.create").waitFor({ state: "detached" });
-  await page.getByText("1 change").click();
+  await page.getByText("1 change").first().click();
   await page.getByRole("listitem").filter({ hasText: "max_attempts 2 → 9" }).waitFor();
   assert.match(page.url(), /call=queues.update/);
   await page.reload();

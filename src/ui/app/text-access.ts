@@ -144,7 +144,6 @@ export const accessText = {
     outcome: "Outcome",
     changes: "Changes",
     changed: (fields: number) => (fields === 1 ? "1 change" : `${count(fields)} changes`),
-    details: (call: string) => `Details of ${call}`,
     outcomes: { done: "Done", denied: "Denied", unknown: "Failed" } as Words,
     allNamespaces: "All namespaces",
     callFilter: "Call",
@@ -184,7 +183,7 @@ export const accessText = {
     elsewhere: "Elsewhere",
     docs: "Documents of the interface",
     metrics: "Metrics for Prometheus",
-    metricsNote: "these take a key, if the server asks for one",
+    metricsNote: "They take a key, if the server asks for one.",
   },
   settings: {
     looks: "How it looks",

@@ -46,7 +46,11 @@ const columns: readonly Column<Entry>[] = [
     title: words.who,
     cell: (row) => html`<span title=${row.user_id}>${row.username || row.user_id}</span>`,
   },
-  { key: "call", title: words.call, cell: (row) => html`<span class="mono">${row.call}</span>` },
+  {
+    key: "call",
+    title: words.call,
+    cell: (row) => html`<span class="mono nowrap">${row.call}</span>`,
+  },
   { key: "target", title: words.target, wide: true, cell: (row) => row.target },
   { key: "namespace", title: words.where, wide: true, cell: (row) => row.namespace },
   {
@@ -65,7 +69,7 @@ function More({ of }: { readonly of: Entry }): VNode {
     [words.key, of.key_id],
     [words.request, of.request_id],
   ].filter(([, value]) => value);
-  return html`<details><summary aria-label=${words.details(of.call)}>${words.changed(changes.length)}</summary>
+  return html`<details><summary class="nowrap">${words.changed(changes.length)}<span class="unseen"> ${of.call}</span></summary>
     <ul class="diff">${changes.map(
       ({ field, from, to }) =>
         html`<li><span class="mono">${field}</span> <del class="mono">${from ?? words.nothing}</del> → <ins class="mono">${to ?? words.nothing}</ins></li>`,

@@ -100,7 +100,7 @@ export function View(): VNode {
     <${Panel} title=${words.report}><div class="stack"><p>${words.reportWhy}</p>
       <div><${Button} onClick=${() => void save()}>${words.save}</${Button}></div></div></${Panel}>
     <${Panel} title=${words.elsewhere}><ul><li><a href=${address("docs")}>${words.docs}</a></li>
-      <li><a href=${address("metrics")}>${words.metrics}</a> <span class="note">${words.metricsNote}</span></li></ul></${Panel}>`;
+      <li><a href=${address("metrics")}>${words.metrics}</a><p class="note">${words.metricsNote}</p></li></ul></${Panel}>`;
 }
 
 function HealthOf({ of }: { readonly of: Health }): VNode {
@@ -129,7 +129,9 @@ function Content({ data }: { readonly data: Overview }): VNode {
         ? html`<p class="dim">${words.well}</p>`
         : html`<ul class="warnings">${wrong.map(
             (each) =>
-              html`<li key=${each.code}><${Status} tone=${each.severity === "error" ? "bad" : "warn"}>${each.text}</${Status}></li>`,
+              html`<li key=${each.code}><${Status} tone=${each.severity === "error" ? "bad" : "warn"}>${
+                each.severity === "error" ? text.overview.error : text.overview.warning
+              }</${Status}><span>${each.text}</span></li>`,
           )}</ul>`
     }</${Panel}>`;
 }
