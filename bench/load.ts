@@ -20,8 +20,10 @@ export interface LoadOptions {
   /** Unfinished items at which producers pause. */
   readonly cap: number;
   readonly seconds: number;
-  /** Items a second, one by one, in place of as fast as it goes; 0 for that. */
+  /** Items a second of one producer, in place of as fast as it goes; 0 for that. */
   readonly rate: number;
+  /** How many of them come with one request; 1 by default. */
+  readonly atOnce?: number;
   readonly payloadBytes: number;
   /** A queue that exists, in place of new ones; of what waits in it there is as much afterwards. */
   readonly queue?: string;
@@ -53,7 +55,7 @@ export interface LoadResult {
 }
 
 const options = JSON.parse(process.argv[2]!) as LoadOptions;
-const { queues: queueCount = 1, pipelined = 1 } = options;
+const { queues: queueCount = 1, pipelined = 1, atOnce = 1 } = options;
 
 async function openTarget(): Promise<Target> {
   const { url, batch, rival, format = "json", key } = options;
@@ -105,11 +107,11 @@ function makePayloads(count: number): string[] {
 async function produce(_: unknown, index: number): Promise<void> {
   const client = await target.producer();
   let turn = index;
-  const count = options.rate > 0 ? 1 : options.batch;
+  const count = options.rate > 0 ? atOnce : options.batch;
   let next = performance.now();
   while (performance.now() < end) {
     if (options.rate > 0) {
-      next += 1000 / options.rate;
+      next += (1000 * atOnce) / options.rate;
       await sleep(Math.max(next - performance.now(), 0));
     } else if (produced - completed >= options.cap) {
       await sleep(1);

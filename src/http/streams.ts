@@ -111,7 +111,7 @@ class Reader implements StreamReader {
     return {
       // In one piece and at once, where the response would make it four, after what is running: who writes to many
       // counts the time that it takes.
-      write: (bytes) => socket.write(response.chunkedEncoding ? chunkOf(bytes) : bytes),
+      write: (bytes) => socket.write(response.chunkedEncoding ? framed(bytes) : bytes),
       onDrain: (drained) => socket.on("drain", drained),
       end: () => response.end(),
       destroy: () => response.destroy(),
@@ -144,9 +144,17 @@ class Reader implements StreamReader {
   }
 }
 
-function chunkOf(bytes: Buffer): Buffer {
-  return Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, LINE_END]);
+// As a chunk of a body; made once for all who are sent the same bytes.
+function framed(bytes: Buffer): Buffer {
+  let chunk = chunks.get(bytes);
+  if (chunk === undefined) {
+    chunk = Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, LINE_END]);
+    chunks.set(bytes, chunk);
+  }
+  return chunk;
 }
+
+const chunks = new WeakMap<Buffer, Buffer>();
 
 const LINE_END = Buffer.from("\r\n");
 

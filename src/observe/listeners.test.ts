@@ -103,9 +103,11 @@ test("who does not take what it is sent is sent no more, and is told of the gap 
   }
   assert.deepEqual(quick.told, leased(0, 2_510));
   assert.deepEqual(slow.told, leased(0, 10));
+  const before = slow.chunks.length;
   slow.takes = true;
   slow.drain();
   pass(SECOND);
+  assert.equal(slow.chunks.length, before + 1, "the gap and what is behind it in one piece");
   assert.deepEqual(slow.told, [...leased(0, 10), "gap 2400", ...leased(2_410, 100)]);
 });
 

@@ -28,7 +28,7 @@ const STALLED = 60 * SECOND;
 
 // How long listeners are served at a time; and after that the loops have so many times as long for themselves.
 const SLICE = 2 * MILLISECOND;
-const REST = 45;
+const REST = 90;
 
 // Events that one listener is looked at for at a time.
 const LOOK = 8_192;
@@ -203,14 +203,15 @@ export class Listeners {
         continue;
       }
       if (listener.position < ring.first && !this.#catchUp(listener)) continue;
-      if (listener.gap !== "") this.#tellGap(listener);
-      const key = `${listener.position} ${listener.key}`;
+      const { position, gap, lost } = listener;
+      const key = `${position} ${gap} ${lost} ${listener.key}`;
       let chunk = chunks.get(key);
       if (chunk === undefined) {
         const { text, end } = this.#chunkFor(listener);
-        chunk = { bytes: Buffer.from(text), end };
+        chunk = { bytes: Buffer.from(gapOf(listener) + text), end };
         chunks.set(key, chunk);
       }
+      told(listener);
       this.#send(listener, chunk.bytes);
       listener.position = chunk.end;
       if (chunk.end < ring.end) isMore = true;
@@ -240,24 +241,16 @@ export class Listeners {
       .then(({ first, entries, end }) => {
         if (!this.#all.has(listener)) return;
         if (first > listener.position) skipTo(listener, first);
-        if (listener.gap !== "") this.#tellGap(listener);
         const { wish, run, position } = listener;
         const chunk = chunkOf(entries, { wish, run, from: position, end });
-        this.#send(listener, Buffer.from(chunk.text));
+        this.#send(listener, Buffer.from(gapOf(listener) + chunk.text));
+        told(listener);
         listener.position = chunk.end;
         listener.isFetching = false;
         this.wake();
       })
       .catch(() => listener.outlet.destroy()); // the server ends
     return false;
-  }
-
-  #tellGap(listener: Listener): void {
-    const { run, position, gap: reason, lost } = listener;
-    listener.gap = "";
-    listener.lost = 0;
-    const data = { reason, ...(lost > 0 && { at_most: lost }) };
-    this.#send(listener, Buffer.from(messageOf(cursorOf(run, position), "gap", data)));
   }
 
   #send(listener: Listener, bytes: Buffer): void {
@@ -322,4 +315,16 @@ function skipTo(listener: Listener, first: number): void {
   listener.lost += first - listener.position;
   listener.gap ||= "behind";
   listener.position = first;
+}
+
+// What it is told of the gap before its position; "" if there is none.
+function gapOf({ run, position, gap: reason, lost }: Listener): string {
+  if (reason === "") return "";
+  const data = { reason, ...(lost > 0 && { at_most: lost }) };
+  return messageOf(cursorOf(run, position), "gap", data);
+}
+
+function told(listener: Listener): void {
+  listener.gap = "";
+  listener.lost = 0;
 }
