@@ -9,6 +9,8 @@ import { html } from "../html.ts";
 import { useLive } from "../live.ts";
 import { text } from "../text.ts";
 import { accessText } from "../text-access.ts";
+import { OpenNote } from "./access-shared.ts";
+import { DumpPanel } from "./cluster-dump.ts";
 
 interface Storage {
   readonly name: string;
@@ -94,12 +96,13 @@ export function View(): VNode {
     EVERY_MS,
   );
   const told = useLive(health, [], EVERY_MS);
-  return html`<h1>${text.access.cluster}</h1><${Trouble} error=${error} needs="queue.stats" />
+  return html`<h1>${text.access.cluster}</h1><${OpenNote} /><${Trouble} error=${error} needs="queue.stats" />
     ${told.data && html`<${Panel} title=${words.health}><${HealthOf} of=${told.data} /></${Panel}>`}
     ${data && html`<${Content} data=${data} />`}
+    <${DumpPanel} />
     <${Panel} title=${words.report}><div class="stack"><p>${words.reportWhy}</p>
       <div><${Button} onClick=${() => void save()}>${words.save}</${Button}></div></div></${Panel}>
-    <${Panel} title=${words.elsewhere}><ul><li><a href=${address("docs")}>${words.docs}</a></li>
+    <${Panel} title=${words.elsewhere}><ul class="links"><li><a href=${address("docs")}>${words.docs}</a></li>
       <li><a href=${address("metrics")}>${words.metrics}</a> <span class="note">${words.metricsNote}</span></li></ul></${Panel}>`;
 }
 
@@ -109,6 +112,10 @@ function HealthOf({ of }: { readonly of: Health }): VNode {
   );
   return html`<${Status} tone=${TONES[of.status] ?? "info"}>${words.healths[of.status] ?? of.status}</${Status}>
     ${outputs.map((each) => html`<p>${each}</p>`)}${of.checks === undefined && html`<p class="note">${words.healthHidden}</p>`}`;
+}
+
+function isError({ severity }: { readonly severity?: string }): boolean {
+  return severity === "error";
 }
 
 function Content({ data }: { readonly data: Overview }): VNode {
@@ -129,7 +136,7 @@ function Content({ data }: { readonly data: Overview }): VNode {
         ? html`<p class="dim">${words.well}</p>`
         : html`<ul class="warnings">${wrong.map(
             (each) =>
-              html`<li key=${each.code}><${Status} tone=${each.severity === "error" ? "bad" : "warn"}>${each.text}</${Status}></li>`,
+              html`<li key=${each.code}><${Status} tone=${isError(each) ? "bad" : "warn"}>${isError(each) ? text.overview.error : text.overview.warning}</${Status}><span>${each.text}</span></li>`,
           )}</ul>`
     }</${Panel}>`;
 }
