@@ -6,7 +6,7 @@ import { test } from "node:test";
 import type { Page } from "playwright-core";
 import { faultsIn } from "../support/axe.ts";
 import { BROWSER, openPage, serveDashboard } from "../support/browser.ts";
-import { setup, type TestServer } from "../support/server.ts";
+import { ADMIN_KEY, setupClosed, type TestServer } from "../support/server.ts";
 
 const BYTES_MAX = 60_000;
 const PHONE = { width: 360, height: 740 };
@@ -24,22 +24,51 @@ const PAGES: readonly (readonly [hash: string, shown: (page: Page) => Promise<un
   ["queues/orders/items?state=dead", (page) => page.getByText("No item fits").waitFor()],
   ["queues/orders/dead", (page) => page.getByText("Nothing is dead here").waitFor()],
   ["queues/dead-orders/redrives", (page) => page.getByText("Nothing was put back").waitFor()],
+  ["namespaces", (page) => page.getByRole("link", { name: "billing" }).waitFor()],
+  ["namespaces/billing", (page) => page.getByText("0 of 1,000").waitFor()],
+  ["users", (page) => page.getByRole("cell", { name: "jane" }).first().waitFor()],
+  ["roles", (page) => page.getByRole("cell", { name: "Viewer standard", exact: true }).waitFor()],
+  ["bindings", (page) => page.getByRole("cell", { name: "Operator" }).first().waitFor()],
+  ["keys", (page) => page.getByRole("cell", { name: "worker" }).first().waitFor()],
+  ["audit", (page) => page.getByRole("cell", { name: "keys.create" }).waitFor()],
+  ["cluster", (page) => page.getByRole("cell", { name: "memory" }).first().waitFor()],
+  ["settings", (page) => page.getByRole("row", { name: "Audit Yes" }).waitFor()],
   ["try?queue=orders", (page) => page.getByText("Counts what is in a queue").waitFor()],
 ];
 
-async function busyServer(t: Parameters<typeof setup>[0]): Promise<TestServer> {
-  const server = await setup(t);
+/** What is asked on the pages about access; the last one is answered with a key. */
+const DIALOGS = [
+  ["namespaces", "Create a namespace"],
+  ["users", "Delete … jane"],
+  ["roles", "Create a role"],
+  ["roles", "Look at Viewer"],
+  ["bindings", "Give a role"],
+  ["keys", "Create a key"],
+  ["keys", "Revoke … worker"],
+  ["keys", "Rotate … worker"],
+] as const;
+
+function opened(...[t, url, options]: Parameters<typeof openPage>): Promise<Page> {
+  return openPage(t, url, { key: ADMIN_KEY, ...options });
+}
+
+async function busyServer(t: Parameters<typeof setupClosed>[0]): Promise<TestServer> {
+  const server = await setupClosed(t);
   await server.createQueue("dead-orders");
   await server.createQueue("orders", { dead_queue: "dead-orders", max_attempts: 1 });
   await server.produce("orders", "a", "b");
   await server.lease("orders");
+  await server.ok("/v2/namespaces.create", { name: "billing", quotas: { items: 1_000 } });
+  const { id: user_id } = await server.ok("/v2/users.create", { username: "jane" });
+  await server.ok("/v2/bindings.create", { user_id, role_name: "Operator" });
+  await server.ok("/v2/keys.create", { user_id, name: "worker" });
   return server;
 }
 
 for (const scheme of SCHEMES) {
   test(`axe finds nothing in ${scheme} colours`, BROWSER, async (t) => {
     const { url } = await serveDashboard(t, await busyServer(t));
-    const page = await openPage(t, url, { colorScheme: scheme });
+    const page = await opened(t, url, { colorScheme: scheme });
     for (const [hash, shown] of PAGES) {
       await page.goto(`${url}#/${hash}`);
       await shown(page);
@@ -49,7 +78,7 @@ for (const scheme of SCHEMES) {
 
   test(`axe finds nothing in the dialogs in ${scheme} colours`, BROWSER, async (t) => {
     const { url } = await serveDashboard(t, await busyServer(t));
-    const page = await openPage(t, `${url}#/queues`, { colorScheme: scheme });
+    const page = await opened(t, `${url}#/queues`, { colorScheme: scheme });
     await page.getByRole("button", { name: "Create a queue" }).click();
     await page.getByText("Settings: what is left").click();
     assert.deepEqual(await faultsIn(page), []);
@@ -61,12 +90,22 @@ for (const scheme of SCHEMES) {
     await page.keyboard.press("Escape");
     await page.getByRole("button", { name: "Clear …" }).click();
     assert.deepEqual(await faultsIn(page), []);
+    for (const [hash, name] of DIALOGS) {
+      await page.keyboard.press("Escape");
+      await page.goto(`${url}#/${hash}`);
+      await page.getByRole("button", { name }).first().click();
+      await page.getByRole("dialog").waitFor();
+      assert.deepEqual(await faultsIn(page), [], name);
+    }
+    await page.getByRole("button", { name: "Make the new key" }).click();
+    await page.getByRole("button", { name: "Copy" }).waitFor();
+    assert.deepEqual(await faultsIn(page), []);
   });
 }
 
 test("a phone shows every page without scrolling sideways", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
-  const page = await openPage(t, url, { viewport: PHONE, hasTouch: true });
+  const page = await opened(t, url, { viewport: PHONE, hasTouch: true });
   for (const [hash, shown] of PAGES) {
     await page.goto(`${url}#/${hash}`);
     await shown(page);
@@ -80,7 +119,7 @@ test("a phone shows every page without scrolling sideways", BROWSER, async (t) =
 
 test("everything is reached by keys, and ? says by which", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
-  const page = await openPage(t, url);
+  const page = await opened(t, url);
   await page.getByRole("heading", { name: "Overview" }).waitFor();
   await page.keyboard.press("?");
   const help = page.getByRole("dialog", { name: "Keyboard shortcuts" });
@@ -102,7 +141,7 @@ test("everything is reached by keys, and ? says by which", BROWSER, async (t) =>
 
 test("what is typed into a field is no shortcut", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
-  const page = await openPage(t, `${url}#/queues`);
+  const page = await opened(t, `${url}#/queues`);
   await page.getByRole("link", { name: "orders", exact: true }).waitFor();
   await page.keyboard.press("/");
   await page.keyboard.type("c?go");
@@ -111,7 +150,7 @@ test("what is typed into a field is no shortcut", BROWSER, async (t) => {
 
 test("colours and the zone of times are as somebody has chosen, also later", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
-  const page = await openPage(t, `${url}#/queues/orders?tab=settings`, {
+  const page = await opened(t, `${url}#/queues/orders?tab=settings`, {
     timezoneId: "Asia/Kolkata",
   });
   const created = page.locator("dl.pairs time").last();
@@ -132,7 +171,7 @@ test("colours and the zone of times are as somebody has chosen, also later", BRO
 test("a browser loads no more than 60 kB for any page", BROWSER, async (t) => {
   const { url } = await serveDashboard(t, await busyServer(t));
   for (const [hash, shown] of PAGES) {
-    const page = await openPage(t, "about:blank");
+    const page = await opened(t, "about:blank");
     const loaded: Promise<readonly [path: string, bytes: number]>[] = [];
     page.on("requestfinished", (request) => {
       if (!/\.(js|css|svg|html)$|\/ui\/$/.test(request.url())) return;

@@ -78,7 +78,7 @@ export const accessText = {
     look: "Look at",
     others: "Others",
     othersHint:
-      "Names of permissions with spaces between: this key may not read the list of all of them.",
+      "Names of permissions with spaces between: the list of all of them cannot be read here.",
     standardWhy: "Every server has it, and nobody changes it.",
     deleteWhy: "Only a role that is bound to nobody is deleted.",
     about: "What somebody allows to others they have to be allowed themselves.",

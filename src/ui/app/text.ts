@@ -74,6 +74,9 @@ export const text = {
         : what === "no_consumers"
           ? `${value} waiting`
           : `${value} a minute`,
+    later: "Nothing to lease yet",
+    allLater: (queue: string, scheduled: number) =>
+      `${scheduled === 1 ? "The only item" : `All ${count(scheduled)} items`} of queue '${queue}' ${scheduled === 1 ? "is" : "are"} scheduled for later: consumers get nothing until then.`,
     windows: "Items of late",
     span: "In the last",
     spans: { "1h": "Hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days" } as Words,

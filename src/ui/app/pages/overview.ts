@@ -1,4 +1,4 @@
-// How the server is: what it does, what needs a look, and what is wrong, in words. It asks one thing, and storage nothing.
+// How the server is: what it does, what needs a look, and what is wrong, in words. Storage is asked for nothing.
 
 import type { VNode } from "preact";
 import { Chart } from "../components/chart.ts";
@@ -40,6 +40,14 @@ interface Warning {
   readonly severity?: string;
   readonly queue_name?: string;
   readonly namespace?: string;
+}
+
+interface LaterRow {
+  readonly queue_name: string;
+  readonly namespace?: string;
+  readonly waiting: number;
+  readonly leased: number;
+  readonly scheduled: number;
 }
 
 interface Overview {
@@ -134,6 +142,26 @@ function size(value: number | undefined): VNode {
   return html`<span title=${value === undefined ? "" : text.shell.exactBytes(count(value))}>${bytes(value)}</span>`;
 }
 
+// Of so many queues, those with the most items for later, it is seen whether that is all they have.
+const LATER = { sort: "scheduled", descending: true, limit: 100 };
+const LATER_MS = 10_000;
+const LATER_SHOWN = 5;
+
+/** The queues of which nothing can be leased now, as all of it is for later: mostly that is meant so, so it is no warning. */
+function Later(): VNode | null {
+  const { data } = useCall<{ queues?: readonly LaterRow[] }>("queues.overview", LATER, LATER_MS);
+  const rows = (data?.queues ?? []).filter(
+    ({ waiting, leased, scheduled }) => waiting + leased === 0 && scheduled > 0,
+  );
+  if (rows.length === 0) return null;
+  return html`<${Panel} title=${words.later}><ul class="warnings">${rows
+    .slice(0, LATER_SHOWN)
+    .map(
+      (row) =>
+        html`<li key=${queueHref(row)}><${Status} tone="info">${text.queues.scheduled}</${Status}><span>${words.allLater(row.queue_name, row.scheduled)} <a href=${queueHref(row)}>${words.look(row.queue_name)}</a></span></li>`,
+    )}</ul></${Panel}>`;
+}
+
 /** The page. */
 export function View(): VNode {
   const { data, error } = useCall<Overview>("server.overview", {}, EVERY_MS);
@@ -165,6 +193,7 @@ function Content({ data }: { readonly data: Overview }): VNode {
           }</span></li>`,
       )}</ul></${Panel}>`
     }
+    ${(totals.scheduled ?? 0) > 0 && html`<${Later} />`}
     <${Panel} title=${words.now}><dl class="figures">
       <${Figure} label=${words.queues} value=${count(totals.queues)} href=${href(["queues"])} />
       <${Figure} label=${text.queues.waiting} value=${count(totals.waiting)}

@@ -131,7 +131,11 @@ function RoleForm(props: {
   const [name, setName] = useState(role?.name ?? "");
   const [chosen, setChosen] = useState<ReadonlySet<string>>(() => new Set(role?.permissions));
   const [others, setOthers] = useState("");
-  const known = new Set((all ?? props.roles).flatMap(({ permissions = [] }) => permissions));
+  // An open server has no standard roles yet.
+  const isWhole = all !== undefined && all.length > 0;
+  const known = new Set(
+    (isWhole ? all : props.roles).flatMap(({ permissions = [] }) => permissions),
+  );
   for (const each of role?.permissions ?? []) known.add(each);
   const groups = Object.entries(Object.groupBy(known, (each) => each.slice(0, each.indexOf("."))));
   const toggle = (permission: string): void => {
@@ -158,6 +162,6 @@ function RoleForm(props: {
             html`<${Check} key=${each} label=${each} checked=${chosen.has(each)} onChange=${() => toggle(each)} />`,
         )}</fieldset>`,
     )}</div>
-    ${all === undefined && html`<${Field} label=${words.others} hint=${words.othersHint} value=${others} onInput=${setOthers} mono />`}
+    ${!isWhole && html`<${Field} label=${words.others} hint=${words.othersHint} value=${others} onInput=${setOthers} mono />`}
   </${FormDialog}>`;
 }
