@@ -102,8 +102,8 @@ export function View(): VNode {
     <${DumpPanel} />
     <${Panel} title=${words.report}><div class="stack"><p>${words.reportWhy}</p>
       <div><${Button} onClick=${() => void save()}>${words.save}</${Button}></div></div></${Panel}>
-    <${Panel} title=${words.elsewhere}><ul class="links"><li><a href=${address("docs")}>${words.docs}</a></li>
-      <li><a href=${address("metrics")}>${words.metrics}</a> <span class="note">${words.metricsNote}</span></li></ul></${Panel}>`;
+    <${Panel} title=${words.elsewhere}><ul><li><a href=${address("docs")}>${words.docs}</a></li>
+      <li><a href=${address("metrics")}>${words.metrics}</a><p class="note">${words.metricsNote}</p></li></ul></${Panel}>`;
 }
 
 function HealthOf({ of }: { readonly of: Health }): VNode {
@@ -112,10 +112,6 @@ function HealthOf({ of }: { readonly of: Health }): VNode {
   );
   return html`<${Status} tone=${TONES[of.status] ?? "info"}>${words.healths[of.status] ?? of.status}</${Status}>
     ${outputs.map((each) => html`<p>${each}</p>`)}${of.checks === undefined && html`<p class="note">${words.healthHidden}</p>`}`;
-}
-
-function isError({ severity }: { readonly severity?: string }): boolean {
-  return severity === "error";
 }
 
 function Content({ data }: { readonly data: Overview }): VNode {
@@ -136,7 +132,9 @@ function Content({ data }: { readonly data: Overview }): VNode {
         ? html`<p class="dim">${words.well}</p>`
         : html`<ul class="warnings">${wrong.map(
             (each) =>
-              html`<li key=${each.code}><${Status} tone=${isError(each) ? "bad" : "warn"}>${isError(each) ? text.overview.error : text.overview.warning}</${Status}><span>${each.text}</span></li>`,
+              html`<li key=${each.code}><${Status} tone=${each.severity === "error" ? "bad" : "warn"}>${
+                each.severity === "error" ? text.overview.error : text.overview.warning
+              }</${Status}><span>${each.text}</span></li>`,
           )}</ul>`
     }</${Panel}>`;
 }
