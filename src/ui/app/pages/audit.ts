@@ -12,7 +12,7 @@ import { setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import { accessText } from "../text-access.ts";
 import { now } from "../time.ts";
-import { NamespaceChoice, Pager } from "./access-shared.ts";
+import { NamespaceChoice, OpenNote, Pager } from "./access-shared.ts";
 
 interface Change {
   readonly field: string;
@@ -97,7 +97,7 @@ export function View({ query }: PageProps): VNode {
     cursor === "" ? EVERY_MS : 0,
   );
   const filter = (key: string) => (value: string) => setQuery({ [key]: value.trim(), cursor: "" });
-  return html`<h1>${text.access.audit}</h1>
+  return html`<h1>${text.access.audit}</h1><${OpenNote} />
     <div class="toolbar">${!all && html`<${NamespaceChoice} />`}
       <${Field} label=${words.callFilter} kind="search" value=${name ?? ""} placeholder=${words.callHint} onInput=${filter("call")} />
       <${Field} label=${words.targetFilter} kind="search" value=${target ?? ""} onInput=${filter("target")} />

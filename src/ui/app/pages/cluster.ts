@@ -9,6 +9,8 @@ import { html } from "../html.ts";
 import { useLive } from "../live.ts";
 import { text } from "../text.ts";
 import { accessText } from "../text-access.ts";
+import { OpenNote } from "./access-shared.ts";
+import { DumpPanel } from "./cluster-dump.ts";
 
 interface Storage {
   readonly name: string;
@@ -94,9 +96,10 @@ export function View(): VNode {
     EVERY_MS,
   );
   const told = useLive(health, [], EVERY_MS);
-  return html`<h1>${text.access.cluster}</h1><${Trouble} error=${error} needs="queue.stats" />
+  return html`<h1>${text.access.cluster}</h1><${OpenNote} /><${Trouble} error=${error} needs="queue.stats" />
     ${told.data && html`<${Panel} title=${words.health}><${HealthOf} of=${told.data} /></${Panel}>`}
     ${data && html`<${Content} data=${data} />`}
+    <${DumpPanel} />
     <${Panel} title=${words.report}><div class="stack"><p>${words.reportWhy}</p>
       <div><${Button} onClick=${() => void save()}>${words.save}</${Button}></div></div></${Panel}>
     <${Panel} title=${words.elsewhere}><ul><li><a href=${address("docs")}>${words.docs}</a></li>
