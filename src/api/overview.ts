@@ -18,7 +18,7 @@ import { invalidField, type QueueError, queueError } from "../errors.ts";
 import { SPAN_NAMES, type Span } from "../observe/history.ts";
 import { type Overview, QUEUE_SORTS, type QueueSort, type Seen } from "../observe/overview.ts";
 import { NAMESPACE_PATTERN, nameOf } from "../registry/names.ts";
-import { checkNamed, namespaceNote, ofField } from "./access.ts";
+import { checkNamed, namespaceNote, noSuchNamespace, ofField } from "./access.ts";
 import { listPrint, readCursor, toCursor } from "./cursor.ts";
 import { byName, endpointsOf, MEDIUM, type RowEndpoint } from "./endpoint.ts";
 import { namespacesSeen } from "./entry.ts";
@@ -65,13 +65,12 @@ export function overviewEndpoints(service: Service): readonly RowEndpoint[] {
       description:
         "It is about all that the caller may see: the server as a whole, or some namespaces.",
       example: {},
-      errors: {},
+      errors: { noSuchNamespace },
       check: checkNamed,
-      handler: async (_, { principal }, __, namespace) =>
-        reply(
-          ServerOverviewResponseSchema,
-          await service.overview.server(seenBy(principal, namespace, ["queue.stats"])),
-        ),
+      handler: async (_, { principal }, __, about) => {
+        const seen = seenBy(service, principal, about, ["queue.stats"]);
+        return reply(ServerOverviewResponseSchema, await service.overview.server(seen));
+      },
     }),
     endpoint({
       path: "/v2/queues.overview",
@@ -88,6 +87,7 @@ export function overviewEndpoints(service: Service): readonly RowEndpoint[] {
         "A page is what stands at its place in the list as it is then: when numbers change meanwhile, a queue may show on two pages, or on none.",
       example: { sort: "waiting", descending: true, limit: 10 },
       errors: {
+        noSuchNamespace,
         badCursor,
         badSort: ofField("sort", badSort("age").message),
         longSearch: ofField("search", longSearch().message),
@@ -102,7 +102,7 @@ export function overviewEndpoints(service: Service): readonly RowEndpoint[] {
         const limit = checkListLimit(request.limit, LIMIT_MAX);
         const print = listPrint([search, sort, isDescending ? 1 : 0, about]);
         const from = cursor === "" ? 0 : placeOf(cursor, print);
-        const seen = seenBy(principal, about, ["queue.list", "queue.stats"]);
+        const seen = seenBy(service, principal, about, ["queue.list", "queue.stats"]);
         const wanted = { seen, search, sort: sortOf(sort), isDescending, from, limit };
         const { total, queues } = await service.overview.queues(wanted);
         const isMore = from + queues.length < total;
@@ -173,8 +173,15 @@ function named({ namespace }: { readonly namespace: string }): string {
   return namespace;
 }
 
-function seenBy(principal: Principal, about: string, needs: readonly Permission[]): Seen {
-  return about === "" ? namespacesSeen(needs, principal) : [about];
+function seenBy(
+  { auth }: Service,
+  principal: Principal,
+  about: string,
+  needs: readonly Permission[],
+): Seen {
+  if (about === "") return namespacesSeen(needs, principal);
+  auth.state.checkNamespace(about);
+  return [about];
 }
 
 function sortOf(text: string): QueueSort {

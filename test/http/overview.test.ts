@@ -336,6 +336,8 @@ test("a key sees its namespace, and nothing of others", async (t) => {
   assert.deepEqual(names(await list(bound!)), ["jobs"]);
   for (const path of ["/v2/server.overview", "/v2/queues.overview"]) {
     assert.equal((await a.call(path, { namespace: "b" })).status, 403, path);
+    const { status, body } = await admin.call(path, { namespace: "nowhere" });
+    assert.deepEqual([status, body.code], [404, "namespace_not_found"], path);
     assert.equal((await bound!.call(path, { namespace: "_system" })).status, 403, path);
     assert.equal((await admin.as(undefined).call(path, {})).status, 401, path);
   }

@@ -9,12 +9,13 @@ import { text } from "../text.ts";
 import { later } from "../time.ts";
 import { Button, Field, Trouble } from "./controls.ts";
 
-/** Shown as long as it is rendered; Escape asks to close it. */
+/** Shown as long as it is rendered; Escape asks to close it, unless it `stays`: what it shows is not shown again. */
 export function Dialog(props: {
   readonly title: string;
   readonly onClose: () => void;
   readonly children?: Children;
   readonly wide?: boolean;
+  readonly stays?: boolean;
 }): VNode {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
@@ -25,8 +26,13 @@ export function Dialog(props: {
     };
   }, []);
   return html`<dialog ref=${dialog} class=${props.wide ? "wide" : ""} aria-label=${props.title}
+    onKeyDown=${(event: KeyboardEvent) => {
+      // Once pressed twice, browsers close a dialog without asking.
+      if (props.stays && event.key === "Escape") event.preventDefault();
+    }}
     onCancel=${(event: Event) => {
       event.preventDefault();
+      if (props.stays) return;
       props.onClose();
     }}>
     <header><h2>${props.title}</h2><button type="button" class="button quiet" aria-label=${text.dialog.close}

@@ -202,7 +202,7 @@ function ShownOnce({
       () => setCopied(words.notCopied),
     );
   };
-  return html`<${Dialog} title=${words.onceTitle} onClose=${onClose} wide><div class="stack"><p>${words.onceWhy}</p>
+  return html`<${Dialog} title=${words.onceTitle} onClose=${onClose} wide stays><div class="stack"><p>${words.onceWhy}</p>
     <p><output class="secret mono" aria-label=${words.key}>${made.key}</output></p>
     <div class="toolbar"><${Button} kind="primary" onClick=${copy}>${words.copy}</${Button}>
       <${Button} onClick=${onClose}>${words.kept}</${Button}><span role="status" class="note">${copied}</span></div></div></${Dialog}>`;
