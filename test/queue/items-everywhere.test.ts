@@ -4,13 +4,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import {
-  create,
-  type DescMessage,
-  fromBinary,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
-import {
   ItemCancelRequestSchema,
   ItemExplainRequestSchema,
   ItemExplainResponseSchema,
@@ -78,34 +71,25 @@ for (const [place, driver, threads] of PLACES) {
 
 test("items by their ids are the same in Protobuf", async (t) => {
   const w = new World(await setup(t));
-  async function call<Request extends DescMessage, Reply extends DescMessage>(
-    path: string,
-    request: Request,
-    fields: Parameters<typeof create<Request>>[1],
-    reply: Reply,
-  ): Promise<MessageShape<Reply>> {
-    const response = await fetch(`${w.server.server.address}/v2/${path}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/protobuf", Accept: "application/protobuf" },
-      body: Buffer.from(toBinary(request, create(request, fields))),
-    });
-    assert.equal(response.status, 200, path);
-    return fromBinary(reply, new Uint8Array(await response.arrayBuffer()));
-  }
   await w.server.createQueue("q");
   const [id, other] = (await w.produce("q", { json: { a: 1 } }, { utf8: "b", kind: "k" })) as [
     string,
     string,
   ];
-  const found = await call("item.get", ItemGetRequestSchema, { id, payload: true }, ItemSchema);
+  const found = await w.protobuf(
+    "item.get",
+    ItemGetRequestSchema,
+    { id, payload: true },
+    ItemSchema,
+  );
   assert.deepEqual(
     [found.id, found.state, found.queueName, found.json],
     [id, "waiting", "q", '{"a":1}'],
   );
   const update = { id, json: "[2]", delay: "1h", ifState: "waiting" };
-  const changed = await call("item.update", ItemUpdateRequestSchema, update, ItemSchema);
+  const changed = await w.protobuf("item.update", ItemUpdateRequestSchema, update, ItemSchema);
   assert.deepEqual([changed.id, changed.state], [id, "scheduled"]);
-  const explained = await call(
+  const explained = await w.protobuf(
     "item.explain",
     ItemExplainRequestSchema,
     { id },
@@ -114,16 +98,26 @@ test("items by their ids are the same in Protobuf", async (t) => {
   assert.deepEqual([explained.state, explained.reasons[0]?.code], ["scheduled", "scheduled"]);
   const [lease] = await w.lease("q");
   await w.end("queue.extend", "q", [lease.lease_id], { progress: { p: 0.5 } });
-  const marked = await call("item.cancel", ItemCancelRequestSchema, { id: other }, ItemSchema);
+  const marked = await w.protobuf(
+    "item.cancel",
+    ItemCancelRequestSchema,
+    { id: other },
+    ItemSchema,
+  );
   assert.deepEqual(
     [marked.state, marked.cancelled, marked.progress],
     ["leased", true, '{"p":0.5}'],
   );
   const wait = { id: other, requestTimeout: "10ms" };
-  const waited = await call("item.wait", ItemWaitRequestSchema, wait, ItemSchema);
+  const waited = await w.protobuf("item.wait", ItemWaitRequestSchema, wait, ItemSchema);
   assert.equal(waited.state, "leased");
   const list = { queueName: "q", kind: "k", order: "newest" };
-  const listed = await call("items.list", ItemsListRequestSchema, list, ItemsListResponseSchema);
+  const listed = await w.protobuf(
+    "items.list",
+    ItemsListRequestSchema,
+    list,
+    ItemsListResponseSchema,
+  );
   assert.deepEqual(
     listed.items.map((item) => item.id),
     [other],

@@ -2,13 +2,6 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import {
-  create,
-  type DescMessage,
-  fromBinary,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
 import { ItemGetRequestSchema, ItemSchema } from "../../src/codec/gen/querator/v2/items_pb.ts";
 import {
   QueueLeaseRequestSchema,
@@ -235,33 +228,24 @@ test("the trace of an item does not take its size from the account of its namesp
 
 test("the trace of an item is the same in Protobuf", async (t) => {
   const w = await world(t);
-  async function call<Request extends DescMessage, Reply extends DescMessage>(
-    path: string,
-    request: Request,
-    fields: Parameters<typeof create<Request>>[1],
-    reply: Reply,
-  ): Promise<MessageShape<Reply>> {
-    const response = await fetch(`${w.server.server.address}/v2/${path}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/protobuf", Accept: "application/protobuf" },
-      body: Buffer.from(toBinary(request, create(request, fields))),
-    });
-    assert.equal(response.status, 200, path);
-    return fromBinary(reply, new Uint8Array(await response.arrayBuffer()));
-  }
   await w.server.createQueue("q");
   const mine = { traceparent: traceOf(1), tracestate: "a=1" };
   const items = [{ utf8: "a", ...mine }];
   const request = { queueName: "q", items };
-  const { results } = await call(
+  const { results } = await w.protobuf(
     "queue.produce",
     QueueProduceRequestSchema,
     request,
     QueueProduceResponseSchema,
   );
-  const found = await call("item.get", ItemGetRequestSchema, { id: results[0]!.id }, ItemSchema);
+  const found = await w.protobuf(
+    "item.get",
+    ItemGetRequestSchema,
+    { id: results[0]!.id },
+    ItemSchema,
+  );
   assert.deepEqual([found.traceparent, found.tracestate], [traceOf(1), "a=1"]);
-  const leased = await call(
+  const leased = await w.protobuf(
     "queue.lease",
     QueueLeaseRequestSchema,
     { queueName: "q" },

@@ -7,7 +7,9 @@ import { createServer, type IncomingMessage, request, type ServerResponse } from
 import type { AddressInfo } from "node:net";
 import { after, type TestContext } from "node:test";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
-import type { TestServer } from "./server.ts";
+import type { ServerOptions } from "../../src/config/config.ts";
+import { World } from "./items.ts";
+import { setup, type TestServer } from "./server.ts";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
@@ -116,4 +118,34 @@ export async function serveDashboard(
     http.close();
   });
   return { url: `http://127.0.0.1:${(http.address() as AddressInfo).port}${prefix}/ui/` };
+}
+
+/** A page of the dashboard, by what stands behind the `#`, signed in with the key of the server. */
+export async function pageOf(
+  t: TestContext,
+  server: TestServer,
+  hash: string,
+  options: PageOptions = {},
+): Promise<Page> {
+  const { url } = await serveDashboard(t, server);
+  return openPage(t, `${url}#/${hash}`, { key: server.key, ...options });
+}
+
+/** A server with queues, and what opens a page of its dashboard. */
+export interface Opened {
+  readonly world: World;
+  open(hash: string, options?: PageOptions): Promise<Page>;
+}
+
+/** Makes these queues on a server of the test's own, and serves its dashboard. */
+export async function openWorld(
+  t: TestContext,
+  queues: readonly object[],
+  { stubs, ...options }: ServerOptions & Pick<Between, "stubs"> = {},
+): Promise<Opened> {
+  const server = await setup(t, options);
+  const world = new World(server);
+  for (const queue of queues) await world.ok("queues.create", queue);
+  const { url } = await serveDashboard(t, server, { ...(stubs && { stubs }) });
+  return { world, open: (hash, more) => openPage(t, `${url}#/${hash}`, more) };
 }

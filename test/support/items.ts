@@ -1,6 +1,14 @@
 // A server of a test's own, as a client of /v2 uses it.
 
+import assert from "node:assert/strict";
 import type { TestContext } from "node:test";
+import {
+  create,
+  type DescMessage,
+  fromBinary,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
 import type { ServerOptions } from "../../src/config/config.ts";
 import { type Reply, setup, type TestServer } from "./server.ts";
 
@@ -20,6 +28,22 @@ export class World {
 
   ok(path: string, request: object): Promise<Json> {
     return this.server.ok(`/v2/${path}`, request);
+  }
+
+  /** The same in Protobuf. */
+  async protobuf<Request extends DescMessage, Reply extends DescMessage>(
+    path: string,
+    request: Request,
+    fields: Parameters<typeof create<Request>>[1],
+    reply: Reply,
+  ): Promise<MessageShape<Reply>> {
+    const response = await fetch(`${this.server.server.address}/v2/${path}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/protobuf", Accept: "application/protobuf" },
+      body: Buffer.from(toBinary(request, create(request, fields))),
+    });
+    assert.equal(response.status, 200, path);
+    return fromBinary(reply, new Uint8Array(await response.arrayBuffer()));
   }
 
   /** Produces items; answers their ids. */

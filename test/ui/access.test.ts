@@ -4,18 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
-import { BROWSER, openPage, serveDashboard } from "../support/browser.ts";
+import { BROWSER, pageOf } from "../support/browser.ts";
 import { setup, setupClosed, type TestServer } from "../support/server.ts";
-
-async function pageOf(
-  t: Parameters<typeof openPage>[0],
-  server: TestServer,
-  hash: string,
-  options: Parameters<typeof openPage>[2] = {},
-): Promise<Page> {
-  const { url } = await serveDashboard(t, server);
-  return openPage(t, `${url}#/${hash}`, { key: server.key, ...options });
-}
 
 const button = (page: Page, name: string | RegExp) => page.getByRole("button", { name });
 const dialog = (page: Page) => page.getByRole("dialog");

@@ -5,27 +5,19 @@ import { type TestContext, test } from "node:test";
 import type { Page } from "playwright-core";
 import type { ServerOptions } from "../../src/config/config.ts";
 import { assertAccessible } from "../support/accessible.ts";
-import { BROWSER, openPage, type PageOptions, serveDashboard } from "../support/browser.ts";
-import { World } from "../support/items.ts";
-import { setup } from "../support/server.ts";
+import { BROWSER, type Opened, openWorld } from "../support/browser.ts";
+import type { World } from "../support/items.ts";
 
 const HISTORY = { kept: true, step: 600, at: [1_796_093_400, 1_796_094_000], dead: [1, 4] };
 
-interface Opened {
-  readonly world: World;
-  open(hash: string, options?: PageOptions): Promise<Page>;
-}
-
 /** A queue "orders" whose items die with their first failed attempt, and go to "orders-dead". */
-async function dashboard(t: TestContext, options: ServerOptions = {}): Promise<Opened> {
-  const server = await setup(t, options);
-  const world = new World(server);
-  await world.ok("queues.create", { queue_name: "orders-dead" });
+function dashboard(t: TestContext, options: ServerOptions = {}): Promise<Opened> {
   const settings = { dead_queue: "orders-dead", max_attempts: 1 };
-  await world.ok("queues.create", { queue_name: "orders", ...settings });
   const stubs = { "v2/queue.history": () => HISTORY };
-  const { url } = await serveDashboard(t, server, { stubs });
-  return { world, open: (hash, more) => openPage(t, `${url}#/${hash}`, more) };
+  return openWorld(t, [{ queue_name: "orders-dead" }, { queue_name: "orders", ...settings }], {
+    ...options,
+    stubs,
+  });
 }
 
 /** Produces items that die at once, each of the same error; answers their ids. */

@@ -5,27 +5,19 @@ import { type TestContext, test } from "node:test";
 import type { Page } from "playwright-core";
 import type { ServerOptions } from "../../src/config/config.ts";
 import { assertAccessible } from "../support/accessible.ts";
-import { BROWSER, openPage, type PageOptions, serveDashboard } from "../support/browser.ts";
-import { type Json, World } from "../support/items.ts";
-import { setup } from "../support/server.ts";
+import { BROWSER, type Opened, openWorld } from "../support/browser.ts";
+import type { Json } from "../support/items.ts";
 
 const PHONE = { width: 390, height: 844 };
 
-interface Opened {
-  readonly world: World;
-  /** Opens a page of the dashboard. */
-  open(hash: string, options?: PageOptions): Promise<Page>;
-}
-
 /** A queue "orders" that keeps what has ended, with "orders-dead", and the dashboard of its server. */
-async function dashboard(t: TestContext, options: ServerOptions = {}): Promise<Opened> {
-  const server = await setup(t, options);
-  const world = new World(server);
-  await world.ok("queues.create", { queue_name: "orders-dead" });
+function dashboard(t: TestContext, options: ServerOptions = {}): Promise<Opened> {
   const settings = { dead_queue: "orders-dead", keep_completed: "1h", keep_payload: true };
-  await world.ok("queues.create", { queue_name: "orders", ...settings });
-  const { url } = await serveDashboard(t, server);
-  return { world, open: (hash, more) => openPage(t, `${url}#/${hash}`, more) };
+  return openWorld(
+    t,
+    [{ queue_name: "orders-dead" }, { queue_name: "orders", ...settings }],
+    options,
+  );
 }
 
 const row = (page: Page, id: string) => page.getByRole("row").filter({ hasText: id });

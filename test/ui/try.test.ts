@@ -2,24 +2,13 @@
 
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import type { Page } from "playwright-core";
 import type { ServerOptions } from "../../src/config/config.ts";
 import { assertAccessible } from "../support/accessible.ts";
-import { BROWSER, openPage, type PageOptions, serveDashboard } from "../support/browser.ts";
-import { World } from "../support/items.ts";
-import { setup, setupClosed } from "../support/server.ts";
+import { BROWSER, type Opened, openPage, openWorld, serveDashboard } from "../support/browser.ts";
+import { setupClosed } from "../support/server.ts";
 
-interface Opened {
-  readonly world: World;
-  open(hash: string, options?: PageOptions): Promise<Page>;
-}
-
-async function dashboard(t: TestContext, options: ServerOptions = {}): Promise<Opened> {
-  const server = await setup(t, options);
-  const world = new World(server);
-  await world.ok("queues.create", { queue_name: "orders" });
-  const { url } = await serveDashboard(t, server);
-  return { world, open: (hash, more) => openPage(t, `${url}#/${hash}`, more) };
+function dashboard(t: TestContext, options: ServerOptions = {}): Promise<Opened> {
+  return openWorld(t, [{ queue_name: "orders" }], options);
 }
 
 test("a test item is sent as it was typed", BROWSER, async (t) => {

@@ -83,7 +83,13 @@ function optionsOf(
   onPoint: (place: number | null | undefined) => void,
 ): uPlot.Options {
   const style = getComputedStyle(element);
-  const color = (name: string): string => style.getPropertyValue(name).trim();
+  // As the element would have it: the property itself says light and dark.
+  const color = (name: string): string => {
+    element.style.color = `var(${name})`;
+    const { color: shown } = style;
+    element.style.color = "";
+    return shown;
+  };
   const axis = {
     stroke: color("--dim"),
     font: `11px ${style.fontFamily}`,
@@ -131,7 +137,7 @@ function optionsOf(
           stroke,
           width: 1.5,
           points: { show: each.values.length < 2 },
-          ...(each.fill ? { fill: `${stroke}22` } : {}),
+          ...(each.fill ? { fill: stroke.replace(/^rgb\((.*)\)$/, "rgba($1, 0.13)") } : {}),
         };
       }),
     ],

@@ -3,7 +3,8 @@
 
 import type { VNode } from "preact";
 import { config } from "../api.ts";
-import { Button, Field } from "../components/controls.ts";
+import { Button, Field, Time } from "../components/controls.ts";
+import type { Column } from "../components/table.ts";
 import { html } from "../html.ts";
 import { useCall } from "../live.ts";
 import { NAMESPACE, route, setQuery } from "../router.ts";
@@ -41,6 +42,14 @@ export interface Role {
 }
 
 export const SYSTEM = "_system";
+
+/** The column that tells since when there is something. */
+export const CREATED: Column<{ readonly created_at: string }> = {
+  key: "created",
+  title: accessText.created,
+  wide: true,
+  cell: (row) => html`<${Time} at=${row.created_at} />`,
+};
 
 /** Lists that are chosen from are read at once, as long as the server allows. */
 const ALL = { limit: 1_000 };

@@ -3,7 +3,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { call } from "../api.ts";
-import { Button, Empty, Field, Time, Trouble } from "../components/controls.ts";
+import { Button, Empty, Field, Trouble } from "../components/controls.ts";
 import { FormDialog, toast } from "../components/dialog.ts";
 import { type Column, Table } from "../components/table.ts";
 import { html } from "../html.ts";
@@ -14,6 +14,7 @@ import { setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import { accessText } from "../text-access.ts";
 import {
+  CREATED,
   NamespaceChoice,
   OpenNote,
   Pager,
@@ -47,12 +48,7 @@ function columnsOf(
     },
     { key: "role", title: words.role, cell: (row) => row.role_name },
     { key: "namespace", title: accessText.namespace, wide: true, cell: (row) => row.namespace },
-    {
-      key: "created",
-      title: accessText.created,
-      wide: true,
-      cell: (row) => html`<${Time} at=${row.created_at} />`,
-    },
+    CREATED,
     {
       key: "actions",
       title: accessText.actions,

@@ -11,30 +11,7 @@ import { text } from "../text.ts";
 import { accessText } from "../text-access.ts";
 import { OpenNote } from "./access-shared.ts";
 import { DumpPanel } from "./cluster-dump.ts";
-
-interface Storage {
-  readonly name: string;
-  readonly kind: string;
-  readonly state: string;
-  readonly trouble?: string;
-  readonly data_bytes?: number;
-  readonly free_bytes?: number;
-}
-
-interface Overview {
-  readonly version: string;
-  readonly started_at: string;
-  readonly mode: string;
-  readonly threads?: number;
-  readonly whole?: boolean;
-  readonly storages?: readonly Storage[];
-  readonly warnings?: readonly {
-    readonly code: string;
-    readonly text: string;
-    readonly severity?: string;
-    readonly queue_name?: string;
-  }[];
-}
+import type { ServerFacts, Storage } from "./shared.ts";
 
 interface Health {
   readonly status: string;
@@ -91,7 +68,7 @@ async function health(signal?: AbortSignal): Promise<Health> {
 /** The page. */
 export function View(): VNode {
   const { data, error } = useLive(
-    (signal) => call<Overview>("server.overview", {}, { signal }),
+    (signal) => call<ServerFacts>("server.overview", {}, { signal }),
     [],
     EVERY_MS,
   );
@@ -114,7 +91,7 @@ function HealthOf({ of }: { readonly of: Health }): VNode {
     ${outputs.map((each) => html`<p>${each}</p>`)}${of.checks === undefined && html`<p class="note">${words.healthHidden}</p>`}`;
 }
 
-function Content({ data }: { readonly data: Overview }): VNode {
+function Content({ data }: { readonly data: ServerFacts }): VNode {
   const wrong = (data.warnings ?? []).filter(({ queue_name: queue }) => !queue);
   return html`<${Panel} title=${words.server}><dl class="pairs">
       <dt>${words.version}</dt><dd>${data.version}</dd>

@@ -16,22 +16,10 @@ import type { PageProps } from "../page.ts";
 import { href } from "../router.ts";
 import { reasonOf, text } from "../text.ts";
 import { BeginRedrive, type Group, Redrives } from "./redrives.ts";
+import type { DeadGroup } from "./shared.ts";
 
 // A call looks at up to 100,000 items: seldom, and when somebody asks.
 const POLL_MS = 30_000;
-
-interface DeadGroup {
-  readonly fingerprint: string;
-  readonly kind?: string;
-  readonly error_type?: string;
-  readonly message?: string;
-  readonly reason?: string;
-  readonly source_queue?: string;
-  readonly count: number;
-  readonly first_at: string;
-  readonly last_at: string;
-  readonly sample: string;
-}
 
 interface Dead {
   /** The dead queue: that of the queue that was asked for, or this one itself. */

@@ -9,21 +9,12 @@ import { html } from "../html.ts";
 import { useCall } from "../live.ts";
 import { href } from "../router.ts";
 import { text } from "../text.ts";
-import { inNamespace, perSecond, toMillis } from "./shared.ts";
+import { inNamespace, perSecond, type ServerFacts, type Storage, toMillis } from "./shared.ts";
 
 interface Numbers {
   readonly in: number;
   readonly out: number;
   readonly dead: number;
-}
-
-interface Storage {
-  readonly name: string;
-  readonly kind: string;
-  readonly state: string;
-  readonly trouble?: string;
-  readonly data_bytes?: number;
-  readonly free_bytes?: number;
 }
 
 interface Worst {
@@ -34,14 +25,6 @@ interface Worst {
   readonly text: string;
 }
 
-interface Warning {
-  readonly code: string;
-  readonly text: string;
-  readonly severity?: string;
-  readonly queue_name?: string;
-  readonly namespace?: string;
-}
-
 interface LaterRow {
   readonly queue_name: string;
   readonly namespace?: string;
@@ -50,13 +33,7 @@ interface LaterRow {
   readonly scheduled: number;
 }
 
-interface Overview {
-  readonly version: string;
-  readonly started_at: string;
-  readonly mode: string;
-  readonly threads?: number;
-  readonly whole?: boolean;
-  readonly storages?: readonly Storage[];
+interface Overview extends ServerFacts {
   readonly totals: Readonly<Record<string, number | undefined>> & { readonly oldest_age?: string };
   readonly rates: Numbers;
   readonly windows: readonly (Numbers & { readonly span: string })[];
@@ -66,7 +43,6 @@ interface Overview {
     readonly step: number;
   };
   readonly worst?: readonly Worst[];
-  readonly warnings?: readonly Warning[];
 }
 
 const EVERY_MS = 3_000;

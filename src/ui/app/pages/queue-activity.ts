@@ -11,7 +11,7 @@ import { href, NAMESPACE, route, setQuery } from "../router.ts";
 import { text } from "../text.ts";
 import type { Stats } from "./queue-parts.ts";
 import type { QueueInfo } from "./queue-settings.ts";
-import { perSecond, toMillis, withGaps } from "./shared.ts";
+import { type DeadGroup, perSecond, toMillis, withGaps } from "./shared.ts";
 
 type Columns = Readonly<Record<string, readonly number[] | undefined>>;
 
@@ -19,17 +19,6 @@ interface History {
   readonly step: number;
   readonly kept?: boolean;
   readonly at?: readonly number[];
-}
-
-interface Group {
-  readonly fingerprint: string;
-  readonly kind?: string;
-  readonly error_type?: string;
-  readonly message?: string;
-  readonly reason?: string;
-  readonly source_queue?: string;
-  readonly count: number;
-  readonly last_at?: string;
 }
 
 interface Namespace {
@@ -97,7 +86,7 @@ function Charts({ data }: { readonly data: History & Columns }): VNode {
   </div>`;
 }
 
-const groupColumns: readonly Column<Group>[] = [
+const groupColumns: readonly Column<DeadGroup>[] = [
   {
     key: "error",
     title: words.error,
@@ -118,7 +107,7 @@ const groupColumns: readonly Column<Group>[] = [
 
 // Other queues may have the same dead queue: what died alike is one group, whichever it came from.
 function Groups({ dead }: { readonly dead: string }): VNode {
-  const { data, error } = useCall<{ groups?: readonly Group[] }>(
+  const { data, error } = useCall<{ groups?: readonly DeadGroup[] }>(
     "queue.dead_groups",
     { queue_name: dead, limit: GROUPS_MAX },
     EVERY_MS,
@@ -128,7 +117,7 @@ function Groups({ dead }: { readonly dead: string }): VNode {
     ${
       data &&
       html`<${Table} label=${words.errors} columns=${groupColumns} rows=${data.groups ?? []}
-      rowKey=${(row: Group) => row.fingerprint} empty=${html`<${Empty} title=${words.noErrors} />`} />`
+      rowKey=${(row: DeadGroup) => row.fingerprint} empty=${html`<${Empty} title=${words.noErrors} />`} />`
     }</${Panel}>`;
 }
 

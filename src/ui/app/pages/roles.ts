@@ -4,7 +4,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { call, config } from "../api.ts";
-import { Button, Check, Empty, Field, Time, Trouble } from "../components/controls.ts";
+import { Button, Check, Empty, Field, Trouble } from "../components/controls.ts";
 import { ConfirmTyped, Dialog, FormDialog, toast } from "../components/dialog.ts";
 import { type Column, Table } from "../components/table.ts";
 import { html } from "../html.ts";
@@ -13,7 +13,15 @@ import { useCall } from "../live.ts";
 import type { PageProps } from "../page.ts";
 import { text } from "../text.ts";
 import { accessText } from "../text-access.ts";
-import { NamespaceChoice, OpenNote, Pager, type Role, RowButton, SYSTEM } from "./access-shared.ts";
+import {
+  CREATED,
+  NamespaceChoice,
+  OpenNote,
+  Pager,
+  type Role,
+  RowButton,
+  SYSTEM,
+} from "./access-shared.ts";
 
 interface Answer {
   readonly roles?: readonly Role[];
@@ -42,12 +50,7 @@ function columnsOf(onOpen: (opened: Opened) => void): readonly Column<Role>[] {
       cell: ({ permissions = [] }) =>
         html`<span title=${permissions.join(", ")}>${words.some(permissions.length)}</span>`,
     },
-    {
-      key: "created",
-      title: accessText.created,
-      wide: true,
-      cell: (row) => html`<${Time} at=${row.created_at} />`,
-    },
+    CREATED,
     {
       key: "actions",
       title: accessText.actions,

@@ -3,7 +3,7 @@
 import type { VNode } from "preact";
 import { useState } from "preact/hooks";
 import { call } from "../api.ts";
-import { Button, Empty, Field, Time, Trouble } from "../components/controls.ts";
+import { Button, Empty, Field, Trouble } from "../components/controls.ts";
 import { ConfirmTyped, FormDialog, toast } from "../components/dialog.ts";
 import { type Column, Table } from "../components/table.ts";
 import { html } from "../html.ts";
@@ -13,7 +13,7 @@ import type { PageProps } from "../page.ts";
 import { href } from "../router.ts";
 import { text } from "../text.ts";
 import { accessText } from "../text-access.ts";
-import { OpenNote, Pager, RowButton, type User } from "./access-shared.ts";
+import { CREATED, OpenNote, Pager, RowButton, type User } from "./access-shared.ts";
 
 const EVERY_MS = 10_000;
 const words = accessText.users;
@@ -29,12 +29,7 @@ function columnsOf(onDelete: (user: User) => void): readonly Column<User>[] {
       wide: true,
       cell: (row) => html`<span class="mono">${row.id}</span>`,
     },
-    {
-      key: "created",
-      title: accessText.created,
-      wide: true,
-      cell: (row) => html`<${Time} at=${row.created_at} />`,
-    },
+    CREATED,
     {
       key: "actions",
       title: accessText.actions,
