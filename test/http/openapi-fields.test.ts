@@ -152,6 +152,8 @@ async function prepare(server: TestServer, { path, field, value, isFine }: Sampl
   if (!isFine || typeof value !== "string") return;
   const isTaken = field === "queue_name" && !path.endsWith("/queues.create");
   if (isTaken || field === "dead_queue") await server.createQueue(value);
+  const isLookedFor = field === "namespace" && path.endsWith(".overview");
+  if (isLookedFor && value !== "") await server.ok("/v2/namespaces.create", { name: value });
 }
 
 const openApi = OpenApi.tolerant(LIMITS);

@@ -5,11 +5,11 @@ import type { Page } from "playwright-core";
 import { faultsIn } from "./axe.ts";
 
 /** Fails if axe-core finds anything, in light or in dark, or if the page is wider than the screen. */
-export async function assertAccessible(page: Page): Promise<void> {
+export async function assertAccessible(page: Page, where = page.url()): Promise<void> {
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    assert.deepEqual(await faultsIn(page), [], colorScheme);
+    assert.deepEqual(await faultsIn(page), [], `${where}, ${colorScheme}`);
   }
   const wider = await page.evaluate("document.documentElement.scrollWidth - innerWidth");
-  assert.ok(Number(wider) <= 0, `it is ${wider} pixels wider than the screen`);
+  assert.ok(Number(wider) <= 0, `${where} is ${wider} pixels wider than the screen`);
 }
